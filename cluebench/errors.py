@@ -1,0 +1,43 @@
+"""Errors a user can act on, each with the exit code by which the scheduler tells them apart."""
+
+from __future__ import annotations
+
+
+class ClueError(Exception):
+    """A failure whose message is one line that names the task, file, row or flag and says what to do."""
+
+    exit_code = 1
+
+
+class UsageError(ClueError):
+    """A wrong flag or setting: trying again can't help."""
+
+    exit_code = 2
+
+
+class DataError(UsageError):
+    """A data file that is missing, broken or not what its task needs."""
+
+
+class Diverged(ClueError):
+    """The loss became NaN or infinite: the same seed would diverge again."""
+
+    exit_code = 3
+
+
+class OutOfMemory(ClueError):
+    """The device's memory did not suffice: smaller micro-batches may."""
+
+    exit_code = 4
+
+
+class NetworkError(ClueError):
+    """A download failed on every mirror: may work later."""
+
+    exit_code = 5
+
+
+class DiskFull(ClueError):
+    """A file could not be written for want of space."""
+
+    exit_code = 6

@@ -1,0 +1,229 @@
+"""Where a run's files lie, and the one place that writes AND reads its log and its result.
+
+Log line formats are those of the published CLUE benchmark runs; scripts of users parse them. A result JSON stands
+beside each log; a trial counts as done only if that JSON is whole, says so, and carries the configuration hash of the
+plan (see `cluebench.identity`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Iterator, TextIO
+
+from cluebench import atomic
+from cluebench.tasks import DEFAULT_SEED
+
+RESULT_FORMAT = 1
+
+
+# Paths ----------------------------------------------------------------------------------------------------------------
+
+
+def model_folder(model: str) -> str:
+    """Folder name of a model: ``hfl/rbt3`` → ``hfl--rbt3``; of a local directory, the directory's own name."""
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path.resolve().name
+    return model.strip("/").replace("/", "--")
+
+
+def trial_name(learning_rate: float, batch_size: int, dropout: float, seed: int = DEFAULT_SEED) -> str:
+    """``3e-05_32_0.1``, with ``_seed43`` behind it for a seed other than 42."""
+    name = f"{float(learning_rate)}_{int(batch_size)}_{float(dropout)}"
+    return name if seed == DEFAULT_SEED else f"{name}_seed{seed}"
+
+
+_TRIAL_NAME = re.compile(r"(?P<lr>[0-9.eE+-]+)_(?P<batch>\d+)_(?P<dropout>\d*\.?\d+)(?:_seed(?P<seed>\d+))?$")
+
+
+def parse_trial_name(name: str) -> tuple[float, int, float, int] | None:
+    """The (learning rate, batch size, dropout, seed) behind a file name without suffix; None if it is no trial's."""
+    match = _TRIAL_NAME.match(name)
+    if match is None:
+        return None
+    try:
+        return float(match["lr"]), int(match["batch"]), float(match["dropout"]), int(match["seed"] or DEFAULT_SEED)
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True)
+class TrialPaths:
+    """Every file name of one trial: ``<run_root>/<model>/<task>/<trial>{.log,.json,/}``."""
+
+    folder: Path  # <run_root>/<model>/<task>
+    name: str
+
+    @property
+    def log(self) -> Path:
+        return self.folder / f"{self.name}.log"
+
+    @property
+    def result(self) -> Path:
+        return self.folder / f"{self.name}.json"
+
+    @property
+    def output_dir(self) -> Path:
+        """The best model, when it is kept, and the periodic checkpoint while the trial runs."""
+        return self.folder / self.name
+
+    def attempt_log(self, attempt: int) -> Path:
+        """The log of an earlier attempt, kept when the trial is tried again."""
+        return self.folder / f"{self.name}.attempt{attempt}.log"
+
+
+def trial_paths(run_root: str | Path, model: str, task: str, name: str) -> TrialPaths:
+    """The paths of a trial of ``model`` (name or directory) on ``task`` (lower-case name)."""
+    return TrialPaths(Path(run_root) / model_folder(model) / task, name)
+
+
+# Log lines ------------------------------------------------------------------------------------------------------------
+
+
+class RunLog:
+    """Writes the published log lines, on the given stream, flushed line by line. Silent on ranks other than 0."""
+
+    def __init__(self, stream: TextIO | None = None, rank: int = 0):
+        self.stream = stream
+        self.rank = rank
+
+    def line(self, text: str) -> None:
+        if self.rank == 0:
+            print(text, file=self.stream or sys.stdout, flush=True)
+
+    def train(self, step: int, total: int, epoch: int, batch: int, loss: float, lr: float, steps_per_second: float) -> None:
+        """``step`` counts optimizer steps from 1, ``batch`` micro-batches of the epoch from 0; ``lr`` is the next step's."""
+        self.line(
+            f"global step {step}/{total}, epoch: {epoch}, batch: {batch}, rank_id: {self.rank}, "
+            f"loss: {loss:f}, lr: {lr:.10f}, speed: {steps_per_second:.4f} step/s"
+        )
+
+    def evaluated(self, loss: float, accuracy: float, seconds: float) -> None:
+        """``accuracy`` is a share of 1."""
+        self.line(f"eval loss: {loss:f}, acc: {accuracy:.4f}, eval done total : {seconds:.2f} s")
+
+    def evaluated_span(self, loss: float, exact: float, f1: float, seconds: float, organisers: tuple[float, float]) -> None:
+        """EM and F1 in percent: PaddleNLP's first, the CMRC 2018 organisers' behind them."""
+        self.line(
+            f"eval loss: {loss:f}, exact: {exact:.4f}, f1: {f1:.4f}, eval done total : {seconds:.2f} s, "
+            f"cmrc2018 organisers' exact: {organisers[0]:.4f}, f1: {organisers[1]:.4f}"
+        )
+
+    def best(self, score: str) -> None:
+        """``score`` as Task.format_score gives it."""
+        self.line(f"best_result: {score}")
+
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_TRAIN = re.compile(
+    r"global step (?P<step>\d+)/(?P<total>\d+(?:\.\d+)?), epoch: (?P<epoch>\d+), batch: (?P<batch>\d+).*?"
+    r"loss: (?P<loss>[-+.\deE]+|nan|inf|-inf), lr: (?P<lr>[.\deE+-]+), speed: (?P<speed>[.\deE+-]+) step/s"
+)
+_EVALUATED = re.compile(r"\bacc: (?P<acc>[.\deE+-]+)")
+_EVALUATED_SPAN = re.compile(r"\bexact: (?P<em>[.\deE+-]+), f1: (?P<f1>[.\deE+-]+)")
+_BEST = re.compile(r"best_result: (?P<score>\d+(?:\.\d+)?(?:/\d+(?:\.\d+)?)?)")
+
+
+@dataclass
+class LogFacts:
+    """What a log says so far: of a running trial, or of one by the published tool that has no result JSON."""
+
+    step: int | None = None
+    total_steps: int | None = None
+    steps_per_second: float | None = None
+    last_score: tuple[float, ...] | None = None  # the last evaluation, in percent
+    best_score: tuple[float, ...] | None = None  # from best_result: the trial has ended
+    last_lines: list[str] = field(default_factory=list)  # up to 20, without colours
+
+
+def read_log(path: str | Path) -> LogFacts:
+    """Parses a log in the published formats, whatever logger prefix or ANSI colours its lines carry.
+
+    Raises OSError when the file can't be read; undecodable bytes and unknown lines are passed over.
+    """
+    facts = LogFacts()
+    with open(path, encoding="utf-8", errors="replace") as stream:
+        for raw in stream:
+            line = _ANSI.sub("", raw).rstrip("\n").split("\r")[-1]
+            facts.last_lines = (facts.last_lines + [line])[-20:]
+            if match := _TRAIN.search(line):
+                facts.step, facts.total_steps = int(match["step"]), int(float(match["total"]))
+                facts.steps_per_second = float(match["speed"])
+            elif match := _BEST.search(line):
+                facts.best_score = tuple(float(part) for part in match["score"].split("/"))
+            elif match := _EVALUATED_SPAN.search(line):
+                facts.last_score = (float(match["em"]), float(match["f1"]))
+            elif match := _EVALUATED.search(line):
+                facts.last_score = (100 * float(match["acc"]),)
+    return facts
+
+
+# Results --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class DevPoint:
+    """One evaluation on dev."""
+
+    step: int  # optimizer steps done
+    epoch: int
+    score: tuple[float, ...]  # percent; EM and F1 for spans
+    loss: float | None = None
+    organisers: tuple[float, ...] | None = None  # CMRC2018: the organisers' EM and F1, percent
+
+
+@dataclass
+class Result:
+    """The result JSON of a trial."""
+
+    task: str
+    model: str
+    configuration: dict  # what decides the score; see cluebench.identity
+    configuration_hash: str
+    status: str = "running"  # "done" or "failed" once written
+    metric: str = "accuracy"
+    best_score: tuple[float, ...] | None = None  # percent
+    best_step: int | None = None
+    dev_curve: list[DevPoint] = field(default_factory=list)
+    total_steps: int = 0
+    train_seconds: float = 0.0
+    eval_seconds: float = 0.0
+    peak_memory_bytes: int | None = None  # of the device; of the process on a CPU
+    device: str = "cpu"
+    cards: int = 1
+    accumulation_steps: int = 1  # micro-batches an optimizer step: recorded, does not change the trial's identity
+    best_model: str | None = None  # directory, when kept
+    error: str | None = None
+    versions: dict = field(default_factory=dict)
+    started: str | None = None  # ISO 8601, UTC
+    finished: str | None = None
+    format: int = RESULT_FORMAT
+
+    def write(self, path: str | Path) -> None:
+        """Atomically. Raises OSError (disk full, read-only) with nothing at ``path`` changed."""
+        atomic.write_json(path, asdict(self))
+
+    @classmethod
+    def read(cls, path: str | Path) -> "Result | None":
+        """None when there is no file, or it isn't a whole result of this format."""
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            if data.get("format") != RESULT_FORMAT:
+                return None
+            data["dev_curve"] = [DevPoint(**{**point, "score": tuple(point["score"])}) for point in data["dev_curve"]]
+            if data["best_score"] is not None:
+                data["best_score"] = tuple(data["best_score"])
+            return cls(**data)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+
+
+def find_logs(folder: str | Path) -> Iterator[tuple[Path, tuple[float, int, float, int]]]:
+    """The trial logs directly in a task's folder, with what their names say, in name order."""
+    for path in sorted(Path(folder).glob("*.log")):
+        if (trial := parse_trial_name(path.stem)) is not None:
+            yield path, trial
