@@ -1,0 +1,185 @@
+"""Command-line flags as typed dataclasses: the field is the flag, its documentation the help.
+
+    @dataclass
+    class Flags:
+        '''What the command does.'''
+        batch_size: int = flag(32, "rows per card and optimizer step", minimum=1)
+        do_train: bool = flag(False, "fine-tune on the train split")
+
+    flags = parse(Flags)
+
+Wrong values end the program with one line on stderr and exit code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import sys
+import types
+import typing
+from typing import Any, NoReturn, Sequence, TypeVar
+
+T = TypeVar("T")
+
+
+def flag(
+    default: Any,
+    help: str,
+    *,
+    choices: Sequence[Any] | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+    positional: bool = False,
+    default_text: str | None = None,
+    metavar: str | None = None,
+) -> Any:
+    """A dataclass field that `parse` turns into a flag.
+
+    ``default`` ``...`` makes the flag required. ``minimum`` and ``maximum`` are inclusive bounds, ``above`` an exclusive
+    one; for sequences they hold for every item. ``default_text`` says the default where None stands for a rule.
+    """
+    metadata = dict(
+        help=help,
+        choices=tuple(choices) if choices else None,
+        minimum=minimum,
+        maximum=maximum,
+        above=above,
+        positional=positional,
+        default_text=default_text,
+        metavar=metavar,
+    )
+    if default is ...:
+        return dataclasses.field(metadata={**metadata, "required": True}, default=None)
+    if isinstance(default, list):
+        return dataclasses.field(metadata=metadata, default_factory=lambda: list(default))
+    return dataclasses.field(metadata=metadata, default=default)
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    """argparse that says what is wrong in one line, without the usage in front of it."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: error: {message} (--help lists the flags)", file=sys.stderr)
+        sys.exit(2)
+
+
+def parse(flags_class: type[T], argv: Sequence[str] | None = None, *, prog: str | None = None) -> T:
+    """Parses ``argv`` (default: the program's) into an instance of the dataclass.
+
+    A boolean takes ``--name``, ``--name True`` or ``--name false``. A field of type ``list[X]`` takes one value or more,
+    separated by spaces or commas. Exits with code 2 and one line on wrong values; ``--help`` shows the class docstring.
+    """
+    hints = typing.get_type_hints(flags_class)
+    parser = _OneLineParser(
+        prog=prog,
+        description=flags_class.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    for field in dataclasses.fields(flags_class):
+        _add(parser, field, hints[field.name])
+    values = vars(parser.parse_args(argv))
+    for field in dataclasses.fields(flags_class):
+        values[field.name] = _checked(parser, field, hints[field.name], values[field.name])
+    return flags_class(**values)
+
+
+def _add(parser: argparse.ArgumentParser, field: dataclasses.Field, hint: Any) -> None:
+    kind, is_list = _kind(hint)
+    about = field.metadata
+    default = field.default_factory() if field.default is dataclasses.MISSING else field.default
+    text = about["help"] + _default_note(about, default, kind)
+    options: dict[str, Any] = dict(help=text.replace("%", "%%"), default=default)
+    if about["metavar"]:
+        options["metavar"] = about["metavar"]
+    if kind is bool:
+        options.update(nargs="?", const=True, type=_boolean, metavar="BOOL")
+    elif is_list:
+        options.update(nargs="*" if about["positional"] else "+", type=_items(kind))
+    else:
+        options.update(type=_reader(kind))
+        if about["choices"]:
+            options.setdefault("metavar", "{" + ",".join(str(choice) for choice in about["choices"]) + "}")
+    if about["positional"]:
+        parser.add_argument(field.name, **options)
+    else:
+        parser.add_argument(f"--{field.name}", required=bool(about.get("required")), **options)
+
+
+def _default_note(about: typing.Mapping[str, Any], default: Any, kind: type) -> str:
+    if about["positional"]:
+        return ""
+    if about.get("required"):
+        return " (required)"
+    if about["default_text"]:
+        return f" (default: {about['default_text']})"
+    if default is None or default == []:
+        return ""
+    shown = ",".join(str(item) for item in default) if isinstance(default, list) else default
+    return f" (default: {shown})"
+
+
+def _kind(hint: Any) -> tuple[type, bool]:
+    """The scalar type behind ``X``, ``X | None`` or ``list[X]``, and whether it is a list."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
+    if typing.get_origin(hint) is list:
+        return typing.get_args(hint)[0], True
+    return hint, False
+
+
+def _boolean(text: str) -> bool:
+    truth = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.lower() not in truth:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
+    return truth[text.lower()]
+
+
+def _reader(kind: type) -> Any:
+    """A reader of one value whose complaint names the type in plain words."""
+    words = {int: "a whole number", float: "a number"}
+
+    def read(text: str) -> Any:
+        try:
+            return kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {words.get(kind, 'valid')}") from None
+
+    return read
+
+
+def _items(kind: type) -> Any:
+    """A reader of comma-separated values."""
+    read = _reader(kind)
+    return lambda text: [read(part) for part in text.split(",") if part]
+
+
+def _checked(parser: argparse.ArgumentParser, field: dataclasses.Field, hint: Any, value: Any) -> Any:
+    """The value, lists flattened and deduplicated, bounds and choices enforced."""
+    _, is_list = _kind(hint)
+    about, name = field.metadata, field.name if field.metadata["positional"] else f"--{field.name}"
+    if is_list and value:
+        flat = [item for part in value for item in (part if isinstance(part, list) else [part])]
+        value = list(dict.fromkeys(flat))
+    for item in value if is_list and value else [value]:
+        if item is None:
+            continue
+        if about["choices"] and item not in about["choices"]:
+            parser.error(f"{name} {item}: choose from {', '.join(str(choice) for choice in about['choices'])}")
+        if isinstance(item, (int, float)) and not isinstance(item, bool):
+            _check_bounds(parser, name, item, about)
+    return value
+
+
+def _check_bounds(parser: argparse.ArgumentParser, name: str, item: float, about: typing.Mapping[str, Any]) -> None:
+    if not math.isfinite(item):
+        parser.error(f"{name} {item}: must be finite")
+    if about["minimum"] is not None and item < about["minimum"]:
+        parser.error(f"{name} {item}: must be at least {about['minimum']}")
+    if about["maximum"] is not None and item > about["maximum"]:
+        parser.error(f"{name} {item}: must be at most {about['maximum']}")
+    if about["above"] is not None and item <= about["above"]:
+        parser.error(f"{name} {item}: must be more than {about['above']}")
