@@ -1,0 +1,108 @@
+"""Zip archives of data sets, read in place: members are never unpacked to disk.
+
+An archive is refused when it could do harm if someone did unpack it (members that leave the target folder, links), or
+when a member is out of all proportion to what JSON text packs to (a decompression bomb).
+"""
+
+from __future__ import annotations
+
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from cluebench.errors import DataError
+
+#: The largest official member is CHID's train.json, about 180 MB; the limits leave room for larger data of one's own.
+MAX_MEMBER_BYTES = 2 << 30
+MAX_ARCHIVE_BYTES = 4 << 30
+#: JSON text packs to a tenth or so, and very repetitive text to a fiftieth; deflate can't exceed about 1:1000.
+MAX_RATIO = 200
+#: Below this size a member can't hurt, whatever its ratio.
+_HARMLESS_BYTES = 1 << 20
+
+#: What zipfile raises on broken, encrypted (RuntimeError) and unusually packed (NotImplementedError) archives.
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError)
+
+
+def find_member(path: Path, file: str) -> str | None:
+    """The member that is ``file``, at the root of the archive or inside one folder; None when there is none.
+
+    Raises DataError when the archive can't be read or several folders hold such a file.
+    """
+    with _opened(path) as archive:
+        names = [info.filename for info in archive.infolist() if _is_data_member(info)]
+    found = [name for name in names if name == file] or [
+        name for name in names if PurePosixPath(name).name == file and len(PurePosixPath(name).parts) == 2
+    ]
+    if len(found) > 1:
+        raise DataError(f"{path} holds {file} more than once ({', '.join(found)}): leave only the right one")
+    return found[0] if found else None
+
+
+@contextmanager
+def open_member(path: Path, member: str) -> Iterator[BinaryIO]:
+    """A stream of a member's bytes. Raises DataError when the archive is broken, or the member looks like a bomb."""
+    with _opened(path) as archive:
+        _check_size(path, archive.getinfo(member))
+        with archive.open(member) as stream:
+            yield stream
+
+
+def check_archive(path: Path) -> None:
+    """Raises DataError unless every member stays inside its folder, is an ordinary file, of a sane size, and whole.
+
+    Every byte is decompressed once to check its CRC.
+    """
+    with _opened(path) as archive:
+        total = 0
+        for info in archive.infolist():
+            _check_name(path, info)
+            _check_size(path, info)
+            total += info.file_size
+            if total > MAX_ARCHIVE_BYTES:
+                raise DataError(f"{path} unpacks to more than {MAX_ARCHIVE_BYTES} bytes: not a CLUE archive")
+        broken = archive.testzip()
+    if broken is not None:
+        raise DataError(f"{path}: member {broken!r} is damaged (its CRC doesn't match); get the archive again")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The archive; whatever zipfile raises while it is in use becomes one DataError line naming the archive."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except _ZIP_ERRORS as error:
+        raise DataError(f"{path} can't be read as a zip archive ({error}); get the archive again") from error
+    except OSError as error:
+        raise DataError(f"{path} can't be read: {error.strerror or error}") from error
+
+
+def _is_data_member(info: zipfile.ZipInfo) -> bool:
+    """Not a folder, nor the shadow files macOS packs beside the real ones."""
+    parts = PurePosixPath(info.filename).parts
+    return not info.is_dir() and "__MACOSX" not in parts and not parts[-1].startswith("._")
+
+
+def _check_name(path: Path, info: zipfile.ZipInfo) -> None:
+    # orig_filename, because zipfile already cuts names at NUL bytes; backslashes separate folders on Windows.
+    name = info.orig_filename.replace("\\", "/")
+    if name.startswith("/") or name[1:2] == ":" or ".." in name.split("/") or "\0" in name:
+        raise DataError(f"{path}: member {info.orig_filename!r} would leave the folder it is unpacked to; refused")
+    mode = info.external_attr >> 16
+    if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise DataError(f"{path}: member {info.orig_filename!r} is a link or a device, not a file; refused")
+
+
+def _check_size(path: Path, info: zipfile.ZipInfo) -> None:
+    if info.file_size > MAX_MEMBER_BYTES:
+        raise DataError(f"{path}: member {info.filename!r} unpacks to {info.file_size} bytes: not a CLUE file; refused")
+    if info.file_size > _HARMLESS_BYTES and info.file_size > MAX_RATIO * max(info.compress_size, 1):
+        raise DataError(
+            f"{path}: member {info.filename!r} unpacks from {info.compress_size} to {info.file_size} bytes, "
+            f"like a decompression bomb; refused"
+        )
