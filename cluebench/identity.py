@@ -62,7 +62,7 @@ def configuration(
         else float(task.warmup_proportion if warmup_proportion is None else warmup_proportion),
         "weight_decay": float(weight_decay),
         "adam_epsilon": float(adam_epsilon),
-        "max_grad_norm": task.max_grad_norm if max_grad_norm is None else float(max_grad_norm),
+        "max_grad_norm": float((task.max_grad_norm if max_grad_norm is None else max_grad_norm) or 0),
         "max_steps": int(max_steps or 0),
         "limit": limit,
         "amp": amp,

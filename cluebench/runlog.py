@@ -203,6 +203,14 @@ class Result:
     finished: str | None = None
     format: int = RESULT_FORMAT
 
+    def add(self, point: DevPoint) -> bool:
+        """Appends an evaluation; True when it is the best so far. Ties go to the earlier one, as published."""
+        self.dev_curve.append(point)
+        if self.best_score is not None and point.score[0] <= self.best_score[0]:
+            return False
+        self.best_score, self.best_step = point.score, point.step
+        return True
+
     def write(self, path: str | Path) -> None:
         """Atomically. Raises OSError (disk full, read-only) with nothing at ``path`` changed."""
         atomic.write_json(path, asdict(self))

@@ -1,0 +1,33 @@
+# Every target is safe to repeat; what is installed already is taken as it is.
+PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do $$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$python && break; done)
+BIN = .venv/bin
+
+.PHONY: quickstart test test-fast lint bench clean
+
+quickstart: .venv/installed  ## a whole grid search on the embedded model and data, ending in its table
+	$(BIN)/python grid_search_tools/grid_search.py --demo
+
+test: .venv/installed-dev  ## every test
+	$(BIN)/python -m pytest
+
+test-fast: .venv/installed-dev  ## the tests that take milliseconds
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+bench: .venv/installed-dev  ## every claim of speed, measured here and now
+	for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.10, 3.11 or 3.12 is needed; name it with: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python requirements-cpu.txt constraints.txt pyproject.toml
+	$(BIN)/pip install --quiet -r requirements-cpu.txt && touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]" && touch $@
+
+clean:  ## removes the demo's results, not the environment
+	rm -rf demo

@@ -1,0 +1,49 @@
+"""Writes the embedded model and data, with which the whole tool runs anywhere in minutes.
+
+    python -m cluebench.demo demo
+
+makes demo/model, a randomly initialised 2-layer ERNIE, and demo/data, synthetic data sets in the official formats. Their
+scores say nothing about any pretrained model. What is there already and whole is kept.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import cluebench
+from cluebench import atomic, environment, program
+from cluebench.data import synthetic
+from cluebench.flags import flag, parse
+
+
+@dataclass
+class DemoFlags:
+    __doc__ = __doc__
+
+    folder: str = flag("demo", "directory to write model/ and data/ into", positional=True)
+
+
+def main() -> None:
+    write(parse(DemoFlags).folder)
+
+
+def write(folder: str | Path) -> tuple[Path, Path]:
+    """The directories of model and data under ``folder``, written if this version has not written them before."""
+    folder = Path(folder)
+    model, data, made = folder / "model", folder / "data", folder / "made.json"
+    version = {"cluebench": cluebench.__version__, "data": synthetic.VERSION}
+    if made.is_file() and json.loads(made.read_text()) == version:
+        return model, data
+    synthetic.write_synthetic(data)
+    environment.prepare()
+    from cluebench import models
+
+    models.write_demo_model(model, synthetic.characters())
+    atomic.write_json(made, version)
+    return model, data
+
+
+if __name__ == "__main__":
+    program.run(main)
