@@ -34,10 +34,13 @@ logger.set_level("WARNING")  # PaddleNLP's own chatter would stand between the l
 # Loading --------------------------------------------------------------------------------------------------------------
 
 
-def load_tokenizer(name_or_path: str) -> Any:
-    """The PaddleNLP tokenizer of a model (name or directory). Raises UsageError or NetworkError in one line."""
+def load_tokenizer(name_or_path: str, **settings: Any) -> Any:
+    """The PaddleNLP tokenizer of a model (name or directory). Raises UsageError or NetworkError in one line.
+
+    ``settings`` override the model's own, as ``do_lower_case=False``.
+    """
     with _one_line(name_or_path, "tokenizer"):
-        return AutoTokenizer.from_pretrained(name_or_path)
+        return AutoTokenizer.from_pretrained(name_or_path, **settings)
 
 
 def load_model(task: Task, name_or_path: str, dropout: float | None = None) -> paddle.nn.Layer:

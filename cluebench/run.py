@@ -24,6 +24,7 @@ class Run:
     result: Result
     log: RunLog = field(default_factory=lambda: RunLog(rank=environment.rank()))
     feature_settings: dict[str, Any] = field(default_factory=dict)  # lengths of this kind of task, for load_features
+    tokenizer_settings: dict[str, Any] = field(default_factory=dict)  # what a flag changes in the tokenizer
     device: str = ""
     precision: Any = None  # training.Precision
     scalars: Any = None
@@ -39,7 +40,7 @@ class Run:
         self.device = self.result.device = training.use_device(self.flags.device)
         self.precision = training.Precision.of(self.flags.amp, self.device)
         self.scalars = Scalars(self.flags.visualdl_dir)
-        self.tokenizer = models.load_tokenizer(self.flags.model_name_or_path)
+        self.tokenizer = models.load_tokenizer(self.flags.model_name_or_path, **self.tokenizer_settings)
         self.encoder = TextEncoder(self.tokenizer)
 
     def features(self, split: str) -> Features:
