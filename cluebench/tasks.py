@@ -82,7 +82,7 @@ class Task:
     accumulation: int | None = 1  # micro-batches per optimizer step on one card
     micro_batch: int | None = None  # rows per micro-batch
     doc_stride: int | None = None  # span: tokens a window advances by
-    max_query_length: int | None = None  # span: tokens of the question kept
+    max_query_length: int | None = None  # span: tokens of the question kept; None: all, as published
     max_answer_length: int | None = None  # span: longest answer decoded, in tokens
     n_best_size: int | None = None  # span: best starts and ends combined
 
@@ -216,7 +216,6 @@ TASKS: dict[str, Task] = {
             cards=2,
             accumulation=4,
             doc_stride=128,
-            max_query_length=64,
             max_answer_length=50,
             n_best_size=20,
             grid=_READING_GRID,

@@ -34,7 +34,7 @@ class CmrcFlags(RunFlags):
     __doc__ = __doc__
 
     doc_stride: int = flag(TASK.doc_stride, "tokens by which a window of the context moves on (a step)", minimum=1)
-    max_query_length: int = flag(TASK.max_query_length, "tokens of the question that are kept", minimum=1)
+    max_query_length: int | None = flag(None, "tokens of the question that are kept", minimum=1, default_text="all")
     max_answer_length: int = flag(TASK.max_answer_length, "longest answer decoded, in tokens", minimum=1)
     n_best_size: int = flag(TASK.n_best_size, "best starts and ends of a window that are combined", minimum=1)
     do_lower_case: bool | None = flag(None, "lower-case the text", default_text="as the model's tokenizer does")
