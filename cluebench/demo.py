@@ -2,8 +2,8 @@
 
     python -m cluebench.demo demo
 
-makes demo/model, a randomly initialised 2-layer ERNIE, and demo/data, synthetic data sets in the official formats. Their
-scores say nothing about any pretrained model. What is there already and whole is kept.
+makes demo/model, a randomly initialised 2-layer ERNIE, and demo/data, synthetic data sets in the official formats.
+Their scores say nothing about any pretrained model. What is there already and whole is kept.
 """
 
 from __future__ import annotations

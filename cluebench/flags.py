@@ -19,7 +19,8 @@ import math
 import sys
 import types
 import typing
-from typing import Any, NoReturn, Sequence, TypeVar
+from collections.abc import Sequence
+from typing import Any, NoReturn, TypeVar
 
 T = TypeVar("T")
 
@@ -38,8 +39,8 @@ def flag(
 ) -> Any:
     """A dataclass field that `parse` turns into a flag.
 
-    ``default`` ``...`` makes the flag required. ``minimum`` and ``maximum`` are inclusive bounds, ``above`` an exclusive
-    one; for sequences they hold for every item. ``default_text`` says the default where None stands for a rule.
+    ``default`` ``...`` makes the flag required. ``minimum`` and ``maximum`` are inclusive bounds, ``above`` an
+    exclusive one; for sequences they hold for every item. ``default_text`` says the default where None stands for a rule.
     """
     metadata = dict(
         help=help,
@@ -69,8 +70,9 @@ class _OneLineParser(argparse.ArgumentParser):
 def parse(flags_class: type[T], argv: Sequence[str] | None = None, *, prog: str | None = None) -> T:
     """Parses ``argv`` (default: the program's) into an instance of the dataclass.
 
-    A boolean takes ``--name``, ``--name True`` or ``--name false``. A field of type ``list[X]`` takes one value or more,
-    separated by spaces or commas. Exits with code 2 and one line on wrong values; ``--help`` shows the class docstring.
+    A boolean takes ``--name``, ``--name True`` or ``--name false``. A field of type ``list[X]`` takes one value or
+    more, separated by spaces or commas. Exits with code 2 and one line on wrong values; ``--help`` shows the class
+    docstring.
     """
     hints = typing.get_type_hints(flags_class)
     parser = _OneLineParser(

@@ -68,7 +68,9 @@ def configuration(
         "amp": amp,
         "eval_every_steps": eval_every_steps or task.eval_every_steps,
     }
-    settings.update({key: value for key, value in more.items() if value is not None and value != getattr(task, key, None)})
+    settings.update(
+        {key: value for key, value in more.items() if value is not None and value != getattr(task, key, None)}
+    )
     return settings
 
 
@@ -99,7 +101,7 @@ def model_identity(model: str) -> str:
     return f"directory:{digest.hexdigest()[:16]}"
 
 
-def _update_sampled(digest: "hashlib._Hash", path: Path) -> None:
+def _update_sampled(digest: hashlib._Hash, path: Path) -> None:
     size = os.path.getsize(path)
     with open(path, "rb") as stream:
         if size <= _SAMPLED_BLOCKS * _BLOCK_BYTES:

@@ -112,7 +112,9 @@ class _one_line:
         self.name, self.what = name_or_path, what
 
     def __enter__(self) -> None:
-        if not Path(self.name).expanduser().is_dir() and (self.name.startswith((".", "/", "~")) or self.name.count("/") > 1):
+        if not Path(self.name).expanduser().is_dir() and (
+            self.name.startswith((".", "/", "~")) or self.name.count("/") > 1
+        ):
             raise UsageError(f"--model_name_or_path {self.name}: no such directory")
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> None:
@@ -131,9 +133,9 @@ class _one_line:
 def set_dropout(model: paddle.nn.Layer, p: float) -> None:
     """Sets the dropout after the embeddings and in every layer's residual and feed-forward branches to ``p``.
 
-    Attention dropout and the head's dropout keep the model's configuration. Where ``p`` is the configured hidden dropout
-    already, nothing is touched: PaddleNLP builds its encoders without dropout inside the feed-forward branch, and the
-    published runs with dropout 0.1 were trained that way. Raises UsageError for a model that is built otherwise.
+    Attention dropout and the head's dropout keep the model's configuration. Where ``p`` is the configured hidden
+    dropout already, nothing is touched: PaddleNLP builds its encoders without dropout inside the feed-forward branch,
+    and the published runs with dropout 0.1 were trained that way. Raises UsageError for a model that is built otherwise.
     """
     backbone = model.base_model
     if getattr(backbone.config, "hidden_dropout_prob", None) == p:

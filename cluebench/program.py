@@ -8,10 +8,11 @@ import platform
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from importlib import metadata
-from typing import Any, Callable, Iterator, NoReturn
+from typing import Any, NoReturn
 
 import cluebench
 from cluebench import environment
@@ -19,7 +20,12 @@ from cluebench.errors import ClueError, DiskFull, OutOfMemory
 from cluebench.runlog import Result
 
 #: What Paddle's exceptions say when a device's memory did not suffice.
-_OUT_OF_MEMORY = ("ResourceExhaustedError", "Out of memory error", "CUDA_ERROR_OUT_OF_MEMORY", "cudaErrorMemoryAllocation")
+_OUT_OF_MEMORY = (
+    "ResourceExhaustedError",
+    "Out of memory error",
+    "CUDA_ERROR_OUT_OF_MEMORY",
+    "cudaErrorMemoryAllocation",
+)
 INTERRUPTED = 130
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Iterator, TextIO
+from typing import TextIO
 
 from cluebench import atomic
 from cluebench.tasks import DEFAULT_SEED
@@ -95,8 +96,10 @@ class RunLog:
         if self.rank == 0:
             print(text, file=self.stream or sys.stdout, flush=True)
 
-    def train(self, step: int, total: int, epoch: int, batch: int, loss: float, lr: float, steps_per_second: float) -> None:
-        """``step`` counts optimizer steps from 1, ``batch`` micro-batches of the epoch from 0; ``lr`` is the next step's."""
+    def train(
+        self, step: int, total: int, epoch: int, batch: int, loss: float, lr: float, steps_per_second: float
+    ) -> None:
+        """``step`` counts optimizer steps from 1, ``batch`` an epoch's micro-batches from 0; ``lr`` is the next step's."""
         self.line(
             f"global step {step}/{total}, epoch: {epoch}, batch: {batch}, rank_id: {self.rank}, "
             f"loss: {loss:f}, lr: {lr:.10f}, speed: {steps_per_second:.4f} step/s"
@@ -106,7 +109,9 @@ class RunLog:
         """``accuracy`` is a share of 1."""
         self.line(f"eval loss: {loss:f}, acc: {accuracy:.4f}, eval done total : {seconds:.2f} s")
 
-    def evaluated_span(self, loss: float, exact: float, f1: float, seconds: float, organisers: tuple[float, float]) -> None:
+    def evaluated_span(
+        self, loss: float, exact: float, f1: float, seconds: float, organisers: tuple[float, float]
+    ) -> None:
         """EM and F1 in percent: PaddleNLP's first, the CMRC 2018 organisers' behind them."""
         self.line(
             f"eval loss: {loss:f}, exact: {exact:.4f}, f1: {f1:.4f}, eval done total : {seconds:.2f} s, "
@@ -216,7 +221,7 @@ class Result:
         atomic.write_json(path, asdict(self))
 
     @classmethod
-    def read(cls, path: str | Path) -> "Result | None":
+    def read(cls, path: str | Path) -> Result | None:
         """None when there is no file, or it isn't a whole result of this format."""
         try:
             data = json.loads(Path(path).read_text(encoding="utf-8"))

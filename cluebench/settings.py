@@ -22,7 +22,9 @@ _EVAL_BATCH_SIZES = {SINGLE: 64, PAIR: 64, SPAN: 32, CHOICE: 16, IDIOM: 16}
 class RunFlags:
     """Flags of a fine-tuning run."""
 
-    model_name_or_path: str = flag(..., "published model name, or directory of a model (PaddleNLP or Hugging Face layout)")
+    model_name_or_path: str = flag(
+        ..., "published model name, or directory of a model (PaddleNLP or Hugging Face layout)"
+    )
     do_train: bool = flag(False, "fine-tune on the train split, evaluating on dev")
     do_eval: bool = flag(False, "evaluate on dev: the best checkpoint of this training, else the given model")
     do_predict: bool = flag(False, "write submission files into output_dir, by the same model as do_eval")
@@ -30,7 +32,9 @@ class RunFlags:
     batch_size: int = flag(32, "training examples per card and optimizer step", minimum=1)
     eval_batch_size: int | None = flag(None, "examples per card evaluated at once", minimum=1, default_text="by task")
     gradient_accumulation_steps: int | None = flag(
-        None, "micro-batches the batch_size is cut into; saves memory, does not change the score", minimum=1,
+        None,
+        "micro-batches the batch_size is cut into; saves memory, does not change the score",
+        minimum=1,
         default_text="the task's",
     )
     learning_rate: float = flag(3e-5, "peak learning rate", minimum=0)
@@ -49,17 +53,20 @@ class RunFlags:
         None, "clip gradients to this global norm; 0: don't clip", minimum=0, default_text="the task's"
     )
     dropout: float | None = flag(
-        None, "dropout after the embeddings and in every layer's residual and feed-forward branches",
-        minimum=0, maximum=0.99, default_text="as in the model's configuration",
+        None,
+        "dropout after the embeddings and in every layer's residual and feed-forward branches",
+        minimum=0,
+        maximum=0.99,
+        default_text="as in the model's configuration",
     )
     seed: int = flag(DEFAULT_SEED, "seed of initial weights, row order and dropout", minimum=0, maximum=2**32 - 1)
-    device: str | None = flag(
-        None, "gpu, cpu, xpu or npu, also gpu:0", default_text="gpu if Paddle has one, else cpu"
-    )
+    device: str | None = flag(None, "gpu, cpu, xpu or npu, also gpu:0", default_text="gpu if Paddle has one, else cpu")
     amp: str = flag("off", "mixed precision", choices=("off", "fp16", "bf16"))
     logging_steps: int = flag(100, "optimizer steps between training log lines", minimum=1)
     save_steps: int | None = flag(
-        None, "optimizer steps between evaluations on dev, each keeping the best model", minimum=1,
+        None,
+        "optimizer steps between evaluations on dev, each keeping the best model",
+        minimum=1,
         default_text="100 in classification, an epoch in reading comprehension",
     )
     checkpoint_steps: int = flag(500, "optimizer steps between checkpoints for --resume; 0: none", minimum=0)
@@ -92,7 +99,8 @@ def resolved(flags: F, task: Task) -> F:
         accumulation = _default_accumulation(task, flags.batch_size, cards)
     elif flags.batch_size % accumulation:
         raise UsageError(
-            f"--batch_size {flags.batch_size} can't be cut into --gradient_accumulation_steps {accumulation} equal micro-batches"
+            f"--batch_size {flags.batch_size} can't be cut into --gradient_accumulation_steps {accumulation} "
+            "equal micro-batches"
         )
     max_grad_norm = task.max_grad_norm if flags.max_grad_norm is None else flags.max_grad_norm
     return replace(
@@ -106,8 +114,7 @@ def resolved(flags: F, task: Task) -> F:
         warmup_proportion=task.warmup_proportion if flags.warmup_proportion is None else flags.warmup_proportion,
         save_steps=flags.save_steps or task.eval_every_steps,
         cache_dir=flags.cache_dir or str(environment.cache_home()),
-        result_json=flags.result_json
-        or (os.path.join(flags.output_dir, "result.json") if flags.do_train else None),
+        result_json=flags.result_json or (os.path.join(flags.output_dir, "result.json") if flags.do_train else None),
     )
 
 

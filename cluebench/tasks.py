@@ -3,15 +3,15 @@
 This is the only module that knows a task's numbers. Everything that differs from one task to another is a field of
 its row; no other module compares task names.
 
-Sources: Xu et al. 2020, "CLUE: A Chinese Language Understanding Evaluation Benchmark" for the tasks and metrics; the CLUE
-Benchmark document of PaddleNLP for epochs, lengths, warm-up, cards and grids.
+Sources: Xu et al. 2020, "CLUE: A Chinese Language Understanding Evaluation Benchmark" for the tasks and metrics; the
+CLUE Benchmark document of PaddleNLP for epochs, lengths, warm-up, cards and grids.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Iterator
 
 #: Seed of the published runs; trials with this seed carry no seed suffix in their file names.
 DEFAULT_SEED = 42
@@ -105,10 +105,15 @@ class Task:
         steps = batch_size // self.micro_batch if self.micro_batch else self.accumulation
         if cards > 1:
             if batch_size % cards or steps % cards and steps != 1:
-                raise ValueError(f"{self.title}: batch size {batch_size} in {steps} micro-batches can't be split over {cards} cards")
+                raise ValueError(
+                    f"{self.title}: batch size {batch_size} in {steps} micro-batches can't be split over {cards} cards"
+                )
             steps = max(1, steps // cards)
         if steps < 1 or (batch_size // cards) % steps:
-            raise ValueError(f"{self.title}: batch size {batch_size} can't be split into {steps} equal micro-batches on {cards} card(s)")
+            raise ValueError(
+                f"{self.title}: batch size {batch_size} can't be split into {steps} equal micro-batches on "
+                f"{cards} card(s)"
+            )
         return steps
 
     def parse_score(self, text: str) -> tuple[float, ...]:
@@ -128,7 +133,9 @@ _READING_GRID = Grid((1e-5, 2e-5, 3e-5), (24, 32))
 _BOOLEAN = ("0", "1")
 
 
-def _classification(name: str, kind: str, fields: tuple[str, ...], labels: tuple[str, ...], epochs: int, **more) -> Task:
+def _classification(
+    name: str, kind: str, fields: tuple[str, ...], labels: tuple[str, ...], epochs: int, **more
+) -> Task:
     """A classification row with the settings most of the seven share."""
     settings = dict(
         script=CLASSIFICATION_SCRIPT,
@@ -167,7 +174,9 @@ TASKS: dict[str, Task] = {
             grid=Grid(_CLASSIFICATION_RATES, (16, 32, 64), (0.1, 0.0)),
             label_file="labels.json",
         ),
-        _classification("cmnli", PAIR, ("sentence1", "sentence2"), ("contradiction", "entailment", "neutral"), epochs=2),
+        _classification(
+            "cmnli", PAIR, ("sentence1", "sentence2"), ("contradiction", "entailment", "neutral"), epochs=2
+        ),
         _classification(
             "ocnli",
             PAIR,

@@ -8,10 +8,11 @@ import random
 import resource
 import shutil
 import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import paddle
@@ -33,7 +34,9 @@ def use_device(device: str | None) -> str:
         device = "gpu" if paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0 else "cpu"
     kind = device.split(":")[0]
     if kind == "gpu" and not paddle.is_compiled_with_cuda():
-        raise UsageError(f"--device {device}: this PaddlePaddle was built for CPUs; install paddlepaddle-gpu or use --device cpu")
+        raise UsageError(
+            f"--device {device}: this PaddlePaddle was built for CPUs; install paddlepaddle-gpu or use --device cpu"
+        )
     if kind in ("xpu", "npu") and kind not in paddle.device.get_all_device_type():
         raise UsageError(f"--device {device}: this PaddlePaddle was not built for {kind.upper()}s")
     try:
@@ -79,14 +82,16 @@ class StepPlan:
     def total_steps(self) -> int:
         return self.max_steps or self.steps_per_epoch * self.epochs
 
-    def evaluates_after(self, step: "Step") -> bool:
+    def evaluates_after(self, step: Step) -> bool:
         """On the cadence, and always after the last step."""
         if step.number == self.total_steps:
             return True
         return step.ends_epoch if self.eval_every is None else step.number % self.eval_every == 0
 
-    def checkpoints_after(self, step: "Step") -> bool:
-        return bool(self.checkpoint_every) and step.number % self.checkpoint_every == 0 and step.number < self.total_steps
+    def checkpoints_after(self, step: Step) -> bool:
+        return (
+            bool(self.checkpoint_every) and step.number % self.checkpoint_every == 0 and step.number < self.total_steps
+        )
 
 
 @dataclass(frozen=True)
@@ -170,7 +175,7 @@ class Precision:
     scaler: Any = None
 
     @classmethod
-    def of(cls, amp: str, device: str) -> "Precision":
+    def of(cls, amp: str, device: str) -> Precision:
         """Raises UsageError when the device can't compute in that precision."""
         if amp == "fp16" and device.split(":")[0] == "cpu":
             raise UsageError("--amp fp16: Paddle has no float16 training on CPUs; use --amp bf16 or off")
@@ -202,10 +207,10 @@ def accumulate(
     loss_of: Callable[[Sequence[int]], paddle.Tensor],
     precision: Precision,
 ) -> paddle.Tensor:
-    """Adds the gradient of the mean loss over the step's micro-batches to the parameters; returns that mean (detached).
+    """Adds the gradient of the mean loss over the step's micro-batches to the parameters; returns that mean, detached.
 
-    ``loss_of`` maps example indices to a scalar loss. The mean is over the micro-batches the step has, so the incomplete
-    step at the end of an epoch is scaled to those. Ranks exchange gradients once, after the last micro-batch.
+    ``loss_of`` maps example indices to a scalar loss. The mean is over the micro-batches the step has, so the
+    incomplete step at the end of an epoch is scaled to those. Ranks exchange gradients once, after the last micro-batch.
     """
     count = len(step.micro_batches)
     total = None

@@ -68,7 +68,9 @@ def train(run: Run, model: Any) -> None:
     def loss_of(indices):
         batch = tensors(questions.batch(indices))
         # Options that only fill a question up to four take part in the loss, as in the published runs.
-        return F.cross_entropy(models.score_options(model, batch["input_ids"], batch["token_type_ids"]), batch["labels"])
+        return F.cross_entropy(
+            models.score_options(model, batch["input_ids"], batch["token_type_ids"]), batch["labels"]
+        )
 
     for step in training.optimizer_steps(questions, fit.micro_batch, fit.plan, fit.done):
         with run.adding_seconds("train_seconds"):

@@ -4,7 +4,7 @@
         --do_train --do_predict --output_dir out
 
 Several cards: python -m paddle.distributed.launch --gpus "0,1,2,3" mrc/run_chid.py --batch_size 6 …
-Inputs, schedule and scores follow the published CLUE benchmark runs of PaddleNLP; idioms are decoded over whole records.
+Inputs, schedule and scores follow the published CLUE benchmark runs of PaddleNLP, but for decoding over whole records.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ def train(run: Run, model: Any) -> None:
 
     def loss_of(indices):
         batch = tensors(blanks.batch(indices))
-        return F.cross_entropy(models.score_options(model, batch["input_ids"], batch["token_type_ids"]), batch["labels"])
+        return F.cross_entropy(
+            models.score_options(model, batch["input_ids"], batch["token_type_ids"]), batch["labels"]
+        )
 
     for step in training.optimizer_steps(blanks, fit.micro_batch, fit.plan, fit.done):
         with run.adding_seconds("train_seconds"):
