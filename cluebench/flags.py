@@ -40,7 +40,8 @@ def flag(
     """A dataclass field that `parse` turns into a flag.
 
     ``default`` ``...`` makes the flag required. ``minimum`` and ``maximum`` are inclusive bounds, ``above`` an
-    exclusive one; for sequences they hold for every item. ``default_text`` says the default where None stands for a rule.
+    exclusive one; for sequences they hold for every item. ``default_text`` says the default where None stands for a
+    rule.
     """
     metadata = dict(
         help=help,

@@ -135,7 +135,7 @@ def set_dropout(model: paddle.nn.Layer, p: float) -> None:
 
     Attention dropout and the head's dropout keep the model's configuration. Where ``p`` is the configured hidden
     dropout already, nothing is touched: PaddleNLP builds its encoders without dropout inside the feed-forward branch,
-    and the published runs with dropout 0.1 were trained that way. Raises UsageError for a model that is built otherwise.
+    and the published runs with dropout 0.1 were trained that way. Raises UsageError for a model built otherwise.
     """
     backbone = model.base_model
     if getattr(backbone.config, "hidden_dropout_prob", None) == p:

@@ -99,7 +99,7 @@ class RunLog:
     def train(
         self, step: int, total: int, epoch: int, batch: int, loss: float, lr: float, steps_per_second: float
     ) -> None:
-        """``step`` counts optimizer steps from 1, ``batch`` an epoch's micro-batches from 0; ``lr`` is the next step's."""
+        """``step`` counts optimizer steps from 1, ``batch`` an epoch's micro-batches from 0; ``lr`` is of the next."""
         self.line(
             f"global step {step}/{total}, epoch: {epoch}, batch: {batch}, rank_id: {self.rank}, "
             f"loss: {loss:f}, lr: {lr:.10f}, speed: {steps_per_second:.4f} step/s"

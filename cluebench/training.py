@@ -210,7 +210,7 @@ def accumulate(
     """Adds the gradient of the mean loss over the step's micro-batches to the parameters; returns that mean, detached.
 
     ``loss_of`` maps example indices to a scalar loss. The mean is over the micro-batches the step has, so the
-    incomplete step at the end of an epoch is scaled to those. Ranks exchange gradients once, after the last micro-batch.
+    incomplete step at the end of an epoch is scaled to those. Ranks exchange gradients once, after the last of them.
     """
     count = len(step.micro_batches)
     total = None

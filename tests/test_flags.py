@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from cluebench.flags import flag, parse
+
+
+@dataclass
+class Flags:
+    """Does something."""
+
+    models: list[str] = flag([], "models", positional=True)
+    name: str = flag("x", "a name", choices=("x", "y"))
+    rate: float = flag(3e-5, "a rate", minimum=0, maximum=1)
+    steps: int | None = flag(None, "steps", minimum=1, default_text="the task's")
+    sizes: list[int] = flag([16, 32], "sizes", minimum=1)
+    train: bool = flag(False, "train")
+    save: bool = flag(True, "save")
+
+
+def parsed(*argv: str) -> Flags:
+    return parse(Flags, list(argv), prog="prog")
+
+
+def test_defaults_and_types():
+    flags = parsed()
+    assert flags == Flags([], "x", 3e-5, None, [16, 32], False, True)
+    flags = parsed("a", "b/c", "--rate", "1e-5", "--steps", "7", "--sizes", "8,16", "--train", "--save", "False")
+    assert flags == Flags(["a", "b/c"], "x", 1e-5, 7, [8, 16], True, False)
+
+
+def test_lists_take_spaces_and_commas_and_drop_repeats():
+    assert parsed("--sizes", "8", "16,32", "8").sizes == [8, 16, 32]
+
+
+@pytest.mark.parametrize(
+    "argv, named",
+    [
+        (["--rate", "fast"], "--rate"),
+        (["--rate", "-1"], "--rate -1"),
+        (["--rate", "1.5"], "at most 1"),
+        (["--rate", "nan"], "finite"),
+        (["--steps", "2.5"], "whole number"),
+        (["--steps", "0"], "--steps 0"),
+        (["--name", "z"], "choose from x, y"),
+        (["--save", "maybe"], "neither True nor False"),
+        (["--sizes", "16,x"], "'x' is not a whole number"),
+        (["--unknown", "1"], "--unknown"),
+        (["--rat", "0.1"], "--rat"),
+    ],
+)
+def test_wrong_values_get_one_line_and_exit_code_2(argv, named, capsys):
+    with pytest.raises(SystemExit) as ended:
+        parsed(*argv)
+    error = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert error.count("\n") == 1 and error.startswith("prog: error:") and named in error
+
+
+def test_help_says_defaults(capsys):
+    with pytest.raises(SystemExit) as ended:
+        parsed("--help")
+    text = " ".join(capsys.readouterr().out.split())
+    assert ended.value.code == 0
+    assert "Does something." in text and "(default: 3e-05)" in text and "(default: the task's)" in text
+    assert "(default: 16,32)" in text
+
+
+def test_required_flag_is_named():
+    @dataclass
+    class Required:
+        model: str = flag(..., "the model")
+
+    with pytest.raises(SystemExit):
+        parse(Required, [], prog="prog")
+    assert parse(Required, ["--model", "m"]).model == "m"

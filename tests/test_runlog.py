@@ -1,0 +1,123 @@
+import io
+import json
+
+import pytest
+
+from cluebench.runlog import (
+    DevPoint,
+    Result,
+    RunLog,
+    find_logs,
+    model_folder,
+    parse_trial_name,
+    read_log,
+    trial_name,
+    trial_paths,
+)
+
+
+def test_lines_to_the_letter():
+    stream = io.StringIO()
+    log = RunLog(stream)
+    log.train(100, 20010, 0, 99, 2.73434, 1.49925e-6, 8.79694)
+    log.evaluated(2.720359, 0.0827, 25.706)
+    log.best("57.00")
+    assert stream.getvalue().splitlines() == [
+        "global step 100/20010, epoch: 0, batch: 99, rank_id: 0, loss: 2.734340, lr: 0.0000014993, speed: 8.7969 step/s",
+        "eval loss: 2.720359, acc: 0.0827, eval done total : 25.71 s",
+        "best_result: 57.00",
+    ]
+
+
+def test_other_ranks_are_silent():
+    stream = io.StringIO()
+    RunLog(stream, rank=1).best("57.00")
+    assert stream.getvalue() == ""
+
+
+def test_reads_what_it_writes(tmp_path):
+    path = tmp_path / "3e-05_32_0.1.log"
+    with open(path, "w") as stream:
+        log = RunLog(stream)
+        log.train(100, 300, 0, 99, 2.7, 1e-6, 8.5)
+        log.evaluated_span(1.5, 65.83, 87.3, 3.0, (64.9, 86.1))
+        log.best("65.83/87.30")
+    facts = read_log(path)
+    assert (facts.step, facts.total_steps, facts.steps_per_second) == (100, 300, 8.5)
+    assert facts.last_score == (65.83, 87.3) and facts.best_score == (65.83, 87.3)
+
+
+def test_reads_published_logs_with_prefixes_colours_and_bad_bytes(tmp_path):
+    path = tmp_path / "a.log"
+    path.write_bytes(
+        b"\x1b[32m[2022-05-10 10:00:00,123] [    INFO]\x1b[0m - global step 100/20010.0, epoch: 0, batch: 99, rank_id: 0, "
+        b"loss: 2.734340, lr: 0.0000014993, speed: 8.7969 step/s\x1b[0m\n\xff\xfe\n"
+        b"[    INFO] - eval loss: 2.720359, acc: 0.0827, eval done total : 25.712125062942505 s\n"
+        b"\x1b[34mbest_result: 100.00\x1b[0m\n"
+    )
+    facts = read_log(path)
+    assert facts.step == 100 and facts.total_steps == 20010
+    assert facts.last_score == pytest.approx((8.27,)) and facts.best_score == (100.0,)
+    assert facts.last_lines[-1] == "best_result: 100.00"
+
+
+def test_a_log_that_has_not_ended_has_no_best(tmp_path):
+    path = tmp_path / "a.log"
+    path.write_text("eval loss: 1.0, acc: 0.5000, eval done total : 1.00 s\n")
+    assert read_log(path).best_score is None and read_log(path).last_score == (50.0,)
+
+
+def test_names_of_trials():
+    assert trial_name(3e-5, 32, 0.1) == "3e-05_32_0.1"
+    assert trial_name(1e-5, 8, 0, seed=43) == "1e-05_8_0.0_seed43"
+    assert parse_trial_name("3e-05_32_0.1") == (3e-5, 32, 0.1, 42)
+    assert parse_trial_name("1e-05_8_0.0_seed43") == (1e-5, 8, 0.0, 43)
+    assert parse_trial_name("3e-05_32_0.1.attempt1") is None and parse_trial_name("grid") is None
+
+
+def test_paths(tmp_path):
+    paths = trial_paths("runs", "hfl/rbt3", "tnews", "3e-05_32_0.1")
+    assert str(paths.log) == "runs/hfl--rbt3/tnews/3e-05_32_0.1.log"
+    assert str(paths.result) == "runs/hfl--rbt3/tnews/3e-05_32_0.1.json"
+    assert str(paths.output_dir) == "runs/hfl--rbt3/tnews/3e-05_32_0.1"
+    (tmp_path / "mine").mkdir()
+    assert model_folder(str(tmp_path / "mine")) == "mine"
+    (tmp_path / "3e-05_32_0.1.log").touch()
+    (tmp_path / "3e-05_32_0.1.attempt1.log").touch()
+    assert [name.name for name, _ in find_logs(tmp_path)] == ["3e-05_32_0.1.log"]
+
+
+def result() -> Result:
+    return Result("tnews", "m", {"seed": 42}, "abc")
+
+
+def test_the_first_of_equal_scores_is_the_best():
+    made = result()
+    assert made.add(DevPoint(100, 0, (50.0,)))
+    assert not made.add(DevPoint(200, 0, (50.0,)))
+    assert made.add(DevPoint(300, 1, (51.0,))) and made.best_step == 300
+
+
+def test_result_is_read_as_written_and_nothing_else_is(tmp_path):
+    path = tmp_path / "r.json"
+    made = result()
+    made.add(DevPoint(100, 0, (50.0, 60.0), 0.5, (49.0, 59.0)))
+    made.write(path)
+    read = Result.read(path)
+    assert read.best_score == (50.0, 60.0) and read.dev_curve[0].score == (50.0, 60.0)
+    whole = path.read_text()
+    assert Result.read(tmp_path / "none.json") is None
+    for broken in (whole[:50], "[]", "{}", whole.replace('"format": 1', '"format": 99')):
+        path.write_text(broken)
+        assert Result.read(path) is None, broken[:30]
+
+
+def test_a_failed_write_leaves_the_old_result(tmp_path):
+    path = tmp_path / "r.json"
+    result().write(path)
+    bad = result()
+    bad.train_seconds = float("nan")
+    with pytest.raises(ValueError):
+        bad.write(path)
+    assert json.loads(path.read_text())["train_seconds"] == 0.0
+    assert [p.name for p in tmp_path.iterdir()] == ["r.json"]

@@ -1,0 +1,85 @@
+import pytest
+
+from cluebench.runlog import trial_name
+from cluebench.tasks import TASKS, task_named
+
+
+def test_134_trials_with_unique_names():
+    sizes = {name: len(task.grid) for name, task in TASKS.items()}
+    assert sum(sizes.values()) == 134
+    assert sum(size for name, size in sizes.items() if TASKS[name].is_classification) == 116
+    names = [f"{name}/{trial_name(*point)}" for name, task in TASKS.items() for point in task.grid.points()]
+    assert len(set(names)) == 134
+
+
+def test_the_published_table():
+    rows = [(t.title, t.epochs, t.max_seq_length, t.warmup_proportion, t.cards, t.metric) for t in TASKS.values()]
+    assert rows == [
+        ("AFQMC", 3, 128, 0.1, 1, "accuracy"),
+        ("TNEWS", 3, 128, 0.1, 1, "accuracy"),
+        ("IFLYTEK", 3, 128, 0.1, 1, "accuracy"),
+        ("CMNLI", 2, 128, 0.1, 1, "accuracy"),
+        ("OCNLI", 5, 128, 0.1, 1, "accuracy"),
+        ("CLUEWSC2020", 50, 128, 0.1, 1, "accuracy"),
+        ("CSL", 5, 256, 0.1, 1, "accuracy"),
+        ("CMRC2018", 2, 512, 0.1, 2, "em_f1"),
+        ("CHID", 3, 64, 0.06, 4, "accuracy"),
+        ("C3", 8, 512, 0.1, 4, "accuracy"),
+    ]
+    assert TASKS["cmrc2018"].max_grad_norm is None
+    assert all(task.max_grad_norm == 1.0 for name, task in TASKS.items() if name != "cmrc2018")
+
+
+def test_label_order_decides_what_an_index_means():
+    assert TASKS["cmnli"].labels == ("contradiction", "entailment", "neutral")
+    assert TASKS["ocnli"].labels == ("entailment", "contradiction", "neutral")
+    assert TASKS["cluewsc2020"].labels == ("true", "false")
+    assert len(TASKS["iflytek"].labels) == 119 and TASKS["iflytek"].labels[-1] == "118"
+    assert TASKS["tnews"].labels[:6] == ("100", "101", "102", "103", "104", "106")
+
+
+@pytest.mark.parametrize(
+    "task, batch, cards, steps",
+    [
+        ("csl", 32, 1, 2),
+        ("cmrc2018", 24, 1, 4),
+        ("cmrc2018", 32, 2, 2),
+        ("chid", 24, 1, 8),
+        ("chid", 32, 4, 2),
+        ("c3", 24, 1, 12),
+        ("c3", 32, 1, 16),
+        ("c3", 24, 4, 3),
+        ("tnews", 64, 1, 1),
+    ],
+)
+def test_accumulation_reaches_the_same_total_batch(task, batch, cards, steps):
+    assert TASKS[task].accumulation_steps(batch, cards) == steps
+    assert (batch // cards) % steps == 0
+
+
+def test_a_batch_that_cannot_be_split_names_the_numbers():
+    with pytest.raises(ValueError, match=r"CHID: batch size 12 .* 8 equal micro-batches"):
+        TASKS["chid"].accumulation_steps(12)
+
+
+def test_submission_names():
+    names = {test.submission for task in TASKS.values() for test in task.test_sets}
+    assert names == {
+        "afqmc_predict.json", "tnews11_predict.json", "tnews10_predict.json", "iflytek_predict.json",
+        "cmnli_predict.json", "ocnli_50k_predict.json", "cluewsc11_predict.json", "cluewsc10_predict.json",
+        "csl_predict.json", "cmrc2018_predict.json", "chid11_predict.json", "chid10_predict.json",
+        "c311_predict.json", "c310_predict.json",
+    }  # fmt: skip
+
+
+def test_scores():
+    assert TASKS["tnews"].format_score(TASKS["tnews"].parse_score("57")) == "57.00"
+    assert TASKS["cmrc2018"].format_score(TASKS["cmrc2018"].parse_score("65.83/87.30")) == "65.83/87.30"
+    with pytest.raises(ValueError, match="CMRC2018"):
+        TASKS["cmrc2018"].parse_score("57.00")
+
+
+def test_task_names_in_any_case():
+    assert task_named("TNEWS") is task_named(" tnews ") is TASKS["tnews"]
+    with pytest.raises(ValueError, match="'mnli'.*afqmc, tnews"):
+        task_named("mnli")
