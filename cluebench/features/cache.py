@@ -1,0 +1,153 @@
+"""Feature arrays on disk: made once by whichever process comes first, read memory-mapped by all the others.
+
+An entry is a directory of ``.npy`` files and a ``meta.json`` with its key and the size and checksum of each file. It is
+written under a temporary name and renamed, under a lock, so that trials started together build it once. An entry that
+is not whole, or not what its meta.json says, is built again.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from cluebench import atomic
+from cluebench.errors import ClueError, DiskFull
+
+_log = logging.getLogger(__name__)
+
+_META = "meta.json"
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_PATIENCE = 10  # seconds another process may build before it is worth a line
+
+Arrays = dict[str, np.ndarray]
+
+
+class FeatureCache:
+    """Entries of one cache directory, which is made when first needed.
+
+    Failing to write never costs the caller its arrays: they are returned from memory, one warning line is logged, and
+    the reason (DiskFull, or ClueError for a directory that can't be written) is kept in ``problems``.
+    """
+
+    def __init__(self, directory: str | Path):
+        self.directory = Path(directory)
+        self.problems: list[ClueError] = []
+
+    def path(self, key: Mapping[str, Any]) -> Path:
+        """Where the entry of a key lies; the name starts with what people look for: task and split."""
+        name = "-".join(str(key[part]) for part in ("task", "split") if part in key)
+        return self.directory / f"{name or 'entry'}-{_hash(key)}"
+
+    def holds(self, key: Mapping[str, Any]) -> bool:
+        """Whether a whole entry is there."""
+        return _load(self.path(key), key) is not None
+
+    def get(self, key: Mapping[str, Any], build: Callable[[], Arrays], overwrite: bool = False) -> Arrays:
+        """The arrays of ``key``, from the cache or else from ``build`` and then kept; read-only when from the cache.
+
+        ``key`` holds everything that decides the arrays, as JSON values. ``overwrite`` builds in any case.
+        Raises only what ``build`` raises.
+        """
+        path = self.path(key)
+        if not overwrite and (arrays := _load(path, key)) is not None:
+            return arrays
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(str(self.directory / f".{path.name}.lock"))
+            _acquire(lock, path)
+        except OSError as error:
+            self._report(error)
+            return build()
+        try:
+            if not overwrite and (arrays := _load(path, key)) is not None:
+                return arrays  # another process built it meanwhile
+            arrays = build()
+            try:
+                _save(path, key, arrays)
+            except OSError as error:
+                self._report(error)
+                return arrays
+            return _load(path, key) or arrays
+        finally:
+            lock.release()
+
+    def _report(self, error: OSError) -> None:
+        if error.errno in _NO_SPACE:
+            text = f"--cache_dir {self.directory}: the disk is full; free some space, or features are made in every run"
+            problem: ClueError = DiskFull(text)
+        else:
+            reason = error.strerror or error
+            problem = ClueError(f"--cache_dir {self.directory} can't be written ({reason}): features are not kept")
+        self.problems.append(problem)
+        _log.warning("%s", problem)
+
+
+def _hash(key: Mapping[str, Any]) -> str:
+    text = json.dumps(key, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _acquire(lock: FileLock, path: Path) -> None:
+    try:
+        lock.acquire(timeout=_PATIENCE)
+    except Timeout:
+        _log.warning("waiting for another process that is making %s", path)
+        lock.acquire()
+
+
+def _save(path: Path, key: Mapping[str, Any], arrays: Arrays) -> None:
+    """Raises OSError, with no trace left of a half-written entry."""
+    with atomic.replacing(path) as temporary:
+        temporary.mkdir()
+        files = {}
+        for name, array in arrays.items():
+            _write_array(temporary / f"{name}.npy", np.ascontiguousarray(array))
+            files[name] = _facts(temporary / f"{name}.npy")
+        meta = {"key": dict(key), "files": files}
+        (temporary / _META).write_text(json.dumps(meta, ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+def _write_array(file: Path, array: np.ndarray) -> None:
+    """As numpy.save, whose error for a full disk doesn't say so."""
+    with open(file, "wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
+        stream.write(array.reshape(-1).view(np.uint8))
+
+
+def _load(path: Path, key: Mapping[str, Any]) -> Arrays | None:
+    """None when the entry is missing, half, damaged or another key's."""
+    try:
+        meta = json.loads((path / _META).read_text(encoding="utf-8"))
+        if _hash(meta["key"]) != _hash(key):
+            return None
+        arrays = {}
+        for name, facts in meta["files"].items():
+            file = path / f"{name}.npy"
+            if _facts(file) != facts:
+                _log.warning("%s is damaged; making it again", file)
+                return None
+            arrays[name] = np.load(file, mmap_mode="r", allow_pickle=False)
+        return arrays
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        _log.warning("%s is damaged (%s); making it again", path, error)
+        return None
+
+
+def _facts(file: Path) -> dict[str, int]:
+    """Size in bytes and CRC-32 of a file. Reading it whole also brings it into memory for what follows."""
+    checksum = 0
+    with open(file, "rb") as stream:
+        while block := stream.read(1 << 22):
+            checksum = zlib.crc32(block, checksum)
+    return {"bytes": file.stat().st_size, "crc32": checksum}

@@ -1,0 +1,108 @@
+"""Lists of different lengths in one flat array, and the index arithmetic that moves many of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+Item = TypeVar("Item", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """``len(offsets) - 1`` lists laid end to end: list i is ``values[offsets[i]:offsets[i + 1]]``.
+
+    values: one-dimensional integers; int32 as the encoder makes them, narrower once stored. offsets: int64, from 0.
+    """
+
+    values: np.ndarray
+    offsets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"list {index} of {len(self)}")
+        index %= len(self)
+        return self.values[self.offsets[index] : self.offsets[index + 1]]
+
+    @property
+    def starts(self) -> np.ndarray:
+        return self.offsets[:-1]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.offsets)
+
+    @classmethod
+    def of(cls, lists: Iterable[Sequence[int]], dtype: type = np.int32) -> Ragged:
+        """From lists of integers, copied."""
+        lists = list(lists)
+        offsets = offsets_of([len(one) for one in lists])
+        values = np.empty(offsets[-1], dtype)
+        for one, start, end in zip(lists, offsets[:-1], offsets[1:], strict=True):
+            values[start:end] = one
+        return cls(values, offsets)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Ragged]) -> Ragged:
+        """The lists of all parts, in order."""
+        if not parts:
+            return cls(np.empty(0, np.int32), np.zeros(1, np.int64))
+        return cls(
+            np.concatenate([part.values for part in parts]),
+            offsets_of(np.concatenate([part.lengths for part in parts])),
+        )
+
+    def cut(self, length: int) -> Ragged:
+        """Every list cut to its first ``length`` values."""
+        lengths = np.minimum(self.lengths, length)
+        return Ragged(self.values[flat_positions(self.starts, lengths)], offsets_of(lengths))
+
+
+def offsets_of(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
+    """int64 [n + 1]: where each of n lists of these lengths starts when laid end to end, and where the last ends."""
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+def flat_positions(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """int64: ``starts[0], starts[0] + 1, … (lengths[0] of them), starts[1], …``, to gather or scatter many slices."""
+    lengths = np.asarray(lengths, np.int64)
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.repeat(np.asarray(starts, np.int64) - (ends - lengths), lengths) + np.arange(total)
+
+
+def narrowest(values: np.ndarray) -> np.ndarray:
+    """The same non-negative integers in the smallest of uint16, uint32 and int64 that holds them."""
+    largest = int(values.max()) if values.size else 0
+    if values.size and int(values.min()) < 0:
+        return values
+    for dtype in (np.uint16, np.uint32):
+        if largest <= np.iinfo(dtype).max:
+            return values.astype(dtype)
+    return values.astype(np.int64)
+
+
+def distinct(items: Iterable[Item]) -> tuple[list[Item], np.ndarray]:
+    """The items without repeats in order of first appearance, and int64 indices that give all of them back."""
+    numbers: dict[Item, int] = {}
+    index = np.fromiter((numbers.setdefault(item, len(numbers)) for item in items), np.int64)
+    return list(numbers), index
+
+
+def pack_strings(strings: Iterable[str]) -> Ragged:
+    """Strings as UTF-8 bytes in one flat uint8 array; lone surrogates survive."""
+    encoded = [string.encode("utf-8", "surrogatepass") for string in strings]
+    return Ragged(np.frombuffer(b"".join(encoded), np.uint8), offsets_of([len(one) for one in encoded]))
+
+
+def unpack_string(packed: Ragged, index: int) -> str:
+    """String ``index`` of what pack_strings made."""
+    return packed[index].tobytes().decode("utf-8", "surrogatepass")
