@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import string
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -235,13 +236,15 @@ def write_demo_model(folder: str | os.PathLike, characters: str, seed: int = 0) 
     """Writes a randomly initialised 2-layer, 128-wide ERNIE with a character vocabulary into ``folder``.
 
     It is no pretrained model: it is there to run the whole tool in minutes, on data made to be learnable.
-    ``characters``: what the vocabulary holds besides special tokens, in order. The same seed gives the same weights.
+    ``characters``: what the vocabulary holds besides special tokens and ASCII, in order. The same seed gives the same
+    weights.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     special = ["[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]"] + [f"[unused{number}]" for number in range(1, 10)]
-    pieces = [f"##{character}" for character in characters if character.isascii() and character.isalnum()]
-    vocabulary = list(dict.fromkeys(special + list(characters) + pieces))
+    letters = string.ascii_lowercase + string.digits
+    ascii_pieces = list(letters + string.punctuation) + [f"##{letter}" for letter in letters]
+    vocabulary = list(dict.fromkeys(special + ascii_pieces + list(characters)))
     vocabulary_file = folder / "vocab.txt"
     vocabulary_file.write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
     tokenizer = paddlenlp.transformers.ErnieTokenizer(str(vocabulary_file), do_lower_case=True)

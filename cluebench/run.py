@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cluebench import environment, program, settings
-from cluebench.data import DataSource, open_source
+from cluebench.data.source import DataSource, open_source
 from cluebench.features import FeatureCache, Features, TextEncoder, load_features
 from cluebench.runlog import DevPoint, Result, RunLog
 from cluebench.tasks import Task

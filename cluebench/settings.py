@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from cluebench import environment, identity
-from cluebench.data import DataSource
+from cluebench.data.source import DataSource
 from cluebench.errors import UsageError
 from cluebench.flags import flag
 from cluebench.runlog import Result

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from cluebench import environment, program, submission
-from cluebench.data import load_rows
+from cluebench.data.rows import load_rows
 from cluebench.features import Features
 from cluebench.flags import flag, parse
 from cluebench.metrics import decode_spans, organisers_span_scores, span_scores
