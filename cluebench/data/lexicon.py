@@ -31,7 +31,7 @@ NEWS = {
 }
 
 # The kinds of apps, in label order 0 … 118: the kind's name, then two words that tell it.
-APPS = """
+_APPS = """
 叫车 拼车 接单|导航 路线 定位|无线 热点 网速|租赁 押金 取车|同城 跑腿 代办|快递 包裹 寄件|婚礼 请柬 喜帖
 保洁 保姆 月嫂|公交 地铁 换乘|政务 证件 户口|社区 门禁 缴费|优惠 红包 返利|魔幻 巫师 魔法|仙侠 修仙 飞剑
 纸牌 卡组 抽卡|飞行 空战 战机|射击 枪械 狙击|休闲 消除 泡泡|动作 格斗 连招|体育 足球 篮球|棋牌 麻将 象棋
@@ -49,7 +49,8 @@ APPS = """
 停车 车位 道闸|充电 电桩 续航|银行 转账 存款|支付 扫码 收款|股市 行情 涨跌|基金 定投 净值|保险 理赔 保单
 借款 额度 还款|记账 账本 收支|彩票 开奖 号码|税务 发票 报税|理财 收益 债券|招聘 简历 求职|兼职 日结 零工
 办公 文档 表单|会议 日程 纪要|邮箱 收信 附件|翻译 译文 词典|输入 键盘 词库|天气 降雨 台风|日历 农历 节气
-""".replace("\n", "|").strip("|").split("|")
+"""
+APPS = _APPS.strip().replace("\n", "|").split("|")
 
 # CMNLI, OCNLI: words that a hypothesis of each relation tends to hold, as annotators' hypotheses do.
 HYPOTHESIS_WORDS = {

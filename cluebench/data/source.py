@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cluebench.data.archive import find_member, open_member
+from cluebench.data.download import data_home, fetch_archive
 from cluebench.data.official import official_files
 from cluebench.errors import DataError
 from cluebench.tasks import Task
@@ -75,7 +76,7 @@ class DataSource:
     task of which a file is missing, and has to bring ``<task>_public.zip`` into the directory.
     """
 
-    def __init__(self, directory: str | Path, *, fetch: Callable[[Task], None] | None = None, advice: str = ""):
+    def __init__(self, directory: str | Path, *, fetch: Callable[[Task], object] | None = None, advice: str = ""):
         self.directory = Path(directory)
         self._fetch = fetch
         self._advice = advice
@@ -180,11 +181,17 @@ def open_source(
 ) -> DataSource:
     """The directory given, else that named by CLUE_DATA_DIR, else the data home, which is filled by downloading.
 
-    A directory given in either way is never added to. Raises DataError when it does not exist.
+    A directory given in either way is never added to, and the network is not touched then. Nor is it with ``offline``,
+    which leaves what is in the data home. ``cache_home`` stands for PPNLP_HOME (see `cluebench.data.download`).
+    Raises DataError when the directory does not exist.
     """
     given, origin = (data_dir, "--data_dir") if data_dir else (os.environ.get(DATA_DIR_VARIABLE), DATA_DIR_VARIABLE)
     if not given:
-        raise DataError(f"no data directory: give one by --data_dir or {DATA_DIR_VARIABLE}")
+        home = data_home(cache_home)
+        if offline:
+            advice = f", name another place by --data_dir or {DATA_DIR_VARIABLE}, or leave out --offline to download it"
+            return DataSource(home, advice=advice)
+        return DataSource(home, fetch=lambda task: fetch_archive(task, home))
     directory = Path(given).expanduser()
     if not directory.is_dir():
         raise DataError(f"{origin} {directory} is not a directory: give the one that holds the official files")

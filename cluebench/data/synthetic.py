@@ -141,9 +141,8 @@ def _text_files(task: Task, sizes: Sizes, seed: int) -> Iterator[tuple[str, str]
         yield file, _json_lines(lines, final_newline=file in task.train_files)
     if task.label_file:
         key, meanings = layout.description
-        yield task.label_file, _json_lines(
-            [{"label": label, key: meaning} for label, meaning in zip(task.labels, meanings, strict=True)], False
-        )
+        lines = [{"label": label, key: meaning} for label, meaning in zip(task.labels, meanings, strict=True)]
+        yield task.label_file, _json_lines(lines, final_newline=False)
 
 
 def _json_lines(rows: list[dict], final_newline: bool) -> str:

@@ -1,0 +1,320 @@
+"""Official archives from the network: several mirrors, resumed downloads, and nothing taken for data that isn't.
+
+An archive counts when its md5 is the one published, or, where a mirror has packed the files anew, when the md5 of
+every file in it is. CHID has no published md5: its archive must hold every file, whole. Archives are kept as they are
+and read in place.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from cluebench.data.archive import check_archive, find_member, open_member
+from cluebench.data.official import OfficialFile, official_files
+from cluebench.errors import DataError, DiskFull, NetworkError
+from cluebench.tasks import Task
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """A place that has the archives. ``address`` is filled in with archive_url, task and hub."""
+
+    name: str
+    address: str
+
+
+#: In the order in which they are tried.
+MIRRORS = (
+    Mirror("PaddleNLP", "{archive_url}"),
+    Mirror("CLUE", "https://storage.googleapis.com/cluebenchmark/tasks/{task}_public.zip"),
+    # Only with HF_ENDPOINT: the data set `clue` of the public hub holds a conversion, from which the official files
+    # can't be made again (ids, files and disputed rows are lost), but a hub of one's own may keep the archives in it.
+    Mirror("Hugging Face hub", "{hub}/datasets/clue/clue/resolve/main/{task}_public.zip"),
+)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for what, in seconds. A machine without network must be told so within ten."""
+
+    reach: float = 7.0  # for any mirror's host to accept a connection, all asked at once
+    connect: float = 10.0
+    read: float = 30.0  # without a single byte arriving
+    pauses: tuple[float, ...] = (1.0, 4.0, 15.0)  # before each further try of errors that can heal
+
+
+#: Larger than any CLUE archive; what is longer is something else.
+MAX_DOWNLOAD_BYTES = 1 << 30
+
+#: Answers that may be different a moment later; other failures of a request won't.
+_TEMPORARY_STATUS = {408, 425, 429, 500, 502, 503, 504}
+
+
+def data_home(cache_home: str | Path | None = None) -> Path:
+    """``datasets/clue`` in ``cache_home``, else in PaddleNLP's own home: PPNLP_HOME, else ~/.paddlenlp."""
+    home = cache_home or os.environ.get("PPNLP_HOME") or "~/.paddlenlp"
+    return Path(home).expanduser() / "datasets" / "clue"
+
+
+def mirror_addresses(task: Task) -> list[str]:
+    """Where a task's archive may be had, best first."""
+    parts = {"task": task.name, "hub": os.environ.get("HF_ENDPOINT", "").rstrip("/")}
+    parts["archive_url"] = next((file.archive_url for file in _files_of(task)), "")
+    addresses = [mirror.address.format(**parts) for mirror in MIRRORS]
+    return [address for address in addresses if urlsplit(address).scheme]
+
+
+def fetch_archive(
+    task: Task, directory: Path, *, addresses: Sequence[str] | None = None, patience: Patience = Patience()
+) -> Path:
+    """Brings ``<directory>/<task>_public.zip`` from the first of ``addresses`` that has it whole; returns its path.
+
+    One process downloads, others wait for it. Interrupted downloads are taken up where they stopped.
+    Raises NetworkError when no mirror has it, DiskFull when it doesn't fit, and DataError when ``directory`` can't be
+    written.
+    """
+    target = directory / f"{task.name}_public.zip"
+    with _disk_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        with _only_one(directory / f".{target.name}.lock", target.name):
+            if not target.exists():  # else another process brought it while this one waited
+                _fetch(task, target, addresses or mirror_addresses(task), patience)
+    return target
+
+
+class _Failed(Exception):
+    """This mirror won't give the archive."""
+
+
+class _Interrupted(Exception):
+    """This try failed, another may not."""
+
+
+def _fetch(task: Task, target: Path, addresses: Sequence[str], patience: Patience) -> None:
+    """Tries the mirrors in turn, and those that may heal again after a pause."""
+    reasons = _unreachable(addresses, patience.reach)
+    left = [address for address in addresses if address not in reasons]
+    corrupt: set[str] = set()
+    for pause in (0.0, *patience.pauses):
+        if not left:
+            break
+        time.sleep(pause)
+        for address in list(left):
+            part = target.with_name(f".{target.name}.{hashlib.sha256(address.encode()).hexdigest()[:8]}.part")
+            try:
+                _say(f"downloading {target.name} from {address}")
+                _download(address, part, target.name, patience)
+                _accept(task, part, address)
+            except (_Interrupted, _Failed, DataError) as error:
+                reasons[address] = str(error)
+                _say(f"{address}: {error}")
+                # What was damaged on its way, or put together from two versions, deserves one more try.
+                if isinstance(error, _Failed) or (isinstance(error, DataError) and address in corrupt):
+                    left.remove(address)
+                elif isinstance(error, DataError):
+                    corrupt.add(address)
+                continue
+            os.replace(part, target)
+            for other in target.parent.glob(f".{target.name}.*.part"):
+                other.unlink(missing_ok=True)
+            return
+    told = "; ".join(f"{address}: {reasons[address]}" for address in addresses)
+    raise NetworkError(
+        f"{task.name}: {target.name} could not be downloaded ({told}); get it by other means and put it at {target}, "
+        f"or name a directory that holds it by --data_dir or CLUE_DATA_DIR"
+    )
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+# Reaching a mirror ----------------------------------------------------------------------------------------------------
+
+
+def _unreachable(addresses: Sequence[str], seconds: float) -> dict[str, str]:
+    """Address → why its host, or the proxy before it, takes no connection.
+
+    All are asked at once, in threads: name resolution has no time limit of its own and can hang for minutes.
+    """
+    found: dict[str, str | None] = {}
+
+    def knock(address: str) -> None:
+        try:
+            socket.create_connection(_first_hop(address), timeout=seconds).close()
+            found[address] = None
+        except (OSError, ValueError) as error:  # ValueError: a host that is no name at all
+            found[address] = getattr(error, "strerror", None) or str(error)
+
+    threads = [threading.Thread(target=knock, args=(address,), daemon=True) for address in addresses]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + seconds
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    reasons = {address: found.get(address, f"no connection within {seconds:g} s") for address in addresses}
+    return {address: reason for address, reason in reasons.items() if reason is not None}
+
+
+def _first_hop(address: str) -> tuple[str, int]:
+    """Host and port that a request to ``address`` connects to: a proxy's, when the environment names one."""
+    from requests.utils import get_environ_proxies, select_proxy
+
+    proxy = select_proxy(address, get_environ_proxies(address))
+    hop = urlsplit(address) if proxy is None else urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    return hop.hostname or "", hop.port or (443 if hop.scheme == "https" else 80)
+
+
+# One try --------------------------------------------------------------------------------------------------------------
+
+
+def _download(address: str, part: Path, name: str, patience: Patience) -> None:
+    """Leaves the whole body in ``part``, going on from what is there. Raises _Interrupted or _Failed."""
+    import requests
+
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
+    timeout = (patience.connect, patience.read)
+    try:
+        with requests.get(address, headers=headers, stream=True, timeout=timeout) as response:
+            if response.status_code == 416:  # nothing is left to send, or what is here is of another file
+                return
+            start = _body_start(response, have)
+            length = response.headers.get("Content-Length", "")
+            total = start + int(length) if length.isdigit() else None
+            _write_body(response, part, name, start, total)
+    except (requests.exceptions.SSLError, requests.exceptions.ProxyError) as error:
+        raise _Failed(_reason(error)) from error
+    except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.TooManyRedirects) as error:
+        raise _Failed(_reason(error)) from error
+    except requests.RequestException as error:
+        raise _Interrupted(_reason(error)) from error
+
+
+def _body_start(response, have: int) -> int:
+    """Position in the file of the body's first byte. A mirror may ignore the wish for a range and send everything."""
+    status = response.status_code
+    if status == 200:
+        return 0
+    if status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+        return have
+    if status == 206:
+        raise _Failed(f"sent another range than asked for ({response.headers.get('Content-Range')})")
+    kind = _Interrupted if status in _TEMPORARY_STATUS else _Failed
+    raise kind(f"{status} {response.reason}".strip())
+
+
+def _write_body(response, part: Path, name: str, start: int, total: int | None) -> None:
+    from tqdm import tqdm
+
+    if (total or 0) > MAX_DOWNLOAD_BYTES:
+        raise _Failed(f"offers {total} bytes: not a CLUE archive")
+    bar = tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=name, disable=None)
+    with open(part, "r+b" if start else "wb") as stream, bar:
+        stream.seek(start)
+        stream.truncate()
+        for block in response.iter_content(1 << 16):
+            stream.write(block)
+            bar.update(len(block))
+            if stream.tell() > MAX_DOWNLOAD_BYTES:
+                raise _Failed("sends without end: not a CLUE archive")
+        size = stream.tell()
+        stream.flush()
+        os.fsync(stream.fileno())
+    if total is not None and size < total:
+        raise _Interrupted(f"the connection ended after {size} of {total} bytes")
+
+
+def _reason(error: Exception) -> str:
+    """The innermost cause, in one line."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+
+
+# Whether it is the archive --------------------------------------------------------------------------------------------
+
+
+def _accept(task: Task, part: Path, address: str) -> None:
+    """Raises DataError, with ``part`` removed, unless it is the official archive and harmless."""
+    files = _files_of(task)
+    try:
+        check_archive(part)
+        if not files or _md5_of_file(part) != files[0].archive_md5:
+            _check_members(task, part)
+    except DataError as error:
+        part.unlink(missing_ok=True)
+        raise DataError(str(error).replace(str(part), "what it sent")) from error
+    if not any(file.md5 for file in files):
+        _say(f"no md5 is published for {task.title}: its files are taken as they came from {address}")
+
+
+def _check_members(task: Task, part: Path) -> None:
+    """Raises DataError unless every file of the task is there, with the published md5 where there is one."""
+    known = {file.file: file.md5 for file in _files_of(task)}
+    for name in task.files:
+        member = find_member(part, name)
+        if member is None:
+            raise DataError(f"{part} has no {name}")
+        with open_member(part, member) as stream:
+            md5 = _md5_of_stream(stream)
+        if known.get(name) not in (None, md5):
+            raise DataError(f"{part} is not the official archive: the md5 of {name} is {md5}, not {known[name]}")
+
+
+def _files_of(task: Task) -> list[OfficialFile]:
+    return [file for (name, _), file in official_files().items() if name == task.name]
+
+
+def _md5_of_file(path: Path) -> str:
+    with open(path, "rb") as stream:
+        return _md5_of_stream(stream)
+
+
+def _md5_of_stream(stream) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    while block := stream.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+# The data home --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _only_one(lock: Path, what: str):
+    """Holds a lock between processes; says so when it has to wait."""
+    from filelock import FileLock, Timeout
+
+    guard = FileLock(lock)
+    try:
+        guard.acquire(timeout=0.2)
+    except Timeout:
+        _say(f"waiting for another process that downloads {what}")
+        guard.acquire()
+    try:
+        yield
+    finally:
+        guard.release()
+
+
+@contextmanager
+def _disk_errors(directory: Path):
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(f"no space left for data sets in {directory}: free some, or set PPNLP_HOME") from error
+        message = f"the data home {directory} can't be written ({error.strerror or error}): set PPNLP_HOME to another"
+        raise DataError(message) from error
