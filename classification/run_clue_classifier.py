@@ -115,7 +115,7 @@ def evaluate(run: Run, model: Any, dev: Features, step: int, epoch: int = 0) -> 
 def predict(run: Run, model: Any) -> None:
     """One submission file for each test set of the task."""
     for test in run.task.test_sets:
-        predicted = logits_of(run, model, run.features(test.version)).argmax(axis=1)
+        predicted = logits_of(run, model, run.features(test.split)).argmax(axis=1)
         if environment.rank() == 0:
             path = run.output(test.submission)
             submission.write_labels(path, range(len(predicted)), [run.task.labels[index] for index in predicted])

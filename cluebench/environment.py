@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import platform
 import sys
+import warnings
+from contextlib import redirect_stderr
 from pathlib import Path
 
 
@@ -22,6 +25,16 @@ def prepare() -> None:
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
     # glog's INFO lines of the C++ core would stand between the log lines users parse.
     os.environ.setdefault("GLOG_minloglevel", "2")
+
+
+def import_paddle() -> None:
+    """`prepare`, then the first import of Paddle and PaddleNLP, without the advice they print into every log."""
+    prepare()
+    if "paddlenlp" in sys.modules:
+        return
+    with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        import paddlenlp  # noqa: F401
 
 
 def usable_cores() -> int:

@@ -33,7 +33,7 @@ class Run:
 
     def start(self) -> None:
         """Imports Paddle, takes the device, loads the tokenizer. Raises UsageError before any model is loaded."""
-        environment.prepare()
+        environment.import_paddle()
         from cluebench import models, training
         from cluebench.scalars import Scalars
 

@@ -48,6 +48,11 @@ class TestSet:
     file: str  # official file name
     submission: str  # file name in an upload
 
+    @property
+    def split(self) -> str:
+        """Its name beside "train" and "dev"."""
+        return f"test{self.version}"
+
 
 @dataclass(frozen=True)
 class Task:

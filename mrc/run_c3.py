@@ -104,7 +104,7 @@ def evaluate(run: Run, model: Any, dev: Features, step: int, epoch: int = 0) -> 
 def predict(run: Run, model: Any) -> None:
     """One submission file for each test set; its ids are the questions' own."""
     for test in run.task.test_sets:
-        questions = run.features(test.version)
+        questions = run.features(test.split)
         chosen = decode_choices(logits_of(run, model, questions), questions.option_mask)
         if environment.rank() == 0:
             path = run.output(test.submission)

@@ -102,7 +102,7 @@ def evaluate(run: Run, model: Any, dev: Features, step: int, epoch: int = 0) -> 
 def predict(run: Run, model: Any) -> None:
     """One submission file for each test set, with every tag of its passages."""
     for test in run.task.test_sets:
-        blanks = run.features(test.version)
+        blanks = run.features(test.split)
         chosen = decode_idioms(logits_of(run, model, blanks), blanks.records)
         if environment.rank() == 0:
             path = run.output(test.submission)

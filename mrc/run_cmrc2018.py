@@ -122,7 +122,7 @@ def evaluate(run: Run, model: Any, dev: Features, step: int, epoch: int = 0) -> 
 def predict(run: Run, model: Any) -> None:
     """The submission file: every question's answer text."""
     for test in run.task.test_sets:
-        windows = run.features(test.version)
+        windows = run.features(test.split)
         answers = answers_of(run, *logits_of(run, model, windows), windows)
         if environment.rank() == 0:
             path = run.output(test.submission)

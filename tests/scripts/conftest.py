@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from cluebench.data import synthetic
+from cluebench.tasks import TASKS
+
 ROOT = Path(__file__).resolve().parents[2]
 
 #: Small enough for seconds, large enough for several steps an epoch.
-SIZES = {"train": 96, "dev": 48, "test": 24}
+SIZES = {name: synthetic.Sizes(96, 48, 24) for name in TASKS}
 
 
 @dataclass
@@ -32,7 +35,6 @@ class Ended:
 def demo(tmp_path_factory):
     """(model directory, data directory)"""
     from cluebench import models
-    from cluebench.data import synthetic
 
     folder = tmp_path_factory.mktemp("demo")
     synthetic.write_synthetic(folder / "data", sizes=SIZES)

@@ -1,0 +1,209 @@
+"""The classification script end to end, on the tiny model."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import re
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from cluebench.runlog import Result
+from cluebench.tasks import TASKS
+from tests.scripts.reference import published_losses
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = "classification/run_clue_classifier.py"
+LOSS = re.compile(r"global step (\d+)/(\d+), epoch: (\d+), batch: (\d+), rank_id: 0, loss: (\S+), lr: (\S+), speed: \S+ step/s")
+
+
+def losses(lines):
+    return [float(match[5]) for match in map(LOSS.match, lines) if match]
+
+
+def common(demo, out, *more):
+    model, data = demo
+    return ["--model_name_or_path", model, "--data_dir", data, "--output_dir", out, "--device", "cpu", *more]
+
+
+@pytest.mark.parametrize("task", [task for task in TASKS.values() if task.is_classification], ids=lambda task: task.name)
+def test_trains_evaluates_predicts(task, demo, run_script, tmp_path):
+    """Every task: the loss falls, the saved model evaluates to the very same number, the submission is whole."""
+    out = tmp_path / "out"
+    arguments = common(demo, out, "--task_name", task.title, "--batch_size", 16, "--learning_rate", 2e-3, "--max_steps", 12)
+    ended = run_script(SCRIPT, *arguments, "--save_steps", 6, "--logging_steps", 3, "--do_train", "--do_predict")
+    assert ended.code == 0, ended.err
+    seen = losses(ended.lines)
+    assert len(seen) == 4 and seen[-1] < seen[0]
+    result = Result.read(out / "result.json")
+    assert result.status == "done" and result.total_steps == 12 and [p.step for p in result.dev_curve] == [6, 12]
+    assert ended.lines.count(f"best_result: {result.best_score[0]:.2f}") == 1
+    for test in task.test_sets:
+        written = [json.loads(line) for line in (out / test.submission).read_text(encoding="utf-8").splitlines()]
+        assert [row["id"] for row in written] == list(range(24))
+        assert {row["label"] for row in written} <= set(task.labels)
+    again = run_script(SCRIPT, *common((str(out), demo[1]), tmp_path / "eval", "--task_name", task.name, "--do_eval"),
+                       "--result_json", tmp_path / "eval.json")  # fmt: skip
+    assert again.code == 0, again.err
+    assert Result.read(tmp_path / "eval.json").best_score == result.best_score
+
+
+def test_losses_are_those_of_the_published_loop(demo, run_script, tmp_path):
+    """Row order, seeding, schedule and optimizer: without dropout, the losses agree step by step up to rounding."""
+    model = without_dropout(demo[0], tmp_path)
+    arguments = common((model, demo[1]), tmp_path / "out", "--task_name", "ocnli", "--batch_size", 16)
+    ended = run_script(
+        SCRIPT, *arguments, "--learning_rate", 1e-3, "--num_train_epochs", 4, "--logging_steps", 1, "--dropout", 0, "--do_train"
+    )
+    assert ended.code == 0, ended.err
+    expected = published_losses(TASKS["ocnli"], model, demo[1], batch_size=16, learning_rate=1e-3, epochs=4)
+    seen = losses(ended.lines)
+    assert len(seen) == len(expected) == 24
+    np.testing.assert_allclose(seen, expected, atol=2e-4)
+
+
+def test_the_same_seed_gives_the_same_losses(demo, run_script, tmp_path):
+    runs = []
+    for seed, name in ((42, "a"), (42, "b"), (43, "c")):
+        random.seed(time.time())
+        arguments = common(demo, tmp_path / name, "--task_name", "tnews", "--batch_size", 16, "--logging_steps", 1)
+        runs.append(losses(run_script(SCRIPT, *arguments, "--max_steps", 8, "--seed", seed, "--do_train").lines))
+    assert runs[0] == runs[1] != runs[2] and len(runs[0]) == 8
+
+
+def test_accumulation_changes_memory_not_losses(demo, run_script, tmp_path):
+    """CSL accumulates over two micro-batches; an incomplete accumulation at an epoch's end is scaled to what it had."""
+    model, runs = without_dropout(demo[0], tmp_path), []
+    for accumulation in (1, 2, 4):
+        arguments = common((model, demo[1]), tmp_path / str(accumulation), "--task_name", "csl", "--batch_size", 20)
+        ended = run_script(
+            SCRIPT, *arguments, "--gradient_accumulation_steps", accumulation, "--learning_rate", 1e-3, "--dropout", 0,
+            "--logging_steps", 1, "--num_train_epochs", 2, "--do_train",
+        )  # fmt: skip
+        runs.append(losses(ended.lines))
+    whole, halves, quarters = runs
+    assert len(whole) == len(halves) == 10
+    # 96 rows are 4 full batches and a rest of 16: the rest is cut into micro-batches of 10 and 6, so its mean differs.
+    np.testing.assert_allclose(halves[:4], whole[:4], atol=1e-4)
+    np.testing.assert_allclose(quarters[:4], whole[:4], atol=1e-4)
+
+
+def test_resume_goes_on_bit_by_bit(demo, run_script, start_script, tmp_path):
+    """Killed for real between two checkpoints, started again with --resume: same losses, same result."""
+    arguments = [
+        "--task_name", "tnews", "--batch_size", 16, "--learning_rate", 1e-3, "--num_train_epochs", 30, "--logging_steps", 1,
+        "--save_steps", 10, "--checkpoint_steps", 7, "--dropout", 0.1, "--do_train",
+    ]  # fmt: skip
+    whole = run_script(SCRIPT, *common(demo, tmp_path / "whole"), *arguments)
+    assert whole.code == 0, whole.err
+    process = start_script(SCRIPT, *common(demo, tmp_path / "cut"), *arguments, "--resume")
+    for line in process.stdout:
+        if line.startswith("global step 40/"):
+            process.kill()
+            break
+    process.wait()
+    resumed = run_script(SCRIPT, *common(demo, tmp_path / "cut"), *arguments, "--resume")
+    assert resumed.code == 0, resumed.err
+    first = resumed.lines[0]
+    assert first.startswith("going on from the checkpoint after step "), first
+    seen = losses(resumed.lines)
+    assert seen == losses(whole.lines)[-len(seen) :] and len(seen) < 180
+    a, b = (Result.read(tmp_path / name / "result.json") for name in ("whole", "cut"))
+    assert a.dev_curve == b.dev_curve and (a.best_score, a.best_step) == (b.best_score, b.best_step)
+    weights = [(tmp_path / name / "model_state.pdparams").read_bytes() for name in ("whole", "cut")]
+    assert weights[0] == weights[1]
+    assert not (tmp_path / "cut" / "checkpoint").exists()
+
+
+def test_a_checkpoint_of_other_settings_is_not_taken_up(demo, run_script, tmp_path):
+    arguments = common(demo, tmp_path / "out", "--task_name", "tnews", "--batch_size", 16, "--checkpoint_steps", 2)
+    (tmp_path / "out" / "checkpoint").mkdir(parents=True)
+    (tmp_path / "out" / "checkpoint" / "state.pickle").write_bytes(b"damaged")
+    ended = run_script(SCRIPT, *arguments, "--max_steps", 3, "--do_train", "--resume")
+    assert ended.code == 0 and "going on" not in ended.out
+
+
+def test_nan_ends_the_run_with_one_line(demo, run_script, tmp_path):
+    arguments = common(demo, tmp_path / "out", "--task_name", "tnews", "--learning_rate", 1e30, "--max_grad_norm", 0)
+    ended = run_script(SCRIPT, *arguments, "--logging_steps", 2, "--max_steps", 20, "--warmup_proportion", 0, "--do_train")
+    assert ended.code == 3
+    assert ended.err.strip().splitlines()[-1].startswith("error: the loss became nan")
+    result = Result.read(tmp_path / "out" / "result.json")
+    assert result.status == "failed" and "learning_rate" in result.error
+
+
+def test_interrupted_it_leaves_no_half_written_file(demo, start_script, tmp_path):
+    process = start_script(
+        SCRIPT, *common(demo, tmp_path / "out"), "--task_name", "tnews", "--num_train_epochs", 500, "--logging_steps", 1,
+        "--save_steps", 2, "--do_train",
+    )  # fmt: skip
+    for line in process.stdout:
+        if line.startswith("global step 6/"):
+            process.send_signal(signal.SIGINT)
+            break
+    assert process.wait(30) == 130
+    assert process.stderr.read().strip().splitlines()[-1] == "interrupted"
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.name.startswith(".")]
+    assert Result.read(tmp_path / "out" / "result.json").status == "running"
+
+
+@pytest.mark.parametrize(
+    "wrong, named",
+    [
+        (["--task_name", "cmrc2018", "--do_train"], "run mrc/run_cmrc2018.py"),
+        (["--task_name", "mnli", "--do_train"], "unknown task 'mnli'"),
+        (["--task_name", "tnews"], "--do_train"),
+        (["--task_name", "tnews", "--do_train", "--batch_size", "16", "--gradient_accumulation_steps", "3"], "equal"),
+        (["--task_name", "tnews", "--do_train", "--device", "tpu"], "--device tpu"),
+        (["--task_name", "tnews", "--do_train", "--data_dir", "nowhere"], "nowhere"),
+        (["--task_name", "tnews", "--do_train", "--model_name_or_path", "./nowhere"], "./nowhere: no such directory"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_wrong_flags_get_one_line_and_exit_code_2(wrong, named, demo, run_script, tmp_path):
+    ended = run_script(SCRIPT, *common(demo, tmp_path / "out"), *wrong)
+    assert ended.code == 2
+    assert ended.err.count("\n") == 1 and named in ended.err
+
+
+def test_scalars_for_visualdl(demo, run_script, tmp_path):
+    arguments = common(demo, tmp_path / "out", "--task_name", "tnews", "--max_steps", 4, "--logging_steps", 2, "--do_train")
+    assert run_script(SCRIPT, *arguments, "--visualdl_dir", tmp_path / "vdl").code == 0
+    from visualdl import LogReader
+
+    reader = LogReader(file_path=str(next((tmp_path / "vdl").iterdir())))
+    assert set(reader.get_tags()["scalar"]) == {"train/loss", "train/lr", "train/speed", "dev/loss", "dev/accuracy"}
+    assert [record.id for record in reader.get_data("scalar", "train/loss")] == [2, 4]
+
+
+def test_no_model_is_kept_when_none_is_wanted(demo, run_script, tmp_path):
+    arguments = common(demo, tmp_path / "out", "--task_name", "tnews", "--max_steps", 2, "--do_train", "--do_predict")
+    assert run_script(SCRIPT, *arguments, "--save_best_model", "False").code == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "result.json", "tnews11_predict.json", "tnews10_predict.json",
+    }  # fmt: skip
+
+
+def without_dropout(model: str, folder) -> str:
+    """A copy of the model whose attention dropout, which --dropout leaves alone, is off too."""
+    import shutil
+
+    copy = folder / "without_dropout"
+    shutil.copytree(model, copy)
+    config = json.loads((copy / "config.json").read_text())
+    config.update(attention_probs_dropout_prob=0.0, hidden_dropout_prob=0.0)
+    (copy / "config.json").write_text(json.dumps(config))
+    return str(copy)
+
+
+def test_learning_rate_line_is_of_the_next_step(demo, run_script, tmp_path):
+    arguments = common(demo, tmp_path / "out", "--task_name", "tnews", "--learning_rate", 3e-5, "--max_steps", 20)
+    ended = run_script(SCRIPT, *arguments, "--logging_steps", 1, "--do_train")
+    rates = [match[6] for match in map(LOSS.match, ended.lines) if match]
+    assert rates[0] == f"{3e-5 * 1 / 2:.10f}" and rates[1] == f"{3e-5:.10f}" and rates[-1] == "0.0000000000"
+    assert math.isclose(float(rates[2]), 3e-5 * 17 / 18, abs_tol=1e-10)
