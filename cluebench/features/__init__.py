@@ -22,12 +22,15 @@ import cluebench
 from cluebench.data.rows import load_rows
 from cluebench.data.source import DataSource, split_files
 from cluebench.errors import UsageError
-from cluebench.features import pair
+from cluebench.features import choice, idiom, pair, span
 from cluebench.features.batches import length_sorted_batches
 from cluebench.features.cache import FeatureCache
+from cluebench.features.choice import ChoiceFeatures
+from cluebench.features.idiom import IdiomFeatures
 from cluebench.features.pair import PairFeatures
+from cluebench.features.span import SpanFeatures
 from cluebench.features.tokenization import TextEncoder
-from cluebench.tasks import PAIR, SINGLE, Task
+from cluebench.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
 
 __all__ = [
     "FeatureCache",
@@ -62,6 +65,9 @@ class _Kind(NamedTuple):
 _KINDS = {
     SINGLE: _Kind(pair.build, PairFeatures),
     PAIR: _Kind(pair.build, PairFeatures, shortest=5),
+    CHOICE: _Kind(choice.build, ChoiceFeatures, ("num_choices",), shortest=7),
+    IDIOM: _Kind(idiom.build, IdiomFeatures, ("num_choices",), shortest=10),
+    SPAN: _Kind(span.build, SpanFeatures, ("doc_stride", "max_query_length"), shortest=5),
 }
 
 

@@ -1,0 +1,212 @@
+"""Idiom cloze (CHID): ``[CLS] idiom [SEP] left [unused1] right [SEP]`` for each candidate of a blank, token type 0.
+
+One example a blank: a window of its passage, max_seq_length - 8 tokens (56 of 64), half on each side of the blank, a
+side that is short giving its room to the other. Other blanks in the window become four [MASK], and each side keeps the
+length it had before that, nearest the blank. Tokens go to ids directly, never back through text.
+
+A passage is stored once, with every blank as four [MASK]. Cutting twice then comes down to how many tokens each side
+may have: counted with other blanks as one token, taken from the stored passage outwards from the blank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cluebench.data.rows import IDIOM_TAG, IdiomRecord
+from cluebench.features.batches import Piece, assemble, token
+from cluebench.features.columns import special_ids
+from cluebench.features.ragged import (
+    Ragged,
+    distinct,
+    flat_positions,
+    narrowest,
+    offsets_of,
+    pack_strings,
+    unpack_string,
+)
+from cluebench.features.tokenization import TextEncoder
+
+Arrays = dict[str, np.ndarray]
+
+#: What stands for the blank to be filled. A vocabulary without it gives the id of its unknown token, as the published
+#: runs had it for such models.
+BLANK = "[unused1]"
+
+#: [MASK] tokens that stand for another blank: idioms have four characters.
+_MASKS = 4
+
+#: [CLS], an idiom's four tokens, [SEP], [unused1], [SEP].
+_NOT_PASSAGE = 8
+
+_PUNCTUATION = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'", "—": "-", "―": "-", "…": "..."})
+
+#: Records whose passages are tokenised together; bounds the memory of a large file.
+_RECORDS_AT_ONCE = 4096
+
+
+def normalised(passage: str) -> str:
+    """A passage with its punctuation as in the published runs: ``“”`` to ``"``, ``——`` to ``--``, ``…`` to ``...``."""
+    return passage.translate(_PUNCTUATION)
+
+
+def build(
+    rows: Sequence[IdiomRecord],
+    encoder: TextEncoder,
+    *,
+    max_seq_length: int,
+    num_choices: int,
+    num_proc: int | None = None,
+) -> Arrays:
+    """Every distinct idiom tokenised once, every passage once; a blank is a place in a passage."""
+    candidates, candidate_index = distinct(candidate for record in rows for candidate in record.candidates)
+    idioms = encoder.encode(candidates, num_proc)
+    parts = [
+        _passages(rows[start : start + _RECORDS_AT_ONCE], start, encoder, num_proc)
+        for start in range(0, max(len(rows), 1), _RECORDS_AT_ONCE)
+    ]
+    blanks = _joined(parts)
+    left, right = window_sides(blanks["before"], blanks["after"], max_seq_length - _NOT_PASSAGE)
+    arrays = {
+        "tokens": blanks["tokens"],
+        "places": narrowest(blanks["places"]),
+        "left": narrowest(left),
+        "right": narrowest(right),
+        "records": narrowest(blanks["records"]),
+        "tags": blanks["tags"],
+        "tag_offsets": narrowest(offsets_of(blanks["tag_lengths"])),
+        "idioms": narrowest(idioms.values),
+        "idiom_offsets": idioms.offsets,
+        "candidates": narrowest(candidate_index).reshape(len(rows), num_choices),
+        "special": special_ids(encoder),
+        "blank": np.array(encoder.token_id(BLANK)),
+        "max_seq_length": np.array(max_seq_length),
+    }
+    if rows and all(record.answers is not None for record in rows):
+        arrays["labels"] = blanks["labels"]
+    return arrays
+
+
+def _passages(records: Sequence[IdiomRecord], first: int, encoder: TextEncoder, num_proc: int | None) -> Arrays:
+    """Tokens of some records' passages, blanks as four [MASK], and their blanks in reading order.
+
+    Of each blank: ``places``, of its first [MASK] in the tokens; ``before`` and ``after``, tokens on either side in its
+    passage, other blanks counted as one; ``records``, counted from ``first``; ``labels``, -1 where unknown; the tag.
+    """
+    segments, tags, owners, counts, labels = [], [], [], [], []
+    for number, record in enumerate(records, start=first):
+        for passage in record.passages:
+            found = IDIOM_TAG.findall(passage)
+            if not found:
+                continue
+            segments += IDIOM_TAG.split(normalised(passage))
+            tags += found
+            counts.append(len(found))
+            owners += [number] * len(found)
+            labels += [record.answers[tag] if record.answers is not None else -1 for tag in found]
+
+    encoded = encoder.encode(segments, num_proc)
+    blanks = np.array(counts, np.int64)
+    last = np.cumsum(blanks + 1) - 1  # a passage's last segment has no blank behind it
+    has_blank = np.ones(len(segments), bool)
+    has_blank[last] = False
+    start = offsets_of(encoded.lengths + _MASKS * has_blank)
+    tokens = np.full(start[-1], encoder.mask_id, np.int32)
+    tokens[flat_positions(start[:-1], encoded.lengths)] = encoded.values
+
+    # With a blank counted as one token, a segment's end in its passage is where the blank behind it stands.
+    counted = offsets_of(encoded.lengths + has_blank)
+    begin, end = counted[last - blanks], counted[last + 1]
+    position = counted[:-1][has_blank] + encoded.lengths[has_blank]
+    packed = pack_strings(tags)
+    return {
+        "tokens": narrowest(tokens),
+        "places": start[:-1][has_blank] + encoded.lengths[has_blank],
+        "before": position - np.repeat(begin, blanks),
+        "after": np.repeat(end, blanks) - position - 1,
+        "records": np.array(owners, np.int64),
+        "labels": np.array(labels, np.int64),
+        "tags": packed.values,
+        "tag_lengths": packed.lengths,
+    }
+
+
+def _joined(parts: Sequence[Arrays]) -> Arrays:
+    """The columns of all parts, one behind the other; places count through all tokens."""
+    base = offsets_of([len(part["tokens"]) for part in parts])
+    for part, start in zip(parts, base[:-1], strict=True):
+        part["places"] = part["places"] + start
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def window_sides(before: np.ndarray, after: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens kept left and right of blanks with so many on either side: half of ``room`` each, and what one side lacks.
+
+    An odd token goes to the right.
+    """
+    left_half, right_half = room // 2, room - room // 2
+    left = np.minimum(before, np.maximum(left_half, room - after))
+    return left, np.minimum(after, np.maximum(right_half, room - before))
+
+
+class IdiomFeatures:
+    """Blanks with ten candidates each; example i is the i-th blank in reading order.
+
+    lengths: int64 [blanks], tokens of the longest candidate's sequence. labels: int64 [blanks], the answer's index;
+    None in test splits. records: int64 [blanks], the number of the record a blank belongs to. tags: str of each blank.
+    """
+
+    ids = None  # a blank's tag is its name
+
+    def __init__(self, arrays: Arrays):
+        self._tokens = arrays["tokens"]
+        self._places = arrays["places"]
+        self._left, self._right = arrays["left"], arrays["right"]
+        self._idioms = Ragged(arrays["idioms"], arrays["idiom_offsets"])
+        self._candidates = arrays["candidates"]
+        self._tags = Ragged(arrays["tags"], arrays["tag_offsets"])
+        self._cls, self._sep, self._pad = arrays["special"].tolist()
+        self._blank = int(arrays["blank"])
+        self._max_seq_length = int(arrays["max_seq_length"])
+        self.labels: np.ndarray | None = arrays.get("labels")
+        self.records = arrays["records"].astype(np.int64)
+        longest = self._idioms.lengths[self._candidates.astype(np.int64)].max(axis=1)
+        window = self._left.astype(np.int64) + self._right
+        self.lengths = np.minimum(window + _NOT_PASSAGE - _MASKS + longest[self.records], self._max_seq_length)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @property
+    def tags(self) -> list[str]:
+        return [unpack_string(self._tags, index) for index in range(len(self))]
+
+    def batch(self, indices: Sequence[int] | np.ndarray) -> Arrays:
+        """``input_ids``, ``token_type_ids`` int64 [B, candidates, longest], and where known ``labels`` int64 [B]."""
+        rows = np.asarray(indices, np.int64)
+        idioms = self._candidates[self.records[rows]].astype(np.int64)
+        number = idioms.shape[1]
+        idioms = idioms.reshape(-1)
+        left, right, place = (
+            np.repeat(column[rows].astype(np.int64), number) for column in (self._left, self._right, self._places)
+        )
+        fits = self._max_seq_length - (_NOT_PASSAGE - _MASKS) - left - right
+        idiom_lengths = np.minimum(self._idioms.lengths[idioms], fits)
+        n = len(idioms)
+        batch = assemble(
+            [
+                token(self._cls, n),
+                Piece(self._idioms.values, self._idioms.starts[idioms], idiom_lengths),
+                token(self._sep, n),
+                Piece(self._tokens, place - left, left),
+                token(self._blank, n),
+                Piece(self._tokens, place + _MASKS, right),
+                token(self._sep, n),
+            ],
+            self._pad,
+        )
+        batch = {name: values.reshape(len(rows), number, -1) for name, values in batch.items()}
+        if self.labels is not None:
+            batch["labels"] = np.asarray(self.labels[rows], np.int64)
+        return batch

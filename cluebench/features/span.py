@@ -1,0 +1,190 @@
+"""Span extraction (CMRC2018): ``[CLS] question [SEP] window of the context [SEP]``, token type 1 after the first [SEP].
+
+Windows advance by ``doc_stride`` tokens (a step, not an overlap), each as long as max_seq_length leaves room for; the
+last is the first that reaches the context's end. Labels are the tokens of the first answer, by character offsets, and
+[CLS] in a window that doesn't hold the whole of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cluebench.data.rows import SpanRow
+from cluebench.errors import UsageError
+from cluebench.features.batches import Piece, assemble, token
+from cluebench.features.columns import pack_ids, special_ids, unpack_ids
+from cluebench.features.ragged import (
+    Ragged,
+    distinct,
+    narrowest,
+    pack_strings,
+    unpack_string,
+)
+from cluebench.features.tokenization import TextEncoder
+
+Arrays = dict[str, np.ndarray]
+
+_SPECIAL_TOKENS = 3
+
+
+def build(
+    rows: Sequence[SpanRow],
+    encoder: TextEncoder,
+    *,
+    max_seq_length: int,
+    doc_stride: int,
+    max_query_length: int | None = None,
+    num_proc: int | None = None,
+) -> Arrays:
+    """Every distinct context and question tokenised once; a window is a question and a slice of a context.
+
+    ``max_query_length`` None keeps all tokens of a question, as in the published runs. Raises UsageError when a
+    question leaves no room for a context.
+    """
+    contexts, context = distinct(row.context for row in rows)
+    questions, question = distinct(row.question for row in rows)
+    context_ids, starts, ends = encoder.encode_with_offsets(contexts, num_proc)
+    question_ids = encoder.encode(questions, num_proc)
+    if max_query_length is not None:
+        question_ids = question_ids.cut(max_query_length)
+
+    room = max_seq_length - _SPECIAL_TOKENS - question_ids.lengths[question]
+    if len(rows) and room.min() < 1:
+        raise UsageError(
+            f"--max_seq_length {max_seq_length}: the question {rows[int(room.argmin())].question!r} leaves no room for "
+            "its context; raise it, or cut questions with --max_query_length"
+        )
+    of_row, first = windows(context_ids.lengths[context], room, doc_stride)
+    text = pack_strings(contexts)
+    arrays = {
+        "tokens": narrowest(context_ids.values),
+        "token_offsets": context_ids.offsets,
+        "starts": narrowest(starts),
+        "ends": narrowest(ends),
+        "text": text.values,
+        "text_offsets": text.offsets,
+        "question_tokens": narrowest(question_ids.values),
+        "question_offsets": question_ids.offsets,
+        "contexts": narrowest(context),
+        "questions": narrowest(question),
+        "rows": narrowest(of_row),
+        "first": narrowest(first),
+        "special": special_ids(encoder),
+        "max_seq_length": np.array(max_seq_length),
+        **pack_ids([row.id for row in rows]),
+    }
+    if rows and all(row.answers for row in rows):
+        features = SpanFeatures(arrays)
+        arrays["start_positions"], arrays["end_positions"] = features.label(
+            np.array([row.answer_starts[0] for row in rows], np.int64),
+            np.array([row.answer_starts[0] + len(row.answers[0]) for row in rows], np.int64),
+        )
+    return arrays
+
+
+def windows(lengths: np.ndarray, room: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray]:
+    """(row, first context token) of every window over contexts of so many tokens, ``room`` of which fit in one.
+
+    A window never starts behind the one before it has ended, however long the stride. An empty context has one window.
+    """
+    step = np.minimum(room, stride)
+    count = 1 + np.maximum(0, -(-(lengths - room) // step))
+    of_row = np.repeat(np.arange(len(lengths)), count)
+    number = np.arange(len(of_row)) - np.repeat(np.cumsum(count) - count, count)
+    return of_row, number * step[of_row]
+
+
+class SpanFeatures:
+    """Windows of questions; example i is window i, those of a question in a row, in reading order.
+
+    lengths: int64 [windows]. start_positions, end_positions: int64 [windows], places in the sequence of the first and
+    last token of the answer, 0 where the window doesn't hold it; None in test splits. question_ids: the question of
+    each row; rows: int64 [windows], each window's row.
+    """
+
+    def __init__(self, arrays: Arrays):
+        self._tokens = Ragged(arrays["tokens"], arrays["token_offsets"])
+        self._starts, self._ends = arrays["starts"], arrays["ends"]
+        self._texts = Ragged(arrays["text"], arrays["text_offsets"])
+        self._question_tokens = Ragged(arrays["question_tokens"], arrays["question_offsets"])
+        self._contexts = arrays["contexts"].astype(np.int64)
+        self._questions = arrays["questions"].astype(np.int64)
+        self._first = arrays["first"].astype(np.int64)
+        self._cls, self._sep, self._pad = arrays["special"].tolist()
+        self.rows = arrays["rows"].astype(np.int64)
+        self.ids = unpack_ids(arrays)
+        self.start_positions: np.ndarray | None = arrays.get("start_positions")
+        self.end_positions: np.ndarray | None = arrays.get("end_positions")
+
+        question = self._question_tokens.lengths[self._questions[self.rows]]
+        left_over = self._tokens.lengths[self._contexts[self.rows]] - self._first
+        self._kept = np.minimum(left_over, int(arrays["max_seq_length"]) - _SPECIAL_TOKENS - question)
+        self._context_at = question + 2  # place in the sequence of a window's first context token
+        self.lengths = question + self._kept + _SPECIAL_TOKENS
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, indices: Sequence[int] | np.ndarray) -> Arrays:
+        """``input_ids``, ``token_type_ids`` int64 [B, longest]; ``start_positions``, ``end_positions`` [B] if known."""
+        chosen = np.asarray(indices, np.int64)
+        rows, n = self.rows[chosen], len(chosen)
+        question, asked = self._questions[rows], self._question_tokens
+        batch = assemble(
+            [
+                token(self._cls, n),
+                Piece(asked.values, asked.starts[question], asked.lengths[question]),
+                token(self._sep, n),
+                Piece(self._tokens.values, self._begin(chosen), self._kept[chosen], 1),
+                token(self._sep, n, 1),
+            ],
+            self._pad,
+        )
+        if self.start_positions is not None:
+            batch["start_positions"] = np.asarray(self.start_positions[chosen], np.int64)
+            batch["end_positions"] = np.asarray(self.end_positions[chosen], np.int64)
+        return batch
+
+    def label(self, answer_starts: np.ndarray, answer_ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """int64 [windows] places of an answer's first and last token; given are its characters [rows], end exclusive.
+
+        The first is the last token that starts no later than the answer, the last the first that ends no sooner.
+        """
+        begin, end = self._begin(np.arange(len(self))), self._begin(np.arange(len(self))) + self._kept
+        starts, ends = np.zeros(len(self), np.int64), np.zeros(len(self), np.int64)
+        for window, row in enumerate(self.rows.tolist()):
+            first, last = begin[window], end[window]
+            if first == last or self._starts[first] > answer_starts[row] or self._ends[last - 1] < answer_ends[row]:
+                continue
+            from_token = np.searchsorted(self._starts[first:last], answer_starts[row], "right") - 1
+            to_token = np.searchsorted(self._ends[first:last], answer_ends[row], "left")
+            starts[window], ends[window] = self._context_at[window] + from_token, self._context_at[window] + to_token
+        return starts, ends
+
+    # What decoding needs ----------------------------------------------------------------------------------------------
+
+    def context(self, row: int) -> str:
+        """The context a row asks about, as it stands in the file without surrounding white space."""
+        return unpack_string(self._texts, int(self._contexts[row]))
+
+    def context_range(self) -> tuple[np.ndarray, np.ndarray]:
+        """int64 [windows]: place in the sequence of the first context token, and the one behind the last."""
+        return self._context_at, self._context_at + self._kept
+
+    def characters(self, window: int, start: int, end: int) -> tuple[int, int]:
+        """Characters of the context (end exclusive) from the token at place ``start`` to that at ``end``, included."""
+        begin = int(self._begin(np.array([window]))[0]) - int(self._context_at[window])
+        return int(self._starts[begin + start]), int(self._ends[begin + end])
+
+    def offsets(self, window: int) -> list[tuple[int, int] | None]:
+        """(first character, one behind the last) of every token of a window; None outside the context."""
+        begin = int(self._begin(np.array([window]))[0])
+        spans = slice(begin, begin + int(self._kept[window]))
+        inside = zip(self._starts[spans].tolist(), self._ends[spans].tolist(), strict=True)
+        return [None] * int(self._context_at[window]) + list(inside) + [None]
+
+    def _begin(self, chosen: np.ndarray) -> np.ndarray:
+        """Where windows start in the flat context tokens."""
+        return self._tokens.starts[self._contexts[self.rows[chosen]]] + self._first[chosen]

@@ -1,0 +1,229 @@
+"""Logits to answers, and answers to scores: numpy only, and PaddleNLP's own EM/F1 where it is what is reported."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from cluebench.data.rows import SpanRow
+from cluebench.features.span import SpanFeatures
+
+#: The answer to a question for which no pair of start and end qualifies: the published runs' own.
+NO_ANSWER = "empty"
+
+_WINDOWS_AT_ONCE = 1024
+
+
+def accuracy(predicted: np.ndarray, gold: np.ndarray) -> float:
+    """Share of equal entries of two arrays [n]. Raises ValueError when they differ in length or are empty."""
+    predicted, gold = np.asarray(predicted), np.asarray(gold)
+    if predicted.shape != gold.shape or gold.size == 0:
+        raise ValueError(f"accuracy of {predicted.shape} predictions for {gold.shape} answers")
+    return float(np.mean(predicted == gold))
+
+
+def decode_choices(logits: np.ndarray, option_mask: np.ndarray) -> np.ndarray:
+    """int64 [questions]: the best real option of each; a padded one is never chosen, whatever its logit.
+
+    logits [questions, N], option_mask bool [questions, N]. Where they differ in width, the narrower is without options
+    the other has only as padding.
+    """
+    logits, option_mask = np.asarray(logits), np.asarray(option_mask, bool)
+    width = min(logits.shape[1], option_mask.shape[1])
+    if option_mask[:, width:].any():
+        raise ValueError(f"logits of {logits.shape[1]} options for questions with up to {option_mask.shape[1]}")
+    lowest = np.finfo(logits.dtype).min  # so that even an infinitely bad real option beats a padded one
+    scores = np.nan_to_num(logits[:, :width], nan=lowest, neginf=lowest)
+    return np.where(option_mask[:, :width], scores, -np.inf).argmax(axis=1)
+
+
+def decode_idioms(logits: np.ndarray, records: np.ndarray) -> np.ndarray:
+    """int64 [blanks]: the candidate of each blank, decoded over whole records.
+
+    logits [blanks, candidates]; records [blanks] says which blanks share their candidates. Pairs of blank and candidate
+    are taken in order of score, each blank and each candidate once (greedy); equal scores in reading order. Blanks
+    beyond the number of candidates, which no official record has, take their own best.
+    """
+    logits, records = np.asarray(logits), np.asarray(records)
+    chosen = np.asarray(logits.argmax(axis=1), np.int64)
+    candidates = logits.shape[1]
+    order = np.argsort(records, kind="stable")
+    bounds = np.flatnonzero(np.diff(records[order], prepend=-1, append=-1))
+    for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+        blanks = order[start:end]
+        left = min(len(blanks), candidates)
+        open_blanks, open_candidates = [True] * len(blanks), [True] * candidates
+        for pair in np.argsort(-logits[blanks].reshape(-1), kind="stable").tolist():
+            blank, candidate = divmod(pair, candidates)
+            if open_blanks[blank] and open_candidates[candidate]:
+                chosen[blanks[blank]] = candidate
+                open_blanks[blank] = open_candidates[candidate] = False
+                left -= 1
+                if not left:
+                    break
+    return chosen
+
+
+# Spans ----------------------------------------------------------------------------------------------------------------
+
+
+def decode_spans(
+    start_logits: np.ndarray,
+    end_logits: np.ndarray,
+    features: SpanFeatures,
+    n_best_size: int,
+    max_answer_length: int,
+) -> dict[str, str]:
+    """Question id → answer, cut from the context as it stands in the file.
+
+    start_logits and end_logits [windows, T] hold for window i what the model said of ``features.batch([i])``; columns
+    behind a sequence's end don't matter. In each window the ``n_best_size`` best starts and ends of the whole sequence
+    are combined; a pair counts when both lie in the context, in order, and span at most ``max_answer_length`` tokens.
+    The best sum over all windows of a question wins, of equal ones the first. Without any, the answer is NO_ANSWER.
+    """
+    best: dict[int, tuple[float, int, int, int]] = {}  # row → score, window, first and last token
+    for block in range(0, len(features), _WINDOWS_AT_ONCE):
+        windows = np.arange(block, min(block + _WINDOWS_AT_ONCE, len(features)))
+        logits = start_logits[windows], end_logits[windows]
+        found = _best_pairs(*logits, features, windows, n_best_size, max_answer_length)
+        columns = (features.rows[windows], windows, *found)
+        for row, window, score, start, end in zip(*map(np.ndarray.tolist, columns), strict=True):
+            if score > best.get(row, (-np.inf,))[0]:
+                best[row] = (score, window, start, end)
+    answers = {}
+    for row, name in enumerate(features.ids):
+        answers[name] = NO_ANSWER
+        if row in best:
+            _, window, start, end = best[row]
+            first, behind = features.characters(window, start, end)
+            answers[name] = features.context(row)[first:behind] or NO_ANSWER
+    return answers
+
+
+def _best_pairs(
+    start_logits: np.ndarray,
+    end_logits: np.ndarray,
+    features: SpanFeatures,
+    windows: np.ndarray,
+    n_best_size: int,
+    max_answer_length: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(score, first token, last token) of the best pair in each window, each [windows]; -inf where there is none."""
+    first, behind = (bound[windows, None] for bound in features.context_range())
+    lengths = features.lengths[windows, None]
+    starts, start_scores = _best_places(start_logits, lengths, n_best_size)
+    ends, end_scores = _best_places(end_logits, lengths, n_best_size)
+    start_scores = np.where((starts >= first) & (starts < behind), start_scores, -np.inf)
+    end_scores = np.where((ends >= first) & (ends < behind), end_scores, -np.inf)
+    size = ends[:, None, :] - starts[:, :, None] + 1
+    sums = start_scores[:, :, None] + end_scores[:, None, :]
+    sums = np.where((size >= 1) & (size <= max_answer_length), sums, -np.inf).reshape(len(windows), -1)
+    place = sums.argmax(axis=1)
+    row = np.arange(len(windows))
+    return sums[row, place], starts[row, place // ends.shape[1]], ends[row, place % ends.shape[1]]
+
+
+def _best_places(logits: np.ndarray, lengths: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """The ``number`` best places of each sequence and their logits, best first, equal ones in order."""
+    logits = np.where(np.arange(logits.shape[1]) < lengths, logits, -np.inf)
+    places = np.argsort(-logits, axis=1, kind="stable")[:, :number]
+    return places, np.take_along_axis(logits, places, axis=1)
+
+
+def span_scores(predictions: Mapping[str, str], rows: Sequence[SpanRow]) -> tuple[float, float]:
+    """(EM, F1) in percent as PaddleNLP computes them (`paddlenlp.metrics.squad`, is_whitespace_splited=False).
+
+    Each question counts its best over all of its answers. Raises ValueError when a question has no prediction or no
+    answer.
+    """
+    from paddlenlp.metrics.squad import get_raw_scores
+
+    _check_answered(predictions, rows)
+    examples = [{"id": row.id, "answers": {"text": list(row.answers)}} for row in rows]
+    exact, f1 = get_raw_scores(examples, predictions, is_whitespace_splited=False)
+    return 100 * float(np.mean(list(exact.values()))), 100 * float(np.mean(list(f1.values())))
+
+
+def organisers_span_scores(predictions: Mapping[str, str], rows: Sequence[SpanRow]) -> tuple[float, float]:
+    """(EM, F1) in percent as the organisers of CMRC 2018 define them (Cui et al. 2019).
+
+    Both ignore case and a list of punctuation marks. EM: the remaining text is equal. F1: of the longest common run of
+    units over both texts, a unit being a Chinese character or a word of another script. Each question counts its best
+    over all of its answers. Raises as span_scores does.
+    """
+    _check_answered(predictions, rows)
+    exact = f1 = 0.0
+    for row in rows:
+        prediction, answers = predictions[row.id], set(row.answers)
+        exact += any(_without_punctuation(answer) == _without_punctuation(prediction) for answer in answers)
+        f1 += max(_common_run_f1(_units(answer), _units(prediction)) for answer in answers)
+    return 100 * exact / len(rows), 100 * f1 / len(rows)
+
+
+def _check_answered(predictions: Mapping[str, str], rows: Sequence[SpanRow]) -> None:
+    if not rows:
+        raise ValueError("no questions to score")
+    for row in rows:
+        if row.id not in predictions:
+            raise ValueError(f"question {row.id} has no prediction")
+        if not row.answers:
+            raise ValueError(f"question {row.id} has no answer to compare with")
+
+
+#: Marks the organisers' evaluation leaves out.
+_IGNORED = frozenset("-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
+
+_CHINESE = re.compile("[\u4e00-\u9fa5]")
+
+
+def _without_punctuation(text: str) -> str:
+    return "".join(character for character in text.lower().strip() if character not in _IGNORED)
+
+
+@lru_cache(maxsize=1 << 16)
+def _units(text: str) -> tuple[str, ...]:
+    """Chinese characters one by one, and the words of what stands between them."""
+    units: list[str] = []
+    for part in re.split("([\u4e00-\u9fa5])", _without_punctuation(text)):
+        units += [part] if _CHINESE.match(part) else _western_words(part)
+    return tuple(units)
+
+
+#: The Penn Treebank's conventions, which the organisers' evaluation takes from NLTK: where a word is cut in two.
+_TREEBANK = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r'"', ' " '),
+        (r"([:,])([^\d])|([:,])$", r" \1\3 \2"),
+        (r"\.\.\.", " ... "),
+        (r"([;@#$%&?!\[\](){}<>])", r" \1 "),
+        (r"([^.])(\.)(['\s]*)$", r"\1 \2 \3"),
+        (r"([^'])' ", r"\1 ' "),
+        (r"([^' ])('s|'m|'d|'ll|'re|'ve|n't|')(?=\s|$)", r"\1 \2 "),
+    )
+)
+
+
+def _western_words(text: str) -> list[str]:
+    for pattern, replacement in _TREEBANK:
+        text = pattern.sub(replacement, text)
+    return text.split()
+
+
+def _common_run_f1(gold: Sequence[str], predicted: Sequence[str]) -> float:
+    """F1 of the length of the longest run that both sequences hold."""
+    if gold == predicted:
+        return 1.0 if gold else 0.0
+    longest, above = 0, [0] * (len(predicted) + 1)
+    for unit in gold:
+        here = [0]
+        for place, other in enumerate(predicted):
+            here.append(above[place] + 1 if unit == other else 0)
+        longest, above = max(longest, *here), here
+    if not longest:
+        return 0.0
+    precision, recall = longest / len(predicted), longest / len(gold)
+    return 2 * precision * recall / (precision + recall)
