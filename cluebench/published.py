@@ -1,0 +1,75 @@
+"""The published CLUE scores of 27 models and their best hyper-parameters, as package data.
+
+Every number here is published in PaddleNLP's CLUE Benchmark document, not measured by this project. A score is kept as
+the text that was published (one of them has three decimals).
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from cluebench.tasks import TASKS
+
+ATTRIBUTION = "published in PaddleNLP's CLUE Benchmark document, not measured by this project"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A point of a task's grid."""
+
+    learning_rate: float
+    batch_size: int  # over all cards
+    dropout: float
+
+
+@dataclass(frozen=True)
+class PublishedModel:
+    """One row of the published table, with the setting that reached each score."""
+
+    name: str  # the model's PaddleNLP name, as users type it
+    title: str  # as in the published table
+    architecture: str  # layers and hidden size, such as "12L768H"
+    average: str
+    scores: dict[str, str]  # task name → score, EM/F1 for CMRC2018
+    best_settings: dict[str, Setting]  # task name → setting
+
+    @property
+    def layers(self) -> int:
+        return int(self.architecture.split("L")[0])
+
+    @property
+    def hidden_size(self) -> int:
+        return int(self.architecture.split("L")[1].rstrip("H"))
+
+
+@cache
+def published_models() -> dict[str, PublishedModel]:
+    """PaddleNLP name → row, in the order of the published table."""
+    settings: dict[str, dict[str, Setting]] = {}
+    for row in _rows("published_hyperparameters.csv"):
+        setting = Setting(float(row["learning_rate"]), int(row["batch_size"]), float(row["dropout"]))
+        settings.setdefault(row["paddlenlp_id"], {})[row["task"]] = setting
+    return {
+        row["paddlenlp_id"]: PublishedModel(
+            name=row["paddlenlp_id"],
+            title=row["model"],
+            architecture=row["arch"],
+            average=row["avg"],
+            scores={task: row[task] for task in TASKS},
+            best_settings=settings[row["paddlenlp_id"]],
+        )
+        for row in _rows("published_scores.csv")
+    }
+
+
+def published_model(name: str) -> PublishedModel | None:
+    """The row of a model by its PaddleNLP name; None for any other model."""
+    return published_models().get(name)
+
+
+def _rows(file: str) -> list[dict[str, str]]:
+    text = (resources.files("cluebench") / "facts" / file).read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))

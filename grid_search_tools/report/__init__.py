@@ -1,0 +1,1 @@
+"""Results of a grid as tables for terminals, scripts and browsers. Reads result files; starts nothing."""

@@ -1,0 +1,203 @@
+"""Finished trials on disk → the best of each task → the best-score table.
+
+A trial is read from its result JSON. A log without a result beside it, as the published tool leaves them, counts when it
+ends in ``best_result``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+
+from cluebench import identity, runlog
+from cluebench.published import PublishedModel, Setting
+from cluebench.tasks import TASKS, Task
+
+_RULE = "=" * 68
+
+#: What differs between the trials of one grid and one task; trials that differ in anything else are not compared.
+_GRID_KEYS = ("learning_rate", "batch_size", "dropout", "seed")
+
+
+@dataclass(frozen=True)
+class FinishedTrial:
+    """A score on dev and the setting that reached it."""
+
+    task: str
+    setting: Setting
+    seed: int
+    score: tuple[float, ...]  # percent, two decimals as published
+    result: runlog.Result | None = None  # None when only a log says so
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best setting of a task: the mean over its seeds and, with more than one, the standard deviation."""
+
+    setting: Setting
+    score: tuple[float, ...]
+    deviation: tuple[float, ...] | None = None
+    seeds: int = 1
+
+    def text(self, task: Task) -> str:
+        """``57.00``, ``65.83/87.30``; over seeds ``57.00±0.21``, ``65.83±0.30/87.30±0.12``."""
+        if self.deviation is None:
+            return task.format_score(self.score)
+        return "/".join(f"{value:.2f}±{spread:.2f}" for value, spread in zip(self.score, self.deviation, strict=True))
+
+
+def finished_trials(folder: Path) -> dict[str, list[FinishedTrial]]:
+    """Task name → its finished trials under ``folder``, which holds one folder a task, its name in any case.
+
+    Where ``folder`` has a grid.json, results of another configuration than its plan's are left out.
+    """
+    protocols = _planned_protocols(folder)
+    trials: dict[str, list[FinishedTrial]] = {}
+    for task_folder in sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else ():
+        task = TASKS.get(task_folder.name.lower())
+        if task is not None:
+            found = _with_results(task, task_folder) + _with_logs_only(task, task_folder)
+            trials.setdefault(task.name, []).extend(_of_one_protocol(found, protocols.get(task.name)))
+    return trials
+
+
+def _with_results(task: Task, folder: Path) -> list[FinishedTrial]:
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        named = runlog.parse_trial_name(path.stem)
+        result = runlog.Result.read(path) if named else None
+        if result is not None and result.status == "done" and result.best_score is not None:
+            found.append(_trial(task, named, result.best_score, result))
+    return found
+
+
+def _with_logs_only(task: Task, folder: Path) -> list[FinishedTrial]:
+    found = []
+    for path, named in runlog.find_logs(folder):
+        if path.with_name(f"{path.stem}.json").exists():
+            continue
+        score = runlog.read_log(path).best_score
+        if score is not None and len(score) == (2 if task.metric == "em_f1" else 1):
+            found.append(_trial(task, named, score, None))
+    return found
+
+
+def _trial(task: Task, named: tuple, score: Sequence[float], result: runlog.Result | None) -> FinishedTrial:
+    learning_rate, batch_size, dropout, seed = named
+    rounded = tuple(round(float(number), 2) for number in score)
+    return FinishedTrial(task.name, Setting(learning_rate, batch_size, dropout), seed, rounded, result)
+
+
+def protocol_hash(configuration: Mapping) -> str:
+    """Hash of all settings but the grid's: trials with the same one may be compared."""
+    return identity.configuration_hash({key: value for key, value in configuration.items() if key not in _GRID_KEYS})
+
+
+def _planned_protocols(folder: Path) -> dict[str, str]:
+    """Task name → protocol hash of the plan in grid.json; empty without one."""
+    try:
+        return dict(json.loads((folder / "grid.json").read_text(encoding="utf-8"))["protocols"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _of_one_protocol(trials: list[FinishedTrial], planned: str | None) -> list[FinishedTrial]:
+    """Without a plan for the task: those comparable with the one that finished last."""
+    results = [trial for trial in trials if trial.result is not None]
+    if planned is None and results:
+        planned = protocol_hash(max(results, key=lambda trial: trial.result.finished or "").result.configuration)
+    return [trial for trial in trials if trial.result is None or protocol_hash(trial.result.configuration) == planned]
+
+
+def best_setting(trials: Iterable[FinishedTrial]) -> Best | None:
+    """The setting with the highest mean over seeds (EM for spans); None without trials.
+
+    Settings that lack seeds others have are considered only if none is complete. Ties go to the smaller learning rate,
+    then the smaller batch, then the smaller dropout.
+    """
+    by_setting: dict[Setting, dict[int, tuple[float, ...]]] = defaultdict(dict)
+    for trial in trials:
+        by_setting[trial.setting][trial.seed] = trial.score
+    if not by_setting:
+        return None
+    most_seeds = max(map(len, by_setting.values()))
+    candidates = [
+        _over_seeds(setting, list(scores.values()))
+        for setting, scores in by_setting.items()
+        if len(scores) == most_seeds
+    ]
+    return max(candidates, key=lambda best: rank(best.score, best.setting))
+
+
+def rank(score: Sequence[float], setting: Setting) -> tuple[float, ...]:
+    """Sort key of a score: higher is better."""
+    return (round(score[0], 2), -setting.learning_rate, -setting.batch_size, -setting.dropout)
+
+
+def _over_seeds(setting: Setting, scores: list[tuple[float, ...]]) -> Best:
+    columns = list(zip(*scores, strict=True))
+    averages = tuple(mean(column) for column in columns)
+    deviation = tuple(stdev(column) for column in columns) if len(scores) > 1 else None
+    return Best(setting, averages, deviation, len(scores))
+
+
+def best_settings(trials: Mapping[str, Sequence[FinishedTrial]]) -> dict[str, Best]:
+    """Task name → best setting, for the tasks that have a finished trial."""
+    bests = {name: best_setting(found) for name, found in trials.items()}
+    return {name: best for name, best in bests.items() if best is not None}
+
+
+def best_score_table(bests: Mapping[str, Best]) -> str:
+    """The table to the letter: tab-separated, ``-`` for a task without a finished trial. Ends with a line break."""
+    tasks = TASKS.values()
+    scores = [bests[task.name].text(task) if task.name in bests else "-" for task in tasks]
+    lines = ["\t".join(task.title for task in tasks), "\t".join(scores), _RULE, "Best hyper-parameters list:", _RULE]
+    lines.append("TASK\tresult\t(lr, batch_size, dropout_p)")
+    for task, score in zip(tasks, scores, strict=True):
+        lines.append(f"{task.title}\t{score}\t{_setting_text(bests.get(task.name))}")
+    return "\n".join(lines) + "\n"
+
+
+def _setting_text(best: Best | None) -> str:
+    if best is None:
+        return "-"
+    return f"({best.setting.learning_rate},{best.setting.batch_size},{best.setting.dropout})"
+
+
+def published_comparison(bests: Mapping[str, Best], published: PublishedModel) -> str:
+    """Two more lines for the table: the published scores, and the user's minus the published (EM for spans)."""
+    differences = []
+    for task in TASKS.values():
+        if task.name not in bests:
+            differences.append("-")
+            continue
+        theirs = task.parse_score(published.scores[task.name])
+        pairs = zip(bests[task.name].score, theirs, strict=True)
+        differences.append("/".join(f"{round(ours - other, 2) + 0.0:+.2f}" for ours, other in pairs))
+    shown = (task.format_score(task.parse_score(published.scores[task.name])) for task in TASKS.values())
+    return "\t".join(shown) + "\n" + "\t".join(differences) + "\n"
+
+
+def average(bests: Mapping[str, Best]) -> float | None:
+    """AVG of the published table: the mean of the ten, EM for spans; None unless all are there."""
+    if any(name not in bests for name in TASKS):
+        return None
+    return mean(round(bests[name].score[0], 2) for name in TASKS)
+
+
+def edge_notes(trials: Mapping[str, Sequence[FinishedTrial]], bests: Mapping[str, Best]) -> list[str]:
+    """One line a task whose winner is the largest or smallest of three or more values tried: better ones may lie beyond."""
+    notes = []
+    for name, best in bests.items():
+        for axis, label in (("learning_rate", "learning rate"), ("batch_size", "batch size")):
+            values = sorted({getattr(trial.setting, axis) for trial in trials[name]})
+            value = getattr(best.setting, axis)
+            if len(values) < 3 or value not in (values[0], values[-1]):
+                continue
+            edge, beyond = ("smallest", "smaller") if value == values[0] else ("largest", "larger")
+            notes.append(f"{TASKS[name].title}: the best {label}, {value}, is the {edge} tried; a {beyond} one may do better")
+    return notes

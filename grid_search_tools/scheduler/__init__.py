@@ -1,0 +1,1 @@
+"""The grid's scheduler: plan, estimates, devices, runner, state and the event loop that joins them. Never imports Paddle."""

@@ -1,0 +1,297 @@
+"""Which devices there are and what memory they have free: NVIDIA cards through NVML, or slots of CPU cores.
+
+The only module that touches NVML (through ``pynvml``). Cards go by UUID, as indices change with drivers and environment
+variables. Memory is asked for on a thread of its own: a driver in trouble can take minutes to answer, and must not
+hold the scheduler's loop meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import psutil
+
+from cluebench.environment import usable_cores
+from cluebench.errors import UsageError
+
+#: Memory one CPU slot should have at least when their number is chosen for the user.
+_BYTES_PER_CPU_SLOT = 8 << 30
+
+
+@dataclass(frozen=True)
+class Device:
+    """A card, a MIG instance of a card, or a slot of CPU cores."""
+
+    id: str  # a card's or instance's UUID; "cpu:0"
+    label: str  # for people: "gpu 0", "gpu 0 mig 1", "cpu 0"
+    kind: str  # "gpu" or "cpu"
+    name: str = ""  # the card's product name
+    total_bytes: int | None = None  # None: not accounted for
+    joinable: bool = False  # several of them can run one trial
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A card's memory at one moment."""
+
+    total: int
+    free: int
+    processes: Mapping[int, int]  # pid → bytes, where the driver reports them
+
+
+class DeviceLost(Exception):
+    """A card did not answer, or the driver says it is gone."""
+
+
+class NvidiaDriver:
+    """NVML, by UUID. Every method but ``close`` raises DeviceLost when the card or the driver fails."""
+
+    def __init__(self, pynvml: ModuleType):
+        self._nvml: Any = pynvml
+        self._handles: dict[str, Any] = {}
+
+    @classmethod
+    def open(cls) -> NvidiaDriver | None:
+        """None on a machine without a driver, or with one that can't start."""
+        try:
+            import pynvml
+        except ImportError:
+            return None
+        try:
+            pynvml.nvmlInit()
+        except pynvml.NVMLError:
+            return None
+        return cls(pynvml)
+
+    def cards(self) -> list[list[Device]]:
+        """One item a card in NVML's order, which is that of the PCI bus: the card alone, or its MIG instances.
+
+        A card that does not answer is an empty list, so that the numbers of the others stay right.
+        """
+        try:
+            count = self._nvml.nvmlDeviceGetCount()
+        except self._nvml.NVMLError as error:
+            raise DeviceLost(str(error)) from None
+        return [self._card(index) for index in range(count)]
+
+    def read(self, device_id: str) -> Reading:
+        """The card's memory now. A card that failed is looked up anew each time, as drivers come back."""
+        try:
+            handle = self._handle(device_id)
+            memory = self._nvml.nvmlDeviceGetMemoryInfo(handle)
+            return Reading(int(memory.total), int(memory.free), self._processes(handle))
+        except self._nvml.NVMLError as error:
+            self._handles.clear()
+            self._restart()
+            raise DeviceLost(str(error)) from None
+
+    def close(self) -> None:
+        try:
+            self._nvml.nvmlShutdown()
+        except self._nvml.NVMLError:
+            pass
+
+    def _restart(self) -> None:
+        """After a reset the old session's handles are worthless, so NVML is shut down and initialised again."""
+        self.close()
+        try:
+            self._nvml.nvmlInit()
+        except self._nvml.NVMLError:
+            pass  # the next read fails in its turn
+
+    def _handle(self, device_id: str) -> Any:
+        if device_id not in self._handles:
+            self._handles[device_id] = self._nvml.nvmlDeviceGetHandleByUUID(device_id)
+        return self._handles[device_id]
+
+    def _processes(self, handle: Any) -> dict[int, int]:
+        """Empty where the driver does not tell: inside containers, for instances, on old drivers."""
+        try:
+            running = self._nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+        except self._nvml.NVMLError:
+            return {}
+        return {int(process.pid): int(process.usedGpuMemory) for process in running if process.usedGpuMemory}
+
+    def _card(self, index: int) -> list[Device]:
+        nvml = self._nvml
+        try:
+            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            instances = self._instances(handle)
+            if not instances:
+                return [self._device(handle, f"gpu {index}", joinable=True)]
+            return [self._device(instance, f"gpu {index} mig {number}") for number, instance in instances]
+        except nvml.NVMLError:
+            return []
+
+    def _instances(self, card: Any) -> list[tuple[int, Any]]:
+        nvml = self._nvml
+        try:
+            enabled = nvml.nvmlDeviceGetMigMode(card)[0] == nvml.NVML_DEVICE_MIG_ENABLE
+        except nvml.NVMLError:
+            return []  # a card that knows no instances
+        found = []
+        for number in range(nvml.nvmlDeviceGetMaxMigDeviceCount(card) if enabled else 0):
+            try:
+                found.append((number, nvml.nvmlDeviceGetMigDeviceHandleByIndex(card, number)))
+            except nvml.NVMLError:
+                continue  # numbers have gaps
+        return found
+
+    def _device(self, handle: Any, label: str, joinable: bool = False) -> Device:
+        nvml = self._nvml
+        uuid = _text(nvml.nvmlDeviceGetUUID(handle))
+        self._handles[uuid] = handle
+        total = int(nvml.nvmlDeviceGetMemoryInfo(handle).total)
+        return Device(uuid, label, "gpu", _text(nvml.nvmlDeviceGetName(handle)), total, joinable)
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def find_devices(
+    request: str, environ: Mapping[str, str], driver: NvidiaDriver | None, *, many_small: bool = False
+) -> list[Device]:
+    """The devices behind ``--devices``: ``auto``, ``gpu``, ``gpu:0,1``, ``gpu:GPU-5f3c…``, ``cpu`` or ``cpu:2``.
+
+    Cards are those of CUDA_VISIBLE_DEVICES (numbers in the order of the PCI bus, UUIDs, MIG instances), where it is set,
+    that the request names too. ``auto`` falls back to CPU slots. ``many_small`` says that trials need little memory,
+    so that a slot gets one core. Raises UsageError when the request is wrong or leaves nothing.
+    """
+    kind, _, names = request.strip().partition(":")
+    if kind not in ("auto", "gpu", "cpu") or (kind == "auto" and names) or (":" in request and not names):
+        raise UsageError(f"--devices {request}: choose auto, gpu, gpu:0,1, gpu:UUID, cpu or cpu:2")
+    if kind == "cpu":
+        return cpu_slots(_slot_count(request, names) if names else _usual_slots(many_small))
+    visible = _visible_cards(environ, driver)
+    if kind == "auto" and not visible:
+        return cpu_slots(_usual_slots(many_small))
+    if not visible:
+        raise UsageError(f"--devices {request}: {_why_no_card(environ, driver)}")
+    return _requested_cards(request, names, visible, driver)
+
+
+def cpu_slots(count: int) -> list[Device]:
+    """``count`` slots that share the machine's cores."""
+    return [Device(f"cpu:{index}", f"cpu {index}", "cpu") for index in range(count)]
+
+
+def _slot_count(request: str, text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,3}", text):
+        raise UsageError(f"--devices {request}: {text!r} is not a number of CPU slots")
+    return int(text)
+
+
+def _usual_slots(many_small: bool) -> int:
+    if many_small:
+        return min(8, usable_cores())
+    # Two cores a slot keep one trial busy; memory limits large machines.
+    return max(1, min(usable_cores() // 2, psutil.virtual_memory().available // _BYTES_PER_CPU_SLOT))
+
+
+def _visible_cards(environ: Mapping[str, str], driver: NvidiaDriver | None) -> list[Device]:
+    if driver is None:
+        return []
+    try:
+        cards = driver.cards()
+    except DeviceLost:
+        return []
+    listed = environ.get("CUDA_VISIBLE_DEVICES")
+    if listed is None:
+        return [device for card in cards for device in card]
+    visible: list[Device] = []
+    for entry in (part.strip() for part in listed.split(",")):
+        matches = _matching(entry, cards)
+        if not matches:
+            break  # as CUDA does: what stands behind an invalid entry is not visible
+        visible += [device for device in matches if device not in visible]
+    return visible
+
+
+def _matching(entry: str, cards: Sequence[Sequence[Device]]) -> list[Device]:
+    """The devices behind a card's number, or the beginning of exactly one card's or instance's UUID."""
+    if re.fullmatch(r"\d+", entry):
+        index = int(entry)
+        return list(cards[index]) if index < len(cards) else []
+    if not entry.startswith(("GPU-", "MIG-")):
+        return []
+    matches = [device for card in cards for device in card if device.id.startswith(entry)]
+    return matches if len(matches) == 1 else []
+
+
+def _requested_cards(
+    request: str, names: str, visible: Sequence[Device], driver: NvidiaDriver | None
+) -> list[Device]:
+    if not names:
+        return list(visible)
+    cards = driver.cards() if driver else []
+    chosen: list[Device] = []
+    for entry in (part.strip() for part in names.split(",")):
+        matches = _matching(entry, cards)
+        if not matches:
+            raise UsageError(f"--devices {request}: there is no card {entry!r} (this machine has {len(cards)})")
+        chosen += [device for device in matches if device in visible and device not in chosen]
+    if not chosen:
+        raise UsageError(f"--devices {request}: CUDA_VISIBLE_DEVICES allows none of these cards")
+    return chosen
+
+
+def _why_no_card(environ: Mapping[str, str], driver: NvidiaDriver | None) -> str:
+    if driver is None:
+        return "no NVIDIA driver answers on this machine (nvidia-smi shows whether there is one); try --devices cpu:2"
+    listed = environ.get("CUDA_VISIBLE_DEVICES")
+    if listed is not None:
+        return f"CUDA_VISIBLE_DEVICES={listed} leaves no card of this machine"
+    return "the NVIDIA driver shows no card that answers"
+
+
+class DeviceMonitor:
+    """Asks the driver on a thread of its own and posts what it says.
+
+    ``post`` is called on that thread with a device id and a Reading, or the DeviceLost instead of one.
+    """
+
+    def __init__(self, read: Callable[[str], Reading], post: Callable[[str, Reading | DeviceLost], None]):
+        self._read, self._post = read, post
+        self._requests: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._serve, name="device-monitor", daemon=True)
+        self._thread.start()
+
+    def request(self, device_id: str) -> None:
+        """Returns at once; the answer is posted."""
+        self._requests.put(device_id)
+
+    def close(self) -> None:
+        """Ends the thread once it is idle; a driver that never answers keeps it, which does not keep the process."""
+        self._requests.put(None)
+        self._thread.join(timeout=1.0)
+
+    def _serve(self) -> None:
+        while (device_id := self._requests.get()) is not None:
+            try:
+                answer: Reading | DeviceLost = self._read(device_id)
+            except DeviceLost as error:
+                answer = error
+            self._post(device_id, answer)
+
+
+def child_environment(devices: Sequence[Device], slots: int, jobs_per_device: int = 1) -> dict[str, str]:
+    """Environment variables that keep a trial on its devices.
+
+    ``slots`` devices, each with ``jobs_per_device`` trials, share the machine's cores.
+    """
+    threads = max(1, usable_cores() // max(1, slots * jobs_per_device))
+    variables = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
+    if devices[0].kind == "gpu":
+        variables["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+        variables["CUDA_VISIBLE_DEVICES"] = ",".join(device.id for device in devices)
+    else:
+        variables["CUDA_VISIBLE_DEVICES"] = ""
+    return variables

@@ -1,0 +1,214 @@
+"""How long a trial will take and how much memory it needs: computed beforehand, corrected by finished trials.
+
+Durations order the trials (longest first) and give the time left; a wrong one costs some idle time at the end of a grid,
+nothing else. Memory decides what may share a card, so it carries a margin.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from statistics import median
+
+from cluebench.published import published_model
+from scheduler.plan import RunSettings, Trial, is_directory
+
+GIB = 1 << 30
+
+#: Forward and backward pass together, in forward passes.
+_TRAIN_PASSES = 3
+#: What an optimizer step costs beside its tokens (launching kernels, the optimizer), in tokens of a forward pass.
+_STEP_TOKENS = 1500
+#: What a trial costs beside its steps (imports, loading the model), in tokens of a forward pass.
+_START_TOKENS = 300_000
+
+#: CUDA context, cuDNN and cuBLAS workspaces of a process, beside what the framework's allocator counts.
+CONTEXT_BYTES = int(0.9 * GIB)
+#: Head room over an estimate, and over a peak that was measured.
+_ESTIMATE_MARGIN, _MEASURED_MARGIN = 1.15, 1.05
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A task's size: examples (windows, blanks), sequences per example, mean tokens per sequence."""
+
+    train_examples: int
+    dev_examples: int
+    sequences_per_example: int
+    train_tokens: int
+    eval_tokens: int
+
+
+@lru_cache(maxsize=None)
+def workloads() -> dict[str, Workload]:
+    """Task name → size, from workloads.csv."""
+    lines = (Path(__file__).parent / "workloads.csv").read_text(encoding="utf-8").splitlines()
+    rows = csv.DictReader(line for line in lines if not line.startswith("#"))
+    return {row.pop("task"): Workload(**{key: int(value) for key, value in row.items()}) for row in rows}
+
+
+def forward_tokens(trial: Trial, settings: RunSettings) -> float:
+    """The trial's work in tokens passed forward through the model: training, evaluations, steps and start."""
+    work, task = workloads()[trial.task], trial.row
+    train, dev = work.train_examples, work.dev_examples
+    if settings.limit:
+        train, dev = min(train, settings.limit), min(dev, settings.limit)
+    steps_per_epoch = max(1, train // trial.batch_size)
+    steps = (settings.num_train_epochs or task.epochs) * steps_per_epoch
+    if settings.max_steps:
+        steps = min(steps, settings.max_steps)
+    evaluations = 1 + steps // (task.eval_every_steps or steps_per_epoch)
+    per_step = _TRAIN_PASSES * trial.batch_size * work.sequences_per_example * work.train_tokens + _STEP_TOKENS
+    per_evaluation = dev * work.sequences_per_example * work.eval_tokens
+    return steps * per_step + evaluations * per_evaluation + _START_TOKENS
+
+
+class DurationModel:
+    """Seconds of one device a trial needs. Unknown in absolute terms until something has been observed."""
+
+    def __init__(self, settings: RunSettings):
+        self._settings = settings
+        self._ratios: dict[tuple[str, str], list[float]] = defaultdict(list)  # (model, task) → seconds per token
+        self._running: dict[Trial, float] = {}
+
+    def observe(self, trial: Trial, device_seconds: float) -> None:
+        """A finished trial took this long, times the devices it had."""
+        self._ratios[trial.model, trial.task].append(device_seconds / forward_tokens(trial, self._settings))
+        self._running.pop(trial, None)
+
+    def project(self, trial: Trial, device_seconds: float) -> None:
+        """A running trial is going to take this long in all: used only while nothing has finished."""
+        self._running[trial] = device_seconds / forward_tokens(trial, self._settings)
+
+    def relative(self, trial: Trial) -> float:
+        """A duration comparable with other trials' of the same grid; larger is longer."""
+        return forward_tokens(trial, self._settings) * (self._ratio(trial) or _size_factor(trial.model))
+
+    def seconds(self, trial: Trial) -> float | None:
+        """Estimated device seconds; None until a trial has finished or been projected."""
+        ratio = self._ratio(trial)
+        return None if ratio is None else forward_tokens(trial, self._settings) * ratio
+
+    def _ratio(self, trial: Trial) -> float | None:
+        """Seconds per token: this model on this task, else this model, else any model scaled by size."""
+        if same := self._ratios.get((trial.model, trial.task)):
+            return sum(same) / len(same)
+        known = [
+            (model, sum(ratios) / len(ratios)) for (model, _), ratios in self._ratios.items()
+        ] or [(other.model, ratio) for other, ratio in self._running.items()]
+        if same_model := [ratio for model, ratio in known if model == trial.model]:
+            return median(same_model)
+        scaled = [ratio * _size_factor(trial.model) / _size_factor(model) for model, ratio in known]
+        return median(scaled) if scaled else None
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """What of a model's configuration decides its memory and speed."""
+
+    layers: int
+    hidden_size: int
+    vocabulary: int
+
+    @property
+    def parameters(self) -> int:
+        """12 h² a layer (attention 4, feed-forward 8) plus the word embeddings."""
+        return 12 * self.layers * self.hidden_size**2 + self.vocabulary * self.hidden_size
+
+
+#: For a model nothing is known about: the size most Chinese encoders have.
+_USUAL_SIZE = ModelSize(layers=12, hidden_size=768, vocabulary=40_000)
+
+
+@lru_cache(maxsize=None)
+def model_size(model: str) -> ModelSize:
+    """By the published table's architecture, by a directory's configuration, else the usual 12 layers of 768."""
+    if row := published_model(model):
+        return ModelSize(row.layers, row.hidden_size, _USUAL_SIZE.vocabulary)
+    if is_directory(model):
+        for name in ("config.json", "model_config.json"):
+            try:
+                size = _configured_size(json.loads((Path(model) / name).read_text(encoding="utf-8")))
+            except (OSError, ValueError):
+                continue
+            if size is not None:
+                return size
+    return _USUAL_SIZE
+
+
+def _configured_size(configuration: object) -> ModelSize | None:
+    """Finds the size in any nesting: old PaddleNLP layouts keep it under ``init_args``."""
+    if isinstance(configuration, list):
+        return next(filter(None, map(_configured_size, configuration)), None)
+    if not isinstance(configuration, dict):
+        return None
+    layers = configuration.get("num_hidden_layers", configuration.get("n_layers"))
+    hidden = configuration.get("hidden_size", configuration.get("d_model"))
+    if isinstance(layers, int) and isinstance(hidden, int):
+        vocabulary = configuration.get("vocab_size")
+        return ModelSize(layers, hidden, vocabulary if isinstance(vocabulary, int) else _USUAL_SIZE.vocabulary)
+    return _configured_size(list(configuration.values()))
+
+
+def _size_factor(model: str) -> float:
+    """Time per token relative to a model of the usual size: by parameters of the layers, with a floor for overhead."""
+    size, usual = model_size(model), _USUAL_SIZE
+    return 0.02 + (size.layers * size.hidden_size**2) / (usual.layers * usual.hidden_size**2)
+
+
+def estimated_bytes(trial: Trial, micro_batch: int, amp: str) -> int:
+    """Device memory of one process training with this micro-batch, allocator's view (without the CUDA context).
+
+    Weights, gradients and AdamW's two moments take 16 bytes a parameter in float32. Activations follow Korthikanti et
+    al. 2022, "Reducing Activation Recomputation in Large Transformer Models": h·(34 + 5·a·s/h) bytes a token and layer
+    in 16 bits, twice that in 32, with heads of 64.
+    """
+    size, task = model_size(trial.model), trial.row
+    sequences = micro_batch * workloads()[trial.task].sequences_per_example
+    tokens = sequences * task.max_seq_length
+    per_token = size.hidden_size * 34 + 5 * (size.hidden_size / 64) * task.max_seq_length
+    width = 2 if amp == "off" else 1
+    return int(16 * size.parameters + tokens * size.layers * per_token * width)
+
+
+class MemoryModel:
+    """Bytes a trial needs on each of its cards, the CUDA context included."""
+
+    def __init__(self, amp: str = "off"):
+        self._amp = amp
+        self._peaks: dict[tuple[str, str, int], int] = {}  # (model, task, micro-batch) → highest peak
+        self._ratios: dict[str, float] = {}  # model → highest measured / estimated
+
+    def observe(self, trial: Trial, micro_batch: int, peak_bytes: int) -> None:
+        """A finished trial's allocator reached this peak on one card."""
+        key = (trial.model, trial.task, micro_batch)
+        self._peaks[key] = max(peak_bytes, self._peaks.get(key, 0))
+        ratio = peak_bytes / estimated_bytes(trial, micro_batch, self._amp)
+        self._ratios[trial.model] = max(ratio, self._ratios.get(trial.model, 0.0))
+
+    def needed_bytes(self, trial: Trial, micro_batch: int) -> int:
+        """By the peak of this model, task and micro-batch, else by the estimate scaled with this model's peaks."""
+        if peak := self._peaks.get((trial.model, trial.task, micro_batch)):
+            return int(peak * _MEASURED_MARGIN) + CONTEXT_BYTES
+        # One odd measurement must not let everything or nothing fit.
+        ratio = min(2.0, max(0.5, self._ratios.get(trial.model, 1.0)))
+        return int(estimated_bytes(trial, micro_batch, self._amp) * ratio * _ESTIMATE_MARGIN) + CONTEXT_BYTES
+
+
+def seconds_left(running: list[float], waiting: list[float], devices: int) -> float:
+    """Until the last trial ends, when ``waiting`` (seconds each, in order of start) follow ``running`` (seconds left)."""
+    free_at = sorted(running)[-devices:] if devices else []
+    free_at += [0.0] * (devices - len(free_at))
+    for duration in waiting:
+        earliest = min(range(len(free_at)), key=free_at.__getitem__, default=None)
+        if earliest is None:
+            return float("inf")
+        free_at[earliest] += duration
+    return max([*free_at, *running], default=0.0)
+
+

@@ -1,0 +1,156 @@
+"""Why an attempt failed, by its exit code, its log and its result, and what to do about each kind."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from cluebench import errors
+
+
+class Kind(str, Enum):
+    """Kinds of failure, in the words of the failure table."""
+
+    OUT_OF_MEMORY = "out of memory"
+    BAD_SETTING = "bad setting"
+    DIVERGED = "diverged"
+    NETWORK = "network"
+    DISK_FULL = "disk full"
+    LOST_DEVICE = "lost device"
+    KILLED = "killed"
+    NO_PROGRESS = "no progress"
+    NO_RESULT = "no result"
+    TOO_LARGE = "does not fit"
+    CRASHED = "crashed"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What happens after a failure."""
+
+    retry: bool = True
+    pause: float = 0.0  # seconds before the next attempt, doubled each time
+    counts: bool = True  # against --max_attempts
+
+
+#: Pauses are for causes that pass by themselves: a network, a disk others fill, a card that resets.
+POLICIES = {
+    Kind.OUT_OF_MEMORY: Policy(),
+    Kind.BAD_SETTING: Policy(retry=False),
+    Kind.DIVERGED: Policy(retry=False),
+    Kind.NETWORK: Policy(pause=60.0),
+    Kind.DISK_FULL: Policy(pause=60.0),
+    Kind.LOST_DEVICE: Policy(counts=False),
+    Kind.KILLED: Policy(),
+    Kind.NO_PROGRESS: Policy(),
+    Kind.NO_RESULT: Policy(),
+    Kind.TOO_LARGE: Policy(retry=False),
+    Kind.CRASHED: Policy(),
+}
+
+#: A device lost this often under one trial is the trial's doing after all.
+LOST_DEVICE_LIMIT = 5
+
+_BY_EXIT_CODE = {
+    errors.UsageError.exit_code: Kind.BAD_SETTING,
+    errors.Diverged.exit_code: Kind.DIVERGED,
+    errors.OutOfMemory.exit_code: Kind.OUT_OF_MEMORY,
+    errors.NetworkError.exit_code: Kind.NETWORK,
+    errors.DiskFull.exit_code: Kind.DISK_FULL,
+}
+
+#: Words in the log that tell more than exit code 1, or than a launcher that ends with its first worker's code.
+_BY_LOG = (
+    (
+        Kind.LOST_DEVICE,
+        re.compile(
+            r"GPU is lost|fallen off the bus|no CUDA-capable device|CUDA driver initialization failed|"
+            r"all CUDA-capable devices are busy|device\(s\) is/are busy or unavailable|uncorrectable ECC|"
+            r"CUDA error\((?:46|100|101|214|719|999)\)|unspecified launch failure|NVML.*Unknown Error"
+        ),
+    ),
+    (
+        Kind.OUT_OF_MEMORY,
+        re.compile(
+            r"ResourceExhaustedError|Out of memory error|out of memory|CUDA_ERROR_OUT_OF_MEMORY|"
+            r"CUDNN_STATUS_ALLOC_FAILED|CUBLAS_STATUS_ALLOC_FAILED|\bMemoryError\b|\bstd::bad_alloc\b",
+            re.IGNORECASE,
+        ),
+    ),
+    (Kind.DISK_FULL, re.compile(r"No space left on device|Disk quota exceeded")),
+    (
+        Kind.NETWORK,
+        re.compile(r"Temporary failure in name resolution|ConnectionError|Connection (?:refused|reset|timed out)"),
+    ),
+)
+
+#: How paddle.distributed.launch reports the worker that failed first.
+_WORKER_CODE = re.compile(r"Container rank \d+ status failed cmd .* code (-?\d+) log")
+
+
+@dataclass(frozen=True)
+class Failure:
+    kind: Kind
+    detail: str  # one line
+
+    @property
+    def policy(self) -> Policy:
+        return POLICIES[self.kind]
+
+
+def classify(
+    exit_code: int | None,
+    log_lines: Sequence[str] = (),
+    error: str | None = None,
+    *,
+    no_progress_seconds: float | None = None,
+    device_lost: bool = False,
+) -> Failure:
+    """The failure behind an attempt that left no finished result.
+
+    ``exit_code`` negative: ended by that signal; None: unknown. ``log_lines``: the last lines of its log, ``error`` what
+    its result JSON says. ``no_progress_seconds`` when the scheduler ended it for want of progress, ``device_lost`` when
+    the driver says that its card is gone.
+    """
+    detail = error or _telling_line(log_lines)
+    if no_progress_seconds is not None:
+        return Failure(Kind.NO_PROGRESS, f"no new log line in {no_progress_seconds:.0f} s, ended")
+    if device_lost:
+        return Failure(Kind.LOST_DEVICE, detail or "its card stopped answering")
+    worker_codes = [int(match[1]) for line in log_lines if (match := _WORKER_CODE.search(line))]
+    for code in (exit_code, *worker_codes):
+        if code in _BY_EXIT_CODE:
+            return Failure(_BY_EXIT_CODE[code], detail or f"exit code {code}")
+    # With exit code 0 there was no error: a word in the log would be about something else.
+    text = "" if exit_code == 0 else "\n".join([*log_lines, error or ""])
+    for kind, pattern in _BY_LOG:
+        if match := pattern.search(text):
+            return Failure(kind, error or _line_with(log_lines, match[0]) or detail)
+    if exit_code is not None and (exit_code < 0 or exit_code == 130):
+        return Failure(Kind.KILLED, f"ended by {_signal_name(-exit_code) if exit_code < 0 else 'an interruption'}")
+    if exit_code == 0:
+        return Failure(Kind.NO_RESULT, "ended without a result of this configuration")
+    if exit_code is None:
+        return Failure(Kind.KILLED, "ended while no scheduler was watching")
+    return Failure(Kind.CRASHED, detail or f"exit code {exit_code}")
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _telling_line(lines: Sequence[str]) -> str:
+    """The last line that looks like an error, else the last line that says anything."""
+    filled = [line.strip() for line in lines if line.strip()]
+    wrong = [line for line in filled if re.search(r"\b\w*(?:Error|Exception)\b|\berror:", line)]
+    return (wrong or filled or [""])[-1][:300]
+
+
+def _line_with(lines: Sequence[str], text: str) -> str:
+    return next((line.strip()[:300] for line in reversed(lines) if text in line), "")

@@ -1,0 +1,105 @@
+"""A trial on its way through the grid: its state, its attempts, and how its batch is cut into micro-batches."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from cluebench.runlog import Result, TrialPaths
+from scheduler.failures import Failure, Kind
+from scheduler.plan import Trial
+
+
+class State(str, Enum):
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass
+class Attempt:
+    """One start of a trial's process."""
+
+    number: int
+    devices: list[str]  # labels
+    cards: int
+    accumulation: int  # micro-batches an optimizer step and card
+    started: float  # seconds since 1970
+    finished: float | None = None
+    outcome: str | None = None  # "done", "interrupted" or a kind of failure
+    detail: str = ""
+
+
+@dataclass
+class Job:
+    """A trial and what the scheduler knows about it."""
+
+    trial: Trial
+    number: int  # place in the plan
+    paths: TrialPaths
+    lock: Path
+    configuration_hash: str
+    state: State = State.WAITING
+    result: Result | None = None
+    attempts: list[Attempt] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    memory_factor: int = 1  # how often the task's micro-batches are to be halved: 1, 2, 4 …
+    not_before: float = 0.0  # clock time of the next attempt
+    avoid: set[str] = field(default_factory=set)  # ids of devices it failed on
+    # Of the running attempt:
+    device_ids: list[str] = field(default_factory=list)
+    started_at: float = 0.0  # clock time
+    progress_due: float = float("inf")  # clock time when its log must have grown
+    kill_at: float = float("inf")  # clock time when asking turns into killing
+    ended_for: Kind | None = None  # why the scheduler ended it, when it did
+    must_go: bool = False  # ended by the scheduler without being a failure
+
+    @property
+    def key(self) -> str:
+        return self.trial.key
+
+    @property
+    def attempt(self) -> Attempt:
+        return self.attempts[-1]
+
+    @property
+    def counted_failures(self) -> int:
+        return sum(failure.policy.counts for failure in self.failures)
+
+    def accumulation(self, cards: int = 1) -> int | None:
+        """Micro-batches an optimizer step on each of ``cards`` cards; None when the batch can't be cut that far.
+
+        The task's own, doubled (or the next number that cuts the batch evenly) for every time memory ran out.
+        """
+        return _accumulation(self.trial, cards, self.memory_factor)
+
+    def micro_batch(self, cards: int = 1) -> int | None:
+        """Rows of a micro-batch; None as in `accumulation`."""
+        accumulation = self.accumulation(cards)
+        return None if accumulation is None else self.trial.batch_size // cards // accumulation
+
+    def cut_further(self) -> bool:
+        """Halves the micro-batch for the next attempt; False when it is one row already."""
+        finer = _accumulation(self.trial, 1, 2 * self.memory_factor)
+        if finer is None or finer == self.accumulation():
+            return False
+        self.memory_factor *= 2
+        return True
+
+
+def _accumulation(trial: Trial, cards: int, factor: int) -> int | None:
+    usual = trial.row.accumulation_steps(trial.batch_size, cards)
+    return _divisor_from(trial.batch_size // cards, usual * factor)
+
+
+def _divisor_from(number: int, least: int) -> int | None:
+    """The smallest divisor of ``number`` that is at least ``least``."""
+    return next((value for value in range(least, number + 1) if number % value == 0), None)
+
+
+def states(jobs: Collection[Job]) -> dict[State, int]:
+    """How many jobs are in each state."""
+    return {state: sum(job.state is state for job in jobs) for state in State}

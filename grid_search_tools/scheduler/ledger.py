@@ -1,0 +1,150 @@
+"""Who holds which device: memory is promised to a trial before its process starts.
+
+What a card has free for another trial is what the driver says is free, minus what was promised to trials that have not
+allocated it yet. Pure bookkeeping: readings and the time are handed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+from scheduler.devices import Device, Reading
+
+#: A card that failed is tried again after this many seconds, doubled with each further failure up to the second number.
+FIRST_SET_ASIDE, LONGEST_SET_ASIDE = 30.0, 600.0
+
+
+@dataclass
+class Slot:
+    """A device and what runs on it."""
+
+    device: Device
+    promised: dict[str, int] = field(default_factory=dict)  # trial key → bytes
+    allocated: dict[str, int] = field(default_factory=dict)  # trial key → bytes the driver saw it use
+    reading: Reading | None = None
+    fresh: bool = False  # read since the last trial here started or ended
+    used_by_others: int = 0  # bytes in use when none of our trials was here
+    set_aside_until: float = 0.0
+    failures: int = 0  # since a trial last ended well here
+
+    @property
+    def accounted(self) -> bool:
+        return self.device.total_bytes is not None
+
+    def free_bytes(self) -> int | None:
+        """For another trial; None where memory is not accounted for, 0 while the last reading is outdated."""
+        if not self.accounted:
+            return None
+        if self.reading is None or not self.fresh:
+            return 0
+        return max(0, self.reading.free - self._outstanding())
+
+    def _outstanding(self) -> int:
+        """Promised, but not allocated yet."""
+        if any(self.allocated.values()):
+            return sum(max(0, promised - self.allocated.get(key, 0)) for key, promised in self.promised.items())
+        # The driver names no process of ours (as in containers): what the card's use has grown by is taken for ours.
+        grown = max(0, self.reading.total - self.reading.free - self.used_by_others) if self.reading else 0
+        return max(0, sum(self.promised.values()) - grown)
+
+
+class Ledger:
+    """The devices of a grid. Not thread-safe: it belongs to the loop."""
+
+    def __init__(self, devices: Sequence[Device], jobs_per_device: int = 1):
+        self.slots = {device.id: Slot(device, fresh=device.total_bytes is None) for device in devices}
+        self.jobs_per_device = jobs_per_device
+
+    def reserve(self, key: str, device_ids: Collection[str], promised_bytes: int) -> None:
+        """Gives devices to a trial, before its process starts."""
+        for device_id in device_ids:
+            slot = self.slots[device_id]
+            slot.promised[key] = promised_bytes
+
+    def release(self, key: str) -> list[str]:
+        """Takes a trial off its devices, whose memory has to be read again; returns them."""
+        held = [device_id for device_id, slot in self.slots.items() if key in slot.promised]
+        for device_id in held:
+            slot = self.slots[device_id]
+            del slot.promised[key]
+            slot.allocated.pop(key, None)
+            slot.fresh = not slot.accounted
+        return held
+
+    def read(self, device_id: str, reading: Reading, allocated: Callable[[str], int]) -> None:
+        """Takes in what the driver says; ``allocated`` gives the bytes a trial's processes have on this card."""
+        slot = self.slots[device_id]
+        slot.reading, slot.fresh = reading, True
+        slot.allocated = {key: allocated(key) for key in slot.promised}
+        if not slot.promised:
+            slot.used_by_others = reading.total - reading.free
+
+    def set_aside(self, device_id: str, now: float) -> float:
+        """The device failed: not used until it has been tried again; returns when that should be."""
+        slot = self.slots[device_id]
+        slot.failures += 1
+        slot.fresh = False
+        pause = min(LONGEST_SET_ASIDE, FIRST_SET_ASIDE * 2 ** (slot.failures - 1))
+        slot.set_aside_until = now + pause
+        return slot.set_aside_until
+
+    def succeeded(self, device_ids: Collection[str]) -> None:
+        """A trial ended well on these devices: their failures are forgotten."""
+        for device_id in device_ids:
+            self.slots[device_id].failures = 0
+
+    def usable(self, now: float) -> list[Slot]:
+        """Devices that are not set aside."""
+        return [slot for slot in self.slots.values() if slot.set_aside_until <= now]
+
+    def place(
+        self,
+        cards: int,
+        needed_bytes: int,
+        now: float,
+        *,
+        avoid: Collection[str] = (),
+        closed: Collection[str] = (),
+    ) -> list[str] | None:
+        """Devices for a trial of so many cards and bytes on each, or None while there are none.
+
+        Several cards must be whole cards without other trials of ours. The emptiest come first, those to ``avoid`` (where
+        the trial failed before) last, and ``closed`` ones not at all.
+        """
+        fitting = [
+            slot
+            for slot in self.usable(now)
+            if slot.device.id not in closed
+            and len(slot.promised) < self.jobs_per_device
+            and (cards == 1 or (slot.device.joinable and not slot.promised))
+            and (slot.free_bytes() is None or slot.free_bytes() >= needed_bytes)
+            and (not slot.accounted or slot.fresh)
+        ]
+        if len(fitting) < cards:
+            return None
+        fitting.sort(key=lambda slot: (slot.device.id in avoid, len(slot.promised), -(slot.free_bytes() or 0)))
+        return [slot.device.id for slot in fitting[:cards]]
+
+    def held_back_for(self, cards: int, needed_bytes: int, now: float) -> list[str]:
+        """Devices to start nothing else on, so that a trial that only waits for our own trials gets its turn.
+
+        Empty when other people's processes stand in its way, as nobody knows for how long.
+        """
+        candidates = []
+        for slot in self.usable(now):
+            if cards > 1 and not slot.device.joinable:
+                continue
+            total = slot.device.total_bytes
+            if total is None or total - slot.used_by_others >= needed_bytes:
+                candidates.append(slot)
+        candidates.sort(key=lambda slot: len(slot.promised))
+        return [slot.device.id for slot in candidates[:cards]] if len(candidates) >= cards else []
+
+    def waits_for_memory(self, now: float) -> list[str]:
+        """Devices with room for another trial by number, whose memory is worth reading again."""
+        return [
+            slot.device.id
+            for slot in self.usable(now)
+            if slot.accounted and len(slot.promised) < self.jobs_per_device
+        ]

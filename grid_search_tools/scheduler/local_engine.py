@@ -1,0 +1,67 @@
+"""Trials as processes of this machine, on its cards or its cores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from scheduler.devices import Device, DeviceMonitor, NvidiaDriver, Reading
+from scheduler.jobs import Job
+from scheduler.loop import Events, Exited, Measured
+from scheduler.runner import Launch, LocalRunner, Orphan, orphan_of
+
+
+class LocalEngine:
+    """The loop's `Engine` on this machine."""
+
+    def __init__(self, devices: Sequence[Device], driver: NvidiaDriver | None, events: Events):
+        self.devices = list(devices)
+        self._runner = LocalRunner(lambda key, code: events.put(Exited(key, code)))
+        self._monitor = None
+        if driver is not None and any(device.total_bytes is not None for device in devices):
+            self._monitor = DeviceMonitor(driver.read, lambda device, answer: events.put(Measured(device, answer)))
+
+    def measure(self, device_id: str) -> None:
+        if self._monitor is not None:
+            self._monitor.request(device_id)
+
+    def start(self, launch: Launch, device_ids: Sequence[str]) -> None:
+        self._runner.start(launch)
+
+    def stop(self, key: str, *, now: bool = False) -> None:
+        self._runner.stop(key, now=now)
+
+    def allocated(self, key: str, reading: Reading) -> int:
+        if not reading.processes:
+            return 0
+        pids = self._runner.pids(key)
+        return sum(used for pid, used in reading.processes.items() if pid in pids)
+
+    def silence(self, job: Job) -> float:
+        try:
+            return max(0.0, time.time() - job.paths.log.stat().st_mtime)
+        except OSError:
+            return 0.0
+
+    def orphan(self, job: Job) -> Orphan | None:
+        return orphan_of(job.key, job.lock)
+
+    def adopt(self, orphan: Orphan) -> None:
+        self._runner.adopt(orphan)
+
+    def close(self) -> None:
+        if self._monitor is not None:
+            self._monitor.close()
+
+
+def strays(folder: Path, planned: Sequence[Path], key_prefix: str) -> list[Orphan]:
+    """Processes of a dead scheduler whose trials are not planned any more, by the locks in ``folder``."""
+    found = []
+    for lock in sorted(folder.glob("*--*.lock")):
+        if lock in planned:
+            continue
+        orphan = orphan_of(f"{key_prefix}/{lock.stem.replace('--', '/', 1)}", lock)
+        if orphan is not None and orphan.pid and orphan.is_local:
+            found.append(orphan)
+    return found

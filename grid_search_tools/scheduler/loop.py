@@ -1,0 +1,545 @@
+"""The loop: waits for an event, records it, starts what can start.
+
+Nothing in here sleeps or polls. Ended processes, answers of the driver and signals arrive as events from other threads;
+what is due at some time (a retry, a trial that shows no progress) is the timeout of the wait. Processes, devices and
+the clock are handed in, so that tests and the benchmark run this very loop on simulated time.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from cluebench.errors import UsageError
+from cluebench.runlog import Result, read_log
+from scheduler.devices import Device, DeviceLost, Reading
+from scheduler.estimates import GIB, DurationModel, MemoryModel, seconds_left
+from scheduler.failures import LOST_DEVICE_LIMIT, Failure, Kind, classify
+from scheduler.jobs import Attempt, Job, State, states
+from scheduler.launch import BUSY
+from scheduler.ledger import Ledger
+from scheduler.runner import Launch, Orphan
+
+#: Seconds between questions to the driver about cards whose memory other people's processes hold, and about all cards.
+_MEMORY_RECHECK, _HEALTH_CHECK = 2.0, 30.0
+#: Seconds after which a driver that has not answered counts as one that doesn't.
+_ANSWER_DUE = 15.0
+#: Seconds between SIGTERM and SIGKILL: time to finish a step and write a checkpoint.
+GRACE = 30.0
+#: Longest pause before a retry, in seconds.
+_LONGEST_PAUSE = 1800.0
+#: Seconds before a trial that someone else is running is looked at again.
+_ELSEWHERE_PAUSE = 10.0
+#: Failures that a card may have caused without anyone having said so.
+_MAYBE_THE_CARD = (Kind.CRASHED, Kind.KILLED, Kind.NO_RESULT)
+
+
+# Events ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Exited:
+    """All processes of a trial are gone."""
+
+    key: str
+    code: int | None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The driver's answer about a card."""
+
+    device_id: str
+    answer: Reading | DeviceLost
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """The user, or the machine, wants the grid to stop."""
+
+    name: str  # of the signal
+
+
+Event = Exited | Measured | Interrupted
+
+
+class Events:
+    """The queue between the threads that see things happen and the loop."""
+
+    def __init__(self) -> None:
+        # SimpleQueue.put may be called in a signal handler.
+        self._queue: queue.SimpleQueue[Event] = queue.SimpleQueue()
+
+    def put(self, event: Event) -> None:
+        self._queue.put(event)
+
+    def get(self, timeout: float) -> Event | None:
+        """The next event, or None after ``timeout`` seconds."""
+        try:
+            return self._queue.get(timeout=max(0.0, timeout)) if timeout != float("inf") else self._queue.get()
+        except queue.Empty:
+            return None
+
+
+class Engine(Protocol):
+    """Where trials run. Results come back as events."""
+
+    devices: Sequence[Device]
+
+    def measure(self, device_id: str) -> None: ...
+    def start(self, launch: Launch, device_ids: Sequence[str]) -> None: ...
+    def stop(self, key: str, *, now: bool = False) -> None: ...
+    def allocated(self, key: str, reading: Reading) -> int: ...
+    def silence(self, job: Job) -> float: ...
+    def orphan(self, job: Job) -> Orphan | None: ...
+    def adopt(self, orphan: Orphan) -> None: ...
+
+
+class Observer(Protocol):
+    """Told what happens, after the devices have been given on."""
+
+    def started(self, job: Job) -> None: ...
+    def ended(self, job: Job) -> None: ...
+    def note(self, text: str) -> None: ...
+    def tick(self, now: float) -> float: ...
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the user decides about the loop."""
+
+    max_attempts: int = 3
+    trial_timeout: float = 3600.0  # seconds without a new log line; 0: never
+    mrc_cards: int | None = None  # None: the task's when that many are free, else 1
+    grace: float = GRACE
+
+
+# The loop -------------------------------------------------------------------------------------------------------------
+
+
+class Scheduler:
+    """Runs jobs until all are done or failed, or it is interrupted."""
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        engine: Engine,
+        ledger: Ledger,
+        durations: DurationModel,
+        memory: MemoryModel,
+        launch_for: Callable[[Job], Launch],
+        result_of: Callable[[Job], Result | None],
+        observer: Observer,
+        events: Events,
+        rules: Rules | None = None,
+        strays: Sequence[Orphan] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self.jobs = list(jobs)
+        self.engine, self.ledger, self.events, self.rules = engine, ledger, events, rules or Rules()
+        self.durations, self.memory = durations, memory
+        self.interrupted: str | None = None
+        self._launch_for, self._result_of, self._observer = launch_for, result_of, observer
+        self._clock = clock
+        self._by_key = {job.key: job for job in self.jobs}
+        self._asked: dict[str, float] = {}  # device id → when the driver was asked and has not answered
+        self._measure_at: dict[str, float] = {}  # device id → when to ask next
+        self._news: list[Callable[[], None]] = []  # what observers are still to be told
+        self._give_up_at = float("inf")
+        self._strays = {stray.key: stray for stray in strays}  # processes of earlier grids whose trials are not planned
+        self._kill_strays_at = float("inf")
+
+    # Life -------------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Returns when every job is done or failed, or after an interruption when their processes are gone."""
+        self._end_strays()
+        for job in self._waiting():
+            self._take_orphan(job)
+        for device_id in self.ledger.slots:
+            self._measure(device_id)
+        self._refuse_what_never_fits()
+        while self._unfinished():
+            self._dispatch()
+            self._tell()
+            tick = self._observer.tick(self._clock())
+            event = self.events.get(min(tick, self._next_due()) - self._clock())
+            while event is not None:
+                self._handle(event)
+                event = self.events.get(0.0)
+            self._do_what_is_due()
+        for key in self._strays:
+            self.engine.stop(key, now=True)
+        self._tell()
+
+    def _unfinished(self) -> bool:
+        counts = states(self.jobs)
+        if self.interrupted is not None:
+            return counts[State.RUNNING] > 0 and self._clock() < self._give_up_at
+        return counts[State.RUNNING] + counts[State.WAITING] > 0
+
+    def _waiting(self) -> list[Job]:
+        return [job for job in self.jobs if job.state is State.WAITING]
+
+    def running(self) -> list[Job]:
+        return [job for job in self.jobs if job.state is State.RUNNING]
+
+    def _tell(self) -> None:
+        news, self._news = self._news, []
+        for tell in news:
+            tell()
+
+    def _note(self, text: str) -> None:
+        self._news.append(lambda: self._observer.note(text))
+
+    # Starting ---------------------------------------------------------------------------------------------------------
+
+    def ordered(self, jobs: Sequence[Job]) -> list[Job]:
+        """Longest first, so that the end of the grid is not one long trial on one device; ties in the plan's order."""
+        return sorted(jobs, key=lambda job: (-self.durations.relative(job.trial), job.number))
+
+    def _dispatch(self) -> None:
+        if self.interrupted is not None:
+            return
+        now = self._clock()
+        closed: list[str] = []
+        for job in self.ordered([job for job in self._waiting() if job.not_before <= now]):
+            placed = self._place(job, closed, now)
+            if placed is not None:
+                self._start(job, placed, now)
+            elif not closed:
+                # The longest trial that can't start now keeps the devices it needs from being filled up before it.
+                closed = self.ledger.held_back_for(self._fewest_cards(job), self._needed(job, 1), now)
+        if self._waiting():
+            for device_id in self.ledger.waits_for_memory(now):
+                recheck = now + _MEMORY_RECHECK
+                self._measure_at[device_id] = min(recheck, self._measure_at.get(device_id, recheck))
+
+    def _place(self, job: Job, closed: Sequence[str], now: float) -> list[str] | None:
+        for cards in self._card_counts(job):
+            needed = self._needed(job, cards)
+            placed = self.ledger.place(cards, needed, now, avoid=job.avoid, closed=closed)
+            if placed is not None:
+                return placed
+        return None
+
+    def _card_counts(self, job: Job) -> list[int]:
+        """Numbers of cards to try in turn. One card is always right: the batch is reached by accumulation."""
+        row, joinable = job.trial.row, sum(slot.device.joinable for slot in self.ledger.slots.values())
+        if row.cards == 1 or joinable < 2:
+            return [1]
+        if self.rules.mrc_cards is not None:
+            return [min(self.rules.mrc_cards, joinable)]
+        return [row.cards, 1] if row.cards <= joinable and job.accumulation(row.cards) is not None else [1]
+
+    def _fewest_cards(self, job: Job) -> int:
+        return self._card_counts(job)[-1]
+
+    def _needed(self, job: Job, cards: int) -> int:
+        """Bytes on each card; never more than the largest card has, or a wrong estimate would keep it waiting for ever."""
+        micro_batch = job.micro_batch(cards)
+        needed = self.memory.needed_bytes(job.trial, 1 if micro_batch is None else micro_batch)
+        largest = max((slot.device.total_bytes or 0 for slot in self.ledger.slots.values()), default=0)
+        return min(needed, int(largest * 0.97)) if largest else needed
+
+    def _start(self, job: Job, device_ids: list[str], now: float) -> None:
+        cards = len(device_ids)
+        job.device_ids, job.started_at, job.state = device_ids, now, State.RUNNING
+        job.ended_for, job.must_go, job.kill_at = None, False, float("inf")
+        job.progress_due = now + (self.rules.trial_timeout or float("inf"))
+        labels = [self.ledger.slots[device_id].device.label for device_id in device_ids]
+        job.attempts.append(Attempt(len(job.attempts) + 1, labels, cards, job.accumulation(cards) or 1, time.time()))
+        self.ledger.reserve(job.key, device_ids, self._needed(job, cards))
+        try:
+            self.engine.start(self._launch_for(job), device_ids)
+        except OSError as error:
+            self.ledger.release(job.key)
+            self._failed(job, Failure(Kind.DISK_FULL, f"can't be started: {error.strerror or error}"), now)
+            return
+        self._news.append(lambda: self._observer.started(job))
+
+    def _refuse_what_never_fits(self) -> None:
+        """Cards too small for any trial are left out; trials too large for every card get smaller micro-batches.
+
+        Raises UsageError when no device is left, with the figures.
+        """
+        waiting = self._waiting()
+        accounted = [slot for slot in self.ledger.slots.values() if slot.accounted]
+        if not waiting or not accounted:
+            return
+        smallest = min(self.memory.needed_bytes(job.trial, 1) for job in waiting)
+        for slot in accounted:
+            if slot.device.total_bytes < smallest and not slot.promised:
+                del self.ledger.slots[slot.device.id]
+                figures = f"it has {slot.device.total_bytes / GIB:.1f} GiB, the smallest trial needs {smallest / GIB:.1f}"
+                self._note(f"{slot.device.label} ({slot.device.name}) is left out: {figures} GiB")
+                if not self.ledger.slots:
+                    raise UsageError(f"no trial fits any card: {slot.device.label} is too small, {figures} GiB")
+        largest = max(slot.device.total_bytes for slot in self.ledger.slots.values())
+        for job in waiting:
+            self._cut_to_fit(job, largest)
+
+    def _cut_to_fit(self, job: Job, largest: int) -> None:
+        while (needed := self.memory.needed_bytes(job.trial, job.micro_batch() or 1)) > largest:
+            if not job.cut_further():
+                figures = f"needs about {needed / GIB:.1f} GiB even row by row, the largest card has {largest / GIB:.1f}"
+                job.failures.append(Failure(Kind.TOO_LARGE, f"{figures} GiB"))
+                job.state = State.FAILED
+                self._news.append(lambda: self._observer.ended(job))
+                return
+
+    def seconds_left(self) -> float | None:
+        """Estimated time until the grid is done; None while nothing is known about durations."""
+        now, running, waiting = self._clock(), [], []
+        for job in self.ordered([job for job in self.jobs if job.state in (State.RUNNING, State.WAITING)]):
+            seconds = self.durations.seconds(job.trial)
+            if seconds is None:
+                return None
+            if job.state is State.WAITING:
+                waiting.append(seconds)
+                continue
+            cards = max(1, len(job.device_ids))
+            left = max(seconds / cards - (now - job.started_at), 0.05 * seconds / cards)
+            running += [left] * cards
+        places = len(self.ledger.usable(now)) * self.ledger.jobs_per_device
+        return seconds_left(running, waiting, max(1, places))
+
+    # Events -----------------------------------------------------------------------------------------------------------
+
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, Exited):
+            self._exited(event)
+        elif isinstance(event, Measured):
+            self._measured(event)
+        else:
+            self._interrupt(event)
+
+    def _exited(self, event: Exited) -> None:
+        self._strays.pop(event.key, None)
+        job = self._by_key.get(event.key)
+        if job is None or job.state is not State.RUNNING:
+            return
+        now = self._clock()
+        for device_id in self.ledger.release(job.key):
+            self._measure(device_id)
+        job.attempt.finished = time.time()
+        job.progress_due = job.kill_at = float("inf")
+        result = self._result_of(job)
+        if result is not None:
+            self._done(job, result)
+        elif event.code == BUSY and job.ended_for is None:
+            job.attempts.pop()
+            job.state = State.WAITING
+            self._take_orphan(job)
+        elif job.must_go or (self.interrupted is not None and job.ended_for is None):
+            job.state = State.WAITING
+            job.attempt.outcome = "interrupted"
+        else:
+            self._failed(job, self._failure_of(job, event.code), now)
+
+    def _done(self, job: Job, result: Result) -> None:
+        job.state, job.result = State.DONE, result
+        job.attempt.outcome = "done"
+        self.ledger.succeeded([device_id for device_id in job.device_ids if device_id in self.ledger.slots])
+        self.learn(job)
+        self._news.append(lambda: self._observer.ended(job))
+
+    def learn(self, job: Job) -> None:
+        """Takes a finished trial's duration and peak memory into the estimates."""
+        result = job.result
+        seconds = result.train_seconds + result.eval_seconds
+        if seconds > 0:
+            self.durations.observe(job.trial, seconds * max(1, result.cards))
+        if result.peak_memory_bytes and not result.device.startswith("cpu"):
+            per_card = job.trial.batch_size // max(1, result.cards)
+            micro_batch = max(1, per_card // max(1, result.accumulation_steps))
+            self.memory.observe(job.trial, micro_batch, result.peak_memory_bytes)
+
+    def _failure_of(self, job: Job, code: int | None) -> Failure:
+        try:
+            lines = read_log(job.paths.log).last_lines
+        except OSError:
+            lines = []
+        result = Result.read(job.paths.result)
+        mine = result is not None and result.configuration_hash == job.configuration_hash
+        return classify(
+            code,
+            lines,
+            result.error if mine and result.status == "failed" else None,
+            no_progress_seconds=self.rules.trial_timeout if job.ended_for is Kind.NO_PROGRESS else None,
+            device_lost=job.ended_for is Kind.LOST_DEVICE,
+        )
+
+    def _failed(self, job: Job, failure: Failure, now: float) -> None:
+        """Records a failure, and says when and how the trial is tried again, if it is."""
+        job.attempt.finished, job.attempt.outcome, job.attempt.detail = time.time(), failure.kind.value, failure.detail
+        job.failures.append(failure)
+        job.avoid = set(job.device_ids)
+        policy = failure.policy
+        lost = sum(past.kind is Kind.LOST_DEVICE for past in job.failures)
+        again = policy.retry and job.counted_failures < self.rules.max_attempts and lost < LOST_DEVICE_LIMIT
+        if failure.kind is Kind.OUT_OF_MEMORY and again:
+            again = job.cut_further()
+        if failure.kind is Kind.LOST_DEVICE:
+            for device_id in job.device_ids:
+                self._set_aside(device_id, now, failure.detail)
+        same = sum(past.kind is failure.kind for past in job.failures)
+        job.not_before = now + min(_LONGEST_PAUSE, policy.pause * 2 ** (same - 1))
+        job.state = State.WAITING if again else State.FAILED
+        self._news.append(lambda: self._observer.ended(job))
+
+    def _take_orphan(self, job: Job) -> None:
+        """If a process of an earlier scheduler runs this trial, watches it, or ends it when its settings are others."""
+        orphan = self.engine.orphan(job)
+        if orphan is None:
+            return
+        now = self._clock()
+        if orphan.pid == 0 or not orphan.is_local:
+            if orphan.pid:
+                self._note(f"{job.key} is being run by process {orphan.pid} on {orphan.host}: left to it")
+            job.not_before = now + (_ELSEWHERE_PAUSE if orphan.pid else 0.3)
+            return
+        job.state, job.started_at = State.RUNNING, now
+        job.ended_for, job.must_go = None, False
+        job.device_ids = [device for device in orphan.record.get("devices", ()) if device in self.ledger.slots]
+        self.ledger.reserve(job.key, job.device_ids, int(orphan.record.get("promised_bytes", 0)))
+        job.attempts.append(
+            Attempt(
+                len(job.attempts) + 1,
+                list(orphan.record.get("labels", ())),
+                int(orphan.record.get("cards", 1)),
+                int(orphan.record.get("accumulation", 1)),
+                float(orphan.record.get("started", time.time())),
+            )
+        )
+        job.progress_due = now + (self.rules.trial_timeout or float("inf"))
+        self.engine.adopt(orphan)
+        if orphan.configuration_hash != job.configuration_hash:
+            self._note(f"{job.key}: process {orphan.pid} of an earlier grid runs it with other settings: ended")
+            self._end(job, now)
+            job.must_go = True
+        else:
+            self._note(f"{job.key}: process {orphan.pid} of an earlier grid still runs it: adopted")
+            self._news.append(lambda: self._observer.started(job))
+
+    def _end_strays(self) -> None:
+        """Trials of a dead scheduler that are not in this plan would hold devices that nobody accounts for."""
+        for stray in self._strays.values():
+            self._note(f"{stray.key}: process {stray.pid} of an earlier grid runs it, and it is not in this plan: ended")
+            self.engine.adopt(stray)
+            self.engine.stop(stray.key)
+        if self._strays:
+            self._kill_strays_at = self._clock() + self.rules.grace
+
+    def _interrupt(self, event: Interrupted) -> None:
+        now = self._clock()
+        second = self.interrupted is not None
+        self.interrupted = event.name
+        self._give_up_at = now + (0.0 if second else self.rules.grace) + 10.0
+        for job in self.running():
+            if second:
+                self.engine.stop(job.key, now=True)
+            else:
+                self._end(job, now)
+        if not second:
+            self._note(f"{event.name}: ending {len(self.running())} running trials; they go on from their checkpoints "
+                       "at the next start")
+
+    def _end(self, job: Job, now: float, why: Kind | None = None, grace: float | None = None) -> None:
+        """Asks a running trial to end; if it hasn't after the grace period it is killed."""
+        job.ended_for = job.ended_for or why
+        job.progress_due = float("inf")
+        job.kill_at = now + (self.rules.grace if grace is None else grace)
+        self.engine.stop(job.key)
+
+    # Devices ----------------------------------------------------------------------------------------------------------
+
+    def _measure(self, device_id: str) -> None:
+        if device_id not in self.ledger.slots or not self.ledger.slots[device_id].accounted:
+            return
+        self._measure_at.pop(device_id, None)
+        self._asked.setdefault(device_id, self._clock())
+        self.engine.measure(device_id)
+
+    def _measured(self, event: Measured) -> None:
+        self._asked.pop(event.device_id, None)
+        slot = self.ledger.slots.get(event.device_id)
+        if slot is None:
+            return
+        now = self._clock()
+        if isinstance(event.answer, DeviceLost):
+            self._device_lost(event.device_id, str(event.answer), now)
+            return
+        if 0.0 < slot.set_aside_until <= now:
+            self._note(f"{slot.device.label} answers again")
+            slot.set_aside_until = 0.0
+        reading = event.answer
+        self.ledger.read(event.device_id, reading, lambda key: self.engine.allocated(key, reading))
+        self._measure_at[event.device_id] = now + _HEALTH_CHECK
+
+    def _device_lost(self, device_id: str, reason: str, now: float) -> None:
+        """The card is set aside; trials on it are rescheduled, and one that has just failed there is not blamed."""
+        self._set_aside(device_id, now, reason)
+        for job in self.jobs:
+            if device_id not in job.device_ids:
+                continue
+            if job.state is State.RUNNING and job.ended_for is None:
+                self._end(job, now, Kind.LOST_DEVICE, grace=5.0)
+            elif self._has_just_failed(job):
+                job.failures[-1] = Failure(Kind.LOST_DEVICE, reason)
+                job.attempt.outcome, job.attempt.detail = Kind.LOST_DEVICE.value, reason
+                job.state = State.WAITING
+
+    def _has_just_failed(self, job: Job) -> bool:
+        """Whether the job's last attempt ended a moment ago, in a way that a failing card may have caused."""
+        if job.state not in (State.WAITING, State.FAILED) or not job.failures or job.attempt.finished is None:
+            return False
+        return job.failures[-1].kind in _MAYBE_THE_CARD and time.time() - job.attempt.finished < _ANSWER_DUE
+
+    def _set_aside(self, device_id: str, now: float, reason: str) -> None:
+        if device_id not in self.ledger.slots or not self.ledger.slots[device_id].accounted:
+            return
+        until = self.ledger.set_aside(device_id, now)
+        self._measure_at[device_id] = until
+        label = self.ledger.slots[device_id].device.label
+        self._note(f"{label} is set aside for {until - now:.0f} s: {reason}")
+
+    # Time -------------------------------------------------------------------------------------------------------------
+
+    def _next_due(self) -> float:
+        times = [job.not_before for job in self._waiting() if job.not_before > self._clock()]
+        for job in self.running():
+            times += [job.progress_due, job.kill_at]
+        times += list(self._measure_at.values())
+        times += [asked + _ANSWER_DUE for asked in self._asked.values()]
+        return min([*times, self._give_up_at, self._kill_strays_at])
+
+    def _do_what_is_due(self) -> None:
+        now = self._clock()
+        for device_id, due in list(self._measure_at.items()):
+            if due <= now:
+                self._measure(device_id)
+        for device_id, asked in list(self._asked.items()):
+            if asked + _ANSWER_DUE <= now:
+                del self._asked[device_id]
+                self._device_lost(device_id, "the driver does not answer", now)
+        if self._kill_strays_at <= now:
+            self._kill_strays_at = float("inf")
+            for key in self._strays:
+                self.engine.stop(key, now=True)
+        for job in self.running():
+            if job.kill_at <= now:
+                job.kill_at = float("inf")
+                self.engine.stop(job.key, now=True)
+            elif job.progress_due <= now:
+                self._check_progress(job, now)
+
+    def _check_progress(self, job: Job, now: float) -> None:
+        silence = self.engine.silence(job)
+        if silence >= self.rules.trial_timeout:
+            self._end(job, now, Kind.NO_PROGRESS)
+        else:
+            job.progress_due = now + self.rules.trial_timeout - silence

@@ -1,0 +1,210 @@
+"""Processes of trials: started as argument lists, each in a process group of its own, watched without polling.
+
+The process that runs a trial holds the trial's lock (see launch.py) and has written into it who it is, so that the next
+scheduler finds the orphans of one that died.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from scheduler import launch
+
+_LAUNCH_SCRIPT = str(Path(launch.__file__).resolve())
+
+#: How long processes that outlive their trial may take to die of SIGKILL before the devices are given on regardless.
+_SWEEP_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Everything needed to start one attempt of a trial."""
+
+    key: str
+    command: Sequence[str]
+    environment: Mapping[str, str]  # on top of the scheduler's own
+    directory: Path  # where the command runs
+    log: Path
+    result: Path
+    lock: Path
+    configuration_hash: str
+    record: Mapping = field(default_factory=dict)  # kept in the lock for the next scheduler
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A trial's process that a scheduler before this one started. ``pid`` 0: it has not said yet who it is."""
+
+    key: str
+    lock: Path
+    pid: int
+    start_time: str | None
+    host: str
+    configuration_hash: str
+    record: Mapping
+
+    @property
+    def is_local(self) -> bool:
+        return self.host == socket.gethostname()
+
+
+#: Told when a trial's processes have ended: key, exit code (negative: signal; None: unknown, an orphan's).
+Exited = Callable[[str, "int | None"], None]
+
+
+class LocalRunner:
+    """Starts, watches and ends trials on this machine."""
+
+    def __init__(self, exited: Exited):
+        self._exited = exited
+        self._processes: dict[str, tuple[int, str | None, Path]] = {}  # key → pid, start time, lock
+
+    def start(self, start: Launch) -> None:
+        """Forks and returns; ``exited`` is called on another thread once all processes of the trial are gone.
+
+        Raises OSError when the process can't be started at all.
+        """
+        for folder in (start.lock.parent, start.log.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        record = {**start.record, "key": start.key, "host": socket.gethostname()}
+        specification = {
+            "lock": str(start.lock),
+            "log": str(start.log),
+            "result": str(start.result),
+            "configuration_hash": start.configuration_hash,
+            "record": {**record, "configuration_hash": start.configuration_hash},
+            "command": list(start.command),
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", _LAUNCH_SCRIPT, json.dumps(specification)],
+            env={**os.environ, **start.environment, launch.TRIAL_VARIABLE: str(start.lock)},
+            cwd=start.directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self._processes[start.key] = (process.pid, launch.start_time(process.pid), start.lock)
+        self._watch(start.key, start.lock, process.wait)
+
+    def adopt(self, orphan: Orphan) -> None:
+        """Watches a process of a dead scheduler like one of our own, but for its exit code, which is lost."""
+        self._processes[orphan.key] = (orphan.pid, orphan.start_time, orphan.lock)
+        self._watch(orphan.key, orphan.lock, lambda: wait_for_stranger(orphan.pid, orphan.start_time))
+
+    def _watch(self, key: str, lock: Path, wait: Callable[[], int | None]) -> None:
+        def watch() -> None:
+            code = wait()
+            # Workers of a distributed run live in sessions of their own and may outlive their launcher.
+            _end_all(lock)
+            self._processes.pop(key, None)
+            self._exited(key, code)
+
+        threading.Thread(target=watch, name=f"wait-{key}", daemon=True).start()
+
+    def stop(self, key: str, *, now: bool = False) -> None:
+        """Asks a trial's process group to end (SIGTERM), or ends every process of it ``now`` (SIGKILL)."""
+        if key not in self._processes:
+            return
+        pid, started, lock = self._processes[key]
+        if launch.start_time(pid) == started and started is not None:
+            _signal_group(pid, signal.SIGKILL if now else signal.SIGTERM)
+        if now:
+            for process in processes_of(lock):
+                _signal(process.pid, signal.SIGKILL)
+
+    def pids(self, key: str) -> set[int]:
+        """All processes of a running trial."""
+        if key not in self._processes:
+            return set()
+        return {process.pid for process in processes_of(self._processes[key][2])}
+
+
+def orphan_of(key: str, lock: Path) -> Orphan | None:
+    """The process that holds a trial's lock though this scheduler has not started it; None when the lock is free."""
+    try:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        try:
+            # A shared lock: two that only look don't get into each other's way, nor into the way of a launch.
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return None
+        except BlockingIOError:
+            content = os.pread(descriptor, 1 << 16, 0)
+    finally:
+        os.close(descriptor)
+    try:
+        record = json.loads(content)
+        pid, started, host = int(record["pid"]), record["start_time"], record["host"]
+    except (ValueError, KeyError, TypeError):
+        record, pid, started, host = {}, 0, None, socket.gethostname()
+    if host == socket.gethostname() and launch.start_time(pid) != started:
+        pid = 0  # the record is of an earlier attempt: who holds the lock now is about to write his own
+    return Orphan(key, lock, pid, started, host, record.get("configuration_hash", ""), record)
+
+
+def wait_for_stranger(pid: int, started: str | None) -> None:
+    """Returns when a process that is not our child has ended."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    except (OSError, AttributeError):  # a kernel before 5.3
+        while launch.start_time(pid) == started:
+            time.sleep(0.2)
+        return
+    try:
+        if launch.start_time(pid) == started:  # else the pid had been given to someone else before it was opened
+            poll = select.poll()
+            poll.register(descriptor, select.POLLIN)
+            poll.poll()
+    finally:
+        os.close(descriptor)
+
+
+def processes_of(lock: Path) -> list[psutil.Process]:
+    """Every living process that was started, however indirectly, by the trial with this lock."""
+    marked = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(launch.TRIAL_VARIABLE) == str(lock) and process.status() != psutil.STATUS_ZOMBIE:
+                marked.append(process)
+        except (psutil.Error, OSError):
+            continue  # another user's, or gone meanwhile
+    return marked
+
+
+def _end_all(lock: Path) -> None:
+    left: Iterable[psutil.Process] = processes_of(lock)
+    for process in left:
+        _signal(process.pid, signal.SIGKILL)
+    psutil.wait_procs(left, timeout=_SWEEP_SECONDS)
+
+
+def _signal_group(leader: int, number: int) -> None:
+    try:
+        os.killpg(leader, number)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass

@@ -1,0 +1,203 @@
+"""A model's run directory: its lock, its plan and state in grid.json, and which trials are done.
+
+Nothing here decides what has to run but the result files themselves: grid.json is written for people and for --status,
+and read back only for hints. So there is nothing that a crash could corrupt.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+from cluebench import atomic
+from cluebench.errors import ClueError, UsageError
+from cluebench.runlog import Result, TrialPaths
+from report.scores import rank
+from scheduler.plan import Trial, model_identity, run_folder
+
+GRID_FORMAT = 1
+
+
+class AlreadyRunning(ClueError):
+    """Another scheduler holds the run directory."""
+
+
+class RunDirectory:
+    """``<run_root>/<model>/``, for one located model."""
+
+    def __init__(self, run_root: str | Path, model: str):
+        self.model = model
+        self.path = Path(run_root).expanduser().resolve() / run_folder(model)
+        self._lock: int | None = None
+
+    @property
+    def grid_json(self) -> Path:
+        return self.path / "grid.json"
+
+    @property
+    def grid_log(self) -> Path:
+        return self.path / "grid.log"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def private(self) -> Path:
+        """Locks and launcher logs: the scheduler's own."""
+        return self.path / ".scheduler"
+
+    def paths(self, trial: Trial) -> TrialPaths:
+        return TrialPaths(self.path / trial.task, trial.name)
+
+    def trial_lock(self, trial: Trial) -> Path:
+        return self.private / f"{trial.task}--{trial.name}.lock"
+
+    def launcher_logs(self, trial: Trial) -> Path:
+        """Where paddle.distributed.launch keeps the logs of single workers."""
+        return self.private / f"{trial.task}--{trial.name}.workers"
+
+    # The lock -----------------------------------------------------------------------------------------------------
+
+    def acquire(self) -> None:
+        """Makes this process the directory's scheduler. Raises AlreadyRunning naming the one that is."""
+        self.private.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.private / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        for patience in (0.1, 0.1, 0.0):  # someone asking for the holder has it locked for an instant
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not patience:
+                    os.close(descriptor)
+                    message = f"{self.path} is in use by another grid search: {_told(self.holder())}"
+                    raise AlreadyRunning(message) from None
+                time.sleep(patience)
+        holder = {"pid": os.getpid(), "host": socket.gethostname(), "started": _now()}
+        content = json.dumps(holder).encode()
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, content, 0)
+        self._lock = descriptor
+
+    def release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def holder(self) -> dict | None:
+        """The scheduler that holds the directory: pid, host and start; None when nobody does."""
+        try:
+            descriptor = os.open(self.private / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return None
+        except BlockingIOError:
+            try:
+                return dict(json.loads(os.pread(descriptor, 4096, 0)))
+            except (ValueError, TypeError):
+                return {}
+        finally:
+            os.close(descriptor)
+
+    def refuse_other_model(self) -> None:
+        """Raises UsageError when the directory holds runs of another model that happens to have the same folder name."""
+        grid = self.read_grid()
+        if grid is None or grid.get("model") in (None, self.model):
+            return
+        if grid.get("model_identity") != model_identity(self.model):
+            raise UsageError(
+                f"{self.path} holds runs of {grid['model']}, not of {self.model}: "
+                "rename one of the two directories, or give another --run_root"
+            )
+
+    # Plan and results ---------------------------------------------------------------------------------------------
+
+    def read_grid(self) -> dict | None:
+        """grid.json as it was last written; None without one."""
+        try:
+            grid = json.loads(self.grid_json.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return grid if isinstance(grid, dict) and grid.get("format") == GRID_FORMAT else None
+
+    def write_grid(self, status: str, trials: Sequence[Mapping], protocols: Mapping[str, str], details: Mapping) -> None:
+        """Raises OSError when the disk is full; the directory stays as it was then."""
+        states = [trial["state"] for trial in trials]
+        grid = {
+            "format": GRID_FORMAT,
+            "model": self.model,
+            "model_identity": details.get("model_identity", self.model),
+            "status": status,
+            "updated": _now(),
+            "scheduler": {"pid": os.getpid(), "host": socket.gethostname()},
+            "counts": {state: states.count(state) for state in ("done", "running", "waiting", "failed")},
+            **{key: value for key, value in details.items() if key != "model_identity"},
+            "protocols": dict(protocols),
+            "trials": list(trials),
+        }
+        atomic.write_json(self.grid_json, grid)
+
+    def finished_result(self, trial: Trial, configuration_hash: str | None) -> Result | None:
+        """The trial's result if it is whole, done and of this configuration."""
+        if configuration_hash is None:
+            return None
+        result = Result.read(self.paths(trial).result)
+        if result is None or result.status != "done" or result.configuration_hash != configuration_hash:
+            return None
+        return result if result.best_score is not None else None
+
+    # Kept models --------------------------------------------------------------------------------------------------
+
+    def keep_only_best(self, trials: Sequence[Trial], hashes: Mapping[Trial, str]) -> list[Path]:
+        """Of these finished trials of one task, leaves only the best one's model on disk; returns what was removed.
+
+        Nothing goes before the best one is whole. Removed models are also struck from their trials' results.
+        """
+        done = {trial: self.finished_result(trial, hashes.get(trial)) for trial in trials}
+        done = {trial: result for trial, result in done.items() if result is not None}
+        if not done:
+            return []
+        best = max(done, key=lambda trial: rank(done[trial].best_score, trial))
+        if not _is_whole(self.paths(best).output_dir):
+            return []
+        removed = []
+        for trial, result in done.items():
+            folder = self.paths(trial).output_dir
+            if trial != best and folder.is_dir():
+                result.best_model = None
+                result.write(self.paths(trial).result)
+                _remove(folder)
+                removed.append(folder)
+        return removed
+
+
+def _is_whole(model: Path) -> bool:
+    """A model directory with weights: scripts put it in place in one piece."""
+    return model.is_dir() and any(path.suffix in (".pdparams", ".safetensors") for path in model.iterdir())
+
+
+def _remove(folder: Path) -> None:
+    """Out of the way under another name first, so that nobody meets half a model."""
+    if folder.is_dir():
+        doomed = folder.with_name(f".{folder.name}.removed-{os.getpid()}-{time.monotonic_ns()}")
+        os.rename(folder, doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _told(holder: Mapping | None) -> str:
+    if not holder:
+        return "it has not written down who it is"
+    return f"process {holder.get('pid')} on {holder.get('host')}, since {holder.get('started')}"
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
