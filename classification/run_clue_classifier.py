@@ -75,7 +75,7 @@ def train(run: Run, model: Any) -> None:
     from cluebench.inference import tensors
 
     rows, dev = run.features("train"), run.features("dev")
-    fit = training.begin(run.flags, model, rows, run.precision, run.result)
+    fit = run.begin(model, rows)
     model = training.parallel(model)
     meter = training.LossMeter()
 

@@ -65,6 +65,15 @@ class Run:
         training.seed(self.flags.seed)
         return models.load_model(self.task, self.flags.model_name_or_path, self.flags.dropout)
 
+    def begin(self, model: Any, examples: Features) -> Any:
+        """The training.Fit of a loop over ``examples``; on --resume, of where an earlier process left off."""
+        from cluebench import training
+
+        fit = training.begin(self.flags, model, examples, self.precision, self.result)
+        if fit.done:
+            self.log.line(f"going on from the checkpoint after step {fit.done}/{fit.plan.total_steps}")
+        return fit
+
     @property
     def keeps_best(self) -> bool:
         """Whether the best model is saved, if only until it has predicted."""

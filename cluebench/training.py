@@ -335,6 +335,7 @@ def save_checkpoint(fit: Fit, model: paddle.nn.Layer, step: Step, result: Result
     state = dict(
         configuration_hash=result.configuration_hash,
         step=step.number,
+        parameters=[parameter.name for parameter in model.parameters()],
         result={name: getattr(result, name) for name in _CARRIED_ON},
         scaler=fit.precision.scaler.state_dict() if fit.precision.scaler else None,
         python_random=random.getstate(),
@@ -363,7 +364,7 @@ def _restore(fit: Fit, model: paddle.nn.Layer, result: Result) -> None:
     except Exception:  # unpickling a damaged file raises nearly anything
         return
     model.set_state_dict(weights)
-    fit.optimizer.set_state_dict(moments)
+    fit.optimizer.set_state_dict(_renamed(moments, state["parameters"], [p.name for p in model.parameters()]))
     if fit.precision.scaler and state["scaler"]:
         fit.precision.scaler.load_state_dict(state["scaler"])
     random.setstate(state["python_random"])
@@ -372,6 +373,21 @@ def _restore(fit: Fit, model: paddle.nn.Layer, result: Result) -> None:
     for name, value in state["result"].items():
         setattr(result, name, value)
     fit.done = state["step"]
+
+
+def _renamed(moments: dict[str, Any], old: Sequence[str], new: Sequence[str]) -> dict[str, Any]:
+    """Optimizer state for parameters that Paddle has numbered anew: their names stand in front of its keys."""
+    names = dict(zip(old, new))
+
+    def renamed(key: str) -> str:
+        for name in (key[:end] for end in range(len(key), 0, -1)):
+            if name in names:
+                return names[name] + key[len(name) :]
+        return key
+
+    return {
+        renamed(key): _renamed(value, old, new) if key == "master_weights" else value for key, value in moments.items()
+    }
 
 
 def _adopt_newer_best(result: Result, path: str | None) -> None:

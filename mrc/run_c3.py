@@ -61,7 +61,7 @@ def train(run: Run, model: Any) -> None:
     from cluebench.inference import tensors
 
     questions, dev = run.features("train"), run.features("dev")
-    fit = training.begin(run.flags, model, questions, run.precision, run.result)
+    fit = run.begin(model, questions)
     model = training.parallel(model)
     meter = training.LossMeter()
 

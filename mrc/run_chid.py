@@ -60,7 +60,7 @@ def train(run: Run, model: Any) -> None:
     from cluebench.inference import tensors
 
     blanks, dev = run.features("train"), run.features("dev")
-    fit = training.begin(run.flags, model, blanks, run.precision, run.result)
+    fit = run.begin(model, blanks)
     model = training.parallel(model)
     meter = training.LossMeter()
 

@@ -79,7 +79,7 @@ def train(run: Run, model: Any) -> None:
     from cluebench.inference import tensors
 
     windows, dev = run.features("train"), run.features("dev")
-    fit = training.begin(run.flags, model, windows, run.precision, run.result)
+    fit = run.begin(model, windows)
     model = training.parallel(model)
     meter = training.LossMeter()
 

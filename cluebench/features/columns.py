@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cluebench.features.ragged import Ragged, pack_strings, unpack_string
+from cluebench.features.ragged import Ragged, pack_strings, unpack_strings
 from cluebench.features.tokenization import TextEncoder
 
 
@@ -31,5 +31,4 @@ def unpack_ids(arrays: Mapping[str, np.ndarray]) -> list[int] | list[str] | None
         return None
     if "id_offsets" not in arrays:
         return arrays["ids"].tolist()
-    packed = Ragged(arrays["ids"], arrays["id_offsets"])
-    return [unpack_string(packed, index) for index in range(len(packed))]
+    return unpack_strings(Ragged(arrays["ids"], arrays["id_offsets"]))

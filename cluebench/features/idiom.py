@@ -24,7 +24,7 @@ from cluebench.features.ragged import (
     narrowest,
     offsets_of,
     pack_strings,
-    unpack_string,
+    unpack_strings,
 )
 from cluebench.features.tokenization import TextEncoder
 
@@ -180,7 +180,7 @@ class IdiomFeatures:
 
     @property
     def tags(self) -> list[str]:
-        return [unpack_string(self._tags, index) for index in range(len(self))]
+        return unpack_strings(self._tags)
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> Arrays:
         """``input_ids``, ``token_type_ids`` int64 [B, candidates, longest], and where known ``labels`` int64 [B]."""

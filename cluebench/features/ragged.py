@@ -106,3 +106,14 @@ def pack_strings(strings: Iterable[str]) -> Ragged:
 def unpack_string(packed: Ragged, index: int) -> str:
     """String ``index`` of what pack_strings made."""
     return packed[index].tobytes().decode("utf-8", "surrogatepass")
+
+
+def unpack_strings(packed: Ragged) -> list[str]:
+    """All strings of what pack_strings made."""
+    content = packed.values.tobytes()
+    bounds = packed.offsets.tolist()
+    slices = [slice(start, end) for start, end in zip(bounds[:-1], bounds[1:], strict=True)]
+    if content.isascii():  # a byte is a character, so one string can be cut up
+        text = content.decode("ascii")
+        return [text[one] for one in slices]
+    return [content[one].decode("utf-8", "surrogatepass") for one in slices]

@@ -152,16 +152,22 @@ class SpanFeatures:
 
         The first is the last token that starts no later than the answer, the last the first that ends no sooner.
         """
-        begin, end = self._begin(np.arange(len(self))), self._begin(np.arange(len(self))) + self._kept
-        starts, ends = np.zeros(len(self), np.int64), np.zeros(len(self), np.int64)
-        for window, row in enumerate(self.rows.tolist()):
-            first, last = begin[window], end[window]
-            if first == last or self._starts[first] > answer_starts[row] or self._ends[last - 1] < answer_ends[row]:
-                continue
-            from_token = np.searchsorted(self._starts[first:last], answer_starts[row], "right") - 1
-            to_token = np.searchsorted(self._ends[first:last], answer_ends[row], "left")
-            starts[window], ends[window] = self._context_at[window] + from_token, self._context_at[window] + to_token
-        return starts, ends
+        first = self._begin(np.arange(len(self)))
+        last = first + self._kept - 1
+        answer_starts, answer_ends = answer_starts[self.rows], answer_ends[self.rows]
+
+        # One sorted column for all contexts: characters of a context lie behind those of the ones before it.
+        span = int(max(self._ends.max(initial=0), answer_ends.max(initial=0))) + 1
+        of_token = np.repeat(np.arange(len(self._tokens)), self._tokens.lengths) * span
+        of_window = self._contexts[self.rows] * span
+        from_token = np.searchsorted(of_token + self._starts, of_window + answer_starts, "right") - 1
+        to_token = np.searchsorted(of_token + self._ends, of_window + answer_ends, "left")
+
+        held = from_token >= first
+        held[held] = self._ends[last[held]] >= answer_ends[held]
+        shift = self._context_at - first
+        starts = np.where(held, np.minimum(from_token, last) + shift, 0)
+        return starts, np.where(held, np.maximum(to_token, first) + shift, 0)
 
     # What decoding needs ----------------------------------------------------------------------------------------------
 

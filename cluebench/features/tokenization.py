@@ -18,7 +18,9 @@ import json
 import multiprocessing
 import tempfile
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,9 +88,11 @@ class TextEncoder:
         self.is_bulk = self._basic is not None and self._wordpiece is not None
         self._strips = self.is_bulk and self._basic_words("e\u0301") == ["e"]
         self._literals = self._literal_tokens()
+        self._cuts = [str(token) for token in getattr(self.tokenizer, "unique_no_split_tokens", ())]
         if self.is_bulk:
-            encoded = self._encode_regular(list(_SPECIMENS), offsets=False).ids
-            self.is_bulk = all(encoded[i].tolist() == self._slow_ids(text) for i, text in enumerate(_SPECIMENS))
+            regular = [text for text in _SPECIMENS if not self._may_hold_literal(text)]
+            encoded = self._encode_regular(regular, offsets=False).ids
+            self.is_bulk = all(encoded[i].tolist() == self._slow_ids(text) for i, text in enumerate(regular))
 
     # Special tokens ---------------------------------------------------------------------------------------------------
 
@@ -164,7 +168,7 @@ class TextEncoder:
                 continue
             ids.append(self._slow_ids(text))
             if offsets:
-                spans = self._slow_offsets(text, ids[-1])
+                spans = self._slow_offsets(text)
                 starts.append([start for start, _ in spans])
                 ends.append([end for _, end in spans])
         if not offsets:
@@ -246,7 +250,7 @@ class TextEncoder:
         if len(tokens) == 1 or sum(lengths) != sum(map(len, written)):
             return _Word(ids, (0,) * len(ids), (len(word),) * len(ids))  # a whole word, known or unknown
         origin = [place for place, form in enumerate(written) for _ in form]
-        ends = np.cumsum(lengths).tolist()
+        ends = list(accumulate(lengths))
         starts = [0, *ends[:-1]]
         return _Word(ids, tuple(origin[s] for s in starts), tuple(origin[e - 1] + 1 for e in ends))
 
@@ -321,45 +325,58 @@ class TextEncoder:
     def _slow_ids(self, text: str) -> list[int]:
         return self.tokenizer.convert_tokens_to_ids(self.tokenizer.tokenize(text))
 
-    def _slow_offsets(self, text: str, ids: list[int]) -> list[tuple[int, int]]:
-        """Spans of a string the table can't be trusted with.
+    def _slow_offsets(self, text: str) -> list[tuple[int, int]]:
+        """Spans of a string the table can't be trusted with, found by laying the tokens over the text.
 
-        First the table is tried on the pieces between special tokens; it counts when the ids come out the same. Only
-        what is left over takes PaddleNLP's own search for the tokens in the text, which guesses round unknown tokens.
+        What can't be laid over it is left to PaddleNLP's own search, which guesses round unknown tokens.
         """
-        if self.is_bulk:
-            pieces = _split_at(text, self._literals)
-            tried = self._encode_regular_or_none([piece for _, piece, literal in pieces if not literal])
-            if tried is not None:
-                found, spans, turn = [], [], 0
-                for start, piece, literal in pieces:
-                    if literal:
-                        found.append(self.token_id(piece))
-                        spans.append((start, start + len(piece)))
-                        continue
-                    window = slice(tried.ids.offsets[turn], tried.ids.offsets[turn + 1])
-                    found += tried.ids.values[window].tolist()
-                    spans += zip((tried.starts[window] + start).tolist(), (tried.ends[window] + start).tolist())
-                    turn += 1
-                if found == ids:
-                    return spans
-        return [tuple(span) for span in self.tokenizer.get_offset_mapping(text)]
+        spans = self._laid_over(text, self.tokenizer.tokenize(text)) if self.is_bulk else None
+        if spans is None:
+            spans = [(int(start), int(end)) for start, end in self.tokenizer.get_offset_mapping(text)]
+        return spans
 
-    def _encode_regular_or_none(self, texts: list[str]) -> _Encoded | None:
-        """Treats contextual characters as parts of words; None when one of them can't be."""
-        codes = _code_points("".join(texts))
-        self._learn(codes)
-        for character in {chr(code) for code in codes[self._kinds[codes] == _CONTEXTUAL].tolist()}:
-            forms = self._basic_words(character)
-            if len(forms) != 1:
+    def _laid_over(self, text: str, tokens: list[str]) -> list[tuple[int, int]] | None:
+        """Walks text and tokens side by side; None when they don't end together."""
+        self._learn(_code_points(text))
+        kinds = [int(self._kinds[ord(character)]) for character in text]
+        origin = [  # of each character as written in tokens, the character it came from
+            place for place, kind in enumerate(kinds) if kind > _SPACE for _ in self._form(text[place])
+        ]
+        spans, here = [], 0
+        for token in tokens:
+            if here == len(origin):
                 return None
-            self._written[character] = forms[0]
-        contextual = np.flatnonzero(self._kinds == _CONTEXTUAL)
-        self._kinds[contextual] = _INSIDE_WORD
-        try:
-            return self._encode_regular(texts, offsets=True)
-        finally:
-            self._kinds[contextual] = _CONTEXTUAL
+            start = origin[here]
+            if token in self._literals and text[start : start + len(token)].casefold() == token.casefold():
+                here = bisect_left(origin, start + len(token), here)
+            elif token == self._wordpiece.unk_token:
+                here = bisect_left(origin, self._word_end(text, kinds, start), here)
+            else:
+                here += len(token) - 2 * (token.startswith("##") and len(token) > 2)
+            if here > len(origin):
+                return None
+            end = origin[here - 1] + 1
+            while end < len(text) and kinds[end] == _MARK:
+                end += 1
+            spans.append((start, end))
+        return spans if here == len(origin) else None
+
+    def _word_end(self, text: str, kinds: list[int], start: int) -> int:
+        """Where the word that begins at ``start`` ends: at white space, or before a one-character word or added token."""
+        end = start + 1
+        while kinds[start] != _ALONE and end < len(text) and kinds[end] not in (_SPACE, _ALONE):
+            for token in self._cuts:
+                ahead = text[end : end + len(token)]
+                if ahead == token or self._lower and ahead.lower() == token:
+                    return end
+            end += 1
+        return end
+
+    def _form(self, character: str) -> str:
+        """How a character that leaves a trace is written in tokens."""
+        if (form := self._written.get(character)) is None:
+            form = "".join(self._basic_words(character))
+        return form
 
     # Identity ---------------------------------------------------------------------------------------------------------
 
@@ -437,20 +454,6 @@ def _reach(kinds: np.ndarray, kept: np.ndarray) -> np.ndarray:
     following = np.where(marks, len(kinds), np.arange(len(kinds)))
     following = np.append(np.minimum.accumulate(following[::-1])[::-1], len(kinds))
     return following[kept + 1]
-
-
-def _split_at(text: str, tokens: Sequence[str]) -> list[tuple[int, str, bool]]:
-    """(start, piece, is a token) in order; pieces are the text between tokens, the longest token first."""
-    pieces, start, place = [], 0, 0
-    by_length = sorted(tokens, key=len, reverse=True)
-    while place < len(text):
-        token = next((token for token in by_length if text.startswith(token, place)), None)
-        if token is None:
-            place += 1
-            continue
-        pieces += [(start, text[start:place], False), (place, token, True)]
-        start = place = place + len(token)
-    return [*pieces, (start, text[start:], False)]
 
 
 def _chunks(texts: Sequence[str], characters: int) -> Iterator[list[str]]:

@@ -51,6 +51,7 @@ class Job:
     avoid: set[str] = field(default_factory=set)  # ids of devices it failed on
     # Of the running attempt:
     device_ids: list[str] = field(default_factory=list)
+    promised_bytes: int = 0  # on each of them
     started_at: float = 0.0  # clock time
     progress_due: float = float("inf")  # clock time when its log must have grown
     kill_at: float = float("inf")  # clock time when asking turns into killing

@@ -136,6 +136,7 @@ class Scheduler:
         events: Events,
         rules: Rules | None = None,
         strays: Sequence[Orphan] = (),
+        project: Callable[[Scheduler], None] = lambda scheduler: None,
         clock: Callable[[], float] = time.monotonic,
     ):
         self.jobs = list(jobs)
@@ -143,7 +144,7 @@ class Scheduler:
         self.durations, self.memory = durations, memory
         self.interrupted: str | None = None
         self._launch_for, self._result_of, self._observer = launch_for, result_of, observer
-        self._clock = clock
+        self._clock, self._project = clock, project
         self._by_key = {job.key: job for job in self.jobs}
         self._asked: dict[str, float] = {}  # device id → when the driver was asked and has not answered
         self._measure_at: dict[str, float] = {}  # device id → when to ask next
@@ -252,7 +253,8 @@ class Scheduler:
         job.progress_due = now + (self.rules.trial_timeout or float("inf"))
         labels = [self.ledger.slots[device_id].device.label for device_id in device_ids]
         job.attempts.append(Attempt(len(job.attempts) + 1, labels, cards, job.accumulation(cards) or 1, time.time()))
-        self.ledger.reserve(job.key, device_ids, self._needed(job, cards))
+        job.promised_bytes = self._needed(job, cards)
+        self.ledger.reserve(job.key, device_ids, job.promised_bytes)
         try:
             self.engine.start(self._launch_for(job), device_ids)
         except OSError as error:
@@ -293,6 +295,7 @@ class Scheduler:
 
     def seconds_left(self) -> float | None:
         """Estimated time until the grid is done; None while nothing is known about durations."""
+        self._project(self)
         now, running, waiting = self._clock(), [], []
         for job in self.ordered([job for job in self.jobs if job.state in (State.RUNNING, State.WAITING)]):
             seconds = self.durations.seconds(job.trial)

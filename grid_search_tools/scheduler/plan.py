@@ -169,13 +169,21 @@ def configuration_hashes(
     trials: Sequence[Trial], settings: RunSettings, data_fingerprints: Mapping[str, str]
 ) -> dict[Trial, str]:
     """The configuration hash of every trial whose task has a data fingerprint (task name → 16 hexadecimal digits)."""
+    configured = configurations(trials, settings, data_fingerprints)
+    return {trial: identity.configuration_hash(configuration) for trial, configuration in configured.items()}
+
+
+def configurations(
+    trials: Sequence[Trial], settings: RunSettings, data_fingerprints: Mapping[str, str]
+) -> dict[Trial, dict]:
+    """The settings that decide a trial's score, as the fine-tuning script will write them into its result."""
     # A directory's identity reads its weights: once a model, not once a trial.
     identities = {model: model_identity(model) for model in {trial.model for trial in trials}}
-    hashes = {}
+    configured = {}
     for trial in trials:
         if trial.task not in data_fingerprints:
             continue
-        configuration = identity.configuration(
+        configured[trial] = identity.configuration(
             trial.row,
             identities[trial.model],
             data_fingerprints[trial.task],
@@ -188,5 +196,4 @@ def configuration_hashes(
             limit=settings.limit,
             amp=settings.amp,
         )
-        hashes[trial] = identity.configuration_hash(configuration)
-    return hashes
+    return configured

@@ -1,0 +1,139 @@
+"""The three reading-comprehension scripts end to end, on the tiny model."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from cluebench.data.rows import load_rows
+from cluebench.data.source import open_source
+from cluebench.runlog import Result
+from cluebench.tasks import CHOICE, IDIOM, TASKS
+from tests.scripts.test_classifier import losses, without_dropout
+
+pytestmark = pytest.mark.slow
+
+READING = [task for task in TASKS.values() if not task.is_classification]
+
+
+def common(demo, out, *more):
+    model, data = demo
+    return ["--model_name_or_path", model, "--data_dir", data, "--output_dir", out, "--device", "cpu", *more]
+
+
+@pytest.mark.parametrize("task", READING, ids=lambda task: task.name)
+def test_trains_evaluates_predicts(task, demo, run_script, tmp_path):
+    """The loss falls, the saved model evaluates to the very same number, every test question is answered once."""
+    out = tmp_path / "out"
+    ended = run_script(
+        task.script, *common(demo, out), "--batch_size", 8, "--learning_rate", 2e-3, "--num_train_epochs", 2,
+        "--logging_steps", 2, "--max_seq_length", 64, "--do_train", "--do_predict",
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    seen = losses(ended.lines)
+    assert np.mean(seen[-3:]) < np.mean(seen[:3])
+    result = Result.read(out / "result.json")
+    assert result.status == "done" and [point.epoch for point in result.dev_curve] == [0, 1]
+    assert f"best_result: {task.format_score(result.best_score)}" in ended.lines
+    source = open_source(demo[1])
+    for test in task.test_sets:
+        check_submission(task, out / test.submission, load_rows(source, task, test.split))
+    again = run_script(
+        task.script, *common((str(out), demo[1]), tmp_path / "eval"), "--max_seq_length", 64, "--do_eval",
+        "--result_json", tmp_path / "eval.json",
+    )  # fmt: skip
+    assert again.code == 0, again.err
+    assert Result.read(tmp_path / "eval.json").best_score == result.best_score
+
+
+def check_submission(task, path, rows):
+    text = path.read_text(encoding="utf-8")
+    if task.kind == CHOICE:
+        written = [json.loads(line) for line in text.splitlines()]
+        assert [row["id"] for row in written] == [row.id for row in rows]
+        assert all(0 <= row["label"] < len(question.options) for row, question in zip(written, rows))
+        assert max(len(question.options) for question in rows) > 4 or "1.0" in path.name or "10_" in path.name
+        return
+    answers = json.loads(text)
+    if task.kind == IDIOM:
+        tags = [tag for record in rows for passage in record.passages for tag in re.findall(r"#idiom\d+#", passage)]
+        assert sorted(answers) == sorted(tags) and set(answers.values()) <= set(range(10))
+        for record in rows:
+            of_record = [answers[tag] for passage in record.passages for tag in re.findall(r"#idiom\d+#", passage)]
+            assert len(set(of_record)) == len(of_record)
+    else:
+        assert list(answers) == [row.id for row in rows]
+        assert all(answers[row.id] in row.context for row in rows)
+
+
+@pytest.mark.parametrize("task", [task for task in READING if task.num_choices], ids=lambda task: task.name)
+def test_accumulation_changes_memory_not_losses(task, demo, run_script, tmp_path):
+    """Not so for spans: as published, their cross-entropy is over the length to which the micro-batch is padded."""
+    model, runs = without_dropout(demo[0], tmp_path), []
+    for accumulation in (1, 2, 4):
+        ended = run_script(
+            task.script, *common((model, demo[1]), tmp_path / str(accumulation)), "--batch_size", 8, "--learning_rate", 1e-3,
+            "--gradient_accumulation_steps", accumulation, "--dropout", 0, "--logging_steps", 1, "--max_steps", 6,
+            "--max_seq_length", 64, "--do_train",
+        )  # fmt: skip
+        assert ended.code == 0, ended.err
+        runs.append(losses(ended.lines))
+    np.testing.assert_allclose(runs[1], runs[0], atol=1e-4)
+    np.testing.assert_allclose(runs[2], runs[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("task", [*READING, TASKS["ocnli"]], ids=lambda task: task.name)
+def test_two_processes_follow_the_losses_of_one(task, demo, start_script, tmp_path):
+    """Batch 6 accumulated over 2 on each of two ranks is batch 12 over 4 on one; only rank 0 writes."""
+    model = without_dropout(demo[0], tmp_path)
+    arguments = ["--learning_rate", 1e-3, "--dropout", 0, "--logging_steps", 1, "--max_steps", 8, "--max_seq_length", 64]
+    arguments += ["--save_steps", 4, "--do_train", "--do_eval", "--do_predict"]
+    arguments += ["--task_name", task.name] if task.is_classification else []
+
+    def start(name, batch, accumulation, launcher=()):
+        batching = ["--batch_size", batch, "--gradient_accumulation_steps", accumulation]
+        return start_script(
+            task.script, *common((model, demo[1]), tmp_path / name), *batching, *arguments, launcher=launcher,
+            OMP_NUM_THREADS="1",
+        )  # fmt: skip
+
+    one = start("one", 12, 4)
+    logs = tmp_path / "logs"
+    launcher = ("-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(logs))
+    two = start("two", 6, 2, launcher)
+    single, several = one.communicate(timeout=240), two.communicate(timeout=240)
+    assert one.returncode == 0, single[1][-2000:]
+    log = (logs / "workerlog.0").read_text()
+    assert two.returncode == 0, several[1][-2000:] + log[-2000:]
+    expected = losses(single[0].splitlines())
+    assert len(expected) == 8
+    np.testing.assert_allclose(losses(log.splitlines()), expected, atol=2e-4)
+    assert not losses((logs / "workerlog.1").read_text().splitlines())
+    a, b = Result.read(tmp_path / "one" / "result.json"), Result.read(tmp_path / "two" / "result.json")
+    assert (b.cards, b.accumulation_steps) == (2, 2) and a.configuration_hash == b.configuration_hash
+    assert [point.step for point in a.dev_curve] == [point.step for point in b.dev_curve]
+    np.testing.assert_allclose([p.loss for p in a.dev_curve], [p.loss for p in b.dev_curve], atol=1e-3)
+    for test in task.test_sets:
+        assert (tmp_path / "two" / test.submission).stat().st_size == (tmp_path / "one" / test.submission).stat().st_size
+
+
+def test_every_flag_of_cmrc2018_takes_effect(demo, run_script, tmp_path):
+    """Stride and lengths change what the model sees, the answer length what is decoded."""
+    out, script = tmp_path / "out", TASKS["cmrc2018"].script
+    first = run_script(script, *common(demo, out), "--max_steps", 2, "--batch_size", 8, "--max_seq_length", 64, "--do_train",
+                       "--do_predict", "--max_answer_length", 3)  # fmt: skip
+    assert first.code == 0, first.err
+    answers = json.loads((out / "cmrc2018_predict.json").read_text(encoding="utf-8"))
+    assert all(len(answer) <= 3 for answer in answers.values())
+    steps = {}
+    for name, more in {
+        "plain": [], "stride": ["--doc_stride", 16], "query": ["--max_query_length", 4], "length": ["--max_seq_length", 48],
+    }.items():  # fmt: skip
+        arguments = ["--batch_size", 8, "--max_seq_length", 64, *more, "--num_train_epochs", 1, "--limit", 24, "--do_train"]
+        ended = run_script(script, *common(demo, tmp_path / name), *arguments)
+        assert ended.code == 0, ended.err
+        steps[name] = Result.read(tmp_path / name / "result.json").total_steps
+    assert steps["stride"] > steps["plain"] and steps["length"] > steps["plain"] >= steps["query"]
