@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -41,7 +41,8 @@ class Job:
     number: int  # place in the plan
     paths: TrialPaths
     lock: Path
-    configuration_hash: str
+    configuration_hash: str  # empty while the data is not here
+    configuration: Mapping = field(default_factory=dict)  # what is hashed
     state: State = State.WAITING
     result: Result | None = None
     attempts: list[Attempt] = field(default_factory=list)

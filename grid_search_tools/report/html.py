@@ -1,0 +1,279 @@
+"""A model's run directory as one HTML file: scores, dev curves, every trial, failures. No scripts, no external assets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+from cluebench import atomic
+from cluebench.published import ATTRIBUTION, PublishedModel, published_model
+from cluebench.tasks import TASKS, Task
+from report import scores
+from report.scores import Best, FinishedTrial
+
+#: Points of a curve that are drawn: more can't be told apart at this size.
+_CURVE_POINTS = 120
+_CHART = {"width": 340, "height": 190, "left": 40, "right": 8, "top": 10, "bottom": 24}
+
+_STYLE = """
+:root { --ink: #1c2128; --dim: #656d76; --line: #d8dee4; --paper: #ffffff; --band: #f6f8fa; --accent: #0b5cad;
+        --faint: #9db2c8; --bad: #b42318; --good: #1a7f37; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --dim: #9198a1; --line: #30363d; --paper: #0d1117;
+        --band: #161b22; --accent: #6cb2ff; --faint: #3d5a78; --bad: #ff8a7a; --good: #57c06d; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 1180px; padding: 28px 20px 60px; color: var(--ink); background: var(--paper);
+       font: 15px/1.5 system-ui, "Noto Sans", "Noto Sans CJK SC", sans-serif; }
+h1 { font-size: 24px; margin: 0 0 4px; overflow-wrap: anywhere; } h2 { font-size: 18px; margin: 36px 0 10px; }
+p { margin: 4px 0; } .dim { color: var(--dim); } .bad { color: var(--bad); } .good { color: var(--good); }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: 5px 12px 5px 0; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th { color: var(--dim); font-weight: 500; font-size: 13px; } td.number, th.number { text-align: right; }
+td.wide { white-space: normal; min-width: 260px; overflow-wrap: anywhere; } tr.best td { font-weight: 600; }
+details { margin: 6px 0; } summary { cursor: pointer; padding: 4px 0; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(320px, 1fr)); gap: 18px; }
+figure { margin: 0; } figcaption { font-size: 14px; } svg { width: 100%; height: auto; display: block; }
+svg text { font-size: 11px; fill: var(--dim); } .axis { stroke: var(--line); }
+.curve { fill: none; stroke: var(--faint); stroke-width: 1; } .curve.best { stroke: var(--accent); stroke-width: 2; }
+.counts span { margin-right: 18px; }
+"""
+
+
+def write_report(folder: Path) -> None:
+    """Writes ``<folder>/report.html`` from grid.json and the results beside it. Raises OSError when it can't be written."""
+    atomic.write_text(folder / "report.html", report(folder))
+
+
+def report(folder: Path) -> str:
+    """The page."""
+    grid = _read_grid(folder)
+    model = str(grid.get("model") or folder.name)
+    trials = scores.finished_trials(folder)
+    bests = scores.best_settings(trials)
+    published = published_model(model)
+    body = [
+        _head(model, grid),
+        "<h2>Best scores</h2>",
+        _best_table(bests, published),
+        *(f'<p class="dim">{escape(note)}</p>' for note in scores.edge_notes(trials, bests)),
+        _failures(grid),
+        _charts(trials, bests),
+        _all_trials(trials, bests, grid),
+    ]
+    title = escape(Path(model).name)
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>CLUE grid: {title}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{_STYLE}</style></head>\n<body>\n" + "\n".join(filter(None, body)) + "\n</body></html>\n"
+    )
+
+
+def _read_grid(folder: Path) -> dict:
+    try:
+        grid = json.loads((folder / "grid.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return grid if isinstance(grid, dict) else {}
+
+
+def _head(model: str, grid: Mapping) -> str:
+    counts: Mapping[str, int] = grid.get("counts", {})
+    shown = "".join(f"<span>{count} {escape(state)}</span>" for state, count in counts.items() if count)
+    status = escape(str(grid.get("status", "no grid.json")))
+    updated = escape(str(grid.get("updated", "")))
+    return (
+        f"<h1>{escape(Path(model).name)}</h1>"
+        f'<p class="dim">CLUE grid search, {status}{", " + updated if updated else ""}'
+        f"{', model in ' + escape(model) if '/' in model else ''}</p>"
+        f'<p class="counts">{shown}</p>'
+    )
+
+
+def _table(columns: Sequence[str], rows: Iterable[str], numbers: int = 0) -> str:
+    """``rows`` are whole ``<tr>`` elements; the last ``numbers`` columns are set right."""
+    right = len(columns) - numbers
+    heads = "".join(
+        f"<th{' class=number' if index >= right else ''}>{escape(name)}</th>" for index, name in enumerate(columns)
+    )
+    return f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def _best_table(bests: Mapping[str, Best], published: PublishedModel | None) -> str:
+    columns = ["task", "learning rate", "batch size", "dropout", "best dev score"]
+    columns += ["published", "difference"] if published else []
+    rows = [_best_row(task, bests.get(task.name), published) for task in TASKS.values()]
+    mean = scores.average(bests)
+    attribution = ""
+    average = f'<tr class="best"><td>AVG</td><td></td><td></td><td></td><td class="number">{_number(mean)}</td>'
+    if published:
+        difference = "" if mean is None else _signed(mean - float(published.average))
+        average += f'<td class="number">{published.average}</td><td class="number">{difference}</td>'
+        attribution = f'<p class="dim">Published scores: {escape(ATTRIBUTION)}.</p>'
+    return _table(columns, [*rows, average + "</tr>"], numbers=3 if published else 1) + attribution
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _signed(value: float) -> str:
+    rounded = round(value, 2) + 0.0
+    return f'<span class="{"good" if rounded >= 0 else "bad"}">{rounded:+.2f}</span>'
+
+
+def _best_row(task: Task, best: Best | None, published: PublishedModel | None) -> str:
+    cells = [task.title, "-", "-", "-"]
+    if best is not None:
+        setting = best.setting
+        cells = [task.title, str(setting.learning_rate), str(setting.batch_size), str(setting.dropout)]
+    row = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+    row += f'<td class="number">{escape(best.text(task)) if best else "-"}</td>'
+    if published:
+        theirs = task.parse_score(published.scores[task.name])
+        difference = _signed(best.score[0] - theirs[0]) if best else "-"
+        row += f'<td class="number">{task.format_score(theirs)}</td><td class="number">{difference}</td>'
+    return f"<tr>{row}</tr>"
+
+
+# Failures -------------------------------------------------------------------------------------------------------------
+
+
+def _failures(grid: Mapping) -> str:
+    failed = [trial for trial in grid.get("trials", ()) if trial.get("failures")]
+    if not failed:
+        return ""
+    rows = []
+    for trial in failed:
+        for number, failure in enumerate(trial["failures"], start=1):
+            state = trial["state"] if number == len(trial["failures"]) else "tried again"
+            mark = ' class="bad"' if state == "failed" else ""
+            rows.append(
+                f"<tr><td>{escape(trial['task'])}</td><td>{escape(trial['name'])}</td><td>{number}</td>"
+                f"<td>{escape(failure['kind'])}</td><td{mark}>{escape(state)}</td>"
+                f'<td class="wide">{escape(failure["detail"])}</td></tr>'
+            )
+    return "<h2>Failures</h2>" + _table(["task", "trial", "failure", "kind", "then", "what was said"], rows)
+
+
+# Curves ---------------------------------------------------------------------------------------------------------------
+
+
+def _charts(trials: Mapping[str, Sequence[FinishedTrial]], bests: Mapping[str, Best]) -> str:
+    figures = [
+        _chart(task, [trial for trial in trials[name] if trial.result], bests[name])
+        for name, task in TASKS.items()
+        if name in bests
+    ]
+    figures = [figure for figure in figures if figure]
+    if not figures:
+        return ""
+    return '<h2>Dev scores over the optimizer steps</h2><div class="charts">' + "".join(figures) + "</div>"
+
+
+def _chart(task: Task, trials: Sequence[FinishedTrial], best: Best) -> str:
+    curves = [(trial, [(point.step, point.score[0]) for point in trial.result.dev_curve]) for trial in trials]
+    curves = [(trial, points) for trial, points in curves if points]
+    if not curves:
+        return ""
+    # The best one last, so that it lies above the others.
+    curves.sort(key=lambda pair: pair[0].setting == best.setting)
+    last_step = max(step for _, points in curves for step, _ in points)
+    values = [value for _, points in curves for _, value in points]
+    low, high = min(values), max(values)
+    if high - low < 1:
+        low, high = low - 0.5, high + 0.5
+    lines = "".join(
+        _curve(trial, points, trial.setting == best.setting, last_step, low, high) for trial, points in curves
+    )
+    return (
+        f"<figure><figcaption>{task.title} <span class=dim>{len(curves)} trials, best {escape(best.text(task))}</span>"
+        f'</figcaption><svg viewBox="0 0 {_CHART["width"]} {_CHART["height"]}" role="img" '
+        f'aria-label="dev scores of {task.title}">{_axes(last_step, low, high)}{lines}</svg></figure>'
+    )
+
+
+def _position(step: float, value: float, last_step: int, low: float, high: float) -> tuple[float, float]:
+    inner_width = _CHART["width"] - _CHART["left"] - _CHART["right"]
+    inner_height = _CHART["height"] - _CHART["top"] - _CHART["bottom"]
+    x = _CHART["left"] + inner_width * step / max(1, last_step)
+    y = _CHART["top"] + inner_height * (high - value) / (high - low)
+    return round(x, 1), round(y, 1)
+
+
+def _curve(
+    trial: FinishedTrial, points: Sequence[tuple[int, float]], is_best: bool, last_step: int, low: float, high: float
+) -> str:
+    stride = max(1, -(-len(points) // _CURVE_POINTS))
+    shown = [*points[:-1:stride], points[-1]]
+    placed = [_position(step, value, last_step, low, high) for step, value in shown]
+    setting = trial.setting
+    name = f"{setting.learning_rate}, {setting.batch_size}, {setting.dropout}, seed {trial.seed}: {trial.score[0]:.2f}"
+    title, kind = f"<title>{escape(name)}</title>", "curve best" if is_best else "curve"
+    if len(placed) == 1:
+        x, y = placed[0]
+        return f'<circle class="{kind}" cx="{x}" cy="{y}" r="2.5">{title}</circle>'
+    path = " ".join(f"{x},{y}" for x, y in placed)
+    return f'<polyline class="{kind}" points="{path}">{title}</polyline>'
+
+
+def _axes(last_step: int, low: float, high: float) -> str:
+    left, bottom = _CHART["left"], _CHART["height"] - _CHART["bottom"]
+    right = _CHART["width"] - _CHART["right"]
+    parts = []
+    for value in (low, (low + high) / 2, high):
+        _, y = _position(0, value, last_step, low, high)
+        parts.append(f'<line class="axis" x1="{left}" y1="{y}" x2="{right}" y2="{y}"/>')
+        parts.append(f'<text x="{left - 5}" y="{y + 4}" text-anchor="end">{value:.1f}</text>')
+    parts.append(f'<text x="{left}" y="{bottom + 16}">0</text>')
+    parts.append(f'<text x="{right}" y="{bottom + 16}" text-anchor="end">{last_step} steps</text>')
+    return "".join(parts)
+
+
+# All trials -----------------------------------------------------------------------------------------------------------
+
+
+def _all_trials(trials: Mapping[str, Sequence[FinishedTrial]], bests: Mapping[str, Best], grid: Mapping) -> str:
+    pending: dict[str, list[Mapping]] = {}
+    for trial in grid.get("trials", ()):
+        if trial["state"] != "done":
+            pending.setdefault(trial["task"], []).append(trial)
+    parts = ["<h2>All trials</h2>"]
+    for name, task in TASKS.items():
+        found = sorted(trials.get(name, ()), key=lambda trial: scores.rank(trial.score, trial.setting), reverse=True)
+        rest = pending.get(name, [])
+        if found or rest:
+            best = bests.get(name)
+            rows = [_trial_row(trial, best is not None and trial.setting == best.setting) for trial in found]
+            rows += [_pending_row(trial) for trial in rest]
+            columns = ["lr", "batch", "dropout", "seed", "state", "best step", "train", "eval", "peak", "on", "dev score"]
+            summary = f"{task.title} <span class=dim>{len(found)} done{f', {len(rest)} not' if rest else ''}</span>"
+            parts.append(f"<details><summary>{summary}</summary>{_table(columns, rows, numbers=1)}</details>")
+    return "".join(parts) if len(parts) > 1 else ""
+
+
+def _trial_row(trial: FinishedTrial, is_best: bool) -> str:
+    setting, result, task = trial.setting, trial.result, TASKS[trial.task]
+    cells = [setting.learning_rate, setting.batch_size, setting.dropout, trial.seed, "done"]
+    if result is None:
+        cells += ["-", "-", "-", "-", "log only"]
+    else:
+        peak = f"{result.peak_memory_bytes / 2**30:.1f} GiB" if result.peak_memory_bytes else "-"
+        where = f"{result.cards} cards" if result.cards > 1 else result.device
+        cells += [
+            f"{result.best_step}/{result.total_steps}",
+            f"{result.train_seconds:.0f} s",
+            f"{result.eval_seconds:.0f} s",
+            peak,
+            f"{where}, accumulation {result.accumulation_steps}" if result.accumulation_steps > 1 else where,
+        ]
+    row = "".join(f"<td>{escape(str(cell))}</td>" for cell in cells)
+    score = task.format_score(trial.score)
+    return f'<tr{" class=best" if is_best else ""}>{row}<td class="number">{score}</td></tr>'
+
+
+def _pending_row(trial: Mapping) -> str:
+    cells = [trial["learning_rate"], trial["batch_size"], trial["dropout"], trial["seed"], trial["state"]]
+    row = "".join(f"<td>{escape(str(cell))}</td>" for cell in cells)
+    return f'<tr class="dim">{row}{"<td>-</td>" * 5}<td class="number">-</td></tr>'

@@ -1,0 +1,183 @@
+"""What people see while a grid runs: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+from cluebench.runlog import LogFacts, read_log
+from scheduler.jobs import Job, State, states
+from scheduler.loop import Scheduler
+
+#: Seconds between plain status lines while nothing else happens, and between updates of the live table.
+_PLAIN_EVERY, _LIVE_EVERY = 60.0, 1.0
+
+
+def duration(seconds: float | None) -> str:
+    """``45 s``, ``12 min``, ``3 h 05 min``, ``2 d 4 h``; ``unknown`` for None."""
+    if seconds is None:
+        return "unknown"
+    seconds = max(0, round(seconds))
+    if seconds < 120:
+        return f"{seconds} s"
+    minutes = round(seconds / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+class LogReader:
+    """Reads the logs of running trials, each only when it has grown."""
+
+    def __init__(self) -> None:
+        self._read: dict[str, tuple[tuple, LogFacts]] = {}
+
+    def facts(self, job: Job) -> LogFacts:
+        """Empty facts while there is no log."""
+        try:
+            status = job.paths.log.stat()
+            version = (status.st_ino, status.st_size, status.st_mtime_ns)
+            if self._read.get(job.key, (None,))[0] != version:
+                self._read[job.key] = (version, read_log(job.paths.log))
+            return self._read[job.key][1]
+        except OSError:
+            return LogFacts()
+
+
+def score_text(job: Job, facts: LogFacts | None = None) -> str:
+    """The trial's result, or the last dev score of a running one; ``-`` before there is any."""
+    score = job.result.best_score if job.result is not None else facts.last_score if facts is not None else None
+    return "-" if score is None else job.trial.row.format_score(score)
+
+
+def summary(scheduler: Scheduler) -> str:
+    """``12 done, 4 running, 118 left, 1 failed; time left about 5 h 10 min``."""
+    counts = states(scheduler.jobs)
+    text = f"{counts[State.DONE]} done, {counts[State.RUNNING]} running, {counts[State.WAITING]} left"
+    if counts[State.FAILED]:
+        text += f", {counts[State.FAILED]} failed"
+    left = scheduler.seconds_left()
+    return text + ("" if left is None else f"; time left about {duration(left)}")
+
+
+class Display:
+    """An observer that prints a line for everything that happens. `LiveDisplay` adds the table."""
+
+    interval = _PLAIN_EVERY
+
+    def __init__(self, stream: TextIO | None = None):
+        self._stream = stream or sys.stderr
+        self._logs = LogReader()
+        self._next = 0.0
+        self.scheduler: Scheduler | None = None
+
+    def attach(self, scheduler: Scheduler) -> None:
+        self.scheduler = scheduler
+
+    def close(self) -> None:
+        """Leaves the terminal as it was."""
+
+    def write(self, text: str) -> None:
+        print(text, file=self._stream, flush=True)
+
+    def note(self, text: str) -> None:
+        self.write(text)
+
+    def started(self, job: Job) -> None:
+        attempt = f", attempt {job.attempt.number}" if job.attempt.number > 1 else ""
+        self.write(f"started {job.key} on {', '.join(job.attempt.devices)}{attempt}")
+
+    def ended(self, job: Job) -> None:
+        counts = states(self.scheduler.jobs)
+        place = f"[{counts[State.DONE]}/{len(self.scheduler.jobs)}]"
+        took = duration((job.attempt.finished or time.time()) - job.attempt.started) if job.attempts else ""
+        if job.state is State.DONE:
+            self.write(f"{place} {job.key}  {score_text(job)}  ({took}); {summary(self.scheduler)}")
+        else:
+            failure = job.failures[-1]
+            after = "is tried again" if job.state is State.WAITING else "given up"
+            self.write(f"{place} {job.key}  failed: {failure.kind.value}: {failure.detail} ({took}); {after}")
+
+    def tick(self, now: float) -> float:
+        if now >= self._next:
+            if self._next:
+                self.write(self._heartbeat())
+            self._next = now + self.interval
+        return self._next
+
+    def _heartbeat(self) -> str:
+        running = [
+            f"{job.key} {self._step(job)}{score_text(job, self._logs.facts(job))}" for job in self.scheduler.running()
+        ]
+        return summary(self.scheduler) + (": " + ", ".join(running) if running else "")
+
+    def _step(self, job: Job) -> str:
+        facts = self._logs.facts(job)
+        return f"{100 * facts.step / facts.total_steps:.0f}% " if facts.step and facts.total_steps else ""
+
+
+class LiveDisplay(Display):
+    """A table of the running trials at the bottom of the terminal, under the lines of `Display`."""
+
+    interval = _LIVE_EVERY
+
+    def __init__(self, stream: TextIO | None = None):
+        super().__init__(stream)
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = Console(file=self._stream)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+
+    def attach(self, scheduler: Scheduler) -> None:
+        super().attach(scheduler)
+        self._live.start()
+
+    def close(self) -> None:
+        self._live.stop()
+
+    def write(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def tick(self, now: float) -> float:
+        if now >= self._next:
+            self._live.update(self._table(), refresh=True)
+            self._next = now + self.interval
+        return self._next
+
+    def _table(self):
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=Text(summary(self.scheduler)), title_justify="left", expand=False)
+        for column in ("running", "on", "step", "step/s", "last dev", "for"):
+            table.add_column(column, no_wrap=column != "on")
+        for job in self.scheduler.running():
+            facts = self._logs.facts(job)
+            step = f"{facts.step}/{facts.total_steps}" if facts.step else "-"
+            speed = f"{facts.steps_per_second:.1f}" if facts.steps_per_second else "-"
+            cells = [job.key, ", ".join(job.attempt.devices), step, speed, score_text(job, facts)]
+            table.add_row(*cells, duration(time.time() - job.attempt.started))
+        return table
+
+
+class Projections:
+    """Feeds the duration estimates with the progress of running trials, until the first has finished."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self._logs, self._clock = LogReader(), clock
+
+    def update(self, scheduler: Scheduler) -> None:
+        for job in scheduler.running():
+            facts = self._logs.facts(job)
+            if facts.step and facts.total_steps:
+                seconds = (self._clock() - job.started_at) * facts.total_steps / facts.step
+                scheduler.durations.project(job.trial, seconds * max(1, len(job.device_ids)))
+
+
+def display_for(stream: TextIO) -> Display:
+    """The live table on a terminal, plain lines on anything else."""
+    return LiveDisplay(stream) if stream.isatty() else Display(stream)

@@ -1,0 +1,163 @@
+"""Writes what happens into the run directories: grid.json, grid.log, report.html, and which models are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+from report.html import write_report
+from report.scores import protocol_hash
+from scheduler.jobs import Job, State
+from scheduler.state import RunDirectory
+
+#: Least seconds between two writings of grid.json, and of the report, while things go on happening.
+_STATE_EVERY, _REPORT_EVERY = 0.5, 30.0
+
+
+class Recorder:
+    """An observer that keeps one run directory up to date. A full disk stops none of it: it is said, and tried again."""
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        jobs: Sequence[Job],
+        details: Mapping,
+        *,
+        keep_only_best: bool = False,
+        complain: Callable[[str], None] = lambda text: None,
+    ):
+        self._directory = directory
+        self._jobs = [job for job in jobs if job.trial.model == directory.model]
+        self._details = dict(details)
+        self._protocols = {job.trial.task: protocol_hash(job.configuration) for job in self._jobs}
+        self._keep_only_best, self._complain = keep_only_best, complain
+        self._dirty, self._state_due, self._report_due = True, 0.0, 0.0
+        self._complained: set[str] = set()
+
+    def started(self, job: Job) -> None:
+        if job.trial.model != self._directory.model:
+            return
+        attempt = job.attempt
+        cards = f", {attempt.cards} cards" if attempt.cards > 1 else ""
+        self.note(
+            f"{job.key} started on {', '.join(attempt.devices) or 'devices of an earlier grid'}{cards}, "
+            f"accumulation {attempt.accumulation}, attempt {attempt.number}"
+        )
+
+    def ended(self, job: Job) -> None:
+        if job.trial.model != self._directory.model:
+            return
+        if job.state is State.DONE:
+            score = job.trial.row.format_score(job.result.best_score)
+            self.note(f"{job.key} done: {score}")
+            self.drop_lower_models(job)
+        else:
+            failure = job.failures[-1]
+            self.note(f"{job.key} failed ({failure.kind.value}): {failure.detail}; then {job.state.value}")
+
+    def note(self, text: str) -> None:
+        self._dirty = True
+        stamp = datetime.now().astimezone().isoformat(timespec="milliseconds")
+        self._try("grid.log", lambda: self._append(f"{stamp} {text}\n"))
+
+    def tick(self, now: float) -> float:
+        """Writes what is due; returns when it wants to be called again."""
+        if not self._dirty:
+            return float("inf")
+        if now >= self._state_due:
+            self.write_state("running")
+            self._dirty, self._state_due = False, now + _STATE_EVERY
+        if now >= self._report_due:
+            self._try("report.html", lambda: write_report(self._directory.path))
+            self._report_due = now + _REPORT_EVERY
+        return self._state_due if self._dirty else float("inf")
+
+    def finish(self, status: str) -> None:
+        """The last state: "done", "failed" or "stopped"."""
+        self.write_state(status)
+        self._try("report.html", lambda: write_report(self._directory.path))
+
+    def write_state(self, status: str) -> None:
+        trials = [trial_state(job) for job in self._jobs]
+        self._try(
+            "grid.json", lambda: self._directory.write_grid(status, trials, self._protocols, self._details)
+        )
+
+    def drop_lower_models(self, job: Job) -> None:
+        """After a trial of a task: only the best model of the task stays on disk."""
+        if not self._keep_only_best:
+            return
+        same_task = [other for other in self._jobs if other.trial.task == job.trial.task]
+        hashes = {other.trial: other.configuration_hash for other in same_task}
+        trials = [other.trial for other in same_task if other.state is State.DONE]
+        self._try("kept models", lambda: self._directory.keep_only_best(trials, hashes))
+
+    def _append(self, line: str) -> None:
+        with open(self._directory.grid_log, "a", encoding="utf-8") as stream:
+            stream.write(line)
+
+    def _try(self, what: str, action: Callable[[], object]) -> None:
+        try:
+            action()
+            self._complained.discard(what)
+        except OSError as error:
+            if what not in self._complained:
+                self._complained.add(what)
+                self._complain(f"{self._directory.path}: {what} can't be written: {error.strerror or error}; going on")
+
+
+def trial_state(job: Job) -> dict:
+    """A trial as it stands in grid.json."""
+    trial = job.trial
+    return {
+        "task": trial.task,
+        "name": trial.name,
+        "learning_rate": trial.learning_rate,
+        "batch_size": trial.batch_size,
+        "dropout": trial.dropout,
+        "seed": trial.seed,
+        "configuration_hash": job.configuration_hash,
+        "state": job.state.value,
+        "score": list(job.result.best_score) if job.result is not None else None,
+        "memory_factor": job.memory_factor,
+        "attempts": [
+            {
+                "number": attempt.number,
+                "devices": attempt.devices,
+                "cards": attempt.cards,
+                "accumulation": attempt.accumulation,
+                "started": _iso(attempt.started),
+                "finished": _iso(attempt.finished),
+                "outcome": attempt.outcome,
+                "detail": attempt.detail,
+            }
+            for attempt in job.attempts
+        ],
+        "failures": [{"kind": failure.kind.value, "detail": failure.detail} for failure in job.failures],
+    }
+
+
+def _iso(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
+
+
+class Observers:
+    """Several observers as one."""
+
+    def __init__(self, observers: Sequence):
+        self._observers = list(observers)
+
+    def started(self, job: Job) -> None:
+        for observer in self._observers:
+            observer.started(job)
+
+    def ended(self, job: Job) -> None:
+        for observer in self._observers:
+            observer.ended(job)
+
+    def note(self, text: str) -> None:
+        for observer in self._observers:
+            observer.note(text)
+
+    def tick(self, now: float) -> float:
+        return min((observer.tick(now) for observer in self._observers), default=float("inf"))

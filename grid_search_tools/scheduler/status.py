@@ -1,0 +1,70 @@
+"""What --dry_run and --status print. Reads files; takes no lock and starts nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from cluebench.runlog import Result, read_log
+from cluebench.tasks import TASKS
+from scheduler.plan import Trial
+from scheduler.state import RunDirectory
+
+
+def print_plan(trials: Sequence[Trial], finished: Callable[[Trial], Result | None]) -> None:
+    """One tab-separated line a trial: its key and whether it is done, with its score; then the totals."""
+    done = 0
+    for trial in trials:
+        result = finished(trial)
+        done += result is not None
+        state = f"done\t{trial.row.format_score(result.best_score)}" if result else "to run\t-"
+        print(f"{trial.key}\t{state}")
+    models = len({trial.model for trial in trials})
+    print(f"{len(trials)} trials of {models} model{'s' if models > 1 else ''}: {done} done, {len(trials) - done} to run")
+
+
+def print_status(directories: Iterable[RunDirectory]) -> None:
+    """For each model: who runs its grid, how many trials are in each state, and the ones that run or failed."""
+    for directory in directories:
+        print("\n".join(_status_lines(directory)))
+
+
+def _status_lines(directory: RunDirectory) -> list[str]:
+    grid, holder = directory.read_grid(), directory.holder()
+    if grid is None:
+        return [f"{directory.path}: no grid has been started here"]
+    if holder is not None:
+        state = f"running: process {holder.get('pid')} on {holder.get('host')}, since {holder.get('started')}"
+    else:
+        state = "not running" + (", ended in the middle" if grid["status"] == "running" else f", {grid['status']}")
+    lines = [f"{directory.path}: {state}"]
+    counts, trials = {"done": 0, "running": 0, "waiting": 0, "failed": 0}, []
+    for entry in grid["trials"]:
+        trials.append((entry, _state_now(directory, entry, holder is not None)))
+        counts[trials[-1][1]] += 1
+    lines.append(", ".join(f"{count} {name}" for name, count in counts.items()))
+    return lines + [line for entry, now in trials if (line := _trial_line(directory, entry, now))]
+
+
+def _state_now(directory: RunDirectory, entry: dict, is_running: bool) -> str:
+    """The state by the result on disk, which knows better than a grid.json whose writer has died."""
+    result = Result.read(directory.path / entry["task"] / f"{entry['name']}.json")
+    if result is not None and result.status == "done" and result.configuration_hash == entry["configuration_hash"]:
+        return "done"
+    return entry["state"] if is_running or entry["state"] == "failed" else "waiting"
+
+
+def _trial_line(directory: RunDirectory, entry: dict, state: str) -> str | None:
+    name = f"  {state}\t{entry['task']}/{entry['name']}"
+    if state == "failed":
+        failure = entry["failures"][-1] if entry["failures"] else {"kind": "-", "detail": "-"}
+        return f"{name}\t{failure['kind']}: {failure['detail']}"
+    if state != "running":
+        return None
+    try:
+        facts = read_log(directory.path / entry["task"] / f"{entry['name']}.log")
+    except OSError:
+        return name
+    score = TASKS[entry["task"]].format_score(facts.last_score) if facts.last_score else "-"
+    step = f"{facts.step}/{facts.total_steps}" if facts.step else "-"
+    devices = ", ".join(entry["attempts"][-1]["devices"]) if entry["attempts"] else "-"
+    return f"{name}\tstep {step}\tlast dev {score}\ton {devices}"

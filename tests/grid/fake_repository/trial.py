@@ -1,0 +1,118 @@
+"""A stand-in for the fine-tuning scripts: same flags, log lines, result and exit codes, no model, milliseconds.
+
+What it does beside that is said by <data_dir>/behaviour.json: {"<task>/<trial>" or "*": {"steps": 20, "seconds": 0.4,
+"attempts": [{"exit": 1, "log": "…"}, {"signal": 9}, {"hang": true}]}}; an attempt without an entry succeeds.
+"""
+
+import argparse
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from cluebench import identity, runlog
+from cluebench.data.source import open_source
+from cluebench.tasks import task_named
+
+
+def parsed():
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    for name in ("model_name_or_path", "task_name", "output_dir", "result_json", "data_dir", "cache_dir", "device", "amp"):
+        parser.add_argument(f"--{name}")
+    for name in ("batch_size", "gradient_accumulation_steps", "seed", "max_steps", "limit", "num_train_epochs"):
+        parser.add_argument(f"--{name}", type=int)
+    for name in ("learning_rate", "dropout"):
+        parser.add_argument(f"--{name}", type=float)
+    parser.add_argument("--save_best_model")
+    for name in ("do_train", "resume", "offline"):
+        parser.add_argument(f"--{name}", action="store_true")
+    return parser.parse_args()
+
+
+def remember(folder, text):
+    """One line in the book of everything that ever happened, written in one piece."""
+    with open(folder / "book.txt", "a", encoding="utf-8") as stream:
+        stream.write(text + "\n")
+
+
+def main(task_name=None):
+    flags = parsed()
+    task = task_named(task_name or flags.task_name)
+    cards = int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))
+    name = runlog.trial_name(flags.learning_rate, flags.batch_size * cards, flags.dropout, flags.seed)
+    data, key = Path(flags.data_dir), f"{task.name}/{name}"
+    behaviour = json.loads((data / "behaviour.json").read_text()) if (data / "behaviour.json").exists() else {}
+    behaviour = behaviour.get(key, behaviour.get("*", {}))
+
+    running = open(data / f"{key.replace('/', '--')}.running", "a+")
+    try:
+        fcntl.flock(running, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        remember(data, f"overlap {key}")
+    attempts = data / f"{key.replace('/', '--')}.attempts"
+    number = int(attempts.read_text()) if attempts.exists() else 0
+    attempts.write_text(str(number + 1))
+    remember(data, f"start {key} {os.getpid()} {time.time():.6f} cuda={os.environ.get('CUDA_VISIBLE_DEVICES')}"
+                   f" threads={os.environ.get('OMP_NUM_THREADS')} accumulation={flags.gradient_accumulation_steps}")
+    log = runlog.RunLog()
+    planned = behaviour.get("attempts", [])
+    misbehave(planned[number] if number < len(planned) else {}, flags)
+
+    settings = identity.configuration(
+        task, flags.model_name_or_path, open_source(flags.data_dir, offline=True).fingerprint(task),
+        flags.learning_rate, flags.batch_size * cards, flags.dropout, seed=flags.seed, epochs=flags.num_train_epochs,
+        max_steps=flags.max_steps or 0, limit=flags.limit, amp=flags.amp or "off",
+    )
+    steps, seconds = behaviour.get("steps", 4), behaviour.get("seconds", 0.04)
+    checkpoint = Path(flags.output_dir) / "checkpoint"
+    first = int(checkpoint.read_text()) if flags.resume and checkpoint.exists() else 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
+    log.line(f"from step {first}")
+    for step in range(first + 1, steps + 1):
+        time.sleep(seconds / steps)
+        log.train(step, steps, 0, step - 1, 1.0 / step, flags.learning_rate, steps / seconds)
+        log.evaluated(1.0, 0.5, 0.0)
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.with_name("new").write_text(str(step))
+        os.replace(checkpoint.with_name("new"), checkpoint)
+    # Distinct for every setting, the same however often the trial was interrupted.
+    percent = 50 + (flags.learning_rate * 1e5 * 7 + flags.batch_size * cards * 0.11 + flags.seed * 0.01) % 40
+    score = (round(percent, 2), round(percent + 5, 2)) if task.metric == "em_f1" else (round(percent, 2),)
+    kept = None
+    if flags.save_best_model == "True":
+        kept = flags.output_dir
+        (Path(kept) / "model.safetensors").write_bytes(b"weights")
+    checkpoint.unlink()
+    if kept is None:
+        checkpoint.parent.rmdir()
+    runlog.Result(
+        task=task.name, model=flags.model_name_or_path, configuration=settings,
+        configuration_hash=identity.configuration_hash(settings), status="done", metric=task.metric, best_score=score,
+        best_step=steps, dev_curve=[runlog.DevPoint(steps // 2, 0, score), runlog.DevPoint(steps, 0, score)],
+        total_steps=steps, train_seconds=seconds, eval_seconds=0.01, peak_memory_bytes=1 << 30,
+        device=flags.device, cards=cards, accumulation_steps=flags.gradient_accumulation_steps, best_model=kept,
+        finished=str(time.time()),
+    ).write(flags.result_json)
+    remember(data, f"done {key} {os.getpid()} {time.time():.6f}")
+    log.best(task.format_score(score))
+
+
+def misbehave(behaviour, flags):
+    """What this attempt does instead of ending well."""
+    if "log" in behaviour:
+        print(behaviour["log"], flush=True)
+    if behaviour.get("hang"):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN if behaviour["hang"] == "deaf" else signal.SIG_DFL)
+        time.sleep(600)
+    if "signal" in behaviour:
+        os.kill(os.getpid(), behaviour["signal"])
+    if "child" in behaviour:  # a worker in a session of its own, as the distributed launcher makes them
+        import subprocess
+
+        worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+        remember(Path(flags.data_dir), f"worker {worker.pid}")
+    if "exit" in behaviour:
+        sys.exit(behaviour["exit"])
