@@ -62,20 +62,22 @@ FILES: dict[str, tuple[Task, TestSet]] = {
     test.submission: (task, test) for task in TASKS.values() for test in task.test_sets
 }
 
-#: What people call prediction files: a name like this that is not in FILES would be ignored by the leaderboard.
-_LIKE_A_SUBMISSION = re.compile(r"predict.*\.(json|jsonl|txt)$|^(" + "|".join(TASKS) + r")[\d_.-]*\.jsonl?$", re.I)
+#: How people call prediction files of test sets: such a name that is not in FILES means nothing to the leaderboard.
+_LIKE_A_SUBMISSION = re.compile(
+    rf"^(?!dev|train).*_predict(ions?|ed)?\.(json|jsonl|txt)$|^({'|'.join(TASKS)})[\d_.-]*\.jsonl?$", re.IGNORECASE
+)
 
 
-def test_set_of(name: str) -> tuple[Task, TestSet]:
+def owner_of(name: str) -> tuple[Task, TestSet]:
     """The task and test set a submission file is for, by its name. Raises UsageError with the name that was meant."""
     if name in FILES:
         return FILES[name]
-    near = difflib.get_close_matches(name.lower(), FILES, n=1, cutoff=0.5)
-    meant = f"; is {near[0]} meant?" if near else ""
-    raise UsageError(f"{name}: no submission file has this name{meant} The names are {', '.join(FILES)}")
-
-
-test_set_of.__test__ = False  # not a test case, whatever pytest thinks of the name
+    own = [task for task in TASKS.values() if name.lower().startswith(task.name)]
+    if own:
+        near = [test.submission for test in own[0].test_sets]
+    else:
+        near = difflib.get_close_matches(name.lower(), FILES, n=1) or list(FILES)
+    raise UsageError(f"{name}: no submission file is called so; rename it to {' or '.join(near)}")
 
 
 def is_like_a_submission(name: str) -> bool:
@@ -83,14 +85,11 @@ def is_like_a_submission(name: str) -> bool:
     return name in FILES or _LIKE_A_SUBMISSION.search(name) is not None
 
 
-def test_sets(task: Task, version: str) -> list[TestSet]:
+def in_version(task: Task, version: str) -> list[TestSet]:
     """The task's test sets in an upload for leaderboard "1.0" or "1.1", or in "all"; a task's only one is in both."""
     if version == "all" or len(task.test_sets) == 1:
         return list(task.test_sets)
     return [test for test in task.test_sets if test.version == version]
-
-
-test_sets.__test__ = False
 
 
 # Checking -------------------------------------------------------------------------------------------------------------
@@ -203,7 +202,6 @@ def _labelled_lines(
             values = _labelled_object(line)
         except _Unreadable as error:
             yield place, error.reason
-            in_order = False
             continue
         if "id" in values and in_order and (reason := _id_problem(values["id"], due, row_of, line_of)):
             yield place, reason
