@@ -158,6 +158,7 @@ def _with_demo(flags: Flags, repository: Path) -> Flags:
         learning_rates=flags.learning_rates or [DEMO_LEARNING_RATE],
         batch_sizes=flags.batch_sizes or [DEMO_BATCH_SIZE],
         dropouts=flags.dropouts or [0.1],
+        save_best_model=True,  # tiny, and what make_submission.py predicts with
         offline=True,
     )
 
@@ -333,6 +334,7 @@ def _recorder(
     details = {
         "model_identity": plan.model_identity(directory.model),
         "command": sys.argv,
+        "data_dir": flags.data_dir,
         "devices": [f"{device.label} {device.name}".strip() for device in chosen],
     }
     return Recorder(
