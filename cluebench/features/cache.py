@@ -110,7 +110,7 @@ def _save(path: Path, key: Mapping[str, Any], arrays: Arrays) -> None:
         temporary.mkdir()
         files = {}
         for name, array in arrays.items():
-            _write_array(temporary / f"{name}.npy", np.ascontiguousarray(array))
+            _write_array(temporary / f"{name}.npy", np.asarray(array, order="C"))
             files[name] = _facts(temporary / f"{name}.npy")
         meta = {"key": dict(key), "files": files}
         (temporary / _META).write_text(json.dumps(meta, ensure_ascii=False, indent=1), encoding="utf-8")

@@ -362,7 +362,7 @@ class TextEncoder:
         return spans if here == len(origin) else None
 
     def _word_end(self, text: str, kinds: list[int], start: int) -> int:
-        """Where the word that begins at ``start`` ends: at white space, or before a one-character word or added token."""
+        """Where the word that begins at ``start`` ends: before white space, a one-character word or an added token."""
         end = start + 1
         while kinds[start] != _ALONE and end < len(text) and kinds[end] not in (_SPACE, _ALONE):
             for token in self._cuts:

@@ -1,0 +1,219 @@
+import errno
+import json
+import multiprocessing
+import os
+import time
+
+import numpy as np
+import pytest
+
+from cluebench import atomic
+from cluebench.errors import DiskFull
+from cluebench.features import cache as cache_module
+from cluebench.features.cache import FeatureCache
+
+KEY = {"task": "tnews", "split": "dev", "data": "0123", "max_seq_length": 128, "limit": None}
+ARRAYS = {
+    "tokens": np.arange(1000, dtype=np.uint16),
+    "texts": np.arange(6).reshape(3, 2),
+    "none": np.empty(0, np.int32),
+    "length": np.array(128),
+}
+
+
+class Builder:
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self):
+        self.calls += 1
+        return ARRAYS
+
+
+@pytest.fixture
+def build():
+    return Builder()
+
+
+def assert_same(arrays):
+    assert arrays.keys() == ARRAYS.keys()
+    for name, array in ARRAYS.items():
+        assert arrays[name].dtype == array.dtype
+        assert arrays[name].shape == array.shape
+        assert arrays[name].tolist() == array.tolist()
+
+
+def test_built_once_then_read(tmp_path, build):
+    folder = tmp_path / "not" / "there yet"
+    assert_same(FeatureCache(folder).get(KEY, build))
+    again = FeatureCache(folder).get(KEY, build)
+    assert_same(again)
+    assert build.calls == 1
+    assert isinstance(again["tokens"], np.memmap) and not again["tokens"].flags.writeable
+    assert FeatureCache(folder).path(KEY).name.startswith("tnews-dev-")
+    assert FeatureCache(folder).holds(KEY)
+
+
+@pytest.mark.parametrize("change", [{"data": "0124"}, {"limit": 5}, {"max_seq_length": 64}, {"split": "train"}, {"more": 1}])
+def test_another_key_is_another_entry(tmp_path, build, change):
+    cache = FeatureCache(tmp_path)
+    cache.get(KEY, build)
+    cache.get({**KEY, **change}, build)
+    assert build.calls == 2
+
+
+def test_the_order_of_a_key_does_not_matter(tmp_path, build):
+    cache = FeatureCache(tmp_path)
+    cache.get(KEY, build)
+    cache.get(dict(reversed(KEY.items())), build)
+    assert build.calls == 1
+
+
+def test_overwrite_builds_again(tmp_path, build):
+    cache = FeatureCache(tmp_path)
+    before = cache.get(KEY, build)
+    assert_same(cache.get(KEY, build, overwrite=True))
+    assert build.calls == 2
+    assert_same(before)  # what others have mapped stays readable
+
+
+def damage_nothing_there(entry):
+    for file in entry.iterdir():
+        file.unlink()
+    entry.rmdir()
+
+
+def damage_no_meta(entry):
+    (entry / "meta.json").unlink()
+
+
+def damage_half_meta(entry):
+    path = entry / "meta.json"
+    path.write_text(path.read_text()[:40])
+
+
+def damage_meta_of_other_shape(entry):
+    (entry / "meta.json").write_text("[1, 2]")
+
+
+def damage_missing_array(entry):
+    (entry / "texts.npy").unlink()
+
+
+def damage_short_array(entry):
+    path = entry / "tokens.npy"
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def damage_one_bit(entry):
+    path = entry / "tokens.npy"
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 4
+    path.write_bytes(content)
+
+
+def damage_other_key(entry):
+    meta = json.loads((entry / "meta.json").read_text())
+    meta["key"]["limit"] = 7
+    (entry / "meta.json").write_text(json.dumps(meta))
+
+
+@pytest.mark.parametrize("damage", [value for name, value in globals().items() if name.startswith("damage_")])
+def test_a_damaged_entry_is_built_again(tmp_path, build, damage):
+    cache = FeatureCache(tmp_path)
+    cache.get(KEY, build)
+    damage(cache.path(KEY))
+    assert not cache.holds(KEY)
+    assert_same(cache.get(KEY, build))
+    assert build.calls == 2
+    assert_same(cache.get(KEY, build))
+    assert build.calls == 2
+
+
+def test_a_build_that_fails_leaves_nothing(tmp_path, build):
+    cache = FeatureCache(tmp_path)
+
+    def fail():
+        raise KeyError("row 3")
+
+    with pytest.raises(KeyError):
+        cache.get(KEY, fail)
+    assert [path for path in tmp_path.iterdir() if not path.name.endswith(".lock")] == []
+    assert_same(cache.get(KEY, build))  # and no lock is left held
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_costs_the_cache_not_the_features(tmp_path, build, monkeypatch, caplog, code):
+    def no_space(file, array):
+        raise OSError(code, os.strerror(code), str(file))
+
+    monkeypatch.setattr(cache_module, "_write_array", no_space)
+    cache = FeatureCache(tmp_path)
+    assert_same(cache.get(KEY, build))
+    (problem,) = cache.problems
+    assert isinstance(problem, DiskFull)
+    assert str(tmp_path) in str(problem) and "\n" not in str(problem)
+    assert str(problem) in caplog.text
+    assert not cache.path(KEY).exists()
+
+
+def test_a_real_full_device(build):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full on this system")
+    with pytest.raises(OSError) as caught:
+        cache_module._write_array("/dev/full", np.arange(100_000))
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_a_directory_that_cannot_be_made(tmp_path, build, caplog):
+    (tmp_path / "file").write_text("")
+    cache = FeatureCache(tmp_path / "file" / "cache")
+    assert_same(cache.get(KEY, build))
+    assert "--cache_dir" in str(cache.problems[0]) and not isinstance(cache.problems[0], DiskFull)
+
+
+def _get_slowly(folder, calls):
+    def build():
+        with open(calls, "a") as stream:
+            stream.write("x")
+        time.sleep(0.3)
+        return ARRAYS
+
+    assert_same(FeatureCache(folder).get(KEY, build))
+
+
+def test_processes_that_start_together_build_once(tmp_path):
+    calls = tmp_path / "calls"
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=_get_slowly, args=(tmp_path / "cache", calls)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    assert calls.read_text() == "x"
+
+
+def test_a_killed_writer_is_no_obstacle(tmp_path, build):
+    """What a process that died while writing leaves behind: its temporary folder, and a lock nobody holds."""
+    cache = FeatureCache(tmp_path)
+    writing = atomic.replacing(cache.path(KEY))
+    temporary = writing.__enter__()
+    temporary.mkdir()
+    (temporary / "tokens.npy").write_bytes(b"half")
+    (tmp_path / f".{cache.path(KEY).name}.lock").write_text("")
+    assert_same(cache.get(KEY, build))
+    assert build.calls == 1
+    writing.__exit__(KeyError, KeyError(), None)
+
+
+def test_waiting_for_another_process_is_said(tmp_path, build, monkeypatch, caplog):
+    monkeypatch.setattr(cache_module, "_PATIENCE", 0.05)
+    process = multiprocessing.get_context("fork").Process(target=_get_slowly, args=(tmp_path, tmp_path / "calls"))
+    process.start()
+    while not (tmp_path / "calls").exists():
+        time.sleep(0.005)
+    assert_same(FeatureCache(tmp_path).get(KEY, build))
+    process.join()
+    assert build.calls == 0
+    assert "waiting for another process" in caplog.text

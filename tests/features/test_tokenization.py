@@ -1,0 +1,230 @@
+"""The bulk way against the tokenizer itself, on a stand-in that follows BERT's rules; PaddleNLP's own: see
+test_slow_tokenizers.py."""
+
+import random
+import sys
+import unicodedata
+
+import pytest
+
+from cluebench.features import TextEncoder, tokenization
+from tests.features.standin import StandIn
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+PIECES = [
+    *"abcdefghijklmnopqrstuvwxyz0123456789",
+    *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz0123456789"),
+    *"中国人他们一，。“”[]_#!-",
+    *"ABσς豈シン",
+    "hello",
+    "##llo",
+    "he",
+    "20",
+    "##16",
+    "\u1112",  # jamo: what 한 falls into
+    "##\u1161",
+]
+
+TRICKY = [
+    "",
+    " \t\n ",
+    "他们2016年hello，HELLO!",
+    "hello" * 30,
+    "Ａ１，全角",
+    "Café CAFE\u0301 e\u0301\u0301 naïve",
+    "ΑΣ ΑΣΑ σς Σ",
+    "İstanbul ǅ ß ﬁ",
+    "한 국 하",
+    "a\u200bb\x00c\ufeff\ufffd",
+    "\u2028a\u2029b\x85c\x1cd",
+    "$+<=>^`|~©™№①²Ⅷ㎡℃〇µØ",
+    "シンコー ใช้ हिन्दी",
+    "豈\U00020000\U0002f800\U0001f600\U0001f468\u200d\U0001f469\ufe0f",
+    "[MASK]他们[mask] [UNK][CLS]x[SEP]",
+    "a[MA\u200bSK]b [ MASK ]",
+    "\u302e\u302fa\u0301\u302e\U0001d165b",
+    "\ud83d中",
+    "#idiom000000# ##a",
+]
+
+
+def ids_of(encoder, texts):
+    return [one.tolist() for one in encoder.encode(texts)]
+
+
+def expected(tokenizer, texts):
+    return [tokenizer.convert_tokens_to_ids(tokenizer.tokenize(text)) for text in texts]
+
+
+SETTINGS = [
+    {},
+    {"do_lower_case": False},
+    {"strip_accents": False},
+    {"do_lower_case": False, "strip_accents": True},
+    {"tokenize_chinese_chars": False},
+    {"added": ("iphone", "中国", "[E1]")},
+    {"do_lower_case": False, "added": ("iPhone", "##x")},
+    {"never_split": ("他们", "AB")},
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_ids_are_those_of_the_tokenizer(settings):
+    tokenizer = StandIn(SPECIAL + PIECES, **settings)
+    encoder = TextEncoder(tokenizer)
+    texts = TRICKY + ["iPhone IPHONE 中国人 [e1][E1] ##x AB ab"]
+    assert encoder.is_bulk
+    assert ids_of(encoder, texts) == expected(tokenizer, texts)
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_random_strings(settings):
+    tokenizer = StandIn(SPECIAL + PIECES, **settings)
+    encoder = TextEncoder(tokenizer)
+    draw = random.Random(0)
+    alphabet = list({char for text in TRICKY for char in text}) + SPECIAL + ["中国", "iPhone", "他们", " ", "\u0301"]
+    texts = ["".join(draw.choices(alphabet, k=draw.randrange(12))) for _ in range(400)]
+    assert ids_of(encoder, texts) == expected(tokenizer, texts)
+    ids, starts, ends = encoder.encode_with_offsets(texts)
+    assert [one.tolist() for one in ids] == expected(tokenizer, texts)
+    for index, text in enumerate(texts):
+        spans = list(zip(starts[ids.offsets[index] :], ends[ids.offsets[index] : ids.offsets[index + 1]]))
+        assert all(0 <= start < end <= len(text) for start, end in spans)
+        assert spans == sorted(spans)
+
+
+def test_sampled_code_points_between_letters():
+    tokenizer = StandIn(SPECIAL + PIECES)
+    encoder = TextEncoder(tokenizer)
+    codes = [*range(0, 0x3400, 7), *range(0x3400, 0x10000, 97), *range(0x10000, sys.maxunicode, 1997)]
+    texts = [f"a{chr(code)}b" for code in codes]
+    assert ids_of(encoder, texts) == expected(tokenizer, texts)
+
+
+def test_nearly_nothing_is_left_to_the_slow_way():
+    tokenizer = StandIn(SPECIAL + PIECES)
+    encoder = TextEncoder(tokenizer)
+    before = tokenizer.calls
+    encoder.encode(TRICKY)
+    slow = [text for text in TRICKY if "MASK" in text or "MA\u200bSK" in text or "\u302e" in text]
+    assert tokenizer.calls - before == len(slow)
+
+
+def test_many_chunks_and_processes_make_no_difference(monkeypatch):
+    tokenizer = StandIn(SPECIAL + PIECES)
+    texts = TRICKY * 3
+    whole = ids_of(TextEncoder(tokenizer), texts)
+    monkeypatch.setattr(tokenization, "_CHUNK_CHARACTERS", 40)
+    assert ids_of(TextEncoder(tokenizer), texts) == whole
+    shared = TextEncoder(tokenizer).encode_with_offsets(texts, num_proc=2)
+    alone = TextEncoder(tokenizer).encode_with_offsets(texts)
+    assert shared[0].values.tolist() == alone[0].values.tolist()
+    assert [part.tolist() for part in shared[1:]] == [part.tolist() for part in alone[1:]]
+
+
+def test_words_are_remembered_within_bounds(monkeypatch):
+    monkeypatch.setattr(tokenization, "_REMEMBERED_WORDS", 5)
+    tokenizer = StandIn(SPECIAL + PIECES)
+    encoder = TextEncoder(tokenizer)
+    for turn in range(4):
+        texts = [f"word{number}x" for number in range(turn, turn + 4)]
+        assert ids_of(encoder, texts) == expected(tokenizer, texts)
+    assert len(encoder._words) < 12
+
+
+def test_a_tokenizer_of_another_kind_is_called_string_by_string():
+    class Pairs(StandIn):
+        """Not WordPiece at all: two characters a token."""
+
+        def tokenize(self, text):
+            self.calls += 1
+            return [text[start : start + 2] for start in range(0, len(text), 2)]
+
+        def get_offset_mapping(self, text):
+            return [(start, min(start + 2, len(text))) for start in range(0, len(text), 2)]
+
+    tokenizer = Pairs([*SPECIAL, "he", "ll"])
+    encoder = TextEncoder(tokenizer)
+    assert not encoder.is_bulk
+    ids, starts, ends = encoder.encode_with_offsets(["hello", "", "ll"])
+    assert [one.tolist() for one in ids] == [[5, 6, 1], [], [6]]
+    assert starts.tolist() == [0, 2, 4, 0] and ends.tolist() == [2, 4, 5, 2]
+    bare = Pairs([*SPECIAL, "he"])
+    del bare.basic_tokenizer
+    assert not TextEncoder(bare).is_bulk
+    assert ids_of(TextEncoder(bare), ["hehe"]) == [[5, 5]]
+
+
+# Offsets --------------------------------------------------------------------------------------------------------------
+
+
+def spans_of(tokenizer, text):
+    """(token, the text it was made of) of a string."""
+    ids, starts, ends = TextEncoder(tokenizer).encode_with_offsets([text])
+    names = {index: token for token, index in tokenizer.get_vocab().items()}
+    return [(names[index], text[start:end]) for index, start, end in zip(ids[0].tolist(), starts, ends, strict=True)]
+
+
+@pytest.fixture
+def tokenizer():
+    return StandIn(SPECIAL + PIECES)
+
+
+def test_upper_case_and_pieces(tokenizer):
+    assert spans_of(tokenizer, "他HeLLo 2016") == [("他", "他"), ("hello", "HeLLo"), ("20", "20"), ("##16", "16")]
+
+
+def test_characters_the_vocabulary_lacks_keep_their_span(tokenizer):
+    assert spans_of(tokenizer, "鑫 ωμέγα他") == [("[UNK]", "鑫"), ("[UNK]", "ωμέγα"), ("他", "他")]
+    assert spans_of(tokenizer, "x" * 101 + "中") == [("[UNK]", "x" * 101), ("中", "中")]
+    assert spans_of(tokenizer, "ＡＢ") == [("[UNK]", "ＡＢ")]
+
+
+def test_accents_belong_to_the_letter_they_stand_on(tokenizer):
+    assert spans_of(tokenizer, "hé他") == [("he", "hé"), ("他", "他")]
+    assert spans_of(tokenizer, "he\u0301\u0302 他") == [("he", "he\u0301\u0302"), ("他", "他")]
+    assert spans_of(tokenizer, "h\u0301e") == [("he", "h\u0301e")]
+    assert spans_of(tokenizer, "\u0301他") == [("他", "他")]
+
+
+def test_control_characters_and_spaces_belong_to_nothing(tokenizer):
+    assert spans_of(tokenizer, "\ufeff他\u200b 们\x00") == [("他", "他"), ("们", "们")]
+    assert spans_of(tokenizer, "h\u200be") == [("he", "h\u200be")]
+
+
+def test_a_character_that_falls_into_several_tokens(tokenizer):
+    assert unicodedata.normalize("NFD", "하") == "\u1112\u1161"
+    assert spans_of(tokenizer, "x하") == [("[UNK]", "x하")]
+    assert spans_of(tokenizer, "하中") == [("\u1112", "하"), ("##\u1161", "하"), ("中", "中")]
+
+
+def test_special_tokens_standing_in_the_text(tokenizer):
+    letters = [("[", "["), ("m", "M"), ("##a", "A"), ("##s", "S"), ("##k", "K"), ("]", "]")]
+    assert spans_of(tokenizer, "[MASK]Hello 鑫") == [*letters, ("hello", "Hello"), ("[UNK]", "鑫")]
+    assert spans_of(tokenizer, "ω他 [MASK] [mask]") == [("[UNK]", "ω"), ("他", "他"), ("[MASK]", "[MASK]"), *(
+        (token, made_of.lower()) for token, made_of in letters
+    )]
+    added = StandIn(SPECIAL + PIECES, added=("[MASK]",))
+    assert spans_of(added, "他[MASK]Hello") == [("他", "他"), ("[MASK]", "[MASK]"), ("hello", "Hello")]
+
+
+# Identity -------------------------------------------------------------------------------------------------------------
+
+
+def test_fingerprints_tell_apart_what_gives_other_ids():
+    variants = [
+        StandIn(SPECIAL + PIECES),
+        StandIn(SPECIAL + PIECES[1:] + PIECES[:1]),
+        StandIn(SPECIAL + PIECES + ["x y"]),
+        StandIn(SPECIAL + PIECES, added=("iphone",)),
+        *(StandIn(SPECIAL + PIECES, **settings) for settings in SETTINGS[1:5]),
+    ]
+    fingerprints = [TextEncoder(variant).fingerprint for variant in variants]
+    assert len(set(fingerprints)) == len(variants)
+    assert fingerprints[0] == TextEncoder(StandIn(SPECIAL + PIECES)).fingerprint
+
+
+def test_a_token_the_vocabulary_lacks_has_the_unknown_id(tokenizer):
+    encoder = TextEncoder(tokenizer)
+    assert encoder.token_id("[unused1]") == encoder.token_id("[UNK]") == 1
+    assert (encoder.pad_id, encoder.cls_id, encoder.sep_id, encoder.mask_id) == (0, 2, 3, 4)
