@@ -135,6 +135,7 @@ class Scheduler:
         observer: Observer,
         events: Events,
         rules: Rules | None = None,
+        *,
         strays: Sequence[Orphan] = (),
         project: Callable[[Scheduler], None] = lambda scheduler: None,
         clock: Callable[[], float] = time.monotonic,
@@ -180,7 +181,9 @@ class Scheduler:
         counts = states(self.jobs)
         if self.interrupted is not None:
             return counts[State.RUNNING] > 0 and self._clock() < self._give_up_at
-        return counts[State.RUNNING] + counts[State.WAITING] > 0
+        # A trial that has just failed for good may yet turn out to be the victim of its card.
+        verdict_due = any(self._asked.keys() & set(job.device_ids) and self._has_just_failed(job) for job in self.jobs)
+        return counts[State.RUNNING] + counts[State.WAITING] > 0 or verdict_due
 
     def _waiting(self) -> list[Job]:
         return [job for job in self.jobs if job.state is State.WAITING]

@@ -1,0 +1,119 @@
+"""The loop's events, clock and engine on simulated time: hours of a grid in milliseconds, for tests and the benchmark."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+from cluebench.runlog import Result
+from scheduler.devices import Device, DeviceLost, Reading
+from scheduler.jobs import Job
+from scheduler.loop import Event, Exited, Measured
+from scheduler.runner import Launch, Orphan
+
+
+class SimulatedTime:
+    """A clock that jumps to the next event, and the queue of events to come."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._order = count()
+        self._coming: list[tuple[float, int, Event]] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    def put(self, event: Event, after: float = 0.0) -> None:
+        """Schedules an event."""
+        heapq.heappush(self._coming, (self.now + after, next(self._order), event))
+
+    def get(self, timeout: float) -> Event | None:
+        """The next event if it comes within ``timeout`` seconds of simulated time, which passes meanwhile."""
+        if self._coming and self._coming[0][0] <= self.now + timeout:
+            self.now, _, event = heapq.heappop(self._coming)
+            return event
+        if timeout == float("inf"):
+            raise RuntimeError("the loop waits for an event that will never come")
+        self.now += max(0.0, timeout)
+        return None
+
+
+@dataclass
+class Outcome:
+    """How one attempt ends: after ``seconds``, with an exit code, with or without a result. None: it hangs."""
+
+    seconds: float | None = 1.0
+    code: int = 0
+    score: tuple[float, ...] | None = (50.0,)
+    peak_bytes: int | None = None
+
+
+@dataclass
+class SimulatedEngine:
+    """Attempts end as ``outcome`` says (of a job and its devices); memory is what ``memory`` says (of a device id)."""
+
+    time: SimulatedTime
+    devices: Sequence[Device]
+    jobs: Mapping[str, Job]
+    outcome: Callable[[Job, Sequence[str]], Outcome]
+    memory: Callable[[str], Reading | DeviceLost] | None = None
+    orphans: Mapping[str, Orphan] = field(default_factory=dict)
+    starts: list[tuple[float, str, tuple[str, ...]]] = field(default_factory=list)  # time, key, device ids
+    running: dict[str, Outcome] = field(default_factory=dict)
+    stopped: list[tuple[float, str, bool]] = field(default_factory=list)
+    finished: dict[str, Outcome] = field(default_factory=dict)
+    deaf: set[str] = field(default_factory=set)  # keys of trials that pay no heed to SIGTERM
+
+    def measure(self, device_id: str) -> None:
+        if self.memory is not None:
+            self.time.put(Measured(device_id, self.memory(device_id)), 0.001)
+
+    def start(self, launch: Launch, device_ids: Sequence[str]) -> None:
+        assert launch.key not in self.running, f"{launch.key} runs twice at once"
+        self.starts.append((self.time.now, launch.key, tuple(device_ids)))
+        self._run(launch.key, self.outcome(self.jobs[launch.key], device_ids))
+
+    def _run(self, key: str, outcome: Outcome) -> None:
+        self.running[key] = outcome
+        if outcome.seconds is not None:
+            self.time.put(Exited(key, outcome.code), outcome.seconds)
+
+    def stop(self, key: str, *, now: bool = False) -> None:
+        self.stopped.append((self.time.now, key, now))
+        if key in self.running and (now or key not in self.deaf):
+            self.running[key] = Outcome(code=-9 if now else 130, score=None)
+            self.time.put(Exited(key, self.running[key].code), 0.01)
+
+    def allocated(self, key: str, reading: Reading) -> int:
+        return 0
+
+    def silence(self, job: Job) -> float:
+        return self.time.now - job.started_at
+
+    def orphan(self, job: Job) -> Orphan | None:
+        return self.orphans.get(job.key)
+
+    def adopt(self, orphan: Orphan) -> None:
+        self._run(orphan.key, Outcome(5.0))
+
+    def result_of(self, job: Job) -> Result | None:
+        """Called by the loop when the job's processes have ended."""
+        outcome = self.running.pop(job.key)
+        self.finished[job.key] = outcome
+        if outcome.score is None:
+            return None
+        return Result(
+            task=job.trial.task, model=job.trial.model, configuration={}, configuration_hash=job.configuration_hash,
+            status="done", best_score=outcome.score, train_seconds=outcome.seconds or 0.0,
+            peak_memory_bytes=outcome.peak_bytes, device="gpu", cards=job.attempt.cards,
+            accumulation_steps=job.attempt.accumulation,
+        )  # fmt: skip
+
+    @staticmethod
+    def launch_for(job: Job) -> Launch:
+        """A launch that starts nothing."""
+        nowhere = Path("/nonexistent")
+        return Launch(job.key, (), {}, nowhere, job.paths.log, job.paths.result, job.lock, job.configuration_hash)

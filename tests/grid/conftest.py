@@ -1,0 +1,102 @@
+"""A repository of stand-in scripts, official file names with nothing in them, and the command as a subprocess."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cluebench.tasks import TASKS
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+FAKE_REPOSITORY = Path(__file__).resolve().parent / "fake_repository"
+
+_COMMAND = "import sys, grid_search; from pathlib import Path; sys.exit(grid_search.main(sys.argv[2:], Path(sys.argv[1])))"
+
+
+class Grid:
+    """One run directory, one data directory and the grid_search command on the stand-in scripts."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.data, self.runs = folder, folder / "data", folder / "runs"
+        self.environment = {
+            **{key: value for key, value in os.environ.items() if key not in ("CUDA_VISIBLE_DEVICES", "CLUE_DATA_DIR")},
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "grid_search_tools")]),
+        }
+        for task in TASKS.values():
+            (self.data / f"{task.name}_public").mkdir(parents=True)
+            for file in task.files:
+                (self.data / f"{task.name}_public" / file).write_text("{}\n")
+        (self.data / "synthetic.json").write_text("{}")  # not the official files, and known not to be
+
+    def behave(self, **behaviour):
+        """What trials do, by ``task/name`` or ``*``; see fake_repository/trial.py."""
+        (self.data / "behaviour.json").write_text(json.dumps(behaviour.pop("trials", {}) | behaviour))
+
+    def command(self, *arguments, model="some-model"):
+        shared = ["--data_dir", str(self.data), "--run_root", str(self.runs)]
+        return [sys.executable, "-c", _COMMAND, str(FAKE_REPOSITORY), model, *shared, *map(str, arguments)]
+
+    def run(self, *arguments, timeout=60, **more):
+        """Runs the command to its end."""
+        model = more.pop("model", "some-model")
+        return subprocess.run(
+            self.command(*arguments, model=model), env=self.environment, capture_output=True, text=True, timeout=timeout
+        )
+
+    def start(self, *arguments, model="some-model"):
+        """Starts the command and returns its process."""
+        return subprocess.Popen(
+            self.command(*arguments, model=model),
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def book(self, kind):
+        """What the stand-in scripts have written down: the lines that begin with ``kind``, as lists of words."""
+        path = self.data / "book.txt"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [line.split() for line in lines if line.split()[0] == kind]
+
+    def wait_for(self, kind, count=1, timeout=20):
+        until(lambda: len(self.book(kind)) >= count, timeout, f"{count} lines of {kind!r}")
+
+    def state(self, model="some-model"):
+        return json.loads((self.runs / model / "grid.json").read_text())
+
+    def trial_state(self, key, model="some-model"):
+        task, name = key.split("/")
+        return next(t for t in self.state(model)["trials"] if (t["task"], t["name"]) == (task, name))
+
+
+def until(condition, timeout=20, what="the condition"):
+    """Waits for something other processes do."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {timeout} s for {what}"
+        time.sleep(0.02)
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as stream:
+            return stream.read().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def grid(tmp_path):
+    made = Grid(tmp_path)
+    yield made
+    for words in made.book("start") + made.book("worker"):
+        pid = int(words[2] if words[0] == "start" else words[1])
+        if alive(pid):
+            os.kill(pid, signal.SIGKILL)

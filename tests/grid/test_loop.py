@@ -1,0 +1,381 @@
+"""The loop on fake devices and a fake clock."""
+
+from pathlib import Path
+
+import pytest
+
+from cluebench.errors import UsageError
+from cluebench.runlog import TrialPaths
+from cluebench.tasks import TASKS
+from scheduler.devices import Device, DeviceLost, Reading, cpu_slots
+from scheduler.estimates import GIB, DurationModel, MemoryModel
+from scheduler.failures import Kind
+from scheduler.jobs import Job, State
+from scheduler.ledger import Ledger
+from scheduler.loop import Exited, Interrupted, Rules, Scheduler
+from scheduler.plan import RunSettings, Selection, Trial, build_plan
+from scheduler.runner import Orphan
+from scheduler.simulated import Outcome, SimulatedEngine, SimulatedTime
+
+
+class Witness:
+    def __init__(self):
+        self.notes, self.ends = [], []
+
+    def started(self, job):
+        pass
+
+    def ended(self, job):
+        self.ends.append((job.key, job.state))
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def tick(self, now):
+        return float("inf")
+
+
+def job_of(trial, number=0):
+    return Job(trial, number, TrialPaths(Path("/nonexistent"), trial.name), Path("/nonexistent/lock"), f"hash-{trial.key}")
+
+
+def gpu(number, gigabytes=24, joinable=True):
+    return Device(f"GPU-{number}", f"gpu {number}", "gpu", "Test Card", gigabytes * GIB, joinable)
+
+
+def empty(device_id, gigabytes=24):
+    return Reading(gigabytes * GIB, gigabytes * GIB, {})
+
+
+class Run:
+    """A scheduler on simulated time."""
+
+    def __init__(self, trials, devices, outcome=None, memory=None, orphans=(), jobs_per_device=1, **rules):
+        self.time, self.witness = SimulatedTime(), Witness()
+        self.jobs = [job_of(trial, number) for number, trial in enumerate(trials)]
+        by_key = {job.key: job for job in self.jobs}
+        self.engine = SimulatedEngine(
+            self.time, devices, by_key, outcome or (lambda job, ids: Outcome()), memory,
+            {orphan.key: orphan for orphan in orphans},
+        )  # fmt: skip
+        self.ledger = Ledger(devices, jobs_per_device)
+        self.memory_model = MemoryModel()
+        self.scheduler = Scheduler(
+            self.jobs, self.engine, self.ledger, DurationModel(RunSettings()), self.memory_model,
+            self.engine.launch_for, self.engine.result_of, self.witness, self.time, Rules(**rules), clock=self.time.clock,
+        )  # fmt: skip
+
+    def run(self):
+        self.scheduler.run()
+        return self
+
+    def states(self):
+        return [job.state for job in self.jobs]
+
+
+def trials(*tasks, model="ernie-3.0-base-zh", **selection):
+    chosen = {"learning_rates": [3e-5], "batch_sizes": [24], "dropouts": [0.1]} | selection
+    return build_plan([model], Selection(tasks, **chosen))
+
+
+def test_everything_runs_once_on_the_slots_there_are():
+    plan = trials("tnews", learning_rates=[1e-5, 2e-5, 3e-5, 5e-5], batch_sizes=[16, 32, 64])
+    run = Run(plan, cpu_slots(2), lambda job, ids: Outcome(10.0)).run()
+    assert set(run.states()) == {State.DONE}
+    assert len(run.engine.starts) == 12
+    assert run.time.now == pytest.approx(60, abs=1)
+    assert run.scheduler.seconds_left() == 0
+
+
+def test_longest_first_and_the_order_learns():
+    run = Run(trials("tnews", "cluewsc2020", "cmnli", "chid"), cpu_slots(1)).run()
+    assert [key.split("/")[1] for _, key, _ in run.engine.starts][:2] == ["chid", "cmnli"]
+    # When cluewsc2020 turns out to take far longer than tnews, its other trials come first.
+    plan = trials("tnews", "cluewsc2020", learning_rates=[1e-5, 2e-5, 3e-5])
+    run = Run(plan, cpu_slots(1), lambda job, ids: Outcome(9000.0 if job.trial.task == "cluewsc2020" else 1.0),
+              trial_timeout=0)  # fmt: skip
+    run.scheduler.durations.observe(plan[0], 1.0)
+    run.scheduler.durations.observe(plan[3], 9000.0)
+    run.run()
+    assert [key.split("/")[1] for _, key, _ in run.engine.starts] == ["cluewsc2020"] * 3 + ["tnews"] * 3
+
+
+def test_freed_device_is_handed_on_at_once():
+    run = Run(trials("tnews", learning_rates=[1e-5, 2e-5, 3e-5]), cpu_slots(1), lambda job, ids: Outcome(100.0)).run()
+    assert [time for time, _, _ in run.engine.starts] == [0.0, 100.0, 200.0]
+
+
+def failing(codes, then=(50.0,)):
+    """An outcome that goes through exit codes and then succeeds."""
+    left = list(codes)
+    return lambda job, ids: Outcome(1.0, left.pop(0), None) if left else Outcome(1.0, 0, then)
+
+
+@pytest.mark.parametrize(
+    "code, kind, attempts",
+    [
+        (1, Kind.CRASHED, 3),
+        (2, Kind.BAD_SETTING, 1),
+        (3, Kind.DIVERGED, 1),
+        (5, Kind.NETWORK, 3),
+        (6, Kind.DISK_FULL, 3),
+        (-9, Kind.KILLED, 3),
+        (0, Kind.NO_RESULT, 3),
+    ],
+)
+def test_what_fails_is_tried_as_often_as_it_can_help(code, kind, attempts):
+    run = Run(trials("tnews", "afqmc"), cpu_slots(1), lambda job, ids:
+              Outcome(1.0, code, None) if job.trial.task == "tnews" else Outcome(1.0)).run()  # fmt: skip
+    tnews, afqmc = sorted(run.jobs, key=lambda job: job.trial.task, reverse=True)
+    assert (tnews.state, afqmc.state) == (State.FAILED, State.DONE)
+    assert len(tnews.attempts) == attempts
+    assert {failure.kind for failure in tnews.failures} == {kind}
+    assert (run.time.now > 60) == (kind in (Kind.NETWORK, Kind.DISK_FULL))  # these wait before they try again
+
+
+def test_retry_succeeds_and_counts_attempts():
+    run = Run(trials("tnews"), cpu_slots(1), failing([1, 1]), max_attempts=3).run()
+    assert run.jobs[0].state is State.DONE
+    assert [attempt.outcome for attempt in run.jobs[0].attempts] == ["crashed", "crashed", "done"]
+
+
+def test_out_of_memory_doubles_accumulation_and_keeps_the_batch():
+    run = Run(trials("tnews", batch_sizes=[32]), cpu_slots(1), failing([4, 4])).run()
+    assert [attempt.accumulation for attempt in run.jobs[0].attempts] == [1, 2, 4]
+    assert run.jobs[0].state is State.DONE
+    # 24 rows in 8 micro-batches of 3: twice that does not cut 24 evenly, 24 micro-batches do
+    run = Run(trials("chid"), cpu_slots(1), failing([4])).run()
+    assert [attempt.accumulation for attempt in run.jobs[0].attempts] == [8, 24]
+    # a row at a time is the end of it
+    run = Run(trials("chid"), cpu_slots(1), failing([4, 4, 4, 4])).run()
+    assert run.jobs[0].state is State.FAILED and len(run.jobs[0].attempts) == 2
+
+
+def test_a_trial_without_progress_is_ended_and_tried_again():
+    left = [Outcome(None), Outcome(5.0)]
+    run = Run(trials("tnews"), cpu_slots(1), lambda job, ids: left.pop(0), trial_timeout=100.0).run()
+    assert run.jobs[0].failures[0].kind is Kind.NO_PROGRESS
+    assert run.jobs[0].state is State.DONE and run.time.now == pytest.approx(105, abs=1)
+
+
+def test_a_trial_that_ignores_sigterm_is_killed():
+    left = [Outcome(None), Outcome(5.0)]
+    run = Run(trials("tnews"), cpu_slots(1), lambda job, ids: left.pop(0), trial_timeout=100.0, grace=30.0)
+    run.engine.deaf.add(run.jobs[0].key)
+    run.run()
+    assert [(time, now) for time, _, now in run.engine.stopped] == [(100.0, False), (130.0, True)]
+    assert run.jobs[0].state is State.DONE
+
+
+def test_interruption_ends_the_children_and_leaves_the_rest_waiting():
+    run = Run(trials("tnews", learning_rates=[1e-5, 2e-5, 3e-5]), cpu_slots(2), lambda job, ids: Outcome(100.0))
+    run.time.put(Interrupted("SIGINT"), 10.0)
+    run.run()
+    assert run.scheduler.interrupted == "SIGINT"
+    assert run.states() == [State.WAITING] * 3 and len(run.engine.starts) == 2
+    assert [job.attempts[0].outcome for job in run.jobs if job.attempts] == ["interrupted"] * 2
+    assert run.time.now < 11
+
+
+def test_second_interruption_kills_at_once():
+    run = Run(trials("tnews"), cpu_slots(1), lambda job, ids: Outcome(None))
+    run.engine.deaf.add(run.jobs[0].key)
+    run.time.put(Interrupted("SIGINT"), 10.0)
+    run.time.put(Interrupted("SIGINT"), 12.0)
+    run.run()
+    assert run.time.now < 13 and run.engine.stopped[-1][2]
+
+
+def orphan_for(job, configuration_hash, device="cpu:0", pid=4711, host=None):
+    import socket
+
+    record = {"devices": [device], "labels": ["cpu 0"], "cards": 1, "accumulation": 1}
+    return Orphan(job.key, job.lock, pid, "boot:1", host or socket.gethostname(), configuration_hash, record)
+
+
+def test_orphan_is_adopted_and_holds_its_device():
+    plan = trials("tnews", learning_rates=[1e-5, 2e-5])
+    orphan = orphan_for(job_of(plan[0]), f"hash-{plan[0].key}")
+    run = Run(plan, cpu_slots(1), orphans=[orphan]).run()
+    assert [(time, key) for time, key, _ in run.engine.starts] == [(5.0, plan[1].key)]  # it ends after 5 seconds
+    assert set(run.states()) == {State.DONE}
+    assert "adopted" in run.witness.notes[0]
+
+
+def test_orphan_with_other_settings_is_ended_and_the_trial_run():
+    plan = trials("tnews")
+    run = Run(plan, cpu_slots(1), orphans=[orphan_for(job_of(plan[0]), "another-hash")])
+    run.engine.orphans = dict(run.engine.orphans)
+    run.run()
+    assert run.engine.stopped[0][1] == plan[0].key
+    assert [attempt.outcome for attempt in run.jobs[0].attempts] == ["interrupted", "done"]
+    assert run.jobs[0].failures == []
+
+
+def test_busy_trial_is_left_to_whoever_runs_it():
+    plan = trials("tnews")
+    codes = [75, 75]
+    run = Run(plan, cpu_slots(1), failing(codes)).run()
+    assert run.jobs[0].state is State.DONE and len(run.jobs[0].attempts) == 1 and run.jobs[0].failures == []
+    elsewhere = orphan_for(job_of(plan[0]), f"hash-{plan[0].key}", host="another-machine")
+    run = Run(plan, cpu_slots(1), failing([75]), orphans=[elsewhere])
+    run.run()
+    assert "on another-machine: left to it" in run.witness.notes[0] and run.time.now >= 10
+
+
+# Memory and cards -----------------------------------------------------------------------------------------------------
+
+
+def test_card_full_of_other_peoples_processes_is_left_alone_until_it_empties():
+    def memory(device_id):
+        free = 2 if device_id == "GPU-0" and run.time.now < 100 else 24
+        return Reading(24 * GIB, free * GIB, {})
+
+    run = Run(trials("tnews", learning_rates=[1e-5, 2e-5, 3e-5]), [gpu(0), gpu(1)], lambda job, ids: Outcome(80.0), memory)
+    run.run()
+    assert [ids[0] for _, _, ids in run.engine.starts] == ["GPU-1", "GPU-1", "GPU-0"]
+    assert 100 <= run.engine.starts[2][0] < 103  # looked at every two seconds
+
+
+def test_jobs_per_device_packs_what_memory_allows():
+    plan = trials("tnews", learning_rates=[1e-5, 2e-5, 3e-5, 5e-5], batch_sizes=[16])
+    needed = MemoryModel().needed_bytes(plan[0], 16)
+    assert 3 * GIB < needed < 8 * GIB
+    run = Run(plan, [gpu(0)], lambda job, ids: Outcome(10.0), empty, jobs_per_device=3).run()
+    assert [time for time, _, _ in run.engine.starts].count(run.engine.starts[0][0]) == 3
+    # of 10 GiB, one of these takes more than half
+    run = Run(plan, [gpu(0, 10)], lambda job, ids: Outcome(10.0), lambda i: empty(i, int(1.5 * needed / GIB)),
+              jobs_per_device=3).run()  # fmt: skip
+    assert [round(time) for time, _, _ in run.engine.starts] == [0, 10, 20, 30]
+
+
+def test_measured_peaks_correct_the_estimate():
+    trial = trials("c3")[0]
+    model = MemoryModel()
+    before = model.needed_bytes(trial, 2)
+    model.observe(trial, 2, 3 * GIB)
+    assert model.needed_bytes(trial, 2) == pytest.approx(3 * 1.05 * GIB + 0.9 * GIB, rel=0.01)
+    assert model.needed_bytes(trials("cmrc2018")[0], 6) < MemoryModel().needed_bytes(trials("cmrc2018")[0], 6)
+    assert before > 6 * GIB
+
+
+def test_published_need_for_c3_on_one_card_is_met():
+    """Published runs: more than 16 GB for C3 on one card, 32 being comfortable; the largest published model is meant."""
+    trial = trials("c3", model="ernie-3.0-xbase-zh")[0]
+    assert 14 * GIB < MemoryModel().needed_bytes(trial, 2) < 32 * GIB
+
+
+def test_small_card_is_refused_with_figures():
+    run = Run(trials("tnews"), [gpu(0, 1), gpu(1, 24)], memory=lambda i: empty(i, 1 if i == "GPU-0" else 24)).run()
+    assert [ids for _, _, ids in run.engine.starts] == [("GPU-1",)]
+    assert run.witness.notes[0].startswith("gpu 0 (Test Card) is left out: it has 1.0 GiB, the smallest trial needs 3.")
+    with pytest.raises(UsageError, match="no trial fits any card"):
+        Run(trials("tnews"), [gpu(0, 1)], memory=lambda i: empty(i, 1)).run()
+
+
+def test_trial_too_large_for_every_card_gets_smaller_micro_batches():
+    plan = trials("iflytek", batch_sizes=[64], model="ernie-3.0-xbase-zh")
+    assert MemoryModel().needed_bytes(plan[0], 64) > 16 * GIB
+    run = Run(plan, [gpu(0, 16)], memory=lambda i: empty(i, 16)).run()
+    assert run.jobs[0].state is State.DONE and run.jobs[0].attempts[0].accumulation >= 2
+
+
+def test_reading_tasks_take_their_published_cards_when_free_else_one():
+    plan = trials("c3", "tnews", learning_rates=[1e-5, 2e-5, 3e-5])
+    four = [gpu(number) for number in range(4)]
+    run = Run(plan, four, lambda job, ids: Outcome(100.0 / len(ids)), empty).run()
+    assert [len(ids) for _, key, ids in run.engine.starts if "/c3/" in key][0] == 4
+    first = run.jobs[3].attempts[0]
+    assert (first.cards, first.accumulation) == (4, 3)  # 6 rows a card in micro-batches of 2
+    two = Run(plan, four[:2], lambda job, ids: Outcome(100.0 / len(ids)), empty).run()
+    assert {len(ids) for _, _, ids in two.engine.starts} == {1}
+    assert {job.attempts[0].accumulation for job in two.jobs if job.trial.task == "c3"} == {12}
+
+
+def test_mrc_cards_waits_for_them_and_nothing_slips_in():
+    plan = trials("c3") + trials("tnews", learning_rates=[1e-5, 2e-5, 3e-5, 5e-5])
+    run = Run(plan, [gpu(0), gpu(1)], lambda job, ids: Outcome(50.0), empty, mrc_cards=2)
+    run.ledger.reserve("someone", ["GPU-1"], 20 * GIB)  # one card is held by a trial of ours for a while
+    run.time.put(Exited("nobody", 0), 30.0)
+    original = run.scheduler._exited
+
+    def exited(event):
+        if event.key == "nobody":
+            run.ledger.release("someone")
+            run.scheduler._measure("GPU-1")
+        else:
+            original(event)
+
+    run.scheduler._exited = exited
+    run.run()
+    assert run.engine.starts[0][1].split("/")[1] == "c3" and len(run.engine.starts[0][2]) == 2
+    assert run.engine.starts[0][0] >= 30
+
+
+def test_instances_of_a_card_never_run_one_trial_together():
+    instances = [gpu(number, joinable=False) for number in range(4)]
+    run = Run(trials("c3"), instances, memory=empty).run()
+    assert [len(ids) for _, _, ids in run.engine.starts] == [1]
+
+
+def test_lost_card_is_set_aside_its_trial_goes_elsewhere_and_it_comes_back():
+    def memory(device_id):
+        if device_id == "GPU-0" and 20 <= run.time.now < 200:
+            return DeviceLost("GPU is lost")
+        return empty(device_id)
+
+    plan = trials("tnews", learning_rates=[1e-5, 2e-5, 3e-5, 5e-5], batch_sizes=[16, 32])
+    run = Run(plan, [gpu(0), gpu(1)], lambda job, ids: Outcome(90.0), memory, max_attempts=1)
+    run.run()
+    assert set(run.states()) == {State.DONE}
+    lost = [job for job in run.jobs if job.failures]
+    assert [failure.kind for job in lost for failure in job.failures] == [Kind.LOST_DEVICE]
+    assert all(not 31 < time < 200 for time, _, ids in run.engine.starts if ids == ("GPU-0",))
+    assert any(time > 200 for time, _, ids in run.engine.starts if ids == ("GPU-0",))
+    assert any("gpu 0 is set aside" in note for note in run.witness.notes)
+    assert "gpu 0 answers again" in run.witness.notes
+
+
+def test_crash_on_a_card_that_turns_out_lost_is_not_the_trials_fault():
+    def memory(device_id):
+        return DeviceLost("GPU is lost") if run.time.now > 5 and device_id == "GPU-0" else empty(device_id)
+
+    run = Run(trials("tnews"), [gpu(0), gpu(1)], None, memory, max_attempts=1)
+    run.engine.outcome = lambda job, ids: Outcome(10.0, 1, None) if ids == ["GPU-0"] else Outcome(10.0)
+    run.run()
+    assert run.jobs[0].state is State.DONE
+    assert run.jobs[0].failures[0].kind is Kind.LOST_DEVICE
+
+
+def test_driver_that_never_answers_takes_no_trial_with_it():
+    run = Run(trials("tnews"), [gpu(0), gpu(1)], None, empty)
+    measure = run.engine.measure
+    run.engine.measure = lambda device_id: measure(device_id) if device_id == "GPU-1" else None
+    run.run()
+    assert run.jobs[0].state is State.DONE and run.engine.starts[0][2] == ("GPU-1",)
+
+
+def test_retry_avoids_the_card_it_failed_on():
+    left = [Outcome(1.0, 1, None)]
+    run = Run(trials("tnews"), [gpu(0), gpu(1)], lambda job, ids: left.pop() if left else Outcome(1.0), empty).run()
+    first, second = (ids for _, _, ids in run.engine.starts)
+    assert first != second
+
+
+def test_whole_plan_on_eight_cards_uses_no_card_twice_at_once():
+    busy = {}
+
+    def outcome(job, ids):
+        for device_id in ids:
+            assert busy.get(device_id, 0.0) <= run.time.now + 1e-9
+            busy[device_id] = run.time.now + 100.0
+        return Outcome(100.0)
+
+    run = Run(build_plan(["ernie-3.0-base-zh"], Selection()), [gpu(n) for n in range(8)], outcome, empty)
+    run.run()
+    assert set(run.states()) == {State.DONE} and len(run.jobs) == 134
+    assert {job.trial.task for job in run.jobs} == set(TASKS)
+
+
+def test_a_trial_key_names_its_place():
+    assert Trial("hfl/rbt3", "tnews", 3e-5, 32, 0.1, 7).key == "hfl--rbt3/tnews/3e-05_32_0.1_seed7"

@@ -1,0 +1,134 @@
+import csv
+from pathlib import Path
+
+import pytest
+
+from cluebench import identity
+from cluebench.errors import UsageError
+from cluebench.published import published_model, published_models
+from cluebench.tasks import TASKS
+from scheduler.plan import (
+    RunSettings,
+    Selection,
+    Trial,
+    build_plan,
+    configuration_hashes,
+    located_model,
+    run_folder,
+)
+
+FACTS = Path(__file__).resolve().parents[2] / "cluebench" / "facts"
+
+
+def test_a_model_has_116_and_18_trials_with_unique_names():
+    trials = build_plan(["ernie-3.0-base-zh"], Selection())
+    assert len(trials) == 134
+    assert sum(trial.row.is_classification for trial in trials) == 116
+    assert len({trial.key for trial in trials}) == 134
+    assert trials[0].key == "ernie-3.0-base-zh/afqmc/1e-05_16_0.1"
+
+
+def test_axes_given_replace_the_tasks_own():
+    selection = Selection(["TNEWS", "c3"], learning_rates=[3e-5], batch_sizes=[16, 32], dropouts=[0.0], seeds=[42, 43])
+    names = [f"{trial.task}/{trial.name}" for trial in build_plan(["m"], selection)]
+    assert names == [
+        "tnews/3e-05_16_0.0", "tnews/3e-05_16_0.0_seed43", "tnews/3e-05_32_0.0", "tnews/3e-05_32_0.0_seed43",
+        "c3/3e-05_16_0.0", "c3/3e-05_16_0.0_seed43", "c3/3e-05_32_0.0", "c3/3e-05_32_0.0_seed43",
+    ]  # fmt: skip
+
+
+def test_best_only_is_the_published_table_for_every_model():
+    planned = {
+        (trial.model, trial.task): (trial.learning_rate, trial.batch_size, trial.dropout)
+        for trial in build_plan(list(published_models()), Selection(best_only=True))
+    }
+    with open(FACTS / "published_hyperparameters.csv", encoding="utf-8") as stream:
+        published = {
+            (row["paddlenlp_id"], row["task"]): (float(row["learning_rate"]), int(row["batch_size"]), float(row["dropout"]))
+            for row in csv.DictReader(stream)
+        }
+    assert len(published) == 270
+    assert planned == published
+
+
+def test_published_rows_are_whole():
+    assert len(published_models()) == 27
+    row = published_model("ernie-3.0-medium-zh")
+    assert (row.scores["cmrc2018"], row.average, row.layers, row.hidden_size) == ("65.83/87.30", "72.49", 6, 768)
+    for row in published_models().values():
+        assert set(row.scores) == set(row.best_settings) == set(TASKS)
+    assert published_model("my-model") is None
+
+
+@pytest.mark.parametrize(
+    "selection, said",
+    [
+        (Selection(["tnews", "sst2"]), "--tasks: unknown task 'sst2'"),
+        (Selection(["csl"], batch_sizes=[15]), "CSL: batch size 15 can't be split into 2"),
+        (Selection(["c3"], batch_sizes=[1]), "C3: batch size 1"),
+        (Selection(best_only=True), "--best_only: m has no published settings"),
+    ],
+)
+def test_wrong_selections_name_the_flag(selection, said):
+    with pytest.raises(UsageError, match=said.replace("(", r"\(")):
+        build_plan(["m"], selection)
+
+
+def model_directory(path, layers=2):
+    path.mkdir(parents=True)
+    (path / "config.json").write_text(f'{{"num_hidden_layers": {layers}, "hidden_size": 128, "vocab_size": 900}}')
+    return path
+
+
+def test_two_models_must_not_share_a_run_directory(tmp_path):
+    first, second = model_directory(tmp_path / "a" / "bert"), model_directory(tmp_path / "b" / "bert")
+    with pytest.raises(UsageError, match="would share the run directory bert/"):
+        build_plan([str(first), str(second)], Selection(["tnews"]))
+    with pytest.raises(UsageError, match="would share the run directory bert/"):
+        build_plan([str(first), "bert"], Selection(["tnews"]))
+
+
+def test_a_folder_of_logs_named_like_a_model_is_not_the_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ernie-3.0-base-zh" / "tnews").mkdir(parents=True)
+    (tmp_path / "hfl" / "rbt3").mkdir(parents=True)
+    assert located_model("ernie-3.0-base-zh") == "ernie-3.0-base-zh"
+    assert run_folder(located_model("hfl/rbt3")) == "hfl--rbt3"
+    model_directory(tmp_path / "mine")
+    assert located_model("mine") == str((tmp_path / "mine").resolve())
+    assert run_folder(located_model("mine/")) == "mine"
+
+
+def test_a_path_that_is_no_model_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="is not a directory"):
+        located_model(str(tmp_path / "nothing"))
+    with pytest.raises(UsageError, match="neither config.json nor model_config.json"):
+        located_model(str(tmp_path))
+
+
+def test_hashes_are_those_the_scripts_compute():
+    trial = Trial("ernie-3.0-base-zh", "tnews", 3e-5, 32, 0.1, 43)
+    settings = RunSettings(num_train_epochs=1, max_steps=10, limit=100, amp="bf16")
+    hashes = configuration_hashes([trial], settings, {"tnews": "0123456789abcdef"})
+    script = identity.configuration(
+        TASKS["tnews"], "ernie-3.0-base-zh", "0123456789abcdef", 3e-5, 32, 0.1, seed=43, epochs=1, max_steps=10,
+        limit=100, amp="bf16", max_seq_length=128, warmup_proportion=0.1, eval_every_steps=100, max_grad_norm=1.0,
+    )  # fmt: skip
+    assert hashes[trial] == identity.configuration_hash(script)
+
+
+@pytest.mark.parametrize(
+    "change", [{"num_train_epochs": 4}, {"max_steps": 5}, {"limit": 7}, {"amp": "fp16"}], ids=lambda change: next(iter(change))
+)
+def test_what_moves_a_score_makes_another_trial(change):
+    trial = Trial("m", "tnews", 3e-5, 32, 0.1)
+    usual = configuration_hashes([trial], RunSettings(), {"tnews": "a" * 16})
+    assert configuration_hashes([trial], RunSettings(**change), {"tnews": "a" * 16}) != usual
+    assert configuration_hashes([trial], RunSettings(), {"tnews": "b" * 16}) != usual
+
+
+def test_where_files_are_makes_no_other_trial():
+    trial = Trial("m", "tnews", 3e-5, 32, 0.1)
+    elsewhere = RunSettings(data_dir="/a", cache_dir="/b", offline=True, save_best_model=True)
+    prints = {"tnews": "a" * 16}
+    assert configuration_hashes([trial], elsewhere, prints) == configuration_hashes([trial], RunSettings(), prints)

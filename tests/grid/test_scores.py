@@ -1,0 +1,210 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cluebench.published import Setting, published_model
+from cluebench.runlog import DevPoint, Result
+from cluebench.tasks import TASKS
+from report import html, scores
+
+TOOLS = Path(__file__).resolve().parents[2] / "grid_search_tools"
+
+#: The published example table, score and setting of each task.
+PUBLISHED_EXAMPLE = {
+    "afqmc": ("75.93", "3e-05_16_0.1"),
+    "tnews": ("58.26", "3e-05_32_0.1"),
+    "iflytek": ("61.56", "5e-05_32_0.0"),
+    "cmnli": ("83.02", "3e-05_32_0.1"),
+    "ocnli": ("80.10", "2e-05_64_0.1"),
+    "cluewsc2020": ("86.18", "2e-05_16_0.0"),
+    "csl": ("82.63", "2e-05_32_0.1"),
+    "cmrc2018": ("70.71/90.41", "2e-05_24_0.1"),
+    "chid": ("84.26", "3e-05_24_0.1"),
+    "c3": ("77.88", "2e-05_32_0.1"),
+}
+HEAD = "AFQMC\tTNEWS\tIFLYTEK\tCMNLI\tOCNLI\tCLUEWSC2020\tCSL\tCMRC2018\tCHID\tC3\n"
+RULE = "====================================================================\n"
+
+
+def write_log(folder, task, name, score, prefix=""):
+    lines = ["global step 100/20010, epoch: 0, batch: 99, rank_id: 0, loss: 2.734340, lr: 0.0000014993, speed: 8.8 step/s"]
+    lines += ["eval loss: 2.720359, acc: 0.0827, eval done total : 25.71 s"]
+    lines += [f"best_result: {score}"] if score else []
+    (folder / task).mkdir(parents=True, exist_ok=True)
+    (folder / task / f"{name}.log").write_text("".join(f"{prefix}{line}\n" for line in lines))
+
+
+def write_result(folder, task, name, score, seed=42, status="done", **more):
+    learning_rate, batch, dropout = name.split("_")[:3]
+    configuration = {
+        "task": task, "learning_rate": float(learning_rate), "batch_size": int(batch), "dropout": float(dropout),
+        "seed": seed, "epochs": more.pop("epochs", 3),
+    }  # fmt: skip
+    (folder / task).mkdir(parents=True, exist_ok=True)
+    curve = [DevPoint(100, 0, tuple(score)), DevPoint(200, 1, tuple(score))] if score else []
+    Result(
+        task=task, model="m", configuration=configuration, configuration_hash="0" * 16, status=status,
+        best_score=tuple(score) if score else None, dev_curve=curve, total_steps=200, best_step=200, **more,
+    ).write(folder / task / (name + (f"_seed{seed}" if seed != 42 else "") + ".json"))  # fmt: skip
+
+
+def extracted(*arguments):
+    command = ["bash", str(TOOLS / "extract_result.sh"), *map(str, arguments)]
+    environment = {"PATH": "/usr/bin:/bin", "PYTHON": sys.executable, "PYTHONPATH": str(TOOLS.parent)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+@pytest.mark.parametrize("prefix", ["", "\x1b[32m[2022-05-13 12:01:33,127] [    INFO]\x1b[0m - "], ids=["plain", "colours"])
+def test_published_example_table_from_logs_byte_by_byte(tmp_path, prefix):
+    for task, (score, name) in PUBLISHED_EXAMPLE.items():
+        write_log(tmp_path / "ernie", task, name, score, prefix)
+        worse = "9.99/99.99" if "/" in score else "9.99"  # as text it would sort above
+        write_log(tmp_path / "ernie", task, "1e-05_64_0.1", worse, prefix)
+        write_log(tmp_path / "ernie", task, "1e-05_8_0.1", None, prefix)  # not finished
+    result = extracted(tmp_path / "ernie")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == (
+        HEAD
+        + "75.93\t58.26\t61.56\t83.02\t80.10\t86.18\t82.63\t70.71/90.41\t84.26\t77.88\n"
+        + RULE + "Best hyper-parameters list:\n" + RULE
+        + "TASK\tresult\t(lr, batch_size, dropout_p)\n"
+        + "AFQMC\t75.93\t(3e-05,16,0.1)\n"
+        + "TNEWS\t58.26\t(3e-05,32,0.1)\n"
+        + "IFLYTEK\t61.56\t(5e-05,32,0.0)\n"
+        + "CMNLI\t83.02\t(3e-05,32,0.1)\n"
+        + "OCNLI\t80.10\t(2e-05,64,0.1)\n"
+        + "CLUEWSC2020\t86.18\t(2e-05,16,0.0)\n"
+        + "CSL\t82.63\t(2e-05,32,0.1)\n"
+        + "CMRC2018\t70.71/90.41\t(2e-05,24,0.1)\n"
+        + "CHID\t84.26\t(3e-05,24,0.1)\n"
+        + "C3\t77.88\t(2e-05,32,0.1)\n"
+    )  # fmt: skip
+
+
+def best(folder, task):
+    return scores.best_setting(scores.finished_trials(folder).get(task, []))
+
+
+def test_numbers_not_texts_are_compared(tmp_path):
+    write_log(tmp_path, "tnews", "1e-05_16_0.1", "9.98")
+    write_log(tmp_path, "tnews", "2e-05_16_0.1", "100.00")
+    write_log(tmp_path, "cmrc2018", "1e-05_24_0.1", "5.96/17.13")
+    write_log(tmp_path, "cmrc2018", "2e-05_24_0.1", "43.06/95.00")
+    assert best(tmp_path, "tnews").text(TASKS["tnews"]) == "100.00"
+    assert best(tmp_path, "cmrc2018").text(TASKS["cmrc2018"]) == "43.06/95.00"
+
+
+def test_ties_go_to_the_smaller_learning_rate_then_batch(tmp_path):
+    for name in ("5e-05_16_0.1", "2e-05_64_0.1", "2e-05_32_0.1", "3e-05_8_0.1"):
+        write_log(tmp_path, "tnews", name, "57.00")
+    assert best(tmp_path, "tnews").setting == Setting(2e-5, 32, 0.1)
+
+
+def test_ties_are_ties_of_what_is_printed(tmp_path):
+    write_result(tmp_path, "tnews", "5e-05_16_0.1", (57.0041,))
+    write_result(tmp_path, "tnews", "1e-05_16_0.1", (57.0012,))
+    assert best(tmp_path, "tnews").setting.learning_rate == 1e-5
+
+
+def test_task_folders_in_any_case_and_other_files_do_no_harm(tmp_path):
+    write_log(tmp_path, "TNEWS", "3e-5_32_0.1", "57.00")
+    (tmp_path / "TNEWS" / "notes.log").write_text("best_result: 99.99\n")
+    (tmp_path / "TNEWS" / "3e-05_32_0.1.attempt1.log").write_text("best_result: 99.99\n")
+    (tmp_path / "other").mkdir()
+    write_log(tmp_path, "afqmc", "3e-05_32_0.1", "57.00/60.00")  # two numbers are no accuracy
+    assert scores.finished_trials(tmp_path)["tnews"][0].score == (57.0,)
+    assert best(tmp_path, "afqmc") is None
+
+
+def test_a_result_that_is_not_done_hides_its_log(tmp_path):
+    write_log(tmp_path, "tnews", "3e-05_32_0.1", "57.00")
+    write_result(tmp_path, "tnews", "3e-05_32_0.1", None, status="failed")
+    assert best(tmp_path, "tnews") is None
+    (tmp_path / "tnews" / "3e-05_32_0.1.json").write_text('{"status": "do')  # half written by another program
+    assert best(tmp_path, "tnews") is None
+
+
+def test_no_trial_is_a_dash(tmp_path):
+    (tmp_path / "tnews").mkdir()
+    table = scores.best_score_table(scores.best_settings(scores.finished_trials(tmp_path)))
+    assert table.splitlines()[1] == "\t".join(["-"] * 10)
+    assert table.splitlines()[7] == "TNEWS\t-\t-"
+
+
+def test_seeds_give_mean_and_deviation_and_lucky_single_seeds_do_not_win(tmp_path):
+    for seed, score in ((42, 57.0), (43, 58.0), (44, 59.0)):
+        write_result(tmp_path, "tnews", "3e-05_32_0.1", (score,), seed)
+    write_result(tmp_path, "tnews", "5e-05_32_0.1", (99.0,), 42)
+    found = best(tmp_path, "tnews")
+    # sample deviation of 57, 58, 59 is 1
+    assert (found.text(TASKS["tnews"]), found.setting.learning_rate, found.seeds) == ("58.00±1.00", 3e-5, 3)
+    write_result(tmp_path, "cmrc2018", "3e-05_24_0.1", (60.0, 80.0), 42)
+    write_result(tmp_path, "cmrc2018", "3e-05_24_0.1", (62.0, 84.0), 43)
+    assert best(tmp_path, "cmrc2018").text(TASKS["cmrc2018"]) == "61.00±1.41/82.00±2.83"
+
+
+def test_results_of_other_settings_are_not_compared(tmp_path):
+    write_result(tmp_path, "tnews", "3e-05_32_0.1", (90.0,), epochs=1, finished="2024-01-01T00:00:00+00:00")
+    write_result(tmp_path, "tnews", "5e-05_32_0.1", (57.0,), epochs=3, finished="2024-01-02T00:00:00+00:00")
+    assert best(tmp_path, "tnews").score == (57.0,)  # the latest finished
+    result = Result.read(tmp_path / "tnews" / "3e-05_32_0.1.json")
+    protocols = {"tnews": scores.protocol_hash(result.configuration)}
+    (tmp_path / "grid.json").write_text(json.dumps({"protocols": protocols}))
+    assert best(tmp_path, "tnews").score == (90.0,)  # what grid.json planned
+
+
+def test_edges_of_the_grid_are_pointed_out(tmp_path):
+    for rate, score in (("1e-05", "55.00"), ("2e-05", "56.00"), ("3e-05", "57.00")):
+        write_log(tmp_path, "tnews", f"{rate}_16_0.1", score)
+        write_log(tmp_path, "tnews", f"{rate}_32_0.1", "50.00")
+    for rate, score in (("1e-05", "55.00"), ("2e-05", "58.00"), ("3e-05", "57.00")):
+        write_log(tmp_path, "afqmc", f"{rate}_16_0.1", score)
+    trials = scores.finished_trials(tmp_path)
+    notes = scores.edge_notes(trials, scores.best_settings(trials))
+    assert notes == ["TNEWS: the best learning rate, 3e-05, is the largest tried; a larger one may do better"]
+
+
+def test_average_is_the_published_one():
+    bests = {
+        name: scores.Best(Setting(1e-5, 16, 0.1), TASKS[name].parse_score(score))
+        for name, score in published_model("ernie-3.0-base-zh").scores.items()
+    }
+    assert f"{scores.average(bests):.2f}" == published_model("ernie-3.0-base-zh").average == "76.05"
+    assert scores.average({"tnews": bests["tnews"]}) is None
+
+
+def test_published_row_and_difference(tmp_path):
+    write_log(tmp_path / "ernie-3.0-base-zh", "tnews", "3e-05_32_0.1", "58.00")
+    write_log(tmp_path / "ernie-3.0-base-zh", "cmrc2018", "3e-05_32_0.1", "71.00/90.41")
+    result = extracted("ernie-3.0-base-zh", "--run_root", tmp_path, "--published")
+    lines = result.stdout.splitlines()
+    assert lines[-3].startswith("published in PaddleNLP's CLUE Benchmark document, not measured by this project")
+    assert lines[-2].split("\t")[:2] == ["75.93", "58.26"]
+    assert lines[-1].split("\t") == ["-", "-0.26", "-", "-", "-", "-", "-", "+0.29/+0.00", "-", "-"]
+
+
+def test_wrong_arguments_are_one_line(tmp_path):
+    for arguments in (["nothing", "--run_root", tmp_path], []):
+        result = extracted(*arguments)
+        assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    write_log(tmp_path / "mine", "tnews", "3e-05_32_0.1", "58.00")
+    assert extracted("mine", "--run_root", tmp_path, "--published").returncode == 2
+
+
+def test_report_is_one_file_that_shows_what_was_found(tmp_path):
+    write_result(tmp_path, "tnews", "3e-05_32_0.1", (57.0,), peak_memory_bytes=3 << 30, train_seconds=61.0)
+    write_result(tmp_path, "tnews", "5e-05_32_0.1", (55.0,))
+    failure = {"kind": "out of memory", "detail": "<script>alert(1)</script>"}
+    entry = {
+        "task": "tnews", "name": "5e-05_64_0.1", "learning_rate": 5e-5, "batch_size": 64, "dropout": 0.1, "seed": 42,
+        "state": "failed", "failures": [failure], "attempts": [], "configuration_hash": "x",
+    }  # fmt: skip
+    (tmp_path / "grid.json").write_text(json.dumps({"model": "ernie-3.0-base-zh", "status": "failed", "trials": [entry]}))
+    page = html.report(tmp_path)
+    assert "57.00" in page and "-1.26" in page and "not measured by this project" in page  # 58.26 is published
+    assert page.count("<polyline") == 2 and "3.0 GiB" in page
+    assert "<script" not in page and "&lt;script&gt;" in page
+    assert "http:" not in page and "https:" not in page
