@@ -1,0 +1,339 @@
+"""Devices through the real pynvml package, on a C library that stands in for the driver."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from cluebench.environment import usable_cores
+from cluebench.errors import UsageError
+from scheduler.devices import Device, DeviceLost, DeviceMonitor, NvidiaDriver, Reading, child_environment, find_devices
+from scheduler.ledger import Ledger
+
+GIB = 1 << 30
+ROOT = Path(__file__).resolve().parents[2]
+TWO_CARDS = """\
+card GPU-aaaa1111 Test-24G 24576 24000 ok
+process 4711 500
+card GPU-bbbb2222 Old-Test-16G 16384 16384 ok
+"""
+WITH_INSTANCES = """\
+card GPU-cccc3333 Test-80G 81920 81000 ok
+mig MIG-aaaa Test-80G-MIG-1g.10gb 9856 9800 ok
+mig MIG-bbbb Test-80G-MIG-1g.10gb 9856 9700 ok
+card GPU-dddd4444 Test-24G 24576 24000 ok
+"""
+
+
+@pytest.fixture(scope="session")
+def fake_driver(tmp_path_factory):
+    """The folder with the compiled libnvidia-ml.so.1."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    folder = tmp_path_factory.mktemp("driver")
+    source = Path(__file__).with_name("fake_nvml.c")
+    library = folder / "libnvidia-ml.so.1"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source], check=True)
+    return folder
+
+
+@pytest.fixture
+def with_driver(fake_driver, tmp_path):
+    """Runs Python code in a process that loads the stand-in driver; what it prints as JSON comes back."""
+    cards = tmp_path / "cards.txt"
+
+    def run(code, text, **environment):
+        cards.write_text(text)
+        variables = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
+        variables |= {"LD_LIBRARY_PATH": str(fake_driver), "FAKE_NVML": str(cards), **environment}
+        variables["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "grid_search_tools")])
+        program = "import json, os, time\nfrom scheduler.devices import *\ncards = os.environ['FAKE_NVML']\n"
+        result = subprocess.run(
+            [sys.executable, "-c", program + textwrap.dedent(code)], env=variables, capture_output=True, text=True, timeout=60
+        )
+        assert result.returncode == 0, result.stderr
+        return json.loads(result.stdout)
+
+    return run
+
+
+FOUND = """
+try:
+    found = find_devices(os.environ["REQUEST"], os.environ, NvidiaDriver.open())
+    print(json.dumps([(device.id, device.label, device.joinable) for device in found]))
+except Exception as error:
+    print(json.dumps(str(error)))
+"""
+
+
+def ids(found):
+    return found if isinstance(found, str) else [device[0] for device in found]
+
+
+def test_cards_by_uuid_with_names_and_memory(with_driver):
+    found = with_driver(
+        """
+        driver = NvidiaDriver.open()
+        devices = find_devices("auto", {}, driver)
+        reading = driver.read("GPU-aaaa1111")
+        print(json.dumps([[d.id, d.label, d.name, d.total_bytes, d.joinable] for d in devices]
+                         + [reading.total, reading.free, reading.processes]))
+        """,
+        TWO_CARDS,
+    )
+    assert found == [
+        ["GPU-aaaa1111", "gpu 0", "Test-24G", 24 * GIB, True],
+        ["GPU-bbbb2222", "gpu 1", "Old-Test-16G", 16 * GIB, True],
+        24 * GIB,
+        24000 << 20,
+        {"4711": 500 << 20},
+    ]
+
+
+@pytest.mark.parametrize(
+    "visible, expected",
+    [
+        ("1,0", ["GPU-bbbb2222", "GPU-aaaa1111"]),
+        ("GPU-bb", ["GPU-bbbb2222"]),
+        ("0,7,1", ["GPU-aaaa1111"]),  # as in CUDA, nothing behind an invalid entry
+        ("GPU-bbbb2222,GPU-aaaa1111", ["GPU-bbbb2222", "GPU-aaaa1111"]),
+        ("0,0", ["GPU-aaaa1111"]),
+    ],
+)
+def test_cuda_visible_devices_is_respected(with_driver, visible, expected):
+    assert ids(with_driver(FOUND, TWO_CARDS, REQUEST="auto", CUDA_VISIBLE_DEVICES=visible)) == expected
+
+
+@pytest.mark.parametrize("visible", ["", "-1", "NoDevFiles", "9"])
+def test_no_visible_card_means_cpu_slots_in_auto_and_an_error_otherwise(with_driver, visible):
+    assert ids(with_driver(FOUND, TWO_CARDS, REQUEST="auto", CUDA_VISIBLE_DEVICES=visible))[0] == "cpu:0"
+    said = with_driver(FOUND, TWO_CARDS, REQUEST="gpu", CUDA_VISIBLE_DEVICES=visible)
+    assert said == f"--devices gpu: CUDA_VISIBLE_DEVICES={visible} leaves no card of this machine"
+
+
+@pytest.mark.parametrize(
+    "request_, visible, expected",
+    [
+        ("gpu:1", None, ["GPU-bbbb2222"]),
+        ("gpu:0,1", "1", ["GPU-bbbb2222"]),
+        ("gpu:GPU-aaaa1111", None, ["GPU-aaaa1111"]),
+        ("gpu:0", "1", "--devices gpu:0: CUDA_VISIBLE_DEVICES allows none of these cards"),
+        ("gpu:2", None, "--devices gpu:2: there is no card '2' (this machine has 2)"),
+    ],
+)
+def test_devices_flag_is_intersected(with_driver, request_, visible, expected):
+    environment = {"REQUEST": request_} | ({"CUDA_VISIBLE_DEVICES": visible} if visible else {})
+    assert ids(with_driver(FOUND, TWO_CARDS, **environment)) == expected
+
+
+@pytest.mark.parametrize(
+    "visible, expected",
+    [
+        (None, [["MIG-aaaa", "gpu 0 mig 0", False], ["MIG-bbbb", "gpu 0 mig 1", False], ["GPU-dddd4444", "gpu 1", True]]),
+        ("MIG-bbbb", [["MIG-bbbb", "gpu 0 mig 1", False]]),
+        ("0", [["MIG-aaaa", "gpu 0 mig 0", False], ["MIG-bbbb", "gpu 0 mig 1", False]]),
+    ],
+)
+def test_instances_of_a_card_are_devices(with_driver, visible, expected):
+    environment = {"CUDA_VISIBLE_DEVICES": visible} if visible else {}
+    assert with_driver(FOUND, WITH_INSTANCES, REQUEST="auto", **environment) == expected
+
+
+def test_card_that_fails_keeps_the_numbers_of_the_others(with_driver):
+    text = TWO_CARDS.replace("24000 ok", "24000 lost")
+    assert with_driver(FOUND, text, REQUEST="auto") == [["GPU-bbbb2222", "gpu 1", True]]
+
+
+@pytest.mark.parametrize("text", ["no driver\n", ""])
+def test_no_driver_or_no_card_means_cpu(with_driver, text):
+    assert ids(with_driver(FOUND, text, REQUEST="auto"))[0] == "cpu:0"
+    assert with_driver(FOUND, text, REQUEST="gpu:0").startswith("--devices gpu:0: ")
+
+
+def test_memory_over_time_and_a_card_that_is_lost_and_comes_back(with_driver):
+    found = with_driver(
+        """
+        driver, said = NvidiaDriver.open(), []
+        for old, new in (("", ""), (" 16384 ok", " 1000 ok"), (" 1000 ok", " 1000 lost"), (" 1000 lost", " 9000 ok")):
+            text = open(cards).read()
+            open(cards, "w").write(text.replace(old, new))
+            try:
+                said.append(driver.read("GPU-bbbb2222").free >> 20)
+            except DeviceLost as error:
+                said.append(str(error))
+        said.append(driver.read("GPU-aaaa1111").free >> 20)
+        print(json.dumps(said))
+        """,
+        TWO_CARDS,
+    )
+    assert found == [16384, 1000, "GPU is lost", 9000, 24000]
+
+
+def test_driver_that_hangs_holds_only_the_monitor(with_driver):
+    found = with_driver(
+        """
+        answers = []
+        monitor = DeviceMonitor(NvidiaDriver.open().read, lambda device, answer: answers.append(device))
+        text = open(cards).read()
+        open(cards, "w").write(text.replace("16384 ok", "16384 hang"))
+        begin = time.monotonic()
+        monitor.request("GPU-bbbb2222")
+        asked = time.monotonic() - begin
+        time.sleep(0.3)
+        waiting = list(answers)
+        open(cards, "w").write(text)
+        while not answers:
+            time.sleep(0.05)
+        monitor.close()
+        print(json.dumps([asked < 0.1, waiting, answers]))
+        """,
+        TWO_CARDS,
+    )
+    assert found == [True, [], ["GPU-bbbb2222"]]
+
+
+# Without any driver ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("request_", ["cpu:0", "cpu:x", "cpu:", "auto:1", "tpu", "gpu:", "cpu:-1"])
+def test_wrong_requests_name_the_flag(request_):
+    with pytest.raises(UsageError, match=f"--devices {request_}: "):
+        find_devices(request_, {}, None)
+
+
+def test_cpu_slots_share_the_cores():
+    slots = find_devices("cpu:2", {}, None)
+    assert [slot.id for slot in slots] == ["cpu:0", "cpu:1"]
+    environment = child_environment(slots[:1], 2)
+    assert environment["OMP_NUM_THREADS"] == os.environ.get("OMP_NUM_THREADS", str(max(1, usable_cores() // 2)))
+    assert environment["CUDA_VISIBLE_DEVICES"] == "" and environment["PYTHONUNBUFFERED"] == "1"
+
+
+def test_children_get_uuids_in_the_order_of_the_bus():
+    cards = [Device("GPU-b", "gpu 1", "gpu", "", GIB, True), Device("GPU-a", "gpu 0", "gpu", "", GIB, True)]
+    environment = child_environment(cards, 2)
+    assert environment["CUDA_VISIBLE_DEVICES"] == "GPU-b,GPU-a"
+    assert environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+
+
+def test_monitor_posts_readings_and_losses():
+    def read(device_id):
+        if device_id == "bad":
+            raise DeviceLost("gone")
+        return Reading(2, 1, {})
+
+    posted = []
+    monitor = DeviceMonitor(read, lambda device, answer: posted.append((device, answer)))
+    monitor.request("good")
+    monitor.request("bad")
+    deadline = time.monotonic() + 5
+    while len(posted) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    monitor.close()
+    assert posted[0] == ("good", Reading(2, 1, {})) and str(posted[1][1]) == "gone"
+
+
+# The ledger -----------------------------------------------------------------------------------------------------------
+
+
+def card(number=0, gigabytes=24):
+    return Device(f"GPU-{number}", f"gpu {number}", "gpu", "", gigabytes * GIB, True)
+
+
+def test_promised_memory_is_not_given_twice():
+    ledger = Ledger([card()], jobs_per_device=4)
+    slot = ledger.slots["GPU-0"]
+    assert slot.free_bytes() == 0  # nothing is known yet
+    ledger.read("GPU-0", Reading(24 * GIB, 20 * GIB, {}), lambda key: 0)
+    assert slot.free_bytes() == 20 * GIB
+    ledger.reserve("a", ["GPU-0"], 8 * GIB)
+    assert slot.free_bytes() == 12 * GIB  # promised, though the driver still says 20
+    assert ledger.place(1, 13 * GIB, 0.0) is None
+    # a has allocated 5 of its 8: the driver says 15 are free, 3 are still to come
+    ledger.read("GPU-0", Reading(24 * GIB, 15 * GIB, {1: 5 * GIB}), lambda key: 5 * GIB)
+    assert slot.free_bytes() == 12 * GIB
+
+
+def test_promises_without_process_numbers_go_by_growth():
+    ledger = Ledger([card()], jobs_per_device=4)
+    slot = ledger.slots["GPU-0"]
+    ledger.read("GPU-0", Reading(24 * GIB, 20 * GIB, {}), lambda key: 0)
+    ledger.reserve("a", ["GPU-0"], 8 * GIB)
+    ledger.read("GPU-0", Reading(24 * GIB, 13 * GIB, {}), lambda key: 0)  # 7 GiB more in use than before
+    assert slot.free_bytes() == 12 * GIB
+    ledger.read("GPU-0", Reading(24 * GIB, 10 * GIB, {}), lambda key: 0)  # more than was promised
+    assert slot.free_bytes() == 10 * GIB
+
+
+def test_released_memory_has_to_be_read_again():
+    ledger = Ledger([card()])
+    ledger.read("GPU-0", Reading(24 * GIB, 20 * GIB, {}), lambda key: 0)
+    ledger.reserve("a", ["GPU-0"], 8 * GIB)
+    assert ledger.release("a") == ["GPU-0"]
+    assert ledger.place(1, GIB, 0.0) is None
+    ledger.read("GPU-0", Reading(24 * GIB, 20 * GIB, {}), lambda key: 0)
+    assert ledger.place(1, GIB, 0.0) == ["GPU-0"]
+
+
+def test_emptiest_card_first_and_the_avoided_last():
+    ledger = Ledger([card(0), card(1), card(2)])
+    for number, free in enumerate((10, 20, 15)):
+        ledger.read(f"GPU-{number}", Reading(24 * GIB, free * GIB, {}), lambda key: 0)
+    assert ledger.place(3, GIB, 0.0) == ["GPU-1", "GPU-2", "GPU-0"]
+    assert ledger.place(2, GIB, 0.0, avoid={"GPU-1"}) == ["GPU-2", "GPU-0"]
+    assert ledger.place(2, GIB, 0.0, closed=["GPU-1"]) == ["GPU-2", "GPU-0"]
+    assert ledger.place(3, 12 * GIB, 0.0) is None
+
+
+def test_card_is_set_aside_longer_each_time():
+    ledger = Ledger([card()])
+    assert [ledger.set_aside("GPU-0", 0.0) for _ in range(7)] == [30, 60, 120, 240, 480, 600, 600]
+    assert ledger.usable(599.0) == [] and len(ledger.usable(600.0)) == 1
+    ledger.succeeded(["GPU-0"])
+    assert ledger.set_aside("GPU-0", 0.0) == 30
+
+
+# A real card ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+def test_real_card_shows_what_a_program_allocates():
+    """On a machine with an NVIDIA card: memory a program takes with cudaMalloc is missing from what is free."""
+    driver = NvidiaDriver.open()
+    cards = [device for devices in driver.cards() for device in devices] if driver else []
+    if not cards:
+        pytest.skip("no NVIDIA card")
+    cards = find_devices("gpu", os.environ, driver)
+    before = driver.read(cards[0].id)
+    assert 0 < before.free <= before.total == cards[0].total_bytes
+    allocate = """
+        import ctypes, sys
+        cuda = ctypes.CDLL("libcuda.so.1")
+        check = lambda status: status and sys.exit(f"CUDA error {status}")
+        device, context, pointer = ctypes.c_int(), ctypes.c_void_p(), ctypes.c_uint64()
+        check(cuda.cuInit(0)); check(cuda.cuDeviceGet(ctypes.byref(device), 0))
+        check(cuda.cuCtxCreate_v2(ctypes.byref(context), 0, device))
+        check(cuda.cuMemAlloc_v2(ctypes.byref(pointer), ctypes.c_size_t(2 << 30)))
+        print("ready", flush=True); sys.stdin.read()
+    """
+    environment = {**os.environ, **child_environment(cards[:1], 1)}
+    program = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(allocate)],
+        env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert program.stdout.readline() == "ready\n"
+        during = driver.read(cards[0].id)
+        assert before.free - during.free >= 2 << 30
+    finally:
+        program.communicate()
+    after = driver.read(cards[0].id)
+    assert after.free - during.free >= 2 << 30
