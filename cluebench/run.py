@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cluebench import environment, program, settings
+from cluebench import analysis, environment, program, settings
 from cluebench.data.source import DataSource, open_source
 from cluebench.features import FeatureCache, Features, TextEncoder, load_features
 from cluebench.runlog import DevPoint, Result, RunLog
@@ -86,16 +87,31 @@ class Run:
         training.wait_for_all()
         return models.load_model(self.task, self.flags.output_dir)
 
-    def evaluated(self, point: DevPoint, model: Any) -> None:
-        """Records an evaluation during training; a new best model is saved before the result names it."""
+    def evaluated(self, point: DevPoint, predictions: Iterable[dict], model: Any) -> None:
+        """Records an evaluation during training; a new best model is saved before the result names it.
+
+        ``predictions``: records of `cluebench.analysis`, only read when the evaluation is the best so far.
+        """
         from cluebench import models
 
         improved = self.result.add(point)
         if environment.rank() != 0:
             return
+        if improved:
+            analysis.write(self.output(analysis.DEV_PREDICTIONS), predictions)
         if improved and self.keeps_best:
             models.save_model(model, self.tokenizer, self.flags.output_dir)
         self.result.write(self.flags.result_json)
+
+    def log_best(self) -> None:
+        """The pairs of labels the best model mixes up most, then the published last line."""
+        if self.result.best_score is None:
+            return
+        predictions = self.output(analysis.DEV_PREDICTIONS)
+        if self.task.is_classification and predictions.is_file() and environment.rank() == 0:
+            for line in analysis.worst_pairs(predictions):
+                self.log.line(line)
+        self.log.best(self.task.format_score(self.result.best_score))
 
     def log_training(self, step: Any, total_steps: int, meter: Any, learning_rate: float) -> None:
         """The published training line, and the same numbers as scalars."""

@@ -10,12 +10,13 @@ Inputs, schedule and scores follow the published CLUE benchmark runs of PaddleNL
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from cluebench import environment, program, submission
+from cluebench import analysis, environment, program, submission
 from cluebench.features import Features
 from cluebench.flags import flag, parse
 from cluebench.metrics import accuracy, decode_idioms
@@ -42,11 +43,10 @@ def main() -> None:
             if run.keeps_best:
                 model = run.best_model()
         if run.flags.do_eval:
-            point = evaluate(run, model, run.features("dev"), step=run.result.best_step or 0)
+            point, _ = evaluate(run, model, run.features("dev"), step=run.result.best_step or 0)
             if not run.flags.do_train:
                 run.result.add(point)
-        if run.result.best_score:
-            run.log.best(run.task.format_score(run.result.best_score))
+        run.log_best()
         if run.flags.do_predict:
             predict(run, model)
         run.finish()
@@ -78,25 +78,26 @@ def train(run: Run, model: Any) -> None:
             run.log_training(step, fit.plan.total_steps, meter, fit.learning_rate)
         if fit.plan.evaluates_after(step):
             meter.check(step)
-            run.evaluated(evaluate(run, model, dev, step.number, step.epoch), model)
+            run.evaluated(*evaluate(run, model, dev, step.number, step.epoch), model)
         if fit.plan.checkpoints_after(step):
             meter.check(step)
             training.save_checkpoint(fit, model, step, run.result)
     training.remove_checkpoint(fit)
 
 
-def evaluate(run: Run, model: Any, dev: Features, step: int, epoch: int = 0) -> DevPoint:
-    """Loss and accuracy over the blanks of the dev split."""
+def evaluate(run: Run, model: Any, dev: Features, step: int, epoch: int = 0) -> tuple[DevPoint, Iterable[dict]]:
+    """Loss and accuracy over the blanks of the dev split, and what was predicted."""
     from cluebench.inference import mean_cross_entropy
 
     start = time.perf_counter()
     with run.adding_seconds("eval_seconds"):
         logits = logits_of(run, model, dev)
         loss = mean_cross_entropy(logits, dev.labels)
-        share = accuracy(decode_idioms(logits, dev.records), dev.labels)
+        predicted = decode_idioms(logits, dev.records)
+        share = accuracy(predicted, dev.labels)
     run.log.evaluated(loss, share, time.perf_counter() - start)
     run.scalars.add(step, dev_loss=loss, dev_accuracy=100 * share)
-    return DevPoint(step, epoch, (100 * share,), loss)
+    return DevPoint(step, epoch, (100 * share,), loss), analysis.choices(dev.tags, dev.labels, predicted, logits)
 
 
 def predict(run: Run, model: Any) -> None:

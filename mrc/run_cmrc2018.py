@@ -11,12 +11,13 @@ CMRC 2018 organisers' own is logged beside it.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from cluebench import environment, program, submission
+from cluebench import analysis, environment, program, submission
 from cluebench.data.rows import load_rows
 from cluebench.features import Features
 from cluebench.flags import flag, parse
@@ -61,11 +62,10 @@ def main() -> None:
             if run.keeps_best:
                 model = run.best_model()
         if run.flags.do_eval:
-            point = evaluate(run, model, run.features("dev"), step=run.result.best_step or 0)
+            point, _ = evaluate(run, model, run.features("dev"), step=run.result.best_step or 0)
             if not run.flags.do_train:
                 run.result.add(point)
-        if run.result.best_score:
-            run.log.best(run.task.format_score(run.result.best_score))
+        run.log_best()
         if run.flags.do_predict:
             predict(run, model)
         run.finish()
@@ -96,15 +96,15 @@ def train(run: Run, model: Any) -> None:
             run.log_training(step, fit.plan.total_steps, meter, fit.learning_rate)
         if fit.plan.evaluates_after(step):
             meter.check(step)
-            run.evaluated(evaluate(run, model, dev, step.number, step.epoch), model)
+            run.evaluated(*evaluate(run, model, dev, step.number, step.epoch), model)
         if fit.plan.checkpoints_after(step):
             meter.check(step)
             training.save_checkpoint(fit, model, step, run.result)
     training.remove_checkpoint(fit)
 
 
-def evaluate(run: Run, model: Any, dev: Features, step: int, epoch: int = 0) -> DevPoint:
-    """Loss over the windows, EM and F1 over the questions of the dev split."""
+def evaluate(run: Run, model: Any, dev: Features, step: int, epoch: int = 0) -> tuple[DevPoint, Iterable[dict]]:
+    """Loss over the windows, EM and F1 over the questions of the dev split, and what was answered."""
     from cluebench.inference import mean_cross_entropy
 
     start = time.perf_counter()
@@ -116,7 +116,7 @@ def evaluate(run: Run, model: Any, dev: Features, step: int, epoch: int = 0) -> 
         score, organisers = span_scores(answers, rows), organisers_span_scores(answers, rows)
     run.log.evaluated_span(loss, *score, time.perf_counter() - start, organisers)
     run.scalars.add(step, dev_loss=loss, dev_em=score[0], dev_f1=score[1])
-    return DevPoint(step, epoch, score, loss, organisers)
+    return DevPoint(step, epoch, score, loss, organisers), analysis.spans(rows, answers)
 
 
 def predict(run: Run, model: Any) -> None:

@@ -14,7 +14,9 @@ import paddle
 from paddlenlp.transformers import AutoModelForSequenceClassification, AutoTokenizer, LinearDecayWithWarmup
 
 
-def published_losses(task, model_dir: str, data_dir: str, batch_size: int, learning_rate: float, epochs: int) -> list[float]:
+def published_losses(
+    task, model_dir: str, data_dir: str, batch_size: int, learning_rate: float, epochs: int
+) -> list[float]:
     """The training loss of every step of a classification task with plain text fields."""
     lines = (Path(data_dir) / f"{task.name}_public" / task.train_files[0]).read_text(encoding="utf-8").splitlines()
     rows = [row for row in map(json.loads, lines) if row["label"] != "-"]
@@ -42,13 +44,16 @@ def published_losses(task, model_dir: str, data_dir: str, batch_size: int, learn
     for _ in range(epochs):
         for indices in sampler:
             encoded = [
-                tokenizer(*[rows[i][field] for field in task.text_fields], max_length=128, truncation=True) for i in indices
+                tokenizer(*[rows[i][field] for field in task.text_fields], max_length=128, truncation=True)
+                for i in indices
             ]
             longest = max(len(one["input_ids"]) for one in encoded)
             ids = [one["input_ids"] + [tokenizer.pad_token_id] * (longest - len(one["input_ids"])) for one in encoded]
             types = [one["token_type_ids"] + [0] * (longest - len(one["token_type_ids"])) for one in encoded]
             labels = [task.labels.index(str(rows[i]["label"])) for i in indices]
-            loss = paddle.nn.CrossEntropyLoss()(model(paddle.to_tensor(ids), paddle.to_tensor(types)), paddle.to_tensor(labels))
+            loss = paddle.nn.CrossEntropyLoss()(
+                model(paddle.to_tensor(ids), paddle.to_tensor(types)), paddle.to_tensor(labels)
+            )
             loss.backward()
             optimizer.step()
             schedule.step()

@@ -19,7 +19,9 @@ from tests.scripts.reference import published_losses
 pytestmark = pytest.mark.slow
 
 SCRIPT = "classification/run_clue_classifier.py"
-LOSS = re.compile(r"global step (\d+)/(\d+), epoch: (\d+), batch: (\d+), rank_id: 0, loss: (\S+), lr: (\S+), speed: \S+ step/s")
+LOSS = re.compile(
+    r"global step (\d+)/(\d+), epoch: (\d+), batch: (\d+), rank_id: 0, loss: (\S+), lr: (\S+), speed: \S+ step/s"
+)
 
 
 def losses(lines):
@@ -31,17 +33,25 @@ def common(demo, out, *more):
     return ["--model_name_or_path", model, "--data_dir", data, "--output_dir", out, "--device", "cpu", *more]
 
 
-@pytest.mark.parametrize("task", [task for task in TASKS.values() if task.is_classification], ids=lambda task: task.name)
+@pytest.mark.parametrize(
+    "task", [task for task in TASKS.values() if task.is_classification], ids=lambda task: task.name
+)
 def test_trains_evaluates_predicts(task, demo, run_script, tmp_path):
     """Every task: the loss falls, the saved model evaluates to the very same number, the submission is whole."""
     out = tmp_path / "out"
-    arguments = common(demo, out, "--task_name", task.title, "--batch_size", 16, "--learning_rate", 2e-3, "--max_steps", 12)
+    arguments = common(
+        demo, out, "--task_name", task.title, "--batch_size", 16, "--learning_rate", 2e-3, "--max_steps", 12
+    )
     ended = run_script(SCRIPT, *arguments, "--save_steps", 6, "--logging_steps", 3, "--do_train", "--do_predict")
     assert ended.code == 0, ended.err
     seen = losses(ended.lines)
     assert len(seen) == 4 and seen[-1] < seen[0]
     result = Result.read(out / "result.json")
     assert result.status == "done" and result.total_steps == 12 and [p.step for p in result.dev_curve] == [6, 12]
+    analysed = [json.loads(line) for line in (out / "dev_predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    right = sum(row["gold"] == row["predicted"] for row in analysed)
+    assert 100 * right / len(analysed) == pytest.approx(result.best_score[0])
+    assert right == len(analysed) or f"dev errors of the best model: {len(analysed) - right} of {len(analysed)}" in ended.lines
     assert ended.lines.count(f"best_result: {result.best_score[0]:.2f}") == 1
     for test in task.test_sets:
         written = [json.loads(line) for line in (out / test.submission).read_text(encoding="utf-8").splitlines()]
@@ -58,7 +68,17 @@ def test_losses_are_those_of_the_published_loop(demo, run_script, tmp_path):
     model = without_dropout(demo[0], tmp_path)
     arguments = common((model, demo[1]), tmp_path / "out", "--task_name", "ocnli", "--batch_size", 16)
     ended = run_script(
-        SCRIPT, *arguments, "--learning_rate", 1e-3, "--num_train_epochs", 4, "--logging_steps", 1, "--dropout", 0, "--do_train"
+        SCRIPT,
+        *arguments,
+        "--learning_rate",
+        1e-3,
+        "--num_train_epochs",
+        4,
+        "--logging_steps",
+        1,
+        "--dropout",
+        0,
+        "--do_train",
     )
     assert ended.code == 0, ended.err
     expected = published_losses(TASKS["ocnli"], model, demo[1], batch_size=16, learning_rate=1e-3, epochs=4)
@@ -117,7 +137,9 @@ def test_resume_goes_on_bit_by_bit(demo, run_script, start_script, tmp_path):
     assert a.dev_curve == b.dev_curve and (a.best_score, a.best_step) == (b.best_score, b.best_step)
     import paddle
 
-    whole, cut = (paddle.load(str(tmp_path / name / "model_state.pdparams"), return_numpy=True) for name in ("whole", "cut"))
+    whole, cut = (
+        paddle.load(str(tmp_path / name / "model_state.pdparams"), return_numpy=True) for name in ("whole", "cut")
+    )
     assert whole.keys() == cut.keys() and all(np.array_equal(whole[name], cut[name]) for name in whole)
     assert not (tmp_path / "cut" / "checkpoint").exists()
 
@@ -132,7 +154,9 @@ def test_a_checkpoint_of_other_settings_is_not_taken_up(demo, run_script, tmp_pa
 
 def test_nan_ends_the_run_with_one_line(demo, run_script, tmp_path):
     arguments = common(demo, tmp_path / "out", "--task_name", "tnews", "--learning_rate", 1e30, "--max_grad_norm", 0)
-    ended = run_script(SCRIPT, *arguments, "--logging_steps", 2, "--max_steps", 20, "--warmup_proportion", 0, "--do_train")
+    ended = run_script(
+        SCRIPT, *arguments, "--logging_steps", 2, "--max_steps", 20, "--warmup_proportion", 0, "--do_train"
+    )
     assert ended.code == 3
     assert ended.err.strip().splitlines()[-1].startswith("error: the loss became nan")
     result = Result.read(tmp_path / "out" / "result.json")
@@ -174,7 +198,9 @@ def test_wrong_flags_get_one_line_and_exit_code_2(wrong, named, demo, run_script
 
 
 def test_scalars_for_visualdl(demo, run_script, tmp_path):
-    arguments = common(demo, tmp_path / "out", "--task_name", "tnews", "--max_steps", 4, "--logging_steps", 2, "--do_train")
+    arguments = common(
+        demo, tmp_path / "out", "--task_name", "tnews", "--max_steps", 4, "--logging_steps", 2, "--do_train"
+    )
     assert run_script(SCRIPT, *arguments, "--visualdl_dir", tmp_path / "vdl").code == 0
     from visualdl import LogReader
 
@@ -187,7 +213,7 @@ def test_no_model_is_kept_when_none_is_wanted(demo, run_script, tmp_path):
     arguments = common(demo, tmp_path / "out", "--task_name", "tnews", "--max_steps", 2, "--do_train", "--do_predict")
     assert run_script(SCRIPT, *arguments, "--save_best_model", "False").code == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "result.json", "tnews11_predict.json", "tnews10_predict.json",
+        "result.json", "dev_predictions.jsonl", "tnews11_predict.json", "tnews10_predict.json",
     }  # fmt: skip
 
 

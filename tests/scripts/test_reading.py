@@ -89,7 +89,18 @@ def test_accumulation_changes_memory_not_losses(task, demo, run_script, tmp_path
 def test_two_processes_follow_the_losses_of_one(task, demo, start_script, tmp_path):
     """Batch 6 accumulated over 2 on each of two ranks is batch 12 over 4 on one; only rank 0 writes."""
     model = without_dropout(demo[0], tmp_path)
-    arguments = ["--learning_rate", 1e-3, "--dropout", 0, "--logging_steps", 1, "--max_steps", 8, "--max_seq_length", 64]
+    arguments = [
+        "--learning_rate",
+        1e-3,
+        "--dropout",
+        0,
+        "--logging_steps",
+        1,
+        "--max_steps",
+        8,
+        "--max_seq_length",
+        64,
+    ]
     arguments += ["--save_steps", 4, "--do_train", "--do_eval", "--do_predict"]
     arguments += ["--task_name", task.name] if task.is_classification else []
 
@@ -117,7 +128,9 @@ def test_two_processes_follow_the_losses_of_one(task, demo, start_script, tmp_pa
     assert [point.step for point in a.dev_curve] == [point.step for point in b.dev_curve]
     np.testing.assert_allclose([p.loss for p in a.dev_curve], [p.loss for p in b.dev_curve], atol=1e-3)
     for test in task.test_sets:
-        assert (tmp_path / "two" / test.submission).stat().st_size == (tmp_path / "one" / test.submission).stat().st_size
+        assert (tmp_path / "two" / test.submission).stat().st_size == (
+            tmp_path / "one" / test.submission
+        ).stat().st_size
 
 
 def test_every_flag_of_cmrc2018_takes_effect(demo, run_script, tmp_path):
@@ -132,7 +145,18 @@ def test_every_flag_of_cmrc2018_takes_effect(demo, run_script, tmp_path):
     for name, more in {
         "plain": [], "stride": ["--doc_stride", 16], "query": ["--max_query_length", 4], "length": ["--max_seq_length", 48],
     }.items():  # fmt: skip
-        arguments = ["--batch_size", 8, "--max_seq_length", 64, *more, "--num_train_epochs", 1, "--limit", 24, "--do_train"]
+        arguments = [
+            "--batch_size",
+            8,
+            "--max_seq_length",
+            64,
+            *more,
+            "--num_train_epochs",
+            1,
+            "--limit",
+            24,
+            "--do_train",
+        ]
         ended = run_script(script, *common(demo, tmp_path / name), *arguments)
         assert ended.code == 0, ended.err
         steps[name] = Result.read(tmp_path / name / "result.json").total_steps
