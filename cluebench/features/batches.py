@@ -44,9 +44,7 @@ def assemble(pieces: Sequence[Piece], pad_id: int) -> dict[str, np.ndarray]:
     return {"input_ids": input_ids.reshape(rows, width), "token_type_ids": token_type_ids.reshape(rows, width)}
 
 
-def length_sorted_batches(
-    lengths: np.ndarray, batch_size: int, rank: int = 0, world_size: int = 1
-) -> list[np.ndarray]:
+def length_sorted_batches(lengths: np.ndarray, batch_size: int, rank: int = 0, world_size: int = 1) -> list[np.ndarray]:
     """Indices of the examples of each batch of one rank, for evaluation: neighbours in length share a batch.
 
     Over all ranks every index stands in exactly one batch. The longest come first, so that memory that doesn't suffice

@@ -40,7 +40,7 @@ _MASKS = 4
 #: [CLS], an idiom's four tokens, [SEP], [unused1], [SEP].
 _NOT_PASSAGE = 8
 
-_PUNCTUATION = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'", "—": "-", "―": "-", "…": "..."})
+_PUNCTUATION = (("“", '"'), ("”", '"'), ("‘", "'"), ("’", "'"), ("—", "-"), ("―", "-"), ("…", "..."))
 
 #: Records whose passages are tokenised together; bounds the memory of a large file.
 _RECORDS_AT_ONCE = 4096
@@ -48,7 +48,9 @@ _RECORDS_AT_ONCE = 4096
 
 def normalised(passage: str) -> str:
     """A passage with its punctuation as in the published runs: ``“”`` to ``"``, ``——`` to ``--``, ``…`` to ``...``."""
-    return passage.translate(_PUNCTUATION)
+    for mark, plain in _PUNCTUATION:
+        passage = passage.replace(mark, plain)
+    return passage
 
 
 def build(

@@ -15,9 +15,7 @@ from cluebench.features.tokenization import TextEncoder
 Arrays = dict[str, np.ndarray]
 
 
-def build(
-    rows: Sequence[TextRow], encoder: TextEncoder, *, max_seq_length: int, num_proc: int | None = None
-) -> Arrays:
+def build(rows: Sequence[TextRow], encoder: TextEncoder, *, max_seq_length: int, num_proc: int | None = None) -> Arrays:
     """Every distinct text tokenised once; a row is the numbers of its texts. Nothing longer than fits is kept."""
     segments = len(rows[0].texts) if rows else 1
     texts, index = distinct(text for row in rows for text in row.texts)

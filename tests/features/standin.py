@@ -7,7 +7,14 @@ own, special and added tokens stay whole where they stand in a text.
 import re
 import unicodedata
 
-_CHINESE = ((0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2A6DF), (0x2A700, 0x2CEAF), (0xF900, 0xFAFF), (0x2F800, 0x2FA1F))
+_CHINESE = (
+    (0x4E00, 0x9FFF),
+    (0x3400, 0x4DBF),
+    (0x20000, 0x2A6DF),
+    (0x2A700, 0x2CEAF),
+    (0xF900, 0xFAFF),
+    (0x2F800, 0x2FA1F),
+)
 _ALSO_SYMBOLS = "\u00ad\u00b2\u00ba\u3007\u00b5\u00d8\u014b\u01b1"
 
 
@@ -77,7 +84,9 @@ class WordPiece:
 class StandIn:
     """Constructed as PaddleNLP's are, from a list of tokens; ``added`` tokens follow the vocabulary."""
 
-    def __init__(self, tokens, do_lower_case=True, added=(), special=("[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]"), **basic):
+    def __init__(
+        self, tokens, do_lower_case=True, added=(), special=("[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]"), **basic
+    ):
         self.do_lower_case = do_lower_case
         self.vocab = {token: index for index, token in enumerate(tokens)}
         self.added_tokens_encoder = {token: len(self.vocab) + index for index, token in enumerate(added)}

@@ -7,7 +7,12 @@ from cluebench.features.batches import Piece, assemble, length_sorted_batches, t
 def test_rows_are_laid_end_to_end_and_padded():
     flat = np.array([11, 12, 13, 14], np.uint16)
     batch = assemble(
-        [token(1, 2), Piece(flat, np.array([0, 3]), np.array([3, 1])), token(2, 2), Piece(flat, np.array([1, 0]), np.array([1, 0]), 1)],
+        [
+            token(1, 2),
+            Piece(flat, np.array([0, 3]), np.array([3, 1])),
+            token(2, 2),
+            Piece(flat, np.array([1, 0]), np.array([1, 0]), 1),
+        ],
         pad_id=9,
     )
     assert batch["input_ids"].tolist() == [[1, 11, 12, 13, 2, 12], [1, 14, 2, 9, 9, 9]]

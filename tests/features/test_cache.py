@@ -54,7 +54,9 @@ def test_built_once_then_read(tmp_path, build):
     assert FeatureCache(folder).holds(KEY)
 
 
-@pytest.mark.parametrize("change", [{"data": "0124"}, {"limit": 5}, {"max_seq_length": 64}, {"split": "train"}, {"more": 1}])
+@pytest.mark.parametrize(
+    "change", [{"data": "0124"}, {"limit": 5}, {"max_seq_length": 64}, {"split": "train"}, {"more": 1}]
+)
 def test_another_key_is_another_entry(tmp_path, build, change):
     cache = FeatureCache(tmp_path)
     cache.get(KEY, build)

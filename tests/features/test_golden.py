@@ -67,9 +67,7 @@ def check_choices(expected, encoder):
 def check_blanks(expected, encoder):
     example = expected["example"]
     record = IdiomRecord(tuple(example["content"]), tuple(example["candidates"]), None)
-    features = IdiomFeatures(
-        idiom.build([record], encoder, max_seq_length=expected["max_seq_length"], num_choices=10)
-    )
+    features = IdiomFeatures(idiom.build([record], encoder, max_seq_length=expected["max_seq_length"], num_choices=10))
     batch = features.batch([features.tags.index(expected["tag"])])
     assert batch["input_ids"].shape[:2] == (1, 10)
     for number, one in enumerate(expected["choices"]):
@@ -94,7 +92,13 @@ def check_windows(expected, encoder):
         assert features.offsets(number) == [span and tuple(span) for span in window["offsets"]]
 
 
-CHECKS = {"single": check_texts, "pair": check_texts, "choice": check_choices, "idiom": check_blanks, "span": check_windows}
+CHECKS = {
+    "single": check_texts,
+    "pair": check_texts,
+    "choice": check_choices,
+    "idiom": check_blanks,
+    "span": check_windows,
+}
 
 
 def tokens(encoder, ids):

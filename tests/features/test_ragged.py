@@ -44,7 +44,8 @@ def test_flat_positions_are_slices_one_after_another():
 
 
 @pytest.mark.parametrize(
-    "largest, dtype", [(0, np.uint16), (65535, np.uint16), (65536, np.uint32), (2**32 - 1, np.uint32), (2**32, np.int64)]
+    "largest, dtype",
+    [(0, np.uint16), (65535, np.uint16), (65536, np.uint32), (2**32 - 1, np.uint32), (2**32, np.int64)],
 )
 def test_narrowest_type_that_holds_the_values(largest, dtype):
     stored = narrowest(np.array([0, largest], np.int64))

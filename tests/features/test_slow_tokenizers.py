@@ -73,7 +73,9 @@ def test_every_architecture(paddlenlp_transformers, name, settings):
 UNIFORM = ("Lo", "Cn", "Co", "Cs")
 
 
-@pytest.mark.parametrize("name, settings, step", [("ErnieTokenizer", {}, 61), ("BertTokenizer", CLASSES[1][1], 997)], ids=str)
+@pytest.mark.parametrize(
+    "name, settings, step", [("ErnieTokenizer", {}, 61), ("BertTokenizer", CLASSES[1][1], 997)], ids=str
+)
 def test_every_code_point(paddlenlp_transformers, name, settings, step):
     tokenizer = getattr(paddlenlp_transformers, name)(str(GOLDEN / "vocab.txt"), **settings)
     encoder = TextEncoder(tokenizer)
@@ -100,7 +102,9 @@ def test_a_saved_tokenizer_with_added_tokens(paddlenlp_transformers, tmp_path):
     texts = TRICKY + random_texts(300, seed=1) + ["战国无双3 IPHONEx iphone [E1][e1] 100㎡"]
     assert bulk_ids(encoder, texts) == slow_ids(loaded, texts)
     assert_spans_fit(loaded, encoder, texts)
-    assert encoder.fingerprint != TextEncoder(paddlenlp_transformers.BertTokenizer(str(GOLDEN / "vocab.txt"))).fingerprint
+    assert (
+        encoder.fingerprint != TextEncoder(paddlenlp_transformers.BertTokenizer(str(GOLDEN / "vocab.txt"))).fingerprint
+    )
 
 
 @pytest.mark.parametrize("name, settings", [CLASSES[0], CLASSES[1], CLASSES[5]], ids=str)
@@ -126,7 +130,11 @@ def test_real_texts(paddlenlp_transformers, clue_data_dir):
     source = DataSource(clue_data_dir)
     contexts = sorted({row.context for row in load_rows(source, TASKS["cmrc2018"], "dev")})
     passages = sorted({text for row in load_rows(source, TASKS["chid"], "dev") for text in row.passages})
-    texts = contexts[::3] + passages + [text for row in load_rows(source, TASKS["iflytek"], "dev", 200) for text in row.texts]
+    texts = (
+        contexts[::3]
+        + passages
+        + [text for row in load_rows(source, TASKS["iflytek"], "dev", 200) for text in row.texts]
+    )
     tokenizer = paddlenlp_transformers.ErnieTokenizer(str(GOLDEN / "vocab.txt"))
     encoder = TextEncoder(tokenizer)
     assert bulk_ids(encoder, texts) == slow_ids(tokenizer, texts)

@@ -201,9 +201,12 @@ def test_a_character_that_falls_into_several_tokens(tokenizer):
 def test_special_tokens_standing_in_the_text(tokenizer):
     letters = [("[", "["), ("m", "M"), ("##a", "A"), ("##s", "S"), ("##k", "K"), ("]", "]")]
     assert spans_of(tokenizer, "[MASK]Hello 鑫") == [*letters, ("hello", "Hello"), ("[UNK]", "鑫")]
-    assert spans_of(tokenizer, "ω他 [MASK] [mask]") == [("[UNK]", "ω"), ("他", "他"), ("[MASK]", "[MASK]"), *(
-        (token, made_of.lower()) for token, made_of in letters
-    )]
+    assert spans_of(tokenizer, "ω他 [MASK] [mask]") == [
+        ("[UNK]", "ω"),
+        ("他", "他"),
+        ("[MASK]", "[MASK]"),
+        *((token, made_of.lower()) for token, made_of in letters),
+    ]
     added = StandIn(SPECIAL + PIECES, added=("[MASK]",))
     assert spans_of(added, "他[MASK]Hello") == [("他", "他"), ("[MASK]", "[MASK]"), ("hello", "Hello")]
 
