@@ -51,7 +51,10 @@ def test_trains_evaluates_predicts(task, demo, run_script, tmp_path):
     analysed = [json.loads(line) for line in (out / "dev_predictions.jsonl").read_text(encoding="utf-8").splitlines()]
     right = sum(row["gold"] == row["predicted"] for row in analysed)
     assert 100 * right / len(analysed) == pytest.approx(result.best_score[0])
-    assert right == len(analysed) or f"dev errors of the best model: {len(analysed) - right} of {len(analysed)}" in ended.lines
+    assert (
+        right == len(analysed)
+        or f"dev errors of the best model: {len(analysed) - right} of {len(analysed)}" in ended.lines
+    )
     assert ended.lines.count(f"best_result: {result.best_score[0]:.2f}") == 1
     for test in task.test_sets:
         written = [json.loads(line) for line in (out / test.submission).read_text(encoding="utf-8").splitlines()]
