@@ -17,13 +17,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from extract_result import print_table
+
 from cluebench import identity
 from cluebench.data.source import open_source, split_files
 from cluebench.errors import ClueError, UsageError
 from cluebench.flags import flag, parse
 from cluebench.runlog import read_log
 from cluebench.tasks import DEFAULT_SEED, TASKS
-from extract_result import print_table
 from scheduler import commands, devices, plan
 from scheduler.estimates import DurationModel, MemoryModel
 from scheduler.jobs import Job, State
@@ -49,7 +50,9 @@ INTERRUPTED = 130
 class Flags:
     __doc__ = __doc__
 
-    models: list[str] = flag([], "published model names, or directories (PaddleNLP or Hugging Face layout)", positional=True)
+    models: list[str] = flag(
+        [], "published model names, or directories (PaddleNLP or Hugging Face layout)", positional=True
+    )
     tasks: list[str] = flag([], "tasks to run", default_text="all ten")
     data_dir: str | None = flag(
         None, "official CLUE files, unpacked or zipped", default_text="CLUE_DATA_DIR, else they are downloaded"
@@ -125,7 +128,9 @@ def _completed(flags: Flags, repository: Path) -> Flags:
     if flags.keep_all_models and not flags.save_best_model:
         raise UsageError("--keep_all_models needs --save_best_model True")
     if flags.best_only and (flags.learning_rates or flags.batch_sizes or flags.dropouts):
-        raise UsageError("--best_only takes no --learning_rates, --batch_sizes or --dropouts: its settings are published")
+        raise UsageError(
+            "--best_only takes no --learning_rates, --batch_sizes or --dropouts: its settings are published"
+        )
     if flags.demo:
         flags = _with_demo(flags, repository)
     if not flags.models:
@@ -164,9 +169,7 @@ def _with_demo(flags: Flags, repository: Path) -> Flags:
 
 
 def _selection(flags: Flags) -> Selection:
-    return Selection(
-        flags.tasks, flags.learning_rates, flags.batch_sizes, flags.dropouts, flags.seeds, flags.best_only
-    )
+    return Selection(flags.tasks, flags.learning_rates, flags.batch_sizes, flags.dropouts, flags.seeds, flags.best_only)
 
 
 def _settings(flags: Flags) -> RunSettings:
@@ -198,9 +201,7 @@ def _fingerprints(flags: Flags, trials: Sequence[Trial], require: bool = False) 
 # Running --------------------------------------------------------------------------------------------------------------
 
 
-def _run(
-    flags: Flags, trials: Sequence[Trial], directories: Mapping[str, RunDirectory], repository: Path
-) -> int:
+def _run(flags: Flags, trials: Sequence[Trial], directories: Mapping[str, RunDirectory], repository: Path) -> int:
     """Runs what is not done, prints the tables, returns the exit code."""
     jobs = _jobs(flags, trials, directories)
     if any(job.state is State.WAITING for job in jobs):
@@ -265,9 +266,7 @@ def _warm_up(flags: Flags, trials: Sequence[Trial], repository: Path) -> None:
         raise error
 
 
-def _search(
-    flags: Flags, jobs: Sequence[Job], directories: Mapping[str, RunDirectory], repository: Path
-) -> str | None:
+def _search(flags: Flags, jobs: Sequence[Job], directories: Mapping[str, RunDirectory], repository: Path) -> str | None:
     """Runs the loop; returns the name of the signal that ended it early, or None."""
     events = Events()
     display = display_for(sys.stderr)

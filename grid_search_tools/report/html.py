@@ -247,7 +247,19 @@ def _all_trials(trials: Mapping[str, Sequence[FinishedTrial]], bests: Mapping[st
             best = bests.get(name)
             rows = [_trial_row(trial, best is not None and trial.setting == best.setting) for trial in found]
             rows += [_pending_row(trial) for trial in rest]
-            columns = ["lr", "batch", "dropout", "seed", "state", "best step", "train", "eval", "peak", "on", "dev score"]
+            columns = [
+                "lr",
+                "batch",
+                "dropout",
+                "seed",
+                "state",
+                "best step",
+                "train",
+                "eval",
+                "peak",
+                "on",
+                "dev score",
+            ]
             summary = f"{task.title} <span class=dim>{len(found)} done{f', {len(rest)} not' if rest else ''}</span>"
             parts.append(f"<details><summary>{summary}</summary>{_table(columns, rows, numbers=1)}</details>")
     return "".join(parts) if len(parts) > 1 else ""

@@ -199,5 +199,7 @@ def edge_notes(trials: Mapping[str, Sequence[FinishedTrial]], bests: Mapping[str
             if len(values) < 3 or value not in (values[0], values[-1]):
                 continue
             edge, beyond = ("smallest", "smaller") if value == values[0] else ("largest", "larger")
-            notes.append(f"{TASKS[name].title}: the best {label}, {value}, is the {edge} tried; a {beyond} one may do better")
+            notes.append(
+                f"{TASKS[name].title}: the best {label}, {value}, is the {edge} tried; a {beyond} one may do better"
+            )
     return notes

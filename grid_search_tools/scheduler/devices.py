@@ -226,9 +226,7 @@ def _matching(entry: str, cards: Sequence[Sequence[Device]]) -> list[Device]:
     return matches if len(matches) == 1 else []
 
 
-def _requested_cards(
-    request: str, names: str, visible: Sequence[Device], driver: NvidiaDriver | None
-) -> list[Device]:
+def _requested_cards(request: str, names: str, visible: Sequence[Device], driver: NvidiaDriver | None) -> list[Device]:
     if not names:
         return list(visible)
     cards = driver.cards() if driver else []

@@ -9,9 +9,8 @@ from __future__ import annotations
 import csv
 import json
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from statistics import median
 
@@ -44,7 +43,7 @@ class Workload:
     eval_tokens: int
 
 
-@lru_cache(maxsize=None)
+@cache
 def workloads() -> dict[str, Workload]:
     """Task name → size, from workloads.csv."""
     lines = (Path(__file__).parent / "workloads.csv").read_text(encoding="utf-8").splitlines()
@@ -98,9 +97,9 @@ class DurationModel:
         """Seconds per token: this model on this task, else this model, else any model scaled by size."""
         if same := self._ratios.get((trial.model, trial.task)):
             return sum(same) / len(same)
-        known = [
-            (model, sum(ratios) / len(ratios)) for (model, _), ratios in self._ratios.items()
-        ] or [(other.model, ratio) for other, ratio in self._running.items()]
+        known = [(model, sum(ratios) / len(ratios)) for (model, _), ratios in self._ratios.items()] or [
+            (other.model, ratio) for other, ratio in self._running.items()
+        ]
         if same_model := [ratio for model, ratio in known if model == trial.model]:
             return median(same_model)
         scaled = [ratio * _size_factor(trial.model) / _size_factor(model) for model, ratio in known]
@@ -125,7 +124,7 @@ class ModelSize:
 _USUAL_SIZE = ModelSize(layers=12, hidden_size=768, vocabulary=40_000)
 
 
-@lru_cache(maxsize=None)
+@cache
 def model_size(model: str) -> ModelSize:
     """By the published table's architecture, by a directory's configuration, else the usual 12 layers of 768."""
     if row := published_model(model):
@@ -210,5 +209,3 @@ def seconds_left(running: list[float], waiting: list[float], devices: int) -> fl
             return float("inf")
         free_at[earliest] += duration
     return max([*free_at, *running], default=0.0)
-
-

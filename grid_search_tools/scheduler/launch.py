@@ -9,6 +9,7 @@ there is nothing to lose: no file has been touched yet. Standard library only, t
 import fcntl
 import json
 import os
+import signal
 import sys
 import time
 
@@ -17,7 +18,7 @@ BUSY = 75
 #: Exit code when the disk is full (cluebench.errors.DiskFull).
 NO_SPACE = 6
 
-#: Names the trial in the environment of all its processes, in whatever group or session they are.
+#: In the environment of all processes of an attempt, in whatever group or session they are: lock, "#", attempt.
 TRIAL_VARIABLE = "CLUEBENCH_TRIAL"
 
 
@@ -55,6 +56,26 @@ def keep_earlier_log(log: str) -> None:
     os.rename(log, f"{stem}.attempt{number}.log")
 
 
+def end_leftovers(lock: str) -> None:
+    """Kills what is left of earlier attempts: workers in sessions of their own, whose launcher died before them.
+
+    Only the holder of the lock may do that. Other launches of the trial, about to find it taken, are not meant.
+    """
+    mark = f"{TRIAL_VARIABLE}={lock}#".encode()
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        try:
+            with open(f"/proc/{name}/environ", "rb") as stream:
+                marked = any(variable.startswith(mark) for variable in stream.read().split(b"\0"))
+            with open(f"/proc/{name}/cmdline", "rb") as stream:
+                is_launch = os.path.abspath(__file__).encode() in stream.read().split(b"\0")
+            if marked and not is_launch:
+                os.kill(int(name), signal.SIGKILL)
+        except OSError:
+            continue  # another user's, or gone meanwhile
+
+
 def main(specification: dict) -> None:
     lock = os.open(specification["lock"], os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
@@ -64,6 +85,7 @@ def main(specification: dict) -> None:
     # Asked again under the lock: an orphan may have finished since the scheduler looked.
     if is_done(specification["result"], specification["configuration_hash"]):
         sys.exit(0)
+    end_leftovers(specification["lock"])
     pid = os.getpid()
     record = dict(specification["record"], pid=pid, start_time=start_time(pid), started=time.time())
     content = json.dumps(record).encode()

@@ -144,7 +144,5 @@ class Ledger:
     def waits_for_memory(self, now: float) -> list[str]:
         """Devices with room for another trial by number, whose memory is worth reading again."""
         return [
-            slot.device.id
-            for slot in self.usable(now)
-            if slot.accounted and len(slot.promised) < self.jobs_per_device
+            slot.device.id for slot in self.usable(now) if slot.accounted and len(slot.promised) < self.jobs_per_device
         ]

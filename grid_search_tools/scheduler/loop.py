@@ -279,7 +279,9 @@ class Scheduler:
         for slot in accounted:
             if slot.device.total_bytes < smallest and not slot.promised:
                 del self.ledger.slots[slot.device.id]
-                figures = f"it has {slot.device.total_bytes / GIB:.1f} GiB, the smallest trial needs {smallest / GIB:.1f}"
+                figures = (
+                    f"it has {slot.device.total_bytes / GIB:.1f} GiB, the smallest trial needs {smallest / GIB:.1f}"
+                )
                 self._note(f"{slot.device.label} ({slot.device.name}) is left out: {figures} GiB")
                 if not self.ledger.slots:
                     raise UsageError(f"no trial fits any card: {slot.device.label} is too small, {figures} GiB")
@@ -290,7 +292,9 @@ class Scheduler:
     def _cut_to_fit(self, job: Job, largest: int) -> None:
         while (needed := self.memory.needed_bytes(job.trial, job.micro_batch() or 1)) > largest:
             if not job.cut_further():
-                figures = f"needs about {needed / GIB:.1f} GiB even row by row, the largest card has {largest / GIB:.1f}"
+                figures = (
+                    f"needs about {needed / GIB:.1f} GiB even row by row, the largest card has {largest / GIB:.1f}"
+                )
                 job.failures.append(Failure(Kind.TOO_LARGE, f"{figures} GiB"))
                 job.state = State.FAILED
                 self._news.append(lambda: self._observer.ended(job))
@@ -434,7 +438,9 @@ class Scheduler:
     def _end_strays(self) -> None:
         """Trials of a dead scheduler that are not in this plan would hold devices that nobody accounts for."""
         for stray in self._strays.values():
-            self._note(f"{stray.key}: process {stray.pid} of an earlier grid runs it, and it is not in this plan: ended")
+            self._note(
+                f"{stray.key}: process {stray.pid} of an earlier grid runs it, and it is not in this plan: ended"
+            )
             self.engine.adopt(stray)
             self.engine.stop(stray.key)
         if self._strays:
@@ -451,8 +457,10 @@ class Scheduler:
             else:
                 self._end(job, now)
         if not second:
-            self._note(f"{event.name}: ending {len(self.running())} running trials; they go on from their checkpoints "
-                       "at the next start")
+            self._note(
+                f"{event.name}: ending {len(self.running())} running trials; they go on from their checkpoints "
+                "at the next start"
+            )
 
     def _end(self, job: Job, now: float, why: Kind | None = None, grace: float | None = None) -> None:
         """Asks a running trial to end; if it hasn't after the grace period it is killed."""

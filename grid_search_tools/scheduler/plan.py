@@ -16,7 +16,6 @@ from cluebench.errors import UsageError
 from cluebench.published import Setting, published_model, published_models
 from cluebench.tasks import DEFAULT_SEED, TASKS, Task, task_named
 
-
 #: A directory with one of these is a model: Hugging Face and new PaddleNLP layout, old PaddleNLP layout.
 _MODEL_CONFIGURATIONS = ("config.json", "model_config.json")
 

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from report.html import write_report
 from report.scores import protocol_hash
+
 from scheduler.jobs import Job, State
 from scheduler.state import RunDirectory
 
@@ -79,9 +80,7 @@ class Recorder:
 
     def write_state(self, status: str) -> None:
         trials = [trial_state(job) for job in self._jobs]
-        self._try(
-            "grid.json", lambda: self._directory.write_grid(status, trials, self._protocols, self._details)
-        )
+        self._try("grid.json", lambda: self._directory.write_grid(status, trials, self._protocols, self._details))
 
     def drop_lower_models(self, job: Job) -> None:
         """After a trial of a task: only the best model of the task stays on disk."""

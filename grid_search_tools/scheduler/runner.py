@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,7 +72,7 @@ class LocalRunner:
 
     def __init__(self, exited: Exited):
         self._exited = exited
-        self._processes: dict[str, tuple[int, str | None, Path]] = {}  # key → pid, start time, lock
+        self._processes: dict[str, tuple[int, str | None, str]] = {}  # key → pid, start time, mark
 
     def start(self, start: Launch) -> None:
         """Forks and returns; ``exited`` is called on another thread once all processes of the trial are gone.
@@ -80,7 +81,8 @@ class LocalRunner:
         """
         for folder in (start.lock.parent, start.log.parent):
             folder.mkdir(parents=True, exist_ok=True)
-        record = {**start.record, "key": start.key, "host": socket.gethostname()}
+        mark = f"{start.lock}#{uuid.uuid4().hex}"
+        record = {**start.record, "key": start.key, "host": socket.gethostname(), "mark": mark}
         specification = {
             "lock": str(start.lock),
             "log": str(start.log),
@@ -91,25 +93,26 @@ class LocalRunner:
         }
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", _LAUNCH_SCRIPT, json.dumps(specification)],
-            env={**os.environ, **start.environment, launch.TRIAL_VARIABLE: str(start.lock)},
+            env={**os.environ, **start.environment, launch.TRIAL_VARIABLE: mark},
             cwd=start.directory,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
         )
-        self._processes[start.key] = (process.pid, launch.start_time(process.pid), start.lock)
-        self._watch(start.key, start.lock, process.wait)
+        self._processes[start.key] = (process.pid, launch.start_time(process.pid), mark)
+        self._watch(start.key, mark, process.wait)
 
     def adopt(self, orphan: Orphan) -> None:
         """Watches a process of a dead scheduler like one of our own, but for its exit code, which is lost."""
-        self._processes[orphan.key] = (orphan.pid, orphan.start_time, orphan.lock)
-        self._watch(orphan.key, orphan.lock, lambda: wait_for_stranger(orphan.pid, orphan.start_time))
+        mark = str(orphan.record.get("mark"))
+        self._processes[orphan.key] = (orphan.pid, orphan.start_time, mark)
+        self._watch(orphan.key, mark, lambda: wait_for_stranger(orphan.pid, orphan.start_time))
 
-    def _watch(self, key: str, lock: Path, wait: Callable[[], int | None]) -> None:
+    def _watch(self, key: str, mark: str, wait: Callable[[], int | None]) -> None:
         def watch() -> None:
             code = wait()
             # Workers of a distributed run live in sessions of their own and may outlive their launcher.
-            _end_all(lock)
+            _end_all(mark)
             self._processes.pop(key, None)
             self._exited(key, code)
 
@@ -119,11 +122,11 @@ class LocalRunner:
         """Asks a trial's process group to end (SIGTERM), or ends every process of it ``now`` (SIGKILL)."""
         if key not in self._processes:
             return
-        pid, started, lock = self._processes[key]
+        pid, started, mark = self._processes[key]
         if launch.start_time(pid) == started and started is not None:
             _signal_group(pid, signal.SIGKILL if now else signal.SIGTERM)
         if now:
-            for process in processes_of(lock):
+            for process in processes_of(mark):
                 _signal(process.pid, signal.SIGKILL)
 
     def pids(self, key: str) -> set[int]:
@@ -177,20 +180,20 @@ def wait_for_stranger(pid: int, started: str | None) -> None:
         os.close(descriptor)
 
 
-def processes_of(lock: Path) -> list[psutil.Process]:
-    """Every living process that was started, however indirectly, by the trial with this lock."""
+def processes_of(mark: str) -> list[psutil.Process]:
+    """Every living process that was started, however indirectly, by the attempt with this mark."""
     marked = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get(launch.TRIAL_VARIABLE) == str(lock) and process.status() != psutil.STATUS_ZOMBIE:
+            if process.environ().get(launch.TRIAL_VARIABLE) == mark and process.status() != psutil.STATUS_ZOMBIE:
                 marked.append(process)
         except (psutil.Error, OSError):
             continue  # another user's, or gone meanwhile
     return marked
 
 
-def _end_all(lock: Path) -> None:
-    left: Iterable[psutil.Process] = processes_of(lock)
+def _end_all(mark: str) -> None:
+    left: Iterable[psutil.Process] = processes_of(mark)
     for process in left:
         _signal(process.pid, signal.SIGKILL)
     psutil.wait_procs(left, timeout=_SWEEP_SECONDS)

@@ -16,10 +16,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
+from report.scores import rank
+
 from cluebench import atomic
 from cluebench.errors import ClueError, UsageError
 from cluebench.runlog import Result, TrialPaths
-from report.scores import rank
 from scheduler.plan import Trial, model_identity, run_folder
 
 GRID_FORMAT = 1
@@ -129,7 +130,9 @@ class RunDirectory:
             return None
         return grid if isinstance(grid, dict) and grid.get("format") == GRID_FORMAT else None
 
-    def write_grid(self, status: str, trials: Sequence[Mapping], protocols: Mapping[str, str], details: Mapping) -> None:
+    def write_grid(
+        self, status: str, trials: Sequence[Mapping], protocols: Mapping[str, str], details: Mapping
+    ) -> None:
         """Raises OSError when the disk is full; the directory stays as it was then."""
         states = [trial["state"] for trial in trials]
         grid = {

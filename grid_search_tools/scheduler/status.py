@@ -19,7 +19,9 @@ def print_plan(trials: Sequence[Trial], finished: Callable[[Trial], Result | Non
         state = f"done\t{trial.row.format_score(result.best_score)}" if result else "to run\t-"
         print(f"{trial.key}\t{state}")
     models = len({trial.model for trial in trials})
-    print(f"{len(trials)} trials of {models} model{'s' if models > 1 else ''}: {done} done, {len(trials) - done} to run")
+    print(
+        f"{len(trials)} trials of {models} model{'s' if models > 1 else ''}: {done} done, {len(trials) - done} to run"
+    )
 
 
 def print_status(directories: Iterable[RunDirectory]) -> None:

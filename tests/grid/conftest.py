@@ -15,7 +15,9 @@ from cluebench.tasks import TASKS
 ROOT = Path(__file__).resolve().parent.parent.parent
 FAKE_REPOSITORY = Path(__file__).resolve().parent / "fake_repository"
 
-_COMMAND = "import sys, grid_search; from pathlib import Path; sys.exit(grid_search.main(sys.argv[2:], Path(sys.argv[1])))"
+_COMMAND = (
+    "import sys, grid_search; from pathlib import Path; sys.exit(grid_search.main(sys.argv[2:], Path(sys.argv[1])))"
+)
 
 
 class Grid:

@@ -56,7 +56,11 @@ def with_driver(fake_driver, tmp_path):
         variables["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "grid_search_tools")])
         program = "import json, os, time\nfrom scheduler.devices import *\ncards = os.environ['FAKE_NVML']\n"
         result = subprocess.run(
-            [sys.executable, "-c", program + textwrap.dedent(code)], env=variables, capture_output=True, text=True, timeout=60
+            [sys.executable, "-c", program + textwrap.dedent(code)],
+            env=variables,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         assert result.returncode == 0, result.stderr
         return json.loads(result.stdout)
@@ -136,7 +140,10 @@ def test_devices_flag_is_intersected(with_driver, request_, visible, expected):
 @pytest.mark.parametrize(
     "visible, expected",
     [
-        (None, [["MIG-aaaa", "gpu 0 mig 0", False], ["MIG-bbbb", "gpu 0 mig 1", False], ["GPU-dddd4444", "gpu 1", True]]),
+        (
+            None,
+            [["MIG-aaaa", "gpu 0 mig 0", False], ["MIG-bbbb", "gpu 0 mig 1", False], ["GPU-dddd4444", "gpu 1", True]],
+        ),
         ("MIG-bbbb", [["MIG-bbbb", "gpu 0 mig 1", False]]),
         ("0", [["MIG-aaaa", "gpu 0 mig 0", False], ["MIG-bbbb", "gpu 0 mig 1", False]]),
     ],

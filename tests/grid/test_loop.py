@@ -36,7 +36,9 @@ class Witness:
 
 
 def job_of(trial, number=0):
-    return Job(trial, number, TrialPaths(Path("/nonexistent"), trial.name), Path("/nonexistent/lock"), f"hash-{trial.key}")
+    return Job(
+        trial, number, TrialPaths(Path("/nonexistent"), trial.name), Path("/nonexistent/lock"), f"hash-{trial.key}"
+    )
 
 
 def gpu(number, gigabytes=24, joinable=True):
@@ -231,7 +233,9 @@ def test_card_full_of_other_peoples_processes_is_left_alone_until_it_empties():
         free = 2 if device_id == "GPU-0" and run.time.now < 100 else 24
         return Reading(24 * GIB, free * GIB, {})
 
-    run = Run(trials("tnews", learning_rates=[1e-5, 2e-5, 3e-5]), [gpu(0), gpu(1)], lambda job, ids: Outcome(80.0), memory)
+    run = Run(
+        trials("tnews", learning_rates=[1e-5, 2e-5, 3e-5]), [gpu(0), gpu(1)], lambda job, ids: Outcome(80.0), memory
+    )
     run.run()
     assert [ids[0] for _, _, ids in run.engine.starts] == ["GPU-1", "GPU-1", "GPU-0"]
     assert 100 <= run.engine.starts[2][0] < 103  # looked at every two seconds

@@ -44,7 +44,11 @@ def test_best_only_is_the_published_table_for_every_model():
     }
     with open(FACTS / "published_hyperparameters.csv", encoding="utf-8") as stream:
         published = {
-            (row["paddlenlp_id"], row["task"]): (float(row["learning_rate"]), int(row["batch_size"]), float(row["dropout"]))
+            (row["paddlenlp_id"], row["task"]): (
+                float(row["learning_rate"]),
+                int(row["batch_size"]),
+                float(row["dropout"]),
+            )
             for row in csv.DictReader(stream)
         }
     assert len(published) == 270
@@ -118,7 +122,9 @@ def test_hashes_are_those_the_scripts_compute():
 
 
 @pytest.mark.parametrize(
-    "change", [{"num_train_epochs": 4}, {"max_steps": 5}, {"limit": 7}, {"amp": "fp16"}], ids=lambda change: next(iter(change))
+    "change",
+    [{"num_train_epochs": 4}, {"max_steps": 5}, {"limit": 7}, {"amp": "fp16"}],
+    ids=lambda change: next(iter(change)),
 )
 def test_what_moves_a_score_makes_another_trial(change):
     trial = Trial("m", "tnews", 3e-5, 32, 0.1)

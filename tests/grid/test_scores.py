@@ -4,11 +4,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from report import html, scores
 
 from cluebench.published import Setting, published_model
 from cluebench.runlog import DevPoint, Result
 from cluebench.tasks import TASKS
-from report import html, scores
 
 TOOLS = Path(__file__).resolve().parents[2] / "grid_search_tools"
 
@@ -30,7 +30,9 @@ RULE = "====================================================================\n"
 
 
 def write_log(folder, task, name, score, prefix=""):
-    lines = ["global step 100/20010, epoch: 0, batch: 99, rank_id: 0, loss: 2.734340, lr: 0.0000014993, speed: 8.8 step/s"]
+    lines = [
+        "global step 100/20010, epoch: 0, batch: 99, rank_id: 0, loss: 2.734340, lr: 0.0000014993, speed: 8.8 step/s"
+    ]
     lines += ["eval loss: 2.720359, acc: 0.0827, eval done total : 25.71 s"]
     lines += [f"best_result: {score}"] if score else []
     (folder / task).mkdir(parents=True, exist_ok=True)
@@ -57,7 +59,9 @@ def extracted(*arguments):
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
-@pytest.mark.parametrize("prefix", ["", "\x1b[32m[2022-05-13 12:01:33,127] [    INFO]\x1b[0m - "], ids=["plain", "colours"])
+@pytest.mark.parametrize(
+    "prefix", ["", "\x1b[32m[2022-05-13 12:01:33,127] [    INFO]\x1b[0m - "], ids=["plain", "colours"]
+)
 def test_published_example_table_from_logs_byte_by_byte(tmp_path, prefix):
     for task, (score, name) in PUBLISHED_EXAMPLE.items():
         write_log(tmp_path / "ernie", task, name, score, prefix)
@@ -202,7 +206,9 @@ def test_report_is_one_file_that_shows_what_was_found(tmp_path):
         "task": "tnews", "name": "5e-05_64_0.1", "learning_rate": 5e-5, "batch_size": 64, "dropout": 0.1, "seed": 42,
         "state": "failed", "failures": [failure], "attempts": [], "configuration_hash": "x",
     }  # fmt: skip
-    (tmp_path / "grid.json").write_text(json.dumps({"model": "ernie-3.0-base-zh", "status": "failed", "trials": [entry]}))
+    (tmp_path / "grid.json").write_text(
+        json.dumps({"model": "ernie-3.0-base-zh", "status": "failed", "trials": [entry]})
+    )
     page = html.report(tmp_path)
     assert "57.00" in page and "-1.26" in page and "not measured by this project" in page  # 58.26 is published
     assert page.count("<polyline") == 2 and "3.0 GiB" in page

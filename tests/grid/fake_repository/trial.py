@@ -20,7 +20,16 @@ from cluebench.tasks import task_named
 
 def parsed():
     parser = argparse.ArgumentParser(allow_abbrev=False)
-    for name in ("model_name_or_path", "task_name", "output_dir", "result_json", "data_dir", "cache_dir", "device", "amp"):
+    for name in (
+        "model_name_or_path",
+        "task_name",
+        "output_dir",
+        "result_json",
+        "data_dir",
+        "cache_dir",
+        "device",
+        "amp",
+    ):
         parser.add_argument(f"--{name}")
     for name in ("batch_size", "gradient_accumulation_steps", "seed", "max_steps", "limit", "num_train_epochs"):
         parser.add_argument(f"--{name}", type=int)
@@ -55,16 +64,27 @@ def main(task_name=None):
     attempts = data / f"{key.replace('/', '--')}.attempts"
     number = int(attempts.read_text()) if attempts.exists() else 0
     attempts.write_text(str(number + 1))
-    remember(data, f"start {key} {os.getpid()} {time.time():.6f} cuda={os.environ.get('CUDA_VISIBLE_DEVICES')}"
-                   f" threads={os.environ.get('OMP_NUM_THREADS')} accumulation={flags.gradient_accumulation_steps}")
+    remember(
+        data,
+        f"start {key} {os.getpid()} {time.time():.6f} cuda={os.environ.get('CUDA_VISIBLE_DEVICES')}"
+        f" threads={os.environ.get('OMP_NUM_THREADS')} accumulation={flags.gradient_accumulation_steps}",
+    )
     log = runlog.RunLog()
     planned = behaviour.get("attempts", [])
     misbehave(planned[number] if number < len(planned) else {}, flags)
 
     settings = identity.configuration(
-        task, flags.model_name_or_path, open_source(flags.data_dir, offline=True).fingerprint(task),
-        flags.learning_rate, flags.batch_size * cards, flags.dropout, seed=flags.seed, epochs=flags.num_train_epochs,
-        max_steps=flags.max_steps or 0, limit=flags.limit, amp=flags.amp or "off",
+        task,
+        flags.model_name_or_path,
+        open_source(flags.data_dir, offline=True).fingerprint(task),
+        flags.learning_rate,
+        flags.batch_size * cards,
+        flags.dropout,
+        seed=flags.seed,
+        epochs=flags.num_train_epochs,
+        max_steps=flags.max_steps or 0,
+        limit=flags.limit,
+        amp=flags.amp or "off",
     )
     steps, seconds = behaviour.get("steps", 4), behaviour.get("seconds", 0.04)
     checkpoint = Path(flags.output_dir) / "checkpoint"
@@ -89,11 +109,23 @@ def main(task_name=None):
     if kept is None:
         checkpoint.parent.rmdir()
     runlog.Result(
-        task=task.name, model=flags.model_name_or_path, configuration=settings,
-        configuration_hash=identity.configuration_hash(settings), status="done", metric=task.metric, best_score=score,
-        best_step=steps, dev_curve=[runlog.DevPoint(steps // 2, 0, score), runlog.DevPoint(steps, 0, score)],
-        total_steps=steps, train_seconds=seconds, eval_seconds=0.01, peak_memory_bytes=1 << 30,
-        device=flags.device, cards=cards, accumulation_steps=flags.gradient_accumulation_steps, best_model=kept,
+        task=task.name,
+        model=flags.model_name_or_path,
+        configuration=settings,
+        configuration_hash=identity.configuration_hash(settings),
+        status="done",
+        metric=task.metric,
+        best_score=score,
+        best_step=steps,
+        dev_curve=[runlog.DevPoint(steps // 2, 0, score), runlog.DevPoint(steps, 0, score)],
+        total_steps=steps,
+        train_seconds=seconds,
+        eval_seconds=0.01,
+        peak_memory_bytes=1 << 30,
+        device=flags.device,
+        cards=cards,
+        accumulation_steps=flags.gradient_accumulation_steps,
+        best_model=kept,
         finished=str(time.time()),
     ).write(flags.result_json)
     remember(data, f"done {key} {os.getpid()} {time.time():.6f}")

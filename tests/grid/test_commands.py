@@ -1,0 +1,162 @@
+"""The commands trials are started by: by the scheduler, and by the shell scripts for one trial."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import leaderboard
+import pytest
+
+from cluebench.runlog import TrialPaths
+from scheduler.commands import trial_command
+from scheduler.devices import Device, cpu_slots
+from scheduler.jobs import Job
+from scheduler.plan import RunSettings, Trial
+from tests.grid.conftest import ROOT
+from tests.grid.test_scores import PUBLISHED_EXAMPLE, write_log
+
+REPOSITORY = Path("/repository")
+
+
+def command(trial, devices, settings=None):
+    job = Job(trial, 0, TrialPaths(Path("/runs/m") / trial.task, trial.name), Path("/lock"), "h")
+    return trial_command(job, devices, settings or RunSettings(), REPOSITORY, Path("/workers"))
+
+
+def cards(count):
+    return [Device(f"GPU-{number}", f"gpu {number}", "gpu", joinable=True) for number in range(count)]
+
+
+def test_classification_trial():
+    settings = RunSettings(data_dir="/clue", limit=10, max_steps=5, num_train_epochs=2, amp="bf16", offline=True)
+    assert command(Trial("m", "csl", 3e-5, 32, 0.1, 43), cpu_slots(1), settings) == [
+        sys.executable, "-u", "/repository/classification/run_clue_classifier.py", "--model_name_or_path", "m",
+        "--task_name", "CSL", "--learning_rate", "3e-05", "--batch_size", "32", "--gradient_accumulation_steps", "2",
+        "--dropout", "0.1", "--seed", "43", "--do_train", "--resume", "--output_dir", "/runs/m/csl/3e-05_32_0.1_seed43",
+        "--result_json", "/runs/m/csl/3e-05_32_0.1_seed43.json", "--save_best_model", "False", "--amp", "bf16",
+        "--num_train_epochs", "2", "--max_steps", "5", "--limit", "10", "--data_dir", "/clue", "--offline",
+        "--device", "cpu",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "task, batch, count, per_card, accumulation",
+    [("c3", 24, 1, 24, 12), ("c3", 24, 4, 6, 3), ("c3", 32, 4, 8, 4), ("chid", 24, 1, 24, 8), ("chid", 24, 4, 6, 2),
+     ("cmrc2018", 32, 1, 32, 4), ("cmrc2018", 32, 2, 16, 2)],
+)  # fmt: skip
+def test_reading_trials_keep_the_total_batch_on_any_number_of_cards(task, batch, count, per_card, accumulation):
+    words = command(Trial("m", task, 2e-5, batch, 0.1), cards(count))
+    assert words[words.index("--batch_size") + 1] == str(per_card)
+    assert words[words.index("--gradient_accumulation_steps") + 1] == str(accumulation)
+    assert "--task_name" not in words and words[-2:] == ["--device", "gpu"]
+    if count > 1:
+        uuids = ",".join(f"GPU-{number}" for number in range(count))
+        assert words[2:8] == ["-m", "paddle.distributed.launch", "--gpus", uuids, "--log_dir", "/workers"]
+
+
+@pytest.fixture
+def told(tmp_path):
+    """Runs a shell script with a `python` that only says how it was called."""
+    stand_in = tmp_path / "python"
+    stand_in.write_text(
+        f'#!/bin/sh\ncase "$1" in *trial_path.py) exec {sys.executable} "$@";; esac\nfor word in "$@"; do echo "$word"; done\n'
+    )
+    stand_in.chmod(0o755)
+
+    def run(script, *arguments, **environment):
+        variables = {"PATH": os.environ["PATH"], "PYTHON": str(stand_in), "RUN_ROOT": str(tmp_path / "runs")}
+        variables |= {"PYTHONPATH": str(ROOT), **environment}
+        path = ROOT / "grid_search_tools" / script
+        return subprocess.run(["bash", str(path), *arguments], env=variables, capture_output=True, text=True)
+
+    return run
+
+
+def flags_of(words):
+    """Flag → value of a command; the last one given wins, as for the scripts."""
+    flags = {}
+    for position, word in enumerate(words):
+        if word.startswith("--"):
+            following = words[position + 1] if position + 1 < len(words) else "--"
+            flags[word] = None if following.startswith("--") else following
+    return flags
+
+
+def test_run_cls_starts_what_the_scheduler_starts(told, tmp_path):
+    result = told("run_cls.sh", "m", "TNEWS", "3e-5", "32", "0.1", "--seed", "43")
+    assert result.returncode == 0, result.stderr
+    shell, scheduler = (
+        flags_of(result.stdout.split()),
+        flags_of(command(Trial("m", "tnews", 3e-5, 32, 0.1, 43), cpu_slots(1))),
+    )
+    place = str(tmp_path / "runs" / "m" / "tnews" / "3e-05_32_0.1_seed43")
+    assert (shell.pop("--output_dir"), shell.pop("--result_json")) == (place, place + ".json")
+    assert Path(place + ".log").read_text() == result.stdout
+    assert float(shell.pop("--learning_rate")) == float(scheduler.pop("--learning_rate"))
+    # what the shell script leaves out is the task's own
+    for own in ("--output_dir", "--result_json", "--gradient_accumulation_steps", "--amp", "--device"):
+        scheduler.pop(own)
+    assert shell == scheduler
+
+
+def test_run_mrc_on_one_and_on_several_cards(told):
+    one = told("run_mrc.sh", "m", "C3", "2e-5", "24", "0.1").stdout.split()
+    assert one[1].endswith("/mrc/run_c3.py") and flags_of(one)["--batch_size"] == "24"
+    four = told("run_mrc.sh", "m", "C3", "2e-5", "24", "0.1", CARDS="0,1,2,3").stdout.split()
+    assert four[1:5] == ["-m", "paddle.distributed.launch", "--gpus", "0,1,2,3"]
+    assert flags_of(four)["--batch_size"] == "6"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["m"], ["m", "SST2", "3e-5", "32", "0.1"], ["m", "TNEWS", "fast", "32", "0.1"], ["./no", "TNEWS", "1", "1", "0"]],
+)
+def test_wrong_arguments_are_one_line_and_code_2(told, arguments):
+    result = told("run_cls.sh", *arguments)
+    assert (result.returncode, result.stderr.count("\n"), result.stdout) == (2, 1, "")
+
+
+# The leaderboard ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def runs(tmp_path):
+    for task, (score, name) in PUBLISHED_EXAMPLE.items():
+        write_log(tmp_path / "good", task, name, score)
+    write_log(tmp_path / "unfinished", "tnews", "3e-05_32_0.1", "99.00")
+    (tmp_path / "empty").mkdir()
+    return tmp_path
+
+
+def printed(capsys, *arguments):
+    assert leaderboard.main([str(word) for word in arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_leaderboard_puts_whole_models_first(runs, capsys):
+    lines = printed(capsys, runs).splitlines()
+    assert lines[0].split()[:3] == ["model", "AVG", "AFQMC"]
+    assert lines[1].split()[:3] == ["good", "76.05", "75.93"]
+    assert lines[2].split() == ["unfinished", "-", "-", "99.00"] + ["-"] * 8
+    assert len(lines) == 3
+
+
+def test_leaderboard_with_published_models_says_so(runs, capsys):
+    lines = printed(capsys, runs, "--published").splitlines()
+    assert len(lines) == 1 + 2 + 27 + 1
+    assert lines[1].startswith("ernie-3.0-xbase-zh *") and "not measured by this project" in lines[-1]
+    assert lines.index(next(line for line in lines if line.startswith("good"))) in (4, 5)  # beside ernie-3.0-base-zh
+
+
+def test_leaderboard_formats(runs, capsys):
+    assert "| good | 76.05 | 75.93 |" in printed(capsys, runs, "--format", "markdown")
+    assert "good,76.05,75.93,58.26," in printed(capsys, runs, "--format", "csv")
+    page = printed(capsys, runs, "--format", "html", "--published")
+    assert "<td>good</td><td>76.05</td>" in page and "not measured by this project" in page
+
+
+def test_leaderboard_without_runs_is_one_line(tmp_path, capsys):
+    for argument in (tmp_path, tmp_path / "nothing"):
+        assert leaderboard.main([str(argument)]) == 2
+        assert capsys.readouterr().err.count("\n") == 1

@@ -1,0 +1,453 @@
+"""The whole scheduler on real processes of stand-in scripts, which fail, hang and are killed for real."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cluebench.runlog import Result, trial_paths
+from scheduler.launch import BUSY, TRIAL_VARIABLE, start_time
+from scheduler.runner import Launch, LocalRunner, orphan_of
+from tests.grid.conftest import ROOT, alive, until
+
+TNEWS = ("--tasks", "tnews", "--learning_rates", "1e-5,3e-5", "--batch_sizes", "16,32")
+KEYS = ["tnews/1e-05_16_0.1", "tnews/1e-05_32_0.1", "tnews/3e-05_16_0.1", "tnews/3e-05_32_0.1"]
+#: What the stand-in scripts score, worked out by their rule.
+TABLE_ROW = "-\t74.94\t-\t-\t-\t-\t-\t-\t-\t-"
+
+
+def test_a_grid_ends_in_its_table_and_runs_nothing_twice(grid):
+    first = grid.run(*TNEWS, "--devices", "cpu:2")
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.splitlines()[1] == TABLE_ROW
+    assert sorted(words[1] for words in grid.book("done")) == KEYS
+    folder = grid.runs / "some-model"
+    for name in ("grid.json", "grid.log", "report.html", "tnews/3e-05_32_0.1.log", "tnews/3e-05_32_0.1.json"):
+        assert (folder / name).is_file()
+    assert not (folder / "tnews" / "3e-05_32_0.1").exists()  # no model was to be kept
+    assert grid.state()["status"] == "done" and grid.state()["counts"]["done"] == 4
+    warmups = (grid.data / "warmup.txt").read_text().splitlines()
+    second = grid.run(*TNEWS, "--devices", "cpu:2")
+    assert (second.returncode, second.stdout) == (0, first.stdout)
+    assert len(grid.book("start")) == 4  # nothing ran again,
+    assert (grid.data / "warmup.txt").read_text().splitlines() == warmups  # nor was anything warmed up
+    assert json.loads(warmups[0])[:3] == ["some-model", "--tasks", "tnews"]
+
+
+def test_both_slots_work_and_the_cores_are_shared(grid):
+    grid.environment.pop("OMP_NUM_THREADS", None)
+    grid.behave(trials={"*": {"seconds": 0.5}})
+    grid.run(*TNEWS, "--devices", "cpu:2")
+    starts = sorted(float(words[3]) for words in grid.book("start"))
+    dones = sorted(float(words[3]) for words in grid.book("done"))
+    assert starts[1] < dones[0]  # two at once,
+    assert starts[2] > dones[0]  # not three
+    assert {words[4] for words in grid.book("start")} == {"cuda="}
+    assert {words[5] for words in grid.book("start")} == {f"threads={max(1, len(os.sched_getaffinity(0)) // 2)}"}
+
+
+def test_changed_settings_and_data_are_other_trials(grid):
+    one = ("--tasks", "tnews", "--learning_rates", "3e-5", "--batch_sizes", "32", "--devices", "cpu:1")
+    for arguments in (one, (*one, "--num_train_epochs", "2"), (*one, "--limit", "5"), one):
+        assert grid.run(*arguments).returncode == 0
+    assert len(grid.book("done")) == 4  # each overwrote the one before
+    (grid.data / "tnews_public" / "dev.json").write_text('{"a": 1}\n')
+    grid.run(*one)
+    assert len(grid.book("done")) == 5
+    Path(trial_paths(grid.runs, "some-model", "tnews", "3e-05_32_0.1").result).write_text('{"status": "done"')
+    grid.run(*one)
+    assert len(grid.book("done")) == 6  # a result that is not whole does not count
+    grid.run(*one, "--seeds", "42,43")
+    assert len(grid.book("done")) == 7 and grid.book("done")[-1][1] == "tnews/3e-05_32_0.1_seed43"
+
+
+def test_seeds_give_mean_and_deviation(grid):
+    result = grid.run("--tasks", "tnews", "--learning_rates", "3e-5", "--batch_sizes", "32", "--seeds", "42,43,44")
+    # 74.94, 74.95 and 74.96 by the stand-in's rule
+    assert "\t74.95±0.01\t" in result.stdout.splitlines()[1]
+
+
+def test_failures_are_retried_listed_and_do_not_stop_the_grid(grid):
+    crash = {"log": "Traceback (most recent call last):\nValueError: the middle of nowhere", "exit": 1}
+    grid.behave(
+        trials={
+            "tnews/1e-05_16_0.1": {"attempts": [crash, crash, crash]},
+            "tnews/1e-05_32_0.1": {"attempts": [{"signal": 9}]},
+            "tnews/3e-05_16_0.1": {
+                "attempts": [{"log": "ResourceExhaustedError: Out of memory error on GPU 0", "exit": 1}]
+            },
+            "tnews/3e-05_32_0.1": {"attempts": [{"log": "error: no label 199", "exit": 2}]},
+        }
+    )
+    result = grid.run(*TNEWS, "--devices", "cpu:2")
+    assert result.returncode == 1
+    state = {f"tnews/{trial['name']}": trial for trial in grid.state()["trials"]}
+    kinds = {key: [failure["kind"] for failure in trial["failures"]] for key, trial in state.items()}
+    assert kinds == {
+        KEYS[0]: ["crashed"] * 3,
+        KEYS[1]: ["killed"],
+        KEYS[2]: ["out of memory"],
+        KEYS[3]: ["bad setting"],
+    }
+    assert [state[key]["state"] for key in KEYS] == ["failed", "done", "done", "failed"]
+    # the table of failures, and the end of the logs
+    assert "some-model/tnews/1e-05_16_0.1\t3\tcrashed\tValueError: the middle of nowhere" in result.stdout
+    assert "some-model/tnews/3e-05_32_0.1\t1\tbad setting\terror: no label 199" in result.stdout
+    assert "    ValueError: the middle of nowhere" in result.stdout
+    # each attempt has kept its log
+    folder = grid.runs / "some-model" / "tnews"
+    names = sorted(path.name for path in folder.glob("1e-05_16_0.1*.log"))
+    assert names == ["1e-05_16_0.1.attempt1.log", "1e-05_16_0.1.attempt2.log", "1e-05_16_0.1.log"]
+    # memory ran out: the same batch, twice the accumulation, recorded in the result
+    assert Result.read(folder / "3e-05_16_0.1.json").accumulation_steps == 2
+    assert [words[-1] for words in grid.book("start") if words[1] == KEYS[2]] == ["accumulation=1", "accumulation=2"]
+    # started again, what failed is tried again, and only that
+    again = grid.run(*TNEWS, "--devices", "cpu:2")
+    assert (again.returncode, again.stdout.splitlines()[1]) == (0, TABLE_ROW)
+    assert len(grid.book("done")) == 4
+
+
+def test_max_attempts_is_respected(grid):
+    grid.behave(trials={"*": {"attempts": [{"exit": 1}] * 5}})
+    grid.run("--tasks", "tnews", "--learning_rates", "3e-5", "--batch_sizes", "32", "--max_attempts", "2")
+    assert len(grid.book("start")) == 2
+
+
+@pytest.mark.slow
+def test_a_hanging_trial_is_ended_after_the_timeout(grid):
+    grid.behave(trials={"*": {"attempts": [{"hang": True}]}})
+    result = grid.run("--tasks", "tnews", "--learning_rates", "3e-5", "--batch_sizes", "32", "--trial_timeout", "1.5")
+    assert result.returncode == 0
+    assert grid.state()["trials"][0]["failures"][0]["kind"] == "no progress"
+
+
+def test_workers_in_other_sessions_are_ended_with_their_trial(grid):
+    grid.behave(trials={"*": {"attempts": [{"child": True, "exit": 1}]}})
+    assert grid.run("--tasks", "tnews", "--learning_rates", "3e-5", "--batch_sizes", "32").returncode == 0
+    (worker,) = grid.book("worker")
+    assert not alive(int(worker[1]))
+
+
+def test_failed_warm_up_stops_before_any_trial(grid):
+    (grid.data / "no-warmup").touch()
+    result = grid.run(*TNEWS)
+    assert result.returncode == 5
+    assert "error: no network" in result.stderr and "so no trial was started" in result.stderr.splitlines()[-1]
+    assert grid.book("start") == []
+
+
+# Interruption ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interruption_ends_the_children_and_the_next_start_goes_on(grid, number):
+    grid.behave(trials={"*": {"seconds": 3.0, "steps": 30}})
+    scheduler = grid.start(*TNEWS, "--devices", "cpu:2")
+    grid.wait_for("start", 2)
+    until(lambda: list(grid.runs.glob("*/tnews/*/checkpoint")), what="a checkpoint")
+    time.sleep(0.3)
+    scheduler.send_signal(number)
+    output, said = scheduler.communicate(timeout=20)
+    assert scheduler.returncode == 130
+    assert "the same command goes on" in said and TABLE_ROW.replace("74.94", "-") in output
+    assert not any(alive(int(words[2])) for words in grid.book("start"))
+    assert grid.state()["status"] == "stopped" and grid.state()["counts"]["waiting"] == 4
+    grid.behave(trials={"*": {"seconds": 0.1, "steps": 30}})
+    result = grid.run(*TNEWS, "--devices", "cpu:2")
+    assert (result.returncode, result.stdout.splitlines()[1]) == (0, TABLE_ROW)
+    begun = [
+        int(re.search(r"from step (\d+)", path.read_text())[1])
+        for path in (grid.runs / "some-model" / "tnews").glob("?e-05_??_0.1.log")
+    ]
+    assert sum(step > 0 for step in begun) == 2  # the two that had been interrupted went on where they were
+    assert not grid.book("overlap")
+
+
+def test_second_scheduler_says_who_holds_the_directory(grid):
+    grid.behave(trials={"*": {"seconds": 5.0}})
+    scheduler = grid.start(*TNEWS, "--devices", "cpu:1")
+    grid.wait_for("start")
+    second = grid.run(*TNEWS, "--devices", "cpu:1")
+    assert second.returncode == 1
+    assert f"is in use by another grid search: process {scheduler.pid} on " in second.stderr
+    assert second.stderr.count("\n") == 1
+    status = grid.run(*TNEWS, "--status")
+    assert f"running: process {scheduler.pid} on " in status.stdout
+    assert re.search(r"running\ttnews/\S+\tstep \S+\tlast dev \S+\ton cpu 0", status.stdout)
+    scheduler.send_signal(signal.SIGINT)
+    scheduler.communicate(timeout=20)
+    assert "not running, stopped" in grid.run(*TNEWS, "--status").stdout
+
+
+def test_orphans_are_adopted_not_run_again(grid):
+    grid.behave(trials={"*": {"seconds": 3.0}})
+    scheduler = grid.start(*TNEWS, "--devices", "cpu:2")
+    grid.wait_for("start", 2)
+    scheduler.kill()
+    scheduler.communicate()
+    orphans = {int(words[2]) for words in grid.book("start")}
+    assert all(alive(pid) for pid in orphans)
+    assert "ended in the middle" in grid.run(*TNEWS, "--status").stdout
+    result = grid.run(*TNEWS, "--devices", "cpu:2")
+    assert (result.returncode, result.stdout.splitlines()[1]) == (0, TABLE_ROW)
+    assert result.stderr.count("adopted") == 2
+    assert len(grid.book("start")) == len(grid.book("done")) == 4
+    assert orphans <= {int(words[2]) for words in grid.book("done")}
+
+
+def test_orphans_that_are_not_wanted_any_more_are_ended(grid):
+    grid.behave(trials={"*": {"seconds": 30.0}})
+    scheduler = grid.start(
+        "--tasks", "tnews,afqmc", "--learning_rates", "3e-5", "--batch_sizes", "32", "--devices", "cpu:2"
+    )
+    grid.wait_for("start", 2)
+    scheduler.kill()
+    scheduler.communicate()
+    grid.behave(trials={"*": {"seconds": 0.1}})
+    # afqmc is not in this plan, and tnews with other epochs is another trial
+    result = grid.run(
+        "--tasks",
+        "tnews",
+        "--learning_rates",
+        "3e-5",
+        "--batch_sizes",
+        "32",
+        "--num_train_epochs",
+        "1",
+        "--devices",
+        "cpu:2",
+    )
+    assert result.returncode == 0, result.stderr
+    assert not any(alive(int(words[2])) for words in grid.book("start"))
+    assert [words[1] for words in grid.book("done")] == ["tnews/3e-05_32_0.1"]
+    assert not grid.book("overlap")
+
+
+def killed_again_and_again(grid, kills, seed, arguments):
+    """Starts the grid and kills its scheduler at a random instant, ``kills`` times; then lets it end."""
+    chance = random.Random(seed)
+    for _ in range(kills):
+        scheduler = grid.start(*arguments)
+        try:
+            scheduler.wait(timeout=chance.uniform(0.05, 1.8))
+        except subprocess.TimeoutExpired:
+            pass
+        scheduler.kill()
+        scheduler.communicate()
+    return grid.run(*arguments, timeout=300)
+
+
+def check_nothing_lost_or_twice(grid, result, trials):
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert not grid.book("overlap")
+    done = sorted(words[1] for words in grid.book("done"))
+    assert len(done) == trials and len(set(done)) == trials
+
+
+@pytest.mark.slow
+def test_killed_schedulers_lose_nothing_and_run_nothing_twice(grid, tmp_path):
+    arguments = ("--tasks", "tnews,cmrc2018", "--devices", "cpu:3")
+    grid.behave(trials={"*": {"seconds": 0.8, "steps": 8}})
+    result = killed_again_and_again(grid, 10, 1, arguments)
+    check_nothing_lost_or_twice(grid, result, 18)
+    undisturbed = type(grid)(tmp_path / "undisturbed")
+    assert undisturbed.run(*arguments).stdout == result.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("KILLS" not in os.environ, reason="set KILLS=100 for the long test")
+def test_many_killed_schedulers(grid, tmp_path):
+    """One grid of 134 short trials, its scheduler killed KILLS times: KILLS=100 pytest -k many_killed"""
+    grid.behave(trials={"*": {"seconds": 1.2, "steps": 12}})
+    result = killed_again_and_again(grid, int(os.environ["KILLS"]), 7, ("--devices", "cpu:4"))
+    check_nothing_lost_or_twice(grid, result, 134)
+    undisturbed = type(grid)(tmp_path / "undisturbed")
+    undisturbed.behave(trials={"*": {"seconds": 0.01, "steps": 2}})
+    assert undisturbed.run("--devices", "cpu:4", timeout=300).stdout == result.stdout
+
+
+# The launch -----------------------------------------------------------------------------------------------------------
+
+
+def launch_of(tmp_path, command, digest="h"):
+    lock, log = tmp_path / "private" / "t.lock", tmp_path / "tnews" / "t.log"
+    return Launch("m/tnews/t", command, {}, tmp_path, log, log.with_suffix(".json"), lock, digest)
+
+
+def run_launch(launch, count=1):
+    exits = []
+    runners = [LocalRunner(lambda key, code: exits.append(code)) for _ in range(count)]
+    for runner in runners:
+        runner.start(launch)
+    until(lambda: len(exits) == count, what="exits")
+    return exits
+
+
+def test_of_two_launches_of_a_trial_one_runs(tmp_path):
+    mark = tmp_path / "marks"
+    code = f"import time; open({str(mark)!r}, 'a').write('x'); time.sleep(0.5)"
+    exits = run_launch(launch_of(tmp_path, [sys.executable, "-c", code]), count=4)
+    assert sorted(exits) == [0, BUSY, BUSY, BUSY] and mark.read_text() == "x"
+
+
+def test_a_launch_that_comes_too_late_does_nothing(tmp_path):
+    launch = launch_of(tmp_path, [sys.executable, "-c", "open('ran', 'w')"])
+    launch.result.parent.mkdir()
+    launch.result.write_text(json.dumps({"status": "done", "configuration_hash": "h"}))
+    assert run_launch(launch) == [0] and not (tmp_path / "ran").exists()
+    launch.result.write_text(json.dumps({"status": "done", "configuration_hash": "another"}))
+    assert run_launch(launch) == [0] and (tmp_path / "ran").exists()
+
+
+def test_workers_that_outlived_a_dead_scheduler_are_ended_before_the_trial_starts_again(tmp_path):
+    launch = launch_of(tmp_path, [sys.executable, "-c", "pass"])
+    environment = {**os.environ, TRIAL_VARIABLE: f"{launch.lock}#an-attempt-long-gone"}
+    sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
+    worker = subprocess.Popen(sleeper, env=environment, start_new_session=True)
+    stranger = subprocess.Popen(sleeper, env={**environment, TRIAL_VARIABLE: f"{launch.lock}x#another-trial"})
+    assert run_launch(launch) == [0]
+    assert worker.wait(timeout=5) == -signal.SIGKILL and stranger.poll() is None
+    stranger.kill()
+    stranger.wait()
+
+
+def test_command_that_is_not_there_is_a_bad_setting(tmp_path):
+    launch = launch_of(tmp_path, ["/nonexistent/python"])
+    assert run_launch(launch) == [2]
+    assert "No such file" in launch.log.read_text()
+
+
+def test_orphan_is_known_by_its_lock_and_start(tmp_path):
+    launch = launch_of(tmp_path, [sys.executable, "-c", "import time; time.sleep(60)"])
+    assert orphan_of(launch.key, launch.lock) is None
+    exits = []
+    runner = LocalRunner(lambda key, code: exits.append(code))
+    runner.start(launch)
+    until(lambda: (orphan := orphan_of(launch.key, launch.lock)) and orphan.pid, what="the record")
+    orphan = orphan_of(launch.key, launch.lock)
+    assert orphan.is_local and orphan.start_time == start_time(orphan.pid) and orphan.configuration_hash == "h"
+    adopted = []
+    other = LocalRunner(lambda key, code: adopted.append(code))
+    other.adopt(orphan)
+    other.stop(launch.key)
+    until(lambda: adopted and exits, what="the end")
+    assert adopted == [None] and exits == [-signal.SIGTERM]
+    assert orphan_of(launch.key, launch.lock) is None
+
+
+def test_full_disk_at_the_start_is_said(tmp_path):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full")
+    launch = launch_of(tmp_path, [sys.executable, "-c", "pass"])
+    launch.lock.parent.mkdir()
+    launch.lock.symlink_to("/dev/full")
+    assert run_launch(launch) == [6]
+
+
+# Flags ----------------------------------------------------------------------------------------------------------------
+
+
+def test_dry_run_prints_the_plan_and_touches_nothing(grid):
+    result = grid.run("--dry_run")
+    lines = result.stdout.splitlines()
+    assert lines[0] == "some-model/afqmc/1e-05_16_0.1\tto run\t-"
+    assert lines[-1] == "134 trials of 1 model: 0 done, 134 to run" and len(lines) == 135
+    assert not grid.runs.exists() and not (grid.data / "warmup.txt").exists()
+    grid.run(*TNEWS)
+    assert "some-model/tnews/3e-05_32_0.1\tdone\t74.94" in grid.run(*TNEWS, "--dry_run").stdout
+
+
+def test_dry_run_of_published_best_settings(grid):
+    result = grid.run("--best_only", "--dry_run", model="ernie-3.0-base-zh")
+    assert "ernie-3.0-base-zh/iflytek/5e-05_32_0.0\tto run\t-" in result.stdout
+    assert result.stdout.splitlines()[-1] == "10 trials of 1 model: 0 done, 10 to run"
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["--tasks", "sst2"], "--tasks: unknown task 'sst2'"),
+        (["--learning_rates", "fast"], "--learning_rates: 'fast' is not a number"),
+        (["--learning_rates", "0"], "--learning_rates 0.0: must be more than 0"),
+        (["--batch_sizes", "0"], "--batch_sizes 0: must be at least 1"),
+        (["--batch_sizes", "15", "--tasks", "csl"], "--batch_sizes: CSL: batch size 15"),
+        (["--dropouts", "1.5"], "--dropouts 1.5: must be at most 0.99"),
+        (["--devices", "tpu"], "--devices tpu: choose auto"),
+        (["--devices", "gpu:0"], "--devices gpu:0: "),
+        (["--max_attempts", "0"], "--max_attempts 0: must be at least 1"),
+        (["--trial_timeout", "-1"], "--trial_timeout -1.0: must be at least 0"),
+        (["--amp", "fp8"], "--amp fp8: choose from off, fp16, bf16"),
+        (["--keep_all_models"], "--keep_all_models needs --save_best_model True"),
+        (["--best_only", "--dropouts", "0.1"], "--best_only takes no"),
+        (["--best_only"], "--best_only: some-model has no published settings"),
+        (["--demo"], "--demo brings its own model and data"),
+        (["--mrc_cards", "2", "--devices", "cpu:2"], "--mrc_cards 2: the grid has 0 card(s)"),
+        (["--no_such_flag"], "unrecognized arguments: --no_such_flag"),
+        (["--data_dir", "/nonexistent"], "/nonexistent is not a directory"),
+    ],
+)
+def test_wrong_values_are_one_line_and_code_2(grid, arguments, said):
+    result = grid.run(*arguments, "--dry_run") if "--devices" not in arguments else grid.run(*arguments)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
+    assert said in result.stderr and "Traceback" not in result.stderr
+    assert grid.book("start") == []
+
+
+def test_directory_of_another_model_is_refused(grid, tmp_path):
+    for parent, layers in (("a", 2), ("b", 3)):
+        folder = tmp_path / parent / "bert"
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(f'{{"num_hidden_layers": {layers}}}')
+    one = ("--tasks", "tnews", "--learning_rates", "3e-5", "--batch_sizes", "32")
+    assert grid.run(*one, model=str(tmp_path / "a" / "bert")).returncode == 0
+    refused = grid.run(*one, model=str(tmp_path / "b" / "bert"))
+    assert refused.returncode == 2 and refused.stderr.count("\n") == 1
+    assert "holds runs of" in refused.stderr and "rename one of the two" in refused.stderr
+    # the same model, moved: its trials are done
+    os.rename(tmp_path / "a", tmp_path / "c")
+    assert "all 1 trials are done" in grid.run(*one, model=str(tmp_path / "c" / "bert")).stderr
+
+
+def test_only_the_best_model_stays_unless_all_are_wanted(grid):
+    result = grid.run(*TNEWS, "--save_best_model", "True", "--devices", "cpu:2")
+    assert result.returncode == 0
+    folder = grid.runs / "some-model" / "tnews"
+    assert [path.name for path in folder.iterdir() if path.is_dir()] == ["3e-05_32_0.1"]
+    assert Result.read(folder / "3e-05_32_0.1.json").best_model
+    assert Result.read(folder / "1e-05_32_0.1.json").best_model is None
+    everything = type(grid)(grid.folder / "all")
+    everything.run(*TNEWS, "--save_best_model", "True", "--keep_all_models", "--devices", "cpu:2")
+    assert len([path for path in (everything.runs / "some-model" / "tnews").iterdir() if path.is_dir()]) == 4
+
+
+def test_several_models_in_one_grid(grid):
+    command = grid.command("--tasks", "tnews", "--learning_rates", "3e-5", "--batch_sizes", "32", "--devices", "cpu:2")
+    command.insert(command.index("some-model"), "hfl/rbt3")
+    result = subprocess.run(command, env=grid.environment, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0
+    assert sorted(path.name for path in grid.runs.iterdir()) == ["hfl--rbt3", "some-model"]
+    assert result.stdout.count("74.94") == 4 and "hfl/rbt3:\n" in result.stdout
+
+
+def test_the_scheduler_never_imports_paddle():
+    code = (
+        "import sys, grid_search, extract_result, leaderboard; sys.exit(any('paddle' in name for name in sys.modules))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "grid_search_tools")])}
+    assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
+
+
+def test_commands_from_both_folders_say_what_they_do():
+    for folder, script in ((ROOT, "grid_search_tools/grid_search.py"), (ROOT / "grid_search_tools", "grid_search.py")):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        result = subprocess.run(
+            [sys.executable, script, "--help"], cwd=folder, env=environment, capture_output=True, text=True
+        )
+        assert result.returncode == 0 and "--learning_rates" in result.stdout
