@@ -182,6 +182,7 @@ def _first_hop(address: str) -> tuple[str, int]:
 def _download(address: str, part: Path, name: str, patience: Patience) -> None:
     """Leaves the whole body in ``part``, going on from what is there. Raises _Interrupted or _Failed."""
     import requests
+    import urllib3
 
     have = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
@@ -198,7 +199,7 @@ def _download(address: str, part: Path, name: str, patience: Patience) -> None:
         raise _Failed(_reason(error)) from error
     except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.TooManyRedirects) as error:
         raise _Failed(_reason(error)) from error
-    except requests.RequestException as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise _Interrupted(_reason(error)) from error
 
 
@@ -224,7 +225,8 @@ def _write_body(response, part: Path, name: str, start: int, total: int | None) 
     with open(part, "r+b" if start else "wb") as stream, bar:
         stream.seek(start)
         stream.truncate()
-        for block in response.iter_content(1 << 16):
+        # read1 hands over what has arrived: iter_content would keep back, and lose, what comes just before a break.
+        while block := response.raw.read1(1 << 16, decode_content=True):
             stream.write(block)
             bar.update(len(block))
             if stream.tell() > MAX_DOWNLOAD_BYTES:
