@@ -139,9 +139,9 @@ def span_scores(predictions: Mapping[str, str], rows: Sequence[SpanRow]) -> tupl
     Each question counts its best over all of its answers. Raises ValueError when a question has no prediction or no
     answer.
     """
+    _check_answered(predictions, rows)
     from paddlenlp.metrics.squad import get_raw_scores
 
-    _check_answered(predictions, rows)
     examples = [{"id": row.id, "answers": {"text": list(row.answers)}} for row in rows]
     exact, f1 = get_raw_scores(examples, predictions, is_whitespace_splited=False)
     return 100 * float(np.mean(list(exact.values()))), 100 * float(np.mean(list(f1.values())))
@@ -196,11 +196,14 @@ def _units(text: str) -> tuple[str, ...]:
 _TREEBANK = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
-        (r'"', ' " '),
+        (r'(^|[ (\[{<])"', r"\1 `` "),
+        (r'"', " '' "),
+        (r"([«‘„»—–])", r" \1 "),
         (r"([:,])([^\d])|([:,])$", r" \1\3 \2"),
-        (r"\.\.\.", " ... "),
+        (r"\.{2,}", r" \g<0> "),
         (r"([;@#$%&?!\[\](){}<>])", r" \1 "),
         (r"([^.])(\.)(['\s]*)$", r"\1 \2 \3"),
+        (r"(^|\s)'(?!(?:re|ve|ll|m|t|s|d|n)\b)(?=\w)", r"\1 ' "),
         (r"([^'])' ", r"\1 ' "),
         (r"([^' ])('s|'m|'d|'ll|'re|'ve|n't|')(?=\s|$)", r"\1 \2 "),
     )

@@ -1,0 +1,135 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from cluebench import features as features_module
+from cluebench.data.rows import load_rows
+from cluebench.data.source import DataSource
+from cluebench.data.synthetic import Sizes, write_synthetic
+from cluebench.errors import UsageError
+from cluebench.features import FeatureCache, TextEncoder, feature_key, load_features
+from cluebench.tasks import TASKS
+from tests.features.standin import StandIn
+
+LENGTH = 64
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A few rows of every task in the official formats."""
+    folder = tmp_path_factory.mktemp("data")
+    write_synthetic(folder, TASKS, {name: Sizes(train=12, dev=8, test=5) for name in TASKS})
+    return folder
+
+
+@pytest.fixture
+def source(folder):
+    return DataSource(folder)
+
+
+def splits(task):
+    return ["train", "dev", *(test.split for test in task.test_sets)]
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
+def test_every_split_of_every_task(task, source, encoder, tmp_path):
+    for split in splits(task):
+        rows = load_rows(source, task, split)
+        features = load_features(task, split, source, encoder, FeatureCache(tmp_path), max_seq_length=LENGTH)
+        assert len(features) >= len(rows) > 0
+        assert features.lengths.shape == (len(features),)
+        assert 0 < features.lengths.max() <= LENGTH
+        batch = features.batch(np.arange(len(features))[::-1])
+        assert batch["input_ids"].shape == batch["token_type_ids"].shape
+        assert batch["input_ids"].shape[0] == len(features) and batch["input_ids"].shape[-1] == features.lengths.max()
+        assert (batch["input_ids"] != encoder.pad_id).sum(-1).max() == features.lengths.max()
+        labels = {"labels", "start_positions", "end_positions"} & set(batch)
+        assert bool(labels) == (split in ("train", "dev"))
+
+
+def test_rows_are_read_once(source, encoder, tmp_path, monkeypatch):
+    task = TASKS["ocnli"]
+    cold = load_features(task, "dev", source, encoder, FeatureCache(tmp_path), max_seq_length=LENGTH)
+
+    def no_reading(*arguments):
+        raise AssertionError("rows were read although the cache has their features")
+
+    monkeypatch.setattr(features_module, "load_rows", no_reading)
+    warm = load_features(task, "dev", source, encoder, FeatureCache(tmp_path), max_seq_length=LENGTH)
+    assert warm.batch(range(8))["input_ids"].tolist() == cold.batch(range(8))["input_ids"].tolist()
+    with pytest.raises(AssertionError):
+        load_features(task, "dev", source, encoder, FeatureCache(tmp_path), max_seq_length=LENGTH, overwrite=True)
+    with pytest.raises(AssertionError):
+        load_features(task, "dev", source, encoder, None, max_seq_length=LENGTH)
+
+
+def test_the_key_holds_whatever_decides_the_features(source, encoder, golden_tokens, folder, tmp_path, monkeypatch):
+    task = TASKS["cmrc2018"]
+
+    def key(task=task, split="dev", source=source, encoder=encoder, **settings):
+        return str(feature_key(task, split, source, encoder, **{"max_seq_length": LENGTH, **settings}))
+
+    other_data = tmp_path / "data"
+    write_synthetic(other_data, ["cmrc2018"], {"cmrc2018": Sizes(12, 8, 5)}, seed=1)
+    keys = [
+        key(),
+        key(split="train"),
+        key(task=TASKS["c3"]),
+        key(source=DataSource(other_data)),
+        key(encoder=TextEncoder(StandIn(golden_tokens, do_lower_case=False))),
+        key(max_seq_length=LENGTH + 1),
+        key(limit=3),
+        key(doc_stride=64),
+        key(max_query_length=10),
+    ]
+    monkeypatch.setattr(features_module, "_code_version", lambda: "newer")
+    keys.append(key())
+    assert len(set(keys)) == len(keys)
+
+
+def test_settings_equal_to_the_tasks_share_an_entry(source, encoder):
+    task = TASKS["cmrc2018"]
+    given = feature_key(task, "dev", source, encoder, max_seq_length=LENGTH, doc_stride=task.doc_stride)
+    assert given == feature_key(task, "dev", source, encoder, max_seq_length=LENGTH)
+
+
+def test_settings_of_another_kind_of_task_change_nothing(source, encoder):
+    task = TASKS["tnews"]
+    given = feature_key(task, "dev", source, encoder, max_seq_length=LENGTH, doc_stride=7, max_query_length=9)
+    assert given == feature_key(task, "dev", source, encoder, max_seq_length=LENGTH)
+
+
+def test_labels_in_another_order_are_another_entry(source, encoder):
+    task = TASKS["ocnli"]
+    turned = dataclasses.replace(task, labels=task.labels[::-1])
+    keys = [feature_key(one, "dev", source, encoder, max_seq_length=LENGTH) for one in (task, turned)]
+    assert keys[0] != keys[1]
+
+
+def test_limit_takes_the_first_rows(source, encoder, tmp_path):
+    task, cache = TASKS["tnews"], FeatureCache(tmp_path)
+    few = load_features(task, "train", source, encoder, cache, max_seq_length=LENGTH, limit=3)
+    every = load_features(task, "train", source, encoder, cache, max_seq_length=LENGTH)
+    assert (len(few), len(every)) == (3, 12)
+    assert few.batch(range(3))["input_ids"].tolist() == every.batch(range(3))["input_ids"].tolist()
+
+
+def test_doc_stride_and_max_query_length_take_effect(source, encoder):
+    task = TASKS["cmrc2018"]
+    lengths = [
+        load_features(task, "dev", source, encoder, None, max_seq_length=36, **settings).lengths.tolist()
+        for settings in ({}, {"doc_stride": 8}, {"max_query_length": 2})
+    ]
+    assert len(lengths[1]) > len(lengths[0]) >= len(lengths[2])
+    assert len({str(one) for one in lengths}) == 3
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
+def test_a_length_without_room_is_refused(task, source, encoder):
+    with pytest.raises(UsageError, match=f"--max_seq_length 3: {task.title} needs at least"):
+        load_features(task, "dev", source, encoder, None, max_seq_length=3)
+    shortest = features_module._KINDS[task.kind].shortest
+    if task.doc_stride is None:  # what a question leaves room for depends on the question
+        features = load_features(task, "dev", source, encoder, None, max_seq_length=shortest)
+        assert features.batch(range(len(features)))["input_ids"].shape[-1] <= shortest
