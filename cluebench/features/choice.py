@@ -101,7 +101,7 @@ class ChoiceFeatures:
         sequences = np.repeat(rows, number)
         context, question, option = (kept[sequences] for kept in self._kept)
         texts = options.reshape(-1)
-        option = np.minimum(option, self._tokens.lengths[texts])
+        option = np.minimum(option, self._tokens.lengths_at(texts))
         values, starts, n = self._tokens.values, self._tokens.starts, len(sequences)
         batch = assemble(
             [
@@ -122,7 +122,7 @@ class ChoiceFeatures:
         return batch
 
     def _mask(self, rows: np.ndarray) -> np.ndarray:
-        counts = self._options.lengths[rows]
+        counts = self._options.lengths_at(rows)
         number = max(self._num_choices, int(counts.max(initial=0)))
         return np.arange(number) < counts[:, None]
 

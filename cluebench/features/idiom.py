@@ -194,7 +194,7 @@ class IdiomFeatures:
             np.repeat(column[rows].astype(np.int64), number) for column in (self._left, self._right, self._places)
         )
         fits = self._max_seq_length - (_NOT_PASSAGE - _MASKS) - left - right
-        idiom_lengths = np.minimum(self._idioms.lengths[idioms], fits)
+        idiom_lengths = np.minimum(self._idioms.lengths_at(idioms), fits)
         n = len(idioms)
         batch = assemble(
             [

@@ -67,7 +67,7 @@ class PairFeatures:
 
     def _kept(self, texts: np.ndarray) -> list[np.ndarray]:
         """Tokens kept of each text [rows, segments], as one array [rows] for each segment."""
-        lengths = self._tokens.offsets[texts + 1] - self._tokens.offsets[texts]
+        lengths = self._tokens.lengths_at(texts)
         if lengths.shape[1] == 1:
             return [np.minimum(lengths[:, 0], self._room)]
         return list(longest_first(lengths[:, 0], lengths[:, 1], self._room))

@@ -38,6 +38,10 @@ class Ragged:
     def lengths(self) -> np.ndarray:
         return np.diff(self.offsets)
 
+    def lengths_at(self, indices: np.ndarray) -> np.ndarray:
+        """Lengths of some lists, in any shape, without those of all."""
+        return self.offsets[indices + 1] - self.offsets[indices]
+
     @classmethod
     def of(cls, lists: Iterable[Sequence[int]], dtype: type = np.int32) -> Ragged:
         """From lists of integers, copied."""

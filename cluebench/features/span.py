@@ -135,7 +135,7 @@ class SpanFeatures:
         batch = assemble(
             [
                 token(self._cls, n),
-                Piece(asked.values, asked.starts[question], asked.lengths[question]),
+                Piece(asked.values, asked.starts[question], asked.lengths_at(question)),
                 token(self._sep, n),
                 Piece(self._tokens.values, self._begin(chosen), self._kept[chosen], 1),
                 token(self._sep, n, 1),
