@@ -27,6 +27,15 @@ _MARK = " *"
 _COLUMNS = ["model", "AVG", *(task.title for task in TASKS.values())]
 
 
+_STYLE = """
+body { font: 15px/1.5 system-ui, "Noto Sans", sans-serif; margin: 24px; color: #1c2128; background: #fff; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: 5px 10px; border-bottom: 1px solid #d8dee4; text-align: right; }
+th:first-child, td:first-child { text-align: left; }
+.published { color: #656d76; }
+"""
+
+
 @dataclass
 class Flags:
     __doc__ = __doc__
@@ -80,7 +89,7 @@ def ordered(rows: Sequence[Row]) -> list[Row]:
 
 
 def rendered(rows: Sequence[Row], style: str) -> str:
-    """The table as ``text``, ``markdown``, ``csv`` or ``html``, with a line about published rows where there are any."""
+    """The table as ``text``, ``markdown``, ``csv`` or ``html``, with a line about published rows if it has any."""
     note = f"* {ATTRIBUTION}" if any(row.published for row in rows) else ""
     return {"text": _text, "markdown": _markdown, "csv": _csv, "html": _html}[style](rows, note)
 
@@ -116,15 +125,11 @@ def _html(rows: Sequence[Row], note: str) -> str:
         + "</tr>\n"
         for row in rows
     )
-    style = (
-        "body{font:15px system-ui,sans-serif;margin:24px}table{border-collapse:collapse;font-variant-numeric:tabular-nums}"
-        "th,td{padding:5px 10px;border-bottom:1px solid #d8dee4;text-align:right}"
-        "th:first-child,td:first-child{text-align:left}.published{color:#656d76}"
-    )
+    footer = f"<p>{html.escape(note)}</p>" if note else ""
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>CLUE leaderboard</title><style>{style}</style>'
-        f"</head>\n<body><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>"
-        f"{f'<p>{html.escape(note)}</p>' if note else ''}</body></html>\n"
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>CLUE leaderboard</title>'
+        f"<style>{_STYLE}</style></head>\n<body><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>"
+        f"{footer}</body></html>\n"
     )
 
 

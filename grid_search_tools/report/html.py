@@ -1,4 +1,4 @@
-"""A model's run directory as one HTML file: scores, dev curves, every trial, failures. No scripts, no external assets."""
+"""A model's run directory as one HTML file: scores, dev curves, trials, failures. No scripts, no external assets."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ svg text { font-size: 11px; fill: var(--dim); } .axis { stroke: var(--line); }
 
 
 def write_report(folder: Path) -> None:
-    """Writes ``<folder>/report.html`` from grid.json and the results beside it. Raises OSError when it can't be written."""
+    """Writes ``<folder>/report.html`` from grid.json and the results beside it. Raises OSError when it can't."""
     atomic.write_text(folder / "report.html", report(folder))
 
 

@@ -1,7 +1,7 @@
 """Finished trials on disk → the best of each task → the best-score table.
 
-A trial is read from its result JSON. A log without a result beside it, as the published tool leaves them, counts when it
-ends in ``best_result``.
+A trial is read from its result JSON. A log without a result beside it, as the published tool leaves them, counts when
+it ends in ``best_result``.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ def average(bests: Mapping[str, Best]) -> float | None:
 
 
 def edge_notes(trials: Mapping[str, Sequence[FinishedTrial]], bests: Mapping[str, Best]) -> list[str]:
-    """One line a task whose winner is the largest or smallest of three or more values tried: better ones may lie beyond."""
+    """One line for each winner that is the largest or smallest of three or more values tried."""
     notes = []
     for name, best in bests.items():
         for axis, label in (("learning_rate", "learning rate"), ("batch_size", "batch size")):

@@ -161,9 +161,9 @@ def find_devices(
 ) -> list[Device]:
     """The devices behind ``--devices``: ``auto``, ``gpu``, ``gpu:0,1``, ``gpu:GPU-5f3c…``, ``cpu`` or ``cpu:2``.
 
-    Cards are those of CUDA_VISIBLE_DEVICES (numbers in the order of the PCI bus, UUIDs, MIG instances), where it is set,
-    that the request names too. ``auto`` falls back to CPU slots. ``many_small`` says that trials need little memory,
-    so that a slot gets one core. Raises UsageError when the request is wrong or leaves nothing.
+    Cards are those of CUDA_VISIBLE_DEVICES, where it is set (numbers in the order of the PCI bus, UUIDs, MIG
+    instances), that the request names too. ``auto`` falls back to CPU slots. ``many_small`` says that trials need
+    little memory, so that a slot gets one core. Raises UsageError when the request is wrong or leaves nothing.
     """
     kind, _, names = request.strip().partition(":")
     if kind not in ("auto", "gpu", "cpu") or (kind == "auto" and names) or (":" in request and not names):

@@ -1,7 +1,7 @@
 """How long a trial will take and how much memory it needs: computed beforehand, corrected by finished trials.
 
-Durations order the trials (longest first) and give the time left; a wrong one costs some idle time at the end of a grid,
-nothing else. Memory decides what may share a card, so it carries a margin.
+Durations order the trials (longest first) and give the time left; a wrong one costs some idle time at the end of a
+grid, nothing else. Memory decides what may share a card, so it carries a margin.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ def workloads() -> dict[str, Workload]:
     return {row.pop("task"): Workload(**{key: int(value) for key, value in row.items()}) for row in rows}
 
 
+@cache
 def forward_tokens(trial: Trial, settings: RunSettings) -> float:
     """The trial's work in tokens passed forward through the model: training, evaluations, steps and start."""
     work, task = workloads()[trial.task], trial.row
@@ -200,7 +201,7 @@ class MemoryModel:
 
 
 def seconds_left(running: list[float], waiting: list[float], devices: int) -> float:
-    """Until the last trial ends, when ``waiting`` (seconds each, in order of start) follow ``running`` (seconds left)."""
+    """Until the last trial ends, when ``waiting`` (seconds, in order of start) follow ``running`` (seconds left)."""
     free_at = sorted(running)[-devices:] if devices else []
     free_at += [0.0] * (devices - len(free_at))
     for duration in waiting:

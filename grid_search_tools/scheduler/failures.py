@@ -111,9 +111,9 @@ def classify(
 ) -> Failure:
     """The failure behind an attempt that left no finished result.
 
-    ``exit_code`` negative: ended by that signal; None: unknown. ``log_lines``: the last lines of its log, ``error`` what
-    its result JSON says. ``no_progress_seconds`` when the scheduler ended it for want of progress, ``device_lost`` when
-    the driver says that its card is gone.
+    ``exit_code`` negative: ended by that signal; None: unknown. ``log_lines``: the last lines of its log, ``error``
+    what its result JSON says. ``no_progress_seconds`` when the scheduler ended it for want of progress,
+    ``device_lost`` when the driver says that its card is gone.
     """
     detail = error or _telling_line(log_lines)
     if no_progress_seconds is not None:

@@ -23,7 +23,7 @@ TRIAL_VARIABLE = "CLUEBENCH_TRIAL"
 
 
 def start_time(pid: int) -> str | None:
-    """When a process started: boot id and clock ticks since then, which together never come twice. None: no such process."""
+    """When a process started: boot id and clock ticks since then, which together never come twice; None without one."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
             fields = stream.read().rpartition(")")[2].split()

@@ -98,6 +98,10 @@ class Ledger:
         """Devices that are not set aside."""
         return [slot for slot in self.slots.values() if slot.set_aside_until <= now]
 
+    def has_room(self, now: float) -> bool:
+        """Whether any device could take another trial, as far as their number goes."""
+        return any(len(slot.promised) < self.jobs_per_device for slot in self.usable(now))
+
     def place(
         self,
         cards: int,
@@ -109,8 +113,8 @@ class Ledger:
     ) -> list[str] | None:
         """Devices for a trial of so many cards and bytes on each, or None while there are none.
 
-        Several cards must be whole cards without other trials of ours. The emptiest come first, those to ``avoid`` (where
-        the trial failed before) last, and ``closed`` ones not at all.
+        Several cards must be whole cards without other trials of ours. The emptiest come first, those to ``avoid``
+        (where the trial failed before) last, and ``closed`` ones not at all.
         """
         fitting = [
             slot

@@ -181,9 +181,10 @@ class Scheduler:
         counts = states(self.jobs)
         if self.interrupted is not None:
             return counts[State.RUNNING] > 0 and self._clock() < self._give_up_at
+        if counts[State.RUNNING] + counts[State.WAITING] > 0:
+            return True
         # A trial that has just failed for good may yet turn out to be the victim of its card.
-        verdict_due = any(self._asked.keys() & set(job.device_ids) and self._has_just_failed(job) for job in self.jobs)
-        return counts[State.RUNNING] + counts[State.WAITING] > 0 or verdict_due
+        return any(self._asked.keys() & set(job.device_ids) and self._has_just_failed(job) for job in self.jobs)
 
     def _waiting(self) -> list[Job]:
         return [job for job in self.jobs if job.state is State.WAITING]
@@ -206,9 +207,9 @@ class Scheduler:
         return sorted(jobs, key=lambda job: (-self.durations.relative(job.trial), job.number))
 
     def _dispatch(self) -> None:
-        if self.interrupted is not None:
-            return
         now = self._clock()
+        if self.interrupted is not None or not self.ledger.has_room(now):
+            return
         closed: list[str] = []
         for job in self.ordered([job for job in self._waiting() if job.not_before <= now]):
             placed = self._place(job, closed, now)
@@ -243,7 +244,7 @@ class Scheduler:
         return self._card_counts(job)[-1]
 
     def _needed(self, job: Job, cards: int) -> int:
-        """Bytes on each card; never more than the largest card has, or a wrong estimate would keep it waiting for ever."""
+        """Bytes on each card; never more than the largest has, or a wrong estimate would keep it waiting for ever."""
         micro_batch = job.micro_batch(cards)
         needed = self.memory.needed_bytes(job.trial, 1 if micro_batch is None else micro_batch)
         largest = max((slot.device.total_bytes or 0 for slot in self.ledger.slots.values()), default=0)

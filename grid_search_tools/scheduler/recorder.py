@@ -16,7 +16,7 @@ _STATE_EVERY, _REPORT_EVERY = 0.5, 30.0
 
 
 class Recorder:
-    """An observer that keeps one run directory up to date. A full disk stops none of it: it is said, and tried again."""
+    """An observer that keeps one run directory up to date. A full disk stops nothing: it is said, and tried again."""
 
     def __init__(
         self,

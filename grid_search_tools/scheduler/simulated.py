@@ -1,4 +1,4 @@
-"""The loop's events, clock and engine on simulated time: hours of a grid in milliseconds, for tests and the benchmark."""
+"""The loop's events, clock and engine on simulated time: days of a grid in a second, for tests and the benchmark."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ class RunDirectory:
             os.close(descriptor)
 
     def refuse_other_model(self) -> None:
-        """Raises UsageError when the directory holds runs of another model that happens to have the same folder name."""
+        """Raises UsageError when the directory holds runs of another model that has the same folder name."""
         grid = self.read_grid()
         if grid is None or grid.get("model") in (None, self.model):
             return
