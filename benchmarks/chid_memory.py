@@ -25,11 +25,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=OFFICIAL_RECORDS, help="records of the train split")
     parser.add_argument("--vocabulary", default=str(VOCABULARY), help="WordPiece vocabulary of an ERNIE tokenizer")
-    parser.add_argument("--num_proc", type=int, default=None, help="processes that tokenize")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
-        print(json.dumps(measure(Path(arguments.measure), arguments.vocabulary, arguments.num_proc)))
+        print(json.dumps(measure(Path(arguments.measure), arguments.vocabulary)))
         return
 
     with tempfile.TemporaryDirectory() as folder:
@@ -41,7 +40,6 @@ def main() -> None:
         )
         # A process of its own, so that what making the data took is not counted.
         command = [sys.executable, __file__, "--measure", folder, "--vocabulary", arguments.vocabulary]
-        command += ["--num_proc", str(arguments.num_proc)] if arguments.num_proc else []
         output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     facts = json.loads(output.splitlines()[-1])
     report(facts)
@@ -54,7 +52,7 @@ def write_records(folder: Path, records: int) -> None:
     write_synthetic(folder, ["chid"], {"chid": Sizes(records, 10, 10, sentences=5, blanks=BLANKS_PER_RECORD)})
 
 
-def measure(folder: Path, vocabulary: str, num_proc: int | None) -> dict:
+def measure(folder: Path, vocabulary: str) -> dict:
     from paddlenlp.transformers import ErnieTokenizer
 
     from cluebench.data.source import DataSource
@@ -67,9 +65,7 @@ def measure(folder: Path, vocabulary: str, num_proc: int | None) -> dict:
     times = []
     for _ in range(2):  # cold, then warm
         start = time.perf_counter()
-        features = load_features(
-            task, "train", source, encoder, cache, max_seq_length=task.max_seq_length, num_proc=num_proc
-        )
+        features = load_features(task, "train", source, encoder, cache, max_seq_length=task.max_seq_length)
         times.append(time.perf_counter() - start)
     return {
         "blanks": len(features),
@@ -83,9 +79,8 @@ def measure(folder: Path, vocabulary: str, num_proc: int | None) -> dict:
 
 
 def peak_memory() -> int:
-    """Bytes, of this process and of the largest of its children."""
-    own, children = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return (own + children) * 1024
+    """Bytes this process has had in memory at once."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def report(facts: dict) -> None:

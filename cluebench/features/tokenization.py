@@ -90,7 +90,8 @@ class TextEncoder:
         self._literals = self._literal_tokens()
         self._cuts = [str(token) for token in getattr(self.tokenizer, "unique_no_split_tokens", ())]
         if self.is_bulk:
-            regular = [text for text in _SPECIMENS if not self._may_hold_literal(text)]
+            odd = self._contextual_texts(list(_SPECIMENS))
+            regular = [text for index, text in enumerate(_SPECIMENS) if index not in odd]
             encoded = self._encode_regular(regular, offsets=False).ids
             self.is_bulk = all(encoded[i].tolist() == self._slow_ids(text) for i, text in enumerate(regular))
 
@@ -189,32 +190,23 @@ class TextEncoder:
             codes, kinds = codes[kept], kinds[kept]
             joined = codes.tobytes().decode("utf-32-le", "surrogatepass")
 
-        # A unit is a word: an _ALONE character, or a run of _INSIDE_WORD characters.
-        inside = kinds == _INSIDE_WORD
-        first, last = inside.copy(), inside.copy()
-        first[1:] &= ~inside[:-1]
-        last[:-1] &= ~inside[1:]
-        begin = np.flatnonzero(first | (kinds == _ALONE))
-        end = begin + 1
-        end[first[begin]] = np.flatnonzero(last) + 1
-
+        begin, end = _word_bounds(kinds)
         single = self._single[codes[begin]]
-        compound = np.flatnonzero((end - begin > 1) | (single < 0))
-        table, index = self._look_up([joined[s:e] for s, e in zip(begin[compound].tolist(), end[compound].tolist())])
+        compound = (end - begin > 1) | (single < 0)  # words that WordPiece has to look at
+        bounds = zip(begin[compound].tolist(), end[compound].tolist())
+        table, index = self._look_up([joined[start:behind] for start, behind in bounds])
 
         counts = np.ones(len(begin), np.int64)
         counts[compound] = table.ids.lengths[index]
         token_at = offsets_of(counts)
         values = np.empty(token_at[-1], np.int32)
-        plain = np.ones(len(begin), bool)
-        plain[compound] = False
-        values[token_at[:-1][plain]] = single[plain]
+        values[token_at[:-1][~compound]] = single[~compound]
         source = flat_positions(table.ids.starts[index], counts[compound])
         target = flat_positions(token_at[:-1][compound], counts[compound])
         values[target] = table.ids.values[source]
 
-        unit_of_text = np.searchsorted(kept[begin], text_starts)
-        ids = Ragged(values, token_at[unit_of_text])
+        word_of_text = np.searchsorted(kept[begin], text_starts)
+        ids = Ragged(values, token_at[word_of_text])
         if not offsets:
             return _Encoded(ids, None, None)
 
@@ -407,8 +399,14 @@ class TextEncoder:
 
 
 def slow_tokenizer(tokenizer: Any) -> Any:
-    """``tokenizer`` itself, or of a fast one the slow tokenizer of the same vocabulary, settings and added tokens."""
-    if not getattr(tokenizer, "is_fast", False) or getattr(tokenizer, "slow_tokenizer_class", None) is None:
+    """``tokenizer`` itself, or of a fast one the slow tokenizer of the same vocabulary, settings and added tokens.
+
+    A fast tokenizer whose slow one takes more than a ``vocab.txt`` is of another kind, and stays as it is.
+    """
+    slow_class = getattr(tokenizer, "slow_tokenizer_class", None)
+    if not getattr(tokenizer, "is_fast", False) or slow_class is None:
+        return tokenizer
+    if slow_class.resource_files_names != {"vocab_file": "vocab.txt"}:
         return tokenizer
     added = tokenizer.get_added_vocab()
     tokens = {index: token for token, index in tokenizer.get_vocab().items()}
@@ -425,7 +423,7 @@ def slow_tokenizer(tokenizer: Any) -> Any:
         lines = [tokens.get(index, f"no token {index}") for index in range(size)]
         path = Path(folder, "vocab.txt")
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        slow = tokenizer.slow_tokenizer_class(str(path), **settings)
+        slow = slow_class(str(path), **settings)
     for token in sorted(added, key=added.get):
         slow.add_tokens(token, special_tokens=token in tokenizer.all_special_tokens)
     return slow
@@ -444,6 +442,18 @@ def _plain(value: Any) -> Any:
 
 def _code_points(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+
+
+def _word_bounds(kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where words begin and end: _ALONE characters, and runs of _INSIDE_WORD characters."""
+    inside = kinds == _INSIDE_WORD
+    first, last = inside.copy(), inside.copy()
+    first[1:] &= ~inside[:-1]
+    last[:-1] &= ~inside[1:]
+    begin = np.flatnonzero(first | (kinds == _ALONE))
+    end = begin + 1
+    end[first[begin]] = np.flatnonzero(last) + 1
+    return begin, end
 
 
 def _reach(kinds: np.ndarray, kept: np.ndarray) -> np.ndarray:
