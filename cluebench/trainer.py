@@ -1,0 +1,303 @@
+"""PaddleNLP's Trainer, made to follow the benchmark's protocol step by step.
+
+Left as it is, it draws rows in another order, drops an epoch's last incomplete accumulation (whose gradients then leak
+into the next epoch), does not evaluate after the last step, forgets --save_total_limit on one card and the state of the
+random generators when it goes on at an epoch's begin, and takes half-written checkpoints for whole ones.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+from paddlenlp.trainer import EvalPrediction, IntervalStrategy, Trainer, TrainerCallback, TrainingArguments
+
+from cluebench import atomic
+from cluebench.errors import Diverged, UsageError
+from cluebench.features import Features
+from cluebench.metrics import accuracy
+from cluebench.run import Run
+from cluebench.runlog import DevPoint
+
+# Data -----------------------------------------------------------------------------------------------------------------
+
+
+class Examples(paddle.io.Dataset):
+    """A split as the Trainer's loaders want it; `collate` makes batches of its items.
+
+    ``micro_batch``: of the train split, the rows that go through the model at once.
+    """
+
+    def __init__(self, features: Features, micro_batch: int | None = None):
+        self.features = features
+        self.micro_batch = micro_batch
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def __getitem__(self, index: int) -> tuple[Examples, int]:
+        return self, index
+
+
+def collate(items: list[tuple[Examples, int]]) -> dict[str, Any]:
+    """A batch of examples of one split, padded to its longest; several micro-batches come as {"micro_batches": […]}."""
+    examples, rows = items[0][0], [index for _, index in items]
+    size = examples.micro_batch or len(rows)
+    batches = [examples.features.batch(rows[start : start + size]) for start in range(0, len(rows), size)]
+    return batches[0] if len(batches) == 1 else {"micro_batches": batches}
+
+
+class Loader(paddle.io.DataLoader):
+    """Makes batches in the caller's thread.
+
+    They take microseconds, and a reader thread that is in the midst of one when the program ends brings it down.
+    """
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for rows in self.batch_sampler:
+            yield _tensors(self.collate_fn([self.dataset[row] for row in rows]))
+
+
+def _tensors(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _tensors(one) for name, one in value.items()}
+    return [_tensors(one) for one in value] if isinstance(value, list) else paddle.to_tensor(value)
+
+
+class StepSampler(paddle.io.DistributedBatchSampler):
+    """The rows of each optimizer step: the micro-batches of the published row order, ``accumulation`` laid end to end.
+
+    The last step of an epoch may have fewer; only an epoch's last micro-batch may be short. Nothing comes after step
+    ``last_step`` of the run, once it is set.
+    """
+
+    last_step: int | None = None
+
+    def __init__(self, examples: Examples, micro_batch: int, accumulation: int, drop_last: bool = False):
+        super().__init__(examples, batch_size=micro_batch, shuffle=True, drop_last=drop_last)
+        self.accumulation = accumulation
+        self.micro_batches = super().__len__()
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rows: list[int] = []
+        step = self.epoch * len(self)
+        for number, batch in enumerate(super().__iter__(), start=1):
+            rows += batch
+            if number % self.accumulation == 0 or number == self.micro_batches:
+                if step == self.last_step:
+                    return
+                yield rows
+                rows, step = [], step + 1
+
+    def __len__(self) -> int:
+        return -(-self.micro_batches // self.accumulation)
+
+
+# The Trainer ----------------------------------------------------------------------------------------------------------
+
+
+class ProtocolTrainer(Trainer):
+    """A Trainer that takes the steps of `cluebench.training` with everything else its arguments say.
+
+    ``run`` is started; its model must have been built after seeding. What is logged, evaluated and saved is recorded in
+    ``run.result``.
+    """
+
+    def __init__(self, run: Run, model: paddle.nn.Layer, arguments: TrainingArguments, **datasets: Examples | None):
+        # The steps themselves accumulate: to the Trainer, each of its batches is a whole step.
+        self.accumulation = arguments.gradient_accumulation_steps
+        arguments.gradient_accumulation_steps = 1
+        self.run = run
+        generators = random.getstate(), np.random.get_state(), paddle.get_rng_state()
+        super().__init__(
+            model,
+            criterion=paddle.nn.CrossEntropyLoss(),
+            args=arguments,
+            data_collator=collate,
+            tokenizer=run.tokenizer,
+            compute_metrics=_accuracy_of,
+            callbacks=[PublishedLines(run)],
+            **datasets,
+        )
+        # Seeding again would start the generators anew, which in the published runs go on behind the model's weights.
+        random.setstate(generators[0])
+        np.random.set_state(generators[1])
+        paddle.set_rng_state(generators[2])
+
+    def get_train_dataloader(self) -> paddle.io.DataLoader:
+        if self.args.dataloader_num_workers or self.args.distributed_dataloader:
+            return super().get_train_dataloader()
+        return Loader(self.train_dataset, batch_sampler=self._get_train_sampler(), collate_fn=collate)
+
+    def get_eval_dataloader(self, eval_dataset: Examples | None = None) -> paddle.io.DataLoader:
+        if self.args.dataloader_num_workers or self.args.distributed_dataloader:
+            return super().get_eval_dataloader(eval_dataset)
+        examples = eval_dataset or self.eval_dataset
+        return Loader(examples, batch_sampler=self._get_eval_sampler(examples), collate_fn=collate)
+
+    def _get_train_sampler(self) -> StepSampler:
+        arguments = self.args
+        return StepSampler(
+            self.train_dataset,
+            arguments.per_device_train_batch_size,
+            self.accumulation,
+            arguments.dataloader_drop_last,
+        )
+
+    def get_test_dataloader(self, test_dataset: Examples) -> paddle.io.DataLoader:
+        """As for dev: the Trainer's own drops rows, or fails, with --dataloader_drop_last."""
+        return self.get_eval_dataloader(test_dataset)
+
+    def training_step(self, model: paddle.nn.Layer, inputs: dict[str, Any], step_control: int = 0) -> paddle.Tensor:
+        """Adds the gradient of the mean loss over the step's micro-batches; returns that mean, detached."""
+        if "micro_batches" not in inputs:
+            return super().training_step(model, inputs)
+        model.train()
+        micro_batches = self._prepare_inputs(inputs)["micro_batches"]
+        count, total = len(micro_batches), paddle.zeros([])
+        for number, micro_batch in enumerate(micro_batches, start=1):
+            exchange = number == count or not hasattr(model, "no_sync")
+            with nullcontext() if exchange else model.no_sync():
+                with self.autocast_smart_context_manager():
+                    loss = self.compute_loss(model, micro_batch) / count
+                (self.scaler.scale(loss) if self.do_grad_scaling else loss).backward()
+            total = total + loss.detach()
+        return total
+
+    def _check_loss_valid(self, loss: paddle.Tensor) -> None:
+        value = float(loss)
+        if not self.args.fp16 and not np.isfinite(value):
+            step = self.state.global_step + 1
+            raise Diverged(f"the loss became {value} at step {step}; try a lower --learning_rate, or --amp off")
+
+    # Checkpoints ------------------------------------------------------------------------------------------------------
+
+    def _save_checkpoint(self, model: paddle.nn.Layer, metrics: dict | None = None) -> None:
+        super()._save_checkpoint(model, metrics)
+        if not self.is_world_process_zero():
+            return
+        if self.args.local_rank == -1:
+            self._rotate_checkpoints(use_mtime=True, output_dir=self.args.output_dir)
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        result = self.run.result
+        carried_on = {name: value for name, value in asdict(result).items() if name in _CARRIED_ON}
+        atomic.write_json(folder / _COMPLETE, {"configuration_hash": result.configuration_hash, "result": carried_on})
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        self._load_rng_state(checkpoint)
+
+
+#: In a checkpoint's directory, written last.
+_COMPLETE = "complete.json"
+
+#: What the result has gathered by a checkpoint.
+_CARRIED_ON = ("dev_curve", "best_score", "best_step", "train_seconds", "eval_seconds")
+
+
+def _accuracy_of(evaluated: EvalPrediction) -> dict[str, float]:
+    return {"accuracy": accuracy(evaluated.predictions.argmax(axis=-1), evaluated.label_ids)}
+
+
+def last_checkpoint(run: Run) -> str | None:
+    """The last whole checkpoint in --output_dir, with what the result had gathered by then restored; None without one.
+
+    Raises UsageError when the checkpoints there are of other settings.
+    """
+    found = []
+    for folder in Path(run.flags.output_dir).glob("checkpoint-*"):
+        number = re.fullmatch(r"checkpoint-(\d+)", folder.name)
+        try:
+            state = json.loads((folder / _COMPLETE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue  # half-written: the run was stopped meanwhile
+        if number:
+            found.append((int(number[1]), folder, state))
+    if not found:
+        return None
+    _, folder, state = max(found, key=lambda entry: entry[0])
+    if state["configuration_hash"] != run.result.configuration_hash:
+        raise UsageError(
+            f"--output_dir {run.flags.output_dir} holds checkpoints of another run (settings, data or model differ): "
+            "give another one, or --overwrite_output_dir to begin anew"
+        )
+    restore(run, folder)
+    return str(folder)
+
+
+def restore(run: Run, checkpoint: Path) -> None:
+    """Takes up what the result had gathered by a checkpoint."""
+    try:
+        gathered = json.loads((checkpoint / _COMPLETE).read_text(encoding="utf-8"))["result"]
+    except (OSError, ValueError, KeyError):
+        return
+    gathered["dev_curve"] = [DevPoint(**{**point, "score": tuple(point["score"])}) for point in gathered["dev_curve"]]
+    if gathered["best_score"] is not None:
+        gathered["best_score"] = tuple(gathered["best_score"])
+    for name, value in gathered.items():
+        setattr(run.result, name, value)
+
+
+# What is said on the way ----------------------------------------------------------------------------------------------
+
+
+class PublishedLines(TrainerCallback):
+    """Writes the published log lines and the run's result, and sees to the evaluation after the last step."""
+
+    def __init__(self, run: Run):
+        self.run = run
+        self.sampler: StepSampler | None = None
+        self.in_training = False
+        self.began = 0.0  # clock at the step's begin
+        self.logged_at = (0, 0.0)  # step, clock
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
+        self.in_training = True
+        self.sampler = train_dataloader.batch_sampler
+        self.sampler.last_step = state.max_steps  # a finished run that is resumed would take one more step
+        self.run.result.total_steps = state.max_steps
+        self.logged_at = state.global_step, time.perf_counter()
+
+    def on_train_end(self, *args: Any, **kwargs: Any) -> None:
+        self.in_training = False
+
+    def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+        self.began = time.perf_counter()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.run.result.train_seconds += time.perf_counter() - self.began
+        if state.global_step >= state.max_steps:
+            control.should_evaluate |= args.evaluation_strategy == IntervalStrategy.STEPS
+            control.should_save |= args.save_strategy == IntervalStrategy.STEPS
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict, lr_scheduler: Any = None, **kwargs: Any) -> None:
+        if "loss" not in logs:
+            return
+        step, now = state.global_step, time.perf_counter()
+        epoch, place = divmod(step - 1, len(self.sampler))
+        batch = min((place + 1) * self.sampler.accumulation, self.sampler.micro_batches) - 1
+        since, clock = self.logged_at
+        speed = (step - since) / max(now - clock, 1e-9)
+        self.logged_at = step, now
+        rate = lr_scheduler.get_lr()
+        self.run.log.train(step, state.max_steps, epoch, batch, logs["loss"], rate, speed)
+        self.run.scalars.add(step, train_loss=logs["loss"], train_lr=rate, train_speed=speed)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict, **kwargs: Any) -> None:
+        loss, share, seconds = (metrics[f"eval_{name}"] for name in ("loss", "accuracy", "runtime"))
+        run, step = self.run, state.global_step
+        run.log.evaluated(loss, share, seconds)
+        run.result.eval_seconds += seconds
+        if self.in_training or not run.flags.do_train:
+            epoch = (step - 1) // len(self.sampler) if step else 0
+            run.result.add(DevPoint(step, epoch, (100 * share,), loss))
+            run.scalars.add(step, dev_loss=loss, dev_accuracy=100 * share)

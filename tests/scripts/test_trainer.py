@@ -1,0 +1,376 @@
+"""The Trainer script: the same losses, scores and files as the plain script, and what only the Trainer has."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cluebench.runlog import Result, read_log
+from cluebench.tasks import TASKS
+
+pytestmark = pytest.mark.slow
+
+PLAIN = "classification/run_clue_classifier.py"
+SCRIPT = "classification/run_clue_classifier_trainer.py"
+LOSS = re.compile(
+    r"global step (\d+)/(\d+), epoch: (\d+), batch: (\d+), rank_id: 0, loss: (\S+), lr: (\S+), speed: \S+ step/s"
+)
+
+
+def common(demo, out, *more):
+    model, data = demo
+    return ["--model_name_or_path", model, "--data_dir", data, "--output_dir", out, "--device", "cpu", *more]
+
+
+def training(lines):
+    """What each training line says but for its speed."""
+    return [match.groups() for match in map(LOSS.match, lines) if match]
+
+
+def losses(lines):
+    return [float(line[4]) for line in training(lines)]
+
+
+def without_dropout(model: str, folder: Path) -> str:
+    """A copy of the model whose attention dropout, which --dropout leaves alone, is off too."""
+    copy = Path(shutil.copytree(model, folder / "without_dropout"))
+    config = json.loads((copy / "config.json").read_text())
+    config.update(attention_probs_dropout_prob=0.0, hidden_dropout_prob=0.0)
+    (copy / "config.json").write_text(json.dumps(config))
+    return str(copy)
+
+
+@pytest.fixture
+def run_trainer(run_script):
+    """The script with parameters named as in a process of its own: checkpoints of the optimizer go by these names."""
+    from paddle.utils import unique_name
+
+    def run(*arguments):
+        with unique_name.guard():
+            return run_script(SCRIPT, *arguments)
+
+    return run
+
+
+# The plain script's equal ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dropout", [0, 0.1])
+def test_losses_are_the_plain_scripts(dropout, demo, run_script, tmp_path):
+    """Over 54 steps, nine epochs: row order, seeding, schedule, optimizer, padding; and dropout draws the same masks."""
+    model = without_dropout(demo[0], tmp_path) if not dropout else demo[0]
+    shared = [
+        "--dropout",
+        dropout,
+        "--learning_rate",
+        1e-3,
+        "--num_train_epochs",
+        9,
+        "--logging_steps",
+        1,
+        "--save_steps",
+        20,
+    ]
+    plain = run_script(
+        PLAIN,
+        *common((model, demo[1]), tmp_path / "a", "--task_name", "tnews", "--batch_size", 16, *shared, "--do_train"),
+    )
+    trained = run_script(
+        SCRIPT,
+        *common(
+            (model, demo[1]), tmp_path / "b", "--dataset", "clue tnews", "--per_device_train_batch_size", 16, *shared
+        ),
+        "--do_train",
+    )
+    assert plain.code == trained.code == 0, trained.err
+    a, b = training(plain.lines), training(trained.lines)
+    assert len(a) == len(b) == 54
+    assert [line[:4] + line[5:] for line in a] == [line[:4] + line[5:] for line in b]
+    np.testing.assert_allclose(losses(trained.lines), losses(plain.lines), atol=2e-5)
+    ours, theirs = Result.read(tmp_path / "a" / "result.json"), Result.read(tmp_path / "b" / "result.json")
+    assert [(p.step, p.epoch, p.score) for p in ours.dev_curve] == [
+        (p.step, p.epoch, p.score) for p in theirs.dev_curve
+    ]
+    assert [p.step for p in theirs.dev_curve] == [20, 40, 54]
+    assert (ours.best_score, ours.best_step) == (theirs.best_score, theirs.best_step)
+    assert theirs.status == "done" and theirs.total_steps == 54 and theirs.best_model == str(tmp_path / "b")
+    np.testing.assert_allclose([p.loss for p in theirs.dev_curve], [p.loss for p in ours.dev_curve], atol=1e-4)
+
+
+def test_an_incomplete_accumulation_is_a_step(demo, run_script, tmp_path):
+    """96 rows in micro-batches of 5, four a step: each epoch ends in four, the last of one row."""
+    shared = ["--learning_rate", 1e-3, "--num_train_epochs", 2, "--logging_steps", 1, "--do_train", "--limit", 41]
+    shared += ["--gradient_accumulation_steps", 4]
+    plain = run_script(PLAIN, *common(demo, tmp_path / "a", "--task_name", "csl", "--batch_size", 20, *shared))
+    arguments = common(demo, tmp_path / "b", "--dataset", "CLUE CSL", "--per_device_train_batch_size", 5, *shared)
+    trained = run_script(SCRIPT, *arguments)
+    assert trained.code == 0, trained.err
+    a, b = training(plain.lines), training(trained.lines)
+    assert [line[:4] for line in b] == [line[:4] for line in a]
+    assert [line[3] for line in b] == ["3", "7", "8"] * 2  # 41 rows: the third step has one micro-batch of one row
+    np.testing.assert_allclose(losses(trained.lines), losses(plain.lines), atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    "task", [task for task in TASKS.values() if task.is_classification], ids=lambda task: task.name
+)
+def test_every_task_writes_the_plain_scripts_files(task, demo, run_script, tmp_path):
+    """Trained, evaluated, predicted; the saved model then predicts the same through the plain script."""
+    out = tmp_path / "out"
+    arguments = common(
+        demo, out, "--dataset", f"clue {task.name}", "--per_device_train_batch_size", 16, "--max_steps", 6
+    )
+    arguments += ["--learning_rate", 2e-3, "--save_steps", 3, "--logging_steps", 2]
+    trained = run_script(SCRIPT, *arguments, "--do_train", "--do_eval", "--do_predict")
+    assert trained.code == 0, trained.err
+    assert len(losses(trained.lines)) == 3
+    result = Result.read(out / "result.json")
+    assert trained.lines.count(f"best_result: {result.best_score[0]:.2f}") == 1
+    again = run_script(
+        PLAIN, *common((str(out), demo[1]), tmp_path / "again", "--task_name", task.name, "--do_eval", "--do_predict"),
+        "--result_json", tmp_path / "again.json",
+    )  # fmt: skip
+    assert again.code == 0, again.err
+    assert Result.read(tmp_path / "again.json").best_score == result.best_score
+    for test in task.test_sets:
+        assert (out / test.submission).read_bytes() == (tmp_path / "again" / test.submission).read_bytes()
+        assert len((out / test.submission).read_bytes().splitlines()) == 24
+
+
+def test_defaults_are_the_published_settings(demo, run_script, tmp_path):
+    arguments = ["--max_steps", 2, "--logging_steps", 1, "--do_train"]
+    plain = run_script(PLAIN, *common(demo, tmp_path / "a", "--task_name", "ocnli", *arguments))
+    trained = run_script(SCRIPT, *common(demo, tmp_path / "b", "--dataset", "ocnli", *arguments))
+    assert training(plain.lines) == training(trained.lines)
+    a, b = (Result.read(tmp_path / name / "result.json").configuration for name in "ab")
+    assert {key: value for key, value in b.items() if key != "trainer"} == a
+
+
+def test_bf16_follows_the_plain_script(demo, run_script, tmp_path):
+    shared = ["--amp", "bf16", "--max_steps", 6, "--logging_steps", 1, "--do_train"]
+    plain = run_script(PLAIN, *common(demo, tmp_path / "a", "--task_name", "tnews", "--batch_size", 16, *shared))
+    arguments = common(demo, tmp_path / "b", "--dataset", "tnews", "--per_device_train_batch_size", 16, *shared)
+    np.testing.assert_allclose(losses(run_script(SCRIPT, *arguments).lines), losses(plain.lines), atol=1e-3)
+
+
+# Export ---------------------------------------------------------------------------------------------------------------
+
+
+def test_exported_graph_gives_the_models_logits(demo, run_script, tmp_path):
+    import paddle
+
+    from cluebench import models
+
+    out = tmp_path / "out"
+    trained = run_script(
+        SCRIPT, *common(demo, out, "--dataset", "tnews", "--max_steps", 2, "--do_train", "--do_export")
+    )
+    assert trained.code == 0, trained.err
+    assert f"static graph: {out / 'export' / 'model'}" in trained.lines
+    graph = paddle.jit.load(str(out / "export" / "model"))
+    model = models.load_model(TASKS["tnews"], str(out))
+    model.eval()
+    for rows, tokens in ((3, 9), (1, 128), (7, 2)):  # no size is fixed
+        rng = np.random.default_rng(tokens)
+        ids = rng.integers(5, 100, (rows, tokens))
+        ids[0, tokens // 2 + 1 :] = 0  # padding
+        types = rng.integers(0, 2, (rows, tokens))
+        logits = [one(paddle.to_tensor(ids), paddle.to_tensor(types)) for one in (graph, model)]
+        assert logits[0].shape == [rows, 15]
+        np.testing.assert_allclose(logits[0].numpy(), logits[1].numpy(), atol=1e-5)
+    again = run_script(SCRIPT, *common((str(out), demo[1]), tmp_path / "again", "--dataset", "tnews", "--do_export"))
+    assert again.code == 0 and (tmp_path / "again" / "export" / "vocab.txt").is_file()
+    assert not (tmp_path / "again" / "result.json").exists()
+
+
+# Checkpoints ----------------------------------------------------------------------------------------------------------
+
+
+ARGUMENTS = [
+    "--dataset", "tnews", "--per_device_train_batch_size", 16, "--learning_rate", 1e-3, "--num_train_epochs", 12,
+    "--logging_steps", 1, "--dropout", 0.1, "--do_train",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("save_steps", [7, 6])
+def test_killed_it_goes_on_from_its_last_checkpoint(save_steps, demo, start_script, tmp_path):
+    """In the middle of an epoch of six steps, and at its end; to the same losses, scores and weights, dropout included."""
+    arguments = [*ARGUMENTS, "--save_steps", save_steps]
+    whole = start_script(SCRIPT, *common(demo, tmp_path / "whole"), *arguments)
+    cut = start_script(SCRIPT, *common(demo, tmp_path / "cut"), *arguments)
+    for line in cut.stdout:
+        if line.startswith("global step 32/"):
+            cut.kill()
+            break
+    cut.wait()
+    expected, error = whole.communicate(timeout=120)
+    assert whole.returncode == 0, error
+    resumed = start_script(SCRIPT, *common(demo, tmp_path / "cut"), *arguments)
+    seen, error = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0, error
+    first = seen.splitlines()[0]
+    step = int(re.fullmatch(rf"going on from {tmp_path / 'cut'}/checkpoint-(\d+)", first)[1])
+    assert step % save_steps == 0 and 20 < step <= 32
+    resumed_lines = training(seen.splitlines())
+    assert resumed_lines == training(expected.splitlines())[step:] and len(resumed_lines) == 72 - step
+    a, b = (Result.read(tmp_path / name / "result.json") for name in ("whole", "cut"))
+    assert a.dev_curve == b.dev_curve and (a.best_score, a.best_step) == (b.best_score, b.best_step)
+    weights = [(tmp_path / name / "model_state.pdparams").read_bytes() for name in ("whole", "cut")]
+    assert weights[0] == weights[1]
+    # three checkpoints are kept, the best among them
+    kept = {path.name for path in (tmp_path / "whole").glob("checkpoint-*")}
+    assert len(kept) == 3 and f"checkpoint-{a.best_step}" in kept and "checkpoint-72" in kept
+
+
+def test_half_a_checkpoint_is_passed_over(demo, run_trainer, tmp_path):
+    arguments = [*common(demo, tmp_path / "out"), *ARGUMENTS, "--max_steps", 6, "--save_steps", 2]
+    assert run_trainer(*arguments).code == 0
+    for name in ("optimizer.pdopt", "complete.json"):
+        (tmp_path / "out" / "checkpoint-6" / name).unlink()
+    again = run_trainer(*arguments)
+    assert again.code == 0, again.err
+    assert again.lines[0] == f"going on from {tmp_path / 'out' / 'checkpoint-4'}"
+    assert [line[0] for line in training(again.lines)] == ["5", "6"]
+
+
+def test_a_finished_run_started_again_trains_nothing(demo, run_trainer, tmp_path):
+    arguments = [*common(demo, tmp_path / "out"), *ARGUMENTS, "--max_steps", 4, "--save_steps", 2, "--do_eval"]
+    first, second = run_trainer(*arguments), run_trainer(*arguments)
+    assert second.code == 0, second.err
+    assert training(second.lines) == [] and second.lines[-1] == first.lines[-1]
+    anew = run_trainer(*arguments, "--resume", "False")
+    assert training(anew.lines) == training(first.lines)
+    anew = run_trainer(*arguments, "--overwrite_output_dir", "--max_steps", 3)
+    assert anew.code == 0 and len(training(anew.lines)) == 3
+    assert {path.name for path in (tmp_path / "out").glob("checkpoint-*")} == {"checkpoint-2", "checkpoint-3"}
+
+
+def test_checkpoints_of_another_run_are_not_taken_up(demo, run_trainer, tmp_path):
+    arguments = [*common(demo, tmp_path / "out"), *ARGUMENTS, "--max_steps", 2, "--save_steps", 2]
+    assert run_trainer(*arguments).code == 0
+    other = run_trainer(*arguments, "--learning_rate", 2e-3)
+    assert other.code == 2 and other.err.count("\n") == 1
+    assert "holds checkpoints of another run" in other.err and "--overwrite_output_dir" in other.err
+
+
+def test_only_so_many_checkpoints_are_kept(demo, run_trainer, tmp_path):
+    arguments = [*common(demo, tmp_path / "out"), *ARGUMENTS, "--max_steps", 10, "--save_steps", 1]
+    assert run_trainer(*arguments, "--save_total_limit", 2).code == 0
+    best = Result.read(tmp_path / "out" / "result.json").best_step
+    kept = {path.name for path in (tmp_path / "out").glob("checkpoint-*")}
+    assert kept >= {f"checkpoint-{best}", "checkpoint-10"} and len(kept) == 2
+
+
+# Other flags ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_best_model_is_the_one_that_goes_on(demo, run_script, tmp_path):
+    """Without --load_best_model_at_end the last model does."""
+    arguments = [*ARGUMENTS, "--max_steps", 12, "--save_steps", 2, "--learning_rate", 5e-3, "--do_eval"]
+    best = run_script(SCRIPT, *common(demo, tmp_path / "best"), *arguments)
+    last = run_script(SCRIPT, *common(demo, tmp_path / "last"), *arguments, "--load_best_model_at_end", "False")
+    result = Result.read(tmp_path / "best" / "result.json")
+    evaluations = [line for line in best.lines if line.startswith("eval loss")]
+    by_step = dict(zip((point.step for point in result.dev_curve), evaluations))
+    assert said(evaluations[-1]) == said(by_step[result.best_step])
+    evaluations = [line for line in last.lines if line.startswith("eval loss")]
+    assert said(evaluations[-1]) == said(by_step[12])
+    assert Result.read(tmp_path / "last" / "result.json").best_model is None
+
+
+def said(line):
+    return line.split(", eval done")[0]
+
+
+def test_evaluation_every_epoch(demo, run_script, tmp_path):
+    arguments = common(demo, tmp_path / "out", *ARGUMENTS, "--num_train_epochs", 2)
+    ended = run_script(SCRIPT, *arguments, "--evaluation_strategy", "epoch", "--save_strategy", "epoch")
+    assert ended.code == 0, ended.err
+    assert [point.step for point in Result.read(tmp_path / "out" / "result.json").dev_curve] == [6, 12]
+
+
+def test_log_can_be_read_like_any_trials(demo, run_script, tmp_path):
+    ended = run_script(SCRIPT, *common(demo, tmp_path / "out"), *ARGUMENTS, "--max_steps", 3)
+    (tmp_path / "log").write_text(ended.out)
+    facts, result = read_log(tmp_path / "log"), Result.read(tmp_path / "out" / "result.json")
+    assert (facts.step, facts.total_steps) == (3, 3)
+    assert facts.best_score == (round(result.best_score[0], 2),)
+
+
+def test_scalars_for_visualdl(demo, run_script, tmp_path):
+    arguments = common(demo, tmp_path / "out", *ARGUMENTS, "--max_steps", 4, "--logging_steps", 2)
+    assert run_script(SCRIPT, *arguments, "--visualdl_dir", tmp_path / "vdl").code == 0
+    from visualdl import LogReader
+
+    reader = LogReader(file_path=str(next((tmp_path / "vdl").iterdir())))
+    assert set(reader.get_tags()["scalar"]) == {"train/loss", "train/lr", "train/speed", "dev/loss", "dev/accuracy"}
+    assert [record.id for record in reader.get_data("scalar", "train/loss")] == [2, 4]
+
+
+def test_nan_ends_the_run_with_one_line(demo, run_script, tmp_path):
+    arguments = common(demo, tmp_path / "out", "--dataset", "tnews", "--learning_rate", 1e30, "--max_grad_norm", 0)
+    ended = run_script(SCRIPT, *arguments, "--max_steps", 20, "--warmup_ratio", 0, "--do_train")
+    assert ended.code == 3 and ended.err.strip().splitlines()[-1].startswith("error: the loss became nan at step ")
+    assert Result.read(tmp_path / "out" / "result.json").status == "failed"
+
+
+def test_interrupted_it_says_so(demo, start_script, tmp_path):
+    process = start_script(SCRIPT, *common(demo, tmp_path / "out"), *ARGUMENTS, "--num_train_epochs", 500)
+    for line in process.stdout:
+        if line.startswith("global step 6/"):
+            process.send_signal(signal.SIGINT)
+            break
+    assert process.wait(30) == 130
+    assert process.stderr.read().strip().splitlines()[-1] == "interrupted"
+
+
+@pytest.mark.parametrize(
+    "wrong, named",
+    [
+        (["--dataset", "clue cmrc2018", "--do_train"], "run mrc/run_cmrc2018.py"),
+        (["--dataset", "clue mnli", "--do_train"], "--dataset: unknown task 'mnli'"),
+        (["--dataset", "glue tnews", "--do_train"], '"clue tnews"'),
+        (["--dataset", "tnews"], "nothing to do"),
+        (["--dataset", "tnews", "--do_train", "--learning_rat", "1"], "unrecognized arguments: --learning_rat"),
+        (["--dataset", "tnews", "--do_train", "--learning_rate", "fast"], "--learning_rate: invalid float value"),
+        (["--dataset", "tnews", "--do_train", "--per_device_train_batch_size", "0"], "must be at least 1"),
+        (["--dataset", "tnews", "--do_train", "--evaluation_strategy", "daily"], "--evaluation_strategy: invalid choice"),
+        (["--dataset", "tnews", "--do_train", "--metric_for_best_model", "f1"], "choose from eval_accuracy"),
+        (["--dataset", "tnews", "--do_train", "--dropout", "1"], "--dropout 1.0: must be below 1"),
+        (["--dataset", "tnews", "--do_train", "--amp", "fp8"], "--amp fp8: choose from off, fp16, bf16"),
+        (["--dataset", "tnews", "--do_train", "--amp", "fp16"], "--amp fp16: Paddle has no float16 training on CPUs"),
+        (["--dataset", "tnews", "--do_train", "--amp", "fp16", "--bf16"], "--amp fp16 contradicts --bf16"),
+        (["--dataset", "tnews", "--do_train", "--warmup_ratio", "2"], "warmup_ratio must lie in range [0,1]"),
+        (["--dataset", "tnews", "--do_train", "--load_best_model_at_end", "--eval_steps", "3", "--save_steps", "4"], "round multiple"),
+        (["--dataset", "tnews", "--do_train", "--data_dir", "nowhere"], "nowhere"),
+        (["--dataset", "tnews", "--do_train", "--device", "tpu"], "--device tpu"),
+        (["--dataset", "tnews", "--do_train", "--model_name_or_path", "./nowhere"], "./nowhere: no such directory"),
+        (["--dataset", "tnews", "--do_train", "--resume_from_checkpoint", "nowhere"], "--resume_from_checkpoint nowhere"),
+        (["--do_train"], "the following arguments are required: --dataset"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)  # fmt: skip
+def test_wrong_flags_get_one_line_and_exit_code_2(wrong, named, demo, run_script, tmp_path):
+    ended = run_script(SCRIPT, *common(demo, tmp_path / "out"), *wrong)
+    assert ended.code == 2, ended.err
+    assert ended.err.count("\n") == 1 and named in ended.err, ended.err
+
+
+def test_help_names_every_default(demo, run_script):
+    ended = run_script(SCRIPT, "--help")
+    text = " ".join(ended.out.split())
+    for flag, default in (
+        ("per_device_train_batch_size", "32"), ("learning_rate", "3e-05"), ("weight_decay", "0.01"),
+        ("num_train_epochs", "the task's"), ("warmup_ratio", "the task's"), ("save_total_limit", "3"),
+        ("metric_for_best_model", "eval_accuracy"), ("max_seq_length", "the task's"), ("eval_steps", "save_steps"),
+    ):  # fmt: skip
+        assert re.search(rf"--{flag} [A-Z_]+ [^(]*(\([^)]*\)[^(]*)*\(default: {re.escape(default)}\)", text), flag
+    assert "None" not in "".join(
+        re.findall(r"\(default: .*?\)", text.split("--model_name_or_path")[1].split("--output_dir")[0])
+    )
