@@ -293,8 +293,8 @@ def _article(rng: Random, identity: str, sentences: int, most_questions: int, an
         (f"故事发生在{(town := rng.choice(words.TOWNS))}。", town, "故事发生在哪里？"),
     ]
     facts = rng.sample(facts, min(rng.choice((1, 1, 2, 3)), most_questions))
-    # One paragraph in fifty is longer than a model's window.
-    filling = [_filling(rng) for _ in range(sentences if rng.random() < 0.98 else sentences + 25)]
+    # One paragraph in 150 is longer than a model's window; more would make most batches as long as it.
+    filling = [_filling(rng) for _ in range(sentences if rng.random() > 1 / 150 else sentences + 22)]
     if rng.random() < 0.1:
         filling.append("它的英文名是 The Long Night（ＴＬＮ）。")
     parts = [text for text, _, _ in facts] + filling

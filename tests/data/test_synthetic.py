@@ -123,7 +123,7 @@ def test_questions_with_few_and_many_options(tmp_path):
 
 
 def test_some_contexts_are_longer_than_a_window(tmp_path):
-    write_synthetic(tmp_path, ["cmrc2018"], {"cmrc2018": Sizes(400, 20, 20)})
+    write_synthetic(tmp_path, ["cmrc2018"], {"cmrc2018": Sizes(2000, 20, 20)})
     rows = load_rows(open_source(tmp_path), TASKS["cmrc2018"], "train")
     assert 0 < sum(len(row.context) > 512 for row in rows) < 40
     assert all(row.context.startswith(row.answers[0], row.answer_starts[0]) for row in rows)
