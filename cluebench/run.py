@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cluebench import analysis, environment, program, settings
+from cluebench import analysis, environment, model_files, program, settings
 from cluebench.data.source import DataSource, open_source
 from cluebench.features import FeatureCache, Features, TextEncoder, load_features
 from cluebench.runlog import DevPoint, Result, RunLog
@@ -41,7 +41,9 @@ class Run:
         self.device = self.result.device = training.use_device(self.flags.device)
         self.precision = training.Precision.of(self.flags.amp, self.device)
         self.scalars = Scalars(self.flags.visualdl_dir)
-        self.tokenizer = models.load_tokenizer(self.flags.model_name_or_path, **self.tokenizer_settings)
+        self.tokenizer = models.load_tokenizer(
+            self.flags.model_name_or_path, offline=self.flags.offline, **self.tokenizer_settings
+        )
         self.encoder = TextEncoder(self.tokenizer)
 
     def features(self, split: str) -> Features:
@@ -60,11 +62,24 @@ class Run:
         )
 
     def new_model(self) -> Any:
-        """The model of --model_name_or_path: the first thing to draw from paddle's generator, as in published runs."""
+        """The model of --model_name_or_path: the first thing to draw from paddle's generator, as in published runs.
+
+        Without --do_train it must have been fine-tuned already, for this task.
+        """
         from cluebench import models, training
 
+        if self.flags.do_train and self.keeps_best:
+            models.check_output(self.flags.output_dir)
         training.seed(self.flags.seed)
-        return models.load_model(self.task, self.flags.model_name_or_path, self.flags.dropout)
+        return models.load_model(
+            self.task,
+            self.flags.model_name_or_path,
+            self.flags.dropout,
+            tokenizer=self.tokenizer,
+            max_seq_length=self.flags.max_seq_length,
+            head_required=not self.flags.do_train,
+            offline=self.flags.offline,
+        )
 
     def begin(self, model: Any, examples: Features) -> Any:
         """The training.Fit of a loop over ``examples``; on --resume, of where an earlier process left off."""
@@ -85,7 +100,7 @@ class Run:
         from cluebench import models, training
 
         training.wait_for_all()
-        return models.load_model(self.task, self.flags.output_dir)
+        return models.load_model(self.task, self.flags.output_dir, tokenizer=self.tokenizer, head_required=True)
 
     def evaluated(self, point: DevPoint, predictions: Iterable[dict], model: Any) -> None:
         """Records an evaluation during training; a new best model is saved before the result names it.
@@ -144,11 +159,12 @@ class Run:
 
 
 def configure(flags: settings.RunFlags, task: Task, **kind_settings: Any) -> Run:
-    """Checks flags and data directory and settles the trial's identity, all before Paddle is imported.
+    """Checks flags, model and data directory and settles the trial's identity, all before Paddle is imported.
 
     ``kind_settings``: settings of this kind of task that move its score (doc_stride, …).
-    Raises UsageError and DataError in one line.
+    Raises UsageError, DataError and NetworkError in one line.
     """
     flags = settings.resolved(flags, task)
+    model_files.find(flags.model_name_or_path, offline=flags.offline)
     source = open_source(flags.data_dir, offline=flags.offline)
     return Run(task, flags, source, settings.new_result(flags, task, source, **kind_settings))

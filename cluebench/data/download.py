@@ -103,7 +103,7 @@ class _Interrupted(Exception):
 
 def _fetch(task: Task, target: Path, addresses: Sequence[str], patience: Patience) -> None:
     """Tries the mirrors in turn, and those that may heal again after a pause."""
-    reasons = _unreachable(addresses, patience.reach)
+    reasons = unreachable(addresses, patience.reach)
     left = [address for address in addresses if address not in reasons]
     corrupt: set[str] = set()
     for pause in (0.0, *patience.pauses):
@@ -143,7 +143,7 @@ def _say(text: str) -> None:
 # Reaching a mirror ----------------------------------------------------------------------------------------------------
 
 
-def _unreachable(addresses: Sequence[str], seconds: float) -> dict[str, str]:
+def unreachable(addresses: Sequence[str], seconds: float) -> dict[str, str]:
     """Address → why its host, or the proxy before it, takes no connection.
 
     All are asked at once, in threads: name resolution has no time limit of its own and can hang for minutes.

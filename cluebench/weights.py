@@ -1,0 +1,278 @@
+"""Weights from files to arrays, without ever running what a file says. numpy only.
+
+Two of the formats in use are pickles, which are programs: loading one with the libraries that wrote it runs whatever
+its author put there. Here they go through an unpickler that knows arrays, containers and nothing else, and refuses the
+rest by name. Safetensors files hold no code.
+"""
+
+from __future__ import annotations
+
+import _codecs
+import json
+import pickle
+import re
+import zipfile
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cluebench.errors import UsageError
+
+# Reading --------------------------------------------------------------------------------------------------------------
+
+
+def read_weights(files: Sequence[Path]) -> dict[str, np.ndarray]:
+    """The arrays of one or more files (shards) under the names they were saved by; floating-point ones as float32.
+
+    Reads .safetensors, .pdparams of ``paddle.save`` and .bin of ``torch.save`` (PyTorch 1.6 or later; PyTorch is not
+    needed). Raises UsageError naming the file, when it is damaged, of another format, or a pickle of more than arrays.
+    """
+    readers = {".safetensors": _read_safetensors, ".pdparams": _read_paddle, ".bin": _read_torch}
+    found: dict[str, np.ndarray] = {}
+    for file in files:
+        try:
+            arrays = readers[file.suffix](file)
+        except _Forbidden as error:
+            raise UsageError(
+                f"{file}: the pickle asks for {error}, which no weights need; it is not loaded, as it could run any "
+                "program. If you trust its author, save the weights as model.safetensors"
+            ) from None
+        except UsageError:
+            raise
+        except Exception as error:  # a damaged pickle, zip or header raises nearly anything
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+            raise UsageError(f"{file}: damaged, or no file of weights ({reason})") from None
+        found.update((name, _plain_floats(array)) for name, array in arrays.items())
+    return found
+
+
+def shards(index: Path) -> tuple[Path, ...]:
+    """The files that an index (``*.index.json``) lists. Raises UsageError when it is broken or one is missing."""
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        raise UsageError(f"{index}: not an index of weights") from None
+    files = tuple(index.parent / Path(name).name for name in names)
+    for file in files:
+        if not file.is_file():
+            raise UsageError(f"{index} lists {file.name}, which is not there: the model was copied incompletely")
+    return files
+
+
+def _plain_floats(array: np.ndarray) -> np.ndarray:
+    """float32 for every floating-point type; numpy has no bfloat16, whose 16 bits are the upper half of a float32."""
+    if array.dtype == np.uint16:
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
+
+
+_SAFETENSORS_TYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "U8": "u1",
+    "BOOL": "?",
+}
+
+
+def _read_safetensors(file: Path) -> dict[str, np.ndarray]:
+    """A length, a JSON header of that length, and the numbers. (The library's reader for numpy has no bfloat16.)"""
+    with open(file, "rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if not 0 < length < 100 << 20:
+            raise UsageError(f"{file}: damaged, or no safetensors file")
+        header = json.loads(stream.read(length))
+    data = np.memmap(file, np.uint8, "r", offset=8 + length) if file.stat().st_size > 8 + length else np.empty(0, "u1")
+    arrays = {}
+    for name, about in header.items():
+        if name == "__metadata__":
+            continue
+        begin, end = about["data_offsets"]
+        if end > len(data):
+            raise UsageError(f"{file}: cut off, {end - len(data):,} bytes are missing")
+        if about["dtype"] not in _SAFETENSORS_TYPES:
+            raise UsageError(f"{file}: {name} is of type {about['dtype']}; weights must be floating-point numbers")
+        arrays[name] = np.frombuffer(data[begin:end], _SAFETENSORS_TYPES[about["dtype"]]).reshape(about["shape"])
+    return arrays
+
+
+class _Forbidden(Exception):
+    """What a pickle asks for that arrays don't need."""
+
+
+def _data_of(expression: str, names: Mapping[str, Any]) -> Any:
+    """Stands for ``eval``, by which Paddle pickles one kind of tensor: always ``eval("data", {"data": array})``."""
+    if expression != "data":
+        raise _Forbidden(f"eval({expression[:40]!r})")
+    return names["data"]
+
+
+_ARRAY, _SCALAR = np.zeros(0).__reduce__()[0], np.float32(0).__reduce__()[0]  # wherever this numpy keeps them
+
+#: Everything a pickle of arrays may name; modules as pickles of Python 2 and of numpy 1 and 2 call them.
+_ALLOWED = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("builtins", "tuple"): tuple,
+    ("builtins", "eval"): _data_of,
+    ("__builtin__", "tuple"): tuple,
+    ("__builtin__", "eval"): _data_of,
+    ("_codecs", "encode"): _codecs.encode,
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _ARRAY for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "scalar"): _SCALAR for core in ("core", "_core")},
+}
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            raise _Forbidden(f"{module}.{name}") from None
+
+
+def _read_paddle(file: Path) -> dict[str, np.ndarray]:
+    """``paddle.save`` pickles a dict of arrays, or of (name, array)."""
+    with open(file, "rb") as stream:
+        saved = _ArrayUnpickler(stream, encoding="latin1").load()
+    if not isinstance(saved, dict):
+        raise UsageError(f"{file}: holds a {type(saved).__name__}, not a model's state")
+    if "UnpackBigParamInfor@@" in saved:
+        raise UsageError(f"{file}: an array over 1 GB was cut into parts; save the weights again with protocol=4")
+    values = {name: value[1] if isinstance(value, tuple) else value for name, value in saved.items()}
+    return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+
+
+# PyTorch --------------------------------------------------------------------------------------------------------------
+
+_TORCH_TYPES = {
+    "DoubleStorage": "<f8",
+    "FloatStorage": "<f4",
+    "HalfStorage": "<f2",
+    "BFloat16Storage": "<u2",
+    "LongStorage": "<i8",
+    "IntStorage": "<i4",
+    "ShortStorage": "<i2",
+    "CharStorage": "i1",
+    "ByteStorage": "u1",
+    "BoolStorage": "?",
+}
+
+
+class _StorageType(NamedTuple):
+    dtype: str
+
+
+def _rebuild_tensor(storage: np.ndarray, offset: int, size: tuple, stride: tuple, *_: Any) -> np.ndarray:
+    """A view of a storage; what would reach beyond its end is refused."""
+    last = offset + sum((length - 1) * step for length, step in zip(size, stride))
+    if min((offset, last, *stride, *size)) < 0 or (all(size) and last >= len(storage)):
+        raise ValueError("a tensor lies outside its storage")
+    steps = [step * storage.itemsize for step in stride]
+    return np.lib.stride_tricks.as_strided(storage[offset:], size, steps, writeable=False)
+
+
+def _rebuild_parameter(data: np.ndarray, *_: Any) -> np.ndarray:
+    return data
+
+
+class _TorchUnpickler(_ArrayUnpickler):
+    """``torch.save`` keeps the numbers of each tensor in a member of its own, named by a persistent id."""
+
+    def __init__(self, stream: Any, archive: zipfile.ZipFile, root: str):
+        super().__init__(stream, encoding="utf-8")
+        self._archive, self._root = archive, root
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "torch._utils" and name in ("_rebuild_tensor_v2", "_rebuild_parameter"):
+            return _rebuild_tensor if name == "_rebuild_tensor_v2" else _rebuild_parameter
+        if module == "torch" and name in _TORCH_TYPES:
+            return _StorageType(_TORCH_TYPES[name])
+        if (module, name) == ("torch", "Size"):
+            return tuple
+        return super().find_class(module, name)
+
+    def persistent_load(self, identity: tuple) -> np.ndarray:
+        _, kind, key, _, count = identity
+        return np.frombuffer(self._archive.read(f"{self._root}/data/{key}"), kind.dtype, count)
+
+
+#: Typed where PyTorch is installed; shared tensors are cloned, since safetensors refuses them.
+TORCH_CONVERSION = (
+    "python -c \"import torch; from safetensors.torch import save_file; w = torch.load('pytorch_model.bin', "
+    "map_location='cpu', weights_only=True); save_file({k: v.clone().contiguous() for k, v in w.items()}, "
+    "'model.safetensors')\""
+)
+
+
+def _read_torch(file: Path) -> dict[str, np.ndarray]:
+    if not zipfile.is_zipfile(file):
+        raise UsageError(
+            f"{file}: cut off, or of the format before PyTorch 1.6: where there is a PyTorch, run in its directory "
+            + TORCH_CONVERSION
+        )
+    with zipfile.ZipFile(file) as archive:
+        member = next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
+        if member is None:
+            raise UsageError(f"{file}: a zip archive without data.pkl, so nothing torch.save wrote")
+        with archive.open(member) as stream:
+            saved = _TorchUnpickler(stream, archive, member.removesuffix("/data.pkl")).load()
+    if not isinstance(saved, dict):
+        raise UsageError(f"{file}: holds a {type(saved).__name__}, not a model's state")
+    return {name: value for name, value in saved.items() if isinstance(value, np.ndarray)}
+
+
+# Names ----------------------------------------------------------------------------------------------------------------
+
+#: In front of a backbone's names when it was saved with a head.
+_PREFIXES = {"bert", "ernie", "ernie_gram", "roberta", "roformerv2", "tinybert"}
+
+#: Hugging Face's names of a BERT-like encoder's parts, and PaddleNLP's.
+_RENAMED = (
+    (re.compile(r"\bgamma$"), "weight"),
+    (re.compile(r"\bbeta$"), "bias"),
+    (re.compile(r"\bembeddings\.LayerNorm\."), "embeddings.layer_norm."),
+    (re.compile(r"\bencoder\.layer\."), "encoder.layers."),
+    (re.compile(r"\battention\.self\.(query|key|value)\."), lambda match: f"self_attn.{match[1][0]}_proj."),
+    (re.compile(r"\battention\.output\.dense\."), "self_attn.out_proj."),
+    (re.compile(r"\battention\.output\.LayerNorm\."), "norm1."),
+    (re.compile(r"(?<=\d\.)intermediate\.dense\."), "linear1."),
+    (re.compile(r"(?<=\d\.)output\.dense\."), "linear2."),
+    (re.compile(r"(?<=\d\.)output\.LayerNorm\."), "norm2."),
+    (re.compile(r"^qa_outputs\."), "classifier."),
+)
+
+
+def is_hugging_face(names: Iterable[str]) -> bool:
+    """Whether weights are named as Hugging Face's Transformers names them, whatever file they came in."""
+    return any(re.search(r"\bencoder\.layer\.\d", name) for name in names)
+
+
+def plain_name(name: str, prefix: str = "") -> str:
+    """The name without the backbone's prefix: ``"ernie.pooler.dense.weight"`` → ``"pooler.dense.weight"``."""
+    first, _, rest = name.partition(".")
+    return rest if rest and (first == prefix or first in _PREFIXES) else name
+
+
+def in_paddle(weights: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, np.ndarray]:
+    """Weights under PaddleNLP's plain names. Those of Hugging Face are renamed, and linear layers transposed.
+
+    PyTorch keeps the matrix of a linear layer as [outputs, inputs], Paddle as [inputs, outputs]; embeddings are
+    [tokens, size] in both.
+    """
+    if not is_hugging_face(weights):
+        return {plain_name(name, prefix): array for name, array in weights.items()}
+    renamed = {}
+    for name, array in weights.items():
+        name = plain_name(name, prefix)
+        for pattern, replacement in _RENAMED:
+            name = pattern.sub(replacement, name)
+        renamed[name] = array.T if array.ndim == 2 and "embeddings" not in name else array
+    return renamed
