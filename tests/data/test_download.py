@@ -27,7 +27,9 @@ from cluebench.errors import DataError, DiskFull, NetworkError
 from cluebench.tasks import TASKS
 
 AFQMC = TASKS["afqmc"]
-QUICK = Patience(reach=2.0, connect=2.0, read=0.3, pauses=(0.01, 0.02, 0.03))
+QUICK = Patience(reach=5.0, connect=5.0, read=5.0, pauses=(0.01, 0.02, 0.03))
+#: For mirrors that stall.
+IMPATIENT = Patience(reach=5.0, connect=5.0, read=0.5, pauses=(0.01, 0.02, 0.03))
 
 
 def _archive(members, extra=()):
@@ -156,7 +158,7 @@ def reset(handler):
 
 
 def stall(handler):
-    time.sleep(1.0)
+    time.sleep(2.0)
 
 
 def status(code):
@@ -201,7 +203,8 @@ BAD_MIRRORS = {
 
 @pytest.mark.parametrize("name", BAD_MIRRORS)
 def test_the_good_mirror_is_used_in_the_end(mirrors, tmp_path, name):
-    _fetched(tmp_path, mirrors.add("bad", *BAD_MIRRORS[name]), mirrors.add("good", good))
+    patience = IMPATIENT if name == "stalled" else QUICK
+    _fetched(tmp_path, mirrors.add("bad", *BAD_MIRRORS[name]), mirrors.add("good", good), patience=patience)
     assert len(mirrors.asked("bad")) == 1  # the next mirror is tried before the same one again
 
 
@@ -209,7 +212,7 @@ def test_the_good_mirror_is_used_in_the_end(mirrors, tmp_path, name):
 def test_nothing_corrupt_is_taken(mirrors, tmp_path, name):
     address = mirrors.add("bad", *BAD_MIRRORS[name])
     with pytest.raises(NetworkError) as caught:
-        fetch_archive(AFQMC, tmp_path, addresses=[address], patience=QUICK)
+        fetch_archive(AFQMC, tmp_path, addresses=[address], patience=IMPATIENT if name == "stalled" else QUICK)
     assert not (tmp_path / "afqmc_public.zip").exists()
     message = str(caught.value)
     assert "\n" not in message
@@ -235,7 +238,7 @@ def test_reasons_and_number_of_tries(mirrors, tmp_path, name, needle, requests):
     """What can't heal is asked once, what may have been damaged on its way twice, the rest as often as patience goes."""
     address = mirrors.add("bad", *BAD_MIRRORS[name])
     with pytest.raises(NetworkError, match="could not be downloaded") as caught:
-        fetch_archive(AFQMC, tmp_path, addresses=[address], patience=QUICK)
+        fetch_archive(AFQMC, tmp_path, addresses=[address], patience=IMPATIENT if name == "stalled" else QUICK)
     assert needle in str(caught.value)
     assert len(mirrors.asked("bad")) == requests
 
@@ -266,7 +269,8 @@ def test_pauses_grow_with_every_round(mirrors, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("after", [None, reset, stall])
 def test_a_cut_download_goes_on_where_it_stopped(mirrors, tmp_path, after):
-    _fetched(tmp_path, mirrors.add("a", truncated(GOOD, 10_000, after), good))
+    patience = IMPATIENT if after is stall else QUICK
+    _fetched(tmp_path, mirrors.add("a", truncated(GOOD, 10_000, after), good), patience=patience)
     assert mirrors.asked("a") == [None, "bytes=10000-"]
 
 
@@ -365,7 +369,7 @@ def test_refused_connections_end_at_once(tmp_path):
     start = time.monotonic()
     with pytest.raises(NetworkError, match="Connection refused"):
         fetch_archive(AFQMC, tmp_path, addresses=[address])
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 6
 
 
 def test_names_that_do_not_resolve_end_at_once(tmp_path, monkeypatch):
@@ -376,7 +380,7 @@ def test_names_that_do_not_resolve_end_at_once(tmp_path, monkeypatch):
     start = time.monotonic()
     with pytest.raises(NetworkError, match="Name or service not known"):
         fetch_archive(AFQMC, tmp_path, addresses=["https://mirror.invalid/afqmc_public.zip"])
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 6
 
 
 def test_name_resolution_that_hangs_is_not_waited_for(tmp_path, monkeypatch):
@@ -386,7 +390,7 @@ def test_name_resolution_that_hangs_is_not_waited_for(tmp_path, monkeypatch):
     addresses = [f"https://mirror{number}.invalid/afqmc_public.zip" for number in range(3)]
     with pytest.raises(NetworkError, match="no connection within 0.2 s"):
         fetch_archive(AFQMC, tmp_path, addresses=addresses, patience=Patience(reach=0.2))
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 6
     released.set()
 
 
@@ -415,7 +419,7 @@ def test_a_proxy_that_refuses_is_asked_once(mirrors, tmp_path, monkeypatch):
     start = time.monotonic()
     with pytest.raises(NetworkError, match="Tunnel connection failed"):
         fetch_archive(AFQMC, tmp_path, addresses=["https://mirror.invalid/afqmc_public.zip"])
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 6
 
 
 # Files and processes --------------------------------------------------------------------------------------------------
@@ -429,8 +433,10 @@ def test_an_archive_that_is_there_is_not_asked_for(mirrors, tmp_path):
 
 @pytest.mark.slow
 def test_parallel_processes_download_once(mirrors, tmp_path):
+    others_wait = threading.Event()
+
     def slow(handler):
-        time.sleep(1.0)
+        assert others_wait.wait(60)
         good(handler)
 
     address = mirrors.add("a", slow)
@@ -445,10 +451,19 @@ def test_parallel_processes_download_once(mirrors, tmp_path):
     )
     command = [sys.executable, "-c", code, str(tmp_path), address]
     running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
-    said = [process.communicate(timeout=60)[1] for process in running]
-    assert [process.returncode for process in running] == [0] * 4, said
+    said: list[str] = []
+    readers = [threading.Thread(target=said.extend, args=(process.stderr,)) for process in running]
+    for reader in readers:
+        reader.start()
+    deadline = time.monotonic() + 60
+    while sum("waiting for another process that downloads afqmc_public.zip" in line for line in said) < 3:
+        assert time.monotonic() < deadline, said
+        time.sleep(0.02)
+    others_wait.set()
+    assert [process.wait(60) for process in running] == [0] * 4, said
+    for reader in readers:
+        reader.join()
     assert len(mirrors.requests) == 1
-    assert sum("waiting for another process that downloads afqmc_public.zip" in text for text in said) == 3
     assert (tmp_path / "afqmc_public.zip").read_bytes() == GOOD
 
 
