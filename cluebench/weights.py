@@ -65,7 +65,7 @@ def shards(index: Path) -> tuple[Path, ...]:
 def _plain_floats(array: np.ndarray) -> np.ndarray:
     """float32 for every floating-point type; numpy has no bfloat16, whose 16 bits are the upper half of a float32."""
     if array.dtype == np.uint16:
-        return (array.astype(np.uint32) << 16).view(np.float32)
+        return np.asarray(np.left_shift(array, 16, dtype=np.uint32)).view(np.float32)
     return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from cluebench import environment, program
+from cluebench import environment, model_files, program
 from cluebench.data.source import DataSource, open_source
 from cluebench.errors import UsageError
 from cluebench.features import FeatureCache, TextEncoder, feature_key, load_features
@@ -44,6 +44,8 @@ def main() -> None:
         tasks = [task_named(name) for name in flags.tasks] or list(TASKS.values())
     except ValueError as error:
         raise UsageError(f"--tasks: {error}") from None
+    for model in flags.models:  # seconds, where the data can take minutes
+        model_files.find(model, offline=flags.offline)
     source = open_source(flags.data_dir, offline=flags.offline)
     check_data(source, tasks)
     for model in flags.models:
@@ -58,7 +60,7 @@ def check_data(source: DataSource, tasks: Sequence[Task]) -> None:
 
 
 def warm_up(model: str, tasks: Sequence[Task], source: DataSource, flags: WarmupFlags) -> None:
-    """One model: its tokenizer, a model with the head of each kind of task, all splits of all tasks."""
+    """One model: its tokenizer, weights and the head of each kind of task tried, all splits of all tasks tokenized."""
     environment.import_paddle()
     import paddle
 
@@ -66,10 +68,9 @@ def warm_up(model: str, tasks: Sequence[Task], source: DataSource, flags: Warmup
 
     paddle.set_device("cpu")  # the cards belong to the trials
     start = time.perf_counter()
-    encoder = TextEncoder(models.load_tokenizer(model))
-    for task in {task.kind: task for task in tasks}.values():
-        models.load_model(task, model, dropout=0.1)
-    print(f"{model}: tokenizer and weights found in {time.perf_counter() - start:.1f} s", flush=True)
+    refuse_what_it_cannot_do(model, models.preflight(model, tasks, offline=flags.offline))
+    encoder = TextEncoder(models.load_tokenizer(model, offline=flags.offline))
+    print(f"{model}: tokenizer and weights tried in {time.perf_counter() - start:.1f} s", flush=True)
     cache, start, made = FeatureCache(flags.cache_dir or environment.cache_home()), time.perf_counter(), 0
     splits = list(splits_of(tasks))
     with tqdm(splits, unit="split", file=sys.stderr, disable=None) as bar:
@@ -78,6 +79,17 @@ def warm_up(model: str, tasks: Sequence[Task], source: DataSource, flags: Warmup
             made += warm_up_split(task, split, source, encoder, cache, flags, bar)
     seconds = time.perf_counter() - start
     print(f"{model}: {made} splits tokenized, {len(splits) - made} found in the cache, {seconds:.1f} s", flush=True)
+
+
+def refuse_what_it_cannot_do(model: str, reasons: Mapping[str, str | None]) -> None:
+    """One line for each task that the preflight found impossible, then UsageError."""
+    unable = [TASKS[name].title for name, reason in reasons.items() if reason]
+    for title in unable:
+        print(f"{model} can't do {title}: {reasons[title.lower()]}", file=sys.stderr)
+    if unable:
+        able = [TASKS[name].title for name, reason in reasons.items() if not reason]
+        advice = f"run it with --tasks {' '.join(able)}" if able else "choose another model"
+        raise UsageError(f"{model} can't do {', '.join(unable)}: {advice}")
 
 
 def splits_of(tasks: Sequence[Task]) -> Iterator[tuple[Task, str]]:

@@ -1,0 +1,79 @@
+"""A tiny random model of every published architecture, in PaddleNLP's layout, made once a session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cluebench.data import synthetic
+from cluebench.tasks import TASKS
+from tests.scripts.conftest import run_script  # noqa: F401
+
+#: Prefix of PaddleNLP's classes → what the configuration needs beside the common settings.
+ARCHITECTURES = {
+    "Bert": {},
+    "Ernie": {"use_task_id": True, "task_type_vocab_size": 3},
+    "ErnieGram": {"embedding_size": 32},
+    "Roberta": {},
+    "RoFormerv2": {},
+    "TinyBert": {"fit_size": 48},
+}
+COMMON = dict(
+    hidden_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=64,
+    max_position_embeddings=64,
+    type_vocab_size=2,
+    pad_token_id=0,
+)
+TOKENIZERS = {"Roberta": "RobertaChineseTokenizer"}
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused1]"]
+
+
+def vocabulary(characters: str) -> list[str]:
+    ascii_pieces = [chr(code) for code in range(33, 127)] + [f"##{chr(code)}" for code in range(97, 123)]
+    return list(dict.fromkeys(SPECIAL + ascii_pieces + list(characters)))
+
+
+def write_model(folder: Path, prefix: str, head: str = "Model", seed: int = 0, **settings) -> Path:
+    """A model as PaddleNLP's own save_pretrained leaves it, tokenizer included; returns its directory."""
+    import paddle
+    import paddlenlp.transformers as transformers
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tokens = settings.pop("tokens", None) or vocabulary(synthetic.characters())
+    (folder / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    config = getattr(transformers, f"{prefix}Config")(
+        **{"vocab_size": len(tokens), **COMMON, **ARCHITECTURES[prefix], **settings}
+    )
+    paddle.seed(seed)
+    model = getattr(transformers, prefix + head)(config)
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 1:  # biases and norms start at 0 and 1, which would hide one taken for another
+            parameter.set_value(parameter + 0.1 * paddle.randn(parameter.shape))
+    model.save_pretrained(str(folder))
+    getattr(transformers, TOKENIZERS.get(prefix, f"{prefix}Tokenizer"))(str(folder / "vocab.txt")).save_pretrained(
+        str(folder)
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def architectures(tmp_path_factory):
+    """Prefix → model directory."""
+    from cluebench import environment
+
+    environment.import_paddle()
+    folder = tmp_path_factory.mktemp("architectures")
+    return {prefix: str(write_model(folder / prefix, prefix)) for prefix in ARCHITECTURES}
+
+
+@pytest.fixture(scope="session")
+def little_data(tmp_path_factory):
+    """Official formats, a handful of rows."""
+    folder = tmp_path_factory.mktemp("little_data")
+    synthetic.write_synthetic(folder, sizes={name: synthetic.Sizes(12, 8, 4) for name in TASKS})
+    return str(folder)

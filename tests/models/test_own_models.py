@@ -1,0 +1,471 @@
+"""Directories users bring: what is loaded from each layout, and the one line an incomplete or foreign one gets."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cluebench import model_files
+from cluebench.data import synthetic
+from cluebench.errors import UsageError
+from cluebench.tasks import TASKS
+from tests.models.conftest import ARCHITECTURES, SPECIAL, vocabulary, write_model
+from tests.models.test_weights import StandInTorch, write_safetensors
+
+pytestmark = pytest.mark.slow
+
+TNEWS, CMRC, C3, CHID = (TASKS[name] for name in ("tnews", "cmrc2018", "c3", "chid"))
+
+#: Written apart from the product's own table: a layer's parts by PaddleNLP's names and by Hugging Face's.
+LAYER = {
+    "self_attn.q_proj": "attention.self.query",
+    "self_attn.k_proj": "attention.self.key",
+    "self_attn.v_proj": "attention.self.value",
+    "self_attn.out_proj": "attention.output.dense",
+    "linear1": "intermediate.dense",
+    "linear2": "output.dense",
+    "norm1": "attention.output.LayerNorm",
+    "norm2": "output.LayerNorm",
+}
+LINEAR = ("q_proj", "k_proj", "v_proj", "out_proj", "linear1", "linear2", "dense", "classifier", "qa_outputs")
+
+
+def hugging_face_weights(model) -> dict[str, np.ndarray]:
+    """A PaddleNLP model's weights as Transformers would have saved them."""
+    found = {}
+    for name, tensor in model.state_dict().items():
+        array = tensor.numpy()
+        owner, leaf = name.rsplit(".", 1)
+        if owner.split(".")[-1] in LINEAR and leaf == "weight":
+            array = array.T
+        for paddle, transformers in LAYER.items():
+            if owner.endswith(f".{paddle}"):
+                name = f"{owner.removesuffix(paddle)}{transformers}.{leaf}".replace(".layers.", ".layer.")
+        found[name.replace("embeddings.layer_norm", "embeddings.LayerNorm")] = np.ascontiguousarray(array)
+    return found
+
+
+def write_hugging_face(folder: Path, source: str, prefix: str, head: str, *, weights="safetensors", monkeypatch=None, **config):
+    """A directory as Transformers writes it, of the model in ``source``; returns that model."""
+    import paddlenlp.transformers as transformers
+
+    model = getattr(transformers, prefix + head).from_pretrained(source)
+    model.eval()
+    arrays = hugging_face_weights(model)
+    if head == "Model":
+        arrays = {f"{model.base_model_prefix}.{name}": array for name, array in arrays.items()}
+    arrays[f"{model.base_model_prefix}.embeddings.position_ids"] = np.arange(64)[None]
+    arrays["cls.predictions.bias"] = np.zeros(3, np.float32)
+    folder.mkdir(parents=True, exist_ok=True)
+    if weights == "safetensors":
+        kept = {name: array for name, array in arrays.items() if array.dtype == np.float32}
+        write_safetensors(folder / "model.safetensors", kept, metadata={"format": "pt"})
+    else:
+        torch = StandInTorch(monkeypatch)
+        kinds = {"float32": "FloatStorage", "int64": "LongStorage"}
+        torch.save(
+            folder / "pytorch_model.bin",
+            {name: torch.tensor(array, kinds[str(array.dtype)]) for name, array in arrays.items()},
+        )
+    names = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "type_vocab_size")
+    written = {name: getattr(model.config, name) for name in names}
+    written.update({name: getattr(model.config, name) for name in ("use_task_id", "task_type_vocab_size") if prefix == "Ernie"})
+    written.update(
+        architectures=[prefix + ("ForMaskedLM" if head == "Model" else head)], model_type=prefix.lower(), dtype="float16",
+        max_position_embeddings=64, hidden_act="gelu", pad_token_id=0, transformers_version="4.57.3",
+    )  # fmt: skip
+    (folder / "config.json").write_text(json.dumps({**written, **config}))
+    shutil.copy(Path(source) / "vocab.txt", folder)
+    return model
+
+
+def inputs():
+    import paddle
+
+    rng = np.random.default_rng(0)
+    ids = rng.integers(6, 200, (3, 17))
+    ids[0, 12:] = ids[1, 5:] = 0
+    types = np.where(np.arange(17) > 4, 1, 0)[None].repeat(3, axis=0)
+    return paddle.to_tensor(ids), paddle.to_tensor(types)
+
+
+def hidden(model, ids, types) -> np.ndarray:
+    """Hidden states of the tokens that are no padding."""
+    model.eval()
+    states = model.base_model(ids, types)
+    states = states[0] if isinstance(states, (tuple, list)) else states
+    return states.numpy()[ids.numpy() != 0]
+
+
+def changed(source, folder: Path, **config) -> str:
+    """A copy of a model directory with other settings."""
+    shutil.copytree(source, folder)
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **config}))
+    return str(folder)
+
+
+# Layouts --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefix", ["Bert", "Ernie"])
+@pytest.mark.parametrize("weights", ["safetensors", "bin"])
+def test_hugging_face_directory_computes_the_same(prefix, weights, architectures, tmp_path, monkeypatch):
+    from cluebench import models
+
+    original = write_hugging_face(
+        tmp_path / "hf", architectures[prefix], prefix, "Model", weights=weights, monkeypatch=monkeypatch
+    )
+    ids, types = inputs()
+    for task in (TNEWS, CMRC, C3):
+        loaded = models.load_model(task, str(tmp_path / "hf"))
+        assert {str(parameter.dtype) for parameter in loaded.parameters()} == {"paddle.float32"}
+        np.testing.assert_allclose(hidden(loaded, ids, types), hidden(original, ids, types), atol=1e-5)
+    assert {path.name for path in (tmp_path / "hf").iterdir()} <= {
+        "config.json", "vocab.txt", "model.safetensors", "pytorch_model.bin",
+    }  # fmt: skip
+
+
+def test_hugging_face_head_is_taken_over(architectures, tmp_path):
+    from cluebench import models
+
+    source = write_model(tmp_path / "source", "Bert", "ForSequenceClassification", num_labels=15)
+    original = write_hugging_face(
+        tmp_path / "hf", str(source), "Bert", "ForSequenceClassification", id2label={str(n): f"LABEL_{n}" for n in range(15)}
+    )
+    loaded = models.load_model(TNEWS, str(tmp_path / "hf"), head_required=True)
+    loaded.eval()
+    np.testing.assert_allclose(loaded(*inputs()).numpy(), original(*inputs()).numpy(), atol=1e-5)
+    other = models.load_model(TASKS["ocnli"], str(tmp_path / "hf"))  # 3 labels: a new head
+    assert other.classifier.weight.shape == [32, 3] and other.config.num_labels == 3
+
+
+def test_layer_norm_epsilon_of_hugging_face_counts_and_is_saved(architectures, tmp_path):
+    """PaddleNLP's ERNIE has 1e-12 whatever the configuration says."""
+    from cluebench import models
+
+    write_hugging_face(tmp_path / "hf", architectures["Ernie"], "Ernie", "Model", layer_norm_eps=1e-3)
+    loaded = models.load_model(TNEWS, str(tmp_path / "hf"))
+    tokenizer = models.load_tokenizer(str(tmp_path / "hf"))
+    models.save_model(loaded, tokenizer, tmp_path / "saved")
+    again = models.load_model(TNEWS, str(tmp_path / "saved"), head_required=True)
+    plain = models.load_model(TNEWS, architectures["Ernie"])
+    first, second, third = (hidden(model, *inputs()) for model in (loaded, again, plain))
+    np.testing.assert_array_equal(first, second)
+    assert abs(first - third).max() > 1e-4
+
+
+@pytest.mark.parametrize("prefix", ARCHITECTURES)
+def test_paddlenlp_directory_computes_what_paddlenlp_does(prefix, architectures, tmp_path):
+    """Its own format and safetensors of it, with and without tokenizer_config.json, and its layout before config.json."""
+    import paddlenlp.transformers as transformers
+
+    from cluebench import models
+
+    original = getattr(transformers, f"{prefix}Model").from_pretrained(architectures[prefix])
+    safe = tmp_path / "safe"
+    original.save_pretrained(str(safe), safe_serialization=True)
+    shutil.copy(Path(architectures[prefix]) / "vocab.txt", safe)
+    legacy = tmp_path / "legacy"
+    shutil.copytree(architectures[prefix], legacy)
+    config = json.loads((legacy / "config.json").read_text())
+    (legacy / "config.json").unlink()
+    config = {name: value for name, value in config.items() if name not in ("architectures", "model_type", "paddlenlp_version")}
+    (legacy / "model_config.json").write_text(
+        json.dumps({"init_args": [{**config, "init_class": f"{prefix}Model"}], "init_class": f"{prefix}ForMaskedLM"})
+    )
+    ids, types = inputs()
+    expected = hidden(original, ids, types)
+    for folder in (architectures[prefix], safe, legacy):
+        loaded = models.load_model(TNEWS, str(folder))
+        if prefix != "Roberta":  # see the test of its positions
+            np.testing.assert_array_equal(hidden(loaded, ids, types), expected)
+        assert type(models.load_tokenizer(str(folder))).__name__ == f"{prefix}{'Chinese' * (prefix == 'Roberta')}Tokenizer"
+
+
+def test_safetensors_go_before_pickles(architectures, tmp_path):
+    """Also before PaddleNLP's own: nothing is unpickled where nothing has to be."""
+    from cluebench import models
+
+    folder = tmp_path / "model"
+    shutil.copytree(architectures["Bert"], folder)
+    original = models.load_model(TNEWS, str(folder))
+    original.base_model.save_pretrained(str(folder), safe_serialization=True)
+    (folder / "model_state.pdparams").write_bytes(b"cposix\nsystem\n(S'false'\ntR.")
+    (folder / "pytorch_model.bin").write_bytes(b"cposix\nsystem\n(S'false'\ntR.")
+    loaded = models.load_model(TNEWS, str(folder))
+    np.testing.assert_array_equal(hidden(loaded, *inputs()), hidden(original, *inputs()))
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UsageError, match=r"model_state.pdparams: the pickle asks for posix\.system"):
+        models.load_model(TNEWS, str(folder))
+
+
+def test_half_precision_weights_train_in_float32(architectures, tmp_path):
+    import paddlenlp.transformers as transformers
+
+    from cluebench import models
+
+    folder = tmp_path / "half"
+    transformers.BertModel.from_pretrained(architectures["Bert"]).to(dtype="float16").save_pretrained(str(folder))
+    shutil.copy(Path(architectures["Bert"]) / "vocab.txt", folder)
+    loaded = models.load_model(TNEWS, str(folder))
+    assert {str(parameter.dtype) for parameter in loaded.parameters()} == {"paddle.float32"}
+    original = models.load_model(TNEWS, architectures["Bert"])
+    np.testing.assert_allclose(hidden(loaded, *inputs()), hidden(original, *inputs()), atol=2e-2)
+
+
+# What PaddleNLP does otherwise ----------------------------------------------------------------------------------------
+
+
+def test_chinese_roberta_counts_positions_from_zero(architectures, tmp_path):
+    """As it was pretrained; so an input may be as long as there are positions. Saved models remember it."""
+    import paddle
+    import paddlenlp.transformers as transformers
+
+    from cluebench import models
+
+    original = transformers.RobertaModel.from_pretrained(architectures["Roberta"])
+    original.eval()
+    ids, types = inputs()
+    positions = paddle.arange(ids.shape[1]).unsqueeze(0).expand_as(ids)
+    expected = original(ids, types, position_ids=positions)[0].numpy()[ids.numpy() != 0]
+    loaded = models.load_model(TNEWS, architectures["Roberta"])
+    np.testing.assert_allclose(hidden(loaded, ids, types), expected, atol=1e-6)
+    longest = paddle.full([1, 64], 7, dtype="int64")
+    loaded(longest, paddle.zeros_like(longest))
+    with pytest.raises(ValueError, match="64 >= row_number:64"):
+        original(longest)  # the reason for all this: PaddleNLP asks for a position that is not there
+    models.save_model(loaded, models.load_tokenizer(architectures["Roberta"]), tmp_path)
+    again = models.load_model(TNEWS, str(tmp_path), head_required=True)
+    np.testing.assert_array_equal(hidden(again, ids, types), hidden(loaded, ids, types))
+
+
+def test_english_roberta_counts_positions_from_the_padding_token(architectures, tmp_path):
+    """By cls_token_id in PaddleNLP's layout, always in Hugging Face's; one position fewer is left for inputs."""
+    import paddlenlp.transformers as transformers
+
+    from cluebench import models
+
+    original = transformers.RobertaModel.from_pretrained(architectures["Roberta"])
+    write_hugging_face(tmp_path / "hf", architectures["Roberta"], "Roberta", "Model")
+    ids, types = inputs()
+    expected = hidden(original, ids, types)
+    for folder in (changed(architectures["Roberta"], tmp_path / "english", cls_token_id=0), tmp_path / "hf"):
+        loaded = models.load_model(TNEWS, str(folder), max_seq_length=63)
+        np.testing.assert_allclose(hidden(loaded, ids, types), expected, atol=1e-5)
+        with pytest.raises(UsageError, match="--max_seq_length 64: .* positions for 63 tokens"):
+            models.load_model(TNEWS, str(folder), max_seq_length=64)
+        models.save_model(loaded, models.load_tokenizer(str(folder)), tmp_path / "saved")
+        again = models.load_model(TNEWS, str(tmp_path / "saved"))
+        np.testing.assert_array_equal(hidden(again, ids, types), hidden(loaded, ids, types))
+
+
+def test_one_token_type(tmp_path):
+    """Pairs through a model with a single one: it is used for both segments."""
+    from cluebench import models
+
+    for prefix, count in (("Bert", 1), ("Roberta", 1), ("TinyBert", 1), ("RoFormerv2", 1), ("ErnieGram", 1), ("Ernie", 0)):
+        folder = write_model(tmp_path / prefix, prefix, type_vocab_size=count)
+        model = models.load_model(TNEWS, str(folder))
+        ids, types = inputs()
+        np.testing.assert_array_equal(hidden(model, ids, types), hidden(model, ids, types * 0))
+
+
+def test_the_padding_token_is_the_tokenizers(tmp_path):
+    """ERNIE-like vocabularies may have [PAD] elsewhere; what is padded with must not be attended to."""
+    import paddle
+
+    from cluebench import models
+
+    tokens = vocabulary(synthetic.characters())
+    tokens[0], tokens[20] = tokens[20], tokens[0]
+    folder = write_model(tmp_path / "model", "Bert", tokens=tokens)
+    tokenizer = models.load_tokenizer(str(folder))
+    assert tokenizer.pad_token_id == 20
+    model = models.load_model(TNEWS, str(folder), tokenizer=tokenizer)
+    model.eval()
+    ids = paddle.to_tensor([[2, 30, 31, 3]])
+    padded = paddle.to_tensor([[2, 30, 31, 3, 20, 20, 20]])
+    np.testing.assert_allclose(
+        model(ids, paddle.zeros_like(ids)).numpy(), model(padded, paddle.zeros_like(padded)).numpy(), atol=1e-6
+    )
+    models.save_model(model, tokenizer, tmp_path / "saved")
+    assert json.loads((tmp_path / "saved" / "config.json").read_text())["pad_token_id"] == 20
+
+
+@pytest.mark.parametrize("prefix", ARCHITECTURES)
+def test_dropout_rule(prefix, architectures):
+    """After the embeddings and in every layer's residual and feed-forward branches; not in attention, not in the head."""
+    from cluebench import models
+
+    model = models.load_model(TNEWS, architectures[prefix], dropout=0.37)
+    backbone = model.base_model
+    layers = backbone.encoder.layers
+    inside = [backbone.embeddings.dropout, *(getattr(layer, name) for layer in layers for name in ("dropout", "dropout1", "dropout2"))]
+    assert len(layers) == 2 and all(dropout.p == 0.37 for dropout in inside)
+    attention = [layer.self_attn.dropout for layer in layers]
+    assert [getattr(dropout, "p", dropout) for dropout in attention] == [0.1, 0.1]
+    head = [layer for name, layer in model.named_sublayers() if type(layer).__name__ == "Dropout" and layer not in inside]
+    assert all(dropout.p == 0.1 for dropout in head)
+
+
+def test_a_heads_dropout_of_zero_stays_zero(architectures, tmp_path):
+    from cluebench import models
+
+    folder = changed(architectures["Bert"], tmp_path / "model", classifier_dropout=0.0)
+    assert models.load_model(TNEWS, folder, dropout=0.3).dropout.p == 0.0
+    assert models.load_model(TNEWS, architectures["Bert"], dropout=0.3).dropout.p == 0.1
+
+
+# Directories that can't be loaded -------------------------------------------------------------------------------------
+
+
+def without(*names):
+    return lambda folder: [(folder / name).unlink() for name in names]
+
+
+def config_with(**settings):
+    def change(folder):
+        path = folder / "config.json"
+        written = {**json.loads(path.read_text()), **settings}
+        path.write_text(json.dumps({name: value for name, value in written.items() if value is not None}))
+
+    return change
+
+
+def broken(name, content):
+    return lambda folder: (folder / name).write_text(content)
+
+
+def only_tokenizer_json(folder):
+    (folder / "vocab.txt").rename(folder / "tokenizer.json")
+
+
+def another_models_weights(folder):
+    import paddle
+
+    paddle.save({"stem.weight": paddle.zeros([3, 3])}, str(folder / "model_state.pdparams"))
+
+
+WRONG = {
+    "no configuration": (without("config.json"), "no config.json or model_config.json"),
+    "no weights": (without("model_state.pdparams"), "no weights in this model directory; put model.safetensors or"),
+    "no vocabulary": (without("vocab.txt"), "no vocab.txt in this model directory"),
+    "tokenizer.json only": (only_tokenizer_json, "write it from tokenizer.json: cd there and python -c"),
+    "configuration is no JSON": (broken("config.json", "{"), "config.json: not valid JSON"),
+    "configuration is no object": (broken("config.json", "[]"), "config.json: not a JSON object"),
+    "tokenizer configuration is no JSON": (broken("tokenizer_config.json", "{"), "tokenizer_config.json: not valid JSON"),
+    "unknown class": (config_with(architectures=["SwinModel"]), "names SwinModel, which PaddleNLP has not"),
+    "no class": (config_with(architectures=None, model_type=None), "names no model class"),
+    "relative positions": (config_with(position_embedding_type="relative_key"), '"position_embedding_type" is relative_key'),
+    "more layers": (config_with(num_hidden_layers=3), "lacks 16 of the 55 arrays"),
+    "other width": (config_with(hidden_size=48), r"is \[\d+, 32\] in model_state.pdparams, but \[\d+, 48\] by config.json"),
+    "other vocabulary": (broken("vocab.txt", "\n".join(SPECIAL + [f"token{n}" for n in range(9999)])), "tokenizer has .* tokens, the model embeddings for"),
+    "unknown activation": (config_with(hidden_act="gelu_fast"), "the model can't be loaded .*gelu_fast"),
+    "weights of another model": (another_models_weights, "lacks 37 of the 39 arrays"),
+    "damaged weights": (broken("model_state.pdparams", "nothing"), "model_state.pdparams: damaged"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_directory_gets_one_line(wrong, architectures, tmp_path):
+    from cluebench import models
+
+    spoil, message = WRONG[wrong]
+    folder = tmp_path / "model"
+    shutil.copytree(architectures["Bert"], folder)
+    spoil(folder)
+    with pytest.raises(UsageError, match=message) as refused:
+        tokenizer = models.load_tokenizer(str(folder))
+        models.load_model(TNEWS, str(folder), tokenizer=tokenizer, max_seq_length=32)
+    assert "\n" not in str(refused.value) and str(folder) in str(refused.value)
+    with pytest.raises(UsageError):
+        reasons = models.preflight(str(folder), [TNEWS, CHID])
+        raise UsageError(str(reasons)) if all(reasons.values()) else AssertionError(reasons)
+
+
+def test_tokenizer_json_becomes_a_vocabulary_by_the_advice(architectures, tmp_path):
+    import subprocess
+
+    shutil.copytree(architectures["Bert"], tmp_path / "model")
+    folder = tmp_path / "model"
+    vocabulary = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    (folder / "vocab.txt").unlink()
+    (folder / "tokenizer.json").write_text(json.dumps({"model": {"vocab": {token: n for n, token in enumerate(vocabulary)}}}))
+    with pytest.raises(UsageError) as refused:
+        model_files.find(str(folder))
+    command = str(refused.value).split("cd there and ")[1]
+    subprocess.run(command, shell=True, check=True, cwd=folder)
+    assert (folder / "vocab.txt").read_text(encoding="utf-8").splitlines() == vocabulary
+
+
+def test_a_longer_input_than_the_model_has_positions_for(architectures):
+    from cluebench import models
+
+    for prefix, folder in architectures.items():
+        with pytest.raises(UsageError, match="--max_seq_length 65: .* positions for 64 tokens only") as refused:
+            models.load_model(TNEWS, folder, max_seq_length=65)
+        assert folder in str(refused.value), prefix
+
+
+# Heads ----------------------------------------------------------------------------------------------------------------
+
+
+def test_evaluating_needs_a_head_that_was_trained_for_this(architectures, tmp_path):
+    from cluebench import models
+
+    bert = architectures["Bert"]
+    with pytest.raises(UsageError, match="is a BertModel, not a BertForSequenceClassification"):
+        models.load_model(TNEWS, bert, head_required=True)
+    tokenizer = models.load_tokenizer(bert)
+    models.save_model(models.load_model(TASKS["afqmc"], bert), tokenizer, tmp_path / "afqmc")
+    models.load_model(TASKS["afqmc"], str(tmp_path / "afqmc"), head_required=True)
+    for other in ("csl", "cmrc2018", "c3"):
+        with pytest.raises(UsageError, match=f"fine-tuned for AFQMC, so it can't be used for {TASKS[other].title}"):
+            models.load_model(TASKS[other], str(tmp_path / "afqmc"), head_required=True)
+        models.load_model(TASKS[other], str(tmp_path / "afqmc"))  # as a start for training it may be
+    other_tool = changed(tmp_path / "afqmc", tmp_path / "other_tool", finetuning_task=None)
+    with pytest.raises(UsageError, match=r"have another head \(classifier.weight of shape \[32, 2\]\)"):
+        models.load_model(TNEWS, other_tool, head_required=True)
+    headless = changed(bert, tmp_path / "headless", architectures=["BertForSequenceClassification"])
+    with pytest.raises(UsageError, match=r"have no head \(classifier.weight\): fine-tune on TNEWS first, or add --do_train"):
+        models.load_model(TNEWS, headless, head_required=True)
+
+
+def test_what_is_drawn_anew_is_said(architectures, tmp_path, capsys):
+    from cluebench import models
+
+    models.load_model(TNEWS, architectures["Bert"])
+    assert capsys.readouterr().err == ""
+    write_hugging_face(tmp_path / "hf", architectures["Bert"], "Bert", "ForQuestionAnswering")
+    capsys.readouterr()
+    arrays = {k: v for k, v in hugging_face_weights(models.load_model(TNEWS, architectures["Bert"])).items() if "pooler" not in k}
+    write_safetensors(tmp_path / "hf" / "model.safetensors", {k: v for k, v in arrays.items() if v.dtype == np.float32})
+    models.load_model(CMRC, str(tmp_path / "hf"))
+    said = capsys.readouterr().err
+    assert "not in the weights, so drawn anew: pooler" in said and "head of another size" in said
+
+
+def test_a_scripts_saved_model_is_not_shadowed(architectures, tmp_path):
+    from cluebench import models
+
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(UsageError, match="--output_dir .*: holds model.safetensors, another model's weights"):
+        models.check_output(tmp_path)
+    models.check_output(architectures["Bert"])
+
+
+def test_hugging_face_weights_of_an_unknown_architecture(tmp_path):
+    from cluebench import models
+
+    source = write_model(tmp_path / "source", "RoFormerv2")
+    import paddlenlp.transformers as transformers
+
+    arrays = hugging_face_weights(transformers.RoFormerv2Model.from_pretrained(str(source)))
+    write_safetensors(source / "model.safetensors", arrays)
+    with pytest.raises(UsageError, match="Hugging Face weights can't be converted for RoFormerv2"):
+        models.load_model(TNEWS, str(source))

@@ -1,0 +1,300 @@
+"""Reading weights: what every format holds, and that no file is ever run or half believed."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import struct
+import sys
+import types
+import zipfile
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+
+from cluebench.errors import UsageError
+from cluebench.weights import in_paddle, is_hugging_face, plain_name, read_weights, shards
+
+ARRAYS = {
+    "encoder.weight": np.arange(12, dtype=np.float32).reshape(3, 4),
+    "bias": np.array([1.5, -2.0], np.float32),
+    "scalar": np.array(3, np.float32),
+}
+
+
+def write_safetensors(path, arrays, kind="F32", convert=lambda array: array, metadata=None):
+    """The format by its published description, not by the library."""
+    header, data = {"__metadata__": metadata} if metadata else {}, b""
+    for name, array in arrays.items():
+        raw = convert(array).tobytes()
+        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+class StandInTorch:
+    """Makes pickles like torch.save's: tensors rebuilt by a function of torch._utils from storages kept beside."""
+
+    def __init__(self, monkeypatch):
+        torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
+        self.storages = {}
+        for name in ("FloatStorage", "HalfStorage", "BFloat16Storage", "LongStorage"):
+            setattr(torch, name, type(name, (), {"__module__": "torch"}))
+
+        def _rebuild_tensor_v2(*parts):
+            raise AssertionError("never called when pickling")
+
+        _rebuild_tensor_v2.__module__, _rebuild_tensor_v2.__qualname__ = "torch._utils", "_rebuild_tensor_v2"
+        utils._rebuild_tensor_v2 = _rebuild_tensor_v2
+        torch._utils = utils
+        monkeypatch.setitem(sys.modules, "torch", torch)
+        monkeypatch.setitem(sys.modules, "torch._utils", utils)
+        self.torch = torch
+
+    def tensor(self, array, storage="FloatStorage", offset=0, size=None, stride=None):
+        """``array``: the storage's numbers; by default the tensor is all of them in C order."""
+        outer = self
+        size = array.shape if size is None else size
+        stride = tuple(step // array.itemsize for step in array.strides) if stride is None else stride
+
+        class Storage:
+            kind, numbers = getattr(self.torch, storage), np.ascontiguousarray(array).ravel()
+
+        class Tensor:
+            def __reduce__(self):
+                return outer.torch._utils._rebuild_tensor_v2, (Storage(), offset, size, stride, False, OrderedDict())
+
+        return Tensor()
+
+    def save(self, path, value):
+        stream, members = io.BytesIO(), []
+
+        class Pickler(pickle.Pickler):
+            def persistent_id(self, value):
+                if not hasattr(value, "numbers"):
+                    return None
+                members.append(value.numbers)
+                return "storage", value.kind, str(len(members) - 1), "cpu", len(value.numbers)
+
+        Pickler(stream, protocol=2).dump(value)
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", stream.getvalue())
+            for key, numbers in enumerate(members):
+                archive.writestr(f"archive/data/{key}", numbers.tobytes())
+            archive.writestr("archive/version", "3\n")
+
+
+@pytest.fixture
+def torch_file(tmp_path, monkeypatch):
+    stand_in = StandInTorch(monkeypatch)
+    return stand_in, tmp_path / "pytorch_model.bin"
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert found[name].dtype == array.dtype and found[name].shape == array.shape
+        np.testing.assert_array_equal(found[name], array)
+
+
+# Every format ---------------------------------------------------------------------------------------------------------
+
+
+def test_safetensors(tmp_path):
+    path = tmp_path / "model.safetensors"
+    write_safetensors(path, ARRAYS, metadata={"format": "pt"})
+    assert_same(read_weights([path]), ARRAYS)
+
+
+def test_half_precisions_become_float32(tmp_path):
+    """All numbers here are exact in 8 bits of mantissa."""
+    for kind, convert in {
+        "F16": lambda array: array.astype(np.float16),
+        "BF16": lambda array: (array.view(np.uint32) >> 16).astype(np.uint16),
+        "F64": lambda array: array.astype(np.float64),
+    }.items():
+        write_safetensors(tmp_path / "model.safetensors", ARRAYS, kind, convert)
+        assert_same(read_weights([tmp_path / "model.safetensors"]), ARRAYS)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_paddles_pickles(tmp_path, protocol):
+    """A dict of arrays, or of (name, array); and the table of structured names beside them."""
+    path = tmp_path / "model_state.pdparams"
+    named = {name: (f"linear_{number}.w_0", array) for number, (name, array) in enumerate(ARRAYS.items())}
+    for saved in (ARRAYS, named):
+        path.write_bytes(pickle.dumps({**saved, "StructuredToParameterName@@": {"bias": "b_0"}}, protocol))
+        assert_same(read_weights([path]), ARRAYS)
+
+
+def test_bfloat16_of_paddle(tmp_path):
+    path = tmp_path / "model_state.pdparams"
+    path.write_bytes(pickle.dumps({"a": np.array([0x3FC0, 0xC000], np.uint16)}))
+    assert read_weights([path])["a"].tolist() == [1.5, -2.0]
+
+
+def test_paddles_pickled_eval_is_understood_not_run(tmp_path):
+    class Tensor:
+        def __init__(self, array):
+            self.array = array
+
+        def __reduce__(self):
+            return eval, ("data", {"data": self.array})
+
+    path = tmp_path / "model_state.pdparams"
+    path.write_bytes(pickle.dumps({"a": Tensor(ARRAYS["bias"])}))
+    assert_same(read_weights([path]), {"a": ARRAYS["bias"]})
+
+
+def test_pytorchs_files_without_pytorch(torch_file):
+    torch, path = torch_file
+    numbers = np.arange(24, dtype=np.float32)
+    torch.save(path, OrderedDict(
+        plain=torch.tensor(ARRAYS["encoder.weight"]),
+        part=torch.tensor(numbers, offset=4, size=(2, 3), stride=(3, 1)),
+        transposed=torch.tensor(numbers, offset=0, size=(4, 6), stride=(1, 4)),
+        half=torch.tensor(np.array([1.5, -2], np.float16), "HalfStorage"),
+        brain=torch.tensor(np.array([0x3FC0, 0xC000], np.uint16), "BFloat16Storage"),
+        whole=torch.tensor(np.array([7, 8]), "LongStorage"),
+        nothing=torch.tensor(np.zeros((0, 3), np.float32)),
+    ))  # fmt: skip
+    assert_same(read_weights([path]), {
+        "plain": ARRAYS["encoder.weight"],
+        "part": numbers[4:10].reshape(2, 3),
+        "transposed": numbers.reshape(6, 4).T,
+        "half": ARRAYS["bias"],
+        "brain": ARRAYS["bias"],
+        "whole": np.array([7, 8]),
+        "nothing": np.zeros((0, 3), np.float32),
+    })  # fmt: skip
+
+
+def test_shards(tmp_path):
+    write_safetensors(tmp_path / "a.safetensors", {"bias": ARRAYS["bias"]})
+    write_safetensors(tmp_path / "b.safetensors", {"scalar": ARRAYS["scalar"]})
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"bias": "a.safetensors", "scalar": "b.safetensors"}}))
+    assert set(read_weights(shards(index))) == {"bias", "scalar"}
+    (tmp_path / "b.safetensors").unlink()
+    with pytest.raises(UsageError, match="lists b.safetensors, which is not there"):
+        shards(index)
+    index.write_text("[]")
+    with pytest.raises(UsageError, match="not an index"):
+        shards(index)
+
+
+# What must not be believed --------------------------------------------------------------------------------------------
+
+
+class Harmful:
+    def __init__(self, action, *arguments):
+        self.call = action, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+HARMFUL = {
+    "posix.system": lambda marker: Harmful(__import__("os").system, f"touch {marker}"),
+    "builtins.exec": lambda marker: Harmful(exec, f"open({str(marker)!r}, 'w')"),
+    "eval(": lambda marker: Harmful(eval, f"open({str(marker)!r}, 'w')", {}),
+    "builtins.getattr": lambda marker: Harmful(getattr, "", "format"),
+}
+
+
+@pytest.mark.parametrize("named", HARMFUL)
+def test_a_pickle_that_would_run_something_is_refused_by_name(named, tmp_path):
+    marker, path = tmp_path / "it_ran", tmp_path / "model_state.pdparams"
+    path.write_bytes(pickle.dumps({"a": ARRAYS["bias"], "b": HARMFUL[named](marker)}))
+    with pytest.raises(UsageError) as refused:
+        read_weights([path])
+    assert named in str(refused.value) and str(path) in str(refused.value) and "\n" not in str(refused.value)
+    assert not marker.exists()
+
+
+def test_pytorchs_files_are_not_run_either(torch_file, tmp_path):
+    torch, path = torch_file
+    torch.save(path, {"a": HARMFUL["posix.system"](tmp_path / "it_ran")})
+    with pytest.raises(UsageError, match=r"posix\.system"):
+        read_weights([path])
+    assert not (tmp_path / "it_ran").exists()
+
+
+@pytest.mark.parametrize("offset, size, stride", [(0, (2, 13), (13, 1)), (20, (5,), (1,)), (0, (3,), (-1,)), (-1, (2,), (1,))])
+def test_a_tensor_outside_its_storage_is_refused(torch_file, offset, size, stride):
+    torch, path = torch_file
+    numbers = np.arange(24, dtype=np.float32)
+    torch.save(path, {"a": torch.tensor(numbers, offset=offset, size=size, stride=stride)})
+    with pytest.raises(UsageError, match="damaged"):
+        read_weights([path])
+
+
+def test_damaged_files_get_one_line(tmp_path, torch_file):
+    torch, torch_path = torch_file
+    safe, paddle = tmp_path / "model.safetensors", tmp_path / "model_state.pdparams"
+    write_safetensors(safe, ARRAYS)
+    paddle.write_bytes(pickle.dumps(ARRAYS))
+    torch.save(torch_path, {"a": torch.tensor(ARRAYS["bias"])})
+    for path in (safe, paddle, torch_path):
+        whole = path.read_bytes()
+        for length in (0, 5, len(whole) // 2, len(whole) - 3):
+            path.write_bytes(whole[:length])
+            with pytest.raises(UsageError) as refused:
+                read_weights([path])
+            assert str(path) in str(refused.value) and "\n" not in str(refused.value)
+    paddle.write_bytes(pickle.dumps([1, 2]))
+    with pytest.raises(UsageError, match="not a model's state"):
+        read_weights([paddle])
+    torch_path.write_bytes(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")  # how PyTorch began its files before 1.6
+    with pytest.raises(UsageError, match="before PyTorch 1.6.*python -c .*save_file"):
+        read_weights([torch_path])
+
+
+# Names ----------------------------------------------------------------------------------------------------------------
+
+
+def test_hugging_face_names_become_paddlenlps():
+    layer = "bert.encoder.layer.11."
+    expected = {
+        "bert.embeddings.word_embeddings.weight": "embeddings.word_embeddings.weight",
+        "bert.embeddings.LayerNorm.gamma": "embeddings.layer_norm.weight",
+        "bert.embeddings.LayerNorm.bias": "embeddings.layer_norm.bias",
+        layer + "attention.self.query.weight": "encoder.layers.11.self_attn.q_proj.weight",
+        layer + "attention.self.key.bias": "encoder.layers.11.self_attn.k_proj.bias",
+        layer + "attention.self.value.bias": "encoder.layers.11.self_attn.v_proj.bias",
+        layer + "attention.output.dense.weight": "encoder.layers.11.self_attn.out_proj.weight",
+        layer + "attention.output.LayerNorm.weight": "encoder.layers.11.norm1.weight",
+        layer + "intermediate.dense.weight": "encoder.layers.11.linear1.weight",
+        layer + "output.dense.weight": "encoder.layers.11.linear2.weight",
+        layer + "output.LayerNorm.beta": "encoder.layers.11.norm2.bias",
+        "bert.pooler.dense.weight": "pooler.dense.weight",
+        "qa_outputs.weight": "classifier.weight",
+        "classifier.dense.weight": "classifier.dense.weight",
+    }
+    matrix, vector = np.arange(6.0).reshape(2, 3), np.arange(3.0)
+    given = {name: vector if name.endswith(("bias", "beta", "gamma")) or "Norm" in name else matrix for name in expected}
+    assert is_hugging_face(given)
+    found = in_paddle(given)
+    assert list(found) == list(expected.values())
+    for name, array in found.items():
+        turned = array.ndim == 2 and "embeddings" not in name
+        np.testing.assert_array_equal(array, given[next(old for old, new in expected.items() if new == name)].T if turned else array)
+        assert array.shape == ((3,) if array.ndim == 1 else (3, 2) if turned else (2, 3))
+
+
+def test_paddlenlps_names_stay_and_nothing_is_turned():
+    matrix = np.arange(6.0).reshape(2, 3)
+    given = {"ernie.encoder.layers.0.linear1.weight": matrix, "classifier.weight": matrix}
+    assert not is_hugging_face(given)
+    found = in_paddle(given)
+    assert list(found) == ["encoder.layers.0.linear1.weight", "classifier.weight"]
+    assert all(array is matrix for array in found.values())
+
+
+def test_prefixes():
+    assert plain_name("electra.encoder.x", "electra") == "encoder.x"
+    assert plain_name("electra.encoder.x", "bert") == "electra.encoder.x"
+    assert plain_name("bert", "bert") == "bert"
