@@ -85,8 +85,7 @@ def main() -> None:
             train(run, trainer, resumed)
         if arguments.do_eval:
             trainer.evaluate(trainer.eval_dataset)
-        if run.result.best_score:
-            run.log.best(task.format_score(run.result.best_score))
+        run.log_best()
         if arguments.do_predict:
             predict(run, trainer)
         if arguments.do_export:
@@ -363,13 +362,14 @@ def export(run: Run, model: Any) -> None:
 
 
 def finish(run: Run, arguments: Any) -> None:
-    """What the result still lacks."""
+    """What the result still lacks; returns when rank 0 has written everything but the result."""
     from cluebench import training
 
     run.result.peak_memory_bytes = training.peak_memory_bytes(run.device)
     if arguments.do_train and arguments.load_best_model_at_end:
         run.result.best_model = arguments.output_dir
     run.scalars.close()
+    training.wait_for_all()
 
 
 if __name__ == "__main__":

@@ -49,8 +49,10 @@ def run(main: Callable[[], Any]) -> NoReturn:
         code = known.exit_code
     sys.stdout.flush()
     sys.stderr.flush()
-    if environment.world_size() > 1 and code:
-        os._exit(code)  # the other ranks may wait for this one in a collective that will never come
+    if environment.world_size() > 1:
+        # After an error the other ranks may wait for this one in a collective that will never come; and a rank that
+        # takes its communication apart while another has left already is brought down by it (SIGABRT).
+        os._exit(code)
     sys.exit(code)
 
 

@@ -147,7 +147,7 @@ class Run:
         return Path(self.flags.output_dir) / name
 
     def finish(self) -> None:
-        """Memory used, curves closed, and a model that was only kept to predict removed."""
+        """Memory used, curves closed, and a model that was only kept to predict removed. Waits for all ranks."""
         from cluebench import models, training
 
         self.result.peak_memory_bytes = training.peak_memory_bytes(self.device)
@@ -156,6 +156,7 @@ class Run:
             self.result.best_model = str(self.flags.output_dir)
         elif self.flags.do_train and self.keeps_best and environment.rank() == 0:
             models.remove_model(self.flags.output_dir)
+        training.wait_for_all()
 
 
 def configure(flags: settings.RunFlags, task: Task, **kind_settings: Any) -> Run:

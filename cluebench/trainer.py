@@ -1,8 +1,9 @@
 """PaddleNLP's Trainer, made to follow the benchmark's protocol step by step.
 
 Left as it is, it draws rows in another order, drops an epoch's last incomplete accumulation (whose gradients then leak
-into the next epoch), does not evaluate after the last step, forgets --save_total_limit on one card and the state of the
-random generators when it goes on at an epoch's begin, and takes half-written checkpoints for whole ones.
+into the next epoch), does not evaluate after the last step, misreads bfloat16 logits, counts rows twice in the dev loss
+of several cards, forgets --save_total_limit on one card and the state of the random generators when it goes on at an
+epoch's begin, and takes half-written checkpoints for whole ones.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ import numpy as np
 import paddle
 from paddlenlp.trainer import EvalPrediction, IntervalStrategy, Trainer, TrainerCallback, TrainingArguments
 
-from cluebench import atomic
+from cluebench import analysis, atomic
 from cluebench.errors import Diverged, UsageError
 from cluebench.features import Features
+from cluebench.inference import mean_cross_entropy
 from cluebench.metrics import accuracy
 from cluebench.run import Run
 from cluebench.runlog import DevPoint
@@ -173,6 +175,43 @@ class ProtocolTrainer(Trainer):
             total = total + loss.detach()
         return total
 
+    def prediction_step(self, *arguments: Any, **settings: Any) -> tuple:
+        loss, logits, labels = super().prediction_step(*arguments, **settings)
+        return loss, None if logits is None else logits.astype("float32"), labels  # numpy has no bfloat16
+
+    def evaluation_loop(self, *arguments: Any, metric_key_prefix: str = "eval", **settings: Any) -> Any:
+        output = super().evaluation_loop(*arguments, metric_key_prefix=metric_key_prefix, **settings)
+        if output.predictions is not None and output.label_ids is not None:
+            loss = mean_cross_entropy(output.predictions, output.label_ids)
+            output.metrics[f"{metric_key_prefix}_loss"] = loss
+            self.dev_output = output
+        return output
+
+    def evaluate(self, *arguments: Any, **settings: Any) -> dict[str, float]:
+        """The metrics on dev, recorded like those of any script; what the best model says of each example is kept."""
+        metrics = super().evaluate(*arguments, **settings)
+        run, step = self.run, self.state.global_step
+        loss, share, seconds = (metrics[f"eval_{name}"] for name in ("loss", "accuracy", "runtime"))
+        run.log.evaluated(loss, share, seconds)
+        run.result.eval_seconds += seconds
+        if self.is_in_train or not run.flags.do_train:
+            epoch = (step - 1) // self.steps_per_epoch if step else 0
+            improved = run.result.add(DevPoint(step, epoch, (100 * share,), loss))
+            run.scalars.add(step, dev_loss=loss, dev_accuracy=100 * share)
+            if self.is_in_train and self.is_world_process_zero():
+                if improved:
+                    analysis.write(run.output(analysis.DEV_PREDICTIONS), self._dev_predictions())
+                run.result.write(run.flags.result_json)
+        return metrics
+
+    def _dev_predictions(self) -> Iterator[dict[str, Any]]:
+        logits, gold = self.dev_output.predictions, self.dev_output.label_ids
+        return analysis.choices(range(len(gold)), gold, logits.argmax(axis=1), logits, self.run.task.labels)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return len(self.callback_handler.train_dataloader.batch_sampler)
+
     def _check_loss_valid(self, loss: paddle.Tensor) -> None:
         value = float(loss)
         if not self.args.fp16 and not np.isfinite(value):
@@ -251,24 +290,19 @@ def restore(run: Run, checkpoint: Path) -> None:
 
 
 class PublishedLines(TrainerCallback):
-    """Writes the published log lines and the run's result, and sees to the evaluation after the last step."""
+    """Writes the published training lines, and sees to the evaluation after the last step."""
 
     def __init__(self, run: Run):
         self.run = run
         self.sampler: StepSampler | None = None
-        self.in_training = False
         self.began = 0.0  # clock at the step's begin
         self.logged_at = (0, 0.0)  # step, clock
 
     def on_train_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
-        self.in_training = True
         self.sampler = train_dataloader.batch_sampler
         self.sampler.last_step = state.max_steps  # a finished run that is resumed would take one more step
         self.run.result.total_steps = state.max_steps
         self.logged_at = state.global_step, time.perf_counter()
-
-    def on_train_end(self, *args: Any, **kwargs: Any) -> None:
-        self.in_training = False
 
     def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
         self.began = time.perf_counter()
@@ -291,13 +325,3 @@ class PublishedLines(TrainerCallback):
         rate = lr_scheduler.get_lr()
         self.run.log.train(step, state.max_steps, epoch, batch, logs["loss"], rate, speed)
         self.run.scalars.add(step, train_loss=logs["loss"], train_lr=rate, train_speed=speed)
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict, **kwargs: Any) -> None:
-        loss, share, seconds = (metrics[f"eval_{name}"] for name in ("loss", "accuracy", "runtime"))
-        run, step = self.run, state.global_step
-        run.log.evaluated(loss, share, seconds)
-        run.result.eval_seconds += seconds
-        if self.in_training or not run.flags.do_train:
-            epoch = (step - 1) // len(self.sampler) if step else 0
-            run.result.add(DevPoint(step, epoch, (100 * share,), loss))
-            run.scalars.add(step, dev_loss=loss, dev_accuracy=100 * share)

@@ -101,6 +101,12 @@ def test_losses_are_the_plain_scripts(dropout, demo, run_script, tmp_path):
     assert (ours.best_score, ours.best_step) == (theirs.best_score, theirs.best_step)
     assert theirs.status == "done" and theirs.total_steps == 54 and theirs.best_model == str(tmp_path / "b")
     np.testing.assert_allclose([p.loss for p in theirs.dev_curve], [p.loss for p in ours.dev_curve], atol=1e-4)
+    said = [(tmp_path / name / "dev_predictions.jsonl").read_text(encoding="utf-8").splitlines() for name in "ab"]
+    records = [[{**json.loads(line), "score": None} for line in lines] for lines in said]
+    assert records[0] == records[1] and len(records[0]) == 48
+    assert [line for line in trained.lines if line.startswith("dev errors")] == [
+        line for line in plain.lines if line.startswith("dev errors")
+    ]
 
 
 def test_an_incomplete_accumulation_is_a_step(demo, run_script, tmp_path):
@@ -153,10 +159,60 @@ def test_defaults_are_the_published_settings(demo, run_script, tmp_path):
 
 
 def test_bf16_follows_the_plain_script(demo, run_script, tmp_path):
-    shared = ["--amp", "bf16", "--max_steps", 6, "--logging_steps", 1, "--do_train"]
+    shared = ["--amp", "bf16", "--max_steps", 24, "--logging_steps", 1, "--save_steps", 6, "--learning_rate", 2e-3]
+    shared += ["--do_train", "--do_predict"]
     plain = run_script(PLAIN, *common(demo, tmp_path / "a", "--task_name", "tnews", "--batch_size", 16, *shared))
     arguments = common(demo, tmp_path / "b", "--dataset", "tnews", "--per_device_train_batch_size", 16, *shared)
     np.testing.assert_allclose(losses(run_script(SCRIPT, *arguments).lines), losses(plain.lines), atol=1e-3)
+    a, b = (Result.read(tmp_path / name / "result.json") for name in "ab")
+    assert [(p.step, p.score) for p in a.dev_curve] == [(p.step, p.score) for p in b.dev_curve]
+    file = TASKS["tnews"].test_sets[0].submission
+    assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_two_processes_follow_one(demo, start_script, tmp_path):
+    """The same total batch, the same losses and scores; rank 0 alone writes, and predictions are in order."""
+    model = without_dropout(demo[0], tmp_path)
+    arguments = ["--dataset", "ocnli", "--learning_rate", 1e-3, "--dropout", 0, "--max_steps", 6, "--logging_steps", 1]
+    arguments += ["--per_device_train_batch_size", 3, "--save_steps", 3, "--do_train", "--do_eval", "--do_predict"]
+    arguments += ["--per_device_eval_batch_size", 5]
+
+    def start(name, accumulation, launcher=()):
+        accumulated = ["--gradient_accumulation_steps", accumulation]
+        return start_script(
+            SCRIPT, *common((model, demo[1]), tmp_path / name), *arguments, *accumulated, launcher=launcher,
+            OMP_NUM_THREADS="1",
+        )  # fmt: skip
+
+    logs = tmp_path / "logs"
+    one = start("one", 4)
+    two = start("two", 2, ("-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(logs)))
+    single, several = one.communicate(timeout=240), two.communicate(timeout=240)
+    assert one.returncode == 0, single[1][-2000:]
+    log = (logs / "workerlog.0").read_text()
+    assert two.returncode == 0, several[1][-2000:] + log[-2000:]
+    np.testing.assert_allclose(losses(log.splitlines()), losses(single[0].splitlines()), atol=2e-4)
+    assert not losses((logs / "workerlog.1").read_text().splitlines())
+    a, b = Result.read(tmp_path / "one" / "result.json"), Result.read(tmp_path / "two" / "result.json")
+    assert (b.cards, b.accumulation_steps) == (2, 2) and a.configuration_hash == b.configuration_hash
+    assert [(p.step, p.score) for p in a.dev_curve] == [(p.step, p.score) for p in b.dev_curve]
+    np.testing.assert_allclose([p.loss for p in a.dev_curve], [p.loss for p in b.dev_curve], atol=1e-3)
+    file = TASKS["ocnli"].test_sets[0].submission
+    assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+def test_loader_workers_change_nothing(demo, start_script, tmp_path):
+    logs = []
+    for workers in (0, 2):
+        arguments = ["--dataset", "csl", "--max_steps", 4, "--save_steps", 2, "--logging_steps", 1, "--do_train"]
+        arguments += ["--per_device_train_batch_size", 4, "--gradient_accumulation_steps", 3]
+        process = start_script(
+            SCRIPT, *common(demo, tmp_path / str(workers)), *arguments, "--dataloader_num_workers", workers
+        )
+        out, error = process.communicate(timeout=120)
+        assert process.returncode == 0, error
+        logs.append(training(out.splitlines()))
+    assert logs[0] == logs[1] and len(logs[0]) == 4
 
 
 # Export ---------------------------------------------------------------------------------------------------------------
