@@ -319,13 +319,13 @@ def _check_fit(files: ModelFiles, config: Any, tokenizer: Any, max_seq_length: i
         raise UsageError(
             f"--max_seq_length {max_seq_length}: {files.name} has positions for {limit} tokens only; give at most that"
         )
-    if tokenizer is None:
+    if tokenizer is None or files.config is None:
         return
     tokens = max(tokenizer.get_vocab().values()) + 1
     if tokens > config.vocab_size:
         raise UsageError(
             f"{files.name}: its tokenizer has {tokens:,} tokens, the model embeddings for {config.vocab_size:,}: "
-            f"vocabulary and {files.config.name if files.config else 'configuration'} belong to different models"
+            f"vocabulary and {files.config.name} belong to different models"
         )
 
 

@@ -68,7 +68,7 @@ def show(flags: Flags) -> None:
     environment.import_paddle()
     from cluebench import models
 
-    encoder = TextEncoder(models.load_tokenizer(flags.model_name_or_path))
+    encoder = TextEncoder(models.load_tokenizer(flags.model_name_or_path, offline=flags.offline))
     settings = {
         "max_seq_length": flags.max_seq_length or task.max_seq_length,
         "doc_stride": flags.doc_stride or task.doc_stride,

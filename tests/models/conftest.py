@@ -8,7 +8,7 @@ import pytest
 
 from cluebench.data import synthetic
 from cluebench.tasks import TASKS
-from tests.scripts.conftest import run_script  # noqa: F401
+from tests.scripts.conftest import run_script, start_script  # noqa: F401
 
 #: Prefix of PaddleNLP's classes → what the configuration needs beside the common settings.
 ARCHITECTURES = {
@@ -51,7 +51,7 @@ def write_model(folder: Path, prefix: str, head: str = "Model", seed: int = 0, *
     )
     paddle.seed(seed)
     model = getattr(transformers, prefix + head)(config)
-    for name, parameter in model.named_parameters():
+    for parameter in model.parameters():
         if parameter.ndim == 1:  # biases and norms start at 0 and 1, which would hide one taken for another
             parameter.set_value(parameter + 0.1 * paddle.randn(parameter.shape))
     model.save_pretrained(str(folder))

@@ -49,7 +49,9 @@ def hugging_face_weights(model) -> dict[str, np.ndarray]:
     return found
 
 
-def write_hugging_face(folder: Path, source: str, prefix: str, head: str, *, weights="safetensors", monkeypatch=None, **config):
+def write_hugging_face(
+    folder: Path, source: str, prefix: str, head: str, *, weights="safetensors", monkeypatch=None, **config
+):
     """A directory as Transformers writes it, of the model in ``source``; returns that model."""
     import paddlenlp.transformers as transformers
 
@@ -71,9 +73,18 @@ def write_hugging_face(folder: Path, source: str, prefix: str, head: str, *, wei
             folder / "pytorch_model.bin",
             {name: torch.tensor(array, kinds[str(array.dtype)]) for name, array in arrays.items()},
         )
-    names = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "type_vocab_size")
+    names = (
+        "vocab_size",
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "intermediate_size",
+        "type_vocab_size",
+    )
     written = {name: getattr(model.config, name) for name in names}
-    written.update({name: getattr(model.config, name) for name in ("use_task_id", "task_type_vocab_size") if prefix == "Ernie"})
+    written.update(
+        {name: getattr(model.config, name) for name in ("use_task_id", "task_type_vocab_size") if prefix == "Ernie"}
+    )
     written.update(
         architectures=[prefix + ("ForMaskedLM" if head == "Model" else head)], model_type=prefix.lower(), dtype="float16",
         max_position_embeddings=64, hidden_act="gelu", pad_token_id=0, transformers_version="4.57.3",
@@ -135,7 +146,11 @@ def test_hugging_face_head_is_taken_over(architectures, tmp_path):
 
     source = write_model(tmp_path / "source", "Bert", "ForSequenceClassification", num_labels=15)
     original = write_hugging_face(
-        tmp_path / "hf", str(source), "Bert", "ForSequenceClassification", id2label={str(n): f"LABEL_{n}" for n in range(15)}
+        tmp_path / "hf",
+        str(source),
+        "Bert",
+        "ForSequenceClassification",
+        id2label={str(n): f"LABEL_{n}" for n in range(15)},
     )
     loaded = models.load_model(TNEWS, str(tmp_path / "hf"), head_required=True)
     loaded.eval()
@@ -174,7 +189,11 @@ def test_paddlenlp_directory_computes_what_paddlenlp_does(prefix, architectures,
     shutil.copytree(architectures[prefix], legacy)
     config = json.loads((legacy / "config.json").read_text())
     (legacy / "config.json").unlink()
-    config = {name: value for name, value in config.items() if name not in ("architectures", "model_type", "paddlenlp_version")}
+    config = {
+        name: value
+        for name, value in config.items()
+        if name not in ("architectures", "model_type", "paddlenlp_version")
+    }
     (legacy / "model_config.json").write_text(
         json.dumps({"init_args": [{**config, "init_class": f"{prefix}Model"}], "init_class": f"{prefix}ForMaskedLM"})
     )
@@ -184,7 +203,9 @@ def test_paddlenlp_directory_computes_what_paddlenlp_does(prefix, architectures,
         loaded = models.load_model(TNEWS, str(folder))
         if prefix != "Roberta":  # see the test of its positions
             np.testing.assert_array_equal(hidden(loaded, ids, types), expected)
-        assert type(models.load_tokenizer(str(folder))).__name__ == f"{prefix}{'Chinese' * (prefix == 'Roberta')}Tokenizer"
+        assert (
+            type(models.load_tokenizer(str(folder))).__name__ == f"{prefix}{'Chinese' * (prefix == 'Roberta')}Tokenizer"
+        )
 
 
 def test_safetensors_go_before_pickles(architectures, tmp_path):
@@ -268,7 +289,14 @@ def test_one_token_type(tmp_path):
     """Pairs through a model with a single one: it is used for both segments."""
     from cluebench import models
 
-    for prefix, count in (("Bert", 1), ("Roberta", 1), ("TinyBert", 1), ("RoFormerv2", 1), ("ErnieGram", 1), ("Ernie", 0)):
+    for prefix, count in (
+        ("Bert", 1),
+        ("Roberta", 1),
+        ("TinyBert", 1),
+        ("RoFormerv2", 1),
+        ("ErnieGram", 1),
+        ("Ernie", 0),
+    ):
         folder = write_model(tmp_path / prefix, prefix, type_vocab_size=count)
         model = models.load_model(TNEWS, str(folder))
         ids, types = inputs()
@@ -305,11 +333,16 @@ def test_dropout_rule(prefix, architectures):
     model = models.load_model(TNEWS, architectures[prefix], dropout=0.37)
     backbone = model.base_model
     layers = backbone.encoder.layers
-    inside = [backbone.embeddings.dropout, *(getattr(layer, name) for layer in layers for name in ("dropout", "dropout1", "dropout2"))]
+    inside = [
+        backbone.embeddings.dropout,
+        *(getattr(layer, name) for layer in layers for name in ("dropout", "dropout1", "dropout2")),
+    ]
     assert len(layers) == 2 and all(dropout.p == 0.37 for dropout in inside)
     attention = [layer.self_attn.dropout for layer in layers]
     assert [getattr(dropout, "p", dropout) for dropout in attention] == [0.1, 0.1]
-    head = [layer for name, layer in model.named_sublayers() if type(layer).__name__ == "Dropout" and layer not in inside]
+    head = [
+        layer for name, layer in model.named_sublayers() if type(layer).__name__ == "Dropout" and layer not in inside
+    ]
     assert all(dropout.p == 0.1 for dropout in head)
 
 
@@ -395,7 +428,9 @@ def test_tokenizer_json_becomes_a_vocabulary_by_the_advice(architectures, tmp_pa
     folder = tmp_path / "model"
     vocabulary = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
     (folder / "vocab.txt").unlink()
-    (folder / "tokenizer.json").write_text(json.dumps({"model": {"vocab": {token: n for n, token in enumerate(vocabulary)}}}))
+    (folder / "tokenizer.json").write_text(
+        json.dumps({"model": {"vocab": {token: n for n, token in enumerate(vocabulary)}}})
+    )
     with pytest.raises(UsageError) as refused:
         model_files.find(str(folder))
     command = str(refused.value).split("cd there and ")[1]
@@ -432,7 +467,9 @@ def test_evaluating_needs_a_head_that_was_trained_for_this(architectures, tmp_pa
     with pytest.raises(UsageError, match=r"have another head \(classifier.weight of shape \[32, 2\]\)"):
         models.load_model(TNEWS, other_tool, head_required=True)
     headless = changed(bert, tmp_path / "headless", architectures=["BertForSequenceClassification"])
-    with pytest.raises(UsageError, match=r"have no head \(classifier.weight\): fine-tune on TNEWS first, or add --do_train"):
+    with pytest.raises(
+        UsageError, match=r"have no head \(classifier.weight\): fine-tune on TNEWS first, or add --do_train"
+    ):
         models.load_model(TNEWS, headless, head_required=True)
 
 
@@ -443,7 +480,11 @@ def test_what_is_drawn_anew_is_said(architectures, tmp_path, capsys):
     assert capsys.readouterr().err == ""
     write_hugging_face(tmp_path / "hf", architectures["Bert"], "Bert", "ForQuestionAnswering")
     capsys.readouterr()
-    arrays = {k: v for k, v in hugging_face_weights(models.load_model(TNEWS, architectures["Bert"])).items() if "pooler" not in k}
+    arrays = {
+        k: v
+        for k, v in hugging_face_weights(models.load_model(TNEWS, architectures["Bert"])).items()
+        if "pooler" not in k
+    }
     write_safetensors(tmp_path / "hf" / "model.safetensors", {k: v for k, v in arrays.items() if v.dtype == np.float32})
     models.load_model(CMRC, str(tmp_path / "hf"))
     said = capsys.readouterr().err

@@ -223,7 +223,9 @@ def test_pytorchs_files_are_not_run_either(torch_file, tmp_path):
     assert not (tmp_path / "it_ran").exists()
 
 
-@pytest.mark.parametrize("offset, size, stride", [(0, (2, 13), (13, 1)), (20, (5,), (1,)), (0, (3,), (-1,)), (-1, (2,), (1,))])
+@pytest.mark.parametrize(
+    "offset, size, stride", [(0, (2, 13), (13, 1)), (20, (5,), (1,)), (0, (3,), (-1,)), (-1, (2,), (1,))]
+)
 def test_a_tensor_outside_its_storage_is_refused(torch_file, offset, size, stride):
     torch, path = torch_file
     numbers = np.arange(24, dtype=np.float32)
@@ -275,13 +277,17 @@ def test_hugging_face_names_become_paddlenlps():
         "classifier.dense.weight": "classifier.dense.weight",
     }
     matrix, vector = np.arange(6.0).reshape(2, 3), np.arange(3.0)
-    given = {name: vector if name.endswith(("bias", "beta", "gamma")) or "Norm" in name else matrix for name in expected}
+    given = {
+        name: vector if name.endswith(("bias", "beta", "gamma")) or "Norm" in name else matrix for name in expected
+    }
     assert is_hugging_face(given)
     found = in_paddle(given)
     assert list(found) == list(expected.values())
     for name, array in found.items():
         turned = array.ndim == 2 and "embeddings" not in name
-        np.testing.assert_array_equal(array, given[next(old for old, new in expected.items() if new == name)].T if turned else array)
+        np.testing.assert_array_equal(
+            array, given[next(old for old, new in expected.items() if new == name)].T if turned else array
+        )
         assert array.shape == ((3,) if array.ndim == 1 else (3, 2) if turned else (2, 3))
 
 

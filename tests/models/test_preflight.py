@@ -1,0 +1,130 @@
+"""Which tasks a model can do, told before any trial."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from cluebench.errors import UsageError
+from cluebench.tasks import SPAN, TASKS
+from tests.models.conftest import ARCHITECTURES, COMMON, SPECIAL, vocabulary, write_model
+
+pytestmark = pytest.mark.slow
+
+WARM_UP = "grid_search_tools/warmup_dataset_and_model.py"
+
+
+@pytest.mark.parametrize("prefix", ARCHITECTURES)
+def test_every_architecture_can_do_everything(prefix, tmp_path):
+    from cluebench import models
+
+    folder = write_model(tmp_path, prefix, max_position_embeddings=512)
+    assert models.preflight(str(folder), TASKS.values()) == dict.fromkeys(TASKS)
+
+
+def test_too_few_positions(architectures):
+    from cluebench import models
+
+    found = models.preflight(architectures["Bert"], TASKS.values())
+    assert found.pop("chid") is None
+    for name, reason in found.items():
+        length = TASKS[name].max_seq_length
+        assert reason == f"its inputs have up to {length} tokens, the model has positions for 64"
+
+
+def test_only_the_tasks_asked_for_are_tried(architectures):
+    from cluebench import models
+
+    assert models.preflight(architectures["Bert"], [TASKS["chid"]]) == {"chid": None}
+
+
+def test_a_head_paddlenlp_lacks(tmp_path):
+    """SKEP is an ERNIE inside, but has no span head in PaddleNLP; the multiple-choice head is the generic one."""
+    import paddlenlp.transformers as transformers
+
+    from cluebench import models
+
+    tokens = vocabulary("中文")
+    config = transformers.SkepConfig(**{**COMMON, "vocab_size": len(tokens), "max_position_embeddings": 512})
+    transformers.SkepModel(config).save_pretrained(str(tmp_path))
+    (tmp_path / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
+    found = models.preflight(str(tmp_path), TASKS.values())
+    assert {name for name, reason in found.items() if reason} == {
+        task.name for task in TASKS.values() if task.kind == SPAN
+    }
+    assert found["cmrc2018"] == "PaddleNLP has no SkepForQuestionAnswering, so it can't do CMRC2018"
+
+
+def test_a_structure_the_dropout_rule_does_not_fit(tmp_path):
+    import paddlenlp.transformers as transformers
+
+    from cluebench import models
+
+    tokens = vocabulary("中文")
+    config = transformers.FNetConfig(
+        vocab_size=len(tokens), hidden_size=32, num_hidden_layers=1, intermediate_size=64, type_vocab_size=2
+    )
+    transformers.FNetModel(config).save_pretrained(str(tmp_path))
+    (tmp_path / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
+    found = models.preflight(str(tmp_path), [TASKS["tnews"]])
+    assert found["tnews"].startswith("--dropout can't be applied to FNetForSequenceClassification")
+
+
+def test_weights_are_checked_to_the_last_layer(tmp_path):
+    import paddle
+
+    from cluebench import models
+
+    folder = write_model(tmp_path, "Ernie", max_position_embeddings=512, num_hidden_layers=3)
+    state = paddle.load(str(folder / "model_state.pdparams"))
+    del state["encoder.layers.2.norm2.bias"]
+    paddle.save(state, str(folder / "model_state.pdparams"))
+    found = models.preflight(str(folder), TASKS.values())
+    assert all(
+        re.search(r"lacks 1 of the \d+ arrays .*encoder\.layers\.2\.norm2\.bias", reason) for reason in found.values()
+    )
+
+
+def test_a_model_that_can_not_be_loaded_at_all(tmp_path):
+    from cluebench import models
+
+    with pytest.raises(UsageError, match="no such directory"):
+        models.preflight(str(tmp_path / "nowhere"), TASKS.values())
+
+
+def test_warm_up_stops_and_says_which_task_and_why(architectures, little_data, run_script, tmp_path):
+    common = ["--data_dir", little_data, "--cache_dir", tmp_path]
+    ended = run_script(WARM_UP, architectures["Roberta"], *common, "--tasks", "chid", "c3", "tnews")
+    lines = ended.err.strip().splitlines()
+    model = architectures["Roberta"]
+    assert ended.code == 2
+    assert lines == [
+        f"{model} can't do C3: its inputs have up to 512 tokens, the model has positions for 64",
+        f"{model} can't do TNEWS: its inputs have up to 128 tokens, the model has positions for 64",
+        f"error: {model} can't do C3, TNEWS: run it with --tasks CHID",
+    ]
+    assert not list(tmp_path.iterdir())
+    assert run_script(WARM_UP, architectures["Roberta"], *common, "--tasks", "chid").code == 0
+
+
+def test_warm_up_refuses_a_model_before_it_looks_for_data(run_script, tmp_path):
+    ended = run_script(WARM_UP, tmp_path / "nowhere", "--data_dir", tmp_path)
+    assert ended.code == 2 and ended.err.count("\n") == 1 and "nowhere: no such directory" in ended.err
+
+
+def test_special_tokens_are_those_of_the_vocabulary(tmp_path):
+    """A vocabulary without [MASK] gets one behind its end, for which there is no embedding."""
+    from cluebench import models
+
+    tokens = [token for token in vocabulary("中文") if token != "[MASK]"]
+    folder = write_model(tmp_path, "Bert", tokens=tokens, max_position_embeddings=512)
+    assert SPECIAL[4] not in (Path(folder) / "vocab.txt").read_text(encoding="utf-8").split("\n")
+    found = models.preflight(str(folder), TASKS.values())
+    assert all("tokens, the model embeddings for" in reason for reason in found.values())
+    config = json.loads((folder / "config.json").read_text())
+    assert config["vocab_size"] == len(tokens)

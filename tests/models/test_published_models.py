@@ -1,0 +1,227 @@
+"""Published models by name: fetched from PaddleNLP's server, kept, and found again without a network."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import sys
+import threading
+import time
+from collections import Counter
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cluebench import model_files
+from cluebench.errors import NetworkError, UsageError
+from cluebench.published import published_models
+from cluebench.tasks import TASKS
+from tests.models.conftest import ARCHITECTURES, COMMON
+from tests.models.test_own_models import hidden, inputs
+
+NAME, COMMUNITY = "ernie-3.0-nano-zh", "somebody/tiny-roberta"
+#: Nothing listens there.
+CLOSED = "http://127.0.0.1:9/paddlenlp"
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    asked: list[str] = []
+
+    def log_message(self, *arguments):
+        Quiet.asked.append(self.path)
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """(its directory, its address); PaddleNLP's home is an empty directory."""
+    folder = tmp_path / "server"
+    folder.mkdir()
+    running = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+    threading.Thread(target=running.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{running.server_port}"
+    monkeypatch.setenv("PPNLP_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PPNLP_ENDPOINT", address)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    Quiet.asked.clear()
+    yield folder, address
+    running.shutdown()
+    running.server_close()
+
+
+@pytest.fixture
+def published(server, architectures, monkeypatch):
+    """The tiny ERNIE under a published name, on the server."""
+    from paddlenlp.transformers import ErnieModel, ErnieTokenizer
+
+    folder, address = server
+    source = Path(architectures["Ernie"])
+    shutil.copy(source / "model_state.pdparams", folder / "nano.pdparams")
+    shutil.copy(source / "vocab.txt", folder / "nano_vocab.txt")
+    vocabulary = len((source / "vocab.txt").read_text(encoding="utf-8").splitlines())
+    settings = {**COMMON, **ARCHITECTURES["Ernie"], "vocab_size": vocabulary}
+    monkeypatch.setitem(ErnieModel.pretrained_init_configuration, NAME, settings)
+    monkeypatch.setitem(ErnieModel.pretrained_resource_files_map["model_state"], NAME, f"{address}/nano.pdparams")
+    monkeypatch.setitem(ErnieTokenizer.pretrained_resource_files_map["vocab_file"], NAME, f"{address}/nano_vocab.txt")
+    return str(source)
+
+
+# Names ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_every_published_model_has_its_classes_and_room_for_every_task():
+    """26 of the 27 are built into PaddleNLP; mengzi is one of its community's. All have positions for 512 tokens."""
+    from cluebench import environment
+
+    environment.import_paddle()
+    from cluebench import models
+
+    found: Counter[str | None] = Counter()
+    for name in published_models():
+        prefix = models._published_prefix(name)
+        found[prefix] += 1
+        if prefix is None:
+            assert name == "Langboat/mengzi-bert-base"
+            continue
+        tokenizer = models._published_tokenizer(name).__name__
+        assert tokenizer == ("RobertaChineseTokenizer" if prefix == "Roberta" else f"{prefix}Tokenizer")
+        files = model_files.ModelFiles(name, Path(), None, (), None, is_directory=False)
+        for task in TASKS.values():
+            head = models._head_class(files, task)
+            config = models._configuration(files, head, models._written_config(files, head), task, None, False)
+            assert models.longest_input(config) >= task.max_seq_length
+    assert found == {"Ernie": 9, "Bert": 7, "Roberta": 6, "ErnieGram": 1, "TinyBert": 2, "RoFormerv2": 1, None: 1}
+
+
+@pytest.mark.slow
+def test_fetched_once_then_found_offline(published, server, architectures):
+    from cluebench import models
+
+    task = TASKS["tnews"]
+    tokenizer = models.load_tokenizer(NAME)
+    assert not any("pdparams" in path for path in Quiet.asked)  # the tokenizer alone was wanted
+    model = models.load_model(task, NAME, tokenizer=tokenizer)
+    asked = len(Quiet.asked)
+    again = models.load_model(task, NAME, tokenizer=models.load_tokenizer(NAME, offline=True), offline=True)
+    assert models.preflight(NAME, [TASKS["chid"]], offline=True) == {"chid": None}
+    assert len(Quiet.asked) == asked
+    original = models.load_model(task, architectures["Ernie"])
+    for one in (model, again):
+        np.testing.assert_array_equal(hidden(one, *inputs()), hidden(original, *inputs()))
+    home = model_files.model_home() / NAME
+    assert {path.name for path in home.iterdir()} == {"model_state.pdparams", "nano_vocab.txt"}
+
+
+@pytest.mark.slow
+def test_the_tokenizer_is_paddlenlps(published, server):
+    from paddlenlp.transformers import AutoTokenizer
+
+    from cluebench import models
+
+    ours = models.load_tokenizer(NAME)
+    theirs = AutoTokenizer.from_pretrained(NAME, cache_dir=str(model_files.model_home()))
+    texts = ["他说：[MASK]号Iphone７。", "ABC[SEP]def", "２０１６年\u3000Café"]
+    assert type(ours) is type(theirs)
+    assert [ours.tokenize(text) for text in texts] == [theirs.tokenize(text) for text in texts]
+    assert ours.unique_no_split_tokens == theirs.unique_no_split_tokens
+    assert [ours.convert_tokens_to_ids(t) for t in ours.all_special_tokens] == theirs.all_special_ids
+
+
+@pytest.mark.slow
+def test_a_community_model(server, architectures, monkeypatch):
+    from cluebench import models
+
+    folder, address = server
+    there = folder / "models" / "community" / COMMUNITY
+    shutil.copytree(architectures["Roberta"], there)
+    download = sys.modules["paddlenlp.utils.download.bos_download"]
+    template = address + "/{repo_type}/community/{repo_id}/{filename}"
+    monkeypatch.setattr(download, "BOS_URL_TEMPLATE_WITHOUT_REVISION", template)
+    tokenizer = models.load_tokenizer(COMMUNITY)
+    assert type(tokenizer).__name__ == "RobertaChineseTokenizer"
+    model = models.load_model(TASKS["tnews"], COMMUNITY, tokenizer=tokenizer)
+    original = models.load_model(TASKS["tnews"], architectures["Roberta"])
+    np.testing.assert_array_equal(hidden(model, *inputs()), hidden(original, *inputs()))
+    shutil.rmtree(there)
+    models.load_model(TASKS["tnews"], COMMUNITY, offline=True)
+    with pytest.raises(UsageError, match="somebody/other: neither a directory nor a model PaddleNLP knows"):
+        models.load_tokenizer("somebody/other")
+
+
+@pytest.mark.slow
+def test_a_download_that_breaks_off_is_no_model(published, server):
+    from cluebench import models
+
+    (server[0] / "nano.pdparams").unlink()
+    with pytest.raises(NetworkError, match=f"{NAME}: could not be fetched from .*try again") as failed:
+        models.load_model(TASKS["tnews"], NAME)
+    assert "\n" not in str(failed.value)
+    assert model_files.held_by_paddlenlp(NAME) is None
+
+
+@pytest.mark.slow
+def test_a_damaged_file_in_paddlenlps_home_is_named(published, server):
+    from cluebench import models
+
+    models.load_model(TASKS["tnews"], NAME)
+    path = model_files.model_home() / NAME / "model_state.pdparams"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UsageError, match=f"{path}: damaged; remove it, and it is fetched again"):
+        models.load_model(TASKS["tnews"], NAME)
+
+
+# Without a network ----------------------------------------------------------------------------------------------------
+
+
+def test_offline_never_asks(server):
+    with pytest.raises(UsageError, match=f"{NAME}: not in .*{NAME}, and --offline forbids fetching it"):
+        model_files.find(NAME, offline=True)
+    assert Quiet.asked == []
+
+
+def test_a_server_that_cannot_be_reached(tmp_path, monkeypatch):
+    monkeypatch.setenv("PPNLP_HOME", str(tmp_path))
+    monkeypatch.setenv("PPNLP_ENDPOINT", CLOSED)
+    start = time.monotonic()
+    with pytest.raises(
+        NetworkError, match=f"{NAME}: not in .*, and {CLOSED} can't be reached .*copy .* or give the directory"
+    ):
+        model_files.find(NAME)
+    assert time.monotonic() - start < model_files.REACH + 1
+
+
+@pytest.mark.parametrize("name", ["", "/", "./nowhere", "a/b/c", "~/nowhere"])
+def test_what_is_no_name_is_no_directory_either(name):
+    with pytest.raises(UsageError, match="--model_name_or_path"):
+        model_files.find(name, offline=True)
+
+
+def test_a_folder_of_logs_named_like_a_model_is_none(server, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / NAME).mkdir()
+    assert model_files.model_directory(NAME) is None
+    (tmp_path / NAME / "config.json").write_text("{}")
+    assert model_files.model_directory(NAME) == Path(NAME)
+    assert model_files.model_directory(f"./{NAME}") == Path(NAME)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more, code, named", [((), 5, "can't be reached"), (("--offline",), 2, "--offline forbids")])
+@pytest.mark.parametrize(
+    "script", ["classification/run_clue_classifier.py", "grid_search_tools/warmup_dataset_and_model.py"]
+)
+def test_a_missing_model_ends_a_real_process_within_ten_seconds(
+    script, more, code, named, start_script, little_data, tmp_path
+):
+    arguments = ["--model_name_or_path", NAME, "--task_name", "tnews", "--do_train"] if "run_" in script else [NAME]
+    environment = dict(PPNLP_HOME=str(tmp_path), PPNLP_ENDPOINT=CLOSED, no_proxy="127.0.0.1")
+    start = time.monotonic()
+    process = start_script(script, *arguments, "--data_dir", little_data, *more, **environment)
+    out, err = process.communicate(timeout=60)
+    assert time.monotonic() - start < 10
+    assert process.returncode == code
+    assert out == "" and err.count("\n") == 1 and named in err and NAME in err
+    assert os.listdir(tmp_path) == []
