@@ -4,8 +4,8 @@
 
 10,000 rows of train, the whole of dev, one epoch, batch 32, length 128, the 2-layer 128-wide model, on the CPU. The
 plain way tokenises every row with PaddleNLP's slow tokenizer whenever its batch comes up, evaluates in the file's
-order, and leaves Paddle's threads and MKL as they are. Ours starts with an empty cache. Without CLUE_DATA_DIR, synthetic
-rows.
+order, and leaves Paddle's threads and MKL as they are. Ours starts with an empty cache. Without CLUE_DATA_DIR,
+synthetic rows.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ class RunFlags:
     )
     cache_dir: str | None = flag(None, "where token ids are kept between runs", default_text="~/.cache/cluebench")
     overwrite_cache: bool = flag(False, "tokenize again even if the cache has this data")
-    num_proc: int | None = flag(None, "threads that tokenize", minimum=1, default_text="all cores")
+    num_proc: int = flag(1, "processes that tokenize what the cache lacks", minimum=1)
     limit: int | None = flag(None, "only the first N rows of every split, for a try", minimum=1)
     visualdl_dir: str | None = flag(None, "write scalars for VisualDL into this directory")
     result_json: str | None = flag(None, "the result as JSON", default_text="<output_dir>/result.json after training")

@@ -31,7 +31,7 @@ class WarmupFlags:
     data_dir: str | None = flag(None, "official CLUE files", default_text="CLUE_DATA_DIR, else they are downloaded")
     cache_dir: str | None = flag(None, "where token ids are kept", default_text="~/.cache/cluebench")
     limit: int | None = flag(None, "only the first N rows of every split, as the trials will be run with", minimum=1)
-    num_proc: int | None = flag(None, "processes that tokenize", minimum=1, default_text="all cores")
+    num_proc: int = flag(1, "processes that tokenize", minimum=1)
     overwrite_cache: bool = flag(False, "tokenize again even if the cache has this data")
     offline: bool = flag(False, "never touch the network")
 
