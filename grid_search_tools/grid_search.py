@@ -30,18 +30,19 @@ from scheduler.estimates import DurationModel, MemoryModel
 from scheduler.jobs import Job, State
 from scheduler.ledger import Ledger
 from scheduler.local_engine import LocalEngine, strays
-from scheduler.loop import Events, Interrupted, Rules, Scheduler
+from scheduler.loop import Engine, Events, Interrupted, Rules, Scheduler
 from scheduler.plan import RunSettings, Selection, Trial
 from scheduler.progress import Projections, display_for
 from scheduler.recorder import Observers, Recorder
-from scheduler.runner import Launch
+from scheduler.runner import Launch, Orphan
 from scheduler.state import RunDirectory
 from scheduler.status import print_plan, print_status
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-#: The embedded model is no pretrained one: it needs larger steps than any published setting to learn its small data.
-DEMO_LEARNING_RATE, DEMO_BATCH_SIZE = 1e-3, 16
+#: The embedded model is no pretrained one: it needs larger steps than any published setting to learn its small data,
+#: and has learnt most of it after so many of them.
+DEMO_LEARNING_RATE, DEMO_BATCH_SIZE, DEMO_STEPS = 1e-3, 16, 100
 
 INTERRUPTED = 130
 
@@ -81,6 +82,10 @@ class Flags:
     max_steps: int = flag(0, "stop each trial after this many optimizer steps; 0: no limit", minimum=0)
     limit: int | None = flag(None, "only the first N rows of every split, for a try", minimum=1)
     offline: bool = flag(False, "never touch the network")
+    engine: str = flag("local", "where trials run: on this machine, or on a Ray cluster", choices=("local", "ray"))
+    ray_address: str | None = flag(
+        None, "with engine ray: address of the cluster", default_text="RAY_ADDRESS, else a cluster of this machine"
+    )
     dry_run: bool = flag(False, "print the plan and stop")
     status: bool = flag(False, "print where a running or stopped grid stands, and stop")
     demo: bool = flag(False, "the embedded model and data, one setting a task unless others are given")
@@ -127,6 +132,8 @@ def _completed(flags: Flags, repository: Path) -> Flags:
     """The flags with what depends on other flags, paths made absolute. Raises UsageError."""
     if flags.keep_all_models and not flags.save_best_model:
         raise UsageError("--keep_all_models needs --save_best_model True")
+    if flags.ray_address and flags.engine != "ray":
+        raise UsageError("--ray_address needs --engine ray")
     if flags.best_only and (flags.learning_rates or flags.batch_sizes or flags.dropouts):
         raise UsageError(
             "--best_only takes no --learning_rates, --batch_sizes or --dropouts: its settings are published"
@@ -163,6 +170,7 @@ def _with_demo(flags: Flags, repository: Path) -> Flags:
         learning_rates=flags.learning_rates or [DEMO_LEARNING_RATE],
         batch_sizes=flags.batch_sizes or [DEMO_BATCH_SIZE],
         dropouts=flags.dropouts or [0.1],
+        max_steps=flags.max_steps or (0 if flags.num_train_epochs else DEMO_STEPS),
         save_best_model=True,  # tiny, and what make_submission.py predicts with
         offline=True,
     )
@@ -271,10 +279,9 @@ def _search(flags: Flags, jobs: Sequence[Job], directories: Mapping[str, RunDire
     events = Events()
     display = display_for(sys.stderr)
     settings = _settings(flags)
-    driver = devices.NvidiaDriver.open()
-    chosen = devices.find_devices(flags.devices, os.environ, driver, many_small=flags.demo)
+    engine = _engine(flags, events)
+    chosen = engine.devices
     _check_cards(flags, jobs, chosen)
-    engine = LocalEngine(chosen, driver, events)
     recorders = [_recorder(flags, directory, jobs, chosen, display.note) for directory in directories.values()]
     scheduler = Scheduler(
         jobs,
@@ -287,7 +294,7 @@ def _search(flags: Flags, jobs: Sequence[Job], directories: Mapping[str, RunDire
         Observers([display, *recorders]),
         events,
         Rules(flags.max_attempts, flags.trial_timeout, flags.mrc_cards),
-        strays=[stray for directory in directories.values() for stray in _strays(directory, jobs)],
+        strays=[stray for directory in directories.values() for stray in _strays(flags, directory, jobs)],
         project=Projections().update,
     )
     for job in jobs:
@@ -304,6 +311,15 @@ def _search(flags: Flags, jobs: Sequence[Job], directories: Mapping[str, RunDire
             for recorder in recorders:
                 recorder.finish(_final_status(scheduler))
     return scheduler.interrupted
+
+
+def _engine(flags: Flags, events: Events) -> Engine:
+    if flags.engine == "ray":
+        from scheduler.ray_engine import RayEngine
+
+        return RayEngine(flags.devices, flags.ray_address, flags.jobs_per_device, events)
+    driver = devices.NvidiaDriver.open()
+    return LocalEngine(devices.find_devices(flags.devices, os.environ, driver, many_small=flags.demo), driver, events)
 
 
 def _final_status(scheduler: Scheduler) -> str:
@@ -375,7 +391,10 @@ def _launch(
     )
 
 
-def _strays(directory: RunDirectory, jobs: Sequence[Job]) -> list:
+def _strays(flags: Flags, directory: RunDirectory, jobs: Sequence[Job]) -> list[Orphan]:
+    """Processes of a dead scheduler on this machine whose trials are not in this plan."""
+    if flags.engine != "local":
+        return []
     planned = [job.lock for job in jobs if job.trial.model == directory.model]
     return strays(directory.private, planned, directory.path.name)
 

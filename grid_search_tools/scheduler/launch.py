@@ -56,6 +56,22 @@ def keep_earlier_log(log: str) -> None:
     os.rename(log, f"{stem}.attempt{number}.log")
 
 
+def command(specification: dict) -> list:
+    """The command line that becomes the attempt described by ``specification``."""
+    return [sys.executable, "-I", "-S", os.path.abspath(__file__), json.dumps(specification)]
+
+
+def end_with_parent() -> None:
+    """Has the kernel send SIGTERM to this process, whatever it becomes by exec, when its parent dies."""
+    import ctypes
+
+    set_parent_death_signal = 1  # PR_SET_PDEATHSIG in linux/prctl.h
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+    if os.getppid() != parent:
+        sys.exit(128 + signal.SIGTERM)
+
+
 def end_leftovers(lock: str) -> None:
     """Kills what is left of earlier attempts: workers in sessions of their own, whose launcher died before them.
 
@@ -77,6 +93,8 @@ def end_leftovers(lock: str) -> None:
 
 
 def main(specification: dict) -> None:
+    if specification.get("end_with_parent"):
+        end_with_parent()
     lock = os.open(specification["lock"], os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

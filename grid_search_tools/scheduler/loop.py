@@ -45,7 +45,8 @@ class Exited:
     """All processes of a trial are gone."""
 
     key: str
-    code: int | None
+    code: int | None  # negative: ended by that signal; None: unknown
+    lost: bool = False  # the machine it ran on is gone
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ class Engine(Protocol):
     def silence(self, job: Job) -> float: ...
     def orphan(self, job: Job) -> Orphan | None: ...
     def adopt(self, orphan: Orphan) -> None: ...
+    def close(self) -> None: ...
 
 
 class Observer(Protocol):
@@ -349,7 +351,7 @@ class Scheduler:
             job.state = State.WAITING
             job.attempt.outcome = "interrupted"
         else:
-            self._failed(job, self._failure_of(job, event.code), now)
+            self._failed(job, self._failure_of(job, event), now)
 
     def _done(self, job: Job, result: Result) -> None:
         job.state, job.result = State.DONE, result
@@ -369,7 +371,7 @@ class Scheduler:
             micro_batch = max(1, per_card // max(1, result.accumulation_steps))
             self.memory.observe(job.trial, micro_batch, result.peak_memory_bytes)
 
-    def _failure_of(self, job: Job, code: int | None) -> Failure:
+    def _failure_of(self, job: Job, event: Exited) -> Failure:
         try:
             lines = read_log(job.paths.log).last_lines
         except OSError:
@@ -377,11 +379,11 @@ class Scheduler:
         result = Result.read(job.paths.result)
         mine = result is not None and result.configuration_hash == job.configuration_hash
         return classify(
-            code,
+            event.code,
             lines,
             result.error if mine and result.status == "failed" else None,
             no_progress_seconds=self.rules.trial_timeout if job.ended_for is Kind.NO_PROGRESS else None,
-            device_lost=job.ended_for is Kind.LOST_DEVICE,
+            device_lost=event.lost or job.ended_for is Kind.LOST_DEVICE,
         )
 
     def _failed(self, job: Job, failure: Failure, now: float) -> None:

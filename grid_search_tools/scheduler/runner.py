@@ -13,7 +13,6 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -24,8 +23,6 @@ from pathlib import Path
 import psutil
 
 from scheduler import launch
-
-_LAUNCH_SCRIPT = str(Path(launch.__file__).resolve())
 
 #: How long processes that outlive their trial may take to die of SIGKILL before the devices are given on regardless.
 _SWEEP_SECONDS = 5.0
@@ -81,18 +78,9 @@ class LocalRunner:
         """
         for folder in (start.lock.parent, start.log.parent):
             folder.mkdir(parents=True, exist_ok=True)
-        mark = f"{start.lock}#{uuid.uuid4().hex}"
-        record = {**start.record, "key": start.key, "host": socket.gethostname(), "mark": mark}
-        specification = {
-            "lock": str(start.lock),
-            "log": str(start.log),
-            "result": str(start.result),
-            "configuration_hash": start.configuration_hash,
-            "record": {**record, "configuration_hash": start.configuration_hash},
-            "command": list(start.command),
-        }
+        specified, mark = specification(start)
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", _LAUNCH_SCRIPT, json.dumps(specification)],
+            launch.command(specified),
             env={**os.environ, **start.environment, launch.TRIAL_VARIABLE: mark},
             cwd=start.directory,
             stdin=subprocess.DEVNULL,
@@ -112,7 +100,7 @@ class LocalRunner:
         def watch() -> None:
             code = wait()
             # Workers of a distributed run live in sessions of their own and may outlive their launcher.
-            _end_all(mark)
+            end_all(mark)
             self._processes.pop(key, None)
             self._exited(key, code)
 
@@ -134,6 +122,27 @@ class LocalRunner:
         if key not in self._processes:
             return set()
         return {process.pid for process in processes_of(self._processes[key][2])}
+
+
+def specification(start: Launch) -> tuple[dict, str]:
+    """What launch.py is told, and the mark that all processes of this attempt carry in their environment."""
+    mark = f"{start.lock}#{uuid.uuid4().hex}"
+    record = {
+        **start.record,
+        "key": start.key,
+        "host": socket.gethostname(),
+        "mark": mark,
+        "configuration_hash": start.configuration_hash,
+    }
+    specified = {
+        "lock": str(start.lock),
+        "log": str(start.log),
+        "result": str(start.result),
+        "configuration_hash": start.configuration_hash,
+        "record": record,
+        "command": list(start.command),
+    }
+    return specified, mark
 
 
 def orphan_of(key: str, lock: Path) -> Orphan | None:
@@ -192,7 +201,8 @@ def processes_of(mark: str) -> list[psutil.Process]:
     return marked
 
 
-def _end_all(mark: str) -> None:
+def end_all(mark: str) -> None:
+    """Kills every process that an attempt has left, and waits a while until they are gone."""
     left: Iterable[psutil.Process] = processes_of(mark)
     for process in left:
         _signal(process.pid, signal.SIGKILL)

@@ -99,6 +99,9 @@ class SimulatedEngine:
     def adopt(self, orphan: Orphan) -> None:
         self._run(orphan.key, Outcome(5.0))
 
+    def close(self) -> None:
+        """Nothing is open."""
+
     def result_of(self, job: Job) -> Result | None:
         """Called by the loop when the job's processes have ended."""
         outcome = self.running.pop(job.key)

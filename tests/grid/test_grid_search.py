@@ -387,6 +387,7 @@ def test_dry_run_of_published_best_settings(grid):
         (["--keep_all_models"], "--keep_all_models needs --save_best_model True"),
         (["--best_only", "--dropouts", "0.1"], "--best_only takes no"),
         (["--best_only"], "--best_only: some-model has no published settings"),
+        (["--ray_address", "auto"], "--ray_address needs --engine ray"),
         (["--demo"], "--demo brings its own model and data"),
         (["--mrc_cards", "2", "--devices", "cpu:2"], "--mrc_cards 2: the grid has 0 card(s)"),
         (["--no_such_flag"], "unrecognized arguments: --no_such_flag"),
