@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -102,3 +103,16 @@ def grid(tmp_path):
         pid = int(words[2] if words[0] == "start" else words[1])
         if alive(pid):
             os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def fake_driver(tmp_path_factory):
+    """The folder with the compiled libnvidia-ml.so.1."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    folder = tmp_path_factory.mktemp("driver")
+    source = Path(__file__).with_name("fake_nvml.c")
+    library = folder / "libnvidia-ml.so.1"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source], check=True)
+    return folder

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -29,19 +28,6 @@ mig MIG-aaaa Test-80G-MIG-1g.10gb 9856 9800 ok
 mig MIG-bbbb Test-80G-MIG-1g.10gb 9856 9700 ok
 card GPU-dddd4444 Test-24G 24576 24000 ok
 """
-
-
-@pytest.fixture(scope="session")
-def fake_driver(tmp_path_factory):
-    """The folder with the compiled libnvidia-ml.so.1."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("no C compiler")
-    folder = tmp_path_factory.mktemp("driver")
-    source = Path(__file__).with_name("fake_nvml.c")
-    library = folder / "libnvidia-ml.so.1"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source], check=True)
-    return folder
 
 
 @pytest.fixture

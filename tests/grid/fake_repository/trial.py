@@ -49,6 +49,8 @@ def remember(folder, text):
 
 def main(task_name=None):
     flags = parsed()
+    if os.environ.get("PADDLE_TRAINER_ID", "0") != "0":
+        sys.exit()  # only rank 0 writes
     task = task_named(task_name or flags.task_name)
     cards = int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))
     name = runlog.trial_name(flags.learning_rate, flags.batch_size * cards, flags.dropout, flags.seed)

@@ -1,0 +1,99 @@
+"""The whole scheduler on cards of the stand-in driver, with real processes."""
+
+import os
+
+import pytest
+
+TWO = "card GPU-aaaa Test-24G 24576 24000 ok\ncard GPU-bbbb Test-24G 24576 24000 ok\n"
+TNEWS = ("--tasks", "tnews", "--learning_rates", "1e-5,3e-5", "--batch_sizes", "16,32")
+
+
+@pytest.fixture
+def cards(grid, fake_driver, tmp_path):
+    """A grid on a machine with these cards; called with the text of the cards file, again when they change."""
+    path = tmp_path / "cards.txt"
+    grid.environment |= {"LD_LIBRARY_PATH": str(fake_driver), "FAKE_NVML": str(path)}
+
+    def have(text):
+        path.with_suffix(".new").write_text(text)
+        os.replace(path.with_suffix(".new"), path)
+
+    return have
+
+
+def taken(grid):
+    return [words[4].removeprefix("cuda=") for words in grid.book("start")]
+
+
+def test_children_get_the_uuid_of_their_card(grid, cards):
+    cards(TWO)
+    grid.behave(trials={"*": {"seconds": 0.3}})
+    result = grid.run(*TNEWS)
+    assert result.returncode == 0, result.stderr
+    assert sorted(set(taken(grid))) == ["GPU-aaaa", "GPU-bbbb"] and len(taken(grid)) == 4
+    assert "on gpu 0 (Test-24G), gpu 1 (Test-24G)" in result.stderr
+
+
+def test_a_card_full_of_others_is_used_when_it_empties(grid, cards):
+    cards(TWO.replace("GPU-bbbb Test-24G 24576 24000", "GPU-bbbb Test-24G 24576 900"))
+    grid.behave(trials={"*": {"seconds": 1.5}})
+    scheduler = grid.start(*TNEWS)
+    grid.wait_for("done", 1)
+    assert set(taken(grid)) == {"GPU-aaaa"}
+    cards(TWO)
+    scheduler.communicate(timeout=30)
+    assert scheduler.returncode == 0 and "GPU-bbbb" in taken(grid)
+
+
+@pytest.mark.slow
+def test_a_card_lost_under_its_trial(grid, cards):
+    cards(TWO)
+    grid.behave(trials={"tnews/1e-05_16_0.1": {"seconds": 60.0}, "tnews/1e-05_32_0.1": {"seconds": 0.1}})
+    scheduler = grid.start(
+        "--tasks", "tnews", "--learning_rates", "1e-5", "--batch_sizes", "16,32", "--max_attempts", "1"
+    )
+    grid.wait_for("done", 1)
+    victim = next(words[4].removeprefix("cuda=") for words in grid.book("start") if "16_0.1" in words[1])
+    grid.behave(trials={"*": {"seconds": 0.1}})
+    cards(TWO.replace(f"{victim} Test-24G 24576 24000 ok", f"{victim} Test-24G 24576 24000 lost"))
+    _, said = scheduler.communicate(timeout=60)  # looked at every 30 seconds
+    assert scheduler.returncode == 0, said
+    assert "is set aside for 30 s: GPU is lost" in said
+    assert [failure["kind"] for failure in grid.trial_state("tnews/1e-05_16_0.1")["failures"]] == ["lost device"]
+    assert taken(grid)[-1] != victim
+
+
+def test_several_trials_share_a_card_as_far_as_memory_goes(grid, cards):
+    cards("card GPU-aaaa Test-80G 81920 81000 ok\n")
+    grid.behave(trials={"*": {"seconds": 1.0}})
+    assert grid.run(*TNEWS, "--jobs_per_device", "3").returncode == 0
+    starts = sorted(float(words[3]) for words in grid.book("start"))
+    dones = sorted(float(words[3]) for words in grid.book("done"))
+    assert starts[2] < dones[0] < starts[3]
+
+
+def test_reading_tasks_run_on_their_published_cards_through_the_launcher(grid, cards):
+    cards("".join(f"card GPU-{letter} Test-32G 32768 32000 ok\n" for letter in "abcd"))
+    one = ("--learning_rates", "2e-5", "--batch_sizes", "24")
+    assert grid.run("--tasks", "c3,cmrc2018", *one).returncode == 0
+    cuda = {words[1]: (words[4], words[6]) for words in grid.book("start")}
+    assert cuda["c3/2e-05_24_0.1"] == ("cuda=GPU-a,GPU-b,GPU-c,GPU-d", "accumulation=3")
+    assert len(cuda["cmrc2018/2e-05_24_0.1"][0].split(",")) == 2
+    attempt = grid.trial_state("c3/2e-05_24_0.1")["attempts"][0]
+    assert (attempt["cards"], attempt["accumulation"]) == (4, 3)
+    # on one card it is the same trial: nothing runs again
+    assert "all 2 trials are done" in grid.run("--tasks", "c3,cmrc2018", *one, "--mrc_cards", "1").stderr
+
+
+def test_cards_too_small_for_any_trial_are_refused_with_figures(grid, cards):
+    cards("card GPU-aaaa Test-1G 1024 1000 ok\n")
+    result = grid.run(*TNEWS)
+    assert result.returncode == 2 and grid.book("start") == []
+    last = result.stderr.splitlines()[-1]
+    assert "no trial fits any card: gpu 0 is too small, it has 1.0 GiB, the smallest trial needs" in last
+
+
+def test_driver_that_is_gone_at_the_next_start_is_said(grid, cards):
+    cards("no driver\n")
+    result = grid.run(*TNEWS, "--devices", "gpu")
+    assert result.returncode == 2 and "no NVIDIA driver answers on this machine" in result.stderr
