@@ -1,0 +1,227 @@
+import errno
+import io
+
+import pytest
+
+from cluebench.runlog import Result, TrialPaths
+from scheduler.estimates import DurationModel, estimated_bytes, model_size, seconds_left, workloads
+from scheduler.failures import Kind, classify
+from scheduler.jobs import Attempt, Job, State
+from scheduler.plan import RunSettings, Selection, Trial, build_plan
+from scheduler.progress import Display, display_for, duration
+from scheduler.recorder import Recorder
+from scheduler.state import RunDirectory
+
+#: Ends of logs as Paddle, its launcher, the driver and the system write them.
+OUT_OF_MEMORY = """\
+ResourceExhaustedError: 
+
+Out of memory error on GPU 0. Cannot allocate 96.000000MB memory on GPU 0, 15.769531GB memory has been allocated
+Please check whether there is any other process using GPU 0.
+""".splitlines()  # noqa: W291
+LOST = ["OSError: (External) CUDA error(719), unspecified launch failure. ", "  [Hint: 'cudaErrorLaunchFailure']"]
+BUSY_CARD = ["OSError: (External) CUDA error(46), all CUDA-capable devices are busy or unavailable."]
+WORKER = [
+    "LAUNCH ERROR 2026-01-01 00:00:00,000 Container failed !!!",
+    "Container rank 1 status failed cmd ['python', '-u', 'run_c3.py'] code 4 log /w/workerlog.1",
+]
+CRASH = ["Traceback (most recent call last):", '  File "x.py", line 1, in <module>', "KeyError: 'sentence'"]
+
+
+@pytest.mark.parametrize(
+    "code, lines, kind",
+    [
+        (1, OUT_OF_MEMORY, Kind.OUT_OF_MEMORY),
+        (1, ["MemoryError: Unable to allocate 3.00 GiB"], Kind.OUT_OF_MEMORY),
+        (4, [], Kind.OUT_OF_MEMORY),
+        (130, WORKER, Kind.OUT_OF_MEMORY),  # rank 0 was ended because rank 1 had failed
+        (1, LOST, Kind.LOST_DEVICE),
+        (1, BUSY_CARD, Kind.LOST_DEVICE),
+        (1, ["OSError: [Errno 28] No space left on device: 'x'"], Kind.DISK_FULL),
+        (1, ["requests.exceptions.ConnectionError: Max retries exceeded"], Kind.NETWORK),
+        (5, ["error: every mirror failed"], Kind.NETWORK),
+        (2, ["error: --task_name SST2: unknown"], Kind.BAD_SETTING),
+        (3, ["error: loss is nan at step 7"], Kind.DIVERGED),
+        (6, [], Kind.DISK_FULL),
+        (-9, [], Kind.KILLED),
+        (-15, [], Kind.KILLED),
+        (130, ["interrupted"], Kind.KILLED),
+        (None, ["global step 1/2"], Kind.KILLED),
+        (0, ["best_result: 57.00"], Kind.NO_RESULT),
+        (0, ["a sentence about out of memory"], Kind.NO_RESULT),
+        (1, CRASH, Kind.CRASHED),
+    ],
+)
+def test_failures_are_told_apart(code, lines, kind):
+    assert classify(code, lines).kind is kind
+
+
+def test_details_are_one_telling_line():
+    assert classify(1, CRASH).detail == "KeyError: 'sentence'"
+    assert classify(1, OUT_OF_MEMORY).detail.startswith(("ResourceExhaustedError", "Out of memory error on GPU 0"))
+    assert classify(2, ["x"], "label '199' is unknown").detail == "label '199' is unknown"
+    assert classify(-9).detail == "ended by SIGKILL"
+    assert classify(7).detail == "exit code 7"
+    assert classify(None, no_progress_seconds=60.0).detail == "no new log line in 60 s, ended"
+    assert classify(1, CRASH, device_lost=True).kind is Kind.LOST_DEVICE
+
+
+# Estimates ------------------------------------------------------------------------------------------------------------
+
+
+def test_every_task_has_a_workload():
+    assert set(workloads()) == {trial.task for trial in build_plan(["m"], Selection())}
+
+
+def test_model_size_from_published_table_and_configurations(tmp_path):
+    assert (model_size("ernie-3.0-medium-zh").layers, model_size("ernie-3.0-medium-zh").hidden_size) == (6, 768)
+    assert model_size("nobody/knows").layers == 12
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "config.json").write_text('{"num_hidden_layers": 4, "hidden_size": 312, "vocab_size": 21128}')
+    assert model_size(str(tmp_path / "a")).parameters == 12 * 4 * 312**2 + 21128 * 312
+    (tmp_path / "b").mkdir()  # old PaddleNLP layout
+    text = '{"init_args": [{"vocab_size": 100, "hidden_size": 64, "num_hidden_layers": 2}], "init_class": "BertForX"}'
+    (tmp_path / "b" / "model_config.json").write_text(text)
+    assert (model_size(str(tmp_path / "b")).layers, model_size(str(tmp_path / "b")).hidden_size) == (2, 64)
+
+
+def test_memory_of_bert_base_worked_out_by_hand():
+    trial = Trial("bert-base-chinese", "tnews", 3e-5, 32, 0.1)
+    parameters = 12 * 12 * 768**2 + 40_000 * 768
+    activations = 32 * 128 * 12 * (768 * 34 + 5 * 12 * 128) * 2
+    assert estimated_bytes(trial, 32, "off") == 16 * parameters + activations
+    assert estimated_bytes(trial, 32, "bf16") == 16 * parameters + activations // 2
+
+
+def test_durations_are_learnt_by_task_then_model_then_size():
+    known, other_task = Trial("m", "tnews", 3e-5, 32, 0.1), Trial("m", "afqmc", 3e-5, 32, 0.1)
+    other_model = Trial("ernie-3.0-xbase-zh", "tnews", 3e-5, 32, 0.1)
+    model = DurationModel(RunSettings())
+    assert model.seconds(known) is None
+    model.project(known, 50.0)
+    assert model.seconds(known) == pytest.approx(50.0)  # a running trial's own projection
+    model.observe(known, 100.0)
+    model.observe(known, 200.0)
+    assert model.seconds(known) == pytest.approx(150.0)
+    assert model.seconds(other_task) is not None and model.seconds(other_model) > model.seconds(known)
+
+
+def test_limit_and_steps_shorten_the_estimate():
+    trial = Trial("m", "cmnli", 3e-5, 32, 0.1)
+    whole = DurationModel(RunSettings()).relative(trial)
+    assert DurationModel(RunSettings(limit=1000)).relative(trial) < whole / 20
+    assert DurationModel(RunSettings(max_steps=100)).relative(trial) < whole / 20
+    assert DurationModel(RunSettings(num_train_epochs=1)).relative(trial) < 0.6 * whole
+
+
+def test_time_left_on_several_devices():
+    assert seconds_left([], [], 2) == 0
+    assert seconds_left([10.0], [5.0, 5.0], 2) == 10.0
+    assert seconds_left([10.0, 4.0], [9.0, 1.0], 2) == 13.0
+
+
+# What is shown and written --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "seconds, text",
+    [(None, "unknown"), (-1, "0 s"), (119, "119 s"), (720, "12 min"), (11_100, "3 h 05 min"), (187_200, "2 d 4 h")],
+)
+def test_durations_for_people(seconds, text):
+    assert duration(seconds) == text
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+class Stage:
+    """As much of a scheduler as the displays look at."""
+
+    def __init__(self, jobs):
+        self.jobs = jobs
+
+    def running(self):
+        return [job for job in self.jobs if job.state is State.RUNNING]
+
+    def seconds_left(self):
+        return 18_600.0
+
+
+def jobs_on_stage(tmp_path):
+    jobs = []
+    for number, state in enumerate((State.DONE, State.RUNNING, State.WAITING)):
+        trial = Trial("m", "tnews", (1 + number) * 1e-5, 32, 0.1)
+        job = Job(trial, number, TrialPaths(tmp_path / "tnews", trial.name), tmp_path / "lock", "h", state=state)
+        job.attempts.append(Attempt(1, ["gpu 0"], 1, 1, 0.0, 60.0))
+        jobs.append(job)
+    jobs[0].result = Result("tnews", "m", {}, "h", "done", best_score=(57.0,))
+    jobs[1].paths.folder.mkdir()
+    jobs[1].paths.log.write_text(
+        "global step 300/1000, epoch: 0, batch: 99, rank_id: 0, loss: 2.7, lr: 0.00001, speed: 8.7969 step/s\n"
+        "eval loss: 2.720359, acc: 0.5612, eval done total : 25.71 s\n"
+    )
+    return jobs
+
+
+def test_plain_lines(tmp_path):
+    stream, jobs = io.StringIO(), jobs_on_stage(tmp_path)
+    display = display_for(stream)
+    assert type(display) is Display
+    display.attach(Stage(jobs))
+    display.ended(jobs[0])
+    assert display.tick(0.0) == 60.0 and display.tick(59.0) == 60.0
+    display.tick(60.0)
+    line = "1 done, 1 running, 1 left; time left about 5 h 10 min"
+    assert stream.getvalue().splitlines() == [
+        f"[1/3] m/tnews/1e-05_32_0.1  57.00  (60 s); {line}",
+        f"{line}: m/tnews/2e-05_32_0.1 30% 56.12",
+    ]
+
+
+def test_live_table_shows_progress_and_last_dev_score(tmp_path, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "140")
+    stream, jobs = Terminal(), jobs_on_stage(tmp_path)
+    display = display_for(stream)
+    display.attach(Stage(jobs))
+    display.tick(0.0)
+    display.note("gpu 1 is set aside")
+    display.close()
+    shown = stream.getvalue()
+    for text in (
+        "m/tnews/2e-05_32_0.1",
+        "300/1000",
+        "8.8",
+        "56.12",
+        "time left about 5 h 10 min",
+        "gpu 1 is set aside",
+    ):
+        assert text in shown
+
+
+def test_full_disk_is_said_once_and_stops_nothing(tmp_path, monkeypatch):
+    said, jobs = [], jobs_on_stage(tmp_path)
+    directory = RunDirectory(tmp_path, "m")
+    directory.path.mkdir()
+    recorder = Recorder(directory, jobs, {}, complain=said.append)
+    full = True
+
+    def write_grid(*arguments):
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(directory, "write_grid", write_grid)
+    recorder.ended(jobs[0])
+    recorder.tick(0.0)
+    recorder.note("more")
+    recorder.tick(1.0)
+    assert said == [f"{directory.path}: grid.json can't be written: No space left on device; going on"]
+    full = False
+    recorder.note("more")
+    recorder.tick(2.0)
+    full = True
+    recorder.note("more")
+    recorder.tick(3.0)
+    assert len(said) == 2  # it had been written in between
