@@ -38,16 +38,16 @@ class Sizes:
 
 #: Small enough for a grid over all ten tasks to take minutes on two CPU cores, large enough for it to learn something.
 DEMO_SIZES: dict[str, Sizes] = {
-    "afqmc": Sizes(1600, 400, 200),
-    "tnews": Sizes(2400, 400, 200),
-    "iflytek": Sizes(3200, 400, 200),
-    "cmnli": Sizes(2400, 400, 200),
-    "ocnli": Sizes(1600, 400, 200),
-    "cluewsc2020": Sizes(320, 160, 200),
-    "csl": Sizes(1600, 400, 200),
-    "cmrc2018": Sizes(1200, 200, 100),
-    "chid": Sizes(800, 120, 60),
-    "c3": Sizes(600, 200, 100),
+    "afqmc": Sizes(1200, 400, 200),
+    "tnews": Sizes(1600, 400, 200),
+    "iflytek": Sizes(4000, 400, 200),
+    "cmnli": Sizes(1600, 400, 200),
+    "ocnli": Sizes(800, 400, 200),
+    "cluewsc2020": Sizes(128, 160, 200),
+    "csl": Sizes(800, 400, 200),
+    "cmrc2018": Sizes(600, 120, 60),
+    "chid": Sizes(120, 60, 30),
+    "c3": Sizes(100, 120, 60),
 }
 
 
