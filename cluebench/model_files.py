@@ -14,7 +14,6 @@ from typing import Any
 
 from cluebench.data import download
 from cluebench.errors import NetworkError, UsageError
-from cluebench.weights import shards
 
 CONFIG_FILES = ("config.json", "model_config.json")
 VOCABULARY = "vocab.txt"
@@ -150,7 +149,20 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
     first = _first(folder, WEIGHT_FILES)
     if first is None:
         return ()
-    return shards(first) if first.suffix == ".json" else (first,)
+    return _shards(first) if first.suffix == ".json" else (first,)
+
+
+def _shards(index: Path) -> tuple[Path, ...]:
+    """The files that an index (``*.index.json``) lists. Raises UsageError when it is broken or one is missing."""
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        raise UsageError(f"{index}: not an index of weights") from None
+    files = tuple(index.parent / Path(name).name for name in names)
+    for file in files:
+        if not file.is_file():
+            raise UsageError(f"{index} lists {file.name}, which is not there: the model was copied incompletely")
+    return files
 
 
 def _first(folder: Path, names: Sequence[str]) -> Path | None:

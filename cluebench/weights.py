@@ -25,7 +25,7 @@ from cluebench.errors import UsageError
 
 
 def read_weights(files: Sequence[Path]) -> dict[str, np.ndarray]:
-    """The arrays of one or more files (shards) under the names they were saved by; floating-point ones as float32.
+    """The arrays of one or more files under the names they were saved by; floating-point ones as float32.
 
     Reads .safetensors, .pdparams of ``paddle.save`` and .bin of ``torch.save`` (PyTorch 1.6 or later; PyTorch is not
     needed). Raises UsageError naming the file, when it is damaged, of another format, or a pickle of more than arrays.
@@ -47,19 +47,6 @@ def read_weights(files: Sequence[Path]) -> dict[str, np.ndarray]:
             raise UsageError(f"{file}: damaged, or no file of weights ({reason})") from None
         found.update((name, _plain_floats(array)) for name, array in arrays.items())
     return found
-
-
-def shards(index: Path) -> tuple[Path, ...]:
-    """The files that an index (``*.index.json``) lists. Raises UsageError when it is broken or one is missing."""
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        raise UsageError(f"{index}: not an index of weights") from None
-    files = tuple(index.parent / Path(name).name for name in names)
-    for file in files:
-        if not file.is_file():
-            raise UsageError(f"{index} lists {file.name}, which is not there: the model was copied incompletely")
-    return files
 
 
 def _plain_floats(array: np.ndarray) -> np.ndarray:

@@ -81,6 +81,14 @@ class NvidiaDriver:
             raise DeviceLost(str(error)) from None
         return [self._card(index) for index in range(count)]
 
+    def versions(self) -> tuple[str, str]:
+        """Of the driver, and of the newest CUDA it can run: ``("550.54.15", "12.4")``."""
+        try:
+            driver, cuda = self._nvml.nvmlSystemGetDriverVersion(), self._nvml.nvmlSystemGetCudaDriverVersion()
+        except self._nvml.NVMLError as error:
+            raise DeviceLost(str(error)) from None
+        return _text(driver), f"{cuda // 1000}.{cuda % 1000 // 10}"
+
     def read(self, device_id: str) -> Reading:
         """The card's memory now. A card that failed is looked up anew each time, as drivers come back."""
         try:

@@ -14,8 +14,9 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 
+from cluebench import model_files
 from cluebench.errors import UsageError
-from cluebench.weights import in_paddle, is_hugging_face, plain_name, read_weights, shards
+from cluebench.weights import in_paddle, is_hugging_face, plain_name, read_weights
 
 ARRAYS = {
     "encoder.weight": np.arange(12, dtype=np.float32).reshape(3, 4),
@@ -173,17 +174,19 @@ def test_pytorchs_files_without_pytorch(torch_file):
 
 
 def test_shards(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "vocab.txt").write_text("[PAD]\n")
     write_safetensors(tmp_path / "a.safetensors", {"bias": ARRAYS["bias"]})
     write_safetensors(tmp_path / "b.safetensors", {"scalar": ARRAYS["scalar"]})
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"bias": "a.safetensors", "scalar": "b.safetensors"}}))
-    assert set(read_weights(shards(index))) == {"bias", "scalar"}
+    assert set(read_weights(model_files.find(str(tmp_path)).weights)) == {"bias", "scalar"}
     (tmp_path / "b.safetensors").unlink()
     with pytest.raises(UsageError, match="lists b.safetensors, which is not there"):
-        shards(index)
+        model_files.find(str(tmp_path))
     index.write_text("[]")
     with pytest.raises(UsageError, match="not an index"):
-        shards(index)
+        model_files.find(str(tmp_path))
 
 
 # What must not be believed --------------------------------------------------------------------------------------------

@@ -1,0 +1,403 @@
+"""What there is on this machine, found out without stumbling over what is missing.
+
+Only the standard library is imported with this module. Paddle and PaddleNLP, which may be missing, broken, or bring the
+process down, are tried in processes of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+#: Seconds for a process that imports Paddle and PaddleNLP, or loads a model, on a busy machine.
+_PATIENCE = 300
+
+#: Seconds for the NVIDIA driver: one in trouble can hang for minutes.
+_DRIVER_PATIENCE = 15
+
+
+@dataclass
+class Disk:
+    """A directory that is written to, or will be."""
+
+    use: str  # what for
+    path: Path
+    variable: str  # what to set to have it elsewhere
+    exists: bool = True
+    bytes_held: int = 0
+    bytes_free: int = 0
+    inodes_free: int | None = None  # None: the file system has no such limit
+    writable: bool = True
+
+
+@dataclass
+class TaskData:
+    """The official files of one task."""
+
+    title: str
+    address: str  # of the official archive
+    missing: list[str] = field(default_factory=list)
+    other: list[str] = field(default_factory=list)  # not the official ones, by md5
+    error: str | None = None  # why they can't be read
+
+
+@dataclass
+class ModelFacts:
+    """One model; either it can't be loaded, or it can do all tasks but those with a reason."""
+
+    name: str
+    place: str = ""
+    error: str | None = None
+    reasons: dict[str, str] = field(default_factory=dict)  # task title → why it can't be done
+    not_fetched: bool = False
+
+
+@dataclass
+class Facts:
+    """Everything `checks.findings` looks at."""
+
+    python: tuple[int, int, int]
+    executable: str
+    repository: Path
+    installed: dict[str, str]  # package → version, of those that are pinned or Paddle
+    pinned: dict[str, str]  # package → version it was tested with, for this Python
+    required: list[str]  # packages that nothing works without
+    environ: Mapping[str, str]
+    cores: int
+    is_amd: bool = False
+    memory_bytes: int = 0
+    shared_memory_bytes: int | None = None  # None: there is no /dev/shm
+    paddle: dict[str, Any] = field(default_factory=dict)  # version, cuda, cudnn, cards, error, card_error
+    paddlenlp_error: str | None = None
+    driver: dict[str, Any] | None = None  # version, cuda; None: no NVIDIA driver answers
+    driver_error: str | None = None  # why that is not known
+    cards: list[str] = field(default_factory=list)
+    libraries: dict[str, bool] = field(default_factory=dict)  # libcuda, libcudnn → can be loaded
+    disks: list[Disk] = field(default_factory=list)
+    data_directory: str = ""
+    data_is_given: bool = False  # by flag or CLUE_DATA_DIR; else it is downloaded when needed
+    data: list[TaskData] = field(default_factory=list)
+    data_error: str | None = None
+    models: list[ModelFacts] = field(default_factory=list)
+
+
+def gather(
+    repository: Path, models: Iterable[str], data_dir: str | None, cache_dir: str | None, run_root: str
+) -> Facts:
+    """Looks at everything; takes as long as importing PaddleNLP and, with models, loading each of them once."""
+    pinned = pinned_versions(repository, sys.version_info[:2])
+    facts = Facts(
+        python=sys.version_info[:3],
+        executable=sys.executable,
+        repository=repository,
+        installed=_installed([*pinned, "paddlepaddle", "paddlepaddle-gpu", "nvidia-cudnn-cu12"]),
+        pinned=pinned,
+        required=_required(),
+        environ=os.environ,
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        is_amd="AuthenticAMD" in _read_text("/proc/cpuinfo")[:4096],
+        memory_bytes=_memory_bytes(),
+        shared_memory_bytes=_free_bytes(Path("/dev/shm"))[1] if Path("/dev/shm").is_dir() else None,
+        libraries={name: _loads(candidates) for name, candidates in _LIBRARIES.items()},
+    )
+    _try_paddle(facts)
+    _ask_driver(facts)
+    facts.disks = _disks(cache_dir, run_root)
+    _look_at_data(facts, data_dir)
+    facts.models = [_look_at_model(name, facts) for name in models]
+    return facts
+
+
+# Packages -------------------------------------------------------------------------------------------------------------
+
+
+def pinned_versions(repository: Path, python: tuple[int, int]) -> dict[str, str]:
+    """Package → version in constraints.txt and the requirements files, for one version of Python."""
+    found = {}
+    for name in ("constraints.txt", "requirements-cpu.txt", "requirements.txt"):
+        for line in _read_text(repository / name).splitlines():
+            pin = re.match(r"([A-Za-z0-9_.\-]+)==([^\s;]+)\s*(?:;(.*))?$", line)
+            pythons = re.findall(r"python_version == '([\d.]+)'", pin[3] or "") if pin else []
+            if pin and (not pythons or "{}.{}".format(*python) in pythons):
+                found[_normalised(pin[1])] = pin[2]
+    return found
+
+
+def _normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _installed(names: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _required() -> list[str]:
+    """What the package itself asks for, extras apart."""
+    try:
+        lines = metadata.requires("cluebench") or []
+    except metadata.PackageNotFoundError:
+        return []
+    return [_normalised(re.match(r"[A-Za-z0-9_.\-]+", line)[0]) for line in lines if "extra ==" not in line]
+
+
+# Paddle and the driver ------------------------------------------------------------------------------------------------
+
+#: Printed as JSON, last, by a process of its own. A card is only trusted once it has computed something.
+_PADDLE_PROBE = """
+import json, warnings
+warnings.simplefilter("ignore")
+import paddle
+found = {"version": paddle.__version__, "cuda": None, "cudnn": None, "cards": 0, "card_error": None}
+if paddle.is_compiled_with_cuda():
+    found.update(cuda=str(paddle.version.cuda()), cudnn=str(paddle.version.cudnn()))
+    try:
+        found["cards"] = paddle.device.cuda.device_count()
+        if found["cards"]:
+            paddle.set_device("gpu:0")
+            float(paddle.matmul(paddle.ones([64, 64]), paddle.ones([64, 64])).sum())
+    except Exception as error:
+        found["card_error"] = str(error).strip().splitlines()[-1][:300]
+print(json.dumps(found))
+"""
+
+_LIBRARIES = {"libcuda": ("libcuda.so.1",), "libcudnn": ("libcudnn.so.9", "libcudnn.so.8")}
+
+
+def _try_paddle(facts: Facts) -> None:
+    answer, error = _in_process(_PADDLE_PROBE)
+    facts.paddle = answer if answer is not None else {"error": error}
+    if answer is not None and "paddlenlp" in facts.installed:
+        imported, error = _in_process("import json, paddlenlp.transformers; print(json.dumps({}))")
+        facts.paddlenlp_error = None if imported is not None else error
+
+
+def _in_process(code: str, *arguments: str) -> tuple[dict[str, Any] | None, str]:
+    """The JSON object that Python code prints last, or why there is none."""
+    environment = {**os.environ, "GLOG_minloglevel": "3"}
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=_PATIENCE, env=environment
+        )
+    except subprocess.TimeoutExpired:
+        return None, f"no answer within {_PATIENCE} s"
+    lines = ended.stdout.strip().splitlines()
+    if ended.returncode == 0 and lines:
+        return json.loads(lines[-1]), ""
+    said = [line.strip() for line in ended.stderr.strip().splitlines() if line.strip()]
+    return None, said[-1][:300] if said else f"the process ended with exit code {ended.returncode}"
+
+
+def _loads(candidates: Iterable[str]) -> bool:
+    for name in candidates:
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(name)
+            return True
+    return False
+
+
+def _ask_driver(facts: Facts) -> None:
+    """Cards and driver versions through NVML, on a thread that is left behind when the driver hangs."""
+    try:
+        from scheduler.devices import DeviceLost, NvidiaDriver
+    except ImportError as error:
+        facts.driver_error = f"not asked: {error}"
+        return
+
+    def ask() -> tuple[dict[str, str] | None, list[str]]:
+        driver = NvidiaDriver.open()
+        if driver is None:
+            return None, []
+        version, cuda = driver.versions()
+        cards = [f"{d.label}: {d.name}, {d.total_bytes / 2**30:.0f} GiB" for card in driver.cards() for d in card]
+        driver.close()
+        return {"version": version, "cuda": cuda}, cards
+
+    try:
+        answer = _within(_DRIVER_PATIENCE, ask)
+    except DeviceLost as error:
+        facts.driver_error = f"the NVIDIA driver fails: {error}"
+        return
+    if answer is None:
+        facts.driver_error = f"the NVIDIA driver did not answer within {_DRIVER_PATIENCE} s"
+    else:
+        facts.driver, facts.cards = answer
+
+
+def _within(seconds: float, ask: Callable[[], T]) -> T | None:
+    """What ``ask`` returns or raises, on a thread of its own; None when it takes longer."""
+    outcome: list[Any] = []
+
+    def run() -> None:
+        try:
+            outcome.append((ask(), None))
+        except Exception as error:
+            outcome.append((None, error))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not outcome:
+        return None
+    value, error = outcome[0]
+    if error is not None:
+        raise error
+    return value
+
+
+# Memory and disks -----------------------------------------------------------------------------------------------------
+
+
+def _memory_bytes() -> int:
+    found = re.search(r"MemTotal:\s+(\d+) kB", _read_text("/proc/meminfo"))
+    return int(found[1]) * 1024 if found else 0
+
+
+def _disks(cache_dir: str | None, run_root: str) -> list[Disk]:
+    from cluebench import environment, model_files
+    from cluebench.data.download import data_home
+
+    return [
+        look_at_disk(use, path, variable)
+        for use, path, variable in (
+            ("token ids (cache)", Path(cache_dir or environment.cache_home()).expanduser(), "--cache_dir"),
+            ("published models", model_files.model_home(), "PPNLP_HOME"),
+            ("downloaded data", data_home(), "PPNLP_HOME"),
+            ("runs", Path(run_root).expanduser(), "--run_root"),
+            ("temporary files", Path(os.environ.get("TMPDIR") or "/tmp"), "TMPDIR"),
+        )
+    ]
+
+
+def look_at_disk(use: str, path: Path, variable: str) -> Disk:
+    """The directory, or what it would be made in."""
+    disk = Disk(use, path, variable, exists=path.is_dir())
+    nearest = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    disk.writable = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
+    disk.bytes_free, _, disk.inodes_free = _free_bytes(nearest)
+    if disk.exists and use != "temporary files":
+        disk.bytes_held = _bytes_held(path)
+    return disk
+
+
+def _free_bytes(path: Path) -> tuple[int, int, int | None]:
+    """Free for this user, in all, and files that can still be made."""
+    status = os.statvfs(path)
+    files = status.f_favail if status.f_files else None
+    return status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize, files
+
+
+def _bytes_held(folder: Path) -> int:
+    total = 0
+    for directory, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(directory, name)).st_size
+    return total
+
+
+def _read_text(path: str | Path) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+# Data and models ------------------------------------------------------------------------------------------------------
+
+
+def _look_at_data(facts: Facts, data_dir: str | None) -> None:
+    from cluebench.data.source import DATA_DIR_VARIABLE, open_source
+    from cluebench.errors import ClueError
+    from cluebench.tasks import TASKS
+
+    facts.data_is_given = bool(data_dir or os.environ.get(DATA_DIR_VARIABLE))
+    try:
+        source = open_source(data_dir, offline=True)
+    except ClueError as error:
+        facts.data_error = str(error)
+        return
+    facts.data_directory = str(source.directory)
+    facts.data = [look_at_task(source, task) for task in TASKS.values()]
+
+
+def look_at_task(source: Any, task: Any) -> TaskData:
+    """Every official file of a task: there, readable, and the official one."""
+    from cluebench.data.official import official_files
+    from cluebench.data.source import SYNTHETIC_MARK
+    from cluebench.errors import ClueError
+
+    official = {file: official_files().get((task.name, file)) for file in task.files}
+    address = next((known.archive_url for known in official.values() if known), "")
+    found = TaskData(task.title, address)
+    made_up = (source.directory / SYNTHETIC_MARK).is_file()
+    for file, known in official.items():
+        try:
+            if not source.has(task, file):
+                found.missing.append(file)
+                continue
+            with contextlib.redirect_stderr(io.StringIO()):  # what it would say is said below
+                md5 = source.md5(task, file)
+        except (ClueError, OSError) as error:
+            found.error = str(error)
+            break
+        if known and known.md5 not in (None, md5) and not made_up:
+            found.other.append(file)
+    return found
+
+
+_MODEL_PROBE = """
+import json, sys
+from cluebench import environment
+environment.import_paddle()
+from cluebench import models
+from cluebench.errors import ClueError
+from cluebench.tasks import TASKS
+try:
+    import paddle
+    paddle.set_device("cpu")
+    found = models.preflight(sys.argv[1], TASKS.values(), offline=True)
+    print(json.dumps({"reasons": {TASKS[name].title: reason for name, reason in found.items() if reason}}))
+except ClueError as error:
+    print(json.dumps({"error": str(error)}))
+"""
+
+
+def _look_at_model(name: str, facts: Facts) -> ModelFacts:
+    from cluebench import model_files
+    from cluebench.errors import ClueError
+
+    found = ModelFacts(name)
+    try:
+        folder = model_files.model_directory(name)
+        found.not_fetched = folder is None and model_files.held_by_paddlenlp(name) is None
+        found.place = str(folder or model_files.model_home() / name)
+        files = model_files.find(name)
+    except ClueError as error:
+        found.error = str(error)
+        return found
+    if files is None or "error" in facts.paddle or facts.paddlenlp_error:
+        return found
+    answer, error = _in_process(_MODEL_PROBE, name)
+    answer = {"error": error} if answer is None else answer
+    found.error, found.reasons = answer.get("error"), answer.get("reasons", {})
+    return found
