@@ -59,7 +59,7 @@ class Flags:
         None, "official CLUE files, unpacked or zipped", default_text="CLUE_DATA_DIR, else they are downloaded"
     )
     cache_dir: str | None = flag(None, "where token ids are kept between runs", default_text="~/.cache/cluebench")
-    run_root: str | None = flag(None, "directory of logs and results, one folder a model", default_text="runs/")
+    run_root: str | None = flag(None, "directory of logs and results, one folder a model", default_text="runs/ in the repository")
     devices: str = flag("auto", "auto, gpu, gpu:0,1, gpu:UUID, cpu, or cpu:N for N trials at once on the CPU")
     jobs_per_device: int = flag(1, "trials at once on one device, as far as its memory goes", minimum=1, maximum=64)
     learning_rates: list[float] = flag([], "peak learning rates", above=0, default_text="each task's grid")
@@ -160,7 +160,8 @@ def _with_demo(flags: Flags, repository: Path) -> Flags:
     if flags.models or flags.data_dir:
         raise UsageError("--demo brings its own model and data: leave out the models and --data_dir")
     folder = repository / "demo"
-    subprocess.run([sys.executable, "-m", "cluebench.demo", str(folder)], check=True, cwd=repository)
+    if subprocess.run([sys.executable, "-m", "cluebench.demo", str(folder)], cwd=repository).returncode:
+        raise ClueError("the embedded model and data could not be written; the error stands above")
     return replace(
         flags,
         models=[str(folder / "model")],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -30,7 +30,8 @@ p { margin: 4px 0; } .dim { color: var(--dim); } .bad { color: var(--bad); } .go
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: 5px 12px 5px 0; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th { color: var(--dim); font-weight: 500; font-size: 13px; } td.number, th.number { text-align: right; }
+th { color: var(--dim); font-weight: 500; font-size: 13px; }
+td.number, th.number { text-align: right; padding-right: 24px; }
 td.wide { white-space: normal; min-width: 260px; overflow-wrap: anywhere; } tr.best td { font-weight: 600; }
 details { margin: 6px 0; } summary { cursor: pointer; padding: 4px 0; }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(320px, 1fr)); gap: 18px; }
@@ -56,8 +57,7 @@ def report(folder: Path) -> str:
     body = [
         _head(model, grid),
         "<h2>Best scores</h2>",
-        _best_table(bests, published),
-        *(f'<p class="dim">{escape(note)}</p>' for note in scores.edge_notes(trials, bests)),
+        _best_table(bests, scores.edges(trials, bests), published),
         _failures(grid),
         _charts(trials, bests),
         _all_trials(trials, bests, grid),
@@ -91,31 +91,25 @@ def _head(model: str, grid: Mapping) -> str:
     )
 
 
-def _table(columns: Sequence[str], rows: Iterable[str], numbers: int = 0) -> str:
-    """``rows`` are whole ``<tr>`` elements; the last ``numbers`` columns are set right."""
-    right = len(columns) - numbers
-    heads = "".join(
-        f"<th{' class=number' if index >= right else ''}>{escape(name)}</th>" for index, name in enumerate(columns)
-    )
+def _table(columns: Sequence[str], rows: Iterable[str], numbers: Container[str] = ()) -> str:
+    """``rows`` are whole ``<tr>`` elements; the columns named in ``numbers`` have their heads set right."""
+    heads = "".join(f"<th{' class=number' if name in numbers else ''}>{escape(name)}</th>" for name in columns)
     return f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 
-def _best_table(bests: Mapping[str, Best], published: PublishedModel | None) -> str:
-    columns = ["task", "learning rate", "batch size", "dropout", "best dev score"]
-    columns += ["published", "difference"] if published else []
-    rows = [_best_row(task, bests.get(task.name), published) for task in TASKS.values()]
+def _best_table(
+    bests: Mapping[str, Best], edges: Mapping[tuple[str, str], str], published: PublishedModel | None
+) -> str:
+    numbers = ["best dev score", *(["published", "difference"] if published else [])]
+    rows = [_best_row(task, bests.get(task.name), edges, published) for task in TASKS.values()]
     mean = scores.average(bests)
-    attribution = ""
-    average = f'<tr class="best"><td>AVG</td><td></td><td></td><td></td><td class="number">{_number(mean)}</td>'
+    average = ["AVG", "-" if mean is None else f"{mean:.2f}"]
     if published:
-        difference = "" if mean is None else _signed(mean - float(published.average))
-        average += f'<td class="number">{published.average}</td><td class="number">{difference}</td>'
-        attribution = f'<p class="dim">Published scores: {escape(ATTRIBUTION)}.</p>'
-    return _table(columns, [*rows, average + "</tr>"], numbers=3 if published else 1) + attribution
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+        average += [published.average, "-" if mean is None else _signed(mean - float(published.average))]
+    cells = "".join(f"<td{' class=number' if index else ''}>{cell}</td>" for index, cell in enumerate(average))
+    rows.append(f'<tr class="best">{cells}<td></td><td></td><td></td></tr>')
+    note = f'<p class="dim">Published scores: {escape(ATTRIBUTION)}.</p>' if published else ""
+    return _table(["task", *numbers, "learning rate", "batch size", "dropout"], rows, numbers) + note
 
 
 def _signed(value: float) -> str:
@@ -123,17 +117,18 @@ def _signed(value: float) -> str:
     return f'<span class="{"good" if rounded >= 0 else "bad"}">{rounded:+.2f}</span>'
 
 
-def _best_row(task: Task, best: Best | None, published: PublishedModel | None) -> str:
-    cells = [task.title, "-", "-", "-"]
-    if best is not None:
-        setting = best.setting
-        cells = [task.title, str(setting.learning_rate), str(setting.batch_size), str(setting.dropout)]
-    row = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-    row += f'<td class="number">{escape(best.text(task)) if best else "-"}</td>'
+def _best_row(
+    task: Task, best: Best | None, edges: Mapping[tuple[str, str], str], published: PublishedModel | None
+) -> str:
+    scored = [escape(best.text(task)) if best else "-"]
     if published:
         theirs = task.parse_score(published.scores[task.name])
-        difference = _signed(best.score[0] - theirs[0]) if best else "-"
-        row += f'<td class="number">{task.format_score(theirs)}</td><td class="number">{difference}</td>'
+        scored += [task.format_score(theirs), _signed(best.score[0] - theirs[0]) if best else "-"]
+    row = f"<td>{task.title}</td>" + "".join(f'<td class="number">{cell}</td>' for cell in scored)
+    for axis in ("learning_rate", "batch_size", "dropout"):
+        edge = edges.get((task.name, axis))
+        note = f' <span class="dim">the {edge} tried</span>' if edge else ""
+        row += f"<td>{getattr(best.setting, axis) if best else '-'}{note}</td>"
     return f"<tr>{row}</tr>"
 
 
@@ -261,7 +256,7 @@ def _all_trials(trials: Mapping[str, Sequence[FinishedTrial]], bests: Mapping[st
                 "dev score",
             ]
             summary = f"{task.title} <span class=dim>{len(found)} done{f', {len(rest)} not' if rest else ''}</span>"
-            parts.append(f"<details><summary>{summary}</summary>{_table(columns, rows, numbers=1)}</details>")
+            parts.append(f"<details><summary>{summary}</summary>{_table(columns, rows, ['dev score'])}</details>")
     return "".join(parts) if len(parts) > 1 else ""
 
 

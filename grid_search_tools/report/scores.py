@@ -147,7 +147,7 @@ def _over_seeds(setting: Setting, scores: list[tuple[float, ...]]) -> Best:
 
 def best_settings(trials: Mapping[str, Sequence[FinishedTrial]]) -> dict[str, Best]:
     """Task name → best setting, for the tasks that have a finished trial."""
-    bests = {name: best_setting(found) for name, found in trials.items()}
+    bests = {name: best_setting(trials.get(name, ())) for name in TASKS}
     return {name: best for name, best in bests.items() if best is not None}
 
 
@@ -189,17 +189,25 @@ def average(bests: Mapping[str, Best]) -> float | None:
     return mean(round(bests[name].score[0], 2) for name in TASKS)
 
 
-def edge_notes(trials: Mapping[str, Sequence[FinishedTrial]], bests: Mapping[str, Best]) -> list[str]:
-    """One line for each winner that is the largest or smallest of three or more values tried."""
-    notes = []
+def edges(trials: Mapping[str, Sequence[FinishedTrial]], bests: Mapping[str, Best]) -> dict[tuple[str, str], str]:
+    """(task, "learning_rate" or "batch_size") → "smallest" or "largest", where the winner has it of three or more."""
+    found = {}
     for name, best in bests.items():
-        for axis, label in (("learning_rate", "learning rate"), ("batch_size", "batch size")):
+        for axis in ("learning_rate", "batch_size"):
             values = sorted({getattr(trial.setting, axis) for trial in trials[name]})
             value = getattr(best.setting, axis)
-            if len(values) < 3 or value not in (values[0], values[-1]):
-                continue
-            edge, beyond = ("smallest", "smaller") if value == values[0] else ("largest", "larger")
-            notes.append(
-                f"{TASKS[name].title}: the best {label}, {value}, is the {edge} tried; a {beyond} one may do better"
-            )
+            if len(values) >= 3 and value in (values[0], values[-1]):
+                found[name, axis] = "smallest" if value == values[0] else "largest"
+    return found
+
+
+def edge_notes(trials: Mapping[str, Sequence[FinishedTrial]], bests: Mapping[str, Best]) -> list[str]:
+    """One line for each winner at an edge of its grid."""
+    notes = []
+    for (name, axis), edge in edges(trials, bests).items():
+        value, beyond = getattr(bests[name].setting, axis), {"smallest": "smaller", "largest": "larger"}[edge]
+        label = axis.replace("_", " ")
+        notes.append(
+            f"{TASKS[name].title}: the best {label}, {value}, is the {edge} tried; a {beyond} one may do better"
+        )
     return notes

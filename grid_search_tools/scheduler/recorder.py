@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
@@ -34,6 +35,7 @@ class Recorder:
         self._keep_only_best, self._complain = keep_only_best, complain
         self._dirty, self._state_due, self._report_due = True, 0.0, 0.0
         self._complained: set[str] = set()
+        self._reporting: threading.Thread | None = None
 
     def started(self, job: Job) -> None:
         if job.trial.model != self._directory.model:
@@ -69,13 +71,24 @@ class Recorder:
             self.write_state("running")
             self._dirty, self._state_due = False, now + _STATE_EVERY
         if now >= self._report_due:
-            self._try("report.html", lambda: write_report(self._directory.path))
+            self._write_report_aside()
             self._report_due = now + _REPORT_EVERY
         return self._state_due if self._dirty else float("inf")
 
     def finish(self, status: str) -> None:
         """The last state: "done", "failed" or "stopped"."""
+        if self._reporting is not None:
+            self._reporting.join()
         self.write_state(status)
+        self._write_report()
+
+    def _write_report_aside(self) -> None:
+        """On a thread of its own: reading every result takes longer than a freed device should wait."""
+        if self._reporting is None or not self._reporting.is_alive():
+            self._reporting = threading.Thread(target=self._write_report, name="report", daemon=True)
+            self._reporting.start()
+
+    def _write_report(self) -> None:
         self._try("report.html", lambda: write_report(self._directory.path))
 
     def write_state(self, status: str) -> None:
