@@ -281,11 +281,11 @@ def _configuration(
         config.num_choices = task.num_choices
     if 0 in (written.get("classifier_dropout"), written.get("dropout")):
         config.classifier_dropout = 0.0  # from_dict takes 0 for not given
-    if tokenizer is not None:
-        config.pad_token_id = tokenizer.pad_token_id  # what batches are padded with is what must be masked
     config.finetuning_task = task.name
     if deviations := _deviations(head, config, written, hugging_face):
         setattr(config, _DEVIATIONS, deviations)
+    if tokenizer is not None:
+        config.pad_token_id = tokenizer.pad_token_id  # what batches are padded with is what must be masked
     return config
 
 
@@ -299,17 +299,14 @@ def _deviations(head: type, config: Any, written: Mapping[str, Any], hugging_fac
     if _DEVIATIONS in written:
         return dict(written[_DEVIATIONS])
     found: dict[str, Any] = {}
-    if _counts_positions_from_pad(head):
+    if head.base_model_prefix == "roberta":
         # As PaddleNLP itself decided when the published scores were made: English tokenizers have [CLS] at 0.
         from_zero = not hugging_face and config.cls_token_id != 0
-        found["first_position"] = 0 if from_zero else config.pad_token_id + 1
+        pad = written.get("pad_token_id", 1) if hugging_face else config.pad_token_id
+        found["first_position"] = 0 if from_zero else pad + 1
     if hugging_face and written.get("layer_norm_eps") is not None:
         found["layer_norm_eps"] = float(written["layer_norm_eps"])
     return found
-
-
-def _counts_positions_from_pad(head: type) -> bool:
-    return head.base_model_prefix == "roberta"
 
 
 def _check_fit(files: ModelFiles, config: Any, tokenizer: Any, max_seq_length: int | None) -> None:
@@ -345,26 +342,27 @@ def _build(files: ModelFiles, head: type, config: Any) -> paddle.nn.Layer:
         for layer in model.sublayers():
             if isinstance(layer, paddle.nn.LayerNorm):
                 layer._epsilon = epsilon
-    from_zero = deviations.get("first_position") == 0
+    first_position = deviations.get("first_position")
     one_type = getattr(config, "type_vocab_size", 2) == 1
-    if from_zero or one_type:
-        model.base_model.embeddings.register_forward_pre_hook(_EmbeddingInputs(from_zero, one_type), with_kwargs=True)
+    if first_position is not None or one_type:
+        hook = _EmbeddingInputs(first_position, one_type)
+        model.base_model.embeddings.register_forward_pre_hook(hook, with_kwargs=True)
     return model
 
 
 class _EmbeddingInputs:
-    """Hook before an embedding layer: positions from 0, and no token types for a model that has but one."""
+    """Hook before an embedding layer: positions that begin where they should, only token types there are."""
 
-    def __init__(self, positions_from_zero: bool, one_token_type: bool):
-        self.positions_from_zero, self.one_token_type = positions_from_zero, one_token_type
+    def __init__(self, first_position: int | None, one_token_type: bool):
+        self.first_position, self.one_token_type = first_position, one_token_type
 
     def __call__(self, layer: paddle.nn.Layer, given: tuple, named: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         named = {**dict(zip(("input_ids", "token_type_ids", "position_ids"), given)), **named}
         if self.one_token_type:
             named["token_type_ids"] = None
-        if self.positions_from_zero and named.get("position_ids") is None:
+        if self.first_position is not None and named.get("position_ids") is None:
             ones = paddle.ones_like(named["input_ids"])
-            named["position_ids"] = paddle.cumsum(ones, axis=-1) - ones
+            named["position_ids"] = paddle.cumsum(ones, axis=-1) + (self.first_position - 1)
         return (), named
 
 

@@ -285,6 +285,27 @@ def test_english_roberta_counts_positions_from_the_padding_token(architectures, 
         np.testing.assert_array_equal(hidden(again, ids, types), hidden(loaded, ids, types))
 
 
+def test_hugging_face_roberta_whose_padding_token_is_not_the_tokenizers(architectures, tmp_path):
+    """Positions follow the configuration (by default from 2), the attention mask the token that is padded with."""
+    import paddle
+
+    from cluebench import models
+
+    for number, more in enumerate(({"pad_token_id": 1}, {})):
+        folder = tmp_path / str(number)
+        original = write_hugging_face(folder, architectures["Roberta"], "Roberta", "Model", **more)
+        written = json.loads((folder / "config.json").read_text())
+        written.pop("pad_token_id") if not more else None
+        (folder / "config.json").write_text(json.dumps(written))
+        tokenizer = models.load_tokenizer(str(folder))
+        assert tokenizer.pad_token_id == 0
+        loaded = models.load_model(TNEWS, str(folder), tokenizer=tokenizer, max_seq_length=62)
+        ids, types = inputs()
+        positions = (paddle.arange(ids.shape[1]) + 2).unsqueeze(0).expand_as(ids)
+        expected = original(ids, types, position_ids=positions)[0].numpy()[ids.numpy() != 0]
+        np.testing.assert_allclose(hidden(loaded, ids, types), expected, atol=1e-5)
+
+
 def test_one_token_type(tmp_path):
     """Pairs through a model with a single one: it is used for both segments."""
     from cluebench import models
