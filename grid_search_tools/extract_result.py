@@ -30,7 +30,9 @@ class Flags:
     """Prints the best-score table of a model, or of each of several."""
 
     models: list[str] = flag([], "model names or run directories", positional=True)
-    run_root: str = flag(DEFAULT_RUN_ROOT, "directory of the runs, one folder a model", default_text="runs/ in the repository")
+    run_root: str = flag(
+        DEFAULT_RUN_ROOT, "directory of the runs, one folder a model", default_text="runs/ in the repository"
+    )
     published: bool = flag(
         False, f"also print the scores {ATTRIBUTION}, and the difference to them (yours minus published)"
     )

@@ -59,7 +59,9 @@ class Flags:
         None, "official CLUE files, unpacked or zipped", default_text="CLUE_DATA_DIR, else they are downloaded"
     )
     cache_dir: str | None = flag(None, "where token ids are kept between runs", default_text="~/.cache/cluebench")
-    run_root: str | None = flag(None, "directory of logs and results, one folder a model", default_text="runs/ in the repository")
+    run_root: str | None = flag(
+        None, "directory of logs and results, one folder a model", default_text="runs/ in the repository"
+    )
     devices: str = flag("auto", "auto, gpu, gpu:0,1, gpu:UUID, cpu, or cpu:N for N trials at once on the CPU")
     jobs_per_device: int = flag(1, "trials at once on one device, as far as its memory goes", minimum=1, maximum=64)
     learning_rates: list[float] = flag([], "peak learning rates", above=0, default_text="each task's grid")

@@ -13,6 +13,8 @@ from scheduler.devices import Device, Reading
 
 #: A card that failed is tried again after this many seconds, doubled with each further failure up to the second number.
 FIRST_SET_ASIDE, LONGEST_SET_ASIDE = 30.0, 600.0
+#: Crashes in a row after which a card is suspected: a bad one, always free again, would else eat up the whole grid.
+SUSPICIOUS = 3
 
 
 @dataclass
@@ -26,7 +28,8 @@ class Slot:
     fresh: bool = False  # read since the last trial here started or ended
     used_by_others: int = 0  # bytes in use when none of our trials was here
     set_aside_until: float = 0.0
-    failures: int = 0  # since a trial last ended well here
+    failures: int = 0  # of the card, since a trial last ended well here
+    suspicions: int = 0  # trials in a row that ended badly here without anyone knowing why
 
     @property
     def accounted(self) -> bool:
@@ -92,7 +95,12 @@ class Ledger:
     def succeeded(self, device_ids: Collection[str]) -> None:
         """A trial ended well on these devices: their failures are forgotten."""
         for device_id in device_ids:
-            self.slots[device_id].failures = 0
+            self.slots[device_id].failures = self.slots[device_id].suspicions = 0
+
+    def suspect(self, device_id: str) -> bool:
+        """A trial crashed on this device; True when so many did in a row that the device may be the reason."""
+        self.slots[device_id].suspicions += 1
+        return self.slots[device_id].suspicions >= SUSPICIOUS
 
     def usable(self, now: float) -> list[Slot]:
         """Devices that are not set aside."""
@@ -113,12 +121,14 @@ class Ledger:
     ) -> list[str] | None:
         """Devices for a trial of so many cards and bytes on each, or None while there are none.
 
-        Several cards must be whole cards without other trials of ours. The emptiest come first, those to ``avoid``
-        (where the trial failed before) last, and ``closed`` ones not at all.
+        Several cards must be whole cards without other trials of ours. The emptiest come first, and ``closed`` ones
+        not at all; nor do those to ``avoid`` (where the trial failed before), as long as there are others.
         """
+        usable = self.usable(now)
+        elsewhere = [slot for slot in usable if slot.device.id not in avoid]
         fitting = [
             slot
-            for slot in self.usable(now)
+            for slot in (elsewhere if len(elsewhere) >= cards else usable)
             if slot.device.id not in closed
             and len(slot.promised) < self.jobs_per_device
             and (cards == 1 or (slot.device.joinable and not slot.promised))

@@ -20,7 +20,7 @@ from scheduler.estimates import GIB, DurationModel, MemoryModel, seconds_left
 from scheduler.failures import LOST_DEVICE_LIMIT, Failure, Kind, classify
 from scheduler.jobs import Attempt, Job, State, states
 from scheduler.launch import BUSY
-from scheduler.ledger import Ledger
+from scheduler.ledger import SUSPICIOUS, Ledger
 from scheduler.runner import Launch, Orphan
 
 #: Seconds between questions to the driver about cards whose memory other people's processes hold, and about all cards.
@@ -320,6 +320,20 @@ class Scheduler:
         places = len(self.ledger.usable(now)) * self.ledger.jobs_per_device
         return seconds_left(running, waiting, max(1, places))
 
+    def why_idle(self) -> str | None:
+        """Why nothing more is started although a device has room; None when nothing waits, or nothing has room."""
+        now = self._clock()
+        waiting = self.ordered(self._waiting())
+        room = [slot for slot in self.ledger.usable(now) if len(slot.promised) < self.ledger.jobs_per_device]
+        if not waiting or not room:
+            return None
+        ready = [job for job in waiting if job.not_before <= now]
+        if not ready:
+            return f"next attempt in {min(job.not_before for job in waiting) - now:.0f} s"
+        needed = self._needed(ready[-1], self._fewest_cards(ready[-1]))
+        free = [f"{slot.device.label} {(slot.free_bytes() or 0) / GIB:.1f}" for slot in room if slot.accounted]
+        return f"waiting for {needed / GIB:.1f} GiB of memory; free are {', '.join(free)}" if free else None
+
     # Events -----------------------------------------------------------------------------------------------------------
 
     def _handle(self, event: Event) -> None:
@@ -390,15 +404,18 @@ class Scheduler:
         """Records a failure, and says when and how the trial is tried again, if it is."""
         job.attempt.finished, job.attempt.outcome, job.attempt.detail = time.time(), failure.kind.value, failure.detail
         job.failures.append(failure)
-        job.avoid = set(job.device_ids)
+        # Slots of one machine's cores are all the same; a card may be what failed.
+        job.avoid = {device for device in job.device_ids if self._is_accounted(device)}
         policy = failure.policy
         lost = sum(past.kind is Kind.LOST_DEVICE for past in job.failures)
         again = policy.retry and job.counted_failures < self.rules.max_attempts and lost < LOST_DEVICE_LIMIT
         if failure.kind is Kind.OUT_OF_MEMORY and again:
             again = job.cut_further()
-        if failure.kind is Kind.LOST_DEVICE:
-            for device_id in job.device_ids:
+        for device_id in job.avoid:
+            if failure.kind is Kind.LOST_DEVICE:
                 self._set_aside(device_id, now, failure.detail)
+            elif failure.kind in _MAYBE_THE_CARD and self.ledger.suspect(device_id):
+                self._set_aside(device_id, now, f"the last {SUSPICIOUS} trials on it crashed")
         same = sum(past.kind is failure.kind for past in job.failures)
         job.not_before = now + min(_LONGEST_PAUSE, policy.pause * 2 ** (same - 1))
         job.state = State.WAITING if again else State.FAILED
@@ -475,7 +492,7 @@ class Scheduler:
     # Devices ----------------------------------------------------------------------------------------------------------
 
     def _measure(self, device_id: str) -> None:
-        if device_id not in self.ledger.slots or not self.ledger.slots[device_id].accounted:
+        if not self._is_accounted(device_id):
             return
         self._measure_at.pop(device_id, None)
         self._asked.setdefault(device_id, self._clock())
@@ -516,8 +533,11 @@ class Scheduler:
             return False
         return job.failures[-1].kind in _MAYBE_THE_CARD and time.time() - job.attempt.finished < _ANSWER_DUE
 
+    def _is_accounted(self, device_id: str) -> bool:
+        return device_id in self.ledger.slots and self.ledger.slots[device_id].accounted
+
     def _set_aside(self, device_id: str, now: float, reason: str) -> None:
-        if device_id not in self.ledger.slots or not self.ledger.slots[device_id].accounted:
+        if not self._is_accounted(device_id):
             return
         until = self.ledger.set_aside(device_id, now)
         self._measure_at[device_id] = until

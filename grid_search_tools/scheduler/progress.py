@@ -59,8 +59,10 @@ def summary(scheduler: Scheduler) -> str:
     text = f"{counts[State.DONE]} done, {counts[State.RUNNING]} running, {counts[State.WAITING]} left"
     if counts[State.FAILED]:
         text += f", {counts[State.FAILED]} failed"
-    left = scheduler.seconds_left()
-    return text + ("" if left is None else f"; time left about {duration(left)}")
+    if left := scheduler.seconds_left():
+        text += f"; time left about {duration(left)}"
+    idle = scheduler.why_idle()
+    return text + (f"; {idle}" if idle else "")
 
 
 class Display:
@@ -134,6 +136,7 @@ class LiveDisplay(Display):
 
     def attach(self, scheduler: Scheduler) -> None:
         super().attach(scheduler)
+        self._live.update(self._table())
         self._live.start()
 
     def close(self) -> None:

@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 TWO = "card GPU-aaaa Test-24G 24576 24000 ok\ncard GPU-bbbb Test-24G 24576 24000 ok\n"
 TNEWS = ("--tasks", "tnews", "--learning_rates", "1e-5,3e-5", "--batch_sizes", "16,32")
 
@@ -45,7 +47,6 @@ def test_a_card_full_of_others_is_used_when_it_empties(grid, cards):
     assert scheduler.returncode == 0 and "GPU-bbbb" in taken(grid)
 
 
-@pytest.mark.slow
 def test_a_card_lost_under_its_trial(grid, cards):
     cards(TWO)
     grid.behave(trials={"tnews/1e-05_16_0.1": {"seconds": 60.0}, "tnews/1e-05_32_0.1": {"seconds": 0.1}})

@@ -275,12 +275,18 @@ def test_released_memory_has_to_be_read_again():
     assert ledger.place(1, GIB, 0.0) == ["GPU-0"]
 
 
-def test_emptiest_card_first_and_the_avoided_last():
+def test_emptiest_card_first_and_the_avoided_only_without_others():
     ledger = Ledger([card(0), card(1), card(2)])
     for number, free in enumerate((10, 20, 15)):
         ledger.read(f"GPU-{number}", Reading(24 * GIB, free * GIB, {}), lambda key: 0)
     assert ledger.place(3, GIB, 0.0) == ["GPU-1", "GPU-2", "GPU-0"]
     assert ledger.place(2, GIB, 0.0, avoid={"GPU-1"}) == ["GPU-2", "GPU-0"]
+    assert ledger.place(3, GIB, 0.0, avoid={"GPU-1"}) == ["GPU-2", "GPU-0", "GPU-1"]
+    ledger.reserve("a", ["GPU-2", "GPU-0"], GIB)
+    assert ledger.place(1, GIB, 0.0, avoid={"GPU-1"}) is None  # it waits for one of the others
+    ledger.release("a")
+    for number, free in enumerate((10, 20, 15)):
+        ledger.read(f"GPU-{number}", Reading(24 * GIB, free * GIB, {}), lambda key: 0)
     assert ledger.place(2, GIB, 0.0, closed=["GPU-1"]) == ["GPU-2", "GPU-0"]
     assert ledger.place(3, 12 * GIB, 0.0) is None
 

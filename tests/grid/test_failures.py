@@ -148,6 +148,9 @@ class Stage:
     def seconds_left(self):
         return 18_600.0
 
+    def why_idle(self):
+        return None
+
 
 def jobs_on_stage(tmp_path):
     jobs = []

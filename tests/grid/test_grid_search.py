@@ -17,6 +17,8 @@ from scheduler.launch import BUSY, TRIAL_VARIABLE, start_time
 from scheduler.runner import Launch, LocalRunner, orphan_of
 from tests.grid.conftest import ROOT, alive, until
 
+pytestmark = pytest.mark.slow
+
 TNEWS = ("--tasks", "tnews", "--learning_rates", "1e-5,3e-5", "--batch_sizes", "16,32")
 KEYS = ["tnews/1e-05_16_0.1", "tnews/1e-05_32_0.1", "tnews/3e-05_16_0.1", "tnews/3e-05_32_0.1"]
 #: What the stand-in scripts score, worked out by their rule.
@@ -120,7 +122,6 @@ def test_max_attempts_is_respected(grid):
     assert len(grid.book("start")) == 2
 
 
-@pytest.mark.slow
 def test_a_hanging_trial_is_ended_after_the_timeout(grid):
     grid.behave(trials={"*": {"attempts": [{"hang": True}]}})
     result = grid.run("--tasks", "tnews", "--learning_rates", "3e-5", "--batch_sizes", "32", "--trial_timeout", "1.5")
@@ -250,7 +251,6 @@ def check_nothing_lost_or_twice(grid, result, trials):
     assert len(done) == trials and len(set(done)) == trials
 
 
-@pytest.mark.slow
 def test_killed_schedulers_lose_nothing_and_run_nothing_twice(grid, tmp_path):
     arguments = ("--tasks", "tnews,cmrc2018", "--devices", "cpu:3")
     grid.behave(trials={"*": {"seconds": 2.0, "steps": 8}})
@@ -260,7 +260,6 @@ def test_killed_schedulers_lose_nothing_and_run_nothing_twice(grid, tmp_path):
     assert undisturbed.run(*arguments).stdout == result.stdout
 
 
-@pytest.mark.slow
 @pytest.mark.skipif("KILLS" not in os.environ, reason="set KILLS=100 for the long test")
 def test_many_killed_schedulers(grid, tmp_path):
     """One grid of 134 short trials, its scheduler killed KILLS times: KILLS=100 pytest -k many_killed"""

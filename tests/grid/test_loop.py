@@ -359,6 +359,28 @@ def test_driver_that_never_answers_takes_no_trial_with_it():
     assert run.jobs[0].state is State.DONE and run.engine.starts[0][2] == ("GPU-1",)
 
 
+def test_a_bad_card_does_not_eat_up_the_grid():
+    """GPU-0 crashes every trial in a second, and is always free again; GPU-1 is slow and good."""
+    plan = trials("tnews", learning_rates=[1e-5, 2e-5, 3e-5, 5e-5], batch_sizes=[16, 32, 64])
+    run = Run(plan, [gpu(0), gpu(1)], None, empty)
+    run.engine.outcome = lambda job, ids: Outcome(1.0, 1, None) if ids == ["GPU-0"] else Outcome(600.0)
+    run.run()
+    assert set(run.states()) == {State.DONE}
+    assert "gpu 0 is set aside for 30 s: the last 3 trials on it crashed" in run.witness.notes
+    assert max(len(job.attempts) for job in run.jobs) == 2
+
+
+def test_why_a_device_idles_is_said():
+    run = Run(trials("tnews"), [gpu(0)], None, lambda device: Reading(24 * GIB, 1 * GIB, {}))
+    run.time.put(Interrupted("SIGINT"), 100.0)
+    run.run()
+    assert run.scheduler.why_idle() == "waiting for 5.6 GiB of memory; free are gpu 0 1.0"
+    run = Run(trials("tnews"), cpu_slots(1), failing([5]))
+    run.time.put(Interrupted("SIGINT"), 21.0)
+    run.run()
+    assert run.scheduler.why_idle() == "next attempt in 40 s"
+
+
 def test_retry_avoids_the_card_it_failed_on():
     left = [Outcome(1.0, 1, None)]
     run = Run(trials("tnews"), [gpu(0), gpu(1)], lambda job, ids: left.pop() if left else Outcome(1.0), empty).run()
