@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from cluebench.runlog import Result
 from cluebench.tasks import TASKS
 from tests.models.conftest import ARCHITECTURES
+from tests.scripts.test_classifier import losses, without_dropout
 
 pytestmark = pytest.mark.slow
 
@@ -30,6 +32,27 @@ def test_every_architecture_does_every_task(prefix, task, architectures, little_
         "--result_json", tmp_path / "again.json",
     )  # fmt: skip
     assert again.code == 0, again.err
-    assert Result.read(tmp_path / "again.json").best_score == result.best_score
+    evaluated = Result.read(tmp_path / "again.json")
+    assert evaluated.best_score == result.best_score
+    assert evaluated.dev_curve[-1].loss == pytest.approx(result.dev_curve[-1].loss, abs=1e-6)
     for test in task.test_sets:
         assert (tmp_path / "again" / test.submission).read_bytes() == (out / test.submission).read_bytes()
+
+
+def test_parameters_that_no_task_uses_do_not_stop_two_processes(architectures, little_data, start_script, tmp_path):
+    """TinyBERT's layers for distillation have no gradient at all, and its pooler none in CMRC2018."""
+    model, task = without_dropout(architectures["TinyBert"], tmp_path), TASKS["cmrc2018"]
+    shared = ["--model_name_or_path", model, "--data_dir", little_data, "--device", "cpu", "--max_seq_length", 48]
+    shared += ["--dropout", 0, "--learning_rate", 1e-3, "--max_steps", 4, "--logging_steps", 1, "--do_train"]
+    launcher = ("-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(tmp_path / "logs"))
+    one = start_script(task.script, *shared, "--batch_size", 4, "--gradient_accumulation_steps", 2, "--output_dir",
+                       tmp_path / "one", OMP_NUM_THREADS="1")  # fmt: skip
+    two = start_script(task.script, *shared, "--batch_size", 2, "--gradient_accumulation_steps", 1, "--output_dir",
+                       tmp_path / "two", launcher=launcher, OMP_NUM_THREADS="1")  # fmt: skip
+    single, several = one.communicate(timeout=240), two.communicate(timeout=240)
+    log = (tmp_path / "logs" / "workerlog.0").read_text()
+    assert one.returncode == 0, single[1]
+    assert two.returncode == 0, several[1] + log
+    expected = losses(single[0].splitlines())
+    assert len(expected) == 4
+    np.testing.assert_allclose(losses(log.splitlines()), expected, atol=2e-4)
