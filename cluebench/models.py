@@ -468,31 +468,31 @@ def _tell_of_new_parts(files: ModelFiles, backbone: Sequence[str], resized: Sequ
 def preflight(name_or_path: str, tasks: Iterable[Task], *, offline: bool = False) -> dict[str, str | None]:
     """Task name → why the model can't do it at the task's own length, or None when it can.
 
-    Tries the tokenizer, the weights, and of each kind of task a model of one layer with the head, the dropout rule and
+    Tries the tokenizer, the weights, and for each kind of head a model of one layer with it, the dropout rule and
     a made-up input. Raises UsageError or NetworkError for a model that can't be loaded at all.
     """
     files = locate(name_or_path, offline=offline)
     tokenizer = load_tokenizer(name_or_path, offline=offline)
     weights = _read(files)
-    by_kind: dict[str, tuple[str | None, int | None]] = {}
+    by_head: dict[str, tuple[str | None, int | None]] = {}
     found: dict[str, str | None] = {}
     for task in tasks:
-        if task.kind not in by_kind:
-            by_kind[task.kind] = _try_kind(files, task, tokenizer, weights)
-        reason, limit = by_kind[task.kind]
+        if _HEADS[task.kind] not in by_head:
+            by_head[_HEADS[task.kind]] = _try_head(files, task, tokenizer, weights)
+        reason, limit = by_head[_HEADS[task.kind]]
         if reason is None and limit is not None and limit < task.max_seq_length:
             reason = f"its inputs have up to {task.max_seq_length} tokens, the model has positions for {limit}"
+        if reason is None and task.kind == IDIOM and tokenizer.mask_token_id is None:
+            reason = "its vocabulary has no [MASK], which stands for the blanks"
         found[task.name] = reason
     return found
 
 
-def _try_kind(
+def _try_head(
     files: ModelFiles, task: Task, tokenizer: Any, weights: Mapping[str, np.ndarray]
 ) -> tuple[str | None, int | None]:
-    """Why the model can't do this kind of task, and its longest input."""
+    """Why the model can't do tasks with this task's head, and its longest input."""
     needed = {"[CLS]": tokenizer.cls_token_id, "[SEP]": tokenizer.sep_token_id, "[PAD]": tokenizer.pad_token_id}
-    if task.kind == IDIOM:
-        needed["[MASK]"] = tokenizer.mask_token_id
     if absent := [token for token, number in needed.items() if number is None]:
         return f"its vocabulary has no {', '.join(absent)}", None
     try:
@@ -512,7 +512,7 @@ def _try_cut_down(
     layers, config = config.num_hidden_layers, copy.deepcopy(config)
     config.num_hidden_layers = 1
     model = _build(files, head, config)
-    set_dropout(model, 0.0)
+    set_dropout(model, 0.5)
     backbone = _plain_backbone(model)
     of_all_layers = {
         name.replace(".layers.0.", f".layers.{layer}."): tensor

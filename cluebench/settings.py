@@ -132,7 +132,7 @@ def new_result(flags: RunFlags, task: Task, source: DataSource, **more) -> Resul
     settings = identity.configuration(
         task,
         flags.model_name_or_path,
-        source.fingerprint(task),
+        source.fingerprint(task) if flags.do_train else "",  # a model can predict where there is no train split
         flags.learning_rate,
         flags.batch_size * environment.world_size(),
         flags.dropout,

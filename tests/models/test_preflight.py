@@ -75,6 +75,15 @@ def test_a_structure_the_dropout_rule_does_not_fit(tmp_path):
     assert found["tnews"].startswith("--dropout can't be applied to FNetForSequenceClassification")
 
 
+def test_embeddings_of_another_width_than_the_layers(tmp_path):
+    """ERNIE-Gram's configuration allows it, its model does not."""
+    from cluebench import models
+
+    folder = write_model(tmp_path, "ErnieGram", max_position_embeddings=512, embedding_size=48)
+    found = models.preflight(str(folder), TASKS.values())
+    assert all("ErnieGram" in reason and "48" in reason for reason in found.values())
+
+
 def test_weights_are_checked_to_the_last_layer(tmp_path):
     import paddle
 

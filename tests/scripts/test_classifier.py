@@ -238,3 +238,18 @@ def test_learning_rate_line_is_of_the_next_step(demo, run_script, tmp_path):
     rates = [match[6] for match in map(LOSS.match, ended.lines) if match]
     assert rates[0] == f"{3e-5 * 1 / 2:.10f}" and rates[1] == f"{3e-5:.10f}" and rates[-1] == "0.0000000000"
     assert math.isclose(float(rates[2]), 3e-5 * 17 / 18, abs_tol=1e-10)
+
+
+def test_predicts_where_there_is_only_a_test_set(demo, run_script, tmp_path):
+    import shutil
+    from pathlib import Path
+
+    (tmp_path / "data" / "csl_public").mkdir(parents=True)
+    shutil.copy(Path(demo[1]) / "csl_public" / "test.json", tmp_path / "data" / "csl_public")
+    arguments = common(demo, tmp_path / "model", "--task_name", "csl", "--max_steps", 1, "--do_train")
+    assert run_script(SCRIPT, *arguments).code == 0
+    ended = run_script(
+        SCRIPT, *common((tmp_path / "model", tmp_path / "data"), tmp_path / "out", "--task_name", "csl", "--do_predict")
+    )
+    assert ended.code == 0, ended.err
+    assert len((tmp_path / "out" / "csl_predict.json").read_text().splitlines()) == 24
