@@ -169,7 +169,7 @@ def _charts(trials: Mapping[str, Sequence[FinishedTrial]], bests: Mapping[str, B
 
 def _chart(task: Task, trials: Sequence[FinishedTrial], best: Best) -> str:
     curves = [(trial, [(point.step, point.score[0]) for point in trial.result.dev_curve]) for trial in trials]
-    curves = [(trial, points) for trial, points in curves if points]
+    curves = [(trial, points) for trial, points in curves if len(points) > 1]
     if not curves:
         return ""
     # The best one last, so that it lies above the others.
@@ -183,7 +183,7 @@ def _chart(task: Task, trials: Sequence[FinishedTrial], best: Best) -> str:
         _curve(trial, points, trial.setting == best.setting, last_step, low, high) for trial, points in curves
     )
     return (
-        f"<figure><figcaption>{task.title} <span class=dim>{len(curves)} trials, best {escape(best.text(task))}</span>"
+        f"<figure><figcaption>{task.title} <span class=dim>{len(curves)} {'trial' if len(curves) == 1 else 'trials'}, best {escape(best.text(task))}</span>"
         f'</figcaption><svg viewBox="0 0 {_CHART["width"]} {_CHART["height"]}" role="img" '
         f'aria-label="dev scores of {task.title}">{_axes(last_step, low, high)}{lines}</svg></figure>'
     )
@@ -205,12 +205,9 @@ def _curve(
     placed = [_position(step, value, last_step, low, high) for step, value in shown]
     setting = trial.setting
     name = f"{setting.learning_rate}, {setting.batch_size}, {setting.dropout}, seed {trial.seed}: {trial.score[0]:.2f}"
-    title, kind = f"<title>{escape(name)}</title>", "curve best" if is_best else "curve"
-    if len(placed) == 1:
-        x, y = placed[0]
-        return f'<circle class="{kind}" cx="{x}" cy="{y}" r="2.5">{title}</circle>'
+    kind = "curve best" if is_best else "curve"
     path = " ".join(f"{x},{y}" for x, y in placed)
-    return f'<polyline class="{kind}" points="{path}">{title}</polyline>'
+    return f'<polyline class="{kind}" points="{path}"><title>{escape(name)}</title></polyline>'
 
 
 def _axes(last_step: int, low: float, high: float) -> str:
