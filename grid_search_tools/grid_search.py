@@ -17,14 +17,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from extract_result import print_table
-
 from cluebench import identity
 from cluebench.data.source import open_source, split_files
 from cluebench.errors import ClueError, UsageError
 from cluebench.flags import flag, parse
 from cluebench.runlog import read_log
 from cluebench.tasks import DEFAULT_SEED, TASKS
+from extract_result import print_table
 from scheduler import commands, devices, plan
 from scheduler.estimates import DurationModel, MemoryModel
 from scheduler.jobs import Job, State

@@ -10,10 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from extract_result import DEFAULT_RUN_ROOT
-
 from cluebench.errors import ClueError, UsageError
 from cluebench.tasks import DEFAULT_SEED, task_named
+from extract_result import DEFAULT_RUN_ROOT
 from scheduler.plan import Trial, located_model
 
 

@@ -182,8 +182,9 @@ def _chart(task: Task, trials: Sequence[FinishedTrial], best: Best) -> str:
     lines = "".join(
         _curve(trial, points, trial.setting == best.setting, last_step, low, high) for trial, points in curves
     )
+    count = "1 trial" if len(curves) == 1 else f"{len(curves)} trials"
     return (
-        f"<figure><figcaption>{task.title} <span class=dim>{len(curves)} {'trial' if len(curves) == 1 else 'trials'}, best {escape(best.text(task))}</span>"
+        f"<figure><figcaption>{task.title} <span class=dim>{count}, best {escape(best.text(task))}</span>"
         f'</figcaption><svg viewBox="0 0 {_CHART["width"]} {_CHART["height"]}" role="img" '
         f'aria-label="dev scores of {task.title}">{_axes(last_step, low, high)}{lines}</svg></figure>'
     )

@@ -8,7 +8,6 @@ from datetime import datetime
 
 from report.html import write_report
 from report.scores import protocol_hash
-
 from scheduler.jobs import Job, State
 from scheduler.state import RunDirectory
 

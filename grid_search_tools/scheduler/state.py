@@ -16,11 +16,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
-from report.scores import rank
-
 from cluebench import atomic
 from cluebench.errors import ClueError, UsageError
 from cluebench.runlog import Result, TrialPaths
+from report.scores import rank
 from scheduler.plan import Trial, model_identity, run_folder
 
 GRID_FORMAT = 1
