@@ -17,15 +17,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from report import scores
-from report.scores import FinishedTrial
-
 from cluebench import atomic, runlog, submission
 from cluebench.data.rows import load_rows
 from cluebench.data.source import DataSource, open_source
 from cluebench.errors import ClueError, UsageError
 from cluebench.flags import flag, parse
 from cluebench.tasks import TASKS, Task, TestSet, task_named
+from report import scores
+from report.scores import FinishedTrial
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 INTERRUPTED = 130

@@ -84,7 +84,18 @@ def test_marks_round_noun_and_pronoun(shelf, target, label, expected):
 
 RECORD = {
     "content": ["他#idiom000000#地走了，#idiom000001#。", "没有空。", "真是#idiom000002#！"],
-    "candidates": ["传宗接代", "得过且过", "咄咄逼人", "碌碌无为", "软硬兼施", "无所作为", "苦口婆心", "未雨绸缪", "和衷共济", "人老珠黄"],
+    "candidates": [
+        "传宗接代",
+        "得过且过",
+        "咄咄逼人",
+        "碌碌无为",
+        "软硬兼施",
+        "无所作为",
+        "苦口婆心",
+        "未雨绸缪",
+        "和衷共济",
+        "人老珠黄",
+    ],
 }
 
 
@@ -124,7 +135,9 @@ def test_choice_test_questions_keep_their_id_and_all_options(shelf):
 
 
 def _squad(context, *questions):
-    return json.dumps({"version": "v1.0", "data": [{"paragraphs": [{"id": "P", "context": context, "qas": questions}]}]})
+    return json.dumps(
+        {"version": "v1.0", "data": [{"paragraphs": [{"id": "P", "context": context, "qas": questions}]}]}
+    )
 
 
 def _ask(identity, *answers):
@@ -134,7 +147,9 @@ def _ask(identity, *answers):
 
 def test_span_rows_are_stripped(shelf):
     task = shelf.put("cmrc2018", "dev.json", _squad("\n 范廷颂是枢机。 ", _ask("D_0", ("范廷颂", 2), (" 枢机", 6))))
-    assert load_rows(shelf.source, task, "dev") == [SpanRow("D_0", "范廷颂是枢机。", "谁？", ("范廷颂", "枢机"), (0, 4))]
+    assert load_rows(shelf.source, task, "dev") == [
+        SpanRow("D_0", "范廷颂是枢机。", "谁？", ("范廷颂", "枢机"), (0, 4))
+    ]
 
 
 def test_answers_that_stand_elsewhere_are_counted_not_refused(shelf, capsys):

@@ -183,7 +183,15 @@ def _naive_bayes(train, dev):
 
 @pytest.mark.parametrize(
     ("name", "floor"),
-    [("afqmc", 0.9), ("tnews", 0.9), ("iflytek", 0.6), ("cmnli", 0.9), ("ocnli", 0.9), ("cluewsc2020", 0.8), ("csl", 0.8)],
+    [
+        ("afqmc", 0.9),
+        ("tnews", 0.9),
+        ("iflytek", 0.6),
+        ("cmnli", 0.9),
+        ("ocnli", 0.9),
+        ("cluewsc2020", 0.8),
+        ("csl", 0.8),
+    ],
 )
 def test_labels_follow_from_words_but_not_all_of_them(tmp_path, name, floor):
     write_synthetic(tmp_path, [name], {name: Sizes(800, 200, 1)})
