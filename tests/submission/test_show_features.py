@@ -138,7 +138,7 @@ def test_text_for_people(data, encoder):
     answer = "answer at 33 to 42: 光 荣 和 [UNK] - f ##o ##r ##c ##e"
     assert text[1] == f"  window 1 of 4, 256 tokens, all that max_seq_length 256 allows, {answer}"
     assert text[4].endswith(", without the answer: labelled with [CLS]")
-    line = printed("c3", data, encoder, max_seq_length=160)[2]
+    line = printed("c3", data, encoder, max_seq_length=160)[4]
     text = list(show_features.described(TASKS["c3"], line))
     assert [row for row in text if "option" in row] == [
         "  option 0, 62 tokens",
