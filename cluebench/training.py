@@ -178,7 +178,10 @@ class Precision:
     def of(cls, amp: str, device: str) -> Precision:
         """Raises UsageError when the device can't compute in that precision."""
         if amp == "fp16" and device.split(":")[0] == "cpu":
-            raise UsageError("--amp fp16: Paddle has no float16 training on CPUs; use --amp bf16 or off")
+            raise UsageError("--amp fp16: Paddle has no float16 training on CPUs; use --amp off")
+        if amp == "bf16" and device.split(":")[0] == "cpu":
+            # auto_cast would only warn and compute in float32: kernels for bfloat16 are missing from the CPU builds.
+            raise UsageError("--amp bf16: PaddlePaddle has no bfloat16 kernels for CPUs; use --amp off")
         if amp == "bf16" and device.split(":")[0] == "gpu" and not paddle.amp.is_bfloat16_supported():
             raise UsageError(f"--amp bf16: {device} does not compute in bfloat16; use --amp fp16 or off")
         return cls(amp, paddle.amp.GradScaler(init_loss_scaling=2.0**15) if amp == "fp16" else None)

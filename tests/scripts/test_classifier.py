@@ -253,3 +253,9 @@ def test_predicts_where_there_is_only_a_test_set(demo, run_script, tmp_path):
     )
     assert ended.code == 0, ended.err
     assert len((tmp_path / "out" / "csl_predict.json").read_text().splitlines()) == 24
+
+
+@pytest.mark.parametrize("amp, missing", [("fp16", "no float16 training"), ("bf16", "no bfloat16 kernels")])
+def test_half_precision_is_refused_where_paddle_would_ignore_it(amp, missing, demo, run_script, tmp_path):
+    ended = run_script(SCRIPT, *common(demo, tmp_path / "out", "--task_name", "tnews", "--do_train", "--amp", amp))
+    assert ended.code == 2 and f"--amp {amp}: " in ended.err and f"{missing}" in ended.err
