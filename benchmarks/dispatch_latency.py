@@ -15,19 +15,17 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "grid_search_tools"))
-
-from cluebench.runlog import Result  # noqa: E402
-from scheduler.devices import cpu_slots  # noqa: E402
-from scheduler.estimates import DurationModel, MemoryModel  # noqa: E402
-from scheduler.jobs import Job  # noqa: E402
-from scheduler.ledger import Ledger  # noqa: E402
-from scheduler.local_engine import LocalEngine  # noqa: E402
-from scheduler.loop import Events, Scheduler  # noqa: E402
-from scheduler.plan import RunSettings, Selection, build_plan  # noqa: E402
-from scheduler.recorder import Observers, Recorder  # noqa: E402
-from scheduler.runner import Launch  # noqa: E402
-from scheduler.state import RunDirectory  # noqa: E402
+from cluebench.runlog import Result
+from cluebench.scheduler.devices import cpu_slots
+from cluebench.scheduler.estimates import DurationModel, MemoryModel
+from cluebench.scheduler.jobs import Job
+from cluebench.scheduler.ledger import Ledger
+from cluebench.scheduler.local_engine import LocalEngine
+from cluebench.scheduler.loop import Events, Scheduler
+from cluebench.scheduler.plan import RunSettings, Selection, build_plan
+from cluebench.scheduler.recorder import Observers, Recorder
+from cluebench.scheduler.runner import Launch
+from cluebench.scheduler.state import RunDirectory
 
 SLOTS, POLL_SECONDS, LIMIT = 4, 15.0, 0.5
 

@@ -16,16 +16,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "grid_search_tools"))
-
-from cluebench.runlog import TrialPaths  # noqa: E402
-from scheduler.devices import Device  # noqa: E402
-from scheduler.estimates import DurationModel, MemoryModel, forward_tokens  # noqa: E402
-from scheduler.jobs import Job  # noqa: E402
-from scheduler.ledger import Ledger  # noqa: E402
-from scheduler.loop import Rules, Scheduler  # noqa: E402
-from scheduler.plan import RunSettings, Selection, Trial, build_plan  # noqa: E402
-from scheduler.simulated import Outcome, SimulatedEngine, SimulatedTime  # noqa: E402
+from cluebench.runlog import TrialPaths
+from cluebench.scheduler.devices import Device
+from cluebench.scheduler.estimates import DurationModel, MemoryModel, forward_tokens
+from cluebench.scheduler.jobs import Job
+from cluebench.scheduler.ledger import Ledger
+from cluebench.scheduler.loop import Rules, Scheduler
+from cluebench.scheduler.plan import RunSettings, Selection, Trial, build_plan
+from cluebench.scheduler.simulated import Outcome, SimulatedEngine, SimulatedTime
 
 MODEL = "ernie-3.0-base-zh"
 FORWARD_TOKENS_PER_SECOND = 60_000

@@ -13,16 +13,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from diagnosis.checks import PYTHONS, Finding, findings, size
-from diagnosis.facts import Facts, ModelFacts, gather
-
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-if sys.version_info[:2] < PYTHONS[0]:  # too old for what is imported below
+if sys.version_info[:2] < (3, 10):  # too old for what is imported below
     print(f"Python {sys.version.split()[0]} is too old")
     print(f"  mend: cd {REPOSITORY} && rm -rf .venv && make PYTHON=python3.11 quickstart")
     sys.exit(1)
 try:
+    from cluebench.diagnosis.checks import Finding, findings, size
+    from cluebench.diagnosis.facts import Facts, ModelFacts, gather
     from cluebench.flags import flag, parse
 except ImportError as error:
     print(f"the package is not installed for {sys.executable} ({error})")

@@ -16,9 +16,9 @@ from pathlib import Path
 from cluebench.errors import ClueError, UsageError
 from cluebench.flags import flag, parse
 from cluebench.published import ATTRIBUTION, published_model
+from cluebench.report import scores
 from cluebench.runlog import model_folder
 from cluebench.tasks import TASKS
-from report import scores
 
 #: Runs lie in the repository, from whichever folder a command is typed.
 DEFAULT_RUN_ROOT = str(Path(__file__).resolve().parent.parent / "runs")

@@ -17,25 +17,26 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from extract_result import print_table
+
 from cluebench import identity
 from cluebench.data.source import open_source, split_files
 from cluebench.errors import ClueError, UsageError
 from cluebench.flags import flag, parse
 from cluebench.runlog import read_log
+from cluebench.scheduler import commands, devices, plan
+from cluebench.scheduler.estimates import DurationModel, MemoryModel
+from cluebench.scheduler.jobs import Job, State
+from cluebench.scheduler.ledger import Ledger
+from cluebench.scheduler.local_engine import LocalEngine, strays
+from cluebench.scheduler.loop import Engine, Events, Interrupted, Rules, Scheduler
+from cluebench.scheduler.plan import RunSettings, Selection, Trial
+from cluebench.scheduler.progress import Projections, display_for
+from cluebench.scheduler.recorder import Observers, Recorder
+from cluebench.scheduler.runner import Launch, Orphan
+from cluebench.scheduler.state import RunDirectory
+from cluebench.scheduler.status import print_plan, print_status
 from cluebench.tasks import DEFAULT_SEED, TASKS
-from extract_result import print_table
-from scheduler import commands, devices, plan
-from scheduler.estimates import DurationModel, MemoryModel
-from scheduler.jobs import Job, State
-from scheduler.ledger import Ledger
-from scheduler.local_engine import LocalEngine, strays
-from scheduler.loop import Engine, Events, Interrupted, Rules, Scheduler
-from scheduler.plan import RunSettings, Selection, Trial
-from scheduler.progress import Projections, display_for
-from scheduler.recorder import Observers, Recorder
-from scheduler.runner import Launch, Orphan
-from scheduler.state import RunDirectory
-from scheduler.status import print_plan, print_status
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -317,7 +318,7 @@ def _search(flags: Flags, jobs: Sequence[Job], directories: Mapping[str, RunDire
 
 def _engine(flags: Flags, events: Events) -> Engine:
     if flags.engine == "ray":
-        from scheduler.ray_engine import RayEngine
+        from cluebench.scheduler.ray_engine import RayEngine
 
         return RayEngine(flags.devices, flags.ray_address, flags.jobs_per_device, events)
     driver = devices.NvidiaDriver.open()

@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from extract_result import DEFAULT_RUN_ROOT
+
 from cluebench.errors import ClueError, UsageError
 from cluebench.flags import flag, parse
 from cluebench.published import ATTRIBUTION, published_models
+from cluebench.report import scores
 from cluebench.tasks import TASKS
-from extract_result import DEFAULT_RUN_ROOT
-from report import scores
 
 _MARK = " *"
 _COLUMNS = ["model", "AVG", *(task.title for task in TASKS.values())]

@@ -22,9 +22,9 @@ from cluebench.data.rows import load_rows
 from cluebench.data.source import DataSource, open_source
 from cluebench.errors import ClueError, UsageError
 from cluebench.flags import flag, parse
+from cluebench.report import scores
+from cluebench.report.scores import FinishedTrial
 from cluebench.tasks import TASKS, Task, TestSet, task_named
-from report import scores
-from report.scores import FinishedTrial
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 INTERRUPTED = 130

@@ -10,10 +10,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cluebench.errors import ClueError, UsageError
-from cluebench.tasks import DEFAULT_SEED, task_named
 from extract_result import DEFAULT_RUN_ROOT
-from scheduler.plan import Trial, located_model
+
+from cluebench.errors import ClueError, UsageError
+from cluebench.scheduler.plan import Trial, located_model
+from cluebench.tasks import DEFAULT_SEED, task_named
 
 
 def trial_path(arguments: Sequence[str], run_root: str = DEFAULT_RUN_ROOT) -> Path:

@@ -12,14 +12,14 @@ from types import SimpleNamespace
 
 import doctor
 import pytest
-from diagnosis import facts as found_out
-from diagnosis.checks import findings
-from diagnosis.facts import Disk, Facts, ModelFacts, TaskData, look_at_disk, look_at_task, pinned_versions
 
 from cluebench.data import synthetic
 from cluebench.data.source import DataSource
+from cluebench.diagnosis import facts as found_out
+from cluebench.diagnosis.checks import findings
+from cluebench.diagnosis.facts import Disk, Facts, ModelFacts, TaskData, look_at_disk, look_at_task, pinned_versions
+from cluebench.scheduler.devices import DeviceLost, NvidiaDriver
 from cluebench.tasks import TASKS
-from scheduler.devices import DeviceLost, NvidiaDriver
 
 ROOT = Path(__file__).resolve().parents[1]
 PINNED = {
@@ -254,7 +254,7 @@ def fail(*arguments):
     ],
 )
 def test_a_driver_in_trouble_stops_nothing(driver, said, versions, monkeypatch):
-    monkeypatch.setattr("scheduler.devices.NvidiaDriver", driver)
+    monkeypatch.setattr("cluebench.scheduler.devices.NvidiaDriver", driver)
     monkeypatch.setattr(found_out, "_DRIVER_PATIENCE", 0.2)
     facts = healthy()
     found_out._ask_driver(facts)

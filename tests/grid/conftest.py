@@ -28,7 +28,7 @@ class Grid:
         self.folder, self.data, self.runs = folder, folder / "data", folder / "runs"
         self.environment = {
             **{key: value for key, value in os.environ.items() if key not in ("CUDA_VISIBLE_DEVICES", "CLUE_DATA_DIR")},
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "grid_search_tools")]),
+            "PYTHONPATH": str(ROOT),
         }
         for task in TASKS.values():
             (self.data / f"{task.name}_public").mkdir(parents=True)

@@ -9,10 +9,10 @@ import leaderboard
 import pytest
 
 from cluebench.runlog import TrialPaths
-from scheduler.commands import trial_command
-from scheduler.devices import Device, cpu_slots
-from scheduler.jobs import Job
-from scheduler.plan import RunSettings, Trial
+from cluebench.scheduler.commands import trial_command
+from cluebench.scheduler.devices import Device, cpu_slots
+from cluebench.scheduler.jobs import Job
+from cluebench.scheduler.plan import RunSettings, Trial
 from tests.grid.conftest import ROOT
 from tests.grid.test_scores import PUBLISHED_EXAMPLE, write_log
 

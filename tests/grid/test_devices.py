@@ -12,8 +12,16 @@ import pytest
 
 from cluebench.environment import usable_cores
 from cluebench.errors import UsageError
-from scheduler.devices import Device, DeviceLost, DeviceMonitor, NvidiaDriver, Reading, child_environment, find_devices
-from scheduler.ledger import Ledger
+from cluebench.scheduler.devices import (
+    Device,
+    DeviceLost,
+    DeviceMonitor,
+    NvidiaDriver,
+    Reading,
+    child_environment,
+    find_devices,
+)
+from cluebench.scheduler.ledger import Ledger
 
 GIB = 1 << 30
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,8 +47,8 @@ def with_driver(fake_driver, tmp_path):
         cards.write_text(text)
         variables = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
         variables |= {"LD_LIBRARY_PATH": str(fake_driver), "FAKE_NVML": str(cards), **environment}
-        variables["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "grid_search_tools")])
-        program = "import json, os, time\nfrom scheduler.devices import *\ncards = os.environ['FAKE_NVML']\n"
+        variables["PYTHONPATH"] = str(ROOT)
+        program = "import json, os, time\nfrom cluebench.scheduler.devices import *\ncards = os.environ['FAKE_NVML']\n"
         result = subprocess.run(
             [sys.executable, "-c", program + textwrap.dedent(code)],
             env=variables,

@@ -4,13 +4,13 @@ import io
 import pytest
 
 from cluebench.runlog import Result, TrialPaths
-from scheduler.estimates import DurationModel, estimated_bytes, model_size, seconds_left, workloads
-from scheduler.failures import Kind, classify
-from scheduler.jobs import Attempt, Job, State
-from scheduler.plan import RunSettings, Selection, Trial, build_plan
-from scheduler.progress import Display, display_for, duration
-from scheduler.recorder import Recorder
-from scheduler.state import RunDirectory
+from cluebench.scheduler.estimates import DurationModel, estimated_bytes, model_size, seconds_left, workloads
+from cluebench.scheduler.failures import Kind, classify
+from cluebench.scheduler.jobs import Attempt, Job, State
+from cluebench.scheduler.plan import RunSettings, Selection, Trial, build_plan
+from cluebench.scheduler.progress import Display, display_for, duration
+from cluebench.scheduler.recorder import Recorder
+from cluebench.scheduler.state import RunDirectory
 
 #: Ends of logs as Paddle, its launcher, the driver and the system write them.
 OUT_OF_MEMORY = """\

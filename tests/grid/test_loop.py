@@ -6,16 +6,16 @@ import pytest
 
 from cluebench.errors import UsageError
 from cluebench.runlog import TrialPaths
+from cluebench.scheduler.devices import Device, DeviceLost, Reading, cpu_slots
+from cluebench.scheduler.estimates import GIB, DurationModel, MemoryModel
+from cluebench.scheduler.failures import Kind
+from cluebench.scheduler.jobs import Job, State
+from cluebench.scheduler.ledger import Ledger
+from cluebench.scheduler.loop import Exited, Interrupted, Rules, Scheduler
+from cluebench.scheduler.plan import RunSettings, Selection, Trial, build_plan
+from cluebench.scheduler.runner import Orphan
+from cluebench.scheduler.simulated import Outcome, SimulatedEngine, SimulatedTime
 from cluebench.tasks import TASKS
-from scheduler.devices import Device, DeviceLost, Reading, cpu_slots
-from scheduler.estimates import GIB, DurationModel, MemoryModel
-from scheduler.failures import Kind
-from scheduler.jobs import Job, State
-from scheduler.ledger import Ledger
-from scheduler.loop import Exited, Interrupted, Rules, Scheduler
-from scheduler.plan import RunSettings, Selection, Trial, build_plan
-from scheduler.runner import Orphan
-from scheduler.simulated import Outcome, SimulatedEngine, SimulatedTime
 
 
 class Witness:

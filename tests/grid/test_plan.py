@@ -6,8 +6,7 @@ import pytest
 from cluebench import identity
 from cluebench.errors import UsageError
 from cluebench.published import published_model, published_models
-from cluebench.tasks import TASKS
-from scheduler.plan import (
+from cluebench.scheduler.plan import (
     RunSettings,
     Selection,
     Trial,
@@ -16,6 +15,7 @@ from scheduler.plan import (
     located_model,
     run_folder,
 )
+from cluebench.tasks import TASKS
 
 FACTS = Path(__file__).resolve().parents[2] / "cluebench" / "facts"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from cluebench.published import Setting, published_model
+from cluebench.report import html, scores
 from cluebench.runlog import DevPoint, Result
 from cluebench.tasks import TASKS
-from report import html, scores
 
 TOOLS = Path(__file__).resolve().parents[2] / "grid_search_tools"
 

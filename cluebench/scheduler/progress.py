@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import TextIO
 
 from cluebench.runlog import LogFacts, read_log
-from scheduler.jobs import Job, State, states
-from scheduler.loop import Scheduler
+from cluebench.scheduler.jobs import Job, State, states
+from cluebench.scheduler.loop import Scheduler
 
 #: Seconds between plain status lines while nothing else happens, and between updates of the live table.
 _PLAIN_EVERY, _LIVE_EVERY = 60.0, 1.0

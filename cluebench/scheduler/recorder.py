@@ -6,10 +6,10 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from report.html import write_report
-from report.scores import protocol_hash
-from scheduler.jobs import Job, State
-from scheduler.state import RunDirectory
+from cluebench.report.html import write_report
+from cluebench.report.scores import protocol_hash
+from cluebench.scheduler.jobs import Job, State
+from cluebench.scheduler.state import RunDirectory
 
 #: Least seconds between two writings of grid.json, and of the report, while things go on happening.
 _STATE_EVERY, _REPORT_EVERY = 0.5, 30.0

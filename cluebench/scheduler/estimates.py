@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 
 from cluebench.published import published_model
-from scheduler.plan import RunSettings, Trial, is_directory
+from cluebench.scheduler.plan import RunSettings, Trial, is_directory
 
 GIB = 1 << 30
 

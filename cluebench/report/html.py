@@ -9,9 +9,9 @@ from pathlib import Path
 
 from cluebench import atomic
 from cluebench.published import ATTRIBUTION, PublishedModel, published_model
+from cluebench.report import scores
+from cluebench.report.scores import Best, FinishedTrial
 from cluebench.tasks import TASKS, Task
-from report import scores
-from report.scores import Best, FinishedTrial
 
 #: Points of a curve that are drawn: more can't be told apart at this size.
 _CURVE_POINTS = 120

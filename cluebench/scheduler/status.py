@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from cluebench.runlog import Result, read_log
+from cluebench.scheduler.plan import Trial
+from cluebench.scheduler.state import RunDirectory
 from cluebench.tasks import TASKS
-from scheduler.plan import Trial
-from scheduler.state import RunDirectory
 
 
 def print_plan(trials: Sequence[Trial], finished: Callable[[Trial], Result | None]) -> None:

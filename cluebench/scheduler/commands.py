@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scheduler.devices import Device
-from scheduler.jobs import Job
-from scheduler.plan import RunSettings
+from cluebench.scheduler.devices import Device
+from cluebench.scheduler.jobs import Job
+from cluebench.scheduler.plan import RunSettings
 
 
 def trial_command(

@@ -9,10 +9,10 @@ from itertools import count
 from pathlib import Path
 
 from cluebench.runlog import Result
-from scheduler.devices import Device, DeviceLost, Reading
-from scheduler.jobs import Job
-from scheduler.loop import Event, Exited, Measured
-from scheduler.runner import Launch, Orphan
+from cluebench.scheduler.devices import Device, DeviceLost, Reading
+from cluebench.scheduler.jobs import Job
+from cluebench.scheduler.loop import Event, Exited, Measured
+from cluebench.scheduler.runner import Launch, Orphan
 
 
 class SimulatedTime:

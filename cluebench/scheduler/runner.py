@@ -22,7 +22,7 @@ from pathlib import Path
 
 import psutil
 
-from scheduler import launch
+from cluebench.scheduler import launch
 
 #: How long processes that outlive their trial may take to die of SIGKILL before the devices are given on regardless.
 _SWEEP_SECONDS = 5.0

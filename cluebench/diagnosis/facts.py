@@ -218,7 +218,7 @@ def _loads(candidates: Iterable[str]) -> bool:
 def _ask_driver(facts: Facts) -> None:
     """Cards and driver versions through NVML, on a thread that is left behind when the driver hangs."""
     try:
-        from scheduler.devices import DeviceLost, NvidiaDriver
+        from cluebench.scheduler.devices import DeviceLost, NvidiaDriver
     except ImportError as error:
         facts.driver_error = f"not asked: {error}"
         return

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from cluebench import atomic
 from cluebench.errors import ClueError, UsageError
+from cluebench.report.scores import rank
 from cluebench.runlog import Result, TrialPaths
-from report.scores import rank
-from scheduler.plan import Trial, model_identity, run_folder
+from cluebench.scheduler.plan import Trial, model_identity, run_folder
 
 GRID_FORMAT = 1
 

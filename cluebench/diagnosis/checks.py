@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from diagnosis.facts import Disk, Facts
+from cluebench.diagnosis.facts import Disk, Facts
 
 PYTHONS = ((3, 10), (3, 11), (3, 12))
 

@@ -6,10 +6,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from scheduler.devices import Device, DeviceMonitor, NvidiaDriver, Reading
-from scheduler.jobs import Job
-from scheduler.loop import Events, Exited, Measured
-from scheduler.runner import Launch, LocalRunner, Orphan, orphan_of
+from cluebench.scheduler.devices import Device, DeviceMonitor, NvidiaDriver, Reading
+from cluebench.scheduler.jobs import Job
+from cluebench.scheduler.loop import Events, Exited, Measured
+from cluebench.scheduler.runner import Launch, LocalRunner, Orphan, orphan_of
 
 
 class LocalEngine:

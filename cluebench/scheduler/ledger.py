@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
-from scheduler.devices import Device, Reading
+from cluebench.scheduler.devices import Device, Reading
 
 #: A card that failed is tried again after this many seconds, doubled with each further failure up to the second number.
 FIRST_SET_ASIDE, LONGEST_SET_ASIDE = 30.0, 600.0

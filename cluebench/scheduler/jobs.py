@@ -8,8 +8,8 @@ from enum import Enum
 from pathlib import Path
 
 from cluebench.runlog import Result, TrialPaths
-from scheduler.failures import Failure, Kind
-from scheduler.plan import Trial
+from cluebench.scheduler.failures import Failure, Kind
+from cluebench.scheduler.plan import Trial
 
 
 class State(str, Enum):

@@ -15,13 +15,13 @@ from typing import Protocol
 
 from cluebench.errors import UsageError
 from cluebench.runlog import Result, read_log
-from scheduler.devices import Device, DeviceLost, Reading
-from scheduler.estimates import GIB, DurationModel, MemoryModel, seconds_left
-from scheduler.failures import LOST_DEVICE_LIMIT, Failure, Kind, classify
-from scheduler.jobs import Attempt, Job, State, states
-from scheduler.launch import BUSY
-from scheduler.ledger import SUSPICIOUS, Ledger
-from scheduler.runner import Launch, Orphan
+from cluebench.scheduler.devices import Device, DeviceLost, Reading
+from cluebench.scheduler.estimates import GIB, DurationModel, MemoryModel, seconds_left
+from cluebench.scheduler.failures import LOST_DEVICE_LIMIT, Failure, Kind, classify
+from cluebench.scheduler.jobs import Attempt, Job, State, states
+from cluebench.scheduler.launch import BUSY
+from cluebench.scheduler.ledger import SUSPICIOUS, Ledger
+from cluebench.scheduler.runner import Launch, Orphan
 
 #: Seconds between questions to the driver about cards whose memory other people's processes hold, and about all cards.
 _MEMORY_RECHECK, _HEALTH_CHECK = 2.0, 30.0

@@ -14,19 +14,17 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from cluebench.errors import UsageError
-from scheduler import launch as launch_script
-from scheduler.devices import Device, Reading
-from scheduler.jobs import Job
-from scheduler.loop import Events, Exited
-from scheduler.runner import Launch, Orphan, end_all, orphan_of, specification
+from cluebench.scheduler import launch as launch_script
+from cluebench.scheduler.devices import Device, Reading
+from cluebench.scheduler.jobs import Job
+from cluebench.scheduler.loop import Events, Exited
+from cluebench.scheduler.runner import Launch, Orphan, end_all, orphan_of, specification
 
 #: Cores of a slot where the cluster has no cards and the user has named no number.
 _CORES_PER_SLOT = 2
-_TOOLS = Path(__file__).resolve().parent.parent
 
 
 class _Attempt:
@@ -70,9 +68,8 @@ class RayEngine:
         self._ray: Any = ray
         self._events = events
         _check_reachable(address)
-        paths = os.pathsep.join([str(_TOOLS), str(_TOOLS.parent), os.environ.get("PYTHONPATH", "")])
         try:
-            ray.init(address=address, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": paths}})
+            ray.init(address=address, log_to_driver=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UsageError(f"--ray_address {address}: {' '.join(str(error).split())}") from None
         resources = ray.cluster_resources()
