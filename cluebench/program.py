@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import cluebench
 from cluebench import environment
 from cluebench.errors import ClueError, DiskFull, OutOfMemory
+from cluebench.notices import notice
 from cluebench.runlog import Result
 
 #: What Paddle's exceptions say when a device's memory did not suffice.
@@ -89,7 +90,7 @@ def recording(result: Result, path: str | None) -> Iterator[Result]:
         try:
             _write(result, path)
         except OSError as unwritten:
-            print(f"{path}: the result could not be written ({unwritten})", file=sys.stderr)
+            notice(f"{path}: the result could not be written ({unwritten})")
         raise
     _write(result, path)
 

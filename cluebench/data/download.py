@@ -11,7 +11,6 @@ import errno
 import hashlib
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from urllib.parse import urlsplit
 from cluebench.data.archive import check_archive, find_member, open_member
 from cluebench.data.official import OfficialFile, official_files
 from cluebench.errors import DataError, DiskFull, NetworkError
+from cluebench.notices import notice
 from cluebench.tasks import Task
 
 
@@ -61,10 +61,9 @@ MAX_DOWNLOAD_BYTES = 1 << 30
 _TEMPORARY_STATUS = {408, 425, 429, 500, 502, 503, 504}
 
 
-def data_home(cache_home: str | Path | None = None) -> Path:
-    """``datasets/clue`` in ``cache_home``, else in PaddleNLP's own home: PPNLP_HOME, else ~/.paddlenlp."""
-    home = cache_home or os.environ.get("PPNLP_HOME") or "~/.paddlenlp"
-    return Path(home).expanduser() / "datasets" / "clue"
+def data_home() -> Path:
+    """``datasets/clue`` in PaddleNLP's own home: PPNLP_HOME, else ~/.paddlenlp."""
+    return Path(os.environ.get("PPNLP_HOME") or "~/.paddlenlp").expanduser() / "datasets" / "clue"
 
 
 def mirror_addresses(task: Task) -> list[str]:
@@ -113,12 +112,12 @@ def _fetch(task: Task, target: Path, addresses: Sequence[str], patience: Patienc
         for address in list(left):
             part = target.with_name(f".{target.name}.{hashlib.sha256(address.encode()).hexdigest()[:8]}.part")
             try:
-                _say(f"downloading {target.name} from {address}")
+                notice(f"downloading {target.name} from {address}")
                 _download(address, part, target.name, patience)
                 _accept(task, part, address)
             except (_Interrupted, _Failed, DataError) as error:
                 reasons[address] = str(error)
-                _say(f"{address}: {error}")
+                notice(f"{address}: {error}")
                 # What was damaged on its way, or put together from two versions, deserves one more try.
                 if isinstance(error, _Failed) or (isinstance(error, DataError) and address in corrupt):
                     left.remove(address)
@@ -134,10 +133,6 @@ def _fetch(task: Task, target: Path, addresses: Sequence[str], patience: Patienc
         f"{task.name}: {target.name} could not be downloaded ({told}); get it by other means and put it at {target}, "
         f"or name a directory that holds it by --data_dir or CLUE_DATA_DIR"
     )
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 # Reaching a mirror ----------------------------------------------------------------------------------------------------
@@ -259,7 +254,7 @@ def _accept(task: Task, part: Path, address: str) -> None:
         part.unlink(missing_ok=True)
         raise DataError(str(error).replace(str(part), "what it sent")) from error
     if not any(file.md5 for file in files):
-        _say(f"no md5 is published for {task.title}: its files are taken as they came from {address}")
+        notice(f"no md5 is published for {task.title}: its files are taken as they came from {address}")
 
 
 def _check_members(task: Task, part: Path) -> None:
@@ -303,7 +298,7 @@ def _only_one(lock: Path, what: str):
     try:
         guard.acquire(timeout=0.2)
     except Timeout:
-        _say(f"waiting for another process that downloads {what}")
+        notice(f"waiting for another process that downloads {what}")
         guard.acquire()
     try:
         yield

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from cluebench.data.archive import find_member, open_member
 from cluebench.data.download import data_home, fetch_archive
 from cluebench.data.official import official_files
 from cluebench.errors import DataError
+from cluebench.notices import notice
 from cluebench.tasks import Task
 
 #: Names the directory of the official files when no --data_dir is given.
@@ -168,26 +168,22 @@ class DataSource:
         known = official_files().get((task.name, file))
         if self._is_synthetic or known is None or known.md5 in (None, md5):
             return
-        print(
+        notice(
             f"warning: {task.name}: {place} is not the official file (its md5 is {md5}, the official {known.md5}): "
-            f"scores on it can't be compared with published ones",
-            file=sys.stderr,
-            flush=True,
+            "scores on it can't be compared with published ones"
         )
 
 
-def open_source(
-    data_dir: str | Path | None = None, *, offline: bool = False, cache_home: str | Path | None = None
-) -> DataSource:
+def open_source(data_dir: str | Path | None = None, *, offline: bool = False) -> DataSource:
     """The directory given, else that named by CLUE_DATA_DIR, else the data home, which is filled by downloading.
 
     A directory given in either way is never added to, and the network is not touched then. Nor is it with ``offline``,
-    which leaves what is in the data home. ``cache_home`` stands for PPNLP_HOME (see `cluebench.data.download`).
+    which leaves what is in the data home.
     Raises DataError when the directory does not exist.
     """
     given, origin = (data_dir, "--data_dir") if data_dir else (os.environ.get(DATA_DIR_VARIABLE), DATA_DIR_VARIABLE)
     if not given:
-        home = data_home(cache_home)
+        home = data_home()
         if offline:
             advice = f", name another place by --data_dir or {DATA_DIR_VARIABLE}, or leave out --offline to download it"
             return DataSource(home, advice=advice)
