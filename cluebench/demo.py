@@ -49,7 +49,7 @@ def write(folder: str | Path) -> tuple[Path, Path]:
 def _code_fingerprint() -> str:
     """Changes with the code that makes the demo, so that no stale demo is ever run."""
     package = Path(cluebench.__file__).parent
-    sources = ("data/synthetic.py", "data/lexicon.py", "models.py")
+    sources = ("data/synthetic.py", "data/lexicon.py", "models/demo_model.py")
     return hashlib.sha256(b"".join((package / source).read_bytes() for source in sources)).hexdigest()[:16]
 
 

@@ -9,14 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 from cluebench.tasks import DEFAULT_SEED, Task
-
-_SAMPLED_BLOCKS, _BLOCK_BYTES = 64, 1 << 16
-_WEIGHT_SUFFIXES = {".pdparams", ".safetensors", ".bin"}
 
 
 def configuration(
@@ -43,13 +38,13 @@ def configuration(
 ) -> dict[str, Any]:
     """The settings of a trial that decide its score; None and 0 mean the task's row.
 
-    ``batch_size`` is the total over all cards and micro-batches. ``dropout`` None is the model's own. ``more`` holds
-    settings of a kind of task (doc_stride, …); values equal to the task's row are not written down, so that a script
-    that passes them and a scheduler that doesn't agree.
+    ``model`` is a `Model.identity`, ``batch_size`` the total over all cards and micro-batches, ``dropout`` None the
+    model's own. ``more`` holds settings of a kind of task (doc_stride, …); values equal to the task's row are not
+    written down, so that a script that passes them and a scheduler that doesn't agree.
     """
     settings: dict[str, Any] = {
         "task": task.name,
-        "model": model_identity(model),
+        "model": model,
         "data": data_fingerprint,
         "learning_rate": float(learning_rate),
         "batch_size": int(batch_size),
@@ -78,35 +73,3 @@ def configuration_hash(settings: dict[str, Any]) -> str:
     """16 hexadecimal digits of SHA-256 over the settings, whatever their order."""
     text = json.dumps(settings, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def model_identity(model: str) -> str:
-    """A published name as it is; of a local directory its content, so that new weights are a new model.
-
-    Configuration and vocabulary files are hashed whole; of weights the size and 64 blocks of 64 KiB spread over the
-    file, which takes milliseconds and still tells any two training runs apart.
-    """
-    folder = Path(model).expanduser()
-    if not folder.is_dir():
-        return model
-    digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if not path.is_file() or path.name.startswith("."):
-            continue
-        if path.suffix in _WEIGHT_SUFFIXES:
-            digest.update(f"{path.name}:{path.stat().st_size}:".encode())
-            _update_sampled(digest, path)
-        elif path.suffix in (".json", ".txt", ".model"):
-            digest.update(f"{path.name}:".encode() + path.read_bytes())
-    return f"directory:{digest.hexdigest()[:16]}"
-
-
-def _update_sampled(digest: hashlib._Hash, path: Path) -> None:
-    size = os.path.getsize(path)
-    with open(path, "rb") as stream:
-        if size <= _SAMPLED_BLOCKS * _BLOCK_BYTES:
-            digest.update(stream.read())
-            return
-        for block in range(_SAMPLED_BLOCKS):
-            stream.seek(block * (size - _BLOCK_BYTES) // (_SAMPLED_BLOCKS - 1))
-            digest.update(stream.read(_BLOCK_BYTES))

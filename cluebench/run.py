@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cluebench import analysis, environment, model_files, program, settings
+from cluebench import analysis, environment, program, settings
 from cluebench.data.source import DataSource, open_source
 from cluebench.features import FeatureCache, Features, TextEncoder, load_features
+from cluebench.model import Model
 from cluebench.runlog import DevPoint, Result, RunLog
 from cluebench.tasks import Task
 
@@ -21,6 +22,7 @@ class Run:
 
     task: Task
     flags: Any  # settings.RunFlags, resolved
+    model: Model
     source: DataSource
     result: Result
     log: RunLog = field(default_factory=lambda: RunLog(rank=environment.rank()))
@@ -41,9 +43,7 @@ class Run:
         self.device = self.result.device = training.use_device(self.flags.device)
         self.precision = training.Precision.of(self.flags.amp, self.device)
         self.scalars = Scalars(self.flags.visualdl_dir)
-        self.tokenizer = models.load_tokenizer(
-            self.flags.model_name_or_path, offline=self.flags.offline, **self.tokenizer_settings
-        )
+        self.tokenizer = models.load_tokenizer(self.model, offline=self.flags.offline, **self.tokenizer_settings)
         self.encoder = TextEncoder(self.tokenizer)
 
     def features(self, split: str) -> Features:
@@ -73,7 +73,7 @@ class Run:
         training.seed(self.flags.seed)
         return models.load_model(
             self.task,
-            self.flags.model_name_or_path,
+            self.model,
             self.flags.dropout,
             tokenizer=self.tokenizer,
             max_seq_length=self.flags.max_seq_length,
@@ -100,7 +100,8 @@ class Run:
         from cluebench import models, training
 
         training.wait_for_all()
-        return models.load_model(self.task, self.flags.output_dir, tokenizer=self.tokenizer, head_required=True)
+        best = Model.of(self.flags.output_dir, "--output_dir")
+        return models.load_model(self.task, best, tokenizer=self.tokenizer, head_required=True)
 
     def evaluated(self, point: DevPoint, predictions: Iterable[dict], model: Any) -> None:
         """Records an evaluation during training; a new best model is saved before the result names it.
@@ -166,6 +167,7 @@ def configure(flags: settings.RunFlags, task: Task, **kind_settings: Any) -> Run
     Raises UsageError, DataError and NetworkError in one line.
     """
     flags = settings.resolved(flags, task)
-    model_files.find(flags.model_name_or_path, offline=flags.offline)
+    model = Model.of(flags.model_name_or_path)
+    model.find(offline=flags.offline)
     source = open_source(flags.data_dir, offline=flags.offline)
-    return Run(task, flags, source, settings.new_result(flags, task, source, **kind_settings))
+    return Run(task, flags, model, source, settings.new_result(flags, task, model, source, **kind_settings))

@@ -24,14 +24,6 @@ RESULT_FORMAT = 1
 # Paths ----------------------------------------------------------------------------------------------------------------
 
 
-def model_folder(model: str) -> str:
-    """Folder name of a model: ``hfl/rbt3`` → ``hfl--rbt3``; of a local directory, the directory's own name."""
-    path = Path(model).expanduser()
-    if path.is_dir():
-        return path.resolve().name
-    return model.strip("/").replace("/", "--")
-
-
 def trial_name(learning_rate: float, batch_size: int, dropout: float, seed: int = DEFAULT_SEED) -> str:
     """``3e-05_32_0.1``, with ``_seed43`` behind it for a seed other than 42."""
     name = f"{float(learning_rate)}_{int(batch_size)}_{float(dropout)}"
@@ -71,15 +63,6 @@ class TrialPaths:
     def output_dir(self) -> Path:
         """The best model, when it is kept, and the periodic checkpoint while the trial runs."""
         return self.folder / self.name
-
-    def attempt_log(self, attempt: int) -> Path:
-        """The log of an earlier attempt, kept when the trial is tried again."""
-        return self.folder / f"{self.name}.attempt{attempt}.log"
-
-
-def trial_paths(run_root: str | Path, model: str, task: str, name: str) -> TrialPaths:
-    """The paths of a trial of ``model`` (name or directory) on ``task`` (lower-case name)."""
-    return TrialPaths(Path(run_root) / model_folder(model) / task, name)
 
 
 # Log lines ------------------------------------------------------------------------------------------------------------

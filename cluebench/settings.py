@@ -11,6 +11,7 @@ from cluebench import environment, identity
 from cluebench.data.source import DataSource
 from cluebench.errors import UsageError
 from cluebench.flags import flag
+from cluebench.model import Model
 from cluebench.runlog import Result
 from cluebench.tasks import CHOICE, DEFAULT_SEED, IDIOM, PAIR, SINGLE, SPAN, Task
 
@@ -127,11 +128,11 @@ def _default_accumulation(task: Task, batch_size: int, cards: int) -> int:
         return math.gcd(batch_size, wanted)
 
 
-def new_result(flags: RunFlags, task: Task, source: DataSource, **more) -> Result:
+def new_result(flags: RunFlags, task: Task, model: Model, source: DataSource, **more) -> Result:
     """An empty result with the trial's identity. ``flags`` resolved; ``more``: settings of this kind of task."""
     settings = identity.configuration(
         task,
-        flags.model_name_or_path,
+        model.identity,
         source.fingerprint(task) if flags.do_train else "",  # a model can predict where there is no train split
         flags.learning_rate,
         flags.batch_size * environment.world_size(),
@@ -152,7 +153,7 @@ def new_result(flags: RunFlags, task: Task, source: DataSource, **more) -> Resul
     )
     return Result(
         task=task.name,
-        model=flags.model_name_or_path,
+        model=model.typed,
         configuration=settings,
         configuration_hash=identity.configuration_hash(settings),
         metric=task.metric,

@@ -23,6 +23,7 @@ from cluebench import identity
 from cluebench.data.source import open_source, split_files
 from cluebench.errors import ClueError, UsageError
 from cluebench.flags import flag, parse
+from cluebench.model import Model
 from cluebench.runlog import read_log
 from cluebench.scheduler import commands, devices, plan
 from cluebench.scheduler.estimates import DurationModel, MemoryModel
@@ -99,7 +100,7 @@ def main(argv: Sequence[str] | None = None, repository: Path = REPOSITORY) -> in
     signal.signal(signal.SIGTERM, _raise_interrupt)
     try:
         flags = _completed(flags, repository)
-        trials = plan.build_plan(flags.models, _selection(flags))
+        trials = plan.build_plan([Model.of(typed, "model") for typed in flags.models], _selection(flags))
         directories = {model: RunDirectory(flags.run_root, model) for model in dict.fromkeys(t.model for t in trials)}
         if flags.status:
             print_status(directories.values())
@@ -212,7 +213,7 @@ def _fingerprints(flags: Flags, trials: Sequence[Trial], require: bool = False) 
 # Running --------------------------------------------------------------------------------------------------------------
 
 
-def _run(flags: Flags, trials: Sequence[Trial], directories: Mapping[str, RunDirectory], repository: Path) -> int:
+def _run(flags: Flags, trials: Sequence[Trial], directories: Mapping[Model, RunDirectory], repository: Path) -> int:
     """Runs what is not done, prints the tables, returns the exit code."""
     jobs = _jobs(flags, trials, directories)
     if any(job.state is State.WAITING for job in jobs):
@@ -233,7 +234,7 @@ def _run(flags: Flags, trials: Sequence[Trial], directories: Mapping[str, RunDir
 
 
 def _jobs(
-    flags: Flags, trials: Sequence[Trial], directories: Mapping[str, RunDirectory], all_data: bool = False
+    flags: Flags, trials: Sequence[Trial], directories: Mapping[Model, RunDirectory], all_data: bool = False
 ) -> list[Job]:
     """A job a trial, done where its result is on disk. With ``all_data`` missing data raises DataError."""
     configured = plan.configurations(trials, _settings(flags), _fingerprints(flags, trials, require=all_data))
@@ -250,7 +251,7 @@ def _jobs(
     return jobs
 
 
-def _remembered_factors(directories: Mapping[str, RunDirectory]) -> dict[str, int]:
+def _remembered_factors(directories: Mapping[Model, RunDirectory]) -> dict[str, int]:
     """Configuration hash → how far an earlier start had to cut the trial's micro-batches."""
     grids = [directory.read_grid() or {} for directory in directories.values()]
     return {
@@ -264,7 +265,7 @@ def _warm_up(flags: Flags, trials: Sequence[Trial], repository: Path) -> None:
     """Fetches models and data and fills the cache before any device is taken. Raises UsageError where it fails."""
     models, tasks = (list(dict.fromkeys(values)) for values in zip(*((t.model, t.task) for t in trials)))
     script = repository / "grid_search_tools" / "warmup_dataset_and_model.py"
-    command = [sys.executable, "-u", str(script), *models, "--tasks", *tasks]
+    command = [sys.executable, "-u", str(script), *(model.name for model in models), "--tasks", *tasks]
     for name, value in (("--data_dir", flags.data_dir), ("--cache_dir", flags.cache_dir), ("--limit", flags.limit)):
         command += [name, str(value)] if value else []
     command += ["--offline"] if flags.offline else []
@@ -277,7 +278,9 @@ def _warm_up(flags: Flags, trials: Sequence[Trial], repository: Path) -> None:
         raise error
 
 
-def _search(flags: Flags, jobs: Sequence[Job], directories: Mapping[str, RunDirectory], repository: Path) -> str | None:
+def _search(
+    flags: Flags, jobs: Sequence[Job], directories: Mapping[Model, RunDirectory], repository: Path
+) -> str | None:
     """Runs the loop; returns the name of the signal that ended it early, or None."""
     events = Events()
     display = display_for(sys.stderr)
@@ -350,7 +353,6 @@ def _recorder(
     flags: Flags, directory: RunDirectory, jobs: Sequence[Job], chosen: Sequence[devices.Device], complain
 ) -> Recorder:
     details = {
-        "model_identity": plan.model_identity(directory.model),
         "command": sys.argv,
         "data_dir": flags.data_dir,
         "devices": [f"{device.label} {device.name}".strip() for device in chosen],
@@ -427,11 +429,11 @@ def _opening(jobs: Sequence[Job], chosen: Sequence[devices.Device]) -> str:
     return f"{len(jobs)} trials, {done} done already, on {labels}"
 
 
-def _print_tables(directories: Mapping[str, RunDirectory]) -> None:
+def _print_tables(directories: Mapping[Model, RunDirectory]) -> None:
     for model, directory in directories.items():
         if len(directories) > 1:
             print(f"{model}:")
-        print_table(directory.path, model)
+        print_table(directory.path, model.name)
 
 
 def _print_failures(failed: Sequence[Job]) -> None:

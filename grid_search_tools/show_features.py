@@ -24,6 +24,7 @@ from cluebench.data.source import DataSource, open_source, split_files
 from cluebench.errors import ClueError, UsageError
 from cluebench.features import Features, TextEncoder, load_features
 from cluebench.flags import flag, parse
+from cluebench.model import Model
 from cluebench.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, TASKS, Task, task_named
 
 
@@ -68,7 +69,7 @@ def show(flags: Flags) -> None:
     environment.import_paddle()
     from cluebench import models
 
-    encoder = TextEncoder(models.load_tokenizer(flags.model_name_or_path, offline=flags.offline))
+    encoder = TextEncoder(models.load_tokenizer(Model.of(flags.model_name_or_path), offline=flags.offline))
     settings = {
         "max_seq_length": flags.max_seq_length or task.max_seq_length,
         "doc_stride": flags.doc_stride or task.doc_stride,

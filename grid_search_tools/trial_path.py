@@ -13,7 +13,8 @@ from pathlib import Path
 from extract_result import DEFAULT_RUN_ROOT
 
 from cluebench.errors import ClueError, UsageError
-from cluebench.scheduler.plan import Trial, located_model
+from cluebench.model import Model
+from cluebench.scheduler.plan import Trial
 from cluebench.tasks import DEFAULT_SEED, task_named
 
 
@@ -23,9 +24,10 @@ def trial_path(arguments: Sequence[str], run_root: str = DEFAULT_RUN_ROOT) -> Pa
     seed = arguments[list(arguments).index("--seed") + 1] if "--seed" in arguments[:-1] else DEFAULT_SEED
     try:
         row = task_named(task)
-        trial = Trial(located_model(model), row.name, float(numbers[0]), int(numbers[1]), float(numbers[2]), int(seed))
+        point = float(numbers[0]), int(numbers[1]), float(numbers[2]), int(seed)
     except ValueError as error:
         raise UsageError(str(error)) from None
+    trial = Trial(Model.of(model, "model"), row.name, *point)
     return Path(run_root).expanduser().resolve() / trial.key
 
 

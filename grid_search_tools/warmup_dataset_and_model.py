@@ -14,11 +14,12 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from cluebench import environment, model_files, program
+from cluebench import environment, program
 from cluebench.data.source import DataSource, open_source
 from cluebench.errors import UsageError
 from cluebench.features import FeatureCache, TextEncoder, feature_key, load_features
 from cluebench.flags import flag, parse
+from cluebench.model import Model
 from cluebench.tasks import TASKS, Task, task_named
 
 
@@ -44,11 +45,12 @@ def main() -> None:
         tasks = [task_named(name) for name in flags.tasks] or list(TASKS.values())
     except ValueError as error:
         raise UsageError(f"--tasks: {error}") from None
-    for model in flags.models:  # seconds, where the data can take minutes
-        model_files.find(model, offline=flags.offline)
+    models = [Model.of(typed, "model") for typed in flags.models]
+    for model in models:  # seconds, where the data can take minutes
+        model.find(offline=flags.offline)
     source = open_source(flags.data_dir, offline=flags.offline)
     check_data(source, tasks)
-    for model in flags.models:
+    for model in models:
         warm_up(model, tasks, source, flags)
 
 
@@ -59,7 +61,7 @@ def check_data(source: DataSource, tasks: Sequence[Task]) -> None:
     print(f"data: {', '.join(task.title for task in tasks)} found", flush=True)
 
 
-def warm_up(model: str, tasks: Sequence[Task], source: DataSource, flags: WarmupFlags) -> None:
+def warm_up(model: Model, tasks: Sequence[Task], source: DataSource, flags: WarmupFlags) -> None:
     """One model: its tokenizer, weights and the head of each kind of task tried, all splits of all tasks tokenized."""
     environment.import_paddle()
     import paddle
@@ -70,7 +72,7 @@ def warm_up(model: str, tasks: Sequence[Task], source: DataSource, flags: Warmup
     start = time.perf_counter()
     refuse_what_it_cannot_do(model, models.preflight(model, tasks, offline=flags.offline))
     encoder = TextEncoder(models.load_tokenizer(model, offline=flags.offline))
-    print(f"{model}: tokenizer and weights tried in {time.perf_counter() - start:.1f} s", flush=True)
+    print(f"{model.typed}: tokenizer and weights tried in {time.perf_counter() - start:.1f} s", flush=True)
     cache, start, made = FeatureCache(flags.cache_dir or environment.cache_home()), time.perf_counter(), 0
     splits = list(splits_of(tasks))
     with tqdm(splits, unit="split", file=sys.stderr, disable=None) as bar:
@@ -78,18 +80,20 @@ def warm_up(model: str, tasks: Sequence[Task], source: DataSource, flags: Warmup
             bar.set_description(f"{task.title} {split}")
             made += warm_up_split(task, split, source, encoder, cache, flags, bar)
     seconds = time.perf_counter() - start
-    print(f"{model}: {made} splits tokenized, {len(splits) - made} found in the cache, {seconds:.1f} s", flush=True)
+    print(
+        f"{model.typed}: {made} splits tokenized, {len(splits) - made} found in the cache, {seconds:.1f} s", flush=True
+    )
 
 
-def refuse_what_it_cannot_do(model: str, reasons: Mapping[str, str | None]) -> None:
+def refuse_what_it_cannot_do(model: Model, reasons: Mapping[str, str | None]) -> None:
     """One line for each task that the preflight found impossible, then UsageError."""
     unable = [TASKS[name].title for name, reason in reasons.items() if reason]
     for title in unable:
-        print(f"{model} can't do {title}: {reasons[title.lower()]}", file=sys.stderr)
+        print(f"{model.typed} can't do {title}: {reasons[title.lower()]}", file=sys.stderr)
     if unable:
         able = [TASKS[name].title for name, reason in reasons.items() if not reason]
         advice = f"run it with --tasks {' '.join(able)}" if able else "choose another model"
-        raise UsageError(f"{model} can't do {', '.join(unable)}: {advice}")
+        raise UsageError(f"{model.typed} can't do {', '.join(unable)}: {advice}")
 
 
 def splits_of(tasks: Sequence[Task]) -> Iterator[tuple[Task, str]]:

@@ -1,6 +1,4 @@
-import os
-
-from cluebench.identity import configuration, configuration_hash, model_identity
+from cluebench.identity import configuration, configuration_hash
 from cluebench.tasks import TASKS
 
 
@@ -28,15 +26,3 @@ def test_spelling_out_the_row_is_the_same_trial():
         doc_stride=128, max_answer_length=50, n_best_size=20, max_query_length=None, do_lower_case=None,
     )  # fmt: skip
     assert hash_of("cmrc2018") == hash_of("cmrc2018", **spelled_out)
-
-
-def test_a_directory_is_known_by_its_content(tmp_path):
-    assert model_identity("ernie-3.0-base-zh") == "ernie-3.0-base-zh"
-    (tmp_path / "config.json").write_text("{}")
-    (tmp_path / "model_state.pdparams").write_bytes(os.urandom(5 << 20))
-    first = model_identity(str(tmp_path))
-    os.utime(tmp_path / "model_state.pdparams", (0, 0))
-    assert model_identity(str(tmp_path)) == first
-    with open(tmp_path / "model_state.pdparams", "r+b") as stream:
-        stream.write(b"new weights")
-    assert model_identity(str(tmp_path)) != first

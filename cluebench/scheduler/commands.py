@@ -31,7 +31,7 @@ def trial_command(
 
 def _trial_flags(job: Job, cards: int) -> list[str]:
     trial = job.trial
-    flags = ["--model_name_or_path", trial.model]
+    flags = ["--model_name_or_path", trial.model.name]
     if trial.row.is_classification:  # one script for all of them
         flags += ["--task_name", trial.row.title]
     return flags + [

@@ -8,11 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
-from cluebench.runlog import Result, trial_paths
+from cluebench.runlog import Result, TrialPaths
 from cluebench.scheduler.launch import BUSY, TRIAL_VARIABLE, start_time
 from cluebench.scheduler.runner import Launch, LocalRunner, orphan_of
 from tests.grid.conftest import ROOT, alive, until
@@ -63,7 +62,7 @@ def test_changed_settings_and_data_are_other_trials(grid):
     (grid.data / "tnews_public" / "dev.json").write_text('{"a": 1}\n')
     grid.run(*one)
     assert len(grid.book("done")) == 5
-    Path(trial_paths(grid.runs, "some-model", "tnews", "3e-05_32_0.1").result).write_text('{"status": "done"')
+    TrialPaths(grid.runs / "some-model" / "tnews", "3e-05_32_0.1").result.write_text('{"status": "done"')
     grid.run(*one)
     assert len(grid.book("done")) == 6  # a result that is not whole does not count
     grid.run(*one, "--seeds", "42,43")

@@ -5,6 +5,7 @@ import pytest
 
 from cluebench import identity
 from cluebench.errors import UsageError
+from cluebench.model import Model
 from cluebench.published import published_model, published_models
 from cluebench.scheduler.plan import (
     RunSettings,
@@ -12,8 +13,6 @@ from cluebench.scheduler.plan import (
     Trial,
     build_plan,
     configuration_hashes,
-    located_model,
-    run_folder,
 )
 from cluebench.tasks import TASKS
 
@@ -21,7 +20,7 @@ FACTS = Path(__file__).resolve().parents[2] / "cluebench" / "facts"
 
 
 def test_a_model_has_116_and_18_trials_with_unique_names():
-    trials = build_plan(["ernie-3.0-base-zh"], Selection())
+    trials = build_plan([Model.of("ernie-3.0-base-zh")], Selection())
     assert len(trials) == 134
     assert sum(trial.row.is_classification for trial in trials) == 116
     assert len({trial.key for trial in trials}) == 134
@@ -30,7 +29,7 @@ def test_a_model_has_116_and_18_trials_with_unique_names():
 
 def test_axes_given_replace_the_tasks_own():
     selection = Selection(["TNEWS", "c3"], learning_rates=[3e-5], batch_sizes=[16, 32], dropouts=[0.0], seeds=[42, 43])
-    names = [f"{trial.task}/{trial.name}" for trial in build_plan(["m"], selection)]
+    names = [f"{trial.task}/{trial.name}" for trial in build_plan([Model.of("m")], selection)]
     assert names == [
         "tnews/3e-05_16_0.0", "tnews/3e-05_16_0.0_seed43", "tnews/3e-05_32_0.0", "tnews/3e-05_32_0.0_seed43",
         "c3/3e-05_16_0.0", "c3/3e-05_16_0.0_seed43", "c3/3e-05_32_0.0", "c3/3e-05_32_0.0_seed43",
@@ -39,8 +38,8 @@ def test_axes_given_replace_the_tasks_own():
 
 def test_best_only_is_the_published_table_for_every_model():
     planned = {
-        (trial.model, trial.task): (trial.learning_rate, trial.batch_size, trial.dropout)
-        for trial in build_plan(list(published_models()), Selection(best_only=True))
+        (trial.model.name, trial.task): (trial.learning_rate, trial.batch_size, trial.dropout)
+        for trial in build_plan(list(map(Model.of, published_models())), Selection(best_only=True))
     }
     with open(FACTS / "published_hyperparameters.csv", encoding="utf-8") as stream:
         published = {
@@ -75,7 +74,7 @@ def test_published_rows_are_whole():
 )
 def test_wrong_selections_name_the_flag(selection, said):
     with pytest.raises(UsageError, match=said.replace("(", r"\(")):
-        build_plan(["m"], selection)
+        build_plan([Model.of("m")], selection)
 
 
 def model_directory(path, layers=2):
@@ -87,31 +86,13 @@ def model_directory(path, layers=2):
 def test_two_models_must_not_share_a_run_directory(tmp_path):
     first, second = model_directory(tmp_path / "a" / "bert"), model_directory(tmp_path / "b" / "bert")
     with pytest.raises(UsageError, match="would share the run directory bert/"):
-        build_plan([str(first), str(second)], Selection(["tnews"]))
+        build_plan([Model.of(first), Model.of(second)], Selection(["tnews"]))
     with pytest.raises(UsageError, match="would share the run directory bert/"):
-        build_plan([str(first), "bert"], Selection(["tnews"]))
-
-
-def test_a_folder_of_logs_named_like_a_model_is_not_the_model(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "ernie-3.0-base-zh" / "tnews").mkdir(parents=True)
-    (tmp_path / "hfl" / "rbt3").mkdir(parents=True)
-    assert located_model("ernie-3.0-base-zh") == "ernie-3.0-base-zh"
-    assert run_folder(located_model("hfl/rbt3")) == "hfl--rbt3"
-    model_directory(tmp_path / "mine")
-    assert located_model("mine") == str((tmp_path / "mine").resolve())
-    assert run_folder(located_model("mine/")) == "mine"
-
-
-def test_a_path_that_is_no_model_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="is not a directory"):
-        located_model(str(tmp_path / "nothing"))
-    with pytest.raises(UsageError, match="neither config.json nor model_config.json"):
-        located_model(str(tmp_path))
+        build_plan([Model.of(first), Model.of("bert")], Selection(["tnews"]))
 
 
 def test_hashes_are_those_the_scripts_compute():
-    trial = Trial("ernie-3.0-base-zh", "tnews", 3e-5, 32, 0.1, 43)
+    trial = Trial(Model.of("ernie-3.0-base-zh"), "tnews", 3e-5, 32, 0.1, 43)
     settings = RunSettings(num_train_epochs=1, max_steps=10, limit=100, amp="bf16")
     hashes = configuration_hashes([trial], settings, {"tnews": "0123456789abcdef"})
     script = identity.configuration(
@@ -127,14 +108,14 @@ def test_hashes_are_those_the_scripts_compute():
     ids=lambda change: next(iter(change)),
 )
 def test_what_moves_a_score_makes_another_trial(change):
-    trial = Trial("m", "tnews", 3e-5, 32, 0.1)
+    trial = Trial(Model.of("m"), "tnews", 3e-5, 32, 0.1)
     usual = configuration_hashes([trial], RunSettings(), {"tnews": "a" * 16})
     assert configuration_hashes([trial], RunSettings(**change), {"tnews": "a" * 16}) != usual
     assert configuration_hashes([trial], RunSettings(), {"tnews": "b" * 16}) != usual
 
 
 def test_where_files_are_makes_no_other_trial():
-    trial = Trial("m", "tnews", 3e-5, 32, 0.1)
+    trial = Trial(Model.of("m"), "tnews", 3e-5, 32, 0.1)
     elsewhere = RunSettings(data_dir="/a", cache_dir="/b", offline=True, save_best_model=True)
     prints = {"tnews": "a" * 16}
     assert configuration_hashes([trial], elsewhere, prints) == configuration_hashes([trial], RunSettings(), prints)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cluebench import identity, runlog
 from cluebench.data.source import open_source
+from cluebench.model import Model
 from cluebench.tasks import task_named
 
 
@@ -77,7 +78,7 @@ def main(task_name=None):
 
     settings = identity.configuration(
         task,
-        flags.model_name_or_path,
+        Model.of(flags.model_name_or_path).identity,
         open_source(flags.data_dir, offline=True).fingerprint(task),
         flags.learning_rate,
         flags.batch_size * cards,
