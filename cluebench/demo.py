@@ -39,7 +39,7 @@ def write(folder: str | Path) -> tuple[Path, Path]:
         return model, data
     synthetic.write_synthetic(data)
     environment.import_paddle()
-    from cluebench import models
+    from cluebench import models  # seconds, which a demo that is there already does not cost
 
     models.write_demo_model(model, synthetic.characters())
     atomic.write_json(made, version)

@@ -19,6 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
 from cluebench.data.archive import check_archive, find_member, open_member
 from cluebench.data.official import OfficialFile, official_files
 from cluebench.errors import DataError, DiskFull, NetworkError
@@ -164,7 +167,7 @@ def unreachable(addresses: Sequence[str], seconds: float) -> dict[str, str]:
 
 def _first_hop(address: str) -> tuple[str, int]:
     """Host and port that a request to ``address`` connects to: a proxy's, when the environment names one."""
-    from requests.utils import get_environ_proxies, select_proxy
+    from requests.utils import get_environ_proxies, select_proxy  # slow to import, rarely wanted
 
     proxy = select_proxy(address, get_environ_proxies(address))
     hop = urlsplit(address) if proxy is None else urlsplit(proxy if "://" in proxy else f"http://{proxy}")
@@ -176,7 +179,7 @@ def _first_hop(address: str) -> tuple[str, int]:
 
 def _download(address: str, part: Path, name: str, patience: Patience) -> None:
     """Leaves the whole body in ``part``, going on from what is there. Raises _Interrupted or _Failed."""
-    import requests
+    import requests  # slow to import, rarely wanted
     import urllib3
 
     have = part.stat().st_size if part.exists() else 0
@@ -212,8 +215,6 @@ def _body_start(response, have: int) -> int:
 
 
 def _write_body(response, part: Path, name: str, start: int, total: int | None) -> None:
-    from tqdm import tqdm
-
     if (total or 0) > MAX_DOWNLOAD_BYTES:
         raise _Failed(f"offers {total} bytes: not a CLUE archive")
     bar = tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=name, disable=None)
@@ -292,8 +293,6 @@ def _md5_of_stream(stream) -> str:
 @contextmanager
 def _only_one(lock: Path, what: str):
     """Holds a lock between processes; says so when it has to wait."""
-    from filelock import FileLock, Timeout
-
     guard = FileLock(lock)
     try:
         guard.acquire(timeout=0.2)

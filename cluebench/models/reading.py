@@ -189,7 +189,7 @@ class _TorchUnpickler(_ArrayUnpickler):
 
 
 #: Typed where PyTorch is installed; shared tensors are cloned, since safetensors refuses them.
-TORCH_CONVERSION = (
+_TORCH_CONVERSION = (
     "python -c \"import torch; from safetensors.torch import save_file; w = torch.load('pytorch_model.bin', "
     "map_location='cpu', weights_only=True); save_file({k: v.clone().contiguous() for k, v in w.items()}, "
     "'model.safetensors')\""
@@ -200,7 +200,7 @@ def _read_torch(file: Path) -> dict[str, np.ndarray]:
     if not zipfile.is_zipfile(file):
         raise UsageError(
             f"{file}: cut off, or of the format before PyTorch 1.6: where there is a PyTorch, run in its directory "
-            + TORCH_CONVERSION
+            + _TORCH_CONVERSION
         )
     with zipfile.ZipFile(file) as archive:
         member = next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
