@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from cluebench import identity, runlog
 from cluebench.errors import UsageError
 from cluebench.published import Setting, published_model, published_models
+from cluebench.run_flags import RunFlags, resolved
 from cluebench.tasks import DEFAULT_SEED, TASKS, Task, task_named
 
 #: A directory with one of these is a model: Hugging Face and new PaddleNLP layout, old PaddleNLP layout.
@@ -178,21 +180,35 @@ def configurations(
     """The settings that decide a trial's score, as the fine-tuning script will write them into its result."""
     # A directory's identity reads its weights: once a model, not once a trial.
     identities = {model: model_identity(model) for model in {trial.model for trial in trials}}
-    configured = {}
-    for trial in trials:
-        if trial.task not in data_fingerprints:
-            continue
-        configured[trial] = identity.configuration(
+    return {
+        trial: identity.configuration(
             trial.row,
+            resolved(RunFlags(**script_flags(trial, settings)), trial.row),
             identities[trial.model],
             data_fingerprints[trial.task],
-            trial.learning_rate,
-            trial.batch_size,
-            trial.dropout,
-            seed=trial.seed,
-            epochs=settings.num_train_epochs,
-            max_steps=settings.max_steps,
-            limit=settings.limit,
-            amp=settings.amp,
         )
-    return configured
+        for trial in trials
+        if trial.task in data_fingerprints
+    }
+
+
+def script_flags(trial: Trial, settings: RunSettings) -> dict[str, Any]:
+    """The flags of the fine-tuning script for a trial on one card, as fields of its `RunFlags`."""
+    given = {
+        "model_name_or_path": trial.model,
+        "learning_rate": trial.learning_rate,
+        "batch_size": trial.batch_size,
+        "dropout": trial.dropout,
+        "seed": trial.seed,
+        "do_train": True,
+        "resume": True,
+        "save_best_model": settings.save_best_model,
+        "amp": settings.amp,
+        "num_train_epochs": settings.num_train_epochs,
+        "max_steps": settings.max_steps or None,
+        "limit": settings.limit,
+        "data_dir": settings.data_dir,
+        "cache_dir": settings.cache_dir,
+        "offline": settings.offline or None,
+    }
+    return {name: value for name, value in given.items() if value is not None}

@@ -150,7 +150,7 @@ def test_resume_goes_on_bit_by_bit(demo, run_script, start_script, tmp_path):
 def test_a_checkpoint_of_other_settings_is_not_taken_up(demo, run_script, tmp_path):
     arguments = common(demo, tmp_path / "out", "--task_name", "tnews", "--batch_size", 16, "--checkpoint_steps", 2)
     (tmp_path / "out" / "checkpoint").mkdir(parents=True)
-    (tmp_path / "out" / "checkpoint" / "state.pickle").write_bytes(b"damaged")
+    (tmp_path / "out" / "checkpoint" / "state.json").write_bytes(b"damaged")
     ended = run_script(SCRIPT, *arguments, "--max_steps", 3, "--do_train", "--resume")
     assert ended.code == 0 and "going on" not in ended.out
 
