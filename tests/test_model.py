@@ -5,12 +5,12 @@ import os
 
 import pytest
 
+from cluebench.configure import configure
 from cluebench.data import synthetic
 from cluebench.errors import UsageError
 from cluebench.model import Model
-from cluebench.run import configure
+from cluebench.run_flags import RunFlags
 from cluebench.scheduler.plan import RunSettings, Selection, build_plan, configuration_hashes
-from cluebench.settings import RunFlags
 from cluebench.tasks import TASKS
 
 NAME = "ernie-3.0-base-zh"

@@ -20,7 +20,7 @@ def test_lines_to_the_letter():
     stream = io.StringIO()
     log = RunLog(stream)
     log.train(100, 20010, 0, 99, 2.73434, 1.49925e-6, 8.79694)
-    log.evaluated(2.720359, 0.0827, 25.706)
+    log.evaluated(2.720359, (8.27,), 25.706)
     log.best("57.00")
     assert stream.getvalue().splitlines() == [
         "global step 100/20010, epoch: 0, batch: 99, rank_id: 0, loss: 2.734340, lr: 0.0000014993, speed: 8.7969 step/s",
@@ -40,7 +40,7 @@ def test_reads_what_it_writes(tmp_path):
     with open(path, "w") as stream:
         log = RunLog(stream)
         log.train(100, 300, 0, 99, 2.7, 1e-6, 8.5)
-        log.evaluated_span(1.5, 65.83, 87.3, 3.0, (64.9, 86.1))
+        log.evaluated(1.5, (65.83, 87.3), 3.0, (64.9, 86.1))
         log.best("65.83/87.30")
     facts = read_log(path)
     assert (facts.step, facts.total_steps, facts.steps_per_second) == (100, 300, 8.5)

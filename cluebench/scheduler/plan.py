@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 from cluebench import identity, runlog
 from cluebench.errors import UsageError
 from cluebench.model import Model
 from cluebench.published import Setting, published_model, published_models
+from cluebench.run_flags import RunFlags, resolved
 from cluebench.tasks import DEFAULT_SEED, TASKS, Task, task_named
 
 
@@ -141,21 +143,35 @@ def configurations(
     trials: Sequence[Trial], settings: RunSettings, data_fingerprints: Mapping[str, str]
 ) -> dict[Trial, dict]:
     """The settings that decide a trial's score, as the fine-tuning script will write them into its result."""
-    configured = {}
-    for trial in trials:
-        if trial.task not in data_fingerprints:
-            continue
-        configured[trial] = identity.configuration(
+    return {
+        trial: identity.configuration(
             trial.row,
+            resolved(RunFlags(**script_flags(trial, settings)), trial.row),
             trial.model.identity,
             data_fingerprints[trial.task],
-            trial.learning_rate,
-            trial.batch_size,
-            trial.dropout,
-            seed=trial.seed,
-            epochs=settings.num_train_epochs,
-            max_steps=settings.max_steps,
-            limit=settings.limit,
-            amp=settings.amp,
         )
-    return configured
+        for trial in trials
+        if trial.task in data_fingerprints
+    }
+
+
+def script_flags(trial: Trial, settings: RunSettings) -> dict[str, Any]:
+    """The flags of the fine-tuning script for a trial on one card, as fields of its `RunFlags`."""
+    given = {
+        "model_name_or_path": trial.model.name,
+        "learning_rate": trial.learning_rate,
+        "batch_size": trial.batch_size,
+        "dropout": trial.dropout,
+        "seed": trial.seed,
+        "do_train": True,
+        "resume": True,
+        "save_best_model": settings.save_best_model,
+        "amp": settings.amp,
+        "num_train_epochs": settings.num_train_epochs,
+        "max_steps": settings.max_steps or None,
+        "limit": settings.limit,
+        "data_dir": settings.data_dir,
+        "cache_dir": settings.cache_dir,
+        "offline": settings.offline or None,
+    }
+    return {name: value for name, value in given.items() if value is not None}

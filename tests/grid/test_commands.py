@@ -33,11 +33,11 @@ def test_classification_trial():
     settings = RunSettings(data_dir="/clue", limit=10, max_steps=5, num_train_epochs=2, amp="bf16", offline=True)
     assert command(Trial(Model.of("m"), "csl", 3e-5, 32, 0.1, 43), cpu_slots(1), settings) == [
         sys.executable, "-u", "/repository/classification/run_clue_classifier.py", "--model_name_or_path", "m",
-        "--task_name", "CSL", "--learning_rate", "3e-05", "--batch_size", "32", "--gradient_accumulation_steps", "2",
-        "--dropout", "0.1", "--seed", "43", "--do_train", "--resume", "--output_dir", "/runs/m/csl/3e-05_32_0.1_seed43",
-        "--result_json", "/runs/m/csl/3e-05_32_0.1_seed43.json", "--save_best_model", "False", "--amp", "bf16",
-        "--num_train_epochs", "2", "--max_steps", "5", "--limit", "10", "--data_dir", "/clue", "--offline",
-        "--device", "cpu",
+        "--learning_rate", "3e-05", "--batch_size", "32", "--dropout", "0.1", "--seed", "43", "--do_train", "--resume",
+        "--save_best_model", "False", "--amp", "bf16", "--num_train_epochs", "2", "--max_steps", "5", "--limit", "10",
+        "--data_dir", "/clue", "--offline", "--gradient_accumulation_steps", "2",
+        "--output_dir", "/runs/m/csl/3e-05_32_0.1_seed43", "--result_json", "/runs/m/csl/3e-05_32_0.1_seed43.json",
+        "--device", "cpu", "--task_name", "CSL",
     ]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from cluebench import identity
 from cluebench.errors import UsageError
 from cluebench.model import Model
 from cluebench.published import published_model, published_models
+from cluebench.run_flags import RunFlags, resolved
 from cluebench.scheduler.plan import (
     RunSettings,
     Selection,
@@ -95,10 +96,13 @@ def test_hashes_are_those_the_scripts_compute():
     trial = Trial(Model.of("ernie-3.0-base-zh"), "tnews", 3e-5, 32, 0.1, 43)
     settings = RunSettings(num_train_epochs=1, max_steps=10, limit=100, amp="bf16")
     hashes = configuration_hashes([trial], settings, {"tnews": "0123456789abcdef"})
-    script = identity.configuration(
-        TASKS["tnews"], "ernie-3.0-base-zh", "0123456789abcdef", 3e-5, 32, 0.1, seed=43, epochs=1, max_steps=10,
-        limit=100, amp="bf16", max_seq_length=128, warmup_proportion=0.1, eval_every_steps=100, max_grad_norm=1.0,
+    typed = RunFlags(
+        model_name_or_path=trial.model, do_train=True, learning_rate=3e-5, batch_size=32, dropout=0.1, seed=43,
+        num_train_epochs=1, max_steps=10, limit=100, amp="bf16", max_seq_length=128, warmup_proportion=0.1,
+        save_steps=100, max_grad_norm=1.0, output_dir="elsewhere",
     )  # fmt: skip
+    flags = resolved(typed, TASKS["tnews"])
+    script = identity.configuration(TASKS["tnews"], flags, "ernie-3.0-base-zh", "0123456789abcdef")
     assert hashes[trial] == identity.configuration_hash(script)
 
 

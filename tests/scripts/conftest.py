@@ -45,7 +45,7 @@ def demo(tmp_path_factory):
 @pytest.fixture
 def run_script(capsys, monkeypatch):
     """run_script("mrc/run_c3.py", "--do_train", …) runs the script's main as the program would, in this process."""
-    from cluebench import program
+    from cluebench import command
 
     def run(script: str, *argv: object) -> Ended:
         monkeypatch.setattr(sys, "argv", [script, *map(str, argv)])
@@ -55,11 +55,23 @@ def run_script(capsys, monkeypatch):
         monkeypatch.setitem(sys.modules, spec.name, module)
         spec.loader.exec_module(module)
         with pytest.raises(SystemExit) as ended:
-            program.run(module.main)
+            command.run(module.main)
         captured = capsys.readouterr()
         return Ended(ended.value.code or 0, captured.out, captured.err)
 
     return run
+
+
+def start(script: str, *argv: object, launcher: tuple[str, ...] = (), **environment: str) -> subprocess.Popen:
+    """A script as a process of its own, its output in pipes."""
+    return subprocess.Popen(
+        [sys.executable, "-u", *launcher, str(ROOT / script), *map(str, argv)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        start_new_session=True,
+    )
 
 
 @pytest.fixture
@@ -67,20 +79,11 @@ def start_script():
     """start_script("mrc/run_c3.py", "--do_train", …, launcher=[…]) → subprocess.Popen, ended with the test."""
     started = []
 
-    def start(script: str, *argv: object, launcher: tuple[str, ...] = (), **environment: str) -> subprocess.Popen:
-        command = [sys.executable, "-u", *launcher, str(ROOT / script), *map(str, argv)]
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-            start_new_session=True,
-        )
-        started.append(process)
-        return process
+    def start_one(*argv: object, **settings) -> subprocess.Popen:
+        started.append(start(*argv, **settings))
+        return started[-1]
 
-    yield start
+    yield start_one
     for process in started:
         if process.poll() is None:
             process.kill()
