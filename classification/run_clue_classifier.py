@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from cluebench import analysis, environment, program, submission
+from cluebench import analysis, command, environment, submission
 from cluebench.errors import UsageError
 from cluebench.features import Features
 from cluebench.flags import flag, parse
@@ -136,4 +136,4 @@ def logits_of(run: Run, model: Any, rows: Features) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    command.run(main)

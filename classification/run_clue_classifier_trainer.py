@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn, Optional
 
-from cluebench import atomic, environment, program, submission
+from cluebench import atomic, command, environment, submission
 from cluebench.errors import UsageError
 from cluebench.run import Run, configure
 from cluebench.settings import RunFlags
@@ -373,4 +373,4 @@ def finish(run: Run, arguments: Any) -> None:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    command.run(main)

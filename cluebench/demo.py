@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cluebench
-from cluebench import atomic, environment, program
+from cluebench import atomic, command, environment
 from cluebench.data import synthetic
 from cluebench.flags import flag, parse
 
@@ -54,4 +54,4 @@ def _code_fingerprint() -> str:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    command.run(main)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cluebench import analysis, environment, model_files, program, settings
+from cluebench import analysis, command, environment, model_files, settings
 from cluebench.data.source import DataSource, open_source
 from cluebench.features import FeatureCache, Features, TextEncoder, load_features
 from cluebench.runlog import DevPoint, Result, RunLog
@@ -136,11 +136,11 @@ class Run:
 
     def adding_seconds(self, name: str) -> AbstractContextManager[None]:
         """Adds the seconds of a block to a field of the result."""
-        return program.adding_seconds(self.result, name)
+        return command.adding_seconds(self.result, name)
 
     def recording(self) -> AbstractContextManager[Result]:
         """Writes the result when the block ends, well or badly."""
-        return program.recording(self.result, self.flags.result_json)
+        return command.recording(self.result, self.flags.result_json)
 
     def output(self, name: str) -> Path:
         """A file in --output_dir."""

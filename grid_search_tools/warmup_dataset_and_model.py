@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from cluebench import environment, model_files, program
+from cluebench import command, environment, model_files
 from cluebench.data.source import DataSource, open_source
 from cluebench.errors import UsageError
 from cluebench.features import FeatureCache, TextEncoder, feature_key, load_features
@@ -116,4 +116,4 @@ def warm_up_split(
 
 
 if __name__ == "__main__":
-    program.run(main)
+    command.run(main)

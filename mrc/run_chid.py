@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from cluebench import analysis, environment, program, submission
+from cluebench import analysis, command, environment, submission
 from cluebench.features import Features
 from cluebench.flags import flag, parse
 from cluebench.metrics import accuracy, decode_idioms
@@ -123,4 +123,4 @@ def logits_of(run: Run, model: Any, blanks: Features) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    command.run(main)

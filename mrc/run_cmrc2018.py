@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from cluebench import analysis, environment, program, submission
+from cluebench import analysis, command, environment, submission
 from cluebench.data.rows import load_rows
 from cluebench.features import Features
 from cluebench.flags import flag, parse
@@ -146,4 +146,4 @@ def logits_of(run: Run, model: Any, windows: Features) -> list[np.ndarray]:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    command.run(main)

@@ -45,7 +45,6 @@ def demo(tmp_path_factory):
 @pytest.fixture
 def run_script(capsys, monkeypatch):
     """run_script("mrc/run_c3.py", "--do_train", …) runs the script's main as the program would, in this process."""
-    from cluebench import program
 
     def run(script: str, *argv: object) -> Ended:
         monkeypatch.setattr(sys, "argv", [script, *map(str, argv)])
@@ -55,7 +54,7 @@ def run_script(capsys, monkeypatch):
         monkeypatch.setitem(sys.modules, spec.name, module)
         spec.loader.exec_module(module)
         with pytest.raises(SystemExit) as ended:
-            program.run(module.main)
+            command.run(module.main)
         captured = capsys.readouterr()
         return Ended(ended.value.code or 0, captured.out, captured.err)
 
