@@ -22,7 +22,7 @@ from cluebench.scheduler.estimates import DurationModel, MemoryModel, forward_to
 from cluebench.scheduler.jobs import Job
 from cluebench.scheduler.ledger import Ledger
 from cluebench.scheduler.loop import Rules, Scheduler
-from cluebench.scheduler.plan import RunSettings, Selection, Trial, build_plan
+from cluebench.scheduler.plan import Selection, SharedFlags, Trial, build_plan
 from cluebench.scheduler.simulated import Outcome, SimulatedEngine, SimulatedTime
 
 MODEL = "ernie-3.0-base-zh"
@@ -50,7 +50,7 @@ def true_durations(trials: Sequence[Trial], seed: int) -> dict[str, float]:
     chance = random.Random(seed)
     tasks = {trial.task: chance.lognormvariate(0, 0.3) for trial in trials}
     return {
-        trial.key: forward_tokens(trial, RunSettings())
+        trial.key: forward_tokens(trial, SharedFlags())
         / FORWARD_TOKENS_PER_SECOND
         * tasks[trial.task]
         * chance.lognormvariate(0, 0.1)
@@ -74,7 +74,7 @@ def ours(trials: Sequence[Trial], durations: dict[str, float], count: int, mrc_c
     by_key = {job.key: job for job in jobs}
     engine = SimulatedEngine(time, cards, by_key, outcome)
     Scheduler(
-        jobs, engine, Ledger(cards), DurationModel(RunSettings()), MemoryModel(), engine.launch_for, engine.result_of,
+        jobs, engine, Ledger(cards), DurationModel(SharedFlags()), MemoryModel(), engine.order_for, engine.result_of,
         Silent(), time, Rules(trial_timeout=0, mrc_cards=mrc_cards), clock=time.clock,
     ).run()  # fmt: skip
     return time.now

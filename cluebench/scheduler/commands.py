@@ -8,11 +8,11 @@ from pathlib import Path
 
 from cluebench.scheduler.devices import Device
 from cluebench.scheduler.jobs import Job
-from cluebench.scheduler.plan import RunSettings
+from cluebench.scheduler.plan import SharedFlags
 
 
 def trial_command(
-    job: Job, devices: Sequence[Device], settings: RunSettings, repository: Path, launcher_logs: Path
+    job: Job, devices: Sequence[Device], settings: SharedFlags, repository: Path, launcher_logs: Path
 ) -> list[str]:
     """The fine-tuning script's command for one attempt of a trial on ``devices``.
 
@@ -47,7 +47,7 @@ def _trial_flags(job: Job, cards: int) -> list[str]:
     ]  # fmt: skip
 
 
-def _shared_flags(settings: RunSettings) -> list[str]:
+def _shared_flags(settings: SharedFlags) -> list[str]:
     flags = ["--save_best_model", str(settings.save_best_model), "--amp", settings.amp]
     optional = {
         "--num_train_epochs": settings.num_train_epochs,

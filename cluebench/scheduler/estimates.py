@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 
 from cluebench.published import published_model
-from cluebench.scheduler.plan import RunSettings, Trial, is_directory
+from cluebench.scheduler.plan import SharedFlags, Trial, is_directory
 
 GIB = 1 << 30
 
@@ -52,7 +52,7 @@ def workloads() -> dict[str, Workload]:
 
 
 @cache
-def forward_tokens(trial: Trial, settings: RunSettings) -> float:
+def forward_tokens(trial: Trial, settings: SharedFlags) -> float:
     """The trial's work in tokens passed forward through the model: training, evaluations, steps and start."""
     work, task = workloads()[trial.task], trial.row
     train, dev = work.train_examples, work.dev_examples
@@ -71,7 +71,7 @@ def forward_tokens(trial: Trial, settings: RunSettings) -> float:
 class DurationModel:
     """Seconds of one device a trial needs. Unknown in absolute terms until something has been observed."""
 
-    def __init__(self, settings: RunSettings):
+    def __init__(self, settings: SharedFlags):
         self._settings = settings
         self._ratios: dict[tuple[str, str], list[float]] = defaultdict(list)  # (model, task) → seconds per token
         self._running: dict[Trial, float] = {}

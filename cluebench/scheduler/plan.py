@@ -13,8 +13,8 @@ from pathlib import Path
 
 from cluebench import identity, runlog
 from cluebench.errors import UsageError
-from cluebench.published import Setting, published_model, published_models
-from cluebench.tasks import DEFAULT_SEED, TASKS, Task, task_named
+from cluebench.published import published_model, published_models
+from cluebench.tasks import DEFAULT_SEED, TASKS, Grid, Setting, Task, tasks_named
 
 #: A directory with one of these is a model: Hugging Face and new PaddleNLP layout, old PaddleNLP layout.
 _MODEL_CONFIGURATIONS = ("config.json", "model_config.json")
@@ -59,7 +59,7 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class RunSettings:
+class SharedFlags:
     """What all trials of a grid have in common; the fields behind ``amp`` do not move a score."""
 
     num_train_epochs: int | None = None
@@ -78,7 +78,7 @@ def build_plan(models: Sequence[str], selection: Selection) -> list[Trial]:
     Raises UsageError naming the flag: an unknown task, a batch size that can't be cut into a task's micro-batches,
     two models whose run directories would be the same, or best_only for a model without published settings.
     """
-    tasks = _selected_tasks(selection.tasks)
+    tasks = [task for task in TASKS.values() if task in tasks_named(selection.tasks)]
     models = [located_model(model) for model in models]
     refuse_shared_folders(models)
     trials = []
@@ -132,14 +132,6 @@ def refuse_shared_folders(models: Sequence[str]) -> None:
             )
 
 
-def _selected_tasks(names: Sequence[str]) -> list[Task]:
-    try:
-        chosen = {task_named(name).name for name in names}
-    except ValueError as error:
-        raise UsageError(f"--tasks: {error}") from None
-    return [task for name, task in TASKS.items() if not chosen or name in chosen]
-
-
 def _points(model: str, task: Task, selection: Selection) -> list[Setting]:
     """The task's grid with the axes the user gave in place of its own."""
     if selection.best_only:
@@ -148,12 +140,12 @@ def _points(model: str, task: Task, selection: Selection) -> list[Setting]:
             names = ", ".join(published_models())
             raise UsageError(f"--best_only: {model} has no published settings; models that have: {names}")
         return [row.best_settings[task.name]]
-    axes = (
-        selection.learning_rates or task.grid.learning_rates,
-        selection.batch_sizes or task.grid.batch_sizes,
-        selection.dropouts or task.grid.dropouts,
+    grid = Grid(
+        tuple(selection.learning_rates) or task.grid.learning_rates,
+        tuple(selection.batch_sizes) or task.grid.batch_sizes,
+        tuple(selection.dropouts) or task.grid.dropouts,
     )
-    return [Setting(*point) for point in product(*axes)]
+    return list(grid.points())
 
 
 def _check_batches(trials: Sequence[Trial]) -> None:
@@ -165,7 +157,7 @@ def _check_batches(trials: Sequence[Trial]) -> None:
 
 
 def configuration_hashes(
-    trials: Sequence[Trial], settings: RunSettings, data_fingerprints: Mapping[str, str]
+    trials: Sequence[Trial], settings: SharedFlags, data_fingerprints: Mapping[str, str]
 ) -> dict[Trial, str]:
     """The configuration hash of every trial whose task has a data fingerprint (task name → 16 hexadecimal digits)."""
     configured = configurations(trials, settings, data_fingerprints)
@@ -173,7 +165,7 @@ def configuration_hashes(
 
 
 def configurations(
-    trials: Sequence[Trial], settings: RunSettings, data_fingerprints: Mapping[str, str]
+    trials: Sequence[Trial], settings: SharedFlags, data_fingerprints: Mapping[str, str]
 ) -> dict[Trial, dict]:
     """The settings that decide a trial's score, as the fine-tuning script will write them into its result."""
     # A directory's identity reads its weights: once a model, not once a trial.

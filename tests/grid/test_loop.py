@@ -8,11 +8,11 @@ from cluebench.errors import UsageError
 from cluebench.runlog import TrialPaths
 from cluebench.scheduler.devices import Device, DeviceLost, Reading, cpu_slots
 from cluebench.scheduler.estimates import GIB, DurationModel, MemoryModel
-from cluebench.scheduler.failures import Kind
+from cluebench.scheduler.failures import FailureKind
 from cluebench.scheduler.jobs import Job, State
 from cluebench.scheduler.ledger import Ledger
 from cluebench.scheduler.loop import Exited, Interrupted, Rules, Scheduler
-from cluebench.scheduler.plan import RunSettings, Selection, Trial, build_plan
+from cluebench.scheduler.plan import Selection, SharedFlags, Trial, build_plan
 from cluebench.scheduler.runner import Orphan
 from cluebench.scheduler.simulated import Outcome, SimulatedEngine, SimulatedTime
 from cluebench.tasks import TASKS
@@ -63,8 +63,8 @@ class Run:
         self.ledger = Ledger(devices, jobs_per_device)
         self.memory_model = MemoryModel()
         self.scheduler = Scheduler(
-            self.jobs, self.engine, self.ledger, DurationModel(RunSettings()), self.memory_model,
-            self.engine.launch_for, self.engine.result_of, self.witness, self.time, Rules(**rules), clock=self.time.clock,
+            self.jobs, self.engine, self.ledger, DurationModel(SharedFlags()), self.memory_model,
+            self.engine.order_for, self.engine.result_of, self.witness, self.time, Rules(**rules), clock=self.time.clock,
         )  # fmt: skip
 
     def run(self):
@@ -116,13 +116,13 @@ def failing(codes, then=(50.0,)):
 @pytest.mark.parametrize(
     "code, kind, attempts",
     [
-        (1, Kind.CRASHED, 3),
-        (2, Kind.BAD_SETTING, 1),
-        (3, Kind.DIVERGED, 1),
-        (5, Kind.NETWORK, 3),
-        (6, Kind.DISK_FULL, 3),
-        (-9, Kind.KILLED, 3),
-        (0, Kind.NO_RESULT, 3),
+        (1, FailureKind.CRASHED, 3),
+        (2, FailureKind.BAD_SETTING, 1),
+        (3, FailureKind.DIVERGED, 1),
+        (5, FailureKind.NETWORK, 3),
+        (6, FailureKind.DISK_FULL, 3),
+        (-9, FailureKind.KILLED, 3),
+        (0, FailureKind.NO_RESULT, 3),
     ],
 )
 def test_what_fails_is_tried_as_often_as_it_can_help(code, kind, attempts):
@@ -132,7 +132,9 @@ def test_what_fails_is_tried_as_often_as_it_can_help(code, kind, attempts):
     assert (tnews.state, afqmc.state) == (State.FAILED, State.DONE)
     assert len(tnews.attempts) == attempts
     assert {failure.kind for failure in tnews.failures} == {kind}
-    assert (run.time.now > 60) == (kind in (Kind.NETWORK, Kind.DISK_FULL))  # these wait before they try again
+    assert (run.time.now > 60) == (
+        kind in (FailureKind.NETWORK, FailureKind.DISK_FULL)
+    )  # these wait before they try again
 
 
 def test_retry_succeeds_and_counts_attempts():
@@ -156,7 +158,7 @@ def test_out_of_memory_doubles_accumulation_and_keeps_the_batch():
 def test_a_trial_without_progress_is_ended_and_tried_again():
     left = [Outcome(None), Outcome(5.0)]
     run = Run(trials("tnews"), cpu_slots(1), lambda job, ids: left.pop(0), trial_timeout=100.0).run()
-    assert run.jobs[0].failures[0].kind is Kind.NO_PROGRESS
+    assert run.jobs[0].failures[0].kind is FailureKind.NO_PROGRESS
     assert run.jobs[0].state is State.DONE and run.time.now == pytest.approx(105, abs=1)
 
 
@@ -333,7 +335,7 @@ def test_lost_card_is_set_aside_its_trial_goes_elsewhere_and_it_comes_back():
     run.run()
     assert set(run.states()) == {State.DONE}
     lost = [job for job in run.jobs if job.failures]
-    assert [failure.kind for job in lost for failure in job.failures] == [Kind.LOST_DEVICE]
+    assert [failure.kind for job in lost for failure in job.failures] == [FailureKind.LOST_DEVICE]
     assert all(not 31 < time < 200 for time, _, ids in run.engine.starts if ids == ("GPU-0",))
     assert any(time > 200 for time, _, ids in run.engine.starts if ids == ("GPU-0",))
     assert any("gpu 0 is set aside" in note for note in run.witness.notes)
@@ -348,7 +350,7 @@ def test_crash_on_a_card_that_turns_out_lost_is_not_the_trials_fault():
     run.engine.outcome = lambda job, ids: Outcome(10.0, 1, None) if ids == ["GPU-0"] else Outcome(10.0)
     run.run()
     assert run.jobs[0].state is State.DONE
-    assert run.jobs[0].failures[0].kind is Kind.LOST_DEVICE
+    assert run.jobs[0].failures[0].kind is FailureKind.LOST_DEVICE
 
 
 def test_driver_that_never_answers_takes_no_trial_with_it():

@@ -7,8 +7,8 @@ from cluebench import identity
 from cluebench.errors import UsageError
 from cluebench.published import published_model, published_models
 from cluebench.scheduler.plan import (
-    RunSettings,
     Selection,
+    SharedFlags,
     Trial,
     build_plan,
     configuration_hashes,
@@ -112,7 +112,7 @@ def test_a_path_that_is_no_model_is_refused(tmp_path):
 
 def test_hashes_are_those_the_scripts_compute():
     trial = Trial("ernie-3.0-base-zh", "tnews", 3e-5, 32, 0.1, 43)
-    settings = RunSettings(num_train_epochs=1, max_steps=10, limit=100, amp="bf16")
+    settings = SharedFlags(num_train_epochs=1, max_steps=10, limit=100, amp="bf16")
     hashes = configuration_hashes([trial], settings, {"tnews": "0123456789abcdef"})
     script = identity.configuration(
         TASKS["tnews"], "ernie-3.0-base-zh", "0123456789abcdef", 3e-5, 32, 0.1, seed=43, epochs=1, max_steps=10,
@@ -128,13 +128,13 @@ def test_hashes_are_those_the_scripts_compute():
 )
 def test_what_moves_a_score_makes_another_trial(change):
     trial = Trial("m", "tnews", 3e-5, 32, 0.1)
-    usual = configuration_hashes([trial], RunSettings(), {"tnews": "a" * 16})
-    assert configuration_hashes([trial], RunSettings(**change), {"tnews": "a" * 16}) != usual
-    assert configuration_hashes([trial], RunSettings(), {"tnews": "b" * 16}) != usual
+    usual = configuration_hashes([trial], SharedFlags(), {"tnews": "a" * 16})
+    assert configuration_hashes([trial], SharedFlags(**change), {"tnews": "a" * 16}) != usual
+    assert configuration_hashes([trial], SharedFlags(), {"tnews": "b" * 16}) != usual
 
 
 def test_where_files_are_makes_no_other_trial():
     trial = Trial("m", "tnews", 3e-5, 32, 0.1)
-    elsewhere = RunSettings(data_dir="/a", cache_dir="/b", offline=True, save_best_model=True)
+    elsewhere = SharedFlags(data_dir="/a", cache_dir="/b", offline=True, save_best_model=True)
     prints = {"tnews": "a" * 16}
-    assert configuration_hashes([trial], elsewhere, prints) == configuration_hashes([trial], RunSettings(), prints)
+    assert configuration_hashes([trial], elsewhere, prints) == configuration_hashes([trial], SharedFlags(), prints)
