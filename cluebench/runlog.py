@@ -72,15 +72,6 @@ class TrialPaths:
         """The best model, when it is kept, and the periodic checkpoint while the trial runs."""
         return self.folder / self.name
 
-    def attempt_log(self, attempt: int) -> Path:
-        """The log of an earlier attempt, kept when the trial is tried again."""
-        return self.folder / f"{self.name}.attempt{attempt}.log"
-
-
-def trial_paths(run_root: str | Path, model: str, task: str, name: str) -> TrialPaths:
-    """The paths of a trial of ``model`` (name or directory) on ``task`` (lower-case name)."""
-    return TrialPaths(Path(run_root) / model_folder(model) / task, name)
-
 
 # Log lines ------------------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 import io
 import json
+from pathlib import Path
 
 import pytest
 
@@ -7,12 +8,12 @@ from cluebench.runlog import (
     DevPoint,
     Result,
     RunLog,
+    TrialPaths,
     find_logs,
     model_folder,
     parse_trial_name,
     read_log,
     trial_name,
-    trial_paths,
 )
 
 
@@ -76,7 +77,7 @@ def test_names_of_trials():
 
 
 def test_paths(tmp_path):
-    paths = trial_paths("runs", "hfl/rbt3", "tnews", "3e-05_32_0.1")
+    paths = TrialPaths(Path("runs") / model_folder("hfl/rbt3") / "tnews", "3e-05_32_0.1")
     assert str(paths.log) == "runs/hfl--rbt3/tnews/3e-05_32_0.1.log"
     assert str(paths.result) == "runs/hfl--rbt3/tnews/3e-05_32_0.1.json"
     assert str(paths.output_dir) == "runs/hfl--rbt3/tnews/3e-05_32_0.1"

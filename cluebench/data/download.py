@@ -61,10 +61,9 @@ MAX_DOWNLOAD_BYTES = 1 << 30
 _TEMPORARY_STATUS = {408, 425, 429, 500, 502, 503, 504}
 
 
-def data_home(cache_home: str | Path | None = None) -> Path:
-    """``datasets/clue`` in ``cache_home``, else in PaddleNLP's own home: PPNLP_HOME, else ~/.paddlenlp."""
-    home = cache_home or os.environ.get("PPNLP_HOME") or "~/.paddlenlp"
-    return Path(home).expanduser() / "datasets" / "clue"
+def data_home() -> Path:
+    """``datasets/clue`` in PaddleNLP's own home: PPNLP_HOME, else ~/.paddlenlp."""
+    return Path(os.environ.get("PPNLP_HOME") or "~/.paddlenlp").expanduser() / "datasets" / "clue"
 
 
 def mirror_addresses(task: Task) -> list[str]:

@@ -20,7 +20,6 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from cluebench import atomic
-from cluebench.errors import ClueError, DiskFull
 
 _log = logging.getLogger(__name__)
 
@@ -34,13 +33,11 @@ Arrays = dict[str, np.ndarray]
 class FeatureCache:
     """Entries of one cache directory, which is made when first needed.
 
-    Failing to write never costs the caller its arrays: they are returned from memory, one warning line is logged, and
-    the reason (DiskFull, or ClueError for a directory that can't be written) is kept in ``problems``.
+    Failing to write never costs the caller its arrays: they are returned from memory, and one warning line is logged.
     """
 
     def __init__(self, directory: str | Path):
         self.directory = Path(directory)
-        self.problems: list[ClueError] = []
 
     def path(self, key: Mapping[str, Any]) -> Path:
         """Where the entry of a key lies; the name starts with what people look for: task and split."""
@@ -81,14 +78,10 @@ class FeatureCache:
             lock.release()
 
     def _report(self, error: OSError) -> None:
+        what = f" can't be written ({error.strerror or error}): features are not kept"
         if error.errno in _NO_SPACE:
-            text = f"--cache_dir {self.directory}: the disk is full; free some space, or features are made in every run"
-            problem: ClueError = DiskFull(text)
-        else:
-            reason = error.strerror or error
-            problem = ClueError(f"--cache_dir {self.directory} can't be written ({reason}): features are not kept")
-        self.problems.append(problem)
-        _log.warning("%s", problem)
+            what = ": the disk is full; free some space, or features are made in every run"
+        _log.warning("--cache_dir %s%s", self.directory, what)
 
 
 def _hash(key: Mapping[str, Any]) -> str:

@@ -156,14 +156,6 @@ def _check_batches(trials: Sequence[Trial]) -> None:
             raise UsageError(f"--batch_sizes: {error}") from None
 
 
-def configuration_hashes(
-    trials: Sequence[Trial], settings: SharedFlags, data_fingerprints: Mapping[str, str]
-) -> dict[Trial, str]:
-    """The configuration hash of every trial whose task has a data fingerprint (task name → 16 hexadecimal digits)."""
-    configured = configurations(trials, settings, data_fingerprints)
-    return {trial: identity.configuration_hash(configuration) for trial, configuration in configured.items()}
-
-
 def configurations(
     trials: Sequence[Trial], settings: SharedFlags, data_fingerprints: Mapping[str, str]
 ) -> dict[Trial, dict]:

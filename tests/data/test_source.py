@@ -109,10 +109,11 @@ def test_a_given_directory_and_offline_never_touch_the_network(shelf, tmp_path, 
     monkeypatch.setattr("socket.create_connection", refuse)
     monkeypatch.setattr("socket.getaddrinfo", refuse)
     monkeypatch.setattr(source, "fetch_archive", refuse)
+    monkeypatch.setenv("PPNLP_HOME", str(tmp_path / "nowhere"))
     with pytest.raises(DataError, match="is missing"):
         open_source(shelf.folder).read(AFQMC, "dev.json")
     with pytest.raises(DataError, match="leave out --offline"):
-        open_source(offline=True, cache_home=tmp_path / "nowhere").read(AFQMC, "dev.json")
+        open_source(offline=True).read(AFQMC, "dev.json")
     assert not (tmp_path / "nowhere").exists()
 
 

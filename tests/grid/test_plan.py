@@ -11,7 +11,7 @@ from cluebench.scheduler.plan import (
     SharedFlags,
     Trial,
     build_plan,
-    configuration_hashes,
+    configurations,
     located_model,
     run_folder,
 )
@@ -113,12 +113,12 @@ def test_a_path_that_is_no_model_is_refused(tmp_path):
 def test_hashes_are_those_the_scripts_compute():
     trial = Trial("ernie-3.0-base-zh", "tnews", 3e-5, 32, 0.1, 43)
     settings = SharedFlags(num_train_epochs=1, max_steps=10, limit=100, amp="bf16")
-    hashes = configuration_hashes([trial], settings, {"tnews": "0123456789abcdef"})
+    planned = configurations([trial], settings, {"tnews": "0123456789abcdef"})
     script = identity.configuration(
         TASKS["tnews"], "ernie-3.0-base-zh", "0123456789abcdef", 3e-5, 32, 0.1, seed=43, epochs=1, max_steps=10,
         limit=100, amp="bf16", max_seq_length=128, warmup_proportion=0.1, eval_every_steps=100, max_grad_norm=1.0,
     )  # fmt: skip
-    assert hashes[trial] == identity.configuration_hash(script)
+    assert identity.configuration_hash(planned[trial]) == identity.configuration_hash(script)
 
 
 @pytest.mark.parametrize(
@@ -128,13 +128,13 @@ def test_hashes_are_those_the_scripts_compute():
 )
 def test_what_moves_a_score_makes_another_trial(change):
     trial = Trial("m", "tnews", 3e-5, 32, 0.1)
-    usual = configuration_hashes([trial], SharedFlags(), {"tnews": "a" * 16})
-    assert configuration_hashes([trial], SharedFlags(**change), {"tnews": "a" * 16}) != usual
-    assert configuration_hashes([trial], SharedFlags(), {"tnews": "b" * 16}) != usual
+    usual = configurations([trial], SharedFlags(), {"tnews": "a" * 16})
+    assert configurations([trial], SharedFlags(**change), {"tnews": "a" * 16}) != usual
+    assert configurations([trial], SharedFlags(), {"tnews": "b" * 16}) != usual
 
 
 def test_where_files_are_makes_no_other_trial():
     trial = Trial("m", "tnews", 3e-5, 32, 0.1)
     elsewhere = SharedFlags(data_dir="/a", cache_dir="/b", offline=True, save_best_model=True)
     prints = {"tnews": "a" * 16}
-    assert configuration_hashes([trial], elsewhere, prints) == configuration_hashes([trial], SharedFlags(), prints)
+    assert configurations([trial], elsewhere, prints) == configurations([trial], SharedFlags(), prints)
