@@ -15,6 +15,7 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
+from cluebench.model import Model
 from cluebench.runlog import Result
 from cluebench.scheduler.devices import cpu_slots
 from cluebench.scheduler.estimates import DurationModel, MemoryModel
@@ -53,7 +54,7 @@ def main() -> int:
 
 def measured_gaps(folder: Path) -> list[float]:
     """Seconds between the end of a trial and the beginning of the next on its slot."""
-    directory = RunDirectory(folder, "some-model")
+    directory = RunDirectory(folder, Model.of("some-model"))
     selection = Selection(["tnews", "iflytek", "cluewsc2020"], seeds=[42])
     trials = build_plan([directory.model], selection)[:60]
     jobs = [
@@ -78,7 +79,7 @@ def measured_gaps(folder: Path) -> list[float]:
 
 def launch(job: Job, folder: Path) -> StartOrder:
     result = Result(
-        task=job.trial.task, model=job.trial.model, configuration={}, configuration_hash=job.configuration_hash,
+        task=job.trial.task, model=job.trial.model.name, configuration={}, configuration_hash=job.configuration_hash,
         status="done", best_score=(50.0,),
     )  # fmt: skip
     scratch = folder / "content.json"

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from cluebench.model import Model
 from cluebench.runlog import TrialPaths
 from cluebench.scheduler.devices import Device
 from cluebench.scheduler.estimates import DurationModel, MemoryModel, forward_tokens
@@ -93,7 +94,7 @@ def first_in_first_out(trials: Sequence[Trial], durations: dict[str, float], cou
 
 
 def main() -> int:
-    trials = build_plan([MODEL], Selection())
+    trials = build_plan([Model.of(MODEL)], Selection())
     print(f"{len(trials)} trials of {MODEL}; makespan / lower bound, worst of {REPETITIONS} draws of the durations")
     print(f"{'devices':>7}  {'one card a trial':>16}  {'published cards':>15}  {'FIFO, 15 s poll':>15}  {'bound':>8}")
     worst_of_all = 0.0

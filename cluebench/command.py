@@ -1,23 +1,16 @@
-"""How a command ends: one line on stderr, an exit code the scheduler understands, a result that says what happened."""
+"""How every command ends: one line on stderr, and an exit code that the scheduler understands."""
 
 from __future__ import annotations
 
 import errno
 import os
-import platform
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import datetime, timezone
-from importlib import metadata
+from collections.abc import Callable
 from typing import Any, NoReturn
 
-import cluebench
 from cluebench import environment
 from cluebench.errors import ClueError, DiskFull, OutOfMemory
-from cluebench.runlog import Result
 
 #: What Paddle's exceptions say when a device's memory did not suffice.
 _OUT_OF_MEMORY = (
@@ -70,57 +63,3 @@ def as_clue_error(error: BaseException) -> ClueError | None:
     if isinstance(error, MemoryError) or any(mark in str(error) for mark in _OUT_OF_MEMORY):
         return OutOfMemory("out of memory: raise --gradient_accumulation_steps, the score stays comparable")
     return None
-
-
-@contextmanager
-def recording(result: Result, path: str | None) -> Iterator[Result]:
-    """Stamps ``result`` and writes it to ``path`` when the block ends: status "done", or "failed" with the reason.
-
-    An interruption writes nothing, so that the trial counts as not finished. Only rank 0 writes.
-    """
-    result.started = _now()
-    result.versions = versions()
-    try:
-        yield result
-        result.status = "done"
-    except Exception as error:
-        result.status = "failed"
-        known = as_clue_error(error)
-        result.error = " ".join(str(known).split()) if known else f"{type(error).__name__}: {str(error)[:500]}"
-        try:
-            _write(result, path)
-        except OSError as unwritten:
-            print(f"{path}: the result could not be written ({unwritten})", file=sys.stderr)
-        raise
-    _write(result, path)
-
-
-def _write(result: Result, path: str | None) -> None:
-    result.finished = _now()
-    if path and environment.rank() == 0:
-        result.write(path)
-
-
-def versions() -> dict[str, str]:
-    """Versions that a score depends on."""
-    found = {"python": platform.python_version(), "cluebench": cluebench.__version__}
-    for package in ("paddlepaddle", "paddlepaddle-gpu", "paddlenlp", "numpy", "tokenizers"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-@contextmanager
-def adding_seconds(result: Result, name: str) -> Iterator[None]:
-    """Adds the wall-clock seconds of the block to a field of the result."""
-    start = time.perf_counter()
-    try:
-        yield
-    finally:
-        setattr(result, name, getattr(result, name) + time.perf_counter() - start)
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -25,6 +25,14 @@ def accuracy(predicted: np.ndarray, gold: np.ndarray) -> float:
     return float(np.mean(predicted == gold))
 
 
+def mean_cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Mean over rows of -log softmax(logits)[label]; logits [B, N] may hold -inf, labels [B]."""
+    logits = logits.astype(np.float64)
+    peak = logits.max(axis=1, keepdims=True)
+    log_sum = np.log(np.exp(logits - peak).sum(axis=1)) + peak[:, 0]
+    return float(np.mean(log_sum - logits[np.arange(len(labels)), labels]))
+
+
 def decode_choices(logits: np.ndarray, option_mask: np.ndarray) -> np.ndarray:
     """int64 [questions]: the best real option of each; a padded one is never chosen, whatever its logit.
 

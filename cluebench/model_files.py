@@ -1,7 +1,4 @@
-"""Where the files of a model are: in a directory of the user's, or in PaddleNLP's own home under a published name.
-
-Nothing here needs Paddle, so that a model that is not there, or not whole, is told of before anything is imported.
-"""
+"""The files of a model: in a directory of the user's, or in PaddleNLP's own home under a published name."""
 
 from __future__ import annotations
 
@@ -10,11 +7,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cluebench.data import download
-from cluebench.errors import NetworkError, UsageError
+from cluebench.errors import UsageError
 
+if TYPE_CHECKING:
+    from cluebench.model import Model
+
+#: What makes a directory a model's: the layout of Hugging Face and PaddleNLP, that of older PaddleNLP.
 CONFIG_FILES = ("config.json", "model_config.json")
 VOCABULARY = "vocab.txt"
 TOKENIZER_FILE = "tokenizer_config.json"
@@ -32,20 +32,16 @@ WEIGHT_FILES = (
 #: Vocabularies of tokenizers that are no WordPiece.
 _OTHER_VOCABULARIES = ("vocab.json", "*.model")
 
-#: Seconds until a machine without network is told so.
-REACH = 5.0
-
 
 @dataclass(frozen=True)
 class ModelFiles:
     """The files of a model, found on this machine."""
 
-    name: str  # as the user wrote it
+    model: Model
     folder: Path
     config: Path | None  # None: PaddleNLP carries the configuration of this published model
     weights: tuple[Path, ...]  # empty: only the tokenizer was asked for
     vocabulary: Path | None  # vocab.txt; None: a tokenizer of another kind
-    is_directory: bool  # the user's own, not PaddleNLP's
 
     def read_config(self) -> dict[str, Any]:
         """The configuration as its author wrote it. Raises UsageError when it is no JSON object."""
@@ -57,57 +53,28 @@ class ModelFiles:
         return _json_object(path) if path.is_file() else {}
 
 
-def find(name_or_path: str, *, offline: bool = False, weights: bool = True) -> ModelFiles | None:
-    """The files behind a name or directory; None for a published name that still has to be fetched, which then can be.
-
-    ``weights`` False: the tokenizer alone will do. Raises UsageError when a directory is not whole, or a name is not
-    here and ``offline`` forbids fetching it; NetworkError when PaddleNLP's server can't be reached, within seconds.
-    """
-    if folder := model_directory(name_or_path):
-        return _in_directory(name_or_path, folder, weights)
-    if held := held_by_paddlenlp(name_or_path, weights):
-        return held
-    place = model_home() / name_or_path
-    if offline:
-        raise UsageError(
-            f"{name_or_path}: not in {place}, and --offline forbids fetching it: "
-            "run once without --offline, or give the directory of a model"
-        )
-    if reasons := download.unreachable([server()], REACH):
-        raise NetworkError(
-            f"{name_or_path}: not in {place}, and {server()} can't be reached ({reasons[server()]}): "
-            f"copy {place} from a machine that has it, or give the directory of a model"
-        )
-    return None
+def in_directory(model: Model, weights: bool = True) -> ModelFiles:
+    """The files in the user's directory. Raises UsageError naming what is missing."""
+    folder = model.directory
+    vocabulary = folder / VOCABULARY
+    if not vocabulary.is_file():
+        if not any(any(folder.glob(pattern)) for pattern in _OTHER_VOCABULARIES):
+            raise UsageError(f"{folder}: no {VOCABULARY} in this model directory{_vocabulary_advice(folder)}")
+        vocabulary = None
+    files = _weight_files(folder)
+    if weights and not files:
+        raise UsageError(f"{folder}: no weights in this model directory; put {' or '.join(WEIGHT_FILES[::2])} there")
+    return ModelFiles(model, folder, first_of(folder, CONFIG_FILES), files if weights else (), vocabulary)
 
 
-def model_directory(name_or_path: str) -> Path | None:
-    """The directory that is meant, or None for a published name. Raises UsageError for a path that is no directory.
-
-    A folder that merely has a published model's name, as logs have, is no model unless it holds a configuration.
-    """
-    if not name_or_path.strip("/"):
-        raise UsageError(f"--model_name_or_path {name_or_path!r}: name a published model or the directory of a model")
-    path = Path(name_or_path).expanduser()
-    is_path = name_or_path.startswith((".", "/", "~")) or name_or_path.count("/") > 1
-    if path.is_file():
-        raise UsageError(f"--model_name_or_path {name_or_path}: a file; give the directory it lies in")
-    if not path.is_dir():
-        if is_path:
-            raise UsageError(f"--model_name_or_path {name_or_path}: no such directory")
-        return None
-    return path if is_path or any((path / name).is_file() for name in CONFIG_FILES) else None
-
-
-def held_by_paddlenlp(name: str, weights: bool = True) -> ModelFiles | None:
+def held_by_paddlenlp(model: Model, weights: bool = True) -> ModelFiles | None:
     """What PaddleNLP's home holds of a published model; None when anything needed is missing."""
-    folder = model_home() / name
-    config = _first(folder, CONFIG_FILES)
+    folder = model_home() / model.name
     files = _weight_files(folder)
     vocabularies = sorted(folder.glob("*vocab.txt"), key=lambda path: path.name != VOCABULARY)
     if not vocabularies or (weights and not files):
         return None
-    return ModelFiles(name, folder, config, files if weights else (), vocabularies[0], is_directory=False)
+    return ModelFiles(model, folder, first_of(folder, CONFIG_FILES), files if weights else (), vocabularies[0])
 
 
 def model_home() -> Path:
@@ -120,19 +87,9 @@ def server() -> str:
     return os.environ.get("PPNLP_ENDPOINT", "https://bj.bcebos.com/paddlenlp")
 
 
-def _in_directory(name: str, folder: Path, weights: bool) -> ModelFiles:
-    config = _first(folder, CONFIG_FILES)
-    if config is None:
-        raise UsageError(f"{folder}: no {' or '.join(CONFIG_FILES)} in this model directory")
-    vocabulary = folder / VOCABULARY
-    if not vocabulary.is_file():
-        if not any(any(folder.glob(pattern)) for pattern in _OTHER_VOCABULARIES):
-            raise UsageError(f"{folder}: no {VOCABULARY} in this model directory{_vocabulary_advice(folder)}")
-        vocabulary = None
-    files = _weight_files(folder)
-    if weights and not files:
-        raise UsageError(f"{folder}: no weights in this model directory; put {' or '.join(WEIGHT_FILES[::2])} there")
-    return ModelFiles(name, folder, config, files if weights else (), vocabulary, is_directory=True)
+def first_of(folder: Path, names: Sequence[str]) -> Path | None:
+    """The first of these files that is in the folder."""
+    return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 def _vocabulary_advice(folder: Path) -> str:
@@ -146,7 +103,7 @@ def _vocabulary_advice(folder: Path) -> str:
 
 
 def _weight_files(folder: Path) -> tuple[Path, ...]:
-    first = _first(folder, WEIGHT_FILES)
+    first = first_of(folder, WEIGHT_FILES)
     if first is None:
         return ()
     return _shards(first) if first.suffix == ".json" else (first,)
@@ -163,10 +120,6 @@ def _shards(index: Path) -> tuple[Path, ...]:
         if not file.is_file():
             raise UsageError(f"{index} lists {file.name}, which is not there: the model was copied incompletely")
     return files
-
-
-def _first(folder: Path, names: Sequence[str]) -> Path | None:
-    return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 def _json_object(path: Path) -> dict[str, Any]:

@@ -10,26 +10,21 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from cluebench import atomic
 from cluebench.tasks import DEFAULT_SEED
 
 RESULT_FORMAT = 1
 
+#: Fields of a result that grow while it runs, and that a checkpoint carries.
+_PROGRESS = ("dev_curve", "best_score", "best_step", "train_seconds", "eval_seconds")
+
 
 # Paths ----------------------------------------------------------------------------------------------------------------
-
-
-def model_folder(model: str) -> str:
-    """Folder name of a model: ``hfl/rbt3`` → ``hfl--rbt3``; of a local directory, the directory's own name."""
-    path = Path(model).expanduser()
-    if path.is_dir():
-        return path.resolve().name
-    return model.strip("/").replace("/", "--")
 
 
 def trial_name(learning_rate: float, batch_size: int, dropout: float, seed: int = DEFAULT_SEED) -> str:
@@ -96,18 +91,13 @@ class RunLog:
             f"loss: {loss:f}, lr: {lr:.10f}, speed: {steps_per_second:.4f} step/s"
         )
 
-    def evaluated(self, loss: float, accuracy: float, seconds: float) -> None:
-        """``accuracy`` is a share of 1."""
-        self.line(f"eval loss: {loss:f}, acc: {accuracy:.4f}, eval done total : {seconds:.2f} s")
-
-    def evaluated_span(
-        self, loss: float, exact: float, f1: float, seconds: float, organisers: tuple[float, float]
+    def evaluated(
+        self, loss: float, score: Sequence[float], seconds: float, organisers: Sequence[float] | None = None
     ) -> None:
-        """EM and F1 in percent: PaddleNLP's first, the CMRC 2018 organisers' behind them."""
-        self.line(
-            f"eval loss: {loss:f}, exact: {exact:.4f}, f1: {f1:.4f}, eval done total : {seconds:.2f} s, "
-            f"cmrc2018 organisers' exact: {organisers[0]:.4f}, f1: {organisers[1]:.4f}"
-        )
+        """``score`` in percent: accuracy (printed as a share of 1), or EM and F1, the organisers' behind them."""
+        shown = f"acc: {score[0] / 100:.4f}" if len(score) == 1 else f"exact: {score[0]:.4f}, f1: {score[1]:.4f}"
+        behind = "" if organisers is None else ", cmrc2018 organisers' exact: {:.4f}, f1: {:.4f}".format(*organisers)
+        self.line(f"eval loss: {loss:f}, {shown}, eval done total : {seconds:.2f} s{behind}")
 
     def best(self, score: str) -> None:
         """``score`` as Task.format_score gives it."""
@@ -171,6 +161,23 @@ class DevPoint:
     loss: float | None = None
     organisers: tuple[float, ...] | None = None  # CMRC2018: the organisers' EM and F1, percent
 
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> DevPoint:
+        """From JSON values. Raises KeyError, TypeError."""
+        organisers = values.get("organisers")
+        pairs = {"score": tuple(values["score"]), "organisers": None if organisers is None else tuple(organisers)}
+        return cls(**{**values, **pairs})
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a pass over dev found."""
+
+    loss: float
+    score: tuple[float, ...]  # percent; EM and F1 for spans
+    predictions: Iterable[Mapping[str, Any]]  # records of `cluebench.analysis`, only read when they are the best so far
+    organisers: tuple[float, float] | None = None  # CMRC2018: the organisers' EM and F1, percent
+
 
 @dataclass
 class Result:
@@ -207,6 +214,26 @@ class Result:
         self.best_score, self.best_step = point.score, point.step
         return True
 
+    def progress(self) -> dict[str, Any]:
+        """What a run has gathered by a checkpoint, as JSON values; `take_up` gives it back."""
+        whole = asdict(self)
+        return {name: whole[name] for name in _PROGRESS}
+
+    def take_up(self, progress: Mapping[str, Any]) -> None:
+        """Goes on from what an earlier process of this run had gathered. Raises KeyError, TypeError when it is none."""
+        self.dev_curve = [DevPoint.of(point) for point in progress["dev_curve"]]
+        self.best_score = None if progress["best_score"] is None else tuple(progress["best_score"])
+        self.best_step = progress["best_step"]
+        self.train_seconds, self.eval_seconds = progress["train_seconds"], progress["eval_seconds"]
+
+    def adopt_newer_best(self, path: str | Path | None) -> None:
+        """Keeps result and saved model in step when an earlier process improved after its last checkpoint."""
+        earlier = Result.read(path) if path else None
+        if earlier is None or earlier.configuration_hash != self.configuration_hash or earlier.best_score is None:
+            return
+        if self.best_score is None or earlier.best_score[0] > self.best_score[0]:
+            self.best_score, self.best_step = earlier.best_score, earlier.best_step
+
     def write(self, path: str | Path) -> None:
         """Atomically. Raises OSError (disk full, read-only) with nothing at ``path`` changed."""
         atomic.write_json(path, asdict(self))
@@ -218,7 +245,7 @@ class Result:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
             if data.get("format") != RESULT_FORMAT:
                 return None
-            data["dev_curve"] = [DevPoint(**{**point, "score": tuple(point["score"])}) for point in data["dev_curve"]]
+            data["dev_curve"] = [DevPoint.of(point) for point in data["dev_curve"]]
             if data["best_score"] is not None:
                 data["best_score"] = tuple(data["best_score"])
             return cls(**data)

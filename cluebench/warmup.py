@@ -11,6 +11,7 @@ from tqdm import tqdm
 from cluebench.data.source import DataSource
 from cluebench.errors import UsageError
 from cluebench.features import FeatureCache, TextEncoder, feature_key, load_features
+from cluebench.model import Model
 from cluebench.tasks import TASKS, Task
 
 
@@ -21,19 +22,19 @@ def check_data(source: DataSource, tasks: Sequence[Task]) -> None:
     print(f"data: {', '.join(task.title for task in tasks)} found", flush=True)
 
 
-def refuse_what_it_cannot_do(model: str, reasons: Mapping[str, str | None]) -> None:
+def refuse_what_it_cannot_do(model: Model, reasons: Mapping[str, str | None]) -> None:
     """One line for each task that the preflight found impossible, then UsageError."""
     unable = [TASKS[name].title for name, reason in reasons.items() if reason]
     for title in unable:
-        print(f"{model} can't do {title}: {reasons[title.lower()]}", file=sys.stderr)
+        print(f"{model.typed} can't do {title}: {reasons[title.lower()]}", file=sys.stderr)
     if unable:
         able = [TASKS[name].title for name, reason in reasons.items() if not reason]
         advice = f"run it with --tasks {' '.join(able)}" if able else "choose another model"
-        raise UsageError(f"{model} can't do {', '.join(unable)}: {advice}")
+        raise UsageError(f"{model.typed} can't do {', '.join(unable)}: {advice}")
 
 
 def tokenize(
-    model: str,
+    model: Model,
     tasks: Sequence[Task],
     source: DataSource,
     encoder: TextEncoder,
@@ -58,7 +59,9 @@ def tokenize(
             bar.write(f"{task.title} {split}: {len(features):,} examples, {what}", file=sys.stdout)
             made += not found
     seconds = time.perf_counter() - start
-    print(f"{model}: {made} splits tokenized, {len(splits) - made} found in the cache, {seconds:.1f} s", flush=True)
+    print(
+        f"{model.typed}: {made} splits tokenized, {len(splits) - made} found in the cache, {seconds:.1f} s", flush=True
+    )
 
 
 def splits_of(tasks: Sequence[Task]) -> Iterator[tuple[Task, str]]:

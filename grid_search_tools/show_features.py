@@ -18,6 +18,7 @@ from cluebench.data.source import open_source, split_files
 from cluebench.errors import UsageError
 from cluebench.features import TextEncoder
 from cluebench.flags import flag, parse
+from cluebench.model import Model
 from cluebench.report.inputs import described, shown_examples
 from cluebench.tasks import TASKS, Task, task_named
 
@@ -53,7 +54,7 @@ def main() -> None:
     environment.import_paddle()  # only now: wrong flags are told of within a second
     from cluebench import models
 
-    encoder = TextEncoder(models.load_tokenizer(flags.model_name_or_path, offline=flags.offline))
+    encoder = TextEncoder(models.load_tokenizer(Model.of(flags.model_name_or_path), offline=flags.offline))
     settings = {
         "max_seq_length": flags.max_seq_length or task.max_seq_length,
         "doc_stride": flags.doc_stride or task.doc_stride,

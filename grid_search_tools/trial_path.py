@@ -11,8 +11,9 @@ from pathlib import Path
 
 from cluebench import command
 from cluebench.errors import UsageError
+from cluebench.model import Model
 from cluebench.repository import RUN_ROOT
-from cluebench.scheduler.plan import Trial, located_model
+from cluebench.scheduler.plan import Trial
 from cluebench.tasks import DEFAULT_SEED, task_named
 
 
@@ -22,9 +23,10 @@ def main() -> None:
     seed = arguments[arguments.index("--seed") + 1] if "--seed" in arguments[:-1] else DEFAULT_SEED
     try:
         row = task_named(task)
-        trial = Trial(located_model(model), row.name, float(numbers[0]), int(numbers[1]), float(numbers[2]), int(seed))
+        point = float(numbers[0]), int(numbers[1]), float(numbers[2]), int(seed)
     except ValueError as error:
         raise UsageError(str(error)) from None
+    trial = Trial(Model.of(model, "model"), row.name, *point)
     print(Path(os.environ.get("RUN_ROOT", RUN_ROOT)).expanduser().resolve() / trial.key)
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from cluebench import command, environment, model_files, warmup
+from cluebench import command, environment, warmup
 from cluebench.data.source import open_source
 from cluebench.errors import UsageError
 from cluebench.features import FeatureCache, TextEncoder
 from cluebench.flags import flag, parse
+from cluebench.model import Model
 from cluebench.tasks import tasks_named
 
 
@@ -37,8 +38,9 @@ def main() -> None:
     if not flags.models:
         raise UsageError("name at least one model or model directory")
     tasks = tasks_named(flags.tasks)
-    for model in flags.models:  # seconds, where the data can take minutes
-        model_files.find(model, offline=flags.offline)
+    chosen = [Model.of(typed, "model") for typed in flags.models]
+    for model in chosen:  # seconds, where the data can take minutes
+        model.find(offline=flags.offline)
     source = open_source(flags.data_dir, offline=flags.offline)
     warmup.check_data(source, tasks)
     environment.import_paddle()  # only now: what is wrong with flags, models or data is told of within seconds
@@ -48,11 +50,11 @@ def main() -> None:
 
     paddle.set_device("cpu")  # the cards belong to the trials
     cache = FeatureCache(flags.cache_dir or environment.cache_home())
-    for model in flags.models:
+    for model in chosen:
         start = time.perf_counter()
         warmup.refuse_what_it_cannot_do(model, models.preflight(model, tasks, offline=flags.offline))
         encoder = TextEncoder(models.load_tokenizer(model, offline=flags.offline))
-        print(f"{model}: tokenizer and weights tried in {time.perf_counter() - start:.1f} s", flush=True)
+        print(f"{model.typed}: tokenizer and weights tried in {time.perf_counter() - start:.1f} s", flush=True)
         options = dict(limit=flags.limit, overwrite=flags.overwrite_cache, num_proc=flags.num_proc)
         warmup.tokenize(model, tasks, source, encoder, cache, **options)
 

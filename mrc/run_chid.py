@@ -9,21 +9,22 @@ Inputs, schedule and scores follow the published CLUE benchmark runs of PaddleNL
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from cluebench import analysis, command, environment, submission
-from cluebench.features import Features
+from cluebench import analysis, command
+from cluebench.configure import configure
+from cluebench.features import IdiomFeatures
 from cluebench.flags import flag, parse
-from cluebench.metrics import accuracy, decode_idioms
-from cluebench.run import Run, configure
-from cluebench.runlog import DevPoint
-from cluebench.settings import RunFlags
+from cluebench.metrics import accuracy, decode_idioms, mean_cross_entropy
+from cluebench.run_flags import RunFlags
+from cluebench.runlog import Evaluation
 from cluebench.tasks import TASKS
+
+if TYPE_CHECKING:  # Paddle is imported when the run starts, once its flags are known to be right
+    from paddle.nn import Layer
+
+    from cluebench.training.run import Run
 
 
 @dataclass
@@ -34,92 +35,39 @@ class ChidFlags(RunFlags):
 
 
 def main() -> None:
-    run = configure(parse(ChidFlags), TASKS["chid"])
-    with run.recording():
-        run.start()
-        model = run.new_model()
-        if run.flags.do_train:
-            train(run, model)
-            if run.keeps_best:
-                model = run.best_model()
-        if run.flags.do_eval:
-            point, _ = evaluate(run, model, run.features("dev"), step=run.result.best_step or 0)
-            if not run.flags.do_train:
-                run.result.add(point)
-        run.log_best()
-        if run.flags.do_predict:
-            predict(run, model)
-        run.finish()
+    configure(parse(ChidFlags), TASKS["chid"]).carry_out(train, evaluate, predict)
 
 
-def train(run: Run, model: Any) -> None:
+def train(run: Run, model: Layer) -> None:
     """Fine-tunes on the train split; every evaluation that improves saves the model into --output_dir."""
-    import paddle.nn.functional as F
 
-    from cluebench import models, training
-    from cluebench.inference import tensors
+    def loss_of(model, batch):
+        (scores,) = run.forward(model, batch)
+        return run.cross_entropy(scores, batch["labels"])
 
-    blanks, dev = run.features("train"), run.features("dev")
-    fit = run.begin(model, blanks)
-    model = training.parallel(model)
-    meter = training.LossMeter()
-
-    def loss_of(indices):
-        batch = tensors(blanks.batch(indices))
-        return F.cross_entropy(
-            models.score_options(model, batch["input_ids"], batch["token_type_ids"]), batch["labels"]
-        )
-
-    for step in training.optimizer_steps(blanks, fit.micro_batch, fit.plan, fit.done):
-        with run.adding_seconds("train_seconds"):
-            meter.add(training.accumulate(model, step, loss_of, run.precision))
-            fit.update()
-        if step.number % run.flags.logging_steps == 0:
-            run.log_training(step, fit.plan.total_steps, meter, fit.learning_rate)
-        if fit.plan.evaluates_after(step):
-            meter.check(step)
-            run.evaluated(*evaluate(run, model, dev, step.number, step.epoch), model)
-        if fit.plan.checkpoints_after(step):
-            meter.check(step)
-            training.save_checkpoint(fit, model, step, run.result)
-    training.remove_checkpoint(fit)
+    for step in run.steps(model, loss_of):
+        if step.evaluates:
+            run.evaluated(evaluate(run, model), model, step)
 
 
-def evaluate(run: Run, model: Any, dev: Features, step: int, epoch: int = 0) -> tuple[DevPoint, Iterable[dict]]:
-    """Loss and accuracy over the blanks of the dev split, and what was predicted."""
-    from cluebench.inference import mean_cross_entropy
-
-    start = time.perf_counter()
-    with run.adding_seconds("eval_seconds"):
-        logits = logits_of(run, model, dev)
-        loss = mean_cross_entropy(logits, dev.labels)
-        predicted = decode_idioms(logits, dev.records)
-        share = accuracy(predicted, dev.labels)
-    run.log.evaluated(loss, share, time.perf_counter() - start)
-    run.scalars.add(step, dev_loss=loss, dev_accuracy=100 * share)
-    return DevPoint(step, epoch, (100 * share,), loss), analysis.choices(dev.tags, dev.labels, predicted, logits)
+def evaluate(run: Run, model: Layer) -> Evaluation:
+    """Loss and accuracy over the blanks of the dev split, decoded a record at a time, and what was predicted."""
+    dev: IdiomFeatures = run.features("dev")
+    (scores,) = run.outputs(model, dev)
+    predicted = decode_idioms(scores, dev.records)
+    return Evaluation(
+        loss=mean_cross_entropy(scores, dev.labels),
+        score=(100 * accuracy(predicted, dev.labels),),
+        predictions=analysis.choices(dev.tags, dev.labels, predicted, scores),
+    )
 
 
-def predict(run: Run, model: Any) -> None:
+def predict(run: Run, model: Layer) -> None:
     """One submission file for each test set, with every tag of its passages."""
-    for test in run.task.test_sets:
-        blanks = run.features(test.split)
-        chosen = decode_idioms(logits_of(run, model, blanks), blanks.records)
-        if environment.rank() == 0:
-            path = run.output(test.submission)
-            submission.write_answers(path, {tag: int(candidate) for tag, candidate in zip(blanks.tags, chosen)})
-            run.log.line(f"predictions for {test.file}: {path}")
-
-
-def logits_of(run: Run, model: Any, blanks: Features) -> np.ndarray:
-    """[blanks, candidates]"""
-    from cluebench import models
-    from cluebench.inference import outputs_of
-
-    def forward(batch):
-        return [models.score_options(model, batch["input_ids"], batch["token_type_ids"])]
-
-    return outputs_of(model, blanks, run.flags.eval_batch_size, forward, run.precision)[0]
+    for test, blanks in run.test_sets():
+        (scores,) = run.outputs(model, blanks)
+        chosen = decode_idioms(scores, blanks.records)
+        run.submit_answers(test, dict(zip(blanks.tags, chosen.tolist())))
 
 
 if __name__ == "__main__":

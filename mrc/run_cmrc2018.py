@@ -10,22 +10,23 @@ CMRC 2018 organisers' own is logged beside it.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from cluebench import analysis, command, environment, submission
+from cluebench import analysis, command
+from cluebench.configure import configure
 from cluebench.data.rows import load_rows
-from cluebench.features import Features
+from cluebench.features import SpanFeatures
 from cluebench.flags import flag, parse
-from cluebench.metrics import decode_spans, organisers_span_scores, span_scores
-from cluebench.run import Run, configure
-from cluebench.runlog import DevPoint
-from cluebench.settings import RunFlags
+from cluebench.metrics import decode_spans, mean_cross_entropy, organisers_span_scores, span_scores
+from cluebench.run_flags import RunFlags
+from cluebench.runlog import Evaluation
 from cluebench.tasks import TASKS
+
+if TYPE_CHECKING:  # Paddle is imported when the run starts, once its flags are known to be right
+    from paddle.nn import Layer
+
+    from cluebench.training.run import Run
 
 TASK = TASKS["cmrc2018"]
 
@@ -40,109 +41,47 @@ class CmrcFlags(RunFlags):
     n_best_size: int = flag(TASK.n_best_size, "best starts and ends of a window that are combined", minimum=1)
     do_lower_case: bool | None = flag(None, "lower-case the text", default_text="as the model's tokenizer does")
 
+    def feature_settings(self) -> dict[str, Any]:
+        return {"doc_stride": self.doc_stride, "max_query_length": self.max_query_length}
+
+    def tokenizer_settings(self) -> dict[str, Any]:
+        return {} if self.do_lower_case is None else {"do_lower_case": self.do_lower_case}
+
 
 def main() -> None:
-    flags = parse(CmrcFlags)
-    run = configure(
-        flags,
-        TASK,
-        doc_stride=flags.doc_stride,
-        max_query_length=flags.max_query_length,
-        max_answer_length=flags.max_answer_length,
-        n_best_size=flags.n_best_size,
-        do_lower_case=flags.do_lower_case,
-    )
-    run.feature_settings = dict(doc_stride=flags.doc_stride, max_query_length=flags.max_query_length)
-    run.tokenizer_settings = {} if flags.do_lower_case is None else dict(do_lower_case=flags.do_lower_case)
-    with run.recording():
-        run.start()
-        model = run.new_model()
-        if run.flags.do_train:
-            train(run, model)
-            if run.keeps_best:
-                model = run.best_model()
-        if run.flags.do_eval:
-            point, _ = evaluate(run, model, run.features("dev"), step=run.result.best_step or 0)
-            if not run.flags.do_train:
-                run.result.add(point)
-        run.log_best()
-        if run.flags.do_predict:
-            predict(run, model)
-        run.finish()
+    configure(parse(CmrcFlags), TASK).carry_out(train, evaluate, predict)
 
 
-def train(run: Run, model: Any) -> None:
+def train(run: Run, model: Layer) -> None:
     """Fine-tunes on the train split; every evaluation that improves saves the model into --output_dir."""
-    import paddle.nn.functional as F
 
-    from cluebench import training
-    from cluebench.inference import tensors
+    def loss_of(model, batch):
+        starts, ends = run.forward(model, batch)
+        of_starts = run.cross_entropy(starts, batch["start_positions"])
+        return (of_starts + run.cross_entropy(ends, batch["end_positions"])) / 2
 
-    windows, dev = run.features("train"), run.features("dev")
-    fit = run.begin(model, windows)
-    model = training.parallel(model)
-    meter = training.LossMeter()
-
-    def loss_of(indices):
-        batch = tensors(windows.batch(indices))
-        starts, ends = model(batch["input_ids"], batch["token_type_ids"])
-        return (F.cross_entropy(starts, batch["start_positions"]) + F.cross_entropy(ends, batch["end_positions"])) / 2
-
-    for step in training.optimizer_steps(windows, fit.micro_batch, fit.plan, fit.done):
-        with run.adding_seconds("train_seconds"):
-            meter.add(training.accumulate(model, step, loss_of, run.precision))
-            fit.update()
-        if step.number % run.flags.logging_steps == 0:
-            run.log_training(step, fit.plan.total_steps, meter, fit.learning_rate)
-        if fit.plan.evaluates_after(step):
-            meter.check(step)
-            run.evaluated(*evaluate(run, model, dev, step.number, step.epoch), model)
-        if fit.plan.checkpoints_after(step):
-            meter.check(step)
-            training.save_checkpoint(fit, model, step, run.result)
-    training.remove_checkpoint(fit)
+    for step in run.steps(model, loss_of):
+        if step.evaluates:
+            run.evaluated(evaluate(run, model), model, step)
 
 
-def evaluate(run: Run, model: Any, dev: Features, step: int, epoch: int = 0) -> tuple[DevPoint, Iterable[dict]]:
+def evaluate(run: Run, model: Layer) -> Evaluation:
     """Loss over the windows, EM and F1 over the questions of the dev split, and what was answered."""
-    from cluebench.inference import mean_cross_entropy
-
-    start = time.perf_counter()
-    with run.adding_seconds("eval_seconds"):
-        starts, ends = logits_of(run, model, dev)
-        loss = (mean_cross_entropy(starts, dev.start_positions) + mean_cross_entropy(ends, dev.end_positions)) / 2
-        answers = answers_of(run, starts, ends, dev)
-        rows = load_rows(run.source, run.task, "dev", run.flags.limit)
-        score, organisers = span_scores(answers, rows), organisers_span_scores(answers, rows)
-    run.log.evaluated_span(loss, *score, time.perf_counter() - start, organisers)
-    run.scalars.add(step, dev_loss=loss, dev_em=score[0], dev_f1=score[1])
-    return DevPoint(step, epoch, score, loss, organisers), analysis.spans(rows, answers)
+    dev: SpanFeatures = run.features("dev")
+    starts, ends = run.outputs(model, dev)
+    loss = (mean_cross_entropy(starts, dev.start_positions) + mean_cross_entropy(ends, dev.end_positions)) / 2
+    answers = decode_spans(starts, ends, dev, run.flags.n_best_size, run.flags.max_answer_length)
+    rows = load_rows(run.source, run.task, "dev", run.flags.limit)
+    score, organisers = span_scores(answers, rows), organisers_span_scores(answers, rows)
+    return Evaluation(loss, score, analysis.spans(rows, answers), organisers)
 
 
-def predict(run: Run, model: Any) -> None:
+def predict(run: Run, model: Layer) -> None:
     """The submission file: every question's answer text."""
-    for test in run.task.test_sets:
-        windows = run.features(test.split)
-        answers = answers_of(run, *logits_of(run, model, windows), windows)
-        if environment.rank() == 0:
-            path = run.output(test.submission)
-            submission.write_answers(path, answers)
-            run.log.line(f"predictions for {test.file}: {path}")
-
-
-def answers_of(run: Run, starts: np.ndarray, ends: np.ndarray, windows: Features) -> dict[str, str]:
-    """Question id → answer text, from the logits [windows, tokens] of starts and ends."""
-    return decode_spans(starts, ends, windows, run.flags.n_best_size, run.flags.max_answer_length)
-
-
-def logits_of(run: Run, model: Any, windows: Features) -> list[np.ndarray]:
-    """Logits of starts and of ends, each [windows, tokens]; -inf behind a window's end of batch."""
-    from cluebench.inference import outputs_of
-
-    def forward(batch):
-        return model(batch["input_ids"], batch["token_type_ids"])
-
-    return outputs_of(model, windows, run.flags.eval_batch_size, forward, run.precision)
+    for test, windows in run.test_sets():
+        starts, ends = run.outputs(model, windows)
+        answers = decode_spans(starts, ends, windows, run.flags.n_best_size, run.flags.max_answer_length)
+        run.submit_answers(test, answers)
 
 
 if __name__ == "__main__":

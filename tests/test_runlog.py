@@ -10,7 +10,6 @@ from cluebench.runlog import (
     RunLog,
     TrialPaths,
     find_logs,
-    model_folder,
     parse_trial_name,
     read_log,
     trial_name,
@@ -21,7 +20,7 @@ def test_lines_to_the_letter():
     stream = io.StringIO()
     log = RunLog(stream)
     log.train(100, 20010, 0, 99, 2.73434, 1.49925e-6, 8.79694)
-    log.evaluated(2.720359, 0.0827, 25.706)
+    log.evaluated(2.720359, (8.27,), 25.706)
     log.best("57.00")
     assert stream.getvalue().splitlines() == [
         "global step 100/20010, epoch: 0, batch: 99, rank_id: 0, loss: 2.734340, lr: 0.0000014993, speed: 8.7969 step/s",
@@ -41,7 +40,7 @@ def test_reads_what_it_writes(tmp_path):
     with open(path, "w") as stream:
         log = RunLog(stream)
         log.train(100, 300, 0, 99, 2.7, 1e-6, 8.5)
-        log.evaluated_span(1.5, 65.83, 87.3, 3.0, (64.9, 86.1))
+        log.evaluated(1.5, (65.83, 87.3), 3.0, (64.9, 86.1))
         log.best("65.83/87.30")
     facts = read_log(path)
     assert (facts.step, facts.total_steps, facts.steps_per_second) == (100, 300, 8.5)
@@ -77,12 +76,10 @@ def test_names_of_trials():
 
 
 def test_paths(tmp_path):
-    paths = TrialPaths(Path("runs") / model_folder("hfl/rbt3") / "tnews", "3e-05_32_0.1")
+    paths = TrialPaths(Path("runs/hfl--rbt3/tnews"), "3e-05_32_0.1")
     assert str(paths.log) == "runs/hfl--rbt3/tnews/3e-05_32_0.1.log"
     assert str(paths.result) == "runs/hfl--rbt3/tnews/3e-05_32_0.1.json"
     assert str(paths.output_dir) == "runs/hfl--rbt3/tnews/3e-05_32_0.1"
-    (tmp_path / "mine").mkdir()
-    assert model_folder(str(tmp_path / "mine")) == "mine"
     (tmp_path / "3e-05_32_0.1.log").touch()
     (tmp_path / "3e-05_32_0.1.attempt1.log").touch()
     assert [name.name for name, _ in find_logs(tmp_path)] == ["3e-05_32_0.1.log"]

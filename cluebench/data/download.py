@@ -11,7 +11,6 @@ import errno
 import hashlib
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -20,9 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
 from cluebench.data.archive import check_archive, find_member, open_member
 from cluebench.data.official import OfficialFile, official_files
 from cluebench.errors import DataError, DiskFull, NetworkError
+from cluebench.notices import notice
 from cluebench.tasks import Task
 
 
@@ -112,12 +115,12 @@ def _fetch(task: Task, target: Path, addresses: Sequence[str], patience: Patienc
         for address in list(left):
             part = target.with_name(f".{target.name}.{hashlib.sha256(address.encode()).hexdigest()[:8]}.part")
             try:
-                _say(f"downloading {target.name} from {address}")
+                notice(f"downloading {target.name} from {address}")
                 _download(address, part, target.name, patience)
                 _accept(task, part, address)
             except (_Interrupted, _Failed, DataError) as error:
                 reasons[address] = str(error)
-                _say(f"{address}: {error}")
+                notice(f"{address}: {error}")
                 # What was damaged on its way, or put together from two versions, deserves one more try.
                 if isinstance(error, _Failed) or (isinstance(error, DataError) and address in corrupt):
                     left.remove(address)
@@ -133,10 +136,6 @@ def _fetch(task: Task, target: Path, addresses: Sequence[str], patience: Patienc
         f"{task.name}: {target.name} could not be downloaded ({told}); get it by other means and put it at {target}, "
         f"or name a directory that holds it by --data_dir or CLUE_DATA_DIR"
     )
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 # Reaching a mirror ----------------------------------------------------------------------------------------------------
@@ -168,7 +167,7 @@ def unreachable(addresses: Sequence[str], seconds: float) -> dict[str, str]:
 
 def _first_hop(address: str) -> tuple[str, int]:
     """Host and port that a request to ``address`` connects to: a proxy's, when the environment names one."""
-    from requests.utils import get_environ_proxies, select_proxy
+    from requests.utils import get_environ_proxies, select_proxy  # slow to import, rarely wanted
 
     proxy = select_proxy(address, get_environ_proxies(address))
     hop = urlsplit(address) if proxy is None else urlsplit(proxy if "://" in proxy else f"http://{proxy}")
@@ -180,7 +179,7 @@ def _first_hop(address: str) -> tuple[str, int]:
 
 def _download(address: str, part: Path, name: str, patience: Patience) -> None:
     """Leaves the whole body in ``part``, going on from what is there. Raises _Interrupted or _Failed."""
-    import requests
+    import requests  # slow to import, rarely wanted
     import urllib3
 
     have = part.stat().st_size if part.exists() else 0
@@ -216,8 +215,6 @@ def _body_start(response, have: int) -> int:
 
 
 def _write_body(response, part: Path, name: str, start: int, total: int | None) -> None:
-    from tqdm import tqdm
-
     if (total or 0) > MAX_DOWNLOAD_BYTES:
         raise _Failed(f"offers {total} bytes: not a CLUE archive")
     bar = tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=name, disable=None)
@@ -258,7 +255,7 @@ def _accept(task: Task, part: Path, address: str) -> None:
         part.unlink(missing_ok=True)
         raise DataError(str(error).replace(str(part), "what it sent")) from error
     if not any(file.md5 for file in files):
-        _say(f"no md5 is published for {task.title}: its files are taken as they came from {address}")
+        notice(f"no md5 is published for {task.title}: its files are taken as they came from {address}")
 
 
 def _check_members(task: Task, part: Path) -> None:
@@ -296,13 +293,11 @@ def _md5_of_stream(stream) -> str:
 @contextmanager
 def _only_one(lock: Path, what: str):
     """Holds a lock between processes; says so when it has to wait."""
-    from filelock import FileLock, Timeout
-
     guard = FileLock(lock)
     try:
         guard.acquire(timeout=0.2)
     except Timeout:
-        _say(f"waiting for another process that downloads {what}")
+        notice(f"waiting for another process that downloads {what}")
         guard.acquire()
     try:
         yield

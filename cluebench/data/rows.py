@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
@@ -19,6 +18,7 @@ from typing import Any
 from cluebench.data.json_text import members
 from cluebench.data.source import DataSource, split_files
 from cluebench.errors import DataError
+from cluebench.notices import notice
 from cluebench.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
 
 #: A blank in a ChID passage.
@@ -427,11 +427,9 @@ def _span_row(question: dict, context: str, labelled: bool, path: tuple, misplac
 
 
 def _warn_of_misplaced(place: str, misplaced: Sequence[str]) -> None:
-    print(
+    notice(
         f"warning: {place}: {len(misplaced)} first answer(s) don't stand at their answer_start "
-        f"({', '.join(misplaced[:3])}{', …' if len(misplaced) > 3 else ''}); the starts are taken as they are",
-        file=sys.stderr,
-        flush=True,
+        f"({', '.join(misplaced[:3])}{', …' if len(misplaced) > 3 else ''}); the starts are taken as they are"
     )
 
 

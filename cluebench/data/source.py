@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from cluebench.data.archive import find_member, open_member
 from cluebench.data.download import data_home, fetch_archive
 from cluebench.data.official import official_files
 from cluebench.errors import DataError
+from cluebench.notices import notice
 from cluebench.tasks import Task
 
 #: Names the directory of the official files when no --data_dir is given.
@@ -168,11 +168,9 @@ class DataSource:
         known = official_files().get((task.name, file))
         if self._is_synthetic or known is None or known.md5 in (None, md5):
             return
-        print(
+        notice(
             f"warning: {task.name}: {place} is not the official file (its md5 is {md5}, the official {known.md5}): "
-            f"scores on it can't be compared with published ones",
-            file=sys.stderr,
-            flush=True,
+            "scores on it can't be compared with published ones"
         )
 
 

@@ -28,6 +28,7 @@ from cluebench.data.download import data_home
 from cluebench.data.official import official_files
 from cluebench.data.source import DATA_DIR_VARIABLE, SYNTHETIC_MARK, DataSource, open_source
 from cluebench.errors import ClueError
+from cluebench.model import Model
 from cluebench.scheduler.devices import DeviceLost, NvidiaDriver
 from cluebench.tasks import TASKS, Task
 
@@ -333,11 +334,13 @@ from cluebench import environment
 environment.import_paddle()
 from cluebench import models
 from cluebench.errors import ClueError
+from cluebench.model import Model
+from cluebench.model import Model
 from cluebench.tasks import TASKS
 try:
     import paddle
     paddle.set_device("cpu")
-    found = models.preflight(sys.argv[1], TASKS.values(), offline=True)
+    found = models.preflight(Model.of(sys.argv[1]), TASKS.values(), offline=True)
     print(json.dumps({"reasons": {TASKS[name].title: reason for name, reason in found.items() if reason}}))
 except ClueError as error:
     print(json.dumps({"error": str(error)}))
@@ -347,10 +350,10 @@ except ClueError as error:
 def _look_at_model(name: str, facts: Facts) -> ModelFacts:
     found = ModelFacts(name)
     try:
-        folder = model_files.model_directory(name)
-        found.not_fetched = folder is None and model_files.held_by_paddlenlp(name) is None
-        found.place = str(folder or model_files.model_home() / name)
-        files = model_files.find(name)
+        model = Model.of(name, "model")
+        found.not_fetched = model.directory is None and model_files.held_by_paddlenlp(model) is None
+        found.place = str(model.directory or model_files.model_home() / model.name)
+        files = model.find()
     except ClueError as error:
         found.error = str(error)
         return found

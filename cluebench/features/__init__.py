@@ -33,8 +33,12 @@ from cluebench.features.tokenization import TextEncoder
 from cluebench.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
 
 __all__ = [
+    "ChoiceFeatures",
     "FeatureCache",
     "Features",
+    "IdiomFeatures",
+    "PairFeatures",
+    "SpanFeatures",
     "TextEncoder",
     "feature_key",
     "length_sorted_batches",

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import logging
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,11 +19,9 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from cluebench import atomic
-
-_log = logging.getLogger(__name__)
+from cluebench.notices import notice
 
 _META = "meta.json"
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _PATIENCE = 10  # seconds another process may build before it is worth a line
 
 Arrays = dict[str, np.ndarray]
@@ -33,7 +30,7 @@ Arrays = dict[str, np.ndarray]
 class FeatureCache:
     """Entries of one cache directory, which is made when first needed.
 
-    Failing to write never costs the caller its arrays: they are returned from memory, and one warning line is logged.
+    Failing to write never costs the caller its arrays: they are returned from memory, and one line says why.
     """
 
     def __init__(self, directory: str | Path):
@@ -78,10 +75,11 @@ class FeatureCache:
             lock.release()
 
     def _report(self, error: OSError) -> None:
-        what = f" can't be written ({error.strerror or error}): features are not kept"
-        if error.errno in _NO_SPACE:
-            what = ": the disk is full; free some space, or features are made in every run"
-        _log.warning("--cache_dir %s%s", self.directory, what)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            reason = ": the disk is full; free some space, or features are made in every run"
+        else:
+            reason = f" can't be written ({error.strerror or error}): features are not kept"
+        notice(f"--cache_dir {self.directory}{reason}")
 
 
 def _hash(key: Mapping[str, Any]) -> str:
@@ -93,7 +91,7 @@ def _acquire(lock: FileLock, path: Path) -> None:
     try:
         lock.acquire(timeout=_PATIENCE)
     except Timeout:
-        _log.warning("waiting for another process that is making %s", path)
+        notice(f"waiting for another process that is making {path}")
         lock.acquire()
 
 
@@ -126,14 +124,14 @@ def _load(path: Path, key: Mapping[str, Any]) -> Arrays | None:
         for name, facts in meta["files"].items():
             file = path / f"{name}.npy"
             if _facts(file) != facts:
-                _log.warning("%s is damaged; making it again", file)
+                notice(f"{file} is damaged; making it again")
                 return None
             arrays[name] = np.load(file, mmap_mode="r", allow_pickle=False)
         return arrays
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        _log.warning("%s is damaged (%s); making it again", path, error)
+        notice(f"{path} is damaged ({error}); making it again")
         return None
 
 

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from cluebench.errors import UsageError
+from cluebench.model import Model
 from cluebench.published import ATTRIBUTION, published_model
 from cluebench.report import scores
-from cluebench.runlog import model_folder
 from cluebench.tasks import TASKS
 
 
@@ -20,7 +20,10 @@ def run_directory(model: str, run_root: str) -> Path:
     given = Path(model).expanduser()
     if holds_tasks(given):
         return given
-    folder = Path(run_root).expanduser() / model_folder(model)
+    try:
+        folder = Path(run_root).expanduser() / Model.of(model).folder
+    except UsageError:  # no model, so it is meant as a run directory
+        folder = given
     if not folder.is_dir():
         raise UsageError(f"{model}: no trials in {given} nor in {folder} (--run_root says where runs are)")
     return folder

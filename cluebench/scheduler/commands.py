@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cluebench.scheduler.devices import Device
 from cluebench.scheduler.jobs import Job
-from cluebench.scheduler.plan import SharedFlags
+from cluebench.scheduler.plan import SharedFlags, script_flags
 
 
 def trial_command(
@@ -26,37 +26,15 @@ def trial_command(
         gpus = ",".join(device.id for device in devices)
         command = [sys.executable, "-u", "-m", "paddle.distributed.launch"]
         command += ["--gpus", gpus, "--log_dir", str(launcher_logs), script]
-    return command + _trial_flags(job, cards) + _shared_flags(settings) + ["--device", devices[0].kind]
-
-
-def _trial_flags(job: Job, cards: int) -> list[str]:
-    trial = job.trial
-    flags = ["--model_name_or_path", trial.model]
-    if trial.row.is_classification:  # one script for all of them
-        flags += ["--task_name", trial.row.title]
-    return flags + [
-        "--learning_rate", str(trial.learning_rate),
-        "--batch_size", str(trial.batch_size // cards),
-        "--gradient_accumulation_steps", str(job.accumulation(cards)),
-        "--dropout", str(trial.dropout),
-        "--seed", str(trial.seed),
-        "--do_train",
-        "--resume",
-        "--output_dir", str(job.paths.output_dir),
-        "--result_json", str(job.paths.result),
-    ]  # fmt: skip
-
-
-def _shared_flags(settings: SharedFlags) -> list[str]:
-    flags = ["--save_best_model", str(settings.save_best_model), "--amp", settings.amp]
-    optional = {
-        "--num_train_epochs": settings.num_train_epochs,
-        "--max_steps": settings.max_steps or None,
-        "--limit": settings.limit,
-        "--data_dir": settings.data_dir,
-        "--cache_dir": settings.cache_dir,
+    flags = script_flags(job.trial, settings) | {
+        "batch_size": job.trial.batch_size // cards,
+        "gradient_accumulation_steps": job.accumulation(cards),
+        "output_dir": job.paths.output_dir,
+        "result_json": job.paths.result,
+        "device": devices[0].kind,
     }
-    for name, value in optional.items():
-        if value is not None:
-            flags += [name, str(value)]
-    return flags + (["--offline"] if settings.offline else [])
+    if job.trial.row.is_classification:  # one script for all of them
+        flags["task_name"] = job.trial.row.title
+    for name, value in flags.items():
+        command += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    return command

@@ -14,8 +14,10 @@ from functools import cache
 from pathlib import Path
 from statistics import median
 
+from cluebench.model import Model
+from cluebench.model_files import CONFIG_FILES
 from cluebench.published import published_model
-from cluebench.scheduler.plan import SharedFlags, Trial, is_directory
+from cluebench.scheduler.plan import SharedFlags, Trial
 
 GIB = 1 << 30
 
@@ -73,7 +75,7 @@ class DurationModel:
 
     def __init__(self, settings: SharedFlags):
         self._settings = settings
-        self._ratios: dict[tuple[str, str], list[float]] = defaultdict(list)  # (model, task) → seconds per token
+        self._ratios: dict[tuple[Model, str], list[float]] = defaultdict(list)  # (model, task) → seconds per token
         self._running: dict[Trial, float] = {}
 
     def observe(self, trial: Trial, device_seconds: float) -> None:
@@ -126,14 +128,14 @@ _USUAL_SIZE = ModelSize(layers=12, hidden_size=768, vocabulary=40_000)
 
 
 @cache
-def model_size(model: str) -> ModelSize:
+def model_size(model: Model) -> ModelSize:
     """By the published table's architecture, by a directory's configuration, else the usual 12 layers of 768."""
-    if row := published_model(model):
+    if row := published_model(model.name):
         return ModelSize(row.layers, row.hidden_size, _USUAL_SIZE.vocabulary)
-    if is_directory(model):
-        for name in ("config.json", "model_config.json"):
+    if model.directory:
+        for name in CONFIG_FILES:
             try:
-                size = _configured_size(json.loads((Path(model) / name).read_text(encoding="utf-8")))
+                size = _configured_size(json.loads((model.directory / name).read_text(encoding="utf-8")))
             except (OSError, ValueError):
                 continue
             if size is not None:
@@ -155,7 +157,7 @@ def _configured_size(configuration: object) -> ModelSize | None:
     return _configured_size(list(configuration.values()))
 
 
-def _size_factor(model: str) -> float:
+def _size_factor(model: Model) -> float:
     """Time per token relative to a model of the usual size: by parameters of the layers, with a floor for overhead."""
     size, usual = model_size(model), _USUAL_SIZE
     return 0.02 + (size.layers * size.hidden_size**2) / (usual.layers * usual.hidden_size**2)
@@ -181,8 +183,8 @@ class MemoryModel:
 
     def __init__(self, amp: str = "off"):
         self._amp = amp
-        self._peaks: dict[tuple[str, str, int], int] = {}  # (model, task, micro-batch) → highest peak
-        self._ratios: dict[str, float] = {}  # model → highest measured / estimated
+        self._peaks: dict[tuple[Model, str, int], int] = {}  # (model, task, micro-batch) → highest peak
+        self._ratios: dict[Model, float] = {}  # model → highest measured / estimated
 
     def observe(self, trial: Trial, micro_batch: int, peak_bytes: int) -> None:
         """A finished trial's allocator reached this peak on one card."""

@@ -14,6 +14,7 @@ from cluebench import repository
 from cluebench.data.source import DATA_DIR_VARIABLE, open_source, split_files
 from cluebench.errors import ClueError, UsageError
 from cluebench.flags import flag
+from cluebench.model import Model
 from cluebench.scheduler import plan
 from cluebench.scheduler.plan import Selection, SharedFlags, Trial
 from cluebench.scheduler.state import RunDirectory
@@ -128,15 +129,15 @@ class Grid:
 
     flags: GridFlags
     trials: list[Trial]
-    directories: Mapping[str, RunDirectory]  # model → where its runs are
+    directories: Mapping[Model, RunDirectory]  # model → where its runs are
 
     @classmethod
     def of(cls, flags: GridFlags) -> Grid:
         """The grid behind completed flags. Raises UsageError naming the flag that is wrong."""
+        models = [Model.of(typed, "model") for typed in flags.models]
         axes = (flags.learning_rates, flags.batch_sizes, flags.dropouts)
-        trials = plan.build_plan(flags.models, Selection(flags.tasks, *axes, flags.seeds, flags.best_only))
-        models = dict.fromkeys(trial.model for trial in trials)
-        return cls(flags, trials, {model: RunDirectory(flags.run_root, model) for model in models})
+        trials = plan.build_plan(models, Selection(flags.tasks, *axes, flags.seeds, flags.best_only))
+        return cls(flags, trials, {trial.model: RunDirectory(flags.run_root, trial.model) for trial in trials})
 
     @property
     def shared(self) -> SharedFlags:

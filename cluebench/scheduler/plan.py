@@ -9,22 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
+from typing import Any
 
 from cluebench import identity, runlog
 from cluebench.errors import UsageError
+from cluebench.model import Model
 from cluebench.published import published_model, published_models
+from cluebench.run_flags import RunFlags, resolved
 from cluebench.tasks import DEFAULT_SEED, TASKS, Grid, Setting, Task, tasks_named
-
-#: A directory with one of these is a model: Hugging Face and new PaddleNLP layout, old PaddleNLP layout.
-_MODEL_CONFIGURATIONS = ("config.json", "model_config.json")
 
 
 @dataclass(frozen=True)
 class Trial:
     """One fine-tuning run: a model, a task and a point of its grid."""
 
-    model: str  # published name, or the absolute path of a directory
+    model: Model
     task: str  # lower-case name
     learning_rate: float
     batch_size: int  # over all cards and micro-batches
@@ -39,7 +38,7 @@ class Trial:
     @property
     def key(self) -> str:
         """``<model folder>/<task>/<name>``: unique in a plan, and the trial's place under the run root."""
-        return f"{run_folder(self.model)}/{self.task}/{self.name}"
+        return f"{self.model.folder}/{self.task}/{self.name}"
 
     @property
     def row(self) -> Task:
@@ -72,14 +71,13 @@ class SharedFlags:
     offline: bool = False
 
 
-def build_plan(models: Sequence[str], selection: Selection) -> list[Trial]:
+def build_plan(models: Sequence[Model], selection: Selection) -> list[Trial]:
     """All trials: by model as given, by task in table order, by the grid's order, by seed.
 
     Raises UsageError naming the flag: an unknown task, a batch size that can't be cut into a task's micro-batches,
     two models whose run directories would be the same, or best_only for a model without published settings.
     """
     tasks = [task for task in TASKS.values() if task in tasks_named(selection.tasks)]
-    models = [located_model(model) for model in models]
     refuse_shared_folders(models)
     trials = []
     for model in models:
@@ -90,52 +88,21 @@ def build_plan(models: Sequence[str], selection: Selection) -> list[Trial]:
     return list(dict.fromkeys(trials))
 
 
-def located_model(model: str) -> str:
-    """A model's directory as its absolute path, since trials run elsewhere; a published name as it is.
-
-    A directory without a configuration is no model: logs of the published tool stand in folders named like models.
-    Raises UsageError for a path that is no model directory.
-    """
-    path = Path(model).expanduser()
-    if any((path / name).is_file() for name in _MODEL_CONFIGURATIONS):
-        return str(path.resolve())
-    if model.startswith((".", "/", "~")):
-        missing = "has neither " + " nor ".join(_MODEL_CONFIGURATIONS) if path.is_dir() else "is not a directory"
-        raise UsageError(f"model {model}: {missing}")
-    return model.strip("/")
-
-
-def run_folder(model: str) -> str:
-    """The run directory's name of a located model, whatever stands in the current directory."""
-    return runlog.model_folder(model) if is_directory(model) else model.replace("/", "--")
-
-
-def is_directory(model: str) -> bool:
-    """Whether a located model is a directory."""
-    return Path(model).is_absolute()
-
-
-def model_identity(model: str) -> str:
-    """What a located model contributes to the identity of its trials."""
-    return identity.model_identity(model) if is_directory(model) else model
-
-
-def refuse_shared_folders(models: Sequence[str]) -> None:
+def refuse_shared_folders(models: Sequence[Model]) -> None:
     """Raises UsageError when two models would write to one run directory, which goes by the directory's own name."""
-    taken: dict[str, str] = {}
+    taken: dict[str, Model] = {}
     for model in models:
-        folder = run_folder(model)
-        if taken.setdefault(folder, model) != model:
+        if taken.setdefault(model.folder, model) != model:
             raise UsageError(
-                f"models {taken[folder]} and {model} would share the run directory {folder}/: "
+                f"models {taken[model.folder]} and {model} would share the run directory {model.folder}/: "
                 "rename one of them, or run them with two --run_root"
             )
 
 
-def _points(model: str, task: Task, selection: Selection) -> list[Setting]:
+def _points(model: Model, task: Task, selection: Selection) -> list[Setting]:
     """The task's grid with the axes the user gave in place of its own."""
     if selection.best_only:
-        row = published_model(model)
+        row = published_model(model.name)
         if row is None:
             names = ", ".join(published_models())
             raise UsageError(f"--best_only: {model} has no published settings; models that have: {names}")
@@ -160,23 +127,35 @@ def configurations(
     trials: Sequence[Trial], settings: SharedFlags, data_fingerprints: Mapping[str, str]
 ) -> dict[Trial, dict]:
     """The settings that decide a trial's score, as the fine-tuning script will write them into its result."""
-    # A directory's identity reads its weights: once a model, not once a trial.
-    identities = {model: model_identity(model) for model in {trial.model for trial in trials}}
-    configured = {}
-    for trial in trials:
-        if trial.task not in data_fingerprints:
-            continue
-        configured[trial] = identity.configuration(
+    return {
+        trial: identity.configuration(
             trial.row,
-            identities[trial.model],
+            resolved(RunFlags(**script_flags(trial, settings)), trial.row),
+            trial.model.identity,
             data_fingerprints[trial.task],
-            trial.learning_rate,
-            trial.batch_size,
-            trial.dropout,
-            seed=trial.seed,
-            epochs=settings.num_train_epochs,
-            max_steps=settings.max_steps,
-            limit=settings.limit,
-            amp=settings.amp,
         )
-    return configured
+        for trial in trials
+        if trial.task in data_fingerprints
+    }
+
+
+def script_flags(trial: Trial, settings: SharedFlags) -> dict[str, Any]:
+    """The flags of the fine-tuning script for a trial on one card, as fields of its `RunFlags`."""
+    given = {
+        "model_name_or_path": trial.model.name,
+        "learning_rate": trial.learning_rate,
+        "batch_size": trial.batch_size,
+        "dropout": trial.dropout,
+        "seed": trial.seed,
+        "do_train": True,
+        "resume": True,
+        "save_best_model": settings.save_best_model,
+        "amp": settings.amp,
+        "num_train_epochs": settings.num_train_epochs,
+        "max_steps": settings.max_steps or None,
+        "limit": settings.limit,
+        "data_dir": settings.data_dir,
+        "cache_dir": settings.cache_dir,
+        "offline": settings.offline or None,
+    }
+    return {name: value for name, value in given.items() if value is not None}

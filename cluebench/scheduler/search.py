@@ -14,7 +14,7 @@ from cluebench import identity, repository
 from cluebench.command import INTERRUPTED
 from cluebench.errors import ClueError, UsageError
 from cluebench.report.table import print_table
-from cluebench.scheduler import commands, devices, plan
+from cluebench.scheduler import commands, devices
 from cluebench.scheduler.devices import Device
 from cluebench.scheduler.estimates import DurationModel, MemoryModel
 from cluebench.scheduler.grid import Grid, GridFlags
@@ -50,7 +50,7 @@ def run(grid: Grid) -> int:
         for model, directory in grid.directories.items():
             if len(grid.directories) > 1:
                 print(f"{model}:")
-            print_table(directory.path, model)
+            print_table(directory.path, model.name)
     left = [job for job in jobs if job.state is not State.DONE]
     if interrupted is not None:
         print(f"stopped by {interrupted} with {len(left)} trials left; the same command goes on", file=sys.stderr)
@@ -87,7 +87,7 @@ def _warm_up(grid: Grid) -> None:
     """Fetches models and data and fills the cache before any device is taken. Raises ClueError where it fails."""
     flags, tasks = grid.flags, dict.fromkeys(trial.task for trial in grid.trials)
     script = repository.ROOT / "grid_search_tools" / "warmup_dataset_and_model.py"
-    command = [sys.executable, "-u", str(script), *grid.directories, "--tasks", *tasks]
+    command = [sys.executable, "-u", str(script), *map(str, grid.directories), "--tasks", *tasks]
     for name, value in (("--data_dir", flags.data_dir), ("--cache_dir", flags.cache_dir), ("--limit", flags.limit)):
         command += [name, str(value)] if value else []
     command += ["--offline"] if flags.offline else []
@@ -172,7 +172,6 @@ def _recorder(
     complain: Callable[[str], None],
 ) -> Recorder:
     details = {
-        "model_identity": plan.model_identity(directory.model),
         "command": sys.argv,
         "data_dir": flags.data_dir,
         "devices": [f"{device.label} {device.name}".strip() for device in chosen],

@@ -109,10 +109,10 @@ class SimulatedEngine:
         if outcome.score is None:
             return None
         return Result(
-            task=job.trial.task, model=job.trial.model, configuration={}, configuration_hash=job.configuration_hash,
-            status="done", best_score=outcome.score, train_seconds=outcome.seconds or 0.0,
-            peak_memory_bytes=outcome.peak_bytes, device="gpu", cards=job.attempt.cards,
-            accumulation_steps=job.attempt.accumulation,
+            task=job.trial.task, model=job.trial.model.name, configuration={},
+            configuration_hash=job.configuration_hash, status="done", best_score=outcome.score,
+            train_seconds=outcome.seconds or 0.0, peak_memory_bytes=outcome.peak_bytes, device="gpu",
+            cards=job.attempt.cards, accumulation_steps=job.attempt.accumulation,
         )  # fmt: skip
 
     @staticmethod

@@ -18,9 +18,10 @@ from pathlib import Path
 
 from cluebench import atomic
 from cluebench.errors import ClueError, UsageError
+from cluebench.model import Model
 from cluebench.report.scores import rank
 from cluebench.runlog import Result, TrialPaths
-from cluebench.scheduler.plan import Trial, model_identity, run_folder
+from cluebench.scheduler.plan import Trial
 
 GRID_FORMAT = 1
 
@@ -30,11 +31,11 @@ class AlreadyRunning(ClueError):
 
 
 class RunDirectory:
-    """``<run_root>/<model>/``, for one located model."""
+    """``<run_root>/<model>/``, for one model."""
 
-    def __init__(self, run_root: str | Path, model: str):
+    def __init__(self, run_root: str | Path, model: Model):
         self.model = model
-        self.path = Path(run_root).expanduser().resolve() / run_folder(model)
+        self.path = Path(run_root).expanduser().resolve() / model.folder
         self._lock: int | None = None
 
     @property
@@ -111,9 +112,9 @@ class RunDirectory:
     def refuse_other_model(self) -> None:
         """Raises UsageError when the directory holds runs of another model that has the same folder name."""
         grid = self.read_grid()
-        if grid is None or grid.get("model") in (None, self.model):
+        if grid is None or grid.get("model") in (None, self.model.name):
             return
-        if grid.get("model_identity") != model_identity(self.model):
+        if grid.get("model_identity") != self.model.identity:
             raise UsageError(
                 f"{self.path} holds runs of {grid['model']}, not of {self.model}: "
                 "rename one of the two directories, or give another --run_root"
@@ -136,13 +137,13 @@ class RunDirectory:
         states = [trial["state"] for trial in trials]
         grid = {
             "format": GRID_FORMAT,
-            "model": self.model,
-            "model_identity": details.get("model_identity", self.model),
+            "model": self.model.name,
+            "model_identity": self.model.identity,
             "status": status,
             "updated": _now(),
             "scheduler": {"pid": os.getpid(), "host": socket.gethostname()},
             "counts": {state: states.count(state) for state in ("done", "running", "waiting", "failed")},
-            **{key: value for key, value in details.items() if key != "model_identity"},
+            **details,
             "protocols": dict(protocols),
             "trials": list(trials),
         }

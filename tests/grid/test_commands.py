@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cluebench.model import Model
 from cluebench.runlog import TrialPaths
 from cluebench.scheduler.commands import trial_command
 from cluebench.scheduler.devices import Device, cpu_slots
@@ -30,13 +31,13 @@ def cards(count):
 
 def test_classification_trial():
     settings = SharedFlags(data_dir="/clue", limit=10, max_steps=5, num_train_epochs=2, amp="bf16", offline=True)
-    assert command(Trial("m", "csl", 3e-5, 32, 0.1, 43), cpu_slots(1), settings) == [
+    assert command(Trial(Model.of("m"), "csl", 3e-5, 32, 0.1, 43), cpu_slots(1), settings) == [
         sys.executable, "-u", "/repository/classification/run_clue_classifier.py", "--model_name_or_path", "m",
-        "--task_name", "CSL", "--learning_rate", "3e-05", "--batch_size", "32", "--gradient_accumulation_steps", "2",
-        "--dropout", "0.1", "--seed", "43", "--do_train", "--resume", "--output_dir", "/runs/m/csl/3e-05_32_0.1_seed43",
-        "--result_json", "/runs/m/csl/3e-05_32_0.1_seed43.json", "--save_best_model", "False", "--amp", "bf16",
-        "--num_train_epochs", "2", "--max_steps", "5", "--limit", "10", "--data_dir", "/clue", "--offline",
-        "--device", "cpu",
+        "--learning_rate", "3e-05", "--batch_size", "32", "--dropout", "0.1", "--seed", "43", "--do_train", "--resume",
+        "--save_best_model", "False", "--amp", "bf16", "--num_train_epochs", "2", "--max_steps", "5", "--limit", "10",
+        "--data_dir", "/clue", "--offline", "--gradient_accumulation_steps", "2",
+        "--output_dir", "/runs/m/csl/3e-05_32_0.1_seed43", "--result_json", "/runs/m/csl/3e-05_32_0.1_seed43.json",
+        "--device", "cpu", "--task_name", "CSL",
     ]  # fmt: skip
 
 
@@ -46,7 +47,7 @@ def test_classification_trial():
      ("cmrc2018", 32, 1, 32, 4), ("cmrc2018", 32, 2, 16, 2)],
 )  # fmt: skip
 def test_reading_trials_keep_the_total_batch_on_any_number_of_cards(task, batch, count, per_card, accumulation):
-    words = command(Trial("m", task, 2e-5, batch, 0.1), cards(count))
+    words = command(Trial(Model.of("m"), task, 2e-5, batch, 0.1), cards(count))
     assert words[words.index("--batch_size") + 1] == str(per_card)
     assert words[words.index("--gradient_accumulation_steps") + 1] == str(accumulation)
     assert "--task_name" not in words and words[-2:] == ["--device", "gpu"]
@@ -88,7 +89,7 @@ def test_run_cls_starts_what_the_scheduler_starts(told, tmp_path):
     assert result.returncode == 0, result.stderr
     shell, scheduler = (
         flags_of(result.stdout.split()),
-        flags_of(command(Trial("m", "tnews", 3e-5, 32, 0.1, 43), cpu_slots(1))),
+        flags_of(command(Trial(Model.of("m"), "tnews", 3e-5, 32, 0.1, 43), cpu_slots(1))),
     )
     place = str(tmp_path / "runs" / "m" / "tnews" / "3e-05_32_0.1_seed43")
     assert (shell.pop("--output_dir"), shell.pop("--result_json")) == (place, place + ".json")

@@ -3,6 +3,7 @@ import io
 
 import pytest
 
+from cluebench.model import Model
 from cluebench.runlog import Result, TrialPaths
 from cluebench.scheduler.estimates import DurationModel, estimated_bytes, model_size, seconds_left, workloads
 from cluebench.scheduler.failures import FailureKind, classify
@@ -70,23 +71,29 @@ def test_details_are_one_telling_line():
 
 
 def test_every_task_has_a_workload():
-    assert set(workloads()) == {trial.task for trial in build_plan(["m"], Selection())}
+    assert set(workloads()) == {trial.task for trial in build_plan([Model.of("m")], Selection())}
 
 
 def test_model_size_from_published_table_and_configurations(tmp_path):
-    assert (model_size("ernie-3.0-medium-zh").layers, model_size("ernie-3.0-medium-zh").hidden_size) == (6, 768)
-    assert model_size("nobody/knows").layers == 12
+    assert (
+        model_size(Model.of("ernie-3.0-medium-zh")).layers,
+        model_size(Model.of("ernie-3.0-medium-zh")).hidden_size,
+    ) == (6, 768)
+    assert model_size(Model.of("nobody/knows")).layers == 12
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "config.json").write_text('{"num_hidden_layers": 4, "hidden_size": 312, "vocab_size": 21128}')
-    assert model_size(str(tmp_path / "a")).parameters == 12 * 4 * 312**2 + 21128 * 312
+    assert model_size(Model.of(tmp_path / "a")).parameters == 12 * 4 * 312**2 + 21128 * 312
     (tmp_path / "b").mkdir()  # old PaddleNLP layout
     text = '{"init_args": [{"vocab_size": 100, "hidden_size": 64, "num_hidden_layers": 2}], "init_class": "BertForX"}'
     (tmp_path / "b" / "model_config.json").write_text(text)
-    assert (model_size(str(tmp_path / "b")).layers, model_size(str(tmp_path / "b")).hidden_size) == (2, 64)
+    assert (
+        model_size(Model.of(tmp_path / "b")).layers,
+        model_size(Model.of(tmp_path / "b")).hidden_size,
+    ) == (2, 64)
 
 
 def test_memory_of_bert_base_worked_out_by_hand():
-    trial = Trial("bert-base-chinese", "tnews", 3e-5, 32, 0.1)
+    trial = Trial(Model.of("bert-base-chinese"), "tnews", 3e-5, 32, 0.1)
     parameters = 12 * 12 * 768**2 + 40_000 * 768
     activations = 32 * 128 * 12 * (768 * 34 + 5 * 12 * 128) * 2
     assert estimated_bytes(trial, 32, "off") == 16 * parameters + activations
@@ -94,8 +101,8 @@ def test_memory_of_bert_base_worked_out_by_hand():
 
 
 def test_durations_are_learnt_by_task_then_model_then_size():
-    known, other_task = Trial("m", "tnews", 3e-5, 32, 0.1), Trial("m", "afqmc", 3e-5, 32, 0.1)
-    other_model = Trial("ernie-3.0-xbase-zh", "tnews", 3e-5, 32, 0.1)
+    known, other_task = Trial(Model.of("m"), "tnews", 3e-5, 32, 0.1), Trial(Model.of("m"), "afqmc", 3e-5, 32, 0.1)
+    other_model = Trial(Model.of("ernie-3.0-xbase-zh"), "tnews", 3e-5, 32, 0.1)
     model = DurationModel(SharedFlags())
     assert model.seconds(known) is None
     model.project(known, 50.0)
@@ -107,7 +114,7 @@ def test_durations_are_learnt_by_task_then_model_then_size():
 
 
 def test_limit_and_steps_shorten_the_estimate():
-    trial = Trial("m", "cmnli", 3e-5, 32, 0.1)
+    trial = Trial(Model.of("m"), "cmnli", 3e-5, 32, 0.1)
     whole = DurationModel(SharedFlags()).relative(trial)
     assert DurationModel(SharedFlags(limit=1000)).relative(trial) < whole / 20
     assert DurationModel(SharedFlags(max_steps=100)).relative(trial) < whole / 20
@@ -155,7 +162,7 @@ class Stage:
 def jobs_on_stage(tmp_path):
     jobs = []
     for number, state in enumerate((State.DONE, State.RUNNING, State.WAITING)):
-        trial = Trial("m", "tnews", (1 + number) * 1e-5, 32, 0.1)
+        trial = Trial(Model.of("m"), "tnews", (1 + number) * 1e-5, 32, 0.1)
         job = Job(trial, number, TrialPaths(tmp_path / "tnews", trial.name), tmp_path / "lock", "h", state=state)
         job.attempts.append(Attempt(1, ["gpu 0"], 1, 1, 0.0, 60.0))
         jobs.append(job)
@@ -206,7 +213,7 @@ def test_live_table_shows_progress_and_last_dev_score(tmp_path, monkeypatch):
 
 def test_full_disk_is_said_once_and_stops_nothing(tmp_path, monkeypatch):
     said, jobs = [], jobs_on_stage(tmp_path)
-    directory = RunDirectory(tmp_path, "m")
+    directory = RunDirectory(tmp_path, Model.of("m"))
     directory.path.mkdir()
     recorder = Recorder(directory, jobs, {}, complain=said.append)
     full = True

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from cluebench.errors import UsageError
+from cluebench.model import Model
 from cluebench.runlog import TrialPaths
 from cluebench.scheduler.devices import Device, DeviceLost, Reading, cpu_slots
 from cluebench.scheduler.estimates import GIB, DurationModel, MemoryModel
@@ -77,7 +78,7 @@ class Run:
 
 def trials(*tasks, model="ernie-3.0-base-zh", **selection):
     chosen = {"learning_rates": [3e-5], "batch_sizes": [24], "dropouts": [0.1]} | selection
-    return build_plan([model], Selection(tasks, **chosen))
+    return build_plan([Model.of(model)], Selection(tasks, **chosen))
 
 
 def test_everything_runs_once_on_the_slots_there_are():
@@ -399,11 +400,11 @@ def test_whole_plan_on_eight_cards_uses_no_card_twice_at_once():
             busy[device_id] = run.time.now + 100.0
         return Outcome(100.0)
 
-    run = Run(build_plan(["ernie-3.0-base-zh"], Selection()), [gpu(n) for n in range(8)], outcome, empty)
+    run = Run(build_plan([Model.of("ernie-3.0-base-zh")], Selection()), [gpu(n) for n in range(8)], outcome, empty)
     run.run()
     assert set(run.states()) == {State.DONE} and len(run.jobs) == 134
     assert {job.trial.task for job in run.jobs} == set(TASKS)
 
 
 def test_a_trial_key_names_its_place():
-    assert Trial("hfl/rbt3", "tnews", 3e-5, 32, 0.1, 7).key == "hfl--rbt3/tnews/3e-05_32_0.1_seed7"
+    assert Trial(Model.of("hfl/rbt3"), "tnews", 3e-5, 32, 0.1, 7).key == "hfl--rbt3/tnews/3e-05_32_0.1_seed7"

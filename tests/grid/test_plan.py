@@ -5,23 +5,17 @@ import pytest
 
 from cluebench import identity
 from cluebench.errors import UsageError
+from cluebench.model import Model
 from cluebench.published import published_model, published_models
-from cluebench.scheduler.plan import (
-    Selection,
-    SharedFlags,
-    Trial,
-    build_plan,
-    configurations,
-    located_model,
-    run_folder,
-)
+from cluebench.run_flags import RunFlags, resolved
+from cluebench.scheduler.plan import Selection, SharedFlags, Trial, build_plan, configurations
 from cluebench.tasks import TASKS
 
 FACTS = Path(__file__).resolve().parents[2] / "cluebench" / "facts"
 
 
 def test_a_model_has_116_and_18_trials_with_unique_names():
-    trials = build_plan(["ernie-3.0-base-zh"], Selection())
+    trials = build_plan([Model.of("ernie-3.0-base-zh")], Selection())
     assert len(trials) == 134
     assert sum(trial.row.is_classification for trial in trials) == 116
     assert len({trial.key for trial in trials}) == 134
@@ -30,7 +24,7 @@ def test_a_model_has_116_and_18_trials_with_unique_names():
 
 def test_axes_given_replace_the_tasks_own():
     selection = Selection(["TNEWS", "c3"], learning_rates=[3e-5], batch_sizes=[16, 32], dropouts=[0.0], seeds=[42, 43])
-    names = [f"{trial.task}/{trial.name}" for trial in build_plan(["m"], selection)]
+    names = [f"{trial.task}/{trial.name}" for trial in build_plan([Model.of("m")], selection)]
     assert names == [
         "tnews/3e-05_16_0.0", "tnews/3e-05_16_0.0_seed43", "tnews/3e-05_32_0.0", "tnews/3e-05_32_0.0_seed43",
         "c3/3e-05_16_0.0", "c3/3e-05_16_0.0_seed43", "c3/3e-05_32_0.0", "c3/3e-05_32_0.0_seed43",
@@ -39,8 +33,8 @@ def test_axes_given_replace_the_tasks_own():
 
 def test_best_only_is_the_published_table_for_every_model():
     planned = {
-        (trial.model, trial.task): (trial.learning_rate, trial.batch_size, trial.dropout)
-        for trial in build_plan(list(published_models()), Selection(best_only=True))
+        (trial.model.name, trial.task): (trial.learning_rate, trial.batch_size, trial.dropout)
+        for trial in build_plan(list(map(Model.of, published_models())), Selection(best_only=True))
     }
     with open(FACTS / "published_hyperparameters.csv", encoding="utf-8") as stream:
         published = {
@@ -75,7 +69,7 @@ def test_published_rows_are_whole():
 )
 def test_wrong_selections_name_the_flag(selection, said):
     with pytest.raises(UsageError, match=said.replace("(", r"\(")):
-        build_plan(["m"], selection)
+        build_plan([Model.of("m")], selection)
 
 
 def model_directory(path, layers=2):
@@ -87,37 +81,22 @@ def model_directory(path, layers=2):
 def test_two_models_must_not_share_a_run_directory(tmp_path):
     first, second = model_directory(tmp_path / "a" / "bert"), model_directory(tmp_path / "b" / "bert")
     with pytest.raises(UsageError, match="would share the run directory bert/"):
-        build_plan([str(first), str(second)], Selection(["tnews"]))
+        build_plan([Model.of(first), Model.of(second)], Selection(["tnews"]))
     with pytest.raises(UsageError, match="would share the run directory bert/"):
-        build_plan([str(first), "bert"], Selection(["tnews"]))
-
-
-def test_a_folder_of_logs_named_like_a_model_is_not_the_model(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "ernie-3.0-base-zh" / "tnews").mkdir(parents=True)
-    (tmp_path / "hfl" / "rbt3").mkdir(parents=True)
-    assert located_model("ernie-3.0-base-zh") == "ernie-3.0-base-zh"
-    assert run_folder(located_model("hfl/rbt3")) == "hfl--rbt3"
-    model_directory(tmp_path / "mine")
-    assert located_model("mine") == str((tmp_path / "mine").resolve())
-    assert run_folder(located_model("mine/")) == "mine"
-
-
-def test_a_path_that_is_no_model_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="is not a directory"):
-        located_model(str(tmp_path / "nothing"))
-    with pytest.raises(UsageError, match="neither config.json nor model_config.json"):
-        located_model(str(tmp_path))
+        build_plan([Model.of(first), Model.of("bert")], Selection(["tnews"]))
 
 
 def test_hashes_are_those_the_scripts_compute():
-    trial = Trial("ernie-3.0-base-zh", "tnews", 3e-5, 32, 0.1, 43)
+    trial = Trial(Model.of("ernie-3.0-base-zh"), "tnews", 3e-5, 32, 0.1, 43)
     settings = SharedFlags(num_train_epochs=1, max_steps=10, limit=100, amp="bf16")
     planned = configurations([trial], settings, {"tnews": "0123456789abcdef"})
-    script = identity.configuration(
-        TASKS["tnews"], "ernie-3.0-base-zh", "0123456789abcdef", 3e-5, 32, 0.1, seed=43, epochs=1, max_steps=10,
-        limit=100, amp="bf16", max_seq_length=128, warmup_proportion=0.1, eval_every_steps=100, max_grad_norm=1.0,
+    typed = RunFlags(
+        model_name_or_path=trial.model, do_train=True, learning_rate=3e-5, batch_size=32, dropout=0.1, seed=43,
+        num_train_epochs=1, max_steps=10, limit=100, amp="bf16", max_seq_length=128, warmup_proportion=0.1,
+        save_steps=100, max_grad_norm=1.0, output_dir="elsewhere",
     )  # fmt: skip
+    flags = resolved(typed, TASKS["tnews"])
+    script = identity.configuration(TASKS["tnews"], flags, "ernie-3.0-base-zh", "0123456789abcdef")
     assert identity.configuration_hash(planned[trial]) == identity.configuration_hash(script)
 
 
@@ -127,14 +106,14 @@ def test_hashes_are_those_the_scripts_compute():
     ids=lambda change: next(iter(change)),
 )
 def test_what_moves_a_score_makes_another_trial(change):
-    trial = Trial("m", "tnews", 3e-5, 32, 0.1)
+    trial = Trial(Model.of("m"), "tnews", 3e-5, 32, 0.1)
     usual = configurations([trial], SharedFlags(), {"tnews": "a" * 16})
     assert configurations([trial], SharedFlags(**change), {"tnews": "a" * 16}) != usual
     assert configurations([trial], SharedFlags(), {"tnews": "b" * 16}) != usual
 
 
 def test_where_files_are_makes_no_other_trial():
-    trial = Trial("m", "tnews", 3e-5, 32, 0.1)
+    trial = Trial(Model.of("m"), "tnews", 3e-5, 32, 0.1)
     elsewhere = SharedFlags(data_dir="/a", cache_dir="/b", offline=True, save_best_model=True)
     prints = {"tnews": "a" * 16}
     assert configurations([trial], elsewhere, prints) == configurations([trial], SharedFlags(), prints)

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cluebench import model_files
 from cluebench.data import synthetic
 from cluebench.errors import UsageError
+from cluebench.model import Model
 from cluebench.tasks import TASKS
 from tests.models.conftest import ARCHITECTURES, SPECIAL, vocabulary, write_model
 from tests.models.test_weights import StandInTorch, write_safetensors
@@ -133,7 +133,7 @@ def test_hugging_face_directory_computes_the_same(prefix, weights, architectures
     )
     ids, types = inputs()
     for task in (TNEWS, CMRC, C3):
-        loaded = models.load_model(task, str(tmp_path / "hf"))
+        loaded = models.load_model(task, Model.of(tmp_path / "hf"))
         assert {str(parameter.dtype) for parameter in loaded.parameters()} == {"paddle.float32"}
         np.testing.assert_allclose(hidden(loaded, ids, types), hidden(original, ids, types), atol=1e-5)
     assert {path.name for path in (tmp_path / "hf").iterdir()} <= {
@@ -152,10 +152,10 @@ def test_hugging_face_head_is_taken_over(architectures, tmp_path):
         "ForSequenceClassification",
         id2label={str(n): f"LABEL_{n}" for n in range(15)},
     )
-    loaded = models.load_model(TNEWS, str(tmp_path / "hf"), head_required=True)
+    loaded = models.load_model(TNEWS, Model.of(tmp_path / "hf"), head_required=True)
     loaded.eval()
     np.testing.assert_allclose(loaded(*inputs()).numpy(), original(*inputs()).numpy(), atol=1e-5)
-    other = models.load_model(TASKS["ocnli"], str(tmp_path / "hf"))  # 3 labels: a new head
+    other = models.load_model(TASKS["ocnli"], Model.of(tmp_path / "hf"))  # 3 labels: a new head
     assert other.classifier.weight.shape == [32, 3] and other.config.num_labels == 3
 
 
@@ -164,11 +164,11 @@ def test_layer_norm_epsilon_of_hugging_face_counts_and_is_saved(architectures, t
     from cluebench import models
 
     write_hugging_face(tmp_path / "hf", architectures["Ernie"], "Ernie", "Model", layer_norm_eps=1e-3)
-    loaded = models.load_model(TNEWS, str(tmp_path / "hf"))
-    tokenizer = models.load_tokenizer(str(tmp_path / "hf"))
+    loaded = models.load_model(TNEWS, Model.of(tmp_path / "hf"))
+    tokenizer = models.load_tokenizer(Model.of(tmp_path / "hf"))
     models.save_model(loaded, tokenizer, tmp_path / "saved")
-    again = models.load_model(TNEWS, str(tmp_path / "saved"), head_required=True)
-    plain = models.load_model(TNEWS, architectures["Ernie"])
+    again = models.load_model(TNEWS, Model.of(tmp_path / "saved"), head_required=True)
+    plain = models.load_model(TNEWS, Model.of(architectures["Ernie"]))
     first, second, third = (hidden(model, *inputs()) for model in (loaded, again, plain))
     np.testing.assert_array_equal(first, second)
     assert abs(first - third).max() > 1e-4
@@ -200,11 +200,12 @@ def test_paddlenlp_directory_computes_what_paddlenlp_does(prefix, architectures,
     ids, types = inputs()
     expected = hidden(original, ids, types)
     for folder in (architectures[prefix], safe, legacy):
-        loaded = models.load_model(TNEWS, str(folder))
+        loaded = models.load_model(TNEWS, Model.of(folder))
         if prefix != "Roberta":  # see the test of its positions
             np.testing.assert_array_equal(hidden(loaded, ids, types), expected)
         assert (
-            type(models.load_tokenizer(str(folder))).__name__ == f"{prefix}{'Chinese' * (prefix == 'Roberta')}Tokenizer"
+            type(models.load_tokenizer(Model.of(folder))).__name__
+            == f"{prefix}{'Chinese' * (prefix == 'Roberta')}Tokenizer"
         )
 
 
@@ -214,15 +215,15 @@ def test_safetensors_go_before_pickles(architectures, tmp_path):
 
     folder = tmp_path / "model"
     shutil.copytree(architectures["Bert"], folder)
-    original = models.load_model(TNEWS, str(folder))
+    original = models.load_model(TNEWS, Model.of(folder))
     original.base_model.save_pretrained(str(folder), safe_serialization=True)
     (folder / "model_state.pdparams").write_bytes(b"cposix\nsystem\n(S'false'\ntR.")
     (folder / "pytorch_model.bin").write_bytes(b"cposix\nsystem\n(S'false'\ntR.")
-    loaded = models.load_model(TNEWS, str(folder))
+    loaded = models.load_model(TNEWS, Model.of(folder))
     np.testing.assert_array_equal(hidden(loaded, *inputs()), hidden(original, *inputs()))
     (folder / "model.safetensors").unlink()
     with pytest.raises(UsageError, match=r"model_state.pdparams: the pickle asks for posix\.system"):
-        models.load_model(TNEWS, str(folder))
+        models.load_model(TNEWS, Model.of(folder))
 
 
 def test_half_precision_weights_train_in_float32(architectures, tmp_path):
@@ -233,9 +234,9 @@ def test_half_precision_weights_train_in_float32(architectures, tmp_path):
     folder = tmp_path / "half"
     transformers.BertModel.from_pretrained(architectures["Bert"]).to(dtype="float16").save_pretrained(str(folder))
     shutil.copy(Path(architectures["Bert"]) / "vocab.txt", folder)
-    loaded = models.load_model(TNEWS, str(folder))
+    loaded = models.load_model(TNEWS, Model.of(folder))
     assert {str(parameter.dtype) for parameter in loaded.parameters()} == {"paddle.float32"}
-    original = models.load_model(TNEWS, architectures["Bert"])
+    original = models.load_model(TNEWS, Model.of(architectures["Bert"]))
     np.testing.assert_allclose(hidden(loaded, *inputs()), hidden(original, *inputs()), atol=2e-2)
 
 
@@ -254,14 +255,14 @@ def test_chinese_roberta_counts_positions_from_zero(architectures, tmp_path):
     ids, types = inputs()
     positions = paddle.arange(ids.shape[1]).unsqueeze(0).expand_as(ids)
     expected = original(ids, types, position_ids=positions)[0].numpy()[ids.numpy() != 0]
-    loaded = models.load_model(TNEWS, architectures["Roberta"])
+    loaded = models.load_model(TNEWS, Model.of(architectures["Roberta"]))
     np.testing.assert_allclose(hidden(loaded, ids, types), expected, atol=1e-6)
     longest = paddle.full([1, 64], 7, dtype="int64")
     loaded(longest, paddle.zeros_like(longest))
     with pytest.raises(ValueError, match="64 >= row_number:64"):
         original(longest)  # the reason for all this: PaddleNLP asks for a position that is not there
-    models.save_model(loaded, models.load_tokenizer(architectures["Roberta"]), tmp_path)
-    again = models.load_model(TNEWS, str(tmp_path), head_required=True)
+    models.save_model(loaded, models.load_tokenizer(Model.of(architectures["Roberta"])), tmp_path)
+    again = models.load_model(TNEWS, Model.of(tmp_path), head_required=True)
     np.testing.assert_array_equal(hidden(again, ids, types), hidden(loaded, ids, types))
 
 
@@ -276,12 +277,12 @@ def test_english_roberta_counts_positions_from_the_padding_token(architectures, 
     ids, types = inputs()
     expected = hidden(original, ids, types)
     for folder in (changed(architectures["Roberta"], tmp_path / "english", cls_token_id=0), tmp_path / "hf"):
-        loaded = models.load_model(TNEWS, str(folder), max_seq_length=63)
+        loaded = models.load_model(TNEWS, Model.of(folder), max_seq_length=63)
         np.testing.assert_allclose(hidden(loaded, ids, types), expected, atol=1e-5)
         with pytest.raises(UsageError, match="--max_seq_length 64: .* positions for 63 tokens"):
-            models.load_model(TNEWS, str(folder), max_seq_length=64)
-        models.save_model(loaded, models.load_tokenizer(str(folder)), tmp_path / "saved")
-        again = models.load_model(TNEWS, str(tmp_path / "saved"))
+            models.load_model(TNEWS, Model.of(folder), max_seq_length=64)
+        models.save_model(loaded, models.load_tokenizer(Model.of(folder)), tmp_path / "saved")
+        again = models.load_model(TNEWS, Model.of(tmp_path / "saved"))
         np.testing.assert_array_equal(hidden(again, ids, types), hidden(loaded, ids, types))
 
 
@@ -297,9 +298,9 @@ def test_hugging_face_roberta_whose_padding_token_is_not_the_tokenizers(architec
         written = json.loads((folder / "config.json").read_text())
         written.pop("pad_token_id") if not more else None
         (folder / "config.json").write_text(json.dumps(written))
-        tokenizer = models.load_tokenizer(str(folder))
+        tokenizer = models.load_tokenizer(Model.of(folder))
         assert tokenizer.pad_token_id == 0
-        loaded = models.load_model(TNEWS, str(folder), tokenizer=tokenizer, max_seq_length=62)
+        loaded = models.load_model(TNEWS, Model.of(folder), tokenizer=tokenizer, max_seq_length=62)
         ids, types = inputs()
         positions = (paddle.arange(ids.shape[1]) + 2).unsqueeze(0).expand_as(ids)
         expected = original(ids, types, position_ids=positions)[0].numpy()[ids.numpy() != 0]
@@ -319,7 +320,7 @@ def test_one_token_type(tmp_path):
         ("Ernie", 0),
     ):
         folder = write_model(tmp_path / prefix, prefix, type_vocab_size=count)
-        model = models.load_model(TNEWS, str(folder))
+        model = models.load_model(TNEWS, Model.of(folder))
         ids, types = inputs()
         np.testing.assert_array_equal(hidden(model, ids, types), hidden(model, ids, types * 0))
 
@@ -333,9 +334,9 @@ def test_the_padding_token_is_the_tokenizers(tmp_path):
     tokens = vocabulary(synthetic.characters())
     tokens[0], tokens[20] = tokens[20], tokens[0]
     folder = write_model(tmp_path / "model", "Bert", tokens=tokens)
-    tokenizer = models.load_tokenizer(str(folder))
+    tokenizer = models.load_tokenizer(Model.of(folder))
     assert tokenizer.pad_token_id == 20
-    model = models.load_model(TNEWS, str(folder), tokenizer=tokenizer)
+    model = models.load_model(TNEWS, Model.of(folder), tokenizer=tokenizer)
     model.eval()
     ids = paddle.to_tensor([[2, 30, 31, 3]])
     padded = paddle.to_tensor([[2, 30, 31, 3, 20, 20, 20]])
@@ -351,7 +352,7 @@ def test_dropout_rule(prefix, architectures):
     """After the embeddings and in every layer's residual and feed-forward branches; not in attention, not in the head."""
     from cluebench import models
 
-    model = models.load_model(TNEWS, architectures[prefix], dropout=0.37)
+    model = models.load_model(TNEWS, Model.of(architectures[prefix]), dropout=0.37)
     backbone = model.base_model
     layers = backbone.encoder.layers
     inside = [
@@ -371,8 +372,8 @@ def test_a_heads_dropout_of_zero_stays_zero(architectures, tmp_path):
     from cluebench import models
 
     folder = changed(architectures["Bert"], tmp_path / "model", classifier_dropout=0.0)
-    assert models.load_model(TNEWS, folder, dropout=0.3).dropout.p == 0.0
-    assert models.load_model(TNEWS, architectures["Bert"], dropout=0.3).dropout.p == 0.1
+    assert models.load_model(TNEWS, Model.of(folder), dropout=0.3).dropout.p == 0.0
+    assert models.load_model(TNEWS, Model.of(architectures["Bert"]), dropout=0.3).dropout.p == 0.1
 
 
 # Directories that can't be loaded -------------------------------------------------------------------------------------
@@ -434,11 +435,11 @@ def test_a_wrong_directory_gets_one_line(wrong, architectures, tmp_path):
     shutil.copytree(architectures["Bert"], folder)
     spoil(folder)
     with pytest.raises(UsageError, match=message) as refused:
-        tokenizer = models.load_tokenizer(str(folder))
-        models.load_model(TNEWS, str(folder), tokenizer=tokenizer, max_seq_length=32)
+        tokenizer = models.load_tokenizer(Model.of(folder))
+        models.load_model(TNEWS, Model.of(folder), tokenizer=tokenizer, max_seq_length=32)
     assert "\n" not in str(refused.value) and str(folder) in str(refused.value)
     with pytest.raises(UsageError):
-        reasons = models.preflight(str(folder), [TNEWS, CHID])
+        reasons = models.preflight(Model.of(folder), [TNEWS, CHID])
         raise UsageError(str(reasons)) if all(reasons.values()) else AssertionError(reasons)
 
 
@@ -453,7 +454,7 @@ def test_tokenizer_json_becomes_a_vocabulary_by_the_advice(architectures, tmp_pa
         json.dumps({"model": {"vocab": {token: n for n, token in enumerate(vocabulary)}}})
     )
     with pytest.raises(UsageError) as refused:
-        model_files.find(str(folder))
+        Model.of(folder).find()
     command = str(refused.value).split("cd there and ")[1]
     subprocess.run(command, shell=True, check=True, cwd=folder)
     assert (folder / "vocab.txt").read_text(encoding="utf-8").splitlines() == vocabulary
@@ -464,7 +465,7 @@ def test_a_longer_input_than_the_model_has_positions_for(architectures):
 
     for prefix, folder in architectures.items():
         with pytest.raises(UsageError, match="--max_seq_length 65: .* positions for 64 tokens only") as refused:
-            models.load_model(TNEWS, folder, max_seq_length=65)
+            models.load_model(TNEWS, Model.of(folder), max_seq_length=65)
         assert folder in str(refused.value), prefix
 
 
@@ -476,38 +477,38 @@ def test_evaluating_needs_a_head_that_was_trained_for_this(architectures, tmp_pa
 
     bert = architectures["Bert"]
     with pytest.raises(UsageError, match="is a BertModel, not a BertForSequenceClassification"):
-        models.load_model(TNEWS, bert, head_required=True)
-    tokenizer = models.load_tokenizer(bert)
-    models.save_model(models.load_model(TASKS["afqmc"], bert), tokenizer, tmp_path / "afqmc")
-    models.load_model(TASKS["afqmc"], str(tmp_path / "afqmc"), head_required=True)
+        models.load_model(TNEWS, Model.of(bert), head_required=True)
+    tokenizer = models.load_tokenizer(Model.of(bert))
+    models.save_model(models.load_model(TASKS["afqmc"], Model.of(bert)), tokenizer, tmp_path / "afqmc")
+    models.load_model(TASKS["afqmc"], Model.of(tmp_path / "afqmc"), head_required=True)
     for other in ("csl", "cmrc2018", "c3"):
         with pytest.raises(UsageError, match=f"fine-tuned for AFQMC, so it can't be used for {TASKS[other].title}"):
-            models.load_model(TASKS[other], str(tmp_path / "afqmc"), head_required=True)
-        models.load_model(TASKS[other], str(tmp_path / "afqmc"))  # as a start for training it may be
+            models.load_model(TASKS[other], Model.of(tmp_path / "afqmc"), head_required=True)
+        models.load_model(TASKS[other], Model.of(tmp_path / "afqmc"))  # as a start for training it may be
     other_tool = changed(tmp_path / "afqmc", tmp_path / "other_tool", finetuning_task=None)
     with pytest.raises(UsageError, match=r"have another head \(classifier.weight of shape \[32, 2\]\)"):
-        models.load_model(TNEWS, other_tool, head_required=True)
+        models.load_model(TNEWS, Model.of(other_tool), head_required=True)
     headless = changed(bert, tmp_path / "headless", architectures=["BertForSequenceClassification"])
     with pytest.raises(
         UsageError, match=r"have no head \(classifier.weight\): fine-tune on TNEWS first, or add --do_train"
     ):
-        models.load_model(TNEWS, headless, head_required=True)
+        models.load_model(TNEWS, Model.of(headless), head_required=True)
 
 
 def test_what_is_drawn_anew_is_said(architectures, tmp_path, capsys):
     from cluebench import models
 
-    models.load_model(TNEWS, architectures["Bert"])
+    models.load_model(TNEWS, Model.of(architectures["Bert"]))
     assert capsys.readouterr().err == ""
     write_hugging_face(tmp_path / "hf", architectures["Bert"], "Bert", "ForQuestionAnswering")
     capsys.readouterr()
     arrays = {
         k: v
-        for k, v in hugging_face_weights(models.load_model(TNEWS, architectures["Bert"])).items()
+        for k, v in hugging_face_weights(models.load_model(TNEWS, Model.of(architectures["Bert"]))).items()
         if "pooler" not in k
     }
     write_safetensors(tmp_path / "hf" / "model.safetensors", {k: v for k, v in arrays.items() if v.dtype == np.float32})
-    models.load_model(CMRC, str(tmp_path / "hf"))
+    models.load_model(CMRC, Model.of(tmp_path / "hf"))
     said = capsys.readouterr().err
     assert "not in the weights, so drawn anew: pooler" in said and "head of another size" in said
 
@@ -530,4 +531,4 @@ def test_hugging_face_weights_of_an_unknown_architecture(tmp_path):
     arrays = hugging_face_weights(transformers.RoFormerv2Model.from_pretrained(str(source)))
     write_safetensors(source / "model.safetensors", arrays)
     with pytest.raises(UsageError, match="Hugging Face weights can't be converted for RoFormerv2"):
-        models.load_model(TNEWS, str(source))
+        models.load_model(TNEWS, Model.of(source))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cluebench.errors import UsageError
+from cluebench.model import Model
 from cluebench.tasks import SPAN, TASKS
 from tests.models.conftest import ARCHITECTURES, COMMON, SPECIAL, vocabulary, write_model
 
@@ -22,13 +23,13 @@ def test_every_architecture_can_do_everything(prefix, tmp_path):
     from cluebench import models
 
     folder = write_model(tmp_path, prefix, max_position_embeddings=512)
-    assert models.preflight(str(folder), TASKS.values()) == dict.fromkeys(TASKS)
+    assert models.preflight(Model.of(folder), TASKS.values()) == dict.fromkeys(TASKS)
 
 
 def test_too_few_positions(architectures):
     from cluebench import models
 
-    found = models.preflight(architectures["Bert"], TASKS.values())
+    found = models.preflight(Model.of(architectures["Bert"]), TASKS.values())
     assert found.pop("chid") is None
     for name, reason in found.items():
         length = TASKS[name].max_seq_length
@@ -38,7 +39,7 @@ def test_too_few_positions(architectures):
 def test_only_the_tasks_asked_for_are_tried(architectures):
     from cluebench import models
 
-    assert models.preflight(architectures["Bert"], [TASKS["chid"]]) == {"chid": None}
+    assert models.preflight(Model.of(architectures["Bert"]), [TASKS["chid"]]) == {"chid": None}
 
 
 def test_a_head_paddlenlp_lacks(tmp_path):
@@ -52,7 +53,7 @@ def test_a_head_paddlenlp_lacks(tmp_path):
     transformers.SkepModel(config).save_pretrained(str(tmp_path))
     (tmp_path / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
     (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
-    found = models.preflight(str(tmp_path), TASKS.values())
+    found = models.preflight(Model.of(tmp_path), TASKS.values())
     assert {name for name, reason in found.items() if reason} == {
         task.name for task in TASKS.values() if task.kind == SPAN
     }
@@ -71,7 +72,7 @@ def test_a_structure_the_dropout_rule_does_not_fit(tmp_path):
     transformers.FNetModel(config).save_pretrained(str(tmp_path))
     (tmp_path / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
     (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
-    found = models.preflight(str(tmp_path), [TASKS["tnews"]])
+    found = models.preflight(Model.of(tmp_path), [TASKS["tnews"]])
     assert found["tnews"].startswith("--dropout can't be applied to FNetForSequenceClassification")
 
 
@@ -80,7 +81,7 @@ def test_embeddings_of_another_width_than_the_layers(tmp_path):
     from cluebench import models
 
     folder = write_model(tmp_path, "ErnieGram", max_position_embeddings=512, embedding_size=48)
-    found = models.preflight(str(folder), TASKS.values())
+    found = models.preflight(Model.of(folder), TASKS.values())
     assert all("ErnieGram" in reason and "48" in reason for reason in found.values())
 
 
@@ -93,7 +94,7 @@ def test_weights_are_checked_to_the_last_layer(tmp_path):
     state = paddle.load(str(folder / "model_state.pdparams"))
     del state["encoder.layers.2.norm2.bias"]
     paddle.save(state, str(folder / "model_state.pdparams"))
-    found = models.preflight(str(folder), TASKS.values())
+    found = models.preflight(Model.of(folder), TASKS.values())
     assert all(
         re.search(r"lacks 1 of the \d+ arrays .*encoder\.layers\.2\.norm2\.bias", reason) for reason in found.values()
     )
@@ -103,7 +104,7 @@ def test_a_model_that_can_not_be_loaded_at_all(tmp_path):
     from cluebench import models
 
     with pytest.raises(UsageError, match="no such directory"):
-        models.preflight(str(tmp_path / "nowhere"), TASKS.values())
+        models.preflight(Model.of(tmp_path / "nowhere"), TASKS.values())
 
 
 def test_warm_up_stops_and_says_which_task_and_why(architectures, little_data, run_script, tmp_path):
@@ -133,7 +134,7 @@ def test_special_tokens_are_those_of_the_vocabulary(tmp_path):
     tokens = [token for token in vocabulary("中文") if token != "[MASK]"]
     folder = write_model(tmp_path, "Bert", tokens=tokens, max_position_embeddings=512)
     assert SPECIAL[4] not in (Path(folder) / "vocab.txt").read_text(encoding="utf-8").split("\n")
-    found = models.preflight(str(folder), TASKS.values())
+    found = models.preflight(Model.of(folder), TASKS.values())
     assert all("tokens, the model embeddings for" in reason for reason in found.values())
     config = json.loads((folder / "config.json").read_text())
     assert config["vocab_size"] == len(tokens)

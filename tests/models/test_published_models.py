@@ -17,6 +17,7 @@ import pytest
 
 from cluebench import model_files
 from cluebench.errors import NetworkError, UsageError
+from cluebench.model import REACH, Model
 from cluebench.published import published_models
 from cluebench.tasks import TASKS
 from tests.models.conftest import ARCHITECTURES, COMMON
@@ -77,22 +78,23 @@ def test_every_published_model_has_its_classes_and_room_for_every_task():
     from cluebench import environment
 
     environment.import_paddle()
-    from cluebench import models
+    from cluebench.models import classes, configuration
 
     found: Counter[str | None] = Counter()
     for name in published_models():
-        prefix = models._published_prefix(name)
+        prefix = classes.published_prefix(name)
         found[prefix] += 1
         if prefix is None:
             assert name == "Langboat/mengzi-bert-base"
             continue
-        tokenizer = models._published_tokenizer(name).__name__
+        tokenizer = classes.published_tokenizer(name).__name__
         assert tokenizer == ("RobertaChineseTokenizer" if prefix == "Roberta" else f"{prefix}Tokenizer")
-        files = model_files.ModelFiles(name, Path(), None, (), None, is_directory=False)
+        files = model_files.ModelFiles(Model.of(name), Path(), None, (), None)
         for task in TASKS.values():
-            head = models._head_class(files, task)
-            config = models._configuration(files, head, models._written_config(files, head), task, None, False)
-            assert models.longest_input(config) >= task.max_seq_length
+            head = classes.head_class(files, task)
+            written = configuration.written_config(files, head)
+            config = configuration.configured(files, head, written, task, None, hugging_face=False)
+            assert configuration.longest_input(config) >= task.max_seq_length
     assert found == {"Ernie": 9, "Bert": 7, "Roberta": 6, "ErnieGram": 1, "TinyBert": 2, "RoFormerv2": 1, None: 1}
 
 
@@ -101,14 +103,16 @@ def test_fetched_once_then_found_offline(published, server, architectures):
     from cluebench import models
 
     task = TASKS["tnews"]
-    tokenizer = models.load_tokenizer(NAME)
+    tokenizer = models.load_tokenizer(Model.of(NAME))
     assert not any("pdparams" in path for path in Quiet.asked)  # the tokenizer alone was wanted
-    model = models.load_model(task, NAME, tokenizer=tokenizer)
+    model = models.load_model(task, Model.of(NAME), tokenizer=tokenizer)
     asked = len(Quiet.asked)
-    again = models.load_model(task, NAME, tokenizer=models.load_tokenizer(NAME, offline=True), offline=True)
-    assert models.preflight(NAME, [TASKS["chid"]], offline=True) == {"chid": None}
+    again = models.load_model(
+        task, Model.of(NAME), tokenizer=models.load_tokenizer(Model.of(NAME), offline=True), offline=True
+    )
+    assert models.preflight(Model.of(NAME), [TASKS["chid"]], offline=True) == {"chid": None}
     assert len(Quiet.asked) == asked
-    original = models.load_model(task, architectures["Ernie"])
+    original = models.load_model(task, Model.of(architectures["Ernie"]))
     for one in (model, again):
         np.testing.assert_array_equal(hidden(one, *inputs()), hidden(original, *inputs()))
     home = model_files.model_home() / NAME
@@ -121,7 +125,7 @@ def test_the_tokenizer_is_paddlenlps(published, server):
 
     from cluebench import models
 
-    ours = models.load_tokenizer(NAME)
+    ours = models.load_tokenizer(Model.of(NAME))
     theirs = AutoTokenizer.from_pretrained(NAME, cache_dir=str(model_files.model_home()))
     texts = ["他说：[MASK]号Iphone７。", "ABC[SEP]def", "２０１６年\u3000Café"]
     assert type(ours) is type(theirs)
@@ -140,15 +144,15 @@ def test_a_community_model(server, architectures, monkeypatch):
     download = sys.modules["paddlenlp.utils.download.bos_download"]
     template = address + "/{repo_type}/community/{repo_id}/{filename}"
     monkeypatch.setattr(download, "BOS_URL_TEMPLATE_WITHOUT_REVISION", template)
-    tokenizer = models.load_tokenizer(COMMUNITY)
+    tokenizer = models.load_tokenizer(Model.of(COMMUNITY))
     assert type(tokenizer).__name__ == "RobertaChineseTokenizer"
-    model = models.load_model(TASKS["tnews"], COMMUNITY, tokenizer=tokenizer)
-    original = models.load_model(TASKS["tnews"], architectures["Roberta"])
+    model = models.load_model(TASKS["tnews"], Model.of(COMMUNITY), tokenizer=tokenizer)
+    original = models.load_model(TASKS["tnews"], Model.of(architectures["Roberta"]))
     np.testing.assert_array_equal(hidden(model, *inputs()), hidden(original, *inputs()))
     shutil.rmtree(there)
-    models.load_model(TASKS["tnews"], COMMUNITY, offline=True)
+    models.load_model(TASKS["tnews"], Model.of(COMMUNITY), offline=True)
     with pytest.raises(UsageError, match="somebody/other: neither a directory nor a model PaddleNLP knows"):
-        models.load_tokenizer("somebody/other")
+        models.load_tokenizer(Model.of("somebody/other"))
 
 
 @pytest.mark.slow
@@ -157,20 +161,20 @@ def test_a_download_that_breaks_off_is_no_model(published, server):
 
     (server[0] / "nano.pdparams").unlink()
     with pytest.raises(NetworkError, match=f"{NAME}: could not be fetched from .*try again") as failed:
-        models.load_model(TASKS["tnews"], NAME)
+        models.load_model(TASKS["tnews"], Model.of(NAME))
     assert "\n" not in str(failed.value)
-    assert model_files.held_by_paddlenlp(NAME) is None
+    assert model_files.held_by_paddlenlp(Model.of(NAME)) is None
 
 
 @pytest.mark.slow
 def test_a_damaged_file_in_paddlenlps_home_is_named(published, server):
     from cluebench import models
 
-    models.load_model(TASKS["tnews"], NAME)
+    models.load_model(TASKS["tnews"], Model.of(NAME))
     path = model_files.model_home() / NAME / "model_state.pdparams"
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(UsageError, match=f"{path}: damaged; remove it, and it is fetched again"):
-        models.load_model(TASKS["tnews"], NAME)
+        models.load_model(TASKS["tnews"], Model.of(NAME))
 
 
 # Without a network ----------------------------------------------------------------------------------------------------
@@ -178,7 +182,7 @@ def test_a_damaged_file_in_paddlenlps_home_is_named(published, server):
 
 def test_offline_never_asks(server):
     with pytest.raises(UsageError, match=f"{NAME}: not in .*{NAME}, and --offline forbids fetching it"):
-        model_files.find(NAME, offline=True)
+        Model.of(NAME).find(offline=True)
     assert Quiet.asked == []
 
 
@@ -189,23 +193,8 @@ def test_a_server_that_cannot_be_reached(tmp_path, monkeypatch):
     with pytest.raises(
         NetworkError, match=f"{NAME}: not in .*, and {CLOSED} can't be reached .*copy .* or give the directory"
     ):
-        model_files.find(NAME)
-    assert time.monotonic() - start < model_files.REACH + 1
-
-
-@pytest.mark.parametrize("name", ["", "/", "./nowhere", "a/b/c", "~/nowhere"])
-def test_what_is_no_name_is_no_directory_either(name):
-    with pytest.raises(UsageError, match="--model_name_or_path"):
-        model_files.find(name, offline=True)
-
-
-def test_a_folder_of_logs_named_like_a_model_is_none(server, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / NAME).mkdir()
-    assert model_files.model_directory(NAME) is None
-    (tmp_path / NAME / "config.json").write_text("{}")
-    assert model_files.model_directory(NAME) == Path(NAME)
-    assert model_files.model_directory(f"./{NAME}") == Path(NAME)
+        Model.of(NAME).find()
+    assert time.monotonic() - start < REACH + 1
 
 
 @pytest.mark.slow

@@ -14,9 +14,10 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 
-from cluebench import model_files
 from cluebench.errors import UsageError
-from cluebench.weights import in_paddle, is_hugging_face, plain_name, read_weights
+from cluebench.model import Model
+from cluebench.models.hugging_face import in_paddle, is_hugging_face, plain_name
+from cluebench.models.reading import read_weights
 
 ARRAYS = {
     "encoder.weight": np.arange(12, dtype=np.float32).reshape(3, 4),
@@ -180,13 +181,13 @@ def test_shards(tmp_path):
     write_safetensors(tmp_path / "b.safetensors", {"scalar": ARRAYS["scalar"]})
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"bias": "a.safetensors", "scalar": "b.safetensors"}}))
-    assert set(read_weights(model_files.find(str(tmp_path)).weights)) == {"bias", "scalar"}
+    assert set(read_weights(Model.of(tmp_path).find().weights)) == {"bias", "scalar"}
     (tmp_path / "b.safetensors").unlink()
     with pytest.raises(UsageError, match="lists b.safetensors, which is not there"):
-        model_files.find(str(tmp_path))
+        Model.of(tmp_path).find()
     index.write_text("[]")
     with pytest.raises(UsageError, match="not an index"):
-        model_files.find(str(tmp_path))
+        Model.of(tmp_path).find()
 
 
 # What must not be believed --------------------------------------------------------------------------------------------

@@ -33,25 +33,28 @@ def run_script(run_command):
     return run_command
 
 
+def start(script: str, *argv: object, launcher: tuple[str, ...] = (), **environment: str) -> subprocess.Popen:
+    """A script as a process of its own, its output in pipes."""
+    return subprocess.Popen(
+        [sys.executable, "-u", *launcher, str(ROOT / script), *map(str, argv)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+        start_new_session=True,
+    )
+
+
 @pytest.fixture
 def start_script():
     """start_script("mrc/run_c3.py", "--do_train", …, launcher=[…]) → subprocess.Popen, ended with the test."""
     started = []
 
-    def start(script: str, *argv: object, launcher: tuple[str, ...] = (), **environment: str) -> subprocess.Popen:
-        command = [sys.executable, "-u", *launcher, str(ROOT / script), *map(str, argv)]
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **environment},
-            start_new_session=True,
-        )
-        started.append(process)
-        return process
+    def start_one(*argv: object, **settings) -> subprocess.Popen:
+        started.append(start(*argv, **settings))
+        return started[-1]
 
-    yield start
+    yield start_one
     for process in started:
         if process.poll() is None:
             process.kill()

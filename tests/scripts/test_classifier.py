@@ -116,45 +116,6 @@ def test_accumulation_changes_memory_not_losses(demo, run_script, tmp_path):
     np.testing.assert_allclose(quarters[:4], whole[:4], atol=1e-4)
 
 
-def test_resume_goes_on_bit_by_bit(demo, run_script, start_script, tmp_path):
-    """Killed for real between two checkpoints, started again with --resume: same losses, same result."""
-    arguments = [
-        "--task_name", "tnews", "--batch_size", 16, "--learning_rate", 1e-3, "--num_train_epochs", 30, "--logging_steps", 1,
-        "--save_steps", 10, "--checkpoint_steps", 7, "--dropout", 0.1, "--do_train",
-    ]  # fmt: skip
-    whole = run_script(SCRIPT, *common(demo, tmp_path / "whole"), *arguments)
-    assert whole.code == 0, whole.err
-    process = start_script(SCRIPT, *common(demo, tmp_path / "cut"), *arguments, "--resume")
-    for line in process.stdout:
-        if line.startswith("global step 40/"):
-            process.kill()
-            break
-    process.wait()
-    resumed = run_script(SCRIPT, *common(demo, tmp_path / "cut"), *arguments, "--resume")
-    assert resumed.code == 0, resumed.err
-    first = resumed.lines[0]
-    assert first.startswith("going on from the checkpoint after step "), first
-    seen = losses(resumed.lines)
-    assert seen == losses(whole.lines)[-len(seen) :] and len(seen) < 180
-    a, b = (Result.read(tmp_path / name / "result.json") for name in ("whole", "cut"))
-    assert a.dev_curve == b.dev_curve and (a.best_score, a.best_step) == (b.best_score, b.best_step)
-    import paddle
-
-    whole, cut = (
-        paddle.load(str(tmp_path / name / "model_state.pdparams"), return_numpy=True) for name in ("whole", "cut")
-    )
-    assert whole.keys() == cut.keys() and all(np.array_equal(whole[name], cut[name]) for name in whole)
-    assert not (tmp_path / "cut" / "checkpoint").exists()
-
-
-def test_a_checkpoint_of_other_settings_is_not_taken_up(demo, run_script, tmp_path):
-    arguments = common(demo, tmp_path / "out", "--task_name", "tnews", "--batch_size", 16, "--checkpoint_steps", 2)
-    (tmp_path / "out" / "checkpoint").mkdir(parents=True)
-    (tmp_path / "out" / "checkpoint" / "state.pickle").write_bytes(b"damaged")
-    ended = run_script(SCRIPT, *arguments, "--max_steps", 3, "--do_train", "--resume")
-    assert ended.code == 0 and "going on" not in ended.out
-
-
 def test_nan_ends_the_run_with_one_line(demo, run_script, tmp_path):
     arguments = common(demo, tmp_path / "out", "--task_name", "tnews", "--learning_rate", 1e30, "--max_grad_norm", 0)
     ended = run_script(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cluebench import repository, submission
+from cluebench.model import Model
 from cluebench.submission import kept as kept_models
 from cluebench.tasks import TASKS
 from tests.submission import independent
@@ -36,8 +37,8 @@ def test_from_kept_models_of_all_ten_tasks_to_a_zip(demo, run_script, monkeypatc
     runs, data = tmp_path / "runs", Path(demo[1])
     for task in TASKS.values():
         folder = kept(runs, task.name, "3e-05_32_0.1", (1.0, 2.0) if task.metric == "em_f1" else 1.0, model=False)
-        tokenizer = models.load_tokenizer(demo[0])
-        models.save_model(models.load_model(task, demo[0]), tokenizer, folder)
+        tokenizer = models.load_tokenizer(Model.of(demo[0]))
+        models.save_model(models.load_model(task, Model.of(demo[0])), tokenizer, folder)
 
     monkeypatch.setattr(kept_models, "_predict", in_this_process(run_script))
     arguments = [runs, "--output", tmp_path / "z.zip", "--data_dir", data, "--device", "cpu", "--version", "all"]
@@ -50,7 +51,9 @@ def test_a_real_prediction_process(demo, run_script, tmp_path):
     from cluebench import models
 
     folder = kept(tmp_path / "runs", "afqmc", "3e-05_32_0.1", 50.0, model=False)
-    models.save_model(models.load_model(TASKS["afqmc"], demo[0]), models.load_tokenizer(demo[0]), folder)
+    models.save_model(
+        models.load_model(TASKS["afqmc"], Model.of(demo[0])), models.load_tokenizer(Model.of(demo[0])), folder
+    )
     arguments = [
         tmp_path / "runs",
         "--output",
@@ -87,7 +90,7 @@ def test_predictions_for_the_official_test_sets(demo, run_script, monkeypatch, t
         length = 96 if task.kind == "span" else 16
         score = (1.0, 2.0) if task.metric == "em_f1" else 1.0
         folder = kept(runs, task.name, "3e-05_32_0.1", score, model=False, max_seq_length=length)
-        models.save_model(models.load_model(task, small), models.load_tokenizer(small), folder)
+        models.save_model(models.load_model(task, Model.of(small)), models.load_tokenizer(Model.of(small)), folder)
     monkeypatch.setattr(kept_models, "_predict", in_this_process(run_script))
     arguments = [runs, "--output", tmp_path / "z.zip", "--data_dir", data, "--device", "cpu", "--version", "all"]
     ended = run_script(COMMAND, *arguments)
@@ -109,7 +112,7 @@ def smaller(model: str, folder: Path) -> str:
 
     config = ErnieConfig.from_pretrained(model)
     config.hidden_size, config.intermediate_size, config.num_hidden_layers = 16, 32, 1
-    models.save_model(ErnieModel(config), models.load_tokenizer(model), folder)
+    models.save_model(ErnieModel(config), models.load_tokenizer(Model.of(model)), folder)
     return str(folder)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cluebench.model import Model
 from cluebench.runlog import Result, read_log
 from cluebench.tasks import TASKS
 
@@ -225,7 +226,7 @@ def test_exported_graph_gives_the_models_logits(demo, run_script, tmp_path):
     assert trained.code == 0, trained.err
     assert f"static graph: {out / 'export' / 'model'}" in trained.lines
     graph = paddle.jit.load(str(out / "export" / "model"))
-    model = models.load_model(TASKS["tnews"], str(out))
+    model = models.load_model(TASKS["tnews"], Model.of(out))
     model.eval()
     for rows, tokens in ((3, 9), (1, 128), (7, 2)):  # no size is fixed
         rng = np.random.default_rng(tokens)

@@ -72,7 +72,7 @@ def run(tmp_path, data, monkeypatch, run_command):
 
 def kept(run_root: Path, task: str, name: str, score, *, model: bool = True, **more) -> Path:
     """A finished trial in the layout of a run, and the directory of its model."""
-    paths = runlog.TrialPaths(run_root / "some-model" / task, name)
+    paths = runlog.TrialPaths(Path(run_root) / "some-model" / task, name)
     configuration = {"task": task, "max_seq_length": 64, **more}
     scores = score if isinstance(score, tuple) else (score,)
     runlog.Result(task, "some-model", configuration, "0" * 16, status="done", best_score=scores, best_step=1).write(

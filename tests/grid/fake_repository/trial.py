@@ -4,7 +4,6 @@ What it does beside that is said by <data_dir>/behaviour.json: {"<task>/<trial>"
 "attempts": [{"exit": 1, "log": "…"}, {"signal": 9}, {"hang": true}]}}; an attempt without an entry succeeds.
 """
 
-import argparse
 import fcntl
 import json
 import os
@@ -13,34 +12,20 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from cluebench import identity, runlog
 from cluebench.data.source import open_source
+from cluebench.flags import flag, parse
+from cluebench.model import Model
+from cluebench.run_flags import RunFlags, resolved
 from cluebench.tasks import task_named
 
 
-def parsed():
-    parser = argparse.ArgumentParser(allow_abbrev=False)
-    for name in (
-        "model_name_or_path",
-        "task_name",
-        "output_dir",
-        "result_json",
-        "data_dir",
-        "cache_dir",
-        "device",
-        "amp",
-    ):
-        parser.add_argument(f"--{name}")
-    for name in ("batch_size", "gradient_accumulation_steps", "seed", "max_steps", "limit", "num_train_epochs"):
-        parser.add_argument(f"--{name}", type=int)
-    for name in ("learning_rate", "dropout"):
-        parser.add_argument(f"--{name}", type=float)
-    parser.add_argument("--save_best_model")
-    for name in ("do_train", "resume", "offline"):
-        parser.add_argument(f"--{name}", action="store_true")
-    return parser.parse_args()
+@dataclass
+class Flags(RunFlags):
+    task_name: str | None = flag(None, "of a classification trial")
 
 
 def remember(folder, text):
@@ -50,7 +35,7 @@ def remember(folder, text):
 
 
 def main():
-    flags = parsed()
+    flags = parse(Flags)
     if os.environ.get("PADDLE_TRAINER_ID", "0") != "0":
         sys.exit()  # only rank 0 writes
     task = task_named(flags.task_name or re.search(r"run_(\w+)\.py", sys.argv[0])[1])
@@ -77,18 +62,10 @@ def main():
     planned = behaviour.get("attempts", [])
     misbehave(planned[number] if number < len(planned) else {}, flags)
 
+    flags = resolved(flags, task, cards)
+    fingerprint = open_source(flags.data_dir, offline=True).fingerprint(task)
     settings = identity.configuration(
-        task,
-        flags.model_name_or_path,
-        open_source(flags.data_dir, offline=True).fingerprint(task),
-        flags.learning_rate,
-        flags.batch_size * cards,
-        flags.dropout,
-        seed=flags.seed,
-        epochs=flags.num_train_epochs,
-        max_steps=flags.max_steps or 0,
-        limit=flags.limit,
-        amp=flags.amp or "off",
+        task, flags, Model.of(flags.model_name_or_path).identity, fingerprint, cards=cards
     )
     steps, seconds = behaviour.get("steps", 4), behaviour.get("seconds", 0.04)
     checkpoint = Path(flags.output_dir) / "checkpoint"
@@ -98,7 +75,7 @@ def main():
     for step in range(first + 1, steps + 1):
         time.sleep(seconds / steps)
         log.train(step, steps, 0, step - 1, 1.0 / step, flags.learning_rate, steps / seconds)
-        log.evaluated(1.0, 0.5, 0.0)
+        log.evaluated(1.0, (50.0,), 0.0)
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         checkpoint.with_name("new").write_text(str(step))
         os.replace(checkpoint.with_name("new"), checkpoint)
@@ -106,7 +83,7 @@ def main():
     percent = 50 + (flags.learning_rate * 1e5 * 7 + flags.batch_size * cards * 0.11 + flags.seed * 0.01) % 40
     score = (round(percent, 2), round(percent + 5, 2)) if task.metric == "em_f1" else (round(percent, 2),)
     kept = None
-    if flags.save_best_model == "True":
+    if flags.save_best_model:
         kept = flags.output_dir
         (Path(kept) / "model.safetensors").write_bytes(b"weights")
     checkpoint.unlink()

@@ -11,10 +11,9 @@ from __future__ import annotations
 import json
 import random
 import re
+import shutil
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,15 @@ import numpy as np
 import paddle
 from paddlenlp.trainer import EvalPrediction, IntervalStrategy, Trainer, TrainerCallback, TrainingArguments
 
-from cluebench import analysis, atomic
+from cluebench import analysis, atomic, environment, models
+from cluebench.configure import RunConfig
 from cluebench.errors import Diverged, UsageError
 from cluebench.features import Features
-from cluebench.inference import mean_cross_entropy
-from cluebench.metrics import accuracy
-from cluebench.run import Run
-from cluebench.runlog import DevPoint
+from cluebench.metrics import accuracy, mean_cross_entropy
+from cluebench.runlog import DevPoint, Result
+from cluebench.training.optimization import Precision, accumulate
+from cluebench.training.paddlenlp_arguments import TaskFlags
+from cluebench.training.run import Run
 
 # Data -----------------------------------------------------------------------------------------------------------------
 
@@ -165,15 +166,8 @@ class ProtocolTrainer(Trainer):
             return super().training_step(model, inputs)
         model.train()
         micro_batches = self._prepare_inputs(inputs)["micro_batches"]
-        count, total = len(micro_batches), paddle.zeros([])
-        for number, micro_batch in enumerate(micro_batches, start=1):
-            exchange = number == count or not hasattr(model, "no_sync")
-            with nullcontext() if exchange else model.no_sync():
-                with self.autocast_smart_context_manager():
-                    loss = self.compute_loss(model, micro_batch) / count
-                (self.scaler.scale(loss) if self.do_grad_scaling else loss).backward()
-            total = total + loss.detach()
-        return total
+        precision = Precision(self.autocast_smart_context_manager, self.scaler if self.do_grad_scaling else None)
+        return accumulate(model, micro_batches, lambda batch: self.compute_loss(model, batch), precision)
 
     def prediction_step(self, *arguments: Any, **settings: Any) -> tuple:
         loss, logits, labels = super().prediction_step(*arguments, **settings)
@@ -192,7 +186,7 @@ class ProtocolTrainer(Trainer):
         metrics = super().evaluate(*arguments, **settings)
         run, step = self.run, self.state.global_step
         loss, share, seconds = (metrics[f"eval_{name}"] for name in ("loss", "accuracy", "runtime"))
-        run.log.evaluated(loss, share, seconds)
+        run.log.evaluated(loss, (100 * share,), seconds)
         run.result.eval_seconds += seconds
         if self.is_in_train or not run.flags.do_train:
             epoch = (step - 1) // self.steps_per_epoch if step else 0
@@ -227,9 +221,8 @@ class ProtocolTrainer(Trainer):
         if self.args.local_rank == -1:
             self._rotate_checkpoints(use_mtime=True, output_dir=self.args.output_dir)
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        result = self.run.result
-        carried_on = {name: value for name, value in asdict(result).items() if name in _CARRIED_ON}
-        atomic.write_json(folder / _COMPLETE, {"configuration_hash": result.configuration_hash, "result": carried_on})
+        state = {"configuration_hash": self.run.result.configuration_hash, "result": self.run.result.progress()}
+        atomic.write_json(folder / _COMPLETE, state)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
@@ -239,21 +232,62 @@ class ProtocolTrainer(Trainer):
 #: In a checkpoint's directory, written last.
 _COMPLETE = "complete.json"
 
-#: What the result has gathered by a checkpoint.
-_CARRIED_ON = ("dev_curve", "best_score", "best_step", "train_seconds", "eval_seconds")
-
 
 def _accuracy_of(evaluated: EvalPrediction) -> dict[str, float]:
     return {"accuracy": accuracy(evaluated.predictions.argmax(axis=-1), evaluated.label_ids)}
 
 
-def last_checkpoint(run: Run) -> str | None:
-    """The last whole checkpoint in --output_dir, with what the result had gathered by then restored; None without one.
+def build_trainer(run: Run, model: paddle.nn.Layer, arguments: TrainingArguments) -> ProtocolTrainer:
+    """A Trainer over the splits it will need."""
+    micro_batch = arguments.per_device_train_batch_size
+    return ProtocolTrainer(
+        run,
+        model,
+        arguments,
+        train_dataset=Examples(run.features("train"), micro_batch) if arguments.do_train else None,
+        eval_dataset=Examples(run.features("dev")) if arguments.do_eval else None,
+    )
+
+
+def train(run: Run, trainer: ProtocolTrainer, resumed: Path | None) -> None:
+    """Fine-tunes, and saves the model that evaluation, prediction and export go on with: the best, or the last one.
+
+    ``resumed``: the checkpoint to go on from.
+    """
+    if resumed:
+        run.log.line(f"going on from {resumed}")
+        _restore(run.result, resumed)
+    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    if trainer.is_world_process_zero():
+        models.save_model(trainer.model, run.tokenizer, run.flags.output_dir)
+
+
+# Checkpoints ----------------------------------------------------------------------------------------------------------
+
+
+def checkpoint_to_resume(config: RunConfig, own: TaskFlags, arguments: TrainingArguments) -> Path | None:
+    """The checkpoint to go on from; None to begin anew. Raises UsageError."""
+    if not arguments.do_train:
+        return None
+    if chosen := arguments.resume_from_checkpoint:
+        if not Path(chosen, "trainer_state.json").is_file():
+            raise UsageError(f"--resume_from_checkpoint {chosen}: no checkpoint of the Trainer is there")
+        return Path(chosen)
+    if arguments.overwrite_output_dir:
+        if environment.rank() == 0:
+            for folder in Path(arguments.output_dir).glob("checkpoint-*"):
+                shutil.rmtree(folder)
+        return None
+    return _last_checkpoint(config) if own.resume else None
+
+
+def _last_checkpoint(config: RunConfig) -> Path | None:
+    """The last whole checkpoint in --output_dir; None without one.
 
     Raises UsageError when the checkpoints there are of other settings.
     """
     found = []
-    for folder in Path(run.flags.output_dir).glob("checkpoint-*"):
+    for folder in Path(config.flags.output_dir).glob("checkpoint-*"):
         number = re.fullmatch(r"checkpoint-(\d+)", folder.name)
         try:
             state = json.loads((folder / _COMPLETE).read_text(encoding="utf-8"))
@@ -264,26 +298,20 @@ def last_checkpoint(run: Run) -> str | None:
     if not found:
         return None
     _, folder, state = max(found, key=lambda entry: entry[0])
-    if state["configuration_hash"] != run.result.configuration_hash:
+    if state["configuration_hash"] != config.result.configuration_hash:
         raise UsageError(
-            f"--output_dir {run.flags.output_dir} holds checkpoints of another run (settings, data or model differ): "
-            "give another one, or --overwrite_output_dir to begin anew"
+            f"--output_dir {config.flags.output_dir} holds checkpoints of another run (settings, data or model "
+            "differ): give another one, or --overwrite_output_dir to begin anew"
         )
-    restore(run, folder)
-    return str(folder)
+    return folder
 
 
-def restore(run: Run, checkpoint: Path) -> None:
-    """Takes up what the result had gathered by a checkpoint."""
+def _restore(result: Result, checkpoint: Path) -> None:
+    """Takes up what the result had gathered by a checkpoint, if it says so."""
     try:
-        gathered = json.loads((checkpoint / _COMPLETE).read_text(encoding="utf-8"))["result"]
+        result.take_up(json.loads((checkpoint / _COMPLETE).read_text(encoding="utf-8"))["result"])
     except (OSError, ValueError, KeyError):
         return
-    gathered["dev_curve"] = [DevPoint(**{**point, "score": tuple(point["score"])}) for point in gathered["dev_curve"]]
-    if gathered["best_score"] is not None:
-        gathered["best_score"] = tuple(gathered["best_score"])
-    for name, value in gathered.items():
-        setattr(run.result, name, value)
 
 
 # What is said on the way ----------------------------------------------------------------------------------------------

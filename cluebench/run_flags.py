@@ -1,21 +1,28 @@
-"""The flags all fine-tuning scripts share, and how a task's row fills what the user left out."""
+"""The flags all fine-tuning scripts share, and how a task's row fills what the user left out. Never imports Paddle."""
 
 from __future__ import annotations
 
 import math
 import os
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from cluebench import environment, identity
-from cluebench.data.source import DataSource
+from cluebench import environment
 from cluebench.errors import UsageError
 from cluebench.flags import flag
-from cluebench.runlog import Result
-from cluebench.tasks import CHOICE, DEFAULT_SEED, IDIOM, PAIR, SINGLE, SPAN, Task
+from cluebench.tasks import CHOICE, DEFAULT_SEED, IDIOM, PAIR, SINGLE, SPAN, Task, task_named
 
 #: Examples evaluated at once where --eval_batch_size is left out: about 64 sequences of a usual length.
 _EVAL_BATCH_SIZES = {SINGLE: 64, PAIR: 64, SPAN: 32, CHOICE: 16, IDIOM: 16}
+
+
+#: Flags that can't move a score: trials that differ in these only are the same trial. Every other flag of any script
+#: counts (see `cluebench.identity`), so a new one that is forgotten here costs a repeated trial, never a wrong table.
+NOT_SCORED = frozenset({
+    "task_name", "do_train", "do_eval", "do_predict", "output_dir", "eval_batch_size", "gradient_accumulation_steps",
+    "device", "logging_steps", "checkpoint_steps", "resume", "save_best_model", "data_dir", "cache_dir",
+    "overwrite_cache", "num_proc", "visualdl_dir", "result_json", "offline",
+})  # fmt: skip
 
 
 @dataclass
@@ -73,7 +80,9 @@ class RunFlags:
     resume: bool = flag(False, "go on from the last periodic checkpoint in output_dir, if there is one")
     save_best_model: bool = flag(True, "keep the model with the best dev score in output_dir")
     data_dir: str | None = flag(
-        None, "official CLUE files, unpacked or zipped", default_text="CLUE_DATA_DIR, else they are downloaded"
+        None,
+        "official CLUE files, unpacked or zipped",
+        default_text="CLUE_DATA_DIR, else they are downloaded",
     )
     cache_dir: str | None = flag(None, "where token ids are kept between runs", default_text="~/.cache/cluebench")
     overwrite_cache: bool = flag(False, "tokenize again even if the cache has this data")
@@ -83,17 +92,27 @@ class RunFlags:
     result_json: str | None = flag(None, "the result as JSON", default_text="<output_dir>/result.json after training")
     offline: bool = flag(False, "never touch the network")
 
+    def feature_settings(self) -> dict[str, Any]:
+        """What flags of one script change in the model inputs: arguments of `cluebench.features.load_features`."""
+        return {}
+
+    def tokenizer_settings(self) -> dict[str, Any]:
+        """What flags of one script change in the model's tokenizer."""
+        return {}
+
 
 F = TypeVar("F", bound=RunFlags)
 
 
-def resolved(flags: F, task: Task) -> F:
-    """The flags with the task's row in place of what was left out. Raises UsageError naming the flag that is wrong."""
+def resolved(flags: F, task: Task, cards: int = 1) -> F:
+    """The flags with the task's row in place of what was left out. Raises UsageError naming the flag that is wrong.
+
+    ``cards``: that share the run, each with ``batch_size`` rows a step.
+    """
     if not (flags.do_train or flags.do_eval or flags.do_predict):
         raise UsageError("nothing to do: give --do_train, --do_eval or --do_predict")
     if flags.device is not None and flags.device.split(":")[0] not in ("gpu", "cpu", "xpu", "npu"):
         raise UsageError(f"--device {flags.device}: choose gpu, cpu, xpu or npu, with :N for one card")
-    cards = environment.world_size()
     accumulation = flags.gradient_accumulation_steps
     if accumulation is None:
         accumulation = _default_accumulation(task, flags.batch_size, cards)
@@ -127,35 +146,12 @@ def _default_accumulation(task: Task, batch_size: int, cards: int) -> int:
         return math.gcd(batch_size, wanted)
 
 
-def new_result(flags: RunFlags, task: Task, source: DataSource, **more) -> Result:
-    """An empty result with the trial's identity. ``flags`` resolved; ``more``: settings of this kind of task."""
-    settings = identity.configuration(
-        task,
-        flags.model_name_or_path,
-        source.fingerprint(task) if flags.do_train else "",  # a model can predict where there is no train split
-        flags.learning_rate,
-        flags.batch_size * environment.world_size(),
-        flags.dropout,
-        seed=flags.seed,
-        epochs=flags.num_train_epochs,
-        max_seq_length=flags.max_seq_length,
-        warmup_steps=flags.warmup_steps,
-        warmup_proportion=flags.warmup_proportion,
-        weight_decay=flags.weight_decay,
-        adam_epsilon=flags.adam_epsilon,
-        max_grad_norm=flags.max_grad_norm or 0.0,
-        max_steps=flags.max_steps,
-        limit=flags.limit,
-        amp=flags.amp,
-        eval_every_steps=flags.save_steps,
-        **more,
-    )
-    return Result(
-        task=task.name,
-        model=flags.model_name_or_path,
-        configuration=settings,
-        configuration_hash=identity.configuration_hash(settings),
-        metric=task.metric,
-        cards=environment.world_size(),
-        accumulation_steps=flags.gradient_accumulation_steps,
-    )
+def classification_task(flag_name: str, name: str) -> Task:
+    """The row of a classification task that a flag names, in any case. Raises UsageError naming the flag."""
+    try:
+        task = task_named(name)
+    except ValueError as error:
+        raise UsageError(f"{flag_name}: {error}") from None
+    if not task.is_classification:
+        raise UsageError(f"{flag_name} {name}: run {task.script} for this task")
+    return task

@@ -6,7 +6,7 @@ pytestmark = pytest.mark.slow
 
 
 def steps(rows, batch, accumulation, epochs, done=0, **more):
-    from cluebench.training import StepPlan, optimizer_steps, order_of
+    from cluebench.training.steps import StepPlan, optimizer_steps, order_of
 
     examples = range(rows)
     plan = StepPlan(len(order_of(examples, batch)), accumulation, epochs, **more)
@@ -49,19 +49,19 @@ def test_max_steps_may_stop_early_or_add_epochs():
 
 def test_evaluates_on_the_cadence_and_always_after_the_last_step():
     plan, taken = steps(rows=10, batch=1, accumulation=1, epochs=1, eval_every=4)
-    assert [step.number for step in taken if plan.evaluates_after(step)] == [4, 8, 10]
+    assert [step.number for step in taken if step.evaluates] == [4, 8, 10]
     plan, taken = steps(rows=10, batch=3, accumulation=1, epochs=2, eval_every=None, max_steps=6)
-    assert [step.number for step in taken if plan.evaluates_after(step)] == [4, 6]
+    assert [step.number for step in taken if step.evaluates] == [4, 6]
 
 
 def test_no_checkpoint_after_the_last_step():
     plan, taken = steps(rows=10, batch=1, accumulation=1, epochs=1, checkpoint_every=5)
-    assert [step.number for step in taken if plan.checkpoints_after(step)] == [5]
+    assert [step.number for step in taken if step.checkpoints] == [5]
 
 
 def test_an_empty_split_is_refused():
     from cluebench.errors import DataError
-    from cluebench.training import StepPlan
+    from cluebench.training.steps import StepPlan
 
     with pytest.raises(DataError, match="empty"):
         StepPlan(micro_batches=0, accumulation=1, epochs=1)

@@ -1,0 +1,28 @@
+"""Models and tokenizers: PaddleNLP's own, the heads it lacks, the dropout rule, and the tiny model of the demo.
+
+This package imports Paddle: call `environment.import_paddle` before it.
+"""
+
+from paddlenlp.utils.log import logger
+
+from cluebench.models.demo_model import write_demo_model
+from cluebench.models.dropout import set_dropout
+from cluebench.models.heads import score_options, unwrapped
+from cluebench.models.loading import load_model, load_tokenizer
+from cluebench.models.preflight import preflight
+from cluebench.models.saving import check_output, remove_model, save_model
+
+__all__ = [
+    "check_output",
+    "load_model",
+    "load_tokenizer",
+    "preflight",
+    "remove_model",
+    "save_model",
+    "score_options",
+    "set_dropout",
+    "unwrapped",
+    "write_demo_model",
+]
+
+logger.set_level("WARNING")  # PaddleNLP's own chatter would stand between the log lines users parse

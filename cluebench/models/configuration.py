@@ -1,0 +1,131 @@
+"""The configuration of a model: as its author wrote it, as PaddleNLP takes it, and the model that it describes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import paddle
+
+from cluebench.errors import UsageError
+from cluebench.model_files import ModelFiles
+from cluebench.models.one_line import in_one_line
+from cluebench.tasks import Task
+
+#: Key in a saved configuration of what PaddleNLP's own settings can't express; see `_deviations`.
+_DEVIATIONS = "cluebench"
+
+
+def written_config(files: ModelFiles, head: type) -> dict[str, Any]:
+    """The configuration as published or as its author wrote it. Raises UsageError for what PaddleNLP can't build."""
+    if files.config is None:
+        return copy.deepcopy(head.pretrained_init_configuration[files.model.name])
+    written = files.read_config()
+    positions = written.get("position_embedding_type") or "absolute"
+    if positions != "absolute":
+        raise UsageError(
+            f'{files.config}: "position_embedding_type" is {positions}, but {head.__name__} has absolute ones only'
+        )
+    return written
+
+
+def configured(
+    files: ModelFiles, head: type, written: Mapping[str, Any], task: Task, tokenizer: Any, hugging_face: bool
+) -> Any:
+    """PaddleNLP's configuration of the model with the task's head.
+
+    ``hugging_face``: whether the weights are named as Hugging Face's Transformers names them.
+    """
+    with in_one_line(files.model, "configuration"):
+        config = head.config_class.from_dict(copy.deepcopy(dict(written)))
+    if task.labels:
+        config.num_labels = len(task.labels)
+    if task.num_choices:
+        config.num_choices = task.num_choices
+    if 0 in (written.get("classifier_dropout"), written.get("dropout")):
+        config.classifier_dropout = 0.0  # from_dict takes 0 for not given
+    config.finetuning_task = task.name
+    if deviations := _deviations(head, config, written, hugging_face):
+        setattr(config, _DEVIATIONS, deviations)
+    if tokenizer is not None:
+        config.pad_token_id = tokenizer.pad_token_id  # what batches are padded with is what must be masked
+    return config
+
+
+def _deviations(head: type, config: Any, written: Mapping[str, Any], hugging_face: bool) -> dict[str, Any]:
+    """Where this model differs from the one PaddleNLP 3.0.0b4 would build; saved with it.
+
+    ``first_position``: of the first token. Chinese RoBERTa was pretrained and, for the published scores, fine-tuned
+    with positions from 0; PaddleNLP now counts from pad_token_id + 1 as the English one does, one too many for an
+    input of 512 tokens. ``layer_norm_eps``: PaddleNLP has its own, fixed, for ERNIE and ERNIE-Gram.
+    """
+    if _DEVIATIONS in written:
+        return dict(written[_DEVIATIONS])
+    found: dict[str, Any] = {}
+    if head.base_model_prefix == "roberta":
+        # As PaddleNLP itself decided when the published scores were made: English tokenizers have [CLS] at 0.
+        from_zero = not hugging_face and config.cls_token_id != 0
+        pad = written.get("pad_token_id", 1) if hugging_face else config.pad_token_id
+        found["first_position"] = 0 if from_zero else pad + 1
+    if hugging_face and written.get("layer_norm_eps") is not None:
+        found["layer_norm_eps"] = float(written["layer_norm_eps"])
+    return found
+
+
+def check_fit(files: ModelFiles, config: Any, tokenizer: Any, max_seq_length: int | None) -> None:
+    """Raises UsageError when inputs are longer, or hold other tokens, than the model has embeddings for."""
+    limit = longest_input(config)
+    if max_seq_length and limit is not None and max_seq_length > limit:
+        raise UsageError(
+            f"--max_seq_length {max_seq_length}: {files.model.typed} has positions for {limit} tokens only; "
+            "give at most that"
+        )
+    if tokenizer is None or files.config is None:
+        return
+    tokens = max(tokenizer.get_vocab().values()) + 1
+    if tokens > config.vocab_size:
+        raise UsageError(
+            f"{files.model.typed}: its tokenizer has {tokens:,} tokens, the model embeddings for "
+            f"{config.vocab_size:,}: vocabulary and {files.config.name} belong to different models"
+        )
+
+
+def longest_input(config: Any) -> int | None:
+    """Tokens of the longest input that a model has positions for; None where nothing limits it."""
+    positions = getattr(config, "max_position_embeddings", None)
+    first = getattr(config, _DEVIATIONS, {}).get("first_position", 0)
+    return None if positions is None else positions - first
+
+
+def build(files: ModelFiles, head: type, config: Any) -> paddle.nn.Layer:
+    """The model with weights drawn anew, and what differs from PaddleNLP's seen to."""
+    with in_one_line(files.model, "model"):
+        model = head(config)
+    deviations = getattr(config, _DEVIATIONS, {})
+    if (epsilon := deviations.get("layer_norm_eps")) is not None:
+        for layer in model.sublayers():
+            if isinstance(layer, paddle.nn.LayerNorm):
+                layer._epsilon = epsilon
+    first_position = deviations.get("first_position")
+    one_type = getattr(config, "type_vocab_size", 2) == 1
+    if first_position is not None or one_type:
+        hook = _EmbeddingInputs(first_position, one_type)
+        model.base_model.embeddings.register_forward_pre_hook(hook, with_kwargs=True)
+    return model
+
+
+class _EmbeddingInputs:
+    """Hook before an embedding layer: positions that begin where they should, only token types there are."""
+
+    def __init__(self, first_position: int | None, one_token_type: bool):
+        self.first_position, self.one_token_type = first_position, one_token_type
+
+    def __call__(self, layer: paddle.nn.Layer, given: tuple, named: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        named = {**dict(zip(("input_ids", "token_type_ids", "position_ids"), given)), **named}
+        if self.one_token_type:
+            named["token_type_ids"] = None
+        if self.first_position is not None and named.get("position_ids") is None:
+            ones = paddle.ones_like(named["input_ids"])
+            named["position_ids"] = paddle.cumsum(ones, axis=-1) + (self.first_position - 1)
+        return (), named

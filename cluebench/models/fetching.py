@@ -1,0 +1,62 @@
+"""Published models that are not here yet: PaddleNLP fetches them into its own home."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import paddlenlp.transformers
+from paddlenlp.utils.download import bos_download, bos_file_exists
+
+from cluebench import model_files
+from cluebench.errors import ClueError, NetworkError, UsageError
+from cluebench.model import Model
+from cluebench.model_files import ModelFiles
+from cluebench.models.classes import published_prefix, published_tokenizer
+
+
+def located(model: Model, *, offline: bool = False, weights: bool = True) -> ModelFiles:
+    """The files of a model, fetched by PaddleNLP if it is a published one that is not here.
+
+    ``weights`` False: only what the tokenizer needs. Raises UsageError and NetworkError.
+    """
+    files = model.find(offline=offline, weights=weights) or _fetch(model, weights)
+    # Of its own models PaddleNLP knows the configuration; whatever lies beside the weights is no part of them.
+    return files if model.directory or not published_prefix(model.name) else replace(files, config=None)
+
+
+def _fetch(model: Model, weights: bool) -> ModelFiles:
+    """Has PaddleNLP fetch what is not in its home yet. Raises UsageError for a name its server does not know."""
+    name, home = model.name, str(model_files.model_home())
+    wanted: list[tuple[str, str | None]] = []  # file name, address where it is not that of the community's models
+    if prefix := published_prefix(name):
+        backbone = getattr(paddlenlp.transformers, f"{prefix}Model")
+        vocabulary = published_tokenizer(name).pretrained_resource_files_map["vocab_file"][name]
+        wanted.append((vocabulary.split("/")[-1], vocabulary))
+        if weights:
+            wanted.append(("model_state.pdparams", backbone.pretrained_resource_files_map["model_state"][name]))
+    try:
+        for file, address in wanted or _community_files(name, weights):
+            bos_download(name, file, url=address, cache_dir=home)
+    except ClueError:
+        raise
+    except Exception as error:  # requests', huggingface_hub's and the system's
+        reason = " ".join(str(error).split())[:300]
+        raise NetworkError(f"{name}: could not be fetched from {model_files.server()} ({reason}); try again") from error
+    held = model_files.held_by_paddlenlp(model, weights)
+    if held is None:
+        raise UsageError(f"{name}: what PaddleNLP's server has of this model is not whole")
+    return held
+
+
+def _community_files(name: str, weights: bool) -> list[tuple[str, None]]:
+    """The files of a model that PaddleNLP's server keeps for someone else."""
+    config = next((file for file in model_files.CONFIG_FILES if bos_file_exists(name, file)), None)
+    if config is None:
+        raise UsageError(f"{name}: neither a directory nor a model PaddleNLP knows")
+    files = [config, model_files.VOCABULARY]
+    if bos_file_exists(name, model_files.TOKENIZER_FILE):
+        files.append(model_files.TOKENIZER_FILE)
+    if weights:
+        single = ("model.safetensors", "model_state.pdparams")
+        files += [file for file in single if bos_file_exists(name, file)][:1]
+    return [(file, None) for file in files]

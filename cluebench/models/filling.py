@@ -1,0 +1,119 @@
+"""Weights into a network: those of this model, all of them, and a head only where it was trained for the task."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import paddle
+
+from cluebench.errors import UsageError
+from cluebench.model_files import ModelFiles
+from cluebench.models.hugging_face import in_paddle, is_hugging_face
+from cluebench.models.reading import read_weights
+from cluebench.notices import notice
+from cluebench.tasks import Task
+
+#: Architectures whose Hugging Face weights are known to mean the same in PaddleNLP's model of that name.
+_FROM_HUGGING_FACE = ("Bert", "Ernie", "ErnieGram", "Roberta", "TinyBert")
+
+#: Parts of a backbone that files may lack: pretraining leaves them out, or fine-tuning does not use them.
+_DISPENSABLE = re.compile(r"pooler\.|fit_dense|rel_pos_embeddings\.|task_type_embeddings\.")
+
+
+def read(files: ModelFiles) -> dict[str, np.ndarray]:
+    """The model's weights, see `read_weights`. Raises UsageError naming the file that is damaged."""
+    try:
+        return read_weights(files.weights)
+    except UsageError:
+        if files.model.directory or any(file.suffix != ".pdparams" for file in files.weights):
+            raise
+        try:  # published by PaddleNLP itself, maybe long ago: what its own reader makes of it can be trusted
+            loaded = paddle.load(str(files.weights[0]), return_numpy=True)
+            return {name: np.asarray(value) for name, value in loaded.items()}
+        except Exception:
+            raise UsageError(f"{files.weights[0]}: damaged; remove it, and it is fetched again") from None
+
+
+def fill(
+    model: paddle.nn.Layer, weights: Mapping[str, np.ndarray], files: ModelFiles, task: Task, head_required: bool
+) -> None:
+    """Copies the weights into the model. Raises UsageError when they are not those of this model."""
+    prefix = model.base_model_prefix
+    if is_hugging_face(weights) and not type(model).__name__.startswith(_FROM_HUGGING_FACE):
+        raise UsageError(
+            f"{files.model.typed}: Hugging Face weights can't be converted for {type(model).__name__}; "
+            f"they can for {', '.join(_FROM_HUGGING_FACE)}"
+        )
+    stored = in_paddle(weights, prefix)
+    backbone = plain_backbone(model)
+    head = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(f"{prefix}.")}
+    check_backbone(backbone, stored, files)
+    lacking = [name for name, tensor in head.items() if not _fits(stored.get(name), tensor)]
+    if lacking and head_required:
+        raise UsageError(_no_head(files, task, lacking, stored))
+    _tell_of_new_parts(files, [name for name in backbone if name not in stored], [n for n in lacking if n in stored])
+    for name, tensor in (*backbone.items(), *head.items()):
+        if name in stored and name not in lacking:
+            tensor.set_value(np.ascontiguousarray(stored[name]))
+
+
+def plain_backbone(model: paddle.nn.Layer) -> dict[str, paddle.Tensor]:
+    """Its parameters under names without the backbone's prefix."""
+    prefix = f"{model.base_model_prefix}."
+    state = model.state_dict()
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def check_backbone(backbone: Mapping[str, Any], stored: Mapping[str, np.ndarray], files: ModelFiles) -> None:
+    """Raises UsageError when the weights lack an array of the backbone, or have one of another shape; plain names."""
+    where = ", ".join(file.name for file in files.weights[:1])
+    config = files.config.name if files.config else "its configuration"
+    for name, tensor in backbone.items():
+        if name in stored and not _fits(stored[name], tensor):
+            raise UsageError(
+                f"{files.model.typed}: {name} is {list(stored[name].shape)} in {where}, but {list(tensor.shape)} by "
+                f"{config}"
+            )
+    missing = [name for name in backbone if name not in stored and not _DISPENSABLE.match(name)]
+    if missing:
+        raise UsageError(
+            f"{files.model.typed}: {where} lacks {len(missing)} of the {len(backbone)} arrays of the model that "
+            f"{config} describes ({', '.join(missing[:3])}, …), so it holds another model, or not all of this one"
+        )
+
+
+def _fits(array: np.ndarray | None, tensor: Any) -> bool:
+    return array is not None and list(array.shape) == list(tensor.shape)
+
+
+def refuse_other_task(files: ModelFiles, written: Mapping[str, Any], head: type, task: Task) -> None:
+    """Raises UsageError when the configuration, as written, is that of a model fine-tuned for another task.
+
+    Heads of different tasks can have the same names and shapes, so that the weights alone don't tell.
+    """
+    tuned = written.get("finetuning_task")
+    names = [name for name in written.get("architectures") or [written.get("init_class")] if name]
+    if isinstance(tuned, str) and tuned != task.name:
+        reason = f"was fine-tuned for {tuned.upper()}"
+    elif names and names[-1] != head.__name__:
+        reason = f"is a {names[-1]}, not a {head.__name__}"
+    else:
+        return
+    raise UsageError(f"{files.model.typed}: {reason}, so it can't be used for {task.title} without --do_train")
+
+
+def _no_head(files: ModelFiles, task: Task, lacking: Sequence[str], stored: Mapping[str, np.ndarray]) -> str:
+    other = [f"{name} of shape {list(stored[name].shape)}" for name in lacking if name in stored]
+    reason = f"have another head ({other[0]})" if other else f"have no head ({lacking[0]})"
+    return f"{files.model.typed}: the weights {reason}: fine-tune on {task.title} first, or add --do_train"
+
+
+def _tell_of_new_parts(files: ModelFiles, backbone: Sequence[str], resized: Sequence[str]) -> None:
+    """That a pretrained model has no head yet goes without saying."""
+    if parts := sorted({name.split(".")[0] for name in backbone}):
+        notice(f"{files.model.typed}: not in the weights, so drawn anew: {', '.join(parts)}")
+    if resized:
+        notice(f"{files.model.typed}: the weights have a head of another size; a new one is drawn")

@@ -1,0 +1,66 @@
+"""From a model to its tokenizer, and to the network with a task's head and its weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import paddle
+
+from cluebench.model import Model
+from cluebench.models.classes import head_class, tokenizer_class
+from cluebench.models.configuration import build, check_fit, configured, written_config
+from cluebench.models.dropout import set_dropout
+from cluebench.models.fetching import located
+from cluebench.models.filling import fill, read, refuse_other_task
+from cluebench.models.hugging_face import is_hugging_face
+from cluebench.models.one_line import in_one_line
+from cluebench.tasks import Task
+
+
+def load_tokenizer(model: Model, *, offline: bool = False, **settings: Any) -> Any:
+    """The PaddleNLP tokenizer of a model. Raises UsageError or NetworkError in one line.
+
+    ``settings`` override the model's own, as ``do_lower_case=False``. ``offline``: the network is not touched.
+    """
+    files = located(model, offline=offline, weights=False)
+    with in_one_line(model, "tokenizer"):
+        kind = tokenizer_class(files)
+        if files.config is not None:
+            return kind.from_pretrained(str(files.folder), **settings)
+        # from_pretrained of a published name writes into PaddleNLP's home, which other trials are reading.
+        tokenizer = kind(str(files.vocabulary), **{**kind.pretrained_init_configuration[model.name], **settings})
+        tokenizer.sanitize_special_tokens()
+        return tokenizer
+
+
+def load_model(
+    task: Task,
+    model: Model,
+    dropout: float | None = None,
+    *,
+    tokenizer: Any = None,
+    max_seq_length: int | None = None,
+    head_required: bool = False,
+    offline: bool = False,
+) -> paddle.nn.Layer:
+    """The network with the head of the task's kind, with the model's weights.
+
+    A head that the weights lack is drawn from paddle's generator, so seed it right before (`training.seed`); with
+    ``head_required`` it is an error, as it is when the weights were fine-tuned for another task.
+    ``dropout``: see `set_dropout`; None keeps the model's own. ``tokenizer``: the one that makes its inputs, which must
+    fit. ``max_seq_length``: tokens of the longest input. ``offline``: the network is not touched.
+    Raises UsageError when the architecture can't do the task, a setting can't be applied, or the files are not whole.
+    """
+    files = located(model, offline=offline)
+    head = head_class(files, task)
+    written = written_config(files, head)
+    if head_required:
+        refuse_other_task(files, written, head, task)
+    weights = read(files)
+    config = configured(files, head, written, task, tokenizer, is_hugging_face(weights))
+    check_fit(files, config, tokenizer, max_seq_length)
+    loaded = build(files, head, config)
+    fill(loaded, weights, files, task, head_required)
+    if dropout is not None:
+        set_dropout(loaded, dropout)
+    return loaded

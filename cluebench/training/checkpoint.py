@@ -1,0 +1,135 @@
+"""What a run leaves behind to go on from, and how that is taken up: the one place that knows.
+
+A checkpoint is a directory of JSON and arrays; nothing in it can hold code.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+from safetensors.numpy import load_file, save_file
+
+from cluebench import atomic, environment
+from cluebench.runlog import Result
+from cluebench.training.optimization import Precision
+
+_STATE, _WEIGHTS, _MOMENTS = "state.json", "model.safetensors", "optimizer.safetensors"
+_SCHEDULE, _MASTER_WEIGHTS = "LR_Scheduler", "master_weights"  # as Paddle's optimizers call them
+
+
+@dataclass
+class Checkpoint:
+    """The moving parts of a run, and the directory in which they are kept for --resume."""
+
+    folder: Path
+    model: paddle.nn.Layer
+    optimizer: paddle.optimizer.Optimizer
+    precision: Precision
+    result: Result
+
+    def save(self, step: int) -> None:
+        """Writes everything the run needs to go on after ``step`` as if it had never stopped, whole or not at all.
+
+        Rank 0 writes: model, optimizer and generators are the same on all ranks. Raises OSError.
+        """
+        if environment.rank() != 0:
+            return
+        state = {
+            "configuration_hash": self.result.configuration_hash,
+            "step": step,
+            "result": self.result.progress(),
+            "schedule": self.optimizer.state_dict()[_SCHEDULE],
+            "scaler": self.precision.scaler.state_dict() if self.precision.scaler else None,
+            "generators": _generators(),
+        }
+        with atomic.replacing(self.folder) as temporary:
+            temporary.mkdir()
+            weights = {name: tensor.numpy() for name, tensor in self.model.state_dict().items()}
+            save_file(weights, temporary / _WEIGHTS)
+            save_file(_moments(self.optimizer, self._parameters()), temporary / _MOMENTS)
+            atomic.write_json(temporary / _STATE, state)
+
+    def restore(self) -> int:
+        """Takes up the checkpoint in place; returns the steps it had done.
+
+        0, with nothing touched, when there is none, it is damaged, or it belongs to other settings.
+        """
+        try:
+            state = json.loads((self.folder / _STATE).read_text(encoding="utf-8"))
+            if state["configuration_hash"] != self.result.configuration_hash:
+                return 0
+            weights, moments = load_file(self.folder / _WEIGHTS), load_file(self.folder / _MOMENTS)
+        except Exception:  # a damaged file raises nearly anything
+            return 0
+        self.model.set_state_dict(weights)
+        self.optimizer.set_state_dict({**_named(moments, self._parameters()), _SCHEDULE: state["schedule"]})
+        if self.precision.scaler and state["scaler"]:
+            self.precision.scaler.load_state_dict(state["scaler"])
+        _set_generators(state["generators"])
+        self.result.take_up(state["result"])
+        return int(state["step"])
+
+    def remove(self) -> None:
+        """The run is done: nothing is left to go on from."""
+        if environment.rank() == 0:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _parameters(self) -> list[str]:
+        return [parameter.name for parameter in self.model.parameters()]
+
+
+# Paddle numbers parameters anew in every process, and their names stand in front of the optimizer's keys. In the file
+# stands a parameter's place in the model instead: "12/_moment1_0", "master_weights/12/".
+
+
+def _moments(optimizer: paddle.optimizer.Optimizer, parameters: list[str]) -> dict[str, np.ndarray]:
+    places = {name: number for number, name in enumerate(parameters)}
+
+    def placed(key: str) -> str:
+        name = next(key[:end] for end in range(len(key), 0, -1) if key[:end] in places)
+        return f"{places[name]}/{key[len(name) :]}"
+
+    state = optimizer.state_dict()
+    masters = state.pop(_MASTER_WEIGHTS, {})
+    arrays = {placed(key): tensor.numpy() for key, tensor in state.items() if key != _SCHEDULE}
+    return arrays | {f"{_MASTER_WEIGHTS}/{placed(key)}": tensor.numpy() for key, tensor in masters.items()}
+
+
+def _named(moments: Mapping[str, np.ndarray], parameters: list[str]) -> dict[str, Any]:
+    state: dict[str, Any] = {}
+    for key, array in moments.items():
+        *nested, place, suffix = key.split("/")
+        holder = state.setdefault(nested[0], {}) if nested else state
+        holder[parameters[int(place)] + suffix] = paddle.to_tensor(array)
+    return state
+
+
+# Random generators ----------------------------------------------------------------------------------------------------
+
+
+def _generators() -> dict[str, Any]:
+    """The states of python's, numpy's and Paddle's generators, as JSON values."""
+    name, keys, *place = np.random.get_state()
+    of_devices = [state.__getstate__() for state in paddle.get_rng_state()]
+    of_paddle = [[*numbers, bytes(engine).decode()] for *numbers, engine in of_devices]
+    return {"python": random.getstate(), "numpy": [name, keys.tolist(), *place], "paddle": of_paddle}
+
+
+def _set_generators(states: Mapping[str, Any]) -> None:
+    version, numbers, gauss = states["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    name, keys, *place = states["numpy"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), *place))
+    kind = type(paddle.get_rng_state()[0])
+    of_devices = [kind.__new__(kind) for _ in states["paddle"]]
+    for state, (*numbers, engine) in zip(of_devices, states["paddle"]):
+        state.__setstate__((*numbers, list(engine.encode())))
+    paddle.set_rng_state(of_devices)

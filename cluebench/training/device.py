@@ -1,0 +1,60 @@
+"""The device of a run: its selection, the ranks that work together on several, seeds and memory."""
+
+from __future__ import annotations
+
+import random
+import resource
+
+import numpy as np
+import paddle
+
+from cluebench import environment
+from cluebench.errors import UsageError
+
+
+def use_device(device: str | None) -> str:
+    """Selects the device of this process and joins the other ranks when there are some; returns its name.
+
+    None: gpu if Paddle has one, else cpu. Raises UsageError when this Paddle has no such device.
+    """
+    if device is None:
+        device = "gpu" if paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0 else "cpu"
+    kind = device.split(":")[0]
+    if kind == "gpu" and not paddle.is_compiled_with_cuda():
+        raise UsageError(
+            f"--device {device}: this PaddlePaddle was built for CPUs; install paddlepaddle-gpu or use --device cpu"
+        )
+    if kind in ("xpu", "npu") and kind not in paddle.device.get_all_device_type():
+        raise UsageError(f"--device {device}: this PaddlePaddle was not built for {kind.upper()}s")
+    try:
+        paddle.set_device(device)
+    except (ValueError, RuntimeError, OSError) as error:
+        raise UsageError(f"--device {device}: {' '.join(str(error).split())[:200]}") from None
+    if environment.world_size() > 1:
+        paddle.distributed.init_parallel_env()
+    return device
+
+
+def seed(number: int) -> None:
+    """Seeds random, numpy and paddle. Call it right before the model is built, as the published runs did."""
+    random.seed(number)
+    np.random.seed(number)
+    paddle.seed(number)
+
+
+def parallel(model: paddle.nn.Layer) -> paddle.nn.Layer:
+    """The model, exchanging gradients between ranks when there are several."""
+    return paddle.DataParallel(model) if environment.world_size() > 1 else model
+
+
+def wait_for_all() -> None:
+    """Returns when every rank has come here: after this, what rank 0 wrote can be read."""
+    if environment.world_size() > 1:
+        paddle.distributed.barrier()
+
+
+def peak_memory_bytes(device: str) -> int:
+    """The most memory used so far: of the card that Paddle reserved, or of the process on a CPU."""
+    if device.split(":")[0] == "gpu":
+        return int(paddle.device.cuda.max_memory_reserved())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

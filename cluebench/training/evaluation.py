@@ -1,0 +1,64 @@
+"""Running a model forward: over a batch, and over a whole split with the results in the split's order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import paddle
+
+from cluebench import environment, models
+from cluebench.features import Features, length_sorted_batches
+from cluebench.training.optimization import Precision
+
+
+def tensors(batch: Mapping[str, np.ndarray]) -> dict[str, paddle.Tensor]:
+    """The batch on the current device."""
+    return {name: paddle.to_tensor(values) for name, values in batch.items()}
+
+
+def forward(model: paddle.nn.Layer, batch: Mapping[str, paddle.Tensor]) -> tuple[paddle.Tensor, ...]:
+    """The outputs of the model's head for a batch of ``input_ids`` and ``token_type_ids``, [B, T] or [B, N, T].
+
+    (logits [B, labels],) of rows, (scores [B, N],) of the N options of each question, (starts [B, T], ends [B, T]) of
+    spans.
+    """
+    ids, types = batch["input_ids"], batch["token_type_ids"]
+    outputs = models.score_options(model, ids, types) if ids.ndim == 3 else model(ids, types)
+    return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
+
+
+def outputs_of(
+    model: paddle.nn.Layer, features: Features, batch_size: int, precision: Precision
+) -> tuple[np.ndarray, ...]:
+    """`forward` for every example of a split: float32 arrays [examples, longest], in order, on every rank.
+
+    Where outputs differ in length from batch to batch, shorter rows are filled up with -inf. Batches are made of
+    examples of similar length. Dropout is off; the model is left in training mode if it was.
+    """
+    was_training = model.training
+    model.eval()
+    pieces = []
+    with paddle.no_grad():
+        for rows in length_sorted_batches(features.lengths, batch_size, environment.rank(), environment.world_size()):
+            with precision.context():
+                outputs = forward(model, tensors(features.batch(rows)))
+            pieces.append((rows, [output.astype("float32").numpy() for output in outputs]))
+    if was_training:
+        model.train()
+    if environment.world_size() > 1:
+        gathered: list[Any] = []
+        paddle.distributed.all_gather_object(gathered, pieces)
+        pieces = [piece for of_rank in gathered for piece in of_rank]
+    return _in_order(pieces, len(features))
+
+
+def _in_order(pieces: list[tuple[np.ndarray, list[np.ndarray]]], examples: int) -> tuple[np.ndarray, ...]:
+    whole = []
+    for outputs in zip(*(outputs for _, outputs in pieces)):
+        merged = np.full((examples, max(output.shape[1] for output in outputs)), -np.inf, dtype=np.float32)
+        for (rows, _), output in zip(pieces, outputs):
+            merged[rows, : output.shape[1]] = output
+        whole.append(merged)
+    return tuple(whole)

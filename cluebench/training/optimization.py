@@ -1,0 +1,150 @@
+"""AdamW and the learning rate as published, mixed precision, accumulated gradients, and the loss that is logged."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TypeVar
+
+import paddle
+from paddlenlp.transformers import LinearDecayWithWarmup
+
+from cluebench import environment
+from cluebench.errors import Diverged, UsageError
+from cluebench.run_flags import RunFlags
+from cluebench.training.steps import Step
+
+
+def build_optimizer(
+    model: paddle.nn.Layer, total_steps: int, flags: RunFlags
+) -> tuple[paddle.optimizer.AdamW, paddle.optimizer.lr.LRScheduler]:
+    """AdamW as published: no decay on biases and layer norms, betas 0.9 0.999, linear warm-up and decay to 0.
+
+    Gradients are clipped where the resolved ``flags`` give a norm.
+    """
+    warmup = flags.warmup_steps or float(flags.warmup_proportion)  # steps if an int, a share of them if a float
+    schedule = LinearDecayWithWarmup(flags.learning_rate, total_steps, warmup)
+    decayed = {
+        parameter.name
+        for name, parameter in model.named_parameters()
+        if not any(part in name for part in ("bias", "norm"))
+    }
+    optimizer = paddle.optimizer.AdamW(
+        learning_rate=schedule,
+        beta1=0.9,
+        beta2=0.999,
+        epsilon=flags.adam_epsilon,
+        parameters=model.parameters(),
+        weight_decay=flags.weight_decay,
+        apply_decay_param_fun=lambda name: name in decayed,
+        grad_clip=paddle.nn.ClipGradByGlobalNorm(flags.max_grad_norm) if flags.max_grad_norm else None,
+    )
+    return optimizer, schedule
+
+
+@dataclass
+class Precision:
+    """How a forward pass computes, and how its loss is scaled on the way back."""
+
+    context: Callable[[], AbstractContextManager] = nullcontext  # in which a forward pass runs
+    scaler: paddle.amp.GradScaler | None = None
+
+    @classmethod
+    def of(cls, amp: str, device: str) -> Precision:
+        """``amp``: "off", "fp16" (with dynamic loss scaling) or "bf16".
+
+        Raises UsageError when the device can't compute in that precision.
+        """
+        if amp == "off":
+            return cls()
+        if device.split(":")[0] == "cpu":
+            # In bfloat16 auto_cast would only warn and compute in float32: its kernels are missing from CPU builds.
+            lacking = "float16 training on" if amp == "fp16" else "bfloat16 kernels for"
+            raise UsageError(f"--amp {amp}: PaddlePaddle has no {lacking} CPUs; use --amp off")
+        if amp == "bf16" and device.split(":")[0] == "gpu" and not paddle.amp.is_bfloat16_supported():
+            raise UsageError(f"--amp bf16: {device} does not compute in bfloat16; use --amp fp16 or off")
+        if amp == "fp16":
+            scaler = paddle.amp.GradScaler(init_loss_scaling=2.0**15)
+            return cls(lambda: paddle.amp.auto_cast(level="O1", dtype="float16"), scaler)
+        return cls(lambda: paddle.amp.auto_cast(level="O1", dtype="bfloat16"))
+
+    def backward(self, loss: paddle.Tensor) -> None:
+        (self.scaler.scale(loss) if self.scaler else loss).backward()
+
+    def step(self, optimizer: paddle.optimizer.Optimizer) -> None:
+        """Applies the accumulated gradients; with fp16, a step whose gradients overflowed is left out."""
+        if self.scaler:
+            self.scaler.step(optimizer)
+            self.scaler.update()
+        else:
+            optimizer.step()
+
+
+MicroBatch = TypeVar("MicroBatch")
+
+
+def accumulate(
+    model: paddle.nn.Layer,
+    micro_batches: Sequence[MicroBatch],
+    loss_of: Callable[[MicroBatch], paddle.Tensor],
+    precision: Precision,
+) -> paddle.Tensor:
+    """Adds the gradient of the mean loss over a step's micro-batches to the parameters; returns that mean, detached.
+
+    ``loss_of`` maps a micro-batch to a scalar loss. The mean is over the micro-batches the step has, so the incomplete
+    step at the end of an epoch is scaled to those. Ranks exchange gradients once, after the last of them.
+    """
+    count = len(micro_batches)
+    total = None
+    for number, micro_batch in enumerate(micro_batches, start=1):
+        exchange = number == count or not hasattr(model, "no_sync")  # paddle.DataParallel has it
+        with nullcontext() if exchange else model.no_sync():
+            with precision.context():
+                loss = loss_of(micro_batch)
+            share = loss / count if count > 1 else loss
+            precision.backward(share)
+        total = share.detach() if total is None else total + share.detach()
+    return total
+
+
+class LossMeter:
+    """The loss and speed for the log line, and the guard against a loss that is no number.
+
+    Losses stay on the device until they are read: a read waits for all steps enqueued so far.
+    """
+
+    def __init__(self) -> None:
+        self._last = None
+        self._sum = None
+        self._steps = 0
+        self._since = time.perf_counter()
+
+    def add(self, loss: paddle.Tensor) -> None:
+        self._last = loss
+        self._sum = loss if self._sum is None else self._sum + loss
+        self._steps += 1
+
+    def read(self, step: Step) -> tuple[float, float]:
+        """(loss of the last step over all ranks, steps a second since the last read). Raises Diverged."""
+        self.check(step)
+        last = self._last
+        if environment.world_size() > 1:
+            last = last.clone()
+            paddle.distributed.all_reduce(last)
+            last = last / environment.world_size()
+        loss = float(last)
+        now = time.perf_counter()
+        speed = self._steps / max(now - self._since, 1e-9)
+        self._sum, self._steps, self._since = None, 0, now
+        return loss, speed
+
+    def check(self, step: Step) -> None:
+        """Raises Diverged when any loss since the last read was NaN or infinite."""
+        if self._sum is not None and not math.isfinite(float(self._sum)):
+            raise Diverged(
+                f"the loss became {float(self._sum)} at or shortly before step {step.number}; "
+                "try a lower --learning_rate, or --amp off"
+            )

@@ -1,0 +1,238 @@
+"""The flags of the Trainer script: PaddleNLP's TrainingArguments, with the published settings as their defaults."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, NoReturn, Optional
+
+import paddle
+from paddlenlp.trainer import PdArgumentParser, TrainingArguments
+
+from cluebench.errors import UsageError
+from cluebench.run_flags import RunFlags, classification_task
+from cluebench.tasks import TASKS, Task
+
+
+def _about(text: str) -> dict[str, str]:
+    return {"help": text}
+
+
+@dataclass
+class TaskFlags:
+    """What is not among TrainingArguments. (PaddleNLP's parser reads types, and knows Optional only.)"""
+
+    model_name_or_path: str = field(metadata=_about("published model name, or directory of a model"))
+    dataset: str = field(
+        metadata=_about(
+            'task, in any case, with or without "clue" before it: '
+            + ", ".join(task.title for task in TASKS.values() if task.is_classification)
+        )
+    )
+    max_seq_length: Optional[int] = field(  # noqa: UP045
+        default=None, metadata=_about("longest input in tokens, special tokens included (default: the task's)")
+    )
+    dropout: Optional[float] = field(  # noqa: UP045
+        default=None,
+        metadata=_about(
+            "dropout after the embeddings and in every layer's residual and feed-forward branches "
+            "(default: as in the model's configuration)"
+        ),
+    )
+    amp: str = field(default="off", metadata=_about("mixed precision: off, fp16 or bf16; short for --fp16 and --bf16"))
+    data_dir: Optional[str] = field(  # noqa: UP045
+        default=None,
+        metadata=_about("official CLUE files, unpacked or zipped (default: CLUE_DATA_DIR, else they are downloaded)"),
+    )
+    cache_dir: Optional[str] = field(  # noqa: UP045
+        default=None, metadata=_about("where token ids are kept between runs (default: ~/.cache/cluebench)")
+    )
+    limit: Optional[int] = field(  # noqa: UP045
+        default=None, metadata=_about("only the first N rows of every split, for a try (default: all)")
+    )
+    visualdl_dir: Optional[str] = field(  # noqa: UP045
+        default=None, metadata=_about("write scalars for VisualDL into this directory (default: none)")
+    )
+    result_json: Optional[str] = field(  # noqa: UP045
+        default=None, metadata=_about("the result as JSON (default: <output_dir>/result.json after training)")
+    )
+    resume: bool = field(default=True, metadata=_about("go on from the last checkpoint in output_dir, if there is one"))
+    offline: bool = field(default=False, metadata=_about("never touch the network"))
+
+
+#: The published settings, where PaddleNLP's TrainingArguments have others.
+DEFAULTS = {
+    "per_device_train_batch_size": 32,
+    "per_device_eval_batch_size": 64,
+    "learning_rate": 3e-5,
+    "weight_decay": 0.01,
+    "logging_steps": 100,
+    "save_steps": 100,
+    "save_total_limit": 3,
+    "metric_for_best_model": "eval_accuracy",
+}
+
+#: Those that depend on other flags.
+DEPENDENT = {
+    "num_train_epochs": "the task's",
+    "warmup_ratio": "the task's",
+    "evaluation_strategy": "steps with do_train, else no",
+    "eval_steps": "save_steps",
+    "load_best_model_at_end": "with do_train, where evaluation and saving go together",
+    "device": "gpu if Paddle has one, else cpu",
+    "disable_tqdm": "where the output is no terminal",
+    "report_to": "visualdl with logging_dir, else none",
+}
+
+_METRICS = ("eval_accuracy", "accuracy", "eval_loss", "loss")
+
+
+def parsed(description: str) -> tuple[Task, TaskFlags, Any]:
+    """The task, the flags of this script, and PaddleNLP's. Ends the program with one line when a flag is wrong.
+
+    ``description``: what the script's --help says first.
+    """
+    parser = flag_parser(description)
+    values = vars(parser.parse_args())
+    own = TaskFlags(**{one.name: values.pop(one.name) for one in fields(TaskFlags)})
+    try:
+        task = dataset_task(own.dataset)
+        check(own, values)
+        arguments = TrainingArguments(**completed(values, task, own))
+    except UsageError as error:
+        parser.error(str(error))
+    except (ValueError, AssertionError, KeyError) as error:
+        parser.error(" ".join(str(error).split()))
+    return task, own, arguments
+
+
+class _Parser(PdArgumentParser):
+    """One line about a wrong flag, as in the other scripts."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: error: {message} (--help lists the flags)", file=sys.stderr)
+        sys.exit(2)
+
+
+def flag_parser(description: str) -> argparse.ArgumentParser:
+    """A parser of this script's flags and all TrainingArguments."""
+    parser = _Parser(
+        (TaskFlags, TrainingArguments), description=description, formatter_class=_HelpFormatter, allow_abbrev=False
+    )
+    parser.set_defaults(**DEFAULTS, **dict.fromkeys(DEPENDENT))
+    for action in parser._actions:  # argparse has no public way to change a help text
+        if action.dest in DEPENDENT:
+            action.help = f"{action.help} (default: {DEPENDENT[action.dest]})"
+    return parser
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Names each flag's default, where its text does not do so itself."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = action.help or ""
+        return text if "(default:" in text or action.required else super()._get_help_string(action)
+
+
+def dataset_task(name: str) -> Task:
+    """The row behind --dataset. Raises UsageError."""
+    *collection, short = name.split() or [""]
+    if [word.lower() for word in collection] not in ([], ["clue"]):
+        raise UsageError(f'--dataset: unknown data set {name!r}; write "clue" and a task, as in "clue tnews"')
+    return classification_task("--dataset", short)
+
+
+def check(own: TaskFlags, values: Mapping[str, Any]) -> None:
+    """Raises UsageError for values that neither parser nor TrainingArguments refuse."""
+    smallest = {
+        "max_seq_length": 8, "limit": 1, "per_device_train_batch_size": 1, "per_device_eval_batch_size": 1,
+        "gradient_accumulation_steps": 1, "learning_rate": 0, "weight_decay": 0, "max_grad_norm": 0, "dropout": 0,
+        "seed": 0, "warmup_steps": 0, "logging_steps": 1, "save_steps": 1, "eval_steps": 1, "num_train_epochs": 0,
+    }  # fmt: skip
+    for name, least in smallest.items():
+        value = getattr(own, name, None) if hasattr(own, name) else values[name]
+        if value is not None and not value >= least:
+            raise UsageError(f"--{name} {value}: must be at least {least}")
+    if own.dropout is not None and own.dropout >= 1:
+        raise UsageError(f"--dropout {own.dropout}: must be below 1")
+    if own.amp not in ("off", "fp16", "bf16"):
+        raise UsageError(f"--amp {own.amp}: choose from off, fp16, bf16")
+    if own.amp != "off" and values["bf16" if own.amp == "fp16" else "fp16"]:
+        raise UsageError(f"--amp {own.amp} contradicts --{'bf16' if own.amp == 'fp16' else 'fp16'}")
+    if values["metric_for_best_model"] not in _METRICS:
+        raise UsageError(
+            f"--metric_for_best_model {values['metric_for_best_model']}: choose from {', '.join(_METRICS)}"
+        )
+    if not any(values[name] for name in ("do_train", "do_eval", "do_predict", "do_export")):
+        raise UsageError("nothing to do: give --do_train, --do_eval, --do_predict or --do_export")
+
+
+def completed(values: Mapping[str, Any], task: Task, own: TaskFlags) -> dict[str, Any]:
+    """TrainingArguments with what was left out as the published runs had it."""
+    values = dict(values, output_dir=os.path.abspath(os.path.expanduser(values["output_dir"])))
+    values["fp16"] |= own.amp == "fp16"
+    values["bf16"] |= own.amp == "bf16"
+    rules = {
+        "num_train_epochs": float(task.epochs),
+        "warmup_ratio": 0.0 if values["warmup_steps"] else task.warmup_proportion,
+        "evaluation_strategy": "steps" if values["do_train"] else "no",
+        "eval_steps": values["save_steps"],
+        "device": "gpu" if paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() else "cpu",
+        "disable_tqdm": not sys.stderr.isatty(),
+        "report_to": ["visualdl"] if values["logging_dir"] else ["none"],
+    }
+    values.update({name: value for name, value in rules.items() if values[name] is None})
+    if values["no_cuda"]:
+        values["device"] = "cpu"
+    if values["load_best_model_at_end"] is None:
+        same = values["evaluation_strategy"] == values["save_strategy"] != "no"
+        in_step = values["evaluation_strategy"] == "epoch" or values["save_steps"] % values["eval_steps"] == 0
+        values["load_best_model_at_end"] = bool(values["do_train"] and same and in_step)
+    return values
+
+
+def run_flags(task: Task, own: TaskFlags, arguments: Any) -> RunFlags:
+    """The same settings in the words of the other scripts."""
+    return RunFlags(
+        model_name_or_path=own.model_name_or_path,
+        do_train=arguments.do_train,
+        do_eval=arguments.do_eval,
+        do_predict=arguments.do_predict or arguments.do_export,
+        output_dir=arguments.output_dir,
+        batch_size=arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps,
+        gradient_accumulation_steps=arguments.gradient_accumulation_steps,
+        eval_batch_size=arguments.per_device_eval_batch_size,
+        learning_rate=arguments.learning_rate,
+        num_train_epochs=arguments.num_train_epochs,
+        max_steps=arguments.max_steps,
+        max_seq_length=own.max_seq_length,
+        warmup_steps=arguments.warmup_steps,
+        warmup_proportion=arguments.warmup_ratio,
+        weight_decay=arguments.weight_decay,
+        adam_epsilon=arguments.adam_epsilon,
+        max_grad_norm=arguments.max_grad_norm,
+        dropout=own.dropout,
+        seed=arguments.seed,
+        device=arguments.device,
+        amp="fp16" if arguments.fp16 else "bf16" if arguments.bf16 else "off",
+        logging_steps=arguments.logging_steps,
+        save_steps=arguments.eval_steps,
+        save_best_model=arguments.load_best_model_at_end,
+        data_dir=own.data_dir,
+        cache_dir=own.cache_dir,
+        limit=own.limit,
+        visualdl_dir=own.visualdl_dir,
+        result_json=own.result_json,
+        offline=own.offline,
+    )
+
+
+def other_settings(arguments: Any) -> dict[str, Any]:
+    """TrainingArguments that move a score and that the other scripts don't have, for the run's identity."""
+    plain = ("num_train_epochs", "adam_beta1", "adam_beta2", "dataloader_drop_last")
+    chosen = ("evaluation_strategy", "optim", "lr_scheduler_type")
+    settings = {name: getattr(arguments, name) for name in plain}
+    return {"trainer": {**settings, **{name: getattr(arguments, name).value for name in chosen}}}

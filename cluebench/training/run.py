@@ -1,0 +1,250 @@
+"""One run of a fine-tuning script, on its device: features, model, steps, evaluations and what is recorded of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+
+from cluebench import analysis, environment, models, submission
+from cluebench.configure import RunConfig
+from cluebench.features import FeatureCache, Features, TextEncoder, load_features
+from cluebench.model import Model
+from cluebench.runlog import DevPoint, Evaluation, RunLog
+from cluebench.scalars import Scalars
+from cluebench.tasks import TestSet
+from cluebench.training import device
+from cluebench.training.checkpoint import Checkpoint
+from cluebench.training.evaluation import forward, outputs_of, tensors
+from cluebench.training.optimization import LossMeter, Precision, accumulate, build_optimizer
+from cluebench.training.steps import Step, StepPlan, optimizer_steps, order_of
+
+
+class Run:
+    """What every stage of a script needs.
+
+    Made by `cluebench.configure`, on every rank. Raises UsageError, before any model is loaded, when the device can't
+    be had or can't compute in the precision asked for, or when the model's tokenizer can't be loaded.
+    """
+
+    def __init__(self, config: RunConfig):
+        self.task, self.flags, self.result = config.task, config.flags, config.result
+        self.model, self.source = config.model, config.source
+        self.log = RunLog(rank=environment.rank())
+        self.device = self.result.device = device.use_device(self.flags.device)
+        self.precision = Precision.of(self.flags.amp, self.device)
+        self.scalars = Scalars(self.flags.visualdl_dir)
+        self.tokenizer = models.load_tokenizer(
+            self.model, offline=self.flags.offline, **self.flags.tokenizer_settings()
+        )
+        self.encoder = TextEncoder(self.tokenizer)
+        self._features: dict[str, Features] = {}
+        self._stepped, self._evaluating_since = False, 0.0
+
+    # Data and models --------------------------------------------------------------------------------------------------
+
+    def features(self, split: str) -> Any:
+        """The model inputs of a split: features of the task's kind, from the cache when any earlier run made them."""
+        if split not in self._features:
+            self._features[split] = self._loaded(split)
+        return self._features[split]
+
+    def _loaded(self, split: str) -> Features:
+        return load_features(
+            self.task,
+            split,
+            self.source,
+            self.encoder,
+            FeatureCache(self.flags.cache_dir),
+            max_seq_length=self.flags.max_seq_length,
+            limit=self.flags.limit,
+            overwrite=self.flags.overwrite_cache,
+            num_proc=self.flags.num_proc,
+            **self.flags.feature_settings(),
+        )
+
+    def new_model(self) -> paddle.nn.Layer:
+        """The model of --model_name_or_path: the first thing to draw from paddle's generator, as in published runs.
+
+        Without --do_train it must have been fine-tuned already, for this task.
+        """
+        if self.flags.do_train and self.keeps_best:
+            models.check_output(self.flags.output_dir)
+        device.seed(self.flags.seed)
+        return models.load_model(
+            self.task,
+            self.model,
+            self.flags.dropout,
+            tokenizer=self.tokenizer,
+            max_seq_length=self.flags.max_seq_length,
+            head_required=not self.flags.do_train,
+            offline=self.flags.offline,
+        )
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the best model is saved, if only until it has predicted."""
+        return self.flags.save_best_model or self.flags.do_eval or self.flags.do_predict
+
+    def best_model(self, trained: paddle.nn.Layer) -> paddle.nn.Layer:
+        """The model with the best dev score of the training that just ended; ``trained`` itself where none was kept."""
+        if not self.keeps_best:
+            return trained
+        device.wait_for_all()
+        best = Model.of(self.flags.output_dir, "--output_dir")
+        return models.load_model(self.task, best, tokenizer=self.tokenizer, head_required=True)
+
+    # Training ---------------------------------------------------------------------------------------------------------
+
+    def steps(
+        self,
+        model: paddle.nn.Layer,
+        loss_of: Callable[[paddle.nn.Layer, dict[str, paddle.Tensor]], paddle.Tensor],
+    ) -> Iterator[Step]:
+        """Fine-tunes ``model`` on the train split, handing out every optimizer step once it is taken and logged.
+
+        ``loss_of``: from the model (with several cards, one that exchanges gradients between them) and a micro-batch on
+        the device to the mean loss. With --resume, what an earlier process had done is taken up first. After a step
+        that evaluates, the caller evaluates; the checkpoint that may follow holds what it recorded. Raises Diverged
+        when a loss is no number.
+        """
+        flags, examples = self.flags, self.features("train")
+        micro_batch = flags.batch_size // flags.gradient_accumulation_steps
+        plan = StepPlan(
+            micro_batches=len(order_of(examples, micro_batch)),
+            accumulation=flags.gradient_accumulation_steps,
+            epochs=flags.num_train_epochs,
+            max_steps=flags.max_steps,
+            eval_every=flags.save_steps,
+            checkpoint_every=flags.checkpoint_steps,
+        )
+        optimizer, schedule = build_optimizer(model, plan.total_steps, flags)
+        checkpoint = Checkpoint(self.output("checkpoint"), model, optimizer, self.precision, self.result)
+        self._stepped, self.result.total_steps = True, plan.total_steps
+        done = self._resumed(checkpoint, plan) if flags.resume else 0
+        trained = paddle.DataParallel(model) if environment.world_size() > 1 else model
+        meter = LossMeter()
+
+        def loss_of_rows(rows: Sequence[int]) -> paddle.Tensor:
+            return loss_of(trained, tensors(examples.batch(rows)))
+
+        for step in optimizer_steps(examples, micro_batch, plan, done):
+            start = time.perf_counter()
+            meter.add(accumulate(trained, step.micro_batches, loss_of_rows, self.precision))
+            self.precision.step(optimizer)
+            schedule.step()
+            optimizer.clear_grad()
+            self.result.train_seconds += time.perf_counter() - start
+            if step.number % flags.logging_steps == 0:
+                self._log_training(step, plan.total_steps, meter, optimizer.get_lr())
+            if step.evaluates or step.checkpoints:
+                meter.check(step)
+            yield step
+            if step.checkpoints:
+                checkpoint.save(step.number)
+        checkpoint.remove()
+
+    def _resumed(self, checkpoint: Checkpoint, plan: StepPlan) -> int:
+        """The steps an earlier process had done, taken up from its checkpoint."""
+        done = checkpoint.restore()
+        self.result.adopt_newer_best(self.flags.result_json)
+        if done:
+            self.log.line(f"going on from the checkpoint after step {done}/{plan.total_steps}")
+        return done
+
+    def _log_training(self, step: Step, total_steps: int, meter: LossMeter, learning_rate: float) -> None:
+        """The published training line, and the same numbers as scalars; the learning rate is of the next step."""
+        loss, speed = meter.read(step)
+        self.log.train(step.number, total_steps, step.epoch, step.batch, loss, learning_rate, speed)
+        self.scalars.add(step.number, train_loss=loss, train_lr=learning_rate, train_speed=speed)
+
+    # The model over batches and splits --------------------------------------------------------------------------------
+
+    def forward(self, model: paddle.nn.Layer, batch: Mapping[str, paddle.Tensor]) -> tuple[paddle.Tensor, ...]:
+        """The outputs of the model's head for a batch; see `cluebench.training.evaluation.forward`."""
+        return forward(model, batch)
+
+    def cross_entropy(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
+        """The mean over rows of the cross entropy of logits [B, N] and labels [B], with its gradient."""
+        return paddle.nn.functional.cross_entropy(logits, labels)
+
+    def outputs(self, model: paddle.nn.Layer, split: Features) -> tuple[np.ndarray, ...]:
+        """The outputs of the model's head for every example of a split, in order; see `outputs_of`."""
+        self._evaluating_since = time.perf_counter()
+        return outputs_of(model, split, self.flags.eval_batch_size, self.precision)
+
+    # What is recorded -------------------------------------------------------------------------------------------------
+
+    def evaluated(self, found: Evaluation, model: paddle.nn.Layer, step: Step | None = None) -> None:
+        """Logs an evaluation. During training a new best model is saved before the result names it.
+
+        ``step``: the one just taken; None when a finished model is evaluated on its own. The seconds are those since
+        `outputs` was called.
+        """
+        seconds = time.perf_counter() - self._evaluating_since
+        number = step.number if step else self.result.best_step or 0
+        self.log.evaluated(found.loss, found.score, seconds, found.organisers)
+        names = ("dev_accuracy",) if len(found.score) == 1 else ("dev_em", "dev_f1")
+        self.scalars.add(number, dev_loss=found.loss, **dict(zip(names, found.score)))
+        self.result.eval_seconds += seconds
+        if step is None and self.flags.do_train:
+            return  # the best model of this training once more
+        improved = self.result.add(
+            DevPoint(number, step.epoch if step else 0, found.score, found.loss, found.organisers)
+        )
+        if environment.rank() != 0:
+            return
+        if improved:
+            analysis.write(self.output(analysis.DEV_PREDICTIONS), found.predictions)
+        if step is None:
+            return
+        if improved and self.keeps_best:
+            models.save_model(model, self.tokenizer, self.flags.output_dir)
+        self.result.write(self.flags.result_json)
+
+    def log_best(self) -> None:
+        """The pairs of labels the best model mixes up most, then the published last line."""
+        if self.result.best_score is None:
+            return
+        predictions = self.output(analysis.DEV_PREDICTIONS)
+        if self.task.is_classification and predictions.is_file() and environment.rank() == 0:
+            for line in analysis.worst_pairs(predictions):
+                self.log.line(line)
+        self.log.best(self.task.format_score(self.result.best_score))
+
+    def test_sets(self) -> Iterator[tuple[TestSet, Features]]:
+        """The task's test sets, each with its model inputs."""
+        for test in self.task.test_sets:
+            yield test, self.features(test.split)
+
+    def submit_labels(self, test: TestSet, ids: Iterable[Any], labels: Sequence[Any]) -> None:
+        """The submission file of a test set: an id and a label a line."""
+        self._submit(test, lambda path: submission.write_labels(path, ids, labels))
+
+    def submit_answers(self, test: TestSet, answers: Mapping[str, Any]) -> None:
+        """The submission file of a test set: one object, tag or question id → answer."""
+        self._submit(test, lambda path: submission.write_answers(path, answers))
+
+    def _submit(self, test: TestSet, write: Callable[[Path], None]) -> None:
+        if environment.rank() == 0:
+            path = self.output(test.submission)
+            write(path)
+            self.log.line(f"predictions for {test.file}: {path}")
+
+    def output(self, name: str) -> Path:
+        """A file in --output_dir."""
+        return Path(self.flags.output_dir) / name
+
+    def finish(self) -> None:
+        """Memory used, curves closed, and a model that was only kept to predict removed. Waits for all ranks."""
+        self.result.peak_memory_bytes = device.peak_memory_bytes(self.device)
+        self.scalars.close()
+        if self.flags.do_train and self.flags.save_best_model:
+            self.result.best_model = str(self.flags.output_dir)
+        elif self._stepped and self.keeps_best and environment.rank() == 0:
+            models.remove_model(self.flags.output_dir)
+        device.wait_for_all()

@@ -1,0 +1,127 @@
+"""Killed for real and started again: the run goes on bit by bit, or anew where the checkpoint is not its own."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cluebench.runlog import Result
+from cluebench.tasks import TASKS
+from tests.scripts.conftest import start
+from tests.scripts.test_classifier import common, losses
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = "classification/run_clue_classifier.py"
+
+#: A task of every kind of loop, with what makes epochs of six to nine steps; all but TNEWS accumulate.
+KINDS = {
+    "tnews": ["--task_name", "tnews", "--batch_size", 16, "--num_train_epochs", 8, "--save_steps", 10],
+    "c3": ["--batch_size", 6, "--max_seq_length", 40, "--limit", 40],
+    "chid": ["--batch_size", 8, "--max_seq_length", 32, "--limit", 20, "--gradient_accumulation_steps", 4],
+    "cmrc2018": ["--batch_size", 8, "--max_seq_length", 96, "--limit", 48],
+}
+TRAINING = ["--learning_rate", 1e-3, "--dropout", 0.1, "--logging_steps", 1, "--checkpoint_steps", 5, "--do_train"]
+
+
+def kill_after(process, step: int) -> None:
+    """SIGKILL as soon as the step is logged."""
+    for line in process.stdout:
+        if line.startswith(f"global step {step}/"):
+            process.kill()
+            break
+    assert process.wait() == -9, process.stderr.read()
+
+
+@pytest.mark.parametrize("task", [TASKS[name] for name in KINDS], ids=lambda task: task.name)
+def test_resume_goes_on_bit_by_bit(task, demo, run_script, start_script, tmp_path):
+    """Killed between two checkpoints, in the second epoch or later: same losses, same dev curve, same weights."""
+    arguments = [*KINDS[task.name], *TRAINING]
+    if not task.is_classification:
+        arguments += ["--num_train_epochs", 4]
+    process = start_script(task.script, *common(demo, tmp_path / "cut"), *arguments, "--resume")
+    kill_after(process, step=12)
+    whole = run_script(task.script, *common(demo, tmp_path / "whole"), *arguments)
+    assert whole.code == 0, whole.err
+    resumed = run_script(task.script, *common(demo, tmp_path / "cut"), *arguments, "--resume")
+    assert resumed.code == 0, resumed.err
+    a, b = (Result.read(tmp_path / name / "result.json") for name in ("whole", "cut"))
+    expected, seen = losses(whole.lines), losses(resumed.lines)
+    done = len(expected) - len(seen)
+    assert resumed.lines[0] == f"going on from the checkpoint after step {done}/{a.total_steps}"
+    assert len(expected) == a.total_steps and 10 <= done < a.total_steps and done % 5 == 0
+    assert seen == expected[done:]
+    assert a.dev_curve == b.dev_curve and a.dev_curve[-1].step == a.total_steps and len(a.dev_curve) > 2
+    assert (a.best_score, a.best_step, b.total_steps) == (b.best_score, b.best_step, a.total_steps)
+    assert_same_weights(tmp_path / "whole", tmp_path / "cut")
+    assert not (tmp_path / "cut" / "checkpoint").exists()
+
+
+def assert_same_weights(*folders) -> None:
+    import paddle
+
+    a, b = (paddle.load(str(folder / "model_state.pdparams"), return_numpy=True) for folder in folders)
+    assert a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(scope="module")
+def stopped(demo, tmp_path_factory):
+    """The --output_dir of a run that was killed behind a checkpoint, and its flags."""
+    arguments = [*KINDS["tnews"], *TRAINING, "--max_steps", 40, "--cache_dir", tmp_path_factory.mktemp("cache")]
+    folder = tmp_path_factory.mktemp("stopped")
+    with start(SCRIPT, *common(demo, folder), *arguments) as process:
+        kill_after(process, step=8)
+    assert (folder / "checkpoint").is_dir()
+    return folder, arguments
+
+
+@pytest.mark.parametrize(
+    "other", [["--learning_rate", 2e-3], ["--seed", 43], ["--limit", 90]], ids=lambda flag: flag[0]
+)
+def test_a_checkpoint_of_other_settings_is_not_taken_up(other, stopped, demo, run_script, tmp_path):
+    """The run begins as if there had been none, and none of what the other had gathered is in its result."""
+    folder, arguments = stopped
+    shutil.copytree(folder, tmp_path / "out")
+    arguments = [*arguments, *other]
+    ended = run_script(SCRIPT, *common(demo, tmp_path / "out"), *arguments, "--resume")
+    fresh = run_script(SCRIPT, *common(demo, tmp_path / "fresh"), *arguments)
+    assert ended.code == fresh.code == 0, ended.err
+    assert "going on" not in ended.out and len(losses(ended.lines)) == 40
+    assert losses(ended.lines) == losses(fresh.lines)
+    a, b = (Result.read(tmp_path / name / "result.json") for name in ("out", "fresh"))
+    assert a.dev_curve == b.dev_curve and (a.best_score, a.best_step) == (b.best_score, b.best_step)
+
+
+def test_flags_that_move_no_score_do_not_make_it_another_run(stopped, demo, run_script, tmp_path):
+    folder, arguments = stopped
+    shutil.copytree(folder, tmp_path / "out")
+    more = ["--logging_steps", 3, "--eval_batch_size", 7, "--gradient_accumulation_steps", 2, "--checkpoint_steps", 0]
+    ended = run_script(SCRIPT, *common(demo, tmp_path / "out"), *arguments, *more, "--resume")
+    assert ended.code == 0 and ended.lines[0].startswith("going on from the checkpoint after step ")
+
+
+def test_without_resume_it_is_not_taken_up(stopped, demo, run_script, tmp_path):
+    folder, arguments = stopped
+    shutil.copytree(folder, tmp_path / "out")
+    ended = run_script(SCRIPT, *common(demo, tmp_path / "out"), *arguments)
+    assert ended.code == 0 and "going on" not in ended.out and len(losses(ended.lines)) == 40
+
+
+def test_a_damaged_checkpoint_is_not_taken_up(stopped, demo, run_script, tmp_path):
+    """Whichever of its files is damaged, the run begins as if there had been none."""
+    folder, arguments = stopped
+    expected = losses(run_script(SCRIPT, *common(demo, tmp_path / "fresh"), *arguments).lines)
+    for file in [path.name for path in sorted((folder / "checkpoint").iterdir())]:
+        for damage in (cut_short, Path.unlink):
+            out = shutil.copytree(folder, tmp_path / f"{file} {damage.__name__}")
+            damage(out / "checkpoint" / file)
+            ended = run_script(SCRIPT, *common(demo, out), *arguments, "--resume")
+            assert ended.code == 0 and "going on" not in ended.out, out.name
+            assert losses(ended.lines) == expected, out.name
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

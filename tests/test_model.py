@@ -1,0 +1,123 @@
+"""What a user's word for a model means: the same to the scheduler, to the scripts and to the tools."""
+
+import hashlib
+import os
+
+import pytest
+
+from cluebench.configure import configure
+from cluebench.data import synthetic
+from cluebench.errors import UsageError
+from cluebench.model import Model
+from cluebench.run_flags import RunFlags
+from cluebench.scheduler.plan import Selection, SharedFlags, build_plan, configurations
+from cluebench.tasks import TASKS
+
+NAME = "ernie-3.0-base-zh"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def make(folder, configuration="config.json"):
+    folder.mkdir(parents=True)
+    (folder / configuration).write_text("{}")
+    return folder
+
+
+def test_a_published_name(here):
+    for typed, name, folder in ((NAME, NAME, NAME), ("hfl/rbt3", "hfl/rbt3", "hfl--rbt3"), ("m/", "m", "m")):
+        model = Model.of(typed)
+        assert (model.name, model.directory, model.folder, model.identity) == (name, None, folder, name)
+        assert model.typed == typed and str(model) == name
+
+
+@pytest.mark.parametrize("configuration", ["config.json", "model_config.json"])
+def test_a_directory_however_it_is_typed(here, configuration, monkeypatch):
+    lies = make(here / "some" / "mine", configuration)
+    monkeypatch.setenv("HOME", str(here))
+    (here / "link").symlink_to(lies)
+    found = {Model.of(typed) for typed in ("some/mine", "./some/mine/", str(lies), "~/some/mine", "link")}
+    assert len(found) == 1  # as keys, too, they are one model
+    (model,) = found
+    assert (model.name, model.directory, model.folder) == (str(lies), lies, "mine")
+
+
+def test_a_folder_of_logs_named_like_a_model_is_none(here):
+    (here / NAME / "tnews").mkdir(parents=True)
+    (here / "hfl" / "rbt3").mkdir(parents=True)
+    assert Model.of(NAME).directory is None and Model.of("hfl/rbt3").folder == "hfl--rbt3"
+    (here / NAME / "config.json").write_text("{}")
+    assert Model.of(NAME).directory == here / NAME
+
+
+@pytest.mark.parametrize(
+    "typed, said",
+    [
+        ("", "--x '': name a published model or the directory of a model"),
+        ("/", "--x '/': name a published model or the directory of a model"),
+        ("./nowhere", "--x ./nowhere: no such directory"),
+        ("~/nowhere", "--x ~/nowhere: no such directory"),
+        ("~nobody-of-this-name/m", "--x ~nobody-of-this-name/m: no such directory"),
+        ("a/b/c", "--x a/b/c: no such directory"),
+        ("config.json", "--x config.json: a file; give the directory it lies in"),
+        ("./empty", "empty: no config.json or model_config.json in this model directory"),
+    ],
+)
+def test_what_is_no_model_gets_one_line(here, typed, said):
+    (here / "empty").mkdir()
+    (here / "config.json").write_text("{}")
+    with pytest.raises(UsageError) as refused:
+        Model.of(typed, "--x")
+    assert str(refused.value) == said
+
+
+def test_a_directory_is_known_by_its_content(here):
+    folder = make(here / "mine")
+    weights = folder / "model_state.pdparams"
+    weights.write_bytes(os.urandom(5 << 20))
+    first = Model.of("mine").identity
+    os.utime(weights, (0, 0))
+    (folder / "notes.md").write_text("no part of the model")
+    (folder / ".hidden.json").write_text("nor this")
+    assert Model.of("./mine").identity == Model.of(str(folder.rename(here / "moved"))).identity == first
+    with open(here / "moved" / "model_state.pdparams", "r+b") as stream:
+        stream.write(b"new weights")
+    second = Model.of("moved").identity
+    (here / "moved" / "vocab.txt").write_text("[PAD]\n")
+    assert len({first, second, Model.of("moved").identity}) == 3
+
+
+def test_identities_stay_what_they_were(here):
+    """Of small files: every byte, names before content, in the order of names. Finished trials count by it."""
+    folder = make(here / "mine")
+    (folder / "model_state.pdparams").write_bytes(b"weights")
+    (folder / "vocab.txt").write_bytes(b"[PAD]\n")
+    content = b"config.json:{}" + b"model_state.pdparams:7:weights" + b"vocab.txt:[PAD]\n"
+    assert Model.of("mine").identity == f"directory:{hashlib.sha256(content).hexdigest()[:16]}"
+
+
+def test_plan_and_script_mean_the_same_model(here, monkeypatch):
+    """Also where the working directory has a folder of the published model's name, with logs in it."""
+    held = here / "home" / "models" / NAME
+    held.mkdir(parents=True)
+    (held / "vocab.txt").write_text("[PAD]\n")
+    (held / "model_state.pdparams").write_bytes(b"weights")
+    (here / NAME).mkdir()
+    (here / NAME / "notes.txt").write_text("of an earlier grid")
+    monkeypatch.setenv("PPNLP_HOME", str(here / "home"))
+    synthetic.write_synthetic(here / "data", sizes={name: synthetic.Sizes(4, 4, 4) for name in TASKS})
+    make(here / "mine")
+    (here / "mine" / "vocab.txt").write_text("[PAD]\n")
+    (here / "mine" / "model_state.pdparams").write_bytes(b"weights")
+    for typed in (NAME, "mine"):
+        (trial,) = build_plan([Model.of(typed)], Selection(["tnews"], [3e-5], [32], [0.1]))
+        flags = RunFlags(trial.model.name, do_train=True, dropout=0.1, data_dir=str(here / "data"), offline=True)
+        run = configure(flags, TASKS["tnews"])
+        (planned,) = configurations([trial], SharedFlags(), {"tnews": run.source.fingerprint(run.task)}).values()
+        assert run.result.configuration == planned
+        assert run.result.configuration["model"] == trial.model.identity
