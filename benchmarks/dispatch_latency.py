@@ -19,11 +19,12 @@ from cluebench.model import Model
 from cluebench.runlog import Result
 from cluebench.scheduler.devices import cpu_slots
 from cluebench.scheduler.estimates import DurationModel, MemoryModel
+from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.jobs import Job
 from cluebench.scheduler.ledger import Ledger
 from cluebench.scheduler.local_engine import LocalEngine
 from cluebench.scheduler.loop import Events, Scheduler
-from cluebench.scheduler.plan import Selection, SharedFlags, build_plan
+from cluebench.scheduler.plan import build_plan
 from cluebench.scheduler.recorder import Observers, Recorder
 from cluebench.scheduler.runner import StartOrder
 from cluebench.scheduler.state import RunDirectory
@@ -55,7 +56,7 @@ def main() -> int:
 def measured_gaps(folder: Path) -> list[float]:
     """Seconds between the end of a trial and the beginning of the next on its slot."""
     directory = RunDirectory(folder, Model.of("some-model"))
-    selection = Selection(["tnews", "iflytek", "cluewsc2020"], seeds=[42])
+    selection = GridFlags(tasks=["tnews", "iflytek", "cluewsc2020"], seeds=[42])
     trials = build_plan([directory.model], selection)[:60]
     jobs = [
         Job(trial, number, directory.paths(trial), directory.trial_lock(trial), trial.key)
@@ -66,7 +67,7 @@ def measured_gaps(folder: Path) -> list[float]:
     events = Events()
     engine = LocalEngine(slots, None, events)
     recorder = Recorder(directory, jobs, {})
-    settings = SharedFlags()
+    settings = GridFlags()
     Scheduler(
         jobs, engine, Ledger(slots), DurationModel(settings), MemoryModel(),
         lambda job: launch(job, folder), lambda job: directory.finished_result(job.trial, job.configuration_hash),

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from cluebench import command
 from cluebench.flags import parse
 from cluebench.scheduler import search
-from cluebench.scheduler.grid import Grid, GridFlags, completed
+from cluebench.scheduler.flags import GridFlags, completed
+from cluebench.scheduler.grid import Grid
 from cluebench.scheduler.status import print_plan, print_status
 
 NAME = "grid_search.py"
@@ -33,7 +34,7 @@ def main() -> int:
     for directory in grid.directories.values():
         directory.refuse_other_model()
     if flags.dry_run:
-        print_plan(search.jobs_of(grid))
+        print_plan(grid.jobs())
         return 0
     return search.run(grid)
 

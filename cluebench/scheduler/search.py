@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
-from cluebench import identity, repository
+from cluebench import repository
 from cluebench.command import INTERRUPTED
 from cluebench.errors import ClueError, UsageError
 from cluebench.report.table import print_table
 from cluebench.scheduler import commands, devices
 from cluebench.scheduler.devices import Device
 from cluebench.scheduler.estimates import DurationModel, MemoryModel
-from cluebench.scheduler.grid import Grid, GridFlags
+from cluebench.scheduler.flags import GridFlags
+from cluebench.scheduler.grid import Grid
 from cluebench.scheduler.jobs import Job, State
 from cluebench.scheduler.ledger import Ledger
 from cluebench.scheduler.local_engine import LocalEngine, strays
@@ -38,10 +39,10 @@ def run(grid: Grid) -> int:
         for directory in grid.directories.values():
             directory.acquire()
             locks.callback(directory.release)
-        jobs = jobs_of(grid)
+        jobs = grid.jobs()
         if any(job.state is State.WAITING for job in jobs):
             _warm_up(grid)
-            jobs = jobs_of(grid, require_data=True)
+            jobs = grid.jobs(require_data=True)
         interrupted = None
         if any(job.state is State.WAITING for job in jobs):
             interrupted = _search(grid, jobs)
@@ -57,30 +58,6 @@ def run(grid: Grid) -> int:
         return INTERRUPTED
     print_failures(left)
     return 1 if left else 0
-
-
-def jobs_of(grid: Grid, require_data: bool = False) -> list[Job]:
-    """A job a trial, done where its result is on disk. With ``require_data`` missing data raises DataError."""
-    configurations, factors = grid.configurations(require_data), _remembered_factors(grid)
-    jobs = []
-    for number, trial in enumerate(grid.trials):
-        directory, configuration = grid.directories[trial.model], configurations.get(trial, {})
-        digest = identity.configuration_hash(configuration) if configuration else ""
-        job = Job(trial, number, directory.paths(trial), directory.trial_lock(trial), digest, configuration)
-        job.memory_factor = factors.get(digest, 1)
-        job.result = directory.finished_result(trial, digest or None)
-        job.state = State.WAITING if job.result is None else State.DONE
-        jobs.append(job)
-    return jobs
-
-
-def _remembered_factors(grid: Grid) -> dict[str, int]:
-    """Configuration hash → how far an earlier start had to cut the trial's micro-batches."""
-    return {
-        entry["configuration_hash"]: int(entry.get("memory_factor", 1))
-        for directory in grid.directories.values()
-        for entry in (directory.read_grid() or {}).get("trials", ())
-    }
 
 
 def _warm_up(grid: Grid) -> None:
@@ -114,7 +91,7 @@ def _search(grid: Grid, jobs: Sequence[Job]) -> str | None:
         jobs,
         engine,
         Ledger(engine.devices, flags.jobs_per_device),
-        DurationModel(grid.shared),
+        DurationModel(flags),
         MemoryModel(flags.amp),
         partial(_start_order, grid, engine.devices),
         lambda job: directories[job.trial.model].finished_result(job.trial, job.configuration_hash),
@@ -186,7 +163,7 @@ def _start_order(grid: Grid, chosen: Sequence[Device], job: Job) -> StartOrder:
     launcher_logs = grid.directories[job.trial.model].launcher_logs(job.trial)
     return StartOrder(
         key=job.key,
-        command=commands.trial_command(job, taken, grid.shared, repository.ROOT, launcher_logs),
+        command=commands.trial_command(job, taken, grid.flags, repository.ROOT, launcher_logs),
         environment=devices.child_environment(taken, len(chosen), grid.flags.jobs_per_device),
         directory=repository.ROOT,
         log=job.paths.log,

@@ -11,8 +11,9 @@ from cluebench.model import Model
 from cluebench.runlog import TrialPaths
 from cluebench.scheduler.commands import trial_command
 from cluebench.scheduler.devices import Device, cpu_slots
+from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.jobs import Job
-from cluebench.scheduler.plan import SharedFlags, Trial
+from cluebench.scheduler.plan import Trial
 from tests.conftest import ROOT
 from tests.grid.test_scores import PUBLISHED_EXAMPLE, write_log
 
@@ -22,7 +23,7 @@ LEADERBOARD = "grid_search_tools/leaderboard.py"
 
 def command(trial, devices, settings=None):
     job = Job(trial, 0, TrialPaths(Path("/runs/m") / trial.task, trial.name), Path("/lock"), "h")
-    return trial_command(job, devices, settings or SharedFlags(), REPOSITORY, Path("/workers"))
+    return trial_command(job, devices, settings or GridFlags(), REPOSITORY, Path("/workers"))
 
 
 def cards(count):
@@ -30,7 +31,7 @@ def cards(count):
 
 
 def test_classification_trial():
-    settings = SharedFlags(data_dir="/clue", limit=10, max_steps=5, num_train_epochs=2, amp="bf16", offline=True)
+    settings = GridFlags(data_dir="/clue", limit=10, max_steps=5, num_train_epochs=2, amp="bf16", offline=True)
     assert command(Trial(Model.of("m"), "csl", 3e-5, 32, 0.1, 43), cpu_slots(1), settings) == [
         sys.executable, "-u", "/repository/classification/run_clue_classifier.py", "--model_name_or_path", "m",
         "--learning_rate", "3e-05", "--batch_size", "32", "--dropout", "0.1", "--seed", "43", "--do_train", "--resume",

@@ -7,8 +7,9 @@ from cluebench.model import Model
 from cluebench.runlog import Result, TrialPaths
 from cluebench.scheduler.estimates import DurationModel, estimated_bytes, model_size, seconds_left, workloads
 from cluebench.scheduler.failures import FailureKind, classify
+from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.jobs import Attempt, Job, State
-from cluebench.scheduler.plan import Selection, SharedFlags, Trial, build_plan
+from cluebench.scheduler.plan import Trial, build_plan
 from cluebench.scheduler.progress import Display, display_for, duration
 from cluebench.scheduler.recorder import Recorder
 from cluebench.scheduler.state import RunDirectory
@@ -71,7 +72,7 @@ def test_details_are_one_telling_line():
 
 
 def test_every_task_has_a_workload():
-    assert set(workloads()) == {trial.task for trial in build_plan([Model.of("m")], Selection())}
+    assert set(workloads()) == {trial.task for trial in build_plan([Model.of("m")], GridFlags())}
 
 
 def test_model_size_from_published_table_and_configurations(tmp_path):
@@ -103,7 +104,7 @@ def test_memory_of_bert_base_worked_out_by_hand():
 def test_durations_are_learnt_by_task_then_model_then_size():
     known, other_task = Trial(Model.of("m"), "tnews", 3e-5, 32, 0.1), Trial(Model.of("m"), "afqmc", 3e-5, 32, 0.1)
     other_model = Trial(Model.of("ernie-3.0-xbase-zh"), "tnews", 3e-5, 32, 0.1)
-    model = DurationModel(SharedFlags())
+    model = DurationModel(GridFlags())
     assert model.seconds(known) is None
     model.project(known, 50.0)
     assert model.seconds(known) == pytest.approx(50.0)  # a running trial's own projection
@@ -115,10 +116,10 @@ def test_durations_are_learnt_by_task_then_model_then_size():
 
 def test_limit_and_steps_shorten_the_estimate():
     trial = Trial(Model.of("m"), "cmnli", 3e-5, 32, 0.1)
-    whole = DurationModel(SharedFlags()).relative(trial)
-    assert DurationModel(SharedFlags(limit=1000)).relative(trial) < whole / 20
-    assert DurationModel(SharedFlags(max_steps=100)).relative(trial) < whole / 20
-    assert DurationModel(SharedFlags(num_train_epochs=1)).relative(trial) < 0.6 * whole
+    whole = DurationModel(GridFlags()).relative(trial)
+    assert DurationModel(GridFlags(limit=1000)).relative(trial) < whole / 20
+    assert DurationModel(GridFlags(max_steps=100)).relative(trial) < whole / 20
+    assert DurationModel(GridFlags(num_train_epochs=1)).relative(trial) < 0.6 * whole
 
 
 def test_time_left_on_several_devices():

@@ -10,10 +10,11 @@ from cluebench.runlog import TrialPaths
 from cluebench.scheduler.devices import Device, DeviceLost, Reading, cpu_slots
 from cluebench.scheduler.estimates import GIB, DurationModel, MemoryModel
 from cluebench.scheduler.failures import FailureKind
+from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.jobs import Job, State
 from cluebench.scheduler.ledger import Ledger
 from cluebench.scheduler.loop import Exited, Interrupted, Rules, Scheduler
-from cluebench.scheduler.plan import Selection, SharedFlags, Trial, build_plan
+from cluebench.scheduler.plan import Trial, build_plan
 from cluebench.scheduler.runner import Orphan
 from cluebench.scheduler.simulated import Outcome, SimulatedEngine, SimulatedTime
 from cluebench.tasks import TASKS
@@ -64,7 +65,7 @@ class Run:
         self.ledger = Ledger(devices, jobs_per_device)
         self.memory_model = MemoryModel()
         self.scheduler = Scheduler(
-            self.jobs, self.engine, self.ledger, DurationModel(SharedFlags()), self.memory_model,
+            self.jobs, self.engine, self.ledger, DurationModel(GridFlags()), self.memory_model,
             self.engine.order_for, self.engine.result_of, self.witness, self.time, Rules(**rules), clock=self.time.clock,
         )  # fmt: skip
 
@@ -78,7 +79,7 @@ class Run:
 
 def trials(*tasks, model="ernie-3.0-base-zh", **selection):
     chosen = {"learning_rates": [3e-5], "batch_sizes": [24], "dropouts": [0.1]} | selection
-    return build_plan([Model.of(model)], Selection(tasks, **chosen))
+    return build_plan([Model.of(model)], GridFlags(tasks=tasks, **chosen))
 
 
 def test_everything_runs_once_on_the_slots_there_are():
@@ -400,7 +401,7 @@ def test_whole_plan_on_eight_cards_uses_no_card_twice_at_once():
             busy[device_id] = run.time.now + 100.0
         return Outcome(100.0)
 
-    run = Run(build_plan([Model.of("ernie-3.0-base-zh")], Selection()), [gpu(n) for n in range(8)], outcome, empty)
+    run = Run(build_plan([Model.of("ernie-3.0-base-zh")], GridFlags()), [gpu(n) for n in range(8)], outcome, empty)
     run.run()
     assert set(run.states()) == {State.DONE} and len(run.jobs) == 134
     assert {job.trial.task for job in run.jobs} == set(TASKS)
