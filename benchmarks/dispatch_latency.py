@@ -19,13 +19,14 @@ from cluebench.model import Model
 from cluebench.runlog import Result
 from cluebench.scheduler.devices import cpu_slots
 from cluebench.scheduler.estimates import DurationModel, MemoryModel
+from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.jobs import Job
 from cluebench.scheduler.ledger import Ledger
 from cluebench.scheduler.local_engine import LocalEngine
 from cluebench.scheduler.loop import Events, Scheduler
-from cluebench.scheduler.plan import RunSettings, Selection, build_plan
+from cluebench.scheduler.plan import build_plan
 from cluebench.scheduler.recorder import Observers, Recorder
-from cluebench.scheduler.runner import Launch
+from cluebench.scheduler.runner import StartOrder
 from cluebench.scheduler.state import RunDirectory
 
 SLOTS, POLL_SECONDS, LIMIT = 4, 15.0, 0.5
@@ -55,7 +56,7 @@ def main() -> int:
 def measured_gaps(folder: Path) -> list[float]:
     """Seconds between the end of a trial and the beginning of the next on its slot."""
     directory = RunDirectory(folder, Model.of("some-model"))
-    selection = Selection(["tnews", "iflytek", "cluewsc2020"], seeds=[42])
+    selection = GridFlags(tasks=["tnews", "iflytek", "cluewsc2020"], seeds=[42])
     trials = build_plan([directory.model], selection)[:60]
     jobs = [
         Job(trial, number, directory.paths(trial), directory.trial_lock(trial), trial.key)
@@ -66,7 +67,7 @@ def measured_gaps(folder: Path) -> list[float]:
     events = Events()
     engine = LocalEngine(slots, None, events)
     recorder = Recorder(directory, jobs, {})
-    settings = RunSettings()
+    settings = GridFlags()
     Scheduler(
         jobs, engine, Ledger(slots), DurationModel(settings), MemoryModel(),
         lambda job: launch(job, folder), lambda job: directory.finished_result(job.trial, job.configuration_hash),
@@ -77,7 +78,7 @@ def measured_gaps(folder: Path) -> list[float]:
     return hand_overs(folder, jobs)
 
 
-def launch(job: Job, folder: Path) -> Launch:
+def launch(job: Job, folder: Path) -> StartOrder:
     result = Result(
         task=job.trial.task, model=job.trial.model.name, configuration={}, configuration_hash=job.configuration_hash,
         status="done", best_score=(50.0,),
@@ -88,7 +89,7 @@ def launch(job: Job, folder: Path) -> Launch:
     book = folder / f"{job.device_ids[0]}.book"
     arguments = [str(book), str(job.paths.result), scratch.read_text(), str(seconds)]
     command = [sys.executable, "-I", "-S", "-c", _TRIAL, *arguments]
-    return Launch(job.key, command, {}, folder, job.paths.log, job.paths.result, job.lock, job.configuration_hash)
+    return StartOrder(job.key, command, {}, folder, job.paths.log, job.paths.result, job.lock, job.configuration_hash)
 
 
 def hand_overs(folder: Path, jobs: list[Job]) -> list[float]:

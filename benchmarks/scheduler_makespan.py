@@ -20,10 +20,11 @@ from cluebench.model import Model
 from cluebench.runlog import TrialPaths
 from cluebench.scheduler.devices import Device
 from cluebench.scheduler.estimates import DurationModel, MemoryModel, forward_tokens
+from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.jobs import Job
 from cluebench.scheduler.ledger import Ledger
 from cluebench.scheduler.loop import Rules, Scheduler
-from cluebench.scheduler.plan import RunSettings, Selection, Trial, build_plan
+from cluebench.scheduler.plan import Trial, build_plan
 from cluebench.scheduler.simulated import Outcome, SimulatedEngine, SimulatedTime
 
 MODEL = "ernie-3.0-base-zh"
@@ -51,7 +52,7 @@ def true_durations(trials: Sequence[Trial], seed: int) -> dict[str, float]:
     chance = random.Random(seed)
     tasks = {trial.task: chance.lognormvariate(0, 0.3) for trial in trials}
     return {
-        trial.key: forward_tokens(trial, RunSettings())
+        trial.key: forward_tokens(trial, GridFlags())
         / FORWARD_TOKENS_PER_SECOND
         * tasks[trial.task]
         * chance.lognormvariate(0, 0.1)
@@ -75,7 +76,7 @@ def ours(trials: Sequence[Trial], durations: dict[str, float], count: int, mrc_c
     by_key = {job.key: job for job in jobs}
     engine = SimulatedEngine(time, cards, by_key, outcome)
     Scheduler(
-        jobs, engine, Ledger(cards), DurationModel(RunSettings()), MemoryModel(), engine.launch_for, engine.result_of,
+        jobs, engine, Ledger(cards), DurationModel(GridFlags()), MemoryModel(), engine.order_for, engine.result_of,
         Silent(), time, Rules(trial_timeout=0, mrc_cards=mrc_cards), clock=time.clock,
     ).run()  # fmt: skip
     return time.now
@@ -94,7 +95,7 @@ def first_in_first_out(trials: Sequence[Trial], durations: dict[str, float], cou
 
 
 def main() -> int:
-    trials = build_plan([Model.of(MODEL)], Selection())
+    trials = build_plan([Model.of(MODEL)], GridFlags())
     print(f"{len(trials)} trials of {MODEL}; makespan / lower bound, worst of {REPETITIONS} draws of the durations")
     print(f"{'devices':>7}  {'one card a trial':>16}  {'published cards':>15}  {'FIFO, 15 s poll':>15}  {'bound':>8}")
     worst_of_all = 0.0

@@ -22,15 +22,15 @@ _OUT_OF_MEMORY = (
 INTERRUPTED = 130
 
 
-def run(main: Callable[[], Any]) -> NoReturn:
-    """Runs ``main`` and exits: 0, a ClueError's code with its line on stderr, or 130 when interrupted.
+def run(main: Callable[[], int | None], name: str = "") -> NoReturn:
+    """Runs ``main`` and exits: what it returns, a ClueError's code with its line on stderr, or 130 when interrupted.
 
-    SIGTERM is taken like Ctrl-C, so that files being written are cleaned up. Unknown errors keep their traceback.
+    ``name``: of the command, in front of that line. SIGTERM is taken like Ctrl-C, so that files being written are
+    cleaned up. Unknown errors keep their traceback.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        main()
-        code = 0
+        code = main() or 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = INTERRUPTED
@@ -38,7 +38,8 @@ def run(main: Callable[[], Any]) -> NoReturn:
         known = as_clue_error(error)
         if known is None:
             raise
-        print(f"error: {' '.join(str(known).split())}", file=sys.stderr)
+        start = f"{name}: error: " if name else "error: "
+        print(start + " ".join(str(known).split()), file=sys.stderr)
         code = known.exit_code
     sys.stdout.flush()
     sys.stderr.flush()

@@ -21,7 +21,7 @@ def prepare() -> None:
     if "paddle" in sys.modules and "OMP_NUM_THREADS" not in os.environ:
         raise RuntimeError("environment.prepare() must run before paddle is imported")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // local_processes())))
-    if _has_amd_processor():
+    if has_amd_processor():
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
     # glog's INFO lines of the C++ core would stand between the log lines users parse.
     os.environ.setdefault("GLOG_minloglevel", "2")
@@ -64,7 +64,8 @@ def cache_home() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cluebench"
 
 
-def _has_amd_processor() -> bool:
+def has_amd_processor() -> bool:
+    """Whether Paddle's MKL needs its switch for AMD."""
     if platform.machine() not in ("x86_64", "AMD64"):
         return False
     try:

@@ -94,7 +94,7 @@ def parse(flags_class: type[T], argv: Sequence[str] | None = None, *, prog: str 
 
 
 def _add(parser: argparse.ArgumentParser, field: dataclasses.Field, hint: Any) -> None:
-    kind, is_list = _kind(hint)
+    kind, is_list = _value_type(hint)
     about = field.metadata
     default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
     text = about["help"] + _default_note(about, default, kind)
@@ -128,7 +128,7 @@ def _default_note(about: typing.Mapping[str, Any], default: Any, kind: type) -> 
     return f" (default: {shown})"
 
 
-def _kind(hint: Any) -> tuple[type, bool]:
+def _value_type(hint: Any) -> tuple[type, bool]:
     """The scalar type behind ``X``, ``X | None`` or ``list[X]``, and whether it is a list."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
@@ -165,7 +165,7 @@ def _items(kind: type) -> Any:
 
 def _checked(parser: argparse.ArgumentParser, field: dataclasses.Field, hint: Any, value: Any) -> Any:
     """The value, lists flattened and deduplicated, bounds and choices enforced."""
-    _, is_list = _kind(hint)
+    _, is_list = _value_type(hint)
     about, name = field.metadata, field.name if field.metadata["positional"] else f"--{field.name}"
     if is_list and value:
         flat = [item for part in value for item in (part if isinstance(part, list) else [part])]

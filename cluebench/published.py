@@ -11,18 +11,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from cluebench.tasks import TASKS
+from cluebench.tasks import TASKS, Setting
 
 ATTRIBUTION = "published in PaddleNLP's CLUE Benchmark document, not measured by this project"
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A point of a task's grid."""
-
-    learning_rate: float
-    batch_size: int  # over all cards
-    dropout: float
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,12 @@ CLUE Benchmark document of PaddleNLP for epochs, lengths, warm-up, cards and gri
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
+
+from cluebench.errors import UsageError
 
 #: Seed of the published runs; trials with this seed carry no seed suffix in their file names.
 DEFAULT_SEED = 42
@@ -23,6 +25,14 @@ SINGLE, PAIR, CHOICE, IDIOM, SPAN = "single", "pair", "choice", "idiom", "span"
 CLASSIFICATION_SCRIPT = "classification/run_clue_classifier.py"
 
 
+class Setting(NamedTuple):
+    """A point of a task's grid."""
+
+    learning_rate: float
+    batch_size: int  # over all cards
+    dropout: float
+
+
 @dataclass(frozen=True)
 class Grid:
     """The hyper-parameters tried for a task: the cross product of the three."""
@@ -31,12 +41,9 @@ class Grid:
     batch_sizes: tuple[int, ...]
     dropouts: tuple[float, ...] = (0.1,)
 
-    def points(self) -> Iterator[tuple[float, int, float]]:
-        """(learning rate, total batch size, dropout) in table order."""
-        return product(self.learning_rates, self.batch_sizes, self.dropouts)
-
-    def __len__(self) -> int:
-        return len(self.learning_rates) * len(self.batch_sizes) * len(self.dropouts)
+    def points(self) -> Iterator[Setting]:
+        """In table order."""
+        return (Setting(*point) for point in product(self.learning_rates, self.batch_sizes, self.dropouts))
 
 
 @dataclass(frozen=True)
@@ -286,3 +293,11 @@ def task_named(name: str) -> Task:
         return TASKS[name.strip().lower()]
     except KeyError:
         raise ValueError(f"unknown task {name!r}; the tasks are {', '.join(TASKS)}") from None
+
+
+def tasks_named(names: Iterable[str]) -> list[Task]:
+    """The rows behind --tasks, in the order of the names; all ten without any. Raises UsageError."""
+    try:
+        return list(dict.fromkeys(map(task_named, names))) or list(TASKS.values())
+    except ValueError as error:
+        raise UsageError(f"--tasks: {error}") from None

@@ -7,20 +7,16 @@ Lengths and settings are the task table's, so training hits exactly these entrie
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tqdm import tqdm
-
-from cluebench import command, environment
-from cluebench.data.source import DataSource, open_source
+from cluebench import command, environment, warmup
+from cluebench.data.source import open_source
 from cluebench.errors import UsageError
-from cluebench.features import FeatureCache, TextEncoder, feature_key, load_features
+from cluebench.features import FeatureCache, TextEncoder
 from cluebench.flags import flag, parse
 from cluebench.model import Model
-from cluebench.tasks import TASKS, Task, task_named
+from cluebench.tasks import tasks_named
 
 
 @dataclass
@@ -41,82 +37,26 @@ def main() -> None:
     flags = parse(WarmupFlags)
     if not flags.models:
         raise UsageError("name at least one model or model directory")
-    try:
-        tasks = [task_named(name) for name in flags.tasks] or list(TASKS.values())
-    except ValueError as error:
-        raise UsageError(f"--tasks: {error}") from None
-    models = [Model.of(typed, "model") for typed in flags.models]
-    for model in models:  # seconds, where the data can take minutes
+    tasks = tasks_named(flags.tasks)
+    chosen = [Model.of(typed, "model") for typed in flags.models]
+    for model in chosen:  # seconds, where the data can take minutes
         model.find(offline=flags.offline)
     source = open_source(flags.data_dir, offline=flags.offline)
-    check_data(source, tasks)
-    for model in models:
-        warm_up(model, tasks, source, flags)
-
-
-def check_data(source: DataSource, tasks: Sequence[Task]) -> None:
-    """Finds every file of every task, downloading what may be downloaded. Raises DataError or NetworkError."""
-    for task in tasks:
-        source.fingerprint(task, task.files)
-    print(f"data: {', '.join(task.title for task in tasks)} found", flush=True)
-
-
-def warm_up(model: Model, tasks: Sequence[Task], source: DataSource, flags: WarmupFlags) -> None:
-    """One model: its tokenizer, weights and the head of each kind of task tried, all splits of all tasks tokenized."""
-    environment.import_paddle()
+    warmup.check_data(source, tasks)
+    environment.import_paddle()  # only now: what is wrong with flags, models or data is told of within seconds
     import paddle
 
     from cluebench import models
 
     paddle.set_device("cpu")  # the cards belong to the trials
-    start = time.perf_counter()
-    refuse_what_it_cannot_do(model, models.preflight(model, tasks, offline=flags.offline))
-    encoder = TextEncoder(models.load_tokenizer(model, offline=flags.offline))
-    print(f"{model.typed}: tokenizer and weights tried in {time.perf_counter() - start:.1f} s", flush=True)
-    cache, start, made = FeatureCache(flags.cache_dir or environment.cache_home()), time.perf_counter(), 0
-    splits = list(splits_of(tasks))
-    with tqdm(splits, unit="split", file=sys.stderr, disable=None) as bar:
-        for task, split in bar:
-            bar.set_description(f"{task.title} {split}")
-            made += warm_up_split(task, split, source, encoder, cache, flags, bar)
-    seconds = time.perf_counter() - start
-    print(
-        f"{model.typed}: {made} splits tokenized, {len(splits) - made} found in the cache, {seconds:.1f} s", flush=True
-    )
-
-
-def refuse_what_it_cannot_do(model: Model, reasons: Mapping[str, str | None]) -> None:
-    """One line for each task that the preflight found impossible, then UsageError."""
-    unable = [TASKS[name].title for name, reason in reasons.items() if reason]
-    for title in unable:
-        print(f"{model.typed} can't do {title}: {reasons[title.lower()]}", file=sys.stderr)
-    if unable:
-        able = [TASKS[name].title for name, reason in reasons.items() if not reason]
-        advice = f"run it with --tasks {' '.join(able)}" if able else "choose another model"
-        raise UsageError(f"{model.typed} can't do {', '.join(unable)}: {advice}")
-
-
-def splits_of(tasks: Sequence[Task]) -> Iterator[tuple[Task, str]]:
-    """Every split a script may ask for: train, dev and all test sets."""
-    for task in tasks:
-        for split in ("train", "dev", *(test.split for test in task.test_sets)):
-            yield task, split
-
-
-def warm_up_split(
-    task: Task, split: str, source: DataSource, encoder: TextEncoder, cache: FeatureCache, flags: WarmupFlags, bar: tqdm
-) -> bool:
-    """Whether the split had to be tokenized; says what it did."""
-    settings = dict(max_seq_length=task.max_seq_length, limit=flags.limit)
-    key = feature_key(task, split, source, encoder, **settings)
-    found = cache.holds(key) and not flags.overwrite_cache
-    start = time.perf_counter()
-    features = load_features(
-        task, split, source, encoder, cache, overwrite=flags.overwrite_cache, num_proc=flags.num_proc, **settings
-    )
-    what = "found" if found else f"tokenized in {time.perf_counter() - start:.1f} s"
-    bar.write(f"{task.title} {split}: {len(features):,} examples, {what}", file=sys.stdout)
-    return not found
+    cache = FeatureCache(flags.cache_dir or environment.cache_home())
+    for model in chosen:
+        start = time.perf_counter()
+        warmup.refuse_what_it_cannot_do(model, models.preflight(model, tasks, offline=flags.offline))
+        encoder = TextEncoder(models.load_tokenizer(model, offline=flags.offline))
+        print(f"{model.typed}: tokenizer and weights tried in {time.perf_counter() - start:.1f} s", flush=True)
+        options = dict(limit=flags.limit, overwrite=flags.overwrite_cache, num_proc=flags.num_proc)
+        warmup.tokenize(model, tasks, source, encoder, cache, **options)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,17 @@
 """Settings every test runs under: no network, the project's own caches left alone, Paddle as in the scripts."""
 
 import os
+import runpy
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from cluebench import environment
+
+ROOT = Path(__file__).resolve().parent.parent
 
 environment.prepare()
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -24,3 +31,39 @@ def clue_data_dir():
     if not folder:
         pytest.skip("CLUE_DATA_DIR names no directory of real CLUE data")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def default_interrupt():
+    """A shell starts background jobs with SIGINT ignored, and processes inherit that: Ctrl-C means Ctrl-C in tests."""
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, earlier)
+
+
+@dataclass
+class Ended:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+
+@pytest.fixture
+def run_command(capsys, monkeypatch):
+    """run_command("mrc/run_c3.py", "--do_train", …) → Ended: a command of the repository, run in this process."""
+
+    def run(path: str, *argv: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", [Path(path).name, *map(str, argv)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(ROOT / path), run_name="__main__")
+        captured = capsys.readouterr()
+        return Ended(ended.value.code or 0, captured.out, captured.err)
+
+    return run

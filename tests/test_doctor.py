@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import os
 import subprocess
@@ -10,7 +11,6 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-import doctor
 import pytest
 
 from cluebench.data import synthetic
@@ -18,10 +18,12 @@ from cluebench.data.source import DataSource
 from cluebench.diagnosis import facts as found_out
 from cluebench.diagnosis.checks import findings
 from cluebench.diagnosis.facts import Disk, Facts, ModelFacts, TaskData, look_at_disk, look_at_task, pinned_versions
+from cluebench.diagnosis.report import report
 from cluebench.scheduler.devices import DeviceLost, NvidiaDriver
 from cluebench.tasks import TASKS
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
+DOCTOR = "grid_search_tools/doctor.py"
 PINNED = {
     "paddlenlp": "3.0.0b4", "paddlepaddle": "3.3.1", "paddlepaddle-gpu": "3.3.1", "numpy": "1.26.4",
     "huggingface-hub": "0.36.2", "tqdm": "4.70.1", "rich": "15.0.0",
@@ -78,7 +80,7 @@ def with_cards(**changes) -> Facts:
 @pytest.mark.parametrize("facts", [healthy(), with_cards()], ids=["cpu", "gpu"])
 def test_nothing_wrong(facts):
     assert findings(facts) == []
-    assert doctor.report(facts, []).endswith("nothing is wrong")
+    assert report(facts, []).endswith("nothing is wrong")
 
 
 INSTALL = "cd /repository && /venv/bin/python -m pip install -r "
@@ -133,7 +135,7 @@ def test_every_fault_is_told_once_with_what_mends_it(fault):
     assert len(found) == 1, found
     assert problem in found[0].problem and mend in found[0].mend
     assert "\n" not in found[0].problem + found[0].mend
-    text = doctor.report(facts, found)
+    text = report(facts, found)
     assert f"1. {found[0].problem}\n   mend: {found[0].mend}" in text and "nothing is wrong" not in text
 
 
@@ -147,7 +149,6 @@ def test_every_fault_is_told_once_with_what_mends_it(fault):
         healthy(models=[ModelFacts("ernie-3.0-base-zh", not_fetched=True)]),  # fetched later
         healthy(environ={"OMP_NUM_THREADS": "8", "MKL_DEBUG_CPU_TYPE": "4"}),
         healthy(shared_memory_bytes=64 << 20),  # only cards need it
-        healthy(driver_error="not asked: No module named 'psutil'"),
         with_cards(driver={"version": "525.60", "cuda": "12.0"}),  # an older minor version runs it
         with_cards(installed=dict(GPU_SET), libraries={"libcuda": True, "libcudnn": True}),
     ],
@@ -156,14 +157,14 @@ def test_what_is_no_fault(facts):
     assert findings(facts) == []
 
 
-def test_exit_codes_and_report(monkeypatch, capsys):
-    monkeypatch.setattr(doctor, "gather", lambda *arguments: healthy())
-    assert doctor.main([]) == 0
-    monkeypatch.setattr(doctor, "gather", lambda *arguments: with_cards(shared_memory_bytes=64 << 20, models=[
+def test_exit_codes_and_report(monkeypatch, run_command):
+    monkeypatch.setattr(found_out, "gather", lambda *arguments: healthy())
+    assert run_command(DOCTOR).code == 0
+    monkeypatch.setattr(found_out, "gather", lambda *arguments: with_cards(shared_memory_bytes=64 << 20, models=[
         ModelFacts("a", place="/a"), ModelFacts("b", reasons={"C3": "no"}), ModelFacts("c", not_fetched=True),
     ]))  # fmt: skip
-    assert doctor.main([]) == 1
-    text = capsys.readouterr().out
+    ended = run_command(DOCTOR)
+    assert ended.code == 1
     for line in (
         "python            3.11.7 (/venv/bin/python)",
         "paddlepaddle-gpu  3.3.1",
@@ -175,7 +176,7 @@ def test_exit_codes_and_report(monkeypatch, capsys):
         "model             b: in , can do not C3",
         "model             c: not here yet; warmup_dataset_and_model.py fetches it",
     ):
-        assert line in text.splitlines()
+        assert line in ended.lines
 
 
 # What it finds out ----------------------------------------------------------------------------------------------------
@@ -254,7 +255,7 @@ def fail(*arguments):
     ],
 )
 def test_a_driver_in_trouble_stops_nothing(driver, said, versions, monkeypatch):
-    monkeypatch.setattr("cluebench.scheduler.devices.NvidiaDriver", driver)
+    monkeypatch.setattr(found_out, "NvidiaDriver", driver)
     monkeypatch.setattr(found_out, "_DRIVER_PATIENCE", 0.2)
     facts = healthy()
     found_out._ask_driver(facts)
@@ -273,11 +274,11 @@ def test_processes_that_fail_are_one_line():
 # For real -------------------------------------------------------------------------------------------------------------
 
 
-def run_doctor(*arguments, **environment):
-    command = [sys.executable, str(ROOT / "grid_search_tools" / "doctor.py"), *map(str, arguments)]
-    search = os.pathsep.join([environment.pop("before", ""), str(ROOT)]).strip(os.pathsep)
+def run_doctor(*arguments, before=""):
+    """The command, with modules in ``before`` taken instead of those that are installed."""
+    command = [sys.executable, str(ROOT / DOCTOR), *map(str, arguments)]
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": search, **environment}
+        command, capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": str(before)}
     )
 
 
@@ -292,7 +293,7 @@ def broken_paddle(tmp_path):
 
 @pytest.mark.slow
 def test_it_works_where_paddle_does_not(broken_paddle, tmp_path):
-    ended = run_doctor("--data_dir", tmp_path, "--run_root", tmp_path, before=str(broken_paddle))
+    ended = run_doctor("--data_dir", tmp_path, "--run_root", tmp_path, before=broken_paddle)
     assert ended.returncode == 1 and ended.stderr == ""
     assert "PaddlePaddle does not import: ImportError: libcudart.so.12" in ended.stdout
     assert "AFQMC: train.json, dev.json, test.json missing" in ended.stdout
@@ -302,9 +303,18 @@ def test_it_works_where_paddle_does_not(broken_paddle, tmp_path):
 def test_it_works_where_nothing_is_installed(tmp_path):
     (tmp_path / "cluebench").mkdir()
     (tmp_path / "cluebench" / "__init__.py").write_text("raise ImportError('No module named cluebench')\n")
-    ended = run_doctor(before=str(tmp_path))
+    ended = run_doctor(before=tmp_path)
     assert ended.returncode == 1 and ended.stderr == ""
     assert "the package is not installed" in ended.stdout and "pip install -r requirements-cpu.txt" in ended.stdout
+
+
+def test_an_old_python_is_told_so():
+    """The command is read by Pythons that know none of the newer syntax."""
+    ast.parse((ROOT / DOCTOR).read_text(encoding="utf-8"), feature_version=(3, 7))
+    code = f"import runpy, sys; sys.version_info = (3, 9, 2); runpy.run_path({str(ROOT / DOCTOR)!r})"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 1 and ended.stderr == ""
+    assert ended.stdout.splitlines()[0].endswith("is too old") and "make PYTHON=python3.11" in ended.stdout
 
 
 @pytest.mark.slow

@@ -10,7 +10,8 @@ from cluebench.data import synthetic
 from cluebench.errors import UsageError
 from cluebench.model import Model
 from cluebench.run_flags import RunFlags
-from cluebench.scheduler.plan import RunSettings, Selection, build_plan, configuration_hashes
+from cluebench.scheduler.flags import GridFlags
+from cluebench.scheduler.plan import build_plan, configurations
 from cluebench.tasks import TASKS
 
 NAME = "ernie-3.0-base-zh"
@@ -115,9 +116,11 @@ def test_plan_and_script_mean_the_same_model(here, monkeypatch):
     (here / "mine" / "vocab.txt").write_text("[PAD]\n")
     (here / "mine" / "model_state.pdparams").write_bytes(b"weights")
     for typed in (NAME, "mine"):
-        (trial,) = build_plan([Model.of(typed)], Selection(["tnews"], [3e-5], [32], [0.1]))
+        (trial,) = build_plan(
+            [Model.of(typed)], GridFlags(tasks=["tnews"], learning_rates=[3e-5], batch_sizes=[32], dropouts=[0.1])
+        )
         flags = RunFlags(trial.model.name, do_train=True, dropout=0.1, data_dir=str(here / "data"), offline=True)
         run = configure(flags, TASKS["tnews"])
-        (planned,) = configuration_hashes([trial], RunSettings(), {"tnews": run.source.fingerprint(run.task)}).values()
-        assert run.result.configuration_hash == planned
+        (planned,) = configurations([trial], GridFlags(), {"tnews": run.source.fingerprint(run.task)}).values()
+        assert run.result.configuration == planned
         assert run.result.configuration["model"] == trial.model.identity

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import count, islice
 from typing import Any
 
+from cluebench.data.json_text import members
 from cluebench.data.source import DataSource, split_files
 from cluebench.errors import DataError
 from cluebench.notices import notice
@@ -314,24 +315,12 @@ def _document_rows(source: DataSource, task: Task, file: str, parse: Callable[[A
 
 def _line_of(text: str, path: Sequence[str | int]) -> int:
     """The line on which the value at ``path`` begins, or what holds it when it isn't there. ``text`` is sound JSON."""
-    decode, skip = json.JSONDecoder().raw_decode, re.compile(r"[\s,:]*")
-    position = skip.match(text).end()
+    position = len(text) - len(text.lstrip())
     for step in path:
-        here, found = skip.match(text, position + 1).end(), None
-        for index in count():
-            if text[here] in "]}":
-                break
-            key: str | int = index
-            if isinstance(step, str):
-                key, here = decode(text, here)
-                here = skip.match(text, here).end()
-            if key == step:
-                found = here
-                break
-            here = skip.match(text, decode(text, here)[1]).end()
-        if found is None:
+        found = [member.value_start for member in members(text, position) if member.key == step]
+        if not found:
             break
-        position = found
+        position = found[0]
     return text.count("\n", 0, position) + 1
 
 

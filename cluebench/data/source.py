@@ -178,8 +178,7 @@ def open_source(data_dir: str | Path | None = None, *, offline: bool = False) ->
     """The directory given, else that named by CLUE_DATA_DIR, else the data home, which is filled by downloading.
 
     A directory given in either way is never added to, and the network is not touched then. Nor is it with ``offline``,
-    which leaves what is in the data home.
-    Raises DataError when the directory does not exist.
+    which leaves what is in the data home. Raises DataError when the directory does not exist.
     """
     given, origin = (data_dir, "--data_dir") if data_dir else (os.environ.get(DATA_DIR_VARIABLE), DATA_DIR_VARIABLE)
     if not given:

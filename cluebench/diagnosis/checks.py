@@ -1,4 +1,4 @@
-"""What is wrong with a machine, by the facts about it, and the command that mends it. Standard library only."""
+"""What is wrong with a machine, by the facts about it, and the command that mends it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cluebench.diagnosis.facts import Disk, Facts
+from cluebench.tasks import TASKS
 
 PYTHONS = ((3, 10), (3, 11), (3, 12))
 
@@ -108,7 +109,7 @@ def _imports(facts: Facts) -> Iterator[Finding]:
 
 
 def _devices(facts: Facts) -> Iterator[Finding]:
-    if facts.driver_error and "not asked" not in facts.driver_error:
+    if facts.driver_error:
         yield Finding(facts.driver_error, "nvidia-smi; if that hangs or fails too, the driver has to be restarted")
     paddle, cuda = facts.paddle, facts.paddle.get("cuda")
     if "error" in paddle:
@@ -177,17 +178,14 @@ def _threads(facts: Facts) -> Iterator[Finding]:
 
 def _disks(facts: Facts) -> Iterator[Finding]:
     for disk in facts.disks:
-        trouble = _trouble_of(disk)
-        if trouble:
-            setting = f"name another place by {disk.variable}"
-            yield Finding(
-                f"{disk.use} in {disk.path}: {trouble}",
-                f"rm -r {disk.path} (it is made again when needed), or {setting}"
-                if disk.bytes_held and disk.use == "token ids (cache)" and disk.writable
-                else f"free some space, or {setting}"
-                if disk.writable
-                else f"{setting}, or make this one writable",
-            )
+        if trouble := _trouble_of(disk):
+            elsewhere = f"name another place by {disk.variable}"
+            mend = f"free some space, or {elsewhere}"
+            if not disk.writable:
+                mend = f"{elsewhere}, or make this one writable"
+            elif disk.bytes_held and disk.use == "token ids (cache)":
+                mend = f"rm -r {disk.path} (it is made again when needed), or {elsewhere}"
+            yield Finding(f"{disk.use} in {disk.path}: {trouble}", mend)
 
 
 def _trouble_of(disk: Disk) -> str | None:
@@ -206,7 +204,7 @@ def _data(facts: Facts) -> Iterator[Finding]:
     for task in facts.data:
         if task.error:
             yield Finding(f"{task.title}: {task.error}", f"put the official archive {task.address} there again")
-        elif task.missing and (facts.data_is_given or len(task.missing) < _all_files(task.title)):
+        elif task.missing and (facts.data_is_given or len(task.missing) < len(TASKS[task.title.lower()].files)):
             yield Finding(
                 f"{task.title}: {', '.join(task.missing)} missing in {facts.data_directory}",
                 f"put the official archive {task.address} there as it is",
@@ -216,12 +214,6 @@ def _data(facts: Facts) -> Iterator[Finding]:
                 f"{task.title}: {', '.join(task.other)} differ from the official files, so scores can't be compared",
                 f"put the official archive {task.address} in their place, unless these are meant",
             )
-
-
-def _all_files(title: str) -> int:
-    from cluebench.tasks import task_named
-
-    return len(task_named(title).files)
 
 
 def _models(facts: Facts) -> Iterator[Finding]:

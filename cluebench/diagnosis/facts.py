@@ -1,7 +1,6 @@
 """What there is on this machine, found out without stumbling over what is missing.
 
-Only the standard library is imported with this module. Paddle and PaddleNLP, which may be missing, broken, or bring the
-process down, are tried in processes of their own.
+Paddle and PaddleNLP, which may be missing, broken, or bring the process down, are tried in processes of their own.
 """
 
 from __future__ import annotations
@@ -11,17 +10,27 @@ import ctypes
 import io
 import json
 import os
+import queue
 import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-T = TypeVar("T")
+import psutil
+
+from cluebench import environment, model_files
+from cluebench.data.download import data_home
+from cluebench.data.official import official_files
+from cluebench.data.source import DATA_DIR_VARIABLE, SYNTHETIC_MARK, DataSource, open_source
+from cluebench.errors import ClueError
+from cluebench.model import Model
+from cluebench.scheduler.devices import DeviceLost, NvidiaDriver
+from cluebench.tasks import TASKS, Task
 
 #: Seconds for a process that imports Paddle and PaddleNLP, or loads a model, on a busy machine.
 _PATIENCE = 300
@@ -108,15 +117,15 @@ def gather(
         pinned=pinned,
         required=_required(),
         environ=os.environ,
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        is_amd="AuthenticAMD" in _read_text("/proc/cpuinfo")[:4096],
-        memory_bytes=_memory_bytes(),
-        shared_memory_bytes=_free_bytes(Path("/dev/shm"))[1] if Path("/dev/shm").is_dir() else None,
+        cores=environment.usable_cores(),
+        is_amd=environment.has_amd_processor(),
+        memory_bytes=psutil.virtual_memory().total,
+        shared_memory_bytes=psutil.disk_usage("/dev/shm").total if Path("/dev/shm").is_dir() else None,
         libraries={name: _loads(candidates) for name, candidates in _LIBRARIES.items()},
+        disks=_disks(cache_dir, run_root),
     )
     _try_paddle(facts)
     _ask_driver(facts)
-    facts.disks = _disks(cache_dir, run_root)
     _look_at_data(facts, data_dir)
     facts.models = [_look_at_model(name, facts) for name in models]
     return facts
@@ -217,65 +226,33 @@ def _loads(candidates: Iterable[str]) -> bool:
 
 def _ask_driver(facts: Facts) -> None:
     """Cards and driver versions through NVML, on a thread that is left behind when the driver hangs."""
-    try:
-        from cluebench.scheduler.devices import DeviceLost, NvidiaDriver
-    except ImportError as error:
-        facts.driver_error = f"not asked: {error}"
-        return
+    answers: queue.SimpleQueue[tuple | DeviceLost] = queue.SimpleQueue()
 
-    def ask() -> tuple[dict[str, str] | None, list[str]]:
-        driver = NvidiaDriver.open()
-        if driver is None:
-            return None, []
-        version, cuda = driver.versions()
-        cards = [f"{d.label}: {d.name}, {d.total_bytes / 2**30:.0f} GiB" for card in driver.cards() for d in card]
-        driver.close()
-        return {"version": version, "cuda": cuda}, cards
-
-    try:
-        answer = _within(_DRIVER_PATIENCE, ask)
-    except DeviceLost as error:
-        facts.driver_error = f"the NVIDIA driver fails: {error}"
-        return
-    if answer is None:
-        facts.driver_error = f"the NVIDIA driver did not answer within {_DRIVER_PATIENCE} s"
-    else:
-        facts.driver, facts.cards = answer
-
-
-def _within(seconds: float, ask: Callable[[], T]) -> T | None:
-    """What ``ask`` returns or raises, on a thread of its own; None when it takes longer."""
-    outcome: list[Any] = []
-
-    def run() -> None:
+    def ask() -> None:
         try:
-            outcome.append((ask(), None))
-        except Exception as error:
-            outcome.append((None, error))
+            driver = NvidiaDriver.open()
+            answers.put((None, []) if driver is None else (driver.versions(), driver.cards()))
+        except DeviceLost as error:
+            answers.put(error)
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if not outcome:
-        return None
-    value, error = outcome[0]
-    if error is not None:
-        raise error
-    return value
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = answers.get(timeout=_DRIVER_PATIENCE)
+    except queue.Empty:
+        facts.driver_error = f"the NVIDIA driver did not answer within {_DRIVER_PATIENCE} s"
+        return
+    if isinstance(answer, DeviceLost):
+        facts.driver_error = f"the NVIDIA driver fails: {answer}"
+        return
+    versions, cards = answer
+    facts.driver = versions and dict(zip(("version", "cuda"), versions))
+    facts.cards = [f"{d.label}: {d.name}, {d.total_bytes / 2**30:.0f} GiB" for card in cards for d in card]
 
 
-# Memory and disks -----------------------------------------------------------------------------------------------------
-
-
-def _memory_bytes() -> int:
-    found = re.search(r"MemTotal:\s+(\d+) kB", _read_text("/proc/meminfo"))
-    return int(found[1]) * 1024 if found else 0
+# Disks ----------------------------------------------------------------------------------------------------------------
 
 
 def _disks(cache_dir: str | None, run_root: str) -> list[Disk]:
-    from cluebench import environment, model_files
-    from cluebench.data.download import data_home
-
     return [
         look_at_disk(use, path, variable)
         for use, path, variable in (
@@ -293,17 +270,11 @@ def look_at_disk(use: str, path: Path, variable: str) -> Disk:
     disk = Disk(use, path, variable, exists=path.is_dir())
     nearest = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     disk.writable = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
-    disk.bytes_free, _, disk.inodes_free = _free_bytes(nearest)
+    disk.bytes_free, status = psutil.disk_usage(str(nearest)).free, os.statvfs(nearest)
+    disk.inodes_free = status.f_favail if status.f_files else None
     if disk.exists and use != "temporary files":
         disk.bytes_held = _bytes_held(path)
     return disk
-
-
-def _free_bytes(path: Path) -> tuple[int, int, int | None]:
-    """Free for this user, in all, and files that can still be made."""
-    status = os.statvfs(path)
-    files = status.f_favail if status.f_files else None
-    return status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize, files
 
 
 def _bytes_held(folder: Path) -> int:
@@ -326,10 +297,6 @@ def _read_text(path: str | Path) -> str:
 
 
 def _look_at_data(facts: Facts, data_dir: str | None) -> None:
-    from cluebench.data.source import DATA_DIR_VARIABLE, open_source
-    from cluebench.errors import ClueError
-    from cluebench.tasks import TASKS
-
     facts.data_is_given = bool(data_dir or os.environ.get(DATA_DIR_VARIABLE))
     try:
         source = open_source(data_dir, offline=True)
@@ -340,12 +307,8 @@ def _look_at_data(facts: Facts, data_dir: str | None) -> None:
     facts.data = [look_at_task(source, task) for task in TASKS.values()]
 
 
-def look_at_task(source: Any, task: Any) -> TaskData:
+def look_at_task(source: DataSource, task: Task) -> TaskData:
     """Every official file of a task: there, readable, and the official one."""
-    from cluebench.data.official import official_files
-    from cluebench.data.source import SYNTHETIC_MARK
-    from cluebench.errors import ClueError
-
     official = {file: official_files().get((task.name, file)) for file in task.files}
     address = next((known.archive_url for known in official.values() if known), "")
     found = TaskData(task.title, address)
@@ -372,6 +335,7 @@ environment.import_paddle()
 from cluebench import models
 from cluebench.errors import ClueError
 from cluebench.model import Model
+from cluebench.model import Model
 from cluebench.tasks import TASKS
 try:
     import paddle
@@ -384,10 +348,6 @@ except ClueError as error:
 
 
 def _look_at_model(name: str, facts: Facts) -> ModelFacts:
-    from cluebench import model_files
-    from cluebench.errors import ClueError
-    from cluebench.model import Model
-
     found = ModelFacts(name)
     try:
         model = Model.of(name, "model")

@@ -59,7 +59,7 @@ class Features(Protocol):
     def batch(self, indices: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]: ...
 
 
-class _Kind(NamedTuple):
+class _Recipe(NamedTuple):
     """How rows of one kind become arrays, and arrays features."""
 
     build: Callable[..., dict[str, np.ndarray]]
@@ -68,12 +68,12 @@ class _Kind(NamedTuple):
     shortest: int = 4  # max_seq_length with room for special tokens and at least a token or two
 
 
-_KINDS = {
-    SINGLE: _Kind(pair.build, PairFeatures),
-    PAIR: _Kind(pair.build, PairFeatures, shortest=5),
-    CHOICE: _Kind(choice.build, ChoiceFeatures, ("num_choices",), shortest=7),
-    IDIOM: _Kind(idiom.build, IdiomFeatures, ("num_choices",), shortest=10),
-    SPAN: _Kind(span.build, SpanFeatures, ("doc_stride", "max_query_length"), shortest=5),
+_RECIPES = {
+    SINGLE: _Recipe(pair.build, PairFeatures),
+    PAIR: _Recipe(pair.build, PairFeatures, shortest=5),
+    CHOICE: _Recipe(choice.build, ChoiceFeatures, ("num_choices",), shortest=7),
+    IDIOM: _Recipe(idiom.build, IdiomFeatures, ("num_choices",), shortest=10),
+    SPAN: _Recipe(span.build, SpanFeatures, ("doc_stride", "max_query_length"), shortest=5),
 }
 
 
@@ -98,17 +98,17 @@ def load_features(
     questions. ``num_proc`` processes tokenise. Raises UsageError for a max_seq_length without room for text, and what
     load_rows raises.
     """
-    kind = _KINDS[task.kind]
-    if max_seq_length < kind.shortest:
-        raise UsageError(f"--max_seq_length {max_seq_length}: {task.title} needs at least {kind.shortest}")
-    settings = _settings(task, kind, doc_stride=doc_stride, max_query_length=max_query_length)
+    recipe = _RECIPES[task.kind]
+    if max_seq_length < recipe.shortest:
+        raise UsageError(f"--max_seq_length {max_seq_length}: {task.title} needs at least {recipe.shortest}")
+    settings = _settings(task, recipe, doc_stride=doc_stride, max_query_length=max_query_length)
 
     def build() -> dict[str, np.ndarray]:
         rows = load_rows(source, task, split, limit)
-        return kind.build(rows, encoder, max_seq_length=max_seq_length, num_proc=num_proc, **settings)
+        return recipe.build(rows, encoder, max_seq_length=max_seq_length, num_proc=num_proc, **settings)
 
     if cache is None:
-        return kind.features(build())
+        return recipe.features(build())
     key = feature_key(
         task,
         split,
@@ -119,7 +119,7 @@ def load_features(
         doc_stride=doc_stride,
         max_query_length=max_query_length,
     )
-    return kind.features(cache.get(key, build, overwrite))
+    return recipe.features(cache.get(key, build, overwrite))
 
 
 def feature_key(
@@ -134,7 +134,7 @@ def feature_key(
     max_query_length: int | None = None,
 ) -> dict[str, Any]:
     """Everything that decides a split's features, as JSON values: the key of its cache entry."""
-    settings = _settings(task, _KINDS[task.kind], doc_stride=doc_stride, max_query_length=max_query_length)
+    settings = _settings(task, _RECIPES[task.kind], doc_stride=doc_stride, max_query_length=max_query_length)
     return {
         "task": task.name,
         "split": split,
@@ -149,9 +149,9 @@ def feature_key(
     }
 
 
-def _settings(task: Task, kind: _Kind, **given: int | None) -> dict[str, Any]:
-    """What the kind's build takes beyond lengths: the argument if given, else the task's."""
-    chosen = {name: given.get(name) for name in kind.settings}
+def _settings(task: Task, recipe: _Recipe, **given: int | None) -> dict[str, Any]:
+    """What a recipe takes beyond lengths: the argument if given, else the task's."""
+    chosen = {name: given.get(name) for name in recipe.settings}
     return {name: getattr(task, name) if value is None else value for name, value in chosen.items()}
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from cluebench import identity, runlog
-from cluebench.published import PublishedModel, Setting
-from cluebench.tasks import TASKS, Task
+from cluebench.published import PublishedModel
+from cluebench.tasks import TASKS, Setting, Task
 
 _RULE = "=" * 68
 

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cluebench.scheduler.devices import Device
+from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.jobs import Job
-from cluebench.scheduler.plan import RunSettings, script_flags
+from cluebench.scheduler.plan import script_flags
 
 
 def trial_command(
-    job: Job, devices: Sequence[Device], settings: RunSettings, repository: Path, launcher_logs: Path
+    job: Job, devices: Sequence[Device], flags: GridFlags, repository: Path, launcher_logs: Path
 ) -> list[str]:
     """The fine-tuning script's command for one attempt of a trial on ``devices``.
 
@@ -26,7 +27,7 @@ def trial_command(
         gpus = ",".join(device.id for device in devices)
         command = [sys.executable, "-u", "-m", "paddle.distributed.launch"]
         command += ["--gpus", gpus, "--log_dir", str(launcher_logs), script]
-    flags = script_flags(job.trial, settings) | {
+    told = script_flags(job.trial, flags) | {
         "batch_size": job.trial.batch_size // cards,
         "gradient_accumulation_steps": job.accumulation(cards),
         "output_dir": job.paths.output_dir,
@@ -34,7 +35,7 @@ def trial_command(
         "device": devices[0].kind,
     }
     if job.trial.row.is_classification:  # one script for all of them
-        flags["task_name"] = job.trial.row.title
-    for name, value in flags.items():
+        told["task_name"] = job.trial.row.title
+    for name, value in told.items():
         command += [f"--{name}"] if value is True else [f"--{name}", str(value)]
     return command

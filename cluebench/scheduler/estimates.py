@@ -17,7 +17,8 @@ from statistics import median
 from cluebench.model import Model
 from cluebench.model_files import CONFIG_FILES
 from cluebench.published import published_model
-from cluebench.scheduler.plan import RunSettings, Trial
+from cluebench.scheduler.flags import GridFlags
+from cluebench.scheduler.plan import Trial
 
 GIB = 1 << 30
 
@@ -53,17 +54,16 @@ def workloads() -> dict[str, Workload]:
     return {row.pop("task"): Workload(**{key: int(value) for key, value in row.items()}) for row in rows}
 
 
-@cache
-def forward_tokens(trial: Trial, settings: RunSettings) -> float:
+def forward_tokens(trial: Trial, flags: GridFlags) -> float:
     """The trial's work in tokens passed forward through the model: training, evaluations, steps and start."""
     work, task = workloads()[trial.task], trial.row
     train, dev = work.train_examples, work.dev_examples
-    if settings.limit:
-        train, dev = min(train, settings.limit), min(dev, settings.limit)
+    if flags.limit:
+        train, dev = min(train, flags.limit), min(dev, flags.limit)
     steps_per_epoch = max(1, train // trial.batch_size)
-    steps = (settings.num_train_epochs or task.epochs) * steps_per_epoch
-    if settings.max_steps:
-        steps = min(steps, settings.max_steps)
+    steps = (flags.num_train_epochs or task.epochs) * steps_per_epoch
+    if flags.max_steps:
+        steps = min(steps, flags.max_steps)
     evaluations = 1 + steps // (task.eval_every_steps or steps_per_epoch)
     per_step = _TRAIN_PASSES * trial.batch_size * work.sequences_per_example * work.train_tokens + _STEP_TOKENS
     per_evaluation = dev * work.sequences_per_example * work.eval_tokens
@@ -73,28 +73,28 @@ def forward_tokens(trial: Trial, settings: RunSettings) -> float:
 class DurationModel:
     """Seconds of one device a trial needs. Unknown in absolute terms until something has been observed."""
 
-    def __init__(self, settings: RunSettings):
-        self._settings = settings
+    def __init__(self, flags: GridFlags):
+        self._flags = flags
         self._ratios: dict[tuple[Model, str], list[float]] = defaultdict(list)  # (model, task) → seconds per token
         self._running: dict[Trial, float] = {}
 
     def observe(self, trial: Trial, device_seconds: float) -> None:
         """A finished trial took this long, times the devices it had."""
-        self._ratios[trial.model, trial.task].append(device_seconds / forward_tokens(trial, self._settings))
+        self._ratios[trial.model, trial.task].append(device_seconds / forward_tokens(trial, self._flags))
         self._running.pop(trial, None)
 
     def project(self, trial: Trial, device_seconds: float) -> None:
         """A running trial is going to take this long in all: used only while nothing has finished."""
-        self._running[trial] = device_seconds / forward_tokens(trial, self._settings)
+        self._running[trial] = device_seconds / forward_tokens(trial, self._flags)
 
     def relative(self, trial: Trial) -> float:
         """A duration comparable with other trials' of the same grid; larger is longer."""
-        return forward_tokens(trial, self._settings) * (self._ratio(trial) or _size_factor(trial.model))
+        return forward_tokens(trial, self._flags) * (self._ratio(trial) or _size_factor(trial.model))
 
     def seconds(self, trial: Trial) -> float | None:
         """Estimated device seconds; None until a trial has finished or been projected."""
         ratio = self._ratio(trial)
-        return None if ratio is None else forward_tokens(trial, self._settings) * ratio
+        return None if ratio is None else forward_tokens(trial, self._flags) * ratio
 
     def _ratio(self, trial: Trial) -> float | None:
         """Seconds per token: this model on this task, else this model, else any model scaled by size."""

@@ -11,7 +11,7 @@ from enum import Enum
 from cluebench import errors
 
 
-class Kind(str, Enum):
+class FailureKind(str, Enum):
     """Kinds of failure, in the words of the failure table."""
 
     OUT_OF_MEMORY = "out of memory"
@@ -38,34 +38,34 @@ class Policy:
 
 #: Pauses are for causes that pass by themselves: a network, a disk others fill, a card that resets.
 POLICIES = {
-    Kind.OUT_OF_MEMORY: Policy(),
-    Kind.BAD_SETTING: Policy(retry=False),
-    Kind.DIVERGED: Policy(retry=False),
-    Kind.NETWORK: Policy(pause=60.0),
-    Kind.DISK_FULL: Policy(pause=60.0),
-    Kind.LOST_DEVICE: Policy(counts=False),
-    Kind.KILLED: Policy(),
-    Kind.NO_PROGRESS: Policy(),
-    Kind.NO_RESULT: Policy(),
-    Kind.TOO_LARGE: Policy(retry=False),
-    Kind.CRASHED: Policy(),
+    FailureKind.OUT_OF_MEMORY: Policy(),
+    FailureKind.BAD_SETTING: Policy(retry=False),
+    FailureKind.DIVERGED: Policy(retry=False),
+    FailureKind.NETWORK: Policy(pause=60.0),
+    FailureKind.DISK_FULL: Policy(pause=60.0),
+    FailureKind.LOST_DEVICE: Policy(counts=False),
+    FailureKind.KILLED: Policy(),
+    FailureKind.NO_PROGRESS: Policy(),
+    FailureKind.NO_RESULT: Policy(),
+    FailureKind.TOO_LARGE: Policy(retry=False),
+    FailureKind.CRASHED: Policy(),
 }
 
 #: A device lost this often under one trial is the trial's doing after all.
 LOST_DEVICE_LIMIT = 5
 
 _BY_EXIT_CODE = {
-    errors.UsageError.exit_code: Kind.BAD_SETTING,
-    errors.Diverged.exit_code: Kind.DIVERGED,
-    errors.OutOfMemory.exit_code: Kind.OUT_OF_MEMORY,
-    errors.NetworkError.exit_code: Kind.NETWORK,
-    errors.DiskFull.exit_code: Kind.DISK_FULL,
+    errors.UsageError.exit_code: FailureKind.BAD_SETTING,
+    errors.Diverged.exit_code: FailureKind.DIVERGED,
+    errors.OutOfMemory.exit_code: FailureKind.OUT_OF_MEMORY,
+    errors.NetworkError.exit_code: FailureKind.NETWORK,
+    errors.DiskFull.exit_code: FailureKind.DISK_FULL,
 }
 
 #: Words in the log that tell more than exit code 1, or than a launcher that ends with its first worker's code.
 _BY_LOG = (
     (
-        Kind.LOST_DEVICE,
+        FailureKind.LOST_DEVICE,
         re.compile(
             r"GPU is lost|fallen off the bus|no CUDA-capable device|CUDA driver initialization failed|"
             r"all CUDA-capable devices are busy|device\(s\) is/are busy or unavailable|uncorrectable ECC|"
@@ -73,16 +73,16 @@ _BY_LOG = (
         ),
     ),
     (
-        Kind.OUT_OF_MEMORY,
+        FailureKind.OUT_OF_MEMORY,
         re.compile(
             r"ResourceExhaustedError|Out of memory error|out of memory|CUDA_ERROR_OUT_OF_MEMORY|"
             r"CUDNN_STATUS_ALLOC_FAILED|CUBLAS_STATUS_ALLOC_FAILED|\bMemoryError\b|\bstd::bad_alloc\b",
             re.IGNORECASE,
         ),
     ),
-    (Kind.DISK_FULL, re.compile(r"No space left on device|Disk quota exceeded")),
+    (FailureKind.DISK_FULL, re.compile(r"No space left on device|Disk quota exceeded")),
     (
-        Kind.NETWORK,
+        FailureKind.NETWORK,
         re.compile(r"Temporary failure in name resolution|ConnectionError|Connection (?:refused|reset|timed out)"),
     ),
 )
@@ -93,7 +93,7 @@ _WORKER_CODE = re.compile(r"Container rank \d+ status failed cmd .* code (-?\d+)
 
 @dataclass(frozen=True)
 class Failure:
-    kind: Kind
+    kind: FailureKind
     detail: str  # one line
 
     @property
@@ -117,9 +117,9 @@ def classify(
     """
     detail = error or _telling_line(log_lines)
     if no_progress_seconds is not None:
-        return Failure(Kind.NO_PROGRESS, f"no new log line in {no_progress_seconds:.0f} s, ended")
+        return Failure(FailureKind.NO_PROGRESS, f"no new log line in {no_progress_seconds:.0f} s, ended")
     if device_lost:
-        return Failure(Kind.LOST_DEVICE, detail or "its card stopped answering")
+        return Failure(FailureKind.LOST_DEVICE, detail or "its card stopped answering")
     worker_codes = [int(match[1]) for line in log_lines if (match := _WORKER_CODE.search(line))]
     for code in (exit_code, *worker_codes):
         if code in _BY_EXIT_CODE:
@@ -130,12 +130,14 @@ def classify(
         if match := pattern.search(text):
             return Failure(kind, error or _line_with(log_lines, match[0]) or detail)
     if exit_code is not None and (exit_code < 0 or exit_code == 130):
-        return Failure(Kind.KILLED, f"ended by {_signal_name(-exit_code) if exit_code < 0 else 'an interruption'}")
+        return Failure(
+            FailureKind.KILLED, f"ended by {_signal_name(-exit_code) if exit_code < 0 else 'an interruption'}"
+        )
     if exit_code == 0:
-        return Failure(Kind.NO_RESULT, "ended without a result of this configuration")
+        return Failure(FailureKind.NO_RESULT, "ended without a result of this configuration")
     if exit_code is None:
-        return Failure(Kind.KILLED, "ended while no scheduler was watching")
-    return Failure(Kind.CRASHED, detail or f"exit code {exit_code}")
+        return Failure(FailureKind.KILLED, "ended while no scheduler was watching")
+    return Failure(FailureKind.CRASHED, detail or f"exit code {exit_code}")
 
 
 def _signal_name(number: int) -> str:

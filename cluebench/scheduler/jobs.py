@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 
 from cluebench.runlog import Result, TrialPaths
-from cluebench.scheduler.failures import Failure, Kind
+from cluebench.scheduler.failures import Failure, FailureKind
 from cluebench.scheduler.plan import Trial
 
 
@@ -56,7 +56,7 @@ class Job:
     started_at: float = 0.0  # clock time
     progress_due: float = float("inf")  # clock time when its log must have grown
     kill_at: float = float("inf")  # clock time when asking turns into killing
-    ended_for: Kind | None = None  # why the scheduler ended it, when it did
+    ended_for: FailureKind | None = None  # why the scheduler ended it, when it did
     must_go: bool = False  # ended by the scheduler without being a failure
 
     @property

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from cluebench.scheduler.devices import Device, DeviceMonitor, NvidiaDriver, Reading
 from cluebench.scheduler.jobs import Job
 from cluebench.scheduler.loop import Events, Exited, Measured
-from cluebench.scheduler.runner import Launch, LocalRunner, Orphan, orphan_of
+from cluebench.scheduler.runner import LocalRunner, Orphan, StartOrder, orphan_of
+from cluebench.scheduler.state import RunDirectory
 
 
 class LocalEngine:
@@ -26,8 +27,8 @@ class LocalEngine:
         if self._monitor is not None:
             self._monitor.request(device_id)
 
-    def start(self, launch: Launch, device_ids: Sequence[str]) -> None:
-        self._runner.start(launch)
+    def start(self, order: StartOrder, device_ids: Sequence[str]) -> None:
+        self._runner.start(order)
 
     def stop(self, key: str, *, now: bool = False) -> None:
         self._runner.stop(key, now=now)
@@ -55,13 +56,13 @@ class LocalEngine:
             self._monitor.close()
 
 
-def strays(folder: Path, planned: Sequence[Path], key_prefix: str) -> list[Orphan]:
-    """Processes of a dead scheduler whose trials are not planned any more, by the locks in ``folder``."""
+def strays(directories: Iterable[RunDirectory], planned: Collection[Path]) -> list[Orphan]:
+    """Processes of a dead scheduler on this machine whose trials' locks are not among the planned ones."""
     found = []
-    for lock in sorted(folder.glob("*--*.lock")):
-        if lock in planned:
-            continue
-        orphan = orphan_of(f"{key_prefix}/{lock.stem.replace('--', '/', 1)}", lock)
-        if orphan is not None and orphan.pid and orphan.is_local:
-            found.append(orphan)
+    for directory in directories:
+        for lock in sorted(directory.private.glob("*--*.lock")):
+            key = f"{directory.path.name}/{lock.stem.replace('--', '/', 1)}"
+            orphan = None if lock in planned else orphan_of(key, lock)
+            if orphan is not None and orphan.pid and orphan.is_local:
+                found.append(orphan)
     return found

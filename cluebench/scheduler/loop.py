@@ -17,11 +17,11 @@ from cluebench.errors import UsageError
 from cluebench.runlog import Result, read_log
 from cluebench.scheduler.devices import Device, DeviceLost, Reading
 from cluebench.scheduler.estimates import GIB, DurationModel, MemoryModel, seconds_left
-from cluebench.scheduler.failures import LOST_DEVICE_LIMIT, Failure, Kind, classify
+from cluebench.scheduler.failures import LOST_DEVICE_LIMIT, Failure, FailureKind, classify
 from cluebench.scheduler.jobs import Attempt, Job, State, states
 from cluebench.scheduler.launch import BUSY
 from cluebench.scheduler.ledger import SUSPICIOUS, Ledger
-from cluebench.scheduler.runner import Launch, Orphan
+from cluebench.scheduler.runner import Orphan, StartOrder
 
 #: Seconds between questions to the driver about cards whose memory other people's processes hold, and about all cards.
 _MEMORY_RECHECK, _HEALTH_CHECK = 2.0, 30.0
@@ -34,7 +34,7 @@ _LONGEST_PAUSE = 1800.0
 #: Seconds before a trial that someone else is running is looked at again.
 _ELSEWHERE_PAUSE = 10.0
 #: Failures that a card may have caused without anyone having said so.
-_MAYBE_THE_CARD = (Kind.CRASHED, Kind.KILLED, Kind.NO_RESULT)
+_MAYBE_THE_CARD = (FailureKind.CRASHED, FailureKind.KILLED, FailureKind.NO_RESULT)
 
 
 # Events ---------------------------------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ class Engine(Protocol):
     devices: Sequence[Device]
 
     def measure(self, device_id: str) -> None: ...
-    def start(self, launch: Launch, device_ids: Sequence[str]) -> None: ...
+    def start(self, order: StartOrder, device_ids: Sequence[str]) -> None: ...
     def stop(self, key: str, *, now: bool = False) -> None: ...
     def allocated(self, key: str, reading: Reading) -> int: ...
     def silence(self, job: Job) -> float: ...
@@ -132,7 +132,7 @@ class Scheduler:
         ledger: Ledger,
         durations: DurationModel,
         memory: MemoryModel,
-        launch_for: Callable[[Job], Launch],
+        order_for: Callable[[Job], StartOrder],
         result_of: Callable[[Job], Result | None],
         observer: Observer,
         events: Events,
@@ -146,7 +146,7 @@ class Scheduler:
         self.engine, self.ledger, self.events, self.rules = engine, ledger, events, rules or Rules()
         self.durations, self.memory = durations, memory
         self.interrupted: str | None = None
-        self._launch_for, self._result_of, self._observer = launch_for, result_of, observer
+        self._order_for, self._result_of, self._observer = order_for, result_of, observer
         self._clock, self._project = clock, project
         self._by_key = {job.key: job for job in self.jobs}
         self._asked: dict[str, float] = {}  # device id → when the driver was asked and has not answered
@@ -262,10 +262,10 @@ class Scheduler:
         job.promised_bytes = self._needed(job, cards)
         self.ledger.reserve(job.key, device_ids, job.promised_bytes)
         try:
-            self.engine.start(self._launch_for(job), device_ids)
+            self.engine.start(self._order_for(job), device_ids)
         except OSError as error:
             self.ledger.release(job.key)
-            self._failed(job, Failure(Kind.DISK_FULL, f"can't be started: {error.strerror or error}"), now)
+            self._failed(job, Failure(FailureKind.DISK_FULL, f"can't be started: {error.strerror or error}"), now)
             return
         self._news.append(lambda: self._observer.started(job))
 
@@ -298,7 +298,7 @@ class Scheduler:
                 figures = (
                     f"needs about {needed / GIB:.1f} GiB even row by row, the largest card has {largest / GIB:.1f}"
                 )
-                job.failures.append(Failure(Kind.TOO_LARGE, f"{figures} GiB"))
+                job.failures.append(Failure(FailureKind.TOO_LARGE, f"{figures} GiB"))
                 job.state = State.FAILED
                 self._news.append(lambda: self._observer.ended(job))
                 return
@@ -396,8 +396,8 @@ class Scheduler:
             event.code,
             lines,
             result.error if mine and result.status == "failed" else None,
-            no_progress_seconds=self.rules.trial_timeout if job.ended_for is Kind.NO_PROGRESS else None,
-            device_lost=event.lost or job.ended_for is Kind.LOST_DEVICE,
+            no_progress_seconds=self.rules.trial_timeout if job.ended_for is FailureKind.NO_PROGRESS else None,
+            device_lost=event.lost or job.ended_for is FailureKind.LOST_DEVICE,
         )
 
     def _failed(self, job: Job, failure: Failure, now: float) -> None:
@@ -407,12 +407,12 @@ class Scheduler:
         # Slots of one machine's cores are all the same; a card may be what failed.
         job.avoid = {device for device in job.device_ids if self._is_accounted(device)}
         policy = failure.policy
-        lost = sum(past.kind is Kind.LOST_DEVICE for past in job.failures)
+        lost = sum(past.kind is FailureKind.LOST_DEVICE for past in job.failures)
         again = policy.retry and job.counted_failures < self.rules.max_attempts and lost < LOST_DEVICE_LIMIT
-        if failure.kind is Kind.OUT_OF_MEMORY and again:
+        if failure.kind is FailureKind.OUT_OF_MEMORY and again:
             again = job.cut_further()
         for device_id in job.avoid:
-            if failure.kind is Kind.LOST_DEVICE:
+            if failure.kind is FailureKind.LOST_DEVICE:
                 self._set_aside(device_id, now, failure.detail)
             elif failure.kind in _MAYBE_THE_CARD and self.ledger.suspect(device_id):
                 self._set_aside(device_id, now, f"the last {SUSPICIOUS} trials on it crashed")
@@ -482,7 +482,7 @@ class Scheduler:
                 "at the next start"
             )
 
-    def _end(self, job: Job, now: float, why: Kind | None = None, grace: float | None = None) -> None:
+    def _end(self, job: Job, now: float, why: FailureKind | None = None, grace: float | None = None) -> None:
         """Asks a running trial to end; if it hasn't after the grace period it is killed."""
         job.ended_for = job.ended_for or why
         job.progress_due = float("inf")
@@ -521,10 +521,10 @@ class Scheduler:
             if device_id not in job.device_ids:
                 continue
             if job.state is State.RUNNING and job.ended_for is None:
-                self._end(job, now, Kind.LOST_DEVICE, grace=5.0)
+                self._end(job, now, FailureKind.LOST_DEVICE, grace=5.0)
             elif self._has_just_failed(job):
-                job.failures[-1] = Failure(Kind.LOST_DEVICE, reason)
-                job.attempt.outcome, job.attempt.detail = Kind.LOST_DEVICE.value, reason
+                job.failures[-1] = Failure(FailureKind.LOST_DEVICE, reason)
+                job.attempt.outcome, job.attempt.detail = FailureKind.LOST_DEVICE.value, reason
                 job.state = State.WAITING
 
     def _has_just_failed(self, job: Job) -> bool:
@@ -577,6 +577,6 @@ class Scheduler:
     def _check_progress(self, job: Job, now: float) -> None:
         silence = self.engine.silence(job)
         if silence >= self.rules.trial_timeout:
-            self._end(job, now, Kind.NO_PROGRESS)
+            self._end(job, now, FailureKind.NO_PROGRESS)
         else:
             job.progress_due = now + self.rules.trial_timeout - silence

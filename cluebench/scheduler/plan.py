@@ -14,9 +14,10 @@ from typing import Any
 from cluebench import identity, runlog
 from cluebench.errors import UsageError
 from cluebench.model import Model
-from cluebench.published import Setting, published_model, published_models
+from cluebench.published import published_model, published_models
 from cluebench.run_flags import RunFlags, resolved
-from cluebench.tasks import DEFAULT_SEED, TASKS, Task, task_named
+from cluebench.scheduler.flags import GridFlags
+from cluebench.tasks import DEFAULT_SEED, TASKS, Grid, Setting, Task, tasks_named
 
 
 @dataclass(frozen=True)
@@ -45,44 +46,18 @@ class Trial:
         return TASKS[self.task]
 
 
-@dataclass(frozen=True)
-class Selection:
-    """Which part of the grid to run. Empty sequences mean the task's own grid, or all tasks."""
-
-    tasks: Sequence[str] = ()
-    learning_rates: Sequence[float] = ()
-    batch_sizes: Sequence[int] = ()
-    dropouts: Sequence[float] = ()
-    seeds: Sequence[int] = (DEFAULT_SEED,)
-    best_only: bool = False  # the published best setting of each task instead of the grid
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """What all trials of a grid have in common; the fields behind ``amp`` do not move a score."""
-
-    num_train_epochs: int | None = None
-    max_steps: int = 0  # optimizer steps; 0: no limit
-    limit: int | None = None  # first rows of every split
-    amp: str = "off"
-    save_best_model: bool = False
-    data_dir: str | None = None
-    cache_dir: str | None = None
-    offline: bool = False
-
-
-def build_plan(models: Sequence[Model], selection: Selection) -> list[Trial]:
+def build_plan(models: Sequence[Model], flags: GridFlags) -> list[Trial]:
     """All trials: by model as given, by task in table order, by the grid's order, by seed.
 
     Raises UsageError naming the flag: an unknown task, a batch size that can't be cut into a task's micro-batches,
     two models whose run directories would be the same, or best_only for a model without published settings.
     """
-    tasks = _selected_tasks(selection.tasks)
+    tasks = [task for task in TASKS.values() if task in tasks_named(flags.tasks)]
     refuse_shared_folders(models)
     trials = []
     for model in models:
         for task in tasks:
-            for point, seed in product(_points(model, task, selection), selection.seeds):
+            for point, seed in product(_points(model, task, flags), flags.seeds):
                 trials.append(Trial(model, task.name, point.learning_rate, point.batch_size, point.dropout, seed))
     _check_batches(trials)
     return list(dict.fromkeys(trials))
@@ -99,28 +74,20 @@ def refuse_shared_folders(models: Sequence[Model]) -> None:
             )
 
 
-def _selected_tasks(names: Sequence[str]) -> list[Task]:
-    try:
-        chosen = {task_named(name).name for name in names}
-    except ValueError as error:
-        raise UsageError(f"--tasks: {error}") from None
-    return [task for name, task in TASKS.items() if not chosen or name in chosen]
-
-
-def _points(model: Model, task: Task, selection: Selection) -> list[Setting]:
+def _points(model: Model, task: Task, flags: GridFlags) -> list[Setting]:
     """The task's grid with the axes the user gave in place of its own."""
-    if selection.best_only:
+    if flags.best_only:
         row = published_model(model.name)
         if row is None:
             names = ", ".join(published_models())
             raise UsageError(f"--best_only: {model} has no published settings; models that have: {names}")
         return [row.best_settings[task.name]]
-    axes = (
-        selection.learning_rates or task.grid.learning_rates,
-        selection.batch_sizes or task.grid.batch_sizes,
-        selection.dropouts or task.grid.dropouts,
+    grid = Grid(
+        tuple(flags.learning_rates) or task.grid.learning_rates,
+        tuple(flags.batch_sizes) or task.grid.batch_sizes,
+        tuple(flags.dropouts) or task.grid.dropouts,
     )
-    return [Setting(*point) for point in product(*axes)]
+    return list(grid.points())
 
 
 def _check_batches(trials: Sequence[Trial]) -> None:
@@ -131,22 +98,14 @@ def _check_batches(trials: Sequence[Trial]) -> None:
             raise UsageError(f"--batch_sizes: {error}") from None
 
 
-def configuration_hashes(
-    trials: Sequence[Trial], settings: RunSettings, data_fingerprints: Mapping[str, str]
-) -> dict[Trial, str]:
-    """The configuration hash of every trial whose task has a data fingerprint (task name → 16 hexadecimal digits)."""
-    configured = configurations(trials, settings, data_fingerprints)
-    return {trial: identity.configuration_hash(configuration) for trial, configuration in configured.items()}
-
-
 def configurations(
-    trials: Sequence[Trial], settings: RunSettings, data_fingerprints: Mapping[str, str]
+    trials: Sequence[Trial], flags: GridFlags, data_fingerprints: Mapping[str, str]
 ) -> dict[Trial, dict]:
     """The settings that decide a trial's score, as the fine-tuning script will write them into its result."""
     return {
         trial: identity.configuration(
             trial.row,
-            resolved(RunFlags(**script_flags(trial, settings)), trial.row),
+            resolved(RunFlags(**script_flags(trial, flags)), trial.row),
             trial.model.identity,
             data_fingerprints[trial.task],
         )
@@ -155,7 +114,7 @@ def configurations(
     }
 
 
-def script_flags(trial: Trial, settings: RunSettings) -> dict[str, Any]:
+def script_flags(trial: Trial, flags: GridFlags) -> dict[str, Any]:
     """The flags of the fine-tuning script for a trial on one card, as fields of its `RunFlags`."""
     given = {
         "model_name_or_path": trial.model.name,
@@ -165,13 +124,13 @@ def script_flags(trial: Trial, settings: RunSettings) -> dict[str, Any]:
         "seed": trial.seed,
         "do_train": True,
         "resume": True,
-        "save_best_model": settings.save_best_model,
-        "amp": settings.amp,
-        "num_train_epochs": settings.num_train_epochs,
-        "max_steps": settings.max_steps or None,
-        "limit": settings.limit,
-        "data_dir": settings.data_dir,
-        "cache_dir": settings.cache_dir,
-        "offline": settings.offline or None,
+        "save_best_model": flags.save_best_model,
+        "amp": flags.amp,
+        "num_train_epochs": flags.num_train_epochs,
+        "max_steps": flags.max_steps or None,
+        "limit": flags.limit,
+        "data_dir": flags.data_dir,
+        "cache_dir": flags.cache_dir,
+        "offline": flags.offline or None,
     }
     return {name: value for name, value in given.items() if value is not None}

@@ -17,17 +17,17 @@ from dataclasses import replace
 from typing import Any
 
 from cluebench.errors import UsageError
-from cluebench.scheduler import launch as launch_script
+from cluebench.scheduler import launch
 from cluebench.scheduler.devices import Device, Reading
 from cluebench.scheduler.jobs import Job
 from cluebench.scheduler.loop import Events, Exited
-from cluebench.scheduler.runner import Launch, Orphan, end_all, orphan_of, specification
+from cluebench.scheduler.runner import Orphan, StartOrder, end_all, orphan_of, specification
 
 #: Cores of a slot where the cluster has no cards and the user has named no number.
 _CORES_PER_SLOT = 2
 
 
-class _Attempt:
+class _AttemptActor:
     """A Ray actor: one attempt of a trial, on the node and card Ray gave it."""
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class _Attempt:
         if self._stopped:
             return -signal.SIGTERM
         self._process = subprocess.Popen(
-            launch_script.command(specified),
+            launch.command(specified),
             env={**os.environ, **environment},
             cwd=specified["directory"],
             stdin=subprocess.DEVNULL,
@@ -47,7 +47,7 @@ class _Attempt:
             start_new_session=True,
         )
         code = self._process.wait()
-        end_all(environment[launch_script.TRIAL_VARIABLE])
+        end_all(environment[launch.TRIAL_VARIABLE])
         return code
 
     def stop(self, number: int) -> None:
@@ -82,23 +82,23 @@ class RayEngine:
     def measure(self, device_id: str) -> None:
         """Ray accounts for the cards itself."""
 
-    def start(self, launch: Launch, device_ids: Sequence[str]) -> None:
-        for folder in (launch.lock.parent, launch.log.parent):
+    def start(self, order: StartOrder, device_ids: Sequence[str]) -> None:
+        for folder in (order.lock.parent, order.log.parent):
             folder.mkdir(parents=True, exist_ok=True)
         on_card = not device_ids[0].startswith("cpu:")
-        environment = dict(launch.environment)
+        environment = dict(order.environment)
         if on_card:  # Ray sets CUDA_VISIBLE_DEVICES where the trial runs
             environment.pop("CUDA_VISIBLE_DEVICES", None)
             environment.pop("CUDA_DEVICE_ORDER", None)
-        specified, mark = specification(launch)
+        specified, mark = specification(order)
         # The node may be lost to us with the trial running on: it ends with the actor.
-        specified |= {"directory": str(launch.directory), "end_with_parent": True}
-        environment[launch_script.TRIAL_VARIABLE] = mark
+        specified |= {"directory": str(order.directory), "end_with_parent": True}
+        environment[launch.TRIAL_VARIABLE] = mark
         wanted = {"num_gpus": self._card_share, "num_cpus": 1} if on_card else {"num_cpus": self._cores}
-        actor = self._ray.remote(_Attempt).options(max_concurrency=2, max_restarts=0, **wanted).remote()
-        self._actors[launch.key] = actor
+        actor = self._ray.remote(_AttemptActor).options(max_concurrency=2, max_restarts=0, **wanted).remote()
+        self._actors[order.key] = actor
         reference = actor.run.remote(specified, environment)
-        threading.Thread(target=self._watch, args=(launch.key, actor, reference), daemon=True).start()
+        threading.Thread(target=self._watch, args=(order.key, actor, reference), daemon=True).start()
 
     def _watch(self, key: str, actor: Any, reference: Any) -> None:
         lost = False

@@ -74,11 +74,12 @@ class Recorder:
             self._report_due = now + _REPORT_EVERY
         return self._state_due if self._dirty else float("inf")
 
-    def finish(self, status: str) -> None:
-        """The last state: "done", "failed" or "stopped"."""
+    def finish(self) -> None:
+        """Writes how it ended: "done", "failed" or, with trials left to run, "stopped"."""
         if self._reporting is not None:
             self._reporting.join()
-        self.write_state(status)
+        left = {job.state for job in self._jobs} - {State.DONE}
+        self.write_state("done" if not left else "failed" if left == {State.FAILED} else "stopped")
         self._write_report()
 
     def _write_report_aside(self) -> None:

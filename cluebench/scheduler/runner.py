@@ -29,7 +29,7 @@ _SWEEP_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Launch:
+class StartOrder:
     """Everything needed to start one attempt of a trial."""
 
     key: str
@@ -60,35 +60,35 @@ class Orphan:
         return self.host == socket.gethostname()
 
 
-#: Told when a trial's processes have ended: key, exit code (negative: signal; None: unknown, an orphan's).
-Exited = Callable[[str, "int | None"], None]
-
-
 class LocalRunner:
-    """Starts, watches and ends trials on this machine."""
+    """Starts, watches and ends trials on this machine.
 
-    def __init__(self, exited: Exited):
+    ``exited`` is told when all processes of a trial have ended: its key, and the exit code (negative: a signal; None:
+    unknown, an orphan's).
+    """
+
+    def __init__(self, exited: Callable[[str, int | None], None]):
         self._exited = exited
         self._processes: dict[str, tuple[int, str | None, str]] = {}  # key → pid, start time, mark
 
-    def start(self, start: Launch) -> None:
+    def start(self, order: StartOrder) -> None:
         """Forks and returns; ``exited`` is called on another thread once all processes of the trial are gone.
 
         Raises OSError when the process can't be started at all.
         """
-        for folder in (start.lock.parent, start.log.parent):
+        for folder in (order.lock.parent, order.log.parent):
             folder.mkdir(parents=True, exist_ok=True)
-        specified, mark = specification(start)
+        specified, mark = specification(order)
         process = subprocess.Popen(
             launch.command(specified),
-            env={**os.environ, **start.environment, launch.TRIAL_VARIABLE: mark},
-            cwd=start.directory,
+            env={**os.environ, **order.environment, launch.TRIAL_VARIABLE: mark},
+            cwd=order.directory,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
         )
-        self._processes[start.key] = (process.pid, launch.start_time(process.pid), mark)
-        self._watch(start.key, mark, process.wait)
+        self._processes[order.key] = (process.pid, launch.start_time(process.pid), mark)
+        self._watch(order.key, mark, process.wait)
 
     def adopt(self, orphan: Orphan) -> None:
         """Watches a process of a dead scheduler like one of our own, but for its exit code, which is lost."""
@@ -124,23 +124,23 @@ class LocalRunner:
         return {process.pid for process in processes_of(self._processes[key][2])}
 
 
-def specification(start: Launch) -> tuple[dict, str]:
+def specification(order: StartOrder) -> tuple[dict, str]:
     """What launch.py is told, and the mark that all processes of this attempt carry in their environment."""
-    mark = f"{start.lock}#{uuid.uuid4().hex}"
+    mark = f"{order.lock}#{uuid.uuid4().hex}"
     record = {
-        **start.record,
-        "key": start.key,
+        **order.record,
+        "key": order.key,
         "host": socket.gethostname(),
         "mark": mark,
-        "configuration_hash": start.configuration_hash,
+        "configuration_hash": order.configuration_hash,
     }
     specified = {
-        "lock": str(start.lock),
-        "log": str(start.log),
-        "result": str(start.result),
-        "configuration_hash": start.configuration_hash,
+        "lock": str(order.lock),
+        "log": str(order.log),
+        "result": str(order.result),
+        "configuration_hash": order.configuration_hash,
         "record": record,
-        "command": list(start.command),
+        "command": list(order.command),
     }
     return specified, mark
 

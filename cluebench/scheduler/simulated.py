@@ -12,7 +12,7 @@ from cluebench.runlog import Result
 from cluebench.scheduler.devices import Device, DeviceLost, Reading
 from cluebench.scheduler.jobs import Job
 from cluebench.scheduler.loop import Event, Exited, Measured
-from cluebench.scheduler.runner import Launch, Orphan
+from cluebench.scheduler.runner import Orphan, StartOrder
 
 
 class SimulatedTime:
@@ -71,10 +71,10 @@ class SimulatedEngine:
         if self.memory is not None:
             self.time.put(Measured(device_id, self.memory(device_id)), 0.001)
 
-    def start(self, launch: Launch, device_ids: Sequence[str]) -> None:
-        assert launch.key not in self.running, f"{launch.key} runs twice at once"
-        self.starts.append((self.time.now, launch.key, tuple(device_ids)))
-        self._run(launch.key, self.outcome(self.jobs[launch.key], device_ids))
+    def start(self, order: StartOrder, device_ids: Sequence[str]) -> None:
+        assert order.key not in self.running, f"{order.key} runs twice at once"
+        self.starts.append((self.time.now, order.key, tuple(device_ids)))
+        self._run(order.key, self.outcome(self.jobs[order.key], device_ids))
 
     def _run(self, key: str, outcome: Outcome) -> None:
         self.running[key] = outcome
@@ -116,7 +116,7 @@ class SimulatedEngine:
         )  # fmt: skip
 
     @staticmethod
-    def launch_for(job: Job) -> Launch:
-        """A launch that starts nothing."""
+    def order_for(job: Job) -> StartOrder:
+        """An order that starts nothing."""
         nowhere = Path("/nonexistent")
-        return Launch(job.key, (), {}, nowhere, job.paths.log, job.paths.result, job.lock, job.configuration_hash)
+        return StartOrder(job.key, (), {}, nowhere, job.paths.log, job.paths.result, job.lock, job.configuration_hash)

@@ -1,27 +1,40 @@
-"""What --dry_run and --status print. Reads files; takes no lock and starts nothing."""
+"""What --dry_run, --status and the end of a grid print. Reads files; takes no lock and starts nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from cluebench.runlog import Result, read_log
-from cluebench.scheduler.plan import Trial
+from cluebench.scheduler.jobs import Job
 from cluebench.scheduler.state import RunDirectory
 from cluebench.tasks import TASKS
 
 
-def print_plan(trials: Sequence[Trial], finished: Callable[[Trial], Result | None]) -> None:
+def print_plan(jobs: Sequence[Job]) -> None:
     """One tab-separated line a trial: its key and whether it is done, with its score; then the totals."""
-    done = 0
-    for trial in trials:
-        result = finished(trial)
-        done += result is not None
-        state = f"done\t{trial.row.format_score(result.best_score)}" if result else "to run\t-"
-        print(f"{trial.key}\t{state}")
-    models = len({trial.model for trial in trials})
-    print(
-        f"{len(trials)} trials of {models} model{'s' if models > 1 else ''}: {done} done, {len(trials) - done} to run"
-    )
+    for job in jobs:
+        state = f"done\t{job.trial.row.format_score(job.result.best_score)}" if job.result else "to run\t-"
+        print(f"{job.key}\t{state}")
+    done, models = sum(job.result is not None for job in jobs), len({job.trial.model for job in jobs})
+    print(f"{len(jobs)} trials of {models} model{'s' if models > 1 else ''}: {done} done, {len(jobs) - done} to run")
+
+
+def print_failures(failed: Sequence[Job]) -> None:
+    """A table of what failed and why, and the end of each log."""
+    if not failed:
+        return
+    print(f"\n{len(failed)} trials failed:\ntrial\tattempts\twhy\twhat was said")
+    for job in failed:
+        failure = job.failures[-1] if job.failures else None
+        why = f"{failure.kind.value}\t{failure.detail}" if failure else "-\t-"
+        print(f"{job.key}\t{len(job.attempts)}\t{why}")
+    for job in failed:
+        try:
+            lines = read_log(job.paths.log).last_lines[-10:]
+        except OSError:
+            continue
+        print(f"\nthe last lines of {job.paths.log}:")
+        print("\n".join(f"    {line}" for line in lines))
 
 
 def print_status(directories: Iterable[RunDirectory]) -> None:

@@ -129,7 +129,7 @@ def test_doc_stride_and_max_query_length_take_effect(source, encoder):
 def test_a_length_without_room_is_refused(task, source, encoder):
     with pytest.raises(UsageError, match=f"--max_seq_length 3: {task.title} needs at least"):
         load_features(task, "dev", source, encoder, None, max_seq_length=3)
-    shortest = features_module._KINDS[task.kind].shortest
+    shortest = features_module._RECIPES[task.kind].shortest
     if task.doc_stride is None:  # what a question leaves room for depends on the question
         features = load_features(task, "dev", source, encoder, None, max_seq_length=shortest)
         assert features.batch(range(len(features)))["input_ids"].shape[-1] <= shortest

@@ -12,13 +12,18 @@ from pathlib import Path
 import pytest
 
 from cluebench.tasks import TASKS
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 FAKE_REPOSITORY = Path(__file__).resolve().parent / "fake_repository"
 
-_COMMAND = (
-    "import sys, grid_search; from pathlib import Path; sys.exit(grid_search.main(sys.argv[2:], Path(sys.argv[1])))"
-)
+#: The command, with the repository that its first argument names.
+_COMMAND = f"""
+import runpy, sys
+from pathlib import Path
+from cluebench import repository
+repository.ROOT = Path(sys.argv.pop(1))
+runpy.run_path({str(ROOT / "grid_search_tools" / "grid_search.py")!r}, run_name="__main__")
+"""
 
 
 class Grid:
@@ -26,10 +31,12 @@ class Grid:
 
     def __init__(self, folder: Path):
         self.folder, self.data, self.runs = folder, folder / "data", folder / "runs"
-        self.environment = {
-            **{key: value for key, value in os.environ.items() if key not in ("CUDA_VISIBLE_DEVICES", "CLUE_DATA_DIR")},
-            "PYTHONPATH": str(ROOT),
-        }
+        unset = ("CUDA_VISIBLE_DEVICES", "CLUE_DATA_DIR")
+        self.environment = {key: value for key, value in os.environ.items() if key not in unset}
+        self.repository = Path(shutil.copytree(FAKE_REPOSITORY, folder / "repository"))
+        for script in {task.script for task in TASKS.values()}:
+            (self.repository / script).parent.mkdir(exist_ok=True)
+            shutil.copy(FAKE_REPOSITORY / "trial.py", self.repository / script)
         for task in TASKS.values():
             (self.data / f"{task.name}_public").mkdir(parents=True)
             for file in task.files:
@@ -42,7 +49,7 @@ class Grid:
 
     def command(self, *arguments, model="some-model"):
         shared = ["--data_dir", str(self.data), "--run_root", str(self.runs)]
-        return [sys.executable, "-c", _COMMAND, str(FAKE_REPOSITORY), model, *shared, *map(str, arguments)]
+        return [sys.executable, "-c", _COMMAND, str(self.repository), model, *shared, *map(str, arguments)]
 
     def run(self, *arguments, timeout=60, **more):
         """Runs the command to its end."""

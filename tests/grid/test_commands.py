@@ -5,24 +5,25 @@ import subprocess
 import sys
 from pathlib import Path
 
-import leaderboard
 import pytest
 
 from cluebench.model import Model
 from cluebench.runlog import TrialPaths
 from cluebench.scheduler.commands import trial_command
 from cluebench.scheduler.devices import Device, cpu_slots
+from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.jobs import Job
-from cluebench.scheduler.plan import RunSettings, Trial
-from tests.grid.conftest import ROOT
+from cluebench.scheduler.plan import Trial
+from tests.conftest import ROOT
 from tests.grid.test_scores import PUBLISHED_EXAMPLE, write_log
 
 REPOSITORY = Path("/repository")
+LEADERBOARD = "grid_search_tools/leaderboard.py"
 
 
 def command(trial, devices, settings=None):
     job = Job(trial, 0, TrialPaths(Path("/runs/m") / trial.task, trial.name), Path("/lock"), "h")
-    return trial_command(job, devices, settings or RunSettings(), REPOSITORY, Path("/workers"))
+    return trial_command(job, devices, settings or GridFlags(), REPOSITORY, Path("/workers"))
 
 
 def cards(count):
@@ -30,7 +31,7 @@ def cards(count):
 
 
 def test_classification_trial():
-    settings = RunSettings(data_dir="/clue", limit=10, max_steps=5, num_train_epochs=2, amp="bf16", offline=True)
+    settings = GridFlags(data_dir="/clue", limit=10, max_steps=5, num_train_epochs=2, amp="bf16", offline=True)
     assert command(Trial(Model.of("m"), "csl", 3e-5, 32, 0.1, 43), cpu_slots(1), settings) == [
         sys.executable, "-u", "/repository/classification/run_clue_classifier.py", "--model_name_or_path", "m",
         "--learning_rate", "3e-05", "--batch_size", "32", "--dropout", "0.1", "--seed", "43", "--do_train", "--resume",
@@ -67,9 +68,9 @@ def told(tmp_path):
 
     def run(script, *arguments, **environment):
         variables = {"PATH": os.environ["PATH"], "PYTHON": str(stand_in), "RUN_ROOT": str(tmp_path / "runs")}
-        variables |= {"PYTHONPATH": str(ROOT), **environment}
         path = ROOT / "grid_search_tools" / script
-        return subprocess.run(["bash", str(path), *arguments], env=variables, capture_output=True, text=True)
+        command = ["bash", str(path), *arguments]
+        return subprocess.run(command, env=variables | environment, capture_output=True, text=True)
 
     return run
 
@@ -130,34 +131,39 @@ def runs(tmp_path):
     return tmp_path
 
 
-def printed(capsys, *arguments):
-    assert leaderboard.main([str(word) for word in arguments]) == 0
-    return capsys.readouterr().out
+@pytest.fixture
+def printed(run_command):
+    def run(*arguments):
+        ended = run_command(LEADERBOARD, *arguments)
+        assert (ended.code, ended.err) == (0, "")
+        return ended.out
+
+    return run
 
 
-def test_leaderboard_puts_whole_models_first(runs, capsys):
-    lines = printed(capsys, runs).splitlines()
+def test_leaderboard_puts_whole_models_first(runs, printed):
+    lines = printed(runs).splitlines()
     assert lines[0].split()[:3] == ["model", "AVG", "AFQMC"]
     assert lines[1].split()[:3] == ["good", "76.05", "75.93"]
     assert lines[2].split() == ["unfinished", "-", "-", "99.00"] + ["-"] * 8
     assert len(lines) == 3
 
 
-def test_leaderboard_with_published_models_says_so(runs, capsys):
-    lines = printed(capsys, runs, "--published").splitlines()
+def test_leaderboard_with_published_models_says_so(runs, printed):
+    lines = printed(runs, "--published").splitlines()
     assert len(lines) == 1 + 2 + 27 + 1
     assert lines[1].startswith("ernie-3.0-xbase-zh *") and "not measured by this project" in lines[-1]
     assert lines.index(next(line for line in lines if line.startswith("good"))) in (4, 5)  # beside ernie-3.0-base-zh
 
 
-def test_leaderboard_formats(runs, capsys):
-    assert "| good | 76.05 | 75.93 |" in printed(capsys, runs, "--format", "markdown")
-    assert "good,76.05,75.93,58.26," in printed(capsys, runs, "--format", "csv")
-    page = printed(capsys, runs, "--format", "html", "--published")
+def test_leaderboard_formats(runs, printed):
+    assert "| good | 76.05 | 75.93 |" in printed(runs, "--format", "markdown")
+    assert "good,76.05,75.93,58.26," in printed(runs, "--format", "csv")
+    page = printed(runs, "--format", "html", "--published")
     assert "<td>good</td><td>76.05</td>" in page and "not measured by this project" in page
 
 
-def test_leaderboard_without_runs_is_one_line(tmp_path, capsys):
+def test_leaderboard_without_runs_is_one_line(tmp_path, run_command):
     for argument in (tmp_path, tmp_path / "nothing"):
-        assert leaderboard.main([str(argument)]) == 2
-        assert capsys.readouterr().err.count("\n") == 1
+        ended = run_command(LEADERBOARD, argument)
+        assert ended.code == 2 and ended.err.startswith("leaderboard.py: error: ") and ended.err.count("\n") == 1

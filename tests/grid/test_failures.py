@@ -6,9 +6,10 @@ import pytest
 from cluebench.model import Model
 from cluebench.runlog import Result, TrialPaths
 from cluebench.scheduler.estimates import DurationModel, estimated_bytes, model_size, seconds_left, workloads
-from cluebench.scheduler.failures import Kind, classify
+from cluebench.scheduler.failures import FailureKind, classify
+from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.jobs import Attempt, Job, State
-from cluebench.scheduler.plan import RunSettings, Selection, Trial, build_plan
+from cluebench.scheduler.plan import Trial, build_plan
 from cluebench.scheduler.progress import Display, display_for, duration
 from cluebench.scheduler.recorder import Recorder
 from cluebench.scheduler.state import RunDirectory
@@ -32,25 +33,25 @@ CRASH = ["Traceback (most recent call last):", '  File "x.py", line 1, in <modul
 @pytest.mark.parametrize(
     "code, lines, kind",
     [
-        (1, OUT_OF_MEMORY, Kind.OUT_OF_MEMORY),
-        (1, ["MemoryError: Unable to allocate 3.00 GiB"], Kind.OUT_OF_MEMORY),
-        (4, [], Kind.OUT_OF_MEMORY),
-        (130, WORKER, Kind.OUT_OF_MEMORY),  # rank 0 was ended because rank 1 had failed
-        (1, LOST, Kind.LOST_DEVICE),
-        (1, BUSY_CARD, Kind.LOST_DEVICE),
-        (1, ["OSError: [Errno 28] No space left on device: 'x'"], Kind.DISK_FULL),
-        (1, ["requests.exceptions.ConnectionError: Max retries exceeded"], Kind.NETWORK),
-        (5, ["error: every mirror failed"], Kind.NETWORK),
-        (2, ["error: --task_name SST2: unknown"], Kind.BAD_SETTING),
-        (3, ["error: loss is nan at step 7"], Kind.DIVERGED),
-        (6, [], Kind.DISK_FULL),
-        (-9, [], Kind.KILLED),
-        (-15, [], Kind.KILLED),
-        (130, ["interrupted"], Kind.KILLED),
-        (None, ["global step 1/2"], Kind.KILLED),
-        (0, ["best_result: 57.00"], Kind.NO_RESULT),
-        (0, ["a sentence about out of memory"], Kind.NO_RESULT),
-        (1, CRASH, Kind.CRASHED),
+        (1, OUT_OF_MEMORY, FailureKind.OUT_OF_MEMORY),
+        (1, ["MemoryError: Unable to allocate 3.00 GiB"], FailureKind.OUT_OF_MEMORY),
+        (4, [], FailureKind.OUT_OF_MEMORY),
+        (130, WORKER, FailureKind.OUT_OF_MEMORY),  # rank 0 was ended because rank 1 had failed
+        (1, LOST, FailureKind.LOST_DEVICE),
+        (1, BUSY_CARD, FailureKind.LOST_DEVICE),
+        (1, ["OSError: [Errno 28] No space left on device: 'x'"], FailureKind.DISK_FULL),
+        (1, ["requests.exceptions.ConnectionError: Max retries exceeded"], FailureKind.NETWORK),
+        (5, ["error: every mirror failed"], FailureKind.NETWORK),
+        (2, ["error: --task_name SST2: unknown"], FailureKind.BAD_SETTING),
+        (3, ["error: loss is nan at step 7"], FailureKind.DIVERGED),
+        (6, [], FailureKind.DISK_FULL),
+        (-9, [], FailureKind.KILLED),
+        (-15, [], FailureKind.KILLED),
+        (130, ["interrupted"], FailureKind.KILLED),
+        (None, ["global step 1/2"], FailureKind.KILLED),
+        (0, ["best_result: 57.00"], FailureKind.NO_RESULT),
+        (0, ["a sentence about out of memory"], FailureKind.NO_RESULT),
+        (1, CRASH, FailureKind.CRASHED),
     ],
 )
 def test_failures_are_told_apart(code, lines, kind):
@@ -64,14 +65,14 @@ def test_details_are_one_telling_line():
     assert classify(-9).detail == "ended by SIGKILL"
     assert classify(7).detail == "exit code 7"
     assert classify(None, no_progress_seconds=60.0).detail == "no new log line in 60 s, ended"
-    assert classify(1, CRASH, device_lost=True).kind is Kind.LOST_DEVICE
+    assert classify(1, CRASH, device_lost=True).kind is FailureKind.LOST_DEVICE
 
 
 # Estimates ------------------------------------------------------------------------------------------------------------
 
 
 def test_every_task_has_a_workload():
-    assert set(workloads()) == {trial.task for trial in build_plan([Model.of("m")], Selection())}
+    assert set(workloads()) == {trial.task for trial in build_plan([Model.of("m")], GridFlags())}
 
 
 def test_model_size_from_published_table_and_configurations(tmp_path):
@@ -103,7 +104,7 @@ def test_memory_of_bert_base_worked_out_by_hand():
 def test_durations_are_learnt_by_task_then_model_then_size():
     known, other_task = Trial(Model.of("m"), "tnews", 3e-5, 32, 0.1), Trial(Model.of("m"), "afqmc", 3e-5, 32, 0.1)
     other_model = Trial(Model.of("ernie-3.0-xbase-zh"), "tnews", 3e-5, 32, 0.1)
-    model = DurationModel(RunSettings())
+    model = DurationModel(GridFlags())
     assert model.seconds(known) is None
     model.project(known, 50.0)
     assert model.seconds(known) == pytest.approx(50.0)  # a running trial's own projection
@@ -115,10 +116,10 @@ def test_durations_are_learnt_by_task_then_model_then_size():
 
 def test_limit_and_steps_shorten_the_estimate():
     trial = Trial(Model.of("m"), "cmnli", 3e-5, 32, 0.1)
-    whole = DurationModel(RunSettings()).relative(trial)
-    assert DurationModel(RunSettings(limit=1000)).relative(trial) < whole / 20
-    assert DurationModel(RunSettings(max_steps=100)).relative(trial) < whole / 20
-    assert DurationModel(RunSettings(num_train_epochs=1)).relative(trial) < 0.6 * whole
+    whole = DurationModel(GridFlags()).relative(trial)
+    assert DurationModel(GridFlags(limit=1000)).relative(trial) < whole / 20
+    assert DurationModel(GridFlags(max_steps=100)).relative(trial) < whole / 20
+    assert DurationModel(GridFlags(num_train_epochs=1)).relative(trial) < 0.6 * whole
 
 
 def test_time_left_on_several_devices():

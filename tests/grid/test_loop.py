@@ -9,11 +9,12 @@ from cluebench.model import Model
 from cluebench.runlog import TrialPaths
 from cluebench.scheduler.devices import Device, DeviceLost, Reading, cpu_slots
 from cluebench.scheduler.estimates import GIB, DurationModel, MemoryModel
-from cluebench.scheduler.failures import Kind
+from cluebench.scheduler.failures import FailureKind
+from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.jobs import Job, State
 from cluebench.scheduler.ledger import Ledger
 from cluebench.scheduler.loop import Exited, Interrupted, Rules, Scheduler
-from cluebench.scheduler.plan import RunSettings, Selection, Trial, build_plan
+from cluebench.scheduler.plan import Trial, build_plan
 from cluebench.scheduler.runner import Orphan
 from cluebench.scheduler.simulated import Outcome, SimulatedEngine, SimulatedTime
 from cluebench.tasks import TASKS
@@ -64,8 +65,8 @@ class Run:
         self.ledger = Ledger(devices, jobs_per_device)
         self.memory_model = MemoryModel()
         self.scheduler = Scheduler(
-            self.jobs, self.engine, self.ledger, DurationModel(RunSettings()), self.memory_model,
-            self.engine.launch_for, self.engine.result_of, self.witness, self.time, Rules(**rules), clock=self.time.clock,
+            self.jobs, self.engine, self.ledger, DurationModel(GridFlags()), self.memory_model,
+            self.engine.order_for, self.engine.result_of, self.witness, self.time, Rules(**rules), clock=self.time.clock,
         )  # fmt: skip
 
     def run(self):
@@ -78,7 +79,7 @@ class Run:
 
 def trials(*tasks, model="ernie-3.0-base-zh", **selection):
     chosen = {"learning_rates": [3e-5], "batch_sizes": [24], "dropouts": [0.1]} | selection
-    return build_plan([Model.of(model)], Selection(tasks, **chosen))
+    return build_plan([Model.of(model)], GridFlags(tasks=tasks, **chosen))
 
 
 def test_everything_runs_once_on_the_slots_there_are():
@@ -117,13 +118,13 @@ def failing(codes, then=(50.0,)):
 @pytest.mark.parametrize(
     "code, kind, attempts",
     [
-        (1, Kind.CRASHED, 3),
-        (2, Kind.BAD_SETTING, 1),
-        (3, Kind.DIVERGED, 1),
-        (5, Kind.NETWORK, 3),
-        (6, Kind.DISK_FULL, 3),
-        (-9, Kind.KILLED, 3),
-        (0, Kind.NO_RESULT, 3),
+        (1, FailureKind.CRASHED, 3),
+        (2, FailureKind.BAD_SETTING, 1),
+        (3, FailureKind.DIVERGED, 1),
+        (5, FailureKind.NETWORK, 3),
+        (6, FailureKind.DISK_FULL, 3),
+        (-9, FailureKind.KILLED, 3),
+        (0, FailureKind.NO_RESULT, 3),
     ],
 )
 def test_what_fails_is_tried_as_often_as_it_can_help(code, kind, attempts):
@@ -133,7 +134,9 @@ def test_what_fails_is_tried_as_often_as_it_can_help(code, kind, attempts):
     assert (tnews.state, afqmc.state) == (State.FAILED, State.DONE)
     assert len(tnews.attempts) == attempts
     assert {failure.kind for failure in tnews.failures} == {kind}
-    assert (run.time.now > 60) == (kind in (Kind.NETWORK, Kind.DISK_FULL))  # these wait before they try again
+    assert (run.time.now > 60) == (
+        kind in (FailureKind.NETWORK, FailureKind.DISK_FULL)
+    )  # these wait before they try again
 
 
 def test_retry_succeeds_and_counts_attempts():
@@ -157,7 +160,7 @@ def test_out_of_memory_doubles_accumulation_and_keeps_the_batch():
 def test_a_trial_without_progress_is_ended_and_tried_again():
     left = [Outcome(None), Outcome(5.0)]
     run = Run(trials("tnews"), cpu_slots(1), lambda job, ids: left.pop(0), trial_timeout=100.0).run()
-    assert run.jobs[0].failures[0].kind is Kind.NO_PROGRESS
+    assert run.jobs[0].failures[0].kind is FailureKind.NO_PROGRESS
     assert run.jobs[0].state is State.DONE and run.time.now == pytest.approx(105, abs=1)
 
 
@@ -334,7 +337,7 @@ def test_lost_card_is_set_aside_its_trial_goes_elsewhere_and_it_comes_back():
     run.run()
     assert set(run.states()) == {State.DONE}
     lost = [job for job in run.jobs if job.failures]
-    assert [failure.kind for job in lost for failure in job.failures] == [Kind.LOST_DEVICE]
+    assert [failure.kind for job in lost for failure in job.failures] == [FailureKind.LOST_DEVICE]
     assert all(not 31 < time < 200 for time, _, ids in run.engine.starts if ids == ("GPU-0",))
     assert any(time > 200 for time, _, ids in run.engine.starts if ids == ("GPU-0",))
     assert any("gpu 0 is set aside" in note for note in run.witness.notes)
@@ -349,7 +352,7 @@ def test_crash_on_a_card_that_turns_out_lost_is_not_the_trials_fault():
     run.engine.outcome = lambda job, ids: Outcome(10.0, 1, None) if ids == ["GPU-0"] else Outcome(10.0)
     run.run()
     assert run.jobs[0].state is State.DONE
-    assert run.jobs[0].failures[0].kind is Kind.LOST_DEVICE
+    assert run.jobs[0].failures[0].kind is FailureKind.LOST_DEVICE
 
 
 def test_driver_that_never_answers_takes_no_trial_with_it():
@@ -398,7 +401,7 @@ def test_whole_plan_on_eight_cards_uses_no_card_twice_at_once():
             busy[device_id] = run.time.now + 100.0
         return Outcome(100.0)
 
-    run = Run(build_plan([Model.of("ernie-3.0-base-zh")], Selection()), [gpu(n) for n in range(8)], outcome, empty)
+    run = Run(build_plan([Model.of("ernie-3.0-base-zh")], GridFlags()), [gpu(n) for n in range(8)], outcome, empty)
     run.run()
     assert set(run.states()) == {State.DONE} and len(run.jobs) == 134
     assert {job.trial.task for job in run.jobs} == set(TASKS)

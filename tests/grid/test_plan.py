@@ -8,20 +8,15 @@ from cluebench.errors import UsageError
 from cluebench.model import Model
 from cluebench.published import published_model, published_models
 from cluebench.run_flags import RunFlags, resolved
-from cluebench.scheduler.plan import (
-    RunSettings,
-    Selection,
-    Trial,
-    build_plan,
-    configuration_hashes,
-)
+from cluebench.scheduler.flags import GridFlags
+from cluebench.scheduler.plan import Trial, build_plan, configurations
 from cluebench.tasks import TASKS
 
 FACTS = Path(__file__).resolve().parents[2] / "cluebench" / "facts"
 
 
 def test_a_model_has_116_and_18_trials_with_unique_names():
-    trials = build_plan([Model.of("ernie-3.0-base-zh")], Selection())
+    trials = build_plan([Model.of("ernie-3.0-base-zh")], GridFlags())
     assert len(trials) == 134
     assert sum(trial.row.is_classification for trial in trials) == 116
     assert len({trial.key for trial in trials}) == 134
@@ -29,7 +24,9 @@ def test_a_model_has_116_and_18_trials_with_unique_names():
 
 
 def test_axes_given_replace_the_tasks_own():
-    selection = Selection(["TNEWS", "c3"], learning_rates=[3e-5], batch_sizes=[16, 32], dropouts=[0.0], seeds=[42, 43])
+    selection = GridFlags(
+        tasks=["TNEWS", "c3"], learning_rates=[3e-5], batch_sizes=[16, 32], dropouts=[0.0], seeds=[42, 43]
+    )
     names = [f"{trial.task}/{trial.name}" for trial in build_plan([Model.of("m")], selection)]
     assert names == [
         "tnews/3e-05_16_0.0", "tnews/3e-05_16_0.0_seed43", "tnews/3e-05_32_0.0", "tnews/3e-05_32_0.0_seed43",
@@ -40,7 +37,7 @@ def test_axes_given_replace_the_tasks_own():
 def test_best_only_is_the_published_table_for_every_model():
     planned = {
         (trial.model.name, trial.task): (trial.learning_rate, trial.batch_size, trial.dropout)
-        for trial in build_plan(list(map(Model.of, published_models())), Selection(best_only=True))
+        for trial in build_plan(list(map(Model.of, published_models())), GridFlags(best_only=True))
     }
     with open(FACTS / "published_hyperparameters.csv", encoding="utf-8") as stream:
         published = {
@@ -67,10 +64,10 @@ def test_published_rows_are_whole():
 @pytest.mark.parametrize(
     "selection, said",
     [
-        (Selection(["tnews", "sst2"]), "--tasks: unknown task 'sst2'"),
-        (Selection(["csl"], batch_sizes=[15]), "CSL: batch size 15 can't be split into 2"),
-        (Selection(["c3"], batch_sizes=[1]), "C3: batch size 1"),
-        (Selection(best_only=True), "--best_only: m has no published settings"),
+        (GridFlags(tasks=["tnews", "sst2"]), "--tasks: unknown task 'sst2'"),
+        (GridFlags(tasks=["csl"], batch_sizes=[15]), "CSL: batch size 15 can't be split into 2"),
+        (GridFlags(tasks=["c3"], batch_sizes=[1]), "C3: batch size 1"),
+        (GridFlags(best_only=True), "--best_only: m has no published settings"),
     ],
 )
 def test_wrong_selections_name_the_flag(selection, said):
@@ -87,15 +84,15 @@ def model_directory(path, layers=2):
 def test_two_models_must_not_share_a_run_directory(tmp_path):
     first, second = model_directory(tmp_path / "a" / "bert"), model_directory(tmp_path / "b" / "bert")
     with pytest.raises(UsageError, match="would share the run directory bert/"):
-        build_plan([Model.of(first), Model.of(second)], Selection(["tnews"]))
+        build_plan([Model.of(first), Model.of(second)], GridFlags(tasks=["tnews"]))
     with pytest.raises(UsageError, match="would share the run directory bert/"):
-        build_plan([Model.of(first), Model.of("bert")], Selection(["tnews"]))
+        build_plan([Model.of(first), Model.of("bert")], GridFlags(tasks=["tnews"]))
 
 
 def test_hashes_are_those_the_scripts_compute():
     trial = Trial(Model.of("ernie-3.0-base-zh"), "tnews", 3e-5, 32, 0.1, 43)
-    settings = RunSettings(num_train_epochs=1, max_steps=10, limit=100, amp="bf16")
-    hashes = configuration_hashes([trial], settings, {"tnews": "0123456789abcdef"})
+    settings = GridFlags(num_train_epochs=1, max_steps=10, limit=100, amp="bf16")
+    planned = configurations([trial], settings, {"tnews": "0123456789abcdef"})
     typed = RunFlags(
         model_name_or_path=trial.model, do_train=True, learning_rate=3e-5, batch_size=32, dropout=0.1, seed=43,
         num_train_epochs=1, max_steps=10, limit=100, amp="bf16", max_seq_length=128, warmup_proportion=0.1,
@@ -103,7 +100,7 @@ def test_hashes_are_those_the_scripts_compute():
     )  # fmt: skip
     flags = resolved(typed, TASKS["tnews"])
     script = identity.configuration(TASKS["tnews"], flags, "ernie-3.0-base-zh", "0123456789abcdef")
-    assert hashes[trial] == identity.configuration_hash(script)
+    assert identity.configuration_hash(planned[trial]) == identity.configuration_hash(script)
 
 
 @pytest.mark.parametrize(
@@ -113,13 +110,13 @@ def test_hashes_are_those_the_scripts_compute():
 )
 def test_what_moves_a_score_makes_another_trial(change):
     trial = Trial(Model.of("m"), "tnews", 3e-5, 32, 0.1)
-    usual = configuration_hashes([trial], RunSettings(), {"tnews": "a" * 16})
-    assert configuration_hashes([trial], RunSettings(**change), {"tnews": "a" * 16}) != usual
-    assert configuration_hashes([trial], RunSettings(), {"tnews": "b" * 16}) != usual
+    usual = configurations([trial], GridFlags(), {"tnews": "a" * 16})
+    assert configurations([trial], GridFlags(**change), {"tnews": "a" * 16}) != usual
+    assert configurations([trial], GridFlags(), {"tnews": "b" * 16}) != usual
 
 
 def test_where_files_are_makes_no_other_trial():
     trial = Trial(Model.of("m"), "tnews", 3e-5, 32, 0.1)
-    elsewhere = RunSettings(data_dir="/a", cache_dir="/b", offline=True, save_best_model=True)
+    elsewhere = GridFlags(data_dir="/a", cache_dir="/b", offline=True, save_best_model=True)
     prints = {"tnews": "a" * 16}
-    assert configuration_hashes([trial], elsewhere, prints) == configuration_hashes([trial], RunSettings(), prints)
+    assert configurations([trial], elsewhere, prints) == configurations([trial], GridFlags(), prints)

@@ -1,16 +1,14 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from cluebench.published import Setting, published_model
+from cluebench.published import published_model
 from cluebench.report import html, scores
 from cluebench.runlog import DevPoint, Result
-from cluebench.tasks import TASKS
-
-TOOLS = Path(__file__).resolve().parents[2] / "grid_search_tools"
+from cluebench.tasks import TASKS, Setting
+from tests.conftest import ROOT
 
 #: The published example table, score and setting of each task.
 PUBLISHED_EXAMPLE = {
@@ -54,8 +52,8 @@ def write_result(folder, task, name, score, seed=42, status="done", **more):
 
 
 def extracted(*arguments):
-    command = ["bash", str(TOOLS / "extract_result.sh"), *map(str, arguments)]
-    environment = {"PATH": "/usr/bin:/bin", "PYTHON": sys.executable, "PYTHONPATH": str(TOOLS.parent)}
+    command = ["bash", str(ROOT / "grid_search_tools" / "extract_result.sh"), *map(str, arguments)]
+    environment = {"PATH": "/usr/bin:/bin", "PYTHON": sys.executable}
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 

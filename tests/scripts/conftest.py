@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from cluebench.data import synthetic
 from cluebench.tasks import TASKS
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.conftest import ROOT
 
 #: Small enough for seconds, large enough for several steps an epoch.
 SIZES = {name: synthetic.Sizes(96, 48, 24) for name in TASKS}
-
-
-@dataclass
-class Ended:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def lines(self) -> list[str]:
-        return self.out.splitlines()
 
 
 @pytest.fixture(scope="session")
@@ -43,23 +28,9 @@ def demo(tmp_path_factory):
 
 
 @pytest.fixture
-def run_script(capsys, monkeypatch):
-    """run_script("mrc/run_c3.py", "--do_train", …) runs the script's main as the program would, in this process."""
-    from cluebench import command
-
-    def run(script: str, *argv: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", [script, *map(str, argv)])
-        capsys.readouterr()
-        spec = importlib.util.spec_from_file_location(Path(script).stem, ROOT / script)
-        module = importlib.util.module_from_spec(spec)
-        monkeypatch.setitem(sys.modules, spec.name, module)
-        spec.loader.exec_module(module)
-        with pytest.raises(SystemExit) as ended:
-            command.run(module.main)
-        captured = capsys.readouterr()
-        return Ended(ended.value.code or 0, captured.out, captured.err)
-
-    return run
+def run_script(run_command):
+    """run_script("mrc/run_c3.py", "--do_train", …) → Ended: a script as the program would run, in this process."""
+    return run_command
 
 
 def start(script: str, *argv: object, launcher: tuple[str, ...] = (), **environment: str) -> subprocess.Popen:
@@ -69,7 +40,7 @@ def start(script: str, *argv: object, launcher: tuple[str, ...] = (), **environm
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        env={**os.environ, **environment},
         start_new_session=True,
     )
 

@@ -6,30 +6,31 @@ import json
 import zipfile
 from pathlib import Path
 
-import make_submission
 import pytest
 
-from cluebench import submission
+from cluebench import repository, submission
 from cluebench.model import Model
+from cluebench.submission import kept as kept_models
 from cluebench.tasks import TASKS
 from tests.submission import independent
 from tests.submission.test_make_submission import kept
 
 pytestmark = pytest.mark.slow
+COMMAND = "grid_search_tools/make_submission.py"
 
 
 def in_this_process(run_script):
     """Runs what make_submission would start as a process."""
 
-    def predict(model, flags, data_dir):
-        command = make_submission.prediction_command(model, flags, data_dir)
-        ended = run_script(Path(command[2]).relative_to(make_submission.REPOSITORY), *command[3:])
+    def predict(model, flags):
+        command = kept_models.prediction_command(model, flags)
+        ended = run_script(Path(command[2]).relative_to(repository.ROOT), *command[3:])
         return "" if ended.code == 0 else ended.err
 
     return predict
 
 
-def test_from_kept_models_of_all_ten_tasks_to_a_zip(demo, run_script, capsys, monkeypatch, tmp_path):
+def test_from_kept_models_of_all_ten_tasks_to_a_zip(demo, run_script, monkeypatch, tmp_path):
     """Each script's --do_predict on a model in a run directory, in this process; the zip passes the protocol's check."""
     from cluebench import models
 
@@ -39,15 +40,14 @@ def test_from_kept_models_of_all_ten_tasks_to_a_zip(demo, run_script, capsys, mo
         tokenizer = models.load_tokenizer(Model.of(demo[0]))
         models.save_model(models.load_model(task, Model.of(demo[0])), tokenizer, folder)
 
-    monkeypatch.setattr(make_submission, "_predict", in_this_process(run_script))
+    monkeypatch.setattr(kept_models, "_predict", in_this_process(run_script))
     arguments = [runs, "--output", tmp_path / "z.zip", "--data_dir", data, "--device", "cpu", "--version", "all"]
-    code = make_submission.main([str(argument) for argument in arguments])
-    said = capsys.readouterr()
-    assert code == 0, said.out + said.err
+    ended = run_script(COMMAND, *arguments)
+    assert ended.code == 0, ended.out + ended.err
     assert independent.accept(tmp_path / "z.zip", data) == set(submission.FILES)
 
 
-def test_a_real_prediction_process(demo, capsys, tmp_path):
+def test_a_real_prediction_process(demo, run_script, tmp_path):
     from cluebench import models
 
     folder = kept(tmp_path / "runs", "afqmc", "3e-05_32_0.1", 50.0, model=False)
@@ -64,7 +64,7 @@ def test_a_real_prediction_process(demo, capsys, tmp_path):
         "cpu",
         "--offline",
     ]
-    assert make_submission.main([str(argument) for argument in arguments]) == 0
+    assert run_script(COMMAND, *arguments).code == 0
     assert independent.accept(tmp_path / "z.zip", Path(demo[1])) == {"afqmc_predict.json"}
     assert "afqmc_predict.json" in (folder / "predict.log").read_text()
 
@@ -77,7 +77,7 @@ OFFICIAL_SIZES = {
 }  # fmt: skip
 
 
-def test_predictions_for_the_official_test_sets(demo, run_script, capsys, monkeypatch, tmp_path, clue_data_dir):
+def test_predictions_for_the_official_test_sets(demo, run_script, monkeypatch, tmp_path, clue_data_dir):
     """Made by the scripts, checked by the protocol: every official line, tag and question, once. Inputs are cut short."""
     from cluebench import models
 
@@ -91,11 +91,10 @@ def test_predictions_for_the_official_test_sets(demo, run_script, capsys, monkey
         score = (1.0, 2.0) if task.metric == "em_f1" else 1.0
         folder = kept(runs, task.name, "3e-05_32_0.1", score, model=False, max_seq_length=length)
         models.save_model(models.load_model(task, Model.of(small)), models.load_tokenizer(Model.of(small)), folder)
-    monkeypatch.setattr(make_submission, "_predict", in_this_process(run_script))
+    monkeypatch.setattr(kept_models, "_predict", in_this_process(run_script))
     arguments = [runs, "--output", tmp_path / "z.zip", "--data_dir", data, "--device", "cpu", "--version", "all"]
-    code = make_submission.main([str(argument) for argument in arguments])
-    said = capsys.readouterr()
-    assert code == 0, said.out + said.err
+    ended = run_script(COMMAND, *arguments)
+    assert ended.code == 0, ended.out + ended.err
     names = independent.accept(tmp_path / "z.zip", data)
     assert names == {test.submission for task in tasks for test in task.test_sets}
     with zipfile.ZipFile(tmp_path / "z.zip") as archive:

@@ -7,17 +7,17 @@ import os
 import shutil
 from pathlib import Path
 
-import make_submission
 import pytest
 
-from cluebench import runlog, submission
+from cluebench import repository, runlog, submission
 from cluebench.data import synthetic
-from cluebench.data.rows import load_rows
+from cluebench.data.rows import IDIOM_TAG, load_rows
 from cluebench.data.source import open_source
 from cluebench.tasks import TASKS
+from tests.conftest import ROOT
 from tests.submission import independent
 
-ROOT = Path(__file__).resolve().parents[2]
+COMMAND = "grid_search_tools/make_submission.py"
 SIZES = {name: synthetic.Sizes(8, 4, 7) for name in TASKS}
 
 
@@ -42,7 +42,7 @@ def predictions(data, tmp_path_factory):
         elif task.kind == "span":
             submission.write_answers(folder / name, {row.id: row.context[:2] for row in rows})
         else:
-            tags = [tag for row in rows for passage in row.passages for tag in submission.IDIOM_TAG.findall(passage)]
+            tags = [tag for row in rows for passage in row.passages for tag in IDIOM_TAG.findall(passage)]
             submission.write_answers(folder / name, dict.fromkeys(tags, 9))
     return folder
 
@@ -54,24 +54,18 @@ def mine(predictions, tmp_path):
 
 
 @pytest.fixture
-def run(tmp_path, data, monkeypatch):
+def run(tmp_path, data, monkeypatch, run_command):
     """run(folder, …) → (exit code, stdout, stderr), with scripts that predict without a model."""
-    repository = tmp_path / "repository"
+    folder = tmp_path / "repository"
     for script in {task.script for task in TASKS.values()}:
-        (repository / script).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / "tests" / "submission" / "stand_in.py", repository / script)
-    monkeypatch.setattr(make_submission, "REPOSITORY", repository)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        (folder / script).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / "tests" / "submission" / "stand_in.py", folder / script)
+    monkeypatch.setattr(repository, "ROOT", folder)
     monkeypatch.setenv("CLUE_DATA_DIR", str(tmp_path / "nowhere"))
 
-    def call(capsys, *arguments):
-        capsys.readouterr()
-        try:
-            code = make_submission.main([str(argument) for argument in arguments])
-        except SystemExit as error:
-            code = error.code
-        said = capsys.readouterr()
-        return code, said.out, said.err
+    def call(*arguments):
+        ended = run_command(COMMAND, *arguments)
+        return ended.code, ended.out, ended.err
 
     return call
 
@@ -100,30 +94,30 @@ def calls(folder: Path) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("version", ["1.1", "1.0"])
-def test_zip_of_all_ten_tasks(version, predictions, data, run, capsys, tmp_path):
+def test_zip_of_all_ten_tasks(version, predictions, data, run, tmp_path):
     zip_file = tmp_path / "submit.zip"
-    code, out, err = run(capsys, predictions, "--output", zip_file, "--data_dir", data, "--version", version)
+    code, out, err = run(predictions, "--output", zip_file, "--data_dir", data, "--version", version)
     assert (code, err) == (0, "")
     assert independent.accept(zip_file, data) == independent.VERSIONS[version]
     assert out.count(" ok ") == 10 and "10 file(s), checked and ready to upload" in out and "left out" not in out
 
 
-def test_both_versions_in_one_zip(predictions, data, run, capsys, tmp_path):
-    code, out, _ = run(capsys, predictions, "--output", tmp_path / "z.zip", "--data_dir", data, "--version", "all")
+def test_both_versions_in_one_zip(predictions, data, run, tmp_path):
+    code, out, _ = run(predictions, "--output", tmp_path / "z.zip", "--data_dir", data, "--version", "all")
     assert code == 0 and out.count(" ok ") == 14
     assert independent.accept(tmp_path / "z.zip", data) == set(submission.FILES)
 
 
-def test_the_same_files_give_the_same_zip(predictions, data, run, capsys, tmp_path):
+def test_the_same_files_give_the_same_zip(predictions, data, run, tmp_path):
     for name in ("a.zip", "b.zip"):
-        assert run(capsys, predictions, "--output", tmp_path / name, "--data_dir", data)[0] == 0
+        assert run(predictions, "--output", tmp_path / name, "--data_dir", data)[0] == 0
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
 
 
-def test_missing_tasks_are_named(mine, data, run, capsys, tmp_path):
+def test_missing_tasks_are_named(mine, data, run, tmp_path):
     for name in ("cmnli_predict.json", "c311_predict.json"):
         (mine / name).unlink()
-    code, out, err = run(capsys, mine, "--output", tmp_path / "z.zip", "--data_dir", data)
+    code, out, err = run(mine, "--output", tmp_path / "z.zip", "--data_dir", data)
     assert (code, err) == (0, "")
     assert f"CMNLI        missing  cmnli_predict.json: no cmnli_predict.json in {mine}\n" in out
     assert "left out: CMNLI, C3; the leaderboard has no score for them" in out
@@ -131,19 +125,19 @@ def test_missing_tasks_are_named(mine, data, run, capsys, tmp_path):
     assert "c310_predict.json is not packed: --tasks or --version leaves it out" in out
 
 
-def test_tasks_can_be_chosen(predictions, data, run, capsys, tmp_path):
+def test_tasks_can_be_chosen(predictions, data, run, tmp_path):
     arguments = ["--output", tmp_path / "z.zip", "--data_dir", data, "--tasks", "CHID,tnews"]
-    assert run(capsys, predictions, *arguments)[0] == 0
+    assert run(predictions, *arguments)[0] == 0
     assert independent.accept(tmp_path / "z.zip", data) == {"chid11_predict.json", "tnews11_predict.json"}
 
 
-def test_nothing_invalid_is_packed(mine, data, run, capsys, tmp_path):
+def test_nothing_invalid_is_packed(mine, data, run, tmp_path):
     """Every defect is told, file by file, and no zip is written."""
     news = (mine / "tnews11_predict.json").read_text(encoding="utf-8")
     (mine / "tnews11_predict.json").write_text(news.replace('"label": "116"', '"label": 116'), encoding="utf-8")
     (mine / "csl_predict.json").write_bytes(b"\xff")
     (mine / "cmrc2018_predict.json").write_text("{}")
-    code, out, err = run(capsys, mine, "--output", tmp_path / "z.zip", "--data_dir", data)
+    code, out, err = run(mine, "--output", tmp_path / "z.zip", "--data_dir", data)
     assert code == 1 and not (tmp_path / "z.zip").exists()
     problem = 'label is 116 without quotation marks: labels are strings, write "116"'
     assert out.count(problem) == 5
@@ -158,56 +152,56 @@ def test_nothing_invalid_is_packed(mine, data, run, capsys, tmp_path):
     assert out.count(" ok ") == 7
 
 
-def test_an_earlier_zip_is_left_alone(mine, data, run, capsys, tmp_path):
+def test_an_earlier_zip_is_left_alone(mine, data, run, tmp_path):
     (tmp_path / "z.zip").write_bytes(b"earlier")
     (mine / "csl_predict.json").write_bytes(b"")
-    code, _, err = run(capsys, mine, "--output", tmp_path / "z.zip", "--data_dir", data)
+    code, _, err = run(mine, "--output", tmp_path / "z.zip", "--data_dir", data)
     assert code == 1 and "the one there is an earlier one" in err
     assert (tmp_path / "z.zip").read_bytes() == b"earlier"
 
 
-def test_files_of_the_other_version_are_no_use(mine, data, run, capsys, tmp_path):
+def test_files_of_the_other_version_are_no_use(mine, data, run, tmp_path):
     """Right in shape, made for another test set: the ids tell."""
     shutil.copy(mine / "c310_predict.json", mine / "c311_predict.json")
     shutil.copy(mine / "chid10_predict.json", mine / "chid11_predict.json")
-    code, out, _ = run(capsys, mine, "--output", tmp_path / "z.zip", "--data_dir", data)
+    code, out, _ = run(mine, "--output", tmp_path / "z.zip", "--data_dir", data)
     assert code == 1 and "C3           wrong" in out and "CHID         wrong" in out
 
 
-def test_a_misspelt_name_is_wrong(mine, data, run, capsys, tmp_path):
+def test_a_misspelt_name_is_wrong(mine, data, run, tmp_path):
     (mine / "tnews11_predict.json").rename(mine / "tnews_predict.json")
-    code, out, err = run(capsys, mine, "--output", tmp_path / "z.zip", "--data_dir", data)
+    code, out, err = run(mine, "--output", tmp_path / "z.zip", "--data_dir", data)
     assert code == 1 and not (tmp_path / "z.zip").exists()
     assert "tnews_predict.json: no submission file is called so; rename it to tnews11_predict.json or tnews10" in out
     assert "because of tnews_predict.json" in err
 
 
-def test_files_beside_predictions_are_let_be(mine, data, run, capsys, tmp_path):
+def test_files_beside_predictions_are_let_be(mine, data, run, tmp_path):
     for name in ("result.json", "config.json", "model_state.pdparams", "dev_predictions.jsonl"):
         (mine / name).write_text("{}")
-    assert run(capsys, mine, "--output", tmp_path / "z.zip", "--data_dir", data)[0] == 0
+    assert run(mine, "--output", tmp_path / "z.zip", "--data_dir", data)[0] == 0
     assert independent.accept(tmp_path / "z.zip", data) == independent.VERSIONS["1.1"]
 
 
-def test_predictions_that_cannot_be_checked_are_not_packed(mine, data, run, capsys, tmp_path):
+def test_predictions_that_cannot_be_checked_are_not_packed(mine, data, run, tmp_path):
     partial = shutil.copytree(data, tmp_path / "partial")
     shutil.rmtree(partial / "afqmc_public")
-    code, out, _ = run(capsys, mine, "--output", tmp_path / "z.zip", "--data_dir", partial)
+    code, out, _ = run(mine, "--output", tmp_path / "z.zip", "--data_dir", partial)
     assert code == 1 and not (tmp_path / "z.zip").exists()
     assert "AFQMC        wrong    afqmc_predict.json can't be checked: afqmc: test.json is missing" in out
 
 
-def test_a_directory_in_place_of_a_file(mine, data, run, capsys, tmp_path):
+def test_a_directory_in_place_of_a_file(mine, data, run, tmp_path):
     (mine / "csl_predict.json").unlink()
     (mine / "csl_predict.json").mkdir()
-    code, out, _ = run(capsys, mine, "--output", tmp_path / "z.zip", "--data_dir", data)
+    code, out, _ = run(mine, "--output", tmp_path / "z.zip", "--data_dir", data)
     assert code == 1 and "csl_predict.json can't be read: Is a directory" in out
 
 
 # Wrong use ------------------------------------------------------------------------------------------------------------
 
 
-def test_wrong_use_is_one_line(predictions, data, run, capsys, tmp_path):
+def test_wrong_use_is_one_line(predictions, data, run, tmp_path):
     (tmp_path / "empty").mkdir()
     for arguments, said in (
         ([tmp_path / "nowhere"], "nowhere: no such directory; give a run directory or a directory of prediction"),
@@ -218,7 +212,7 @@ def test_wrong_use_is_one_line(predictions, data, run, capsys, tmp_path):
         ([predictions, "--data_dir", tmp_path / "nowhere"], "is not a directory"),
         ([], "the following arguments are required: directory"),
     ):
-        code, _, err = run(capsys, *arguments)
+        code, _, err = run(*arguments)
         assert code == 2 and said in err and err.count("\n") == 1, err
 
 
@@ -237,8 +231,8 @@ def grid(tmp_path, data):
 
 
 @pytest.mark.slow
-def test_from_a_grid_to_a_zip(grid, data, run, capsys, tmp_path):
-    code, out, err = run(capsys, grid / "some-model", "--output", tmp_path / "z.zip", "--device", "cpu", "--offline")
+def test_from_a_grid_to_a_zip(grid, data, run, tmp_path):
+    code, out, err = run(grid / "some-model", "--output", tmp_path / "z.zip", "--device", "cpu", "--offline")
     assert (code, err) == (0, "")
     assert independent.accept(tmp_path / "z.zip", data) == independent.VERSIONS["1.1"]
     assert "CMRC2018     ok       cmrc2018_predict.json: by 3e-05_32_0.1 (60.00/80.00)\n" in out
@@ -250,43 +244,43 @@ def test_from_a_grid_to_a_zip(grid, data, run, capsys, tmp_path):
     ]  # fmt: skip
 
 
-def test_a_run_root_of_one_model_will_do(grid, data, run, capsys, tmp_path):
-    assert run(capsys, grid, "--output", tmp_path / "z.zip", "--tasks", "tnews")[0] == 0
+def test_a_run_root_of_one_model_will_do(grid, data, run, tmp_path):
+    assert run(grid, "--output", tmp_path / "z.zip", "--tasks", "tnews")[0] == 0
     (grid / "other-model" / "tnews").mkdir(parents=True)
-    code, _, err = run(capsys, grid, "--output", tmp_path / "y.zip")
+    code, _, err = run(grid, "--output", tmp_path / "y.zip")
     assert code == 2 and err == (
         f"make_submission.py: error: {grid} holds runs of several models (other-model, some-model): "
         f"name one, such as {grid / 'other-model'}\n"
     )
 
 
-def test_what_is_predicted_is_not_predicted_again(grid, data, run, capsys, tmp_path):
+def test_what_is_predicted_is_not_predicted_again(grid, data, run, tmp_path):
     folder = grid / "some-model" / "tnews" / "3e-05_32_0.1"
     arguments = [grid, "--output", tmp_path / "z.zip", "--tasks", "tnews"]
     for version in ("1.1", "1.0", "1.1"):
-        code, out, _ = run(capsys, *arguments, "--version", version)
+        code, out, _ = run(*arguments, "--version", version)
         assert code == 0
     assert len(calls(folder)) == 2 and "predicting" not in out  # the 1.0 file was not known to be from this data
     # other weights, then other data
     (folder / "model_state.pdparams").write_bytes(b"better weights")
-    assert run(capsys, *arguments)[0] == 0 and len(calls(folder)) == 3
+    assert run(*arguments)[0] == 0 and len(calls(folder)) == 3
     other = shutil.copytree(data, tmp_path / "other")
     text = (other / "tnews_public" / "test.json").read_text(encoding="utf-8")
     (other / "tnews_public" / "test.json").write_text(text.replace("。", "！") + "\n", encoding="utf-8")
-    assert run(capsys, *arguments, "--data_dir", other)[0] == 0 and len(calls(folder)) == 4
+    assert run(*arguments, "--data_dir", other)[0] == 0 and len(calls(folder)) == 4
     # a file without a word about its origin may be from anywhere
     (folder / ".predictions.json").unlink()
-    assert run(capsys, *arguments, "--data_dir", other)[0] == 0 and len(calls(folder)) == 5
+    assert run(*arguments, "--data_dir", other)[0] == 0 and len(calls(folder)) == 5
 
 
-def test_settings_of_the_trial_are_used(tmp_path, data, run, capsys):
+def test_settings_of_the_trial_are_used(tmp_path, data, run):
     folder = kept(tmp_path / "runs", "cmrc2018", "3e-05_32_0.1", (1.0, 2.0), doc_stride=64, do_lower_case=False)
-    assert run(capsys, tmp_path / "runs", "--output", tmp_path / "z.zip", "--data_dir", data)[0] == 0
+    assert run(tmp_path / "runs", "--output", tmp_path / "z.zip", "--data_dir", data)[0] == 0
     (call,) = calls(folder)
     assert call[call.index("--doc_stride") + 1] == "64" and call[call.index("--do_lower_case") + 1] == "False"
 
 
-def test_the_best_kept_model_is_taken(tmp_path, data, run, capsys):
+def test_the_best_kept_model_is_taken(tmp_path, data, run):
     """As in the table: by score, then the smaller learning rate, then the smaller batch; only among kept models."""
     runs = tmp_path / "runs"
     kept(runs, "tnews", "5e-05_16_0.1", 58.0)
@@ -294,31 +288,31 @@ def test_the_best_kept_model_is_taken(tmp_path, data, run, capsys):
     best = kept(runs, "tnews", "1e-05_16_0.1", 58.26)
     kept(runs, "tnews", "2e-05_16_0.1", 58.26)
     arguments = [runs, "--output", tmp_path / "z.zip", "--data_dir", data, "--tasks", "tnews"]
-    code, out, _ = run(capsys, *arguments)
+    code, out, _ = run(*arguments)
     assert code == 0 and calls(best) and "has no model" not in out
     assert "TNEWS        ok       tnews11_predict.json: by 1e-05_16_0.1 (58.26)" in out
     shutil.rmtree(best)
-    code, out, _ = run(capsys, *arguments)
+    code, out, _ = run(*arguments)
     assert code == 0 and "by 1e-05_32_0.1 (58.26)" in out
     assert "TNEWS: the best trial (1e-05, 16, 0.1: 58.26) has no model on disk; taking 1e-05_32_0.1 (58.26)" in out
 
 
-def test_of_several_seeds_the_best_of_the_best_setting_is_taken(tmp_path, data, run, capsys):
+def test_of_several_seeds_the_best_of_the_best_setting_is_taken(tmp_path, data, run):
     runs = tmp_path / "runs"
     kept(runs, "csl", "3e-05_32_0.1", 80.0)
     kept(runs, "csl", "3e-05_32_0.1_seed43", 81.0)
     kept(runs, "csl", "5e-05_32_0.1", 79.0)
     kept(runs, "csl", "5e-05_32_0.1_seed43", 81.5)  # its mean is lower
-    code, out, _ = run(capsys, runs, "--output", tmp_path / "z.zip", "--data_dir", data)
+    code, out, _ = run(runs, "--output", tmp_path / "z.zip", "--data_dir", data)
     assert code == 0 and "csl_predict.json: by 3e-05_32_0.1_seed43 (81.00)" in out
 
 
-def test_without_a_kept_model_it_says_how_to_keep_one(tmp_path, data, run, capsys):
+def test_without_a_kept_model_it_says_how_to_keep_one(tmp_path, data, run):
     runs = tmp_path / "runs"
     kept(runs, "csl", "3e-05_32_0.1", 80.0, model=False)
     half = kept(runs, "afqmc", "3e-05_32_0.1", 70.0)
     (half / "model_state.pdparams").unlink()
-    code, out, err = run(capsys, runs, "--output", tmp_path / "z.zip", "--data_dir", data)
+    code, out, err = run(runs, "--output", tmp_path / "z.zip", "--data_dir", data)
     assert code == 1 and "there is nothing to pack" in err and not (tmp_path / "z.zip").exists()
     how = "; grid_search.py … --save_best_model True keeps the best one of each task\n"
     assert f"CSL          missing  csl_predict.json: no model was kept{how}" in out
@@ -326,11 +320,11 @@ def test_without_a_kept_model_it_says_how_to_keep_one(tmp_path, data, run, capsy
     assert f"C3           missing  c311_predict.json: no trial is done{how}" in out
 
 
-def test_a_running_trial_does_not_count(tmp_path, data, run, capsys):
+def test_a_running_trial_does_not_count(tmp_path, data, run):
     folder = kept(tmp_path / "runs", "csl", "3e-05_32_0.1", 80.0)
     path = folder.with_name("3e-05_32_0.1.json")
     path.write_text(path.read_text().replace('"done"', '"running"'))
-    assert "no trial is done" in run(capsys, tmp_path / "runs", "--data_dir", data, "--output", tmp_path / "z.zip")[1]
+    assert "no trial is done" in run(tmp_path / "runs", "--data_dir", data, "--output", tmp_path / "z.zip")[1]
 
 
 @pytest.mark.parametrize(
@@ -341,27 +335,27 @@ def test_a_running_trial_does_not_count(tmp_path, data, run, capsys):
         ("drop one", "csl_predict.json, line 6: the file ends after 6 of 7 lines of the test set (the next id is 6)"),
     ],
 )
-def test_a_failed_prediction_leaves_no_zip(behaviour, said, tmp_path, data, run, capsys):
+def test_a_failed_prediction_leaves_no_zip(behaviour, said, tmp_path, data, run):
     runs = tmp_path / "runs"
     folder = kept(runs, "csl", "3e-05_32_0.1", 80.0)
     kept(runs, "afqmc", "3e-05_32_0.1", 80.0)
     (folder / "behaviour").write_text(behaviour)
     (folder / "csl_predict.json").write_text("stale")
-    code, out, err = run(capsys, runs, "--output", tmp_path / "z.zip", "--data_dir", data)
+    code, out, err = run(runs, "--output", tmp_path / "z.zip", "--data_dir", data)
     assert code == 1 and f"CSL          wrong    {said}" in out and "AFQMC        ok" in out
     assert "was not written, because of csl_predict.json" in err and not (tmp_path / "z.zip").exists()
 
 
-def test_models_trained_on_other_data_are_told(tmp_path, data, run, capsys):
+def test_models_trained_on_other_data_are_told(tmp_path, data, run):
     kept(tmp_path / "runs", "csl", "3e-05_32_0.1", 80.0, data="0123456789abcdef")
-    code, out, _ = run(capsys, tmp_path / "runs", "--output", tmp_path / "z.zip", "--data_dir", data)
+    code, out, _ = run(tmp_path / "runs", "--output", tmp_path / "z.zip", "--data_dir", data)
     assert code == 0 and f"CSL: 3e-05_32_0.1 was trained on other files than those in {data}" in out
 
 
-def test_data_that_is_not_there_is_told_before_predicting(grid, data, run, capsys, tmp_path):
+def test_data_that_is_not_there_is_told_before_predicting(grid, data, run, tmp_path):
     partial = shutil.copytree(data, tmp_path / "partial")
     os.remove(partial / "tnews_public" / "test.json")
     arguments = ["--output", tmp_path / "z.zip", "--tasks", "tnews", "--data_dir", partial]
-    code, out, _ = run(capsys, grid, *arguments)
+    code, out, _ = run(grid, *arguments)
     assert code == 1 and "TNEWS        wrong    tnews11_predict.json can't be made: tnews: test.json is missing" in out
     assert calls(grid / "some-model" / "tnews" / "3e-05_32_0.1") == []

@@ -7,14 +7,15 @@ import re
 from pathlib import Path
 
 import pytest
-import show_features
 
 from cluebench.data import synthetic
 from cluebench.data.source import open_source
 from cluebench.features import TextEncoder
+from cluebench.report.inputs import described, shown_examples
 from cluebench.tasks import TASKS
 from tests.features.standin import StandIn
 
+COMMAND = "grid_search_tools/show_features.py"
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 EXPECTED = [json.loads(line) for line in (GOLDEN / "features.jsonl").read_text(encoding="utf-8").splitlines()]
 
@@ -85,7 +86,7 @@ WRITERS = {"c3": questions, "chid": records, "cmrc2018": squad}
 
 
 def printed(task, data, encoder, **settings):
-    examples = show_features.shown_examples(TASKS[task], "dev", open_source(data), encoder, 100, **settings)
+    examples = shown_examples(TASKS[task], "dev", open_source(data), encoder, 100, **settings)
     return [json.loads(json.dumps(example, ensure_ascii=False)) for example in examples]
 
 
@@ -112,7 +113,7 @@ def made_up(tmp_path_factory):
 def test_every_split_of_every_task(task, made_up, encoder):
     for split in ("train", "dev", *(test.split for test in task.test_sets)):
         settings = {"max_seq_length": 32, "doc_stride": 8 if task.doc_stride else None}
-        found = list(show_features.shown_examples(task, split, made_up, encoder, 2, **settings))
+        found = list(shown_examples(task, split, made_up, encoder, 2, **settings))
         assert found and len({json.dumps(line["example"]) for line in found}) == 2
         for line in found:
             sequences = line.get("choices") or line.get("windows") or [line]
@@ -121,25 +122,25 @@ def test_every_split_of_every_task(task, made_up, encoder):
                 assert len(sequence["tokens"]) == len(sequence["token_type_ids"]) <= 32
             if split.startswith("test"):
                 assert line.get("label") is None and all(s.get("start") is None for s in sequences)
-            assert "\n".join(show_features.described(task, line)).count("[CLS]") >= len(sequences)
+            assert "\n".join(described(task, line)).count("[CLS]") >= len(sequences)
 
 
 def test_text_for_people(data, encoder):
     line = printed("ocnli", data, encoder, max_seq_length=48)[0]
-    assert list(show_features.described(TASKS["ocnli"], line)) == [
+    assert list(described(TASKS["ocnli"], line)) == [
         "OCNLI  0  label entailment",
         "  30 tokens",
         "    0: [CLS] 身 上 裹 一 件 工 厂 发 的 棉 大 衣 , 手 插 在 袖 筒 里 [SEP]",
         "    1: 身 上 至 少 一 件 衣 服 [SEP]",
     ]
     line = printed("cmrc2018", data, encoder, max_seq_length=256, doc_stride=64)[0]
-    text = list(show_features.described(TASKS["cmrc2018"], line))
+    text = list(described(TASKS["cmrc2018"], line))
     assert text[0] == "CMRC2018  DEV_0_QUERY_0"
     answer = "answer at 33 to 42: 光 荣 和 [UNK] - f ##o ##r ##c ##e"
     assert text[1] == f"  window 1 of 4, 256 tokens, all that max_seq_length 256 allows, {answer}"
     assert text[4].endswith(", without the answer: labelled with [CLS]")
     line = printed("c3", data, encoder, max_seq_length=160)[4]
-    text = list(show_features.described(TASKS["c3"], line))
+    text = list(described(TASKS["c3"], line))
     assert [row for row in text if "option" in row] == [
         "  option 0, 62 tokens",
         "  option 1, 62 tokens",
@@ -159,28 +160,23 @@ def test_text_for_people(data, encoder):
         ([], "the following arguments are required: --task"),
     ],
 )
-def test_wrong_use_is_one_line(wrong, said, capsys, monkeypatch, made_up):
+def test_wrong_use_is_one_line(wrong, said, run_command, monkeypatch, made_up):
     monkeypatch.setenv("CLUE_DATA_DIR", str(made_up.directory))
-    try:
-        code = show_features.main([*wrong, "--model_name_or_path", "./model"])
-    except SystemExit as error:
-        code = error.code
-    error = capsys.readouterr().err
-    assert code == 2 and said in error and error.count("\n") == 1
+    ended = run_command(COMMAND, *wrong, "--model_name_or_path", "./model")
+    assert ended.code == 2 and said in ended.err and ended.err.count("\n") == 1
 
 
 @pytest.mark.slow
-def test_as_a_program(data, tmp_path, capsys):
+def test_as_a_program(data, tmp_path, run_command):
     """With PaddleNLP's own tokenizer, through the command line."""
     from paddlenlp.transformers import ErnieTokenizer
 
     ErnieTokenizer(str(GOLDEN / "vocab.txt"), do_lower_case=True).save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"architectures": ["ErnieModel"], "model_type": "ernie"}))
     flags = ["--model_name_or_path", str(tmp_path), "--data_dir", str(data), "--json"]
-    assert show_features.main([*flags, "--task", "C3", "--max_seq_length", "160", "--limit", "8"]) == 0
-    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    c3 = ["--task", "C3", "--max_seq_length", "160", "--limit", "8"]
+    found = [json.loads(line) for line in run_command(COMMAND, *flags, *c3).lines]
     assert found == [line for line in EXPECTED if line["task"] == "c3"]
-    flags += ["--task", "cmrc2018", "--max_seq_length", "256", "--doc_stride", "64", "--limit", "1"]
-    assert show_features.main(flags) == 0
-    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    cmrc2018 = ["--task", "cmrc2018", "--max_seq_length", "256", "--doc_stride", "64", "--limit", "1"]
+    found = [json.loads(line) for line in run_command(COMMAND, *flags, *cmrc2018).lines]
     assert found == [line for line in EXPECTED if line["task"] == "cmrc2018"][:1]

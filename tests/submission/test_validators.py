@@ -10,6 +10,7 @@ from cluebench import submission
 from cluebench.data.rows import ChoiceRow, IdiomRecord, SpanRow, TextRow, load_rows
 from cluebench.data.source import open_source
 from cluebench.errors import UsageError
+from cluebench.submission.checks import problems_in
 from cluebench.tasks import TASKS
 
 NEWS = [TextRow((f"新闻{number}",), None, number) for number in range(4)]
@@ -48,7 +49,7 @@ def sound(task: str) -> str:
 def problems(task: str, content: str | bytes) -> list[str]:
     content = content if isinstance(content, bytes) else content.encode()
     row = TASKS[task]
-    return [str(found) for found in submission.problems_in(content, row, row.test_sets[0], ROWS[task])]
+    return [str(found) for found in problems_in(content, row, row.test_sets[0], ROWS[task])]
 
 
 @pytest.mark.parametrize("task", ROWS)
@@ -176,7 +177,7 @@ def test_one_line_out_of_place_is_one_problem():
     rows = [TextRow(("文",), None, number) for number in range(1000)]
     shifted = "".join(f'{{"id": {number}, "label": "1"}}\n' for number in range(1000) if number != 500)
     task = TASKS["afqmc"]
-    found = submission.problems_in(shifted.encode(), task, task.test_sets[0], rows)
+    found = problems_in(shifted.encode(), task, task.test_sets[0], rows)
     assert [problem.place for problem in found] == ["line 999", "line 501"]
 
 
@@ -267,10 +268,10 @@ def test_files_for_the_official_test_sets(name, clue_data_dir, tmp_path):
         tags = [tag for row in rows for passage in row.passages for tag in submission.IDIOM_TAG.findall(passage)]
         assert len(tags) == len(set(tags)) > 0
         submission.write_answers(path, dict.fromkeys(tags, 3))
-    assert submission.problems_in(path.read_bytes(), task, test, rows) == []
+    assert problems_in(path.read_bytes(), task, test, rows) == []
     if (number := OFFICIAL[name]) is not None:
         content = path.read_text(encoding="utf-8")
         assert (len(json.loads(content)) if task.kind == "span" else content.count("\n")) == number
     lines = path.read_text(encoding="utf-8").splitlines()
     cut = "\n".join(lines[:1] + lines[2:]) if task.kind in ("span", "idiom") else "\n".join(lines[:-1])
-    assert submission.problems_in(cut.encode(), task, test, rows)
+    assert problems_in(cut.encode(), task, test, rows)

@@ -1,4 +1,4 @@
-"""A stand-in for the fine-tuning scripts: same flags, log lines, result and exit codes, no model, milliseconds.
+"""Stands in for each of the fine-tuning scripts: same flags, log lines, result and exit codes, no model, milliseconds.
 
 What it does beside that is said by <data_dir>/behaviour.json: {"<task>/<trial>" or "*": {"steps": 20, "seconds": 0.4,
 "attempts": [{"exit": 1, "log": "…"}, {"signal": 9}, {"hang": true}]}}; an attempt without an entry succeeds.
@@ -7,7 +7,9 @@ What it does beside that is said by <data_dir>/behaviour.json: {"<task>/<trial>"
 import fcntl
 import json
 import os
+import re
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -32,11 +34,11 @@ def remember(folder, text):
         stream.write(text + "\n")
 
 
-def main(task_name=None):
+def main():
     flags = parse(Flags)
     if os.environ.get("PADDLE_TRAINER_ID", "0") != "0":
         sys.exit()  # only rank 0 writes
-    task = task_named(task_name or flags.task_name)
+    task = task_named(flags.task_name or re.search(r"run_(\w+)\.py", sys.argv[0])[1])
     cards = int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))
     name = runlog.trial_name(flags.learning_rate, flags.batch_size * cards, flags.dropout, flags.seed)
     data, key = Path(flags.data_dir), f"{task.name}/{name}"
@@ -121,9 +123,11 @@ def misbehave(behaviour, flags):
     if "signal" in behaviour:
         os.kill(os.getpid(), behaviour["signal"])
     if "child" in behaviour:  # a worker in a session of its own, as the distributed launcher makes them
-        import subprocess
-
         worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
         remember(Path(flags.data_dir), f"worker {worker.pid}")
     if "exit" in behaviour:
         sys.exit(behaviour["exit"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,98 +1,19 @@
-"""Submission files for the CLUE leaderboard: one writer and one check per file shape, and the archive they go into.
+"""What is wrong with a submission file: one check per file shape.
 
-Shapes: a JSON object a line (classification, C3), or one JSON object (CHID: tag → candidate, CMRC2018: id → answer).
-Names stand in the task table (`cluebench.tasks.TestSet.submission`). A check knows a file's content and the rows of its
-test set, nothing else; whatever a leaderboard would count as wrong, refuse or misread is a `Problem`.
+A check knows a file's content and the rows of its test set, nothing else; whatever a leaderboard would count as wrong,
+refuse or misread is a `Problem`.
 """
 
 from __future__ import annotations
 
-import difflib
-import io
 import json
-import os
-import re
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cluebench import atomic
+from cluebench.data.json_text import members
 from cluebench.data.rows import IDIOM_TAG
-from cluebench.errors import UsageError
-from cluebench.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, TASKS, Task, TestSet
-
-# Writing --------------------------------------------------------------------------------------------------------------
-
-
-def write_labels(path: str | os.PathLike, ids: Sequence[int], labels: Sequence[str | int]) -> None:
-    """One ``{"id": 0, "label": "102"}`` a line, in the given order. Whole or not at all."""
-    if len(ids) != len(labels):
-        raise ValueError(f"{len(ids)} ids for {len(labels)} labels")
-    lines = (json.dumps({"id": number, "label": label}, ensure_ascii=False) for number, label in zip(ids, labels))
-    atomic.write_text(path, "".join(line + "\n" for line in lines))
-
-
-def write_answers(path: str | os.PathLike, answers: Mapping[str, str | int]) -> None:
-    """One JSON object, tag → candidate index or question id → answer text. Whole or not at all."""
-    atomic.write_text(path, json.dumps(answers, ensure_ascii=False, indent=0) + "\n")
-
-
-def write_archive(path: str | os.PathLike, files: Mapping[str, bytes]) -> None:
-    """The zip to upload: the files at its root, in order of name. The same files give the same bytes.
-
-    Whole or not at all; whatever stood at ``path`` is replaced.
-    """
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in sorted(files):
-            member = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            member.compress_type = zipfile.ZIP_DEFLATED
-            member.create_system = 3  # Unix, so that the permissions count
-            member.external_attr = 0o644 << 16
-            archive.writestr(member, files[name])
-    with atomic.replacing(path) as temporary:
-        temporary.write_bytes(content.getvalue())
-
-
-# Names ----------------------------------------------------------------------------------------------------------------
-
-#: Name of a submission file → whose predictions it holds.
-FILES: dict[str, tuple[Task, TestSet]] = {
-    test.submission: (task, test) for task in TASKS.values() for test in task.test_sets
-}
-
-#: How people call prediction files of test sets: such a name that is not in FILES means nothing to the leaderboard.
-_LIKE_A_SUBMISSION = re.compile(
-    rf"^(?!dev|train).*_predict(ions?|ed)?\.(json|jsonl|txt)$|^({'|'.join(TASKS)})[\d_.-]*\.jsonl?$", re.IGNORECASE
-)
-
-
-def owner_of(name: str) -> tuple[Task, TestSet]:
-    """The task and test set a submission file is for, by its name. Raises UsageError with the name that was meant."""
-    if name in FILES:
-        return FILES[name]
-    own = [task for task in TASKS.values() if name.lower().startswith(task.name)]
-    if own:
-        near = [test.submission for test in own[0].test_sets]
-    else:
-        near = difflib.get_close_matches(name.lower(), FILES, n=1) or list(FILES)
-    raise UsageError(f"{name}: no submission file is called so; rename it to {' or '.join(near)}")
-
-
-def is_like_a_submission(name: str) -> bool:
-    """Whether a file's name says that it holds predictions, rightly spelt or not."""
-    return name in FILES or _LIKE_A_SUBMISSION.search(name) is not None
-
-
-def in_version(task: Task, version: str) -> list[TestSet]:
-    """The task's test sets in an upload for leaderboard "1.0" or "1.1", or in "all"; a task's only one is in both."""
-    if version == "all" or len(task.test_sets) == 1:
-        return list(task.test_sets)
-    return [test for test in task.test_sets if test.version == version]
-
-
-# Checking -------------------------------------------------------------------------------------------------------------
+from cluebench.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task, TestSet
 
 
 @dataclass(frozen=True)
@@ -305,8 +226,6 @@ class _Constant(str):
 #: Keeps repeated keys, and NaN where it stands.
 _DECODER = json.JSONDecoder(object_pairs_hook=lambda pairs: [tuple(pair) for pair in pairs], parse_constant=_Constant)
 
-_BETWEEN = re.compile(r"[\s,:]*")
-
 
 def _entries(text: str, shape: str) -> Iterable[tuple[str, Any, int]]:
     """(key, value, line) of the one JSON object in ``text``, repeated keys included. Raises _Unreadable."""
@@ -319,7 +238,7 @@ def _entries(text: str, shape: str) -> Iterable[tuple[str, Any, int]]:
         raise _Unreadable(f"line {error.lineno}", reason) from None
     except (ValueError, RecursionError) as error:
         raise _Unreadable("line 1", f"is broken JSON: {error}") from None
-    start = _BETWEEN.match(text).end()
+    start = len(text) - len(text.lstrip())
     if text[start] != "{":
         found = {"[": "a list", '"': "a string"}.get(text[start], _shown(text.strip()))
         raise _Unreadable(f"line {text.count(chr(10), 0, start) + 1}", f"is {found}, not one JSON object {shape}")
@@ -328,13 +247,10 @@ def _entries(text: str, shape: str) -> Iterable[tuple[str, Any, int]]:
 
 def _scanned(text: str, start: int) -> Iterator[tuple[str, Any, int]]:
     """The entries of an object that is known to be sound JSON."""
-    position, line, counted = _BETWEEN.match(text, start + 1).end(), 1, 0
-    while text[position] != "}":
-        line, counted = line + text.count("\n", counted, position), position
-        key, position = _DECODER.raw_decode(text, position)
-        value, position = _DECODER.raw_decode(text, _BETWEEN.match(text, position).end())
-        yield key, value, line
-        position = _BETWEEN.match(text, position).end()
+    line, counted = 1, 0
+    for member in members(text, start, _DECODER):
+        line, counted = line + text.count("\n", counted, member.start), member.start
+        yield member.key, member.value, line
 
 
 def _shown(value: Any, longest: int = 60) -> str:

@@ -1,0 +1,36 @@
+"""Where things stand in a JSON text, which `json` itself does not say."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from itertools import count
+from typing import Any, NamedTuple
+
+_BETWEEN = re.compile(r"[\s,:]*")
+
+
+class Member(NamedTuple):
+    """A member of an object or a list."""
+
+    key: Any  # the index in a list
+    value: Any
+    start: int  # position of the key in the text; in a list, of the value
+    value_start: int
+
+
+def members(text: str, start: int, decoder: json.JSONDecoder | None = None) -> Iterator[Member]:
+    """The members of the object or list that begins at ``start`` of sound JSON, repeated keys included."""
+    decode = (decoder or json.JSONDecoder()).raw_decode
+    is_object, position = text[start] == "{", start + 1
+    for index in count():
+        begin = value_start = _BETWEEN.match(text, position).end()
+        if text[begin] in "]}":
+            return
+        key: Any = index
+        if is_object:
+            key, position = decode(text, begin)
+            value_start = _BETWEEN.match(text, position).end()
+        value, position = decode(text, value_start)
+        yield Member(key, value, begin, value_start)

@@ -1,0 +1,118 @@
+"""The flags of a grid search."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from cluebench import repository
+from cluebench.data.source import DATA_DIR_VARIABLE
+from cluebench.errors import ClueError, UsageError
+from cluebench.flags import flag
+from cluebench.tasks import DEFAULT_SEED
+
+#: The embedded model is no pretrained one: it needs larger steps than any published setting to learn its small data,
+#: and has learnt most of it after so many of them.
+DEMO_LEARNING_RATE, DEMO_BATCH_SIZE, DEMO_STEPS = 1e-3, 16, 100
+
+
+@dataclass
+class GridFlags:
+    """Which trials to run, where, and with what that they all share. Empty lists: all tasks, each task's own grid."""
+
+    models: list[str] = flag(
+        [], "published model names, or directories (PaddleNLP or Hugging Face layout)", positional=True
+    )
+    tasks: list[str] = flag([], "tasks to run", default_text="all ten")
+    data_dir: str | None = flag(
+        None, "official CLUE files, unpacked or zipped", default_text="CLUE_DATA_DIR, else they are downloaded"
+    )
+    cache_dir: str | None = flag(None, "where token ids are kept between runs", default_text="~/.cache/cluebench")
+    run_root: str | None = flag(
+        None, "directory of logs and results, one folder a model", default_text="runs/ in the repository"
+    )
+    devices: str = flag("auto", "auto, gpu, gpu:0,1, gpu:UUID, cpu, or cpu:N for N trials at once on the CPU")
+    jobs_per_device: int = flag(1, "trials at once on one device, as far as its memory goes", minimum=1, maximum=64)
+    learning_rates: list[float] = flag([], "peak learning rates", above=0, default_text="each task's grid")
+    batch_sizes: list[int] = flag([], "batch sizes over all cards", minimum=1, default_text="each task's grid")
+    dropouts: list[float] = flag([], "dropout probabilities", minimum=0, maximum=0.99, default_text="each task's grid")
+    seeds: list[int] = flag(
+        [DEFAULT_SEED], "seeds; with several the table shows mean ± standard deviation", minimum=0, maximum=2**32 - 1
+    )
+    best_only: bool = flag(False, "only the published best hyper-parameters of a published model: 10 trials")
+    mrc_cards: int | None = flag(
+        None, "cards of one reading comprehension trial", minimum=1, maximum=64,
+        default_text="the published 2 or 4 when that many are free, else 1",
+    )  # fmt: skip
+    amp: str = flag("off", "mixed precision", choices=("off", "fp16", "bf16"))
+    save_best_model: bool = flag(False, "keep the best model of each task")
+    keep_all_models: bool = flag(False, "with save_best_model: keep the best model of every trial")
+    max_attempts: int = flag(3, "attempts at a trial before it is given up", minimum=1)
+    trial_timeout: float = flag(3600.0, "seconds without a new log line before a trial is ended; 0: never", minimum=0)
+    num_train_epochs: int | None = flag(None, "passes over the train split", minimum=1, default_text="each task's")
+    max_steps: int = flag(0, "stop each trial after this many optimizer steps; 0: no limit", minimum=0)
+    limit: int | None = flag(None, "only the first N rows of every split, for a try", minimum=1)
+    offline: bool = flag(False, "never touch the network")
+    engine: str = flag("local", "where trials run: on this machine, or on a Ray cluster", choices=("local", "ray"))
+    ray_address: str | None = flag(
+        None, "with engine ray: address of the cluster", default_text="RAY_ADDRESS, else a cluster of this machine"
+    )
+    dry_run: bool = flag(False, "print the plan and stop")
+    status: bool = flag(False, "print where a running or stopped grid stands, and stop")
+    demo: bool = flag(False, "the embedded model and data, one setting a task unless others are given")
+
+
+F = TypeVar("F", bound=GridFlags)
+
+
+def completed(flags: F) -> F:
+    """The flags with what depends on other flags, paths made absolute. Raises UsageError."""
+    if flags.keep_all_models and not flags.save_best_model:
+        raise UsageError("--keep_all_models needs --save_best_model True")
+    if flags.ray_address and flags.engine != "ray":
+        raise UsageError("--ray_address needs --engine ray")
+    if flags.best_only and (flags.learning_rates or flags.batch_sizes or flags.dropouts):
+        raise UsageError(
+            "--best_only takes no --learning_rates, --batch_sizes or --dropouts: its settings are published"
+        )
+    if flags.demo:
+        flags = _with_demo(flags)
+    if not flags.models:
+        raise UsageError("name a model or a model's directory, or try --demo")
+    return replace(
+        flags,
+        run_root=_absolute(flags.run_root or str(repository.RUN_ROOT)),
+        data_dir=_absolute(flags.data_dir or os.environ.get(DATA_DIR_VARIABLE)),
+        cache_dir=_absolute(flags.cache_dir),
+    )
+
+
+def _absolute(path: str | None) -> str | None:
+    """Trials run in the repository's directory, wherever the command was typed."""
+    return None if not path else str(Path(path).expanduser().resolve())
+
+
+def _with_demo(flags: F) -> F:
+    """Writes the embedded model and data, and plans one setting a task where the user has not said otherwise."""
+    if flags.models or flags.data_dir:
+        raise UsageError("--demo brings its own model and data: leave out the models and --data_dir")
+    folder = repository.ROOT / "demo"
+    if subprocess.run([sys.executable, "-m", "cluebench.demo", str(folder)], cwd=repository.ROOT).returncode:
+        raise ClueError("the embedded model and data could not be written; the error stands above")
+    return replace(
+        flags,
+        models=[str(folder / "model")],
+        data_dir=str(folder / "data"),
+        run_root=flags.run_root or str(folder / "runs"),
+        cache_dir=flags.cache_dir or str(folder / "cache"),
+        learning_rates=flags.learning_rates or [DEMO_LEARNING_RATE],
+        batch_sizes=flags.batch_sizes or [DEMO_BATCH_SIZE],
+        dropouts=flags.dropouts or [0.1],
+        max_steps=flags.max_steps or (0 if flags.num_train_epochs else DEMO_STEPS),
+        save_best_model=True,  # tiny, and what make_submission.py predicts with
+        offline=True,
+    )

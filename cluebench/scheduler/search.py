@@ -1,0 +1,201 @@
+"""From a grid to its results: what is done already, the warm-up, the loop, the tables at the end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+
+from cluebench import repository
+from cluebench.command import INTERRUPTED
+from cluebench.errors import ClueError, UsageError
+from cluebench.report.table import print_table
+from cluebench.scheduler import commands, devices
+from cluebench.scheduler.devices import Device
+from cluebench.scheduler.estimates import DurationModel, MemoryModel
+from cluebench.scheduler.flags import GridFlags
+from cluebench.scheduler.grid import Grid
+from cluebench.scheduler.jobs import Job, State
+from cluebench.scheduler.ledger import Ledger
+from cluebench.scheduler.local_engine import LocalEngine, strays
+from cluebench.scheduler.loop import Engine, Events, Interrupted, Rules, Scheduler
+from cluebench.scheduler.progress import Projections, display_for
+from cluebench.scheduler.recorder import Observers, Recorder
+from cluebench.scheduler.runner import StartOrder
+from cluebench.scheduler.state import RunDirectory
+from cluebench.scheduler.status import print_failures
+
+
+def run(grid: Grid) -> int:
+    """Runs what is not done, prints the tables, returns the exit code: 0 only when every trial is done.
+
+    Raises ClueError when a run directory is in use, or before any trial is started.
+    """
+    with ExitStack() as locks:
+        for directory in grid.directories.values():
+            directory.acquire()
+            locks.callback(directory.release)
+        jobs = grid.jobs()
+        if any(job.state is State.WAITING for job in jobs):
+            _warm_up(grid)
+            jobs = grid.jobs(require_data=True)
+        interrupted = None
+        if any(job.state is State.WAITING for job in jobs):
+            interrupted = _search(grid, jobs)
+        else:
+            print(f"all {len(jobs)} trials are done already", file=sys.stderr)
+        for model, directory in grid.directories.items():
+            if len(grid.directories) > 1:
+                print(f"{model}:")
+            print_table(directory.path, model.name)
+    left = [job for job in jobs if job.state is not State.DONE]
+    if interrupted is not None:
+        print(f"stopped by {interrupted} with {len(left)} trials left; the same command goes on", file=sys.stderr)
+        return INTERRUPTED
+    print_failures(left)
+    return 1 if left else 0
+
+
+def _warm_up(grid: Grid) -> None:
+    """Fetches models and data and fills the cache before any device is taken. Raises ClueError where it fails."""
+    flags, tasks = grid.flags, dict.fromkeys(trial.task for trial in grid.trials)
+    script = repository.ROOT / "grid_search_tools" / "warmup_dataset_and_model.py"
+    command = [sys.executable, "-u", str(script), *map(str, grid.directories), "--tasks", *tasks]
+    for name, value in (("--data_dir", flags.data_dir), ("--cache_dir", flags.cache_dir), ("--limit", flags.limit)):
+        command += [name, str(value)] if value else []
+    command += ["--offline"] if flags.offline else []
+    code = subprocess.run(command, cwd=repository.ROOT, stdout=sys.stderr).returncode
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    if code:
+        error = ClueError("the warm-up failed, so no trial was started; its error stands above")
+        error.exit_code = code if code > 0 else 1
+        raise error
+
+
+# The loop -------------------------------------------------------------------------------------------------------------
+
+
+def _search(grid: Grid, jobs: Sequence[Job]) -> str | None:
+    """Runs the loop; returns the name of the signal that ended it early, or None."""
+    flags, directories = grid.flags, grid.directories
+    events, display = Events(), display_for(sys.stderr)
+    engine = _engine(flags, events)
+    _check_cards(flags, jobs, engine.devices)
+    recorders = [_recorder(flags, directory, jobs, engine.devices, display.note) for directory in directories.values()]
+    scheduler = Scheduler(
+        jobs,
+        engine,
+        Ledger(engine.devices, flags.jobs_per_device),
+        DurationModel(flags),
+        MemoryModel(flags.amp),
+        partial(_start_order, grid, engine.devices),
+        lambda job: directories[job.trial.model].finished_result(job.trial, job.configuration_hash),
+        Observers([display, *recorders]),
+        events,
+        Rules(flags.max_attempts, flags.trial_timeout, flags.mrc_cards),
+        strays=strays(directories.values(), [job.lock for job in jobs]) if flags.engine == "local" else (),
+        project=Projections().update,
+    )
+    for job in jobs:
+        if job.state is State.DONE:
+            scheduler.learn(job)
+    print(_opening(jobs, engine.devices), file=sys.stderr)
+    with _signals(events):
+        display.attach(scheduler)
+        try:
+            scheduler.run()
+        finally:
+            display.close()
+            engine.close()
+            for recorder in recorders:
+                recorder.finish()
+    return scheduler.interrupted
+
+
+def _engine(flags: GridFlags, events: Events) -> Engine:
+    if flags.engine == "ray":
+        from cluebench.scheduler.ray_engine import RayEngine  # Ray is an extra that most don't have
+
+        return RayEngine(flags.devices, flags.ray_address, flags.jobs_per_device, events)
+    driver = devices.NvidiaDriver.open()
+    return LocalEngine(devices.find_devices(flags.devices, os.environ, driver, many_small=flags.demo), driver, events)
+
+
+def _check_cards(flags: GridFlags, jobs: Sequence[Job], chosen: Sequence[Device]) -> None:
+    """Raises UsageError when --mrc_cards can't be had, or does not cut a batch evenly."""
+    if flags.mrc_cards is None or flags.mrc_cards == 1:
+        return
+    joinable = sum(device.joinable for device in chosen)
+    if flags.mrc_cards > joinable:
+        raise UsageError(f"--mrc_cards {flags.mrc_cards}: the grid has {joinable} card(s) that can work together")
+    for job in jobs:
+        if job.trial.row.cards > 1:
+            try:
+                job.trial.row.accumulation_steps(job.trial.batch_size, flags.mrc_cards)
+            except ValueError as error:
+                raise UsageError(f"--mrc_cards {flags.mrc_cards}: {error}") from None
+
+
+def _recorder(
+    flags: GridFlags,
+    directory: RunDirectory,
+    jobs: Sequence[Job],
+    chosen: Sequence[Device],
+    complain: Callable[[str], None],
+) -> Recorder:
+    details = {
+        "command": sys.argv,
+        "data_dir": flags.data_dir,
+        "devices": [f"{device.label} {device.name}".strip() for device in chosen],
+    }
+    only_best = flags.save_best_model and not flags.keep_all_models
+    return Recorder(directory, jobs, details, keep_only_best=only_best, complain=complain)
+
+
+def _start_order(grid: Grid, chosen: Sequence[Device], job: Job) -> StartOrder:
+    """The process of a job's next attempt, on the devices it has been given."""
+    taken = [device for device in chosen if device.id in job.device_ids]
+    launcher_logs = grid.directories[job.trial.model].launcher_logs(job.trial)
+    return StartOrder(
+        key=job.key,
+        command=commands.trial_command(job, taken, grid.flags, repository.ROOT, launcher_logs),
+        environment=devices.child_environment(taken, len(chosen), grid.flags.jobs_per_device),
+        directory=repository.ROOT,
+        log=job.paths.log,
+        result=job.paths.result,
+        lock=job.lock,
+        configuration_hash=job.configuration_hash,
+        record={
+            "devices": job.device_ids,
+            "labels": job.attempt.devices,
+            "cards": job.attempt.cards,
+            "accumulation": job.attempt.accumulation,
+            "promised_bytes": job.promised_bytes,
+        },
+    )
+
+
+@contextmanager
+def _signals(events: Events) -> Iterator[None]:
+    """Turns Ctrl-C, SIGTERM and a closed terminal into events while the loop runs."""
+    earlier = {}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as it is under nohup
+            event = Interrupted(number.name)
+            earlier[number] = signal.signal(number, lambda *_, event=event: events.put(event))
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+def _opening(jobs: Sequence[Job], chosen: Sequence[Device]) -> str:
+    done = sum(job.state is State.DONE for job in jobs)
+    labels = ", ".join(f"{device.label} ({device.name})" if device.name else device.label for device in chosen)
+    return f"{len(jobs)} trials, {done} done already, on {labels}"

@@ -1,0 +1,89 @@
+"""Submission files for the CLUE leaderboard: how they are written, what they are called, the archive they go into.
+
+Shapes: a JSON object a line (classification, C3), or one JSON object (CHID: tag → candidate, CMRC2018: id → answer).
+Names stand in the task table (`cluebench.tasks.TestSet.submission`). What is wrong with one says `checks`; `kept` has
+models of a grid predict, and `packing` makes the zip.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+import json
+import os
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+
+from cluebench import atomic
+from cluebench.errors import UsageError
+from cluebench.tasks import TASKS, Task, TestSet
+
+# Writing --------------------------------------------------------------------------------------------------------------
+
+
+def write_labels(path: str | os.PathLike, ids: Sequence[int], labels: Sequence[str | int]) -> None:
+    """One ``{"id": 0, "label": "102"}`` a line, in the given order. Whole or not at all."""
+    if len(ids) != len(labels):
+        raise ValueError(f"{len(ids)} ids for {len(labels)} labels")
+    lines = (json.dumps({"id": number, "label": label}, ensure_ascii=False) for number, label in zip(ids, labels))
+    atomic.write_text(path, "".join(line + "\n" for line in lines))
+
+
+def write_answers(path: str | os.PathLike, answers: Mapping[str, str | int]) -> None:
+    """One JSON object, tag → candidate index or question id → answer text. Whole or not at all."""
+    atomic.write_text(path, json.dumps(answers, ensure_ascii=False, indent=0) + "\n")
+
+
+def write_archive(path: str | os.PathLike, files: Mapping[str, bytes]) -> None:
+    """The zip to upload: the files at its root, in order of name. The same files give the same bytes.
+
+    Whole or not at all; whatever stood at ``path`` is replaced.
+    """
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in sorted(files):
+            member = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            member.compress_type = zipfile.ZIP_DEFLATED
+            member.create_system = 3  # Unix, so that the permissions count
+            member.external_attr = 0o644 << 16
+            archive.writestr(member, files[name])
+    with atomic.replacing(path) as temporary:
+        temporary.write_bytes(content.getvalue())
+
+
+# Names ----------------------------------------------------------------------------------------------------------------
+
+#: Name of a submission file → whose predictions it holds.
+FILES: dict[str, tuple[Task, TestSet]] = {
+    test.submission: (task, test) for task in TASKS.values() for test in task.test_sets
+}
+
+#: How people call prediction files of test sets: such a name that is not in FILES means nothing to the leaderboard.
+_LIKE_A_SUBMISSION = re.compile(
+    rf"^(?!dev|train).*_predict(ions?|ed)?\.(json|jsonl|txt)$|^({'|'.join(TASKS)})[\d_.-]*\.jsonl?$", re.IGNORECASE
+)
+
+
+def owner_of(name: str) -> tuple[Task, TestSet]:
+    """The task and test set a submission file is for, by its name. Raises UsageError with the name that was meant."""
+    if name in FILES:
+        return FILES[name]
+    own = [task for task in TASKS.values() if name.lower().startswith(task.name)]
+    if own:
+        near = [test.submission for test in own[0].test_sets]
+    else:
+        near = difflib.get_close_matches(name.lower(), FILES, n=1) or list(FILES)
+    raise UsageError(f"{name}: no submission file is called so; rename it to {' or '.join(near)}")
+
+
+def is_like_a_submission(name: str) -> bool:
+    """Whether a file's name says that it holds predictions, rightly spelt or not."""
+    return name in FILES or _LIKE_A_SUBMISSION.search(name) is not None
+
+
+def in_version(task: Task, version: str) -> list[TestSet]:
+    """The task's test sets in an upload for leaderboard "1.0" or "1.1", or in "all"; a task's only one is in both."""
+    if version == "all" or len(task.test_sets) == 1:
+        return list(task.test_sets)
+    return [test for test in task.test_sets if test.version == version]

@@ -1,0 +1,191 @@
+"""The best kept model of each task of a grid, and its predictions on the test sets, made by the task's script."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluebench import atomic, repository, runlog
+from cluebench.data.source import DataSource
+from cluebench.errors import ClueError
+from cluebench.model_files import CONFIG_FILES
+from cluebench.report import scores
+from cluebench.report.scores import FinishedTrial
+from cluebench.submission.packing import Entry
+from cluebench.tasks import TASKS, Task, TestSet
+
+#: In a kept model's directory: what its prediction files were made from.
+_MADE_FROM = ".predictions.json"
+
+#: Settings of a trial that its prediction must share.
+_INPUT_SETTINGS = (
+    "max_seq_length", "doc_stride", "max_query_length", "max_answer_length", "n_best_size", "do_lower_case"
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PredictionFlags:
+    """What the scripts are told beside the model and its inputs."""
+
+    data_dir: str | None = None
+    device: str | None = None
+    cache_dir: str | None = None
+    offline: bool = False
+
+
+@dataclass(frozen=True)
+class KeptModel:
+    """A finished trial whose best model is on disk."""
+
+    trial: FinishedTrial
+    folder: Path
+
+    @property
+    def task(self) -> Task:
+        return TASKS[self.trial.task]
+
+    @property
+    def name(self) -> str:
+        return f"{self.folder.name} ({self.task.format_score(self.trial.score)})"
+
+    @property
+    def configuration(self) -> dict:
+        """The settings of its trial, as far as they are known."""
+        return self.trial.result.configuration if self.trial.result else {}
+
+
+def best_kept_model(run: Path, trials: Sequence[FinishedTrial]) -> KeptModel | None:
+    """Of one task's finished trials that have a model on disk, the one the table of best scores would pick."""
+    best = scores.best_setting(trials)
+    kept = [KeptModel(trial, folder) for trial in trials if _holds_model(folder := _model_folder(run, trial))]
+
+    def order(model: KeptModel) -> tuple:
+        trial = model.trial
+        return trial.setting == best.setting, scores.rank(trial.score, trial.setting), -trial.seed
+
+    return max(kept, key=order, default=None)
+
+
+def _model_folder(run: Path, trial: FinishedTrial) -> Path:
+    return runlog.TrialPaths(run / trial.task, runlog.trial_name(*trial.setting, trial.seed)).output_dir
+
+
+def _weights(folder: Path) -> list[Path]:
+    suffixes = (".pdparams", ".safetensors")
+    return sorted(path for path in folder.iterdir() if path.suffix in suffixes) if folder.is_dir() else []
+
+
+def _holds_model(folder: Path) -> bool:
+    return bool(_weights(folder)) and any((folder / name).is_file() for name in CONFIG_FILES)
+
+
+def grid_data_dir(run: Path) -> str | None:
+    """The data directory that the grid search wrote down; None when it used the default or wrote nothing."""
+    try:
+        return json.loads((run / "grid.json").read_text(encoding="utf-8")).get("data_dir")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def take_models(run: Path, wanted: Sequence[Entry], source: DataSource, flags: PredictionFlags) -> None:
+    """Finds each task's best kept model and lets it predict what it has not predicted from this data yet."""
+    trials = scores.finished_trials(run)
+    for task in dict.fromkeys(entry.task.name for entry in wanted):
+        entries = [entry for entry in wanted if entry.task.name == task]
+        finished = trials.get(task, [])
+        model = best_kept_model(run, finished) if finished else None
+        if model is None:
+            for entry in entries:
+                entry.note = "no model was kept" if finished else "no trial is done"
+                entry.note += "; grid_search.py … --save_best_model True keeps the best one of each task"
+            continue
+        _warn(model, finished, source)
+        try:
+            _predict_missing(model, entries, source, flags)
+        except ClueError as error:
+            for entry in entries:
+                entry.problems.append(f"{entry.test.submission} can't be made: {error}")
+
+
+def _warn(model: KeptModel, finished: Sequence[FinishedTrial], source: DataSource) -> None:
+    """What users should know about a choice of model, and could not see."""
+    task, best = model.task, scores.best_setting(finished)
+    if model.trial.setting != best.setting:
+        chosen = f"{best.setting.learning_rate}, {best.setting.batch_size}, {best.setting.dropout}"
+        print(f"{task.title}: the best trial ({chosen}: {best.text(task)}) has no model on disk; taking {model.name}")
+    try:
+        same = model.configuration.get("data") in (None, source.fingerprint(task))
+    except ClueError:
+        return  # only the test files are here
+    if not same:
+        print(f"warning: {task.title}: {model.folder.name} was trained on other files than those in {source.directory}")
+
+
+def _predict_missing(model: KeptModel, entries: Sequence[Entry], source: DataSource, flags: PredictionFlags) -> None:
+    """Points the entries to the model's prediction files. Raises ClueError when a test file is missing."""
+    made_from = {entry.test.submission: _origin(model, entry.test, source) for entry in entries}
+    noted = _read_notes(model.folder)
+    missing = [
+        name for name, origin in made_from.items() if noted.get(name) != origin or not (model.folder / name).is_file()
+    ]
+    if missing:
+        for name in missing:
+            (model.folder / name).unlink(missing_ok=True)
+        print(f"{model.task.title}: predicting with {model.folder}", flush=True)
+        failure = _predict(model, flags)
+        noted.update({name: made_from[name] for name in missing if (model.folder / name).is_file()})
+        atomic.write_json(model.folder / _MADE_FROM, noted)
+    for entry in entries:
+        path = model.folder / entry.test.submission
+        if path.is_file():
+            entry.path, entry.note = path, f"by {model.name}"
+        else:
+            entry.problems.append(f"{entry.test.submission} was not predicted: {failure}")
+
+
+def _origin(model: KeptModel, test: TestSet, source: DataSource) -> str:
+    """Changes with the model's weights and the test file, so that no stale prediction is packed."""
+    weights = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in _weights(model.folder)]
+    return hashlib.sha256(repr((weights, source.md5(model.task, test.file))).encode()).hexdigest()[:16]
+
+
+def _read_notes(folder: Path) -> dict[str, str]:
+    try:
+        return dict(json.loads((folder / _MADE_FROM).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _predict(model: KeptModel, flags: PredictionFlags) -> str:
+    """Runs the task's script on the model, into the model's directory; returns why it failed, if it did."""
+    log = model.folder / "predict.log"
+    with open(log, "w", encoding="utf-8") as stream:
+        code = subprocess.run(
+            prediction_command(model, flags), cwd=repository.ROOT, stdout=stream, stderr=subprocess.STDOUT
+        ).returncode
+    if code == 0:
+        return f"the script wrote no such file; see {log}"
+    lines = [line for line in runlog.read_log(log).last_lines if line.strip()]
+    return f"{lines[-1] if lines else f'exit code {code}'} (see {log})"
+
+
+def prediction_command(model: KeptModel, flags: PredictionFlags) -> list[str]:
+    """The argument list that predicts a task's test sets with a kept model, on inputs as in its training."""
+    task, folder = model.task, str(model.folder.resolve())
+    command = [sys.executable, "-u", str(repository.ROOT / task.script), "--model_name_or_path", folder, "--do_predict"]
+    command += ["--task_name", task.title] if task.is_classification else []
+    settings = {
+        "output_dir": folder,
+        "data_dir": flags.data_dir and str(Path(flags.data_dir).expanduser().resolve()),
+        "device": flags.device,
+        "cache_dir": flags.cache_dir and str(Path(flags.cache_dir).expanduser().resolve()),
+        **{name: model.configuration.get(name) for name in _INPUT_SETTINGS},
+    }
+    for name, value in settings.items():
+        command += [] if value is None else [f"--{name}", str(value)]
+    return command + (["--offline"] if flags.offline else [])
