@@ -55,9 +55,9 @@ class ModelFiles:
 
 def in_directory(model: Model, weights: bool = True) -> ModelFiles:
     """The files in the user's directory. Raises UsageError naming what is missing."""
-    folder = model.directory
-    vocabulary = folder / VOCABULARY
-    if not vocabulary.is_file():
+    folder = Path(model.name)
+    vocabulary: Path | None = folder / VOCABULARY
+    if not (folder / VOCABULARY).is_file():
         if not any(any(folder.glob(pattern)) for pattern in _OTHER_VOCABULARIES):
             raise UsageError(f"{folder}: no {VOCABULARY} in this model directory{_vocabulary_advice(folder)}")
         vocabulary = None
