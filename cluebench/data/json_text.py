@@ -11,6 +11,10 @@ from typing import Any, NamedTuple
 _BETWEEN = re.compile(r"[\s,:]*")
 
 
+def _after_space(text: str, position: int) -> int:
+    return _BETWEEN.match(text, position).end()  # type: ignore[union-attr]  # matches nothing at all, too
+
+
 class Member(NamedTuple):
     """A member of an object or a list."""
 
@@ -25,12 +29,12 @@ def members(text: str, start: int, decoder: json.JSONDecoder | None = None) -> I
     decode = (decoder or json.JSONDecoder()).raw_decode
     is_object, position = text[start] == "{", start + 1
     for index in count():
-        begin = value_start = _BETWEEN.match(text, position).end()
+        begin = value_start = _after_space(text, position)
         if text[begin] in "]}":
             return
         key: Any = index
         if is_object:
             key, position = decode(text, begin)
-            value_start = _BETWEEN.match(text, position).end()
+            value_start = _after_space(text, position)
         value, position = decode(text, value_start)
         yield Member(key, value, begin, value_start)

@@ -182,7 +182,7 @@ def _text_rows(source: DataSource, task: Task, files: Sequence[str], labelled: b
 
     def parse(row: dict) -> TextRow | None:
         label = _label(row, label_index) if labelled else None
-        if label == NO_AGREED_LABEL:
+        if labelled and label is None:
             return None
         return TextRow(_texts(task, row), label, _identity(row))
 
@@ -192,15 +192,15 @@ def _text_rows(source: DataSource, task: Task, files: Sequence[str], labelled: b
                 yield row
 
 
-def _label(row: dict, label_index: dict[str, int]) -> int | str:
-    """The label's index, or NO_AGREED_LABEL. Labels come as strings, numbers or JSON's true and false."""
+def _label(row: dict, label_index: dict[str, int]) -> int | None:
+    """The label's index, None for NO_AGREED_LABEL. Labels come as strings, numbers or JSON's true and false."""
     if "label" not in row:
         raise _Defect("field 'label' is missing")
     label = row["label"]
     index = label_index.get(label if isinstance(label, str) else json.dumps(label))
     if index is None:
         if label == NO_AGREED_LABEL:
-            return NO_AGREED_LABEL
+            return None
         raise _Defect(f"field 'label' is {_shown(label)}, not one of {', '.join(label_index)}")
     return index
 

@@ -132,7 +132,7 @@ class Ledger:
             if slot.device.id not in closed
             and len(slot.promised) < self.jobs_per_device
             and (cards == 1 or (slot.device.joinable and not slot.promised))
-            and (slot.free_bytes() is None or slot.free_bytes() >= needed_bytes)
+            and ((free := slot.free_bytes()) is None or free >= needed_bytes)
             and (not slot.accounted or slot.fresh)
         ]
         if len(fitting) < cards:
