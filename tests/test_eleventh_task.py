@@ -16,6 +16,7 @@ from cluebench.data import synthetic
 from cluebench.data.rows import load_rows
 from cluebench.data.source import open_source
 from cluebench.errors import UsageError
+from cluebench.model import Model
 from cluebench.report import html, scores
 from cluebench.runlog import Result
 from cluebench.scheduler.estimates import DurationModel, MemoryModel
@@ -53,7 +54,7 @@ def weibo(monkeypatch):
 
 
 def test_the_grid_plans_and_estimates_it(weibo):
-    trials = build_plan(["m"], Selection())
+    trials = build_plan([Model.of("m")], Selection())
     assert len(trials) == 134 + 2 and [trial.task for trial in trials[-2:]] == ["weibo", "weibo"]
     durations, memory = DurationModel(RunSettings()), MemoryModel()
     assert all(durations.relative(trial) > 0 and memory.needed_bytes(trial, 16) > 0 for trial in trials)
@@ -63,9 +64,9 @@ def test_the_grid_plans_and_estimates_it(weibo):
 
 
 def test_published_settings_of_it_there_are_none(weibo):
-    assert len(build_plan(["ernie-3.0-base-zh"], Selection(PUBLISHED_EXAMPLE, best_only=True))) == 10
+    assert len(build_plan([Model.of("ernie-3.0-base-zh")], Selection(PUBLISHED_EXAMPLE, best_only=True))) == 10
     with pytest.raises(UsageError, match="WEIBO has no published settings; .*--tasks AFQMC TNEWS .* C3$"):
-        build_plan(["ernie-3.0-base-zh"], Selection(best_only=True))
+        build_plan([Model.of("ernie-3.0-base-zh")], Selection(best_only=True))
 
 
 def test_it_has_a_column_and_leaves_the_published_average_as_it_was(weibo, tmp_path):
