@@ -20,7 +20,8 @@ from cluebench.model import Model
 from cluebench.report import html, scores
 from cluebench.runlog import Result
 from cluebench.scheduler.estimates import DurationModel, MemoryModel
-from cluebench.scheduler.plan import RunSettings, Selection, build_plan
+from cluebench.scheduler.flags import GridFlags
+from cluebench.scheduler.plan import build_plan
 from cluebench.tasks import TASKS
 from tests.grid.test_scores import PUBLISHED_EXAMPLE, write_log, write_result
 
@@ -54,9 +55,9 @@ def weibo(monkeypatch):
 
 
 def test_the_grid_plans_and_estimates_it(weibo):
-    trials = build_plan([Model.of("m")], Selection())
+    trials = build_plan([Model.of("m")], GridFlags())
     assert len(trials) == 134 + 2 and [trial.task for trial in trials[-2:]] == ["weibo", "weibo"]
-    durations, memory = DurationModel(RunSettings()), MemoryModel()
+    durations, memory = DurationModel(GridFlags()), MemoryModel()
     assert all(durations.relative(trial) > 0 and memory.needed_bytes(trial, 16) > 0 for trial in trials)
     # A usual classification task: neither the shortest of a grid nor anything like the longest.
     lengths = {trial.task: durations.relative(trial) for trial in trials}
@@ -64,9 +65,11 @@ def test_the_grid_plans_and_estimates_it(weibo):
 
 
 def test_published_settings_of_it_there_are_none(weibo):
-    assert len(build_plan([Model.of("ernie-3.0-base-zh")], Selection(PUBLISHED_EXAMPLE, best_only=True))) == 10
+    assert (
+        len(build_plan([Model.of("ernie-3.0-base-zh")], GridFlags(tasks=list(PUBLISHED_EXAMPLE), best_only=True))) == 10
+    )
     with pytest.raises(UsageError, match="WEIBO has no published settings; .*--tasks AFQMC TNEWS .* C3$"):
-        build_plan([Model.of("ernie-3.0-base-zh")], Selection(best_only=True))
+        build_plan([Model.of("ernie-3.0-base-zh")], GridFlags(best_only=True))
 
 
 def test_it_has_a_column_and_leaves_the_published_average_as_it_was(weibo, tmp_path):
