@@ -1,4 +1,3 @@
-from dataclasses import astuple
 from itertools import product
 
 import pytest
@@ -40,7 +39,7 @@ def test_the_published_grids():
         sizes = (24, 32) if name in reading else (8, 16, 32, 64) if name == "cluewsc2020" else (16, 32, 64)
         dropouts = (0.1, 0.0) if name in with_zero else (0.1,)
         points = product(rates[:3] if name in reading else rates, sizes, dropouts)
-        assert [astuple(point) for point in task.grid.points()] == list(points), name
+        assert [tuple(point) for point in task.grid.points()] == list(points), name
 
 
 def test_what_only_reading_comprehension_has():
