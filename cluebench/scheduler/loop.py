@@ -138,7 +138,6 @@ class Scheduler:
         events: Events,
         rules: Rules | None = None,
         *,
-        strays: Sequence[Orphan] = (),
         project: Callable[[Scheduler], None] = lambda scheduler: None,
         clock: Callable[[], float] = time.monotonic,
     ):
@@ -153,14 +152,11 @@ class Scheduler:
         self._measure_at: dict[str, float] = {}  # device id → when to ask next
         self._news: list[Callable[[], None]] = []  # what observers are still to be told
         self._give_up_at = float("inf")
-        self._strays = {stray.key: stray for stray in strays}  # processes of earlier grids whose trials are not planned
-        self._kill_strays_at = float("inf")
 
     # Life -------------------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Returns when every job is done or failed, or after an interruption when their processes are gone."""
-        self._end_strays()
         for job in self._waiting():
             self._take_orphan(job)
         for device_id in self.ledger.slots:
@@ -175,8 +171,6 @@ class Scheduler:
                 self._handle(event)
                 event = self.events.get(0.0)
             self._do_what_is_due()
-        for key in self._strays:
-            self.engine.stop(key, now=True)
         self._tell()
 
     def _unfinished(self) -> bool:
@@ -345,7 +339,6 @@ class Scheduler:
             self._interrupt(event)
 
     def _exited(self, event: Exited) -> None:
-        self._strays.pop(event.key, None)
         job = self._by_key.get(event.key)
         if job is None or job.state is not State.RUNNING:
             return
@@ -455,17 +448,6 @@ class Scheduler:
             self._note(f"{job.key}: process {orphan.pid} of an earlier grid still runs it: adopted")
             self._news.append(lambda: self._observer.started(job))
 
-    def _end_strays(self) -> None:
-        """Trials of a dead scheduler that are not in this plan would hold devices that nobody accounts for."""
-        for stray in self._strays.values():
-            self._note(
-                f"{stray.key}: process {stray.pid} of an earlier grid runs it, and it is not in this plan: ended"
-            )
-            self.engine.adopt(stray)
-            self.engine.stop(stray.key)
-        if self._strays:
-            self._kill_strays_at = self._clock() + self.rules.grace
-
     def _interrupt(self, event: Interrupted) -> None:
         now = self._clock()
         second = self.interrupted is not None
@@ -552,7 +534,7 @@ class Scheduler:
             times += [job.progress_due, job.kill_at]
         times += list(self._measure_at.values())
         times += [asked + _ANSWER_DUE for asked in self._asked.values()]
-        return min([*times, self._give_up_at, self._kill_strays_at])
+        return min([*times, self._give_up_at])
 
     def _do_what_is_due(self) -> None:
         now = self._clock()
@@ -563,10 +545,6 @@ class Scheduler:
             if asked + _ANSWER_DUE <= now:
                 del self._asked[device_id]
                 self._device_lost(device_id, "the driver does not answer", now)
-        if self._kill_strays_at <= now:
-            self._kill_strays_at = float("inf")
-            for key in self._strays:
-                self.engine.stop(key, now=True)
         for job in self.running():
             if job.kill_at <= now:
                 job.kill_at = float("inf")

@@ -13,7 +13,7 @@ from pathlib import Path
 from cluebench import atomic, repository, runlog
 from cluebench.data.source import DataSource
 from cluebench.errors import ClueError
-from cluebench.model_files import CONFIG_FILES
+from cluebench.model_files import CONFIG_FILES, kept_weights
 from cluebench.report import scores
 from cluebench.report.scores import FinishedTrial
 from cluebench.submission.packing import Entry
@@ -75,13 +75,8 @@ def _model_folder(run: Path, trial: FinishedTrial) -> Path:
     return runlog.TrialPaths(run / trial.task, runlog.trial_name(*trial.setting, trial.seed)).output_dir
 
 
-def _weights(folder: Path) -> list[Path]:
-    suffixes = (".pdparams", ".safetensors")
-    return sorted(path for path in folder.iterdir() if path.suffix in suffixes) if folder.is_dir() else []
-
-
 def _holds_model(folder: Path) -> bool:
-    return bool(_weights(folder)) and any((folder / name).is_file() for name in CONFIG_FILES)
+    return bool(kept_weights(folder)) and any((folder / name).is_file() for name in CONFIG_FILES)
 
 
 def grid_data_dir(run: Path) -> str | None:
@@ -150,7 +145,7 @@ def _predict_missing(model: KeptModel, entries: Sequence[Entry], source: DataSou
 
 def _origin(model: KeptModel, test: TestSet, source: DataSource) -> str:
     """Changes with the model's weights and the test file, so that no stale prediction is packed."""
-    weights = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in _weights(model.folder)]
+    weights = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in kept_weights(model.folder)]
     return hashlib.sha256(repr((weights, source.md5(model.task, test.file))).encode()).hexdigest()[:16]
 
 
