@@ -6,7 +6,6 @@ it ends in ``best_result``.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,7 +54,7 @@ def finished_trials(folder: Path) -> dict[str, list[FinishedTrial]]:
 
     Where ``folder`` has a grid.json, results of another configuration than its plan's are left out.
     """
-    protocols = _planned_protocols(folder)
+    protocols = runlog.read_grid(folder).get("protocols", {})  # task name → hash of the plan's settings
     trials: dict[str, list[FinishedTrial]] = {}
     for task_folder in sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else ():
         task = TASKS.get(task_folder.name.lower())
@@ -95,14 +94,6 @@ def _trial(task: Task, named: tuple, score: Sequence[float], result: runlog.Resu
 def protocol_hash(configuration: Mapping) -> str:
     """Hash of all settings but the grid's: trials with the same one may be compared."""
     return identity.configuration_hash({key: value for key, value in configuration.items() if key not in _GRID_KEYS})
-
-
-def _planned_protocols(folder: Path) -> dict[str, str]:
-    """Task name → protocol hash of the plan in grid.json; empty without one."""
-    try:
-        return dict(json.loads((folder / "grid.json").read_text(encoding="utf-8"))["protocols"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
 
 
 def _of_one_protocol(trials: list[FinishedTrial], planned: str | None) -> list[FinishedTrial]:

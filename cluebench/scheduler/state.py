@@ -19,7 +19,7 @@ from pathlib import Path
 from cluebench import atomic
 from cluebench.errors import ClueError, UsageError
 from cluebench.model import Model
-from cluebench.runlog import Result, TrialPaths
+from cluebench.runlog import Result, TrialPaths, read_grid
 from cluebench.scheduler.plan import Trial
 from cluebench.scheduler.runner import held_by
 
@@ -100,11 +100,8 @@ class RunDirectory:
 
     def read_grid(self) -> dict | None:
         """grid.json as it was last written; None without one."""
-        try:
-            grid = json.loads(self.grid_json.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return grid if isinstance(grid, dict) and grid.get("format") == GRID_FORMAT else None
+        grid = read_grid(self.path)
+        return grid if grid.get("format") == GRID_FORMAT else None
 
     def write_grid(
         self, status: str, trials: Sequence[Mapping], protocols: Mapping[str, str], details: Mapping

@@ -79,14 +79,6 @@ def _holds_model(folder: Path) -> bool:
     return bool(kept_weights(folder)) and any((folder / name).is_file() for name in CONFIG_FILES)
 
 
-def grid_data_dir(run: Path) -> str | None:
-    """The data directory that the grid search wrote down; None when it used the default or wrote nothing."""
-    try:
-        return json.loads((run / "grid.json").read_text(encoding="utf-8")).get("data_dir")
-    except (OSError, ValueError, AttributeError):
-        return None
-
-
 def take_models(run: Path, wanted: Sequence[Entry], source: DataSource, flags: PredictionFlags) -> None:
     """Finds each task's best kept model and lets it predict what it has not predicted from this data yet."""
     trials = scores.finished_trials(run)
