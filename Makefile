@@ -13,8 +13,8 @@ test: .venv/installed-dev  ## every test
 test-fast: .venv/installed-dev  ## the tests that take milliseconds
 	$(BIN)/python -m pytest -m "not slow"
 
-lint: .venv/installed-dev
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+lint: .venv/installed-dev  ## style, then types
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 bench: .venv/installed-dev  ## every claim of speed, measured here and now
 	for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
@@ -27,7 +27,7 @@ bench: .venv/installed-dev  ## every claim of speed, measured here and now
 	$(BIN)/pip install --quiet -r requirements-cpu.txt && touch $@
 
 .venv/installed-dev: .venv/installed
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]" && touch $@
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev,ray]" && touch $@
 
 clean:  ## removes the demo's results, not the environment
 	rm -rf demo

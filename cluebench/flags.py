@@ -20,9 +20,12 @@ import sys
 import types
 import typing
 from collections.abc import Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 
 def flag(
@@ -93,7 +96,7 @@ def parse(flags_class: type[T], argv: Sequence[str] | None = None, *, prog: str 
 def _add(parser: argparse.ArgumentParser, field: dataclasses.Field, hint: Any) -> None:
     kind, is_list = _value_type(hint)
     about = field.metadata
-    default = field.default_factory() if field.default is dataclasses.MISSING else field.default
+    default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
     text = about["help"] + _default_note(about, default, kind)
     options: dict[str, Any] = dict(help=text.replace("%", "%%"), default=default)
     if about["metavar"]:

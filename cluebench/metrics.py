@@ -43,7 +43,7 @@ def decode_choices(logits: np.ndarray, option_mask: np.ndarray) -> np.ndarray:
     width = min(logits.shape[1], option_mask.shape[1])
     if option_mask[:, width:].any():
         raise ValueError(f"logits of {logits.shape[1]} options for questions with up to {option_mask.shape[1]}")
-    lowest = np.finfo(logits.dtype).min  # so that even an infinitely bad real option beats a padded one
+    lowest = float(np.finfo(logits.dtype).min)  # so that even an infinitely bad real option beats a padded one
     scores = np.nan_to_num(logits[:, :width], nan=lowest, neginf=lowest)
     return np.where(option_mask[:, :width], scores, -np.inf).argmax(axis=1)
 
@@ -101,7 +101,7 @@ def decode_spans(
         for row, window, score, start, end in zip(*map(np.ndarray.tolist, columns), strict=True):
             if score > best.get(row, (-np.inf,))[0]:
                 best[row] = (score, window, start, end)
-    answers = {}
+    answers: dict[str, str] = {}
     for row, name in enumerate(features.ids):
         answers[name] = NO_ANSWER
         if row in best:

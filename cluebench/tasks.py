@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cluebench.errors import UsageError
 
@@ -86,7 +86,7 @@ class Task:
     labels: tuple[str, ...] = ()  # classification: label strings in index order
     label_file: str | None = None  # official list of the labels, one JSON object a line
     answer_files: dict[str, str] = field(default_factory=dict, hash=False)  # official file → file with its answers
-    num_choices: int | None = None  # choice and idiom: options scored together in training
+    num_choices: int = 0  # choice and idiom: options scored together in training; 0 elsewhere
     metric: str = "accuracy"  # "accuracy" or "em_f1"
     warmup_proportion: float = 0.1  # share of the optimizer steps
     max_grad_norm: float | None = 1.0  # global norm; None: not clipped
@@ -115,7 +115,7 @@ class Task:
 
         Raises ValueError when the batch can't be split evenly, naming the task and the numbers.
         """
-        steps = batch_size // self.micro_batch if self.micro_batch else self.accumulation
+        steps = batch_size // self.micro_batch if self.micro_batch else self.accumulation or 1
         if cards > 1:
             if batch_size % cards or steps % cards and steps != 1:
                 raise ValueError(
@@ -147,10 +147,10 @@ _BOOLEAN = ("0", "1")
 
 
 def _classification(
-    name: str, kind: str, fields: tuple[str, ...], labels: tuple[str, ...], epochs: int, **more
+    name: str, kind: str, fields: tuple[str, ...], labels: tuple[str, ...], epochs: int, **more: Any
 ) -> Task:
     """A classification row with the settings most of the seven share."""
-    settings = dict(
+    settings: dict[str, Any] = dict(
         script=CLASSIFICATION_SCRIPT,
         train_files=("train.json",),
         dev_files=("dev.json",),

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import IO
 
 from cluebench.errors import DataError
 
@@ -44,7 +44,7 @@ def find_member(path: Path, file: str) -> str | None:
 
 
 @contextmanager
-def open_member(path: Path, member: str) -> Iterator[BinaryIO]:
+def open_member(path: Path, member: str) -> Iterator[IO[bytes]]:
     """A stream of a member's bytes. Raises DataError when the archive is broken, or the member looks like a bomb."""
     with _opened(path) as archive:
         _check_size(path, archive.getinfo(member))

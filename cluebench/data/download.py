@@ -13,10 +13,11 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
@@ -27,6 +28,9 @@ from cluebench.data.official import OfficialFile, official_files
 from cluebench.errors import DataError, DiskFull, NetworkError
 from cluebench.notices import notice
 from cluebench.tasks import Task
+
+if TYPE_CHECKING:
+    import requests
 
 
 @dataclass(frozen=True)
@@ -201,7 +205,7 @@ def _download(address: str, part: Path, name: str, patience: Patience) -> None:
         raise _Interrupted(_reason(error)) from error
 
 
-def _body_start(response, have: int) -> int:
+def _body_start(response: requests.Response, have: int) -> int:
     """Position in the file of the body's first byte. A mirror may ignore the wish for a range and send everything."""
     status = response.status_code
     if status == 200:
@@ -214,7 +218,7 @@ def _body_start(response, have: int) -> int:
     raise kind(f"{status} {response.reason}".strip())
 
 
-def _write_body(response, part: Path, name: str, start: int, total: int | None) -> None:
+def _write_body(response: requests.Response, part: Path, name: str, start: int, total: int | None) -> None:
     if (total or 0) > MAX_DOWNLOAD_BYTES:
         raise _Failed(f"offers {total} bytes: not a CLUE archive")
     bar = tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=name, disable=None)
@@ -236,9 +240,10 @@ def _write_body(response, part: Path, name: str, start: int, total: int | None) 
 
 def _reason(error: Exception) -> str:
     """The innermost cause, in one line."""
-    while (cause := error.__cause__ or error.__context__) is not None:
-        error = cause
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    innermost: BaseException = error
+    while (cause := innermost.__cause__ or innermost.__context__) is not None:
+        innermost = cause
+    return " ".join(f"{type(innermost).__name__}: {innermost}".split())[:200]
 
 
 # Whether it is the archive --------------------------------------------------------------------------------------------
@@ -280,7 +285,7 @@ def _md5_of_file(path: Path) -> str:
         return _md5_of_stream(stream)
 
 
-def _md5_of_stream(stream) -> str:
+def _md5_of_stream(stream: IO[bytes]) -> str:
     digest = hashlib.md5(usedforsecurity=False)
     while block := stream.read(1 << 20):
         digest.update(block)
@@ -291,7 +296,7 @@ def _md5_of_stream(stream) -> str:
 
 
 @contextmanager
-def _only_one(lock: Path, what: str):
+def _only_one(lock: Path, what: str) -> Iterator[None]:
     """Holds a lock between processes; says so when it has to wait."""
     guard = FileLock(lock)
     try:
@@ -306,7 +311,7 @@ def _only_one(lock: Path, what: str):
 
 
 @contextmanager
-def _disk_errors(directory: Path):
+def _disk_errors(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

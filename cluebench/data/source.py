@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from cluebench.data.archive import find_member, open_member
 from cluebench.data.download import data_home, fetch_archive
@@ -51,7 +51,7 @@ class _Place:
         return str(self.path) if self.member is None else f"{self.path}:{self.member}"
 
     @contextmanager
-    def opened(self) -> Iterator[BinaryIO]:
+    def opened(self) -> Iterator[IO[bytes]]:
         if self.member is not None:
             with open_member(self.path, self.member) as stream:
                 yield stream
@@ -193,7 +193,7 @@ def open_source(data_dir: str | Path | None = None, *, offline: bool = False) ->
     return DataSource(directory, advice=f", or leave out {origin} to have it downloaded")
 
 
-def _read_all(stream: BinaryIO, place: _Place) -> bytes:
+def _read_all(stream: IO[bytes], place: _Place) -> bytes:
     try:
         return stream.read()
     except OSError as error:

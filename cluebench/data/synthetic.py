@@ -139,7 +139,7 @@ def _text_files(task: Task, sizes: Sizes, seed: int) -> Iterator[tuple[str, str]
                 row["label"] = "-"
             lines.append({key: row[key] for key in keys})
         yield file, _json_lines(lines, final_newline=file in task.train_files)
-    if task.label_file:
+    if task.label_file and layout.description:
         key, meanings = layout.description
         lines = [{"label": label, key: meaning} for label, meaning in zip(task.labels, meanings, strict=True)]
         yield task.label_file, _json_lines(lines, final_newline=False)
@@ -273,7 +273,8 @@ def _span_files(task: Task, sizes: Sizes, seed: int) -> Iterator[tuple[str, str]
     splits += [(file, sizes.test, 3) for file in sorted(tests)] + [("trial.json", sizes.test, 1)]
     for file, questions, annotators in splits:
         rng, prefix = Random(f"{seed} {task.name} {file}"), Path(file).stem.upper()
-        articles, made = [], 0
+        articles: list[dict] = []
+        made = 0
         while made < questions:
             article = _article(rng, f"{prefix}_{len(articles)}", sizes.sentences, questions - made, annotators)
             made += len(article["paragraphs"][0]["qas"])
@@ -321,7 +322,8 @@ def _idiom_files(task: Task, sizes: Sizes, seed: int) -> Iterator[tuple[str, str
     tags = (f"#idiom{number:06d}#" for number in count())  # unique over all splits, as in the official files
     splits = [(task.train_files[0], sizes.train), (task.dev_files[0], sizes.dev)]
     for file, records in splits + [(test.file, sizes.test) for test in task.test_sets]:
-        rng, answers = Random(f"{seed} {task.name} {file}"), {}
+        rng = Random(f"{seed} {task.name} {file}")
+        answers: dict[str, int] = {}
         lines = [_record(rng, sizes, task.num_choices, tags, answers) for _ in range(records)]
         yield file, _json_lines(lines, final_newline=file in task.train_files)
         if file in task.answer_files:

@@ -11,7 +11,7 @@ an example. Sequences, options and windows come into being when a batch is made.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -50,11 +50,13 @@ class Features(Protocol):
     """Model inputs of one split. An example is what a sampler draws: a row, a question, a blank or a window."""
 
     lengths: np.ndarray  # int64 [examples]: tokens of each example, of its longest sequence where it has several
-    ids: list | None  # as the file gives them; see the class of each kind
+
+    @property
+    def ids(self) -> list[int] | list[str] | None: ...  # as the file gives them; see the class of each kind
 
     def __len__(self) -> int: ...
 
-    def batch(self, indices: np.ndarray) -> dict[str, np.ndarray]: ...
+    def batch(self, indices: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]: ...
 
 
 class _Recipe(NamedTuple):

@@ -31,7 +31,7 @@ def assemble(pieces: Sequence[Piece], pad_id: int) -> dict[str, np.ndarray]:
     Shorter rows are filled up with ``pad_id`` and token type 0.
     """
     rows = len(pieces[0].starts)
-    width = int(sum(np.asarray(piece.lengths, np.int64) for piece in pieces).max()) if rows else 0
+    width = int(np.sum([piece.lengths for piece in pieces], axis=0, dtype=np.int64).max()) if rows else 0
     input_ids = np.full(rows * width, pad_id, np.int64)
     token_type_ids = np.zeros(rows * width, np.int64)
     place = np.arange(rows, dtype=np.int64) * width

@@ -111,7 +111,7 @@ def _write_array(file: Path, array: np.ndarray) -> None:
     """As numpy.save, whose error for a full disk doesn't say so."""
     with open(file, "wb") as stream:
         np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
-        stream.write(array.reshape(-1).view(np.uint8))
+        stream.write(array.reshape(-1).view(np.uint8).data)
 
 
 def _load(path: Path, key: Mapping[str, Any]) -> Arrays | None:

@@ -78,7 +78,7 @@ class ChoiceFeatures:
         self.labels: np.ndarray | None = arrays.get("labels")
         self.ids = unpack_ids(arrays)
         self._kept = self._fitted(int(arrays["max_seq_length"]) - _SPECIAL_TOKENS)
-        self.lengths = sum(self._kept) + _SPECIAL_TOKENS
+        self.lengths = np.sum(self._kept, axis=0) + _SPECIAL_TOKENS
 
     def __len__(self) -> int:
         return len(self._contexts)

@@ -47,7 +47,7 @@ class PairFeatures:
         self._room = int(arrays["max_seq_length"]) - 1 - self._texts.shape[1]
         self.labels: np.ndarray | None = arrays.get("labels")
         self.ids = unpack_ids(arrays)
-        self.lengths = sum(self._kept(self._texts.astype(np.int64))) + 1 + self._texts.shape[1]
+        self.lengths = np.sum(self._kept(self._texts.astype(np.int64)), axis=0) + 1 + self._texts.shape[1]
 
     def __len__(self) -> int:
         return len(self._texts)

@@ -43,11 +43,11 @@ class Ragged:
         return self.offsets[indices + 1] - self.offsets[indices]
 
     @classmethod
-    def of(cls, lists: Iterable[Sequence[int]], dtype: type = np.int32) -> Ragged:
+    def of(cls, lists: Iterable[Sequence[int] | np.ndarray], dtype: type = np.int32) -> Ragged:
         """From lists of integers, copied."""
         lists = list(lists)
         offsets = offsets_of([len(one) for one in lists])
-        values = np.empty(offsets[-1], dtype)
+        values: np.ndarray = np.empty(offsets[-1], dtype)
         for one, start, end in zip(lists, offsets[:-1], offsets[1:], strict=True):
             values[start:end] = one
         return cls(values, offsets)

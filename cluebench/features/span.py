@@ -114,7 +114,7 @@ class SpanFeatures:
         self._first = arrays["first"].astype(np.int64)
         self._cls, self._sep, self._pad = arrays["special"].tolist()
         self.rows = arrays["rows"].astype(np.int64)
-        self.ids = unpack_ids(arrays)
+        self.ids = [str(one) for one in unpack_ids(arrays) or ()]
         self.start_positions: np.ndarray | None = arrays.get("start_positions")
         self.end_positions: np.ndarray | None = arrays.get("end_positions")
 
@@ -142,7 +142,7 @@ class SpanFeatures:
             ],
             self._pad,
         )
-        if self.start_positions is not None:
+        if self.start_positions is not None and self.end_positions is not None:
             batch["start_positions"] = np.asarray(self.start_positions[chosen], np.int64)
             batch["end_positions"] = np.asarray(self.end_positions[chosen], np.int64)
         return batch

@@ -19,7 +19,7 @@ import multiprocessing
 import tempfile
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,11 +60,14 @@ class _Word(NamedTuple):
 
 
 class _Encoded(NamedTuple):
-    """Token ids of some strings; starts and ends [tokens] are characters of each string, or None when not asked for."""
+    """Token ids of some strings; starts and ends [tokens] are characters of each string, empty when not asked for."""
 
     ids: Ragged
-    starts: np.ndarray | None
-    ends: np.ndarray | None
+    starts: np.ndarray = np.empty(0, np.int32)
+    ends: np.ndarray = np.empty(0, np.int32)
+
+
+_NOTHING = _Encoded(Ragged.of(()))
 
 
 class TextEncoder:
@@ -77,8 +80,8 @@ class TextEncoder:
 
     def __init__(self, tokenizer: Any):
         self.tokenizer = slow_tokenizer(tokenizer)
-        self._basic = getattr(self.tokenizer, "basic_tokenizer", None)
-        self._wordpiece = getattr(self.tokenizer, "wordpiece_tokenizer", None)
+        self._basic: Any = getattr(self.tokenizer, "basic_tokenizer", None)
+        self._wordpiece: Any = getattr(self.tokenizer, "wordpiece_tokenizer", None)
         self._lower = bool(getattr(self.tokenizer, "do_lower_case", False))
         self._kinds = np.full(0x110000, _UNSEEN, np.uint8)
         self._single = np.full(0x110000, -1, np.int32)  # id of a code point that is a word and a token of its own
@@ -134,17 +137,17 @@ class TextEncoder:
         int32 positions count code points of the very string given, so ``text[start:end]`` is what the token was made
         of: in its own case and width, with the accents that were stripped from it, and whole for the unknown token.
         """
-        return tuple(self._encode(texts, True, num_proc))
+        encoded = self._encode(texts, True, num_proc)
+        return encoded.ids, encoded.starts, encoded.ends
 
     def _encode(self, texts: Sequence[str], offsets: bool, num_proc: int | None) -> _Encoded:
         chunks = list(_chunks(texts, _CHUNK_CHARACTERS if self.is_bulk else _CHUNK_CHARACTERS >> 5))
-        parts = _map_processes(_Task(self, offsets), chunks, num_proc)
-        ids = Ragged.concatenate([part.ids for part in parts])
-        if not offsets:
-            return _Encoded(ids, None, None)
-        starts, ends = [part.starts for part in parts], [part.ends for part in parts]
-        empty = [np.empty(0, np.int32)]
-        return _Encoded(ids, np.concatenate(starts or empty), np.concatenate(ends or empty))
+        parts = _map_processes(_Task(self, offsets), chunks, num_proc) or [_NOTHING]
+        return _Encoded(
+            Ragged.concatenate([part.ids for part in parts]),
+            np.concatenate([part.starts for part in parts]),
+            np.concatenate([part.ends for part in parts]),
+        )
 
     def _encode_chunk(self, texts: list[str], offsets: bool) -> _Encoded:
         """Strings that are all regular go through the table; the others one by one, and back into their places."""
@@ -154,11 +157,13 @@ class TextEncoder:
         rest = list(texts)
         for index in odd:
             rest[index] = ""
-        regular = self._encode_regular(rest, offsets) if len(odd) < len(texts) else None
+        regular = self._encode_regular(rest, offsets) if len(odd) < len(texts) else _NOTHING
         return self._with_slow(texts, set(odd), regular, offsets)
 
-    def _with_slow(self, texts: list[str], odd: set[int], regular: _Encoded | None, offsets: bool) -> _Encoded:
-        ids, starts, ends = [], [], []
+    def _with_slow(self, texts: list[str], odd: set[int], regular: _Encoded, offsets: bool) -> _Encoded:
+        ids: list[Sequence[int] | np.ndarray] = []
+        starts: list[Sequence[int] | np.ndarray] = []
+        ends: list[Sequence[int] | np.ndarray] = []
         for index, text in enumerate(texts):
             if index not in odd:
                 window = slice(regular.ids.offsets[index], regular.ids.offsets[index + 1])
@@ -173,7 +178,7 @@ class TextEncoder:
                 starts.append([start for start, _ in spans])
                 ends.append([end for _, end in spans])
         if not offsets:
-            return _Encoded(Ragged.of(ids), None, None)
+            return _Encoded(Ragged.of(ids))
         return _Encoded(Ragged.of(ids), Ragged.of(starts).values, Ragged.of(ends).values)
 
     def _encode_regular(self, texts: list[str], offsets: bool) -> _Encoded:
@@ -185,7 +190,7 @@ class TextEncoder:
         text_starts = offsets_of([len(text) + 1 for text in texts])
 
         kept = np.flatnonzero(kinds > _MARK)
-        reach = _reach(kinds, kept) if offsets else None
+        reach = _reach(kinds, kept) if offsets else kept
         if len(kept) < len(codes):
             codes, kinds = codes[kept], kinds[kept]
             joined = codes.tobytes().decode("utf-32-le", "surrogatepass")
@@ -208,7 +213,7 @@ class TextEncoder:
         word_of_text = np.searchsorted(kept[begin], text_starts)
         ids = Ragged(values, token_at[word_of_text])
         if not offsets:
-            return _Encoded(ids, None, None)
+            return _Encoded(ids)
 
         starts, ends = np.repeat(begin, counts), np.repeat(end, counts)
         starts[target] += table.starts[source]
@@ -490,10 +495,11 @@ class _Task(NamedTuple):
         return self.encoder._encode_chunk(texts, self.offsets)
 
 
-_inherited: Callable[[list[str]], _Encoded] | None = None
+_inherited: _Task | None = None
 
 
 def _call_inherited(texts: list[str]) -> _Encoded:
+    assert _inherited is not None  # set before the fork
     return _inherited(texts)
 
 

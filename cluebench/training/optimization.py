@@ -62,8 +62,8 @@ class Precision:
             return cls()
         if device.split(":")[0] == "cpu":
             # In bfloat16 auto_cast would only warn and compute in float32: its kernels are missing from CPU builds.
-            lacking = "float16 training on" if amp == "fp16" else "bfloat16 kernels for"
-            raise UsageError(f"--amp {amp}: PaddlePaddle has no {lacking} CPUs; use --amp off")
+            lacks = {"fp16": "Paddle has no float16 training on", "bf16": "PaddlePaddle has no bfloat16 kernels for"}
+            raise UsageError(f"--amp {amp}: {lacks[amp]} CPUs; use --amp off")
         if amp == "bf16" and device.split(":")[0] == "gpu" and not paddle.amp.is_bfloat16_supported():
             raise UsageError(f"--amp bf16: {device} does not compute in bfloat16; use --amp fp16 or off")
         if amp == "fp16":
