@@ -148,11 +148,7 @@ def _failures(grid: Mapping) -> str:
 
 
 def _charts(trials: Mapping[str, Sequence[FinishedTrial]], bests: Mapping[str, Best]) -> str:
-    figures = [
-        _chart(task, [trial for trial in trials[name] if trial.result], bests[name])
-        for name, task in TASKS.items()
-        if name in bests
-    ]
+    figures = [_chart(task, trials[name], bests[name]) for name, task in TASKS.items() if name in bests]
     figures = [figure for figure in figures if figure]
     if not figures:
         return ""
@@ -160,8 +156,11 @@ def _charts(trials: Mapping[str, Sequence[FinishedTrial]], bests: Mapping[str, B
 
 
 def _chart(task: Task, trials: Sequence[FinishedTrial], best: Best) -> str:
-    curves = [(trial, [(point.step, point.score[0]) for point in trial.result.dev_curve]) for trial in trials]
-    curves = [(trial, points) for trial, points in curves if len(points) > 1]
+    curves = []
+    for trial in trials:
+        points = [(point.step, point.score[0]) for point in trial.result.dev_curve] if trial.result else []
+        if len(points) > 1:
+            curves.append((trial, points))
     if not curves:
         return ""
     # The best one last, so that it lies above the others.

@@ -69,7 +69,7 @@ def _with_results(task: Task, folder: Path) -> list[FinishedTrial]:
     for path in sorted(folder.glob("*.json")):
         named = runlog.parse_trial_name(path.stem)
         result = runlog.Result.read(path) if named else None
-        if result is not None and result.status == "done" and result.best_score is not None:
+        if named and result and result.status == "done" and result.best_score is not None:
             found.append(_trial(task, named, result.best_score, result))
     return found
 
@@ -98,9 +98,9 @@ def protocol_hash(configuration: Mapping) -> str:
 
 def _of_one_protocol(trials: list[FinishedTrial], planned: str | None) -> list[FinishedTrial]:
     """Without a plan for the task: those comparable with the one that finished last."""
-    results = [trial for trial in trials if trial.result is not None]
+    results = [trial.result for trial in trials if trial.result is not None]
     if planned is None and results:
-        planned = protocol_hash(max(results, key=lambda trial: trial.result.finished or "").result.configuration)
+        planned = protocol_hash(max(results, key=lambda result: result.finished or "").configuration)
     return [trial for trial in trials if trial.result is None or protocol_hash(trial.result.configuration) == planned]
 
 

@@ -88,7 +88,8 @@ class Events:
 class Engine(Protocol):
     """Where trials run. Results come back as events."""
 
-    devices: Sequence[Device]
+    @property
+    def devices(self) -> Sequence[Device]: ...
 
     def measure(self, device_id: str) -> None: ...
     def start(self, order: StartOrder, device_ids: Sequence[str]) -> None: ...
@@ -268,31 +269,27 @@ class Scheduler:
 
         Raises UsageError when no device is left, with the figures.
         """
-        waiting = self._waiting()
-        accounted = [slot for slot in self.ledger.slots.values() if slot.accounted]
-        if not waiting or not accounted:
+        waiting, slots = self._waiting(), self.ledger.slots
+        totals = {slot.device: slot.device.total_bytes for slot in slots.values() if slot.device.total_bytes}
+        if not waiting or not totals:
             return
         smallest = min(self.memory.needed_bytes(job.trial, 1) for job in waiting)
-        for slot in accounted:
-            if slot.device.total_bytes < smallest and not slot.promised:
-                del self.ledger.slots[slot.device.id]
-                figures = (
-                    f"it has {slot.device.total_bytes / GIB:.1f} GiB, the smallest trial needs {smallest / GIB:.1f}"
-                )
-                self._note(f"{slot.device.label} ({slot.device.name}) is left out: {figures} GiB")
-                if not self.ledger.slots:
-                    raise UsageError(f"no trial fits any card: {slot.device.label} is too small, {figures} GiB")
-        largest = max(slot.device.total_bytes for slot in self.ledger.slots.values())
+        for device, total in totals.items():
+            if total < smallest and not slots[device.id].promised:
+                del slots[device.id]
+                figures = f"it has {total / GIB:.1f} GiB, the smallest trial needs {smallest / GIB:.1f} GiB"
+                self._note(f"{device.label} ({device.name}) is left out: {figures}")
+                if not slots:
+                    raise UsageError(f"no trial fits any card: {device.label} is too small, {figures}")
+        largest = max(slot.device.total_bytes or 0 for slot in slots.values())
         for job in waiting:
             self._cut_to_fit(job, largest)
 
     def _cut_to_fit(self, job: Job, largest: int) -> None:
         while (needed := self.memory.needed_bytes(job.trial, job.micro_batch() or 1)) > largest:
             if not job.cut_further():
-                figures = (
-                    f"needs about {needed / GIB:.1f} GiB even row by row, the largest card has {largest / GIB:.1f}"
-                )
-                job.failures.append(Failure(FailureKind.TOO_LARGE, f"{figures} GiB"))
+                figures = f"needs about {needed / GIB:.1f} GiB even row by row, the largest card has"
+                job.failures.append(Failure(FailureKind.TOO_LARGE, f"{figures} {largest / GIB:.1f} GiB"))
                 job.state = State.FAILED
                 self._news.append(lambda: self._observer.ended(job))
                 return
@@ -370,6 +367,8 @@ class Scheduler:
     def learn(self, job: Job) -> None:
         """Takes a finished trial's duration and peak memory into the estimates."""
         result = job.result
+        if result is None:
+            return
         seconds = result.train_seconds + result.eval_seconds
         if seconds > 0:
             self.durations.observe(job.trial, seconds * max(1, result.cards))
@@ -383,12 +382,13 @@ class Scheduler:
             lines = read_log(job.paths.log).last_lines
         except OSError:
             lines = []
-        result = Result.read(job.paths.result)
-        mine = result is not None and result.configuration_hash == job.configuration_hash
+        result, error = Result.read(job.paths.result), None
+        if result and result.status == "failed" and result.configuration_hash == job.configuration_hash:
+            error = result.error
         return classify(
             event.code,
             lines,
-            result.error if mine and result.status == "failed" else None,
+            error,
             no_progress_seconds=self.rules.trial_timeout if job.ended_for is FailureKind.NO_PROGRESS else None,
             device_lost=event.lost or job.ended_for is FailureKind.LOST_DEVICE,
         )

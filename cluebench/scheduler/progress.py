@@ -79,9 +79,9 @@ class Display:
         self._stream = stream or sys.stderr
         self._logs = LogReader()
         self._next = 0.0
-        self.scheduler: Scheduler | None = None
 
     def attach(self, scheduler: Scheduler) -> None:
+        """Before anything is told."""
         self.scheduler = scheduler
 
     def close(self) -> None:

@@ -53,7 +53,7 @@ class Recorder:
         if job.trial.model != self._directory.model:
             return
         if job.state is State.DONE:
-            score = job.trial.row.format_score(job.result.best_score)
+            score = job.trial.row.format_score(job.score)
             self.note(f"{job.key} done: {score}")
             self.drop_lower_models(job)
         else:
@@ -103,10 +103,10 @@ class Recorder:
         if not self._keep_only_best:
             return
         done = [other for other in self._jobs if other.trial.task == job.trial.task and other.state is State.DONE]
-        best = max(done, key=lambda other: rank(other.result.best_score, other.trial))
+        best = max(done, key=lambda other: rank(other.score, other.trial.setting))
         if kept_weights(best.paths.output_dir):
             for other in done:
-                if other is not best:
+                if other is not best and other.result is not None:
                     self._try("kept models", partial(drop_model, other.paths, other.result))
 
     def _append(self, line: str) -> None:
@@ -135,7 +135,7 @@ def trial_state(job: Job) -> dict:
         "seed": trial.seed,
         "configuration_hash": job.configuration_hash,
         "state": job.state.value,
-        "score": list(job.result.best_score) if job.result is not None else None,
+        "score": list(job.score) if job.result is not None else None,
         "memory_factor": job.memory_factor,
         "attempts": [
             asdict(attempt) | {"started": _iso(attempt.started), "finished": _iso(attempt.finished)}

@@ -110,8 +110,8 @@ def _labelled_lines(
     """``ids``: of the rows, in order. After the first id out of place, those behind it are not compared."""
     lines = text.removesuffix("\n").split("\n")
     if len(lines) < len(ids):
-        due = f"the next id is {_shown(ids[len(lines)])}"
-        yield f"line {len(lines)}", f"the file ends after {len(lines)} of {len(ids)} lines of the test set ({due})"
+        next_id = f"the next id is {_shown(ids[len(lines)])}"
+        yield f"line {len(lines)}", f"the file ends after {len(lines)} of {len(ids)} lines of the test set ({next_id})"
     elif len(lines) > len(ids):
         yield f"line {len(ids) + 1}", f"the file goes on for {len(lines)} lines; the test set has {len(ids)}"
     row_of = dict(zip(ids, rows))
@@ -124,14 +124,14 @@ def _labelled_lines(
         except _Unreadable as error:
             yield place, error.reason
             continue
-        if "id" in values and in_order and (reason := _id_problem(values["id"], due, row_of, line_of)):
+        if in_order and (reason := _id_problem(values["id"], due, row_of, line_of)):
             yield place, reason
             in_order = False
-        named = values.get("id")
-        row = row_of.get(named) if type(named) in (int, str) else None
-        if "label" in values and row is not None and (reason := label_problem(values["label"], task, row)):
-            yield place, reason
+        named = values["id"]
         if type(named) in (int, str):
+            row = row_of.get(named)
+            if row is not None and (reason := label_problem(values["label"], task, row)):
+                yield place, reason
             line_of.setdefault(named, number)
 
 

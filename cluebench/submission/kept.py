@@ -15,9 +15,9 @@ from cluebench.data.source import DataSource
 from cluebench.errors import ClueError
 from cluebench.model_files import CONFIG_FILES, kept_weights
 from cluebench.report import scores
-from cluebench.report.scores import FinishedTrial
+from cluebench.report.scores import Best, FinishedTrial
 from cluebench.submission.packing import Entry
-from cluebench.tasks import TASKS, Task, TestSet
+from cluebench.tasks import TASKS, Setting, Task, TestSet
 
 #: In a kept model's directory: what its prediction files were made from.
 _MADE_FROM = ".predictions.json"
@@ -59,14 +59,13 @@ class KeptModel:
         return self.trial.result.configuration if self.trial.result else {}
 
 
-def best_kept_model(run: Path, trials: Sequence[FinishedTrial]) -> KeptModel | None:
-    """Of one task's finished trials that have a model on disk, the one the table of best scores would pick."""
-    best = scores.best_setting(trials)
+def best_kept_model(run: Path, trials: Sequence[FinishedTrial], best: Setting) -> KeptModel | None:
+    """Of one task's finished trials that have a model on disk, the one the table would pick; ``best``: its setting."""
     kept = [KeptModel(trial, folder) for trial in trials if _holds_model(folder := _model_folder(run, trial))]
 
     def order(model: KeptModel) -> tuple:
         trial = model.trial
-        return trial.setting == best.setting, scores.rank(trial.score, trial.setting), -trial.seed
+        return trial.setting == best, scores.rank(trial.score, trial.setting), -trial.seed
 
     return max(kept, key=order, default=None)
 
@@ -85,13 +84,14 @@ def take_models(run: Path, wanted: Sequence[Entry], source: DataSource, flags: P
     for task in dict.fromkeys(entry.task.name for entry in wanted):
         entries = [entry for entry in wanted if entry.task.name == task]
         finished = trials.get(task, [])
-        model = best_kept_model(run, finished) if finished else None
-        if model is None:
+        best = scores.best_setting(finished)
+        model = best and best_kept_model(run, finished, best.setting)
+        if not best or not model:
             for entry in entries:
                 entry.note = "no model was kept" if finished else "no trial is done"
                 entry.note += "; grid_search.py … --save_best_model True keeps the best one of each task"
             continue
-        _warn(model, finished, source)
+        _warn(model, best, source)
         try:
             _predict_missing(model, entries, source, flags)
         except ClueError as error:
@@ -99,9 +99,9 @@ def take_models(run: Path, wanted: Sequence[Entry], source: DataSource, flags: P
                 entry.problems.append(f"{entry.test.submission} can't be made: {error}")
 
 
-def _warn(model: KeptModel, finished: Sequence[FinishedTrial], source: DataSource) -> None:
+def _warn(model: KeptModel, best: Best, source: DataSource) -> None:
     """What users should know about a choice of model, and could not see."""
-    task, best = model.task, scores.best_setting(finished)
+    task = model.task
     if model.trial.setting != best.setting:
         chosen = f"{best.setting.learning_rate}, {best.setting.batch_size}, {best.setting.dropout}"
         print(f"{task.title}: the best trial ({chosen}: {best.text(task)}) has no model on disk; taking {model.name}")
