@@ -78,14 +78,7 @@ class LocalRunner:
         for folder in (order.lock.parent, order.log.parent):
             folder.mkdir(parents=True, exist_ok=True)
         specified, mark = specification(order)
-        process = subprocess.Popen(
-            launch.command(specified),
-            env={**os.environ, **order.environment, launch.TRIAL_VARIABLE: mark},
-            cwd=order.directory,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        process = started_process(specified, {**order.environment, launch.TRIAL_VARIABLE: mark}, order.directory)
         self._processes[order.key] = (process.pid, launch.start_time(process.pid), mark)
         self._watch(order.key, mark, process.wait)
 
@@ -120,6 +113,18 @@ class LocalRunner:
         if key not in self._processes:
             return set()
         return {process.pid for process in processes_of(self._processes[key][2])}
+
+
+def started_process(specified: dict, environment: Mapping[str, str], directory: str | Path) -> subprocess.Popen:
+    """The process that becomes an attempt, in a group of its own; ``environment`` on top of this process's."""
+    return subprocess.Popen(
+        launch.command(specified),
+        env={**os.environ, **environment},
+        cwd=directory,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 def specification(order: StartOrder) -> tuple[dict, str]:
