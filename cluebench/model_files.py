@@ -53,6 +53,12 @@ class ModelFiles:
         return _json_object(path) if path.is_file() else {}
 
 
+def kept_weights(folder: Path) -> list[Path]:
+    """The weight files in the directory of a trial's best model; empty where none was kept."""
+    suffixes = (".pdparams", ".safetensors")
+    return sorted(path for path in folder.iterdir() if path.suffix in suffixes) if folder.is_dir() else []
+
+
 def in_directory(model: Model, folder: Path, weights: bool = True) -> ModelFiles:
     """The files in the user's directory. Raises UsageError naming what is missing."""
     vocabulary = first_of(folder, (VOCABULARY,))

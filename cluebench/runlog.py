@@ -259,3 +259,12 @@ def find_logs(folder: str | Path) -> Iterator[tuple[Path, tuple[float, int, floa
     for path in sorted(Path(folder).glob("*.log")):
         if (trial := parse_trial_name(path.stem)) is not None:
             yield path, trial
+
+
+def read_grid(folder: str | Path) -> dict:
+    """grid.json of a model's run directory, as it was last written; empty without one."""
+    try:
+        grid = json.loads((Path(folder) / "grid.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return grid if isinstance(grid, dict) else {}

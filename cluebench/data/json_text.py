@@ -11,10 +11,6 @@ from typing import Any, NamedTuple
 _BETWEEN = re.compile(r"[\s,:]*")
 
 
-def _after_space(text: str, position: int) -> int:
-    return _BETWEEN.match(text, position).end()  # type: ignore[union-attr]  # matches nothing at all, too
-
-
 class Member(NamedTuple):
     """A member of an object or a list."""
 
@@ -38,3 +34,9 @@ def members(text: str, start: int, decoder: json.JSONDecoder | None = None) -> I
             value_start = _after_space(text, position)
         value, position = decode(text, value_start)
         yield Member(key, value, begin, value_start)
+
+
+def _after_space(text: str, position: int) -> int:
+    """Past white space and what separates members."""
+    found = _BETWEEN.match(text, position)
+    return found.end() if found else position

@@ -6,7 +6,6 @@ it ends in ``best_result``.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,7 +54,7 @@ def finished_trials(folder: Path) -> dict[str, list[FinishedTrial]]:
 
     Where ``folder`` has a grid.json, results of another configuration than its plan's are left out.
     """
-    protocols = _planned_protocols(folder)
+    protocols = runlog.read_grid(folder).get("protocols", {})  # task name → hash of the plan's settings
     trials: dict[str, list[FinishedTrial]] = {}
     for task_folder in sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else ():
         task = TASKS.get(task_folder.name.lower())
@@ -70,7 +69,7 @@ def _with_results(task: Task, folder: Path) -> list[FinishedTrial]:
     for path in sorted(folder.glob("*.json")):
         named = runlog.parse_trial_name(path.stem)
         result = runlog.Result.read(path) if named else None
-        if result is not None and result.status == "done" and result.best_score is not None:
+        if named and result and result.status == "done" and result.best_score is not None:
             found.append(_trial(task, named, result.best_score, result))
     return found
 
@@ -97,19 +96,11 @@ def protocol_hash(configuration: Mapping) -> str:
     return identity.configuration_hash({key: value for key, value in configuration.items() if key not in _GRID_KEYS})
 
 
-def _planned_protocols(folder: Path) -> dict[str, str]:
-    """Task name → protocol hash of the plan in grid.json; empty without one."""
-    try:
-        return dict(json.loads((folder / "grid.json").read_text(encoding="utf-8"))["protocols"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-
-
 def _of_one_protocol(trials: list[FinishedTrial], planned: str | None) -> list[FinishedTrial]:
     """Without a plan for the task: those comparable with the one that finished last."""
-    results = [trial for trial in trials if trial.result is not None]
+    results = [trial.result for trial in trials if trial.result is not None]
     if planned is None and results:
-        planned = protocol_hash(max(results, key=lambda trial: trial.result.finished or "").result.configuration)
+        planned = protocol_hash(max(results, key=lambda result: result.finished or "").configuration)
     return [trial for trial in trials if trial.result is None or protocol_hash(trial.result.configuration) == planned]
 
 

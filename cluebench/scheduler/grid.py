@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cluebench import identity
+from cluebench import identity, repository
 from cluebench.data.source import open_source, split_files
 from cluebench.model import Model
 from cluebench.scheduler.flags import GridFlags
@@ -27,7 +27,8 @@ class Grid:
     def of(cls, flags: GridFlags) -> Grid:
         """The grid behind completed flags. Raises UsageError naming the flag that is wrong."""
         trials = build_plan([Model.of(typed, "model") for typed in flags.models], flags)
-        return cls(flags, trials, {trial.model: RunDirectory(flags.run_root, trial.model) for trial in trials})
+        run_root = flags.run_root or repository.RUN_ROOT
+        return cls(flags, trials, {trial.model: RunDirectory(run_root, trial.model) for trial in trials})
 
     def jobs(self, require_data: bool = False) -> list[Job]:
         """A job a trial, done where its result is on disk. With ``require_data`` missing data raises DataError."""
