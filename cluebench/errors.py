@@ -19,6 +19,10 @@ class DataError(UsageError):
     """A data file that is missing, broken or not what its task needs."""
 
 
+class BadFile(UsageError):
+    """A file that is read back and is not what it was declared to be: its name, and the key that is wrong."""
+
+
 class Diverged(ClueError):
     """The loss became NaN or infinite: the same seed would diverge again."""
 

@@ -126,10 +126,7 @@ class RunDirectory:
         """The trial's result if it is whole, done and of this configuration."""
         if configuration_hash is None:
             return None
-        result = Result.read(self.paths(trial).result)
-        if result is None or result.status != "done" or result.configuration_hash != configuration_hash:
-            return None
-        return result if result.best_score is not None else None
+        return Result.read_finished(self.paths(trial).result, configuration_hash)
 
 
 def drop_model(paths: TrialPaths, result: Result) -> None:
