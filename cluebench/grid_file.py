@@ -10,10 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from msgspec import Meta
-
 from cluebench import json_files
-from cluebench.json_files import Count
+from cluebench.json_files import Count, between
 from cluebench.runlog import parse_trial_name
 from cluebench.tasks import TASKS
 
@@ -50,7 +48,7 @@ class PlannedTrial:
     seed: Count
     configuration_hash: str
     state: TrialState
-    memory_factor: Annotated[int, Meta(ge=1, le=1 << 20)] = 1  # how far its micro-batches had to be cut
+    memory_factor: Annotated[int, between(1, 1 << 20)] = 1  # how far its micro-batches had to be cut
     attempts: list[StartedAttempt] = field(default_factory=list)
     failures: list[NotedFailure] = field(default_factory=list)
 

@@ -7,8 +7,8 @@
 
     point = read("point.json", Point)
 
-A dataclass declares what its file may hold: types, ranges, required keys. Keys that it does not name are passed over, so
-that files of later versions can be read. Numbers are finite, and ``128`` is not ``"128"``.
+A dataclass declares what its file may hold: types, ranges, required keys. Keys that it does not name are passed over,
+so that files of later versions can be read. Numbers are finite, and ``128`` is not ``"128"``.
 """
 
 from __future__ import annotations
@@ -29,11 +29,17 @@ from cluebench.notices import notice
 
 T = TypeVar("T")
 
+
+def between(least: float, most: float | None = None) -> Meta:
+    """The bounds of a number, both included: ``Annotated[int, between(1, 8)]``."""
+    return Meta(ge=least, le=most)
+
+
 #: Numbers that several files hold. Whole ones up to where a float can count.
-Count = Annotated[int, Meta(ge=0, le=1 << 53)]
-Positive = Annotated[int, Meta(ge=1, le=1 << 53)]
-Seconds = Annotated[float, Meta(ge=0)]
-Percent = Annotated[float, Meta(ge=0, le=100)]
+Count = Annotated[int, between(0, 1 << 53)]
+Positive = Annotated[int, between(1, 1 << 53)]
+Seconds = Annotated[float, between(0)]
+Percent = Annotated[float, between(0, 100)]
 #: Accuracy, or EM and F1.
 Score = Annotated[tuple[Percent, ...], Meta(min_length=1, max_length=2)]
 
@@ -173,7 +179,7 @@ def read_if_sound(path: str | os.PathLike, kind: type[T], lists: Sequence[str] =
 
 def declared(value: Any, kind: type[T], path: str | os.PathLike, lists: Sequence[str] = ()) -> T:
     """JSON values as ``kind``; see `read`, whose file they come from."""
-    for bad_entries in range(_MOST_BAD_ENTRIES):
+    for _ in range(_MOST_BAD_ENTRIES):
         try:
             return msgspec.convert(value, kind)
         except msgspec.ValidationError as error:
@@ -184,7 +190,7 @@ def declared(value: Any, kind: type[T], path: str | os.PathLike, lists: Sequence
             raise BadFile(told)
         del value[entry[1]][int(entry[2])]
         _tell_once(f"warning: {told}; this entry is left out")
-    raise BadFile(f"{told}, and {bad_entries} entries before it")
+    raise BadFile(f"{told}, and {_MOST_BAD_ENTRIES} entries are bad")
 
 
 #: The place of an entry in a list that stands at the top of a file, in msgspec's words.

@@ -18,9 +18,9 @@ from cluebench import atomic, json_files
 from cluebench.json_files import Count, Positive, Score, Seconds
 from cluebench.tasks import DEFAULT_SEED
 
-RESULT_FORMAT = 1
+RESULT_FORMAT: Literal[1] = 1
 
-#: What decides a score, as `cluebench.identity` writes it down; PaddleNLP's Trainer has some of its own, one level below.
+#: What decides a score, as `cluebench.identity` writes it down; PaddleNLP's Trainer has some of its own, a level below.
 Settings = dict[str, bool | int | float | str | None | dict[str, bool | int | float | str | None]]
 
 
@@ -192,7 +192,7 @@ class Result:
     configuration: Settings
     configuration_hash: str
     status: Literal["running", "done", "failed"] = "running"  # one of the last two once it has ended
-    metric: Literal["accuracy", "em_f1"] = "accuracy"
+    metric: str = "accuracy"  # or "em_f1", see cluebench.tasks
     best_score: Score | None = None  # percent
     best_step: Count | None = None
     dev_curve: list[DevPoint] = field(default_factory=list)
@@ -211,7 +211,9 @@ class Result:
     format: Literal[1] = RESULT_FORMAT
 
     def __post_init__(self) -> None:
-        numbers = 2 if self.metric == "em_f1" else 1
+        numbers = {"accuracy": 1, "em_f1": 2}.get(self.metric)
+        if numbers is None:
+            raise ValueError(f"no metric is called {self.metric}")
         for score in (self.best_score, *(point.score for point in self.dev_curve)):
             if score is not None and len(score) != numbers:
                 raise ValueError(f"{len(score)} number(s) are no score of metric {self.metric}")
@@ -264,12 +266,3 @@ def find_logs(folder: str | Path) -> Iterator[tuple[Path, tuple[float, int, floa
     for path in sorted(Path(folder).glob("*.log")):
         if (trial := parse_trial_name(path.stem)) is not None:
             yield path, trial
-
-
-def read_grid(folder: str | Path) -> dict:
-    """grid.json of a model's run directory, as it was last written; empty without one."""
-    try:
-        grid = json.loads((Path(folder) / "grid.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return grid if isinstance(grid, dict) else {}

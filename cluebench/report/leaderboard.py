@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,19 +10,20 @@ from pathlib import Path
 
 from cluebench.published import ATTRIBUTION, published_models
 from cluebench.report import scores
+from cluebench.report.markup import Markup, fill
 from cluebench.tasks import TASKS
 
 _MARK = " *"
 _COLUMNS = ["model", "AVG", *(task.title for task in TASKS.values())]
 
 
-_STYLE = """
+_STYLE = Markup("""
 body { font: 15px/1.5 system-ui, "Noto Sans", sans-serif; margin: 24px; color: #1c2128; background: #fff; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 10px; border-bottom: 1px solid #d8dee4; text-align: right; }
 th:first-child, td:first-child { text-align: left; }
 .published { color: #656d76; }
-"""
+""")
 
 
 @dataclass(frozen=True)
@@ -99,16 +99,13 @@ def _csv(rows: Sequence[Row], note: str) -> str:
 
 
 def _html(rows: Sequence[Row], note: str) -> str:
-    head = "".join(f"<th>{column}</th>" for column in _COLUMNS)
-    body = "".join(
-        f"<tr{' class=published' if row.published else ''}>"
-        + "".join(f"<td>{html.escape(text)}</td>" for text in row.texts())
-        + "</tr>\n"
-        for row in rows
-    )
-    footer = f"<p>{html.escape(note)}</p>" if note else ""
-    return (
+    kinds = {True: "<tr class=published>{}</tr>\n", False: "<tr>{}</tr>\n"}
+    return fill(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>CLUE leaderboard</title>'
-        f"<style>{_STYLE}</style></head>\n<body><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>"
-        f"{footer}</body></html>\n"
+        "<style>{}</style></head>\n<body><table><thead><tr>{}</tr></thead><tbody>\n{}</tbody></table>"
+        "{}</body></html>\n",
+        _STYLE,
+        [fill("<th>{}</th>", column) for column in _COLUMNS],
+        [fill(kinds[row.published], [fill("<td>{}</td>", text) for text in row.texts()]) for row in rows],
+        fill("<p>{}</p>", note) if note else "",
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from cluebench import identity, repository
 from cluebench.data.source import open_source, split_files
+from cluebench.grid_file import read_grid
 from cluebench.model import Model
 from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.jobs import Job, State
@@ -39,6 +40,8 @@ class Grid:
             digest = identity.configuration_hash(configuration) if configuration else ""
             job = Job(trial, number, directory.paths(trial), directory.trial_lock(trial), digest, configuration)
             job.memory_factor = factors.get(digest, 1)
+            if job.accumulation() is None:  # a batch that can't be cut so far: whatever wrote this was no scheduler
+                job.memory_factor = 1
             job.result = directory.finished_result(trial, digest or None)
             job.state = State.WAITING if job.result is None else State.DONE
             jobs.append(job)
@@ -56,7 +59,8 @@ class Grid:
     def _remembered_factors(self) -> dict[str, int]:
         """Configuration hash → how far an earlier start had to cut the trial's micro-batches."""
         return {
-            entry["configuration_hash"]: int(entry.get("memory_factor", 1))
+            entry.configuration_hash: entry.memory_factor
             for directory in self.directories.values()
-            for entry in (directory.read_grid() or {}).get("trials", ())
+            if (grid := read_grid(directory.path))
+            for entry in grid.trials
         }
