@@ -11,7 +11,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any, Generic
 
 import cluebench
-from cluebench import environment, identity
+from cluebench import earlier_run, environment, identity
 from cluebench.command import as_clue_error
 from cluebench.data.source import DataSource, open_source
 from cluebench.model import Model
@@ -87,6 +87,7 @@ def configure(flags: F, task: Task, **more: Any) -> RunConfig[F]:
         cards=cards,
         accumulation_steps=flags.gradient_accumulation_steps,
     )
+    earlier_run.refuse_other_settings(flags, result)
     return RunConfig(task, flags, model, source, result)
 
 

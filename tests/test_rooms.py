@@ -21,7 +21,7 @@ ROOMS = {
     "features": ("features/ metrics", {"filelock"}),
     "statistics": ("statistics/", {"scipy"}),
     "records": (
-        "model model_files run_flags identity runlog grid_file command analysis dev_predictions scalars",
+        "model model_files run_flags identity runlog grid_file earlier_run command analysis dev_predictions scalars",
         {"visualdl"},
     ),
     "report": ("report/", set()),

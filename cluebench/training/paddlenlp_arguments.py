@@ -221,6 +221,7 @@ def run_flags(task: Task, own: TaskFlags, arguments: Any) -> RunFlags:
         logging_steps=arguments.logging_steps,
         save_steps=arguments.eval_steps,
         save_best_model=arguments.load_best_model_at_end,
+        overwrite_output_dir=arguments.overwrite_output_dir,
         data_dir=own.data_dir,
         cache_dir=own.cache_dir,  # type: ignore[arg-type]  # None until it is resolved
         limit=own.limit,
