@@ -29,6 +29,7 @@ def finish(folder, *, model=True, status="done", path=None, **flags):
     result.best_model = str(folder) if model else None
     result.write(path or given.result_json)
     if model:
+        folder.mkdir(exist_ok=True)
         (folder / "model_state.pdparams").write_bytes(b"weights")
 
 
