@@ -234,9 +234,10 @@ class Result:
         if self.best_score is None or earlier.best_score[0] > self.best_score[0]:
             self.best_score, self.best_step = earlier.best_score, earlier.best_step
 
-    def write(self, path: str | Path) -> None:
-        """Atomically. Raises OSError (disk full, read-only) with nothing at ``path`` changed."""
-        atomic.write_json(path, asdict(self))
+    def write(self, path: str | Path | None) -> None:
+        """Atomically; nowhere where None. Raises OSError (disk full, read-only) with nothing at ``path`` changed."""
+        if path is not None:
+            atomic.write_json(path, asdict(self))
 
     @classmethod
     def read(cls, path: str | Path) -> Result | None:

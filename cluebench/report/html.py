@@ -114,8 +114,9 @@ def _best_row(
 ) -> str:
     scored = [escape(best.text(task)) if best else "-"]
     if published:
-        theirs = task.parse_score(published.scores[task.name])
-        scored += [task.format_score(theirs), _signed(best.score[0] - theirs[0]) if best else "-"]
+        theirs = published.score(task)
+        scored.append(task.format_score(theirs) if theirs else "-")
+        scored.append(_signed(best.score[0] - theirs[0]) if best and theirs else "-")
     row = f"<td>{task.title}</td>" + "".join(f'<td class="number">{cell}</td>' for cell in scored)
     for axis in ("learning_rate", "batch_size", "dropout"):
         edge = edges.get((task.name, axis))

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from cluebench import identity, runlog
-from cluebench.published import PublishedModel
+from cluebench.published import PublishedModel, averaged_tasks
 from cluebench.tasks import TASKS, Setting, Task
 
 _RULE = "=" * 68
@@ -161,23 +161,23 @@ def _setting_text(best: Best | None) -> str:
 
 def published_comparison(bests: Mapping[str, Best], published: PublishedModel) -> str:
     """Two more lines for the table: the published scores, and the user's minus the published (EM for spans)."""
-    differences = []
+    shown, differences = [], []
     for task in TASKS.values():
-        if task.name not in bests:
+        theirs = published.score(task)
+        shown.append(task.format_score(theirs) if theirs else "-")
+        if theirs is None or task.name not in bests:
             differences.append("-")
             continue
-        theirs = task.parse_score(published.scores[task.name])
         pairs = zip(bests[task.name].score, theirs, strict=True)
         differences.append("/".join(f"{round(ours - other, 2) + 0.0:+.2f}" for ours, other in pairs))
-    shown = (task.format_score(task.parse_score(published.scores[task.name])) for task in TASKS.values())
     return "\t".join(shown) + "\n" + "\t".join(differences) + "\n"
 
 
 def average(bests: Mapping[str, Best]) -> float | None:
-    """AVG of the published table: the mean of the ten, EM for spans; None unless all are there."""
-    if any(name not in bests for name in TASKS):
+    """AVG of the published table: the mean of its ten tasks, EM for spans; None unless all are there."""
+    if not averaged_tasks() <= bests.keys():
         return None
-    return mean(round(bests[name].score[0], 2) for name in TASKS)
+    return mean(round(bests[name].score[0], 2) for name in averaged_tasks())
 
 
 def edges(trials: Mapping[str, Sequence[FinishedTrial]], bests: Mapping[str, Best]) -> dict[tuple[str, str], str]:

@@ -85,6 +85,11 @@ def _points(model: Model, task: Task, flags: GridFlags) -> list[Setting]:
         if row is None:
             names = ", ".join(published_models())
             raise UsageError(f"--best_only: {model} has no published settings; models that have: {names}")
+        if task.name not in row.best_settings:
+            able = " ".join(TASKS[name].title for name in row.best_settings)
+            raise UsageError(
+                f"--best_only: {task.title} has no published settings; the tasks that have: --tasks {able}"
+            )
         return [row.best_settings[task.name]]
     grid = Grid(
         tuple(flags.learning_rates) or task.grid.learning_rates,
