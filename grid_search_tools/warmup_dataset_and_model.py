@@ -56,15 +56,9 @@ def main() -> None:
         encoder = TextEncoder(models.load_tokenizer(model, offline=flags.offline))
         print(f"{model.typed}: tokenizer and weights tried in {time.perf_counter() - start:.1f} s", flush=True)
         warmup.tokenize(
-            model,
-            tasks,
-            source,
-            encoder,
-            cache,
-            limit=flags.limit,
-            overwrite=flags.overwrite_cache,
-            num_proc=flags.num_proc,
-        )
+            model, tasks, source, encoder, cache,
+            limit=flags.limit, overwrite=flags.overwrite_cache, num_proc=flags.num_proc,
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -110,8 +110,8 @@ def _labelled_lines(
     """``ids``: of the rows, in order. After the first id out of place, those behind it are not compared."""
     lines = text.removesuffix("\n").split("\n")
     if len(lines) < len(ids):
-        due = f"the next id is {_shown(ids[len(lines)])}"
-        yield f"line {len(lines)}", f"the file ends after {len(lines)} of {len(ids)} lines of the test set ({due})"
+        next_id = f"the next id is {_shown(ids[len(lines)])}"
+        yield f"line {len(lines)}", f"the file ends after {len(lines)} of {len(ids)} lines of the test set ({next_id})"
     elif len(lines) > len(ids):
         yield f"line {len(ids) + 1}", f"the file goes on for {len(lines)} lines; the test set has {len(ids)}"
     row_of = dict(zip(ids, rows))
