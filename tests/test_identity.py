@@ -54,6 +54,8 @@ def test_hashes_are_those_of_results_that_users_have():
     """Worked out once from results of the first version: a change here makes every finished trial run again."""
     assert hash_of() == "6b117eea729642ae"
     assert hash_of("cmrc2018", limit=10, learning_rate=1e-5, batch_size=24) == "6df83e910d2f66f0"
+    # SHA-256 of {"a":[1,null],"模型":"中"}
+    assert configuration_hash({"模型": "中", "a": [1, None]}) == "223dfa657bab4940"
 
 
 def test_spelling_out_the_row_is_the_same_trial():
