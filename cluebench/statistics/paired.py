@@ -75,6 +75,12 @@ def normal_p(difference: float, error: float) -> float:
     return float(2 * special.ndtr(-abs(difference) / error))
 
 
+def normal_interval(difference: float, error: float, coverage: float = 0.95) -> tuple[float, float]:
+    """The interval that belongs to normal_p."""
+    reach = float(special.ndtri((1 + coverage) / 2)) * error
+    return difference - reach, difference + reach
+
+
 def holm(p_values: Sequence[float]) -> np.ndarray:
     """float64 [tests]: p values adjusted for there being several of them (Holm 1979).
 

@@ -94,3 +94,5 @@ def test_unpaired_p_equals_the_wald_test_of_two_shares():
     error = np.hypot(binomial_error(0.70, 304), binomial_error(0.78, 304))
     expected = reference_proportions(0.78 * 304, 304, 0.70 * 304, 304, method="wald", compare="diff").pvalue
     assert paired.normal_p(0.08, error) == pytest.approx(expected, rel=1e-9)
+    low, high = paired.normal_interval(0.08, error)
+    assert (low, high) == pytest.approx((0.08 - 1.959964 * error, 0.08 + 1.959964 * error))

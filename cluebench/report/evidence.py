@@ -1,0 +1,103 @@
+"""What stands behind a score: every dev row of it, where the trial kept its predictions, or only the number published.
+
+Everything here is in percent and points of a percent, as in the tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cluebench.data.official import official_files
+from cluebench.dev_predictions import DevPredictions
+from cluebench.statistics import paired, uncertainty
+from cluebench.tasks import Task
+
+#: Settings in which trials may differ and still be compared: what a grid varies, and the model.
+_COMPARED = ("model", "learning_rate", "batch_size", "dropout", "seed")
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """A score on a task's dev split and how far off it may be.
+
+    score, error: of each metric; the error is one standard error, over passages or records where rows share one.
+    by_row: float64 [rows, metrics], the mean over seeds where there are several; None where only the score is known.
+    predictions: a seed each, those that by_row was made from.
+    """
+
+    score: tuple[float, ...]
+    error: tuple[float, ...]
+    by_row: np.ndarray | None = None
+    predictions: tuple[DevPredictions, ...] = ()
+
+    @property
+    def clusters(self) -> np.ndarray | None:
+        """The passage or record of each row; None where rows share none."""
+        return self.predictions[0].clusters if self.predictions else None
+
+
+def measured(predictions: Sequence[DevPredictions]) -> Evidence:
+    """Of one setting's trials, a seed each. Raises ValueError when they were not evaluated on the same rows."""
+    first = predictions[0]
+    for other in predictions[1:]:
+        if differing := incomparable(first, other):
+            raise ValueError(f"seeds differ in {differing}")
+    by_row = 100 * np.mean([one.scores for one in predictions], axis=0)
+    error = uncertainty.standard_error(by_row.T, first.clusters)
+    return Evidence(tuple(by_row.mean(axis=0)), tuple(error), by_row, tuple(predictions))
+
+
+def published(task: Task, score: Sequence[float]) -> Evidence | None:
+    """Of a score in percent on the official dev split, of which no row is known: the binomial approximation.
+
+    A record of several rows counts as one. None for a task whose official files are not known.
+    """
+    rows = sum(file.usable_rows or 0 for name in task.dev_files if (file := official_files().get((task.name, name))))
+    if not rows:
+        return None
+    return Evidence(tuple(score), tuple(100 * uncertainty.binomial_error(share / 100, rows) for share in score))
+
+
+def incomparable(first: DevPredictions, second: DevPredictions) -> str:
+    """What two predictions differ in that makes them no pair, with both values; empty when they may be compared."""
+    settings = {**first.configuration, **second.configuration}
+    pairs = {name: (first.configuration.get(name), second.configuration.get(name)) for name in settings}
+    differing = [
+        f"{name} ({mine} and {other})"
+        for name, (mine, other) in pairs.items()
+        if name not in _COMPARED and mine != other
+    ]
+    if not differing and not _same_rows(first, second):
+        differing = [f"their dev rows ({len(first.scores)} and {len(second.scores)} of them)"]
+    return ", ".join(differing)
+
+
+def _same_rows(first: DevPredictions, second: DevPredictions) -> bool:
+    pairs = ((first.gold, second.gold), (first.clusters, second.clusters))
+    return first.rows == second.rows and all(
+        (one is None and other is None) or np.array_equal(one, other) for one, other in pairs
+    )
+
+
+def difference_error(first: Evidence, second: Evidence) -> float:
+    """One standard error of the difference of the first metric: paired where rows are known and the same."""
+    if is_paired(first, second):
+        return float(uncertainty.standard_error(second.by_row[:, 0] - first.by_row[:, 0], first.clusters))
+    return float(np.hypot(first.error[0], second.error[0]))
+
+
+def is_paired(first: Evidence, second: Evidence) -> bool:
+    """Whether both were measured on the same rows by one protocol."""
+    known = first.predictions and second.predictions
+    return bool(known) and not incomparable(first.predictions[0], second.predictions[0])
+
+
+def average_p(first: Mapping[str, Evidence], second: Mapping[str, Evidence]) -> float:
+    """Two-sided p of the difference of two models' means over the tasks of both, task name → evidence."""
+    shared = [name for name in first if name in second]
+    difference = np.mean([second[name].score[0] - first[name].score[0] for name in shared])
+    errors = [difference_error(first[name], second[name]) for name in shared]
+    return paired.normal_p(float(difference), uncertainty.error_of_average(errors))
