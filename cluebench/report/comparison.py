@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cluebench.errors import UsageError
+from cluebench.dev_predictions import DevPredictions
+from cluebench.errors import DataError, UsageError
+from cluebench.published import published_model
+from cluebench.report import evidence, scores
 from cluebench.report.evidence import Evidence, difference_error, incomparable, is_paired
+from cluebench.report.table import run_directory
 from cluebench.statistics import paired, uncertainty
 from cluebench.statistics.ranks import LEVEL
 from cluebench.tasks import TASKS
 
 #: What a difference was tested by.
 MCNEMAR, BOOTSTRAP, UNPAIRED = "McNemar", "bootstrap", "unpaired"
+
+#: In front of a model's name: its published scores, though there are runs of it.
+PUBLISHED = "published:"
 
 #: Of the bootstrap; each task draws from a stream of its own.
 _SEED = 0
@@ -28,6 +36,32 @@ class Contender:
     name: str  # as the user typed it
     evidence: Mapping[str, Evidence]  # by task name
     left_out: Mapping[str, str] = field(default_factory=dict)  # task name → why there is no evidence
+
+
+def contender(given: str, run_root: str) -> Contender:
+    """Behind a run directory, a model's name, ``published:`` and a name, or a file of dev predictions.
+
+    A name without runs stands for the published scores. Raises UsageError when it is none of these, DataError when a
+    file is broken.
+    """
+    if Path(given).expanduser().is_file():
+        predictions = DevPredictions.read(Path(given).expanduser())
+        if predictions.task not in TASKS:
+            raise DataError(f"{given}: dev predictions of the unknown task {predictions.task!r}")
+        return Contender(given, {predictions.task: evidence.measured([predictions])})
+    name = given.removeprefix(PUBLISHED).strip("/")
+    row = published_model(name)
+    if given.startswith(PUBLISHED) and row is None:
+        raise UsageError(f"{given}: no scores of {name} were published")
+    try:
+        folder = None if given.startswith(PUBLISHED) else run_directory(given, run_root)
+    except UsageError:
+        if row is None:
+            raise
+        folder = None
+    if folder is None:
+        return Contender(f"{name} (published)", evidence.of_published(row))
+    return Contender(given, *evidence.of_run(scores.finished_trials(folder)))
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cluebench import dev_predictions
 from cluebench.data.official import official_files
 from cluebench.dev_predictions import DevPredictions
+from cluebench.published import PublishedModel
+from cluebench.report import scores
+from cluebench.report.scores import FinishedTrial
 from cluebench.statistics import paired, uncertainty
-from cluebench.tasks import Task
+from cluebench.statistics.selection import Selection, selection
+from cluebench.tasks import TASKS, Task
+
+#: Why a score has no evidence.
+NO_PREDICTIONS = "its trial kept no dev predictions"
 
 #: Settings in which trials may differ and still be compared: what a grid varies, and the model.
 _COMPARED = ("model", "learning_rate", "batch_size", "dropout", "seed")
@@ -59,6 +67,42 @@ def published(task: Task, score: Sequence[float]) -> Evidence | None:
     if not rows:
         return None
     return Evidence(tuple(score), tuple(100 * uncertainty.binomial_error(share / 100, rows) for share in score))
+
+
+def of_run(trials: Mapping[str, Sequence[FinishedTrial]]) -> tuple[dict[str, Evidence], dict[str, str]]:
+    """(evidence of each task's best setting, task name → why there is none), of a model's finished trials."""
+    found, left_out = {}, {}
+    for name, best in scores.best_settings(trials).items():
+        kept = [predictions_of(trial) for trial in trials[name] if trial.setting == best.setting]
+        if any(one is None for one in kept):
+            left_out[name] = NO_PREDICTIONS
+        else:
+            found[name] = measured(kept)
+    return found, left_out
+
+
+def predictions_of(trial: FinishedTrial) -> DevPredictions | None:
+    """What a trial's best model said of dev; None where it kept nothing that fits its result."""
+    return dev_predictions.of_result(trial.result, trial.path) if trial.result and trial.path else None
+
+
+def selection_of(trials: Sequence[FinishedTrial]) -> Selection | None:
+    """How much of the winner's lead is selection, among those of a task's trials that kept their predictions.
+
+    None with fewer than two, or where rows can't be cut in halves.
+    """
+    kept = [one for one in map(predictions_of, trials) if one is not None]
+    kept = [one for one in kept if not incomparable(one, kept[0])]
+    clusters = kept[0].clusters if kept else None
+    if len(kept) < 2 or len(np.unique(np.arange(len(kept[0].scores)) if clusters is None else clusters)) < 2:
+        return None
+    return selection(np.stack([100 * one.scores[:, 0] for one in kept]), clusters)
+
+
+def of_published(model: PublishedModel) -> dict[str, Evidence]:
+    """Task name → evidence of a row of the published table."""
+    found = {name: published(task, task.parse_score(model.scores[name])) for name, task in TASKS.items()}
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def incomparable(first: DevPredictions, second: DevPredictions) -> str:

@@ -9,12 +9,17 @@ from pathlib import Path
 
 from cluebench import atomic
 from cluebench.published import ATTRIBUTION, PublishedModel, published_model
-from cluebench.report import scores
+from cluebench.report import evidence, scores
+from cluebench.report.evidence import Evidence
 from cluebench.report.scores import Best, FinishedTrial
+from cluebench.statistics.budget import expected_best
+from cluebench.statistics.uncertainty import error_of_average
 from cluebench.tasks import TASKS, Task
 
 #: Points of a curve that are drawn: more can't be told apart at this size.
 _CURVE_POINTS = 120
+#: Numbers of trials of which the best score to expect is shown.
+_BUDGETS = (1, 2, 4, 8, 16, 32)
 _CHART = {"width": 340, "height": 190, "left": 40, "right": 8, "top": 10, "bottom": 24}
 
 _STYLE = """
@@ -57,7 +62,8 @@ def report(folder: Path) -> str:
     body = [
         _head(model, grid),
         "<h2>Best scores</h2>",
-        _best_table(bests, scores.edges(trials, bests), published),
+        _best_table(bests, scores.edges(trials, bests), evidence.of_run(trials)[0], published),
+        _luck(trials),
         _failures(grid),
         _charts(trials, bests),
         _all_trials(trials, bests, grid),
@@ -98,12 +104,16 @@ def _table(columns: Sequence[str], rows: Iterable[str], numbers: Container[str] 
 
 
 def _best_table(
-    bests: Mapping[str, Best], edges: Mapping[tuple[str, str], str], published: PublishedModel | None
+    bests: Mapping[str, Best],
+    edges: Mapping[tuple[str, str], str],
+    known: Mapping[str, Evidence],
+    published: PublishedModel | None,
 ) -> str:
-    numbers = ["best dev score", *(["published", "difference"] if published else [])]
-    rows = [_best_row(task, bests.get(task.name), edges, published) for task in TASKS.values()]
+    numbers = ["best dev score", "standard error", *(["published", "difference"] if published else [])]
+    rows = [_best_row(task, bests.get(task.name), edges, known.get(task.name), published) for task in TASKS.values()]
     mean = scores.average(bests)
-    average = ["AVG", "-" if mean is None else f"{mean:.2f}"]
+    error = error_of_average([one.error[0] for one in known.values()]) if len(known) == len(TASKS) else None
+    average = ["AVG", "-" if mean is None else f"{mean:.2f}", "-" if error is None else f"±{error:.2f}"]
     if published:
         average += [published.average, "-" if mean is None else _signed(mean - float(published.average))]
     cells = "".join(f"<td{' class=number' if index else ''}>{cell}</td>" for index, cell in enumerate(average))
@@ -118,9 +128,14 @@ def _signed(value: float) -> str:
 
 
 def _best_row(
-    task: Task, best: Best | None, edges: Mapping[tuple[str, str], str], published: PublishedModel | None
+    task: Task,
+    best: Best | None,
+    edges: Mapping[tuple[str, str], str],
+    known: Evidence | None,
+    published: PublishedModel | None,
 ) -> str:
     scored = [escape(best.text(task)) if best else "-"]
+    scored += ["/".join(f"±{error:.2f}" for error in known.error) if known else "-"]
     if published:
         theirs = task.parse_score(published.scores[task.name])
         scored += [task.format_score(theirs), _signed(best.score[0] - theirs[0]) if best else "-"]
@@ -130,6 +145,31 @@ def _best_row(
         note = f' <span class="dim">the {edge} tried</span>' if edge else ""
         row += f"<td>{getattr(best.setting, axis) if best else '-'}{note}</td>"
     return f"<tr>{row}</tr>"
+
+
+# Luck -----------------------------------------------------------------------------------------------------------------
+
+
+def _luck(trials: Mapping[str, Sequence[FinishedTrial]]) -> str:
+    """What selection adds to the best scores, and what smaller searches would have found."""
+    rows = [_luck_row(task, trials[name]) for name, task in TASKS.items() if len(trials.get(name, ())) > 1]
+    if not rows:
+        return ""
+    numbers = ["trials", "lead", "of it by selection", *(f"best of {budget}" for budget in _BUDGETS)]
+    note = (
+        "Lead: of the best trial over the average one. By selection: the part that does not show on dev rows the trial "
+        "was not chosen on (chosen on one half, scored on the other, 200 splits); that each trial's checkpoint was "
+        "chosen on dev too is not in it. Best of n: the best score to expect of n of these trials."
+    )
+    return f'<h2>Luck</h2>{_table(["task", *numbers], rows, numbers)}<p class="dim">{note}</p>'
+
+
+def _luck_row(task: Task, trials: Sequence[FinishedTrial]) -> str:
+    found = evidence.selection_of(trials)
+    curve = expected_best([trial.score[0] for trial in trials])
+    cells = [str(len(trials)), *([f"{found.lead:.2f}", f"{found.by_selection:.2f}"] if found else ["-", "-"])]
+    cells += [f"{curve[budget - 1]:.2f}" if budget <= len(curve) else "-" for budget in _BUDGETS]
+    return f"<tr><td>{task.title}</td>" + "".join(f'<td class="number">{cell}</td>' for cell in cells) + "</tr>"
 
 
 # Failures -------------------------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ class FinishedTrial:
     seed: int
     score: tuple[float, ...]  # percent, two decimals as published
     result: runlog.Result | None = None  # None when only a log says so
+    path: Path | None = None  # of the result
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def _with_results(task: Task, folder: Path) -> list[FinishedTrial]:
         named = runlog.parse_trial_name(path.stem)
         result = runlog.Result.read(path) if named else None
         if result is not None and result.status == "done" and result.best_score is not None:
-            found.append(_trial(task, named, result.best_score, result))
+            found.append(_trial(task, named, result.best_score, result, path))
     return found
 
 
@@ -82,14 +83,16 @@ def _with_logs_only(task: Task, folder: Path) -> list[FinishedTrial]:
             continue
         score = runlog.read_log(path).best_score
         if score is not None and len(score) == (2 if task.metric == "em_f1" else 1):
-            found.append(_trial(task, named, score, None))
+            found.append(_trial(task, named, score))
     return found
 
 
-def _trial(task: Task, named: tuple, score: Sequence[float], result: runlog.Result | None) -> FinishedTrial:
+def _trial(
+    task: Task, named: tuple, score: Sequence[float], result: runlog.Result | None = None, path: Path | None = None
+) -> FinishedTrial:
     learning_rate, batch_size, dropout, seed = named
     rounded = tuple(round(float(number), 2) for number in score)
-    return FinishedTrial(task.name, Setting(learning_rate, batch_size, dropout), seed, rounded, result)
+    return FinishedTrial(task.name, Setting(learning_rate, batch_size, dropout), seed, rounded, result, path)
 
 
 def protocol_hash(configuration: Mapping) -> str:
