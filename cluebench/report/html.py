@@ -161,7 +161,11 @@ def _luck(trials: Mapping[str, Sequence[FinishedTrial]]) -> str:
         "was not chosen on (chosen on one half, scored on the other, 200 splits); that each trial's checkpoint was "
         "chosen on dev too is not in it. Best of n: the best score to expect of n of these trials."
     )
-    return f'<h2>Luck</h2>{_table(["task", *numbers], rows, numbers)}<p class="dim">{note}</p>'
+    curves = "".join(_budget_chart(task, trials[name]) for name, task in TASKS.items() if len(trials.get(name, ())) > 2)
+    return (
+        f'<h2>Luck</h2>{_table(["task", *numbers], rows, numbers)}<p class="dim">{note}</p>'
+        f'<div class="charts">{curves}</div>'
+    )
 
 
 def _luck_row(task: Task, trials: Sequence[FinishedTrial]) -> str:
@@ -170,6 +174,31 @@ def _luck_row(task: Task, trials: Sequence[FinishedTrial]) -> str:
     cells = [str(len(trials)), *([f"{found.lead:.2f}", f"{found.by_selection:.2f}"] if found else ["-", "-"])]
     cells += [f"{curve[budget - 1]:.2f}" if budget <= len(curve) else "-" for budget in _BUDGETS]
     return f"<tr><td>{task.title}</td>" + "".join(f'<td class="number">{cell}</td>' for cell in cells) + "</tr>"
+
+
+def _budget_chart(task: Task, trials: Sequence[FinishedTrial]) -> str:
+    expected = expected_best([trial.score[0] for trial in trials])
+    low, high = _widened(expected[0], expected[-1])
+    places = [_position(number, value, len(expected), low, high) for number, value in enumerate(expected, start=1)]
+    path = " ".join(f"{x},{y}" for x, y in places)
+    axes = _axes(len(expected), low, high, "trials")
+    return _figure(
+        f"{task.title} <span class=dim>best score to expect of n trials</span>",
+        f"best score of {task.title} to expect of n trials",
+        f'{axes}<polyline class="curve best" points="{path}"/>',
+    )
+
+
+def _widened(low: float, high: float) -> tuple[float, float]:
+    """The range of an axis: at least a point."""
+    return (low, high) if high - low >= 1 else (low - 0.5, high + 0.5)
+
+
+def _figure(caption: str, label: str, drawing: str) -> str:
+    return (
+        f'<figure><figcaption>{caption}</figcaption><svg viewBox="0 0 {_CHART["width"]} {_CHART["height"]}" role="img" '
+        f'aria-label="{label}">{drawing}</svg></figure>'
+    )
 
 
 # Failures -------------------------------------------------------------------------------------------------------------
@@ -216,17 +245,15 @@ def _chart(task: Task, trials: Sequence[FinishedTrial], best: Best) -> str:
     curves.sort(key=lambda pair: pair[0].setting == best.setting)
     last_step = max(step for _, points in curves for step, _ in points)
     values = [value for _, points in curves for _, value in points]
-    low, high = min(values), max(values)
-    if high - low < 1:
-        low, high = low - 0.5, high + 0.5
+    low, high = _widened(min(values), max(values))
     lines = "".join(
         _curve(trial, points, trial.setting == best.setting, last_step, low, high) for trial, points in curves
     )
     count = "1 trial" if len(curves) == 1 else f"{len(curves)} trials"
-    return (
-        f"<figure><figcaption>{task.title} <span class=dim>{count}, best {escape(best.text(task))}</span>"
-        f'</figcaption><svg viewBox="0 0 {_CHART["width"]} {_CHART["height"]}" role="img" '
-        f'aria-label="dev scores of {task.title}">{_axes(last_step, low, high)}{lines}</svg></figure>'
+    return _figure(
+        f"{task.title} <span class=dim>{count}, best {escape(best.text(task))}</span>",
+        f"dev scores of {task.title}",
+        _axes(last_step, low, high, "steps") + lines,
     )
 
 
@@ -251,7 +278,7 @@ def _curve(
     return f'<polyline class="{kind}" points="{path}"><title>{escape(name)}</title></polyline>'
 
 
-def _axes(last_step: int, low: float, high: float) -> str:
+def _axes(last_step: int, low: float, high: float, unit: str) -> str:
     left, bottom = _CHART["left"], _CHART["height"] - _CHART["bottom"]
     right = _CHART["width"] - _CHART["right"]
     parts = []
@@ -260,7 +287,7 @@ def _axes(last_step: int, low: float, high: float) -> str:
         parts.append(f'<line class="axis" x1="{left}" y1="{y}" x2="{right}" y2="{y}"/>')
         parts.append(f'<text x="{left - 5}" y="{y + 4}" text-anchor="end">{value:.1f}</text>')
     parts.append(f'<text x="{left}" y="{bottom + 16}">0</text>')
-    parts.append(f'<text x="{right}" y="{bottom + 16}" text-anchor="end">{last_step} steps</text>')
+    parts.append(f'<text x="{right}" y="{bottom + 16}" text-anchor="end">{last_step} {unit}</text>')
     return "".join(parts)
 
 

@@ -52,7 +52,9 @@ class Row:
     def texts(self) -> list[str]:
         """The cells with their errors, as people read them."""
         cells = [
-            cell + "/".join(f"±{error:.2f}" for error in self.evidence[name].error) if name in self.evidence else cell
+            "/".join(f"{score}±{error:.2f}" for score, error in zip(cell.split("/"), self.evidence[name].error))
+            if name in self.evidence
+            else cell
             for name, cell in zip(TASKS, self.cells, strict=True)
         ]
         average = "-" if self.average is None else f"{self.average:.2f}"
