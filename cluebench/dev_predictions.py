@@ -63,7 +63,7 @@ class DevPredictions:
     ) -> DevPredictions:
         """Of rows with one choice of several; predicted and gold [rows] are indices."""
         right = (predicted == gold).astype(np.float64)[:, None]
-        return cls(rows_fingerprint(ids), right, np.asarray(predicted), np.asarray(gold), clusters)
+        return cls(rows_fingerprint(ids), right, np.asarray(predicted), np.asarray(gold), _numbered(clusters))
 
     @classmethod
     def of_spans(
@@ -76,7 +76,7 @@ class DevPredictions:
     ) -> DevPredictions:
         """Of questions answered by texts, ``answers`` by id; exact and f1 [questions] in the order of the ids."""
         scores = np.stack([exact, f1], axis=1).astype(np.float64)
-        return cls(rows_fingerprint(ids), scores, [answers[name] for name in ids], None, clusters)
+        return cls(rows_fingerprint(ids), scores, [answers[name] for name in ids], None, _numbered(clusters))
 
     @property
     def task(self) -> str:
@@ -139,6 +139,11 @@ def of_result(result: Result, path: str | os.PathLike) -> DevPredictions | None:
     same = found.configuration == result.configuration and found.step == result.best_step
     fits = result.best_score is not None and len(found.score) == len(result.best_score)
     return found if same and fits and np.allclose(found.score, result.best_score, rtol=0, atol=0.005) else None
+
+
+def _numbered(clusters: np.ndarray | None) -> np.ndarray | None:
+    """Any names of clusters as numbers from 0."""
+    return None if clusters is None else np.unique(clusters, return_inverse=True)[1]
 
 
 def _listed(values: np.ndarray | list[str]) -> list:
