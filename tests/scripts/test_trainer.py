@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cluebench.model import Model
 from cluebench.dev_predictions import of_result
+from cluebench.model import Model
 from cluebench.runlog import Result, read_log
 from cluebench.tasks import TASKS
 
