@@ -136,9 +136,10 @@ def of_result(result: Result, path: str | os.PathLike) -> DevPredictions | None:
         found = DevPredictions.read(beside(path))
     except DataError:
         return None
+    score = result.best_score or ()
     same = found.configuration == result.configuration and found.step == result.best_step
-    fits = result.best_score is not None and len(found.score) == len(result.best_score)
-    return found if same and fits and np.allclose(found.score, result.best_score, rtol=0, atol=0.005) else None
+    fits = len(found.score) == len(score) and np.allclose(found.score, score, rtol=0, atol=0.005)
+    return found if same and fits else None
 
 
 def _numbered(clusters: np.ndarray | None) -> np.ndarray | None:
@@ -167,9 +168,9 @@ def _checked(content: dict) -> dict[str, Any]:
         raise ValueError("'step' or 'rows' is missing")
     fields: dict[str, Any] = {"configuration": configuration, "step": step, "rows": rows}
     answers = content.get("predicted")
-    number = len(answers) if isinstance(answers, list) else 0
-    if not number:
+    if not isinstance(answers, list) or not answers:
         raise ValueError("'predicted' lists nothing")
+    number = len(answers)
     if "gold" in content:
         fields["predicted"], fields["gold"] = (_indices(content, name, number) for name in ("predicted", "gold"))
         fields["scores"] = (fields["predicted"] == fields["gold"]).astype(np.float64)[:, None]

@@ -59,20 +59,23 @@ def main() -> None:
 def of_tasks(model: Contender, tasks: list[Task]) -> Contender:
     """The model without what is known of other tasks."""
     names = {task.name for task in tasks}
-    kept = [{name: one for name, one in known.items() if name in names} for known in (model.evidence, model.left_out)]
-    return replace(model, evidence=kept[0], left_out=kept[1])
+    return replace(
+        model,
+        evidence={name: one for name, one in model.evidence.items() if name in names},
+        left_out={name: reason for name, reason in model.left_out.items() if name in names},
+    )
 
 
 def differences(compared: Comparison, task: Task, flags: Flags) -> str:
     """The rows on which the two part. Raises UsageError for published scores, DataError for other files."""
-    pair = [one.evidence[task.name] for one in (compared.first, compared.second)]
-    if not all(one.predictions for one in pair):
+    first, second = (one.evidence[task.name] for one in (compared.first, compared.second))
+    if not (first.predictions and second.predictions):
         raise UsageError("--differences needs two models whose dev predictions are here: published scores have no rows")
-    known, source = pair[0].predictions[0], open_source(flags.data_dir)
+    known, source = first.predictions[0], open_source(flags.data_dir)
     if source.fingerprint(task) != known.configuration.get("data"):
         raise DataError(f"{task.title}: the files in {source.directory} are not those of these runs: see --data_dir")
     rows = load_rows(source, task, "dev", known.configuration.get("limit"))
-    found = comparison_formats.disagreements(*pair, examples_of(task, rows, known))
+    found = comparison_formats.disagreements(first, second, examples_of(task, rows, known))
     return comparison_formats.rendered_disagreements(task.title, compared, found, flags.format)
 
 

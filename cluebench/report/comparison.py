@@ -49,19 +49,16 @@ def contender(given: str, run_root: str) -> Contender:
         if predictions.task not in TASKS:
             raise DataError(f"{given}: dev predictions of the unknown task {predictions.task!r}")
         return Contender(given, {predictions.task: evidence.measured([predictions])})
-    name = given.removeprefix(PUBLISHED).strip("/")
-    row = published_model(name)
-    if given.startswith(PUBLISHED) and row is None:
-        raise UsageError(f"{given}: no scores of {name} were published")
-    try:
-        folder = None if given.startswith(PUBLISHED) else run_directory(given, run_root)
-    except UsageError:
-        if row is None:
-            raise
-        folder = None
-    if folder is None:
-        return Contender(f"{name} (published)", evidence.of_published(row))
-    return Contender(given, *evidence.of_run(scores.finished_trials(folder)))
+    row = published_model(given.removeprefix(PUBLISHED).strip("/"))
+    if not given.startswith(PUBLISHED):
+        try:
+            return Contender(given, *evidence.of_run(scores.finished_trials(run_directory(given, run_root))))
+        except UsageError:
+            if row is None:
+                raise
+    if row is None:
+        raise UsageError(f"{given}: no such scores were published")
+    return Contender(f"{row.name} (published)", evidence.of_published(row))
 
 
 @dataclass(frozen=True)
@@ -137,8 +134,8 @@ def _on_task(name: str, first: Evidence, second: Evidence, drawn: np.ndarray | N
     if first.clusters is not None:
         about["clusters"] = len(np.unique(first.clusters))
     elif len(first.predictions) == len(second.predictions) == 1:  # rows are independent, and each is right or wrong
-        right = (one.by_row[:, 0] == 100 for one in (first, second))
-        about["only_first_right"], about["only_second_right"], about["p"] = paired.mcnemar(*right)
+        right, also = first.by_row[:, 0] == 100, second.by_row[:, 0] == 100
+        about["only_first_right"], about["only_second_right"], about["p"] = paired.mcnemar(right, also)
         about["test"] = MCNEMAR
     low, high = paired.interval(drawn)
     return Difference(title, *scores, low, high, **about)
@@ -152,10 +149,11 @@ def _unpaired(title: str, first: float, second: float, error: float) -> Differen
 def _average(pairs: Mapping[str, tuple[Evidence, Evidence]], drawn: Mapping[str, np.ndarray | None]) -> Difference:
     """Of the plain mean over tasks, which err independently of each other."""
     first, second = (float(np.mean([pair[side].score[0] for pair in pairs.values()])) for side in (0, 1))
-    if any(means is None for means in drawn.values()):
+    known = [means for means in drawn.values() if means is not None]
+    if len(known) < len(drawn):
         errors = [difference_error(*pair) for pair in pairs.values()]
         return _unpaired("AVG", first, second, uncertainty.error_of_average(errors))
-    means = np.mean(list(drawn.values()), axis=0)
+    means = np.mean(known, axis=0)
     low, high = paired.interval(means)
     return Difference("AVG", first, second, low, high, paired.two_sided_p(means), BOOTSTRAP)
 

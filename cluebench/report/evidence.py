@@ -6,7 +6,7 @@ Everything here is in percent and points of a percent, as in the tables.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -32,13 +32,13 @@ class Evidence:
     """A score on a task's dev split and how far off it may be.
 
     score, error: of each metric; the error is one standard error, over passages or records where rows share one.
-    by_row: float64 [rows, metrics], the mean over seeds where there are several; None where only the score is known.
+    by_row: float64 [rows, metrics], the mean over seeds where there are several; no row where only the score is known.
     predictions: a seed each, those that by_row was made from.
     """
 
     score: tuple[float, ...]
     error: tuple[float, ...]
-    by_row: np.ndarray | None = None
+    by_row: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
     predictions: tuple[DevPredictions, ...] = ()
 
     @property
@@ -73,11 +73,12 @@ def of_run(trials: Mapping[str, Sequence[FinishedTrial]]) -> tuple[dict[str, Evi
     """(evidence of each task's best setting, task name → why there is none), of a model's finished trials."""
     found, left_out = {}, {}
     for name, best in scores.best_settings(trials).items():
-        kept = [predictions_of(trial) for trial in trials[name] if trial.setting == best.setting]
-        if any(one is None for one in kept):
-            left_out[name] = NO_PREDICTIONS
-        else:
+        of_best = [trial for trial in trials[name] if trial.setting == best.setting]
+        kept = [one for one in map(predictions_of, of_best) if one is not None]
+        if len(kept) == len(of_best):
             found[name] = measured(kept)
+        else:
+            left_out[name] = NO_PREDICTIONS
     return found, left_out
 
 
@@ -120,10 +121,11 @@ def incomparable(first: DevPredictions, second: DevPredictions) -> str:
 
 
 def _same_rows(first: DevPredictions, second: DevPredictions) -> bool:
-    pairs = ((first.gold, second.gold), (first.clusters, second.clusters))
-    return first.rows == second.rows and all(
-        (one is None and other is None) or np.array_equal(one, other) for one, other in pairs
-    )
+    return first.rows == second.rows and _same(first.gold, second.gold) and _same(first.clusters, second.clusters)
+
+
+def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    return one is other if one is None or other is None else np.array_equal(one, other)
 
 
 def difference_error(first: Evidence, second: Evidence) -> float:

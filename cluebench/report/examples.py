@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from cluebench.data.rows import IDIOM_TAG, ChoiceRow, IdiomRecord, SpanRow, TextRow
@@ -37,13 +37,13 @@ def examples_of(task: Task, rows: Sequence, predictions: DevPredictions) -> list
 
 def _texts(task: Task, rows: Sequence[TextRow]) -> Iterator[Example]:
     for number, row in enumerate(rows):
-        yield Example(number, dict(zip(task.text_fields, row.texts)), task.labels[row.label], task.labels)
+        yield Example(number, dict(zip(task.text_fields, row.texts)), _named(task.labels, row.label), task.labels)
 
 
 def _choices(task: Task, rows: Sequence[ChoiceRow]) -> Iterator[Example]:
     for number, row in enumerate(rows):
         texts = {"context": row.context, "question": row.question, "options": " | ".join(row.options)}
-        yield Example(number, texts, row.options[row.answer], row.options)
+        yield Example(number, texts, _named(row.options, row.answer), row.options)
 
 
 def _blanks(task: Task, rows: Sequence[IdiomRecord]) -> Iterator[Example]:
@@ -52,7 +52,8 @@ def _blanks(task: Task, rows: Sequence[IdiomRecord]) -> Iterator[Example]:
             for found in IDIOM_TAG.finditer(passage):
                 around = passage[max(0, found.start() - _AROUND_BLANK) : found.end() + _AROUND_BLANK]
                 texts = {"passage": around, "candidates": " | ".join(record.candidates)}
-                yield Example(found[0], texts, record.candidates[record.answers[found[0]]], record.candidates)
+                answer = _named(record.candidates, (record.answers or {}).get(found[0]))
+                yield Example(found[0], texts, answer, record.candidates)
 
 
 def _questions(task: Task, rows: Sequence[SpanRow]) -> Iterator[Example]:
@@ -60,4 +61,10 @@ def _questions(task: Task, rows: Sequence[SpanRow]) -> Iterator[Example]:
         yield Example(row.id, {"context": row.context, "question": row.question}, " | ".join(row.answers))
 
 
-_KINDS = {SINGLE: _texts, PAIR: _texts, CHOICE: _choices, IDIOM: _blanks, SPAN: _questions}
+def _named(options: Sequence[str], index: int | None) -> str:
+    return "" if index is None else options[index]
+
+
+_KINDS: dict[str, Callable[[Task, Sequence], Iterator[Example]]] = {
+    SINGLE: _texts, PAIR: _texts, CHOICE: _choices, IDIOM: _blanks, SPAN: _questions,
+}  # fmt: skip

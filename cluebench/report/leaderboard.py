@@ -95,7 +95,7 @@ def ordered(rows: Sequence[Row]) -> list[Row]:
     rows = sorted(rows, key=lambda row: (row.average is None, -(row.average or 0), row.cells.count("-"), row.model))
     known = [row for row in rows if row.error is not None]
     ranks = shared_ranks(
-        [row.average for row in known],
+        [row.average or 0 for row in known],
         lambda best, other: evidence.average_p(known[best].evidence, known[other].evidence),
     )
     rank_of = {id(row): rank for row, rank in zip(known, ranks, strict=True)}

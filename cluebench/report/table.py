@@ -49,23 +49,20 @@ def print_table(
     trials = scores.finished_trials(folder)
     bests = scores.best_settings(trials)
     print(scores.best_score_table(bests), end="")
-    row = published_model(model.strip("/"))
-    if published and row is None:
-        raise UsageError(f"--published: no scores of {model} were published")
     notes = scores.edge_notes(trials, bests)
-    if published:
-        print(f"{ATTRIBUTION}, and the difference:")
-        print(scores.published_comparison(bests, row), end="")
     if stderr:
         found, left_out = evidence.of_run(trials)
         print("one standard error, in points:", *error_lines(found), sep="\n")
         notes += [f"{TASKS[name].title}: no standard error: {reason}" for name, reason in left_out.items()]
-        if published:
-            print(
-                "of the published scores, by the binomial approximation:",
-                *error_lines(evidence.of_published(row)),
-                sep="\n",
-            )
+    if published:
+        row = published_model(model.strip("/"))
+        if row is None:
+            raise UsageError(f"--published: no scores of {model} were published")
+        print(f"{ATTRIBUTION}, and the difference:")
+        print(scores.published_comparison(bests, row), end="")
+        if stderr:
+            heading = "one standard error of the published scores, by the binomial approximation:"
+            print(heading, *error_lines(evidence.of_published(row)), sep="\n")
     if budget is not None:
         print(f"expected best of {budget} trials:", budget_line(trials, budget), sep="\n")
     sys.stdout.flush()

@@ -18,7 +18,8 @@ def shared_ranks(scores: Sequence[float], p_value: Callable[[int, int], float], 
     above them. NaN, an unknown p, is not significant.
     """
     ranks = [0] * len(scores)
-    best, group = 0, []
+    best, rank = 0, 1
+    group: list[int] = []
     for place, model in enumerate(sorted(range(len(scores)), key=lambda model: -scores[model])):
         if group:
             pairs = (len(group) + 1) * len(group) / 2

@@ -63,7 +63,7 @@ def test_compare_takes_files_tasks_and_published_scores(runs, run_command):
     [
         (["alike"], "name two models"),
         (["alike", "nothing"], "nothing: no trials in"),
-        (["alike", "published:nothing"], "no scores of nothing were published"),
+        (["alike", "published:nothing"], "published:nothing: no such scores were published"),
         (["alike", "old"], r"no task in common to compare them on \(old: its trial kept no dev predictions\)"),
         (["alike", "better", "--tasks", "sst2"], "unknown task 'sst2'"),
         (["alike", "better", "equal", "--differences", "tnews"], "name only two"),
@@ -105,7 +105,7 @@ def test_errors_of_published_scores_are_marked(runs, run_command):
     finished_model = runs / "ernie-3.0-base-zh"
     (runs / "alike").rename(finished_model)
     ended = run_command(EXTRACT, "ernie-3.0-base-zh", "--run_root", runs, "--published", "--stderr")
-    place = ended.lines.index("of the published scores, by the binomial approximation:")
+    place = ended.lines.index("one standard error of the published scores, by the binomial approximation:")
     assert ended.lines[place + 1].split("\t")[5] == "±1.98"
 
 
