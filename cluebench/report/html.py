@@ -63,7 +63,7 @@ def report(folder: Path) -> str:
         _head(model, grid),
         "<h2>Best scores</h2>",
         _best_table(bests, scores.edges(trials, bests), evidence.of_run(trials)[0], published),
-        _luck(trials),
+        _luck({name: scores.of_whole_grid(of_task) for name, of_task in trials.items()}),
         _failures(grid),
         _charts(trials, bests),
         _all_trials(trials, bests, grid),

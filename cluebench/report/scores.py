@@ -7,9 +7,9 @@ it ends in ``best_result``.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -43,12 +43,17 @@ class Best:
     score: tuple[float, ...]
     deviation: tuple[float, ...] | None = None
     seeds: int = 1
+    single: tuple[float, ...] | None = None  # the best score of any trial, where only some settings have all seeds
 
     def text(self, task: Task) -> str:
-        """``57.00``, ``65.83/87.30``; over seeds ``57.00±0.21``, ``65.83±0.30/87.30±0.12``."""
+        """``57.00``, ``65.83/87.30``; over seeds ``57.00±0.21``, ``65.83±0.30/87.30±0.12``.
+
+        Where only some settings were run with all seeds, behind the best single score: ``57.63, 57.00±0.21 (5)``.
+        """
         if self.deviation is None:
             return task.format_score(self.score)
-        return "/".join(f"{value:.2f}±{spread:.2f}" for value, spread in zip(self.score, self.deviation, strict=True))
+        text = "/".join(f"{value:.2f}±{spread:.2f}" for value, spread in zip(self.score, self.deviation, strict=True))
+        return text if self.single is None else f"{task.format_score(self.single)}, {text} ({self.seeds})"
 
 
 def finished_trials(folder: Path) -> dict[str, list[FinishedTrial]]:
@@ -133,7 +138,17 @@ def best_setting(trials: Iterable[FinishedTrial]) -> Best | None:
         for setting, scores in by_setting.items()
         if len(scores) == most_seeds
     ]
-    return max(candidates, key=lambda best: rank(best.score, best.setting))
+    best = max(candidates, key=lambda best: rank(best.score, best.setting))
+    if len(candidates) == len(by_setting):
+        return best
+    every = [(score, setting) for setting, scores in by_setting.items() for score in scores.values()]
+    return replace(best, single=max(every, key=lambda pair: rank(*pair))[0])
+
+
+def of_whole_grid(trials: Sequence[FinishedTrial]) -> list[FinishedTrial]:
+    """The trials of a task whose seeds most settings were run with: without the further seeds of the best ones."""
+    settings = Counter(trial.seed for trial in trials)
+    return [trial for trial in trials if settings[trial.seed] == max(settings.values())]
 
 
 def rank(score: Sequence[float], setting: Setting) -> tuple[float, ...]:

@@ -83,6 +83,6 @@ def budget_line(trials: Mapping[str, Sequence[FinishedTrial]], budget: int) -> s
     """A cell a task: the best score to expect of so many of its trials, EM for spans; ``-`` where there are fewer."""
     cells = []
     for name in TASKS:
-        curve = expected_best([trial.score[0] for trial in trials.get(name, ())])
+        curve = expected_best([trial.score[0] for trial in scores.of_whole_grid(trials.get(name, ()))])
         cells.append(f"{curve[budget - 1]:.2f}" if budget <= len(curve) else "-")
     return "\t".join(cells)
