@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 import cluebench
 from cluebench import environment, identity
@@ -16,7 +16,7 @@ from cluebench.command import as_clue_error
 from cluebench.data.source import DataSource, open_source
 from cluebench.model import Model
 from cluebench.notices import notice
-from cluebench.run_flags import RunFlags, resolved
+from cluebench.run_flags import F, resolved
 from cluebench.runlog import Evaluation, Result
 from cluebench.tasks import Task
 
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(Generic[F]):
     """A run whose flags, model and data have been found right, and that can start."""
 
     task: Task
-    flags: RunFlags  # resolved
+    flags: F  # resolved
     model: Model
     source: DataSource
     result: Result  # empty, with the trial's identity
 
     def carry_out(
         self,
-        train: Callable[[Run, Layer], None],
-        evaluate: Callable[[Run, Layer], Evaluation],
-        predict: Callable[[Run, Layer], None],
+        train: Callable[[Run[F], Layer], None],
+        evaluate: Callable[[Run[F], Layer], Evaluation],
+        predict: Callable[[Run[F], Layer], None],
     ) -> None:
         """The life of a run: its script says how to train, evaluate and predict, its flags which of them to do."""
         with self.started() as run:
@@ -55,7 +55,7 @@ class RunConfig:
                 predict(run, model)
 
     @contextmanager
-    def started(self) -> Iterator[Run]:
+    def started(self) -> Iterator[Run[F]]:
         """The run, on its device, with its tokenizer; its result is written when the block ends, well or badly."""
         with recording(self.result, self.flags.result_json):
             environment.import_paddle()
@@ -66,7 +66,7 @@ class RunConfig:
             run.finish()
 
 
-def configure(flags: RunFlags, task: Task, **more: Any) -> RunConfig:
+def configure(flags: F, task: Task, **more: Any) -> RunConfig[F]:
     """Checks flags, model and data directory and settles the trial's identity. Takes well under a second.
 
     ``more``: settings that move the score besides the flags. Raises UsageError, DataError and NetworkError in one line.
@@ -115,7 +115,7 @@ def recording(result: Result, path: str | None) -> Iterator[Result]:
 
 def _write(result: Result, path: str | None) -> None:
     result.finished = _now()
-    if path and environment.rank() == 0:
+    if environment.rank() == 0:
         result.write(path)
 
 

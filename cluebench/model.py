@@ -92,7 +92,7 @@ class Model:
         within seconds.
         """
         if self.directory:
-            return model_files.in_directory(self, weights)
+            return model_files.in_directory(self, self.directory, weights)
         if held := model_files.held_by_paddlenlp(self, weights):
             return held
         place, server = model_files.model_home() / self.name, model_files.server()

@@ -53,14 +53,17 @@ class ModelFiles:
         return _json_object(path) if path.is_file() else {}
 
 
-def in_directory(model: Model, weights: bool = True) -> ModelFiles:
+def kept_weights(folder: Path) -> list[Path]:
+    """The weight files in the directory of a trial's best model; empty where none was kept."""
+    suffixes = (".pdparams", ".safetensors")
+    return sorted(path for path in folder.iterdir() if path.suffix in suffixes) if folder.is_dir() else []
+
+
+def in_directory(model: Model, folder: Path, weights: bool = True) -> ModelFiles:
     """The files in the user's directory. Raises UsageError naming what is missing."""
-    folder = model.directory
-    vocabulary = folder / VOCABULARY
-    if not vocabulary.is_file():
-        if not any(any(folder.glob(pattern)) for pattern in _OTHER_VOCABULARIES):
-            raise UsageError(f"{folder}: no {VOCABULARY} in this model directory{_vocabulary_advice(folder)}")
-        vocabulary = None
+    vocabulary = first_of(folder, (VOCABULARY,))
+    if vocabulary is None and not any(any(folder.glob(pattern)) for pattern in _OTHER_VOCABULARIES):
+        raise UsageError(f"{folder}: no {VOCABULARY} in this model directory{_vocabulary_advice(folder)}")
     files = _weight_files(folder)
     if weights and not files:
         raise UsageError(f"{folder}: no weights in this model directory; put {' or '.join(WEIGHT_FILES[::2])} there")

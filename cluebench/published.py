@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from cluebench.tasks import TASKS, Setting
+from cluebench.tasks import TASKS, Setting, Task
 
 ATTRIBUTION = "published in PaddleNLP's CLUE Benchmark document, not measured by this project"
 
@@ -24,8 +24,12 @@ class PublishedModel:
     title: str  # as in the published table
     architecture: str  # layers and hidden size, such as "12L768H"
     average: str
-    scores: dict[str, str]  # task name → score, EM/F1 for CMRC2018
+    scores: dict[str, str]  # task name → score, EM/F1 for CMRC2018; the tasks of the published table only
     best_settings: dict[str, Setting]  # task name → setting
+
+    def score(self, task: Task) -> tuple[float, ...] | None:
+        """Percentages as `Task.parse_score` gives them; None for a task that the published table lacks."""
+        return task.parse_score(self.scores[task.name]) if task.name in self.scores else None
 
     @property
     def layers(self) -> int:
@@ -49,7 +53,7 @@ def published_models() -> dict[str, PublishedModel]:
             title=row["model"],
             architecture=row["arch"],
             average=row["avg"],
-            scores={task: row[task] for task in TASKS},
+            scores={task: row[task] for task in TASKS if task in row},
             best_settings=settings[row["paddlenlp_id"]],
         )
         for row in _rows("published_scores.csv")
@@ -59,6 +63,12 @@ def published_models() -> dict[str, PublishedModel]:
 def published_model(name: str) -> PublishedModel | None:
     """The row of a model by its PaddleNLP name; None for any other model."""
     return published_models().get(name)
+
+
+@cache
+def averaged_tasks() -> frozenset[str]:
+    """Names of the tasks that AVG is the mean of: those of the published table."""
+    return frozenset().union(*(model.scores for model in published_models().values()))
 
 
 def _rows(file: str) -> list[dict[str, str]]:

@@ -27,7 +27,7 @@ NOT_SCORED = frozenset({
 
 @dataclass
 class RunFlags:
-    """Flags of a fine-tuning run."""
+    """Flags of a fine-tuning run. What the task's row decides where it is left out is None only until `resolved`."""
 
     model_name_or_path: str = flag(
         ..., "published model name, or directory of a model (PaddleNLP or Hugging Face layout)"
@@ -37,21 +37,21 @@ class RunFlags:
     do_predict: bool = flag(False, "write submission files into output_dir, by the same model as do_eval")
     output_dir: str = flag("out", "directory of the best model, checkpoints and submission files")
     batch_size: int = flag(32, "training examples per card and optimizer step", minimum=1)
-    eval_batch_size: int | None = flag(None, "examples per card evaluated at once", minimum=1, default_text="by task")
-    gradient_accumulation_steps: int | None = flag(
+    eval_batch_size: int = flag(None, "examples per card evaluated at once", minimum=1, default_text="by task")
+    gradient_accumulation_steps: int = flag(
         None,
         "micro-batches the batch_size is cut into; saves memory, does not change the score",
         minimum=1,
         default_text="the task's",
     )
     learning_rate: float = flag(3e-5, "peak learning rate", minimum=0)
-    num_train_epochs: int | None = flag(None, "passes over the train split", minimum=1, default_text="the task's")
+    num_train_epochs: int = flag(None, "passes over the train split", minimum=1, default_text="the task's")
     max_steps: int = flag(-1, "stop after this many optimizer steps, whatever num_train_epochs; 0 or less: no limit")
-    max_seq_length: int | None = flag(
+    max_seq_length: int = flag(
         None, "longest input in tokens, special tokens included", minimum=8, default_text="the task's"
     )
     warmup_steps: int = flag(0, "optimizer steps of linear warm-up; 0: by warmup_proportion", minimum=0)
-    warmup_proportion: float | None = flag(
+    warmup_proportion: float = flag(
         None, "share of the optimizer steps spent in warm-up", minimum=0, maximum=1, default_text="the task's"
     )
     weight_decay: float = flag(0.01, "AdamW weight decay, on all but biases and layer norms", minimum=0)
@@ -84,7 +84,7 @@ class RunFlags:
         "official CLUE files, unpacked or zipped",
         default_text="CLUE_DATA_DIR, else they are downloaded",
     )
-    cache_dir: str | None = flag(None, "where token ids are kept between runs", default_text="~/.cache/cluebench")
+    cache_dir: str = flag(None, "where token ids are kept between runs", default_text="~/.cache/cluebench")
     overwrite_cache: bool = flag(False, "tokenize again even if the cache has this data")
     num_proc: int = flag(1, "processes that tokenize what the cache lacks", minimum=1)
     limit: int | None = flag(None, "only the first N rows of every split, for a try", minimum=1)
@@ -142,7 +142,7 @@ def _default_accumulation(task: Task, batch_size: int, cards: int) -> int:
     try:
         return task.accumulation_steps(batch_size * cards, cards)
     except ValueError:
-        wanted = task.accumulation or max(1, batch_size // task.micro_batch)
+        wanted = task.accumulation or max(1, batch_size // (task.micro_batch or 1))
         return math.gcd(batch_size, wanted)
 
 

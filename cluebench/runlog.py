@@ -243,9 +243,10 @@ class Result:
         if self.best_score is None or earlier.best_score[0] > self.best_score[0]:
             self.best_score, self.best_step = earlier.best_score, earlier.best_step
 
-    def write(self, path: str | Path) -> None:
-        """Atomically. Raises OSError (disk full, read-only) with nothing at ``path`` changed."""
-        atomic.write_json(path, asdict(self))
+    def write(self, path: str | Path | None) -> None:
+        """Atomically; nowhere where None. Raises OSError (disk full, read-only) with nothing at ``path`` changed."""
+        if path is not None:
+            atomic.write_json(path, asdict(self))
 
     @classmethod
     def read(cls, path: str | Path) -> Result | None:
@@ -267,3 +268,12 @@ def find_logs(folder: str | Path) -> Iterator[tuple[Path, tuple[float, int, floa
     for path in sorted(Path(folder).glob("*.log")):
         if (trial := parse_trial_name(path.stem)) is not None:
             yield path, trial
+
+
+def read_grid(folder: str | Path) -> dict:
+    """grid.json of a model's run directory, as it was last written; empty without one."""
+    try:
+        grid = json.loads((Path(folder) / "grid.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return grid if isinstance(grid, dict) else {}

@@ -16,6 +16,7 @@ from cluebench import command
 from cluebench.data.source import open_source
 from cluebench.errors import UsageError
 from cluebench.flags import flag, parse
+from cluebench.runlog import read_grid
 from cluebench.submission import kept, packing
 
 NAME = "make_submission.py"
@@ -46,7 +47,7 @@ def main() -> None:
         raise UsageError(f"--output {output} is a directory: name the zip to write")
     wanted = packing.wanted_entries(flags.tasks, flags.version)
     run = packing.run_directory(folder)
-    data_dir = flags.data_dir or (kept.grid_data_dir(run) if run else None)
+    data_dir = flags.data_dir or (read_grid(run).get("data_dir") if run else None)  # that of the grid search
     source = open_source(data_dir, offline=flags.offline)
     misnamed = []
     if run is None:

@@ -55,12 +55,10 @@ def main() -> None:
     from cluebench import models
 
     encoder = TextEncoder(models.load_tokenizer(Model.of(flags.model_name_or_path), offline=flags.offline))
-    settings = {
-        "max_seq_length": flags.max_seq_length or task.max_seq_length,
-        "doc_stride": flags.doc_stride or task.doc_stride,
-    }
+    length, stride = flags.max_seq_length or task.max_seq_length, flags.doc_stride or task.doc_stride
+    shown = shown_examples(task, split, source, encoder, flags.limit, max_seq_length=length, doc_stride=stride)
     try:
-        for example in shown_examples(task, split, source, encoder, flags.limit, **settings):
+        for example in shown:
             text = json.dumps(example, ensure_ascii=False) if flags.json else "\n".join(described(task, example)) + "\n"
             print(text)
         sys.stdout.flush()

@@ -55,8 +55,10 @@ def main() -> None:
         warmup.refuse_what_it_cannot_do(model, models.preflight(model, tasks, offline=flags.offline))
         encoder = TextEncoder(models.load_tokenizer(model, offline=flags.offline))
         print(f"{model.typed}: tokenizer and weights tried in {time.perf_counter() - start:.1f} s", flush=True)
-        options = dict(limit=flags.limit, overwrite=flags.overwrite_cache, num_proc=flags.num_proc)
-        warmup.tokenize(model, tasks, source, encoder, cache, **options)
+        warmup.tokenize(
+            model, tasks, source, encoder, cache,
+            limit=flags.limit, overwrite=flags.overwrite_cache, num_proc=flags.num_proc,
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def main() -> None:
     configure(parse(CmrcFlags), TASK).carry_out(train, evaluate, predict)
 
 
-def train(run: Run, model: Layer) -> None:
+def train(run: Run[CmrcFlags], model: Layer) -> None:
     """Fine-tunes on the train split; every evaluation that improves saves the model into --output_dir."""
 
     def loss_of(model, batch):
@@ -68,7 +68,7 @@ def train(run: Run, model: Layer) -> None:
             run.evaluated(evaluate(run, model), model, step)
 
 
-def evaluate(run: Run, model: Layer) -> Evaluation:
+def evaluate(run: Run[CmrcFlags], model: Layer) -> Evaluation:
     """Loss over the windows, EM and F1 over the questions of the dev split, and what was answered."""
     dev: SpanFeatures = run.features("dev")
     starts, ends = run.outputs(model, dev)
@@ -85,7 +85,7 @@ def evaluate(run: Run, model: Layer) -> Evaluation:
     )
 
 
-def predict(run: Run, model: Layer) -> None:
+def predict(run: Run[CmrcFlags], model: Layer) -> None:
     """The submission file: every question's answer text."""
     for test, windows in run.test_sets():
         starts, ends = run.outputs(model, windows)

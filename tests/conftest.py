@@ -34,11 +34,15 @@ def clue_data_dir():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def default_interrupt():
-    """A shell starts background jobs with SIGINT ignored, and processes inherit that: Ctrl-C means Ctrl-C in tests."""
-    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
+def signals_reach_children():
+    """Shells start background jobs with SIGINT ignored, nohup with SIGHUP; processes inherit that, but no handler."""
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: lambda *_: None}
+    ignored = [number for number in handlers if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, handlers[number])
     yield
-    signal.signal(signal.SIGINT, earlier)
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @dataclass

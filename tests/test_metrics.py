@@ -206,7 +206,7 @@ def test_a_question_without_a_candidate(encoder):
     features = features_of([SpanRow("Q", "北京", "我们", ("北",), (0,))], encoder)
     logits = np.zeros((1, 7))
     logits[0, 0] = 9
-    assert decode_spans(logits, logits, features, 1, 50) == {"Q": NO_ANSWER}
+    assert decode_spans(logits, logits, features, 1, 50) == {"Q": NO_ANSWER} == {"Q": "empty"}
 
 
 # EM and F1 ------------------------------------------------------------------------------------------------------------

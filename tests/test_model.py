@@ -93,6 +93,29 @@ def test_a_directory_is_known_by_its_content(here):
     assert len({first, second, Model.of("moved").identity}) == 3
 
 
+@pytest.mark.parametrize("place", [0, 1, 32, 62, 63])
+def test_of_large_weights_blocks_from_one_end_to_the_other_are_read(here, place):
+    """64 blocks of 64 KiB: the first at the beginning, the last at the end, the same way between them."""
+    weights, size = make(here / "mine") / "model.safetensors", 9 << 20
+    weights.write_bytes(bytes(size))
+    first = Model.of("mine").identity
+    with open(weights, "r+b") as stream:
+        stream.seek(place * (size - (1 << 16)) // 63 + (0 if place == 0 else (1 << 16) - 1))
+        stream.write(b"\1")
+    assert Model.of("mine").identity != first
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "tokenizer.model", "vocab.txt", "a.pdparams", "a.safetensors", "a.bin"]
+)
+def test_every_kind_of_file_that_makes_a_model_counts(here, name):
+    folder, found = make(here / "mine"), set()
+    for content in ("{}", '{"a": 1}', '{"a": 2}'):
+        (folder / name).write_text(content)
+        found.add(Model.of("mine").identity)
+    assert len(found) == 3
+
+
 def test_identities_stay_what_they_were(here):
     """Of small files: every byte, names before content, in the order of names. Finished trials count by it."""
     folder = make(here / "mine")

@@ -148,6 +148,13 @@ def test_linked_files_exist(page):
         assert (ROOT / page).parent.joinpath(link).is_file(), link
 
 
+def test_contributing_names_files_that_are_there():
+    spans = [span for section in sections("CONTRIBUTING.md") for span in section.spans]
+    paths = [span for span in spans if "/" in span and span.split("/")[0] in os.listdir(ROOT) and "<" not in span]
+    assert len(paths) > 20
+    assert [path for path in paths if not [*ROOT.glob(path), *ROOT.glob(f"{path}.py")]] == []
+
+
 # Commands -------------------------------------------------------------------------------------------------------------
 
 

@@ -65,3 +65,4 @@ def test_an_empty_split_is_refused():
 
     with pytest.raises(DataError, match="empty"):
         StepPlan(micro_batches=0, accumulation=1, epochs=1)
+    assert StepPlan(micro_batches=1, accumulation=4, epochs=1).total_steps == 1

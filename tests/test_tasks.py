@@ -1,3 +1,5 @@
+from itertools import product
+
 import pytest
 
 from cluebench.runlog import trial_name
@@ -30,6 +32,25 @@ def test_the_published_table():
     assert all(task.max_grad_norm == 1.0 for name, task in TASKS.items() if name != "cmrc2018")
 
 
+def test_the_published_grids():
+    rates = (1e-5, 2e-5, 3e-5, 5e-5)
+    with_zero, reading = ("iflytek", "cluewsc2020"), ("cmrc2018", "chid", "c3")
+    for name, task in TASKS.items():
+        sizes = (24, 32) if name in reading else (8, 16, 32, 64) if name == "cluewsc2020" else (16, 32, 64)
+        dropouts = (0.1, 0.0) if name in with_zero else (0.1,)
+        points = product(rates[:3] if name in reading else rates, sizes, dropouts)
+        assert [tuple(point) for point in task.grid.points()] == list(points), name
+
+
+def test_what_only_reading_comprehension_has():
+    assert [(name, task.eval_every_steps) for name, task in TASKS.items() if task.eval_every_steps != 100] == [
+        ("cmrc2018", None), ("chid", None), ("c3", None),
+    ]  # fmt: skip
+    span = TASKS["cmrc2018"]
+    assert (span.doc_stride, span.max_query_length, span.max_answer_length, span.n_best_size) == (128, None, 50, 20)
+    assert {name: task.num_choices for name, task in TASKS.items() if task.num_choices} == {"chid": 10, "c3": 4}
+
+
 def test_label_order_decides_what_an_index_means():
     assert TASKS["cmnli"].labels == ("contradiction", "entailment", "neutral")
     assert TASKS["ocnli"].labels == ("entailment", "contradiction", "neutral")
@@ -49,7 +70,10 @@ def test_label_order_decides_what_an_index_means():
         ("c3", 24, 1, 12),
         ("c3", 32, 1, 16),
         ("c3", 24, 4, 3),
+        ("c3", 24, 12, 1),
         ("tnews", 64, 1, 1),
+        ("tnews", 64, 4, 1),
+        ("csl", 32, 2, 1),
     ],
 )
 def test_accumulation_reaches_the_same_total_batch(task, batch, cards, steps):
@@ -57,9 +81,21 @@ def test_accumulation_reaches_the_same_total_batch(task, batch, cards, steps):
     assert (batch // cards) % steps == 0
 
 
-def test_a_batch_that_cannot_be_split_names_the_numbers():
-    with pytest.raises(ValueError, match=r"CHID: batch size 12 .* 8 equal micro-batches"):
-        TASKS["chid"].accumulation_steps(12)
+@pytest.mark.parametrize(
+    "task, batch, cards, said",
+    [
+        ("chid", 12, 1, r"CHID: batch size 12 .* 8 equal micro-batches on 1 card"),
+        ("c3", 1, 1, r"C3: batch size 1 .* 0 equal micro-batches on 1 card"),
+        ("c3", 24, 8, r"C3: batch size 24 in 12 micro-batches .* over 8 cards"),  # 3 rows a card, but 1.5 micro-batches
+        ("cmrc2018", 24, 3, r"CMRC2018: batch size 24 in 4 micro-batches .* over 3 cards"),
+        ("chid", 36, 8, r"CHID: batch size 36 in 8 micro-batches .* over 8 cards"),  # 1 micro-batch a card, of 4.5 rows
+        ("tnews", 64, 3, r"TNEWS: batch size 64 in 1 micro-batches .* over 3 cards"),
+        ("chid", 12, 4, r"CHID: batch size 12 .* 2 equal micro-batches on 4 card"),
+    ],
+)
+def test_a_batch_that_cannot_be_split_names_the_numbers(task, batch, cards, said):
+    with pytest.raises(ValueError, match=said):
+        TASKS[task].accumulation_steps(batch, cards)
 
 
 def test_submission_names():

@@ -25,12 +25,18 @@ def members(text: str, start: int, decoder: json.JSONDecoder | None = None) -> I
     decode = (decoder or json.JSONDecoder()).raw_decode
     is_object, position = text[start] == "{", start + 1
     for index in count():
-        begin = value_start = _BETWEEN.match(text, position).end()
+        begin = value_start = _after_space(text, position)
         if text[begin] in "]}":
             return
         key: Any = index
         if is_object:
             key, position = decode(text, begin)
-            value_start = _BETWEEN.match(text, position).end()
+            value_start = _after_space(text, position)
         value, position = decode(text, value_start)
         yield Member(key, value, begin, value_start)
+
+
+def _after_space(text: str, position: int) -> int:
+    """Past white space and what separates members."""
+    found = _BETWEEN.match(text, position)
+    return found.end() if found else position

@@ -181,10 +181,9 @@ def _text_rows(source: DataSource, task: Task, files: Sequence[str], labelled: b
     label_index = {label: index for index, label in enumerate(task.labels)}
 
     def parse(row: dict) -> TextRow | None:
-        label = _label(row, label_index) if labelled else None
-        if label == NO_AGREED_LABEL:
+        if labelled and row.get("label") == NO_AGREED_LABEL:
             return None
-        return TextRow(_texts(task, row), label, _identity(row))
+        return TextRow(_texts(task, row), _label(row, label_index) if labelled else None, _identity(row))
 
     for file in files:
         for row in _json_lines(source, task, file, parse):
@@ -192,15 +191,13 @@ def _text_rows(source: DataSource, task: Task, files: Sequence[str], labelled: b
                 yield row
 
 
-def _label(row: dict, label_index: dict[str, int]) -> int | str:
-    """The label's index, or NO_AGREED_LABEL. Labels come as strings, numbers or JSON's true and false."""
+def _label(row: dict, label_index: dict[str, int]) -> int:
+    """The label's index. Labels come as strings, numbers or JSON's true and false."""
     if "label" not in row:
         raise _Defect("field 'label' is missing")
     label = row["label"]
     index = label_index.get(label if isinstance(label, str) else json.dumps(label))
     if index is None:
-        if label == NO_AGREED_LABEL:
-            return NO_AGREED_LABEL
         raise _Defect(f"field 'label' is {_shown(label)}, not one of {', '.join(label_index)}")
     return index
 

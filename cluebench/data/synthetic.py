@@ -19,7 +19,7 @@ from typing import Any
 from cluebench import atomic
 from cluebench.data import lexicon as words
 from cluebench.data.source import SYNTHETIC_MARK
-from cluebench.tasks import TASKS, Task
+from cluebench.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, TASKS, Task
 
 #: Share of the labels that are drawn at random.
 NOISE = 0.04
@@ -49,6 +49,7 @@ DEMO_SIZES: dict[str, Sizes] = {
     "chid": Sizes(120, 60, 30),
     "c3": Sizes(100, 120, 60),
 }
+_USUAL_SIZES = Sizes(800, 400, 200)
 
 
 def write_synthetic(
@@ -59,13 +60,13 @@ def write_synthetic(
 ) -> None:
     """Writes ``<folder>/<task>_public/`` with every official file of each task, labels and all test sets included.
 
-    ``tasks`` are lower-case names; a task that ``sizes`` lacks gets its size of DEMO_SIZES. The same arguments give the
-    same bytes. Files that stand there are replaced. ``<folder>/synthetic.json`` says what was made.
+    ``tasks`` are lower-case names; a task that ``sizes`` lacks gets its size of DEMO_SIZES, or the usual one. The same
+    arguments give the same bytes. Files that stand there are replaced. ``<folder>/synthetic.json`` says what was made.
     """
     folder, tasks = Path(folder), list(tasks)
-    sizes = {name: sizes.get(name, DEMO_SIZES[name]) for name in tasks}
+    sizes = {name: sizes.get(name) or DEMO_SIZES.get(name, _USUAL_SIZES) for name in tasks}
     for name in tasks:
-        for file, content in _FILES[name](TASKS[name], sizes[name], seed):
+        for file, content in _FILES[TASKS[name].kind](TASKS[name], sizes[name], seed):
             atomic.write_text(folder / f"{name}_public" / file, content)
     made = {"seed": seed, "sizes": {name: asdict(size) for name, size in sizes.items()}}
     atomic.write_json(folder / SYNTHETIC_MARK, made)
@@ -126,7 +127,7 @@ class _Layout:
 
 
 def _text_files(task: Task, sizes: Sizes, seed: int) -> Iterator[tuple[str, str]]:
-    layout = _LAYOUTS[task.name]
+    layout = _LAYOUTS.get(task.name) or _plain_layout(task)
     splits = [(task.train_files[0], sizes.train, layout.disagreement[0], layout.keys)]
     splits += [(task.dev_files[0], sizes.dev, layout.disagreement[1], layout.keys)]
     splits += [(test.file, sizes.test, 0.0, layout.test_keys) for test in task.test_sets]
@@ -262,6 +263,22 @@ _LAYOUTS: dict[str, _Layout] = {
     "cluewsc2020": _Layout(_coreference, ("target", "idx", "label", "text"), ("target", "id", "text")),
     "csl": _Layout(_abstract, ("id", "abst", "keyword", "label"), ("id", "abst", "keyword")),
 }
+
+
+def _plain_layout(task: Task) -> _Layout:
+    """Of a task that has none of its own: all of a row's texts begin with a term that stands for its label."""
+
+    def make(rng: Random, number: int, sentences: int) -> dict:
+        label = rng.randrange(len(task.labels))
+        term = words.TERMS[label % len(words.TERMS)] + words.TERMS[label // len(words.TERMS)]
+        texts: dict[str, Any] = {field: f"{term}，{_filling(rng, sentences)}" for field in task.text_fields}
+        if task.joined_field:
+            texts[task.joined_field] = [term, rng.choice(words.THINGS)]
+        return {"id": number, "label": _noisy(rng, task.labels[label], task.labels), **texts}
+
+    return _Layout(
+        make, (*task.text_fields, "label"), ("id", *task.text_fields), description=("label_desc", list(task.labels))
+    )
 
 
 # CMRC2018 -------------------------------------------------------------------------------------------------------------
@@ -415,9 +432,11 @@ def _choice_question(rng: Random, subject: str, options: int) -> dict:
     return {"question": question, "choice": choices, "answer": _noisy(rng, right, choices)}
 
 
+#: By kind of task.
 _FILES: dict[str, Callable[[Task, Sizes, int], Iterator[tuple[str, str]]]] = {
-    **dict.fromkeys(_LAYOUTS, _text_files),
-    "cmrc2018": _span_files,
-    "chid": _idiom_files,
-    "c3": _choice_files,
+    SINGLE: _text_files,
+    PAIR: _text_files,
+    SPAN: _span_files,
+    IDIOM: _idiom_files,
+    CHOICE: _choice_files,
 }

@@ -226,7 +226,7 @@ def _models(facts: Facts) -> Iterator[Finding]:
             yield Finding(f"{model.name} can't do {title}: {reason}", advice)
 
 
-def size(number: int) -> str:
+def size(number: float) -> str:
     """A number of bytes for people."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if number < 1024 or unit == "GiB":

@@ -166,7 +166,7 @@ def _required() -> list[str]:
         lines = metadata.requires("cluebench") or []
     except metadata.PackageNotFoundError:
         return []
-    return [_normalised(re.match(r"[A-Za-z0-9_.\-]+", line)[0]) for line in lines if "extra ==" not in line]
+    return [_normalised(re.split(r"[^A-Za-z0-9_.\-]", line, maxsplit=1)[0]) for line in lines if "extra ==" not in line]
 
 
 # Paddle and the driver ------------------------------------------------------------------------------------------------
@@ -359,7 +359,7 @@ def _look_at_model(name: str, facts: Facts) -> ModelFacts:
         return found
     if files is None or "error" in facts.paddle or facts.paddlenlp_error:
         return found
-    answer, error = _in_process(_MODEL_PROBE, name)
-    answer = {"error": error} if answer is None else answer
+    answer, failure = _in_process(_MODEL_PROBE, name)
+    answer = {"error": failure} if answer is None else answer
     found.error, found.reasons = answer.get("error"), answer.get("reasons", {})
     return found

@@ -9,6 +9,7 @@ same context, whatever their order.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -76,7 +77,7 @@ class ChoiceFeatures:
         self._options = Ragged(arrays["options"], arrays["option_offsets"])
         self._cls, self._sep, self._pad = arrays["special"].tolist()
         self._num_choices = int(arrays["num_choices"])
-        self.labels: np.ndarray | None = arrays.get("labels")
+        self.labels: Any = arrays.get("labels")
         self.ids = unpack_ids(arrays)
         self._kept = self._fitted(int(arrays["max_seq_length"]) - _SPECIAL_TOKENS)
         self.lengths = np.sum(self._kept, axis=0) + _SPECIAL_TOKENS

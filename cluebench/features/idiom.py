@@ -11,6 +11,7 @@ may have: counted with other blanks as one token, taken from the stored passage 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -171,7 +172,7 @@ class IdiomFeatures:
         self._cls, self._sep, self._pad = arrays["special"].tolist()
         self._blank = int(arrays["blank"])
         self._max_seq_length = int(arrays["max_seq_length"])
-        self.labels: np.ndarray | None = arrays.get("labels")
+        self.labels: Any = arrays.get("labels")
         self.records = arrays["records"].astype(np.int64)
         longest = self._idioms.lengths[self._candidates.astype(np.int64)].max(axis=1)
         window = self._left.astype(np.int64) + self._right

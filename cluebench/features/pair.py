@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,7 @@ class PairFeatures:
         self._texts = arrays["texts"]
         self._cls, self._sep, self._pad = arrays["special"].tolist()
         self._room = int(arrays["max_seq_length"]) - 1 - self._texts.shape[1]
-        self.labels: np.ndarray | None = arrays.get("labels")
+        self.labels: Any = arrays.get("labels")
         self.ids = unpack_ids(arrays)
         self.lengths = np.sum(self._kept(self._texts.astype(np.int64)), axis=0) + 1 + self._texts.shape[1]
 

@@ -8,6 +8,7 @@ last is the first that reaches the context's end. Labels are the tokens of the f
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -115,8 +116,8 @@ class SpanFeatures:
         self._cls, self._sep, self._pad = arrays["special"].tolist()
         self.rows = arrays["rows"].astype(np.int64)
         self.ids = [str(one) for one in unpack_ids(arrays) or ()]
-        self.start_positions: np.ndarray | None = arrays.get("start_positions")
-        self.end_positions: np.ndarray | None = arrays.get("end_positions")
+        self.start_positions: Any = arrays.get("start_positions")
+        self.end_positions: Any = arrays.get("end_positions")
 
         question = self._question_tokens.lengths[self._questions[self.rows]]
         left_over = self._tokens.lengths[self.contexts[self.rows]] - self._first
@@ -142,7 +143,7 @@ class SpanFeatures:
             ],
             self._pad,
         )
-        if self.start_positions is not None and self.end_positions is not None:
+        if self.start_positions is not None:
             batch["start_positions"] = np.asarray(self.start_positions[chosen], np.int64)
             batch["end_positions"] = np.asarray(self.end_positions[chosen], np.int64)
         return batch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import paddlenlp.transformers
 
@@ -22,7 +23,7 @@ HEADS = {
 _CLASS_NAME = re.compile(r"(?P<prefix>\w+?)(?:Model|For[A-Z]\w*|LMHeadModel)$")
 
 
-def head_class(files: ModelFiles, task: Task) -> type:
+def head_class(files: ModelFiles, task: Task) -> type[Any]:
     """The model class with the task's head. Raises UsageError where PaddleNLP has none and it can't be made here."""
     prefix = architecture(files)
     found = getattr(paddlenlp.transformers, prefix + HEADS[task.kind], None)
@@ -69,7 +70,7 @@ def published_prefix(name: str) -> str | None:
     return next((kind.removesuffix("Model") for names, kind in builtin.items() if name in names), None)
 
 
-def published_tokenizer(name: str) -> type:
+def published_tokenizer(name: str) -> type[Any]:
     """The tokenizer class of a name built into PaddleNLP. Raises UsageError when it has none."""
     found = [
         kind
@@ -81,7 +82,7 @@ def published_tokenizer(name: str) -> type:
     return found[0]
 
 
-def tokenizer_class(files: ModelFiles) -> type:
+def tokenizer_class(files: ModelFiles) -> type[Any]:
     """The slow tokenizer that the model's files name, else the one usual for its architecture and vocabulary.
 
     PaddleNLP's AutoTokenizer takes RoBERTa for the English one, and no directory without tokenizer_config.json.

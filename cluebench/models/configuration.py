@@ -17,7 +17,7 @@ from cluebench.tasks import Task
 _DEVIATIONS = "cluebench"
 
 
-def written_config(files: ModelFiles, head: type) -> dict[str, Any]:
+def written_config(files: ModelFiles, head: type[Any]) -> dict[str, Any]:
     """The configuration as published or as its author wrote it. Raises UsageError for what PaddleNLP can't build."""
     if files.config is None:
         return copy.deepcopy(head.pretrained_init_configuration[files.model.name])
@@ -31,7 +31,7 @@ def written_config(files: ModelFiles, head: type) -> dict[str, Any]:
 
 
 def configured(
-    files: ModelFiles, head: type, written: Mapping[str, Any], task: Task, tokenizer: Any, hugging_face: bool
+    files: ModelFiles, head: type[Any], written: Mapping[str, Any], task: Task, tokenizer: Any, hugging_face: bool
 ) -> Any:
     """PaddleNLP's configuration of the model with the task's head.
 
@@ -53,7 +53,7 @@ def configured(
     return config
 
 
-def _deviations(head: type, config: Any, written: Mapping[str, Any], hugging_face: bool) -> dict[str, Any]:
+def _deviations(head: type[Any], config: Any, written: Mapping[str, Any], hugging_face: bool) -> dict[str, Any]:
     """Where this model differs from the one PaddleNLP 3.0.0b4 would build; saved with it.
 
     ``first_position``: of the first token. Chinese RoBERTa was pretrained and, for the published scores, fine-tuned
@@ -98,7 +98,7 @@ def longest_input(config: Any) -> int | None:
     return None if positions is None else positions - first
 
 
-def build(files: ModelFiles, head: type, config: Any) -> paddle.nn.Layer:
+def build(files: ModelFiles, head: type[Any], config: Any) -> paddle.nn.Layer:
     """The model with weights drawn anew, and what differs from PaddleNLP's seen to."""
     with in_one_line(files.model, "model"):
         model = head(config)

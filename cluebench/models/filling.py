@@ -89,7 +89,7 @@ def _fits(array: np.ndarray | None, tensor: Any) -> bool:
     return array is not None and list(array.shape) == list(tensor.shape)
 
 
-def refuse_other_task(files: ModelFiles, written: Mapping[str, Any], head: type, task: Task) -> None:
+def refuse_other_task(files: ModelFiles, written: Mapping[str, Any], head: type[Any], task: Task) -> None:
     """Raises UsageError when the configuration, as written, is that of a model fine-tuned for another task.
 
     Heads of different tasks can have the same names and shapes, so that the weights alone don't tell.

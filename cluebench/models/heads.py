@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import paddle
 
 
@@ -16,7 +18,7 @@ def unwrapped(model: paddle.nn.Layer) -> paddle.nn.Layer:
     return model._layers if isinstance(model, paddle.DataParallel) else model
 
 
-def multiple_choice_class(prefix: str, backbone: type) -> type:
+def multiple_choice_class(prefix: str, backbone: type[Any]) -> type[Any]:
     """A multiple-choice model of an architecture for which PaddleNLP has none; saved and loaded like its own.
 
     As in PaddleNLP's other multiple-choice models: dropout and one linear unit on the pooled first token.
@@ -40,5 +42,5 @@ def multiple_choice_class(prefix: str, backbone: type) -> type:
         return self.classifier(self.dropout(pooled)).reshape([-1, self.num_choices])
 
     pretrained = backbone.__mro__[1]  # <Architecture>PretrainedModel: configuration, weight initialisation, file names
-    head = type(f"{prefix}ForMultipleChoice", (pretrained,), {"__init__": __init__, "forward": forward})
+    head: Any = type(f"{prefix}ForMultipleChoice", (pretrained,), {"__init__": __init__, "forward": forward})
     return head

@@ -65,7 +65,12 @@ def _try_head(
 
 
 def _try_cut_down(
-    files: ModelFiles, head: type, config: Any, task: Task, tokens: Sequence[int], weights: Mapping[str, np.ndarray]
+    files: ModelFiles,
+    head: type[Any],
+    config: Any,
+    task: Task,
+    tokens: Sequence[int],
+    weights: Mapping[str, np.ndarray],
 ) -> None:
     """One layer on one short input; its arrays are those the weights must have of every layer. Raises UsageError."""
     layers, config = config.num_hidden_layers, copy.deepcopy(config)

@@ -102,7 +102,7 @@ def selection_of(trials: Sequence[FinishedTrial]) -> Selection | None:
 
 def of_published(model: PublishedModel) -> dict[str, Evidence]:
     """Task name → evidence of a row of the published table."""
-    found = {name: published(task, task.parse_score(model.scores[name])) for name, task in TASKS.items()}
+    found = {name: published(task, score) for name, task in TASKS.items() if (score := model.score(task))}
     return {name: one for name, one in found.items() if one is not None}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Container, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -12,6 +11,7 @@ from cluebench.published import ATTRIBUTION, PublishedModel, published_model
 from cluebench.report import evidence, scores
 from cluebench.report.evidence import Evidence
 from cluebench.report.scores import Best, FinishedTrial
+from cluebench.runlog import read_grid
 from cluebench.statistics.budget import expected_best
 from cluebench.statistics.uncertainty import error_of_average
 from cluebench.tasks import TASKS, Task
@@ -54,7 +54,7 @@ def write_report(folder: Path) -> None:
 
 def report(folder: Path) -> str:
     """The page."""
-    grid = _read_grid(folder)
+    grid = read_grid(folder)
     model = str(grid.get("model") or folder.name)
     trials = scores.finished_trials(folder)
     bests = scores.best_settings(trials)
@@ -74,14 +74,6 @@ def report(folder: Path) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{_STYLE}</style></head>\n<body>\n" + "\n".join(filter(None, body)) + "\n</body></html>\n"
     )
-
-
-def _read_grid(folder: Path) -> dict:
-    try:
-        grid = json.loads((folder / "grid.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return grid if isinstance(grid, dict) else {}
 
 
 def _head(model: str, grid: Mapping) -> str:
@@ -137,8 +129,9 @@ def _best_row(
     scored = [escape(best.text(task)) if best else "-"]
     scored += ["/".join(f"±{error:.2f}" for error in known.error) if known else "-"]
     if published:
-        theirs = task.parse_score(published.scores[task.name])
-        scored += [task.format_score(theirs), _signed(best.score[0] - theirs[0]) if best else "-"]
+        theirs = published.score(task)
+        scored.append(task.format_score(theirs) if theirs else "-")
+        scored.append(_signed(best.score[0] - theirs[0]) if best and theirs else "-")
     row = f"<td>{task.title}</td>" + "".join(f'<td class="number">{cell}</td>' for cell in scored)
     for axis in ("learning_rate", "batch_size", "dropout"):
         edge = edges.get((task.name, axis))
@@ -225,11 +218,7 @@ def _failures(grid: Mapping) -> str:
 
 
 def _charts(trials: Mapping[str, Sequence[FinishedTrial]], bests: Mapping[str, Best]) -> str:
-    figures = [
-        _chart(task, [trial for trial in trials[name] if trial.result], bests[name])
-        for name, task in TASKS.items()
-        if name in bests
-    ]
+    figures = [_chart(task, trials[name], bests[name]) for name, task in TASKS.items() if name in bests]
     figures = [figure for figure in figures if figure]
     if not figures:
         return ""
@@ -237,8 +226,11 @@ def _charts(trials: Mapping[str, Sequence[FinishedTrial]], bests: Mapping[str, B
 
 
 def _chart(task: Task, trials: Sequence[FinishedTrial], best: Best) -> str:
-    curves = [(trial, [(point.step, point.score[0]) for point in trial.result.dev_curve]) for trial in trials]
-    curves = [(trial, points) for trial, points in curves if len(points) > 1]
+    curves = []
+    for trial in trials:
+        points = [(point.step, point.score[0]) for point in trial.result.dev_curve] if trial.result else []
+        if len(points) > 1:
+            curves.append((trial, points))
     if not curves:
         return ""
     # The best one last, so that it lies above the others.

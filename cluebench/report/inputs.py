@@ -11,7 +11,7 @@ import numpy as np
 
 from cluebench.data.rows import NO_AGREED_LABEL, load_rows
 from cluebench.data.source import DataSource, split_files
-from cluebench.features import Features, TextEncoder, load_features
+from cluebench.features import Features, IdiomFeatures, SpanFeatures, TextEncoder, load_features
 from cluebench.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
 
 # Examples -------------------------------------------------------------------------------------------------------------
@@ -77,7 +77,7 @@ def _questions(encoder: TextEncoder, rows: Sequence, features: Features) -> Iter
         yield example, {}, {"choices": choices, "label": row.answer}
 
 
-def _blanks(encoder: TextEncoder, rows: Sequence, features: Features) -> Iterator[_Parts]:
+def _blanks(encoder: TextEncoder, rows: Sequence, features: IdiomFeatures) -> Iterator[_Parts]:
     for blank, (number, tag) in enumerate(zip(features.records.tolist(), features.tags)):
         row = rows[number]
         example = {"idx": number, "candidates": list(row.candidates), "content": list(row.passages), "answers": None}
@@ -89,7 +89,7 @@ def _blanks(encoder: TextEncoder, rows: Sequence, features: Features) -> Iterato
         yield example, {"tag": tag}, {"choices": choices, "label": label}
 
 
-def _windows(encoder: TextEncoder, rows: Sequence, features: Features) -> Iterator[_Parts]:
+def _windows(encoder: TextEncoder, rows: Sequence, features: SpanFeatures) -> Iterator[_Parts]:
     for number, row in enumerate(rows):
         example = {
             "id": row.id,

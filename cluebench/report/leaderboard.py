@@ -82,7 +82,7 @@ def published_rows() -> list[Row]:
         Row(
             row.name,
             float(row.average),
-            tuple(task.format_score(task.parse_score(row.scores[task.name])) for task in TASKS.values()),
+            tuple(task.format_score(score) if (score := row.score(task)) else "-" for task in TASKS.values()),
             evidence.of_published(row),
             published=True,
         )

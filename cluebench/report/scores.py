@@ -6,7 +6,6 @@ it ends in ``best_result``.
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from cluebench import identity, runlog
-from cluebench.published import PublishedModel
+from cluebench.published import PublishedModel, averaged_tasks
 from cluebench.tasks import TASKS, Setting, Task
 
 _RULE = "=" * 68
@@ -61,7 +60,7 @@ def finished_trials(folder: Path) -> dict[str, list[FinishedTrial]]:
 
     Where ``folder`` has a grid.json, results of another configuration than its plan's are left out.
     """
-    protocols = _planned_protocols(folder)
+    protocols = runlog.read_grid(folder).get("protocols", {})  # task name → hash of the plan's settings
     trials: dict[str, list[FinishedTrial]] = {}
     for task_folder in sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else ():
         task = TASKS.get(task_folder.name.lower())
@@ -76,7 +75,7 @@ def _with_results(task: Task, folder: Path) -> list[FinishedTrial]:
     for path in sorted(folder.glob("*.json")):
         named = runlog.parse_trial_name(path.stem)
         result = runlog.Result.read(path) if named else None
-        if result is not None and result.status == "done" and result.best_score is not None:
+        if named and result and result.status == "done" and result.best_score is not None:
             found.append(_trial(task, named, result.best_score, result, path))
     return found
 
@@ -105,19 +104,11 @@ def protocol_hash(configuration: Mapping) -> str:
     return identity.configuration_hash({key: value for key, value in configuration.items() if key not in _GRID_KEYS})
 
 
-def _planned_protocols(folder: Path) -> dict[str, str]:
-    """Task name → protocol hash of the plan in grid.json; empty without one."""
-    try:
-        return dict(json.loads((folder / "grid.json").read_text(encoding="utf-8"))["protocols"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-
-
 def _of_one_protocol(trials: list[FinishedTrial], planned: str | None) -> list[FinishedTrial]:
     """Without a plan for the task: those comparable with the one that finished last."""
-    results = [trial for trial in trials if trial.result is not None]
+    results = [trial.result for trial in trials if trial.result is not None]
     if planned is None and results:
-        planned = protocol_hash(max(results, key=lambda trial: trial.result.finished or "").result.configuration)
+        planned = protocol_hash(max(results, key=lambda result: result.finished or "").configuration)
     return [trial for trial in trials if trial.result is None or protocol_hash(trial.result.configuration) == planned]
 
 
@@ -188,23 +179,23 @@ def _setting_text(best: Best | None) -> str:
 
 def published_comparison(bests: Mapping[str, Best], published: PublishedModel) -> str:
     """Two more lines for the table: the published scores, and the user's minus the published (EM for spans)."""
-    differences = []
+    shown, differences = [], []
     for task in TASKS.values():
-        if task.name not in bests:
+        theirs = published.score(task)
+        shown.append(task.format_score(theirs) if theirs else "-")
+        if theirs is None or task.name not in bests:
             differences.append("-")
             continue
-        theirs = task.parse_score(published.scores[task.name])
         pairs = zip(bests[task.name].score, theirs, strict=True)
         differences.append("/".join(f"{round(ours - other, 2) + 0.0:+.2f}" for ours, other in pairs))
-    shown = (task.format_score(task.parse_score(published.scores[task.name])) for task in TASKS.values())
     return "\t".join(shown) + "\n" + "\t".join(differences) + "\n"
 
 
 def average(bests: Mapping[str, Best]) -> float | None:
-    """AVG of the published table: the mean of the ten, EM for spans; None unless all are there."""
-    if any(name not in bests for name in TASKS):
+    """AVG of the published table: the mean of its ten tasks, EM for spans; None unless all are there."""
+    if not averaged_tasks() <= bests.keys():
         return None
-    return mean(round(bests[name].score[0], 2) for name in TASKS)
+    return mean(round(bests[name].score[0], 2) for name in averaged_tasks())
 
 
 def edges(trials: Mapping[str, Sequence[FinishedTrial]], bests: Mapping[str, Best]) -> dict[tuple[str, str], str]:

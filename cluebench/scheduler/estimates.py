@@ -19,6 +19,7 @@ from cluebench.model_files import CONFIG_FILES
 from cluebench.published import published_model
 from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.plan import Trial
+from cluebench.tasks import Task
 
 GIB = 1 << 30
 
@@ -54,9 +55,15 @@ def workloads() -> dict[str, Workload]:
     return {row.pop("task"): Workload(**{key: int(value) for key, value in row.items()}) for row in rows}
 
 
+def workload(task: Task) -> Workload:
+    """The size of a task; of one that workloads.csv lacks, a usual one with texts that fill half the length."""
+    tokens = max(1, task.max_seq_length // 2)
+    return workloads().get(task.name) or Workload(20_000, 3_000, task.num_choices or 1, tokens, tokens)
+
+
 def forward_tokens(trial: Trial, flags: GridFlags) -> float:
     """The trial's work in tokens passed forward through the model: training, evaluations, steps and start."""
-    work, task = workloads()[trial.task], trial.row
+    work, task = workload(trial.row), trial.row
     train, dev = work.train_examples, work.dev_examples
     if flags.limit:
         train, dev = min(train, flags.limit), min(dev, flags.limit)
@@ -171,7 +178,7 @@ def estimated_bytes(trial: Trial, micro_batch: int, amp: str) -> int:
     in 16 bits, twice that in 32, with heads of 64.
     """
     size, task = model_size(trial.model), trial.row
-    sequences = micro_batch * workloads()[trial.task].sequences_per_example
+    sequences = micro_batch * workload(task).sequences_per_example
     tokens = sequences * task.max_seq_length
     per_token = size.hidden_size * 34 + 5 * (size.hidden_size / 64) * task.max_seq_length
     width = 2 if amp == "off" else 1

@@ -91,7 +91,6 @@ def completed(flags: F) -> F:
         raise UsageError("name a model or a model's directory, or try --demo")
     return replace(
         flags,
-        run_root=_absolute(flags.run_root or str(repository.RUN_ROOT)),
         data_dir=_absolute(flags.data_dir or os.environ.get(DATA_DIR_VARIABLE)),
         cache_dir=_absolute(flags.cache_dir),
     )

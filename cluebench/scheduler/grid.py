@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from cluebench import identity
+from cluebench import identity, repository
 from cluebench.data.source import open_source, split_files
 from cluebench.model import Model
 from cluebench.report.scores import rank
@@ -29,7 +29,8 @@ class Grid:
     def of(cls, flags: GridFlags) -> Grid:
         """The grid behind completed flags. Raises UsageError naming the flag that is wrong."""
         trials = build_plan([Model.of(typed, "model") for typed in flags.models], flags)
-        return cls(flags, trials, {trial.model: RunDirectory(flags.run_root, trial.model) for trial in trials})
+        run_root = flags.run_root or repository.RUN_ROOT
+        return cls(flags, trials, {trial.model: RunDirectory(run_root, trial.model) for trial in trials})
 
     def jobs(self, require_data: bool = False) -> list[Job]:
         """A job a trial, done where its result is on disk, those of `confirmations` behind the grid's own.
@@ -108,4 +109,4 @@ class Grid:
 
 def _rank(job: Job) -> tuple[float, ...]:
     """Sort key of a finished job: higher is better."""
-    return rank(job.result.best_score if job.result and job.result.best_score else (0.0,), job.trial)
+    return rank(job.score, job.trial.setting)

@@ -64,6 +64,12 @@ class Job:
         return self.trial.key
 
     @property
+    def score(self) -> tuple[float, ...]:
+        """Of a trial that is done."""
+        assert self.result is not None and self.result.best_score is not None, f"{self.key} is not done"
+        return self.result.best_score
+
+    @property
     def attempt(self) -> Attempt:
         return self.attempts[-1]
 

@@ -43,6 +43,11 @@ class Slot:
             return 0
         return max(0, self.reading.free - self._outstanding())
 
+    def fits(self, needed: int) -> bool:
+        """Whether a trial of so many bytes has room, as far as that is accounted for."""
+        free = self.free_bytes()
+        return free is None or (self.fresh and free >= needed)
+
     def _outstanding(self) -> int:
         """Promised, but not allocated yet."""
         if any(self.allocated.values()):
@@ -132,8 +137,7 @@ class Ledger:
             if slot.device.id not in closed
             and len(slot.promised) < self.jobs_per_device
             and (cards == 1 or (slot.device.joinable and not slot.promised))
-            and (slot.free_bytes() is None or slot.free_bytes() >= needed_bytes)
-            and (not slot.accounted or slot.fresh)
+            and slot.fits(needed_bytes)
         ]
         if len(fitting) < cards:
             return None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 from cluebench.scheduler.devices import Device, DeviceMonitor, NvidiaDriver, Reading
 from cluebench.scheduler.jobs import Job
-from cluebench.scheduler.loop import Events, Exited, Measured
-from cluebench.scheduler.runner import LocalRunner, Orphan, StartOrder, orphan_of
+from cluebench.scheduler.loop import GRACE, Events, Exited, Measured
+from cluebench.scheduler.runner import LocalRunner, Orphan, StartOrder, end_orphans, orphan_of
 from cluebench.scheduler.state import RunDirectory
 
 
@@ -56,13 +56,17 @@ class LocalEngine:
             self._monitor.close()
 
 
-def strays(directories: Iterable[RunDirectory], planned: Collection[Path]) -> list[Orphan]:
-    """Processes of a dead scheduler on this machine whose trials' locks are not among the planned ones."""
+def end_strays(directories: Iterable[RunDirectory], planned: Collection[Path], note: Callable[[str], None]) -> None:
+    """Ends trials of a dead scheduler on this machine whose locks are not among ``planned``.
+
+    They would hold devices that nobody accounts for. Returns when they are gone, after the grace period at the latest.
+    """
     found = []
     for directory in directories:
         for lock in sorted(directory.private.glob("*--*.lock")):
             key = f"{directory.path.name}/{lock.stem.replace('--', '/', 1)}"
             orphan = None if lock in planned else orphan_of(key, lock)
             if orphan is not None and orphan.pid and orphan.is_local:
+                note(f"{key}: process {orphan.pid} of an earlier grid runs it, and it is not in this plan: ended")
                 found.append(orphan)
-    return found
+    end_orphans(found, GRACE)

@@ -88,7 +88,8 @@ class Events:
 class Engine(Protocol):
     """Where trials run. Results come back as events."""
 
-    devices: Sequence[Device]
+    @property
+    def devices(self) -> Sequence[Device]: ...
 
     def measure(self, device_id: str) -> None: ...
     def start(self, order: StartOrder, device_ids: Sequence[str]) -> None: ...
@@ -138,7 +139,6 @@ class Scheduler:
         events: Events,
         rules: Rules | None = None,
         *,
-        strays: Sequence[Orphan] = (),
         project: Callable[[Scheduler], None] = lambda scheduler: None,
         more: Callable[[], Sequence[Job]] = lambda: (),
         clock: Callable[[], float] = time.monotonic,
@@ -154,14 +154,11 @@ class Scheduler:
         self._measure_at: dict[str, float] = {}  # device id → when to ask next
         self._news: list[Callable[[], None]] = []  # what observers are still to be told
         self._give_up_at = float("inf")
-        self._strays = {stray.key: stray for stray in strays}  # processes of earlier grids whose trials are not planned
-        self._kill_strays_at = float("inf")
 
     # Life -------------------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Returns when every job is done or failed, or after an interruption when their processes are gone."""
-        self._end_strays()
         for job in self._waiting():
             self._take_orphan(job)
         for device_id in self.ledger.slots:
@@ -176,8 +173,6 @@ class Scheduler:
                 self._handle(event)
                 event = self.events.get(0.0)
             self._do_what_is_due()
-        for key in self._strays:
-            self.engine.stop(key, now=True)
         self._tell()
 
     def _unfinished(self) -> bool:
@@ -275,31 +270,27 @@ class Scheduler:
 
         Raises UsageError when no device is left, with the figures.
         """
-        waiting = self._waiting()
-        accounted = [slot for slot in self.ledger.slots.values() if slot.accounted]
-        if not waiting or not accounted:
+        waiting, slots = self._waiting(), self.ledger.slots
+        totals = {slot.device: slot.device.total_bytes for slot in slots.values() if slot.device.total_bytes}
+        if not waiting or not totals:
             return
         smallest = min(self.memory.needed_bytes(job.trial, 1) for job in waiting)
-        for slot in accounted:
-            if slot.device.total_bytes < smallest and not slot.promised:
-                del self.ledger.slots[slot.device.id]
-                figures = (
-                    f"it has {slot.device.total_bytes / GIB:.1f} GiB, the smallest trial needs {smallest / GIB:.1f}"
-                )
-                self._note(f"{slot.device.label} ({slot.device.name}) is left out: {figures} GiB")
-                if not self.ledger.slots:
-                    raise UsageError(f"no trial fits any card: {slot.device.label} is too small, {figures} GiB")
-        largest = max(slot.device.total_bytes for slot in self.ledger.slots.values())
+        for device, total in totals.items():
+            if total < smallest and not slots[device.id].promised:
+                del slots[device.id]
+                figures = f"it has {total / GIB:.1f} GiB, the smallest trial needs {smallest / GIB:.1f} GiB"
+                self._note(f"{device.label} ({device.name}) is left out: {figures}")
+                if not slots:
+                    raise UsageError(f"no trial fits any card: {device.label} is too small, {figures}")
+        largest = max(slot.device.total_bytes or 0 for slot in slots.values())
         for job in waiting:
             self._cut_to_fit(job, largest)
 
     def _cut_to_fit(self, job: Job, largest: int) -> None:
         while (needed := self.memory.needed_bytes(job.trial, job.micro_batch() or 1)) > largest:
             if not job.cut_further():
-                figures = (
-                    f"needs about {needed / GIB:.1f} GiB even row by row, the largest card has {largest / GIB:.1f}"
-                )
-                job.failures.append(Failure(FailureKind.TOO_LARGE, f"{figures} GiB"))
+                figures = f"needs about {needed / GIB:.1f} GiB even row by row, the largest card has"
+                job.failures.append(Failure(FailureKind.TOO_LARGE, f"{figures} {largest / GIB:.1f} GiB"))
                 job.state = State.FAILED
                 self._news.append(lambda: self._observer.ended(job))
                 return
@@ -346,7 +337,6 @@ class Scheduler:
             self._interrupt(event)
 
     def _exited(self, event: Exited) -> None:
-        self._strays.pop(event.key, None)
         job = self._by_key.get(event.key)
         if job is None or job.state is not State.RUNNING:
             return
@@ -384,6 +374,8 @@ class Scheduler:
     def learn(self, job: Job) -> None:
         """Takes a finished trial's duration and peak memory into the estimates."""
         result = job.result
+        if result is None:
+            return
         seconds = result.train_seconds + result.eval_seconds
         if seconds > 0:
             self.durations.observe(job.trial, seconds * max(1, result.cards))
@@ -397,12 +389,13 @@ class Scheduler:
             lines = read_log(job.paths.log).last_lines
         except OSError:
             lines = []
-        result = Result.read(job.paths.result)
-        mine = result is not None and result.configuration_hash == job.configuration_hash
+        result, error = Result.read(job.paths.result), None
+        if result and result.status == "failed" and result.configuration_hash == job.configuration_hash:
+            error = result.error
         return classify(
             event.code,
             lines,
-            result.error if mine and result.status == "failed" else None,
+            error,
             no_progress_seconds=self.rules.trial_timeout if job.ended_for is FailureKind.NO_PROGRESS else None,
             device_lost=event.lost or job.ended_for is FailureKind.LOST_DEVICE,
         )
@@ -461,17 +454,6 @@ class Scheduler:
         else:
             self._note(f"{job.key}: process {orphan.pid} of an earlier grid still runs it: adopted")
             self._news.append(lambda: self._observer.started(job))
-
-    def _end_strays(self) -> None:
-        """Trials of a dead scheduler that are not in this plan would hold devices that nobody accounts for."""
-        for stray in self._strays.values():
-            self._note(
-                f"{stray.key}: process {stray.pid} of an earlier grid runs it, and it is not in this plan: ended"
-            )
-            self.engine.adopt(stray)
-            self.engine.stop(stray.key)
-        if self._strays:
-            self._kill_strays_at = self._clock() + self.rules.grace
 
     def _interrupt(self, event: Interrupted) -> None:
         now = self._clock()
@@ -559,7 +541,7 @@ class Scheduler:
             times += [job.progress_due, job.kill_at]
         times += list(self._measure_at.values())
         times += [asked + _ANSWER_DUE for asked in self._asked.values()]
-        return min([*times, self._give_up_at, self._kill_strays_at])
+        return min([*times, self._give_up_at])
 
     def _do_what_is_due(self) -> None:
         now = self._clock()
@@ -570,10 +552,6 @@ class Scheduler:
             if asked + _ANSWER_DUE <= now:
                 del self._asked[device_id]
                 self._device_lost(device_id, "the driver does not answer", now)
-        if self._kill_strays_at <= now:
-            self._kill_strays_at = float("inf")
-            for key in self._strays:
-                self.engine.stop(key, now=True)
         for job in self.running():
             if job.kill_at <= now:
                 job.kill_at = float("inf")

@@ -32,9 +32,13 @@ class Trial:
     seed: int = DEFAULT_SEED
 
     @property
+    def setting(self) -> Setting:
+        return Setting(self.learning_rate, self.batch_size, self.dropout)
+
+    @property
     def name(self) -> str:
         """``3e-05_32_0.1``, as the trial's files are called."""
-        return runlog.trial_name(self.learning_rate, self.batch_size, self.dropout, self.seed)
+        return runlog.trial_name(*self.setting, self.seed)
 
     @property
     def key(self) -> str:
@@ -58,7 +62,7 @@ def build_plan(models: Sequence[Model], flags: GridFlags) -> list[Trial]:
     for model in models:
         for task in tasks:
             for point, seed in product(_points(model, task, flags), flags.seeds):
-                trials.append(Trial(model, task.name, point.learning_rate, point.batch_size, point.dropout, seed))
+                trials.append(Trial(model, task.name, *point, seed))
     _check_batches(trials)
     return list(dict.fromkeys(trials))
 
@@ -81,6 +85,11 @@ def _points(model: Model, task: Task, flags: GridFlags) -> list[Setting]:
         if row is None:
             names = ", ".join(published_models())
             raise UsageError(f"--best_only: {model} has no published settings; models that have: {names}")
+        if task.name not in row.best_settings:
+            able = " ".join(TASKS[name].title for name in row.best_settings)
+            raise UsageError(
+                f"--best_only: {task.title} has no published settings; the tasks that have: --tasks {able}"
+            )
         return [row.best_settings[task.name]]
     grid = Grid(
         tuple(flags.learning_rates) or task.grid.learning_rates,

@@ -7,6 +7,11 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
 from cluebench.runlog import LogFacts, read_log
 from cluebench.scheduler.jobs import Job, State, states
 from cluebench.scheduler.loop import Scheduler
@@ -74,9 +79,9 @@ class Display:
         self._stream = stream or sys.stderr
         self._logs = LogReader()
         self._next = 0.0
-        self.scheduler: Scheduler | None = None
 
     def attach(self, scheduler: Scheduler) -> None:
+        """Before anything is told."""
         self.scheduler = scheduler
 
     def close(self) -> None:
@@ -128,9 +133,6 @@ class LiveDisplay(Display):
 
     def __init__(self, stream: TextIO | None = None):
         super().__init__(stream)
-        from rich.console import Console
-        from rich.live import Live
-
         self._console = Console(file=self._stream)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
@@ -151,10 +153,7 @@ class LiveDisplay(Display):
             self._next = now + self.interval
         return self._next
 
-    def _table(self):
-        from rich.table import Table
-        from rich.text import Text
-
+    def _table(self) -> Table:
         table = Table(title=Text(summary(self.scheduler)), title_justify="left", expand=False)
         for column in ("running", "on", "step", "step/s", "last dev", "for"):
             table.add_column(column, no_wrap=column != "on")

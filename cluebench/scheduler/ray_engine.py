@@ -21,7 +21,7 @@ from cluebench.scheduler import launch
 from cluebench.scheduler.devices import Device, Reading
 from cluebench.scheduler.jobs import Job
 from cluebench.scheduler.loop import Events, Exited
-from cluebench.scheduler.runner import Orphan, StartOrder, end_all, orphan_of, specification
+from cluebench.scheduler.runner import Orphan, StartOrder, end_all, orphan_of, specification, started_process
 
 #: Cores of a slot where the cluster has no cards and the user has named no number.
 _CORES_PER_SLOT = 2
@@ -38,14 +38,7 @@ class _AttemptActor:
         """Runs the trial to its end; returns its exit code, negative for a signal."""
         if self._stopped:
             return -signal.SIGTERM
-        self._process = subprocess.Popen(
-            launch.command(specified),
-            env={**os.environ, **environment},
-            cwd=specified["directory"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        self._process = started_process(specified, environment, specified["directory"])
         code = self._process.wait()
         end_all(environment[launch.TRIAL_VARIABLE])
         return code

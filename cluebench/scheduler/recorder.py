@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
+from functools import partial
 
+from cluebench.model_files import kept_weights
 from cluebench.report.html import write_report
-from cluebench.report.scores import protocol_hash
+from cluebench.report.scores import protocol_hash, rank
 from cluebench.scheduler.jobs import Job, State
-from cluebench.scheduler.state import RunDirectory
+from cluebench.scheduler.state import RunDirectory, drop_model
 
 #: Least seconds between two writings of grid.json, and of the report, while things go on happening.
 _STATE_EVERY, _REPORT_EVERY = 0.5, 30.0
@@ -54,7 +57,7 @@ class Recorder:
         if job.trial.model != self._directory.model:
             return
         if job.state is State.DONE:
-            score = job.trial.row.format_score(job.result.best_score)
+            score = job.trial.row.format_score(job.score)
             self.note(f"{job.key} done: {score}")
             self.drop_lower_models(job)
         else:
@@ -100,13 +103,15 @@ class Recorder:
         self._try("grid.json", lambda: self._directory.write_grid(status, trials, self._protocols, self._details))
 
     def drop_lower_models(self, job: Job) -> None:
-        """After a trial of a task: only the best model of the task stays on disk."""
+        """After a trial of a task: only the best model of the task stays on disk, once that is whole."""
         if not self._keep_only_best:
             return
-        same_task = [other for other in self._jobs if other.trial.task == job.trial.task]
-        hashes = {other.trial: other.configuration_hash for other in same_task}
-        trials = [other.trial for other in same_task if other.state is State.DONE]
-        self._try("kept models", lambda: self._directory.keep_only_best(trials, hashes))
+        done = [other for other in self._jobs if other.trial.task == job.trial.task and other.state is State.DONE]
+        best = max(done, key=lambda other: rank(other.score, other.trial.setting))
+        if kept_weights(best.paths.output_dir):
+            for other in done:
+                if other is not best and other.result is not None:
+                    self._try("kept models", partial(drop_model, other.paths, other.result))
 
     def _append(self, line: str) -> None:
         with open(self._directory.grid_log, "a", encoding="utf-8") as stream:
@@ -134,19 +139,10 @@ def trial_state(job: Job) -> dict:
         "seed": trial.seed,
         "configuration_hash": job.configuration_hash,
         "state": job.state.value,
-        "score": list(job.result.best_score) if job.result is not None else None,
+        "score": list(job.score) if job.result is not None else None,
         "memory_factor": job.memory_factor,
         "attempts": [
-            {
-                "number": attempt.number,
-                "devices": attempt.devices,
-                "cards": attempt.cards,
-                "accumulation": attempt.accumulation,
-                "started": _iso(attempt.started),
-                "finished": _iso(attempt.finished),
-                "outcome": attempt.outcome,
-                "detail": attempt.detail,
-            }
+            asdict(attempt) | {"started": _iso(attempt.started), "finished": _iso(attempt.finished)}
             for attempt in job.attempts
         ],
         "failures": [{"kind": failure.kind.value, "detail": failure.detail} for failure in job.failures],

@@ -9,14 +9,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,14 +78,7 @@ class LocalRunner:
         for folder in (order.lock.parent, order.log.parent):
             folder.mkdir(parents=True, exist_ok=True)
         specified, mark = specification(order)
-        process = subprocess.Popen(
-            launch.command(specified),
-            env={**os.environ, **order.environment, launch.TRIAL_VARIABLE: mark},
-            cwd=order.directory,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        process = started_process(specified, {**order.environment, launch.TRIAL_VARIABLE: mark}, order.directory)
         self._processes[order.key] = (process.pid, launch.start_time(process.pid), mark)
         self._watch(order.key, mark, process.wait)
 
@@ -94,7 +86,7 @@ class LocalRunner:
         """Watches a process of a dead scheduler like one of our own, but for its exit code, which is lost."""
         mark = str(orphan.record.get("mark"))
         self._processes[orphan.key] = (orphan.pid, orphan.start_time, mark)
-        self._watch(orphan.key, mark, lambda: wait_for_stranger(orphan.pid, orphan.start_time))
+        self._watch(orphan.key, mark, lambda: _wait_for_stranger(orphan.pid, orphan.start_time))
 
     def _watch(self, key: str, mark: str, wait: Callable[[], int | None]) -> None:
         def watch() -> None:
@@ -114,14 +106,25 @@ class LocalRunner:
         if launch.start_time(pid) == started and started is not None:
             _signal_group(pid, signal.SIGKILL if now else signal.SIGTERM)
         if now:
-            for process in processes_of(mark):
-                _signal(process.pid, signal.SIGKILL)
+            _killed(mark)
 
     def pids(self, key: str) -> set[int]:
         """All processes of a running trial."""
         if key not in self._processes:
             return set()
         return {process.pid for process in processes_of(self._processes[key][2])}
+
+
+def started_process(specified: dict, environment: Mapping[str, str], directory: str | Path) -> subprocess.Popen:
+    """The process that becomes an attempt, in a group of its own; ``environment`` on top of this process's."""
+    return subprocess.Popen(
+        launch.command(specified),
+        env={**os.environ, **environment},
+        cwd=directory,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 def specification(order: StartOrder) -> tuple[dict, str]:
@@ -145,21 +148,27 @@ def specification(order: StartOrder) -> tuple[dict, str]:
     return specified, mark
 
 
-def orphan_of(key: str, lock: Path) -> Orphan | None:
-    """The process that holds a trial's lock though this scheduler has not started it; None when the lock is free."""
+def held_by(lock: Path) -> bytes | None:
+    """What the holder of a lock has written into its file; None when nobody holds it."""
     try:
         descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except OSError:
         return None
     try:
-        try:
-            # A shared lock: two that only look don't get into each other's way, nor into the way of a launch.
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return None
-        except BlockingIOError:
-            content = os.pread(descriptor, 1 << 16, 0)
+        # A shared lock: two that only look don't get into each other's way, nor into the way of a launch.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        return os.pread(descriptor, 1 << 16, 0)
     finally:
         os.close(descriptor)
+
+
+def orphan_of(key: str, lock: Path) -> Orphan | None:
+    """The process that holds a trial's lock though this scheduler has not started it; None when the lock is free."""
+    content = held_by(lock)
+    if content is None:
+        return None
     try:
         record = json.loads(content)
         pid, started, host = int(record["pid"]), record["start_time"], record["host"]
@@ -170,23 +179,12 @@ def orphan_of(key: str, lock: Path) -> Orphan | None:
     return Orphan(key, lock, pid, started, host, record.get("configuration_hash", ""), record)
 
 
-def wait_for_stranger(pid: int, started: str | None) -> None:
+def _wait_for_stranger(pid: int, started: str | None) -> None:
     """Returns when a process that is not our child has ended."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    except (OSError, AttributeError):  # a kernel before 5.3
-        while launch.start_time(pid) == started:
-            time.sleep(0.2)
-        return
-    try:
-        if launch.start_time(pid) == started:  # else the pid had been given to someone else before it was opened
-            poll = select.poll()
-            poll.register(descriptor, select.POLLIN)
-            poll.poll()
-    finally:
-        os.close(descriptor)
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        if launch.start_time(pid) == started:  # else the pid has been given to someone else
+            process.wait()
 
 
 def processes_of(mark: str) -> list[psutil.Process]:
@@ -201,23 +199,30 @@ def processes_of(mark: str) -> list[psutil.Process]:
     return marked
 
 
-def end_all(mark: str) -> None:
-    """Kills every process that an attempt has left, and waits a while until they are gone."""
-    left: Iterable[psutil.Process] = processes_of(mark)
-    for process in left:
-        _signal(process.pid, signal.SIGKILL)
-    psutil.wait_procs(left, timeout=_SWEEP_SECONDS)
+def end_orphans(orphans: Sequence[Orphan], grace: float) -> None:
+    """Asks processes of a dead scheduler to end, and kills what is left of them after ``grace`` seconds."""
+    marks = [str(orphan.record.get("mark")) for orphan in orphans]
+    for orphan in orphans:
+        _signal_group(orphan.pid, signal.SIGTERM)
+    psutil.wait_procs([process for mark in marks for process in processes_of(mark)], timeout=grace)
+    for mark in marks:
+        end_all(mark)
 
 
 def _signal_group(leader: int, number: int) -> None:
-    try:
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, number)
-    except (ProcessLookupError, PermissionError):
-        pass
 
 
-def _signal(pid: int, number: int) -> None:
-    try:
-        os.kill(pid, number)
-    except (ProcessLookupError, PermissionError):
-        pass
+def end_all(mark: str) -> None:
+    """Kills every process that an attempt has left, and waits a while until they are gone."""
+    psutil.wait_procs(_killed(mark), timeout=_SWEEP_SECONDS)
+
+
+def _killed(mark: str) -> list[psutil.Process]:
+    """The processes of an attempt, sent SIGKILL."""
+    left = processes_of(mark)
+    for process in left:
+        with suppress(psutil.Error):
+            process.kill()
+    return left

@@ -21,7 +21,7 @@ from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.grid import Grid
 from cluebench.scheduler.jobs import Job, State
 from cluebench.scheduler.ledger import Ledger
-from cluebench.scheduler.local_engine import LocalEngine, strays
+from cluebench.scheduler.local_engine import LocalEngine, end_strays
 from cluebench.scheduler.loop import Engine, Events, Interrupted, Rules, Scheduler
 from cluebench.scheduler.progress import Projections, display_for
 from cluebench.scheduler.recorder import Observers, Recorder
@@ -87,6 +87,9 @@ def _search(grid: Grid, jobs: list[Job]) -> str | None:
     engine = _engine(flags, events)
     _check_cards(flags, jobs, engine.devices)
     recorders = [_recorder(flags, directory, jobs, engine.devices, display.note) for directory in directories.values()]
+    observers = Observers([display, *recorders])
+    if flags.engine == "local":
+        end_strays(directories.values(), [job.lock for job in jobs], observers.note)
     scheduler = Scheduler(
         jobs,
         engine,
@@ -95,10 +98,9 @@ def _search(grid: Grid, jobs: list[Job]) -> str | None:
         MemoryModel(flags.amp),
         partial(_start_order, grid, engine.devices),
         lambda job: directories[job.trial.model].finished_result(job.trial, job.configuration_hash),
-        Observers([display, *recorders]),
+        observers,
         events,
         Rules(flags.max_attempts, flags.trial_timeout, flags.mrc_cards),
-        strays=strays(directories.values(), [job.lock for job in jobs]) if flags.engine == "local" else (),
         project=Projections().update,
         more=lambda: grid.confirmations(jobs),
     )

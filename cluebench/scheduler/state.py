@@ -19,9 +19,9 @@ from pathlib import Path
 from cluebench import atomic
 from cluebench.errors import ClueError, UsageError
 from cluebench.model import Model
-from cluebench.report.scores import rank
-from cluebench.runlog import Result, TrialPaths
+from cluebench.runlog import Result, TrialPaths, read_grid
 from cluebench.scheduler.plan import Trial
+from cluebench.scheduler.runner import held_by
 
 GRID_FORMAT = 1
 
@@ -36,24 +36,9 @@ class RunDirectory:
     def __init__(self, run_root: str | Path, model: Model):
         self.model = model
         self.path = Path(run_root).expanduser().resolve() / model.folder
+        self.grid_json, self.grid_log = self.path / "grid.json", self.path / "grid.log"
+        self.private = self.path / ".scheduler"  # locks and launcher logs: the scheduler's own
         self._lock: int | None = None
-
-    @property
-    def grid_json(self) -> Path:
-        return self.path / "grid.json"
-
-    @property
-    def grid_log(self) -> Path:
-        return self.path / "grid.log"
-
-    @property
-    def report(self) -> Path:
-        return self.path / "report.html"
-
-    @property
-    def private(self) -> Path:
-        """Locks and launcher logs: the scheduler's own."""
-        return self.path / ".scheduler"
 
     def paths(self, trial: Trial) -> TrialPaths:
         return TrialPaths(self.path / trial.task, trial.name)
@@ -94,20 +79,11 @@ class RunDirectory:
 
     def holder(self) -> dict | None:
         """The scheduler that holds the directory: pid, host and start; None when nobody does."""
+        content = held_by(self.private / "lock")
         try:
-            descriptor = os.open(self.private / "lock", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return None
-        except BlockingIOError:
-            try:
-                return dict(json.loads(os.pread(descriptor, 4096, 0)))
-            except (ValueError, TypeError):
-                return {}
-        finally:
-            os.close(descriptor)
+            return None if content is None else dict(json.loads(content))
+        except (ValueError, TypeError):
+            return {}
 
     def refuse_other_model(self) -> None:
         """Raises UsageError when the directory holds runs of another model that has the same folder name."""
@@ -124,11 +100,8 @@ class RunDirectory:
 
     def read_grid(self) -> dict | None:
         """grid.json as it was last written; None without one."""
-        try:
-            grid = json.loads(self.grid_json.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return grid if isinstance(grid, dict) and grid.get("format") == GRID_FORMAT else None
+        grid = read_grid(self.path)
+        return grid if grid.get("format") == GRID_FORMAT else None
 
     def write_grid(
         self, status: str, trials: Sequence[Mapping], protocols: Mapping[str, str], details: Mapping
@@ -158,41 +131,15 @@ class RunDirectory:
             return None
         return result if result.best_score is not None else None
 
-    # Kept models --------------------------------------------------------------------------------------------------
 
-    def keep_only_best(self, trials: Sequence[Trial], hashes: Mapping[Trial, str]) -> list[Path]:
-        """Of these finished trials of one task, leaves only the best one's model on disk; returns what was removed.
-
-        Nothing goes before the best one is whole. Removed models are also struck from their trials' results.
-        """
-        done = {trial: self.finished_result(trial, hashes.get(trial)) for trial in trials}
-        done = {trial: result for trial, result in done.items() if result is not None}
-        if not done:
-            return []
-        best = max(done, key=lambda trial: rank(done[trial].best_score, trial))
-        if not _is_whole(self.paths(best).output_dir):
-            return []
-        removed = []
-        for trial, result in done.items():
-            folder = self.paths(trial).output_dir
-            if trial != best and folder.is_dir():
-                result.best_model = None
-                result.write(self.paths(trial).result)
-                _remove(folder)
-                removed.append(folder)
-        return removed
-
-
-def _is_whole(model: Path) -> bool:
-    """A model directory with weights: scripts put it in place in one piece."""
-    return model.is_dir() and any(path.suffix in (".pdparams", ".safetensors") for path in model.iterdir())
-
-
-def _remove(folder: Path) -> None:
-    """Out of the way under another name first, so that nobody meets half a model."""
-    if folder.is_dir():
-        doomed = folder.with_name(f".{folder.name}.removed-{os.getpid()}-{time.monotonic_ns()}")
-        os.rename(folder, doomed)
+def drop_model(paths: TrialPaths, result: Result) -> None:
+    """Removes a finished trial's model, and strikes it from the result. Raises OSError."""
+    if paths.output_dir.is_dir():
+        result.best_model = None
+        result.write(paths.result)
+        # Out of the way under another name first, so that nobody meets half a model.
+        doomed = paths.output_dir.with_name(f".{paths.name}.removed-{os.getpid()}-{time.monotonic_ns()}")
+        os.rename(paths.output_dir, doomed)
         shutil.rmtree(doomed, ignore_errors=True)
 
 

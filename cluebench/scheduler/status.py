@@ -16,7 +16,7 @@ def print_plan(jobs: Sequence[Job], to_come: int = 0) -> None:
     ``to_come``: trials of --confirm_seeds that can't be named yet.
     """
     for job in jobs:
-        state = f"done\t{job.trial.row.format_score(job.result.best_score)}" if job.result else "to run\t-"
+        state = f"done\t{job.trial.row.format_score(job.score)}" if job.result else "to run\t-"
         print(f"{job.key}\t{state}")
     done, models = sum(job.result is not None for job in jobs), len({job.trial.model for job in jobs})
     print(f"{len(jobs)} trials of {models} model{'s' if models > 1 else ''}: {done} done, {len(jobs) - done} to run")

@@ -110,29 +110,29 @@ def _labelled_lines(
     """``ids``: of the rows, in order. After the first id out of place, those behind it are not compared."""
     lines = text.removesuffix("\n").split("\n")
     if len(lines) < len(ids):
-        due = f"the next id is {_shown(ids[len(lines)])}"
-        yield f"line {len(lines)}", f"the file ends after {len(lines)} of {len(ids)} lines of the test set ({due})"
+        next_id = f"the next id is {_shown(ids[len(lines)])}"
+        yield f"line {len(lines)}", f"the file ends after {len(lines)} of {len(ids)} lines of the test set ({next_id})"
     elif len(lines) > len(ids):
         yield f"line {len(ids) + 1}", f"the file goes on for {len(lines)} lines; the test set has {len(ids)}"
     row_of = dict(zip(ids, rows))
     line_of: dict[int | str, int] = {}
     in_order = True
-    for number, (line, due) in enumerate(zip(lines, ids), start=1):
+    for number, (line, expected) in enumerate(zip(lines, ids), start=1):
         place = f"line {number}"
         try:
             values = _labelled_object(line)
         except _Unreadable as error:
             yield place, error.reason
             continue
-        if "id" in values and in_order and (reason := _id_problem(values["id"], due, row_of, line_of)):
+        named = values["id"]
+        if in_order and (reason := _id_problem(named, expected, row_of, line_of)):
             yield place, reason
             in_order = False
-        named = values.get("id")
-        row = row_of.get(named) if type(named) in (int, str) else None
-        if "label" in values and row is not None and (reason := label_problem(values["label"], task, row)):
+        if type(named) not in (int, str):
+            continue
+        if named in row_of and (reason := label_problem(values["label"], task, row_of[named])):
             yield place, reason
-        if type(named) in (int, str):
-            line_of.setdefault(named, number)
+        line_of.setdefault(named, number)
 
 
 def _labelled_object(line: str) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from pathlib import Path
 from cluebench import atomic, repository, runlog
 from cluebench.data.source import DataSource
 from cluebench.errors import ClueError
-from cluebench.model_files import CONFIG_FILES
+from cluebench.model_files import CONFIG_FILES, kept_weights
 from cluebench.report import scores
-from cluebench.report.scores import FinishedTrial
+from cluebench.report.scores import Best, FinishedTrial
 from cluebench.submission.packing import Entry
-from cluebench.tasks import TASKS, Task, TestSet
+from cluebench.tasks import TASKS, Setting, Task, TestSet
 
 #: In a kept model's directory: what its prediction files were made from.
 _MADE_FROM = ".predictions.json"
@@ -59,14 +59,13 @@ class KeptModel:
         return self.trial.result.configuration if self.trial.result else {}
 
 
-def best_kept_model(run: Path, trials: Sequence[FinishedTrial]) -> KeptModel | None:
-    """Of one task's finished trials that have a model on disk, the one the table of best scores would pick."""
-    best = scores.best_setting(trials)
+def best_kept_model(run: Path, trials: Sequence[FinishedTrial], best: Setting) -> KeptModel | None:
+    """Of one task's finished trials that have a model on disk, the one the table would pick; ``best``: its setting."""
     kept = [KeptModel(trial, folder) for trial in trials if _holds_model(folder := _model_folder(run, trial))]
 
     def order(model: KeptModel) -> tuple:
         trial = model.trial
-        return trial.setting == best.setting, scores.rank(trial.score, trial.setting), -trial.seed
+        return trial.setting == best, scores.rank(trial.score, trial.setting), -trial.seed
 
     return max(kept, key=order, default=None)
 
@@ -75,21 +74,8 @@ def _model_folder(run: Path, trial: FinishedTrial) -> Path:
     return runlog.TrialPaths(run / trial.task, runlog.trial_name(*trial.setting, trial.seed)).output_dir
 
 
-def _weights(folder: Path) -> list[Path]:
-    suffixes = (".pdparams", ".safetensors")
-    return sorted(path for path in folder.iterdir() if path.suffix in suffixes) if folder.is_dir() else []
-
-
 def _holds_model(folder: Path) -> bool:
-    return bool(_weights(folder)) and any((folder / name).is_file() for name in CONFIG_FILES)
-
-
-def grid_data_dir(run: Path) -> str | None:
-    """The data directory that the grid search wrote down; None when it used the default or wrote nothing."""
-    try:
-        return json.loads((run / "grid.json").read_text(encoding="utf-8")).get("data_dir")
-    except (OSError, ValueError, AttributeError):
-        return None
+    return bool(kept_weights(folder)) and any((folder / name).is_file() for name in CONFIG_FILES)
 
 
 def take_models(run: Path, wanted: Sequence[Entry], source: DataSource, flags: PredictionFlags) -> None:
@@ -98,13 +84,14 @@ def take_models(run: Path, wanted: Sequence[Entry], source: DataSource, flags: P
     for task in dict.fromkeys(entry.task.name for entry in wanted):
         entries = [entry for entry in wanted if entry.task.name == task]
         finished = trials.get(task, [])
-        model = best_kept_model(run, finished) if finished else None
-        if model is None:
+        best = scores.best_setting(finished)
+        model = best and best_kept_model(run, finished, best.setting)
+        if not best or not model:
             for entry in entries:
                 entry.note = "no model was kept" if finished else "no trial is done"
                 entry.note += "; grid_search.py … --save_best_model True keeps the best one of each task"
             continue
-        _warn(model, finished, source)
+        _warn(model, best, source)
         try:
             _predict_missing(model, entries, source, flags)
         except ClueError as error:
@@ -112,9 +99,9 @@ def take_models(run: Path, wanted: Sequence[Entry], source: DataSource, flags: P
                 entry.problems.append(f"{entry.test.submission} can't be made: {error}")
 
 
-def _warn(model: KeptModel, finished: Sequence[FinishedTrial], source: DataSource) -> None:
+def _warn(model: KeptModel, best: Best, source: DataSource) -> None:
     """What users should know about a choice of model, and could not see."""
-    task, best = model.task, scores.best_setting(finished)
+    task = model.task
     if model.trial.setting != best.setting:
         chosen = f"{best.setting.learning_rate}, {best.setting.batch_size}, {best.setting.dropout}"
         print(f"{task.title}: the best trial ({chosen}: {best.text(task)}) has no model on disk; taking {model.name}")
@@ -150,7 +137,7 @@ def _predict_missing(model: KeptModel, entries: Sequence[Entry], source: DataSou
 
 def _origin(model: KeptModel, test: TestSet, source: DataSource) -> str:
     """Changes with the model's weights and the test file, so that no stale prediction is packed."""
-    weights = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in _weights(model.folder)]
+    weights = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in kept_weights(model.folder)]
     return hashlib.sha256(repr((weights, source.md5(model.task, test.file))).encode()).hexdigest()[:16]
 
 

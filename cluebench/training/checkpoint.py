@@ -117,7 +117,8 @@ def _named(moments: Mapping[str, np.ndarray], parameters: list[str]) -> dict[str
 
 def _generators() -> dict[str, Any]:
     """The states of python's, numpy's and Paddle's generators, as JSON values."""
-    name, keys, *place = np.random.get_state()
+    of_numpy: Any = np.random.get_state()
+    name, keys, *place = of_numpy
     of_devices = [state.__getstate__() for state in paddle.get_rng_state()]
     of_paddle = [[*numbers, bytes(engine).decode()] for *numbers, engine in of_devices]
     return {"python": random.getstate(), "numpy": [name, keys.tolist(), *place], "paddle": of_paddle}
@@ -128,7 +129,7 @@ def _set_generators(states: Mapping[str, Any]) -> None:
     random.setstate((version, tuple(numbers), gauss))
     name, keys, *place = states["numpy"]
     np.random.set_state((name, np.array(keys, dtype=np.uint32), *place))
-    kind = type(paddle.get_rng_state()[0])
+    kind: Any = type(paddle.get_rng_state()[0])
     of_devices = [kind.__new__(kind) for _ in states["paddle"]]
     for state, (*numbers, engine) in zip(of_devices, states["paddle"]):
         state.__setstate__((*numbers, list(engine.encode())))

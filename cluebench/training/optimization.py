@@ -116,9 +116,10 @@ class LossMeter:
     Losses stay on the device until they are read: a read waits for all steps enqueued so far.
     """
 
+    _last: paddle.Tensor  # of the last step
+
     def __init__(self) -> None:
-        self._last = None
-        self._sum = None
+        self._sum: paddle.Tensor | None = None  # since the last read
         self._steps = 0
         self._since = time.perf_counter()
 

@@ -134,7 +134,7 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescrip
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""
-        return text if "(default:" in text or action.required else super()._get_help_string(action)
+        return text if "(default:" in text or action.required else super()._get_help_string(action) or text
 
 
 def dataset_task(name: str) -> Task:
@@ -208,7 +208,7 @@ def run_flags(task: Task, own: TaskFlags, arguments: Any) -> RunFlags:
         learning_rate=arguments.learning_rate,
         num_train_epochs=arguments.num_train_epochs,
         max_steps=arguments.max_steps,
-        max_seq_length=own.max_seq_length,
+        max_seq_length=own.max_seq_length,  # type: ignore[arg-type]  # None until it is resolved
         warmup_steps=arguments.warmup_steps,
         warmup_proportion=arguments.warmup_ratio,
         weight_decay=arguments.weight_decay,
@@ -222,7 +222,7 @@ def run_flags(task: Task, own: TaskFlags, arguments: Any) -> RunFlags:
         save_steps=arguments.eval_steps,
         save_best_model=arguments.load_best_model_at_end,
         data_dir=own.data_dir,
-        cache_dir=own.cache_dir,
+        cache_dir=own.cache_dir,  # type: ignore[arg-type]  # None until it is resolved
         limit=own.limit,
         visualdl_dir=own.visualdl_dir,
         result_json=own.result_json,

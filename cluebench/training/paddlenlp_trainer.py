@@ -325,9 +325,10 @@ def _restore(result: Result, checkpoint: Path) -> None:
 class PublishedLines(TrainerCallback):
     """Writes the published training lines, and sees to the evaluation after the last step."""
 
+    sampler: StepSampler  # from the beginning of the training on
+
     def __init__(self, run: Run):
         self.run = run
-        self.sampler: StepSampler | None = None
         self.began = 0.0  # clock at the step's begin
         self.logged_at = (0, 0.0)  # step, clock
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 import numpy as np
 import paddle
@@ -14,6 +14,7 @@ from cluebench import analysis, dev_predictions, environment, models, submission
 from cluebench.configure import RunConfig
 from cluebench.features import FeatureCache, Features, TextEncoder, load_features
 from cluebench.model import Model
+from cluebench.run_flags import F
 from cluebench.runlog import DevPoint, Evaluation, RunLog
 from cluebench.scalars import Scalars
 from cluebench.tasks import TestSet
@@ -24,14 +25,14 @@ from cluebench.training.optimization import LossMeter, Precision, accumulate, bu
 from cluebench.training.steps import Step, StepPlan, optimizer_steps, order_of
 
 
-class Run:
+class Run(Generic[F]):
     """What every stage of a script needs.
 
     Made by `cluebench.configure`, on every rank. Raises UsageError, before any model is loaded, when the device can't
     be had or can't compute in the precision asked for, or when the model's tokenizer can't be loaded.
     """
 
-    def __init__(self, config: RunConfig):
+    def __init__(self, config: RunConfig[F]):
         self.task, self.flags, self.result = config.task, config.flags, config.result
         self.model, self.source = config.model, config.source
         self.log = RunLog(rank=environment.rank())
@@ -219,12 +220,12 @@ class Run:
                 self.log.line(line)
         self.log.best(self.task.format_score(self.result.best_score))
 
-    def test_sets(self) -> Iterator[tuple[TestSet, Features]]:
-        """The task's test sets, each with its model inputs."""
+    def test_sets(self) -> Iterator[tuple[TestSet, Any]]:
+        """The task's test sets, each with its `features`."""
         for test in self.task.test_sets:
             yield test, self.features(test.split)
 
-    def submit_labels(self, test: TestSet, ids: Iterable[Any], labels: Sequence[Any]) -> None:
+    def submit_labels(self, test: TestSet, ids: Sequence[Any], labels: Sequence[Any]) -> None:
         """The submission file of a test set: an id and a label a line."""
         self._submit(test, lambda path: submission.write_labels(path, ids, labels))
 

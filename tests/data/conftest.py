@@ -36,11 +36,15 @@ class Shelf:
 
     def zip(self, task, members):
         """A zip of the task with ``members`` (name → bytes)."""
-        path = self.folder / f"{task}_public.zip"
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, content in members.items():
-                archive.writestr(name, content)
-        return path
+        return zip_of(self.folder / f"{task}_public.zip", members)
+
+
+def zip_of(path, members):
+    """Writes an archive of ``members`` (name → bytes)."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
 
 
 @pytest.fixture

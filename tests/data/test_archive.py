@@ -9,13 +9,7 @@ import pytest
 from cluebench.data import archive
 from cluebench.data.archive import check_archive, find_member, open_member
 from cluebench.errors import DataError
-
-
-def _zip(path, members):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
-        for name, content in members.items():
-            packed.writestr(name, content)
-    return path
+from tests.data.conftest import zip_of
 
 
 @pytest.fixture
@@ -24,7 +18,7 @@ def path(tmp_path):
 
 
 def test_ordinary_archives_pass(path):
-    check_archive(_zip(path, {"afqmc_public/": b"", "afqmc_public/dev.json": b"x" * 1000, "a..b.json": b""}))
+    check_archive(zip_of(path, {"afqmc_public/": b"", "afqmc_public/dev.json": b"x" * 1000, "a..b.json": b""}))
     with open_member(path, find_member(path, "dev.json")) as stream:
         assert stream.read() == b"x" * 1000
 
@@ -33,7 +27,7 @@ def test_ordinary_archives_pass(path):
     "name", ["../dev.json", "data/../../dev.json", "/etc/passwd", "C:\\dev.json", "C:dev.json", "..\\dev.json", "a/.."]
 )
 def test_members_that_leave_the_folder(path, name):
-    _zip(path, {"dev.json": b"fine", "placeholder": b"x"})
+    zip_of(path, {"dev.json": b"fine", "placeholder": b"x"})
     # The name is written as it is: zipfile would tidy some of them up.
     with zipfile.ZipFile(path, "w") as packed:
         info = zipfile.ZipInfo("x")
@@ -54,7 +48,7 @@ def test_links_and_devices(path, kind):
 
 
 def test_bombs_are_refused_unopened(path):
-    _zip(path, {"dev.json": b"\0" * (4 << 20)})
+    zip_of(path, {"dev.json": b"\0" * (4 << 20)})
     with pytest.raises(DataError, match="like a decompression bomb"):
         check_archive(path)
     with pytest.raises(DataError, match="like a decompression bomb"), open_member(path, "dev.json"):
@@ -62,11 +56,11 @@ def test_bombs_are_refused_unopened(path):
 
 
 def test_small_files_may_be_packed_tightly(path):
-    check_archive(_zip(path, {"dev.json": b"\0" * 500_000}))
+    check_archive(zip_of(path, {"dev.json": b"\0" * 500_000}))
 
 
 def test_members_that_are_too_large_alone_or_together(path, monkeypatch):
-    _zip(path, {"dev.json": b"x" * 600, "train.json": b"y" * 600})
+    zip_of(path, {"dev.json": b"x" * 600, "train.json": b"y" * 600})
     monkeypatch.setattr(archive, "MAX_ARCHIVE_BYTES", 1000)
     with pytest.raises(DataError, match="unpacks to more than 1000 bytes"):
         check_archive(path)
@@ -77,7 +71,7 @@ def test_members_that_are_too_large_alone_or_together(path, monkeypatch):
 
 def test_a_member_larger_than_it_says_is_refused(path):
     """The size in the directory is a claim; reading stops there and the CRC doesn't match."""
-    _zip(path, {"dev.json": bytes(range(256)) * 40})
+    zip_of(path, {"dev.json": bytes(range(256)) * 40})
     content = bytearray(path.read_bytes())
     for signature, offset in ((b"PK\x01\x02", 24), (b"PK\x03\x04", 22)):
         at = content.index(signature) + offset
@@ -88,7 +82,7 @@ def test_a_member_larger_than_it_says_is_refused(path):
 
 
 def test_flipped_byte_cut_file_and_no_zip_at_all(path):
-    content = _zip(path, {"dev.json": bytes(range(256)) * 40}).read_bytes()
+    content = zip_of(path, {"dev.json": bytes(range(256)) * 40}).read_bytes()
     path.write_bytes(content[:60] + bytes([content[60] ^ 0xFF]) + content[61:])
     with pytest.raises(DataError, match="afqmc_public.zip"):
         check_archive(path)
@@ -101,7 +95,7 @@ def test_flipped_byte_cut_file_and_no_zip_at_all(path):
 
 
 def test_encrypted_member(path):
-    _zip(path, {"dev.json": b"secret" * 10})
+    zip_of(path, {"dev.json": b"secret" * 10})
     content = bytearray(path.read_bytes())
     content[content.index(b"PK\x03\x04") + 6] |= 1
     content[content.index(b"PK\x01\x02") + 8] |= 1

@@ -71,6 +71,23 @@ def test_a_vocabulary_without_the_blank_token_has_the_unknown_one(golden_tokens)
     assert features.batch([0])["input_ids"][0, 0, 7] == bare.token_id("[UNK]")
 
 
+def test_a_candidate_longer_than_the_window_leaves_is_cut(encoder):
+    """Idioms have four tokens, for which there is room; of longer candidates the end is left out, never the passage's."""
+    record = IdiomRecord(("一二三四五六#idiom000000#七八九",), ("东西南北中" * 3, *("东西南北",) * 9), None)
+    features = features_of([record], encoder, length=16)
+    sequences = features.batch([0])["input_ids"][0]
+    names = {index: token for token, index in encoder.tokenizer.get_vocab().items()}
+    shown = [[names[i] for i in row] for row in sequences.tolist()]
+    window = [*"二三四五六", "[unused1]", *"七八九", "[SEP]"]
+    assert shown[0] == ["[CLS]", *"东西南北", "[SEP]", *window] and shown[1] == shown[0]
+    assert features.lengths.tolist() == [16]
+    wide = features_of([record], encoder, length=20)
+    assert wide.lengths.tolist() == [20] and wide.batch([0])["input_ids"].shape == (1, 10, 20)
+    assert [names[i] for i in wide.batch([0])["input_ids"][0, 0].tolist()] == [
+        "[CLS]", *"东西南北中东西", "[SEP]", *"一二三四五六", "[unused1]", *"七八九", "[SEP]",
+    ]  # fmt: skip
+
+
 def test_passages_without_blanks_make_no_examples(encoder):
     record = IdiomRecord(("没有。", "一#idiom000007#", ""), ("东西南北",) * 10, {"#idiom000007#": 4})
     features = features_of([IdiomRecord(("空",), ("东西南北",) * 10, {}), record], encoder)

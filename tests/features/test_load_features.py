@@ -1,8 +1,11 @@
 import dataclasses
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import cluebench
 from cluebench import features as features_module
 from cluebench.data.rows import load_rows
 from cluebench.data.source import DataSource
@@ -88,6 +91,21 @@ def test_the_key_holds_whatever_decides_the_features(source, encoder, golden_tok
     assert len(set(keys)) == len(keys)
 
 
+def test_no_entry_of_other_code_is_used(tmp_path, monkeypatch):
+    """Whatever lies between files and features, and nothing else, makes another version."""
+    package = shutil.copytree(Path(cluebench.__file__).parent, tmp_path / "cluebench")
+    monkeypatch.setattr(cluebench, "__file__", str(package / "__init__.py"))
+    between = [*sorted((package / "features").glob("*.py")), package / "data" / "rows.py"]
+    version = features_module._code_version.__wrapped__
+    versions = {version()}
+    for number, changed in enumerate(between, start=2):
+        changed.write_text(changed.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+        versions.add(version())
+        assert len(versions) == number, changed
+    (package / "metrics.py").write_text("")
+    assert version() in versions and len(between) > 8
+
+
 def test_settings_equal_to_the_tasks_share_an_entry(source, encoder):
     task = TASKS["cmrc2018"]
     given = feature_key(task, "dev", source, encoder, max_seq_length=LENGTH, doc_stride=task.doc_stride)
@@ -125,11 +143,15 @@ def test_doc_stride_and_max_query_length_take_effect(source, encoder):
     assert len({str(one) for one in lengths}) == 3
 
 
+#: Special tokens and one token of every text; of CHID's window, two.
+SHORTEST = {"single": 4, "pair": 5, "choice": 7, "idiom": 10, "span": 5}
+
+
 @pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
 def test_a_length_without_room_is_refused(task, source, encoder):
-    with pytest.raises(UsageError, match=f"--max_seq_length 3: {task.title} needs at least"):
-        load_features(task, "dev", source, encoder, None, max_seq_length=3)
-    shortest = features_module._RECIPES[task.kind].shortest
+    shortest = SHORTEST[task.kind]
+    with pytest.raises(UsageError, match=f"--max_seq_length {shortest - 1}: {task.title} needs at least {shortest}"):
+        load_features(task, "dev", source, encoder, None, max_seq_length=shortest - 1)
     if task.doc_stride is None:  # what a question leaves room for depends on the question
         features = load_features(task, "dev", source, encoder, None, max_seq_length=shortest)
         assert features.batch(range(len(features)))["input_ids"].shape[-1] <= shortest

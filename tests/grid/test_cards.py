@@ -53,6 +53,7 @@ def test_a_card_lost_under_its_trial(grid, cards):
     scheduler = grid.start(
         "--tasks", "tnews", "--learning_rates", "1e-5", "--batch_sizes", "16,32", "--max_attempts", "1"
     )
+    grid.wait_for("start", 2)
     grid.wait_for("done", 1)
     victim = next(words[4].removeprefix("cuda=") for words in grid.book("start") if "16_0.1" in words[1])
     grid.behave(trials={"*": {"seconds": 0.1}})

@@ -99,10 +99,10 @@ def test_numbers_not_texts_are_compared(tmp_path):
     assert best(tmp_path, "cmrc2018").text(TASKS["cmrc2018"]) == "43.06/95.00"
 
 
-def test_ties_go_to_the_smaller_learning_rate_then_batch(tmp_path):
-    for name in ("5e-05_16_0.1", "2e-05_64_0.1", "2e-05_32_0.1", "3e-05_8_0.1"):
+def test_ties_go_to_the_smaller_learning_rate_then_batch_then_dropout(tmp_path):
+    for name in ("5e-05_16_0.1", "2e-05_64_0.1", "2e-05_32_0.1", "2e-05_32_0.0", "3e-05_8_0.1"):
         write_log(tmp_path, "tnews", name, "57.00")
-    assert best(tmp_path, "tnews").setting == Setting(2e-5, 32, 0.1)
+    assert best(tmp_path, "tnews").setting == Setting(2e-5, 32, 0.0)
 
 
 def test_ties_are_ties_of_what_is_printed(tmp_path):

@@ -37,13 +37,21 @@ def write_safetensors(path, arrays, kind="F32", convert=lambda array: array, met
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)
 
 
+#: PyTorch's storages and the types of what they hold.
+STORAGES = {
+    "DoubleStorage": np.float64, "FloatStorage": np.float32, "HalfStorage": np.float16, "LongStorage": np.int64,
+    "IntStorage": np.int32, "ShortStorage": np.int16, "CharStorage": np.int8, "ByteStorage": np.uint8,
+    "BoolStorage": np.bool_,
+}  # fmt: skip
+
+
 class StandInTorch:
     """Makes pickles like torch.save's: tensors rebuilt by a function of torch._utils from storages kept beside."""
 
     def __init__(self, monkeypatch):
         torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
         self.storages = {}
-        for name in ("FloatStorage", "HalfStorage", "BFloat16Storage", "LongStorage"):
+        for name in ("BFloat16Storage", *STORAGES):
             setattr(torch, name, type(name, (), {"__module__": "torch"}))
 
         def _rebuild_tensor_v2(*parts):
@@ -174,6 +182,22 @@ def test_pytorchs_files_without_pytorch(torch_file):
     })  # fmt: skip
 
 
+@pytest.mark.parametrize("storage", STORAGES)
+def test_every_type_of_pytorchs(storage, torch_file):
+    torch, path = torch_file
+    numbers = np.array([0, 1, 0, 1], STORAGES[storage])
+    torch.save(path, {"a": torch.tensor(numbers, storage)})
+    kind = np.float32 if numbers.dtype.kind == "f" else numbers.dtype
+    assert_same(read_weights([path]), {"a": numbers.astype(kind)})
+
+
+@pytest.mark.parametrize("kind, numpys", [("I64", np.int64), ("I32", np.int32), ("U8", np.uint8), ("BOOL", np.bool_)])
+def test_whole_numbers_keep_their_type(kind, numpys, tmp_path):
+    numbers = np.array([0, 1, 0, 1], numpys)
+    write_safetensors(tmp_path / "model.safetensors", {"a": numbers}, kind)
+    assert_same(read_weights([tmp_path / "model.safetensors"]), {"a": numbers})
+
+
 def test_shards(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "vocab.txt").write_text("[PAD]\n")
@@ -225,6 +249,29 @@ def test_pytorchs_files_are_not_run_either(torch_file, tmp_path):
     with pytest.raises(UsageError, match=r"posix\.system"):
         read_weights([path])
     assert not (tmp_path / "it_ran").exists()
+
+
+#: Neighbours of what weights need: half of each of these names is allowed in another place.
+NEIGHBOURS = [
+    "torch.load", "torch._rebuild_tensor_v2", "torch._utils._rebuild_from_type", "torch._utils.FloatStorage", "torch._utils.Size",
+    "evil.FloatStorage", "evil._rebuild_tensor_v2", "evil._rebuild_parameter", "evil.Size", "evil.eval", "numpy.load",
+    "builtins.OrderedDict", "evil._reconstruct",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("named", NEIGHBOURS)
+def test_half_an_allowed_name_is_not_enough(named, tmp_path):
+    """The pickles hold {"a": named}."""
+    module, _, name = named.rpartition(".")
+    pickled = b"\x80\x02}U\x01ac" + f"{module}\n{name}\n".encode() + b"s."
+    torch, paddle = tmp_path / "pytorch_model.bin", tmp_path / "model_state.pdparams"
+    paddle.write_bytes(pickled)
+    with zipfile.ZipFile(torch, "w") as archive:
+        archive.writestr("archive/data.pkl", pickled)
+    for path in (torch, paddle):
+        with pytest.raises(UsageError) as refused:
+            read_weights([path])
+        assert f"the pickle asks for {named}, which no weights need" in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -59,3 +60,11 @@ def start_script():
         if process.poll() is None:
             process.kill()
             process.wait()
+
+
+def check_interrupted(process: subprocess.Popen, line_start: str) -> None:
+    """Sends Ctrl-C after a line of the log; the script ends with its code and one line."""
+    next(line for line in process.stdout if line.startswith(line_start))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    assert process.stderr.read().strip().splitlines()[-1] == "interrupted"

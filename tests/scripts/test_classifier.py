@@ -6,7 +6,6 @@ import json
 import math
 import random
 import re
-import signal
 import time
 
 import numpy as np
@@ -15,6 +14,7 @@ import pytest
 from cluebench import dev_predictions
 from cluebench.runlog import Result
 from cluebench.tasks import TASKS
+from tests.scripts.conftest import check_interrupted
 from tests.scripts.reference import published_losses
 
 pytestmark = pytest.mark.slow
@@ -135,12 +135,7 @@ def test_interrupted_it_leaves_no_half_written_file(demo, start_script, tmp_path
         SCRIPT, *common(demo, tmp_path / "out"), "--task_name", "tnews", "--num_train_epochs", 500, "--logging_steps", 1,
         "--save_steps", 2, "--do_train",
     )  # fmt: skip
-    for line in process.stdout:
-        if line.startswith("global step 6/"):
-            process.send_signal(signal.SIGINT)
-            break
-    assert process.wait(30) == 130
-    assert process.stderr.read().strip().splitlines()[-1] == "interrupted"
+    check_interrupted(process, "global step 6/")
     assert not [path for path in (tmp_path / "out").rglob("*") if path.name.startswith(".")]
     assert Result.read(tmp_path / "out" / "result.json").status == "running"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from cluebench.dev_predictions import of_result
 from cluebench.model import Model
 from cluebench.runlog import Result, read_log
 from cluebench.tasks import TASKS
+from tests.scripts.conftest import check_interrupted
 
 pytestmark = pytest.mark.slow
 
@@ -377,12 +377,7 @@ def test_nan_ends_the_run_with_one_line(demo, run_script, tmp_path):
 
 def test_interrupted_it_says_so(demo, start_script, tmp_path):
     process = start_script(SCRIPT, *common(demo, tmp_path / "out"), *ARGUMENTS, "--num_train_epochs", 500)
-    for line in process.stdout:
-        if line.startswith("global step 6/"):
-            process.send_signal(signal.SIGINT)
-            break
-    assert process.wait(30) == 130
-    assert process.stderr.read().strip().splitlines()[-1] == "interrupted"
+    check_interrupted(process, "global step 6/")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,143 @@
+"""Who may have which card: the arithmetic of memory, worked out by hand in bytes."""
+
+import pytest
+
+from cluebench.scheduler.devices import Device, Reading, cpu_slots
+from cluebench.scheduler.ledger import FIRST_SET_ASIDE, LONGEST_SET_ASIDE, SUSPICIOUS, Ledger
+
+
+def card(name, joinable=True):
+    return Device(name, f"gpu {name}", "gpu", "Test Card", 100, joinable)
+
+
+def ledger_of(*names, jobs_per_device=1, **more):
+    """Empty cards of 100 bytes, read."""
+    ledger = Ledger([card(name, **more) for name in names], jobs_per_device)
+    for name in names:
+        read(ledger, name, free=100)
+    return ledger
+
+
+def read(ledger, name, free, **allocated):
+    ledger.read(name, Reading(100, free, {}), lambda key: allocated.get(key, 0))
+
+
+def test_nothing_is_placed_by_an_outdated_reading():
+    ledger = Ledger([card("a")])
+    assert ledger.slots["a"].free_bytes() == 0 and ledger.place(1, 0, now=0) is None
+    read(ledger, "a", free=100)
+    assert ledger.slots["a"].free_bytes() == 100 and ledger.place(1, 100, now=0) == ["a"]
+    ledger.reserve("one", ["a"], 60)
+    assert ledger.release("one") == ["a"] and ledger.release("one") == []
+    assert ledger.slots["a"].free_bytes() == 0 and ledger.place(1, 0, now=0) is None
+
+
+def test_a_slot_without_accounted_memory_needs_no_reading():
+    ledger = Ledger(cpu_slots(1))
+    (slot,) = ledger.slots.values()
+    assert slot.free_bytes() is None and ledger.place(1, 10**12, now=0) == [slot.device.id]
+    ledger.reserve("one", [slot.device.id], 10**12)
+    assert ledger.place(1, 0, now=0) is None  # one trial a device, where nothing else is said
+    ledger.release("one")
+    assert ledger.place(1, 10**12, now=0) == [slot.device.id] and ledger.waits_for_memory(now=0) == []
+
+
+def test_what_is_promised_but_not_allocated_is_not_free():
+    ledger = ledger_of("a", jobs_per_device=3)
+    ledger.reserve("one", ["a"], 30)
+    ledger.reserve("two", ["a"], 20)
+    assert ledger.slots["a"].free_bytes() == 100 - 50
+    read(ledger, "a", free=86, one=14)  # 16 of the first and all of the second are still to come
+    assert ledger.slots["a"].free_bytes() == 86 - 16 - 20
+    read(ledger, "a", free=40, one=35, two=25)  # both took more than they were promised
+    assert ledger.slots["a"].free_bytes() == 40
+
+
+def test_where_the_driver_names_no_process_growth_is_taken_for_ours():
+    ledger = Ledger([card("a")], jobs_per_device=2)
+    read(ledger, "a", free=90)  # someone else has 10
+    ledger.reserve("one", ["a"], 50)
+    assert ledger.slots["a"].free_bytes() == 40
+    read(ledger, "a", free=70)  # 20 of the 50 have come
+    assert ledger.slots["a"].free_bytes() == 70 - 30
+    read(ledger, "a", free=25)  # more than were promised
+    assert ledger.slots["a"].free_bytes() == 25
+    read(ledger, "a", free=95)  # the other one left
+    assert ledger.slots["a"].free_bytes() == 95 - 50
+
+
+def test_a_trial_fits_to_the_byte():
+    ledger = ledger_of("a")
+    assert ledger.place(1, 100, now=0) == ["a"] and ledger.place(1, 101, now=0) is None
+
+
+def test_the_emptiest_card_comes_first():
+    ledger = ledger_of("a", "b", "c", jobs_per_device=2)
+    read(ledger, "a", free=50)
+    read(ledger, "b", free=80)
+    read(ledger, "c", free=95)
+    assert ledger.place(1, 10, now=0) == ["c"]
+    ledger.reserve("one", ["c"], 1)  # fewer trials count before free memory
+    assert ledger.place(1, 10, now=0) == ["b"]
+    assert ledger.place(1, 10, now=0, closed=["b"]) == ["a"]
+    assert ledger.place(1, 60, now=0, closed=["b"]) == ["c"]
+
+
+def test_cards_to_avoid_are_taken_only_when_there_are_no_others():
+    ledger = ledger_of("a", "b", "c")
+    assert ledger.place(1, 10, now=0, avoid=["a", "b"]) == ["c"]
+    assert ledger.place(2, 10, now=0, avoid=["a", "b"]) == ["c", "a"]
+    ledger.reserve("one", ["c"], 10)
+    assert ledger.place(1, 10, now=0, avoid=["a", "b"]) is None  # waits for the card that is left
+    assert ledger.place(1, 10, now=0, avoid=["a", "b", "c"]) == ["a"]
+
+
+def test_several_cards_are_whole_cards():
+    ledger = ledger_of("a", "b", jobs_per_device=2)
+    assert ledger.place(2, 10, now=0) == ["a", "b"] and ledger.place(3, 10, now=0) is None
+    ledger.reserve("one", ["a"], 10)
+    assert ledger.place(2, 10, now=0) is None and ledger.place(1, 10, now=0) == ["b"]
+    parts = ledger_of("a", "b", joinable=False)
+    assert parts.place(2, 10, now=0) is None and parts.place(1, 10, now=0) == ["a"]
+
+
+def test_cards_are_held_back_only_where_our_own_trials_stand_in_the_way():
+    ledger = ledger_of("a", "b", "c")
+    ledger.reserve("one", ["a"], 100)
+    assert ledger.held_back_for(2, 100, now=0) == ["b", "c"]
+    read(ledger, "b", free=70)  # 30 of somebody else's
+    assert ledger.held_back_for(2, 100, now=0) == ["c", "a"]
+    assert ledger.held_back_for(3, 70, now=0) == ["b", "c", "a"]
+    assert ledger.held_back_for(3, 71, now=0) == []
+    parts = ledger_of("a", "b", joinable=False)
+    assert parts.held_back_for(2, 10, now=0) == [] and parts.held_back_for(1, 10, now=0) == ["a"]
+
+
+def test_a_card_that_fails_is_set_aside_for_longer_each_time():
+    ledger, now, pauses = ledger_of("a"), 1000.0, []
+    for _ in range(7):
+        pauses.append(ledger.set_aside("a", now) - now)
+    assert pauses == [30, 60, 120, 240, 480, 600, 600] and (FIRST_SET_ASIDE, LONGEST_SET_ASIDE) == (30, 600)
+    read(ledger, "a", free=100)
+    assert not ledger.has_room(now + 599) and ledger.place(1, 10, now + 599) is None
+    assert ledger.has_room(now + 600) and ledger.place(1, 10, now + 600) == ["a"]
+    ledger.succeeded(["a"])
+    assert ledger.set_aside("a", now) - now == 30
+    assert ledger.place(1, 10, now + 30) is None  # not before it has been read again
+
+
+def test_three_crashes_in_a_row_make_a_card_suspicious():
+    ledger = ledger_of("a", "b")
+    assert [ledger.suspect("a") for _ in range(4)] == [False, False, True, True] and SUSPICIOUS == 3
+    assert not ledger.suspect("b")
+    ledger.succeeded(["a"])
+    assert not ledger.suspect("a")
+
+
+@pytest.mark.parametrize("jobs_per_device", [1, 2])
+def test_room_is_counted_in_trials(jobs_per_device):
+    ledger = ledger_of("a", jobs_per_device=jobs_per_device)
+    for number in range(jobs_per_device):
+        assert ledger.has_room(now=0) and ledger.waits_for_memory(now=0) == ["a"]
+        ledger.reserve(f"trial {number}", ["a"], 1)
+    assert not ledger.has_room(now=0) and ledger.waits_for_memory(now=0) == [] and ledger.place(1, 1, now=0) is None

@@ -1,0 +1,127 @@
+"""A task is a row: with one more in the table, every part of the benchmark knows it, published or not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cluebench import published, tasks
+from cluebench.data import synthetic
+from cluebench.data.rows import load_rows
+from cluebench.data.source import open_source
+from cluebench.errors import UsageError
+from cluebench.model import Model
+from cluebench.report import html, scores
+from cluebench.runlog import Result
+from cluebench.scheduler.estimates import DurationModel, MemoryModel
+from cluebench.scheduler.flags import GridFlags
+from cluebench.scheduler.plan import build_plan
+from cluebench.tasks import TASKS
+from tests.grid.test_scores import PUBLISHED_EXAMPLE, write_log, write_result
+
+ROOT = Path(__file__).resolve().parents[1]
+
+ROW = """Task(
+    name="weibo",
+    title="WEIBO",
+    kind=PAIR,
+    script=CLASSIFICATION_SCRIPT,
+    train_files=("train.json",),
+    dev_files=("dev.json",),
+    test_sets=(TestSet("1.1", "test.json", "weibo_predict.json"),),
+    text_fields=("post", "reply"),
+    labels=("sad", "angry", "happy"),
+    label_file="labels.json",
+    epochs=3,
+    max_seq_length=96,
+    grid=Grid((2e-5, 3e-5), (16,)),
+)"""
+
+
+@pytest.fixture
+def weibo(monkeypatch):
+    """The row, in the table for as long as the test lasts."""
+    row = eval(ROW, vars(tasks))
+    monkeypatch.setitem(TASKS, row.name, row)
+    published.published_models.cache_clear()
+    yield row
+    published.published_models.cache_clear()
+
+
+def test_the_grid_plans_and_estimates_it(weibo):
+    trials = build_plan([Model.of("m")], GridFlags())
+    assert len(trials) == 134 + 2 and [trial.task for trial in trials[-2:]] == ["weibo", "weibo"]
+    durations, memory = DurationModel(GridFlags()), MemoryModel()
+    assert all(durations.relative(trial) > 0 and memory.needed_bytes(trial, 16) > 0 for trial in trials)
+    # A usual classification task: neither the shortest of a grid nor anything like the longest.
+    lengths = {trial.task: durations.relative(trial) for trial in trials}
+    assert min(lengths.values()) < lengths["weibo"] < max(lengths.values()) / 10
+
+
+def test_published_settings_of_it_there_are_none(weibo):
+    assert (
+        len(build_plan([Model.of("ernie-3.0-base-zh")], GridFlags(tasks=list(PUBLISHED_EXAMPLE), best_only=True))) == 10
+    )
+    with pytest.raises(UsageError, match="WEIBO has no published settings; .*--tasks AFQMC TNEWS .* C3$"):
+        build_plan([Model.of("ernie-3.0-base-zh")], GridFlags(best_only=True))
+
+
+def test_it_has_a_column_and_leaves_the_published_average_as_it_was(weibo, tmp_path):
+    runs, model = tmp_path / "ernie-3.0-base-zh", published.published_model("ernie-3.0-base-zh")
+    for task, (score, name) in PUBLISHED_EXAMPLE.items():
+        write_log(runs, task, name, score)
+    before = scores.average(scores.best_settings(scores.finished_trials(runs)))
+    write_result(runs, "weibo", "3e-05_16_0.1", (12.34,))
+    bests = scores.best_settings(scores.finished_trials(runs))
+    assert scores.average(bests) == before == pytest.approx(float(model.average), abs=0.005)
+    head, row = scores.best_score_table(bests).splitlines()[:2]
+    assert head.endswith("\tC3\tWEIBO") and row.endswith("\t77.88\t12.34")
+    theirs, differences = scores.published_comparison(bests, model).splitlines()
+    assert theirs.split("\t")[-2:] == ["77.88", "-"] and differences.split("\t")[-2:] == ["+0.00", "-"]
+    cells = "".join(f'<td class="number">{cell}</td>' for cell in ("12.34", "-", "-"))
+    assert f"<td>WEIBO</td>{cells}" in html.report(runs)
+
+
+@pytest.mark.parametrize("joined_field", [None, "reply"])
+def test_made_up_data_of_it_load(joined_field, weibo, monkeypatch, tmp_path, capsys):
+    task = replace(weibo, joined_field=joined_field)
+    monkeypatch.setitem(TASKS, task.name, task)
+    synthetic.write_synthetic(tmp_path, ["weibo"], {"weibo": synthetic.Sizes(60, 30, 20)})
+    source = open_source(tmp_path)
+    sizes = [len(load_rows(source, task, split)) for split in ("train", "dev", "test1.1")]
+    assert sizes == [60, 30, 20] and {row.label for row in load_rows(source, task, "train")} == set(range(3))
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.slow
+def test_warm_up_trial_table_and_submission(tmp_path):
+    """In a copy of the repository whose table has the row, by the commands a user types."""
+    for folder in ("cluebench", "classification", "grid_search_tools"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    with open(tmp_path / "cluebench" / "tasks.py", "a", encoding="utf-8") as table:
+        table.write(f'\nTASKS["weibo"] = {ROW}\n')
+
+    def ran(command, *arguments):
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        arguments = [sys.executable, tmp_path / "grid_search_tools" / command, *map(str, arguments)]
+        ended = subprocess.run(arguments, env=environment, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    said = ran("grid_search.py", "--demo", "--tasks", "weibo", "--max_steps", 30, "--devices", "cpu")
+    result = Result.read(tmp_path / "demo" / "runs" / "model" / "weibo" / "0.001_16_0.1.json")
+    assert result.status == "done" and result.best_score[0] > 50  # a third would be chance
+    score = f"{result.best_score[0]:.2f}"
+    assert said.splitlines()[:2] == ["\t".join([*map(str.upper, PUBLISHED_EXAMPLE), "WEIBO"]), "-\t" * 10 + score]
+    assert said.splitlines()[-1] == f"WEIBO\t{score}\t(0.001,16,0.1)"
+    board = ran("leaderboard.py", tmp_path / "demo" / "runs", "--published", "--format", "csv").splitlines()
+    assert board[0].endswith(",c3,weibo,source") and f"model,-,{'-,' * 10}{score},measured" in board
+    ran("make_submission.py", tmp_path / "demo" / "runs", "--output", "z.zip", "--data_dir", tmp_path / "demo" / "data",
+        "--device", "cpu", "--offline")  # fmt: skip
+    assert (tmp_path / "z.zip").stat().st_size > 0

@@ -1,0 +1,182 @@
+"""Gradients over micro-batches, mixed precision, and the loss that is logged, on tensors of one number."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, nullcontext
+
+import pytest
+
+from cluebench.errors import Diverged, UsageError
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu():
+    import paddle
+
+    paddle.set_device("cpu")
+
+
+class Scaler:
+    """Stands in for GradScaler, which works on cards only."""
+
+    def __init__(self):
+        self.calls = []
+
+    def scale(self, loss):
+        self.calls.append("scale")
+        return loss * 1024
+
+    def step(self, optimizer):
+        self.calls.append("step")
+        optimizer.step()
+
+    def update(self):
+        self.calls.append("update")
+
+
+class Weight:
+    """A model with one weight, 1.0, whose loss of a micro-batch is weight times number."""
+
+    def __init__(self):
+        import paddle
+
+        self.value = paddle.create_parameter([], "float32", default_initializer=paddle.nn.initializer.Constant(1.0))
+
+    def loss_of(self, number):
+        return self.value * number
+
+    @property
+    def gradient(self):
+        return float(self.value.grad)
+
+
+def test_a_steps_gradient_is_of_the_mean_over_the_micro_batches_it_has():
+    from cluebench.training.optimization import Precision, accumulate
+
+    for micro_batches, mean in (([3.0], 3.0), ([3.0, 5.0], 4.0), ([3.0, 5.0, 10.0], 6.0)):
+        model = Weight()
+        loss = accumulate(model, micro_batches, model.loss_of, Precision())
+        assert float(loss) == pytest.approx(mean) and loss.stop_gradient
+        assert model.gradient == pytest.approx(mean)
+
+
+def test_cards_exchange_gradients_once_a_step():
+    """With the last micro-batch; before it they are told not to."""
+    from cluebench.training.optimization import Precision, accumulate
+
+    class Parallel(Weight):
+        said = ""
+
+        @contextmanager
+        def no_sync(self):
+            self.said += "("
+            yield
+            self.said += ")"
+
+        def loss_of(self, number):
+            self.said += str(int(number))
+            return super().loss_of(number)
+
+    for micro_batches, said in (([1.0, 2.0, 3.0], "(1)(2)3"), ([1.0], "1")):
+        model = Parallel()
+        accumulate(model, micro_batches, model.loss_of, Precision())
+        assert model.said == said
+
+
+def test_a_scaler_scales_every_loss_and_takes_the_step():
+    import paddle
+
+    from cluebench.training.optimization import Precision, accumulate
+
+    model, precision, entered = Weight(), Precision(scaler=Scaler()), []
+
+    @contextmanager
+    def computing():
+        entered.append(True)
+        yield
+
+    precision.context = computing
+    assert float(accumulate(model, [3.0, 5.0], model.loss_of, precision)) == 4.0  # what is logged is not scaled
+    assert model.gradient == 4.0 * 1024 and len(entered) == 2
+    precision.step(paddle.optimizer.SGD(1.0, parameters=[model.value]))
+    assert precision.scaler.calls == ["scale", "scale", "step", "update"]
+    assert float(model.value) == 1.0 - 4.0 * 1024
+
+
+def test_without_a_scaler_the_optimizer_takes_the_step():
+    import paddle
+
+    from cluebench.training.optimization import Precision, accumulate
+
+    model, precision = Weight(), Precision.of("off", "cpu")
+    assert precision.context is nullcontext and precision.scaler is None
+    accumulate(model, [0.25], model.loss_of, precision)
+    precision.step(paddle.optimizer.SGD(1.0, parameters=[model.value]))
+    assert float(model.value) == 0.75
+
+
+@pytest.mark.parametrize("supported", [True, False])
+@pytest.mark.parametrize("amp, device", [("off", "gpu:0"), ("fp16", "gpu:0"), ("bf16", "gpu"), ("bf16", "xpu:1")])
+def test_precision_is_refused_only_where_the_card_has_none(amp, device, supported, monkeypatch):
+    import paddle
+
+    from cluebench.training.optimization import Precision
+
+    monkeypatch.setattr(paddle.amp, "is_bfloat16_supported", lambda: supported)
+    if (amp, device, supported) == ("bf16", "gpu", False):
+        with pytest.raises(UsageError, match="--amp bf16: gpu does not compute in bfloat16"):
+            Precision.of(amp, device)
+        return
+    precision = Precision.of(amp, device)
+    assert (precision.scaler is not None) == (amp == "fp16") and (precision.context is nullcontext) == (amp == "off")
+    if amp == "fp16":
+        assert precision.scaler.get_init_loss_scaling() in (
+            2**15,
+            1,
+        )  # 1 where it finds no card and switches itself off
+
+
+# The loss that is logged ----------------------------------------------------------------------------------------------
+
+
+class At:
+    """As much of a step as the meter looks at."""
+
+    def __init__(self, number):
+        self.number = number
+
+
+def test_the_loss_logged_is_the_last_steps_and_the_speed_that_since_the_last_line(monkeypatch):
+    import paddle
+
+    from cluebench.training import optimization
+
+    clock = [100.0]
+    monkeypatch.setattr(optimization.time, "perf_counter", lambda: clock[0])
+    meter = optimization.LossMeter()
+    for loss in (5.0, 4.0, 3.0):
+        meter.add(paddle.to_tensor(loss))
+        clock[0] += 2.0
+    assert meter.read(At(3)) == (3.0, 0.5)
+    meter.add(paddle.to_tensor(2.5))
+    clock[0] += 0.25
+    assert meter.read(At(4)) == (2.5, 4.0)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_one_loss_that_is_no_number_is_found_whenever_it_came(bad):
+    import paddle
+
+    from cluebench.training.optimization import LossMeter
+
+    meter = LossMeter()
+    meter.check(At(0))  # nothing has been added
+    for loss in (1.0, bad, 1.0):
+        meter.add(paddle.to_tensor(loss))
+    for look in (meter.check, meter.read):
+        with pytest.raises(
+            Diverged, match=f"the loss became {bad} at or shortly before step 3; try a lower --learning"
+        ):
+            look(At(3))
