@@ -13,10 +13,13 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from cluebench import atomic
 from cluebench.tasks import DEFAULT_SEED
+
+if TYPE_CHECKING:
+    from cluebench.dev_predictions import DevPredictions
 
 RESULT_FORMAT = 1
 
@@ -61,6 +64,11 @@ class TrialPaths:
     @property
     def result(self) -> Path:
         return self.folder / f"{self.name}.json"
+
+    @property
+    def predictions(self) -> Path:
+        """What its best model said of dev; see `cluebench.dev_predictions`."""
+        return self.folder / f"{self.name}.predictions"
 
     @property
     def output_dir(self) -> Path:
@@ -175,6 +183,7 @@ class Evaluation:
 
     loss: float
     score: tuple[float, ...]  # percent; EM and F1 for spans
+    said: DevPredictions
     predictions: Iterable[Mapping[str, Any]]  # records of `cluebench.analysis`, only read when they are the best so far
     organisers: tuple[float, float] | None = None  # CMRC2018: the organisers' EM and F1, percent
 

@@ -8,13 +8,18 @@ from pathlib import Path
 
 from cluebench import atomic
 from cluebench.published import ATTRIBUTION, PublishedModel, published_model
-from cluebench.report import scores
+from cluebench.report import evidence, scores
+from cluebench.report.evidence import Evidence
 from cluebench.report.scores import Best, FinishedTrial
 from cluebench.runlog import read_grid
+from cluebench.statistics.budget import expected_best
+from cluebench.statistics.uncertainty import error_of_average
 from cluebench.tasks import TASKS, Task
 
 #: Points of a curve that are drawn: more can't be told apart at this size.
 _CURVE_POINTS = 120
+#: Numbers of trials of which the best score to expect is shown.
+_BUDGETS = (1, 2, 4, 8, 16, 32)
 _CHART = {"width": 340, "height": 190, "left": 40, "right": 8, "top": 10, "bottom": 24}
 
 _STYLE = """
@@ -57,7 +62,8 @@ def report(folder: Path) -> str:
     body = [
         _head(model, grid),
         "<h2>Best scores</h2>",
-        _best_table(bests, scores.edges(trials, bests), published),
+        _best_table(bests, scores.edges(trials, bests), evidence.of_run(trials)[0], published),
+        _luck({name: scores.of_whole_grid(of_task) for name, of_task in trials.items()}),
         _failures(grid),
         _charts(trials, bests),
         _all_trials(trials, bests, grid),
@@ -90,12 +96,16 @@ def _table(columns: Sequence[str], rows: Iterable[str], numbers: Container[str] 
 
 
 def _best_table(
-    bests: Mapping[str, Best], edges: Mapping[tuple[str, str], str], published: PublishedModel | None
+    bests: Mapping[str, Best],
+    edges: Mapping[tuple[str, str], str],
+    known: Mapping[str, Evidence],
+    published: PublishedModel | None,
 ) -> str:
-    numbers = ["best dev score", *(["published", "difference"] if published else [])]
-    rows = [_best_row(task, bests.get(task.name), edges, published) for task in TASKS.values()]
+    numbers = ["best dev score", "standard error", *(["published", "difference"] if published else [])]
+    rows = [_best_row(task, bests.get(task.name), edges, known.get(task.name), published) for task in TASKS.values()]
     mean = scores.average(bests)
-    average = ["AVG", "-" if mean is None else f"{mean:.2f}"]
+    error = error_of_average([one.error[0] for one in known.values()]) if len(known) == len(TASKS) else None
+    average = ["AVG", "-" if mean is None else f"{mean:.2f}", "-" if error is None else f"±{error:.2f}"]
     if published:
         average += [published.average, "-" if mean is None else _signed(mean - float(published.average))]
     cells = "".join(f"<td{' class=number' if index else ''}>{cell}</td>" for index, cell in enumerate(average))
@@ -110,9 +120,14 @@ def _signed(value: float) -> str:
 
 
 def _best_row(
-    task: Task, best: Best | None, edges: Mapping[tuple[str, str], str], published: PublishedModel | None
+    task: Task,
+    best: Best | None,
+    edges: Mapping[tuple[str, str], str],
+    known: Evidence | None,
+    published: PublishedModel | None,
 ) -> str:
     scored = [escape(best.text(task)) if best else "-"]
+    scored += ["/".join(f"±{error:.2f}" for error in known.error) if known else "-"]
     if published:
         theirs = published.score(task)
         scored.append(task.format_score(theirs) if theirs else "-")
@@ -123,6 +138,60 @@ def _best_row(
         note = f' <span class="dim">the {edge} tried</span>' if edge else ""
         row += f"<td>{getattr(best.setting, axis) if best else '-'}{note}</td>"
     return f"<tr>{row}</tr>"
+
+
+# Luck -----------------------------------------------------------------------------------------------------------------
+
+
+def _luck(trials: Mapping[str, Sequence[FinishedTrial]]) -> str:
+    """What selection adds to the best scores, and what smaller searches would have found."""
+    rows = [_luck_row(task, trials[name]) for name, task in TASKS.items() if len(trials.get(name, ())) > 1]
+    if not rows:
+        return ""
+    numbers = ["trials", "lead", "of it by selection", *(f"best of {budget}" for budget in _BUDGETS)]
+    note = (
+        "Lead: of the best trial over the average one. By selection: the part that does not show on dev rows the trial "
+        "was not chosen on (chosen on one half, scored on the other, 200 splits); that each trial's checkpoint was "
+        "chosen on dev too is not in it. Best of n: the best score to expect of n of these trials."
+    )
+    curves = "".join(_budget_chart(task, trials[name]) for name, task in TASKS.items() if len(trials.get(name, ())) > 2)
+    return (
+        f'<h2>Luck</h2>{_table(["task", *numbers], rows, numbers)}<p class="dim">{note}</p>'
+        f'<div class="charts">{curves}</div>'
+    )
+
+
+def _luck_row(task: Task, trials: Sequence[FinishedTrial]) -> str:
+    found = evidence.selection_of(trials)
+    curve = expected_best([trial.score[0] for trial in trials])
+    cells = [str(len(trials)), *([f"{found.lead:.2f}", f"{found.by_selection:.2f}"] if found else ["-", "-"])]
+    cells += [f"{curve[budget - 1]:.2f}" if budget <= len(curve) else "-" for budget in _BUDGETS]
+    return f"<tr><td>{task.title}</td>" + "".join(f'<td class="number">{cell}</td>' for cell in cells) + "</tr>"
+
+
+def _budget_chart(task: Task, trials: Sequence[FinishedTrial]) -> str:
+    expected = expected_best([trial.score[0] for trial in trials])
+    low, high = _widened(expected[0], expected[-1])
+    places = [_position(number, value, len(expected), low, high) for number, value in enumerate(expected, start=1)]
+    path = " ".join(f"{x},{y}" for x, y in places)
+    axes = _axes(len(expected), low, high, "trials")
+    return _figure(
+        f"{task.title} <span class=dim>best score to expect of n trials</span>",
+        f"best score of {task.title} to expect of n trials",
+        f'{axes}<polyline class="curve best" points="{path}"/>',
+    )
+
+
+def _widened(low: float, high: float) -> tuple[float, float]:
+    """The range of an axis: at least a point."""
+    return (low, high) if high - low >= 1 else (low - 0.5, high + 0.5)
+
+
+def _figure(caption: str, label: str, drawing: str) -> str:
+    return (
+        f'<figure><figcaption>{caption}</figcaption><svg viewBox="0 0 {_CHART["width"]} {_CHART["height"]}" role="img" '
+        f'aria-label="{label}">{drawing}</svg></figure>'
+    )
 
 
 # Failures -------------------------------------------------------------------------------------------------------------
@@ -168,17 +237,15 @@ def _chart(task: Task, trials: Sequence[FinishedTrial], best: Best) -> str:
     curves.sort(key=lambda pair: pair[0].setting == best.setting)
     last_step = max(step for _, points in curves for step, _ in points)
     values = [value for _, points in curves for _, value in points]
-    low, high = min(values), max(values)
-    if high - low < 1:
-        low, high = low - 0.5, high + 0.5
+    low, high = _widened(min(values), max(values))
     lines = "".join(
         _curve(trial, points, trial.setting == best.setting, last_step, low, high) for trial, points in curves
     )
     count = "1 trial" if len(curves) == 1 else f"{len(curves)} trials"
-    return (
-        f"<figure><figcaption>{task.title} <span class=dim>{count}, best {escape(best.text(task))}</span>"
-        f'</figcaption><svg viewBox="0 0 {_CHART["width"]} {_CHART["height"]}" role="img" '
-        f'aria-label="dev scores of {task.title}">{_axes(last_step, low, high)}{lines}</svg></figure>'
+    return _figure(
+        f"{task.title} <span class=dim>{count}, best {escape(best.text(task))}</span>",
+        f"dev scores of {task.title}",
+        _axes(last_step, low, high, "steps") + lines,
     )
 
 
@@ -203,7 +270,7 @@ def _curve(
     return f'<polyline class="{kind}" points="{path}"><title>{escape(name)}</title></polyline>'
 
 
-def _axes(last_step: int, low: float, high: float) -> str:
+def _axes(last_step: int, low: float, high: float, unit: str) -> str:
     left, bottom = _CHART["left"], _CHART["height"] - _CHART["bottom"]
     right = _CHART["width"] - _CHART["right"]
     parts = []
@@ -212,7 +279,7 @@ def _axes(last_step: int, low: float, high: float) -> str:
         parts.append(f'<line class="axis" x1="{left}" y1="{y}" x2="{right}" y2="{y}"/>')
         parts.append(f'<text x="{left - 5}" y="{y + 4}" text-anchor="end">{value:.1f}</text>')
     parts.append(f'<text x="{left}" y="{bottom + 16}">0</text>')
-    parts.append(f'<text x="{right}" y="{bottom + 16}" text-anchor="end">{last_step} steps</text>')
+    parts.append(f'<text x="{right}" y="{bottom + 16}" text-anchor="end">{last_step} {unit}</text>')
     return "".join(parts)
 
 

@@ -43,6 +43,10 @@ class GridFlags:
     seeds: list[int] = flag(
         [DEFAULT_SEED], "seeds; with several the table shows mean ± standard deviation", minimum=0, maximum=2**32 - 1
     )
+    confirm_seeds: int = flag(
+        1, "seeds in all of each task's best settings, run once its grid is done; 1: none beside the grid's", minimum=1
+    )
+    top_k: int = flag(3, "with confirm_seeds: so many best settings of each task", minimum=1)
     best_only: bool = flag(False, "only the published best hyper-parameters of a published model: 10 trials")
     mrc_cards: int | None = flag(
         None, "cards of one reading comprehension trial", minimum=1, maximum=64,
@@ -73,6 +77,8 @@ def completed(flags: F) -> F:
     """The flags with what depends on other flags, paths made absolute. Raises UsageError."""
     if flags.keep_all_models and not flags.save_best_model:
         raise UsageError("--keep_all_models needs --save_best_model True")
+    if flags.confirm_seeds > 1 and (len(flags.seeds) > 1 or flags.seeds[0] + flags.confirm_seeds > 2**32):
+        raise UsageError("--confirm_seeds runs the seeds behind --seeds, which must be a single one that leaves room")
     if flags.ray_address and flags.engine != "ray":
         raise UsageError("--ray_address needs --engine ray")
     if flags.best_only and (flags.learning_rates or flags.batch_sizes or flags.dropouts):

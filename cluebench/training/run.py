@@ -10,7 +10,7 @@ from typing import Any, Generic
 import numpy as np
 import paddle
 
-from cluebench import analysis, environment, models, submission
+from cluebench import analysis, dev_predictions, environment, models, submission
 from cluebench.configure import RunConfig
 from cluebench.features import FeatureCache, Features, TextEncoder, load_features
 from cluebench.model import Model
@@ -201,6 +201,9 @@ class Run(Generic[F]):
             return
         if improved:
             analysis.write(self.output(analysis.DEV_PREDICTIONS), found.predictions)
+            if self.flags.result_json:
+                path = dev_predictions.beside(self.flags.result_json)
+                found.said.write(path, self.result.configuration, number)
         if step is None:
             return
         if improved and self.keeps_best:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cluebench.dev_predictions import of_result
 from cluebench.model import Model
 from cluebench.runlog import Result, read_log
 from cluebench.tasks import TASKS
@@ -105,6 +106,8 @@ def test_losses_are_the_plain_scripts(dropout, demo, run_script, tmp_path):
     said = [(tmp_path / name / "dev_predictions.jsonl").read_text(encoding="utf-8").splitlines() for name in "ab"]
     records = [[{**json.loads(line), "score": None} for line in lines] for lines in said]
     assert records[0] == records[1] and len(records[0]) == 48
+    kept = [of_result(result, tmp_path / name / "result.json") for name, result in (("a", ours), ("b", theirs))]
+    assert kept[0].predicted.tolist() == kept[1].predicted.tolist()
     assert [line for line in trained.lines if line.startswith("dev errors")] == [
         line for line in plain.lines if line.startswith("dev errors")
     ]
