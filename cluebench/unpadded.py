@@ -1,0 +1,149 @@
+"""A forward pass that leaves out what no score reads: the padding, and of the last layer all but each row's first token.
+
+Heads for classification and multiple choice read each row's first token only. What is computed at padding, and in the
+last layer at any other token, changes neither their outputs nor a gradient. So PaddleNLP's own layers run on one row of
+all real tokens laid end to end, [1, tokens, hidden]; only attention sees the batch's rows, under the mask it always has.
+Nothing of a model is copied or changed for it: hooks on its layers, there for one call, turn tokens into rows and back.
+With dropout the draws differ from a padded pass, since there are fewer of them.
+
+A head that reads every place, as CMRC2018's does (its published loss runs over padded places too), needs all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import paddle
+
+#: Encoders for which this has been proven equal, as PaddleNLP names their classes.
+ENCODERS = ("BertModel", "ErnieModel", "ErnieGramModel", "RobertaModel", "RoFormerv2Model", "TinyBertModel")
+#: Heads that read the first token of each row, or what the pooler makes of it.
+_HEADS = ("ForSequenceClassification", "ForMultipleChoice")
+
+_Move = Callable[[paddle.Tensor], paddle.Tensor]
+
+
+def can_leave_out(model: paddle.nn.Layer) -> bool:
+    """Whether `leaving_out` is for this model: an encoder of `ENCODERS` under a head that reads first tokens only."""
+    encoder = getattr(model.base_model, "encoder", None)  # Paddle's fused encoders are lists of other layers
+    known = type(model.base_model).__name__ in ENCODERS and isinstance(encoder, paddle.nn.TransformerEncoder)
+    return known and type(model).__name__.endswith(_HEADS)
+
+
+@contextmanager
+def leaving_out(model: paddle.nn.Layer, input_ids: np.ndarray) -> Iterator[None]:
+    """Within it the model, called with these ids [..., T], gives the same outputs for less work.
+
+    ``model``: one for which `can_leave_out` holds, without paddle.DataParallel round it; what is called may have that.
+    ``input_ids``: in main memory, so that nothing waits for the device to learn where the padding is.
+    """
+    backbone = model.base_model
+    places = Places(input_ids.reshape(-1, input_ids.shape[-1]), backbone.pad_token_id)
+    hooks = [backbone.register_forward_pre_hook(_Flattened(places), with_kwargs=True)]
+    *layers, last = backbone.encoder.layers
+    for layer in layers:
+        attention = layer.self_attn
+        for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
+            hooks.append(projection.register_forward_post_hook(places.after_projection))
+        hooks.append(attention.out_proj.register_forward_pre_hook(places.before_projection))
+    for projection in (last.self_attn.k_proj, last.self_attn.v_proj):
+        hooks.append(projection.register_forward_post_hook(places.after_projection))
+    first = _FirstTokens(places)
+    hooks.append(last.register_forward_pre_hook(first.before_layer))
+    hooks.append(last.self_attn.register_forward_pre_hook(first.before_attention))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+class Places:
+    """Where the tokens of a batch stand: the t-th of all at ``places[t]`` of its rows laid end to end.
+
+    Tensors int64: ``places`` [tokens]; ``tokens`` [rows * width], the number of the token at each place, one past the
+    last where there is padding; ``first`` [rows], the number of each row's first token.
+    """
+
+    def __init__(self, input_ids: np.ndarray, pad: int):
+        real = input_ids != pad
+        real[:, 0] = True  # a head reads it, whatever it is
+        places = np.flatnonzero(real)
+        tokens = np.full(real.size, len(places))
+        tokens[places] = np.arange(len(places))
+        self.rows, self.width = real.shape
+        self.places = paddle.to_tensor(places)
+        self.tokens = paddle.to_tensor(tokens)
+        self.first = paddle.to_tensor(tokens.reshape(real.shape)[:, 0])
+
+    def in_rows(self, values: paddle.Tensor) -> paddle.Tensor:
+        """[tokens, hidden] → [rows * width, hidden], 0 at padding."""
+        nothing = paddle.zeros([1, values.shape[1]], values.dtype)
+        return paddle.gather(paddle.concat([values, nothing]), self.tokens)
+
+    def in_line(self, values: paddle.Tensor) -> paddle.Tensor:
+        """[rows * width, hidden] → [tokens, hidden]."""
+        return paddle.gather(values, self.places)
+
+    def after_projection(self, layer: paddle.nn.Layer, given: tuple, output: paddle.Tensor) -> paddle.Tensor:
+        """Hook: [1, tokens, hidden] leave the layer as [rows, width, hidden]."""
+        return _Moved.apply(output[0], self.in_rows, self.in_line).reshape([self.rows, self.width, -1])
+
+    def before_projection(self, layer: paddle.nn.Layer, given: tuple) -> paddle.Tensor:
+        """Hook: [rows, width, hidden] reach the layer as [1, tokens, hidden]."""
+        return _Moved.apply(given[0].flatten(0, 1), self.in_line, self.in_rows).unsqueeze(0)
+
+
+class _Moved(paddle.autograd.PyLayer):
+    """Values moved there, gradients moved back. Paddle's own gradient of a gather costs four times as much on CPUs."""
+
+    @staticmethod
+    def forward(context: Any, values: paddle.Tensor, there: _Move, back: _Move) -> paddle.Tensor:
+        context.back = back
+        return there(values)
+
+    @staticmethod
+    def backward(context: Any, gradient: paddle.Tensor) -> paddle.Tensor:
+        return context.back(gradient)
+
+
+class _Flattened:
+    """Hook before a backbone: ids [rows, width] as [1, tokens], with their positions and the mask of the rows."""
+
+    def __init__(self, places: Places):
+        self.places = places
+
+    def __call__(self, backbone: paddle.nn.Layer, given: tuple, named: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        named = {**named, **dict(zip(("input_ids", "token_type_ids"), given))}
+        named["attention_mask"] = named["input_ids"] != backbone.pad_token_id
+        for name in ("input_ids", "token_type_ids"):
+            named[name] = paddle.gather(named[name].flatten(), self.places.places).unsqueeze(0)
+        if hasattr(backbone.embeddings, "position_embeddings"):  # else attention turns queries and keys, in rows
+            first = getattr(backbone.config, "cluebench", {}).get("first_position", 0)
+            named["position_ids"] = (self.places.places % self.places.width + first).unsqueeze(0)
+        return (), named
+
+
+class _FirstTokens:
+    """Hooks that let the last layer compute each row's first token only, from keys and values of all."""
+
+    def __init__(self, places: Places):
+        self.places = places
+        self.all = None
+
+    def before_layer(self, layer: paddle.nn.Layer, given: tuple) -> tuple:
+        self.all = given[0]
+        return paddle.gather(given[0][0], self.places.first).unsqueeze(1), *given[1:]
+
+    def before_attention(self, attention: paddle.nn.Layer, given: tuple) -> tuple:
+        query, _, _, *rest = given
+        return query, self.all, self.all, *rest
+
+
+def forward(model, input_ids, token_type_ids):
+    inner = getattr(model, "_layers", model)
+    with leaving_out(inner, input_ids):
+        return model(paddle.to_tensor(input_ids), paddle.to_tensor(token_type_ids))
