@@ -1,9 +1,9 @@
-"""A forward pass that leaves out what no score reads: the padding, and of the last layer all but each row's first token.
+"""A forward pass that leaves out what no score reads: padding, and in the last layer all but each row's first token.
 
-Heads for classification and multiple choice read each row's first token only. What is computed at padding, and in the
-last layer at any other token, changes neither their outputs nor a gradient. So PaddleNLP's own layers run on one row of
-all real tokens laid end to end, [1, tokens, hidden]; only attention sees the batch's rows, under the mask it always has.
-Nothing of a model is copied or changed for it: hooks on its layers, there for one call, turn tokens into rows and back.
+Heads for classification and multiple choice read the first token of each row only. What is computed at padding, and in
+the last layer at any other token, changes neither outputs nor gradients. So PaddleNLP's own layers run on one row of
+all real tokens, laid end to end: [1, tokens, hidden]; only attention sees the batch's rows, under the mask it always
+has. Nothing of a model is copied or changed: hooks on its layers, there for one call, turn tokens into rows and back.
 With dropout the draws differ from a padded pass, since there are fewer of them.
 
 A head that reads every place, as CMRC2018's does (its published loss runs over padded places too), needs all of them.

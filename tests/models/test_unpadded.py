@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cluebench.tasks import TASKS
-from tests.models.conftest import ARCHITECTURES, write_model
+from tests.models.conftest import ARCHITECTURES
 
 WIDTH, PAD, CLS = 20, 0, 2
 #: Lengths of the rows of a batch.
