@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from cluebench.tasks import TASKS
-from tests.models.conftest import ARCHITECTURES
+from tests.models.conftest import ARCHITECTURES, write_model
 
 WIDTH, PAD, CLS = 20, 0, 2
 #: Lengths of the rows of a batch.
@@ -103,3 +108,65 @@ def test_questions_of_ten_options(prefix, loaded, dtype):
     assert_equal(model, batch([9, 20, 3, 4, 5, 20, 7, 8, 2, 11] * 2, options=10))
     assert_equal(model, batch([20] * 10, options=10))
     assert_equal(model, batch([5, 9, 4, 3, 8, 8, 2, 2], options=4))
+
+
+@pytest.mark.parametrize("first", [0, 3])
+def test_positions_begin_where_the_model_has_them(first, loaded, dtype, tmp_path):
+    folder = write_model(tmp_path, "Roberta", cluebench={"first_position": first})
+    assert_equal(loaded("Roberta", "ocnli", dtype, folder), batch(BATCHES["longest last"]))
+
+
+def test_one_token_type_only(loaded, dtype, tmp_path):
+    folder = write_model(tmp_path, "Bert", type_vocab_size=1)
+    assert_equal(loaded("Bert", "ocnli", dtype, folder), batch(BATCHES["longest last"]))
+
+
+def test_one_layer_only(loaded, dtype, tmp_path):
+    folder = write_model(tmp_path, "Ernie", num_hidden_layers=1)
+    assert_equal(loaded("Ernie", "ocnli", dtype, folder), batch(BATCHES["longest first"]))
+
+
+@pytest.mark.parametrize("prefix", ARCHITECTURES)
+def test_a_text_may_hold_what_padding_is_made_of(prefix, loaded, dtype):
+    """Then it is masked in the middle of a row; positions behind it count it."""
+    given = batch(BATCHES["longest first"])
+    given["input_ids"][0, 4:6] = PAD
+    given["input_ids"][2, 1] = PAD
+    assert_equal(loaded(prefix, "ocnli", dtype), given)
+
+
+def test_a_head_that_reads_every_place_gets_every_place(architectures):
+    from cluebench import models
+    from cluebench.unpadded import can_leave_out
+
+    tasks = {task.name: can_leave_out(models.load_model(task, architectures["Ernie"])) for task in TASKS.values()}
+    assert [name for name, can in tasks.items() if not can] == ["cmrc2018"]
+
+
+def test_afterwards_the_model_is_as_it_was(loaded, architectures):
+    """Also when the pass fails: nothing is left on it that would be saved, exported or met by the next call."""
+    import paddle
+
+    from cluebench.unpadded import leaving_out
+
+    model, given = loaded("Ernie", "ocnli", "float32"), batch(BATCHES["longest first"])
+    before = passed(model, given, unpadded=False)[0]
+    with pytest.raises(ZeroDivisionError), leaving_out(model, given["input_ids"]):
+        raise ZeroDivisionError
+    with leaving_out(model, given["input_ids"]):
+        model(paddle.to_tensor(given["input_ids"]), paddle.to_tensor(given["token_type_ids"]))
+    assert not any(layer._forward_pre_hooks or layer._forward_post_hooks for layer in model.sublayers(True))
+    np.testing.assert_array_equal(passed(model, given, unpadded=False)[0], before)
+
+
+@pytest.mark.slow
+def test_two_processes_that_accumulate(architectures, tmp_path):
+    """Gradients are exchanged as ever: each rank's through paddle.DataParallel, once a step."""
+    launcher = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(tmp_path)]
+    ran = subprocess.run(
+        [*launcher, str(Path(__file__).parent / "ranks.py"), architectures["Ernie"]],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    logs = [(tmp_path / f"workerlog.{rank}").read_text() for rank in (0, 1)]
+    assert ran.returncode == 0, logs
+    assert all("gradients" in log for log in logs)
