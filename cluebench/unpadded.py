@@ -80,21 +80,22 @@ class Places:
         self.first = paddle.to_tensor(tokens.reshape(real.shape)[:, 0])
 
     def in_rows(self, values: paddle.Tensor) -> paddle.Tensor:
-        """[tokens, hidden] → [rows * width, hidden], 0 at padding."""
-        nothing = paddle.zeros([1, values.shape[1]], values.dtype)
-        return paddle.gather(paddle.concat([values, nothing]), self.tokens)
+        """[1, tokens, hidden] → [rows, width, hidden], 0 at padding."""
+        nothing = paddle.zeros([1, values.shape[-1]], values.dtype)
+        filled = paddle.gather(paddle.concat([values.squeeze(0), nothing]), self.tokens)
+        return filled.reshape([self.rows, self.width, -1])
 
     def in_line(self, values: paddle.Tensor) -> paddle.Tensor:
-        """[rows * width, hidden] → [tokens, hidden]."""
-        return paddle.gather(values, self.places)
+        """[rows, width, hidden] → [1, tokens, hidden]."""
+        return paddle.gather(values.flatten(0, 1), self.places).unsqueeze(0)
 
     def after_projection(self, layer: paddle.nn.Layer, given: tuple, output: paddle.Tensor) -> paddle.Tensor:
-        """Hook: [1, tokens, hidden] leave the layer as [rows, width, hidden]."""
-        return _Moved.apply(output[0], self.in_rows, self.in_line).reshape([self.rows, self.width, -1])
+        """Hook: tokens in line leave the layer in rows."""
+        return _Moved.apply(output, self.in_rows, self.in_line)
 
     def before_projection(self, layer: paddle.nn.Layer, given: tuple) -> paddle.Tensor:
-        """Hook: [rows, width, hidden] reach the layer as [1, tokens, hidden]."""
-        return _Moved.apply(given[0].flatten(0, 1), self.in_line, self.in_rows).unsqueeze(0)
+        """Hook: tokens in rows reach the layer in line."""
+        return _Moved.apply(given[0], self.in_line, self.in_rows)
 
 
 class _Moved(paddle.autograd.PyLayer):
@@ -136,7 +137,7 @@ class _FirstTokens:
 
     def before_layer(self, layer: paddle.nn.Layer, given: tuple) -> tuple:
         self.all = given[0]
-        return paddle.gather(given[0][0], self.places.first).unsqueeze(1), *given[1:]
+        return paddle.gather(given[0].squeeze(0), self.places.first).unsqueeze(1), *given[1:]
 
     def before_attention(self, attention: paddle.nn.Layer, given: tuple) -> tuple:
         query, _, _, *rest = given
