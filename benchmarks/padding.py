@@ -114,7 +114,7 @@ def drawn(task, lengths: dict, random: np.random.Generator) -> dict[str, np.ndar
 
 
 def compared(task, size: str, lengths: dict, batches: int) -> tuple[float, float, float]:
-    """(CPU time without padding over that with it, seconds of the latter a step, tokens computed for each that counts)"""
+    """(CPU time without padding over that with it, seconds of the latter, tokens computed for each that counts)"""
     import paddle
     from paddlenlp.transformers import ErnieConfig, ErnieForMultipleChoice, ErnieForSequenceClassification
 
@@ -146,16 +146,13 @@ def compared(task, size: str, lengths: dict, batches: int) -> tuple[float, float
 
 
 def step(model, optimizer, batch: dict[str, np.ndarray], unpadded: bool) -> None:
-    from contextlib import nullcontext
-
     import paddle
 
-    from cluebench.unpadded import leaving_out
+    from cluebench.training.evaluation import forward, on_device
 
-    ids, types, labels = (paddle.to_tensor(batch[name]) for name in ("input_ids", "token_type_ids", "labels"))
-    with leaving_out(model, batch["input_ids"]) if unpadded else nullcontext():
-        logits = model(ids, types)
-    paddle.nn.functional.cross_entropy(logits, labels).backward()
+    tensors = on_device(batch, 0 if unpadded else None)
+    (logits,) = forward(model, tensors)
+    paddle.nn.functional.cross_entropy(logits, tensors["labels"]).backward()
     optimizer.step()
     optimizer.clear_grad()
 

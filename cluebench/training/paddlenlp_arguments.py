@@ -217,6 +217,7 @@ def run_flags(task: Task, own: TaskFlags, arguments: Any) -> RunFlags:
         dropout=own.dropout,
         seed=arguments.seed,
         device=arguments.device,
+        padding=True,  # PaddleNLP's Trainer calls the model
         amp="fp16" if arguments.fp16 else "bf16" if arguments.bf16 else "off",
         logging_steps=arguments.logging_steps,
         save_steps=arguments.eval_steps,

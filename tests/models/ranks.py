@@ -14,16 +14,19 @@ import numpy as np
 import paddle
 
 from cluebench import models
+from cluebench.model import Model
 from cluebench.tasks import TASKS
-from cluebench.unpadded import leaving_out
+from cluebench.training.evaluation import forward, on_device
+
+PAD = 0
 
 
 def gradients(model: paddle.DataParallel, micro_batches: list[np.ndarray], unpadded: bool) -> dict[str, np.ndarray]:
     model.clear_gradients()
     for number, ids in enumerate(micro_batches, start=1):
         with nullcontext() if number == len(micro_batches) else model.no_sync():
-            with leaving_out(model._layers, ids) if unpadded else nullcontext():
-                logits = model(paddle.to_tensor(ids), paddle.zeros(ids.shape, "int64"))
+            batch = {"input_ids": ids, "token_type_ids": np.zeros_like(ids)}
+            (logits,) = forward(model, on_device(batch, PAD if unpadded else None))
             (paddle.nn.functional.cross_entropy(logits, paddle.arange(len(ids)) % 3) / len(micro_batches)).backward()
     return {name: p.grad.numpy() for name, p in model.named_parameters() if p.grad is not None}
 
@@ -32,7 +35,7 @@ def main() -> None:
     paddle.set_device("cpu")
     paddle.distributed.init_parallel_env()
     rank, random = paddle.distributed.get_rank(), np.random.default_rng(paddle.distributed.get_rank())
-    model = models.load_model(TASKS["ocnli"], sys.argv[1])
+    model = models.load_model(TASKS["ocnli"], Model.of(sys.argv[1]))
     model.eval()  # no dropout
     model = paddle.DataParallel(model)
     micro_batches = []

@@ -29,9 +29,10 @@ def loaded(architectures):
     import paddle
 
     from cluebench import models
+    from cluebench.model import Model
 
     def load(prefix, task, dtype, folder=None):
-        model = models.load_model(TASKS[task], str(folder or architectures[prefix]))
+        model = models.load_model(TASKS[task], Model.of(folder or architectures[prefix]))
         for layer in model.sublayers():
             if type(layer).__name__ == "Dropout":
                 layer.p = 0
@@ -71,13 +72,11 @@ def passed(model, given: dict[str, np.ndarray], unpadded: bool) -> tuple[np.ndar
     """Logits, and the gradient of a loss on them of every parameter that has one."""
     import paddle
 
-    from cluebench.unpadded import forward
+    from cluebench.models import padding_of
+    from cluebench.training.evaluation import forward, on_device
 
-    ids, types = given["input_ids"], given["token_type_ids"]
-    if ids.ndim == 3:
-        model.num_choices = ids.shape[1]
     model.clear_gradients()
-    logits = forward(model, ids, types) if unpadded else model(paddle.to_tensor(ids), paddle.to_tensor(types))
+    (logits,) = forward(model, on_device(given, padding_of(model) if unpadded else None))
     labels = paddle.arange(logits.shape[0]) % logits.shape[1]
     paddle.nn.functional.cross_entropy(logits, labels).backward()
     gradients = {name: p.grad.numpy() for name, p in model.named_parameters() if p.grad is not None}
@@ -135,26 +134,26 @@ def test_a_text_may_hold_what_padding_is_made_of(prefix, loaded, dtype):
     assert_equal(loaded(prefix, "ocnli", dtype), given)
 
 
-def test_a_head_that_reads_every_place_gets_every_place(architectures):
+def test_only_a_head_that_reads_every_place_gets_every_place(architectures):
     from cluebench import models
-    from cluebench.unpadded import can_leave_out
+    from cluebench.model import Model
 
-    tasks = {task.name: can_leave_out(models.load_model(task, architectures["Ernie"])) for task in TASKS.values()}
-    assert [name for name, can in tasks.items() if not can] == ["cmrc2018"]
+    found = {}
+    for prefix, folder in architectures.items():
+        of_tasks = {name: models.padding_of(models.load_model(task, Model.of(folder))) for name, task in TASKS.items()}
+        found[prefix] = [name for name, padding in of_tasks.items() if padding is None]
+    assert found == dict.fromkeys(ARCHITECTURES, ["cmrc2018"])
 
 
 def test_afterwards_the_model_is_as_it_was(loaded, architectures):
     """Also when the pass fails: nothing is left on it that would be saved, exported or met by the next call."""
-    import paddle
-
-    from cluebench.unpadded import leaving_out
+    from cluebench.models import Places, leaving_out
 
     model, given = loaded("Ernie", "ocnli", "float32"), batch(BATCHES["longest first"])
     before = passed(model, given, unpadded=False)[0]
-    with pytest.raises(ZeroDivisionError), leaving_out(model, given["input_ids"]):
+    with pytest.raises(ZeroDivisionError), leaving_out(model, Places(given["input_ids"], PAD)):
         raise ZeroDivisionError
-    with leaving_out(model, given["input_ids"]):
-        model(paddle.to_tensor(given["input_ids"]), paddle.to_tensor(given["token_type_ids"]))
+    passed(model, given, unpadded=True)
     assert not any(layer._forward_pre_hooks or layer._forward_post_hooks for layer in model.sublayers(True))
     np.testing.assert_array_equal(passed(model, given, unpadded=False)[0], before)
 

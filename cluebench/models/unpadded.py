@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import paddle
 
+from cluebench.models.configuration import first_position
+
 #: Encoders for which this has been proven equal, as PaddleNLP names their classes.
 ENCODERS = ("BertModel", "ErnieModel", "ErnieGramModel", "RobertaModel", "RoFormerv2Model", "TinyBertModel")
 #: Heads that read the first token of each row, or what the pooler makes of it.
@@ -26,34 +28,34 @@ _HEADS = ("ForSequenceClassification", "ForMultipleChoice")
 _Move = Callable[[paddle.Tensor], paddle.Tensor]
 
 
-def can_leave_out(model: paddle.nn.Layer) -> bool:
-    """Whether `leaving_out` is for this model: an encoder of `ENCODERS` under a head that reads first tokens only."""
+def padding_of(model: paddle.nn.Layer) -> int | None:
+    """The token id that `leaving_out` can leave out of this model's inputs; None where it is not known to be right.
+
+    It is for an encoder of `ENCODERS` under a head that reads first tokens only.
+    """
     encoder = getattr(model.base_model, "encoder", None)  # Paddle's fused encoders are lists of other layers
     known = type(model.base_model).__name__ in ENCODERS and isinstance(encoder, paddle.nn.TransformerEncoder)
-    return known and type(model).__name__.endswith(_HEADS)
+    return model.base_model.pad_token_id if known and type(model).__name__.endswith(_HEADS) else None
 
 
 @contextmanager
-def leaving_out(model: paddle.nn.Layer, input_ids: np.ndarray) -> Iterator[None]:
-    """Within it the model, called with these ids [..., T], gives the same outputs for less work.
+def leaving_out(model: paddle.nn.Layer, places: Places) -> Iterator[None]:
+    """Within it, calling the model with the ids that ``places`` is of gives the same outputs for less work.
 
-    ``model``: one for which `can_leave_out` holds, without paddle.DataParallel round it; what is called may have that.
-    ``input_ids``: in main memory, so that nothing waits for the device to learn where the padding is.
+    ``model``: one with a `padding_of`, without paddle.DataParallel round it; what is called may have that.
     """
     backbone = model.base_model
-    places = Places(input_ids.reshape(-1, input_ids.shape[-1]), backbone.pad_token_id)
-    hooks = [backbone.register_forward_pre_hook(_Flattened(places), with_kwargs=True)]
-    *layers, last = backbone.encoder.layers
-    for layer in layers:
-        attention = layer.self_attn
-        for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
-            hooks.append(projection.register_forward_post_hook(places.after_projection))
+    hooks = [backbone.register_forward_pre_hook(_InLine(places), with_kwargs=True)]
+    *layers, last = (layer.self_attn for layer in backbone.encoder.layers)
+    for attention in layers:
+        hooks.append(attention.q_proj.register_forward_post_hook(places.after_projection))
         hooks.append(attention.out_proj.register_forward_pre_hook(places.before_projection))
-    for projection in (last.self_attn.k_proj, last.self_attn.v_proj):
-        hooks.append(projection.register_forward_post_hook(places.after_projection))
+    for attention in (*layers, last):
+        hooks.append(attention.k_proj.register_forward_post_hook(places.after_projection))
+        hooks.append(attention.v_proj.register_forward_post_hook(places.after_projection))
     first = _FirstTokens(places)
-    hooks.append(last.register_forward_pre_hook(first.before_layer))
-    hooks.append(last.self_attn.register_forward_pre_hook(first.before_attention))
+    hooks.append(backbone.encoder.layers[-1].register_forward_pre_hook(first.before_layer))
+    hooks.append(last.register_forward_pre_hook(first.before_attention))
     try:
         yield
     finally:
@@ -64,12 +66,13 @@ def leaving_out(model: paddle.nn.Layer, input_ids: np.ndarray) -> Iterator[None]
 class Places:
     """Where the tokens of a batch stand: the t-th of all at ``places[t]`` of its rows laid end to end.
 
-    Tensors int64: ``places`` [tokens]; ``tokens`` [rows * width], the number of the token at each place, one past the
-    last where there is padding; ``first`` [rows], the number of each row's first token.
+    Made of ids [..., width] in main memory, where the batch is made: nothing waits for the device to say where padding
+    is. Tensors int64: ``places`` [tokens]; ``tokens`` [rows * width], the number of the token at each place, at padding
+    one past the last; ``first`` [rows], the number of each row's first token.
     """
 
     def __init__(self, input_ids: np.ndarray, pad: int):
-        real = input_ids != pad
+        real = input_ids.reshape(-1, input_ids.shape[-1]) != pad
         real[:, 0] = True  # a head reads it, whatever it is
         places = np.flatnonzero(real)
         tokens = np.full(real.size, len(places))
@@ -111,7 +114,7 @@ class _Moved(paddle.autograd.PyLayer):
         return context.back(gradient)
 
 
-class _Flattened:
+class _InLine:
     """Hook before a backbone: ids [rows, width] as [1, tokens], with their positions and the mask of the rows."""
 
     def __init__(self, places: Places):
@@ -123,8 +126,8 @@ class _Flattened:
         for name in ("input_ids", "token_type_ids"):
             named[name] = paddle.gather(named[name].flatten(), self.places.places).unsqueeze(0)
         if hasattr(backbone.embeddings, "position_embeddings"):  # else attention turns queries and keys, in rows
-            first = getattr(backbone.config, "cluebench", {}).get("first_position", 0)
-            named["position_ids"] = (self.places.places % self.places.width + first).unsqueeze(0)
+            columns = self.places.places % self.places.width
+            named["position_ids"] = (columns + first_position(backbone.config)).unsqueeze(0)
         return (), named
 
 
@@ -142,9 +145,3 @@ class _FirstTokens:
     def before_attention(self, attention: paddle.nn.Layer, given: tuple) -> tuple:
         query, _, _, *rest = given
         return query, self.all, self.all, *rest
-
-
-def forward(model, input_ids, token_type_ids):
-    inner = getattr(model, "_layers", model)
-    with leaving_out(inner, input_ids):
-        return model(paddle.to_tensor(input_ids), paddle.to_tensor(token_type_ids))
