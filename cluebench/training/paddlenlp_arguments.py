@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, NoReturn, Optional
 
 import paddle
+import paddlenlp.prompt.prompt_trainer  # noqa: F401  (see cluebench.paddlenlp_import)
 from paddlenlp.trainer import PdArgumentParser, TrainingArguments
 
 from cluebench.errors import UsageError
