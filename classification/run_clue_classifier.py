@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from cluebench import analysis, command
 from cluebench.configure import configure
+from cluebench.dev_predictions import DevPredictions
 from cluebench.features import PairFeatures
 from cluebench.flags import flag, parse
 from cluebench.metrics import accuracy, mean_cross_entropy
@@ -61,6 +62,7 @@ def evaluate(run: Run, model: Layer) -> Evaluation:
     return Evaluation(
         loss=mean_cross_entropy(logits, dev.labels),
         score=(100 * accuracy(predicted, dev.labels),),
+        said=DevPredictions.of_choices(range(len(dev)), predicted, dev.labels),
         predictions=analysis.choices(range(len(dev)), dev.labels, predicted, logits, run.task.labels),
     )
 

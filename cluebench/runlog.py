@@ -12,11 +12,14 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from cluebench import atomic, json_files
 from cluebench.json_files import Count, Positive, Score, Seconds
 from cluebench.tasks import DEFAULT_SEED
+
+if TYPE_CHECKING:
+    from cluebench.dev_predictions import DevPredictions
 
 RESULT_FORMAT: Literal[1] = 1
 
@@ -61,6 +64,11 @@ class TrialPaths:
     @property
     def result(self) -> Path:
         return self.folder / f"{self.name}.json"
+
+    @property
+    def predictions(self) -> Path:
+        """What its best model said of dev; see `cluebench.dev_predictions`."""
+        return self.folder / f"{self.name}.predictions"
 
     @property
     def output_dir(self) -> Path:
@@ -179,6 +187,7 @@ class Evaluation:
 
     loss: float
     score: tuple[float, ...]  # percent; EM and F1 for spans
+    said: DevPredictions
     predictions: Iterable[Mapping[str, Any]]  # records of `cluebench.analysis`, only read when they are the best so far
     organisers: tuple[float, float] | None = None  # CMRC2018: the organisers' EM and F1, percent
 

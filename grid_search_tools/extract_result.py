@@ -31,6 +31,10 @@ class Flags:
     published: bool = flag(
         False, f"also print the scores {ATTRIBUTION}, and the difference to them (yours minus published)"
     )
+    stderr: bool = flag(False, "also print one standard error of each score, from the dev predictions of its trial")
+    budget: int | None = flag(
+        None, "also print the best score to expect of so many trials, to compare models at equal budget", minimum=1
+    )
 
 
 def main() -> None:
@@ -40,7 +44,8 @@ def main() -> None:
     for model in flags.models:
         if len(flags.models) > 1:
             print(f"{model}:")
-        print_table(run_directory(model, flags.run_root), model, flags.published)
+        folder = run_directory(model, flags.run_root)
+        print_table(folder, model, published=flags.published, stderr=flags.stderr, budget=flags.budget)
 
 
 if __name__ == "__main__":

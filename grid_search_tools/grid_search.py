@@ -34,7 +34,8 @@ def main() -> int:
     for directory in grid.directories.values():
         directory.refuse_other_model()
     if flags.dry_run:
-        print_plan(grid.jobs())
+        jobs = grid.jobs()
+        print_plan(jobs, grid.confirmations_to_come(jobs))
         return 0
     return search.run(grid)
 

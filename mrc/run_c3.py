@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from cluebench import analysis, command
 from cluebench.configure import configure
+from cluebench.dev_predictions import DevPredictions
 from cluebench.features import ChoiceFeatures
 from cluebench.flags import flag, parse
 from cluebench.metrics import accuracy, decode_choices, mean_cross_entropy
@@ -59,6 +60,7 @@ def evaluate(run: Run, model: Layer) -> Evaluation:
     return Evaluation(
         loss=mean_cross_entropy(scores, dev.labels),
         score=(100 * accuracy(predicted, dev.labels),),
+        said=DevPredictions.of_choices(range(len(dev)), predicted, dev.labels, dev.contexts),
         predictions=analysis.choices(range(len(dev)), dev.labels, predicted, scores),
     )
 

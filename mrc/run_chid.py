@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from cluebench import analysis, command
 from cluebench.configure import configure
+from cluebench.dev_predictions import DevPredictions
 from cluebench.features import IdiomFeatures
 from cluebench.flags import flag, parse
 from cluebench.metrics import accuracy, decode_idioms, mean_cross_entropy
@@ -58,6 +59,7 @@ def evaluate(run: Run, model: Layer) -> Evaluation:
     return Evaluation(
         loss=mean_cross_entropy(scores, dev.labels),
         score=(100 * accuracy(predicted, dev.labels),),
+        said=DevPredictions.of_choices(dev.tags, predicted, dev.labels, dev.records),
         predictions=analysis.choices(dev.tags, dev.labels, predicted, scores),
     )
 

@@ -67,11 +67,12 @@ class ChoiceFeatures:
 
     lengths: int64 [questions], tokens of the longest option's sequence. labels: int64 [questions], the answer's index;
     None in test splits. ids: the questions' own. option_mask: bool [questions, most options], the real options.
+    contexts: int64 [questions], the same number for questions about the same context.
     """
 
     def __init__(self, arrays: Arrays):
         self._tokens = Ragged(arrays["tokens"], arrays["offsets"])
-        self._contexts = arrays["contexts"].astype(np.int64)
+        self.contexts = arrays["contexts"].astype(np.int64)
         self._questions = arrays["questions"].astype(np.int64)
         self._options = Ragged(arrays["options"], arrays["option_offsets"])
         self._cls, self._sep, self._pad = arrays["special"].tolist()
@@ -82,7 +83,7 @@ class ChoiceFeatures:
         self.lengths = np.sum(self._kept, axis=0) + _SPECIAL_TOKENS
 
     def __len__(self) -> int:
-        return len(self._contexts)
+        return len(self.contexts)
 
     @property
     def option_mask(self) -> np.ndarray:
@@ -107,7 +108,7 @@ class ChoiceFeatures:
         batch = assemble(
             [
                 token(self._cls, n),
-                Piece(values, starts[self._contexts[sequences]], context),
+                Piece(values, starts[self.contexts[sequences]], context),
                 token(self._sep, n),
                 Piece(values, starts[self._questions[sequences]], question, 1),
                 token(self._sep, n, 1),
@@ -135,7 +136,7 @@ class ChoiceFeatures:
         longest = np.zeros(len(self), np.int64)
         np.maximum.at(longest, np.repeat(np.arange(len(self)), counts), of_option)
         longest = np.where(counts < self._num_choices, np.maximum(longest, lengths[0]), longest)
-        return fit_longest(lengths[self._contexts], lengths[self._questions], longest, room)
+        return fit_longest(lengths[self.contexts], lengths[self._questions], longest, room)
 
 
 def fit_longest(

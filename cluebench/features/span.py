@@ -102,7 +102,7 @@ class SpanFeatures:
 
     lengths: int64 [windows]. start_positions, end_positions: int64 [windows], places in the sequence of the first and
     last token of the answer, 0 where the window doesn't hold it; None in test splits. question_ids: the question of
-    each row; rows: int64 [windows], each window's row.
+    each row; rows: int64 [windows], each window's row; contexts: int64 [rows], the number of the context it asks about.
     """
 
     def __init__(self, arrays: Arrays):
@@ -110,7 +110,7 @@ class SpanFeatures:
         self._starts, self._ends = arrays["starts"], arrays["ends"]
         self._texts = Ragged(arrays["text"], arrays["text_offsets"])
         self._question_tokens = Ragged(arrays["question_tokens"], arrays["question_offsets"])
-        self._contexts = arrays["contexts"].astype(np.int64)
+        self.contexts = arrays["contexts"].astype(np.int64)
         self._questions = arrays["questions"].astype(np.int64)
         self._first = arrays["first"].astype(np.int64)
         self._cls, self._sep, self._pad = arrays["special"].tolist()
@@ -120,7 +120,7 @@ class SpanFeatures:
         self.end_positions: Any = arrays.get("end_positions")
 
         question = self._question_tokens.lengths[self._questions[self.rows]]
-        left_over = self._tokens.lengths[self._contexts[self.rows]] - self._first
+        left_over = self._tokens.lengths[self.contexts[self.rows]] - self._first
         self._kept = np.minimum(left_over, int(arrays["max_seq_length"]) - _SPECIAL_TOKENS - question)
         self._context_at = question + 2  # place in the sequence of a window's first context token
         self.lengths = question + self._kept + _SPECIAL_TOKENS
@@ -160,7 +160,7 @@ class SpanFeatures:
         # One sorted column for all contexts: characters of a context lie behind those of the ones before it.
         span = int(max(self._ends.max(initial=0), answer_ends.max(initial=0))) + 1
         of_token = np.repeat(np.arange(len(self._tokens)), self._tokens.lengths) * span
-        of_window = self._contexts[self.rows] * span
+        of_window = self.contexts[self.rows] * span
         from_token = np.searchsorted(of_token + self._starts, of_window + answer_starts, "right") - 1
         to_token = np.searchsorted(of_token + self._ends, of_window + answer_ends, "left")
 
@@ -174,7 +174,7 @@ class SpanFeatures:
 
     def context(self, row: int) -> str:
         """The context a row asks about, as it stands in the file without surrounding white space."""
-        return unpack_string(self._texts, int(self._contexts[row]))
+        return unpack_string(self._texts, int(self.contexts[row]))
 
     def context_range(self) -> tuple[np.ndarray, np.ndarray]:
         """int64 [windows]: place in the sequence of the first context token, and the one behind the last."""
@@ -194,4 +194,4 @@ class SpanFeatures:
 
     def _begin(self, chosen: np.ndarray) -> np.ndarray:
         """Where windows start in the flat context tokens."""
-        return self._tokens.starts[self._contexts[self.rows[chosen]]] + self._first[chosen]
+        return self._tokens.starts[self.contexts[self.rows[chosen]]] + self._first[chosen]

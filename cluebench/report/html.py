@@ -8,13 +8,18 @@ from pathlib import Path
 from cluebench import atomic
 from cluebench.grid_file import GridFile, PlannedTrial, read_grid
 from cluebench.published import ATTRIBUTION, PublishedModel, published_model
-from cluebench.report import scores
+from cluebench.report import evidence, scores
+from cluebench.report.evidence import Evidence
 from cluebench.report.markup import Markup, fill, joined
 from cluebench.report.scores import Best, FinishedTrial
+from cluebench.statistics.budget import expected_best
+from cluebench.statistics.uncertainty import error_of_average
 from cluebench.tasks import TASKS, Task
 
 #: Points of a curve that are drawn: more can't be told apart at this size.
 _CURVE_POINTS = 120
+#: Numbers of trials of which the best score to expect is shown.
+_BUDGETS = (1, 2, 4, 8, 16, 32)
 _CHART = {"width": 340, "height": 190, "left": 40, "right": 8, "top": 10, "bottom": 24}
 
 _STYLE = Markup("""
@@ -57,11 +62,12 @@ def report(folder: Path) -> str:
     return fill(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>CLUE grid: {}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        "<style>{}</style></head>\n<body>\n{}\n<h2>Best scores</h2>\n{}\n{}\n{}\n{}\n</body></html>\n",
+        "<style>{}</style></head>\n<body>\n{}\n<h2>Best scores</h2>\n{}\n{}\n{}\n{}\n{}\n</body></html>\n",
         Path(model).name,
         _STYLE,
         _head(model, grid),
-        _best_table(bests, scores.edges(trials, bests), published_model(model)),
+        _best_table(bests, scores.edges(trials, bests), evidence.of_run(trials)[0], published_model(model)),
+        _luck({name: scores.of_whole_grid(of_task) for name, of_task in trials.items()}),
         _failures(grid),
         _charts(trials, bests),
         _all_trials(trials, bests, grid),
@@ -99,12 +105,16 @@ def _table(columns: Sequence[str], rows: Iterable[Markup], numbers: Container[st
 
 
 def _best_table(
-    bests: Mapping[str, Best], edges: Mapping[tuple[str, str], str], published: PublishedModel | None
+    bests: Mapping[str, Best],
+    edges: Mapping[tuple[str, str], str],
+    known: Mapping[str, Evidence],
+    published: PublishedModel | None,
 ) -> Markup:
-    numbers = ["best dev score", *(["published", "difference"] if published else [])]
-    rows = [_best_row(task, bests.get(task.name), edges, published) for task in TASKS.values()]
+    numbers = ["best dev score", "standard error", *(["published", "difference"] if published else [])]
+    rows = [_best_row(task, bests.get(task.name), edges, known.get(task.name), published) for task in TASKS.values()]
     mean = scores.average(bests)
-    average: list[object] = ["-" if mean is None else f"{mean:.2f}"]
+    error = error_of_average([one.error[0] for one in known.values()]) if len(known) == len(TASKS) else None
+    average: list[object] = ["-" if mean is None else f"{mean:.2f}", "-" if error is None else f"±{error:.2f}"]
     if published:
         average += [published.average, "-" if mean is None else _signed(mean - float(published.average))]
     rows.append(_row(_cells(["AVG"]) + _cells(average, "number") + _cells([""] * 3), "best"))
@@ -118,9 +128,14 @@ def _signed(value: float) -> Markup:
 
 
 def _best_row(
-    task: Task, best: Best | None, edges: Mapping[tuple[str, str], str], published: PublishedModel | None
+    task: Task,
+    best: Best | None,
+    edges: Mapping[tuple[str, str], str],
+    known: Evidence | None,
+    published: PublishedModel | None,
 ) -> Markup:
     scored: list[object] = [best.text(task) if best else "-"]
+    scored += ["/".join(f"±{error:.2f}" for error in known.error) if known else "-"]
     if published:
         theirs = published.score(task)
         scored.append(task.format_score(theirs) if theirs else "-")
@@ -131,6 +146,61 @@ def _best_row(
         note = fill(' <span class="dim">the {} tried</span>', edge) if edge else _NONE
         settings.append(fill("{}{}", getattr(best.setting, axis) if best else "-", note))
     return _row(_cells([task.title]) + _cells(scored, "number") + _cells(settings))
+
+
+# Luck -----------------------------------------------------------------------------------------------------------------
+
+
+def _luck(trials: Mapping[str, Sequence[FinishedTrial]]) -> Markup:
+    """What selection adds to the best scores, and what smaller searches would have found."""
+    rows = [_luck_row(task, trials[name]) for name, task in TASKS.items() if len(trials.get(name, ())) > 1]
+    if not rows:
+        return _NONE
+    numbers = ["trials", "lead", "of it by selection", *(f"best of {budget}" for budget in _BUDGETS)]
+    note = (
+        "Lead: of the best trial over the average one. By selection: the part that does not show on dev rows the trial "
+        "was not chosen on (chosen on one half, scored on the other, 200 splits); that each trial's checkpoint was "
+        "chosen on dev too is not in it. Best of n: the best score to expect of n of these trials."
+    )
+    curves = [_budget_chart(task, trials[name]) for name, task in TASKS.items() if len(trials.get(name, ())) > 2]
+    table = _table(["task", *numbers], rows, numbers)
+    return fill('<h2>Luck</h2>{}<p class="dim">{}</p><div class="charts">{}</div>', table, note, curves)
+
+
+def _luck_row(task: Task, trials: Sequence[FinishedTrial]) -> Markup:
+    found = evidence.selection_of(trials)
+    curve = expected_best([trial.score[0] for trial in trials])
+    cells = [str(len(trials)), *([f"{found.lead:.2f}", f"{found.by_selection:.2f}"] if found else ["-", "-"])]
+    cells += [f"{curve[budget - 1]:.2f}" if budget <= len(curve) else "-" for budget in _BUDGETS]
+    return _row(_cells([task.title]) + _cells(cells, "number"))
+
+
+def _budget_chart(task: Task, trials: Sequence[FinishedTrial]) -> Markup:
+    expected = expected_best([trial.score[0] for trial in trials])
+    low, high = _widened(expected[0], expected[-1])
+    places = [_position(number, value, len(expected), low, high) for number, value in enumerate(expected, start=1)]
+    path = " ".join(f"{x},{y}" for x, y in places)
+    return _figure(
+        fill("{} <span class=dim>best score to expect of n trials</span>", task.title),
+        f"best score of {task.title} to expect of n trials",
+        _axes(len(expected), low, high, "trials") + fill('<polyline class="curve best" points="{}"/>', path),
+    )
+
+
+def _widened(low: float, high: float) -> tuple[float, float]:
+    """The range of an axis: at least a point."""
+    return (low, high) if high - low >= 1 else (low - 0.5, high + 0.5)
+
+
+def _figure(caption: Markup, label: str, drawing: Markup) -> Markup:
+    return fill(
+        '<figure><figcaption>{}</figcaption><svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg></figure>',
+        caption,
+        _CHART["width"],
+        _CHART["height"],
+        label,
+        drawing,
+    )
 
 
 # Failures -------------------------------------------------------------------------------------------------------------
@@ -170,20 +240,13 @@ def _chart(task: Task, trials: Sequence[FinishedTrial], best: Best) -> Markup:
     curves.sort(key=lambda pair: pair[0].setting == best.setting)
     last_step = max(step for _, points in curves for step, _ in points)
     values = [value for _, points in curves for _, value in points]
-    low, high = min(values), max(values)
-    if high - low < 1:
-        low, high = low - 0.5, high + 0.5
-    return fill(
-        "<figure><figcaption>{} <span class=dim>{}, best {}</span></figcaption>"
-        '<svg viewBox="0 0 {} {}" role="img" aria-label="dev scores of {}">{}{}</svg></figure>',
-        task.title,
-        "1 trial" if len(curves) == 1 else f"{len(curves)} trials",
-        best.text(task),
-        _CHART["width"],
-        _CHART["height"],
-        task.title,
-        _axes(last_step, low, high),
-        [_curve(trial, points, trial.setting == best.setting, last_step, low, high) for trial, points in curves],
+    low, high = _widened(min(values), max(values))
+    lines = [_curve(trial, points, trial.setting == best.setting, last_step, low, high) for trial, points in curves]
+    count = "1 trial" if len(curves) == 1 else f"{len(curves)} trials"
+    return _figure(
+        fill("{} <span class=dim>{}, best {}</span>", task.title, count, best.text(task)),
+        f"dev scores of {task.title}",
+        _axes(last_step, low, high, "steps") + joined(lines),
     )
 
 
@@ -210,7 +273,7 @@ def _curve(
     )
 
 
-def _axes(last_step: int, low: float, high: float) -> Markup:
+def _axes(last_step: int, low: float, high: float, unit: str) -> Markup:
     left, bottom = _CHART["left"], _CHART["height"] - _CHART["bottom"]
     right = _CHART["width"] - _CHART["right"]
     parts = []
@@ -219,7 +282,7 @@ def _axes(last_step: int, low: float, high: float) -> Markup:
         parts.append(fill('<line class="axis" x1="{}" y1="{}" x2="{}" y2="{}"/>', left, y, right, y))
         parts.append(fill('<text x="{}" y="{}" text-anchor="end">{}</text>', left - 5, y + 4, f"{value:.1f}"))
     parts.append(fill('<text x="{}" y="{}">0</text>', left, bottom + 16))
-    parts.append(fill('<text x="{}" y="{}" text-anchor="end">{} steps</text>', right, bottom + 16, last_step))
+    parts.append(fill('<text x="{}" y="{}" text-anchor="end">{} {}</text>', right, bottom + 16, last_step, unit))
     return joined(parts)
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cluebench.errors import UsageError
 from cluebench.model import Model
 from cluebench.published import ATTRIBUTION, published_model
-from cluebench.report import scores
+from cluebench.report import evidence, scores
+from cluebench.report.evidence import Evidence
+from cluebench.report.scores import FinishedTrial
+from cluebench.statistics.budget import expected_best
+from cluebench.statistics.uncertainty import error_of_average
 from cluebench.tasks import TASKS
 
 
@@ -34,17 +39,50 @@ def holds_tasks(folder: Path) -> bool:
     return folder.is_dir() and any(path.is_dir() and path.name.lower() in TASKS for path in folder.iterdir())
 
 
-def print_table(folder: Path, model: str, published: bool = False) -> None:
-    """The table on stdout; notes on the edges of the grid on stderr. Raises UsageError when nothing is published."""
+def print_table(
+    folder: Path, model: str, *, published: bool = False, stderr: bool = False, budget: int | None = None
+) -> None:
+    """The table on stdout, and what is asked for beside it; notes on the edges of the grid on stderr.
+
+    Raises UsageError when nothing is published of the model.
+    """
     trials = scores.finished_trials(folder)
     bests = scores.best_settings(trials)
     print(scores.best_score_table(bests), end="")
+    notes = scores.edge_notes(trials, bests)
+    if stderr:
+        found, left_out = evidence.of_run(trials)
+        print("one standard error, in points:", *error_lines(found), sep="\n")
+        notes += [f"{TASKS[name].title}: no standard error: {reason}" for name, reason in left_out.items()]
     if published:
         row = published_model(model.strip("/"))
         if row is None:
             raise UsageError(f"--published: no scores of {model} were published")
         print(f"{ATTRIBUTION}, and the difference:")
         print(scores.published_comparison(bests, row), end="")
+        if stderr:
+            heading = "one standard error of the published scores, by the binomial approximation:"
+            print(heading, *error_lines(evidence.of_published(row)), sep="\n")
+    if budget is not None:
+        print(f"expected best of {budget} trials:", budget_line(trials, budget), sep="\n")
     sys.stdout.flush()
-    for note in scores.edge_notes(trials, bests):
+    for note in notes:
         print(note, file=sys.stderr)
+
+
+def error_lines(found: Mapping[str, Evidence]) -> list[str]:
+    """A cell a task, ``-`` where nothing is known, and a line for AVG where all ten are."""
+    cells = ["/".join(f"±{error:.2f}" for error in found[name].error) if name in found else "-" for name in TASKS]
+    lines = ["\t".join(cells)]
+    if len(found) == len(TASKS):
+        lines.append(f"AVG\t±{error_of_average([one.error[0] for one in found.values()]):.2f}")
+    return lines
+
+
+def budget_line(trials: Mapping[str, Sequence[FinishedTrial]], budget: int) -> str:
+    """A cell a task: the best score to expect of so many of its trials, EM for spans; ``-`` where there are fewer."""
+    cells = []
+    for name in TASKS:
+        curve = expected_best([trial.score[0] for trial in scores.of_whole_grid(trials.get(name, ()))])
+        cells.append(f"{curve[budget - 1]:.2f}" if budget <= len(curve) else "-")
+    return "\t".join(cells)

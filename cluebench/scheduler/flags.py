@@ -43,12 +43,17 @@ class GridFlags:
     seeds: list[int] = flag(
         [DEFAULT_SEED], "seeds; with several the table shows mean ± standard deviation", minimum=0, maximum=2**32 - 1
     )
+    confirm_seeds: int = flag(
+        1, "seeds in all of each task's best settings, run once its grid is done; 1: none beside the grid's", minimum=1
+    )
+    top_k: int = flag(3, "with confirm_seeds: so many best settings of each task", minimum=1)
     best_only: bool = flag(False, "only the published best hyper-parameters of a published model: 10 trials")
     mrc_cards: int | None = flag(
         None, "cards of one reading comprehension trial", minimum=1, maximum=64,
         default_text="the published 2 or 4 when that many are free, else 1",
     )  # fmt: skip
     amp: str = flag("off", "mixed precision", choices=("off", "fp16", "bf16"))
+    padding: bool = flag(False, "compute padding too; to go on with a grid that was begun when it always was")
     save_best_model: bool = flag(False, "keep the best model of each task")
     keep_all_models: bool = flag(False, "with save_best_model: keep the best model of every trial")
     max_attempts: int = flag(3, "attempts at a trial before it is given up", minimum=1)
@@ -73,6 +78,8 @@ def completed(flags: F) -> F:
     """The flags with what depends on other flags, paths made absolute. Raises UsageError."""
     if flags.keep_all_models and not flags.save_best_model:
         raise UsageError("--keep_all_models needs --save_best_model True")
+    if flags.confirm_seeds > 1 and (len(flags.seeds) > 1 or flags.seeds[0] + flags.confirm_seeds > 2**32):
+        raise UsageError("--confirm_seeds runs the seeds behind --seeds, which must be a single one that leaves room")
     if flags.ray_address and flags.engine != "ray":
         raise UsageError("--ray_address needs --engine ray")
     if flags.best_only and (flags.learning_rates or flags.batch_sizes or flags.dropouts):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from cluebench import identity, repository
 from cluebench.data.source import open_source, split_files
 from cluebench.grid_file import read_grid
 from cluebench.model import Model
+from cluebench.report.scores import rank
 from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.jobs import Job, State
 from cluebench.scheduler.plan import Trial, build_plan, configurations
@@ -32,20 +34,28 @@ class Grid:
         return cls(flags, trials, {trial.model: RunDirectory(run_root, trial.model) for trial in trials})
 
     def jobs(self, require_data: bool = False) -> list[Job]:
-        """A job a trial, done where its result is on disk. With ``require_data`` missing data raises DataError."""
+        """A job a trial, done where its result is on disk, those of `confirmations` behind the grid's own.
+
+        With ``require_data`` missing data raises DataError.
+        """
         configured = configurations(self.trials, self.flags, self._data_fingerprints(require_data))
-        factors, jobs = self._remembered_factors(), []
-        for number, trial in enumerate(self.trials):
-            directory, configuration = self.directories[trial.model], configured.get(trial, {})
-            digest = identity.configuration_hash(configuration) if configuration else ""
-            job = Job(trial, number, directory.paths(trial), directory.trial_lock(trial), digest, configuration)
-            job.memory_factor = factors.get(digest, 1)
+        factors = self._remembered_factors()
+        jobs = [self._job(trial, number, configured.get(trial, {})) for number, trial in enumerate(self.trials)]
+        jobs += self.confirmations(jobs)
+        for job in jobs:
+            usual, job.memory_factor = job.memory_factor, factors.get(job.configuration_hash, job.memory_factor)
             if job.accumulation() is None:  # a batch that can't be cut so far: whatever wrote this was no scheduler
-                job.memory_factor = 1
-            job.result = directory.finished_result(trial, digest or None)
-            job.state = State.WAITING if job.result is None else State.DONE
-            jobs.append(job)
+                job.memory_factor = usual
         return jobs
+
+    def _job(self, trial: Trial, number: int, configuration: Mapping) -> Job:
+        directory, digest = self.directories[trial.model], ""
+        if configuration:
+            digest = identity.configuration_hash(dict(configuration))
+        job = Job(trial, number, directory.paths(trial), directory.trial_lock(trial), digest, configuration)
+        job.result = directory.finished_result(trial, digest or None)
+        job.state = State.WAITING if job.result is None else State.DONE
+        return job
 
     def _data_fingerprints(self, require: bool) -> dict[str, str]:
         """Task → fingerprint of its train and dev files, for the tasks whose files are here, or else all."""
@@ -64,3 +74,43 @@ class Grid:
             if (grid := read_grid(directory.path))
             for entry in grid.trials
         }
+
+    # Confirmation -----------------------------------------------------------------------------------------------------
+
+    def confirmations(self, jobs: Collection[Job]) -> list[Job]:
+        """What --confirm_seeds adds to ``jobs``: of each task whose grid is done, its best settings with more seeds."""
+        found: list[Job] = []
+        known = {job.key for job in jobs}
+        for group in self._by_task(jobs):
+            if all(job.state is State.DONE for job in group):
+                for best in sorted(group, key=_rank, reverse=True)[: self.flags.top_k]:
+                    for more in range(1, self.flags.confirm_seeds):
+                        trial = replace(best.trial, seed=best.trial.seed + more)
+                        if trial.key not in known:
+                            found.append(self._like(best, trial, len(jobs) + len(found)))
+        return found
+
+    def confirmations_to_come(self, jobs: Collection[Job]) -> int:
+        """How many trials `confirmations` will add once the grids of the other tasks are done."""
+        groups = [group for group in self._by_task(jobs) if any(job.state is not State.DONE for job in group)]
+        return sum(min(self.flags.top_k, len(group)) * (self.flags.confirm_seeds - 1) for group in groups)
+
+    def _by_task(self, jobs: Iterable[Job]) -> list[list[Job]]:
+        """The grid's own jobs, by model and task."""
+        groups: dict[tuple[Model, str], list[Job]] = defaultdict(list)
+        own = set(self.trials)
+        for job in jobs:
+            if job.trial in own:
+                groups[job.trial.model, job.trial.task].append(job)
+        return list(groups.values())
+
+    def _like(self, best: Job, trial: Trial, number: int) -> Job:
+        """A job of ``trial``, which differs from that of ``best`` in the seed."""
+        job = self._job(trial, number, {**best.configuration, "seed": trial.seed} if best.configuration else {})
+        job.memory_factor = best.memory_factor
+        return job
+
+
+def _rank(job: Job) -> tuple[float, ...]:
+    """Sort key of a finished job: higher is better."""
+    return rank(job.score, job.trial.setting)

@@ -128,7 +128,7 @@ class Scheduler:
 
     def __init__(
         self,
-        jobs: Sequence[Job],
+        jobs: list[Job],
         engine: Engine,
         ledger: Ledger,
         durations: DurationModel,
@@ -140,9 +140,10 @@ class Scheduler:
         rules: Rules | None = None,
         *,
         project: Callable[[Scheduler], None] = lambda scheduler: None,
+        more: Callable[[], Sequence[Job]] = lambda: (),
         clock: Callable[[], float] = time.monotonic,
     ):
-        self.jobs = list(jobs)
+        self.jobs, self._more = jobs, more  # grows by what there is more to do after a trial is done
         self.engine, self.ledger, self.events, self.rules = engine, ledger, events, rules or Rules()
         self.durations, self.memory = durations, memory
         self.interrupted: str | None = None
@@ -363,6 +364,12 @@ class Scheduler:
         self.ledger.succeeded([device_id for device_id in job.device_ids if device_id in self.ledger.slots])
         self.learn(job)
         self._news.append(lambda: self._observer.ended(job))
+        for added in self._more():
+            self.jobs.append(added)
+            self._by_key[added.key] = added
+            self._note(f"{added.key} is planned: its setting is among the best of its task")
+            if added.state is State.WAITING:
+                self._take_orphan(added)
 
     def learn(self, job: Job) -> None:
         """Takes a finished trial's duration and peak memory into the estimates."""

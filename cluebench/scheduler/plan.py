@@ -136,6 +136,7 @@ def script_flags(trial: Trial, flags: GridFlags) -> dict[str, Any]:
         "overwrite_output_dir": True,  # a plan with other settings is carried out, whatever an earlier one left
         "save_best_model": flags.save_best_model,
         "amp": flags.amp,
+        "padding": flags.padding or None,
         "num_train_epochs": flags.num_train_epochs,
         "max_steps": flags.max_steps or None,
         "limit": flags.limit,

@@ -31,13 +31,17 @@ class Recorder:
         complain: Callable[[str], None] = lambda text: None,
     ):
         self._directory = directory
-        self._jobs = [job for job in jobs if job.trial.model == directory.model]
+        self._all_jobs = jobs  # of every model; may grow
         self._details = dict(details)
         self._protocols = {job.trial.task: protocol_hash(job.configuration) for job in self._jobs}
         self._keep_only_best, self._complain = keep_only_best, complain
         self._dirty, self._state_due, self._report_due = True, 0.0, 0.0
         self._complained: set[str] = set()
         self._reporting: threading.Thread | None = None
+
+    @property
+    def _jobs(self) -> list[Job]:
+        return [job for job in self._all_jobs if job.trial.model == self._directory.model]
 
     def started(self, job: Job) -> None:
         if job.trial.model != self._directory.model:

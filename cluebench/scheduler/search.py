@@ -80,8 +80,8 @@ def _warm_up(grid: Grid) -> None:
 # The loop -------------------------------------------------------------------------------------------------------------
 
 
-def _search(grid: Grid, jobs: Sequence[Job]) -> str | None:
-    """Runs the loop; returns the name of the signal that ended it early, or None."""
+def _search(grid: Grid, jobs: list[Job]) -> str | None:
+    """Runs the loop, which may add to ``jobs``; returns the name of the signal that ended it early, or None."""
     flags, directories = grid.flags, grid.directories
     events, display = Events(), display_for(sys.stderr)
     engine = _engine(flags, events)
@@ -102,6 +102,7 @@ def _search(grid: Grid, jobs: Sequence[Job]) -> str | None:
         events,
         Rules(flags.max_attempts, flags.trial_timeout, flags.mrc_cards),
         project=Projections().update,
+        more=lambda: grid.confirmations(jobs),
     )
     for job in jobs:
         if job.state is State.DONE:

@@ -11,13 +11,18 @@ from cluebench.scheduler.state import RunDirectory
 from cluebench.tasks import TASKS
 
 
-def print_plan(jobs: Sequence[Job]) -> None:
-    """One tab-separated line a trial: its key and whether it is done, with its score; then the totals."""
+def print_plan(jobs: Sequence[Job], to_come: int = 0) -> None:
+    """One tab-separated line a trial: its key and whether it is done, with its score; then the totals.
+
+    ``to_come``: trials of --confirm_seeds that can't be named yet.
+    """
     for job in jobs:
         state = f"done\t{job.trial.row.format_score(job.score)}" if job.result else "to run\t-"
         print(f"{job.key}\t{state}")
     done, models = sum(job.result is not None for job in jobs), len({job.trial.model for job in jobs})
     print(f"{len(jobs)} trials of {models} model{'s' if models > 1 else ''}: {done} done, {len(jobs) - done} to run")
+    if to_come:
+        print(f"{to_come} more with further seeds, of the best settings of each task once its grid is done")
 
 
 def print_failures(failed: Sequence[Job]) -> None:

@@ -19,10 +19,12 @@ from typing import Any
 
 import numpy as np
 import paddle
+import paddlenlp.prompt.prompt_trainer  # noqa: F401  (see cluebench.paddlenlp_import)
 from paddlenlp.trainer import EvalPrediction, IntervalStrategy, Trainer, TrainerCallback, TrainingArguments
 
-from cluebench import analysis, atomic, environment, json_files, models
+from cluebench import analysis, atomic, dev_predictions, environment, json_files, models
 from cluebench.configure import RunConfig
+from cluebench.dev_predictions import DevPredictions
 from cluebench.earlier_run import COMPLETE_FILE, CheckpointOwner, differences
 from cluebench.errors import Diverged, UsageError
 from cluebench.features import Features
@@ -195,13 +197,17 @@ class ProtocolTrainer(Trainer):
             run.scalars.add(step, dev_loss=loss, dev_accuracy=100 * share)
             if self.is_in_train and self.is_world_process_zero():
                 if improved:
-                    analysis.write(run.output(analysis.DEV_PREDICTIONS), self._dev_predictions())
+                    self._keep_predictions(step)
                 run.result.write(run.flags.result_json)
         return metrics
 
-    def _dev_predictions(self) -> Iterator[dict[str, Any]]:
-        logits, gold = self.dev_output.predictions, self.dev_output.label_ids
-        return analysis.choices(range(len(gold)), gold, logits.argmax(axis=1), logits, self.run.task.labels)
+    def _keep_predictions(self, step: int) -> None:
+        run, logits, gold = self.run, self.dev_output.predictions, self.dev_output.label_ids
+        rows, predicted = range(len(gold)), logits.argmax(axis=1)
+        records = analysis.choices(rows, gold, predicted, logits, run.task.labels)
+        analysis.write(run.output(analysis.DEV_PREDICTIONS), records)
+        said = DevPredictions.of_choices(rows, predicted, gold)
+        said.write(dev_predictions.beside(run.flags.result_json), run.result.configuration, step)
 
     @property
     def steps_per_epoch(self) -> int:

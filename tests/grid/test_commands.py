@@ -143,22 +143,22 @@ def printed(run_command):
 
 def test_leaderboard_puts_whole_models_first(runs, printed):
     lines = printed(runs).splitlines()
-    assert lines[0].split()[:3] == ["model", "AVG", "AFQMC"]
-    assert lines[1].split()[:3] == ["good", "76.05", "75.93"]
-    assert lines[2].split() == ["unfinished", "-", "-", "99.00"] + ["-"] * 8
-    assert len(lines) == 3
+    assert lines[0].split()[:4] == ["rank", "model", "AVG", "AFQMC"]
+    assert lines[1].split()[:4] == ["-", "good", "76.05", "75.93"]  # of a log no row is known
+    assert lines[2].split() == ["-", "unfinished", "-", "-", "99.00"] + ["-"] * 8
+    assert len(lines) == 4 and lines[3].startswith("rank -: ")
 
 
 def test_leaderboard_with_published_models_says_so(runs, printed):
     lines = printed(runs, "--published").splitlines()
-    assert len(lines) == 1 + 2 + 27 + 1
-    assert lines[1].startswith("ernie-3.0-xbase-zh *") and "not measured by this project" in lines[-1]
-    assert lines.index(next(line for line in lines if line.startswith("good"))) in (4, 5)  # beside ernie-3.0-base-zh
+    assert len(lines) == 1 + 2 + 27 + 3
+    assert lines[1].startswith("   1  ernie-3.0-xbase-zh *") and "not measured by this project" in lines[-1]
+    assert lines.index(next(line for line in lines if " good " in line)) in (4, 5)  # beside ernie-3.0-base-zh
 
 
 def test_leaderboard_formats(runs, printed):
-    assert "| good | 76.05 | 75.93 |" in printed(runs, "--format", "markdown")
-    assert "good,76.05,75.93,58.26," in printed(runs, "--format", "csv")
+    assert "| - | good | 76.05 | 75.93 |" in printed(runs, "--format", "markdown")
+    assert "-,good,76.05,75.93,58.26," in printed(runs, "--format", "csv")
     page = printed(runs, "--format", "html", "--published")
     assert "<td>good</td><td>76.05</td>" in page and "not measured by this project" in page
 

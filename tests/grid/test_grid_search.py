@@ -77,6 +77,37 @@ def test_seeds_give_mean_and_deviation(grid):
     assert "\t74.95±0.01\t" in result.stdout.splitlines()[1]
 
 
+def test_best_settings_are_confirmed_with_more_seeds(grid):
+    confirmed = (*TNEWS, "--devices", "cpu:2", "--confirm_seeds", "3", "--top_k", "2")
+    plan = grid.run(*confirmed, "--dry_run").stdout.splitlines()
+    assert plan[-2:] == [
+        "4 trials of 1 model: 0 done, 4 to run",
+        "4 more with further seeds, of the best settings of each task once its grid is done",
+    ]
+    result = grid.run(*confirmed)
+    assert result.returncode == 0, result.stderr
+    # by the stand-in's rule the larger learning rate is better, and a seed adds 0.01
+    more = [f"{setting}_seed{seed}" for setting in KEYS[2:] for seed in (43, 44)]
+    assert sorted(words[1] for words in grid.book("done")) == sorted([*KEYS, *more])
+    assert result.stdout.splitlines()[1].split("\t")[1] == "74.96, 74.95±0.01 (3)"
+    assert grid.state()["counts"]["done"] == 8 and grid.state()["status"] == "done"
+    assert "some-model/tnews/3e-05_32_0.1_seed44\tdone\t74.96" in grid.run(*confirmed, "--dry_run").stdout
+    assert grid.run(*confirmed).stdout == result.stdout and len(grid.book("start")) == 8
+
+
+def test_confirmation_goes_on_where_a_killed_scheduler_left_it(grid):
+    grid.behave(trials={f"tnews/3e-05_32_0.1_seed{seed}": {"seconds": 5} for seed in (43, 44)})
+    confirmed = (*TNEWS, "--devices", "cpu:2", "--confirm_seeds", "3", "--top_k", "1")
+    process = grid.start(*confirmed)
+    grid.wait_for("start", 6)
+    process.kill()
+    process.wait()
+    plan = grid.run(*confirmed, "--dry_run").stdout.splitlines()
+    assert len(plan) == 7 and plan[-1] == "6 trials of 1 model: 4 done, 2 to run"
+    assert grid.run(*confirmed).returncode == 0
+    assert len(grid.book("start")) == 6 and len(grid.book("done")) == 6  # adopted, not run again
+
+
 def test_failures_are_retried_listed_and_do_not_stop_the_grid(grid):
     crash = {"log": "Traceback (most recent call last):\nValueError: the middle of nowhere", "exit": 1}
     grid.behave(
@@ -189,13 +220,14 @@ def test_second_scheduler_says_who_holds_the_directory(grid):
 
 
 def test_orphans_are_adopted_not_run_again(grid):
-    grid.behave(trials={"*": {"seconds": 3.0}})
+    grid.behave(trials={"*": {"seconds": 9.0}})
     scheduler = grid.start(*TNEWS, "--devices", "cpu:2")
     grid.wait_for("start", 2)
     scheduler.kill()
     scheduler.communicate()
     orphans = {int(words[2]) for words in grid.book("start")}
     assert all(alive(pid) for pid in orphans)
+    grid.behave(trials={"*": {"seconds": 0.1}})  # the trials that come after them
     assert "ended in the middle" in grid.run(*TNEWS, "--status").stdout
     result = grid.run(*TNEWS, "--devices", "cpu:2")
     assert (result.returncode, result.stdout.splitlines()[1]) == (0, TABLE_ROW)
@@ -385,6 +417,7 @@ def test_dry_run_of_published_best_settings(grid):
         (["--max_attempts", "0"], "--max_attempts 0: must be at least 1"),
         (["--trial_timeout", "-1"], "--trial_timeout -1.0: must be at least 0"),
         (["--amp", "fp8"], "--amp fp8: choose from off, fp16, bf16"),
+        (["--confirm_seeds", "3", "--seeds", "1,2"], "--confirm_seeds runs the seeds behind --seeds"),
         (["--keep_all_models"], "--keep_all_models needs --save_best_model True"),
         (["--best_only", "--dropouts", "0.1"], "--best_only takes no"),
         (["--best_only"], "--best_only: some-model has no published settings"),

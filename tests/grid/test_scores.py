@@ -146,7 +146,12 @@ def test_seeds_give_mean_and_deviation_and_lucky_single_seeds_do_not_win(tmp_pat
     write_result(tmp_path, "tnews", "5e-05_32_0.1", (99.0,), 42)
     found = best(tmp_path, "tnews")
     # sample deviation of 57, 58, 59 is 1
-    assert (found.text(TASKS["tnews"]), found.setting.learning_rate, found.seeds) == ("58.00±1.00", 3e-5, 3)
+    assert (found.text(TASKS["tnews"]), found.setting.learning_rate, found.seeds) == ("99.00, 58.00±1.00 (3)", 3e-5, 3)
+    assert scores.of_whole_grid(scores.finished_trials(tmp_path)["tnews"]) == [
+        trial for trial in scores.finished_trials(tmp_path)["tnews"] if trial.seed == 42
+    ]
+    (tmp_path / "tnews" / "5e-05_32_0.1.json").unlink()
+    assert best(tmp_path, "tnews").text(TASKS["tnews"]) == "58.00±1.00"
     write_result(tmp_path, "cmrc2018", "3e-05_24_0.1", (60.0, 80.0), 42)
     write_result(tmp_path, "cmrc2018", "3e-05_24_0.1", (62.0, 84.0), 43)
     assert best(tmp_path, "cmrc2018").text(TASKS["cmrc2018"]) == "61.00±1.41/82.00±2.83"

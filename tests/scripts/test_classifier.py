@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 
+from cluebench import dev_predictions
 from cluebench.runlog import Result
 from cluebench.tasks import TASKS
 from tests.scripts.conftest import check_interrupted
@@ -55,6 +56,8 @@ def test_trains_evaluates_predicts(task, demo, run_script, tmp_path):
         right == len(analysed)
         or f"dev errors of the best model: {len(analysed) - right} of {len(analysed)}" in ended.lines
     )
+    kept = dev_predictions.of_result(result, out / "result.json")
+    assert [task.labels[index] for index in kept.predicted] == [row["predicted"] for row in analysed]
     assert ended.lines.count(f"best_result: {result.best_score[0]:.2f}") == 1
     for test in task.test_sets:
         written = [json.loads(line) for line in (out / test.submission).read_text(encoding="utf-8").splitlines()]

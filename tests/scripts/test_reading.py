@@ -8,8 +8,10 @@ import re
 import numpy as np
 import pytest
 
+from cluebench import dev_predictions
 from cluebench.data.rows import load_rows
 from cluebench.data.source import open_source
+from cluebench.report.examples import examples_of
 from cluebench.runlog import Result
 from cluebench.tasks import CHOICE, IDIOM, TASKS
 from tests.scripts.test_classifier import losses, without_dropout
@@ -39,6 +41,9 @@ def test_trains_evaluates_predicts(task, demo, run_script, tmp_path):
     assert result.status == "done" and [point.epoch for point in result.dev_curve] == [0, 1]
     assert f"best_result: {task.format_score(result.best_score)}" in ended.lines
     source = open_source(demo[1])
+    kept = dev_predictions.of_result(result, out / "result.json")
+    assert kept.step == result.best_step and len(np.unique(kept.clusters)) < len(kept.predicted)
+    assert examples_of(task, load_rows(source, task, "dev"), kept)
     for test in task.test_sets:
         check_submission(task, out / test.submission, load_rows(source, task, test.split))
     again = run_script(

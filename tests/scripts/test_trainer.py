@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cluebench.dev_predictions import of_result
 from cluebench.model import Model
 from cluebench.runlog import Result, read_log
 from cluebench.tasks import TASKS
@@ -64,7 +65,11 @@ def run_trainer(run_script):
 
 @pytest.mark.parametrize("dropout", [0, 0.1])
 def test_losses_are_the_plain_scripts(dropout, demo, run_script, tmp_path):
-    """Over 54 steps, nine epochs: row order, seeding, schedule, optimizer, padding; and dropout draws the same masks."""
+    """Over 54 steps, nine epochs: row order, seeding, schedule, optimizer, padding; and dropout draws the same masks.
+
+    Those it draws for padding too, which the Trainer computes.
+    """
+    padding = ["--padding"] if dropout else []
     model = without_dropout(demo[0], tmp_path) if not dropout else demo[0]
     shared = [
         "--dropout",
@@ -81,6 +86,7 @@ def test_losses_are_the_plain_scripts(dropout, demo, run_script, tmp_path):
     plain = run_script(
         PLAIN,
         *common((model, demo[1]), tmp_path / "a", "--task_name", "tnews", "--batch_size", 16, *shared, "--do_train"),
+        *padding,
     )
     trained = run_script(
         SCRIPT,
@@ -105,6 +111,8 @@ def test_losses_are_the_plain_scripts(dropout, demo, run_script, tmp_path):
     said = [(tmp_path / name / "dev_predictions.jsonl").read_text(encoding="utf-8").splitlines() for name in "ab"]
     records = [[{**json.loads(line), "score": None} for line in lines] for lines in said]
     assert records[0] == records[1] and len(records[0]) == 48
+    kept = [of_result(result, tmp_path / name / "result.json") for name, result in (("a", ours), ("b", theirs))]
+    assert kept[0].predicted.tolist() == kept[1].predicted.tolist()
     assert [line for line in trained.lines if line.startswith("dev errors")] == [
         line for line in plain.lines if line.startswith("dev errors")
     ]

@@ -1,0 +1,227 @@
+"""Two models on the same dev rows: where one is better, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cluebench.dev_predictions import DevPredictions
+from cluebench.errors import DataError, UsageError
+from cluebench.published import published_model
+from cluebench.report import evidence, scores
+from cluebench.report.evidence import Evidence, difference_error, incomparable, is_paired
+from cluebench.report.table import run_directory
+from cluebench.statistics import paired, uncertainty
+from cluebench.statistics.ranks import LEVEL
+from cluebench.tasks import TASKS
+
+#: What a difference was tested by.
+MCNEMAR, BOOTSTRAP, UNPAIRED = "McNemar", "bootstrap", "unpaired"
+
+#: In front of a model's name: its published scores, though there are runs of it.
+PUBLISHED = "published:"
+
+#: Of the bootstrap; each task draws from a stream of its own.
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model and what is known of its scores."""
+
+    name: str  # as the user typed it
+    evidence: Mapping[str, Evidence]  # by task name
+    left_out: Mapping[str, str] = field(default_factory=dict)  # task name → why there is no evidence
+
+
+def contender(given: str, run_root: str) -> Contender:
+    """Behind a run directory, a model's name, ``published:`` and a name, or a file of dev predictions.
+
+    A name without runs stands for the published scores. Raises UsageError when it is none of these, DataError when a
+    file is broken.
+    """
+    if Path(given).expanduser().is_file():
+        predictions = DevPredictions.read(Path(given).expanduser())
+        if predictions.task not in TASKS:
+            raise DataError(f"{given}: dev predictions of the unknown task {predictions.task!r}")
+        return Contender(given, {predictions.task: evidence.measured([predictions])})
+    row = published_model(given.removeprefix(PUBLISHED).strip("/"))
+    if not given.startswith(PUBLISHED):
+        try:
+            return Contender(given, *evidence.of_run(scores.finished_trials(run_directory(given, run_root))))
+        except UsageError:
+            if row is None:
+                raise
+    if row is None:
+        raise UsageError(f"{given}: no such scores were published")
+    return Contender(f"{row.name} (published)", evidence.of_published(row))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The second model's score minus the first's, on a task or over several; all in points of a percent."""
+
+    task: str  # title, or AVG
+    first: float
+    second: float
+    low: float  # of the 95 % interval
+    high: float
+    p: float  # two-sided
+    test: str
+    rows: int | None = None
+    clusters: int | None = None  # passages or records that the rows belong to
+    only_first_right: int | None = None  # rows, where McNemar's test applies
+    only_second_right: int | None = None
+    p_holm: float | None = None  # all tasks of the comparison taken together; None for AVG
+
+    @property
+    def difference(self) -> float:
+        return self.second - self.first
+
+    @property
+    def is_significant(self) -> bool:
+        return (self.p if self.p_holm is None else self.p_holm) <= LEVEL
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the tasks of both."""
+
+    first: Contender
+    second: Contender
+    tasks: tuple[Difference, ...]
+    average: Difference | None  # None for a single task
+
+
+def compare(first: Contender, second: Contender) -> Comparison:
+    """Raises UsageError when the two have no task in common, or were measured on other data, rows or protocols."""
+    shared = [name for name in TASKS if name in first.evidence and name in second.evidence]
+    if not shared:
+        reasons = {f"{one.name}: {reason}" for one in (first, second) for reason in one.left_out.values()}
+        because = f" ({'; '.join(sorted(reasons))})" if reasons else ""
+        raise UsageError(f"{first.name} and {second.name} have no task in common to compare them on{because}")
+    pairs = {name: (first.evidence[name], second.evidence[name]) for name in shared}
+    for name, (one, other) in pairs.items():
+        if one.predictions and other.predictions:
+            if differing := incomparable(one.predictions[0], other.predictions[0]):
+                raise UsageError(
+                    f"{TASKS[name].title}: {first.name} and {second.name} can't be compared: they differ in {differing}"
+                )
+    drawn = {name: _drawn(name, *pair) for name, pair in pairs.items()}
+    found = [_on_task(name, *pair, drawn[name]) for name, pair in pairs.items()]
+    adjusted = paired.holm([one.p for one in found])
+    tasks = tuple(replace(one, p_holm=float(p)) for one, p in zip(found, adjusted, strict=True))
+    return Comparison(first, second, tasks, _average(pairs, drawn) if len(shared) > 1 else None)
+
+
+def _drawn(name: str, first: Evidence, second: Evidence) -> np.ndarray | None:
+    """[draws]: bootstrap of the difference on a task; None where the rows are not known."""
+    if not is_paired(first, second):
+        return None
+    seed = (_SEED, list(TASKS).index(name))
+    return paired.bootstrap_means(second.by_row[:, 0] - first.by_row[:, 0], first.clusters, seed=seed)
+
+
+def _on_task(name: str, first: Evidence, second: Evidence, drawn: np.ndarray | None) -> Difference:
+    title, scores = TASKS[name].title, (float(first.score[0]), float(second.score[0]))
+    if drawn is None:
+        return _unpaired(title, *scores, difference_error(first, second))
+    about: dict[str, Any] = {"p": paired.two_sided_p(drawn), "test": BOOTSTRAP, "rows": len(first.by_row)}
+    if first.clusters is not None:
+        about["clusters"] = len(np.unique(first.clusters))
+    elif len(first.predictions) == len(second.predictions) == 1:  # rows are independent, and each is right or wrong
+        right, also = first.by_row[:, 0] == 100, second.by_row[:, 0] == 100
+        about["only_first_right"], about["only_second_right"], about["p"] = paired.mcnemar(right, also)
+        about["test"] = MCNEMAR
+    low, high = paired.interval(drawn)
+    return Difference(title, *scores, low, high, **about)
+
+
+def _unpaired(title: str, first: float, second: float, error: float) -> Difference:
+    low, high = paired.normal_interval(second - first, error)
+    return Difference(title, first, second, low, high, paired.normal_p(second - first, error), UNPAIRED)
+
+
+def _average(pairs: Mapping[str, tuple[Evidence, Evidence]], drawn: Mapping[str, np.ndarray | None]) -> Difference:
+    """Of the plain mean over tasks, which err independently of each other."""
+    first, second = (float(np.mean([pair[side].score[0] for pair in pairs.values()])) for side in (0, 1))
+    known = [means for means in drawn.values() if means is not None]
+    if len(known) < len(drawn):
+        errors = [difference_error(*pair) for pair in pairs.values()]
+        return _unpaired("AVG", first, second, uncertainty.error_of_average(errors))
+    means = np.mean(known, axis=0)
+    low, high = paired.interval(means)
+    return Difference("AVG", first, second, low, high, paired.two_sided_p(means), BOOTSTRAP)
+
+
+# In plain words -------------------------------------------------------------------------------------------------------
+
+_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+def sentence(comparison: Comparison) -> str:
+    """``B is better on OCNLI and C3; the other eight can't be told apart; over the mean of …``"""
+    first, second, tasks = comparison.first.name, comparison.second.name, comparison.tasks
+    apart = [one for one in tasks if one.is_significant]
+    parts = []
+    for name, wins in (
+        (second, [one for one in apart if one.difference > 0]),
+        (first, [one for one in apart if one.difference < 0]),
+    ):
+        if wins:
+            parts.append(f"{name} is better on {_listed([one.task for one in wins])}")
+    rest = [one.task for one in tasks if not one.is_significant]
+    if not apart:
+        where = f"on {rest[0]}" if len(rest) == 1 else f"on any of the {_number(len(rest))} tasks"
+        parts.append(f"{first} and {second} can't be told apart {where}")
+    elif rest:
+        parts.append(f"{rest[0] if len(rest) == 1 else f'the other {_number(len(rest))}'} can't be told apart")
+    if comparison.average is not None:
+        parts.append(_of_average(comparison.average, first, second, _number(len(tasks))))
+    return "; ".join(parts) + "."
+
+
+def _of_average(average: Difference, first: str, second: str, tasks: str) -> str:
+    over = f"over the mean of the {tasks} tasks"
+    if not average.is_significant:
+        return f"{over} neither is better than the other"
+    low, high = sorted(map(abs, (average.low, average.high)))
+    winner = second if average.difference > 0 else first
+    return f"{over} {winner} is better by {abs(average.difference):.2f} ({low:.2f} to {high:.2f})"
+
+
+def _number(number: int) -> str:
+    return _NUMBERS[number] if number < len(_NUMBERS) else str(number)
+
+
+def _listed(titles: Sequence[str]) -> str:
+    return titles[0] if len(titles) == 1 else ", ".join(titles[:-1]) + " and " + titles[-1]
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """What a reader must know to read the numbers, a line each."""
+    first, second, tests = comparison.first, comparison.second, {one.test for one in comparison.tasks}
+    found = []
+    if tests & {BOOTSTRAP, MCNEMAR}:
+        found.append(
+            f"95 % interval: paired bootstrap on the same dev rows, {paired.DRAWS:,} draws, of whole passages or "
+            "records where rows share one"
+        )
+    if MCNEMAR in tests:
+        found.append("McNemar: exact test on the rows that only one of the two has right")
+    if UNPAIRED in tests:
+        found.append(
+            "unpaired: of published scores no row is known; this test takes a score as a share of independent rows, "
+            "and tells apart less than one on the same rows"
+        )
+    if len(comparison.tasks) > 1:
+        found.append(
+            f"better: p (Holm) is at most {LEVEL}; it is p corrected for testing {len(comparison.tasks)} tasks"
+        )
+    for one in (first, second):
+        found += [f"left out: {TASKS[name].title} of {one.name}: {reason}" for name, reason in one.left_out.items()]
+    return found

@@ -1,0 +1,149 @@
+"""What stands behind a score: every dev row of it, where the trial kept its predictions, or only the number published.
+
+Everything here is in percent and points of a percent, as in the tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cluebench import dev_predictions
+from cluebench.data.official import official_files
+from cluebench.dev_predictions import DevPredictions
+from cluebench.published import PublishedModel
+from cluebench.report import scores
+from cluebench.report.scores import FinishedTrial
+from cluebench.statistics import paired, uncertainty
+from cluebench.statistics.selection import Selection, selection
+from cluebench.tasks import TASKS, Task
+
+#: Why a score has no evidence.
+NO_PREDICTIONS = "its trial kept no dev predictions"
+
+#: Settings in which trials may differ and still be compared: what a grid varies, and the model.
+_COMPARED = ("model", "learning_rate", "batch_size", "dropout", "seed")
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """A score on a task's dev split and how far off it may be.
+
+    score, error: of each metric; the error is one standard error, over passages or records where rows share one.
+    by_row: float64 [rows, metrics], the mean over seeds where there are several; no row where only the score is known.
+    predictions: a seed each, those that by_row was made from.
+    """
+
+    score: tuple[float, ...]
+    error: tuple[float, ...]
+    by_row: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    predictions: tuple[DevPredictions, ...] = ()
+
+    @property
+    def clusters(self) -> np.ndarray | None:
+        """The passage or record of each row; None where rows share none."""
+        return self.predictions[0].clusters if self.predictions else None
+
+
+def measured(predictions: Sequence[DevPredictions]) -> Evidence:
+    """Of one setting's trials, a seed each. Raises ValueError when they were not evaluated on the same rows."""
+    first = predictions[0]
+    for other in predictions[1:]:
+        if differing := incomparable(first, other):
+            raise ValueError(f"seeds differ in {differing}")
+    by_row = 100 * np.mean([one.scores for one in predictions], axis=0)
+    error = uncertainty.standard_error(by_row.T, first.clusters)
+    return Evidence(tuple(by_row.mean(axis=0)), tuple(error), by_row, tuple(predictions))
+
+
+def published(task: Task, score: Sequence[float]) -> Evidence | None:
+    """Of a score in percent on the official dev split, of which no row is known: the binomial approximation.
+
+    A record of several rows counts as one. None for a task whose official files are not known.
+    """
+    rows = sum(file.usable_rows or 0 for name in task.dev_files if (file := official_files().get((task.name, name))))
+    if not rows:
+        return None
+    return Evidence(tuple(score), tuple(100 * uncertainty.binomial_error(share / 100, rows) for share in score))
+
+
+def of_run(trials: Mapping[str, Sequence[FinishedTrial]]) -> tuple[dict[str, Evidence], dict[str, str]]:
+    """(evidence of each task's best setting, task name → why there is none), of a model's finished trials."""
+    found, left_out = {}, {}
+    for name, best in scores.best_settings(trials).items():
+        of_best = [trial for trial in trials[name] if trial.setting == best.setting]
+        kept = [one for one in map(predictions_of, of_best) if one is not None]
+        if len(kept) == len(of_best):
+            found[name] = measured(kept)
+        else:
+            left_out[name] = NO_PREDICTIONS
+    return found, left_out
+
+
+def predictions_of(trial: FinishedTrial) -> DevPredictions | None:
+    """What a trial's best model said of dev; None where it kept nothing that fits its result."""
+    return dev_predictions.of_result(trial.result, trial.path) if trial.result and trial.path else None
+
+
+def selection_of(trials: Sequence[FinishedTrial]) -> Selection | None:
+    """How much of the winner's lead is selection, among those of a task's trials that kept their predictions.
+
+    None with fewer than two, or where rows can't be cut in halves.
+    """
+    kept = [one for one in map(predictions_of, trials) if one is not None]
+    kept = [one for one in kept if not incomparable(one, kept[0])]
+    clusters = kept[0].clusters if kept else None
+    if len(kept) < 2 or len(np.unique(np.arange(len(kept[0].scores)) if clusters is None else clusters)) < 2:
+        return None
+    return selection(np.stack([100 * one.scores[:, 0] for one in kept]), clusters)
+
+
+def of_published(model: PublishedModel) -> dict[str, Evidence]:
+    """Task name → evidence of a row of the published table."""
+    found = {name: published(task, score) for name, task in TASKS.items() if (score := model.score(task))}
+    return {name: one for name, one in found.items() if one is not None}
+
+
+def incomparable(first: DevPredictions, second: DevPredictions) -> str:
+    """What two predictions differ in that makes them no pair, with both values; empty when they may be compared."""
+    settings = {**first.configuration, **second.configuration}
+    pairs = {name: (first.configuration.get(name), second.configuration.get(name)) for name in settings}
+    differing = [
+        f"{name} ({mine} and {other})"
+        for name, (mine, other) in pairs.items()
+        if name not in _COMPARED and mine != other
+    ]
+    if not differing and not _same_rows(first, second):
+        differing = [f"their dev rows ({len(first.scores)} and {len(second.scores)} of them)"]
+    return ", ".join(differing)
+
+
+def _same_rows(first: DevPredictions, second: DevPredictions) -> bool:
+    return first.rows == second.rows and _same(first.gold, second.gold) and _same(first.clusters, second.clusters)
+
+
+def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    return one is other if one is None or other is None else np.array_equal(one, other)
+
+
+def difference_error(first: Evidence, second: Evidence) -> float:
+    """One standard error of the difference of the first metric: paired where rows are known and the same."""
+    if is_paired(first, second):
+        return float(uncertainty.standard_error(second.by_row[:, 0] - first.by_row[:, 0], first.clusters))
+    return float(np.hypot(first.error[0], second.error[0]))
+
+
+def is_paired(first: Evidence, second: Evidence) -> bool:
+    """Whether both were measured on the same rows by one protocol."""
+    known = first.predictions and second.predictions
+    return bool(known) and not incomparable(first.predictions[0], second.predictions[0])
+
+
+def average_p(first: Mapping[str, Evidence], second: Mapping[str, Evidence]) -> float:
+    """Two-sided p of the difference of two models' means over the tasks of both, task name → evidence."""
+    shared = [name for name in first if name in second]
+    difference = np.mean([second[name].score[0] - first[name].score[0] for name in shared])
+    errors = [difference_error(first[name], second[name]) for name in shared]
+    return paired.normal_p(float(difference), uncertainty.error_of_average(errors))

@@ -1,0 +1,70 @@
+"""Dev rows as people read them: their texts, the right answer, and what an index stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from cluebench.data.rows import IDIOM_TAG, ChoiceRow, IdiomRecord, SpanRow, TextRow
+from cluebench.dev_predictions import DevPredictions, rows_fingerprint
+from cluebench.errors import DataError
+from cluebench.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
+
+#: Characters of a passage shown on either side of a blank.
+_AROUND_BLANK = 80
+
+
+class Example(NamedTuple):
+    """One row that the metric counts."""
+
+    id: int | str  # as in dev predictions
+    texts: dict[str, str]  # name → text
+    gold: str
+    options: tuple[str, ...] = ()  # what an index stands for; none where the answer is a text
+
+    def name(self, predicted: Any) -> str:
+        """A prediction in words."""
+        return self.options[predicted] if self.options else str(predicted)
+
+
+def examples_of(task: Task, rows: Sequence, predictions: DevPredictions) -> list[Example]:
+    """Of the dev rows that ``predictions`` are of. Raises DataError when they are of other rows."""
+    examples = list(_KINDS[task.kind](task, rows))
+    if rows_fingerprint([example.id for example in examples]) != predictions.rows:
+        raise DataError(f"{task.title}: the predictions are of other dev rows: --data_dir must name their files")
+    return examples
+
+
+def _texts(task: Task, rows: Sequence[TextRow]) -> Iterator[Example]:
+    for number, row in enumerate(rows):
+        yield Example(number, dict(zip(task.text_fields, row.texts)), _named(task.labels, row.label), task.labels)
+
+
+def _choices(task: Task, rows: Sequence[ChoiceRow]) -> Iterator[Example]:
+    for number, row in enumerate(rows):
+        texts = {"context": row.context, "question": row.question, "options": " | ".join(row.options)}
+        yield Example(number, texts, _named(row.options, row.answer), row.options)
+
+
+def _blanks(task: Task, rows: Sequence[IdiomRecord]) -> Iterator[Example]:
+    for record in rows:
+        for passage in record.passages:
+            for found in IDIOM_TAG.finditer(passage):
+                around = passage[max(0, found.start() - _AROUND_BLANK) : found.end() + _AROUND_BLANK]
+                texts = {"passage": around, "candidates": " | ".join(record.candidates)}
+                answer = _named(record.candidates, (record.answers or {}).get(found[0]))
+                yield Example(found[0], texts, answer, record.candidates)
+
+
+def _questions(task: Task, rows: Sequence[SpanRow]) -> Iterator[Example]:
+    for row in rows:
+        yield Example(row.id, {"context": row.context, "question": row.question}, " | ".join(row.answers))
+
+
+def _named(options: Sequence[str], index: int | None) -> str:
+    return "" if index is None else options[index]
+
+
+_KINDS: dict[str, Callable[[Task, Sequence], Iterator[Example]]] = {
+    SINGLE: _texts, PAIR: _texts, CHOICE: _choices, IDIOM: _blanks, SPAN: _questions,
+}  # fmt: skip

@@ -1,0 +1,22 @@
+"""Rows summed by what they share."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def cluster_sums(values: np.ndarray, clusters: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """(float64 [..., clusters] sums, float64 [clusters] numbers of rows) of values [..., rows].
+
+    Clusters in the order of their names. Raises ValueError when there are no rows, or names for another number of them.
+    """
+    values = np.asarray(values, np.float64)
+    rows = values.shape[-1]
+    if clusters is None:
+        clusters = np.arange(rows)
+    clusters = np.asarray(clusters)
+    if rows == 0 or clusters.shape != (rows,):
+        raise ValueError(f"{rows} rows in clusters named for {clusters.shape}")
+    order = np.argsort(clusters, kind="stable")
+    starts = np.flatnonzero(np.r_[True, clusters[order][1:] != clusters[order][:-1]])
+    return np.add.reduceat(values[..., order], starts, axis=-1), np.diff(np.r_[starts, rows]).astype(np.float64)

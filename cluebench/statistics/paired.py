@@ -1,0 +1,93 @@
+"""Tests of two models: on the same rows, on what is known of another's score, and over several tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import special
+
+from cluebench.statistics.clusters import cluster_sums
+
+DRAWS = 10_000
+
+#: Weights drawn at once: 32 MiB of int64.
+_WEIGHTS_AT_ONCE = 1 << 22
+
+
+def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, float]:
+    """(rows only the first has right, rows only the second has, two-sided p) of two boolean arrays [rows].
+
+    Exact: of the rows on which two equal models disagree, each has a binomial half (McNemar 1947; Dietterich 1998 for
+    classifiers). Rows must be independent.
+    """
+    first, second = np.asarray(first, bool), np.asarray(second, bool)
+    only_first, only_second = int(np.sum(first & ~second)), int(np.sum(second & ~first))
+    tail = special.bdtr(min(only_first, only_second), only_first + only_second, 0.5)
+    return only_first, only_second, min(1.0, 2 * float(tail))
+
+
+def bootstrap_means(
+    values: np.ndarray, clusters: np.ndarray | None = None, *, seed: int | Sequence[int], draws: int = DRAWS
+) -> np.ndarray:
+    """float64 [draws]: means over rows of values [rows], as many clusters drawn with replacement as there are.
+
+    Of differences between two models on the same rows it is the paired bootstrap (Efron & Tibshirani 1993; Berg-
+    Kirkpatrick et al. 2012 for language tasks). Clusters with the same sum and the same number of rows are
+    interchangeable, so weights are drawn for each such kind rather than for each cluster: the same distribution, and of
+    right and wrong answers there are few kinds. Memory stays bounded whatever the rows.
+    """
+    sums, sizes = cluster_sums(values, clusters)
+    kinds, numbers = np.unique(np.stack([sums, sizes]), axis=1, return_counts=True)
+    generator = np.random.default_rng(seed)
+    at_once = max(1, _WEIGHTS_AT_ONCE // len(numbers))
+    means = []
+    for start in range(0, draws, at_once):
+        size = min(at_once, draws - start)
+        total, rows = kinds @ generator.multinomial(len(sizes), numbers / len(sizes), size=size).T
+        means.append(total / rows)
+    return np.concatenate(means)
+
+
+def interval(means: np.ndarray, coverage: float = 0.95) -> tuple[float, float]:
+    """The percentile interval of bootstrap_means."""
+    low, high = np.quantile(means, [(1 - coverage) / 2, (1 + coverage) / 2])
+    return float(low), float(high)
+
+
+def two_sided_p(means: np.ndarray) -> float:
+    """The level at which the percentile interval of bootstrap_means just reaches 0; never 0, as draws are finite.
+
+    (k + 1) / (draws + 1) of either side, as in Davison & Hinkley 1997, section 4.2.
+    """
+    either = min(int(np.sum(means <= 0)), int(np.sum(means >= 0)))
+    return min(1.0, 2 * (either + 1) / (len(means) + 1))
+
+
+def normal_p(difference: float, error: float) -> float:
+    """Two-sided p of a difference with a known standard error, by the normal distribution; NaN for an unknown one.
+
+    For two shares that are known as numbers alone, ``error`` is √(e₁² + e₂²): the two-sample binomial test. Where both
+    were measured on the same rows that is too large, so that it tells apart too little, never too much.
+    """
+    if error == 0:
+        return float(difference == 0)
+    return float(2 * special.ndtr(-abs(difference) / error))
+
+
+def normal_interval(difference: float, error: float, coverage: float = 0.95) -> tuple[float, float]:
+    """The interval that belongs to normal_p."""
+    reach = float(special.ndtri((1 + coverage) / 2)) * error
+    return difference - reach, difference + reach
+
+
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """float64 [tests]: p values adjusted for there being several of them (Holm 1979).
+
+    Whoever calls significant what is at most 0.05 here errs in at most 5 % of cases in any of the tests.
+    """
+    values = np.asarray(p_values, np.float64)
+    order = np.argsort(values, kind="stable")
+    adjusted = np.empty(len(values))
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)))
+    return adjusted

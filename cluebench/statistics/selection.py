@@ -1,0 +1,58 @@
+"""How much of the best trial's lead is the luck of having been chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cluebench.statistics.clusters import cluster_sums
+
+SPLITS = 200
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The best of several trials, seen with the rows it was chosen on and with others. In the unit of the scores."""
+
+    best: float  # the best trial's mean over all rows
+    average: float  # the mean over all trials and rows
+    held_out: float  # the mean on one half of the rows of the trial that is best on the other
+
+    @property
+    def lead(self) -> float:
+        """How far the best trial lies above the average one."""
+        return self.best - self.average
+
+    @property
+    def by_selection(self) -> float:
+        """The part of the lead that does not show on rows the trial was not chosen on; at most the whole lead."""
+        return min(self.lead, max(0.0, self.best - self.held_out))
+
+
+def selection(
+    scores: np.ndarray, clusters: np.ndarray | None = None, *, seed: int = 0, splits: int = SPLITS
+) -> Selection:
+    """Of scores [trials, rows]: chooses on a random half of the clusters, scores on the other, swaps; ``splits`` times.
+
+    Equal trials go to the earlier one. Half of the rows choose less well than all of them, so ``held_out`` is a little
+    low. What is not in it: anything else that was chosen on the same rows before, such as each trial's best checkpoint.
+    Raises ValueError with fewer than two clusters.
+    """
+    sums, sizes = cluster_sums(scores, clusters)
+    number = len(sizes)
+    if number < 2:
+        raise ValueError("one cluster of rows can't be cut in halves")
+    generator = np.random.default_rng(seed)
+    first = generator.permuted(np.tile(np.arange(number) < number // 2, (splits, 1)), axis=1)
+    chosen_on = np.concatenate([first, ~first])  # [2 · splits, clusters]
+    half_sums = sums @ chosen_on.T  # [trials, 2 · splits]
+    half_rows = chosen_on @ sizes
+    chosen = np.argmax(half_sums / half_rows, axis=0)
+    others = np.roll(half_sums, splits, axis=1)[chosen, np.arange(2 * splits)]
+    means = sums.sum(axis=1) / sizes.sum()
+    return Selection(
+        best=float(means.max()),
+        average=float(means.mean()),
+        held_out=float(others.sum() / np.roll(half_rows, splits).sum()),
+    )

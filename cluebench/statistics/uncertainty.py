@@ -1,0 +1,33 @@
+"""Standard errors of a mean over rows, of a published share, and of an average of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cluebench.statistics.clusters import cluster_sums
+
+
+def standard_error(values: np.ndarray, clusters: np.ndarray | None = None) -> np.ndarray:
+    """float64 [...]: the standard error of the mean over rows of values [..., rows], which may depend within clusters.
+
+    The delete-one-cluster jackknife of a ratio of sums (Efron 1982, "The Jackknife, the Bootstrap and Other Resampling
+    Plans", ch. 3); with a row a cluster it is the textbook s/√n. NaN with fewer than two clusters.
+    """
+    sums, sizes = cluster_sums(values, clusters)
+    number = len(sizes)
+    if number < 2:
+        return np.full(sums.shape[:-1], np.nan)
+    left_out = (sums.sum(axis=-1, keepdims=True) - sums) / (sizes.sum() - sizes)
+    return np.sqrt((number - 1) * left_out.var(axis=-1))
+
+
+def binomial_error(share: float, rows: int) -> float:
+    """√(p(1-p)/n): all that can be said of a share of ``rows`` independent rows of which only the share is known."""
+    return float(np.sqrt(share * (1 - share) / rows))
+
+
+def error_of_average(errors: Sequence[float]) -> float:
+    """The standard error of the plain mean of numbers that err independently, as scores on different tasks do."""
+    return float(np.sqrt(np.sum(np.square(errors)))) / len(errors)

@@ -1,0 +1,83 @@
+"""Tells whether models differ on dev by more than chance: paired tests on the same rows, task by task and on average.
+
+    python compare.py runs/ernie-3.0-base-zh runs/ernie-3.0-medium-zh
+
+Each further model is compared with the first. A model is a run directory, a model's name, the file of a trial's dev
+predictions, or published:NAME for scores that were published. --differences TASK shows the rows that exactly one of two
+models has right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from cluebench import command
+from cluebench.data.rows import load_rows
+from cluebench.data.source import open_source
+from cluebench.errors import DataError, UsageError
+from cluebench.flags import flag, parse
+from cluebench.report import comparison_formats
+from cluebench.report.comparison import Comparison, Contender, compare, contender
+from cluebench.report.examples import examples_of
+from cluebench.repository import RUN_ROOT
+from cluebench.tasks import Task, tasks_named
+
+NAME = "compare.py"
+
+
+@dataclass
+class Flags:
+    __doc__ = __doc__
+
+    models: list[str] = flag([], "run directories, model names or files of dev predictions", positional=True)
+    tasks: list[str] = flag([], "tasks to compare", default_text="all that both have")
+    differences: str | None = flag(None, "a task: show the dev rows that exactly one of two models has right")
+    format: str = flag("text", "how to print it", choices=comparison_formats.FORMATS)
+    data_dir: str | None = flag(
+        None, "with differences: official CLUE files", default_text="CLUE_DATA_DIR, else they are downloaded"
+    )
+    run_root: str = flag(
+        str(RUN_ROOT), "directory of the runs, one folder a model", default_text="runs/ in the repository"
+    )
+
+
+def main() -> None:
+    flags = parse(Flags, prog=NAME)
+    if len(flags.models) < 2:
+        raise UsageError("name two models or more to compare; the first is the one the others are compared with")
+    tasks = tasks_named([flags.differences] if flags.differences else flags.tasks)
+    first, *others = [of_tasks(contender(model, flags.run_root), tasks) for model in flags.models]
+    compared = [compare(first, other) for other in others]
+    if not flags.differences:
+        print(comparison_formats.rendered(compared, flags.format), end="")
+    elif len(compared) > 1:
+        raise UsageError("--differences shows rows of two models: name only two")
+    else:
+        print(differences(compared[0], tasks[0], flags), end="")
+
+
+def of_tasks(model: Contender, tasks: list[Task]) -> Contender:
+    """The model without what is known of other tasks."""
+    names = {task.name for task in tasks}
+    return replace(
+        model,
+        evidence={name: one for name, one in model.evidence.items() if name in names},
+        left_out={name: reason for name, reason in model.left_out.items() if name in names},
+    )
+
+
+def differences(compared: Comparison, task: Task, flags: Flags) -> str:
+    """The rows on which the two part. Raises UsageError for published scores, DataError for other files."""
+    first, second = (one.evidence[task.name] for one in (compared.first, compared.second))
+    if not (first.predictions and second.predictions):
+        raise UsageError("--differences needs two models whose dev predictions are here: published scores have no rows")
+    known, source = first.predictions[0], open_source(flags.data_dir)
+    if source.fingerprint(task) != known.configuration.get("data"):
+        raise DataError(f"{task.title}: the files in {source.directory} are not those of these runs: see --data_dir")
+    rows = load_rows(source, task, "dev", known.configuration.get("limit"))
+    found = comparison_formats.disagreements(first, second, examples_of(task, rows, known))
+    return comparison_formats.rendered_disagreements(task.title, compared, found, flags.format)
+
+
+if __name__ == "__main__":
+    command.run(main, NAME)

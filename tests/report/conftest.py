@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+
+from cluebench import dev_predictions
+from cluebench.dev_predictions import DevPredictions
+from cluebench.report.evidence import measured
+from cluebench.runlog import DevPoint, Result, trial_name
+
+PROTOCOL = {"data": "0123456789abcdef", "epochs": 3, "limit": None, "learning_rate": 3e-05, "model": "m", "seed": 42}
+
+
+def predictions_of(tmp_path, task, right, clusters=None, f1=None, **settings):
+    """Predictions of a task as a file gives them back, right or wrong [rows] as asked for."""
+    right = np.asarray(right, int)
+    if task == "cmrc2018":
+        ids = [f"q{number}" for number in range(len(right))]
+        said = dict.fromkeys(ids, "光荣")
+        made = DevPredictions.of_spans(ids, said, right, right if f1 is None else f1, clusters)
+    else:
+        made = DevPredictions.of_choices(range(len(right)), right, np.ones(len(right), int), clusters)
+    made.write(tmp_path / "written", {**PROTOCOL, "task": task, **settings}, 100)
+    return DevPredictions.read(tmp_path / "written")
+
+
+@pytest.fixture
+def predictions(tmp_path):
+    return lambda task, right, *args, **settings: predictions_of(tmp_path, task, right, *args, **settings)
+
+
+@pytest.fixture
+def evidence(predictions):
+    return lambda task, right, *args, **settings: measured([predictions(task, right, *args, **settings)])
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """finished(folder, task, right, …): a finished trial as a run leaves it, its result and its dev predictions."""
+
+    def write(folder, task, right, clusters=None, learning_rate=3e-05, seed=42, keeps=True, **settings):
+        said = predictions_of(tmp_path, task, right, clusters, learning_rate=learning_rate, seed=seed, **settings)
+        result = Result(task, "m", dict(said.configuration), "0" * 16, status="done", total_steps=200)
+        result.add(DevPoint(100, 0, said.score))
+        path = folder / task / f"{trial_name(learning_rate, 32, 0.1, seed)}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        result.write(path)
+        if keeps:
+            said.write(dev_predictions.beside(path), said.configuration, 100)
+        return path
+
+    return write

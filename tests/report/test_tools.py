@@ -1,0 +1,133 @@
+"""compare.py, extract_result.sh, leaderboard.py and the report on runs that kept their dev predictions."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from cluebench.report import html
+from cluebench.tasks import TASKS
+
+COMPARE, EXTRACT, LEADERBOARD = (
+    f"grid_search_tools/{name}.py" for name in ("compare", "extract_result", "leaderboard")
+)
+CLUSTERS = np.arange(1000) // 4
+
+
+def answers(share, seed):
+    """Right or wrong [1000]; models of different seeds agree on most rows."""
+    hard = np.random.default_rng(0).random(1000)
+    return hard + 0.2 * np.random.default_rng(seed).normal(size=1000) < share
+
+
+@pytest.fixture
+def runs(tmp_path, finished):
+    """A run root with two models that are alike and a better one, on all ten tasks, and an old run."""
+    for model, share, seed in (("alike", 0.60, 1), ("equal", 0.60, 2), ("better", 0.75, 3)):
+        for name, task in TASKS.items():
+            finished(
+                tmp_path / "runs" / model, name, answers(share, seed), None if task.is_classification else CLUSTERS
+            )
+    finished(tmp_path / "runs" / "old", "tnews", answers(0.6, 4), keeps=False)
+    return tmp_path / "runs"
+
+
+def test_compare_tells_apart_what_differs(runs, run_command):
+    ended = run_command(COMPARE, "alike", "equal", "better", "--run_root", runs)
+    assert (ended.code, ended.err) == (0, "")
+    sentences = [line for line in ended.lines if line.startswith(("alike and", "better is"))]
+    assert sentences[0].startswith("alike and equal can't be told apart on any of the ten tasks; over the mean")
+    assert (
+        sentences[1].startswith("better is better on AFQMC, TNEWS, ")
+        and "over the mean of the ten tasks better is" in sentences[1]
+    )
+    assert any(line.startswith("C3 ") and line.endswith("1000 in 250") for line in ended.lines)
+
+
+def test_compare_takes_files_tasks_and_published_scores(runs, run_command):
+    files = [runs / model / "tnews" / "3e-05_32_0.1.predictions" for model in ("alike", "better")]
+    ended = run_command(COMPARE, *files, "--format", "json")
+    (found,) = json.loads(ended.out)
+    assert [one["task"] for one in found["tasks"]] == ["TNEWS"] and found["tasks"][0]["significant"]
+    ended = run_command(
+        COMPARE, "alike", "published:ernie-3.0-base-zh", "--run_root", runs, "--tasks", "tnews,c3", "--format", "json"
+    )
+    (found,) = json.loads(ended.out)
+    assert [(one["task"], one["test"]) for one in found["tasks"]] == [("TNEWS", "unpaired"), ("C3", "unpaired")]
+    assert found["second"] == "ernie-3.0-base-zh (published)" and found["tasks"][0]["second"] == 58.26
+
+
+@pytest.mark.parametrize(
+    "arguments, reason",
+    [
+        (["alike"], "name two models"),
+        (["alike", "nothing"], "nothing: no trials in"),
+        (["alike", "published:nothing"], "published:nothing: no such scores were published"),
+        (["alike", "old"], r"no task in common to compare them on \(old: its trial kept no dev predictions\)"),
+        (["alike", "better", "--tasks", "sst2"], "unknown task 'sst2'"),
+        (["alike", "better", "equal", "--differences", "tnews"], "name only two"),
+        (["alike", "ernie-3.0-base-zh", "--differences", "tnews"], "published scores have no rows"),
+    ],
+)
+def test_compare_refuses_in_one_line(runs, run_command, arguments, reason):
+    ended = run_command(COMPARE, *arguments, "--run_root", runs)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert ended.err.startswith("compare.py: error: ")
+    assert re.search(reason, ended.err)
+
+
+def test_predictions_of_another_protocol_are_refused(runs, finished, run_command):
+    finished(runs / "longer", "tnews", answers(0.6, 5), epochs=5)
+    ended = run_command(COMPARE, "alike", "longer", "--run_root", runs)
+    assert ended.code == 2 and "TNEWS: alike and longer can't be compared: they differ in epochs (3 and 5)" in ended.err
+
+
+def test_the_table_keeps_its_form_and_errors_come_behind_it(runs, run_command):
+    plain = run_command(EXTRACT, "alike", "--run_root", runs).out
+    ended = run_command(EXTRACT, "alike", "--run_root", runs, "--stderr", "--budget", "1")
+    assert ended.out.startswith(plain)
+    heading, errors, average, budget, expected = ended.out[len(plain) :].splitlines()
+    assert heading == "one standard error, in points:" and budget == "expected best of 1 trials:"
+    cells = errors.split("\t")
+    assert len(cells) == 10 and cells[0] == "±1.56" and cells[7].count("±") == 2
+    assert average == "AVG\t±0.48"
+    assert expected.split("\t")[0] == plain.splitlines()[1].split("\t")[0]
+
+
+def test_a_trial_without_predictions_is_left_out_and_said_so(runs, run_command):
+    ended = run_command(EXTRACT, "old", "--run_root", runs, "--stderr", "--budget", "2")
+    assert ended.lines[-3:] == ["\t".join("-" * 10), "expected best of 2 trials:", "\t".join("-" * 10)]
+    assert "TNEWS: no standard error: its trial kept no dev predictions" in ended.err
+
+
+def test_errors_of_published_scores_are_marked(runs, run_command):
+    finished_model = runs / "ernie-3.0-base-zh"
+    (runs / "alike").rename(finished_model)
+    ended = run_command(EXTRACT, "ernie-3.0-base-zh", "--run_root", runs, "--published", "--stderr")
+    place = ended.lines.index("one standard error of the published scores, by the binomial approximation:")
+    assert ended.lines[place + 1].split("\t")[5] == "±1.98"
+
+
+def test_models_that_are_alike_share_a_rank(runs, run_command):
+    lines = [line.split() for line in run_command(LEADERBOARD, runs).lines]
+    ranks = {line[1]: line[0] for line in lines[1:5]}
+    assert ranks == {"better": "1", "alike": "2", "equal": "2", "old": "-"}
+    assert lines[1][2].startswith("70.70±0.45") and lines[1][10].count("±") == 2
+    page = run_command(LEADERBOARD, runs, "--format", "html").out
+    assert "<td>2</td><td>alike</td>" in page and "share a rank" in page
+    assert "binomial approximation" in run_command(LEADERBOARD, runs, "--format", "markdown", "--published").out
+    row = next(line for line in run_command(LEADERBOARD, runs, "--format", "csv").lines if ",alike," in line)
+    assert row.startswith("2,alike,") and row.split(",")[13] == "measured" and row.split(",")[14] == "0.48"
+
+
+def test_report_shows_errors_selection_and_budgets(tmp_path, finished):
+    for number, rate in enumerate((1e-5, 2e-5, 3e-5, 5e-5)):
+        finished(tmp_path, "tnews", answers(0.6, number), learning_rate=rate)
+    page = html.report(tmp_path)
+    assert "±1.5" in page and "<h2>Luck</h2>" in page
+    cells = page.split("<h2>Luck</h2>")[1].split("<td>TNEWS</td>")[1].split("</tr>")[0]
+    trials, lead, by_selection, one, two, four, eight = [cell.split("<")[0] for cell in cells.split('"number">')[1:8]]
+    assert trials == "4" and 0 < float(by_selection) <= float(lead) and eight == "-"
+    assert float(one) < float(two) < float(four)
+    assert "best score to expect of n trials" in page

@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import test_proportions_2indep as reference_proportions
+
+from cluebench.statistics import paired
+from cluebench.statistics.uncertainty import binomial_error
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_mcnemar_equals_statsmodels(seed):
+    generator = np.random.default_rng(seed)
+    rows, chances = int(generator.integers(1, 400)), generator.random(2)
+    first, second = generator.random((2, rows)) < chances[:, None]
+    table = [[np.sum(first & second), np.sum(first & ~second)], [np.sum(~first & second), np.sum(~first & ~second)]]
+    only_first, only_second, p = paired.mcnemar(first, second)
+    assert [only_first, only_second] == [table[0][1], table[1][0]]
+    assert p == pytest.approx(reference_mcnemar(table, exact=True).pvalue, rel=1e-9)
+
+
+def test_models_that_never_disagree_are_not_apart():
+    right = np.array([True, False, True])
+    assert paired.mcnemar(right, right) == (0, 0, 1.0)
+    means = paired.bootstrap_means(np.zeros(3), seed=0, draws=99)
+    assert paired.interval(means) == (0, 0) and paired.two_sided_p(means) == 1
+    assert paired.normal_p(0.0, 0.0) == 1 and np.isnan(paired.normal_p(1.0, np.nan))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_holm_equals_statsmodels(seed):
+    generator = np.random.default_rng(seed)
+    p_values = generator.random(int(generator.integers(1, 12))) ** 3
+    p_values[: len(p_values) // 3] = p_values[0]  # ties
+    np.testing.assert_allclose(paired.holm(p_values), multipletests(p_values, method="holm")[1], rtol=1e-12)
+
+
+def test_bootstrap_equals_scipy_on_independent_rows():
+    differences = np.random.default_rng(3).choice([-1, 0, 1], p=[0.08, 0.8, 0.12], size=900)
+    reference = stats.bootstrap((differences,), np.mean, method="percentile", n_resamples=10_000, random_state=4)
+    means = paired.bootstrap_means(differences, seed=5)
+    assert len(means) == paired.DRAWS
+    np.testing.assert_allclose(paired.interval(means), reference.confidence_interval, atol=0.0015)
+    assert means.std() == pytest.approx(reference.standard_error, rel=0.04)
+
+
+def test_bootstrap_of_clusters_equals_drawing_them_one_by_one():
+    generator = np.random.default_rng(6)
+    clusters = np.repeat(np.arange(60), generator.integers(1, 5, size=60))
+    values = generator.normal(0.1, 1, size=len(clusters)) + generator.normal(size=60)[clusters]
+    by_cluster = [values[clusters == cluster] for cluster in range(60)]
+    drawn = [np.concatenate([by_cluster[c] for c in generator.integers(60, size=60)]).mean() for _ in range(10_000)]
+    means = paired.bootstrap_means(values, clusters, seed=1)
+    assert stats.ks_2samp(means, drawn).pvalue > 0.001
+    assert means.std() == pytest.approx(np.std(drawn), rel=0.04)
+
+
+def test_bootstrap_is_seeded_and_its_memory_bounded(monkeypatch):
+    values = np.random.default_rng(0).normal(size=300)
+    means = paired.bootstrap_means(values, seed=(1, 2))
+    assert np.array_equal(means, paired.bootstrap_means(values, seed=(1, 2)))
+    assert not np.array_equal(means, paired.bootstrap_means(values, seed=(1, 3)))
+    monkeypatch.setattr(paired, "_WEIGHTS_AT_ONCE", 1000)  # 3 draws at once
+    assert len(paired.bootstrap_means(values, seed=1, draws=100)) == 100
+
+
+def test_p_and_interval_say_the_same():
+    generator = np.random.default_rng(9)
+    for shift in (0.0, 0.05, 0.1, 0.15):
+        means = paired.bootstrap_means(generator.normal(shift, 1, size=500), seed=0)
+        low, high = paired.interval(means)
+        assert (paired.two_sided_p(means) < 0.05) == (low > 0 or high < 0)
+    assert paired.two_sided_p(np.ones(9999)) == pytest.approx(2 / 10_000)
+
+
+@pytest.mark.slow
+def test_bootstrap_interval_covers_the_truth():
+    """1,000 pairs of models on 150 clusters whose true difference is 0.1."""
+    generator, covered = np.random.default_rng(11), 0
+    for number in range(1000):
+        clusters = np.repeat(np.arange(150), generator.integers(1, 6, size=150))
+        chance = generator.uniform(0.3, 0.8, size=150)[clusters]
+        first = generator.random(len(clusters)) < chance
+        second = generator.random(len(clusters)) < chance + 0.1
+        low, high = paired.interval(
+            paired.bootstrap_means(second.astype(float) - first, clusters, seed=number, draws=2000)
+        )
+        covered += low <= 0.1 <= high
+    assert 930 <= covered <= 970
+
+
+def test_unpaired_p_equals_the_wald_test_of_two_shares():
+    error = np.hypot(binomial_error(0.70, 304), binomial_error(0.78, 304))
+    expected = reference_proportions(0.78 * 304, 304, 0.70 * 304, 304, method="wald", compare="diff").pvalue
+    assert paired.normal_p(0.08, error) == pytest.approx(expected, rel=1e-9)
+    low, high = paired.normal_interval(0.08, error)
+    assert (low, high) == pytest.approx((0.08 - 1.959964 * error, 0.08 + 1.959964 * error))

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+
+from cluebench.statistics.paired import normal_p
+from cluebench.statistics.ranks import shared_ranks
+from cluebench.statistics.uncertainty import standard_error
+
+
+def by_error(scores, error):
+    """The ranks of scores that all differ with one standard error."""
+    return shared_ranks(scores, lambda best, other: normal_p(scores[best] - scores[other], error))
+
+
+def ranks_of(right, clusters=None):
+    """The ranks of models, right [models, rows] as measured on the same rows."""
+    scores = right.mean(axis=1)
+
+    def p_value(best, other):
+        difference = right[best].astype(float) - right[other]
+        return normal_p(difference.mean(), standard_error(difference, clusters))
+
+    return shared_ranks(scores, p_value)
+
+
+def test_groups_are_cut_by_the_difference_from_their_best():
+    # 80 and 78.5 are 1.5 errors apart, 80 and 70 are ten; 69 goes with 70.
+    assert by_error([70.0, 80.0, 78.5, 69.0], 1.0) == [3, 1, 1, 3]
+    assert by_error([80.0], 1.0) == [1] and by_error([], 1.0) == []
+    assert by_error([80.0, 80.0, 80.0], 0.0) == [1, 1, 1]
+    assert by_error([80.0, 70.0], np.nan) == [1, 1]
+
+
+def test_more_models_between_two_need_a_larger_difference():
+    # 2.5 errors are significant between two (1.96), but not between the best and the last of four (2.64).
+    assert by_error([80.0, 77.5], 1.0) == [1, 2]
+    assert by_error([80.0, 79.9, 79.8, 77.5], 1.0) == [1, 1, 1, 1]
+
+
+def test_worse_models_change_nothing_above_them():
+    alone = by_error([80.0, 77.5, 77.0], 1.0)
+    assert by_error([80.0, 77.5, 77.0, 60.0, 50.0, 40.0], 1.0)[:3] == alone == [1, 2, 2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("models", [2, 3, 8])
+def test_equal_models_are_rarely_put_apart(models):
+    """1,000 leaderboards of equal models on 300 dependent clusters: any two of them apart in at most 5 %."""
+    generator, apart = np.random.default_rng(models), 0
+    for _ in range(1000):
+        clusters = np.repeat(np.arange(300), generator.integers(1, 5, size=300))
+        chance = generator.beta(3, 2, size=300)[clusters]
+        ranks = ranks_of(generator.random((models, len(clusters))) < chance, clusters)
+        apart += max(ranks) > 1
+    assert apart <= 50 + 14  # two standard errors of the simulation itself
+
+
+def test_a_better_model_is_put_apart():
+    generator = np.random.default_rng(5)
+    chance = generator.beta(3, 2, size=2000)
+    right = np.stack([generator.random(2000) < chance, generator.random(2000) < np.minimum(1, chance + 0.08)])
+    assert ranks_of(right) == [2, 1]

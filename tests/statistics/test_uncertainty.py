@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from cluebench.statistics.clusters import cluster_sums
+from cluebench.statistics.uncertainty import binomial_error, error_of_average, standard_error
+
+
+def dependent_rows(generator, clusters, effect=0.3):
+    """(right or wrong [rows], cluster of each row): rows of a cluster share a part of their chance."""
+    of_row = np.repeat(np.arange(clusters), generator.integers(1, 6, size=clusters))
+    chance = np.clip(0.6 + effect * generator.normal(size=clusters), 0, 1)
+    return (generator.random(len(of_row)) < chance[of_row]).astype(float), of_row
+
+
+def test_sums_of_clusters_in_any_order():
+    sums, sizes = cluster_sums([[1, 2, 3, 4], [0, 1, 0, 1]], np.array(["b", "a", "b", "a"]))
+    assert sums.tolist() == [[6, 4], [2, 0]] and sizes.tolist() == [2, 2]
+    sums, sizes = cluster_sums([0.5, 1.0])
+    assert sums.tolist() == [0.5, 1.0] and sizes.tolist() == [1, 1]
+    for values, clusters in (([], None), ([1, 2], [0])):
+        with pytest.raises(ValueError, match="rows"):
+            cluster_sums(values, clusters)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_clustered_error_equals_a_brute_force_jackknife(seed):
+    generator = np.random.default_rng(seed)
+    values, clusters = dependent_rows(generator, 40)
+    shuffled = generator.permutation(len(values))
+    values, clusters = values[shuffled], clusters[shuffled]
+    left_out = np.array([values[clusters != cluster].mean() for cluster in range(40)])
+    expected = np.sqrt(39 / 40 * np.sum((left_out - left_out.mean()) ** 2))
+    assert standard_error(values, clusters) == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_row_a_cluster_gives_the_textbook_error():
+    values = np.random.default_rng(0).random((3, 50))
+    np.testing.assert_allclose(standard_error(values), stats.sem(values, axis=1), rtol=1e-12)
+    right = np.arange(304) < 200
+    assert standard_error(right) == pytest.approx(binomial_error(200 / 304, 304), rel=0.002)
+    assert np.isnan(standard_error([1.0, 0.0, 1.0], np.zeros(3)))
+
+
+def test_dependent_rows_err_more_than_independent_ones():
+    values, clusters = dependent_rows(np.random.default_rng(1), 400)
+    assert standard_error(values, clusters) > 1.2 * standard_error(values)
+
+
+def test_interval_by_the_error_covers_the_truth():
+    """1,000 samples of 150 clusters; the truth is the expectation, known by construction."""
+    generator, covered = np.random.default_rng(7), 0
+    for _ in range(1000):
+        of_row = np.repeat(np.arange(150), generator.integers(1, 6, size=150))
+        chance = generator.beta(3, 2, size=150)  # mean 0.6
+        values = generator.random(len(of_row)) < chance[of_row]
+        covered += abs(values.mean() - 0.6) <= 1.96 * standard_error(values, of_row)
+    assert 930 <= covered <= 970
+
+
+def test_error_of_one_share_and_of_an_average():
+    assert binomial_error(0.5, 304) == pytest.approx(0.028677, abs=1e-6)
+    # Ten tasks that err by 1 point each: √10 / 10.
+    assert error_of_average([1.0] * 10) == pytest.approx(0.316228, abs=1e-6)
+    assert error_of_average([3.0, 4.0]) == 2.5

@@ -1,0 +1,150 @@
+import gzip
+import json
+
+import numpy as np
+import pytest
+
+from cluebench import dev_predictions
+from cluebench.dev_predictions import DevPredictions, rows_fingerprint
+from cluebench.errors import DataError
+from cluebench.runlog import DevPoint, Result
+from cluebench.tasks import TASKS
+
+CONFIGURATION = {"task": "ocnli", "learning_rate": 3e-05, "data": "0123456789abcdef"}
+
+#: Dev rows that the metric counts, by task, of the official files.
+ROWS = dict(
+    afqmc=4316, tnews=10000, iflytek=2599, cmnli=12241, ocnli=2950, cluewsc2020=304, csl=3000, cmrc2018=3219, chid=23011, c3=3816
+)  # fmt: skip
+
+
+def choices(predicted=(1, 0, 2, 1), gold=(1, 1, 2, 0), clusters=None):
+    return DevPredictions.of_choices(range(len(gold)), np.array(predicted), np.array(gold), clusters)
+
+
+def spans():
+    answers = {"q2": "光荣\n和他们", "q1": ""}
+    return DevPredictions.of_spans(["q1", "q2"], answers, [0, 1], [0.25, 1.0], np.array([0, 0]))
+
+
+def changed(path, **columns):
+    """The file with some of its columns replaced; None takes one away."""
+    content = json.loads(gzip.decompress(path.read_bytes())) | columns
+    path.write_bytes(gzip.compress(json.dumps({k: v for k, v in content.items() if v is not None}).encode()))
+
+
+def test_choices_come_back_as_they_went(tmp_path):
+    path = tmp_path / "3e-05_32_0.1.predictions"
+    choices(clusters=np.array([0, 0, 1, 1])).write(path, CONFIGURATION, 300)
+    found = DevPredictions.read(path)
+    assert (found.task, found.step, found.configuration) == ("ocnli", 300, CONFIGURATION)
+    assert found.predicted.tolist() == [1, 0, 2, 1] and found.gold.tolist() == [1, 1, 2, 0]
+    assert found.scores.tolist() == [[1], [0], [1], [0]] and found.score == (50,)
+    assert found.clusters.tolist() == [0, 0, 1, 1]
+    assert found.rows == rows_fingerprint([0, 1, 2, 3]) != rows_fingerprint([0, 1, 3, 2])
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_spans_keep_texts_and_both_scores(tmp_path):
+    spans().write(tmp_path / "x.predictions", {"task": "cmrc2018"}, 8)
+    found = DevPredictions.read(tmp_path / "x.predictions")
+    assert found.predicted == ["", "光荣\n和他们"] and found.gold is None
+    assert found.score == (50, 62.5)
+
+
+def test_the_same_predictions_are_the_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        choices().write(tmp_path / name, CONFIGURATION, 300)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_whole_grid_takes_less_than_two_megabytes(tmp_path):
+    generator, total = np.random.default_rng(0), 0
+    text = "人们光荣和他们一起在一九八四年的北京举行了第一次会议" * 40
+    for task in TASKS.values():
+        rows, shared = ROWS[task.name], None if task.is_classification else np.arange(ROWS[task.name]) // 4
+        if task.metric == "em_f1":
+            ids = [f"DEV_{number}_QUERY_{number % 4}" for number in range(rows)]
+            cut = generator.integers(0, 1000, size=rows)
+            answers = {name: text[start : start + 2 + start % 17] for name, start in zip(ids, cut)}
+            exact = generator.random(rows) < 0.6
+            found = DevPredictions.of_spans(ids, answers, exact, np.maximum(exact, generator.random(rows)), shared)
+        else:
+            gold = generator.integers(0, len(task.labels) or task.num_choices, size=rows)
+            said = np.where(generator.random(rows) < 0.7, gold, generator.permutation(gold))
+            found = DevPredictions.of_choices(range(rows), said, gold, shared)
+        found.write(tmp_path / task.name, {"task": task.name}, 1)
+        total += (tmp_path / task.name).stat().st_size * sum(1 for _ in task.grid.points())
+    assert total < 2_000_000
+
+
+@pytest.mark.parametrize(
+    "columns, reason",
+    [
+        (dict(format=2), "it is not of format 1"),
+        (dict(configuration={}), "'configuration' is not that of a trial"),
+        (dict(step="300"), "'step' or 'rows' is missing"),
+        (dict(rows=None), "'step' or 'rows' is missing"),
+        (dict(predicted=[]), "'predicted' lists nothing"),
+        (dict(predicted=[1, 0]), "'gold' is not a list of 2 numbers"),
+        (dict(predicted=[1, 0, 2, 40000]), "'predicted' holds a number outside 0 to 32767"),
+        (dict(gold=[1, 1, 2, -1]), "'gold' holds a number outside"),
+        (dict(gold=[1, 1, 2, 0.5]), "'gold' holds something other than whole numbers"),
+        (dict(gold=[1, 1, 2, "0"]), "'gold' is not a list of 4 numbers"),
+        (dict(gold=None), "'predicted' holds something other than texts, and there is no 'gold'"),
+        (dict(clusters=[0, 1, 2, 4]), "'clusters' holds a number outside 0 to 3"),
+    ],
+)  # fmt: skip
+def test_a_column_that_is_wrong_is_named(tmp_path, columns, reason):
+    path = tmp_path / "x.predictions"
+    choices().write(path, CONFIGURATION, 300)
+    changed(path, **columns)
+    with pytest.raises(DataError, match=reason) as raised:
+        DevPredictions.read(path)
+    assert str(path) in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("columns", [dict(f1=[0.5, 1.5]), dict(f1=[0.5, float("nan")]), dict(exact=None)])
+def test_wrong_scores_of_spans_are_refused(tmp_path, columns):
+    spans().write(tmp_path / "x", {"task": "cmrc2018"}, 1)
+    changed(tmp_path / "x", **columns)
+    with pytest.raises(DataError, match="'f1' holds|'exact' is not"):
+        DevPredictions.read(tmp_path / "x")
+
+
+def test_what_is_no_such_file_is_one_line(tmp_path):
+    path = tmp_path / "x.predictions"
+    with pytest.raises(DataError, match="there is no such file"):
+        DevPredictions.read(path)
+    choices().write(path, CONFIGURATION, 300)
+    whole = path.read_bytes()
+    packed_list, packed_deep = gzip.compress(b"[1]"), gzip.compress(b"[" * 100_000)
+    for content in (b"", b"{}", whole[:-20], whole[:20] + b"x" + whole[21:], packed_list, packed_deep):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match="is no whole file of dev predictions"):
+            DevPredictions.read(path)
+
+
+def test_a_file_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(dev_predictions, "_MOST_BYTES", 1 << 20)
+    (tmp_path / "x").write_bytes(gzip.compress(b" " * (1 << 24)))
+    with pytest.raises(DataError, match="it holds more than 1 MiB"):
+        DevPredictions.read(tmp_path / "x")
+
+
+def test_predictions_count_only_for_the_result_they_were_made_with(tmp_path):
+    path = tmp_path / "3e-05_32_0.1.json"
+    result = Result("ocnli", "m", CONFIGURATION, "hash", status="done")
+    result.add(DevPoint(300, 0, (50.0,)))
+    assert dev_predictions.of_result(result, path) is None
+    choices().write(dev_predictions.beside(path), CONFIGURATION, 300)
+    assert dev_predictions.beside(path).name == "3e-05_32_0.1.predictions"
+    assert dev_predictions.of_result(result, path).score == (50,)
+    choices().write(dev_predictions.beside(path), CONFIGURATION, 200)
+    assert dev_predictions.of_result(result, path) is None
+    choices().write(dev_predictions.beside(path), CONFIGURATION | {"seed": 43}, 300)
+    assert dev_predictions.of_result(result, path) is None
+    choices(predicted=(1, 1, 2, 1)).write(dev_predictions.beside(path), CONFIGURATION, 300)
+    assert dev_predictions.of_result(result, path) is None  # 75 %, where the result says 50
+    dev_predictions.beside(path).write_bytes(b"broken")
+    assert dev_predictions.of_result(result, path) is None
