@@ -173,8 +173,18 @@ def read_if_sound(path: str | os.PathLike, kind: type[T], lists: Sequence[str] =
     except FileNotFoundError:
         return None
     except BadFile as error:
-        _tell_once(f"warning: {error}" + (f"; {otherwise}" if otherwise else ""))
+        tell_once(f"warning: {error}" + (f"; {otherwise}" if otherwise else ""))
         return None
+
+
+def read_object(path: str | os.PathLike, kind: type[T]) -> dict[str, Any]:
+    """An object with all its keys, those that ``kind`` does not declare included, for others who know them.
+
+    What ``kind`` does declare has been found right. Raises as `read` does.
+    """
+    value = read(path, dict[str, Any])
+    declared(value, kind, path)
+    return value
 
 
 def declared(value: Any, kind: type[T], path: str | os.PathLike, lists: Sequence[str] = ()) -> T:
@@ -189,7 +199,7 @@ def declared(value: Any, kind: type[T], path: str | os.PathLike, lists: Sequence
         if entry is None or entry[1] not in lists:
             raise BadFile(told)
         del value[entry[1]][int(entry[2])]
-        _tell_once(f"warning: {told}; this entry is left out")
+        tell_once(f"warning: {told}; this entry is left out")
     raise BadFile(f"{told}, and {_MOST_BAD_ENTRIES} entries are bad")
 
 
@@ -198,7 +208,8 @@ _ENTRY = re.compile(r"\.(\w+)\[(\d+)\]")
 _told: set[str] = set()
 
 
-def _tell_once(line: str) -> None:
+def tell_once(line: str) -> None:
+    """A `notice`, unless this process has given it already: files are read again and again."""
     if line not in _told:
         _told.add(line)
         notice(line)
