@@ -103,7 +103,7 @@ def _finite(text: str) -> float:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_finite, parse_float=_finite)
-_TOO_DEEP = f"is nested more than {_DEEPEST} levels deep"
+_TOO_DEEP = f"is broken JSON: nested more than {_DEEPEST} levels deep"
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
