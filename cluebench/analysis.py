@@ -12,10 +12,33 @@ import numpy as np
 
 from cluebench import atomic
 from cluebench.data.rows import SpanRow
-from cluebench.metrics import organisers_span_scores
+from cluebench.dev_predictions import DevPredictions
+from cluebench.metrics import accuracy, mean_cross_entropy, organisers_span_scores
+from cluebench.runlog import Evaluation
 
 #: File in --output_dir: one {"id", "gold", "predicted", "score"} a line, of the best evaluation on dev.
 DEV_PREDICTIONS = "dev_predictions.jsonl"
+
+
+def evaluated_choices(
+    logits: np.ndarray,
+    predicted: np.ndarray,
+    gold: np.ndarray,
+    *,
+    ids: Sequence[Any],
+    clusters: np.ndarray | None = None,
+    names: Sequence[str] | None = None,
+) -> Evaluation:
+    """What a pass over dev found, of examples with one choice of several: predicted and gold [B] index logits [B, N].
+
+    ``clusters`` [B]: which examples share a passage or a record, and so are not independent. ``names``: see `choices`.
+    """
+    return Evaluation(
+        loss=mean_cross_entropy(logits, gold),
+        score=(100 * accuracy(predicted, gold),),
+        said=DevPredictions.of_choices(ids, predicted, gold, clusters),
+        predictions=choices(ids, gold, predicted, logits, names),
+    )
 
 
 def choices(

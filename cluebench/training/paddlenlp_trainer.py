@@ -22,13 +22,12 @@ import paddle
 import paddlenlp.prompt.prompt_trainer  # noqa: F401  (see cluebench.paddlenlp_import)
 from paddlenlp.trainer import EvalPrediction, IntervalStrategy, Trainer, TrainerCallback, TrainingArguments
 
-from cluebench import analysis, atomic, dev_predictions, environment, models
+from cluebench import analysis, atomic, environment, models
 from cluebench.configure import RunConfig
-from cluebench.dev_predictions import DevPredictions
 from cluebench.errors import Diverged, UsageError
 from cluebench.features import Features
 from cluebench.metrics import accuracy, mean_cross_entropy
-from cluebench.runlog import DevPoint, Result
+from cluebench.runlog import Result
 from cluebench.training.optimization import Precision, accumulate
 from cluebench.training.paddlenlp_arguments import TaskFlags
 from cluebench.training.run import Run
@@ -187,26 +186,16 @@ class ProtocolTrainer(Trainer):
         """The metrics on dev, recorded like those of any script; what the best model says of each example is kept."""
         metrics = super().evaluate(*arguments, **settings)
         run, step = self.run, self.state.global_step
-        loss, share, seconds = (metrics[f"eval_{name}"] for name in ("loss", "accuracy", "runtime"))
-        run.log.evaluated(loss, (100 * share,), seconds)
-        run.result.eval_seconds += seconds
-        if self.is_in_train or not run.flags.do_train:
-            epoch = (step - 1) // self.steps_per_epoch if step else 0
-            improved = run.result.add(DevPoint(step, epoch, (100 * share,), loss))
-            run.scalars.add(step, dev_loss=loss, dev_accuracy=100 * share)
-            if self.is_in_train and self.is_world_process_zero():
-                if improved:
-                    self._keep_predictions(step)
-                run.result.write(run.flags.result_json)
+        epoch = (step - 1) // self.steps_per_epoch if step else 0
+        logits, gold = self.dev_output.predictions, self.dev_output.label_ids
+        found = analysis.evaluated_choices(
+            logits, logits.argmax(axis=1), gold, ids=range(len(gold)), names=run.task.labels
+        )
+        again = run.flags.do_train and not self.is_in_train
+        run.record(found, step, epoch, metrics["eval_runtime"], again=again)
+        if self.is_in_train and self.is_world_process_zero():
+            run.result.write(run.flags.result_json)
         return metrics
-
-    def _keep_predictions(self, step: int) -> None:
-        run, logits, gold = self.run, self.dev_output.predictions, self.dev_output.label_ids
-        rows, predicted = range(len(gold)), logits.argmax(axis=1)
-        records = analysis.choices(rows, gold, predicted, logits, run.task.labels)
-        analysis.write(run.output(analysis.DEV_PREDICTIONS), records)
-        said = DevPredictions.of_choices(rows, predicted, gold)
-        said.write(dev_predictions.beside(run.flags.result_json), run.result.configuration, step)
 
     @property
     def steps_per_epoch(self) -> int:
