@@ -122,7 +122,9 @@ def test_an_incomplete_accumulation_is_a_step(demo, run_script, tmp_path):
     """96 rows in micro-batches of 5, four a step: each epoch ends in four, the last of one row."""
     shared = ["--learning_rate", 1e-3, "--num_train_epochs", 2, "--logging_steps", 1, "--do_train", "--limit", 41]
     shared += ["--gradient_accumulation_steps", 4]
-    plain = run_script(PLAIN, *common(demo, tmp_path / "a", "--task_name", "csl", "--batch_size", 20, *shared))
+    plain = run_script(
+        PLAIN, *common(demo, tmp_path / "a", "--task_name", "csl", "--batch_size", 20, "--padding", *shared)
+    )
     arguments = common(demo, tmp_path / "b", "--dataset", "CLUE CSL", "--per_device_train_batch_size", 5, *shared)
     trained = run_script(SCRIPT, *arguments)
     assert trained.code == 0, trained.err
@@ -160,7 +162,7 @@ def test_every_task_writes_the_plain_scripts_files(task, demo, run_script, tmp_p
 
 def test_defaults_are_the_published_settings(demo, run_script, tmp_path):
     arguments = ["--max_steps", 2, "--logging_steps", 1, "--do_train"]
-    plain = run_script(PLAIN, *common(demo, tmp_path / "a", "--task_name", "ocnli", *arguments))
+    plain = run_script(PLAIN, *common(demo, tmp_path / "a", "--task_name", "ocnli", "--padding", *arguments))
     trained = run_script(SCRIPT, *common(demo, tmp_path / "b", "--dataset", "ocnli", *arguments))
     assert training(plain.lines) == training(trained.lines)
     a, b = (Result.read(tmp_path / name / "result.json").configuration for name in "ab")
