@@ -131,7 +131,7 @@ class Run(Generic[F]):
         checkpoint = Checkpoint(self.output("checkpoint"), model, optimizer, self.precision, self.result)
         self._stepped, self.result.total_steps = True, plan.total_steps
         done = self._resumed(checkpoint, plan) if flags.resume else 0
-        padding = self._padding_left_out(model)
+        padding = self.padding_left_out(model)
         trained = paddle.DataParallel(model) if environment.world_size() > 1 else model
         meter = LossMeter()
 
@@ -186,10 +186,10 @@ class Run(Generic[F]):
     def outputs(self, model: paddle.nn.Layer, split: Features) -> tuple[np.ndarray, ...]:
         """The outputs of the model's head for every example of a split, in order; see `outputs_of`."""
         self._evaluating_since = time.perf_counter()
-        padding = self._padding_left_out(model)
+        padding = self.padding_left_out(model)
         return outputs_of(model, split, self.flags.eval_batch_size, self.precision, padding)
 
-    def _padding_left_out(self, model: paddle.nn.Layer) -> int | None:
+    def padding_left_out(self, model: paddle.nn.Layer) -> int | None:
         """The id of the padding that is not computed; None with --padding, and where a model needs it."""
         return None if self.flags.padding else models.padding_of(model)
 
