@@ -220,7 +220,7 @@ def test_second_scheduler_says_who_holds_the_directory(grid):
 
 
 def test_orphans_are_adopted_not_run_again(grid):
-    grid.behave(trials={"*": {"seconds": 3.0}})
+    grid.behave(trials={"*": {"seconds": 8.0}})
     scheduler = grid.start(*TNEWS, "--devices", "cpu:2")
     grid.wait_for("start", 2)
     scheduler.kill()
