@@ -10,6 +10,8 @@ import warnings
 from contextlib import redirect_stderr
 from pathlib import Path
 
+from cluebench.paddlenlp_import import only_what_is_used
+
 
 def prepare() -> None:
     """Sets CPU threads and the AMD switch of Paddle's MKL, unless the user has set them.
@@ -34,7 +36,8 @@ def import_paddle() -> None:
         return
     with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
-        import paddlenlp  # noqa: F401
+        with only_what_is_used():
+            import paddlenlp  # noqa: F401
 
 
 def usable_cores() -> int:

@@ -19,7 +19,7 @@ from cluebench.tasks import Task
 _STATED = frozenset({
     "model_name_or_path", "learning_rate", "batch_size", "dropout", "seed", "num_train_epochs", "max_seq_length",
     "warmup_steps", "warmup_proportion", "weight_decay", "adam_epsilon", "max_grad_norm", "max_steps", "limit", "amp",
-    "save_steps",
+    "save_steps", "padding",
 })  # fmt: skip
 
 
@@ -53,6 +53,8 @@ def configuration(
         "amp": flags.amp,
         "eval_every_steps": flags.save_steps,
     }
+    if not flags.padding:
+        settings["padding"] = False  # results that don't say so are of a time when it was always computed
     for flag in fields(flags):
         value = getattr(flags, flag.name)
         counts = flag.name not in NOT_SCORED | _STATED

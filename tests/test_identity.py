@@ -19,7 +19,7 @@ def test_what_moves_a_score_changes_the_identity():
         {"learning_rate": 2e-5}, {"batch_size": 16}, {"dropout": 0.0}, {"seed": 43}, {"num_train_epochs": 4},
         {"data": "e"}, {"model": "m"}, {"max_seq_length": 64}, {"warmup_steps": 10}, {"warmup_proportion": 0.2},
         {"amp": "bf16"}, {"limit": 100}, {"max_steps": 5}, {"max_grad_norm": 2.0}, {"save_steps": 50},
-        {"weight_decay": 0.0}, {"adam_epsilon": 1e-6}, {"dropout": None},
+        {"weight_decay": 0.0}, {"adam_epsilon": 1e-6}, {"dropout": None}, {"padding": True},
     ]  # fmt: skip
     hashes = [hash_of(**change) for change in changes]
     assert base not in hashes and len(set(hashes)) == len(changes)
@@ -46,14 +46,21 @@ def test_every_flag_is_either_stated_or_does_not_count():
     assert names - identity._STATED == names & NOT_SCORED and not identity._STATED & NOT_SCORED
 
 
+def test_padding_makes_no_other_trial_where_it_is_always_computed():
+    assert hash_of("cmrc2018", padding=True) == hash_of("cmrc2018")
+
+
 def test_cards_share_the_batch():
     assert hash_of("c3", batch_size=8, cards=4) == hash_of("c3", batch_size=32)
 
 
 def test_hashes_are_those_of_results_that_users_have():
-    """Worked out once from results of the first version: a change here makes every finished trial run again."""
-    assert hash_of() == "6b117eea729642ae"
+    """Worked out once from results of the first version, which computed padding: a change here makes every finished
+    trial run again."""
+    assert hash_of(padding=True) == "6b117eea729642ae"
     assert hash_of("cmrc2018", limit=10, learning_rate=1e-5, batch_size=24) == "6df83e910d2f66f0"
+    # SHA-256 of {"a":[1,null],"模型":"中"}
+    assert configuration_hash({"模型": "中", "a": [1, None]}) == "223dfa657bab4940"
 
 
 def test_spelling_out_the_row_is_the_same_trial():

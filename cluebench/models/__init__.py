@@ -11,11 +11,16 @@ from cluebench.models.heads import score_options, unwrapped
 from cluebench.models.loading import load_model, load_tokenizer
 from cluebench.models.preflight import preflight
 from cluebench.models.saving import check_output, remove_model, save_model
+from cluebench.models.unpadded import ENCODERS, Places, leaving_out, padding_of
 
 __all__ = [
+    "ENCODERS",
+    "Places",
     "check_output",
+    "leaving_out",
     "load_model",
     "load_tokenizer",
+    "padding_of",
     "preflight",
     "remove_model",
     "save_model",

@@ -94,8 +94,12 @@ def check_fit(files: ModelFiles, config: Any, tokenizer: Any, max_seq_length: in
 def longest_input(config: Any) -> int | None:
     """Tokens of the longest input that a model has positions for; None where nothing limits it."""
     positions = getattr(config, "max_position_embeddings", None)
-    first = getattr(config, _DEVIATIONS, {}).get("first_position", 0)
-    return None if positions is None else positions - first
+    return None if positions is None else positions - first_position(config)
+
+
+def first_position(config: Any) -> int:
+    """The position of a row's first token."""
+    return getattr(config, _DEVIATIONS, {}).get("first_position", 0)
 
 
 def build(files: ModelFiles, head: type[Any], config: Any) -> paddle.nn.Layer:

@@ -18,8 +18,9 @@ from cluebench.tasks import TASKS, Setting, Task
 
 _RULE = "=" * 68
 
-#: What differs between the trials of one grid and one task; trials that differ in anything else are not compared.
-_GRID_KEYS = ("learning_rate", "batch_size", "dropout", "seed")
+#: What differs between the trials of one grid and one task, and what is only another way to the same: trials that
+#: differ in anything else are not compared.
+_GRID_KEYS = ("learning_rate", "batch_size", "dropout", "seed", "padding")
 
 
 @dataclass(frozen=True)

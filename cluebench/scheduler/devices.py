@@ -178,12 +178,17 @@ def find_devices(
         raise UsageError(f"--devices {request}: choose auto, gpu, gpu:0,1, gpu:UUID, cpu or cpu:2")
     if kind == "cpu":
         return cpu_slots(_slot_count(request, names) if names else _usual_slots(many_small))
-    visible = _visible_cards(environ, driver)
-    if kind == "auto" and not visible:
+    try:
+        cards = driver.cards() if driver else []
+    except DeviceLost:
+        cards = []
+    listed = environ.get("CUDA_VISIBLE_DEVICES")
+    visible = [device for card in cards for device in card] if listed is None else _visible(listed, cards)
+    if not visible and kind == "auto":
         return cpu_slots(_usual_slots(many_small))
     if not visible:
-        raise UsageError(f"--devices {request}: {_why_no_card(environ, driver)}")
-    return _requested_cards(request, names, visible, driver)
+        raise UsageError(f"--devices {request}: {_why_no_card(listed, driver)}")
+    return _requested(request, names, cards, visible) if names else visible
 
 
 def cpu_slots(count: int) -> list[Device]:
@@ -204,18 +209,10 @@ def _usual_slots(many_small: bool) -> int:
     return max(1, min(usable_cores() // 2, psutil.virtual_memory().available // _BYTES_PER_CPU_SLOT))
 
 
-def _visible_cards(environ: Mapping[str, str], driver: NvidiaDriver | None) -> list[Device]:
-    if driver is None:
-        return []
-    try:
-        cards = driver.cards()
-    except DeviceLost:
-        return []
-    listed = environ.get("CUDA_VISIBLE_DEVICES")
-    if listed is None:
-        return [device for card in cards for device in card]
+def _visible(listed: str, cards: Sequence[Sequence[Device]]) -> list[Device]:
+    """The devices that CUDA_VISIBLE_DEVICES leaves, in its order."""
     visible: list[Device] = []
-    for entry in (part.strip() for part in listed.split(",")):
+    for entry in listed.split(","):
         matches = _matching(entry, cards)
         if not matches:
             break  # as CUDA does: what stands behind an invalid entry is not visible
@@ -225,6 +222,7 @@ def _visible_cards(environ: Mapping[str, str], driver: NvidiaDriver | None) -> l
 
 def _matching(entry: str, cards: Sequence[Sequence[Device]]) -> list[Device]:
     """The devices behind a card's number, or the beginning of exactly one card's or instance's UUID."""
+    entry = entry.strip()
     if re.fullmatch(r"\d+", entry):
         index = int(entry)
         return list(cards[index]) if index < len(cards) else []
@@ -234,25 +232,21 @@ def _matching(entry: str, cards: Sequence[Sequence[Device]]) -> list[Device]:
     return matches if len(matches) == 1 else []
 
 
-def _requested_cards(request: str, names: str, visible: Sequence[Device], driver: NvidiaDriver | None) -> list[Device]:
-    if not names:
-        return list(visible)
-    cards = driver.cards() if driver else []
+def _requested(request: str, names: str, cards: Sequence[Sequence[Device]], visible: Sequence[Device]) -> list[Device]:
     chosen: list[Device] = []
-    for entry in (part.strip() for part in names.split(",")):
+    for entry in names.split(","):
         matches = _matching(entry, cards)
         if not matches:
-            raise UsageError(f"--devices {request}: there is no card {entry!r} (this machine has {len(cards)})")
+            raise UsageError(f"--devices {request}: there is no card {entry.strip()!r} (this machine has {len(cards)})")
         chosen += [device for device in matches if device in visible and device not in chosen]
     if not chosen:
         raise UsageError(f"--devices {request}: CUDA_VISIBLE_DEVICES allows none of these cards")
     return chosen
 
 
-def _why_no_card(environ: Mapping[str, str], driver: NvidiaDriver | None) -> str:
+def _why_no_card(listed: str | None, driver: NvidiaDriver | None) -> str:
     if driver is None:
         return "no NVIDIA driver answers on this machine (nvidia-smi shows whether there is one); try --devices cpu:2"
-    listed = environ.get("CUDA_VISIBLE_DEVICES")
     if listed is not None:
         return f"CUDA_VISIBLE_DEVICES={listed} leaves no card of this machine"
     return "the NVIDIA driver shows no card that answers"

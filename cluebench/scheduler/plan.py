@@ -135,6 +135,7 @@ def script_flags(trial: Trial, flags: GridFlags) -> dict[str, Any]:
         "resume": True,
         "save_best_model": flags.save_best_model,
         "amp": flags.amp,
+        "padding": flags.padding or None,
         "num_train_epochs": flags.num_train_epochs,
         "max_steps": flags.max_steps or None,
         "limit": flags.limit,

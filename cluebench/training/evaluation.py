@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,29 +14,32 @@ from cluebench.features import Features, length_sorted_batches
 from cluebench.training.optimization import Precision
 
 
-def tensors(batch: Mapping[str, np.ndarray]) -> dict[str, paddle.Tensor]:
-    """The batch on the current device."""
-    return {name: paddle.to_tensor(values) for name, values in batch.items()}
+def on_device(batch: Mapping[str, np.ndarray], padding: int | None = None) -> dict[str, Any]:
+    """The batch as tensors; with the id of ``padding`` that is to be left out, also the ``places`` of all else."""
+    tensors: dict[str, Any] = {name: paddle.to_tensor(values) for name, values in batch.items()}
+    return tensors if padding is None else tensors | {"places": models.Places(batch["input_ids"], padding)}
 
 
-def forward(model: paddle.nn.Layer, batch: Mapping[str, paddle.Tensor]) -> tuple[paddle.Tensor, ...]:
+def forward(model: paddle.nn.Layer, batch: Mapping[str, Any]) -> tuple[paddle.Tensor, ...]:
     """The outputs of the model's head for a batch of ``input_ids`` and ``token_type_ids``, [B, T] or [B, N, T].
 
     (logits [B, labels],) of rows, (scores [B, N],) of the N options of each question, (starts [B, T], ends [B, T]) of
-    spans.
+    spans. Nothing but its ``places`` is computed where the batch has them.
     """
-    ids, types = batch["input_ids"], batch["token_type_ids"]
-    outputs = models.score_options(model, ids, types) if ids.ndim == 3 else model(ids, types)
+    ids, types, places = batch["input_ids"], batch["token_type_ids"], batch.get("places")
+    with models.leaving_out(models.unwrapped(model), places) if places else nullcontext():
+        outputs = models.score_options(model, ids, types) if ids.ndim == 3 else model(ids, types)
     return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
 
 
 def outputs_of(
-    model: paddle.nn.Layer, features: Features, batch_size: int, precision: Precision
+    model: paddle.nn.Layer, features: Features, batch_size: int, precision: Precision, padding: int | None = None
 ) -> tuple[np.ndarray, ...]:
     """`forward` for every example of a split: float32 arrays [examples, longest], in order, on every rank.
 
     Where outputs differ in length from batch to batch, shorter rows are filled up with -inf. Batches are made of
-    examples of similar length. Dropout is off; the model is left in training mode if it was.
+    examples of similar length. ``padding``: see `on_device`. Dropout is off; the model is left in training mode if it
+    was.
     """
     was_training = model.training
     model.eval()
@@ -43,7 +47,7 @@ def outputs_of(
     with paddle.no_grad():
         for rows in length_sorted_batches(features.lengths, batch_size, environment.rank(), environment.world_size()):
             with precision.context():
-                outputs = forward(model, tensors(features.batch(rows)))
+                outputs = forward(model, on_device(features.batch(rows), padding))
             pieces.append((rows, [output.astype("float32").numpy() for output in outputs]))
     if was_training:
         model.train()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, NoReturn, Optional
 
 import paddle
+import paddlenlp.prompt.prompt_trainer  # noqa: F401  (see cluebench.paddlenlp_import)
 from paddlenlp.trainer import PdArgumentParser, TrainingArguments
 
 from cluebench.errors import UsageError
@@ -217,6 +218,7 @@ def run_flags(task: Task, own: TaskFlags, arguments: Any) -> RunFlags:
         dropout=own.dropout,
         seed=arguments.seed,
         device=arguments.device,
+        padding=True,  # PaddleNLP's Trainer calls the model
         amp="fp16" if arguments.fp16 else "bf16" if arguments.bf16 else "off",
         logging_steps=arguments.logging_steps,
         save_steps=arguments.eval_steps,

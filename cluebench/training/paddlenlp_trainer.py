@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import paddle
+import paddlenlp.prompt.prompt_trainer  # noqa: F401  (see cluebench.paddlenlp_import)
 from paddlenlp.trainer import EvalPrediction, IntervalStrategy, Trainer, TrainerCallback, TrainingArguments
 
 from cluebench import analysis, atomic, dev_predictions, environment, models

@@ -14,13 +14,14 @@ from cluebench import analysis, dev_predictions, environment, models, submission
 from cluebench.configure import RunConfig
 from cluebench.features import FeatureCache, Features, TextEncoder, load_features
 from cluebench.model import Model
+from cluebench.notices import notice
 from cluebench.run_flags import F
 from cluebench.runlog import DevPoint, Evaluation, RunLog
 from cluebench.scalars import Scalars
 from cluebench.tasks import TestSet
 from cluebench.training import device
 from cluebench.training.checkpoint import Checkpoint
-from cluebench.training.evaluation import forward, outputs_of, tensors
+from cluebench.training.evaluation import forward, on_device, outputs_of
 from cluebench.training.optimization import LossMeter, Precision, accumulate, build_optimizer
 from cluebench.training.steps import Step, StepPlan, optimizer_steps, order_of
 
@@ -76,7 +77,7 @@ class Run(Generic[F]):
         if self.flags.do_train and self.keeps_best:
             models.check_output(self.flags.output_dir)
         device.seed(self.flags.seed)
-        return models.load_model(
+        model = models.load_model(
             self.task,
             self.model,
             self.flags.dropout,
@@ -85,6 +86,9 @@ class Run(Generic[F]):
             head_required=not self.flags.do_train,
             offline=self.flags.offline,
         )
+        if not self.flags.padding and models.padding_of(model) is None:
+            notice(f"{self.model.typed}: padding is computed too; only {', '.join(models.ENCODERS)} can do without it")
+        return model
 
     @property
     def keeps_best(self) -> bool:
@@ -104,7 +108,7 @@ class Run(Generic[F]):
     def steps(
         self,
         model: paddle.nn.Layer,
-        loss_of: Callable[[paddle.nn.Layer, dict[str, paddle.Tensor]], paddle.Tensor],
+        loss_of: Callable[[paddle.nn.Layer, dict[str, Any]], paddle.Tensor],
     ) -> Iterator[Step]:
         """Fine-tunes ``model`` on the train split, handing out every optimizer step once it is taken and logged.
 
@@ -127,11 +131,12 @@ class Run(Generic[F]):
         checkpoint = Checkpoint(self.output("checkpoint"), model, optimizer, self.precision, self.result)
         self._stepped, self.result.total_steps = True, plan.total_steps
         done = self._resumed(checkpoint, plan) if flags.resume else 0
+        padding = self._padding_left_out(model)
         trained = paddle.DataParallel(model) if environment.world_size() > 1 else model
         meter = LossMeter()
 
         def loss_of_rows(rows: Sequence[int]) -> paddle.Tensor:
-            return loss_of(trained, tensors(examples.batch(rows)))
+            return loss_of(trained, on_device(examples.batch(rows), padding))
 
         for step in optimizer_steps(examples, micro_batch, plan, done):
             start = time.perf_counter()
@@ -165,7 +170,7 @@ class Run(Generic[F]):
 
     # The model over batches and splits --------------------------------------------------------------------------------
 
-    def forward(self, model: paddle.nn.Layer, batch: Mapping[str, paddle.Tensor]) -> tuple[paddle.Tensor, ...]:
+    def forward(self, model: paddle.nn.Layer, batch: Mapping[str, Any]) -> tuple[paddle.Tensor, ...]:
         """The outputs of the model's head for a batch; see `cluebench.training.evaluation.forward`."""
         return forward(model, batch)
 
@@ -176,7 +181,12 @@ class Run(Generic[F]):
     def outputs(self, model: paddle.nn.Layer, split: Features) -> tuple[np.ndarray, ...]:
         """The outputs of the model's head for every example of a split, in order; see `outputs_of`."""
         self._evaluating_since = time.perf_counter()
-        return outputs_of(model, split, self.flags.eval_batch_size, self.precision)
+        padding = self._padding_left_out(model)
+        return outputs_of(model, split, self.flags.eval_batch_size, self.precision, padding)
+
+    def _padding_left_out(self, model: paddle.nn.Layer) -> int | None:
+        """The id of the padding that is not computed; None with --padding, and where a model needs it."""
+        return None if self.flags.padding else models.padding_of(model)
 
     # What is recorded -------------------------------------------------------------------------------------------------
 

@@ -105,7 +105,7 @@ def test_hashes_are_those_the_scripts_compute():
 
 @pytest.mark.parametrize(
     "change",
-    [{"num_train_epochs": 4}, {"max_steps": 5}, {"limit": 7}, {"amp": "fp16"}],
+    [{"num_train_epochs": 4}, {"max_steps": 5}, {"limit": 7}, {"amp": "fp16"}, {"padding": True}],
     ids=lambda change: next(iter(change)),
 )
 def test_what_moves_a_score_makes_another_trial(change):

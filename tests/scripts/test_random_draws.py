@@ -102,7 +102,7 @@ def test_losses_are_those_of_a_plain_loop_dropout_and_all(name, demo, run_script
     task = TASKS[name]
     arguments = ["--batch_size", 8, "--gradient_accumulation_steps", 4, "--num_train_epochs", 2]
     arguments += ["--learning_rate", RATE, "--max_seq_length", LENGTH, "--logging_steps", 1, "--save_steps", 3]
-    arguments += ["--limit", LIMIT.get(task.kind, 30), "--seed", SEED, "--do_train"]
+    arguments += ["--limit", LIMIT.get(task.kind, 30), "--seed", SEED, "--do_train", "--padding"]
     arguments += ["--task_name", name] if task.is_classification else []
     ended = run_script(task.script, *common(demo, tmp_path / "out"), *arguments)
     assert ended.code == 0, ended.err

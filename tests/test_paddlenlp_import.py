@@ -1,0 +1,35 @@
+"""What the import of PaddleNLP leaves out, and that it can still be had."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+UNUSED = ("datasets", "fastapi", "pandas", "sklearn", "seqeval")
+
+
+def output_of(program: str) -> str:
+    whole = f"import sys\nfrom cluebench import environment\nenvironment.import_paddle()\n{program}"
+    return subprocess.run([sys.executable, "-c", whole], capture_output=True, text=True, check=True).stdout
+
+
+def test_packages_that_no_score_needs_are_not_imported():
+    program = f"import cluebench.training.run\nprint([name for name in {UNUSED} if name in sys.modules])"
+    assert output_of(program) == "[]\n"
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import cluebench.training.paddlenlp_trainer as ours\nprint(ours.Trainer.__module__)",
+        "import cluebench.training.paddlenlp_arguments as ours\nprint(ours.TrainingArguments.__module__)",
+        "from paddlenlp.metrics import ChunkEvaluator\nprint(ChunkEvaluator.__module__)",
+        "from paddlenlp.taskflow import Taskflow\nprint(Taskflow.__module__)",
+    ],
+)
+def test_they_are_when_someone_asks(program):
+    assert output_of(program).startswith("paddlenlp.")
