@@ -13,7 +13,7 @@ from cluebench.data.source import DataSource
 from cluebench.errors import ClueError, UsageError
 from cluebench.report.table import holds_tasks
 from cluebench.submission.checks import problems_in
-from cluebench.tasks import TASKS, Task, TestSet, tasks_named
+from cluebench.tasks import DIAGNOSTICS, TASKS, Task, TestSet, tasks_named
 
 #: Problems of one file that are printed; the rest is counted.
 _SHOWN_PROBLEMS = 5
@@ -77,7 +77,8 @@ def take_predictions(folder: Path, wanted: Iterable[Entry]) -> list[str]:
             entry.note = f"no {entry.test.submission} in {folder}"
     misnamed = []
     for path in sorted(folder.iterdir()):
-        if submission.is_like_a_submission(path.name) and path.name not in submission.FILES:
+        known = {*submission.FILES, *(test.submission for test in DIAGNOSTICS.test_sets)}
+        if submission.is_like_a_submission(path.name) and path.name not in known:
             try:
                 submission.owner_of(path.name)
             except UsageError as error:
