@@ -17,7 +17,7 @@ from cluebench.errors import UsageError
 from cluebench.runlog import Result, read_log
 from cluebench.scheduler.devices import Device, DeviceLost, Reading
 from cluebench.scheduler.estimates import GIB, DurationModel, MemoryModel, seconds_left
-from cluebench.scheduler.failures import LOST_DEVICE_LIMIT, Failure, FailureKind, classify
+from cluebench.scheduler.failures import Failure, FailureKind, classify
 from cluebench.scheduler.jobs import Attempt, Job, State, states
 from cluebench.scheduler.launch import BUSY
 from cluebench.scheduler.ledger import SUSPICIOUS, Ledger
@@ -27,6 +27,8 @@ from cluebench.scheduler.runner import Orphan, StartOrder
 _MEMORY_RECHECK, _HEALTH_CHECK = 2.0, 30.0
 #: Seconds after which a driver that has not answered counts as one that doesn't.
 _ANSWER_DUE = 15.0
+#: Seconds between looks at whether a full disk or a missing network has passed.
+_HOLD_RECHECK = 30.0
 #: Seconds between SIGTERM and SIGKILL: time to finish a step and write a checkpoint.
 GRACE = 30.0
 #: Longest pause before a retry, in seconds.
@@ -120,6 +122,14 @@ class Rules:
     grace: float = GRACE
 
 
+@dataclass
+class Hold:
+    """Nothing is started meanwhile, for a cause that is no trial's."""
+
+    cause: str
+    recheck: float  # clock time
+
+
 # The loop -------------------------------------------------------------------------------------------------------------
 
 
@@ -140,6 +150,7 @@ class Scheduler:
         rules: Rules | None = None,
         *,
         project: Callable[[Scheduler], None] = lambda scheduler: None,
+        unwritable: Callable[[], str | None] = lambda: None,
         more: Callable[[], Sequence[Job]] = lambda: (),
         clock: Callable[[], float] = time.monotonic,
     ):
@@ -149,6 +160,8 @@ class Scheduler:
         self.interrupted: str | None = None
         self._order_for, self._result_of, self._observer = order_for, result_of, observer
         self._clock, self._project = clock, project
+        self._unwritable = unwritable  # what keeps trials from writing; None: nothing
+        self._hold: Hold | None = None
         self._by_key = {job.key: job for job in self.jobs}
         self._asked: dict[str, float] = {}  # device id → when the driver was asked and has not answered
         self._measure_at: dict[str, float] = {}  # device id → when to ask next
@@ -206,7 +219,7 @@ class Scheduler:
 
     def _dispatch(self) -> None:
         now = self._clock()
-        if self.interrupted is not None or not self.ledger.has_room(now):
+        if self.interrupted is not None or self._hold is not None or not self.ledger.has_room(now):
             return
         closed: list[str] = []
         for job in self.ordered([job for job in self._waiting() if job.not_before <= now]):
@@ -319,6 +332,8 @@ class Scheduler:
         room = [slot for slot in self.ledger.usable(now) if len(slot.promised) < self.ledger.jobs_per_device]
         if not waiting or not room:
             return None
+        if self._hold is not None:
+            return f"nothing is started: {self._hold.cause}"
         ready = [job for job in waiting if job.not_before <= now]
         if not ready:
             return f"next attempt in {min(job.not_before for job in waiting) - now:.0f} s"
@@ -360,6 +375,8 @@ class Scheduler:
 
     def _done(self, job: Job, result: Result) -> None:
         job.state, job.result = State.DONE, result
+        if self._hold is not None:
+            self._hold.recheck = self._clock()  # what one trial can do, others may be able to
         job.attempt.outcome = "done"
         self.ledger.succeeded([device_id for device_id in job.device_ids if device_id in self.ledger.slots])
         self.learn(job)
@@ -403,12 +420,15 @@ class Scheduler:
     def _failed(self, job: Job, failure: Failure, now: float) -> None:
         """Records a failure, and says when and how the trial is tried again, if it is."""
         job.attempt.finished, job.attempt.outcome, job.attempt.detail = time.time(), failure.kind.value, failure.detail
+        if failure.policy.holds and self._holds(f"{failure.kind.value}: {failure.detail}", now):
+            job.state = State.WAITING
+            return
         job.failures.append(failure)
         # Slots of one machine's cores are all the same; a card may be what failed.
         job.avoid = {device for device in job.device_ids if self._is_accounted(device)}
         policy = failure.policy
-        lost = sum(past.kind is FailureKind.LOST_DEVICE for past in job.failures)
-        again = policy.retry and job.counted_failures < self.rules.max_attempts and lost < LOST_DEVICE_LIMIT
+        same = sum(past.kind is failure.kind for past in job.failures)
+        again = policy.retry and job.counted_failures < self.rules.max_attempts and same != policy.limit
         if failure.kind is FailureKind.OUT_OF_MEMORY and again:
             again = job.cut_further()
         for device_id in job.avoid:
@@ -416,10 +436,25 @@ class Scheduler:
                 self._set_aside(device_id, now, failure.detail)
             elif failure.kind in _MAYBE_THE_CARD and self.ledger.suspect(device_id):
                 self._set_aside(device_id, now, f"the last {SUSPICIOUS} trials on it crashed")
-        same = sum(past.kind is failure.kind for past in job.failures)
         job.not_before = now + min(_LONGEST_PAUSE, policy.pause * 2 ** (same - 1))
         job.state = State.WAITING if again else State.FAILED
         self._news.append(lambda: self._observer.ended(job))
+
+    def _holds(self, said: str, now: float) -> bool:
+        """Starts nothing for a while; True when it is known that no trial could run: none is to blame then."""
+        cause = self._unwritable()
+        if self._hold is None:
+            self._note(f"nothing is started for now: {cause or said}; looked at again every {_HOLD_RECHECK:.0f} s")
+            self._hold = Hold(cause or said, now + _HOLD_RECHECK)
+        return cause is not None
+
+    def _recheck_hold(self, hold: Hold, now: float) -> None:
+        cause = self._unwritable()
+        if cause is None:
+            self._note(f"going on: {hold.cause} may have passed")
+            self._hold = None
+        else:
+            hold.cause, hold.recheck = cause, now + _HOLD_RECHECK
 
     def _take_orphan(self, job: Job) -> None:
         """If a process of an earlier scheduler runs this trial, watches it, or ends it when its settings are others."""
@@ -539,12 +574,15 @@ class Scheduler:
         times = [job.not_before for job in self._waiting() if job.not_before > self._clock()]
         for job in self.running():
             times += [job.progress_due, job.kill_at]
+        times += [self._hold.recheck] if self._hold is not None else []
         times += list(self._measure_at.values())
         times += [asked + _ANSWER_DUE for asked in self._asked.values()]
         return min([*times, self._give_up_at])
 
     def _do_what_is_due(self) -> None:
         now = self._clock()
+        if self._hold is not None and self._hold.recheck <= now:
+            self._recheck_hold(self._hold, now)
         for device_id, due in list(self._measure_at.items()):
             if due <= now:
                 self._measure(device_id)

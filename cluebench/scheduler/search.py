@@ -102,6 +102,7 @@ def _search(grid: Grid, jobs: list[Job]) -> str | None:
         events,
         Rules(flags.max_attempts, flags.trial_timeout, flags.mrc_cards),
         project=Projections().update,
+        unwritable=lambda: next(filter(None, (directory.unwritable() for directory in directories.values())), None),
         more=lambda: grid.confirmations(jobs),
     )
     for job in jobs:

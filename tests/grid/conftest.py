@@ -30,6 +30,7 @@ class Grid:
     """One run directory, one data directory and the grid_search command on the stand-in scripts."""
 
     def __init__(self, folder: Path):
+        self.prelude = ""  # what runs in the command's process first
         self.folder, self.data, self.runs = folder, folder / "data", folder / "runs"
         unset = ("CUDA_VISIBLE_DEVICES", "CLUE_DATA_DIR")
         self.environment = {key: value for key, value in os.environ.items() if key not in unset}
@@ -49,7 +50,15 @@ class Grid:
 
     def command(self, *arguments, model="some-model"):
         shared = ["--data_dir", str(self.data), "--run_root", str(self.runs)]
-        return [sys.executable, "-c", _COMMAND, str(self.repository), model, *shared, *map(str, arguments)]
+        return [
+            sys.executable,
+            "-c",
+            self.prelude + _COMMAND,
+            str(self.repository),
+            model,
+            *shared,
+            *map(str, arguments),
+        ]
 
     def run(self, *arguments, timeout=60, **more):
         """Runs the command to its end."""
