@@ -29,7 +29,10 @@ class Slot:
     used_by_others: int = 0  # bytes in use when none of our trials was here
     set_aside_until: float = 0.0
     failures: int = 0  # of the card, since a trial last ended well here
-    suspicions: int = 0  # trials in a row that ended badly here without anyone knowing why
+    suspicions: int = 0  # times in a row that trials ended badly here without anyone knowing why
+    suspected_at: float = float("-inf")  # the last time
+    failed_readings: int = 0  # in a row
+    failing_since: float = 0.0  # the first of these
 
     @property
     def accounted(self) -> bool:
@@ -83,16 +86,21 @@ class Ledger:
     def read(self, device_id: str, reading: Reading, allocated: Callable[[str], int]) -> None:
         """Takes in what the driver says; ``allocated`` gives the bytes a trial's processes have on this card."""
         slot = self.slots[device_id]
-        slot.reading, slot.fresh = reading, True
+        slot.reading, slot.fresh, slot.failed_readings = reading, True, 0
         slot.allocated = {key: allocated(key) for key in slot.promised}
         if not slot.promised:
             slot.used_by_others = reading.total - reading.free
 
     def set_aside(self, device_id: str, now: float) -> float:
-        """The device failed: not used until it has been tried again; returns when that should be."""
+        """The device failed: not used until it has been tried again; returns when that should be.
+
+        What else fails here until then is the same incident.
+        """
         slot = self.slots[device_id]
-        slot.failures += 1
         slot.fresh = False
+        if slot.set_aside_until > now:
+            return slot.set_aside_until
+        slot.failures += 1
         pause = min(LONGEST_SET_ASIDE, FIRST_SET_ASIDE * 2 ** (slot.failures - 1))
         slot.set_aside_until = now + pause
         return slot.set_aside_until
@@ -102,10 +110,23 @@ class Ledger:
         for device_id in device_ids:
             self.slots[device_id].failures = self.slots[device_id].suspicions = 0
 
-    def suspect(self, device_id: str) -> bool:
-        """A trial crashed on this device; True when so many did in a row that the device may be the reason."""
-        self.slots[device_id].suspicions += 1
-        return self.slots[device_id].suspicions >= SUSPICIOUS
+    def suspect(self, device_id: str, started_at: float, now: float) -> bool:
+        """A trial crashed here that began at ``started_at``; True when the device is taken for the reason.
+
+        That takes several in a row, and trials that crash together are one incident. When every card is suspect, none
+        is: the reason is something that they share.
+        """
+        slot = self.slots[device_id]
+        if started_at <= slot.suspected_at:
+            return False
+        slot.suspicions, slot.suspected_at = slot.suspicions + 1, now
+        if all(other.suspicions >= SUSPICIOUS for other in self.slots.values() if other.accounted):
+            for other in self.slots.values():
+                other.suspicions = 0
+                if not other.failed_readings:
+                    other.set_aside_until = min(other.set_aside_until, now)
+            return False
+        return slot.suspicions >= SUSPICIOUS
 
     def usable(self, now: float) -> list[Slot]:
         """Devices that are not set aside."""

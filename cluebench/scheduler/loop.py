@@ -20,7 +20,7 @@ from cluebench.scheduler.estimates import GIB, DurationModel, MemoryModel, secon
 from cluebench.scheduler.failures import Failure, FailureKind, classify
 from cluebench.scheduler.jobs import Attempt, Job, State, states
 from cluebench.scheduler.launch import BUSY
-from cluebench.scheduler.ledger import SUSPICIOUS, Ledger
+from cluebench.scheduler.ledger import SUSPICIOUS, Ledger, Slot
 from cluebench.scheduler.runner import Orphan, StartOrder
 
 #: Seconds between questions to the driver about cards whose memory other people's processes hold, and about all cards.
@@ -35,8 +35,10 @@ GRACE = 30.0
 _LONGEST_PAUSE = 1800.0
 #: Seconds before a trial that someone else is running is looked at again.
 _ELSEWHERE_PAUSE = 10.0
+#: Readings of a card that fail before trials on it are ended, if they are silent as well.
+_FAILED_READINGS = 3
 #: Failures that a card may have caused without anyone having said so.
-_MAYBE_THE_CARD = (FailureKind.CRASHED, FailureKind.KILLED, FailureKind.NO_RESULT)
+_ASK_THE_CARD = (FailureKind.CRASHED, FailureKind.KILLED, FailureKind.NO_RESULT)
 
 
 # Events ---------------------------------------------------------------------------------------------------------------
@@ -123,6 +125,15 @@ class Rules:
 
 
 @dataclass
+class Verdict:
+    """A trial whose processes are gone, and whose cards are asked before it is said who is to blame."""
+
+    job: Job
+    failure: Failure
+    ask: set[str]  # ids of devices that have not answered
+
+
+@dataclass
 class Hold:
     """Nothing is started meanwhile, for a cause that is no trial's."""
 
@@ -164,6 +175,8 @@ class Scheduler:
         self._hold: Hold | None = None
         self._by_key = {job.key: job for job in self.jobs}
         self._asked: dict[str, float] = {}  # device id → when the driver was asked and has not answered
+        self._ask_again: set[str] = set()  # devices whose coming answer is outdated
+        self._verdicts: dict[str, Verdict] = {}  # trial key → while it counts as running
         self._measure_at: dict[str, float] = {}  # device id → when to ask next
         self._news: list[Callable[[], None]] = []  # what observers are still to be told
         self._give_up_at = float("inf")
@@ -192,10 +205,7 @@ class Scheduler:
         counts = states(self.jobs)
         if self.interrupted is not None:
             return counts[State.RUNNING] > 0 and self._clock() < self._give_up_at
-        if counts[State.RUNNING] + counts[State.WAITING] > 0:
-            return True
-        # A trial that has just failed for good may yet turn out to be the victim of its card.
-        return any(self._asked.keys() & set(job.device_ids) and self._has_just_failed(job) for job in self.jobs)
+        return counts[State.RUNNING] + counts[State.WAITING] > 0
 
     def _waiting(self) -> list[Job]:
         return [job for job in self.jobs if job.state is State.WAITING]
@@ -353,7 +363,7 @@ class Scheduler:
 
     def _exited(self, event: Exited) -> None:
         job = self._by_key.get(event.key)
-        if job is None or job.state is not State.RUNNING:
+        if job is None or job.state is not State.RUNNING or job.key in self._verdicts:
             return
         now = self._clock()
         for device_id in self.ledger.release(job.key):
@@ -371,7 +381,11 @@ class Scheduler:
             job.state = State.WAITING
             job.attempt.outcome = "interrupted"
         else:
-            self._failed(job, self._failure_of(job, event), now)
+            verdict = Verdict(job, self._failure_of(job, event), set(filter(self._is_accounted, job.device_ids)))
+            if verdict.failure.kind in _ASK_THE_CARD and verdict.ask:
+                self._verdicts[job.key] = verdict
+            else:
+                self._failed(job, verdict.failure, now)
 
     def _done(self, job: Job, result: Result) -> None:
         job.state, job.result = State.DONE, result
@@ -434,7 +448,7 @@ class Scheduler:
         for device_id in job.avoid:
             if failure.kind is FailureKind.LOST_DEVICE:
                 self._set_aside(device_id, now, failure.detail)
-            elif failure.kind in _MAYBE_THE_CARD and self.ledger.suspect(device_id):
+            elif failure.kind in _ASK_THE_CARD and self.ledger.suspect(device_id, job.started_at, now):
                 self._set_aside(device_id, now, f"the last {SUSPICIOUS} trials on it crashed")
         job.not_before = now + min(_LONGEST_PAUSE, policy.pause * 2 ** (same - 1))
         job.state = State.WAITING if again else State.FAILED
@@ -519,7 +533,10 @@ class Scheduler:
         if not self._is_accounted(device_id):
             return
         self._measure_at.pop(device_id, None)
-        self._asked.setdefault(device_id, self._clock())
+        if device_id in self._asked:
+            self._ask_again.add(device_id)
+            return
+        self._asked[device_id] = self._clock()
         self.engine.measure(device_id)
 
     def _measured(self, event: Measured) -> None:
@@ -529,33 +546,42 @@ class Scheduler:
             return
         now = self._clock()
         if isinstance(event.answer, DeviceLost):
-            self._device_lost(event.device_id, str(event.answer), now)
+            self._ask_again.discard(event.device_id)
+            self._device_lost(slot, event.answer, now)
             return
-        if 0.0 < slot.set_aside_until <= now:
+        if event.device_id in self._ask_again:
+            self._ask_again.remove(event.device_id)
+            self._measure(event.device_id)
+            return
+        if slot.failed_readings and slot.set_aside_until <= now:
             self._note(f"{slot.device.label} answers again")
-            slot.set_aside_until = 0.0
         reading = event.answer
         self.ledger.read(event.device_id, reading, lambda key: self.engine.allocated(key, reading))
-        self._measure_at[event.device_id] = now + _HEALTH_CHECK
+        self._measure_at[event.device_id] = max(now + _HEALTH_CHECK, slot.set_aside_until)
+        self._judge(event.device_id, now)
 
-    def _device_lost(self, device_id: str, reason: str, now: float) -> None:
-        """The card is set aside; trials on it are rescheduled, and one that has just failed there is not blamed."""
-        self._set_aside(device_id, now, reason)
-        for job in self.jobs:
-            if device_id not in job.device_ids:
+    def _device_lost(self, slot: Slot, lost: DeviceLost, now: float) -> None:
+        """The card is set aside. A trial on it is ended if the card is gone, or keeps failing and the log is silent."""
+        device_id, slot.failed_readings = slot.device.id, slot.failed_readings + 1
+        if slot.failed_readings == 1:
+            slot.failing_since = now
+        self._set_aside(device_id, now, str(lost))
+        for job in self.running():
+            if device_id not in job.device_ids or job.ended_for is not None or job.key in self._verdicts:
                 continue
-            if job.state is State.RUNNING and job.ended_for is None:
+            silent = self.engine.silence(job) >= now - slot.failing_since
+            if lost.certain or (slot.failed_readings >= _FAILED_READINGS and silent):
                 self._end(job, now, FailureKind.LOST_DEVICE, grace=5.0)
-            elif self._has_just_failed(job):
-                job.failures[-1] = Failure(FailureKind.LOST_DEVICE, reason)
-                job.attempt.outcome, job.attempt.detail = FailureKind.LOST_DEVICE.value, reason
-                job.state = State.WAITING
+        self._judge(device_id, now, Failure(FailureKind.LOST_DEVICE, str(lost)))
 
-    def _has_just_failed(self, job: Job) -> bool:
-        """Whether the job's last attempt ended a moment ago, in a way that a failing card may have caused."""
-        if job.state not in (State.WAITING, State.FAILED) or not job.failures or job.attempt.finished is None:
-            return False
-        return job.failures[-1].kind in _MAYBE_THE_CARD and time.time() - job.attempt.finished < _ANSWER_DUE
+    def _judge(self, device_id: str, now: float, instead: Failure | None = None) -> None:
+        """A card has answered, or will not. What failed there a moment ago is put down to ``instead``, if given."""
+        for verdict in [verdict for verdict in self._verdicts.values() if device_id in verdict.ask]:
+            verdict.ask.remove(device_id)
+            verdict.failure = instead or verdict.failure
+            if not verdict.ask:
+                del self._verdicts[verdict.job.key]
+                self._failed(verdict.job, verdict.failure, now)
 
     def _is_accounted(self, device_id: str) -> bool:
         return device_id in self.ledger.slots and self.ledger.slots[device_id].accounted
@@ -563,10 +589,11 @@ class Scheduler:
     def _set_aside(self, device_id: str, now: float, reason: str) -> None:
         if not self._is_accounted(device_id):
             return
-        until = self.ledger.set_aside(device_id, now)
+        slot = self.ledger.slots[device_id]
+        already, until = slot.set_aside_until > now, self.ledger.set_aside(device_id, now)
         self._measure_at[device_id] = until
-        label = self.ledger.slots[device_id].device.label
-        self._note(f"{label} is set aside for {until - now:.0f} s: {reason}")
+        if not already:
+            self._note(f"{slot.device.label} is set aside for {until - now:.0f} s: {reason}")
 
     # Time -------------------------------------------------------------------------------------------------------------
 
@@ -588,8 +615,11 @@ class Scheduler:
                 self._measure(device_id)
         for device_id, asked in list(self._asked.items()):
             if asked + _ANSWER_DUE <= now:
-                del self._asked[device_id]
-                self._device_lost(device_id, "the driver does not answer", now)
+                self._asked[device_id] = float("inf")  # it still may, some day
+                self.ledger.slots[device_id].fresh = False
+                label = self.ledger.slots[device_id].device.label
+                self._note(f"{label}: the driver does not answer; nothing is started there until it does")
+                self._judge(device_id, now)
         for job in self.running():
             if job.kill_at <= now:
                 job.kill_at = float("inf")

@@ -126,8 +126,10 @@ def _engine(flags: GridFlags, events: Events) -> Engine:
         from cluebench.scheduler.ray_engine import RayEngine  # Ray is an extra that most don't have
 
         return RayEngine(flags.devices, flags.ray_address, flags.jobs_per_device, events)
-    driver = devices.NvidiaDriver.open()
-    return LocalEngine(devices.find_devices(flags.devices, os.environ, driver, many_small=flags.demo), driver, events)
+    asks = not flags.devices.startswith("cpu")
+    driver = devices.answered(devices.NvidiaDriver.open) if asks else None
+    find = partial(devices.find_devices, flags.devices, os.environ, driver, many_small=flags.demo)
+    return LocalEngine(devices.answered(find), driver, events)
 
 
 def _check_cards(flags: GridFlags, jobs: Sequence[Job], chosen: Sequence[Device]) -> None:

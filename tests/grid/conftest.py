@@ -132,3 +132,16 @@ def fake_driver(tmp_path_factory):
     library = folder / "libnvidia-ml.so.1"
     subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source], check=True)
     return folder
+
+
+@pytest.fixture
+def cards(grid, fake_driver, tmp_path):
+    """A grid on a machine with these cards; called with the text of the cards file, again when they change."""
+    path = tmp_path / "cards.txt"
+    grid.environment |= {"LD_LIBRARY_PATH": str(fake_driver), "FAKE_NVML": str(path)}
+
+    def have(text):
+        path.with_suffix(".new").write_text(text)
+        os.replace(path.with_suffix(".new"), path)
+
+    return have

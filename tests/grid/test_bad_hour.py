@@ -1,9 +1,9 @@
 """An hour in which a disk, a driver, a neighbour or a terminal misbehaves: real processes and the stand-in driver."""
 
+import signal
 import time
 
 import pytest
-
 
 TNEWS = ("--tasks", "tnews", "--learning_rates", "1e-5,3e-5", "--batch_sizes", "32,64")
 
@@ -35,3 +35,53 @@ def test_with_room_on_the_disk_nothing_is_held(grid):
     grid.behave(trials={"*": {"seconds": 0.1}})
     result = grid.run(*TNEWS, "--devices", "cpu:2", "--max_attempts", "1")
     assert result.returncode == 0 and "nothing is started" not in result.stderr
+
+
+# A driver in trouble --------------------------------------------------------------------------------------------------
+
+TWO = "card GPU-aaaa Test-24G 24576 24000 ok\ncard GPU-bbbb Test-24G 24576 24000 ok\n"
+HURRY = "from cluebench.scheduler import devices, loop; loop._HEALTH_CHECK = 0.3; loop._ANSWER_DUE = 0.6\n"
+PAIR = ("--tasks", "tnews", "--learning_rates", "1e-5", "--batch_sizes", "16,32", "--max_attempts", "1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("status", ["ok", "hang", "trouble"])
+def test_a_driver_in_trouble_about_one_card_ends_no_healthy_trial(grid, cards, status):
+    """``ok`` is the benign twin."""
+    cards(TWO)
+    grid.prelude = HURRY
+    grid.behave(trials={"*": {"seconds": 4.0, "steps": 40}})
+    scheduler = grid.start(*PAIR)
+    grid.wait_for("start", 2)
+    cards(TWO.replace("GPU-bbbb Test-24G 24576 24000 ok", f"GPU-bbbb Test-24G 24576 24000 {status}"))
+    _, said = scheduler.communicate(timeout=60)
+    assert scheduler.returncode == 0, said
+    assert len(grid.book("start")) == len(grid.book("done")) == 2
+    assert ("gpu 1: the driver does not answer; nothing is started there until it does" in said) == (status == "hang")
+    assert ("gpu 1 is set aside" in said) == (status == "trouble") and "gpu 0 is" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("interrupt", [False, True])
+def test_a_driver_that_hangs_at_the_start_is_said_and_obeys(grid, cards, interrupt):
+    cards(TWO.replace("ok", "hang"))
+    grid.prelude = f"from cluebench.scheduler import devices; devices.DISCOVERY_SECONDS = {30 if interrupt else 1}\n"
+    started = time.monotonic()
+    scheduler = grid.start(*PAIR)
+    if interrupt:
+        time.sleep(2.5)
+        scheduler.send_signal(signal.SIGINT)
+    _, said = scheduler.communicate(timeout=20)
+    assert scheduler.returncode == (130 if interrupt else 2) and time.monotonic() - started < 20
+    assert interrupt or "the NVIDIA driver has not answered in 1 s" in said and "--devices cpu" in said
+    assert grid.book("start") == []
+
+
+@pytest.mark.slow
+def test_lost_cards_are_no_reason_to_run_on_the_cpu(grid, cards):
+    cards(TWO.replace("ok", "lost"))
+    result = grid.run(*PAIR)
+    assert result.returncode == 2 and grid.book("start") == []
+    assert "--devices auto: 2 NVIDIA card(s) of this machine do not answer" in result.stderr
+    grid.environment["CUDA_VISIBLE_DEVICES"] = ""  # who hides them means the CPU
+    assert grid.run(*PAIR).returncode == 0

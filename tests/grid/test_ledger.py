@@ -117,21 +117,42 @@ def test_a_card_that_fails_is_set_aside_for_longer_each_time():
     ledger, now, pauses = ledger_of("a"), 1000.0, []
     for _ in range(7):
         pauses.append(ledger.set_aside("a", now) - now)
+        assert ledger.set_aside("a", now + 1) == now + pauses[-1]  # the same incident
+        ledger.slots["a"].set_aside_until = 0.0
+    ledger.slots["a"].set_aside_until = now + 600
     assert pauses == [30, 60, 120, 240, 480, 600, 600] and (FIRST_SET_ASIDE, LONGEST_SET_ASIDE) == (30, 600)
     read(ledger, "a", free=100)
     assert not ledger.has_room(now + 599) and ledger.place(1, 10, now + 599) is None
     assert ledger.has_room(now + 600) and ledger.place(1, 10, now + 600) == ["a"]
     ledger.succeeded(["a"])
+    ledger.slots["a"].set_aside_until = 0.0
     assert ledger.set_aside("a", now) - now == 30
     assert ledger.place(1, 10, now + 30) is None  # not before it has been read again
 
 
 def test_three_crashes_in_a_row_make_a_card_suspicious():
     ledger = ledger_of("a", "b")
-    assert [ledger.suspect("a") for _ in range(4)] == [False, False, True, True] and SUSPICIOUS == 3
-    assert not ledger.suspect("b")
+    assert [ledger.suspect("a", now - 0.5, now) for now in (1, 2, 3, 4)] == [False, False, True, True]
+    assert not ledger.suspect("b", 4.5, 5) and SUSPICIOUS == 3
     ledger.succeeded(["a"])
-    assert not ledger.suspect("a")
+    assert not ledger.suspect("a", 5.5, 6)
+
+
+def test_trials_that_crash_together_are_one_incident():
+    ledger = ledger_of("a", "b", jobs_per_device=3)
+    assert [ledger.suspect("a", 0, 1) for _ in range(5)] == [False] * 5
+    assert ledger.slots["a"].suspicions == 1
+
+
+def test_when_every_card_is_suspect_none_is():
+    ledger = ledger_of("a", "b")
+    for now in (1, 2, 3):
+        ledger.suspect("a", now - 0.5, now)
+    ledger.set_aside("a", 3)
+    assert [ledger.suspect("b", now - 0.5, now) for now in (4, 5, 6)] == [False] * 3
+    assert len(ledger.usable(6)) == 2 and not ledger.slots["a"].suspicions
+    alone = ledger_of("a")
+    assert not any(alone.suspect("a", now - 0.5, now) for now in range(9))
 
 
 @pytest.mark.parametrize("jobs_per_device", [1, 2])

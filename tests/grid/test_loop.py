@@ -392,6 +392,30 @@ def test_driver_that_never_answers_takes_no_trial_with_it():
     assert run.jobs[0].state is State.DONE and run.engine.starts[0][2] == ("GPU-1",)
 
 
+def uncertain(text):
+    error = DeviceLost(text)
+    error.certain = False
+    return error
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_card_that_only_fails_to_answer_ends_a_trial_after_three_times_and_silence(silent):
+    run = Run(trials("tnews"), [gpu(0), gpu(1)], None, None)
+    run.engine.memory = lambda i: uncertain("Unknown Error") if run.time.now > 5 and i == "GPU-0" else empty(i)
+    run.engine.outcome = lambda job, ids: Outcome(None if ids == ["GPU-0"] and silent else 400.0)
+    run.engine.silence = lambda job: 1000.0 if silent else 0.0
+    run.run()
+    assert run.jobs[0].state is State.DONE and len(run.jobs[0].attempts) == (2 if silent else 1)
+    if silent:  # asked at 30 seconds, and after pauses of 30 and 60
+        assert run.engine.stopped[0][0] == pytest.approx(120, abs=2)
+
+
+def test_a_dozen_shots_at_trials_set_no_card_aside():
+    run = Run(trials("tnews", learning_rates=[1e-5, 2e-5, 3e-5, 5e-5], batch_sizes=[16, 32, 64]), [gpu(0), gpu(1)],
+              failing([-9] * 12), empty, max_attempts=10).run()  # fmt: skip
+    assert set(run.states()) == {State.DONE} and run.time.now < 100
+
+
 def test_a_bad_card_does_not_eat_up_the_grid():
     """GPU-0 crashes every trial in a second, and is always free again; GPU-1 is slow and good."""
     plan = trials("tnews", learning_rates=[1e-5, 2e-5, 3e-5, 5e-5], batch_sizes=[16, 32, 64])
