@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 
 from cluebench import repository
@@ -48,16 +48,34 @@ def run(grid: Grid) -> int:
             interrupted = _search(grid, jobs)
         else:
             print(f"all {len(jobs)} trials are done already", file=sys.stderr)
-        for model, directory in grid.directories.items():
-            if len(grid.directories) > 1:
-                print(f"{model}:")
-            print_table(directory.path, model.name)
-    left = [job for job in jobs if job.state is not State.DONE]
+        left = [job for job in jobs if job.state is not State.DONE]
+        with _heard():
+            _conclude(grid, left, interrupted)
+    return INTERRUPTED if interrupted is not None else 1 if left else 0
+
+
+def _conclude(grid: Grid, left: Sequence[Job], interrupted: str | None) -> None:
+    """Prints the tables, and what is left to do."""
+    for model, directory in grid.directories.items():
+        if len(grid.directories) > 1:
+            print(f"{model}:")
+        print_table(directory.path, model.name)
     if interrupted is not None:
         print(f"stopped by {interrupted} with {len(left)} trials left; the same command goes on", file=sys.stderr)
-        return INTERRUPTED
-    print_failures(left)
-    return 1 if left else 0
+    else:
+        print_failures(left)
+
+
+@contextmanager
+def _heard() -> Iterator[None]:
+    """Where whoever should read it has gone (``| head``, a dead terminal), what is printed is given up in silence."""
+    with suppress(OSError):
+        yield
+    for name in ("stdout", "stderr"):
+        try:
+            getattr(sys, name).flush()
+        except OSError:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
 
 
 def _warm_up(grid: Grid) -> None:
@@ -108,13 +126,15 @@ def _search(grid: Grid, jobs: list[Job]) -> str | None:
     for job in jobs:
         if job.state is State.DONE:
             scheduler.learn(job)
-    print(_opening(jobs, engine.devices), file=sys.stderr)
+    observers.note(_opening(jobs, engine.devices))
     with _signals(events):
-        display.attach(scheduler)
+        with suppress(OSError):
+            display.attach(scheduler)
         try:
             scheduler.run()
         finally:
-            display.close()
+            with suppress(OSError):
+                display.close()
             engine.close()
             for recorder in recorders:
                 recorder.finish()

@@ -5,6 +5,8 @@ import time
 
 import pytest
 
+from cluebench.scheduler.recorder import Observers
+
 TNEWS = ("--tasks", "tnews", "--learning_rates", "1e-5,3e-5", "--batch_sizes", "32,64")
 
 
@@ -85,3 +87,42 @@ def test_lost_cards_are_no_reason_to_run_on_the_cpu(grid, cards):
     assert "--devices auto: 2 NVIDIA card(s) of this machine do not answer" in result.stderr
     grid.environment["CUDA_VISIBLE_DEVICES"] = ""  # who hides them means the CPU
     assert grid.run(*PAIR).returncode == 0
+
+
+# A terminal that goes away --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("goes", [True, False])
+def test_a_reader_that_goes_away_ends_nothing(grid, goes):
+    """``| head`` closes the pipe; the benign twin reads on."""
+    grid.behave(trials={"*": {"seconds": 1.0}})
+    scheduler = grid.start(*TNEWS, "--devices", "cpu:2")
+    grid.wait_for("start", 2)
+    if goes:
+        scheduler.stdout.close()
+        scheduler.stderr.close()
+        assert scheduler.wait(timeout=60) == 0
+    else:
+        scheduler.communicate(timeout=60)
+        assert scheduler.returncode == 0
+    assert len(grid.book("done")) == 4 and grid.state()["status"] == "done"
+    said = (grid.runs / "some-model" / "grid.log").read_text()
+    assert ("Display falls silent ([Errno 32] Broken pipe); the grid goes on" in said) == goes
+
+
+def test_an_observer_that_fails_falls_silent_and_the_others_hear_of_it():
+    class Broken:
+        def note(self, text):
+            raise ValueError("no ears")
+
+    class Hears:
+        heard = []
+
+        def note(self, text):
+            self.heard.append(text)
+
+    observers = Observers([Broken(), Hears()])
+    observers.note("one")
+    observers.note("two")
+    assert sorted(Hears.heard) == ["Broken falls silent (no ears); the grid goes on", "one", "two"]
