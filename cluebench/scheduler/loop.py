@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cluebench.errors import UsageError
-from cluebench.runlog import Result, read_log
+from cluebench.runlog import Result
 from cluebench.scheduler.devices import Device, DeviceLost, Reading
 from cluebench.scheduler.estimates import GIB, DurationModel, MemoryModel, seconds_left
 from cluebench.scheduler.failures import Failure, FailureKind, classify
-from cluebench.scheduler.jobs import Attempt, Job, State, states
+from cluebench.scheduler.jobs import Attempt, Job, LogReader, State, states
 from cluebench.scheduler.launch import BUSY
 from cluebench.scheduler.ledger import SUSPICIOUS, Ledger, Slot
 from cluebench.scheduler.runner import Orphan, StartOrder
@@ -174,6 +174,7 @@ class Scheduler:
         self._unwritable = unwritable  # what keeps trials from writing; None: nothing
         self._hold: Hold | None = None
         self._by_key = {job.key: job for job in self.jobs}
+        self._logs = LogReader()
         self._asked: dict[str, float] = {}  # device id → when the driver was asked and has not answered
         self._ask_again: set[str] = set()  # devices whose coming answer is outdated
         self._verdicts: dict[str, Verdict] = {}  # trial key → while it counts as running
@@ -416,10 +417,8 @@ class Scheduler:
             self.memory.observe(job.trial, micro_batch, result.peak_memory_bytes)
 
     def _failure_of(self, job: Job, event: Exited) -> Failure:
-        try:
-            lines = read_log(job.paths.log).last_lines
-        except OSError:
-            lines = []
+        lines = self._logs.facts(job).last_lines
+        self._logs.forget(job)
         result, error = Result.read(job.paths.result), None
         if result and result.status == "failed" and result.configuration_hash == job.configuration_hash:
             error = result.error
