@@ -11,8 +11,9 @@ import os
 import queue
 import re
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -48,6 +49,7 @@ class Reading:
     total: int
     free: int
     processes: Mapping[int, int]  # pid → bytes, where the driver reports them
+    taken: float = field(default_factory=time.time)  # seconds since 1970, not after it was taken
 
 
 class DeviceLost(Exception):
@@ -111,9 +113,9 @@ class NvidiaDriver:
             raise lost from None
 
     def _read(self, device_id: str) -> Reading:
-        handle = self._handle(device_id)
+        handle, now = self._handle(device_id), time.time()
         memory = self._nvml.nvmlDeviceGetMemoryInfo(handle)
-        return Reading(int(memory.total), int(memory.free), self._processes(handle))
+        return Reading(int(memory.total), int(memory.free), self._processes(handle), now)
 
     def close(self) -> None:
         try:

@@ -1,7 +1,7 @@
 """Who holds which device: memory is promised to a trial before its process starts.
 
-What a card has free for another trial is what the driver says is free, minus what was promised to trials that have not
-allocated it yet. Pure bookkeeping: readings and the time are handed in.
+What a card has free for another trial is what the driver says is free, minus what was promised, by any scheduler of the
+machine, to trials that have not allocated it yet. Pure bookkeeping: readings and the time are handed in.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from cluebench.scheduler.devices import Device, Reading
+from cluebench.scheduler.promises import Promise
 
 #: A card that failed is tried again after this many seconds, doubled with each further failure up to the second number.
 FIRST_SET_ASIDE, LONGEST_SET_ASIDE = 30.0, 600.0
@@ -23,10 +24,11 @@ class Slot:
 
     device: Device
     promised: dict[str, int] = field(default_factory=dict)  # trial key → bytes
-    allocated: dict[str, int] = field(default_factory=dict)  # trial key → bytes the driver saw it use
+    allocated: dict[str, int] = field(default_factory=dict)  # trial key → bytes of these that the last reading shows
+    others: list[Promise] = field(default_factory=list)  # of other schedulers on this machine
     reading: Reading | None = None
     fresh: bool = False  # read since the last trial here started or ended
-    used_by_others: int = 0  # bytes in use when none of our trials was here
+    used_by_others: int = 0  # bytes in use beside what our trials have
     set_aside_until: float = 0.0
     failures: int = 0  # of the card, since a trial last ended well here
     suspicions: int = 0  # times in a row that trials ended badly here without anyone knowing why
@@ -52,12 +54,13 @@ class Slot:
         return free is None or (self.fresh and free >= needed)
 
     def _outstanding(self) -> int:
-        """Promised, but not allocated yet."""
-        if any(self.allocated.values()):
-            return sum(max(0, promised - self.allocated.get(key, 0)) for key, promised in self.promised.items())
-        # The driver names no process of ours (as in containers): what the card's use has grown by is taken for ours.
-        grown = max(0, self.reading.total - self.reading.free - self.used_by_others) if self.reading else 0
-        return max(0, sum(self.promised.values()) - grown)
+        """Promised, by us or by other schedulers of this machine, but not allocated yet."""
+        ours = sum(max(0, promised - self.allocated.get(key, 0)) for key, promised in self.promised.items())
+        return ours + sum(
+            promise.bytes
+            for promise in self.others
+            if self.reading is None or promise.settled is None or promise.settled > self.reading.taken
+        )
 
 
 class Ledger:
@@ -84,12 +87,17 @@ class Ledger:
         return held
 
     def read(self, device_id: str, reading: Reading, allocated: Callable[[str], int]) -> None:
-        """Takes in what the driver says; ``allocated`` gives the bytes a trial's processes have on this card."""
+        """Takes in what the driver says; ``allocated`` gives the bytes of it that are surely a trial's."""
         slot = self.slots[device_id]
         slot.reading, slot.fresh, slot.failed_readings = reading, True, 0
         slot.allocated = {key: allocated(key) for key in slot.promised}
-        if not slot.promised:
-            slot.used_by_others = reading.total - reading.free
+        if all(slot.allocated.values()):
+            slot.used_by_others = max(0, reading.total - reading.free - sum(slot.allocated.values()))
+
+    def see(self, promises: Sequence[Promise]) -> None:
+        """Takes in what other schedulers of this machine have promised."""
+        for device_id, slot in self.slots.items():
+            slot.others = [promise for promise in promises if device_id in promise.devices]
 
     def set_aside(self, device_id: str, now: float) -> float:
         """The device failed: not used until it has been tried again; returns when that should be.

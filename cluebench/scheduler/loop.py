@@ -7,9 +7,11 @@ the clock are handed in, so that tests and the benchmark run this very loop on s
 
 from __future__ import annotations
 
+import os
 import queue
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +23,7 @@ from cluebench.scheduler.failures import Failure, FailureKind, classify
 from cluebench.scheduler.jobs import Attempt, Job, LogReader, State, states
 from cluebench.scheduler.launch import BUSY
 from cluebench.scheduler.ledger import SUSPICIOUS, Ledger, Slot
+from cluebench.scheduler.promises import Promises
 from cluebench.scheduler.runner import Orphan, StartOrder
 
 #: Seconds between questions to the driver about cards whose memory other people's processes hold, and about all cards.
@@ -96,7 +99,7 @@ class Engine(Protocol):
     def devices(self) -> Sequence[Device]: ...
 
     def measure(self, device_id: str) -> None: ...
-    def start(self, order: StartOrder, device_ids: Sequence[str]) -> None: ...
+    def start(self, order: StartOrder, device_ids: Sequence[str]) -> int | None: ...
     def stop(self, key: str, *, now: bool = False) -> None: ...
     def allocated(self, key: str, reading: Reading) -> int: ...
     def silence(self, job: Job) -> float: ...
@@ -162,6 +165,7 @@ class Scheduler:
         *,
         project: Callable[[Scheduler], None] = lambda scheduler: None,
         unwritable: Callable[[], str | None] = lambda: None,
+        promises: Promises | None = None,
         more: Callable[[], Sequence[Job]] = lambda: (),
         clock: Callable[[], float] = time.monotonic,
     ):
@@ -171,6 +175,7 @@ class Scheduler:
         self.interrupted: str | None = None
         self._order_for, self._result_of, self._observer = order_for, result_of, observer
         self._clock, self._project = clock, project
+        self._promises = promises  # None: of devices without accounts
         self._unwritable = unwritable  # what keeps trials from writing; None: nothing
         self._hold: Hold | None = None
         self._by_key = {job.key: job for job in self.jobs}
@@ -232,6 +237,18 @@ class Scheduler:
         now = self._clock()
         if self.interrupted is not None or self._hold is not None or not self.ledger.has_room(now):
             return
+        try:
+            with self._promises.locked() if self._promises else nullcontext(()) as others:
+                self.ledger.see(others)
+                self._start_what_fits(now)
+        except BlockingIOError:
+            self._note("another scheduler on these cards doesn't answer; tried again")
+        if self._waiting():
+            for device_id in self.ledger.waits_for_memory(now):
+                recheck = now + _MEMORY_RECHECK
+                self._measure_at[device_id] = min(recheck, self._measure_at.get(device_id, recheck))
+
+    def _start_what_fits(self, now: float) -> None:
         closed: list[str] = []
         for job in self.ordered([job for job in self._waiting() if job.not_before <= now]):
             placed = self._place(job, closed, now)
@@ -240,10 +257,6 @@ class Scheduler:
             elif not closed:
                 # The longest trial that can't start now keeps the devices it needs from being filled up before it.
                 closed = self.ledger.held_back_for(self._fewest_cards(job), self._needed(job, 1), now)
-        if self._waiting():
-            for device_id in self.ledger.waits_for_memory(now):
-                recheck = now + _MEMORY_RECHECK
-                self._measure_at[device_id] = min(recheck, self._measure_at.get(device_id, recheck))
 
     def _place(self, job: Job, closed: Sequence[str], now: float) -> list[str] | None:
         for cards in self._card_counts(job):
@@ -280,14 +293,25 @@ class Scheduler:
         labels = [self.ledger.slots[device_id].device.label for device_id in device_ids]
         job.attempts.append(Attempt(len(job.attempts) + 1, labels, cards, job.accumulation(cards) or 1, time.time()))
         job.promised_bytes = self._needed(job, cards)
-        self.ledger.reserve(job.key, device_ids, job.promised_bytes)
+        self._promise(job, os.getpid())
         try:
-            self.engine.start(self._order_for(job), device_ids)
+            if (pid := self.engine.start(self._order_for(job), device_ids)) is not None:
+                self._promise(job, pid)
         except OSError as error:
-            self.ledger.release(job.key)
+            self._release(job)
             self._failed(job, Failure(FailureKind.DISK_FULL, f"can't be started: {error.strerror or error}"), now)
             return
         self._news.append(lambda: self._observer.started(job))
+
+    def _promise(self, job: Job, pid: int) -> None:
+        self.ledger.reserve(job.key, job.device_ids, job.promised_bytes)
+        if self._promises is not None and any(map(self._is_accounted, job.device_ids)):
+            self._promises.make(job.lock, pid, job.device_ids, job.promised_bytes)
+
+    def _release(self, job: Job) -> list[str]:
+        if self._promises is not None:
+            self._promises.drop(job.lock)
+        return self.ledger.release(job.key)
 
     def _refuse_what_never_fits(self) -> None:
         """Cards too small for any trial are left out; trials too large for every card get smaller micro-batches.
@@ -367,7 +391,7 @@ class Scheduler:
         if job is None or job.state is not State.RUNNING or job.key in self._verdicts:
             return
         now = self._clock()
-        for device_id in self.ledger.release(job.key):
+        for device_id in self._release(job):
             self._measure(device_id)
         job.attempt.finished = time.time()
         job.progress_due = job.kill_at = float("inf")
@@ -483,7 +507,8 @@ class Scheduler:
         job.state, job.started_at = State.RUNNING, now
         job.ended_for, job.must_go = None, False
         job.device_ids = [device for device in orphan.record.get("devices", ()) if device in self.ledger.slots]
-        self.ledger.reserve(job.key, job.device_ids, int(orphan.record.get("promised_bytes", 0)))
+        job.promised_bytes = int(orphan.record.get("promised_bytes", 0))
+        self._promise(job, orphan.pid)
         job.attempts.append(
             Attempt(
                 len(job.attempts) + 1,
@@ -555,9 +580,18 @@ class Scheduler:
         if slot.failed_readings and slot.set_aside_until <= now:
             self._note(f"{slot.device.label} answers again")
         reading = event.answer
-        self.ledger.read(event.device_id, reading, lambda key: self.engine.allocated(key, reading))
+        self.ledger.read(event.device_id, reading, lambda key: self._allocated(key, reading))
         self._measure_at[event.device_id] = max(now + _HEALTH_CHECK, slot.set_aside_until)
         self._judge(event.device_id, now)
+
+    def _allocated(self, key: str, reading: Reading) -> int:
+        """Bytes of a trial on a card: those of its processes where the driver names them; all once it logs steps."""
+        named, job = self.engine.allocated(key, reading), self._by_key.get(key)
+        if job is None or self._logs.facts(job).step is None:
+            return named
+        if self._promises is not None:
+            self._promises.settle(job.lock)
+        return named or job.promised_bytes
 
     def _device_lost(self, slot: Slot, lost: DeviceLost, now: float) -> None:
         """The card is set aside. A trial on it is ended if the card is gone, or keeps failing and the log is silent."""

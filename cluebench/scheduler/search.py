@@ -24,6 +24,7 @@ from cluebench.scheduler.ledger import Ledger
 from cluebench.scheduler.local_engine import LocalEngine, end_strays
 from cluebench.scheduler.loop import Engine, Events, Interrupted, Rules, Scheduler
 from cluebench.scheduler.progress import Projections, display_for
+from cluebench.scheduler.promises import Promises
 from cluebench.scheduler.recorder import Observers, Recorder
 from cluebench.scheduler.runner import StartOrder
 from cluebench.scheduler.state import RunDirectory
@@ -121,6 +122,7 @@ def _search(grid: Grid, jobs: list[Job]) -> str | None:
         Rules(flags.max_attempts, flags.trial_timeout, flags.mrc_cards),
         project=Projections().update,
         unwritable=lambda: next(filter(None, (directory.unwritable() for directory in directories.values())), None),
+        promises=Promises(observers.note) if flags.engine == "local" else None,
         more=lambda: grid.confirmations(jobs),
     )
     for job in jobs:

@@ -34,6 +34,7 @@ class Grid:
         self.folder, self.data, self.runs = folder, folder / "data", folder / "runs"
         unset = ("CUDA_VISIBLE_DEVICES", "CLUE_DATA_DIR")
         self.environment = {key: value for key, value in os.environ.items() if key not in unset}
+        self.environment["TMPDIR"] = str(folder)  # schedulers of other tests are on other machines
         self.repository = Path(shutil.copytree(FAKE_REPOSITORY, folder / "repository"))
         for script in {task.script for task in TASKS.values()}:
             (self.repository / script).parent.mkdir(exist_ok=True)

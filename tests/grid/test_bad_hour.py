@@ -1,10 +1,14 @@
 """An hour in which a disk, a driver, a neighbour or a terminal misbehaves: real processes and the stand-in driver."""
 
+import os
 import signal
+import subprocess
+import tempfile
 import time
 
 import pytest
 
+from cluebench.scheduler.promises import Promises
 from cluebench.scheduler.recorder import Observers
 
 TNEWS = ("--tasks", "tnews", "--learning_rates", "1e-5,3e-5", "--batch_sizes", "32,64")
@@ -126,3 +130,72 @@ def test_an_observer_that_fails_falls_silent_and_the_others_hear_of_it():
     observers.note("one")
     observers.note("two")
     assert sorted(Hears.heard) == ["Broken falls silent (no ears); the grid goes on", "one", "two"]
+
+
+# One ledger for a machine ---------------------------------------------------------------------------------------------
+
+
+def most_at_once(grid):
+    times = [(float(words[3]), 1) for words in grid.book("start")] + [(float(w[3]), -1) for w in grid.book("done")]
+    running = most = 0
+    for _, change in sorted(times):
+        most = max(most, running := running + change)
+    return most
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shared", [True, False])
+def test_two_schedulers_promise_no_memory_twice(grid, cards, tmp_path, shared):
+    """Twelve trials of about 5 GiB on a card of 17; without a directory in common they start into out-of-memory."""
+    cards("card GPU-aaaa Test-17G 17408 17000 ok\n")
+    grid.behave(trials={"*": {"seconds": 1.5, "steps": 1}})  # no step is logged before the end
+    schedulers = []
+    for name in ("one", "two"):
+        folder = tmp_path / ("both" if shared else name)
+        folder.mkdir(exist_ok=True)
+        grid.environment["TMPDIR"] = str(folder)
+        plan = ("--tasks", "tnews", "--batch_sizes", "16", "--learning_rates", "1e-5,2e-5,3e-5")
+        schedulers.append(grid.start(*plan, "--jobs_per_device", "8", model=name))
+    said = [scheduler.communicate(timeout=120)[1] for scheduler in schedulers]
+    assert [scheduler.returncode for scheduler in schedulers] == [0, 0], said
+    assert len(grid.book("done")) == 6
+    assert (most_at_once(grid) <= 3) == shared, grid.book("start")
+    assert not list((tmp_path).glob("*/cluebench-promises/*.json"))
+
+
+def test_promises_of_the_dead_count_for_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    one, two = Promises(print), Promises(print)
+    sleeper = subprocess.Popen(["sleep", "60"])
+    with one.locked() as others:
+        assert others == []
+        one.make(tmp_path / "a.lock", sleeper.pid, ["GPU-0"], 5)
+    (tmp_path / "cluebench-promises" / "garbage.json").write_text("{")
+    with two.locked() as others:
+        assert [(other.pid, other.bytes, other.settled) for other in others] == [(sleeper.pid, 5, None)]
+        with pytest.raises(BlockingIOError), one.locked():
+            pass
+    one.settle(tmp_path / "a.lock")
+    with two.locked() as others:
+        assert others[0].settled <= time.time()
+    sleeper.kill()
+    sleeper.wait()
+    with two.locked() as others:
+        assert others == []
+    with one.locked() as others:
+        one.make(tmp_path / "a.lock", os.getpid(), ["GPU-0"], 5)
+        one.drop(tmp_path / "a.lock")
+    with two.locked() as others:
+        assert others == []
+
+
+def test_a_machine_without_a_place_for_promises_is_said_once(tmp_path, monkeypatch):
+    (tmp_path / "cluebench-promises").write_text("no directory")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    said = []
+    promises = Promises(said.append)
+    for _ in range(2):
+        with promises.locked() as others:
+            assert others == []
+            promises.make(tmp_path / "a.lock", os.getpid(), ["GPU-0"], 5)
+    assert len(said) == 1 and "other schedulers on these cards can't be seen" in said[0]

@@ -4,6 +4,7 @@ import pytest
 
 from cluebench.scheduler.devices import Device, Reading, cpu_slots
 from cluebench.scheduler.ledger import FIRST_SET_ASIDE, LONGEST_SET_ASIDE, SUSPICIOUS, Ledger
+from cluebench.scheduler.promises import Promise
 
 
 def card(name, joinable=True):
@@ -53,17 +54,28 @@ def test_what_is_promised_but_not_allocated_is_not_free():
     assert ledger.slots["a"].free_bytes() == 40
 
 
-def test_where_the_driver_names_no_process_growth_is_taken_for_ours():
+def test_growth_is_not_taken_for_ours_before_our_trial_shows_that_it_is():
     ledger = Ledger([card("a")], jobs_per_device=2)
     read(ledger, "a", free=90)  # someone else has 10
     ledger.reserve("one", ["a"], 50)
     assert ledger.slots["a"].free_bytes() == 40
-    read(ledger, "a", free=70)  # 20 of the 50 have come
-    assert ledger.slots["a"].free_bytes() == 70 - 30
-    read(ledger, "a", free=25)  # more than were promised
-    assert ledger.slots["a"].free_bytes() == 25
-    read(ledger, "a", free=95)  # the other one left
-    assert ledger.slots["a"].free_bytes() == 95 - 50
+    read(ledger, "a", free=70)  # a neighbour's, for all we know
+    assert ledger.slots["a"].free_bytes() == 70 - 50
+    read(ledger, "a", free=40, one=50)  # it logs steps
+    assert ledger.slots["a"].free_bytes() == 40 and ledger.slots["a"].used_by_others == 10
+
+
+def test_what_another_scheduler_has_promised_is_not_free_until_a_reading_shows_it():
+    ledger = ledger_of("a", "b")
+    ledger.read("a", Reading(100, 90, {}, taken=1000.0), lambda key: 0)
+    theirs = [Promise(1, "boot:1", ["a"], 60)]
+    ledger.see(theirs)
+    assert ledger.slots["a"].free_bytes() == 30 and ledger.slots["b"].free_bytes() == 100
+    assert ledger.place(1, 40, now=0) == ["b"] and ledger.place(2, 40, now=0) is None
+    ledger.see([Promise(1, "boot:1", ["a"], 60, settled=1001.0)])
+    assert ledger.slots["a"].free_bytes() == 30
+    ledger.read("a", Reading(100, 35, {}, taken=1002.0), lambda key: 0)
+    assert ledger.slots["a"].free_bytes() == 35
 
 
 def test_a_trial_fits_to_the_byte():
