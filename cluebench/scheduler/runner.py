@@ -70,8 +70,8 @@ class LocalRunner:
         self._exited = exited
         self._processes: dict[str, tuple[int, str | None, str]] = {}  # key → pid, start time, mark
 
-    def start(self, order: StartOrder) -> None:
-        """Forks and returns; ``exited`` is called on another thread once all processes of the trial are gone.
+    def start(self, order: StartOrder) -> int:
+        """Forks and returns the process's id; ``exited`` is called on another thread once all of them are gone.
 
         Raises OSError when the process can't be started at all.
         """
@@ -81,6 +81,7 @@ class LocalRunner:
         process = started_process(specified, {**order.environment, launch.TRIAL_VARIABLE: mark}, order.directory)
         self._processes[order.key] = (process.pid, launch.start_time(process.pid), mark)
         self._watch(order.key, mark, process.wait)
+        return process.pid
 
     def adopt(self, orphan: Orphan) -> None:
         """Watches a process of a dead scheduler like one of our own, but for its exit code, which is lost."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from cluebench.runlog import Result, read_log
+from cluebench.runlog import GrowingLog, Result
 from cluebench.scheduler.jobs import Job
 from cluebench.scheduler.state import RunDirectory
 from cluebench.tasks import TASKS
@@ -35,7 +35,7 @@ def print_failures(failed: Sequence[Job]) -> None:
         print(f"{job.key}\t{len(job.attempts)}\t{why}")
     for job in failed:
         try:
-            lines = read_log(job.paths.log).last_lines[-10:]
+            lines = GrowingLog(job.paths.log, 1 << 20).read().last_lines[-10:]
         except OSError:
             continue
         print(f"\nthe last lines of {job.paths.log}:")
@@ -81,7 +81,7 @@ def _trial_line(directory: RunDirectory, entry: dict, state: str) -> str | None:
     if state != "running":
         return None
     try:
-        facts = read_log(directory.path / entry["task"] / f"{entry['name']}.log")
+        facts = GrowingLog(directory.path / entry["task"] / f"{entry['name']}.log", 1 << 20).read()
     except OSError:
         return name
     score = TASKS[entry["task"]].format_score(facts.last_score) if facts.last_score else "-"
