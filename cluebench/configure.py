@@ -14,6 +14,7 @@ import cluebench
 from cluebench import earlier_run, environment, identity
 from cluebench.command import as_clue_error
 from cluebench.data.source import DataSource, open_source
+from cluebench.errors import one_line
 from cluebench.model import Model
 from cluebench.notices import notice
 from cluebench.run_flags import F, resolved
@@ -105,7 +106,7 @@ def recording(result: Result, path: str | None) -> Iterator[Result]:
     except Exception as error:
         result.status = "failed"
         known = as_clue_error(error)
-        result.error = " ".join(str(known).split()) if known else f"{type(error).__name__}: {str(error)[:500]}"
+        result.error = one_line(known or f"{type(error).__name__}: {error}")
         try:
             _write(result, path)
         except OSError as unwritten:

@@ -24,7 +24,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
-from cluebench.errors import BadFile
+from cluebench.errors import BadFile, one_line
 from cluebench.notices import notice
 
 T = TypeVar("T")
@@ -38,6 +38,7 @@ def between(least: float, most: float | None = None) -> Meta:
 #: Numbers that several files hold. Whole ones up to where a float can count.
 Count = Annotated[int, between(0, 1 << 53)]
 Positive = Annotated[int, between(1, 1 << 53)]
+Pid = Annotated[int, between(0, 1 << 22)]  # at most what Linux gives out
 Seconds = Annotated[float, between(0)]
 Percent = Annotated[float, between(0, 100)]
 #: Accuracy, or EM and F1.
@@ -177,6 +178,18 @@ def read_if_sound(path: str | os.PathLike, kind: type[T], lists: Sequence[str] =
         return None
 
 
+def read_lines(path: str | os.PathLike, kind: type[T]) -> list[T]:
+    """A file of one object a line, each as ``kind``; bad ones are left out, with a line on stderr. Raises as `read`."""
+    found = []
+    for number, line in enumerate(content_of(path).splitlines(), start=1):
+        try:
+            found.append(declared(parse(line), kind, f"{path}, line {number}"))
+        except (NotJson, BadFile) as error:
+            where = "" if isinstance(error, BadFile) else f"{path}, line {number}: "
+            tell_once(f"warning: {where}{error}; this line is left out")
+    return found
+
+
 def read_object(path: str | os.PathLike, kind: type[T]) -> dict[str, Any]:
     """An object with all its keys, those that ``kind`` does not declare included, for others who know them.
 
@@ -212,4 +225,4 @@ def tell_once(line: str) -> None:
     """A `notice`, unless this process has given it already: files are read again and again."""
     if line not in _told:
         _told.add(line)
-        notice(line)
+        notice(one_line(line))

@@ -7,10 +7,11 @@ plan (see `cluebench.identity`).
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
@@ -114,11 +115,13 @@ class RunLog:
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _TRAIN = re.compile(
-    r"global step (?P<step>\d+)/(?P<total>\d+(?:\.\d+)?), epoch: (?P<epoch>\d+), batch: (?P<batch>\d+).*?"
+    r"global step (?P<step>\d{1,12})/(?P<total>\d{1,12}(?:\.\d+)?), epoch: (?P<epoch>\d+), batch: (?P<batch>\d+).*?"
     r"loss: (?P<loss>[-+.\deE]+|nan|inf|-inf), lr: (?P<lr>[.\deE+-]+), speed: (?P<speed>[.\deE+-]+) step/s"
 )
 _EVALUATED = re.compile(r"\bacc: (?P<acc>[.\deE+-]+)")
 _EVALUATED_SPAN = re.compile(r"\bexact: (?P<em>[.\deE+-]+), f1: (?P<f1>[.\deE+-]+)")
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+_CHUNK, _LONGEST_LINE = 1 << 20, 1 << 12
 _BEST = re.compile(r"best_result: (?P<score>\d+(?:\.\d+)?(?:/\d+(?:\.\d+)?)?)")
 
 
@@ -135,25 +138,57 @@ class LogFacts:
 
 
 def read_log(path: str | Path) -> LogFacts:
-    """Parses a log in the published formats, whatever logger prefix or ANSI colours its lines carry.
+    """What a whole log says. Raises OSError when it can't be read."""
+    return GrowingLog(path).read()
 
-    Raises OSError when the file can't be read; undecodable bytes and unknown lines are passed over.
+
+class GrowingLog:
+    """A log in the published formats, whatever prefix or colours its lines carry, read on from where it was left.
+
+    Lines that are not ours, or not whole, are passed over. ``most``: bytes to read at once at most, the last ones.
     """
-    facts = LogFacts()
-    with open(path, encoding="utf-8", errors="replace") as stream:
-        for raw in stream:
-            line = _ANSI.sub("", raw).rstrip("\n").split("\r")[-1]
-            facts.last_lines = (facts.last_lines + [line])[-20:]
-            if match := _TRAIN.search(line):
-                facts.step, facts.total_steps = int(match["step"]), int(float(match["total"]))
-                facts.steps_per_second = float(match["speed"])
-            elif match := _BEST.search(line):
-                facts.best_score = tuple(float(part) for part in match["score"].split("/"))
-            elif match := _EVALUATED_SPAN.search(line):
-                facts.last_score = (float(match["em"]), float(match["f1"]))
-            elif match := _EVALUATED.search(line):
-                facts.last_score = (100 * float(match["acc"]),)
-    return facts
+
+    def __init__(self, path: str | Path, most: int | None = None):
+        self._path, self._most = path, most
+        self._file, self._at, self._rest, self._facts = -1, 0, b"", LogFacts()
+
+    def read(self) -> LogFacts:
+        """What it says by now. Raises OSError when it can't be read."""
+        with open(self._path, "rb") as stream:
+            status = os.fstat(stream.fileno())
+            if status.st_ino != self._file or status.st_size < self._at:
+                self._file, self._at, self._rest, self._facts = status.st_ino, 0, b"", LogFacts()
+            if self._most is not None and status.st_size - self._at > self._most:
+                self._at, self._rest = status.st_size - self._most, b""
+            stream.seek(self._at)
+            while chunk := stream.read(_CHUNK):
+                self._at += len(chunk)
+                *lines, rest = _LINE_END.split(self._rest + chunk)
+                self._rest = rest[-_LONGEST_LINE:]
+                for line in lines:
+                    _take(self._facts, line)
+        facts = replace(self._facts, last_lines=list(self._facts.last_lines))
+        if self._rest:  # being written, or the end of a log whose writer was killed
+            _take(facts, self._rest)
+        return facts
+
+
+def _take(facts: LogFacts, raw: bytes) -> None:
+    line = _ANSI.sub("", raw[-_LONGEST_LINE:].decode("utf-8", errors="replace"))
+    facts.last_lines.append(line)
+    del facts.last_lines[:-20]
+    try:
+        if match := _TRAIN.search(line):
+            step, total, speed = int(match["step"]), int(float(match["total"])), float(match["speed"])
+            facts.step, facts.total_steps, facts.steps_per_second = step, total, speed
+        elif match := _BEST.search(line):
+            facts.best_score = tuple(float(part) for part in match["score"].split("/"))
+        elif match := _EVALUATED_SPAN.search(line):
+            facts.last_score = (float(match["em"]), float(match["f1"]))
+        elif match := _EVALUATED.search(line):
+            facts.last_score = (100 * float(match["acc"]),)
+    except ValueError:
+        return  # such as "acc: -", or two writers in one line
 
 
 # Results --------------------------------------------------------------------------------------------------------------

@@ -17,7 +17,9 @@ from cluebench.data.source import open_source
 from cluebench.errors import UsageError
 from cluebench.flags import flag, parse
 from cluebench.grid_file import read_grid
-from cluebench.submission import kept, packing
+from cluebench.notices import notice
+from cluebench.report import submitted
+from cluebench.submission import diagnostics, kept, packing
 
 NAME = "make_submission.py"
 
@@ -37,6 +39,10 @@ class Flags:
     tasks: list[str] = flag([], "tasks to pack", default_text="all that are there")
     device: str | None = flag(None, "device to predict on", default_text="gpu if Paddle has one, else cpu")
     cache_dir: str | None = flag(None, "where token ids are kept between runs", default_text="~/.cache/cluebench")
+    name: str | None = flag(None, "the model's name on the leaderboard", default_text="that of the directory")
+    score: list[str] = flag(
+        [], "pack nothing, but enter what the leaderboard said of the zip: TNEWS=58.12 CSL=82.30", metavar="TASK=SCORE"
+    )
     offline: bool = flag(False, "never touch the network")
 
 
@@ -47,19 +53,31 @@ def main() -> None:
         raise UsageError(f"--output {output} is a directory: name the zip to write")
     wanted = packing.wanted_entries(flags.tasks, flags.version)
     run = packing.run_directory(folder)
+    if flags.score:
+        entered = submitted.enter(output, run, flags.score)
+        print(f"{submitted.beside(output)}: " + ", ".join(f"{name} {score}" for name, score in entered.test.items()))
+        return
     grid = read_grid(run) if run else None
     data_dir = flags.data_dir or (grid.data_dir if grid else None)  # that of the grid search
     source = open_source(data_dir, offline=flags.offline)
-    misnamed = []
+    misnamed, diagnosed = [], diagnostics.entry_for(wanted, source)
+    entries = wanted + ([diagnosed] if diagnosed else [])
     if run is None:
-        misnamed = packing.take_predictions(folder, wanted)
+        misnamed = packing.take_predictions(folder, entries)
     else:
         settings = kept.PredictionFlags(data_dir, flags.device, flags.cache_dir, flags.offline)
         kept.take_models(run, wanted, source, settings)
-    for entry in wanted:
+        if diagnosed:
+            diagnostics.take_model(diagnosed, run, source, settings)
+    for entry in entries:
         packing.check(entry, source)
-    packing.report(wanted, misnamed)
-    packing.pack(wanted, misnamed, output)
+    packing.report(entries, misnamed)
+    if diagnosed and diagnosed.state == "ok":
+        print(*diagnostics.shares_right(diagnosed.content, source), sep="\n")
+    packing.pack(entries, misnamed, output)
+    packed = [entry.test.submission for entry in entries if entry.state == "ok"]
+    for warning in submitted.remember(output, run, flags.name or folder.resolve().name, packed):
+        notice(warning)
 
 
 if __name__ == "__main__":

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cluebench.published import ATTRIBUTION, published_models
 from cluebench.report import evidence, scores
 from cluebench.report.evidence import Evidence
 from cluebench.report.markup import Markup, fill
+from cluebench.report.submitted import RECORD, Submitted
 from cluebench.statistics.ranks import shared_ranks
 from cluebench.statistics.uncertainty import error_of_average
 from cluebench.tasks import TASKS
@@ -42,6 +43,7 @@ class Row:
     evidence: Mapping[str, Evidence]  # by task name
     published: bool = False
     rank: int | None = None
+    test: Mapping[str, float] = field(default_factory=dict)  # task → what CLUE's leaderboard said
 
     @property
     def error(self) -> float | None:
@@ -56,6 +58,9 @@ class Row:
             if name in self.evidence
             else cell
             for name, cell in zip(TASKS, self.cells, strict=True)
+        ]
+        cells = [
+            f"{cell} (test {self.test[name]:.2f})" if name in self.test else cell for name, cell in zip(TASKS, cells)
         ]
         average = "-" if self.average is None else f"{self.average:.2f}"
         average += "" if self.error is None else f"±{self.error:.2f}"
@@ -72,7 +77,9 @@ def measured_rows(run_root: Path) -> list[Row]:
             cells = tuple(
                 task.format_score(bests[name].score) if name in bests else "-" for name, task in TASKS.items()
             )
-            rows.append(Row(folder.name, scores.average(bests), cells, evidence.of_run(trials)[0]))
+            record = Submitted.read(folder / RECORD)
+            test = record.test if record else {}
+            rows.append(Row(folder.name, scores.average(bests), cells, evidence.of_run(trials)[0], test=test))
     return rows
 
 
@@ -128,11 +135,12 @@ def _markdown(rows: Sequence[Row], notes: Sequence[str]) -> str:
 
 
 def _csv(rows: Sequence[Row], notes: Sequence[str]) -> str:
-    """Scores and, in columns behind them, their standard errors."""
+    """Scores and, in columns behind them, their standard errors and the scores of test sets."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     columns = [column.lower() for column in _COLUMNS]
-    writer.writerow([*columns, "source", *(f"{column}_error" for column in columns[2:])])
+    errors, tests = ([f"{column}_{what}" for column in columns[first:]] for what, first in (("error", 2), ("test", 3)))
+    writer.writerow([*columns, "source", *errors, *tests])
     for row in rows:
         average = "-" if row.average is None else f"{row.average:.2f}"
         source = ATTRIBUTION if row.published else "measured"
@@ -141,7 +149,8 @@ def _csv(rows: Sequence[Row], notes: Sequence[str]) -> str:
             "/".join(f"{error:.2f}" for error in of_task) or "-"
             for of_task in ((row.error,) if row.error else (), *known)
         ]
-        writer.writerow([row.rank or "-", row.model, average, *row.cells, source, *errors])
+        tests = [f"{row.test[name]:.2f}" if name in row.test else "-" for name in TASKS]
+        writer.writerow([row.rank or "-", row.model, average, *row.cells, source, *errors, *tests])
     return stream.getvalue()
 
 

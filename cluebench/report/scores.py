@@ -93,7 +93,7 @@ def _with_logs_only(task: Task, folder: Path) -> list[FinishedTrial]:
         if path.with_name(f"{path.stem}.json").exists():
             continue
         score = runlog.read_log(path).best_score
-        if score is not None and len(score) == (2 if task.metric == "em_f1" else 1):
+        if score and len(score) == (2 if task.metric == "em_f1" else 1) and max(score) <= 100:
             found.append(_trial(task, named, score))
     return found
 

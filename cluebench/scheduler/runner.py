@@ -18,12 +18,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
 
 import psutil
 
 from cluebench.errors import BadFile
-from cluebench.json_files import Count, NotJson, Positive, Seconds, between, declared, parse
+from cluebench.json_files import Count, NotJson, Pid, Positive, Seconds, declared, parse
 from cluebench.scheduler import launch
 
 #: How long processes that outlive their trial may take to die of SIGKILL before the devices are given on regardless.
@@ -49,7 +48,7 @@ class StartOrder:
 class LockRecord:
     """What launch.py has written into a trial's lock: who the process is, and what it was given."""
 
-    pid: Annotated[int, between(0, 1 << 22)] = 0  # at most what Linux gives out; 0: nobody knows
+    pid: Pid = 0  # 0: nobody knows
     start_time: str = ""
     host: str = field(default_factory=socket.gethostname)
     mark: str = ""
@@ -90,8 +89,8 @@ class LocalRunner:
         self._exited = exited
         self._processes: dict[str, tuple[int, str | None, str]] = {}  # key → pid, start time, mark
 
-    def start(self, order: StartOrder) -> None:
-        """Forks and returns; ``exited`` is called on another thread once all processes of the trial are gone.
+    def start(self, order: StartOrder) -> int:
+        """Forks and returns the process's id; ``exited`` is called on another thread once all of them are gone.
 
         Raises OSError when the process can't be started at all.
         """
@@ -101,6 +100,7 @@ class LocalRunner:
         process = started_process(specified, {**order.environment, launch.TRIAL_VARIABLE: mark}, order.directory)
         self._processes[order.key] = (process.pid, launch.start_time(process.pid), mark)
         self._watch(order.key, mark, process.wait)
+        return process.pid
 
     def adopt(self, orphan: Orphan) -> None:
         """Watches a process of a dead scheduler like one of our own, but for its exit code, which is lost."""

@@ -26,6 +26,9 @@ from cluebench.runlog import Result, TrialPaths
 from cluebench.scheduler.plan import Trial
 from cluebench.scheduler.runner import held_by
 
+#: Enough for a file system to notice that it has none to give.
+_PROBE_BYTES = 1 << 20
+
 
 class AlreadyRunning(ClueError):
     """Another scheduler holds the run directory."""
@@ -108,6 +111,18 @@ class RunDirectory:
                 f"{self.path} holds runs of {grid.model}, not of {self.model}: "
                 "rename one of the two directories, or give another --run_root"
             )
+
+    def unwritable(self) -> str | None:
+        """Why nothing can be written here, found out by writing a little; None when it can."""
+        try:
+            with open(self.private / "probe", "wb") as stream:
+                stream.write(bytes(_PROBE_BYTES))
+                stream.flush()
+                os.fsync(stream.fileno())
+            (self.private / "probe").unlink()
+        except OSError as error:
+            return f"{self.path} can't be written: {error.strerror or error}"
+        return None
 
     # Plan and results ---------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from cluebench.grid_file import NotedFailure, PlannedTrial, read_grid
-from cluebench.runlog import Result, TrialPaths, read_log
+from cluebench.runlog import GrowingLog, Result, TrialPaths
 from cluebench.scheduler.jobs import Job
 from cluebench.scheduler.state import RunDirectory
 from cluebench.tasks import TASKS
@@ -36,7 +36,7 @@ def print_failures(failed: Sequence[Job]) -> None:
         print(f"{job.key}\t{len(job.attempts)}\t{why}")
     for job in failed:
         try:
-            lines = read_log(job.paths.log).last_lines[-10:]
+            lines = GrowingLog(job.paths.log, 1 << 20).read().last_lines[-10:]
         except OSError:
             continue
         print(f"\nthe last lines of {job.paths.log}:")
@@ -82,7 +82,7 @@ def _trial_line(directory: RunDirectory, entry: PlannedTrial, state: str) -> str
     if state != "running":
         return None
     try:
-        facts = read_log(TrialPaths(directory.path / entry.task, entry.name).log)
+        facts = GrowingLog(TrialPaths(directory.path / entry.task, entry.name).log, 1 << 20).read()
     except OSError:
         return name
     score = TASKS[entry.task].format_score(facts.last_score) if facts.last_score else "-"

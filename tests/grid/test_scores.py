@@ -109,6 +109,22 @@ def test_ties_go_to_the_smaller_learning_rate_then_batch_then_dropout(tmp_path):
     assert best(tmp_path, "tnews").setting == Setting(2e-5, 32, 0.0)
 
 
+@pytest.mark.parametrize("other", ["2e-05_32_0.1", "3e-05_16_0.1", "3e-05_32_0.0"])
+def test_what_the_grid_varies_is_compared(other, tmp_path):
+    """Whichever of the three it is, and whichever trial finished last."""
+    write_result(tmp_path, "tnews", "3e-05_32_0.1", (57.0,), finished="2022-05-14")
+    write_result(tmp_path, "tnews", other, (58.0,), finished="2022-05-13")
+    assert best(tmp_path, "tnews").score == (58.0,)
+    write_result(tmp_path, "tnews", "3e-05_32_0.1", (59.0,), finished="2022-05-14")
+    assert best(tmp_path, "tnews").score == (59.0,)
+
+
+def test_a_score_has_two_decimals(tmp_path):
+    write_result(tmp_path, "tnews", "3e-05_32_0.1", (57.0049,))
+    write_result(tmp_path, "tnews", "3e-05_32_0.1", (57.0051,), seed=43)
+    assert [trial.score for trial in scores.finished_trials(tmp_path)["tnews"]] == [(57.0,), (57.01,)]
+
+
 def test_ties_are_ties_of_what_is_printed(tmp_path):
     write_result(tmp_path, "tnews", "5e-05_16_0.1", (57.0041,))
     write_result(tmp_path, "tnews", "1e-05_16_0.1", (57.0012,))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cluebench.dev_predictions import of_result
 from cluebench.runlog import Result
 from cluebench.tasks import TASKS
 from tests.scripts.conftest import start
@@ -55,6 +56,8 @@ def test_resume_goes_on_bit_by_bit(task, demo, run_script, start_script, tmp_pat
     assert len(expected) == a.total_steps and 10 <= done < a.total_steps and done % 5 == 0
     assert seen == expected[done:]
     assert a.dev_curve == b.dev_curve and a.dev_curve[-1].step == a.total_steps and len(a.dev_curve) > 2
+    kept = [tmp_path / name / "result.predictions" for name in ("whole", "cut")]
+    assert kept[0].read_bytes() == kept[1].read_bytes() and of_result(b, tmp_path / "cut" / "result.json")
     assert (a.best_score, a.best_step, b.total_steps) == (b.best_score, b.best_step, a.total_steps)
     assert_same_weights(tmp_path / "whole", tmp_path / "cut")
     assert not (tmp_path / "cut" / "checkpoint").exists()
