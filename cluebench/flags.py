@@ -22,6 +22,8 @@ import typing
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from cluebench.errors import one_line
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
@@ -67,7 +69,7 @@ class _OneLineParser(argparse.ArgumentParser):
     """argparse that says what is wrong in one line, without the usage in front of it."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: error: {message} (--help lists the flags)", file=sys.stderr)
+        print(f"{self.prog}: error: {one_line(message)} (--help lists the flags)", file=sys.stderr)
         sys.exit(2)
 
 

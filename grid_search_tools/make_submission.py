@@ -16,9 +16,9 @@ from cluebench import command
 from cluebench.data.source import open_source
 from cluebench.errors import UsageError
 from cluebench.flags import flag, parse
+from cluebench.grid_file import read_grid
 from cluebench.notices import notice
 from cluebench.report import submitted
-from cluebench.runlog import read_grid
 from cluebench.submission import diagnostics, kept, packing
 
 NAME = "make_submission.py"
@@ -57,7 +57,8 @@ def main() -> None:
         entered = submitted.enter(output, run, flags.score)
         print(f"{submitted.beside(output)}: " + ", ".join(f"{name} {score}" for name, score in entered.test.items()))
         return
-    data_dir = flags.data_dir or (read_grid(run).get("data_dir") if run else None)  # that of the grid search
+    grid = read_grid(run) if run else None
+    data_dir = flags.data_dir or (grid.data_dir if grid else None)  # that of the grid search
     source = open_source(data_dir, offline=flags.offline)
     misnamed, diagnosed = [], diagnostics.entry_for(wanted, source)
     entries = wanted + ([diagnosed] if diagnosed else [])

@@ -16,11 +16,17 @@ PADDLE = {"paddle", "paddlenlp", "safetensors"}
 #: Room → its modules ("data/" is a folder of cluebench), and the libraries beside numpy that it may import.
 #: A room imports only from rooms above it. So whatever stands above models/ runs without Paddle.
 ROOMS = {
-    "ground": ("__init__ tasks published errors flags environment paddlenlp_import notices atomic repository", set()),
+    "ground": (
+        "__init__ tasks published errors flags environment paddlenlp_import notices atomic json_files repository",
+        {"msgspec"},
+    ),
     "data": ("data/", {"filelock", "requests", "tqdm", "urllib3"}),
     "features": ("features/ metrics", {"filelock"}),
     "statistics": ("statistics/", {"scipy"}),
-    "records": ("model model_files run_flags identity runlog command analysis dev_predictions scalars", {"visualdl"}),
+    "records": (
+        "model model_files run_flags identity runlog grid_file earlier_run command analysis dev_predictions scalars",
+        {"visualdl"},
+    ),
     "report": ("report/", set()),
     "submission": ("submission/", set()),
     "scheduler": ("scheduler/", {"psutil", "pynvml", "ray", "rich"}),
@@ -33,6 +39,7 @@ ROOMS = {
 
 #: Libraries that only these modules import.
 ONLY = {
+    "msgspec": {"json_files"},
     "pynvml": {"scheduler/devices"},
     "ray": {"scheduler/ray_engine"},
     "requests": {"data/download"},

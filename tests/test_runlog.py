@@ -99,7 +99,7 @@ def test_the_first_of_equal_scores_is_the_best():
 
 def test_result_is_read_as_written_and_nothing_else_is(tmp_path):
     path = tmp_path / "r.json"
-    made = result()
+    made = Result("cmrc2018", "m", {"seed": 42}, "abc", metric="em_f1")
     made.add(DevPoint(100, 0, (50.0, 60.0), 0.5, (49.0, 59.0)))
     made.write(path)
     read = Result.read(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from pathlib import Path
 from cluebench.published import ATTRIBUTION, published_models
 from cluebench.report import evidence, scores
 from cluebench.report.evidence import Evidence
+from cluebench.report.markup import Markup, fill
 from cluebench.report.submitted import RECORD, Submitted
 from cluebench.statistics.ranks import shared_ranks
 from cluebench.statistics.uncertainty import error_of_average
@@ -24,13 +24,13 @@ _APPROXIMATED = f"* {ATTRIBUTION}; its errors are the binomial approximation, an
 _UNRANKED = "rank -: not all ten tasks, or trials that kept no dev predictions"
 
 
-_STYLE = """
+_STYLE = Markup("""
 body { font: 15px/1.5 system-ui, "Noto Sans", sans-serif; margin: 24px; color: #1c2128; background: #fff; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 10px; border-bottom: 1px solid #d8dee4; text-align: right; }
 th:nth-child(2), td:nth-child(2) { text-align: left; }
 .published { color: #656d76; }
-"""
+""")
 
 
 @dataclass(frozen=True)
@@ -155,16 +155,13 @@ def _csv(rows: Sequence[Row], notes: Sequence[str]) -> str:
 
 
 def _html(rows: Sequence[Row], notes: Sequence[str]) -> str:
-    head = "".join(f"<th>{column}</th>" for column in _COLUMNS)
-    body = "".join(
-        f"<tr{' class=published' if row.published else ''}>"
-        + "".join(f"<td>{html.escape(text)}</td>" for text in row.texts())
-        + "</tr>\n"
-        for row in rows
-    )
-    footer = "".join(f"<p>{html.escape(note)}</p>" for note in notes)
-    return (
+    kinds = {True: "<tr class=published>{}</tr>\n", False: "<tr>{}</tr>\n"}
+    return fill(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>CLUE leaderboard</title>'
-        f"<style>{_STYLE}</style></head>\n<body><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>"
-        f"{footer}</body></html>\n"
+        "<style>{}</style></head>\n<body><table><thead><tr>{}</tr></thead><tbody>\n{}</tbody></table>"
+        "{}</body></html>\n",
+        _STYLE,
+        [fill("<th>{}</th>", column) for column in _COLUMNS],
+        [fill(kinds[row.published], [fill("<td>{}</td>", text) for text in row.texts()]) for row in rows],
+        [fill("<p>{}</p>", note) for note in notes],
     )

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cluebench
-from cluebench import atomic
-from cluebench.errors import UsageError
+from cluebench import atomic, json_files
+from cluebench.errors import BadFile, UsageError
+from cluebench.json_files import Percent, declared
 from cluebench.report import evidence, scores
 from cluebench.tasks import task_named
 
 RECORD = "submit.json"
-
-_MOST_BYTES = 1 << 20  # what is larger is none
 
 
 @dataclass(frozen=True)
@@ -30,10 +29,10 @@ class Submitted:
     sha256: str  # of the zip
     date: str  # ISO 8601, UTC
     files: list[str]  # in the zip
-    dev: dict[str, dict[str, Any]]  # task → "score" in percent and "error", None where it is not known
+    dev: dict[str, dict[str, list[Percent] | None]]  # task → "score" in percent and "error", None where it is not known
     versions: dict[str, str]
-    test: dict[str, float] = field(default_factory=dict)  # task → what the leaderboard said
-    format: int = 1
+    test: dict[str, Percent] = field(default_factory=dict)  # task → what the leaderboard said
+    format: Literal[1] = 1
 
     def write(self, path: Path) -> None:
         """Whole or not at all. Raises OSError."""
@@ -41,11 +40,8 @@ class Submitted:
 
     @classmethod
     def read(cls, path: Path) -> Submitted | None:
-        """None when there is no such record."""
-        try:
-            return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.stat().st_size < _MOST_BYTES else None
-        except (OSError, ValueError, TypeError):
-            return None
+        """None when there is no such record, or it is broken, which is said."""
+        return json_files.read_if_sound(path, cls, otherwise="it counts for nothing")
 
 
 def remember(output: Path, run: Path | None, model: str, files: Sequence[str]) -> list[str]:
@@ -54,7 +50,10 @@ def remember(output: Path, run: Path | None, model: str, files: Sequence[str]) -
     A name under which another zip was packed before is warned about: a leaderboard keeps one row a name.
     """
     digest = hashlib.sha256(output.read_bytes()).hexdigest()
-    found = {path: record for path in sorted(output.parent.glob("*.json")) if (record := Submitted.read(path))}
+    found = {}
+    for path in sorted(output.parent.glob("*.json")):
+        with suppress(BadFile, FileNotFoundError):  # any other file
+            found[path] = json_files.read(path, Submitted)
     if run and (record := Submitted.read(run / RECORD)):
         found[run / RECORD] = record
     same = [record for record in found.values() if record.sha256 == digest and record.model == model]
@@ -81,15 +80,17 @@ def remember(output: Path, run: Path | None, model: str, files: Sequence[str]) -
 
 def enter(output: Path, run: Path | None, given: Sequence[str]) -> Submitted:
     """Adds what the leaderboard said (``TNEWS=58.12``) to the record of a zip. Raises UsageError."""
-    record = Submitted.read(beside(output))
-    if record is None:
-        raise UsageError(f"--score: there is no {beside(output)}: pack the zip first, or name it by --output")
+    try:
+        record = json_files.read(beside(output), Submitted)
+    except FileNotFoundError:
+        message = f"--score: there is no {beside(output)}: pack the zip first, or name it by --output"
+        raise UsageError(message) from None
     test = dict(record.test)
     for text in given:
         name, _, number = text.partition("=")
         try:
-            test[task_named(name).name] = float(number)
-        except ValueError:
+            test[task_named(name).name] = declared(float(number), Percent, text)
+        except (ValueError, BadFile):
             raise UsageError(f"--score {text}: give a task and its score, such as TNEWS=58.12") from None
     record = replace(record, test=test)
     for path in _places(output, run):

@@ -506,18 +506,12 @@ class Scheduler:
             return
         job.state, job.started_at = State.RUNNING, now
         job.ended_for, job.must_go = None, False
-        job.device_ids = [device for device in orphan.record.get("devices", ()) if device in self.ledger.slots]
-        job.promised_bytes = int(orphan.record.get("promised_bytes", 0))
+        record = orphan.record
+        job.device_ids = [device for device in record.devices if device in self.ledger.slots]
+        job.promised_bytes = record.promised_bytes
         self._promise(job, orphan.pid)
-        job.attempts.append(
-            Attempt(
-                len(job.attempts) + 1,
-                list(orphan.record.get("labels", ())),
-                int(orphan.record.get("cards", 1)),
-                int(orphan.record.get("accumulation", 1)),
-                float(orphan.record.get("started", time.time())),
-            )
-        )
+        number = len(job.attempts) + 1
+        job.attempts.append(Attempt(number, record.labels, record.cards, record.accumulation, record.started))
         job.progress_due = now + (self.rules.trial_timeout or float("inf"))
         self.engine.adopt(orphan)
         if orphan.configuration_hash != job.configuration_hash:

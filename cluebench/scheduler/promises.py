@@ -17,6 +17,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from cluebench import json_files
+from cluebench.errors import BadFile
+from cluebench.json_files import Count, Pid, Seconds
 from cluebench.scheduler import launch
 
 #: Seconds to wait for a scheduler that holds the lock, which takes milliseconds unless it has been stopped.
@@ -27,11 +30,11 @@ _PATIENCE = 1.0
 class Promise:
     """Memory of cards that a running trial has or will have."""
 
-    pid: int
+    pid: Pid
     start_time: str | None
-    devices: Sequence[str]  # ids
-    bytes: int  # on each of them
-    settled: float | None = None  # since when (seconds since 1970) it has allocated them: readings after that show it
+    devices: list[str]  # ids
+    bytes: Count  # on each of them
+    settled: Seconds | None = None  # since when (seconds since 1970) it has allocated them: readings after that show it
 
 
 class Promises:
@@ -72,11 +75,11 @@ class Promises:
             if path.name in self._own:
                 continue
             try:
-                promise = Promise(**json.loads(path.read_text(encoding="utf-8")))
+                promise = json_files.read(path, Promise)
                 if launch.start_time(promise.pid) == promise.start_time is not None:
                     found.append(promise)
                     continue
-            except (OSError, ValueError, TypeError):
+            except (FileNotFoundError, BadFile):
                 pass  # written by another version, or by a disk that was full
             with suppress(OSError):  # of a dead process; another user's is left to them
                 path.unlink()

@@ -13,6 +13,7 @@ from cluebench import atomic
 from cluebench.data.rows import load_rows
 from cluebench.data.source import DataSource
 from cluebench.errors import ClueError
+from cluebench.json_files import parse
 from cluebench.report import scores
 from cluebench.statistics.uncertainty import binomial_error
 from cluebench.submission.kept import PredictionFlags, best_kept_model, predict
@@ -67,8 +68,9 @@ def shares_right(content: bytes, source: DataSource) -> Iterator[str]:
     ``content``: of a submission file that has been checked. Keys of few values, whatever they are called, are taken for
     categories.
     """
-    rows = [json.loads(line) for line in source.read(DIAGNOSTICS, _TEST.file).splitlines() if line.strip()]
-    said = [json.loads(line)["label"] for line in content.splitlines() if line.strip()]
+    lines = source.read(DIAGNOSTICS, _TEST.file).removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    rows = [parse(line) for line in lines if line.strip()]
+    said = [parse(line)["label"] for line in content.split(b"\n") if line.strip()]
     known = [(row, row["label"] == label) for row, label in zip(rows, said) if row.get("label") in DIAGNOSTICS.labels]
     if known:
         yield f"{DIAGNOSTICS.title}: accuracy {_share([right for _, right in known])}"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluebench import atomic, repository, runlog
+from cluebench import atomic, json_files, repository, runlog
 from cluebench.data.source import DataSource
 from cluebench.errors import ClueError
 from cluebench.model_files import CONFIG_FILES, kept_weights
@@ -142,10 +141,7 @@ def _origin(model: KeptModel, test: TestSet, source: DataSource) -> str:
 
 
 def _read_notes(folder: Path) -> dict[str, str]:
-    try:
-        return dict(json.loads((folder / _MADE_FROM).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}
+    return json_files.read_if_sound(folder / _MADE_FROM, dict[str, str], otherwise="they are made again") or {}
 
 
 def predict(model: KeptModel, flags: PredictionFlags, output: Path) -> str:

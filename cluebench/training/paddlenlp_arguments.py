@@ -45,9 +45,7 @@ class TaskFlags:
     )
     padding: bool = field(
         default=False,
-        metadata=_about(
-            "compute padding too, other draws of dropout (always with dataloader workers)"
-        ),
+        metadata=_about("compute padding too, other draws of dropout (always with dataloader workers)"),
     )
     amp: str = field(default="off", metadata=_about("mixed precision: off, fp16 or bf16; short for --fp16 and --bf16"))
     data_dir: Optional[str] = field(  # noqa: UP045
@@ -230,6 +228,7 @@ def run_flags(task: Task, own: TaskFlags, arguments: Any) -> RunFlags:
         logging_steps=arguments.logging_steps,
         save_steps=arguments.eval_steps,
         save_best_model=arguments.load_best_model_at_end,
+        overwrite_output_dir=arguments.overwrite_output_dir,
         data_dir=own.data_dir,
         cache_dir=own.cache_dir,  # type: ignore[arg-type]  # None until it is resolved
         limit=own.limit,

@@ -8,12 +8,12 @@ epoch's begin, and takes half-written checkpoints for whole ones.
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,9 @@ import paddle
 import paddlenlp.prompt.prompt_trainer  # noqa: F401  (see cluebench.paddlenlp_import)
 from paddlenlp.trainer import EvalPrediction, IntervalStrategy, Trainer, TrainerCallback, TrainingArguments
 
-from cluebench import analysis, atomic, environment, models
+from cluebench import analysis, atomic, environment, json_files, models
 from cluebench.configure import RunConfig
+from cluebench.earlier_run import COMPLETE_FILE, CheckpointOwner, differences
 from cluebench.errors import Diverged, UsageError
 from cluebench.features import Features
 from cluebench.metrics import accuracy, mean_cross_entropy
@@ -228,16 +229,13 @@ class ProtocolTrainer(Trainer):
         if self.args.local_rank == -1:
             self._rotate_checkpoints(use_mtime=True, output_dir=self.args.output_dir)
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        state = {"configuration_hash": self.run.result.configuration_hash, "result": self.run.result.progress()}
-        atomic.write_json(folder / _COMPLETE, state)
+        result = self.run.result
+        owner = CheckpointOwner(result.configuration_hash, result.progress(), result.configuration)
+        atomic.write_json(folder / COMPLETE_FILE, asdict(owner))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         self._load_rng_state(checkpoint)
-
-
-#: In a checkpoint's directory, written last.
-_COMPLETE = "complete.json"
 
 
 def _accuracy_of(evaluated: EvalPrediction) -> dict[str, float]:
@@ -295,30 +293,27 @@ def _last_checkpoint(config: RunConfig) -> Path | None:
     """
     found = []
     for folder in Path(config.flags.output_dir).glob("checkpoint-*"):
-        number = re.fullmatch(r"checkpoint-(\d+)", folder.name)
-        try:
-            state = json.loads((folder / _COMPLETE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue  # half-written: the run was stopped meanwhile
-        if number:
-            found.append((int(number[1]), folder, state))
+        number = re.fullmatch(r"checkpoint-(\d{1,12})", folder.name)
+        owner = json_files.read_if_sound(folder / COMPLETE_FILE, CheckpointOwner, otherwise="it is not gone on from")
+        if number and owner:  # else it is half-written: the run was stopped meanwhile
+            found.append((int(number[1]), folder, owner))
     if not found:
         return None
-    _, folder, state = max(found, key=lambda entry: entry[0])
-    if state["configuration_hash"] != config.result.configuration_hash:
+    _, folder, owner = max(found, key=lambda entry: entry[0])
+    if owner.configuration_hash != config.result.configuration_hash:
+        different = differences(owner.configuration, config.result.configuration)
         raise UsageError(
-            f"--output_dir {config.flags.output_dir} holds checkpoints of another run (settings, data or model "
-            "differ): give another one, or --overwrite_output_dir to begin anew"
+            f"--output_dir {config.flags.output_dir} holds checkpoints of another run ({different}): "
+            "give another one, or --overwrite_output_dir to begin anew"
         )
     return folder
 
 
 def _restore(result: Result, checkpoint: Path) -> None:
     """Takes up what the result had gathered by a checkpoint, if it says so."""
-    try:
-        result.take_up(json.loads((checkpoint / _COMPLETE).read_text(encoding="utf-8"))["result"])
-    except (OSError, ValueError, KeyError):
-        return
+    owner = json_files.read_if_sound(checkpoint / COMPLETE_FILE, CheckpointOwner)
+    if owner:
+        result.take_up(owner.result)
 
 
 # What is said on the way ----------------------------------------------------------------------------------------------

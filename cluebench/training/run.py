@@ -12,6 +12,7 @@ import paddle
 
 from cluebench import analysis, dev_predictions, environment, models, submission
 from cluebench.configure import RunConfig
+from cluebench.earlier_run import CHECKPOINT
 from cluebench.features import FeatureCache, Features, TextEncoder, load_features
 from cluebench.model import Model
 from cluebench.notices import notice
@@ -128,7 +129,7 @@ class Run(Generic[F]):
             checkpoint_every=flags.checkpoint_steps,
         )
         optimizer, schedule = build_optimizer(model, plan.total_steps, flags)
-        checkpoint = Checkpoint(self.output("checkpoint"), model, optimizer, self.precision, self.result)
+        checkpoint = Checkpoint(self.output(CHECKPOINT), model, optimizer, self.precision, self.result)
         self._stepped, self.result.total_steps = True, plan.total_steps
         done = self._resumed(checkpoint, plan) if flags.resume else 0
         padding = self.padding_left_out(model)

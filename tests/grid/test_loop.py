@@ -15,7 +15,7 @@ from cluebench.scheduler.jobs import Job, State
 from cluebench.scheduler.ledger import Ledger
 from cluebench.scheduler.loop import Exited, Interrupted, Rules, Scheduler
 from cluebench.scheduler.plan import Trial, build_plan
-from cluebench.scheduler.runner import Orphan
+from cluebench.scheduler.runner import LockRecord, Orphan
 from cluebench.scheduler.simulated import Outcome, SimulatedEngine, SimulatedTime
 from cluebench.tasks import TASKS
 
@@ -224,7 +224,7 @@ def test_second_interruption_kills_at_once():
 def orphan_for(job, configuration_hash, device="cpu:0", pid=4711, host=None):
     import socket
 
-    record = {"devices": [device], "labels": ["cpu 0"], "cards": 1, "accumulation": 1}
+    record = LockRecord(devices=[device], labels=["cpu 0"])
     return Orphan(job.key, job.lock, pid, "boot:1", host or socket.gethostname(), configuration_hash, record)
 
 

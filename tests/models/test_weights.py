@@ -222,7 +222,7 @@ def test_shards(tmp_path):
     with pytest.raises(UsageError, match="lists b.safetensors, which is not there"):
         Model.of(tmp_path).find()
     index.write_text("[]")
-    with pytest.raises(UsageError, match="not an index"):
+    with pytest.raises(UsageError, match="Expected object, got array"):
         Model.of(tmp_path).find()
 
 

@@ -77,9 +77,9 @@ def kept(run_root: Path, task: str, name: str, score, *, model: bool = True, **m
     paths = runlog.TrialPaths(Path(run_root) / "some-model" / task, name)
     configuration = {"task": task, "max_seq_length": 64, **more}
     scores = score if isinstance(score, tuple) else (score,)
-    runlog.Result(task, "some-model", configuration, "0" * 16, status="done", best_score=scores, best_step=1).write(
-        paths.result
-    )
+    runlog.Result(
+        task, "some-model", configuration, "0" * 16, "done", TASKS[task].metric, best_score=scores, best_step=1
+    ).write(paths.result)
     if model:
         paths.output_dir.mkdir(parents=True)
         (paths.output_dir / "config.json").write_text("{}")
@@ -228,7 +228,9 @@ def grid(tmp_path, data):
     for task in TASKS.values():
         score = (60.0, 80.0) if task.metric == "em_f1" else 70.0
         kept(run_root, task.name, "3e-05_32_0.1", score)
-    (run_root / "some-model" / "grid.json").write_text(json.dumps({"data_dir": str(data)}))
+    (run_root / "some-model" / "grid.json").write_text(
+        json.dumps({"format": 1, "model": "m", "status": "done", "trials": [], "data_dir": str(data)})
+    )
     return run_root
 
 
