@@ -40,7 +40,7 @@ class Policy:
 
 #: Pauses are for causes that pass by themselves: a network, a disk others fill.
 POLICIES = {
-    FailureKind.OUT_OF_MEMORY: Policy(),
+    FailureKind.OUT_OF_MEMORY: Policy(counts=False),  # its micro-batches are cut, which comes to an end
     FailureKind.BAD_SETTING: Policy(retry=False),
     FailureKind.DIVERGED: Policy(retry=False),
     FailureKind.NETWORK: Policy(pause=60.0, counts=False, limit=8, holds=True),

@@ -42,7 +42,8 @@ class Grid:
         jobs = [self._job(trial, number, configured.get(trial, {})) for number, trial in enumerate(self.trials)]
         jobs += self.confirmations(jobs)
         for job in jobs:
-            job.memory_factor = factors.get(job.configuration_hash, job.memory_factor)
+            kind = (job.trial.model.folder, job.trial.task, job.trial.batch_size)
+            job.memory_factor = factors.get(job.configuration_hash, factors.get(kind, job.memory_factor))
         return jobs
 
     def _job(self, trial: Trial, number: int, configuration: Mapping) -> Job:
@@ -63,13 +64,16 @@ class Grid:
                 found[task.name] = source.fingerprint(task)
         return found
 
-    def _remembered_factors(self) -> dict[str, int]:
-        """Configuration hash → how far an earlier start had to cut the trial's micro-batches."""
-        return {
-            entry["configuration_hash"]: int(entry.get("memory_factor", 1))
-            for directory in self.directories.values()
-            for entry in (directory.read_grid() or {}).get("trials", ())
-        }
+    def _remembered_factors(self) -> dict[str | tuple, int]:
+        """How far an earlier start had to cut micro-batches, by configuration hash, and by (folder, task, batch)."""
+        factors: dict[str | tuple, int] = {}
+        for directory in self.directories.values():
+            for entry in (directory.read_grid() or {}).get("trials", ()):
+                factor = int(entry.get("memory_factor", 1))
+                kind = (directory.path.name, entry["task"], entry["batch_size"])
+                factors[entry["configuration_hash"]] = factor
+                factors[kind] = max(factor, factors.get(kind, 1))
+        return factors
 
     # Confirmation -----------------------------------------------------------------------------------------------------
 

@@ -41,7 +41,9 @@ _ELSEWHERE_PAUSE = 10.0
 #: Readings of a card that fail before trials on it are ended, if they are silent as well.
 _FAILED_READINGS = 3
 #: Failures that a card may have caused without anyone having said so.
-_ASK_THE_CARD = (FailureKind.CRASHED, FailureKind.KILLED, FailureKind.NO_RESULT)
+_MAYBE_THE_CARD = (FailureKind.CRASHED, FailureKind.KILLED, FailureKind.NO_RESULT)
+#: Failures that are not judged before the cards have been asked.
+_ASK_THE_CARD = (*_MAYBE_THE_CARD, FailureKind.OUT_OF_MEMORY)
 
 
 # Events ---------------------------------------------------------------------------------------------------------------
@@ -134,6 +136,7 @@ class Verdict:
     job: Job
     failure: Failure
     ask: set[str]  # ids of devices that have not answered
+    free: int | None = None  # bytes on the fullest of those that have
 
 
 @dataclass
@@ -343,6 +346,21 @@ class Scheduler:
                 self._news.append(lambda: self._observer.ended(job))
                 return
 
+    def _learn_the_limit(self, job: Job, free: int | None) -> None:
+        """Cuts the micro-batches of the waiting trials that would run out of memory as this one did."""
+        micro_batch = job.micro_batch(len(job.device_ids) or 1) or 1
+        largest = max((slot.device.total_bytes or 0) - slot.used_by_others for slot in self.ledger.slots.values())
+        if free is not None:
+            self.memory.exceeded(job.trial, micro_batch, free)
+        for other in self._waiting():
+            if (other.trial.model, other.trial.task) != (job.trial.model, job.trial.task):
+                continue
+            while (rows := other.micro_batch() or 1) >= micro_batch and (
+                free is None or self.memory.needed_bytes(other.trial, rows) > largest
+            ):
+                if not other.cut_further():
+                    break
+
     def seconds_left(self) -> float | None:
         """Estimated time until the grid is done; None while nothing is known about durations."""
         self._project(self)
@@ -454,8 +472,11 @@ class Scheduler:
             device_lost=event.lost or job.ended_for is FailureKind.LOST_DEVICE,
         )
 
-    def _failed(self, job: Job, failure: Failure, now: float) -> None:
-        """Records a failure, and says when and how the trial is tried again, if it is."""
+    def _failed(self, job: Job, failure: Failure, now: float, free: int | None = None) -> None:
+        """Records a failure, and says when and how the trial is tried again, if it is.
+
+        ``free``: bytes that a trial out of memory had for itself on a card, where that is known.
+        """
         job.attempt.finished, job.attempt.outcome, job.attempt.detail = time.time(), failure.kind.value, failure.detail
         if failure.policy.holds and self._holds(f"{failure.kind.value}: {failure.detail}", now):
             job.state = State.WAITING
@@ -467,11 +488,12 @@ class Scheduler:
         same = sum(past.kind is failure.kind for past in job.failures)
         again = policy.retry and job.counted_failures < self.rules.max_attempts and same != policy.limit
         if failure.kind is FailureKind.OUT_OF_MEMORY and again:
+            self._learn_the_limit(job, free)
             again = job.cut_further()
         for device_id in job.avoid:
             if failure.kind is FailureKind.LOST_DEVICE:
                 self._set_aside(device_id, now, failure.detail)
-            elif failure.kind in _ASK_THE_CARD and self.ledger.suspect(device_id, job.started_at, now):
+            elif failure.kind in _MAYBE_THE_CARD and self.ledger.suspect(device_id, job.started_at, now):
                 self._set_aside(device_id, now, f"the last {SUSPICIOUS} trials on it crashed")
         job.not_before = now + min(_LONGEST_PAUSE, policy.pause * 2 ** (same - 1))
         job.state = State.WAITING if again else State.FAILED
@@ -612,9 +634,24 @@ class Scheduler:
         for verdict in [verdict for verdict in self._verdicts.values() if device_id in verdict.ask]:
             verdict.ask.remove(device_id)
             verdict.failure = instead or verdict.failure
+            slot = self.ledger.slots[device_id]
+            if slot.fresh:
+                free = slot.free_bytes() or 0
+                verdict.free = free if verdict.free is None else min(verdict.free, free)
             if not verdict.ask:
                 del self._verdicts[verdict.job.key]
-                self._failed(verdict.job, verdict.failure, now)
+                self._conclude(verdict, now)
+
+    def _conclude(self, verdict: Verdict, now: float) -> None:
+        """Out of memory because others have taken what was promised is no failure: the trial waits for it to return."""
+        job, free = verdict.job, verdict.free
+        others = verdict.failure.kind is FailureKind.OUT_OF_MEMORY and free is not None and free < job.promised_bytes
+        if not others:
+            self._failed(job, verdict.failure, now, free)
+            return
+        job.state, job.attempt.outcome = State.WAITING, FailureKind.OUT_OF_MEMORY.value
+        job.attempt.detail = f"others have taken its memory: {(free or 0) / GIB:.1f} GiB are left"
+        self._note(f"{job.key}: {job.attempt.detail}; it waits for {job.promised_bytes / GIB:.1f} GiB")
 
     def _is_accounted(self, device_id: str) -> bool:
         return device_id in self.ledger.slots and self.ledger.slots[device_id].accounted

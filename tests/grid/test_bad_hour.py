@@ -199,3 +199,29 @@ def test_a_machine_without_a_place_for_promises_is_said_once(tmp_path, monkeypat
             assert others == []
             promises.make(tmp_path / "a.lock", os.getpid(), ["GPU-0"], 5)
     assert len(said) == 1 and "other schedulers on these cards can't be seen" in said[0]
+
+
+# Whose out-of-memory? -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("others", [True, False])
+def test_whose_out_of_memory(grid, cards, others):
+    """A neighbour takes the card under a trial and leaves it again; the twin has the card for itself."""
+    text = "card GPU-aaaa Test-24G 24576 24000 ok\n"
+    cards(text)
+    grid.behave(trials={"*": {"seconds": 0.2}, "tnews/1e-05_32_0.1": {"attempts": [{"after": 1.5, "exit": 4}]}})
+    scheduler = grid.start("--tasks", "tnews", "--learning_rates", "1e-5,2e-5,3e-5", "--batch_sizes", "32",
+                           "--max_attempts", "1")  # fmt: skip
+    grid.wait_for("start", 1)
+    if others:
+        cards(text.replace("24000", "1000"))
+        time.sleep(6.0)
+        assert len(grid.book("start")) == 1
+        cards(text)
+    _, said = scheduler.communicate(timeout=60)
+    assert scheduler.returncode == 0, said
+    assert [words[6] for words in grid.book("start")[1:]] == ["accumulation=1" if others else "accumulation=2"] * 3
+    assert ("others have taken its memory" in said) == others
+    more = grid.run("--tasks", "tnews", "--learning_rates", "5e-5", "--batch_sizes", "32")  # remembered
+    assert more.returncode == 0 and grid.book("start")[-1][6] == ("accumulation=1" if others else "accumulation=2")
