@@ -24,6 +24,7 @@ class FailureKind(str, Enum):
     NO_PROGRESS = "no progress"
     NO_RESULT = "no result"
     TOO_LARGE = "does not fit"
+    UNKILLABLE = "can't be killed"
     CRASHED = "crashed"
 
 
@@ -50,6 +51,7 @@ POLICIES = {
     FailureKind.NO_PROGRESS: Policy(),
     FailureKind.NO_RESULT: Policy(),
     FailureKind.TOO_LARGE: Policy(retry=False),
+    FailureKind.UNKILLABLE: Policy(retry=False, counts=False),
     FailureKind.CRASHED: Policy(),
 }
 

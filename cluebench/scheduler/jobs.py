@@ -58,7 +58,9 @@ class Job:
     promised_bytes: int = 0  # on each of them
     started_at: float = 0.0  # clock time
     progress_due: float = float("inf")  # clock time when its log must have grown
-    kill_at: float = float("inf")  # clock time when asking turns into killing
+    kill_at: float = float("inf")  # clock time when asking turns into killing, and then when that has failed
+    killed: bool = False
+    pid: int | None = None  # where it is a process of this machine
     ended_for: FailureKind | None = None  # why the scheduler ended it, when it did
     must_go: bool = False  # ended by the scheduler without being a failure
 

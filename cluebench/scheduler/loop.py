@@ -34,6 +34,8 @@ _ANSWER_DUE = 15.0
 _HOLD_RECHECK = 30.0
 #: Seconds between SIGTERM and SIGKILL: time to finish a step and write a checkpoint.
 GRACE = 30.0
+#: Seconds that a process may take to die of SIGKILL, before it is given up with its card.
+_DEATH_DUE = 60.0
 #: Longest pause before a retry, in seconds.
 _LONGEST_PAUSE = 1800.0
 #: Seconds before a trial that someone else is running is looked at again.
@@ -185,6 +187,7 @@ class Scheduler:
         self._logs = LogReader()
         self._asked: dict[str, float] = {}  # device id → when the driver was asked and has not answered
         self._ask_again: set[str] = set()  # devices whose coming answer is outdated
+        self._stuck: set[str] = set()  # keys of trials whose processes can't be killed
         self._verdicts: dict[str, Verdict] = {}  # trial key → while it counts as running
         self._measure_at: dict[str, float] = {}  # device id → when to ask next
         self._news: list[Callable[[], None]] = []  # what observers are still to be told
@@ -214,7 +217,8 @@ class Scheduler:
         counts = states(self.jobs)
         if self.interrupted is not None:
             return counts[State.RUNNING] > 0 and self._clock() < self._give_up_at
-        return counts[State.RUNNING] + counts[State.WAITING] > 0
+        stuck = all(slot.promised.keys() & self._stuck for slot in self.ledger.slots.values())
+        return counts[State.RUNNING] > 0 or (counts[State.WAITING] > 0 and not stuck)
 
     def _waiting(self) -> list[Job]:
         return [job for job in self.jobs if job.state is State.WAITING]
@@ -291,15 +295,16 @@ class Scheduler:
     def _start(self, job: Job, device_ids: list[str], now: float) -> None:
         cards = len(device_ids)
         job.device_ids, job.started_at, job.state = device_ids, now, State.RUNNING
-        job.ended_for, job.must_go, job.kill_at = None, False, float("inf")
+        job.ended_for, job.must_go, job.kill_at, job.killed = None, False, float("inf"), False
         job.progress_due = now + (self.rules.trial_timeout or float("inf"))
         labels = [self.ledger.slots[device_id].device.label for device_id in device_ids]
         job.attempts.append(Attempt(len(job.attempts) + 1, labels, cards, job.accumulation(cards) or 1, time.time()))
         job.promised_bytes = self._needed(job, cards)
         self._promise(job, os.getpid())
         try:
-            if (pid := self.engine.start(self._order_for(job), device_ids)) is not None:
-                self._promise(job, pid)
+            job.pid = self.engine.start(self._order_for(job), device_ids)
+            if job.pid is not None:
+                self._promise(job, job.pid)
         except OSError as error:
             self._release(job)
             self._failed(job, Failure(FailureKind.DISK_FULL, f"can't be started: {error.strerror or error}"), now)
@@ -406,6 +411,8 @@ class Scheduler:
 
     def _exited(self, event: Exited) -> None:
         job = self._by_key.get(event.key)
+        if job is not None and job.key in self._stuck:
+            self._unstuck(job)
         if job is None or job.state is not State.RUNNING or job.key in self._verdicts:
             return
         now = self._clock()
@@ -527,7 +534,7 @@ class Scheduler:
             job.not_before = now + (_ELSEWHERE_PAUSE if orphan.pid else 0.3)
             return
         job.state, job.started_at = State.RUNNING, now
-        job.ended_for, job.must_go = None, False
+        job.ended_for, job.must_go, job.killed, job.pid = None, False, False, orphan.pid
         job.device_ids = [device for device in orphan.record.get("devices", ()) if device in self.ledger.slots]
         job.promised_bytes = int(orphan.record.get("promised_bytes", 0))
         self._promise(job, orphan.pid)
@@ -665,6 +672,26 @@ class Scheduler:
         if not already:
             self._note(f"{slot.device.label} is set aside for {until - now:.0f} s: {reason}")
 
+    def _give_up_killing(self, job: Job) -> None:
+        """A process that the kernel can't end, for a driver in trouble: its devices are not used until it is gone."""
+        self._stuck.add(job.key)
+        labels = ", ".join(job.attempt.devices)
+        failure = Failure(FailureKind.UNKILLABLE, f"process {job.pid} on {labels} does not die of SIGKILL")
+        for device_id in filter(self._is_accounted, job.device_ids):
+            self.ledger.slots[device_id].set_aside_until = float("inf")
+        self._note(f"{job.key}: {failure.detail}; {labels} is not used, and the trial not tried again, until it does")
+        job.kill_at = float("inf")
+        job.attempt.outcome, job.attempt.detail, job.state = failure.kind.value, failure.detail, State.FAILED
+        job.failures.append(failure)
+        self._news.append(lambda: self._observer.ended(job))
+
+    def _unstuck(self, job: Job) -> None:
+        self._stuck.remove(job.key)
+        for device_id in job.device_ids:
+            self.ledger.slots[device_id].set_aside_until = 0.0
+        self._note(f"{job.key}: process {job.pid} has ended after all")
+        job.state, job.must_go = State.RUNNING, True
+
     # Time -------------------------------------------------------------------------------------------------------------
 
     def _next_due(self) -> float:
@@ -692,7 +719,10 @@ class Scheduler:
                 self._judge(device_id, now)
         for job in self.running():
             if job.kill_at <= now:
-                job.kill_at = float("inf")
+                if job.killed:
+                    self._give_up_killing(job)
+                    continue
+                job.kill_at, job.killed = now + _DEATH_DUE, True
                 self.engine.stop(job.key, now=True)
             elif job.progress_due <= now:
                 self._check_progress(job, now)

@@ -66,6 +66,7 @@ class SimulatedEngine:
     stopped: list[tuple[float, str, bool]] = field(default_factory=list)
     finished: dict[str, Outcome] = field(default_factory=dict)
     deaf: set[str] = field(default_factory=set)  # keys of trials that pay no heed to SIGTERM
+    undying: set[str] = field(default_factory=set)  # keys of trials that pay no heed to SIGKILL either
 
     def measure(self, device_id: str) -> None:
         if self.memory is not None:
@@ -83,7 +84,7 @@ class SimulatedEngine:
 
     def stop(self, key: str, *, now: bool = False) -> None:
         self.stopped.append((self.time.now, key, now))
-        if key in self.running and (now or key not in self.deaf):
+        if key in self.running and key not in self.undying and (now or key not in self.deaf):
             self.running[key] = Outcome(code=-9 if now else 130, score=None)
             self.time.put(Exited(key, self.running[key].code), 0.01)
 

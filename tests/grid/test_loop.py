@@ -226,6 +226,32 @@ def test_a_trial_that_ignores_sigterm_is_killed():
     assert run.jobs[0].state is State.DONE
 
 
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_process_that_cannot_be_killed_is_named_and_the_rest_goes_on(ends):
+    plan = trials("tnews", learning_rates=[1e-5, 2e-5, 3e-5, 5e-5])
+    run = Run(plan, [gpu(0), gpu(1)], None, empty, trial_timeout=100.0)
+    stuck = run.jobs[0].key
+    hangs = [None]
+    run.engine.outcome = lambda job, ids: Outcome(hangs.pop() if job.key == stuck and hangs else 90.0)
+    run.engine.undying.add(stuck)
+    if ends:
+        run.time.put(Exited(stuck, -9), 220.0)
+    run.run()
+    assert run.states() == [State.DONE if ends else State.FAILED] + [State.DONE] * 3
+    note = "does not die of SIGKILL; gpu 0 is not used, and the trial not tried again, until it does"
+    assert any(note in text for text in run.witness.notes)
+    assert [ids for _, _, ids in run.engine.starts] == [("GPU-0",)] + [("GPU-1",)] * 3 + [("GPU-0",)] * ends
+    assert run.jobs[0].failures[0].kind is FailureKind.UNKILLABLE
+
+
+def test_when_no_device_is_left_the_grid_ends():
+    run = Run(trials("tnews", "afqmc"), cpu_slots(1), lambda job, ids: Outcome(None), trial_timeout=100.0)
+    run.engine.undying |= {job.key for job in run.jobs}
+    run.run()
+    assert sorted(state.value for state in run.states()) == ["failed", "waiting"]
+    assert run.time.now == pytest.approx(100 + 30 + 60, abs=1)
+
+
 def test_interruption_ends_the_children_and_leaves_the_rest_waiting():
     run = Run(trials("tnews", learning_rates=[1e-5, 2e-5, 3e-5]), cpu_slots(2), lambda job, ids: Outcome(100.0))
     run.time.put(Interrupted("SIGINT"), 10.0)
