@@ -52,6 +52,7 @@ class Job:
     failures: list[Failure] = field(default_factory=list)
     memory_factor: int = 1  # how often the task's micro-batches are to be halved: 1, 2, 4 …
     not_before: float = 0.0  # clock time of the next attempt
+    elsewhere: bool = False  # someone else ran it when it was last looked at
     avoid: set[str] = field(default_factory=set)  # ids of devices it failed on
     # Of the running attempt:
     device_ids: list[str] = field(default_factory=list)

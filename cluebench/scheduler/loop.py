@@ -258,6 +258,13 @@ class Scheduler:
     def _start_what_fits(self, now: float) -> None:
         closed: list[str] = []
         for job in self.ordered([job for job in self._waiting() if job.not_before <= now]):
+            if job.elsewhere and (result := self._result_of(job)) is not None:
+                job.device_ids, number = [], len(job.attempts) + 1
+                job.attempts.append(
+                    Attempt(number, ["elsewhere"], result.cards, result.accumulation_steps, time.time())
+                )
+                self._done(job, result)
+                continue
             placed = self._place(job, closed, now)
             if placed is not None:
                 self._start(job, placed, now)
@@ -528,10 +535,10 @@ class Scheduler:
         if orphan is None:
             return
         now = self._clock()
-        if orphan.pid == 0 or not orphan.is_local:
-            if orphan.pid:
+        if orphan.pid == 0 or not orphan.is_ours:
+            if orphan.pid and not job.elsewhere:
                 self._note(f"{job.key} is being run by process {orphan.pid} on {orphan.host}: left to it")
-            job.not_before = now + (_ELSEWHERE_PAUSE if orphan.pid else 0.3)
+            job.elsewhere, job.not_before = True, now + (_ELSEWHERE_PAUSE if orphan.pid else 0.3)
             return
         job.state, job.started_at = State.RUNNING, now
         job.ended_for, job.must_go, job.killed, job.pid = None, False, False, orphan.pid

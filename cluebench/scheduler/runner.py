@@ -58,6 +58,13 @@ class Orphan:
     def is_local(self) -> bool:
         return self.host == socket.gethostname()
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is for this scheduler to look after: who started it here lives no more."""
+        starter = self.record.get("starter") or {}
+        alive = starter.get("pid") and launch.start_time(int(starter["pid"])) == starter.get("start_time")
+        return self.is_local and (not alive or starter["pid"] == os.getpid())
+
 
 class LocalRunner:
     """Starts, watches and ends trials on this machine.
@@ -135,6 +142,7 @@ def specification(order: StartOrder) -> tuple[dict, str]:
         **order.record,
         "key": order.key,
         "host": socket.gethostname(),
+        "starter": {"pid": os.getpid(), "start_time": launch.start_time(os.getpid())},
         "mark": mark,
         "configuration_hash": order.configuration_hash,
     }

@@ -104,8 +104,8 @@ class SimulatedEngine:
         """Nothing is open."""
 
     def result_of(self, job: Job) -> Result | None:
-        """Called by the loop when the job's processes have ended."""
-        outcome = self.running.pop(job.key)
+        """Called by the loop when the job's processes have ended, or were someone else's."""
+        outcome = self.running.pop(job.key, Outcome(score=None))
         self.finished[job.key] = outcome
         if outcome.score is None:
             return None

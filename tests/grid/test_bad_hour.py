@@ -1,8 +1,10 @@
 """An hour in which a disk, a driver, a neighbour or a terminal misbehaves: real processes and the stand-in driver."""
 
 import os
+import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -10,6 +12,7 @@ import pytest
 
 from cluebench.scheduler.promises import Promises
 from cluebench.scheduler.recorder import Observers
+from tests.conftest import ROOT
 
 TNEWS = ("--tasks", "tnews", "--learning_rates", "1e-5,3e-5", "--batch_sizes", "32,64")
 
@@ -247,3 +250,31 @@ def test_a_process_that_cannot_be_killed_does_not_hold_the_grid(grid):
     assert result.returncode == 1 and len(grid.book("done")) == 3
     assert f"process {pid} on cpu " in result.stderr and "does not die of SIGKILL" in result.stderr
     assert [trial["state"] for trial in grid.state()["trials"]].count("failed") == 1
+
+
+# By hand beside a grid ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_a_trial_by_hand_beside_a_grid_runs_once(grid, by_hand):
+    grid.behave(trials={"*": {"seconds": 0.2}, "tnews/1e-05_32_0.1": {"seconds": 8.0}})
+    python = grid.folder / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    environment = grid.environment | {"RUN_ROOT": str(grid.runs), "PYTHON": str(python)}
+    script = grid.repository / "grid_search_tools" / "run_cls.sh"
+    for name in ("run_cls.sh", "trial_path.py"):
+        shutil.copy(ROOT / "grid_search_tools" / name, script.parent / name)
+    command = ["bash", script, "some-model", "TNEWS", "1e-5", "32", "0.1", "--data_dir", grid.data]
+    if by_hand:
+        hand = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+        grid.wait_for("start")
+        again = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert again.returncode == 1 and again.stderr.count("\n") == 1 and "is running already" in again.stderr
+    result = grid.run(*TNEWS, "--devices", "cpu:2")
+    assert result.returncode == 0, result.stderr
+    assert not grid.book("overlap") and len(grid.book("start")) == len(grid.book("done")) == 4
+    assert ("left to it" in result.stderr) == by_hand
+    if by_hand:
+        assert hand.wait(timeout=20) == 0
