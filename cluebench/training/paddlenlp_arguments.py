@@ -45,9 +45,7 @@ class TaskFlags:
     )
     padding: bool = field(
         default=False,
-        metadata=_about(
-            "compute padding too, other draws of dropout (always with dataloader workers)"
-        ),
+        metadata=_about("compute padding too, other draws of dropout (always with dataloader workers)"),
     )
     amp: str = field(default="off", metadata=_about("mixed precision: off, fp16 or bf16; short for --fp16 and --bf16"))
     data_dir: Optional[str] = field(  # noqa: UP045
