@@ -53,9 +53,10 @@ def measured(predictions: Sequence[DevPredictions]) -> Evidence:
     for other in predictions[1:]:
         if differing := incomparable(first, other):
             raise ValueError(f"seeds differ in {differing}")
-    by_row = 100 * np.mean([one.scores for one in predictions], axis=0)
-    error = uncertainty.standard_error(by_row.T, first.clusters)
-    return Evidence(tuple(by_row.mean(axis=0)), tuple(error), by_row, tuple(predictions))
+    shares = np.mean([one.scores for one in predictions], axis=0)
+    error = uncertainty.standard_error(100 * shares.T, first.clusters)
+    # 100 times a mean, as in results: the mean of hundreds may round to another last digit.
+    return Evidence(tuple(100 * shares.mean(axis=0)), tuple(error), 100 * shares, tuple(predictions))
 
 
 def published(task: Task, score: Sequence[float]) -> Evidence | None:

@@ -24,6 +24,7 @@ class FailureKind(str, Enum):
     NO_PROGRESS = "no progress"
     NO_RESULT = "no result"
     TOO_LARGE = "does not fit"
+    UNKILLABLE = "can't be killed"
     CRASHED = "crashed"
 
 
@@ -40,7 +41,7 @@ class Policy:
 
 #: Pauses are for causes that pass by themselves: a network, a disk others fill.
 POLICIES = {
-    FailureKind.OUT_OF_MEMORY: Policy(),
+    FailureKind.OUT_OF_MEMORY: Policy(counts=False),  # its micro-batches are cut, which comes to an end
     FailureKind.BAD_SETTING: Policy(retry=False),
     FailureKind.DIVERGED: Policy(retry=False),
     FailureKind.NETWORK: Policy(pause=60.0, counts=False, limit=8, holds=True),
@@ -50,6 +51,7 @@ POLICIES = {
     FailureKind.NO_PROGRESS: Policy(),
     FailureKind.NO_RESULT: Policy(),
     FailureKind.TOO_LARGE: Policy(retry=False),
+    FailureKind.UNKILLABLE: Policy(retry=False, counts=False),
     FailureKind.CRASHED: Policy(),
 }
 
