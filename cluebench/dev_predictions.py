@@ -25,13 +25,14 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from cluebench import atomic, json_files
-from cluebench.errors import DataError
-from cluebench.runlog import Result
+from cluebench.errors import BadFile, DataError
+from cluebench.json_files import Count
+from cluebench.runlog import Result, Settings
 
 SUFFIX = ".predictions"
 
@@ -107,9 +108,10 @@ class DevPredictions:
         """Raises DataError in one line when there is no such file, or it is not whole and of this format."""
         try:
             content = json_files.parse(_unpacked(path))
-            if not isinstance(content, dict) or content.get("format") != _FORMAT:
-                raise ValueError(f"it is not of format {_FORMAT}")
-            return cls(**_checked(content))
+            head = json_files.declared(content, _Head, path)
+            return cls(configuration=head.configuration, step=head.step, rows=head.rows, **_columns(content))
+        except BadFile as error:
+            raise DataError(f"{error}: this is no whole file of dev predictions") from None
         except FileNotFoundError:
             raise DataError(f"{path}: there is no such file of dev predictions") from None
         except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
@@ -162,14 +164,23 @@ def _unpacked(path: str | os.PathLike) -> bytes:
     return content
 
 
-def _checked(content: dict) -> dict[str, Any]:
-    """The fields of DevPredictions. Raises ValueError naming the column that is wrong."""
-    configuration, step, rows = (content.get(name) for name in ("configuration", "step", "rows"))
-    if not isinstance(configuration, dict) or not isinstance(configuration.get("task"), str):
-        raise ValueError("'configuration' is not that of a trial")
-    if type(step) is not int or not isinstance(rows, str):
-        raise ValueError("'step' or 'rows' is missing")
-    fields: dict[str, Any] = {"configuration": configuration, "step": step, "rows": rows}
+@dataclass
+class _Head:
+    """What such a file holds beside its columns."""
+
+    format: Literal[1]
+    configuration: Settings
+    step: Count
+    rows: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.configuration.get("task"), str):
+            raise ValueError("'configuration' is not that of a trial")
+
+
+def _columns(content: dict) -> dict[str, Any]:
+    """The columns of DevPredictions. Raises ValueError naming the one that is wrong."""
+    fields: dict[str, Any] = {}
     answers = content.get("predicted")
     if not isinstance(answers, list) or not answers:
         raise ValueError("'predicted' lists nothing")

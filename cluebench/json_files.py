@@ -24,7 +24,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
-from cluebench.errors import BadFile, one_line
+from cluebench.errors import BadFile
 from cluebench.notices import notice
 
 T = TypeVar("T")
@@ -41,6 +41,8 @@ Positive = Annotated[int, between(1, 1 << 53)]
 Pid = Annotated[int, between(0, 1 << 22)]  # at most what Linux gives out
 Seconds = Annotated[float, between(0)]
 Percent = Annotated[float, between(0, 100)]
+#: Of a file in the same directory.
+FileName = Annotated[str, Meta(pattern="^[A-Za-z0-9_.-]{1,200}$")]
 #: Accuracy, or EM and F1.
 Score = Annotated[tuple[Percent, ...], Meta(min_length=1, max_length=2)]
 
@@ -225,4 +227,4 @@ def tell_once(line: str) -> None:
     """A `notice`, unless this process has given it already: files are read again and again."""
     if line not in _told:
         _told.add(line)
-        notice(one_line(line))
+        notice(line)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cluebench import json_files
 from cluebench.errors import BadFile, UsageError
-from cluebench.json_files import between
+from cluebench.json_files import Count, FileName, between
 
 if TYPE_CHECKING:
     from cluebench.model import Model
@@ -51,23 +51,26 @@ class Deviations:
 
 @dataclass
 class Configuration:
-    """config.json, as far as anything depends on it. Bounds are beyond any encoder, but not beyond any memory."""
+    """config.json, as far as anything depends on it. Bounds are beyond any encoder, but not beyond any memory.
 
-    vocab_size: Annotated[int, between(1, 1 << 24)] | None = None
-    hidden_size: Annotated[int, between(1, 1 << 16)] | None = None
+    A size of 0 is one that is not said.
+    """
+
+    vocab_size: Annotated[int, between(1, 1 << 24)] = 0
+    hidden_size: Annotated[int, between(1, 1 << 16)] = 0
     embedding_size: Annotated[int, between(1, 1 << 16)] | None = None
     fit_size: Annotated[int, between(1, 1 << 16)] | None = None
-    num_hidden_layers: Annotated[int, between(1, 1000)] | None = None
-    num_attention_heads: Annotated[int, between(1, 1 << 12)] | None = None
-    intermediate_size: Annotated[int, between(1, 1 << 20)] | None = None
-    max_position_embeddings: Annotated[int, between(1, 1 << 20)] | None = None
+    num_hidden_layers: Annotated[int, between(1, 1000)] = 0
+    num_attention_heads: Annotated[int, between(1, 1 << 12)] = 0
+    intermediate_size: Annotated[int, between(1, 1 << 20)] = 0
+    max_position_embeddings: Annotated[int, between(1, 1 << 20)] = 0
     rel_pos_size: Annotated[int, between(0, 1 << 16)] | None = None
-    type_vocab_size: Annotated[int, between(0, 1 << 10)] | None = None
+    type_vocab_size: Annotated[int, between(0, 1 << 10)] = 2
     task_type_vocab_size: Annotated[int, between(1, 1 << 10)] | None = None
     num_labels: Annotated[int, between(1, 1 << 16)] | None = None
     num_choices: Annotated[int, between(1, 1 << 10)] | None = None
-    hidden_dropout_prob: _Share | None = None
-    attention_probs_dropout_prob: _Share | None = None
+    hidden_dropout_prob: _Share = 0.1
+    attention_probs_dropout_prob: _Share = 0.1
     classifier_dropout: _Share | None = None
     dropout: _Share | None = None
     layer_norm_eps: Annotated[float, between(1e-30, 1)] | None = None
@@ -91,24 +94,35 @@ class Configuration:
 
 
 @dataclass
+class SpecialToken:
+    """One that says more of itself than its text."""
+
+    content: str
+
+
+@dataclass
 class TokenizerConfiguration:
-    """tokenizer_config.json, as far as anything depends on it. A special token is a text, or an object that has one."""
+    """tokenizer_config.json and special_tokens_map.json, as far as anything depends on them."""
 
     tokenizer_class: str | None = None
     init_class: str | None = None
     do_lower_case: bool = True
-    unk_token: str | dict[str, Any] = "[UNK]"
-    sep_token: str | dict[str, Any] = "[SEP]"
-    pad_token: str | dict[str, Any] = "[PAD]"
-    cls_token: str | dict[str, Any] = "[CLS]"
-    mask_token: str | dict[str, Any] | None = "[MASK]"
+    unk_token: str | SpecialToken = "[UNK]"
+    sep_token: str | SpecialToken = "[SEP]"
+    pad_token: str | SpecialToken = "[PAD]"
+    cls_token: str | SpecialToken = "[CLS]"
+    mask_token: str | SpecialToken | None = "[MASK]"
 
 
 @dataclass
 class WeightIndex:
     """Which file of several each array of a model is in."""
 
-    weight_map: dict[str, str]
+    weight_map: dict[str, FileName]
+
+
+#: What PaddleNLP's tokenizers read beside their configuration and vocabulary.
+_BESIDE_VOCABULARY = {"special_tokens_map.json": TokenizerConfiguration, "added_tokens.json": dict[str, Count]}
 
 
 @dataclass(frozen=True)
@@ -130,8 +144,12 @@ class ModelFiles:
         path = self.folder / TOKENIZER_FILE
         return json_files.read_object(path, TokenizerConfiguration) if path.is_file() else {}
 
-    def check_vocabulary(self) -> None:
-        """Says in one line when vocab.txt repeats itself; raises BadFile when it is cut, doubled or no text."""
+    def check_tokenizer(self) -> None:
+        """Says in one line when vocab.txt repeats itself; raises BadFile when a file of the tokenizer is broken."""
+        self.read_tokenizer_config()
+        for name, kind in _BESIDE_VOCABULARY.items():
+            if (self.folder / name).is_file():
+                json_files.read(self.folder / name, kind)
         if self.vocabulary is not None:
             _check_vocabulary(self.vocabulary)
 
@@ -198,7 +216,7 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
 def _shards(index: Path) -> tuple[Path, ...]:
     """The files that an index (``*.index.json``) lists. Raises UsageError when it is broken or one is missing."""
     names = sorted(set(json_files.read(index, WeightIndex).weight_map.values()))
-    files = tuple(index.parent / Path(name).name for name in names)
+    files = tuple(index.parent / name for name in names)
     for file in files:
         if not file.is_file():
             raise UsageError(f"{index} lists {file.name}, which is not there: the model was copied incompletely")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 
 from cluebench import environment
+from cluebench.errors import one_line
 
 
 def notice(text: str) -> None:
     """One line on stderr, at once. Processes started together on several cards say it once, by rank 0."""
     if environment.rank() == 0:
-        print(text, file=sys.stderr, flush=True)
+        print(one_line(text), file=sys.stderr, flush=True)

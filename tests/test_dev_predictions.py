@@ -81,10 +81,10 @@ def test_a_whole_grid_takes_less_than_two_megabytes(tmp_path):
 @pytest.mark.parametrize(
     "columns, reason",
     [
-        (dict(format=2), "it is not of format 1"),
+        (dict(format=2), "format: Invalid enum value 2"),
         (dict(configuration={}), "'configuration' is not that of a trial"),
-        (dict(step="300"), "'step' or 'rows' is missing"),
-        (dict(rows=None), "'step' or 'rows' is missing"),
+        (dict(step="300"), "step: Expected int, got str"),
+        (dict(rows=None), "required field rows"),
         (dict(predicted=[]), "'predicted' lists nothing"),
         (dict(predicted=[1, 0]), "'gold' is not a list of 2 numbers"),
         (dict(predicted=[1, 0, 2, 40000]), "'predicted' holds a number outside 0 to 32767"),

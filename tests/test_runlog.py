@@ -15,6 +15,7 @@ from cluebench.runlog import (
     read_log,
     trial_name,
 )
+from cluebench.scheduler.launch import is_done
 
 
 def test_lines_to_the_letter():
@@ -168,3 +169,42 @@ def test_only_the_end_of_a_long_log_is_read(tmp_path):
     log.write_text(TRAIN.format(1) * 10_000 + "x" * 100_000 + "\n" + TRAIN.format(77))
     growing = GrowingLog(log, most=1 << 18)
     assert growing.read().step == 77 and max(map(len, growing.read().last_lines)) < 5000
+
+
+def test_done_means_one_thing(tmp_path):
+    """Also to launch.py, which knows nothing but the standard library and asks."""
+    path = tmp_path / "r.json"
+    made = result()
+    made.add(DevPoint(100, 0, (50.0,)))
+    made.status = "done"
+    made.write(path)
+    whole = json.loads(path.read_text())
+    for changed, done in (
+        ({}, True),
+        ({"of_a_later_version": [1]}, True),
+        ({"configuration_hash": "other"}, False),
+        ({"status": "failed"}, False),
+        ({"best_score": None}, False),
+        ({"best_score": [101.0]}, False),
+        ({"best_score": [50.0, 60.0]}, False),
+        ({"best_score": "50"}, False),
+        ({"configuration": None}, False),
+        ({"metric": "rank"}, False),
+    ):
+        path.write_text(json.dumps({**whole, **changed}))
+        assert (Result.read_finished(path, "abc") is not None) == done, changed
+        assert is_done(str(path), "abc") == done, changed
+    assert not is_done(str(tmp_path / "none.json"), "abc")
+
+
+def test_a_bad_point_of_the_curve_is_left_out(tmp_path, capsys):
+    path = tmp_path / "r.json"
+    made = result()
+    for step in (100, 200):
+        made.add(DevPoint(step, 0, (50.0 + step,) if step < 200 else (60.0,)))
+    made.dev_curve[0].score = (50.0,)
+    made.best_score = (60.0,)
+    made.write(path)
+    path.write_text(path.read_text().replace('"step": 100', '"step": -1'))
+    assert [point.step for point in Result.read(path).dev_curve] == [200]
+    assert "dev_curve[0].step" in capsys.readouterr().err

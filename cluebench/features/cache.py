@@ -138,15 +138,14 @@ def _load(path: Path, key: Mapping[str, Any]) -> Arrays | None:
     """None when the entry is missing, half, damaged or another key's."""
     try:
         meta = json_files.read(path / _META, _Meta)
-        if _hash(meta.key) != _hash(key):
-            return None
-        if meta.digest != _hash({"key": meta.key, "files": {name: asdict(file) for name, file in meta.files.items()}}):
+        files = {name: asdict(facts) for name, facts in meta.files.items()}
+        if _hash(meta.key) != _hash(key) or meta.digest != _hash({"key": meta.key, "files": files}):
             notice(f"{path / _META} is damaged; making it again")
             return None
         arrays = {}
-        for name, facts in meta.files.items():
+        for name, facts in files.items():
             file = path / f"{name}.npy"
-            if _facts(file) != asdict(facts):
+            if _facts(file) != facts:
                 notice(f"{file} is damaged; making it again")
                 return None
             arrays[name] = np.load(file, mmap_mode="r", allow_pickle=False)

@@ -23,7 +23,7 @@ def load_tokenizer(model: Model, *, offline: bool = False, **settings: Any) -> A
     ``settings`` override the model's own, as ``do_lower_case=False``. ``offline``: the network is not touched.
     """
     files = located(model, offline=offline, weights=False)
-    files.check_vocabulary()
+    files.check_tokenizer()
     with in_one_line(model, "tokenizer"):
         kind = tokenizer_class(files)
         if files.config is not None:

@@ -1,0 +1,122 @@
+"""Ways to break a file, for hypothesis; and what a reader of a broken one may do."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+from cluebench import json_files
+from cluebench.errors import ClueError
+
+#: Examples of each property: 200, or as many as asked for.
+EXAMPLES = settings(
+    max_examples=int(os.environ.get("CLUEBENCH_EXAMPLES", "200")),
+    deadline=None,
+    derandomize="CLUEBENCH_EXAMPLES" not in os.environ,
+    suppress_health_check=list(HealthCheck),
+)
+
+#: JSON texts that are of no type, out of every range, or no JSON at all.
+ODD = (
+    "null", "true", "-1", "0", "0.5", "101", "1e9", "1e999", "-1e999", "NaN", "Infinity", '""', '"x"', '"128"', "[]",
+    "[128]", "[[]]", "{}", '{"odd": [["x"]]}', '"\\ud800"', "9" * 400, "9" * 5000, "[" * 100_000 + "]" * 100_000,
+    '{"a": ' * 300 + "1" + "}" * 300, '"' + "x" * 100_000 + '"', '"<script>alert(1)</script>"', '"\\u0000"', '"../../x"',
+)  # fmt: skip
+
+#: No declared field may hold this.
+NOWHERE = '{"odd": [["x"]]}'
+
+
+def paths(value: Any, at: tuple = ()) -> Iterator[tuple]:
+    """The place of every part of a JSON value."""
+    yield at
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in items:
+        yield from paths(part, (*at, key))
+
+
+def replaced(value: Any, at: tuple, text: str | None) -> str:
+    """The JSON text of the value with another text at a place; None: with nothing there."""
+    mark = "the place \u0001 of the other text"
+    if not at:
+        return text or ""
+    copy = json.loads(json.dumps(value))
+    holder = copy
+    for step in at[:-1]:
+        holder = holder[step]
+    if text is None:
+        del holder[at[-1]]
+        return json.dumps(copy, ensure_ascii=False)
+    holder[at[-1]] = mark
+    return json.dumps(copy, ensure_ascii=False).replace(json.dumps(mark, ensure_ascii=False), text)
+
+
+@st.composite
+def broken_json(draw: st.DrawFn, value: Any) -> bytes:
+    """A JSON file with a part replaced or left out, a key twice, or its bytes damaged."""
+    at = draw(st.sampled_from(list(paths(value))))
+    kind = draw(st.integers(0, 9))
+    if kind < 6:
+        return replaced(value, at, draw(st.sampled_from(ODD))).encode()
+    if kind < 7:
+        return replaced(value, at, None).encode()
+    text = json.dumps(value, ensure_ascii=False)
+    if kind < 8 and text.startswith("{"):
+        key = draw(st.sampled_from(list(value)))
+        return f"{text[:-1]}, {json.dumps(key)}: {draw(st.sampled_from(ODD))}}}".encode()
+    return draw(broken_bytes(text.encode()))
+
+
+@st.composite
+def broken_bytes(draw: st.DrawFn, content: bytes) -> bytes:
+    """The bytes cut off, with some changed, left out, doubled or put between, or others altogether."""
+    start = draw(st.integers(0, len(content)))
+    end = min(len(content), start + draw(st.sampled_from([0, 1, 1, 2, 8, 100, len(content)])))
+    piece = content[start:end]
+    other = {
+        "cut": b"",
+        "changed": bytes(byte ^ draw(st.sampled_from([1, 4, 128, 255])) for byte in piece[:8]) + piece[8:],
+        "doubled": piece + piece,
+        "put between": draw(st.binary(max_size=8)) + piece,
+        "blank": b"\0" * len(piece),
+    }[draw(st.sampled_from(["cut", "changed", "doubled", "put between", "blank"]))]
+    whole = content[:start] + other + content[end:]
+    return draw(st.sampled_from([whole, whole, whole, content[:start], b"", b"\0\xff\xfe"]))
+
+
+@dataclass
+class Outcome:
+    """What a reader did: what it returned or the line it refused with, and what it said."""
+
+    value: Any
+    refused: str
+    said: str
+
+    @property
+    def is_loud(self) -> bool:
+        return bool(self.refused or self.said)
+
+
+def outcome(read: Callable[[], Any]) -> Outcome:
+    """Runs a reader as in a process of its own. A traceback, or an error of several lines, fails the test."""
+    json_files._told.clear()
+    value, refused, stream = None, "", io.StringIO()
+    with redirect_stderr(stream), redirect_stdout(io.StringIO()):
+        try:
+            value = read()
+        except ClueError as error:
+            refused = str(error)
+            assert refused and "\n" not in refused
+        except MemoryError:
+            raise AssertionError("took all memory") from None
+    for line in stream.getvalue().splitlines():
+        assert len(line) <= 520, line
+    return Outcome(value, refused, stream.getvalue())

@@ -1,0 +1,470 @@
+"""Every file that is read back, broken in every way hypothesis thinks of: one line each, never a traceback."""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluebench import analysis, dev_predictions, identity
+from cluebench.data import archive
+from cluebench.dev_predictions import DevPredictions
+from cluebench.earlier_run import CheckpointState, Generators, refuse_other_settings
+from cluebench.features.cache import FeatureCache
+from cluebench.grid_file import read_grid
+from cluebench.model import Model
+from cluebench.model_files import Configuration
+from cluebench.report import html, leaderboard, scores, submitted, table
+from cluebench.run_flags import RunFlags, resolved
+from cluebench.runlog import DevPoint, Result, TrialPaths, read_log
+from cluebench.scheduler import status
+from cluebench.scheduler.estimates import model_size
+from cluebench.scheduler.failures import Failure, FailureKind
+from cluebench.scheduler.flags import GridFlags
+from cluebench.scheduler.grid import Grid
+from cluebench.scheduler.jobs import Attempt, Job, State
+from cluebench.scheduler.plan import Trial
+from cluebench.scheduler.recorder import trial_state
+from cluebench.scheduler.runner import LockRecord, orphan_of
+from cluebench.scheduler.state import Holder, RunDirectory
+from cluebench.submission import kept, packing
+from cluebench.tasks import TASKS
+from tests.broken.mutations import EXAMPLES, NOWHERE, ODD, Outcome, broken_bytes, broken_json, outcome, paths, replaced
+
+MODEL = "some-model"
+
+
+@dataclass
+class Broken:
+    """A file that something reads: its content when it is sound, and what reads it."""
+
+    path: Path
+    sound: Any  # a JSON value; bytes of a file of another kind
+    read: Callable[[], Any]
+    undeclared: tuple = ()  # keys that nobody reads
+    pack: Callable[[bytes], bytes] = bytes  # from the JSON text to the file
+
+    def write(self, content: bytes) -> None:
+        self.path.write_bytes(self.pack(content))
+
+
+# A run of two tasks, as the scheduler leaves it -----------------------------------------------------------------------
+
+
+def trial(task: str, rate: float = 3e-5) -> Trial:
+    return Trial(Model.of(MODEL), task, rate, 32 if TASKS[task].is_classification else 24, 0.1)
+
+
+def result(task: str, rate: float = 3e-5) -> Result:
+    settings = {"task": task, "seed": 42, "learning_rate": rate, "limit": None, "trainer": {"optim": "adamw"}}
+    made = Result(task, MODEL, settings, identity.configuration_hash(settings), "done", TASKS[task].metric)
+    for step, score in ((100, 50.0), (200, 75.0)):
+        made.add(DevPoint(step, 0, (score,) if made.metric == "accuracy" else (score, score + 5), 0.5))
+    made.versions, made.finished, made.total_steps, made.error = {"paddlepaddle": "3"}, "2026-01-01", 200, "none"
+    made.started, made.best_model, made.peak_memory_bytes = "2026-01-01", "somewhere", 1 << 30
+    return made
+
+
+def job(task: str, rate: float = 3e-5, state: State = State.DONE) -> Job:
+    of = trial(task, rate)
+    made = Job(of, 0, TrialPaths(Path(task), of.name), Path("lock"), result(task, rate).configuration_hash, {})
+    made.state, made.result = state, result(task, rate) if state is State.DONE else None
+    made.attempts = [Attempt(1, ["gpu 0"], 1, 1, 0.0, 1.0, "done", "")]
+    made.failures = [Failure(FailureKind.KILLED, "ended by SIGKILL")]
+    return made
+
+
+class RunFolder:
+    """``runs/some-model`` with results, logs, predictions and grid.json."""
+
+    def __init__(self, folder: Path):
+        self.root = folder / "runs"
+        self.directory = RunDirectory(self.root, Model.of(MODEL))
+        for task in ("tnews", "cmrc2018"):
+            for rate in (3e-5, 5e-5):
+                result(task, rate).write(self.paths(task, rate).result)
+                self.paths(task, rate).log.write_text("best_result: 75.00\n")
+            self.predictions(task).write(self.directory.path / task / "3e-05_32_0.1.predictions", {"task": task}, 200)
+        for name in ("tnews", "cmrc2018"):
+            self.predictions(name).write(
+                dev_predictions.beside(self.paths(name).result), result(name).configuration, 200
+            )
+        jobs = [job("tnews"), job("cmrc2018"), job("tnews", 1e-5, State.FAILED), job("c3", 1e-5, State.RUNNING)]
+        hashes = {name: scores.protocol_hash(result(name).configuration) for name in ("tnews", "cmrc2018")}
+        details = {"command": ["grid_search.py"], "data_dir": None, "devices": ["gpu 0"]}
+        self.directory.write_grid("running", [trial_state(one) for one in jobs], hashes, details)
+
+    def paths(self, task: str, rate: float = 3e-5) -> TrialPaths:
+        return TrialPaths(self.directory.path / task, trial(task, rate).name)
+
+    @staticmethod
+    def predictions(task: str) -> DevPredictions:
+        if task == "cmrc2018":
+            answers = {"a": "甲", "b": "乙", "c": "丙", "d": "丁"}
+            found = DevPredictions.of_spans(
+                list(answers), answers, [1, 1, 1, 0], [1, 1, 1, 0.2], np.array([0, 0, 1, 1])
+            )
+            return found
+        return DevPredictions.of_choices(range(4), np.array([1, 2, 3, 4]), np.array([1, 2, 3, 5]))
+
+    def everything(self) -> str:
+        """All that reads a run folder: tables, report, leaderboard, status, what is to be done."""
+        table.print_table(self.directory.path, MODEL)
+        status.print_status([self.directory])
+        rows = leaderboard.measured_rows(self.root)
+        leaderboard.rendered(rows, "html")
+        Grid(GridFlags(), [trial("tnews"), trial("c3", 1e-5)], {Model.of(MODEL): self.directory}).jobs()
+        self.directory.refuse_other_model()
+        packing.run_directory(self.root)
+        page = html.report(self.directory.path)
+        assert "<script" not in page
+        return page
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return RunFolder(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(autouse=True)
+def quiet(capsys, monkeypatch, tmp_path_factory):
+    """No data: nothing is to be fetched or hashed."""
+    monkeypatch.setenv("CLUE_DATA_DIR", str(tmp_path_factory.getbasetemp()))
+
+
+def of_run(run: RunFolder) -> dict[str, Broken]:
+    grid, paths_of = run.directory.grid_json, run.paths("tnews")
+    predictions = dev_predictions.beside(paths_of.result)
+    record = submitted.Submitted(
+        MODEL, "z.zip", "0" * 64, "2026", ["a"], {"tnews": {"score": [5.0], "error": None}}, {}
+    )
+    record.write(run.directory.path / submitted.RECORD)
+    (run.directory.path / "z.json").unlink(missing_ok=True)
+    return {
+        "result": Broken(paths_of.result, json.loads(paths_of.result.read_text()), run.everything),
+        "result of spans": Broken(
+            run.paths("cmrc2018").result, json.loads(run.paths("cmrc2018").result.read_text()), run.everything
+        ),
+        "grid.json": Broken(
+            grid,
+            json.loads(grid.read_text()),
+            run.everything,
+            undeclared=("scheduler", "command", "devices", "score", "number", "cards", "accumulation", "started",
+                        "finished", "outcome", "detail of attempt"),
+        ),  # fmt: skip
+        "predictions": Broken(predictions, json.loads(gzip.decompress(predictions.read_bytes())), run.everything,
+                              pack=lambda text: gzip.compress(text, compresslevel=1)),
+        "submit.json": Broken(run.directory.path / submitted.RECORD, asdict(record), run.everything),
+    }  # fmt: skip
+
+
+RUN_FILES = ("result", "result of spans", "grid.json", "predictions", "submit.json")
+
+
+def restoring(broken: Broken):
+    """The file as it was, whatever happens."""
+
+    class Restoring:
+        def __enter__(self):
+            self.content = broken.path.read_bytes()
+
+        def __exit__(self, *_):
+            broken.path.write_bytes(self.content)
+
+    return Restoring()
+
+
+def read_broken(broken: Broken, content: bytes) -> Outcome:
+    with restoring(broken):
+        broken.write(content)
+        return outcome(broken.read)
+
+
+@pytest.mark.parametrize("name", RUN_FILES)
+def test_sound_files_of_a_run_are_read_in_silence(name, run):
+    found = outcome(of_run(run)[name].read)
+    assert "warning" not in found.said and not found.refused
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUN_FILES)
+def test_files_of_a_run_never_end_in_a_traceback(name, run):
+    broken = of_run(run)[name]
+
+    @EXAMPLES
+    @given(content=broken_json(broken.sound))
+    def check(content):
+        read_broken(broken, content)
+
+    check()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUN_FILES)
+def test_what_a_file_of_a_run_may_not_hold_is_said(name, run):
+    broken = of_run(run)[name]
+    for at in paths(broken.sound):
+        if not set(broken.undeclared) & set(map(str, at)) and "attempts" not in at:
+            for text in (NOWHERE, "NaN", "[" * 100_000):
+                if at or text != NOWHERE:
+                    assert read_broken(broken, replaced(broken.sound, at, text).encode()).is_loud, (at, text[:20])
+
+
+@EXAMPLES
+@given(content=broken_bytes(b"".join(b"global step %d00/900, epoch: 0, batch: 9, rank_id: 0, loss: 2.7, lr: 0.1, speed: "
+                                     b"8.7 step/s\neval loss: 2.7, acc: 0.08, eval done total : 1 s\nbest_result: 75.00\n"
+                                     % n for n in range(1, 9))))  # fmt: skip
+def test_logs_never_end_in_a_traceback(content, tmp_path_factory):
+    folder = tmp_path_factory.getbasetemp() / "logs" / "tnews"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "3e-05_32_0.1.log").write_bytes(content)
+    read_log(folder / "3e-05_32_0.1.log")
+    for one in scores.finished_trials(folder.parent).get("tnews", []):
+        assert 0 <= one.score[0] <= 100
+
+
+# What an earlier run left ---------------------------------------------------------------------------------------------
+
+
+def checkpoint_state() -> dict:
+    made = result("tnews")
+    generators = Generators((3, [1, 2], None), ("MT19937", [1], 1, 0, 0.0), [(-1, 1, 0, "1 2 3")])
+    return asdict(
+        CheckpointState("0" * 16, made.progress(), made.configuration, step=500, schedule={"last_epoch": 5, "last_lr": 0.1},
+                        scaler={"scale": [32768.0], "incr_count": 1}, generators=generators)
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("out")
+    flags = resolved(RunFlags(model_name_or_path="m", do_train=True, output_dir=str(folder)), TASKS["tnews"])
+    path = folder / "checkpoint" / "state.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(checkpoint_state()))
+    return Broken(path, checkpoint_state(), lambda: refuse_other_settings(flags, result("tnews")))
+
+
+def test_a_sound_checkpoint_of_another_run_is_in_the_way(checkpoint):
+    assert "checkpoint after step 500" in outcome(checkpoint.read).refused
+
+
+def test_checkpoints_never_end_in_a_traceback(checkpoint):
+    @EXAMPLES
+    @given(content=broken_json(checkpoint.sound))
+    def check(content):
+        read_broken(checkpoint, content)
+
+    check()
+
+
+def test_what_a_checkpoint_may_not_hold_is_said(checkpoint):
+    for at in paths(checkpoint.sound):
+        if at:
+            assert read_broken(checkpoint, replaced(checkpoint.sound, at, NOWHERE).encode()).is_loud, at
+
+
+# Locks ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["trial", "directory"])
+def test_locks_never_end_in_a_traceback(kind, run):
+    run.directory.private.mkdir(exist_ok=True)
+    path = run.directory.private / ("lock" if kind == "directory" else "tnews--x.lock")
+    sound = asdict(Holder(1, "host", "2026") if kind == "directory" else LockRecord(pid=1, start_time="boot:1"))
+    read = run.directory.holder if kind == "directory" else lambda: orphan_of("key", path)
+
+    @EXAMPLES
+    @given(content=broken_json(sound))
+    def check(content):
+        with open(path, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            found = outcome(read).value
+            assert found is not None  # someone holds it, whoever that is
+            status.print_status([run.directory])
+
+    try:
+        check()
+    finally:
+        path.unlink()
+
+
+# Models, as far as they are looked at before Paddle is imported -------------------------------------------------------
+
+CONFIG = {
+    "architectures": ["BertModel"], "vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 2,
+    "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 64, "type_vocab_size": 2,
+    "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1, "layer_norm_eps": 1e-12, "pad_token_id": 0,
+    "cluebench": {"first_position": 0},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    files = {
+        "config.json": json.dumps(CONFIG),
+        "tokenizer_config.json": json.dumps({"do_lower_case": True, "unk_token": "[UNK]"}),
+        "model.safetensors.index.json": json.dumps({"metadata": {}, "weight_map": {"a": "a.safetensors"}}),
+        "a.safetensors": "",
+        "vocab.txt": "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"一二三四五六七八九十"]),
+    }
+    for name, content in files.items():
+        (folder / name).write_text(content, encoding="utf-8")
+    return folder
+
+
+def look_at(folder: Path) -> None:
+    files = Model.of(folder).find()
+    files.read_config()
+    files.check_tokenizer()
+    model_size.cache_clear()
+    assert model_size(Model.of(folder)).parameters > 0
+
+
+MODEL_FILES = ("config.json", "tokenizer_config.json", "model.safetensors.index.json", "vocab.txt")
+
+
+@pytest.mark.parametrize("name", MODEL_FILES)
+def test_files_of_a_model_never_end_in_a_traceback(name, model_folder):
+    content = (model_folder / name).read_bytes()
+    broken = Broken(model_folder / name, content, lambda: look_at(model_folder))
+
+    @EXAMPLES
+    @given(content=broken_bytes(content) if name == "vocab.txt" else broken_json(json.loads(content)))
+    def check(content):
+        read_broken(broken, content)
+
+    check()
+
+
+def test_no_setting_of_a_model_may_be_anything(model_folder):
+    broken = Broken(model_folder / "config.json", CONFIG, lambda: look_at(model_folder))
+    for key in Configuration.__annotations__:
+        if key not in ("init_args", "cluebench"):  # a list of anything, and a group of its own
+            for text in (NOWHERE, '"128x"' if "class" not in key else "1", "NaN", "[128]", "true"):
+                declared_text = Configuration.__annotations__[key]
+                if not (text.startswith('"') and "str" in declared_text) and not (
+                    text == "true" and "bool" in declared_text
+                ):
+                    content = json.dumps({**CONFIG, key: 0}).replace(f'"{key}": 0', f'"{key}": {text}')
+                    assert read_broken(broken, content.encode()).refused, (key, text)
+
+
+# Cache ----------------------------------------------------------------------------------------------------------------
+
+KEY = {"task": "tnews", "split": "dev", "limit": None}
+ARRAYS = {"tokens": np.arange(50, dtype=np.int32), "texts": np.arange(6).reshape(2, 3)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", ["meta.json", "tokens.npy", "texts.npy"])
+def test_a_broken_cache_entry_gives_the_right_arrays(file, tmp_path_factory):
+    cache = FeatureCache(tmp_path_factory.mktemp("cache"))
+    cache.get(KEY, lambda: ARRAYS)
+    path = cache.path(KEY) / file
+    whole = path.read_bytes()
+
+    @EXAMPLES
+    @given(content=broken_json(json.loads(whole)) if file == "meta.json" else broken_bytes(whole))
+    def check(content):
+        path.write_bytes(content)
+        found = outcome(lambda: cache.get(KEY, lambda: ARRAYS))
+        assert found.value.keys() == ARRAYS.keys()
+        for name, array in ARRAYS.items():
+            np.testing.assert_array_equal(found.value[name], array)
+        is_whole = content == whole or (file == "meta.json" and same_json(content, whole))
+        assert found.is_loud or is_whole
+        assert cache.holds(KEY)
+
+    check()
+
+
+def same_json(one: bytes, other: bytes) -> bool:
+    """Whether the keys that are read are the same."""
+    try:
+        return {**json.loads(other), **json.loads(one)} == {**json.loads(one), **json.loads(other)}
+    except (ValueError, TypeError, RecursionError):
+        return False
+
+
+# Archives -------------------------------------------------------------------------------------------------------------
+
+
+def test_archives_never_end_in_a_traceback(tmp_path_factory):
+    path = tmp_path_factory.mktemp("zip") / "afqmc_public.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("train.json", "甲" * 500)
+        packed.writestr("dev.json", os.urandom(100))
+    whole = path.read_bytes()
+
+    def read() -> bytes | None:
+        archive.check_archive(path)
+        member = archive.find_member(path, "train.json")
+        if member is None:
+            return None
+        with archive.open_member(path, member) as stream:
+            return stream.read()
+
+    @EXAMPLES
+    @given(content=broken_bytes(whole))
+    def check(content):
+        path.write_bytes(content)
+        found = outcome(read)
+        assert found.refused or found.value in (None, ("甲" * 500).encode())
+
+    check()
+
+
+# Small files ----------------------------------------------------------------------------------------------------------
+
+
+def test_predictions_of_labels_never_end_in_a_traceback(tmp_path_factory):
+    path = tmp_path_factory.mktemp("out") / "dev_predictions.jsonl"
+    lines = [{"id": n, "gold": "a", "predicted": "b", "score": 0.5} for n in range(3)]
+
+    @EXAMPLES
+    @given(content=broken_json(lines[1]), raw=st.booleans())
+    def check(content, raw):
+        path.write_bytes(b"\n".join([json.dumps(lines[0]).encode(), content, json.dumps(lines[2]).encode()]))
+        assert outcome(lambda: analysis.worst_pairs(path)).value
+
+    check()
+
+
+def test_notes_of_predictions_never_end_in_a_traceback(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kept")
+
+    @EXAMPLES
+    @given(content=broken_json({"tnews11_predict.json": "0" * 16}))
+    def check(content):
+        (folder / ".predictions.json").write_bytes(content)
+        assert isinstance(outcome(lambda: kept._read_notes(folder)).value, dict)
+
+    check()
+
+
+def test_odd_texts_are_odd():
+    """What the properties above are made of: some JSON, some not."""
+    assert len(set(ODD)) == len(ODD) and any(text.startswith("[[") for text in ODD)
+
+
+def test_a_grid_is_read_back_as_it_was_written(run):
+    grid = read_grid(run.directory.path)
+    assert [(one.task, one.state) for one in grid.trials] == [
+        ("tnews", "done"), ("cmrc2018", "done"), ("tnews", "failed"), ("c3", "running")
+    ]  # fmt: skip
+    assert grid.trials[0].attempts[0].devices == ["gpu 0"] and grid.trials[2].failures[0].kind == "killed"

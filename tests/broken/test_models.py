@@ -1,0 +1,220 @@
+"""Files of models and checkpoints, broken by hypothesis, through Paddle: one line each, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import random
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from cluebench.model import Model
+from cluebench.runlog import DevPoint, Result
+from cluebench.tasks import TASKS
+from tests.broken.mutations import EXAMPLES, ODD, broken_bytes, broken_json, outcome, replaced
+from tests.models.conftest import write_model
+from tests.models.test_weights import StandInTorch, write_safetensors
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    from cluebench import environment
+
+    environment.import_paddle()
+    return write_model(tmp_path_factory.mktemp("models") / "Bert", "Bert", tokens=None)
+
+
+def load(folder):
+    from cluebench import models
+    from cluebench.features import TextEncoder
+
+    model = Model.of(folder)
+    tokenizer = models.load_tokenizer(model)
+    TextEncoder(tokenizer).encode(["他们说：hello"])
+    return models.load_model(TASKS["tnews"], model, tokenizer=tokenizer, max_seq_length=32)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"])
+def test_a_broken_directory_never_ends_in_a_traceback(name, bert, tmp_path_factory):
+    folder = shutil.copytree(bert, tmp_path_factory.mktemp("broken") / "model")
+    whole = (folder / name).read_bytes()
+
+    @EXAMPLES
+    @given(content=broken_bytes(whole) if name == "vocab.txt" else broken_json(json.loads(whole)))
+    def check(content):
+        (folder / name).write_bytes(content)
+        found = outcome(lambda: load(folder))
+        assert not found.refused or str(folder) in found.refused
+
+    check()
+
+
+ARRAYS = {"encoder.weight": np.arange(12, dtype=np.float32).reshape(3, 4), "bias": np.array([1.5, -2.0], np.float32)}
+
+
+@pytest.fixture(params=["model.safetensors", "model_state.pdparams", "pytorch_model.bin"])
+def weights(request, tmp_path, monkeypatch):
+    path = tmp_path / request.param
+    if request.param.endswith("safetensors"):
+        write_safetensors(path, ARRAYS, metadata={"format": "pt"})
+    elif request.param.endswith("pdparams"):
+        path.write_bytes(pickle.dumps(ARRAYS))
+    else:
+        torch = StandInTorch(monkeypatch)
+        torch.save(path, {name: torch.tensor(array) for name, array in ARRAYS.items()})
+    return path
+
+
+def test_broken_weights_never_end_in_a_traceback(weights):
+    from cluebench.models.reading import read_weights
+
+    whole = weights.read_bytes()
+
+    @EXAMPLES
+    @given(content=broken_bytes(whole))
+    def check(content):
+        weights.write_bytes(content)
+        found = outcome(lambda: read_weights([weights]))
+        assert str(weights) in found.refused or all(
+            array.dtype.kind != "f" or np.isfinite(array).all() for array in found.value.values()
+        )
+
+    check()
+
+
+def test_a_broken_safetensors_header_is_said(tmp_path):
+    from cluebench.models.reading import read_weights
+
+    path = tmp_path / "model.safetensors"
+    header = {
+        "a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
+        "b": {"dtype": "F32", "shape": [3], "data_offsets": [8, 20]},
+    }
+
+    @EXAMPLES
+    @given(text=broken_json(header))
+    def check(text):
+        path.write_bytes(len(text).to_bytes(8, "little") + text + np.ones(5, "<f4").tobytes())
+        found = outcome(lambda: read_weights([path]))
+        assert (
+            str(path) in found.refused
+            or {name: array.size for name, array in found.value.items()}.keys() >= {"a"}
+            or (sum(array.nbytes for array in found.value.values()) == 20)
+        )
+
+    check()
+
+
+RANGES = {
+    "overlapping": [[0, 8], [4, 20]],
+    "repeated": [[0, 8], [0, 12]],
+    "with a hole": [[0, 8], [12, 24]],
+    "not to the end": [[0, 4], [4, 16]],
+    "backwards": [[8, 0], [8, 20]],
+}
+
+
+@pytest.mark.parametrize("kind", RANGES)
+def test_ranges_that_are_not_end_to_end_are_refused(kind, tmp_path):
+    from cluebench.models.reading import read_weights
+
+    (first, last), path = RANGES[kind], tmp_path / "model.safetensors"
+    sizes = [abs(end - start) // 4 for start, end in (first, last)]
+    entries = zip("ab", sizes, (first, last))
+    header = {name: {"dtype": "F32", "shape": [size], "data_offsets": offsets} for name, size, offsets in entries}
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + np.ones(5, "<f4").tobytes())
+    assert str(path) in outcome(lambda: read_weights([path])).refused
+
+
+def test_an_array_in_two_files_of_one_model_is_refused(tmp_path):
+    from cluebench.models.reading import read_weights
+
+    for name in ("a.safetensors", "b.safetensors"):
+        write_safetensors(tmp_path / name, ARRAYS)
+    found = outcome(lambda: read_weights([tmp_path / "a.safetensors", tmp_path / "b.safetensors"]))
+    assert "is in another of the model's files too" in found.refused
+
+
+def test_a_tensor_is_no_larger_than_its_storage(tmp_path, monkeypatch):
+    """A step of 0 would make any number of numbers out of one."""
+    from cluebench.models.reading import read_weights
+
+    torch = StandInTorch(monkeypatch)
+    torch.save(tmp_path / "pytorch_model.bin", {"a": torch.tensor(ARRAYS["bias"], size=(10**6, 10**6), stride=(0, 0))})
+    assert "more numbers than its storage" in outcome(lambda: read_weights([tmp_path / "pytorch_model.bin"])).refused
+
+
+# Checkpoints ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    from cluebench import environment
+
+    environment.import_paddle()
+    import paddle
+
+    from cluebench.training.checkpoint import Checkpoint
+    from cluebench.training.optimization import Precision
+
+    model = paddle.nn.Linear(3, 2)
+    schedule = paddle.optimizer.lr.StepDecay(0.1, 10)
+    optimizer = paddle.optimizer.AdamW(schedule, parameters=model.parameters())
+    result = Result("tnews", "m", {"seed": 42}, "0" * 16)
+    result.add(DevPoint(5, 0, (50.0,)))
+    model(paddle.ones([1, 3])).sum().backward()
+    optimizer.step()
+    made = Checkpoint(tmp_path_factory.mktemp("out") / "checkpoint", model, optimizer, Precision(), result)
+    made.save(5)
+    assert made.restore() == 5
+    return made
+
+
+@pytest.mark.parametrize("name", ["state.json", "model.safetensors", "optimizer.safetensors"])
+def test_a_broken_checkpoint_is_taken_up_whole_or_not_at_all(name, checkpoint):
+    path = checkpoint.folder / name
+    whole = path.read_bytes()
+
+    @EXAMPLES
+    @given(content=broken_json(json.loads(whole)) if name == "state.json" else broken_bytes(whole))
+    def check(content):
+        path.write_bytes(content)
+        before, numbers = random.getstate(), np.random.get_state()[1].tolist()
+        found = outcome(checkpoint.restore)
+        assert not found.refused
+        if not found.value:
+            assert random.getstate() == before and np.random.get_state()[1].tolist() == numbers
+            assert all(np.isfinite(parameter.numpy()).all() for parameter in checkpoint.model.parameters())
+
+    try:
+        check()
+    finally:
+        path.write_bytes(whole)
+    assert checkpoint.restore() == 5
+
+
+@pytest.mark.parametrize("text", [text for text in ODD if text != "101"], ids=lambda text: text[:12])
+def test_no_odd_text_is_a_step(text, checkpoint):
+    path = checkpoint.folder / "state.json"
+    whole = path.read_text()
+    path.write_text(replaced(json.loads(whole), ("step",), text))
+    try:
+        assert outcome(checkpoint.restore).is_loud
+    finally:
+        path.write_text(whole)
+
+
+def test_the_state_of_a_loss_scaler_is_json(checkpoint):
+    """float16 scales its loss on GPUs only; what Paddle's scaler gives of itself there has an array in it."""
+    from cluebench.training.checkpoint import _scaler_state
+
+    state = {"scale": np.array([32768.0], np.float32), "incr_ratio": 2.0, "use_dynamic_loss_scaling": True}
+    made = _scaler_state(SimpleNamespace(state_dict=lambda: state))
+    assert json.loads(json.dumps(made)) == {"scale": [32768.0], "incr_ratio": 2.0, "use_dynamic_loss_scaling": True}

@@ -1,0 +1,181 @@
+"""The one reader of JSON: what it refuses, how it names it, and what it leaves out."""
+
+import ast
+import json
+import os
+from dataclasses import dataclass, field
+
+import pytest
+
+from cluebench import atomic, json_files
+from cluebench.errors import BadFile, UsageError, one_line
+from cluebench.json_files import Count, NotJson, Score, parse
+from cluebench.notices import notice
+from cluebench.report.markup import Markup, fill, joined
+from tests.test_rooms import sources
+
+
+@dataclass
+class Point:
+    step: Count
+    score: Score
+
+
+@dataclass
+class Curve:
+    name: str
+    points: list[Point] = field(default_factory=list)
+
+
+@pytest.fixture(autouse=True)
+def nothing_told():
+    json_files._told.clear()
+
+
+REFUSED = {
+    b"\xff": "is not UTF-8 text (byte 1)",
+    b'{"a": ': "is broken JSON: Expecting value at column 7",
+    b"NaN": "holds NaN, which is no finite number",
+    b"[-Infinity]": "holds -Infinity",
+    b"[1e999]": "holds 1e999, which is no finite number",
+    b'{"a": {"b": 1, "b": 2}}': 'has the key "b" twice in one object, with different values',
+    b"[" * 100_000: "nested more than 64 levels deep",
+    b"[" * 65 + b"]" * 65: "nested more than 64 levels deep",
+    b'{"a": "\\ud83d"}': "holds half a character",
+    b"9" * 5000: "is broken JSON",
+}
+
+
+@pytest.mark.parametrize("content", REFUSED, ids=lambda content: content[:12])
+def test_what_json_is_not(content):
+    with pytest.raises(NotJson) as refused:
+        parse(content)
+    assert REFUSED[content] in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_what_is_sound_json():
+    assert parse(b'{"a": 1, "a": 1, "b": [1.5e3, "\\ud83d\\ude00"]}') == {"a": 1, "b": [1500.0, "😀"]}
+    assert parse(b"[" * 64 + b"]" * 64)
+    with pytest.raises(NotJson) as refused:
+        parse(b"[1,\n2,\n x]")
+    assert refused.value.line == 3
+
+
+def written(tmp_path, value):
+    path = tmp_path / "curve.json"
+    path.write_text(value if isinstance(value, str) else json.dumps(value))
+    return path
+
+
+def test_files_become_what_they_are_declared_to_be(tmp_path):
+    point = {"step": 1, "score": [50, 60.5], "of a later version": True}
+    read = json_files.read(written(tmp_path, {"name": "c", "points": [point], "more": 1}), Curve)
+    assert read == Curve("c", [Point(1, (50.0, 60.5))])
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ([], "curve.json: Expected object, got array"),
+        ({}, "curve.json: Object missing required field name"),
+        ({"name": 1}, "curve.json: name: Expected str, got int"),
+        ({"name": "c", "points": [{"step": "1", "score": [1]}]}, "curve.json: points[0].step: Expected int, got str"),
+        (
+            {"name": "c", "points": [{"step": 1, "score": [101]}]},
+            "curve.json: points[0].score[0]: Expected float <= 100.0",
+        ),
+        ({"name": "c", "points": [{"step": True, "score": [1]}]}, "points[0].step: Expected int, got bool"),
+        ('{"name":\n"c"', "curve.json, line 2: is broken JSON"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_key(tmp_path, value, reason):
+    with pytest.raises(BadFile) as refused:
+        json_files.read(written(tmp_path, value), Curve)
+    assert reason in str(refused.value)
+
+
+def test_a_bad_entry_of_a_list_is_left_out_with_a_line(tmp_path, capsys):
+    good, bad = {"step": 1, "score": [50]}, {"step": None, "score": [50]}
+    path = written(tmp_path, {"name": "c", "points": [good, bad, good, {}]})
+    assert json_files.read(path, Curve, ["points"]).points == [Point(1, (50.0,))] * 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"warning: {path}: points[1].step: Expected int, got null; this entry is left out"
+    assert "points[2]" in second
+    written(tmp_path, {"name": "c", "points": [bad] * 10_000})
+    with pytest.raises(BadFile, match="100 entries are bad"):
+        json_files.read(path, Curve, ["points"])
+
+
+def test_a_bad_file_is_told_of_once_where_nothing_depends_on_it(tmp_path, capsys):
+    path = written(tmp_path, "{")
+    assert json_files.read_if_sound(tmp_path / "none.json", Curve) is None
+    for _ in range(3):
+        assert json_files.read_if_sound(path, Curve, otherwise="it counts for nothing") is None
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: {path}, line 1: is broken JSON") and line.endswith("; it counts for nothing")
+
+
+def test_only_ordinary_files_of_a_sane_size_are_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/zero")
+    for name in ("pipe", "device", "."):
+        with pytest.raises(BadFile, match="is no ordinary file"):
+            json_files.content_of(tmp_path / name)
+    with open(tmp_path / "large", "wb") as stream:
+        stream.truncate(1 << 40)
+    with pytest.raises(BadFile, match="where 67,108,864 are more than enough"):
+        json_files.content_of(tmp_path / "large")
+
+
+# Lines, pages, places -------------------------------------------------------------------------------------------------
+
+
+def test_a_line_about_an_error_has_at_most_500_characters(capsys):
+    assert one_line(" a\n b ") == "a b"
+    long = one_line("start " + "x" * 10_000 + " end")
+    assert len(long) <= 500 and long.startswith("start ") and long.endswith(" end") and " … " in long
+    notice("x" * 10_000)
+    assert len(capsys.readouterr().err) <= 501
+
+
+def test_no_string_enters_a_page_but_through_a_template():
+    assert fill("<b>{}</b>", "<i>") == "<b>&lt;i&gt;</b>"
+    assert fill("<p>{}{}</p>", fill("<b>{}</b>", 1), ["&", Markup("<br>")]) == "<p><b>1</b>&amp;<br></p>"
+    assert joined([Markup("<a>"), '"']) + "<" == "<a>&quot;&lt;" and isinstance(joined([]), Markup)
+
+
+def test_pages_are_written_by_templates_alone():
+    """No f-string and no sum of strings holds a tag, and Markup is made of constants only."""
+    wrong = []
+    for place, tree in sources().items():
+        for node in ast.walk(tree):
+            parts = ast.walk(node) if isinstance(node, (ast.JoinedStr, ast.BinOp)) else ()
+            if place.startswith("report/") and any(
+                isinstance(part, ast.Constant) and isinstance(part.value, str) and "</" in part.value for part in parts
+            ):
+                wrong.append(f"{place}, line {node.lineno}: a tag outside a template")
+            made = isinstance(node, ast.Call) and ast.unparse(node.func) == "Markup" and place != "report/markup"
+            if made and not all(isinstance(argument, ast.Constant) for argument in node.args):
+                wrong.append(f"{place}, line {node.lineno}: Markup of what is no constant")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_json_has_one_reader():
+    """json.loads and json.load stand where nothing is read back from a file."""
+    allowed = {"json_files", "diagnosis/facts", "scheduler/launch"}  # what a process has said; an argument
+    wrong = [
+        place
+        for place, tree in sources().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("json.loads", "json.load") and place not in allowed
+    ]
+    assert [place for place in wrong if place != "submission/checks"] == []  # it says all that is wrong, not the first
+
+
+def test_a_device_and_a_pipe_are_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "null").symlink_to("/dev/null")
+    for name in ("pipe", "null"):
+        with pytest.raises(UsageError, match="is a device or a pipe"):
+            atomic.write_text(tmp_path / name, "text")
+    assert sorted(os.listdir(tmp_path)) == ["null", "pipe"] and not (tmp_path / "pipe").is_file()
