@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import cluebench
 from cluebench.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -167,6 +168,13 @@ def test_a_room_imports_only_its_libraries():
         if one.library not in free | libraries and not has_reason(place, one):
             wrong.append(f"{place} imports {one.name}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_a_python_without_these_libraries_is_told_which_one_to_take():
+    """What is imported at the top of modules above models/ is what `cluebench.NEEDED` lists."""
+    above = list(ROOMS)[: list(ROOMS).index("models")]
+    found = {one.library for place, one in all_imports() if not one.inside and room_of(place) in above}
+    assert found - sys.stdlib_module_names - {"cluebench"} <= set(cluebench.NEEDED)
 
 
 def test_some_libraries_have_one_place():
