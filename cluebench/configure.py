@@ -14,6 +14,7 @@ import cluebench
 from cluebench import environment, identity
 from cluebench.command import as_clue_error
 from cluebench.data.source import DataSource, open_source
+from cluebench.flags import refuse_unwritable
 from cluebench.model import Model
 from cluebench.notices import notice
 from cluebench.run_flags import F, resolved
@@ -71,6 +72,7 @@ def configure(flags: F, task: Task, **more: Any) -> RunConfig[F]:
 
     ``more``: settings that move the score besides the flags. Raises UsageError, DataError and NetworkError in one line.
     """
+    refuse_unwritable(flags)
     cards = environment.world_size()
     flags = resolved(flags, task, cards)
     model = Model.of(flags.model_name_or_path)

@@ -20,7 +20,10 @@ import sys
 import types
 import typing
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
+
+from cluebench import atomic
+from cluebench.errors import UsageError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -39,12 +42,13 @@ def flag(
     positional: bool = False,
     default_text: str | None = None,
     metavar: str | None = None,
+    writes: Literal["file", "directory"] | None = None,
 ) -> Any:
     """A dataclass field that `parse` turns into a flag.
 
     ``default`` ``...`` makes the flag required. ``minimum`` and ``maximum`` are inclusive bounds, ``above`` an
     exclusive one; for sequences they hold for every item. ``default_text`` says the default where None stands for a
-    rule.
+    rule. ``writes``: it is the place of what the command writes, which `refuse_unwritable` tries.
     """
     metadata = dict(
         help=help,
@@ -55,6 +59,7 @@ def flag(
         positional=positional,
         default_text=default_text,
         metavar=metavar,
+        writes=writes,
     )
     if default is ...:
         return dataclasses.field(metadata={**metadata, "required": True}, default=None)
@@ -91,6 +96,15 @@ def parse(flags_class: type[T], argv: Sequence[str] | None = None, *, prog: str 
     for field in dataclasses.fields(flags_class):
         values[field.name] = _checked(parser, field, hints[field.name], values[field.name])
     return flags_class(**values)
+
+
+def refuse_unwritable(flags: DataclassInstance) -> None:
+    """Tries every place that ``flags`` name for what is written, before anything is computed. Raises UsageError."""
+    for field in dataclasses.fields(flags):
+        kind, place = field.metadata.get("writes"), getattr(flags, field.name)
+        if kind and place and (reason := atomic.why_unwritable(place, directory=kind == "directory")):
+            name = field.name if field.metadata["positional"] else f"--{field.name}"
+            raise UsageError(f"{name} {place}: {reason}; name another place")
 
 
 def _add(parser: argparse.ArgumentParser, field: dataclasses.Field, hint: Any) -> None:

@@ -35,7 +35,7 @@ class RunFlags:
     do_train: bool = flag(False, "fine-tune on the train split, evaluating on dev")
     do_eval: bool = flag(False, "evaluate on dev: the best checkpoint of this training, else the given model")
     do_predict: bool = flag(False, "write submission files into output_dir, by the same model as do_eval")
-    output_dir: str = flag("out", "directory of the best model, checkpoints and submission files")
+    output_dir: str = flag("out", "directory of the best model, checkpoints and submission files", writes="directory")
     batch_size: int = flag(32, "training examples per card and optimizer step", minimum=1)
     eval_batch_size: int = flag(None, "examples per card evaluated at once", minimum=1, default_text="by task")
     gradient_accumulation_steps: int = flag(
@@ -87,12 +87,16 @@ class RunFlags:
         "official CLUE files, unpacked or zipped",
         default_text="CLUE_DATA_DIR, else they are downloaded",
     )
-    cache_dir: str = flag(None, "where token ids are kept between runs", default_text="~/.cache/cluebench")
+    cache_dir: str = flag(
+        None, "where token ids are kept between runs", default_text="~/.cache/cluebench", writes="directory"
+    )
     overwrite_cache: bool = flag(False, "tokenize again even if the cache has this data")
     num_proc: int = flag(1, "processes that tokenize what the cache lacks", minimum=1)
     limit: int | None = flag(None, "only the first N rows of every split, for a try", minimum=1)
-    visualdl_dir: str | None = flag(None, "write scalars for VisualDL into this directory")
-    result_json: str | None = flag(None, "the result as JSON", default_text="<output_dir>/result.json after training")
+    visualdl_dir: str | None = flag(None, "write scalars for VisualDL into this directory", writes="directory")
+    result_json: str | None = flag(
+        None, "the result as JSON", default_text="<output_dir>/result.json after training", writes="file"
+    )
     offline: bool = flag(False, "never touch the network")
 
     def feature_settings(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from cluebench import command, environment, warmup
 from cluebench.data.source import open_source
 from cluebench.errors import UsageError
 from cluebench.features import FeatureCache, TextEncoder
-from cluebench.flags import flag, parse
+from cluebench.flags import flag, parse, refuse_unwritable
 from cluebench.model import Model
 from cluebench.tasks import tasks_named
 
@@ -26,7 +26,9 @@ class WarmupFlags:
     models: list[str] = flag([], "model names or directories", positional=True)
     tasks: list[str] = flag([], "tasks to prepare", default_text="all ten")
     data_dir: str | None = flag(None, "official CLUE files", default_text="CLUE_DATA_DIR, else they are downloaded")
-    cache_dir: str | None = flag(None, "where token ids are kept", default_text="~/.cache/cluebench")
+    cache_dir: str | None = flag(
+        None, "where token ids are kept", default_text="~/.cache/cluebench", writes="directory"
+    )
     limit: int | None = flag(None, "only the first N rows of every split, as the trials will be run with", minimum=1)
     num_proc: int = flag(1, "processes that tokenize", minimum=1)
     overwrite_cache: bool = flag(False, "tokenize again even if the cache has this data")
@@ -37,6 +39,7 @@ def main() -> None:
     flags = parse(WarmupFlags)
     if not flags.models:
         raise UsageError("name at least one model or model directory")
+    refuse_unwritable(flags)
     tasks = tasks_named(flags.tasks)
     chosen = [Model.of(typed, "model") for typed in flags.models]
     for model in chosen:  # seconds, where the data can take minutes

@@ -13,6 +13,7 @@ from functools import partial
 from cluebench import repository
 from cluebench.command import INTERRUPTED
 from cluebench.errors import ClueError, UsageError
+from cluebench.flags import refuse_unwritable
 from cluebench.report.table import print_table
 from cluebench.scheduler import commands, devices
 from cluebench.scheduler.devices import Device
@@ -35,6 +36,7 @@ def run(grid: Grid) -> int:
 
     Raises ClueError when a run directory is in use, or before any trial is started.
     """
+    refuse_unwritable(grid.flags)
     with ExitStack() as locks:
         for directory in grid.directories.values():
             directory.acquire()

@@ -13,6 +13,7 @@ import paddle
 import paddlenlp.prompt.prompt_trainer  # noqa: F401  (see cluebench.paddlenlp_import)
 from paddlenlp.trainer import PdArgumentParser, TrainingArguments
 
+from cluebench import atomic
 from cluebench.errors import UsageError
 from cluebench.run_flags import RunFlags, classification_task
 from cluebench.tasks import TASKS, Task
@@ -163,6 +164,8 @@ def check(own: TaskFlags, values: Mapping[str, Any]) -> None:
         raise UsageError(f"--amp {own.amp}: choose from off, fp16, bf16")
     if own.amp != "off" and values["bf16" if own.amp == "fp16" else "fp16"]:
         raise UsageError(f"--amp {own.amp} contradicts --{'bf16' if own.amp == 'fp16' else 'fp16'}")
+    if values["logging_dir"] and (reason := atomic.why_unwritable(values["logging_dir"], directory=True)):
+        raise UsageError(f"--logging_dir {values['logging_dir']}: {reason}; name another place")
     if values["metric_for_best_model"] not in _METRICS:
         raise UsageError(
             f"--metric_for_best_model {values['metric_for_best_model']}: choose from {', '.join(_METRICS)}"
