@@ -120,6 +120,7 @@ def resolved(flags: F, task: Task, cards: int = 1) -> F:
         raise UsageError("nothing to do: give --do_train, --do_eval or --do_predict")
     if flags.device is not None and flags.device.split(":")[0] not in ("gpu", "cpu", "xpu", "npu"):
         raise UsageError(f"--device {flags.device}: choose gpu, cpu, xpu or npu, with :N for one card")
+    refuse_amp(flags.amp, flags.device or "")
     accumulation = flags.gradient_accumulation_steps
     if accumulation is None:
         accumulation = _default_accumulation(task, flags.batch_size, cards)
@@ -143,6 +144,14 @@ def resolved(flags: F, task: Task, cards: int = 1) -> F:
         cache_dir=flags.cache_dir or str(environment.cache_home()),
         result_json=flags.result_json or (os.path.join(flags.output_dir, "result.json") if flags.do_train else None),
     )
+
+
+def refuse_amp(amp: str, device: str) -> None:
+    """Raises UsageError where ``device`` is a CPU and can't compute in that precision."""
+    if amp != "off" and device.split(":")[0] == "cpu":
+        # In bfloat16 auto_cast would only warn and compute in float32: its kernels are missing from CPU builds.
+        lacks = {"fp16": "Paddle has no float16 training on", "bf16": "PaddlePaddle has no bfloat16 kernels for"}
+        raise UsageError(f"--amp {amp}: {lacks[amp]} CPUs; use --amp off")
 
 
 def _default_accumulation(task: Task, batch_size: int, cards: int) -> int:

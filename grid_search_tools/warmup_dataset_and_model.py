@@ -29,6 +29,7 @@ class WarmupFlags:
     cache_dir: str | None = flag(
         None, "where token ids are kept", default_text="~/.cache/cluebench", writes="directory"
     )
+    device: str | None = flag(None, "kind of device the trials will run on: say so if Paddle was not built for it")
     limit: int | None = flag(None, "only the first N rows of every split, as the trials will be run with", minimum=1)
     num_proc: int = flag(1, "processes that tokenize", minimum=1)
     overwrite_cache: bool = flag(False, "tokenize again even if the cache has this data")
@@ -50,7 +51,9 @@ def main() -> None:
     import paddle
 
     from cluebench import models
+    from cluebench.training.device import refuse_foreign
 
+    refuse_foreign(flags.device or "cpu")
     paddle.set_device("cpu")  # the cards belong to the trials
     cache = FeatureCache(flags.cache_dir or environment.cache_home())
     for model in chosen:

@@ -67,7 +67,7 @@ INSIDE = {
     "scheduler/ray_engine": ({"ray"}, "Ray is an extra"),
     "classification/run_clue_classifier_trainer": ({"cluebench.training"}, _FLAGS_FIRST),
     "grid_search_tools/show_features": ({"cluebench.models"}, _FLAGS_FIRST),
-    "grid_search_tools/warmup_dataset_and_model": ({"cluebench.models", "paddle"}, _FLAGS_FIRST),
+    "grid_search_tools/warmup_dataset_and_model": ({"cluebench.models", "cluebench.training", "paddle"}, _FLAGS_FIRST),
 }
 
 
