@@ -9,28 +9,45 @@ from collections.abc import Iterator, Mapping, Sequence
 from tqdm import tqdm
 
 from cluebench.data.source import DataSource
-from cluebench.errors import UsageError
+from cluebench.errors import DataError, UsageError
 from cluebench.features import FeatureCache, TextEncoder, feature_key, load_features
 from cluebench.model import Model
+from cluebench.notices import notice
 from cluebench.tasks import TASKS, Task
 
 
 def check_data(source: DataSource, tasks: Sequence[Task]) -> None:
-    """Finds every file of every task, downloading what may be downloaded. Raises DataError or NetworkError."""
+    """Finds every file of every task, downloading what may be downloaded.
+
+    Raises NetworkError, or DataError after a line for each task whose data is missing or broken.
+    """
+    reasons: dict[Task, DataError] = {}
     for task in tasks:
-        source.fingerprint(task, task.files)
+        try:
+            source.fingerprint(task, task.files)
+        except DataError as error:
+            reasons[task] = error
+    if reasons:
+        for reason in reasons.values():
+            notice(str(reason))
+        advice = _with_others([task for task in tasks if task not in reasons], "name another place by --data_dir")
+        raise DataError(f"no whole data of {', '.join(task.title for task in reasons)}: {advice}")
     print(f"data: {', '.join(task.title for task in tasks)} found", flush=True)
 
 
 def refuse_what_it_cannot_do(model: Model, reasons: Mapping[str, str | None]) -> None:
     """One line for each task that the preflight found impossible, then UsageError."""
-    unable = [TASKS[name].title for name, reason in reasons.items() if reason]
-    for title in unable:
-        print(f"{model.typed} can't do {title}: {reasons[title.lower()]}", file=sys.stderr)
+    unable = [TASKS[name] for name, reason in reasons.items() if reason]
+    for task in unable:
+        notice(f"{model.typed} can't do {task.title}: {reasons[task.name]}")
     if unable:
-        able = [TASKS[name].title for name, reason in reasons.items() if not reason]
-        advice = f"run it with --tasks {' '.join(able)}" if able else "choose another model"
-        raise UsageError(f"{model.typed} can't do {', '.join(unable)}: {advice}")
+        advice = _with_others([TASKS[name] for name in reasons if not reasons[name]], "choose another model")
+        raise UsageError(f"{model.typed} can't do {', '.join(task.title for task in unable)}: {advice}")
+
+
+def _with_others(tasks: Sequence[Task], otherwise: str) -> str:
+    """The advice to go on with ``tasks``; ``otherwise`` where there is none."""
+    return f"--tasks {' '.join(task.title for task in tasks)} runs the others" if tasks else otherwise
 
 
 def tokenize(

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, NoReturn, Optional
+from typing import Any, Optional
 
 import paddle
 import paddlenlp.prompt.prompt_trainer  # noqa: F401  (see cluebench.paddlenlp_import)
@@ -15,6 +15,7 @@ from paddlenlp.trainer import PdArgumentParser, TrainingArguments
 
 from cluebench import atomic
 from cluebench.errors import UsageError
+from cluebench.flags import OneLineParser
 from cluebench.run_flags import RunFlags, classification_task
 from cluebench.tasks import TASKS, Task
 
@@ -111,12 +112,8 @@ def parsed(description: str) -> tuple[Task, TaskFlags, Any]:
     return task, own, arguments
 
 
-class _Parser(PdArgumentParser):
+class _Parser(OneLineParser, PdArgumentParser):
     """One line about a wrong flag, as in the other scripts."""
-
-    def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: error: {message} (--help lists the flags)", file=sys.stderr)
-        sys.exit(2)
 
 
 def flag_parser(description: str) -> argparse.ArgumentParser:
