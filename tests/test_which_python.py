@@ -41,9 +41,8 @@ def refused(command, *python):
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda path: path.name)
 def test_every_command_says_which_python_to_take(command, bare):
     command = bare / command.relative_to(ROOT)
-    assert f"lacks filelock, numpy, psutil, requests, rich, tqdm; make the environment: cd {bare} && make" in refused(
-        command
-    )
+    missing = ", ".join(cluebench.NEEDED)
+    assert f"lacks {missing}; make the environment: cd {bare} && make quickstart" in refused(command)
     python = bare / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.touch()
