@@ -16,7 +16,7 @@ from cluebench.command import as_clue_error
 from cluebench.data.source import DataSource, open_source
 from cluebench.flags import refuse_unwritable
 from cluebench.model import Model
-from cluebench.notices import notice
+from cluebench.notices import notice, waiting
 from cluebench.run_flags import F, resolved
 from cluebench.runlog import Evaluation, Result
 from cluebench.tasks import Task
@@ -59,7 +59,8 @@ class RunConfig(Generic[F]):
     def started(self) -> Iterator[Run[F]]:
         """The run, on its device, with its tokenizer; its result is written when the block ends, well or badly."""
         with recording(self.result, self.flags.result_json):
-            environment.import_paddle()
+            with waiting("importing Paddle"):
+                environment.import_paddle()
             from cluebench.training.run import Run  # imports Paddle: seconds, which a wrong flag need not wait for
 
             run = Run(self)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from cluebench import atomic
+from cluebench.notices import say
 from cluebench.tasks import DEFAULT_SEED
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class TrialPaths:
 
     @property
     def output_dir(self) -> Path:
-        """The best model, when it is kept, and the periodic checkpoint while the trial runs."""
+        """The best model, when it is kept; the periodic checkpoint and the step file while the trial runs."""
         return self.folder / self.name
 
 
@@ -88,7 +89,7 @@ class RunLog:
 
     def line(self, text: str) -> None:
         if self.rank == 0:
-            print(text, file=self.stream or sys.stdout, flush=True)
+            say(text, self.stream or sys.stdout)
 
     def train(
         self, step: int, total: int, epoch: int, batch: int, loss: float, lr: float, steps_per_second: float
@@ -154,6 +155,19 @@ def read_log(path: str | Path) -> LogFacts:
             elif match := _EVALUATED.search(line):
                 facts.last_score = (100 * float(match["acc"]),)
     return facts
+
+
+#: In --output_dir while a run trains: "12/5004", for displays that would else wait for the next log line.
+STEP_FILE = "step.txt"
+
+
+def read_step(output_dir: Path) -> tuple[int, int] | None:
+    """(step, total) of a run that is training; None without one."""
+    try:
+        step, total = (output_dir / STEP_FILE).read_text(encoding="utf-8").split("/")
+        return int(step), int(total)
+    except (OSError, ValueError):
+        return None
 
 
 # Results --------------------------------------------------------------------------------------------------------------

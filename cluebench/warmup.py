@@ -6,13 +6,11 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from tqdm import tqdm
-
 from cluebench.data.source import DataSource
 from cluebench.errors import DataError, UsageError
 from cluebench.features import FeatureCache, TextEncoder, feature_key, load_features
 from cluebench.model import Model
-from cluebench.notices import notice
+from cluebench.notices import notice, progress, say, waiting
 from cluebench.tasks import TASKS, Task
 
 
@@ -63,22 +61,22 @@ def tokenize(
 ) -> None:
     """All splits of the tasks, as trials will ask for them; says of each whether it was in the cache."""
     start, made, splits = time.perf_counter(), 0, list(splits_of(tasks))
-    with tqdm(splits, unit="split", file=sys.stderr, disable=None) as bar:
-        for task, split in bar:
-            bar.set_description(f"{task.title} {split}")
+    with progress(model.typed, len(splits), "split") as bar:
+        for task, split in splits:
             lengths = dict(max_seq_length=task.max_seq_length, limit=limit)
             found = cache.holds(feature_key(task, split, source, encoder, **lengths)) and not overwrite
             begin = time.perf_counter()
-            features = load_features(
-                task, split, source, encoder, cache, overwrite=overwrite, num_proc=num_proc, **lengths
-            )
+            with waiting(f"{task.title} {split}"):
+                features = load_features(
+                    task, split, source, encoder, cache, overwrite=overwrite, num_proc=num_proc, **lengths
+                )
             what = "found" if found else f"tokenized in {time.perf_counter() - begin:.1f} s"
-            bar.write(f"{task.title} {split}: {len(features):,} examples, {what}", file=sys.stdout)
+            say(f"{task.title} {split}: {len(features):,} examples, {what}", sys.stdout)
+            bar.update()
             made += not found
     seconds = time.perf_counter() - start
-    print(
-        f"{model.typed}: {made} splits tokenized, {len(splits) - made} found in the cache, {seconds:.1f} s", flush=True
-    )
+    found = len(splits) - made
+    say(f"{model.typed}: {made} splits tokenized, {found} found in {cache.directory}, {seconds:.1f} s", sys.stdout)
 
 
 def splits_of(tasks: Sequence[Task]) -> Iterator[tuple[Task, str]]:

@@ -16,6 +16,7 @@ from cluebench.errors import UsageError
 from cluebench.features import FeatureCache, TextEncoder
 from cluebench.flags import flag, parse, refuse_unwritable
 from cluebench.model import Model
+from cluebench.notices import waiting
 from cluebench.tasks import tasks_named
 
 
@@ -47,7 +48,8 @@ def main() -> None:
         model.find(offline=flags.offline)
     source = open_source(flags.data_dir, offline=flags.offline)
     warmup.check_data(source, tasks)
-    environment.import_paddle()  # only now: what is wrong with flags, models or data is told of within seconds
+    with waiting("importing Paddle"):  # only now: what is wrong with flags, models or data is told of within seconds
+        environment.import_paddle()
     import paddle
 
     from cluebench import models
@@ -58,7 +60,9 @@ def main() -> None:
     cache = FeatureCache(flags.cache_dir or environment.cache_home())
     for model in chosen:
         start = time.perf_counter()
-        warmup.refuse_what_it_cannot_do(model, models.preflight(model, tasks, offline=flags.offline))
+        with waiting(f"trying {model.typed}"):
+            reasons = models.preflight(model, tasks, offline=flags.offline)
+        warmup.refuse_what_it_cannot_do(model, reasons)
         encoder = TextEncoder(models.load_tokenizer(model, offline=flags.offline))
         print(f"{model.typed}: tokenizer and weights tried in {time.perf_counter() - start:.1f} s", flush=True)
         warmup.tokenize(

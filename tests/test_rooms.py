@@ -17,19 +17,22 @@ PADDLE = {"paddle", "paddlenlp", "safetensors"}
 #: Room → its modules ("data/" is a folder of cluebench), and the libraries beside numpy that it may import.
 #: A room imports only from rooms above it. So whatever stands above models/ runs without Paddle.
 ROOMS = {
-    "ground": ("__init__ tasks published errors flags environment paddlenlp_import notices atomic repository", set()),
-    "data": ("data/", {"filelock", "requests", "tqdm", "urllib3"}),
+    "ground": (
+        "__init__ tasks published errors flags environment paddlenlp_import notices atomic repository",
+        {"tqdm"},
+    ),
+    "data": ("data/", {"filelock", "requests", "urllib3"}),
     "features": ("features/ metrics", {"filelock"}),
     "statistics": ("statistics/", {"scipy"}),
     "records": ("model model_files run_flags identity runlog command analysis dev_predictions scalars", {"visualdl"}),
     "report": ("report/", set()),
     "submission": ("submission/", set()),
     "scheduler": ("scheduler/", {"psutil", "pynvml", "ray", "rich"}),
-    "readiness": ("diagnosis/ warmup", {"psutil", "tqdm"}),
+    "readiness": ("diagnosis/ warmup", {"psutil"}),
     "configure": ("configure", set()),
     "models": ("models/", PADDLE),
     "training": ("training/", PADDLE),
-    "commands": ("classification/ mrc/ grid_search_tools/ demo", PADDLE | {"tqdm"}),
+    "commands": ("classification/ mrc/ grid_search_tools/ demo", PADDLE),
 }
 
 #: Libraries that only these modules import.
@@ -40,6 +43,7 @@ ONLY = {
     "rich": {"scheduler/progress"},
     "scipy": {"statistics/paired"},
     "subprocess": {"scheduler/", "submission/", "diagnosis/"},
+    "tqdm": {"notices"},
     "visualdl": {"scalars"},
 }
 

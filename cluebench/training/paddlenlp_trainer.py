@@ -22,7 +22,7 @@ import paddle
 import paddlenlp.prompt.prompt_trainer  # noqa: F401  (see cluebench.paddlenlp_import)
 from paddlenlp.trainer import EvalPrediction, IntervalStrategy, Trainer, TrainerCallback, TrainingArguments
 
-from cluebench import analysis, atomic, dev_predictions, environment, models
+from cluebench import analysis, atomic, environment, models
 from cluebench.configure import RunConfig
 from cluebench.dev_predictions import DevPredictions
 from cluebench.errors import Diverged, UsageError
@@ -144,6 +144,7 @@ class ProtocolTrainer(Trainer):
         return Loader(self.train_dataset, batch_sampler=self._get_train_sampler(), collate_fn=collate)
 
     def get_eval_dataloader(self, eval_dataset: Examples | None = None) -> paddle.io.DataLoader:
+        self.run.begins(len(eval_dataset or self.eval_dataset))
         if self.args.dataloader_num_workers or self.args.distributed_dataloader:
             return super().get_eval_dataloader(eval_dataset)
         examples = eval_dataset or self.eval_dataset
@@ -194,9 +195,9 @@ class ProtocolTrainer(Trainer):
             epoch = (step - 1) // self.steps_per_epoch if step else 0
             improved = run.result.add(DevPoint(step, epoch, (100 * share,), loss))
             run.scalars.add(step, dev_loss=loss, dev_accuracy=100 * share)
+            if improved and self.is_world_process_zero():
+                self._keep_predictions(step)
             if self.is_in_train and self.is_world_process_zero():
-                if improved:
-                    self._keep_predictions(step)
                 run.result.write(run.flags.result_json)
         return metrics
 
@@ -204,9 +205,7 @@ class ProtocolTrainer(Trainer):
         run, logits, gold = self.run, self.dev_output.predictions, self.dev_output.label_ids
         rows, predicted = range(len(gold)), logits.argmax(axis=1)
         records = analysis.choices(rows, gold, predicted, logits, run.task.labels)
-        analysis.write(run.output(analysis.DEV_PREDICTIONS), records)
-        said = DevPredictions.of_choices(rows, predicted, gold)
-        said.write(dev_predictions.beside(run.flags.result_json), run.result.configuration, step)
+        run.keep_predictions(records, DevPredictions.of_choices(rows, predicted, gold), step)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -266,6 +265,8 @@ def train(run: Run, trainer: ProtocolTrainer, resumed: Path | None) -> None:
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if trainer.is_world_process_zero():
         models.save_model(trainer.model, run.tokenizer, run.flags.output_dir)
+    if not run.flags.save_best_model:
+        run.wrote("model_state.pdparams")  # the last one's
 
 
 # Checkpoints ----------------------------------------------------------------------------------------------------------
@@ -337,6 +338,7 @@ class PublishedLines(TrainerCallback):
         self.sampler = train_dataloader.batch_sampler
         self.sampler.last_step = state.max_steps  # a finished run that is resumed would take one more step
         self.run.result.total_steps = state.max_steps
+        self.run.begins(len(train_dataloader.dataset), state.max_steps)
         self.logged_at = state.global_step, time.perf_counter()
 
     def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
