@@ -1,50 +1,87 @@
-"""A whole OCNLI process, from its start to its last line, against the plain way of doing the same.
+"""A whole OCNLI process, from its start to its last line: ours, ours with padding, the plain way, and PyTorch's.
 
     CLUE_DATA_DIR=… python benchmarks/ocnli_process.py
+    CLUE_DATA_DIR=… python benchmarks/ocnli_process.py --peers    # makes peers/.venv first, with PyTorch: 1 GB
 
-10,000 rows of train, the whole of dev, one epoch, batch 32, length 128, the 2-layer 128-wide model, on the CPU. The
-plain way tokenises every row with PaddleNLP's slow tokenizer whenever its batch comes up, evaluates in the file's
-order, and leaves Paddle's threads and MKL as they are. Ours starts with an empty cache. Without CLUE_DATA_DIR,
-synthetic rows.
+10,000 rows of train, the whole of dev every 100 steps, one epoch, batch 32, length 128, the 2-layer 128-wide model, on
+the CPU, one after the other, so many rounds. The plain way tokenises every row with PaddleNLP's slow tokenizer whenever
+its batch comes up, evaluates in the file's order, and leaves Paddle's threads and MKL as they are. Ours starts with an
+empty cache. PyTorch's is Transformers' Trainer (peers/ocnli_transformers.py). Without CLUE_DATA_DIR, synthetic rows.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
+import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import venv
 import zipfile
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+
 ROOT = Path(__file__).resolve().parent.parent
+PEERS = ROOT / "benchmarks" / "peers"
 ROWS = 10_000
 SETTINGS = ["--batch_size", "32", "--learning_rate", "5e-4", "--limit", str(ROWS)]
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--peers", action="store_true", help="also Transformers on PyTorch, in an environment of its own"
+    )
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--max_steps", type=int, help="stop sooner, for a try (the plain way can't)")
+    arguments = parser.parse_args()
+    spent: dict[str, list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = prepared_data(folder)
         write_model(folder / "model", data)
-        ours = timed(
-            [
-                *(str(ROOT / "classification" / "run_clue_classifier.py"), "--task_name", "OCNLI", "--device", "cpu"),
-                *("--model_name_or_path", str(folder / "model"), "--data_dir", str(data), "--num_train_epochs", "1"),
-                *("--cache_dir", str(folder / "cache"), "--output_dir", str(folder / "out"), "--do_train", *SETTINGS),
-            ],
-            folder / "ours.log",
-            clean_environment(),
-        )
-        plain = timed(
-            [str(ROOT / "tests" / "scripts" / "reference.py"), "ocnli", str(folder / "model"), str(data), *SETTINGS],
-            folder / "plain.log",
-            clean_environment(),
-        )
-    print(f"OCNLI, {ROWS:,} rows, one epoch, whole process: {ours:.1f} s; the plain way: {plain:.1f} s")
-    print(f"ratio: {plain / ours:.2f}")
+        sides = commands(folder, data, arguments)
+        for number in range(arguments.rounds):
+            for side, command in sides.items():
+                seconds = timed(side, command, folder / f"{side}.log".replace(" ", "_"))
+                spent.setdefault(side, []).append(seconds)
+                print(f"round {number + 1}, {side}: {seconds[0]:.1f} s, {seconds[1]:.1f} CPU seconds", flush=True)
+                shutil.rmtree(folder / "cache", ignore_errors=True)
+    ours = np.mean(spent["ours"], axis=0)
+    for side, times in spent.items():
+        wall, cpu = np.mean(times, axis=0) / ours
+        print(f"{side} / ours: ratio {wall:.2f} of wall time, {cpu:.2f} of CPU time, means of {len(times)}")
+
+
+def commands(folder: Path, data: Path, arguments: argparse.Namespace) -> dict[str, list[str]]:
+    """Side → its command."""
+    steps = ["--max_steps", str(arguments.max_steps)] if arguments.max_steps else []
+    script = str(ROOT / "classification" / "run_clue_classifier.py")
+    ours = [sys.executable, script, "--task_name", "OCNLI", "--device", "cpu", "--num_train_epochs", "1", "--do_train"]
+    ours += ["--model_name_or_path", str(folder / "model"), "--data_dir", str(data), *SETTINGS, *steps]
+    ours += ["--cache_dir", str(folder / "cache"), "--output_dir", str(folder / "out")]
+    plain = [sys.executable, str(ROOT / "tests" / "scripts" / "reference.py"), "ocnli"]
+    sides = {"ours": ours, "ours with padding": [*ours, "--padding"]}
+    if not steps:
+        sides["the plain way"] = [*plain, str(folder / "model"), str(data), *SETTINGS]
+    if arguments.peers:
+        program = [str(peers_python()), str(PEERS / "ocnli_transformers.py")]
+        sides["Transformers on PyTorch"] = [*program, str(folder / "model"), str(data), *SETTINGS, *steps]
+    return sides
+
+
+def peers_python() -> Path:
+    """The interpreter of the peers' environment, made now if it isn't there."""
+    python = PEERS / ".venv" / "bin" / "python"
+    if not python.exists():
+        venv.create(PEERS / ".venv", with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", "-r", PEERS / "requirements.txt"], check=True)
+    return python
 
 
 def clean_environment() -> dict[str, str]:
@@ -79,16 +116,15 @@ def write_model(folder: Path, data: Path) -> None:
     models.write_demo_model(folder, "".join(sorted(c for c in seen if not c.isascii() and not c.isspace())))
 
 
-def timed(command: list[str], log: Path, environment: dict[str, str]) -> float:
-    """Seconds a Python program takes; its output goes to ``log`` and is shown when it fails."""
-    start = time.perf_counter()
+def timed(side: str, command: list[str], log: Path) -> tuple[float, float]:
+    """(seconds, CPU seconds) a program takes; its output goes to ``log`` and is shown when it fails."""
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     with open(log, "w") as stream:
-        code = subprocess.run([sys.executable, *command], stdout=stream, stderr=stream, env=environment).returncode
-    seconds = time.perf_counter() - start
-    print("\n".join(log.read_text().splitlines()[-20 if code else -2 :]))
+        code = subprocess.run(command, stdout=stream, stderr=stream, env=clean_environment()).returncode
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if code:
-        sys.exit(f"failed: {' '.join(command)}")
-    return seconds
+        sys.exit(f"{side} failed:\n" + "\n".join(log.read_text().splitlines()[-20:]))
+    return time.perf_counter() - start, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 if __name__ == "__main__":

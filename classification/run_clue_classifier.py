@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING
 
 from cluebench import analysis, command
 from cluebench.configure import configure
-from cluebench.dev_predictions import DevPredictions
 from cluebench.features import PairFeatures
 from cluebench.flags import flag, parse
-from cluebench.metrics import accuracy, mean_cross_entropy
 from cluebench.run_flags import RunFlags, classification_task
 from cluebench.runlog import Evaluation
 from cluebench.tasks import TASKS
@@ -44,12 +42,7 @@ def main() -> None:
 
 def train(run: Run, model: Layer) -> None:
     """Fine-tunes on the train split; every evaluation that improves saves the model into --output_dir."""
-
-    def loss_of(model, batch):
-        (logits,) = run.forward(model, batch)
-        return run.cross_entropy(logits, batch["labels"])
-
-    for step in run.steps(model, loss_of):
+    for step in run.steps(model, run.label_loss):
         if step.evaluates:
             run.evaluated(evaluate(run, model), model, step)
 
@@ -58,12 +51,8 @@ def evaluate(run: Run, model: Layer) -> Evaluation:
     """Loss and accuracy on the dev split, and what was predicted."""
     dev: PairFeatures = run.features("dev")
     (logits,) = run.outputs(model, dev)
-    predicted = logits.argmax(axis=1)
-    return Evaluation(
-        loss=mean_cross_entropy(logits, dev.labels),
-        score=(100 * accuracy(predicted, dev.labels),),
-        said=DevPredictions.of_choices(range(len(dev)), predicted, dev.labels),
-        predictions=analysis.choices(range(len(dev)), dev.labels, predicted, logits, run.task.labels),
+    return analysis.evaluated_choices(
+        logits, logits.argmax(axis=1), dev.labels, ids=range(len(dev)), names=run.task.labels
     )
 
 

@@ -6,16 +6,40 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from cluebench import atomic
+from cluebench import atomic, json_files
 from cluebench.data.rows import SpanRow
-from cluebench.metrics import organisers_span_scores
+from cluebench.dev_predictions import DevPredictions
+from cluebench.metrics import accuracy, mean_cross_entropy, organisers_span_scores
+from cluebench.runlog import Evaluation
 
 #: File in --output_dir: one {"id", "gold", "predicted", "score"} a line, of the best evaluation on dev.
 DEV_PREDICTIONS = "dev_predictions.jsonl"
+
+
+def evaluated_choices(
+    logits: np.ndarray,
+    predicted: np.ndarray,
+    gold: np.ndarray,
+    *,
+    ids: Sequence[Any],
+    clusters: np.ndarray | None = None,
+    names: Sequence[str] | None = None,
+) -> Evaluation:
+    """What a pass over dev found, of examples with one choice of several: predicted and gold [B] index logits [B, N].
+
+    ``clusters`` [B]: which examples share a passage or a record, and so are not independent. ``names``: see `choices`.
+    """
+    return Evaluation(
+        loss=mean_cross_entropy(logits, gold),
+        score=(100 * accuracy(predicted, gold),),
+        said=DevPredictions.of_choices(ids, predicted, gold, clusters),
+        predictions=choices(ids, gold, predicted, logits, names),
+    )
 
 
 def choices(
@@ -44,17 +68,22 @@ def write(path: str | os.PathLike, records: Iterable[Mapping[str, Any]]) -> None
     atomic.write_text(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
 
 
+@dataclass
+class _Labelled:
+    """Of a record of a row with a label, what `worst_pairs` reads."""
+
+    gold: str
+    predicted: str
+
+
 def worst_pairs(path: str | os.PathLike, most: int = 10) -> list[str]:
     """Lines of a table of the label pairs mixed up most often, by the predictions `write` left in ``path``.
 
     Empty when nothing was wrong. ``of gold``: the share of the gold label's examples that went this way.
     """
-    with open(path, encoding="utf-8") as stream:
-        records = [json.loads(line) for line in stream]
-    examples = Counter(record["gold"] for record in records)
-    errors = Counter(
-        (record["gold"], record["predicted"]) for record in records if record["gold"] != record["predicted"]
-    )
+    records = json_files.read_lines(path, _Labelled)
+    examples = Counter(record.gold for record in records)
+    errors = Counter((record.gold, record.predicted) for record in records if record.gold != record.predicted)
     if not errors:
         return []
     wrong = sum(errors.values())

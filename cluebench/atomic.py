@@ -11,15 +11,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cluebench.errors import UsageError
+
 
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a temporary path beside ``path``; on success it is synced and renamed over ``path``, else removed.
 
     The temporary path may be made a file or a directory; a directory replaces an existing one, which is removed.
-    Parent directories are created. Whatever stands at ``path`` is untouched until the new content is whole.
+    Parent directories are created. Whatever stands at ``path`` is untouched until the new content is whole. Raises
+    OSError, and UsageError for a device or a pipe.
     """
     path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UsageError(f"{path} is a device or a pipe, which a file would take the place of: name a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
     temporary = holder / path.name

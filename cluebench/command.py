@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from cluebench import environment
-from cluebench.errors import ClueError, DiskFull, OutOfMemory, UsageError
+from cluebench.errors import ClueError, DiskFull, OutOfMemory, UsageError, one_line
 
 #: What Paddle's exceptions say when a device's memory did not suffice.
 _OUT_OF_MEMORY = (
@@ -41,7 +41,7 @@ def run(main: Callable[[], int | None], name: str = "") -> NoReturn:
         if known is None:
             raise
         start = f"{name}: error: " if name else "error: "
-        print(start + " ".join(str(known).split()), file=sys.stderr)
+        print(start + one_line(known), file=sys.stderr)
         code = known.exit_code
     sys.stdout.flush()
     sys.stderr.flush()

@@ -11,9 +11,10 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any, Generic
 
 import cluebench
-from cluebench import environment, identity
+from cluebench import earlier_run, environment, identity
 from cluebench.command import as_clue_error
 from cluebench.data.source import DataSource, open_source
+from cluebench.errors import one_line
 from cluebench.flags import refuse_unwritable
 from cluebench.model import Model
 from cluebench.notices import notice, waiting
@@ -90,6 +91,7 @@ def configure(flags: F, task: Task, **more: Any) -> RunConfig[F]:
         cards=cards,
         accumulation_steps=flags.gradient_accumulation_steps,
     )
+    earlier_run.refuse_other_settings(flags, result)
     return RunConfig(task, flags, model, source, result)
 
 
@@ -107,7 +109,7 @@ def recording(result: Result, path: str | None) -> Iterator[Result]:
     except Exception as error:
         result.status = "failed"
         known = as_clue_error(error)
-        result.error = " ".join(str(known).split()) if known else f"{type(error).__name__}: {str(error)[:500]}"
+        result.error = one_line(known or f"{type(error).__name__}: {error}")
         try:
             _write(result, path)
         except OSError as unwritten:

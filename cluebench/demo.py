@@ -9,12 +9,11 @@ Their scores say nothing about any pretrained model. What is there already and w
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import cluebench
-from cluebench import atomic, command, environment
+from cluebench import atomic, command, environment, json_files
 from cluebench.data import synthetic
 from cluebench.flags import flag, parse, refuse_unwritable
 
@@ -38,7 +37,7 @@ def write(folder: str | Path) -> tuple[Path, Path]:
     folder = Path(folder)
     model, data, made = folder / "model", folder / "data", folder / "made.json"
     version = {"cluebench": cluebench.__version__, "made_by": _code_fingerprint()}
-    if made.is_file() and json.loads(made.read_text()) == version:
+    if json_files.read_if_sound(made, dict[str, str], otherwise="the demo is made again") == version:
         return model, data
     synthetic.write_synthetic(data)
     environment.import_paddle()

@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from cluebench import atomic
+from cluebench import atomic, json_files
 from cluebench.errors import DataError
 from cluebench.runlog import Result
 
@@ -106,7 +106,7 @@ class DevPredictions:
     def read(cls, path: str | os.PathLike) -> DevPredictions:
         """Raises DataError in one line when there is no such file, or it is not whole and of this format."""
         try:
-            content = json.loads(_unpacked(path))
+            content = json_files.parse(_unpacked(path))
             if not isinstance(content, dict) or content.get("format") != _FORMAT:
                 raise ValueError(f"it is not of format {_FORMAT}")
             return cls(**_checked(content))
@@ -132,9 +132,12 @@ def of_result(result: Result, path: str | os.PathLike) -> DevPredictions | None:
     Those of another configuration or step, or that don't give the result's score, are none of its best model: an
     earlier version wrote the result, or the trial was ended between the one file and the other.
     """
+    if not beside(path).exists():
+        return None
     try:
         found = DevPredictions.read(beside(path))
-    except DataError:
+    except DataError as error:
+        json_files.tell_once(f"warning: {error}; they count for nothing")
         return None
     score = result.best_score or ()
     same = found.configuration == result.configuration and found.step == result.best_step

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+#: Characters of a line about an error: a name or a value in it may be of any length.
+_LONGEST_LINE = 500
+
+
+def one_line(said: object) -> str:
+    """An error's words as one line of at most 500 characters; what is too long is cut in its middle."""
+    text = " ".join(str(said).split())
+    kept = _LONGEST_LINE // 2 - 2
+    return text if len(text) <= _LONGEST_LINE else f"{text[:kept]} … {text[-kept:]}"
+
 
 class ClueError(Exception):
     """A failure whose message is one line that names the task, file, row or flag and says what to do."""
@@ -17,6 +27,10 @@ class UsageError(ClueError):
 
 class DataError(UsageError):
     """A data file that is missing, broken or not what its task needs."""
+
+
+class BadFile(UsageError):
+    """A file that is read back and is not what it was declared to be: its name, and the key that is wrong."""
 
 
 class Diverged(ClueError):

@@ -25,7 +25,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from cluebench import atomic
-from cluebench.errors import UsageError
+from cluebench.errors import UsageError, one_line
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -84,7 +84,7 @@ class OneLineParser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: error: {message} (--help lists the flags)", file=sys.stderr)
+        print(f"{self.prog}: error: {one_line(message)} (--help lists the flags)", file=sys.stderr)
         sys.exit(2)
 
 

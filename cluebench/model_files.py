@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from cluebench.errors import UsageError
+from cluebench import json_files
+from cluebench.errors import BadFile, UsageError
+from cluebench.json_files import between
 
 if TYPE_CHECKING:
     from cluebench.model import Model
@@ -29,8 +30,85 @@ WEIGHT_FILES = (
     "pytorch_model.bin.index.json",
 )
 
+#: Share of a vocabulary's lines that may repeat others: some published ones have a few.
+_MOST_REPEATED = 0.01
+
 #: Vocabularies of tokenizers that are no WordPiece.
 _OTHER_VOCABULARIES = ("vocab.json", "*.model")
+
+
+_Share = Annotated[float, between(0, 0.999)]
+_Token = Annotated[int, between(-1, 1 << 24)]
+
+
+@dataclass
+class Deviations:
+    """What a configuration that this project saved says beside PaddleNLP's settings; see `models.configuration`."""
+
+    first_position: Annotated[int, between(0, 1 << 24)] | None = None
+    layer_norm_eps: Annotated[float, between(1e-30, 1)] | None = None
+
+
+@dataclass
+class Configuration:
+    """config.json, as far as anything depends on it. Bounds are beyond any encoder, but not beyond any memory."""
+
+    vocab_size: Annotated[int, between(1, 1 << 24)] | None = None
+    hidden_size: Annotated[int, between(1, 1 << 16)] | None = None
+    embedding_size: Annotated[int, between(1, 1 << 16)] | None = None
+    fit_size: Annotated[int, between(1, 1 << 16)] | None = None
+    num_hidden_layers: Annotated[int, between(1, 1000)] | None = None
+    num_attention_heads: Annotated[int, between(1, 1 << 12)] | None = None
+    intermediate_size: Annotated[int, between(1, 1 << 20)] | None = None
+    max_position_embeddings: Annotated[int, between(1, 1 << 20)] | None = None
+    rel_pos_size: Annotated[int, between(0, 1 << 16)] | None = None
+    type_vocab_size: Annotated[int, between(0, 1 << 10)] | None = None
+    task_type_vocab_size: Annotated[int, between(1, 1 << 10)] | None = None
+    num_labels: Annotated[int, between(1, 1 << 16)] | None = None
+    num_choices: Annotated[int, between(1, 1 << 10)] | None = None
+    hidden_dropout_prob: _Share | None = None
+    attention_probs_dropout_prob: _Share | None = None
+    classifier_dropout: _Share | None = None
+    dropout: _Share | None = None
+    layer_norm_eps: Annotated[float, between(1e-30, 1)] | None = None
+    initializer_range: Annotated[float, between(0, 10)] | None = None
+    pad_token_id: _Token | None = None
+    cls_token_id: _Token | None = None
+    hidden_act: str | None = None
+    position_embedding_type: str | None = None
+    architectures: list[str] | None = None
+    init_class: str | None = None
+    model_type: str | None = None
+    finetuning_task: str | None = None
+    use_task_id: bool | None = None
+    cluebench: Deviations | None = None
+    init_args: list[Configuration | int | float | str | bool | None] = field(default_factory=list)  # PaddleNLP 2
+
+    def __post_init__(self) -> None:
+        heads, size = self.num_attention_heads, self.hidden_size
+        if heads and size and size % heads:
+            raise ValueError(f"hidden_size {size} is no multiple of num_attention_heads {heads}")
+
+
+@dataclass
+class TokenizerConfiguration:
+    """tokenizer_config.json, as far as anything depends on it. A special token is a text, or an object that has one."""
+
+    tokenizer_class: str | None = None
+    init_class: str | None = None
+    do_lower_case: bool = True
+    unk_token: str | dict[str, Any] = "[UNK]"
+    sep_token: str | dict[str, Any] = "[SEP]"
+    pad_token: str | dict[str, Any] = "[PAD]"
+    cls_token: str | dict[str, Any] = "[CLS]"
+    mask_token: str | dict[str, Any] | None = "[MASK]"
+
+
+@dataclass
+class WeightIndex:
+    """Which file of several each array of a model is in."""
+
+    weight_map: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -44,13 +122,18 @@ class ModelFiles:
     vocabulary: Path | None  # vocab.txt; None: a tokenizer of another kind
 
     def read_config(self) -> dict[str, Any]:
-        """The configuration as its author wrote it. Raises UsageError when it is no JSON object."""
-        return _json_object(self.config) if self.config else {}
+        """The configuration as its author wrote it. Raises BadFile where it can be no encoder's."""
+        return json_files.read_object(self.config, Configuration) if self.config else {}
 
     def read_tokenizer_config(self) -> dict[str, Any]:
-        """Empty where there is none."""
+        """Empty where there is none. Raises BadFile."""
         path = self.folder / TOKENIZER_FILE
-        return _json_object(path) if path.is_file() else {}
+        return json_files.read_object(path, TokenizerConfiguration) if path.is_file() else {}
+
+    def check_vocabulary(self) -> None:
+        """Says in one line when vocab.txt repeats itself; raises BadFile when it is cut, doubled or no text."""
+        if self.vocabulary is not None:
+            _check_vocabulary(self.vocabulary)
 
 
 def kept_weights(folder: Path) -> list[Path]:
@@ -114,10 +197,7 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
 
 def _shards(index: Path) -> tuple[Path, ...]:
     """The files that an index (``*.index.json``) lists. Raises UsageError when it is broken or one is missing."""
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        raise UsageError(f"{index}: not an index of weights") from None
+    names = sorted(set(json_files.read(index, WeightIndex).weight_map.values()))
     files = tuple(index.parent / Path(name).name for name in names)
     for file in files:
         if not file.is_file():
@@ -125,11 +205,17 @@ def _shards(index: Path) -> tuple[Path, ...]:
     return files
 
 
-def _json_object(path: Path) -> dict[str, Any]:
+def _check_vocabulary(path: Path) -> None:
+    """Each line is a token, and its number the row of the embeddings: one line too many shifts all behind it."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise UsageError(f"{path}: not a JSON object")
-    return value
+        lines = json_files.content_of(path).decode().removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise BadFile(f"{path}: is not UTF-8 text (byte {error.start + 1})") from None
+    first: dict[str, int] = {}
+    repeated = [(number, line) for number, line in enumerate(lines, 1) if first.setdefault(line, number) != number]
+    if repeated:
+        number, line = repeated[0]
+        told = f"{path}: {len(repeated)} line(s) repeat earlier ones (line {number} has {line!r} of line {first[line]})"
+        if len(repeated) > _MOST_REPEATED * len(lines):
+            raise BadFile(f"{told}: get the model's own {path.name}")
+        json_files.tell_once(f"warning: {told}")

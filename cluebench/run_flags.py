@@ -20,8 +20,8 @@ _EVAL_BATCH_SIZES = {SINGLE: 64, PAIR: 64, SPAN: 32, CHOICE: 16, IDIOM: 16}
 #: counts (see `cluebench.identity`), so a new one that is forgotten here costs a repeated trial, never a wrong table.
 NOT_SCORED = frozenset({
     "task_name", "do_train", "do_eval", "do_predict", "output_dir", "eval_batch_size", "gradient_accumulation_steps",
-    "device", "logging_steps", "checkpoint_steps", "resume", "save_best_model", "data_dir", "cache_dir",
-    "overwrite_cache", "num_proc", "visualdl_dir", "result_json", "offline",
+    "device", "logging_steps", "checkpoint_steps", "resume", "overwrite_output_dir", "save_best_model", "data_dir",
+    "cache_dir", "overwrite_cache", "num_proc", "visualdl_dir", "result_json", "offline",
 })  # fmt: skip
 
 
@@ -81,6 +81,9 @@ class RunFlags:
     )
     checkpoint_steps: int = flag(500, "optimizer steps between checkpoints for --resume; 0: none", minimum=0)
     resume: bool = flag(False, "go on from the last periodic checkpoint in output_dir, if there is one")
+    overwrite_output_dir: bool = flag(
+        False, "write over the checkpoint or the finished model that a run with other settings left in output_dir"
+    )
     save_best_model: bool = flag(True, "keep the model with the best dev score in output_dir")
     data_dir: str | None = flag(
         None,

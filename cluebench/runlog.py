@@ -7,25 +7,26 @@ plan (see `cluebench.identity`).
 
 from __future__ import annotations
 
-import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from cluebench import atomic
+from cluebench import atomic, json_files
+from cluebench.json_files import Count, Positive, Score, Seconds
 from cluebench.notices import say
 from cluebench.tasks import DEFAULT_SEED
 
 if TYPE_CHECKING:
     from cluebench.dev_predictions import DevPredictions
 
-RESULT_FORMAT = 1
+RESULT_FORMAT: Literal[1] = 1
 
-#: Fields of a result that grow while it runs, and that a checkpoint carries.
-_PROGRESS = ("dev_curve", "best_score", "best_step", "train_seconds", "eval_seconds")
+#: What decides a score, as `cluebench.identity` writes it down; PaddleNLP's Trainer has some of its own, a level below.
+Settings = dict[str, bool | int | float | str | None | dict[str, bool | int | float | str | None]]
 
 
 # Paths ----------------------------------------------------------------------------------------------------------------
@@ -115,11 +116,13 @@ class RunLog:
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _TRAIN = re.compile(
-    r"global step (?P<step>\d+)/(?P<total>\d+(?:\.\d+)?), epoch: (?P<epoch>\d+), batch: (?P<batch>\d+).*?"
+    r"global step (?P<step>\d{1,12})/(?P<total>\d{1,12}(?:\.\d+)?), epoch: (?P<epoch>\d+), batch: (?P<batch>\d+).*?"
     r"loss: (?P<loss>[-+.\deE]+|nan|inf|-inf), lr: (?P<lr>[.\deE+-]+), speed: (?P<speed>[.\deE+-]+) step/s"
 )
 _EVALUATED = re.compile(r"\bacc: (?P<acc>[.\deE+-]+)")
 _EVALUATED_SPAN = re.compile(r"\bexact: (?P<em>[.\deE+-]+), f1: (?P<f1>[.\deE+-]+)")
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+_CHUNK, _LONGEST_LINE = 1 << 20, 1 << 12
 _BEST = re.compile(r"best_result: (?P<score>\d+(?:\.\d+)?(?:/\d+(?:\.\d+)?)?)")
 
 
@@ -136,25 +139,57 @@ class LogFacts:
 
 
 def read_log(path: str | Path) -> LogFacts:
-    """Parses a log in the published formats, whatever logger prefix or ANSI colours its lines carry.
+    """What a whole log says. Raises OSError when it can't be read."""
+    return GrowingLog(path).read()
 
-    Raises OSError when the file can't be read; undecodable bytes and unknown lines are passed over.
+
+class GrowingLog:
+    """A log in the published formats, whatever prefix or colours its lines carry, read on from where it was left.
+
+    Lines that are not ours, or not whole, are passed over. ``most``: bytes to read at once at most, the last ones.
     """
-    facts = LogFacts()
-    with open(path, encoding="utf-8", errors="replace") as stream:
-        for raw in stream:
-            line = _ANSI.sub("", raw).rstrip("\n").split("\r")[-1]
-            facts.last_lines = (facts.last_lines + [line])[-20:]
-            if match := _TRAIN.search(line):
-                facts.step, facts.total_steps = int(match["step"]), int(float(match["total"]))
-                facts.steps_per_second = float(match["speed"])
-            elif match := _BEST.search(line):
-                facts.best_score = tuple(float(part) for part in match["score"].split("/"))
-            elif match := _EVALUATED_SPAN.search(line):
-                facts.last_score = (float(match["em"]), float(match["f1"]))
-            elif match := _EVALUATED.search(line):
-                facts.last_score = (100 * float(match["acc"]),)
-    return facts
+
+    def __init__(self, path: str | Path, most: int | None = None):
+        self._path, self._most = path, most
+        self._file, self._at, self._rest, self._facts = -1, 0, b"", LogFacts()
+
+    def read(self) -> LogFacts:
+        """What it says by now. Raises OSError when it can't be read."""
+        with open(self._path, "rb") as stream:
+            status = os.fstat(stream.fileno())
+            if status.st_ino != self._file or status.st_size < self._at:
+                self._file, self._at, self._rest, self._facts = status.st_ino, 0, b"", LogFacts()
+            if self._most is not None and status.st_size - self._at > self._most:
+                self._at, self._rest = status.st_size - self._most, b""
+            stream.seek(self._at)
+            while chunk := stream.read(_CHUNK):
+                self._at += len(chunk)
+                *lines, rest = _LINE_END.split(self._rest + chunk)
+                self._rest = rest[-_LONGEST_LINE:]
+                for line in lines:
+                    _take(self._facts, line)
+        facts = replace(self._facts, last_lines=list(self._facts.last_lines))
+        if self._rest:  # being written, or the end of a log whose writer was killed
+            _take(facts, self._rest)
+        return facts
+
+
+def _take(facts: LogFacts, raw: bytes) -> None:
+    line = _ANSI.sub("", raw[-_LONGEST_LINE:].decode("utf-8", errors="replace"))
+    facts.last_lines.append(line)
+    del facts.last_lines[:-20]
+    try:
+        if match := _TRAIN.search(line):
+            step, total, speed = int(match["step"]), int(float(match["total"])), float(match["speed"])
+            facts.step, facts.total_steps, facts.steps_per_second = step, total, speed
+        elif match := _BEST.search(line):
+            facts.best_score = tuple(float(part) for part in match["score"].split("/"))
+        elif match := _EVALUATED_SPAN.search(line):
+            facts.last_score = (float(match["em"]), float(match["f1"]))
+        elif match := _EVALUATED.search(line):
+            facts.last_score = (100 * float(match["acc"]),)
+    except ValueError:
+        return  # such as "acc: -", or two writers in one line
 
 
 #: In --output_dir while a run trains: "12/5004", for displays that would else wait for the next log line.
@@ -177,18 +212,22 @@ def read_step(output_dir: Path) -> tuple[int, int] | None:
 class DevPoint:
     """One evaluation on dev."""
 
-    step: int  # optimizer steps done
-    epoch: int
-    score: tuple[float, ...]  # percent; EM and F1 for spans
+    step: Count  # optimizer steps done
+    epoch: Count
+    score: Score  # percent; EM and F1 for spans
     loss: float | None = None
-    organisers: tuple[float, ...] | None = None  # CMRC2018: the organisers' EM and F1, percent
+    organisers: Score | None = None  # CMRC2018: the organisers' EM and F1, percent
 
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> DevPoint:
-        """From JSON values. Raises KeyError, TypeError."""
-        organisers = values.get("organisers")
-        pairs = {"score": tuple(values["score"]), "organisers": None if organisers is None else tuple(organisers)}
-        return cls(**{**values, **pairs})
+
+@dataclass
+class Progress:
+    """The fields of a result that grow while it runs, and that a checkpoint carries."""
+
+    dev_curve: list[DevPoint]
+    best_score: Score | None
+    best_step: Count | None
+    train_seconds: Seconds
+    eval_seconds: Seconds
 
 
 @dataclass(frozen=True)
@@ -208,26 +247,34 @@ class Result:
 
     task: str
     model: str
-    configuration: dict  # what decides the score; see cluebench.identity
+    configuration: Settings
     configuration_hash: str
-    status: str = "running"  # "done" or "failed" once written
-    metric: str = "accuracy"
-    best_score: tuple[float, ...] | None = None  # percent
-    best_step: int | None = None
+    status: Literal["running", "done", "failed"] = "running"  # one of the last two once it has ended
+    metric: str = "accuracy"  # or "em_f1", see cluebench.tasks
+    best_score: Score | None = None  # percent
+    best_step: Count | None = None
     dev_curve: list[DevPoint] = field(default_factory=list)
-    total_steps: int = 0
-    train_seconds: float = 0.0
-    eval_seconds: float = 0.0
-    peak_memory_bytes: int | None = None  # of the device; of the process on a CPU
+    total_steps: Count = 0
+    train_seconds: Seconds = 0.0
+    eval_seconds: Seconds = 0.0
+    peak_memory_bytes: Count | None = None  # of the device; of the process on a CPU
     device: str = "cpu"
-    cards: int = 1
-    accumulation_steps: int = 1  # micro-batches an optimizer step: recorded, does not change the trial's identity
+    cards: Positive = 1
+    accumulation_steps: Positive = 1  # micro-batches an optimizer step: recorded, not part of the trial's identity
     best_model: str | None = None  # directory, when kept
     error: str | None = None
-    versions: dict = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
     started: str | None = None  # ISO 8601, UTC
     finished: str | None = None
-    format: int = RESULT_FORMAT
+    format: Literal[1] = RESULT_FORMAT
+
+    def __post_init__(self) -> None:
+        numbers = {"accuracy": 1, "em_f1": 2}.get(self.metric)
+        if numbers is None:
+            raise ValueError(f"no metric is called {self.metric}")
+        for score in (self.best_score, *(point.score for point in self.dev_curve)):
+            if score is not None and len(score) != numbers:
+                raise ValueError(f"{len(score)} number(s) are no score of metric {self.metric}")
 
     def add(self, point: DevPoint) -> bool:
         """Appends an evaluation; True when it is the best so far. Ties go to the earlier one, as published."""
@@ -237,17 +284,13 @@ class Result:
         self.best_score, self.best_step = point.score, point.step
         return True
 
-    def progress(self) -> dict[str, Any]:
-        """What a run has gathered by a checkpoint, as JSON values; `take_up` gives it back."""
-        whole = asdict(self)
-        return {name: whole[name] for name in _PROGRESS}
+    def progress(self) -> Progress:
+        """What a run has gathered by a checkpoint; `take_up` gives it back."""
+        return Progress(**{one.name: getattr(self, one.name) for one in fields(Progress)})
 
-    def take_up(self, progress: Mapping[str, Any]) -> None:
-        """Goes on from what an earlier process of this run had gathered. Raises KeyError, TypeError when it is none."""
-        self.dev_curve = [DevPoint.of(point) for point in progress["dev_curve"]]
-        self.best_score = None if progress["best_score"] is None else tuple(progress["best_score"])
-        self.best_step = progress["best_step"]
-        self.train_seconds, self.eval_seconds = progress["train_seconds"], progress["eval_seconds"]
+    def take_up(self, progress: Progress) -> None:
+        """Goes on from what an earlier process of this run had gathered."""
+        vars(self).update(vars(progress))
 
     def adopt_newer_best(self, path: str | Path | None) -> None:
         """Keeps result and saved model in step when an earlier process improved after its last checkpoint."""
@@ -264,17 +307,16 @@ class Result:
 
     @classmethod
     def read(cls, path: str | Path) -> Result | None:
-        """None when there is no file, or it isn't a whole result of this format."""
-        try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-            if data.get("format") != RESULT_FORMAT:
-                return None
-            data["dev_curve"] = [DevPoint.of(point) for point in data["dev_curve"]]
-            if data["best_score"] is not None:
-                data["best_score"] = tuple(data["best_score"])
-            return cls(**data)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        """None when there is no file, or it isn't a whole result of this format, which one line says then."""
+        return json_files.read_if_sound(path, cls, ["dev_curve"], "it counts for nothing")
+
+    @classmethod
+    def read_finished(cls, path: str | Path, configuration_hash: str | None = None) -> Result | None:
+        """The result of a trial that is done, in any configuration or this one: what "done" means, everywhere."""
+        result = cls.read(path)
+        if result is None or result.status != "done" or result.best_score is None:
             return None
+        return result if configuration_hash in (None, result.configuration_hash) else None
 
 
 def find_logs(folder: str | Path) -> Iterator[tuple[Path, tuple[float, int, float, int]]]:
@@ -282,12 +324,3 @@ def find_logs(folder: str | Path) -> Iterator[tuple[Path, tuple[float, int, floa
     for path in sorted(Path(folder).glob("*.log")):
         if (trial := parse_trial_name(path.stem)) is not None:
             yield path, trial
-
-
-def read_grid(folder: str | Path) -> dict:
-    """grid.json of a model's run directory, as it was last written; empty without one."""
-    try:
-        grid = json.loads((Path(folder) / "grid.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return grid if isinstance(grid, dict) else {}

@@ -10,7 +10,7 @@ CLUE Benchmark document of PaddleNLP for epochs, lengths, warm-up, cards and gri
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -285,6 +285,18 @@ TASKS: dict[str, Task] = {
         ),
     )
 }
+
+#: The organisers' set of linguistic phenomena: no task of the grid, but predicted by a model of the task it is like.
+DIAGNOSED = TASKS["cmnli"]
+DIAGNOSTICS = replace(
+    DIAGNOSED,
+    name="clue_diagnostics",
+    title="DIAGNOSTICS",
+    text_fields=("premise", "hypothesis"),
+    train_files=(),
+    dev_files=(),
+    test_sets=(TestSet("1.1", "diagnostics_test.json", "diagnostics_predict.json"),),
+)
 
 
 def task_named(name: str) -> Task:

@@ -15,8 +15,10 @@ from pathlib import Path
 from cluebench import command
 from cluebench.data.source import open_source
 from cluebench.flags import flag, parse, refuse_unwritable
-from cluebench.runlog import read_grid
-from cluebench.submission import kept, packing
+from cluebench.grid_file import read_grid
+from cluebench.notices import notice
+from cluebench.report import submitted
+from cluebench.submission import diagnostics, kept, packing
 
 NAME = "make_submission.py"
 
@@ -38,6 +40,10 @@ class Flags:
     cache_dir: str | None = flag(
         None, "where token ids are kept between runs", default_text="~/.cache/cluebench", writes="directory"
     )
+    name: str | None = flag(None, "the model's name on the leaderboard", default_text="that of the directory")
+    score: list[str] = flag(
+        [], "pack nothing, but enter what the leaderboard said of the zip: TNEWS=58.12 CSL=82.30", metavar="TASK=SCORE"
+    )
     offline: bool = flag(False, "never touch the network")
 
 
@@ -47,18 +53,31 @@ def main() -> None:
     refuse_unwritable(flags)
     wanted = packing.wanted_entries(flags.tasks, flags.version)
     run = packing.run_directory(folder)
-    data_dir = flags.data_dir or (read_grid(run).get("data_dir") if run else None)  # that of the grid search
+    if flags.score:
+        entered = submitted.enter(output, run, flags.score)
+        print(f"{submitted.beside(output)}: " + ", ".join(f"{name} {score}" for name, score in entered.test.items()))
+        return
+    grid = read_grid(run) if run else None
+    data_dir = flags.data_dir or (grid.data_dir if grid else None)  # that of the grid search
     source = open_source(data_dir, offline=flags.offline)
-    misnamed = []
+    misnamed, diagnosed = [], diagnostics.entry_for(wanted, source)
+    entries = wanted + ([diagnosed] if diagnosed else [])
     if run is None:
-        misnamed = packing.take_predictions(folder, wanted)
+        misnamed = packing.take_predictions(folder, entries)
     else:
         settings = kept.PredictionFlags(data_dir, flags.device, flags.cache_dir, flags.offline)
         kept.take_models(run, wanted, source, settings)
-    for entry in wanted:
+        if diagnosed:
+            diagnostics.take_model(diagnosed, run, source, settings)
+    for entry in entries:
         packing.check(entry, source)
-    packing.report(wanted, misnamed)
-    packing.pack(wanted, misnamed, output)
+    packing.report(entries, misnamed)
+    if diagnosed and diagnosed.state == "ok":
+        print(*diagnostics.shares_right(diagnosed.content, source), sep="\n")
+    packing.pack(entries, misnamed, output)
+    packed = [entry.test.submission for entry in entries if entry.state == "ok"]
+    for warning in submitted.remember(output, run, flags.name or folder.resolve().name, packed):
+        notice(warning)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 
 from cluebench import analysis, command
 from cluebench.configure import configure
-from cluebench.dev_predictions import DevPredictions
 from cluebench.features import ChoiceFeatures
 from cluebench.flags import flag, parse
-from cluebench.metrics import accuracy, decode_choices, mean_cross_entropy
+from cluebench.metrics import decode_choices
 from cluebench.run_flags import RunFlags
 from cluebench.runlog import Evaluation
 from cluebench.tasks import TASKS
@@ -40,14 +39,11 @@ def main() -> None:
 
 
 def train(run: Run, model: Layer) -> None:
-    """Fine-tunes on the train split; every evaluation that improves saves the model into --output_dir."""
+    """Fine-tunes on the train split; every evaluation that improves saves the model into --output_dir.
 
-    def loss_of(model, batch):
-        # Options that only fill a question up to four take part in the loss, as in the published runs.
-        (scores,) = run.forward(model, batch)
-        return run.cross_entropy(scores, batch["labels"])
-
-    for step in run.steps(model, loss_of):
+    Options that only fill a question up to four take part in the loss, as in the published runs.
+    """
+    for step in run.steps(model, run.label_loss):
         if step.evaluates:
             run.evaluated(evaluate(run, model), model, step)
 
@@ -57,12 +53,7 @@ def evaluate(run: Run, model: Layer) -> Evaluation:
     dev: ChoiceFeatures = run.features("dev")
     (scores,) = run.outputs(model, dev)
     predicted = decode_choices(scores, dev.option_mask)
-    return Evaluation(
-        loss=mean_cross_entropy(scores, dev.labels),
-        score=(100 * accuracy(predicted, dev.labels),),
-        said=DevPredictions.of_choices(range(len(dev)), predicted, dev.labels, dev.contexts),
-        predictions=analysis.choices(range(len(dev)), dev.labels, predicted, scores),
-    )
+    return analysis.evaluated_choices(scores, predicted, dev.labels, ids=range(len(dev)), clusters=dev.contexts)
 
 
 def predict(run: Run, model: Layer) -> None:

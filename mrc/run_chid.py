@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 
 from cluebench import analysis, command
 from cluebench.configure import configure
-from cluebench.dev_predictions import DevPredictions
 from cluebench.features import IdiomFeatures
 from cluebench.flags import flag, parse
-from cluebench.metrics import accuracy, decode_idioms, mean_cross_entropy
+from cluebench.metrics import decode_idioms
 from cluebench.run_flags import RunFlags
 from cluebench.runlog import Evaluation
 from cluebench.tasks import TASKS
@@ -41,12 +40,7 @@ def main() -> None:
 
 def train(run: Run, model: Layer) -> None:
     """Fine-tunes on the train split; every evaluation that improves saves the model into --output_dir."""
-
-    def loss_of(model, batch):
-        (scores,) = run.forward(model, batch)
-        return run.cross_entropy(scores, batch["labels"])
-
-    for step in run.steps(model, loss_of):
+    for step in run.steps(model, run.label_loss):
         if step.evaluates:
             run.evaluated(evaluate(run, model), model, step)
 
@@ -56,12 +50,7 @@ def evaluate(run: Run, model: Layer) -> Evaluation:
     dev: IdiomFeatures = run.features("dev")
     (scores,) = run.outputs(model, dev)
     predicted = decode_idioms(scores, dev.records)
-    return Evaluation(
-        loss=mean_cross_entropy(scores, dev.labels),
-        score=(100 * accuracy(predicted, dev.labels),),
-        said=DevPredictions.of_choices(dev.tags, predicted, dev.labels, dev.records),
-        predictions=analysis.choices(dev.tags, dev.labels, predicted, scores),
-    )
+    return analysis.evaluated_choices(scores, predicted, dev.labels, ids=dev.tags, clusters=dev.records)
 
 
 def predict(run: Run, model: Layer) -> None:

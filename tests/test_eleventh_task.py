@@ -121,7 +121,8 @@ def test_warm_up_trial_table_and_submission(tmp_path):
     assert said.splitlines()[:2] == ["\t".join([*map(str.upper, PUBLISHED_EXAMPLE), "WEIBO"]), "-\t" * 10 + score]
     assert said.splitlines()[-1] == f"WEIBO\t{score}\t(0.001,16,0.1)"
     board = ran("leaderboard.py", tmp_path / "demo" / "runs", "--published", "--format", "csv").splitlines()
-    assert board[0].endswith(",c3,weibo,source") and f"model,-,{'-,' * 10}{score},measured" in board
+    assert ",c3,weibo,source," in board[0]
+    assert any(line.startswith(f"-,model,-,{'-,' * 10}{score},measured,") for line in board)
     ran("make_submission.py", tmp_path / "demo" / "runs", "--output", "z.zip", "--data_dir", tmp_path / "demo" / "data",
         "--device", "cpu", "--offline")  # fmt: skip
     assert (tmp_path / "z.zip").stat().st_size > 0

@@ -118,24 +118,38 @@ def test_without_a_scaler_the_optimizer_takes_the_step():
 
 
 @pytest.mark.parametrize("supported", [True, False])
-@pytest.mark.parametrize("amp, device", [("off", "gpu:0"), ("fp16", "gpu:0"), ("bf16", "gpu"), ("bf16", "xpu:1")])
+@pytest.mark.parametrize("amp, device", [("off", "gpu:0"), ("fp16", "gpu:0"), ("bf16", "gpu:0"), ("bf16", "xpu:1")])
 def test_precision_is_refused_only_where_the_card_has_none(amp, device, supported, monkeypatch):
     import paddle
 
     from cluebench.training.optimization import Precision
 
+    cast = []
     monkeypatch.setattr(paddle.amp, "is_bfloat16_supported", lambda: supported)
-    if (amp, device, supported) == ("bf16", "gpu", False):
-        with pytest.raises(UsageError, match="--amp bf16: gpu does not compute in bfloat16"):
+    monkeypatch.setattr(paddle.amp, "auto_cast", lambda **settings: cast.append(settings) or nullcontext())
+    if (amp, device, supported) == ("bf16", "gpu:0", False):
+        with pytest.raises(UsageError, match="--amp bf16: gpu:0 does not compute in bfloat16"):
             Precision.of(amp, device)
         return
     precision = Precision.of(amp, device)
-    assert (precision.scaler is not None) == (amp == "fp16") and (precision.context is nullcontext) == (amp == "off")
+    with precision.context():
+        types = {"fp16": "float16", "bf16": "bfloat16"}
+        assert cast == ([] if amp == "off" else [{"level": "O1", "dtype": types[amp]}])
+    assert (precision.scaler is not None) == (amp == "fp16")
     if amp == "fp16":
         assert precision.scaler.get_init_loss_scaling() in (
             2**15,
             1,
         )  # 1 where it finds no card and switches itself off
+
+
+@pytest.mark.parametrize("device", ["cpu", "cpu:0"])
+def test_half_precision_is_refused_on_cpus(device):
+    from cluebench.training.optimization import Precision
+
+    for amp in ("fp16", "bf16"):
+        with pytest.raises(UsageError, match=f"--amp {amp}: Paddle.* CPUs; use --amp off"):
+            Precision.of(amp, device)
 
 
 # The loss that is logged ----------------------------------------------------------------------------------------------

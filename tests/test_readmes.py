@@ -131,6 +131,19 @@ def test_a_section_says_the_same_in_both_languages(one, other):
     assert one.numbers == other.numbers
 
 
+@pytest.mark.parametrize("_, chinese", PAIRS)
+def test_a_thing_has_one_name_in_chinese(_, chinese):
+    others = (
+        "开发集",
+        "训练日程",
+        "学习速率",
+        "热身",
+        "续跑",
+        "超参网格",
+    )  # 验证集, 训练设置, 学习率, 预热, 断点续训, 超参数网格
+    assert [word for word in others if word in (ROOT / chinese).read_text(encoding="utf-8")] == []
+
+
 @pytest.mark.parametrize("english, chinese", PAIRS)
 def test_links_of_both_languages_lead_to_the_same_places(english, chinese):
     def places(page):

@@ -18,13 +18,16 @@ PADDLE = {"paddle", "paddlenlp", "safetensors"}
 #: A room imports only from rooms above it. So whatever stands above models/ runs without Paddle.
 ROOMS = {
     "ground": (
-        "__init__ tasks published errors flags environment paddlenlp_import notices atomic repository",
-        {"tqdm"},
+        "__init__ tasks published errors flags environment paddlenlp_import notices atomic json_files repository",
+        {"msgspec", "tqdm"},
     ),
     "data": ("data/", {"filelock", "requests", "urllib3"}),
     "features": ("features/ metrics", {"filelock"}),
     "statistics": ("statistics/", {"scipy"}),
-    "records": ("model model_files run_flags identity runlog command analysis dev_predictions scalars", {"visualdl"}),
+    "records": (
+        "model model_files run_flags identity runlog grid_file earlier_run command analysis dev_predictions scalars",
+        {"visualdl"},
+    ),
     "report": ("report/", set()),
     "submission": ("submission/", set()),
     "scheduler": ("scheduler/", {"psutil", "pynvml", "ray", "rich"}),
@@ -37,6 +40,7 @@ ROOMS = {
 
 #: Libraries that only these modules import.
 ONLY = {
+    "msgspec": {"json_files"},
     "pynvml": {"scheduler/devices"},
     "ray": {"scheduler/ray_engine"},
     "requests": {"data/download"},

@@ -6,6 +6,7 @@ import pytest
 
 from cluebench.runlog import (
     DevPoint,
+    GrowingLog,
     Result,
     RunLog,
     TrialPaths,
@@ -98,7 +99,7 @@ def test_the_first_of_equal_scores_is_the_best():
 
 def test_result_is_read_as_written_and_nothing_else_is(tmp_path):
     path = tmp_path / "r.json"
-    made = result()
+    made = Result("cmrc2018", "m", {"seed": 42}, "abc", metric="em_f1")
     made.add(DevPoint(100, 0, (50.0, 60.0), 0.5, (49.0, 59.0)))
     made.write(path)
     read = Result.read(path)
@@ -119,3 +120,51 @@ def test_a_failed_write_leaves_the_old_result(tmp_path):
         bad.write(path)
     assert json.loads(path.read_text())["train_seconds"] == 0.0
     assert [p.name for p in tmp_path.iterdir()] == ["r.json"]
+
+
+# Logs that go on, and lines that are not ours -------------------------------------------------------------------------
+
+TRAIN = "global step {0}/1000, epoch: 0, batch: 99, rank_id: 0, loss: 2.7, lr: 0.00001, speed: 8.5 step/s\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "eval loss: 1.0, acc: -, eval done total : 1 s",
+        "eval loss: 1.0, acc: 0.5.6, eval done total : 1 s",
+        "eval loss: 1.0, exact: +, f1: e",
+        TRAIN.format("7" * 5000).strip(),
+        TRAIN.format(9).replace("/1000", "/" + "9" * 400 + ".5").strip(),
+        TRAIN.format(9).replace("8.5", "8.5.8.5").strip(),
+        TRAIN.format(9)[:20] + TRAIN.format("x").strip(),
+        "\x00\xff" * 5000,
+        "best_result: ",
+    ],
+)
+def test_lines_that_are_not_ours_are_passed_over(tmp_path, line):
+    log = tmp_path / "t.log"
+    log.write_text(TRAIN.format(8) + "eval loss: 1.0, acc: 0.5612, eval done\n" + line + "\n", errors="replace")
+    facts = read_log(log)
+    assert (facts.step, facts.total_steps, facts.best_score) == (8, 1000, None)
+    assert facts.last_score == pytest.approx((56.12,))
+
+
+def test_a_log_is_read_on_from_where_it_was_left(tmp_path):
+    log = tmp_path / "t.log"
+    text = "".join(TRAIN.format(step) + "eval loss: 1.0, acc: 0.5612, eval done\r\n" for step in range(1, 200))
+    growing, written = GrowingLog(log), 0
+    for size in (1, 13, 200, 5000, 7, len(text)):
+        log.write_text(text[: written + size], newline="")
+        written += size
+        assert growing.read() == read_log(log)
+    assert growing.read().step == 199
+    log.unlink()  # another attempt's log
+    log.write_text(TRAIN.format(3))
+    assert growing.read().step == 3 and len(growing.read().last_lines) == 1
+
+
+def test_only_the_end_of_a_long_log_is_read(tmp_path):
+    log = tmp_path / "t.log"
+    log.write_text(TRAIN.format(1) * 10_000 + "x" * 100_000 + "\n" + TRAIN.format(77))
+    growing = GrowingLog(log, most=1 << 18)
+    assert growing.read().step == 77 and max(map(len, growing.read().last_lines)) < 5000

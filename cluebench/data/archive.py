@@ -17,8 +17,8 @@ from typing import IO
 from cluebench.errors import DataError
 
 #: The largest official member is CHID's train.json, about 180 MB; the limits leave room for larger data of one's own.
-MAX_MEMBER_BYTES = 2 << 30
-MAX_ARCHIVE_BYTES = 4 << 30
+MAX_MEMBER_BYTES = 512 << 20
+MAX_ARCHIVE_BYTES = 1 << 30
 #: JSON text packs to a tenth or so, and very repetitive text to a fiftieth; deflate can't exceed about 1:1000.
 MAX_RATIO = 200
 #: Below this size a member can't hurt, whatever its ratio.

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import http.client
 import os
+import re
 import socket
 import threading
 import time
@@ -58,10 +60,14 @@ class Patience:
     connect: float = 10.0
     read: float = 30.0  # without a single byte arriving
     pauses: tuple[float, ...] = (1.0, 4.0, 15.0)  # before each further try of errors that can heal
+    window: float = 30.0  # in which at least LEAST_RATE bytes a second must come, else the next mirror is tried
 
 
 #: Larger than any CLUE archive; what is longer is something else.
 MAX_DOWNLOAD_BYTES = 1 << 30
+
+#: Bytes a second below which a mirror is given up for the next: the largest archive would take four hours.
+LEAST_RATE = 10_000
 
 #: Answers that may be different a moment later; other failures of a request won't.
 _TEMPORARY_STATUS = {408, 425, 429, 500, 502, 503, 504}
@@ -194,13 +200,15 @@ def _download(address: str, part: Path, name: str, patience: Patience) -> None:
                 return
             start = _body_start(response, have)
             length = response.headers.get("Content-Length", "")
-            total = start + int(length) if length.isdigit() else None
-            _write_body(response, part, name, start, total)
-    except (requests.exceptions.SSLError, requests.exceptions.ProxyError) as error:
+            total = start + int(length) if re.fullmatch("[0-9]{1,15}", length) else None
+            _write_body(response, part, name, start, total, patience.window)
+    except (requests.exceptions.SSLError, requests.exceptions.ProxyError, requests.TooManyRedirects) as error:
         raise _Failed(_reason(error)) from error
-    except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.TooManyRedirects) as error:
+    except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+        raise _Interrupted(_reason(error)) from error
+    except ValueError as error:  # requests' own among them: an address, or one it is sent on to, that is none
         raise _Failed(_reason(error)) from error
-    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException) as error:
         raise _Interrupted(_reason(error)) from error
 
 
@@ -217,7 +225,9 @@ def _body_start(response: requests.Response, have: int) -> int:
     raise kind(f"{status} {response.reason}".strip())
 
 
-def _write_body(response: requests.Response, part: Path, name: str, start: int, total: int | None) -> None:
+def _write_body(
+    response: requests.Response, part: Path, name: str, start: int, total: int | None, window: float
+) -> None:
     if (total or 0) > MAX_DOWNLOAD_BYTES:
         raise _Failed(f"offers {total} bytes: not a CLUE archive")
     bar = progress(name, total, "B", initial=start, unit_scale=True)
@@ -225,7 +235,12 @@ def _write_body(response: requests.Response, part: Path, name: str, start: int, 
         stream.seek(start)
         stream.truncate()
         # read1 hands over what has arrived: iter_content would keep back, and lose, what comes just before a break.
+        since, counted = time.monotonic(), start
         while block := response.raw.read1(1 << 16, decode_content=True):
+            if (seconds := time.monotonic() - since) > window:
+                if stream.tell() - counted < LEAST_RATE * seconds:
+                    raise _Interrupted(f"sends less than {LEAST_RATE:,} bytes a second")
+                since, counted = time.monotonic(), stream.tell()
             stream.write(block)
             bar.update(len(block))
             if stream.tell() > MAX_DOWNLOAD_BYTES:

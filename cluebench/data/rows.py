@@ -18,11 +18,14 @@ from typing import Any
 from cluebench.data.json_text import members
 from cluebench.data.source import DataSource, split_files
 from cluebench.errors import DataError
+from cluebench.json_files import NotJson
+from cluebench.json_files import parse as parse_json
 from cluebench.notices import notice
 from cluebench.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
 
-#: A blank in a ChID passage.
+#: A blank in a ChID passage, and what is left of one that was damaged.
 IDIOM_TAG = re.compile(r"#idiom\d+#")
+_BROKEN_TAG = re.compile(r"#?idiom\d+#?")
 
 #: The label of rows on which the annotators did not agree (OCNLI, CMNLI): they are dropped from train and dev.
 NO_AGREED_LABEL = "-"
@@ -103,42 +106,17 @@ class _Defect(Exception):
 def _json_lines(source: DataSource, task: Task, file: str, parse: Callable[[dict], Any]) -> Iterator[Any]:
     """``parse`` of each line's object. Lines end at \\n alone: texts hold other line separators, such as U+2028."""
     content = source.read(task, file)
-    check = _refuse_lone_surrogates if _SURROGATE_ESCAPE.search(content) else None
     for number, line in enumerate(io.BytesIO(content.removeprefix(b"\xef\xbb\xbf")), start=1):
         if line.isspace():
             continue
         try:
-            row = _parse_json(line)
-            if check is not None:
-                check(row)
+            row = parse_json(line)
             if not isinstance(row, dict):
                 raise _Defect(f"is {_shown(row)}, not a JSON object")
             parsed = parse(row)
-        except _Defect as defect:
+        except (_Defect, NotJson) as defect:
             raise DataError(f"{task.name}: {source.describe(task, file)}, line {number}: {defect}") from None
         yield parsed
-
-
-def _parse_json(content: bytes) -> Any:
-    try:
-        return json.loads(content.decode())
-    except UnicodeDecodeError as error:
-        raise _Defect(f"is not UTF-8 text (byte {error.start + 1})") from None
-    except json.JSONDecodeError as error:
-        raise _Defect(f"is broken JSON: {error.msg} at column {error.colno}") from None
-    except (ValueError, RecursionError) as error:
-        raise _Defect(f"is broken JSON: {error}") from None
-
-
-_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
-
-
-def _refuse_lone_surrogates(row: Any) -> None:
-    """Half of a surrogate pair, as a cut text leaves it, is no character: tokenizers fail on it with odd messages."""
-    try:
-        json.dumps(row, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        raise _Defect(f"holds half a character ({error.object[error.start]!r}): a text was cut in its middle") from None
 
 
 def _shown(value: Any, longest: int = 60) -> str:
@@ -244,6 +222,9 @@ def _idiom_records(source: DataSource, task: Task, files: Sequence[str], labelle
 
         def parse(row: dict, answers: dict | None = answers, seen: set = seen) -> IdiomRecord:
             passages, candidates = _strings(row, "content"), _strings(row, "candidates")
+            for index, passage in enumerate(passages):
+                if broken := _BROKEN_TAG.search(IDIOM_TAG.sub("", passage)):
+                    raise _Defect(f"field 'content'[{index}] has {broken[0]!r}, a blank without one of its #")
             if len(candidates) != task.num_choices:
                 raise _Defect(f"field 'candidates' has {len(candidates)} idioms, not {task.num_choices}")
             tags = [tag for passage in passages for tag in IDIOM_TAG.findall(passage)]
@@ -255,6 +236,17 @@ def _idiom_records(source: DataSource, task: Task, files: Sequence[str], labelle
             return IdiomRecord(tuple(passages), tuple(candidates), chosen)
 
         yield from _json_lines(source, task, file, parse)
+        # Not reached where a limit ends the reading early.
+        _check_blanks(f"{task.name}: {source.describe(task, file)}", task, file, seen, answers)
+
+
+def _check_blanks(place: str, task: Task, file: str, seen: set[str], answers: dict | None) -> None:
+    """Raises DataError when a file has no blank at all, or its answer file has answers for none of them."""
+    if not seen:
+        raise DataError(f"{place}: has no blank, such as #idiom000000#, in any line")
+    if unasked := [tag for tag in answers or () if tag not in seen]:
+        more = f" and {len(unasked) - 1} more" if len(unasked) > 1 else ""
+        raise DataError(f"{place}: has no blank {unasked[0]}{more}, which {task.answer_files[file]} has answers for")
 
 
 def _idiom_answers(source: DataSource, task: Task, file: str) -> dict:
@@ -280,23 +272,11 @@ def _idiom_answer(answers: dict, tag: str, candidates: int) -> int:
 def _json_document(source: DataSource, task: Task, file: str) -> tuple[Any, str]:
     """The value and its text. Raises DataError with the line where the JSON breaks."""
     content = source.read(task, file).removeprefix(b"\xef\xbb\xbf")
-    place = f"{task.name}: {source.describe(task, file)}"
     try:
-        text = content.decode()
-        value = json.loads(text)
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{place}, line {line}: is not UTF-8 text (byte {error.start + 1})") from None
-    except json.JSONDecodeError as error:
-        raise DataError(f"{place}, line {error.lineno}: is broken JSON: {error.msg} at column {error.colno}") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{place}, line 1: is broken JSON: {error}") from None
-    if _SURROGATE_ESCAPE.search(content):
-        try:
-            _refuse_lone_surrogates(value)
-        except _Defect as defect:
-            raise DataError(f"{place}: {defect}") from None
-    return value, text
+        return parse_json(content), content.decode()
+    except NotJson as error:
+        line = f", line {error.line}" if error.line else ""
+        raise DataError(f"{task.name}: {source.describe(task, file)}{line}: {error}") from None
 
 
 def _document_rows(source: DataSource, task: Task, file: str, parse: Callable[[Any], Iterator[Any]]) -> Iterator[Any]:
@@ -329,6 +309,7 @@ def _expect(value: Any, kind: type, path: Sequence[str | int]) -> Any:
 
 def _choice_rows(source: DataSource, task: Task, files: Sequence[str], labelled: bool) -> Iterator[ChoiceRow]:
     numbers = count()
+    seen: set[int | str] = set()
 
     def parse(document: Any) -> Iterator[ChoiceRow]:
         for item_number, item in enumerate(_expect(document, list, ())):
@@ -338,7 +319,11 @@ def _choice_rows(source: DataSource, task: Task, files: Sequence[str], labelled:
             context = "\n".join(_expect(line, str, (item_number, 0, index)) for index, line in lines)
             for index, question in _list_at(item, 1, item_number):
                 path = (item_number, 1, index)
-                yield _choice_row(_expect(question, dict, path), context, labelled, next(numbers), path)
+                row = _choice_row(_expect(question, dict, path), context, labelled, next(numbers), path)
+                if row.id in seen:
+                    raise _Defect(f"field 'id' is {_shown(row.id)} for the second time in this split", (*path, "id"))
+                seen.add(row.id)
+                yield row
 
     for file in files:
         yield from _document_rows(source, task, file, parse)

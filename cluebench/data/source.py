@@ -23,7 +23,7 @@ DATA_DIR_VARIABLE = "CLUE_DATA_DIR"
 #: Beside made-up data sets: they are known not to be the official ones, so nothing is said about their md5 sums.
 SYNTHETIC_MARK = "synthetic.json"
 
-#: md5 of what was read in this process, by place, size and time of change, so that a file is hashed once.
+#: md5 of what was read in this process, by `_Place.version`, so that a file is hashed once.
 _known_md5: dict[tuple, str] = {}
 
 
@@ -63,9 +63,10 @@ class _Place:
             raise DataError(f"{self.path} can't be read: {error.strerror or error}") from error
 
     def version(self) -> tuple:
-        """Changes whenever the bytes may have changed."""
+        """Changes whenever the bytes may have changed, though size and time of writing were made the same."""
         status = self.path.stat()
-        return str(self.path), self.member, status.st_size, status.st_mtime_ns
+        times = status.st_mtime_ns, status.st_ctime_ns
+        return str(self.path), self.member, status.st_ino, status.st_size, *times
 
 
 class DataSource:
@@ -80,17 +81,23 @@ class DataSource:
         self.directory = Path(directory)
         self._fetch = fetch
         self._advice = advice
-        self._is_synthetic = (self.directory / SYNTHETIC_MARK).is_file()
+        self.is_synthetic = (self.directory / SYNTHETIC_MARK).is_file()
+        self._told: dict[tuple[str, str], str] = {}  # (task name, file) → md5 last told
 
     def read(self, task: Task, file: str) -> bytes:
         """A file's bytes. Raises DataError when it is missing or unreadable, NetworkError when fetching fails.
 
-        When the file is not the official one, by its md5, one line on stderr says so, once in a process.
+        Raised, too, when it is not what `md5` said, by which features are kept: someone has written to it since. When
+        the file is not the official one, by its md5, one line on stderr says so, once in a process.
         """
         place = self._require(task, file)
+        version = place.version()
         with place.opened() as stream:
             content = _read_all(stream, place)
-        self._remember_md5(task, file, place, lambda: hashlib.md5(content, usedforsecurity=False).hexdigest())
+        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        if self._told.get((task.name, file), md5) != md5:
+            raise DataError(f"{task.name}: {place} was changed while it was being read: start again")
+        self._remember_md5(task, file, place, version, lambda: md5)
         return content
 
     def has(self, task: Task, file: str) -> bool:
@@ -100,7 +107,15 @@ class DataSource:
     def md5(self, task: Task, file: str) -> str:
         """32 hexadecimal digits; of a zip's member those of its unpacked content. Raises as `read` does."""
         place = self._require(task, file)
-        return self._remember_md5(task, file, place, lambda: _md5_of(place))
+        self._told[task.name, file] = md5 = self._remember_md5(
+            task, file, place, place.version(), lambda: _md5_of(place)
+        )
+        return md5
+
+    def is_official(self, task: Task, file: str) -> bool:
+        """Whether the file is the one published, as far as its md5 was. Raises as `read` does."""
+        known = official_files().get((task.name, file))
+        return not self.is_synthetic and known is not None and known.md5 in (None, self.md5(task, file))
 
     def fingerprint(self, task: Task, files: Sequence[str] | None = None) -> str:
         """16 hexadecimal digits that change with the content of ``files``; without any, of train's and dev's.
@@ -157,8 +172,7 @@ class DataSource:
             f"put the official archive{address} there as it is, or unpacked{self._advice}"
         )
 
-    def _remember_md5(self, task: Task, file: str, place: _Place, compute: Callable[[], str]) -> str:
-        version = place.version()
+    def _remember_md5(self, task: Task, file: str, place: _Place, version: tuple, compute: Callable[[], str]) -> str:
         if version not in _known_md5:
             _known_md5[version] = compute()
             self._compare_with_official(task, file, place, _known_md5[version])
@@ -166,7 +180,7 @@ class DataSource:
 
     def _compare_with_official(self, task: Task, file: str, place: _Place, md5: str) -> None:
         known = official_files().get((task.name, file))
-        if self._is_synthetic or known is None or known.md5 in (None, md5):
+        if self.is_synthetic or known is None or known.md5 in (None, md5):
             return
         notice(
             f"warning: {task.name}: {place} is not the official file (its md5 is {md5}, the official {known.md5}): "

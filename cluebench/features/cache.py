@@ -12,13 +12,16 @@ import hashlib
 import json
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
 
-from cluebench import atomic
+from cluebench import atomic, json_files
+from cluebench.errors import BadFile
+from cluebench.json_files import Count
 from cluebench.notices import notice
 
 _META = "meta.json"
@@ -103,7 +106,7 @@ def _save(path: Path, key: Mapping[str, Any], arrays: Arrays) -> None:
         for name, array in arrays.items():
             _write_array(temporary / f"{name}.npy", np.asarray(array, order="C"))
             files[name] = _facts(temporary / f"{name}.npy")
-        meta = {"key": dict(key), "files": files}
+        meta = {"key": dict(key), "files": files, "digest": _hash({"key": dict(key), "files": files})}
         (temporary / _META).write_text(json.dumps(meta, ensure_ascii=False, indent=1), encoding="utf-8")
 
 
@@ -114,23 +117,43 @@ def _write_array(file: Path, array: np.ndarray) -> None:
         stream.write(array.reshape(-1).view(np.uint8).data)
 
 
+@dataclass(frozen=True)
+class _Facts:
+    """Of a file of an entry."""
+
+    bytes: Count
+    crc32: Count
+
+
+@dataclass
+class _Meta:
+    """What lies beside the arrays of an entry. ``digest``: of the rest, so that no file is missed."""
+
+    key: dict[str, Any]
+    files: dict[str, _Facts]
+    digest: str
+
+
 def _load(path: Path, key: Mapping[str, Any]) -> Arrays | None:
     """None when the entry is missing, half, damaged or another key's."""
     try:
-        meta = json.loads((path / _META).read_text(encoding="utf-8"))
-        if _hash(meta["key"]) != _hash(key):
+        meta = json_files.read(path / _META, _Meta)
+        if _hash(meta.key) != _hash(key):
+            return None
+        if meta.digest != _hash({"key": meta.key, "files": {name: asdict(file) for name, file in meta.files.items()}}):
+            notice(f"{path / _META} is damaged; making it again")
             return None
         arrays = {}
-        for name, facts in meta["files"].items():
+        for name, facts in meta.files.items():
             file = path / f"{name}.npy"
-            if _facts(file) != facts:
+            if _facts(file) != asdict(facts):
                 notice(f"{file} is damaged; making it again")
                 return None
             arrays[name] = np.load(file, mmap_mode="r", allow_pickle=False)
         return arrays
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, BadFile) as error:
         notice(f"{path} is damaged ({error}); making it again")
         return None
 

@@ -13,6 +13,9 @@ from cluebench.model_files import ModelFiles
 from cluebench.models.one_line import in_one_line
 from cluebench.tasks import Task
 
+#: Share of the embeddings that a vocabulary has tokens for at least: some are filled up to a round number.
+_LEAST_KNOWN = 0.9
+
 #: Key in a saved configuration of what PaddleNLP's own settings can't express; see `_deviations`.
 _DEVIATIONS = "cluebench"
 
@@ -88,6 +91,11 @@ def check_fit(files: ModelFiles, config: Any, tokenizer: Any, max_seq_length: in
         raise UsageError(
             f"{files.model.typed}: its tokenizer has {tokens:,} tokens, the model embeddings for "
             f"{config.vocab_size:,}: vocabulary and {files.config.name} belong to different models"
+        )
+    if tokens < _LEAST_KNOWN * config.vocab_size:
+        raise UsageError(
+            f"{files.model.typed}: its tokenizer has {tokens:,} tokens only, the model embeddings for "
+            f"{config.vocab_size:,}: the vocabulary was cut off, or is another model's"
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,7 @@ def fill(
     backbone = plain_backbone(model)
     head = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(f"{prefix}.")}
     check_backbone(backbone, stored, files)
+    _refuse_whole_numbers(head, stored, files)
     lacking = [name for name, tensor in head.items() if not _fits(stored.get(name), tensor)]
     if lacking and head_required:
         raise UsageError(_no_head(files, task, lacking, stored))
@@ -67,22 +68,64 @@ def plain_backbone(model: paddle.nn.Layer) -> dict[str, paddle.Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
+#: An array, one of its axes, and the setting that says how long that is.
+_SIZES = (
+    ("embeddings.word_embeddings.weight", 0, "vocab_size"),
+    ("embeddings.position_embeddings.weight", 0, "max_position_embeddings"),
+    ("embeddings.token_type_embeddings.weight", 0, "type_vocab_size"),
+    ("encoder.layers.0.linear1.weight", 0, "hidden_size"),
+    ("encoder.layers.0.linear1.weight", 1, "intermediate_size"),
+)
+_LAYER = re.compile(r"encoder\.layers\.(\d{1,9})\.")
+
+
+def check_sizes(files: ModelFiles, config: Any, stored: Mapping[str, np.ndarray]) -> None:
+    """Raises UsageError where configuration and weights are of different sizes; before anything of a size is built.
+
+    ``stored``: under plain names. Layers that the configuration does not have would else be left out in silence.
+    """
+    where, described = _names(files)
+    shapes = {name: array.shape for name, array in stored.items()}
+    sizes = [(shapes[name][axis], key) for name, axis, key in _SIZES if len(shapes.get(name, ())) > axis]
+    layers = [int(match[1]) + 1 for name in stored if (match := _LAYER.match(name))]
+    sizes += [(max(layers), "num_hidden_layers")] if layers else []
+    for size, key in sizes:
+        said = getattr(config, key, None)
+        if said is not None and said != size:
+            differ = f"{where} has {key} {size:,}, {described} {said:,}"
+            raise UsageError(f"{files.model.typed}: {differ}, so they are of different models")
+
+
+def _names(files: ModelFiles) -> tuple[str, str]:
+    """Where weights and configuration are, for people."""
+    where = ", ".join(file.name for file in files.weights[:1])
+    return where, files.config.name if files.config else "its configuration"
+
+
 def check_backbone(backbone: Mapping[str, Any], stored: Mapping[str, np.ndarray], files: ModelFiles) -> None:
     """Raises UsageError when the weights lack an array of the backbone, or have one of another shape; plain names."""
-    where = ", ".join(file.name for file in files.weights[:1])
-    config = files.config.name if files.config else "its configuration"
+    where, config = _names(files)
     for name, tensor in backbone.items():
         if name in stored and not _fits(stored[name], tensor):
             raise UsageError(
                 f"{files.model.typed}: {name} is {list(stored[name].shape)} in {where}, but {list(tensor.shape)} by "
                 f"{config}"
             )
+    _refuse_whole_numbers(backbone, stored, files)
     missing = [name for name in backbone if name not in stored and not _DISPENSABLE.match(name)]
     if missing:
         raise UsageError(
             f"{files.model.typed}: {where} lacks {len(missing)} of the {len(backbone)} arrays of the model that "
             f"{config} describes ({', '.join(missing[:3])}, …), so it holds another model, or not all of this one"
         )
+
+
+def _refuse_whole_numbers(wanted: Iterable[str], stored: Mapping[str, np.ndarray], files: ModelFiles) -> None:
+    for name in wanted:
+        if name in stored and stored[name].dtype.kind != "f":
+            raise UsageError(
+                f"{files.model.typed}: {name} holds {stored[name].dtype} in {_names(files)[0]}: no weights"
+            )
 
 
 def _fits(array: np.ndarray | None, tensor: Any) -> bool:

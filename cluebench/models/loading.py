@@ -11,8 +11,8 @@ from cluebench.models.classes import head_class, tokenizer_class
 from cluebench.models.configuration import build, check_fit, configured, written_config
 from cluebench.models.dropout import set_dropout
 from cluebench.models.fetching import located
-from cluebench.models.filling import fill, read, refuse_other_task
-from cluebench.models.hugging_face import is_hugging_face
+from cluebench.models.filling import check_sizes, fill, read, refuse_other_task
+from cluebench.models.hugging_face import in_paddle, is_hugging_face
 from cluebench.models.one_line import in_one_line
 from cluebench.tasks import Task
 
@@ -23,6 +23,7 @@ def load_tokenizer(model: Model, *, offline: bool = False, **settings: Any) -> A
     ``settings`` override the model's own, as ``do_lower_case=False``. ``offline``: the network is not touched.
     """
     files = located(model, offline=offline, weights=False)
+    files.check_vocabulary()
     with in_one_line(model, "tokenizer"):
         kind = tokenizer_class(files)
         if files.config is not None:
@@ -59,6 +60,7 @@ def load_model(
     weights = read(files)
     config = configured(files, head, written, task, tokenizer, is_hugging_face(weights))
     check_fit(files, config, tokenizer, max_seq_length)
+    check_sizes(files, config, in_paddle(weights, head.base_model_prefix))
     loaded = build(files, head, config)
     fill(loaded, weights, files, task, head_required)
     if dropout is not None:

@@ -16,7 +16,7 @@ from cluebench.models.classes import HEADS, head_class
 from cluebench.models.configuration import build, check_fit, configured, longest_input, written_config
 from cluebench.models.dropout import set_dropout
 from cluebench.models.fetching import located
-from cluebench.models.filling import check_backbone, plain_backbone, read
+from cluebench.models.filling import check_backbone, check_sizes, plain_backbone, read
 from cluebench.models.heads import score_options
 from cluebench.models.hugging_face import in_paddle, is_hugging_face
 from cluebench.models.loading import load_tokenizer
@@ -58,6 +58,7 @@ def _try_head(
         head = head_class(files, task)
         config = configured(files, head, written_config(files, head), task, tokenizer, is_hugging_face(weights))
         check_fit(files, config, tokenizer, None)
+        check_sizes(files, config, in_paddle(weights, head.base_model_prefix))
         _try_cut_down(files, head, config, task, list(needed.values()), weights)
     except UsageError as error:
         return str(error).removeprefix(f"{files.model.typed}: "), None

@@ -8,17 +8,19 @@ rest by name. Safetensors files hold no code.
 from __future__ import annotations
 
 import _codecs
-import json
+import math
 import pickle
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from cluebench.errors import UsageError
+from cluebench.json_files import Count, NotJson, declared, parse
 
 
 def read_weights(files: Sequence[Path]) -> dict[str, np.ndarray]:
@@ -42,8 +44,20 @@ def read_weights(files: Sequence[Path]) -> dict[str, np.ndarray]:
         except Exception as error:  # a damaged pickle, zip or header raises nearly anything
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
             raise UsageError(f"{file}: damaged, or no file of weights ({reason})") from None
-        found.update((name, _plain_floats(array)) for name, array in arrays.items())
+        if repeated := found.keys() & arrays.keys():
+            raise UsageError(f"{file}: {min(repeated)} is in another of the model's files too")
+        found.update((name, _finite_floats(file, name, array)) for name, array in arrays.items())
     return found
+
+
+def _finite_floats(file: Path, name: str, array: np.ndarray) -> np.ndarray:
+    """`_plain_floats`. Raises UsageError for NaN and infinity, which no training leaves but a broken one."""
+    plain = _plain_floats(array)
+    with np.errstate(all="ignore"):  # one pass: what is not finite shows in the sum, as may numbers that are very large
+        sound = plain.dtype.kind != "f" or np.isfinite(plain.sum()) or np.isfinite(plain).all()
+    if not sound:
+        raise UsageError(f"{file}: {name} holds NaN or infinite numbers: the file is damaged, or its training diverged")
+    return plain
 
 
 def _plain_floats(array: np.ndarray) -> np.ndarray:
@@ -65,24 +79,42 @@ _SAFETENSORS_TYPES = {
 }
 
 
+@dataclass
+class SafetensorsEntry:
+    """What a safetensors header says of an array. The arrays lie end to end, each byte in one of them."""
+
+    dtype: str
+    shape: list[Count]
+    data_offsets: tuple[Count, Count]
+
+
 def _read_safetensors(file: Path) -> dict[str, np.ndarray]:
     """A length, a JSON header of that length, and the numbers. (The library's reader for numpy has no bfloat16.)"""
+    size = file.stat().st_size
     with open(file, "rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
-        if not 0 < length < 100 << 20:
+        if not 0 < length <= min(size - 8, 100 << 20):
             raise UsageError(f"{file}: damaged, or no safetensors file")
-        header = json.loads(stream.read(length))
-    data = np.memmap(file, np.uint8, "r", offset=8 + length) if file.stat().st_size > 8 + length else np.empty(0, "u1")
-    arrays = {}
-    for name, about in header.items():
-        if name == "__metadata__":
-            continue
-        begin, end = about["data_offsets"]
+        try:
+            header = parse(stream.read(length))
+        except NotJson as error:
+            raise UsageError(f"{file}: damaged, or no safetensors file: its header {error}") from None
+    (header if isinstance(header, dict) else {}).pop("__metadata__", None)
+    entries = declared(header, dict[str, SafetensorsEntry], f"{file}: header")
+    data = np.memmap(file, np.uint8, "r", offset=8 + length) if size > 8 + length else np.empty(0, "u1")
+    arrays, expected = {}, 0
+    for name, entry in sorted(entries.items(), key=lambda item: item[1].data_offsets):
+        begin, end = entry.data_offsets
         if end > len(data):
             raise UsageError(f"{file}: cut off, {end - len(data):,} bytes are missing")
-        if about["dtype"] not in _SAFETENSORS_TYPES:
-            raise UsageError(f"{file}: {name} is of type {about['dtype']}; weights must be floating-point numbers")
-        arrays[name] = np.frombuffer(data[begin:end], _SAFETENSORS_TYPES[about["dtype"]]).reshape(about["shape"])
+        if entry.dtype not in _SAFETENSORS_TYPES:
+            raise UsageError(f"{file}: {name} is of type {entry.dtype}; weights must be floating-point numbers")
+        if begin != expected:
+            raise UsageError(f"{file}: damaged: {name} begins at byte {begin:,} of the numbers, {expected:,} is due")
+        arrays[name] = np.frombuffer(data[begin:end], _SAFETENSORS_TYPES[entry.dtype]).reshape(entry.shape)
+        expected = end
+    if expected != len(data):
+        raise UsageError(f"{file}: damaged: {len(data) - expected:,} bytes at its end belong to no array")
     return arrays
 
 
@@ -159,6 +191,8 @@ def _rebuild_tensor(storage: np.ndarray, offset: int, size: tuple, stride: tuple
     last = offset + sum((length - 1) * step for length, step in zip(size, stride))
     if min((offset, last, *stride, *size)) < 0 or (all(size) and last >= len(storage)):
         raise ValueError("a tensor lies outside its storage")
+    if math.prod(size) > len(storage):
+        raise ValueError("a tensor has more numbers than its storage")
     steps = [step * storage.itemsize for step in stride]
     return np.lib.stride_tricks.as_strided(storage[offset:], size, steps, writeable=False)
 
@@ -185,7 +219,10 @@ class _TorchUnpickler(_ArrayUnpickler):
 
     def persistent_load(self, identity: tuple) -> np.ndarray:
         _, kind, key, _, count = identity
-        return np.frombuffer(self._archive.read(f"{self._root}/data/{key}"), kind.dtype, count)
+        member = self._archive.getinfo(f"{self._root}/data/{key}")
+        if member.compress_type != zipfile.ZIP_STORED:  # else a few bytes could unpack to any number
+            raise ValueError(f"{member.filename} is packed, as torch.save never does")
+        return np.frombuffer(self._archive.read(member), kind.dtype, count)
 
 
 #: Typed where PyTorch is installed; shared tensors are cloned, since safetensors refuses them.

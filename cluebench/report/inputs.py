@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from cluebench.data.rows import NO_AGREED_LABEL, load_rows
 from cluebench.data.source import DataSource, split_files
 from cluebench.features import Features, IdiomFeatures, SpanFeatures, TextEncoder, load_features
+from cluebench.json_files import parse
 from cluebench.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
 
 # Examples -------------------------------------------------------------------------------------------------------------
@@ -60,7 +60,7 @@ def _rows_as_written(task: Task, split: str, source: DataSource) -> Iterator[dic
     """The rows with all their fields, whatever the task uses of them."""
     for file in split_files(task, split):
         for line in source.read(task, file).removeprefix(b"\xef\xbb\xbf").split(b"\n"):
-            if line.strip() and ((row := json.loads(line)).get("label") != NO_AGREED_LABEL or split.startswith("test")):
+            if line.strip() and ((row := parse(line)).get("label") != NO_AGREED_LABEL or split.startswith("test")):
                 yield row
 
 

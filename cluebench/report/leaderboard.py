@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cluebench.published import ATTRIBUTION, published_models
 from cluebench.report import evidence, scores
 from cluebench.report.evidence import Evidence
+from cluebench.report.markup import Markup, fill
+from cluebench.report.submitted import RECORD, Submitted
 from cluebench.statistics.ranks import shared_ranks
 from cluebench.statistics.uncertainty import error_of_average
 from cluebench.tasks import TASKS
@@ -23,13 +24,13 @@ _APPROXIMATED = f"* {ATTRIBUTION}; its errors are the binomial approximation, an
 _UNRANKED = "rank -: not all ten tasks, or trials that kept no dev predictions"
 
 
-_STYLE = """
+_STYLE = Markup("""
 body { font: 15px/1.5 system-ui, "Noto Sans", sans-serif; margin: 24px; color: #1c2128; background: #fff; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 10px; border-bottom: 1px solid #d8dee4; text-align: right; }
 th:nth-child(2), td:nth-child(2) { text-align: left; }
 .published { color: #656d76; }
-"""
+""")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Row:
     evidence: Mapping[str, Evidence]  # by task name
     published: bool = False
     rank: int | None = None
+    test: Mapping[str, float] = field(default_factory=dict)  # task → what CLUE's leaderboard said
 
     @property
     def error(self) -> float | None:
@@ -56,6 +58,9 @@ class Row:
             if name in self.evidence
             else cell
             for name, cell in zip(TASKS, self.cells, strict=True)
+        ]
+        cells = [
+            f"{cell} (test {self.test[name]:.2f})" if name in self.test else cell for name, cell in zip(TASKS, cells)
         ]
         average = "-" if self.average is None else f"{self.average:.2f}"
         average += "" if self.error is None else f"±{self.error:.2f}"
@@ -72,7 +77,9 @@ def measured_rows(run_root: Path) -> list[Row]:
             cells = tuple(
                 task.format_score(bests[name].score) if name in bests else "-" for name, task in TASKS.items()
             )
-            rows.append(Row(folder.name, scores.average(bests), cells, evidence.of_run(trials)[0]))
+            record = Submitted.read(folder / RECORD)
+            test = record.test if record else {}
+            rows.append(Row(folder.name, scores.average(bests), cells, evidence.of_run(trials)[0], test=test))
     return rows
 
 
@@ -128,11 +135,12 @@ def _markdown(rows: Sequence[Row], notes: Sequence[str]) -> str:
 
 
 def _csv(rows: Sequence[Row], notes: Sequence[str]) -> str:
-    """Scores and, in columns behind them, their standard errors."""
+    """Scores and, in columns behind them, their standard errors and the scores of test sets."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     columns = [column.lower() for column in _COLUMNS]
-    writer.writerow([*columns, "source", *(f"{column}_error" for column in columns[2:])])
+    errors, tests = ([f"{column}_{what}" for column in columns[first:]] for what, first in (("error", 2), ("test", 3)))
+    writer.writerow([*columns, "source", *errors, *tests])
     for row in rows:
         average = "-" if row.average is None else f"{row.average:.2f}"
         source = ATTRIBUTION if row.published else "measured"
@@ -141,21 +149,19 @@ def _csv(rows: Sequence[Row], notes: Sequence[str]) -> str:
             "/".join(f"{error:.2f}" for error in of_task) or "-"
             for of_task in ((row.error,) if row.error else (), *known)
         ]
-        writer.writerow([row.rank or "-", row.model, average, *row.cells, source, *errors])
+        tests = [f"{row.test[name]:.2f}" if name in row.test else "-" for name in TASKS]
+        writer.writerow([row.rank or "-", row.model, average, *row.cells, source, *errors, *tests])
     return stream.getvalue()
 
 
 def _html(rows: Sequence[Row], notes: Sequence[str]) -> str:
-    head = "".join(f"<th>{column}</th>" for column in _COLUMNS)
-    body = "".join(
-        f"<tr{' class=published' if row.published else ''}>"
-        + "".join(f"<td>{html.escape(text)}</td>" for text in row.texts())
-        + "</tr>\n"
-        for row in rows
-    )
-    footer = "".join(f"<p>{html.escape(note)}</p>" for note in notes)
-    return (
+    kinds = {True: "<tr class=published>{}</tr>\n", False: "<tr>{}</tr>\n"}
+    return fill(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>CLUE leaderboard</title>'
-        f"<style>{_STYLE}</style></head>\n<body><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>"
-        f"{footer}</body></html>\n"
+        "<style>{}</style></head>\n<body><table><thead><tr>{}</tr></thead><tbody>\n{}</tbody></table>"
+        "{}</body></html>\n",
+        _STYLE,
+        [fill("<th>{}</th>", column) for column in _COLUMNS],
+        [fill(kinds[row.published], [fill("<td>{}</td>", text) for text in row.texts()]) for row in rows],
+        [fill("<p>{}</p>", note) for note in notes],
     )

@@ -13,6 +13,8 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from cluebench import identity, runlog
+from cluebench.grid_file import read_grid
+from cluebench.notices import notice
 from cluebench.published import PublishedModel, averaged_tasks
 from cluebench.tasks import TASKS, Setting, Task
 
@@ -61,7 +63,8 @@ def finished_trials(folder: Path) -> dict[str, list[FinishedTrial]]:
 
     Where ``folder`` has a grid.json, results of another configuration than its plan's are left out.
     """
-    protocols = runlog.read_grid(folder).get("protocols", {})  # task name → hash of the plan's settings
+    grid = read_grid(folder)
+    protocols = grid.protocols if grid else {}
     trials: dict[str, list[FinishedTrial]] = {}
     for task_folder in sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else ():
         task = TASKS.get(task_folder.name.lower())
@@ -75,9 +78,12 @@ def _with_results(task: Task, folder: Path) -> list[FinishedTrial]:
     found = []
     for path in sorted(folder.glob("*.json")):
         named = runlog.parse_trial_name(path.stem)
-        result = runlog.Result.read(path) if named else None
-        if named and result and result.status == "done" and result.best_score is not None:
-            found.append(_trial(task, named, result.best_score, result, path))
+        result = runlog.Result.read_finished(path) if named else None
+        if named and result and result.best_score:
+            if result.task == task.name:
+                found.append(_trial(task, named, result.best_score, result, path))
+            else:
+                notice(f"warning: {path}: a result of {result.task} among those of {task.title}; left out")
     return found
 
 
@@ -87,7 +93,7 @@ def _with_logs_only(task: Task, folder: Path) -> list[FinishedTrial]:
         if path.with_name(f"{path.stem}.json").exists():
             continue
         score = runlog.read_log(path).best_score
-        if score is not None and len(score) == (2 if task.metric == "em_f1" else 1):
+        if score and len(score) == (2 if task.metric == "em_f1" else 1) and max(score) <= 100:
             found.append(_trial(task, named, score))
     return found
 

@@ -1,8 +1,8 @@
 """Which devices there are and what memory they have free: NVIDIA cards through NVML, or slots of CPU cores.
 
 The only module that touches NVML (through ``pynvml``). Cards go by UUID, as indices change with drivers and environment
-variables. Memory is asked for on a thread of its own: a driver in trouble can take minutes to answer, and must not
-hold the scheduler's loop meanwhile.
+variables. Memory is asked for on a thread a card: a driver in trouble can take minutes to answer about one, and
+must hold neither the scheduler's loop nor the other cards meanwhile.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import os
 import queue
 import re
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
@@ -23,6 +24,10 @@ from cluebench.errors import UsageError
 
 #: Memory one CPU slot should have at least when their number is chosen for the user.
 _BYTES_PER_CPU_SLOT = 8 << 30
+#: Seconds the driver has to say at the start which cards there are.
+DISCOVERY_SECONDS = 30.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -44,10 +49,13 @@ class Reading:
     total: int
     free: int
     processes: Mapping[int, int]  # pid → bytes, where the driver reports them
+    taken: float = field(default_factory=time.time)  # seconds since 1970, not after it was taken
 
 
 class DeviceLost(Exception):
-    """A card did not answer, or the driver says it is gone."""
+    """The driver says that a card is gone; or, where it is not ``certain``, fails to answer about it."""
+
+    certain = True
 
 
 class NvidiaDriver:
@@ -56,6 +64,7 @@ class NvidiaDriver:
     def __init__(self, pynvml: ModuleType):
         self._nvml: Any = pynvml
         self._handles: dict[str, Any] = {}
+        self._restarting, self._restarts = threading.Lock(), 0
 
     @classmethod
     def open(cls) -> NvidiaDriver | None:
@@ -90,15 +99,23 @@ class NvidiaDriver:
         return _text(driver), f"{cuda // 1000}.{cuda % 1000 // 10}"
 
     def read(self, device_id: str) -> Reading:
-        """The card's memory now. A card that failed is looked up anew each time, as drivers come back."""
+        """The card's memory now. May be called on several threads. A card that failed is looked up anew each time."""
+        restarts = self._restarts
         try:
-            handle = self._handle(device_id)
-            memory = self._nvml.nvmlDeviceGetMemoryInfo(handle)
-            return Reading(int(memory.total), int(memory.free), self._processes(handle))
+            return self._read(device_id)
+        except self._nvml.NVMLError:
+            self._restart(restarts)
+        try:  # another card's trouble, or a session that ended with a reset, is none of this card's
+            return self._read(device_id)
         except self._nvml.NVMLError as error:
-            self._handles.clear()
-            self._restart()
-            raise DeviceLost(str(error)) from None
+            lost = DeviceLost(str(error))
+            lost.certain = error.value == self._nvml.NVML_ERROR_GPU_IS_LOST
+            raise lost from None
+
+    def _read(self, device_id: str) -> Reading:
+        handle, now = self._handle(device_id), time.time()
+        memory = self._nvml.nvmlDeviceGetMemoryInfo(handle)
+        return Reading(int(memory.total), int(memory.free), self._processes(handle), now)
 
     def close(self) -> None:
         try:
@@ -106,18 +123,24 @@ class NvidiaDriver:
         except self._nvml.NVMLError:
             pass
 
-    def _restart(self) -> None:
-        """After a reset the old session's handles are worthless, so NVML is shut down and initialised again."""
-        self.close()
-        try:
-            self._nvml.nvmlInit()
-        except self._nvml.NVMLError:
-            pass  # the next read fails in its turn
+    def _restart(self, seen: int) -> None:
+        """A new session, as after a reset the old one's handles are worthless; once, if several threads want it."""
+        with self._restarting:
+            if self._restarts != seen:
+                return
+            self._restarts += 1
+            self._handles.clear()
+            self.close()
+            try:
+                self._nvml.nvmlInit()
+            except self._nvml.NVMLError:
+                pass  # the next read fails in its turn
 
     def _handle(self, device_id: str) -> Any:
-        if device_id not in self._handles:
-            self._handles[device_id] = self._nvml.nvmlDeviceGetHandleByUUID(device_id)
-        return self._handles[device_id]
+        handle = self._handles.get(device_id)
+        if handle is None:
+            handle = self._handles[device_id] = self._nvml.nvmlDeviceGetHandleByUUID(device_id)
+        return handle
 
     def _processes(self, handle: Any) -> dict[int, int]:
         """Empty where the driver does not tell: inside containers, for instances, on old drivers."""
@@ -181,10 +204,13 @@ def find_devices(
     try:
         cards = driver.cards() if driver else []
     except DeviceLost:
-        cards = []
+        cards = [[]]
     listed = environ.get("CUDA_VISIBLE_DEVICES")
     visible = [device for card in cards for device in card] if listed is None else _visible(listed, cards)
     if not visible and kind == "auto":
+        if not all(cards) and re.match(r"\d|GPU-|MIG-", "0" if listed is None else listed.strip()):
+            lost = f"{cards.count([])} NVIDIA card(s) of this machine do not answer (see nvidia-smi)"
+            raise UsageError(f"--devices auto: {lost}; mend it, or choose --devices cpu")
         return cpu_slots(_usual_slots(many_small))
     if not visible:
         raise UsageError(f"--devices {request}: {_why_no_card(listed, driver)}")
@@ -252,29 +278,54 @@ def _why_no_card(listed: str | None, driver: NvidiaDriver | None) -> str:
     return "the NVIDIA driver shows no card that answers"
 
 
+def answered(ask: Callable[[], T]) -> T:
+    """What ``ask`` finds out from the driver, which may hang for ever: on a thread, so that Ctrl-C is heard meanwhile.
+
+    Raises what ``ask`` raises, and UsageError after DISCOVERY_SECONDS.
+    """
+    answers: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            answers.put((True, ask()))
+        except Exception as error:
+            answers.put((False, error))
+
+    threading.Thread(target=run, name="discovery", daemon=True).start()
+    try:
+        good, answer = answers.get(timeout=DISCOVERY_SECONDS)
+    except queue.Empty:
+        wait = f"the NVIDIA driver has not answered in {DISCOVERY_SECONDS:.0f} s (does nvidia-smi?)"
+        raise UsageError(f"{wait}: mend it, or choose --devices cpu") from None
+    if not good:
+        raise answer
+    return answer
+
+
 class DeviceMonitor:
-    """Asks the driver on a thread of its own and posts what it says.
+    """Asks the driver about each card on a thread of the card's own, and posts what it says.
 
     ``post`` is called on that thread with a device id and a Reading, or the DeviceLost instead of one.
     """
 
     def __init__(self, read: Callable[[str], Reading], post: Callable[[str, Reading | DeviceLost], None]):
         self._read, self._post = read, post
-        self._requests: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._serve, name="device-monitor", daemon=True)
-        self._thread.start()
+        self._requests: dict[str, queue.SimpleQueue[bool]] = {}
 
     def request(self, device_id: str) -> None:
         """Returns at once; the answer is posted."""
-        self._requests.put(device_id)
+        if device_id not in self._requests:
+            self._requests[device_id] = queue.SimpleQueue()
+            threading.Thread(target=self._serve, args=(device_id,), name=f"ask-{device_id}", daemon=True).start()
+        self._requests[device_id].put(True)
 
     def close(self) -> None:
-        """Ends the thread once it is idle; a driver that never answers keeps it, which does not keep the process."""
-        self._requests.put(None)
-        self._thread.join(timeout=1.0)
+        """Ends each thread once it is idle; a driver that never answers keeps it, which does not keep the process."""
+        for requests in self._requests.values():
+            requests.put(False)
 
-    def _serve(self) -> None:
-        while (device_id := self._requests.get()) is not None:
+    def _serve(self, device_id: str) -> None:
+        while self._requests[device_id].get():
             try:
                 answer: Reading | DeviceLost = self._read(device_id)
             except DeviceLost as error:

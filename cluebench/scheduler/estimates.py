@@ -7,15 +7,15 @@ grid, nothing else. Memory decides what may share a card, so it carries a margin
 from __future__ import annotations
 
 import csv
-import json
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from statistics import median
 
+from cluebench import json_files, model_files
 from cluebench.model import Model
-from cluebench.model_files import CONFIG_FILES
+from cluebench.model_files import Configuration
 from cluebench.published import published_model
 from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.plan import Trial
@@ -139,29 +139,13 @@ def model_size(model: Model) -> ModelSize:
     """By the published table's architecture, by a directory's configuration, else the usual 12 layers of 768."""
     if row := published_model(model.name):
         return ModelSize(row.layers, row.hidden_size, _USUAL_SIZE.vocabulary)
-    if model.directory:
-        for name in CONFIG_FILES:
-            try:
-                size = _configured_size(json.loads((model.directory / name).read_text(encoding="utf-8")))
-            except (OSError, ValueError):
-                continue
-            if size is not None:
-                return size
+    path = model_files.first_of(model.directory, model_files.CONFIG_FILES) if model.directory else None
+    written = json_files.read_if_sound(path, Configuration) if path else None
+    # Old PaddleNLP layouts keep sizes among the arguments of the model inside.
+    for config in (written, *(written.init_args if written else ())):
+        if isinstance(config, Configuration) and config.num_hidden_layers and config.hidden_size:
+            return ModelSize(config.num_hidden_layers, config.hidden_size, config.vocab_size or _USUAL_SIZE.vocabulary)
     return _USUAL_SIZE
-
-
-def _configured_size(configuration: object) -> ModelSize | None:
-    """Finds the size in any nesting: old PaddleNLP layouts keep it under ``init_args``."""
-    if isinstance(configuration, list):
-        return next(filter(None, map(_configured_size, configuration)), None)
-    if not isinstance(configuration, dict):
-        return None
-    layers = configuration.get("num_hidden_layers", configuration.get("n_layers"))
-    hidden = configuration.get("hidden_size", configuration.get("d_model"))
-    if isinstance(layers, int) and isinstance(hidden, int):
-        vocabulary = configuration.get("vocab_size")
-        return ModelSize(layers, hidden, vocabulary if isinstance(vocabulary, int) else _USUAL_SIZE.vocabulary)
-    return _configured_size(list(configuration.values()))
 
 
 def _size_factor(model: Model) -> float:

@@ -34,25 +34,24 @@ class Policy:
     retry: bool = True
     pause: float = 0.0  # seconds before the next attempt, doubled each time
     counts: bool = True  # against --max_attempts
+    limit: int = 0  # where it does not count: as often under one trial, it is the trial's doing after all
+    holds: bool = False  # the whole grid, as the cause is hardly this trial's
 
 
-#: Pauses are for causes that pass by themselves: a network, a disk others fill, a card that resets.
+#: Pauses are for causes that pass by themselves: a network, a disk others fill.
 POLICIES = {
     FailureKind.OUT_OF_MEMORY: Policy(),
     FailureKind.BAD_SETTING: Policy(retry=False),
     FailureKind.DIVERGED: Policy(retry=False),
-    FailureKind.NETWORK: Policy(pause=60.0),
-    FailureKind.DISK_FULL: Policy(pause=60.0),
-    FailureKind.LOST_DEVICE: Policy(counts=False),
+    FailureKind.NETWORK: Policy(pause=60.0, counts=False, limit=8, holds=True),
+    FailureKind.DISK_FULL: Policy(pause=60.0, counts=False, limit=8, holds=True),
+    FailureKind.LOST_DEVICE: Policy(counts=False, limit=5),
     FailureKind.KILLED: Policy(),
     FailureKind.NO_PROGRESS: Policy(),
     FailureKind.NO_RESULT: Policy(),
     FailureKind.TOO_LARGE: Policy(retry=False),
     FailureKind.CRASHED: Policy(),
 }
-
-#: A device lost this often under one trial is the trial's doing after all.
-LOST_DEVICE_LIMIT = 5
 
 _BY_EXIT_CODE = {
     errors.UsageError.exit_code: FailureKind.BAD_SETTING,

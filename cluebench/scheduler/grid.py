@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from cluebench import identity, repository
 from cluebench.data.source import open_source, split_files
+from cluebench.grid_file import read_grid
 from cluebench.model import Model
 from cluebench.report.scores import rank
 from cluebench.scheduler.flags import GridFlags
@@ -42,7 +43,9 @@ class Grid:
         jobs = [self._job(trial, number, configured.get(trial, {})) for number, trial in enumerate(self.trials)]
         jobs += self.confirmations(jobs)
         for job in jobs:
-            job.memory_factor = factors.get(job.configuration_hash, job.memory_factor)
+            usual, job.memory_factor = job.memory_factor, factors.get(job.configuration_hash, job.memory_factor)
+            if job.accumulation() is None:  # a batch that can't be cut so far: whatever wrote this was no scheduler
+                job.memory_factor = usual
         return jobs
 
     def _job(self, trial: Trial, number: int, configuration: Mapping) -> Job:
@@ -66,9 +69,10 @@ class Grid:
     def _remembered_factors(self) -> dict[str, int]:
         """Configuration hash → how far an earlier start had to cut the trial's micro-batches."""
         return {
-            entry["configuration_hash"]: int(entry.get("memory_factor", 1))
+            entry.configuration_hash: entry.memory_factor
             for directory in self.directories.values()
-            for entry in (directory.read_grid() or {}).get("trials", ())
+            if (grid := read_grid(directory.path))
+            for entry in grid.trials
         }
 
     # Confirmation -----------------------------------------------------------------------------------------------------

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from cluebench.runlog import Result, TrialPaths
+from cluebench.runlog import GrowingLog, LogFacts, Result, TrialPaths
 from cluebench.scheduler.failures import Failure, FailureKind
 from cluebench.scheduler.plan import Trial
+
+#: Bytes of a log that are read at once at most: the loop has more to do, and what counts stands at the end.
+_MOST = 1 << 20
 
 
 class State(str, Enum):
@@ -111,3 +114,20 @@ def _divisor_from(number: int, least: int) -> int | None:
 def states(jobs: Collection[Job]) -> dict[State, int]:
     """How many jobs are in each state."""
     return {state: sum(job.state is state for job in jobs) for state in State}
+
+
+class LogReader:
+    """Reads the logs of running trials on from where they were left."""
+
+    def __init__(self) -> None:
+        self._logs: dict[Path, GrowingLog] = {}
+
+    def facts(self, job: Job) -> LogFacts:
+        """Empty facts while there is no log."""
+        try:
+            return self._logs.setdefault(job.paths.log, GrowingLog(job.paths.log, _MOST)).read()
+        except OSError:
+            return LogFacts()
+
+    def forget(self, job: Job) -> None:
+        self._logs.pop(job.paths.log, None)

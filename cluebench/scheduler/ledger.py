@@ -1,7 +1,7 @@
 """Who holds which device: memory is promised to a trial before its process starts.
 
-What a card has free for another trial is what the driver says is free, minus what was promised to trials that have not
-allocated it yet. Pure bookkeeping: readings and the time are handed in.
+What a card has free for another trial is what the driver says is free, minus what was promised, by any scheduler of the
+machine, to trials that have not allocated it yet. Pure bookkeeping: readings and the time are handed in.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from cluebench.scheduler.devices import Device, Reading
+from cluebench.scheduler.promises import Promise
 
 #: A card that failed is tried again after this many seconds, doubled with each further failure up to the second number.
 FIRST_SET_ASIDE, LONGEST_SET_ASIDE = 30.0, 600.0
@@ -23,13 +24,17 @@ class Slot:
 
     device: Device
     promised: dict[str, int] = field(default_factory=dict)  # trial key → bytes
-    allocated: dict[str, int] = field(default_factory=dict)  # trial key → bytes the driver saw it use
+    allocated: dict[str, int] = field(default_factory=dict)  # trial key → bytes of these that the last reading shows
+    others: list[Promise] = field(default_factory=list)  # of other schedulers on this machine
     reading: Reading | None = None
     fresh: bool = False  # read since the last trial here started or ended
-    used_by_others: int = 0  # bytes in use when none of our trials was here
+    used_by_others: int = 0  # bytes in use beside what our trials have
     set_aside_until: float = 0.0
     failures: int = 0  # of the card, since a trial last ended well here
-    suspicions: int = 0  # trials in a row that ended badly here without anyone knowing why
+    suspicions: int = 0  # times in a row that trials ended badly here without anyone knowing why
+    suspected_at: float = float("-inf")  # the last time
+    failed_readings: int = 0  # in a row
+    failing_since: float = 0.0  # the first of these
 
     @property
     def accounted(self) -> bool:
@@ -49,12 +54,13 @@ class Slot:
         return free is None or (self.fresh and free >= needed)
 
     def _outstanding(self) -> int:
-        """Promised, but not allocated yet."""
-        if any(self.allocated.values()):
-            return sum(max(0, promised - self.allocated.get(key, 0)) for key, promised in self.promised.items())
-        # The driver names no process of ours (as in containers): what the card's use has grown by is taken for ours.
-        grown = max(0, self.reading.total - self.reading.free - self.used_by_others) if self.reading else 0
-        return max(0, sum(self.promised.values()) - grown)
+        """Promised, by us or by other schedulers of this machine, but not allocated yet."""
+        ours = sum(max(0, promised - self.allocated.get(key, 0)) for key, promised in self.promised.items())
+        return ours + sum(
+            promise.bytes
+            for promise in self.others
+            if self.reading is None or promise.settled is None or promise.settled > self.reading.taken
+        )
 
 
 class Ledger:
@@ -81,18 +87,28 @@ class Ledger:
         return held
 
     def read(self, device_id: str, reading: Reading, allocated: Callable[[str], int]) -> None:
-        """Takes in what the driver says; ``allocated`` gives the bytes a trial's processes have on this card."""
+        """Takes in what the driver says; ``allocated`` gives the bytes of it that are surely a trial's."""
         slot = self.slots[device_id]
-        slot.reading, slot.fresh = reading, True
+        slot.reading, slot.fresh, slot.failed_readings = reading, True, 0
         slot.allocated = {key: allocated(key) for key in slot.promised}
-        if not slot.promised:
-            slot.used_by_others = reading.total - reading.free
+        if all(slot.allocated.values()):
+            slot.used_by_others = max(0, reading.total - reading.free - sum(slot.allocated.values()))
+
+    def see(self, promises: Sequence[Promise]) -> None:
+        """Takes in what other schedulers of this machine have promised."""
+        for device_id, slot in self.slots.items():
+            slot.others = [promise for promise in promises if device_id in promise.devices]
 
     def set_aside(self, device_id: str, now: float) -> float:
-        """The device failed: not used until it has been tried again; returns when that should be."""
+        """The device failed: not used until it has been tried again; returns when that should be.
+
+        What else fails here until then is the same incident.
+        """
         slot = self.slots[device_id]
-        slot.failures += 1
         slot.fresh = False
+        if slot.set_aside_until > now:
+            return slot.set_aside_until
+        slot.failures += 1
         pause = min(LONGEST_SET_ASIDE, FIRST_SET_ASIDE * 2 ** (slot.failures - 1))
         slot.set_aside_until = now + pause
         return slot.set_aside_until
@@ -102,10 +118,23 @@ class Ledger:
         for device_id in device_ids:
             self.slots[device_id].failures = self.slots[device_id].suspicions = 0
 
-    def suspect(self, device_id: str) -> bool:
-        """A trial crashed on this device; True when so many did in a row that the device may be the reason."""
-        self.slots[device_id].suspicions += 1
-        return self.slots[device_id].suspicions >= SUSPICIOUS
+    def suspect(self, device_id: str, started_at: float, now: float) -> bool:
+        """A trial crashed here that began at ``started_at``; True when the device is taken for the reason.
+
+        That takes several in a row, and trials that crash together are one incident. When every card is suspect, none
+        is: the reason is something that they share.
+        """
+        slot = self.slots[device_id]
+        if started_at <= slot.suspected_at:
+            return False
+        slot.suspicions, slot.suspected_at = slot.suspicions + 1, now
+        if all(other.suspicions >= SUSPICIOUS for other in self.slots.values() if other.accounted):
+            for other in self.slots.values():
+                other.suspicions = 0
+                if not other.failed_readings:
+                    other.set_aside_until = min(other.set_aside_until, now)
+            return False
+        return slot.suspicions >= SUSPICIOUS
 
     def usable(self, now: float) -> list[Slot]:
         """Devices that are not set aside."""

@@ -27,8 +27,8 @@ class LocalEngine:
         if self._monitor is not None:
             self._monitor.request(device_id)
 
-    def start(self, order: StartOrder, device_ids: Sequence[str]) -> None:
-        self._runner.start(order)
+    def start(self, order: StartOrder, device_ids: Sequence[str]) -> int | None:
+        return self._runner.start(order)
 
     def stop(self, key: str, *, now: bool = False) -> None:
         self._runner.stop(key, now=now)

@@ -7,34 +7,41 @@ the clock are handed in, so that tests and the benchmark run this very loop on s
 
 from __future__ import annotations
 
+import os
 import queue
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
 from cluebench.errors import UsageError
-from cluebench.runlog import Result, read_log
+from cluebench.runlog import Result
 from cluebench.scheduler.devices import Device, DeviceLost, Reading
 from cluebench.scheduler.estimates import GIB, DurationModel, MemoryModel, seconds_left
-from cluebench.scheduler.failures import LOST_DEVICE_LIMIT, Failure, FailureKind, classify
-from cluebench.scheduler.jobs import Attempt, Job, State, states
+from cluebench.scheduler.failures import Failure, FailureKind, classify
+from cluebench.scheduler.jobs import Attempt, Job, LogReader, State, states
 from cluebench.scheduler.launch import BUSY
-from cluebench.scheduler.ledger import SUSPICIOUS, Ledger
+from cluebench.scheduler.ledger import SUSPICIOUS, Ledger, Slot
+from cluebench.scheduler.promises import Promises
 from cluebench.scheduler.runner import Orphan, StartOrder
 
 #: Seconds between questions to the driver about cards whose memory other people's processes hold, and about all cards.
 _MEMORY_RECHECK, _HEALTH_CHECK = 2.0, 30.0
 #: Seconds after which a driver that has not answered counts as one that doesn't.
 _ANSWER_DUE = 15.0
+#: Seconds between looks at whether a full disk or a missing network has passed.
+_HOLD_RECHECK = 30.0
 #: Seconds between SIGTERM and SIGKILL: time to finish a step and write a checkpoint.
 GRACE = 30.0
 #: Longest pause before a retry, in seconds.
 _LONGEST_PAUSE = 1800.0
 #: Seconds before a trial that someone else is running is looked at again.
 _ELSEWHERE_PAUSE = 10.0
+#: Readings of a card that fail before trials on it are ended, if they are silent as well.
+_FAILED_READINGS = 3
 #: Failures that a card may have caused without anyone having said so.
-_MAYBE_THE_CARD = (FailureKind.CRASHED, FailureKind.KILLED, FailureKind.NO_RESULT)
+_ASK_THE_CARD = (FailureKind.CRASHED, FailureKind.KILLED, FailureKind.NO_RESULT)
 
 
 # Events ---------------------------------------------------------------------------------------------------------------
@@ -92,7 +99,7 @@ class Engine(Protocol):
     def devices(self) -> Sequence[Device]: ...
 
     def measure(self, device_id: str) -> None: ...
-    def start(self, order: StartOrder, device_ids: Sequence[str]) -> None: ...
+    def start(self, order: StartOrder, device_ids: Sequence[str]) -> int | None: ...
     def stop(self, key: str, *, now: bool = False) -> None: ...
     def allocated(self, key: str, reading: Reading) -> int: ...
     def silence(self, job: Job) -> float: ...
@@ -120,6 +127,23 @@ class Rules:
     grace: float = GRACE
 
 
+@dataclass
+class Verdict:
+    """A trial whose processes are gone, and whose cards are asked before it is said who is to blame."""
+
+    job: Job
+    failure: Failure
+    ask: set[str]  # ids of devices that have not answered
+
+
+@dataclass
+class Hold:
+    """Nothing is started meanwhile, for a cause that is no trial's."""
+
+    cause: str
+    recheck: float  # clock time
+
+
 # The loop -------------------------------------------------------------------------------------------------------------
 
 
@@ -140,6 +164,8 @@ class Scheduler:
         rules: Rules | None = None,
         *,
         project: Callable[[Scheduler], None] = lambda scheduler: None,
+        unwritable: Callable[[], str | None] = lambda: None,
+        promises: Promises | None = None,
         more: Callable[[], Sequence[Job]] = lambda: (),
         clock: Callable[[], float] = time.monotonic,
     ):
@@ -149,8 +175,14 @@ class Scheduler:
         self.interrupted: str | None = None
         self._order_for, self._result_of, self._observer = order_for, result_of, observer
         self._clock, self._project = clock, project
+        self._promises = promises  # None: of devices without accounts
+        self._unwritable = unwritable  # what keeps trials from writing; None: nothing
+        self._hold: Hold | None = None
         self._by_key = {job.key: job for job in self.jobs}
+        self._logs = LogReader()
         self._asked: dict[str, float] = {}  # device id → when the driver was asked and has not answered
+        self._ask_again: set[str] = set()  # devices whose coming answer is outdated
+        self._verdicts: dict[str, Verdict] = {}  # trial key → while it counts as running
         self._measure_at: dict[str, float] = {}  # device id → when to ask next
         self._news: list[Callable[[], None]] = []  # what observers are still to be told
         self._give_up_at = float("inf")
@@ -179,10 +211,7 @@ class Scheduler:
         counts = states(self.jobs)
         if self.interrupted is not None:
             return counts[State.RUNNING] > 0 and self._clock() < self._give_up_at
-        if counts[State.RUNNING] + counts[State.WAITING] > 0:
-            return True
-        # A trial that has just failed for good may yet turn out to be the victim of its card.
-        return any(self._asked.keys() & set(job.device_ids) and self._has_just_failed(job) for job in self.jobs)
+        return counts[State.RUNNING] + counts[State.WAITING] > 0
 
     def _waiting(self) -> list[Job]:
         return [job for job in self.jobs if job.state is State.WAITING]
@@ -206,8 +235,20 @@ class Scheduler:
 
     def _dispatch(self) -> None:
         now = self._clock()
-        if self.interrupted is not None or not self.ledger.has_room(now):
+        if self.interrupted is not None or self._hold is not None or not self.ledger.has_room(now):
             return
+        try:
+            with self._promises.locked() if self._promises else nullcontext(()) as others:
+                self.ledger.see(others)
+                self._start_what_fits(now)
+        except BlockingIOError:
+            self._note("another scheduler on these cards doesn't answer; tried again")
+        if self._waiting():
+            for device_id in self.ledger.waits_for_memory(now):
+                recheck = now + _MEMORY_RECHECK
+                self._measure_at[device_id] = min(recheck, self._measure_at.get(device_id, recheck))
+
+    def _start_what_fits(self, now: float) -> None:
         closed: list[str] = []
         for job in self.ordered([job for job in self._waiting() if job.not_before <= now]):
             placed = self._place(job, closed, now)
@@ -216,10 +257,6 @@ class Scheduler:
             elif not closed:
                 # The longest trial that can't start now keeps the devices it needs from being filled up before it.
                 closed = self.ledger.held_back_for(self._fewest_cards(job), self._needed(job, 1), now)
-        if self._waiting():
-            for device_id in self.ledger.waits_for_memory(now):
-                recheck = now + _MEMORY_RECHECK
-                self._measure_at[device_id] = min(recheck, self._measure_at.get(device_id, recheck))
 
     def _place(self, job: Job, closed: Sequence[str], now: float) -> list[str] | None:
         for cards in self._card_counts(job):
@@ -256,14 +293,25 @@ class Scheduler:
         labels = [self.ledger.slots[device_id].device.label for device_id in device_ids]
         job.attempts.append(Attempt(len(job.attempts) + 1, labels, cards, job.accumulation(cards) or 1, time.time()))
         job.promised_bytes = self._needed(job, cards)
-        self.ledger.reserve(job.key, device_ids, job.promised_bytes)
+        self._promise(job, os.getpid())
         try:
-            self.engine.start(self._order_for(job), device_ids)
+            if (pid := self.engine.start(self._order_for(job), device_ids)) is not None:
+                self._promise(job, pid)
         except OSError as error:
-            self.ledger.release(job.key)
+            self._release(job)
             self._failed(job, Failure(FailureKind.DISK_FULL, f"can't be started: {error.strerror or error}"), now)
             return
         self._news.append(lambda: self._observer.started(job))
+
+    def _promise(self, job: Job, pid: int) -> None:
+        self.ledger.reserve(job.key, job.device_ids, job.promised_bytes)
+        if self._promises is not None and any(map(self._is_accounted, job.device_ids)):
+            self._promises.make(job.lock, pid, job.device_ids, job.promised_bytes)
+
+    def _release(self, job: Job) -> list[str]:
+        if self._promises is not None:
+            self._promises.drop(job.lock)
+        return self.ledger.release(job.key)
 
     def _refuse_what_never_fits(self) -> None:
         """Cards too small for any trial are left out; trials too large for every card get smaller micro-batches.
@@ -319,6 +367,8 @@ class Scheduler:
         room = [slot for slot in self.ledger.usable(now) if len(slot.promised) < self.ledger.jobs_per_device]
         if not waiting or not room:
             return None
+        if self._hold is not None:
+            return f"nothing is started: {self._hold.cause}"
         ready = [job for job in waiting if job.not_before <= now]
         if not ready:
             return f"next attempt in {min(job.not_before for job in waiting) - now:.0f} s"
@@ -338,10 +388,10 @@ class Scheduler:
 
     def _exited(self, event: Exited) -> None:
         job = self._by_key.get(event.key)
-        if job is None or job.state is not State.RUNNING:
+        if job is None or job.state is not State.RUNNING or job.key in self._verdicts:
             return
         now = self._clock()
-        for device_id in self.ledger.release(job.key):
+        for device_id in self._release(job):
             self._measure(device_id)
         job.attempt.finished = time.time()
         job.progress_due = job.kill_at = float("inf")
@@ -356,10 +406,16 @@ class Scheduler:
             job.state = State.WAITING
             job.attempt.outcome = "interrupted"
         else:
-            self._failed(job, self._failure_of(job, event), now)
+            verdict = Verdict(job, self._failure_of(job, event), set(filter(self._is_accounted, job.device_ids)))
+            if verdict.failure.kind in _ASK_THE_CARD and verdict.ask:
+                self._verdicts[job.key] = verdict
+            else:
+                self._failed(job, verdict.failure, now)
 
     def _done(self, job: Job, result: Result) -> None:
         job.state, job.result = State.DONE, result
+        if self._hold is not None:
+            self._hold.recheck = self._clock()  # what one trial can do, others may be able to
         job.attempt.outcome = "done"
         self.ledger.succeeded([device_id for device_id in job.device_ids if device_id in self.ledger.slots])
         self.learn(job)
@@ -385,10 +441,8 @@ class Scheduler:
             self.memory.observe(job.trial, micro_batch, result.peak_memory_bytes)
 
     def _failure_of(self, job: Job, event: Exited) -> Failure:
-        try:
-            lines = read_log(job.paths.log).last_lines
-        except OSError:
-            lines = []
+        lines = self._logs.facts(job).last_lines
+        self._logs.forget(job)
         result, error = Result.read(job.paths.result), None
         if result and result.status == "failed" and result.configuration_hash == job.configuration_hash:
             error = result.error
@@ -403,23 +457,41 @@ class Scheduler:
     def _failed(self, job: Job, failure: Failure, now: float) -> None:
         """Records a failure, and says when and how the trial is tried again, if it is."""
         job.attempt.finished, job.attempt.outcome, job.attempt.detail = time.time(), failure.kind.value, failure.detail
+        if failure.policy.holds and self._holds(f"{failure.kind.value}: {failure.detail}", now):
+            job.state = State.WAITING
+            return
         job.failures.append(failure)
         # Slots of one machine's cores are all the same; a card may be what failed.
         job.avoid = {device for device in job.device_ids if self._is_accounted(device)}
         policy = failure.policy
-        lost = sum(past.kind is FailureKind.LOST_DEVICE for past in job.failures)
-        again = policy.retry and job.counted_failures < self.rules.max_attempts and lost < LOST_DEVICE_LIMIT
+        same = sum(past.kind is failure.kind for past in job.failures)
+        again = policy.retry and job.counted_failures < self.rules.max_attempts and same != policy.limit
         if failure.kind is FailureKind.OUT_OF_MEMORY and again:
             again = job.cut_further()
         for device_id in job.avoid:
             if failure.kind is FailureKind.LOST_DEVICE:
                 self._set_aside(device_id, now, failure.detail)
-            elif failure.kind in _MAYBE_THE_CARD and self.ledger.suspect(device_id):
+            elif failure.kind in _ASK_THE_CARD and self.ledger.suspect(device_id, job.started_at, now):
                 self._set_aside(device_id, now, f"the last {SUSPICIOUS} trials on it crashed")
-        same = sum(past.kind is failure.kind for past in job.failures)
         job.not_before = now + min(_LONGEST_PAUSE, policy.pause * 2 ** (same - 1))
         job.state = State.WAITING if again else State.FAILED
         self._news.append(lambda: self._observer.ended(job))
+
+    def _holds(self, said: str, now: float) -> bool:
+        """Starts nothing for a while; True when it is known that no trial could run: none is to blame then."""
+        cause = self._unwritable()
+        if self._hold is None:
+            self._note(f"nothing is started for now: {cause or said}; looked at again every {_HOLD_RECHECK:.0f} s")
+            self._hold = Hold(cause or said, now + _HOLD_RECHECK)
+        return cause is not None
+
+    def _recheck_hold(self, hold: Hold, now: float) -> None:
+        cause = self._unwritable()
+        if cause is None:
+            self._note(f"going on: {hold.cause} may have passed")
+            self._hold = None
+        else:
+            hold.cause, hold.recheck = cause, now + _HOLD_RECHECK
 
     def _take_orphan(self, job: Job) -> None:
         """If a process of an earlier scheduler runs this trial, watches it, or ends it when its settings are others."""
@@ -434,17 +506,12 @@ class Scheduler:
             return
         job.state, job.started_at = State.RUNNING, now
         job.ended_for, job.must_go = None, False
-        job.device_ids = [device for device in orphan.record.get("devices", ()) if device in self.ledger.slots]
-        self.ledger.reserve(job.key, job.device_ids, int(orphan.record.get("promised_bytes", 0)))
-        job.attempts.append(
-            Attempt(
-                len(job.attempts) + 1,
-                list(orphan.record.get("labels", ())),
-                int(orphan.record.get("cards", 1)),
-                int(orphan.record.get("accumulation", 1)),
-                float(orphan.record.get("started", time.time())),
-            )
-        )
+        record = orphan.record
+        job.device_ids = [device for device in record.devices if device in self.ledger.slots]
+        job.promised_bytes = record.promised_bytes
+        self._promise(job, orphan.pid)
+        number = len(job.attempts) + 1
+        job.attempts.append(Attempt(number, record.labels, record.cards, record.accumulation, record.started))
         job.progress_due = now + (self.rules.trial_timeout or float("inf"))
         self.engine.adopt(orphan)
         if orphan.configuration_hash != job.configuration_hash:
@@ -484,7 +551,10 @@ class Scheduler:
         if not self._is_accounted(device_id):
             return
         self._measure_at.pop(device_id, None)
-        self._asked.setdefault(device_id, self._clock())
+        if device_id in self._asked:
+            self._ask_again.add(device_id)
+            return
+        self._asked[device_id] = self._clock()
         self.engine.measure(device_id)
 
     def _measured(self, event: Measured) -> None:
@@ -494,33 +564,51 @@ class Scheduler:
             return
         now = self._clock()
         if isinstance(event.answer, DeviceLost):
-            self._device_lost(event.device_id, str(event.answer), now)
+            self._ask_again.discard(event.device_id)
+            self._device_lost(slot, event.answer, now)
             return
-        if 0.0 < slot.set_aside_until <= now:
+        if event.device_id in self._ask_again:
+            self._ask_again.remove(event.device_id)
+            self._measure(event.device_id)
+            return
+        if slot.failed_readings and slot.set_aside_until <= now:
             self._note(f"{slot.device.label} answers again")
-            slot.set_aside_until = 0.0
         reading = event.answer
-        self.ledger.read(event.device_id, reading, lambda key: self.engine.allocated(key, reading))
-        self._measure_at[event.device_id] = now + _HEALTH_CHECK
+        self.ledger.read(event.device_id, reading, lambda key: self._allocated(key, reading))
+        self._measure_at[event.device_id] = max(now + _HEALTH_CHECK, slot.set_aside_until)
+        self._judge(event.device_id, now)
 
-    def _device_lost(self, device_id: str, reason: str, now: float) -> None:
-        """The card is set aside; trials on it are rescheduled, and one that has just failed there is not blamed."""
-        self._set_aside(device_id, now, reason)
-        for job in self.jobs:
-            if device_id not in job.device_ids:
+    def _allocated(self, key: str, reading: Reading) -> int:
+        """Bytes of a trial on a card: those of its processes where the driver names them; all once it logs steps."""
+        named, job = self.engine.allocated(key, reading), self._by_key.get(key)
+        if job is None or self._logs.facts(job).step is None:
+            return named
+        if self._promises is not None:
+            self._promises.settle(job.lock)
+        return named or job.promised_bytes
+
+    def _device_lost(self, slot: Slot, lost: DeviceLost, now: float) -> None:
+        """The card is set aside. A trial on it is ended if the card is gone, or keeps failing and the log is silent."""
+        device_id, slot.failed_readings = slot.device.id, slot.failed_readings + 1
+        if slot.failed_readings == 1:
+            slot.failing_since = now
+        self._set_aside(device_id, now, str(lost))
+        for job in self.running():
+            if device_id not in job.device_ids or job.ended_for is not None or job.key in self._verdicts:
                 continue
-            if job.state is State.RUNNING and job.ended_for is None:
+            silent = self.engine.silence(job) >= now - slot.failing_since
+            if lost.certain or (slot.failed_readings >= _FAILED_READINGS and silent):
                 self._end(job, now, FailureKind.LOST_DEVICE, grace=5.0)
-            elif self._has_just_failed(job):
-                job.failures[-1] = Failure(FailureKind.LOST_DEVICE, reason)
-                job.attempt.outcome, job.attempt.detail = FailureKind.LOST_DEVICE.value, reason
-                job.state = State.WAITING
+        self._judge(device_id, now, Failure(FailureKind.LOST_DEVICE, str(lost)))
 
-    def _has_just_failed(self, job: Job) -> bool:
-        """Whether the job's last attempt ended a moment ago, in a way that a failing card may have caused."""
-        if job.state not in (State.WAITING, State.FAILED) or not job.failures or job.attempt.finished is None:
-            return False
-        return job.failures[-1].kind in _MAYBE_THE_CARD and time.time() - job.attempt.finished < _ANSWER_DUE
+    def _judge(self, device_id: str, now: float, instead: Failure | None = None) -> None:
+        """A card has answered, or will not. What failed there a moment ago is put down to ``instead``, if given."""
+        for verdict in [verdict for verdict in self._verdicts.values() if device_id in verdict.ask]:
+            verdict.ask.remove(device_id)
+            verdict.failure = instead or verdict.failure
+            if not verdict.ask:
+                del self._verdicts[verdict.job.key]
+                self._failed(verdict.job, verdict.failure, now)
 
     def _is_accounted(self, device_id: str) -> bool:
         return device_id in self.ledger.slots and self.ledger.slots[device_id].accounted
@@ -528,10 +616,11 @@ class Scheduler:
     def _set_aside(self, device_id: str, now: float, reason: str) -> None:
         if not self._is_accounted(device_id):
             return
-        until = self.ledger.set_aside(device_id, now)
+        slot = self.ledger.slots[device_id]
+        already, until = slot.set_aside_until > now, self.ledger.set_aside(device_id, now)
         self._measure_at[device_id] = until
-        label = self.ledger.slots[device_id].device.label
-        self._note(f"{label} is set aside for {until - now:.0f} s: {reason}")
+        if not already:
+            self._note(f"{slot.device.label} is set aside for {until - now:.0f} s: {reason}")
 
     # Time -------------------------------------------------------------------------------------------------------------
 
@@ -539,19 +628,25 @@ class Scheduler:
         times = [job.not_before for job in self._waiting() if job.not_before > self._clock()]
         for job in self.running():
             times += [job.progress_due, job.kill_at]
+        times += [self._hold.recheck] if self._hold is not None else []
         times += list(self._measure_at.values())
         times += [asked + _ANSWER_DUE for asked in self._asked.values()]
         return min([*times, self._give_up_at])
 
     def _do_what_is_due(self) -> None:
         now = self._clock()
+        if self._hold is not None and self._hold.recheck <= now:
+            self._recheck_hold(self._hold, now)
         for device_id, due in list(self._measure_at.items()):
             if due <= now:
                 self._measure(device_id)
         for device_id, asked in list(self._asked.items()):
             if asked + _ANSWER_DUE <= now:
-                del self._asked[device_id]
-                self._device_lost(device_id, "the driver does not answer", now)
+                self._asked[device_id] = float("inf")  # it still may, some day
+                self.ledger.slots[device_id].fresh = False
+                label = self.ledger.slots[device_id].device.label
+                self._note(f"{label}: the driver does not answer; nothing is started there until it does")
+                self._judge(device_id, now)
         for job in self.running():
             if job.kill_at <= now:
                 job.kill_at = float("inf")

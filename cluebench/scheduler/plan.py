@@ -132,6 +132,7 @@ def script_flags(trial: Trial, flags: GridFlags) -> dict[str, Any]:
         "seed": trial.seed,
         "do_train": True,
         "resume": True,
+        "overwrite_output_dir": True,  # a plan with other settings is carried out, whatever an earlier one left
         "save_best_model": flags.save_best_model,
         "amp": flags.amp,
         "padding": flags.padding or None,

@@ -12,8 +12,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from cluebench.runlog import LogFacts, read_log
-from cluebench.scheduler.jobs import Job, State, states
+from cluebench.runlog import LogFacts
+from cluebench.scheduler.jobs import Job, LogReader, State, states
 from cluebench.scheduler.loop import Scheduler
 
 #: Seconds between plain status lines while nothing else happens, and between updates of the live table.
@@ -32,24 +32,6 @@ def duration(seconds: float | None) -> str:
         return f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
-
-
-class LogReader:
-    """Reads the logs of running trials, each only when it has grown."""
-
-    def __init__(self) -> None:
-        self._read: dict[str, tuple[tuple, LogFacts]] = {}
-
-    def facts(self, job: Job) -> LogFacts:
-        """Empty facts while there is no log."""
-        try:
-            status = job.paths.log.stat()
-            version = (status.st_ino, status.st_size, status.st_mtime_ns)
-            if self._read.get(job.key, (None,))[0] != version:
-                self._read[job.key] = (version, read_log(job.paths.log))
-            return self._read[job.key][1]
-        except OSError:
-            return LogFacts()
 
 
 def score_text(job: Job, facts: LogFacts | None = None) -> str:
@@ -98,6 +80,7 @@ class Display:
         self.write(f"started {job.key} on {', '.join(job.attempt.devices)}{attempt}")
 
     def ended(self, job: Job) -> None:
+        self._logs.forget(job)
         counts = states(self.scheduler.jobs)
         place = f"[{counts[State.DONE]}/{len(self.scheduler.jobs)}]"
         took = duration((job.attempt.finished or time.time()) - job.attempt.started) if job.attempts else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from functools import partial
@@ -124,7 +125,10 @@ class Recorder:
         except OSError as error:
             if what not in self._complained:
                 self._complained.add(what)
-                self._complain(f"{self._directory.path}: {what} can't be written: {error.strerror or error}; going on")
+                with suppress(OSError, ValueError):  # the terminal may be gone as well
+                    self._complain(
+                        f"{self._directory.path}: {what} can't be written: {error.strerror or error}; going on"
+                    )
 
 
 def trial_state(job: Job) -> dict:
@@ -154,22 +158,29 @@ def _iso(seconds: float | None) -> str | None:
 
 
 class Observers:
-    """Several observers as one."""
+    """Several observers as one that can't raise: one that fails falls silent, and the others are told of it."""
 
     def __init__(self, observers: Sequence):
         self._observers = list(observers)
 
+    def _each(self, what: str, *arguments: object) -> list:
+        answers = []
+        for observer in list(self._observers):
+            try:
+                answers.append(getattr(observer, what)(*arguments))
+            except Exception as error:
+                self._observers = [other for other in self._observers if other is not observer]
+                self.note(f"{type(observer).__name__} falls silent ({error}); the grid goes on")
+        return answers
+
     def started(self, job: Job) -> None:
-        for observer in self._observers:
-            observer.started(job)
+        self._each("started", job)
 
     def ended(self, job: Job) -> None:
-        for observer in self._observers:
-            observer.ended(job)
+        self._each("ended", job)
 
     def note(self, text: str) -> None:
-        for observer in self._observers:
-            observer.note(text)
+        self._each("note", text)
 
     def tick(self, now: float) -> float:
-        return min((observer.tick(now) for observer in self._observers), default=float("inf"))
+        return min(self._each("tick", now), default=float("inf"))

@@ -7,12 +7,12 @@ scheduler finds the orphans of one that died.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import signal
 import socket
 import subprocess
 import threading
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -21,6 +21,8 @@ from pathlib import Path
 
 import psutil
 
+from cluebench.errors import BadFile
+from cluebench.json_files import Count, NotJson, Pid, Positive, Seconds, declared, parse
 from cluebench.scheduler import launch
 
 #: How long processes that outlive their trial may take to die of SIGKILL before the devices are given on regardless.
@@ -43,6 +45,23 @@ class StartOrder:
 
 
 @dataclass(frozen=True)
+class LockRecord:
+    """What launch.py has written into a trial's lock: who the process is, and what it was given."""
+
+    pid: Pid = 0  # 0: nobody knows
+    start_time: str = ""
+    host: str = field(default_factory=socket.gethostname)
+    mark: str = ""
+    configuration_hash: str = ""
+    devices: list[str] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    cards: Positive = 1
+    accumulation: Positive = 1
+    promised_bytes: Count = 0
+    started: Seconds = field(default_factory=time.time)
+
+
+@dataclass(frozen=True)
 class Orphan:
     """A trial's process that a scheduler before this one started. ``pid`` 0: it has not said yet who it is."""
 
@@ -52,7 +71,7 @@ class Orphan:
     start_time: str | None
     host: str
     configuration_hash: str
-    record: Mapping
+    record: LockRecord
 
     @property
     def is_local(self) -> bool:
@@ -70,8 +89,8 @@ class LocalRunner:
         self._exited = exited
         self._processes: dict[str, tuple[int, str | None, str]] = {}  # key → pid, start time, mark
 
-    def start(self, order: StartOrder) -> None:
-        """Forks and returns; ``exited`` is called on another thread once all processes of the trial are gone.
+    def start(self, order: StartOrder) -> int:
+        """Forks and returns the process's id; ``exited`` is called on another thread once all of them are gone.
 
         Raises OSError when the process can't be started at all.
         """
@@ -81,10 +100,11 @@ class LocalRunner:
         process = started_process(specified, {**order.environment, launch.TRIAL_VARIABLE: mark}, order.directory)
         self._processes[order.key] = (process.pid, launch.start_time(process.pid), mark)
         self._watch(order.key, mark, process.wait)
+        return process.pid
 
     def adopt(self, orphan: Orphan) -> None:
         """Watches a process of a dead scheduler like one of our own, but for its exit code, which is lost."""
-        mark = str(orphan.record.get("mark"))
+        mark = orphan.record.mark
         self._processes[orphan.key] = (orphan.pid, orphan.start_time, mark)
         self._watch(orphan.key, mark, lambda: _wait_for_stranger(orphan.pid, orphan.start_time))
 
@@ -170,13 +190,13 @@ def orphan_of(key: str, lock: Path) -> Orphan | None:
     if content is None:
         return None
     try:
-        record = json.loads(content)
-        pid, started, host = int(record["pid"]), record["start_time"], record["host"]
-    except (ValueError, KeyError, TypeError):
-        record, pid, started, host = {}, 0, None, socket.gethostname()
-    if host == socket.gethostname() and launch.start_time(pid) != started:
+        record = declared(parse(content), LockRecord, lock)
+    except (NotJson, BadFile):
+        record = LockRecord()
+    pid = record.pid
+    if record.host == socket.gethostname() and launch.start_time(pid) != record.start_time:
         pid = 0  # the record is of an earlier attempt: who holds the lock now is about to write his own
-    return Orphan(key, lock, pid, started, host, record.get("configuration_hash", ""), record)
+    return Orphan(key, lock, pid, record.start_time, record.host, record.configuration_hash, record)
 
 
 def _wait_for_stranger(pid: int, started: str | None) -> None:
@@ -201,7 +221,7 @@ def processes_of(mark: str) -> list[psutil.Process]:
 
 def end_orphans(orphans: Sequence[Orphan], grace: float) -> None:
     """Asks processes of a dead scheduler to end, and kills what is left of them after ``grace`` seconds."""
-    marks = [str(orphan.record.get("mark")) for orphan in orphans]
+    marks = [orphan.record.mark for orphan in orphans]
     for orphan in orphans:
         _signal_group(orphan.pid, signal.SIGTERM)
     psutil.wait_procs([process for mark in marks for process in processes_of(mark)], timeout=grace)

@@ -7,13 +7,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 
 from cluebench import repository
 from cluebench.command import INTERRUPTED
 from cluebench.errors import ClueError, UsageError
-from cluebench.flags import refuse_unwritable
 from cluebench.report.table import print_table
 from cluebench.run_flags import refuse_amp
 from cluebench.scheduler import commands, devices
@@ -26,6 +25,7 @@ from cluebench.scheduler.ledger import Ledger
 from cluebench.scheduler.local_engine import LocalEngine, end_strays
 from cluebench.scheduler.loop import Engine, Events, Interrupted, Rules, Scheduler
 from cluebench.scheduler.progress import Projections, display_for
+from cluebench.scheduler.promises import Promises
 from cluebench.scheduler.recorder import Observers, Recorder
 from cluebench.scheduler.runner import StartOrder
 from cluebench.scheduler.state import RunDirectory
@@ -37,7 +37,6 @@ def run(grid: Grid) -> int:
 
     Raises ClueError when a run directory is in use, or before any trial is started.
     """
-    refuse_unwritable(grid.flags)
     with ExitStack() as locks:
         for directory in grid.directories.values():
             directory.acquire()
@@ -52,16 +51,34 @@ def run(grid: Grid) -> int:
                 interrupted = _search(grid, jobs, engine, events)
         else:
             print(f"all {len(jobs)} trials are done already", file=sys.stderr)
-        for model, directory in grid.directories.items():
-            if len(grid.directories) > 1:
-                print(f"{model}:")
-            print_table(directory.path, model.name)
-    left = [job for job in jobs if job.state is not State.DONE]
+        left = [job for job in jobs if job.state is not State.DONE]
+        with _heard():
+            _conclude(grid, left, interrupted)
+    return INTERRUPTED if interrupted is not None else 1 if left else 0
+
+
+def _conclude(grid: Grid, left: Sequence[Job], interrupted: str | None) -> None:
+    """Prints the tables, and what is left to do."""
+    for model, directory in grid.directories.items():
+        if len(grid.directories) > 1:
+            print(f"{model}:")
+        print_table(directory.path, model.name)
     if interrupted is not None:
         print(f"stopped by {interrupted} with {len(left)} trials left; the same command goes on", file=sys.stderr)
-        return INTERRUPTED
-    print_failures(left)
-    return 1 if left else 0
+    else:
+        print_failures(left)
+
+
+@contextmanager
+def _heard() -> Iterator[None]:
+    """Where whoever should read it has gone (``| head``, a dead terminal), what is printed is given up in silence."""
+    with suppress(OSError):
+        yield
+    for name in ("stdout", "stderr"):
+        try:
+            getattr(sys, name).flush()
+        except OSError:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
 
 
 def _warm_up(grid: Grid, chosen: Sequence[Device]) -> None:
@@ -105,18 +122,22 @@ def _search(grid: Grid, jobs: list[Job], engine: Engine, events: Events) -> str 
         events,
         Rules(flags.max_attempts, flags.trial_timeout, flags.mrc_cards),
         project=Projections().update,
+        unwritable=lambda: next(filter(None, (directory.unwritable() for directory in directories.values())), None),
+        promises=Promises(observers.note) if flags.engine == "local" else None,
         more=lambda: grid.confirmations(jobs),
     )
     for job in jobs:
         if job.state is State.DONE:
             scheduler.learn(job)
-    print(_opening(jobs, engine.devices), file=sys.stderr)
+    observers.note(_opening(jobs, engine.devices))
     with _signals(events):
-        display.attach(scheduler)
+        with suppress(OSError):
+            display.attach(scheduler)
         try:
             scheduler.run()
         finally:
-            display.close()
+            with suppress(OSError):
+                display.close()
             for recorder in recorders:
                 recorder.finish()
     return scheduler.interrupted
@@ -127,8 +148,10 @@ def _engine(flags: GridFlags, events: Events) -> Engine:
         from cluebench.scheduler.ray_engine import RayEngine  # Ray is an extra that most don't have
 
         return RayEngine(flags.devices, flags.ray_address, flags.jobs_per_device, events)
-    driver = devices.NvidiaDriver.open()
-    return LocalEngine(devices.find_devices(flags.devices, os.environ, driver, many_small=flags.demo), driver, events)
+    asks = not flags.devices.startswith("cpu")
+    driver = devices.answered(devices.NvidiaDriver.open) if asks else None
+    find = partial(devices.find_devices, flags.devices, os.environ, driver, many_small=flags.demo)
+    return LocalEngine(devices.answered(find), driver, events)
 
 
 def _refuse_what_fails_everywhere(flags: GridFlags, jobs: Sequence[Job], chosen: Sequence[Device]) -> None:

@@ -71,7 +71,7 @@ class SimulatedEngine:
         if self.memory is not None:
             self.time.put(Measured(device_id, self.memory(device_id)), 0.001)
 
-    def start(self, order: StartOrder, device_ids: Sequence[str]) -> None:
+    def start(self, order: StartOrder, device_ids: Sequence[str]) -> int | None:
         assert order.key not in self.running, f"{order.key} runs twice at once"
         self.starts.append((self.time.now, order.key, tuple(device_ids)))
         self._run(order.key, self.outcome(self.jobs[order.key], device_ids))

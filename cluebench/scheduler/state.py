@@ -13,21 +13,37 @@ import shutil
 import socket
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
 from cluebench import atomic
-from cluebench.errors import ClueError, UsageError
+from cluebench.errors import BadFile, ClueError, UsageError
+from cluebench.grid_file import GRID_FILE, GRID_FORMAT, read_grid
+from cluebench.json_files import NotJson, declared, parse
 from cluebench.model import Model
-from cluebench.runlog import Result, TrialPaths, read_grid
+from cluebench.runlog import Result, TrialPaths
 from cluebench.scheduler.plan import Trial
 from cluebench.scheduler.runner import held_by
 
-GRID_FORMAT = 1
+#: Enough for a file system to notice that it has none to give.
+_PROBE_BYTES = 1 << 20
 
 
 class AlreadyRunning(ClueError):
     """Another scheduler holds the run directory."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The scheduler that holds a run directory, as it has written into the lock."""
+
+    pid: int
+    host: str
+    started: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}, since {self.started}"
 
 
 class RunDirectory:
@@ -36,7 +52,7 @@ class RunDirectory:
     def __init__(self, run_root: str | Path, model: Model):
         self.model = model
         self.path = Path(run_root).expanduser().resolve() / model.folder
-        self.grid_json, self.grid_log = self.path / "grid.json", self.path / "grid.log"
+        self.grid_json, self.grid_log = self.path / GRID_FILE, self.path / "grid.log"
         self.private = self.path / ".scheduler"  # locks and launcher logs: the scheduler's own
         self._lock: int | None = None
 
@@ -63,11 +79,10 @@ class RunDirectory:
             except BlockingIOError:
                 if not patience:
                     os.close(descriptor)
-                    message = f"{self.path} is in use by another grid search: {_told(self.holder())}"
+                    message = f"{self.path} is in use by another grid search: {self.holder()}"
                     raise AlreadyRunning(message) from None
                 time.sleep(patience)
-        holder = {"pid": os.getpid(), "host": socket.gethostname(), "started": _now()}
-        content = json.dumps(holder).encode()
+        content = json.dumps(asdict(Holder(os.getpid(), socket.gethostname(), _now()))).encode()
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, content, 0)
         self._lock = descriptor
@@ -77,31 +92,39 @@ class RunDirectory:
             os.close(self._lock)
             self._lock = None
 
-    def holder(self) -> dict | None:
-        """The scheduler that holds the directory: pid, host and start; None when nobody does."""
-        content = held_by(self.private / "lock")
+    def holder(self) -> Holder | str | None:
+        """The scheduler that holds the directory, or words for one that nobody knows; None when nobody does."""
+        lock = self.private / "lock"
+        content = held_by(lock)
         try:
-            return None if content is None else dict(json.loads(content))
-        except (ValueError, TypeError):
-            return {}
+            return None if content is None else declared(parse(content), Holder, lock)
+        except (NotJson, BadFile):
+            return "a process that has not written down who it is"
 
     def refuse_other_model(self) -> None:
         """Raises UsageError when the directory holds runs of another model that has the same folder name."""
-        grid = self.read_grid()
-        if grid is None or grid.get("model") in (None, self.model.name):
+        grid = read_grid(self.path)
+        if grid is None or grid.model == self.model.name:
             return
-        if grid.get("model_identity") != self.model.identity:
+        if grid.model_identity != self.model.identity:
             raise UsageError(
-                f"{self.path} holds runs of {grid['model']}, not of {self.model}: "
+                f"{self.path} holds runs of {grid.model}, not of {self.model}: "
                 "rename one of the two directories, or give another --run_root"
             )
 
-    # Plan and results ---------------------------------------------------------------------------------------------
+    def unwritable(self) -> str | None:
+        """Why nothing can be written here, found out by writing a little; None when it can."""
+        try:
+            with open(self.private / "probe", "wb") as stream:
+                stream.write(bytes(_PROBE_BYTES))
+                stream.flush()
+                os.fsync(stream.fileno())
+            (self.private / "probe").unlink()
+        except OSError as error:
+            return f"{self.path} can't be written: {error.strerror or error}"
+        return None
 
-    def read_grid(self) -> dict | None:
-        """grid.json as it was last written; None without one."""
-        grid = read_grid(self.path)
-        return grid if grid.get("format") == GRID_FORMAT else None
+    # Plan and results ---------------------------------------------------------------------------------------------
 
     def write_grid(
         self, status: str, trials: Sequence[Mapping], protocols: Mapping[str, str], details: Mapping
@@ -126,10 +149,7 @@ class RunDirectory:
         """The trial's result if it is whole, done and of this configuration."""
         if configuration_hash is None:
             return None
-        result = Result.read(self.paths(trial).result)
-        if result is None or result.status != "done" or result.configuration_hash != configuration_hash:
-            return None
-        return result if result.best_score is not None else None
+        return Result.read_finished(self.paths(trial).result, configuration_hash)
 
 
 def drop_model(paths: TrialPaths, result: Result) -> None:
@@ -141,12 +161,6 @@ def drop_model(paths: TrialPaths, result: Result) -> None:
         doomed = paths.output_dir.with_name(f".{paths.name}.removed-{os.getpid()}-{time.monotonic_ns()}")
         os.rename(paths.output_dir, doomed)
         shutil.rmtree(doomed, ignore_errors=True)
-
-
-def _told(holder: Mapping | None) -> str:
-    if not holder:
-        return "it has not written down who it is"
-    return f"process {holder.get('pid')} on {holder.get('host')}, since {holder.get('started')}"
 
 
 def _now() -> str:

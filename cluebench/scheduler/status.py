@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from cluebench.runlog import Result, read_log
+from cluebench.grid_file import NotedFailure, PlannedTrial, read_grid
+from cluebench.runlog import GrowingLog, Result, TrialPaths
 from cluebench.scheduler.jobs import Job
 from cluebench.scheduler.state import RunDirectory
 from cluebench.tasks import TASKS
@@ -35,7 +36,7 @@ def print_failures(failed: Sequence[Job]) -> None:
         print(f"{job.key}\t{len(job.attempts)}\t{why}")
     for job in failed:
         try:
-            lines = read_log(job.paths.log).last_lines[-10:]
+            lines = GrowingLog(job.paths.log, 1 << 20).read().last_lines[-10:]
         except OSError:
             continue
         print(f"\nthe last lines of {job.paths.log}:")
@@ -49,42 +50,42 @@ def print_status(directories: Iterable[RunDirectory]) -> None:
 
 
 def _status_lines(directory: RunDirectory) -> list[str]:
-    grid, holder = directory.read_grid(), directory.holder()
+    grid, holder = read_grid(directory.path), directory.holder()
     if grid is None:
         return [f"{directory.path}: no grid has been started here"]
     if holder is not None:
-        state = f"running: process {holder.get('pid')} on {holder.get('host')}, since {holder.get('started')}"
+        state = f"running: {holder}"
     else:
-        state = "not running" + (", ended in the middle" if grid["status"] == "running" else f", {grid['status']}")
+        state = "not running" + (", ended in the middle" if grid.status == "running" else f", {grid.status}")
     lines = [f"{directory.path}: {state}"]
     counts, trials = {"done": 0, "running": 0, "waiting": 0, "failed": 0}, []
-    for entry in grid["trials"]:
+    for entry in grid.trials:
         trials.append((entry, _state_now(directory, entry, holder is not None)))
         counts[trials[-1][1]] += 1
     lines.append(", ".join(f"{count} {name}" for name, count in counts.items()))
     return lines + [line for entry, now in trials if (line := _trial_line(directory, entry, now))]
 
 
-def _state_now(directory: RunDirectory, entry: dict, is_running: bool) -> str:
+def _state_now(directory: RunDirectory, entry: PlannedTrial, is_running: bool) -> str:
     """The state by the result on disk, which knows better than a grid.json whose writer has died."""
-    result = Result.read(directory.path / entry["task"] / f"{entry['name']}.json")
-    if result is not None and result.status == "done" and result.configuration_hash == entry["configuration_hash"]:
+    result = TrialPaths(directory.path / entry.task, entry.name).result
+    if Result.read_finished(result, entry.configuration_hash):
         return "done"
-    return entry["state"] if is_running or entry["state"] == "failed" else "waiting"
+    return entry.state if is_running or entry.state == "failed" else "waiting"
 
 
-def _trial_line(directory: RunDirectory, entry: dict, state: str) -> str | None:
-    name = f"  {state}\t{entry['task']}/{entry['name']}"
+def _trial_line(directory: RunDirectory, entry: PlannedTrial, state: str) -> str | None:
+    name = f"  {state}\t{entry.task}/{entry.name}"
     if state == "failed":
-        failure = entry["failures"][-1] if entry["failures"] else {"kind": "-", "detail": "-"}
-        return f"{name}\t{failure['kind']}: {failure['detail']}"
+        failure = entry.failures[-1] if entry.failures else NotedFailure("-", "-")
+        return f"{name}\t{failure.kind}: {failure.detail}"
     if state != "running":
         return None
     try:
-        facts = read_log(directory.path / entry["task"] / f"{entry['name']}.log")
+        facts = GrowingLog(TrialPaths(directory.path / entry.task, entry.name).log, 1 << 20).read()
     except OSError:
         return name
-    score = TASKS[entry["task"]].format_score(facts.last_score) if facts.last_score else "-"
+    score = TASKS[entry.task].format_score(facts.last_score) if facts.last_score else "-"
     step = f"{facts.step}/{facts.total_steps}" if facts.step else "-"
-    devices = ", ".join(entry["attempts"][-1]["devices"]) if entry["attempts"] else "-"
+    devices = ", ".join(entry.attempts[-1].devices) if entry.attempts else "-"
     return f"{name}\tstep {step}\tlast dev {score}\ton {devices}"

@@ -219,8 +219,14 @@ def _answered_keys(
 # JSON -----------------------------------------------------------------------------------------------------------------
 
 
-class _Constant(str):
-    """NaN or Infinity, which JSON does not know and Python writes all the same."""
+@dataclass(frozen=True)
+class _Constant:
+    """NaN or Infinity, which JSON does not know and Python writes all the same. No text, though it looks like one."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
 
 
 #: Keeps repeated keys, and NaN where it stands.

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluebench import atomic, repository, runlog
+from cluebench import atomic, json_files, repository, runlog
 from cluebench.data.source import DataSource
 from cluebench.errors import ClueError
 from cluebench.model_files import CONFIG_FILES, kept_weights
@@ -124,7 +123,7 @@ def _predict_missing(model: KeptModel, entries: Sequence[Entry], source: DataSou
         for name in missing:
             (model.folder / name).unlink(missing_ok=True)
         print(f"{model.task.title}: predicting with {model.folder}", flush=True)
-        failure = _predict(model, flags)
+        failure = predict(model, flags, model.folder)
         noted.update({name: made_from[name] for name in missing if (model.folder / name).is_file()})
         atomic.write_json(model.folder / _MADE_FROM, noted)
     for entry in entries:
@@ -142,18 +141,15 @@ def _origin(model: KeptModel, test: TestSet, source: DataSource) -> str:
 
 
 def _read_notes(folder: Path) -> dict[str, str]:
-    try:
-        return dict(json.loads((folder / _MADE_FROM).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}
+    return json_files.read_if_sound(folder / _MADE_FROM, dict[str, str], otherwise="they are made again") or {}
 
 
-def _predict(model: KeptModel, flags: PredictionFlags) -> str:
-    """Runs the task's script on the model, into the model's directory; returns why it failed, if it did."""
-    log = model.folder / "predict.log"
+def predict(model: KeptModel, flags: PredictionFlags, output: Path) -> str:
+    """Runs the task's script on the model, into the directory ``output``; returns why it failed, if it did."""
+    log = output / "predict.log"
     with open(log, "w", encoding="utf-8") as stream:
         code = subprocess.run(
-            prediction_command(model, flags), cwd=repository.ROOT, stdout=stream, stderr=subprocess.STDOUT
+            prediction_command(model, flags, output), cwd=repository.ROOT, stdout=stream, stderr=subprocess.STDOUT
         ).returncode
     if code == 0:
         return f"the script wrote no such file; see {log}"
@@ -161,13 +157,13 @@ def _predict(model: KeptModel, flags: PredictionFlags) -> str:
     return f"{lines[-1] if lines else f'exit code {code}'} (see {log})"
 
 
-def prediction_command(model: KeptModel, flags: PredictionFlags) -> list[str]:
+def prediction_command(model: KeptModel, flags: PredictionFlags, output: Path) -> list[str]:
     """The argument list that predicts a task's test sets with a kept model, on inputs as in its training."""
     task, folder = model.task, str(model.folder.resolve())
     command = [sys.executable, "-u", str(repository.ROOT / task.script), "--model_name_or_path", folder, "--do_predict"]
     command += ["--task_name", task.title] if task.is_classification else []
     settings = {
-        "output_dir": folder,
+        "output_dir": str(output.resolve()),
         "data_dir": flags.data_dir and str(Path(flags.data_dir).expanduser().resolve()),
         "device": flags.device,
         "cache_dir": flags.cache_dir and str(Path(flags.cache_dir).expanduser().resolve()),

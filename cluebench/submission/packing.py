@@ -10,10 +10,11 @@ from pathlib import Path
 from cluebench import submission
 from cluebench.data.rows import load_rows
 from cluebench.data.source import DataSource
-from cluebench.errors import ClueError, UsageError
+from cluebench.errors import BadFile, ClueError, UsageError
+from cluebench.json_files import content_of
 from cluebench.report.table import holds_tasks
 from cluebench.submission.checks import problems_in
-from cluebench.tasks import TASKS, Task, TestSet, tasks_named
+from cluebench.tasks import DIAGNOSTICS, TASKS, Task, TestSet, tasks_named
 
 #: Problems of one file that are printed; the rest is counted.
 _SHOWN_PROBLEMS = 5
@@ -29,6 +30,7 @@ class Entry:
     note: str = ""
     problems: list[str] = field(default_factory=list)
     content: bytes = b""
+    is_official: bool = False  # the test set, as far as anyone knows
 
     @property
     def state(self) -> str:
@@ -77,7 +79,8 @@ def take_predictions(folder: Path, wanted: Iterable[Entry]) -> list[str]:
             entry.note = f"no {entry.test.submission} in {folder}"
     misnamed = []
     for path in sorted(folder.iterdir()):
-        if submission.is_like_a_submission(path.name) and path.name not in submission.FILES:
+        known = {*submission.FILES, *(test.submission for test in DIAGNOSTICS.test_sets)}
+        if submission.is_like_a_submission(path.name) and path.name not in known:
             try:
                 submission.owner_of(path.name)
             except UsageError as error:
@@ -93,12 +96,13 @@ def check(entry: Entry, source: DataSource) -> None:
     if entry.path is None or entry.problems:
         return
     try:
-        entry.content = entry.path.read_bytes()
-    except OSError as error:
-        entry.problems.append(f"{entry.path} can't be read: {error.strerror or error}")
+        entry.content = content_of(entry.path)
+    except (BadFile, FileNotFoundError) as error:
+        entry.problems.append(str(error))
         return
     try:
         rows = load_rows(source, entry.task, entry.test.split)
+        entry.is_official = source.is_official(entry.task, entry.test.file)
     except ClueError as error:
         entry.problems.append(f"{entry.test.submission} can't be checked: {error}")
         return
@@ -126,6 +130,14 @@ def _report_lines(entries: Iterable[Entry]) -> Iterator[str]:
             yield f"{start}{entry.test.submission}: {more} more problems"
 
 
+def _use(entries: Iterable[Entry]) -> str:
+    """What a zip of these files is good for."""
+    others = dict.fromkeys(entry.task.title for entry in entries if not entry.is_official)
+    if not others:
+        return "and ready to upload"
+    return f"but not to be uploaded: the test sets of {', '.join(others)} are not the official ones"
+
+
 def pack(entries: Sequence[Entry], misnamed: Sequence[str], output: Path) -> None:
     """Writes the zip. Raises ClueError when a file is wrong or there is none."""
     wrong = [entry.test.submission for entry in entries if entry.state == "wrong"]
@@ -137,7 +149,7 @@ def pack(entries: Sequence[Entry], misnamed: Sequence[str], output: Path) -> Non
     if not good:
         raise ClueError(f"{output} was not written: there is nothing to pack")
     submission.write_archive(output, {entry.test.submission: entry.content for entry in good})
-    print(f"{output}: {len(good)} file(s), checked and ready to upload")
+    print(f"{output}: {len(good)} file(s), checked {_use(good)}")
     left_out = [entry.task.title for entry in entries if entry.state == "missing"]
     if left_out:
         print(f"left out: {', '.join(dict.fromkeys(left_out))}; the leaderboard has no score for them")

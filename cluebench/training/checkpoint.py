@@ -5,11 +5,10 @@ A checkpoint is a directory of JSON and arrays; nothing in it can hold code.
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,13 @@ import numpy as np
 import paddle
 from safetensors.numpy import load_file, save_file
 
-from cluebench import atomic, environment
+from cluebench import atomic, environment, json_files
+from cluebench.earlier_run import STATE_FILE, CheckpointState, Generators
+from cluebench.notices import notice
 from cluebench.runlog import Result
 from cluebench.training.optimization import Precision
 
-_STATE, _WEIGHTS, _MOMENTS = "state.json", "model.safetensors", "optimizer.safetensors"
+_WEIGHTS, _MOMENTS = "model.safetensors", "optimizer.safetensors"
 _SCHEDULE, _MASTER_WEIGHTS = "LR_Scheduler", "master_weights"  # as Paddle's optimizers call them
 
 
@@ -42,40 +43,57 @@ class Checkpoint:
         """
         if environment.rank() != 0:
             return
-        state = {
-            "configuration_hash": self.result.configuration_hash,
-            "step": step,
-            "result": self.result.progress(),
-            "schedule": self.optimizer.state_dict()[_SCHEDULE],
-            "scaler": self.precision.scaler.state_dict() if self.precision.scaler else None,
-            "generators": _generators(),
-        }
+        state = CheckpointState(
+            self.result.configuration_hash,
+            self.result.progress(),
+            self.result.configuration,
+            step=step,
+            schedule=self.optimizer.state_dict()[_SCHEDULE],
+            scaler=_scaler_state(self.precision.scaler) if self.precision.scaler else None,
+            generators=_generators(),
+        )
         with atomic.replacing(self.folder) as temporary:
             temporary.mkdir()
             weights = {name: tensor.numpy() for name, tensor in self.model.state_dict().items()}
             save_file(weights, temporary / _WEIGHTS)
             save_file(_moments(self.optimizer, self._parameters()), temporary / _MOMENTS)
-            atomic.write_json(temporary / _STATE, state)
+            atomic.write_json(temporary / STATE_FILE, asdict(state))
 
     def restore(self) -> int:
         """Takes up the checkpoint in place; returns the steps it had done.
 
-        0, with nothing touched, when there is none, it is damaged, or it belongs to other settings.
+        0, with nothing touched, when there is none, it is damaged, which is said, or it belongs to other settings.
         """
+        state = json_files.read_if_sound(self.folder / STATE_FILE, CheckpointState, otherwise="training begins anew")
+        if state is None or state.configuration_hash != self.result.configuration_hash:
+            return 0
+        generators = _generators()
         try:
-            state = json.loads((self.folder / _STATE).read_text(encoding="utf-8"))
-            if state["configuration_hash"] != self.result.configuration_hash:
-                return 0
-            weights, moments = load_file(self.folder / _WEIGHTS), load_file(self.folder / _MOMENTS)
-        except Exception:  # a damaged file raises nearly anything
+            weights, moments = self._arrays()
+            named = _named(moments, self._parameters())
+            _set_generators(state.generators)
+            if _generators() != state.generators:
+                raise ValueError("the generators' states are not whole")
+        except Exception as error:  # a damaged file raises nearly anything
+            _set_generators(generators)
+            notice(f"warning: {self.folder} is damaged ({type(error).__name__}: {error}); training begins anew")
             return 0
         self.model.set_state_dict(weights)
-        self.optimizer.set_state_dict({**_named(moments, self._parameters()), _SCHEDULE: state["schedule"]})
-        if self.precision.scaler and state["scaler"]:
-            self.precision.scaler.load_state_dict(state["scaler"])
-        _set_generators(state["generators"])
-        self.result.take_up(state["result"])
-        return int(state["step"])
+        self.optimizer.set_state_dict({**named, _SCHEDULE: state.schedule})
+        if self.precision.scaler and state.scaler:
+            self.precision.scaler.load_state_dict(state.scaler)
+        self.result.take_up(state.result)
+        return state.step
+
+    def _arrays(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Weights and moments. Raises ValueError where they are not those of this model."""
+        weights, moments = load_file(self.folder / _WEIGHTS), load_file(self.folder / _MOMENTS)
+        expected = {name: tuple(tensor.shape) for name, tensor in self.model.state_dict().items()}
+        if {name: array.shape for name, array in weights.items()} != expected:
+            raise ValueError(f"{_WEIGHTS} holds another model")
+        if broken := [name for arrays in (weights, moments) for name in arrays if not np.isfinite(arrays[name]).all()]:
+            raise ValueError(f"{broken[0]} holds numbers that are not finite")
+        return weights, moments
 
     def remove(self) -> None:
         """The run is done: nothing is left to go on from."""
@@ -112,25 +130,33 @@ def _named(moments: Mapping[str, np.ndarray], parameters: list[str]) -> dict[str
     return state
 
 
+def _scaler_state(scaler: paddle.amp.GradScaler) -> dict[str, Any]:
+    """As JSON values: the scale itself comes as an array."""
+    state = scaler.state_dict()
+    return {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in state.items()}
+
+
 # Random generators ----------------------------------------------------------------------------------------------------
 
 
-def _generators() -> dict[str, Any]:
-    """The states of python's, numpy's and Paddle's generators, as JSON values."""
-    of_numpy: Any = np.random.get_state()
-    name, keys, *place = of_numpy
+def _generators() -> Generators:
+    version, numbers, gauss = random.getstate()
+    state: Any = np.random.get_state()
+    name, keys, position, has_gauss, cached = state
     of_devices = [state.__getstate__() for state in paddle.get_rng_state()]
-    of_paddle = [[*numbers, bytes(engine).decode()] for *numbers, engine in of_devices]
-    return {"python": random.getstate(), "numpy": [name, keys.tolist(), *place], "paddle": of_paddle}
+    of_paddle = [(*numbers, bytes(engine).decode()) for *numbers, engine in of_devices]
+    of_numpy = (name, keys.tolist(), position, has_gauss, cached)
+    return Generators((version, list(numbers), gauss), of_numpy, of_paddle)
 
 
-def _set_generators(states: Mapping[str, Any]) -> None:
-    version, numbers, gauss = states["python"]
+def _set_generators(states: Generators) -> None:
+    """Raises nearly anything, with some of them set, when they are no states."""
+    version, numbers, gauss = states.python
     random.setstate((version, tuple(numbers), gauss))
-    name, keys, *place = states["numpy"]
-    np.random.set_state((name, np.array(keys, dtype=np.uint32), *place))
+    name, keys, position, has_gauss, cached = states.numpy
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
     kind: Any = type(paddle.get_rng_state()[0])
-    of_devices = [kind.__new__(kind) for _ in states["paddle"]]
-    for state, (*numbers, engine) in zip(of_devices, states["paddle"]):
-        state.__setstate__((*numbers, list(engine.encode())))
+    of_devices = [kind.__new__(kind) for _ in states.paddle]
+    for state, (device, seed, offset, engine) in zip(of_devices, states.paddle):
+        state.__setstate__((device, seed, offset, list(engine.encode())))
     paddle.set_rng_state(of_devices)

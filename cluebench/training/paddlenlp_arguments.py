@@ -45,6 +45,10 @@ class TaskFlags:
             "(default: as in the model's configuration)"
         ),
     )
+    padding: bool = field(
+        default=False,
+        metadata=_about("compute padding too, other draws of dropout (always with dataloader workers)"),
+    )
     amp: str = field(default="off", metadata=_about("mixed precision: off, fp16 or bf16; short for --fp16 and --bf16"))
     data_dir: Optional[str] = field(  # noqa: UP045
         default=None,
@@ -218,11 +222,13 @@ def run_flags(task: Task, own: TaskFlags, arguments: Any) -> RunFlags:
         dropout=own.dropout,
         seed=arguments.seed,
         device=arguments.device,
-        padding=True,  # PaddleNLP's Trainer calls the model
+        # Batches that other processes make don't say where their padding is.
+        padding=own.padding or bool(arguments.dataloader_num_workers or arguments.distributed_dataloader),
         amp="fp16" if arguments.fp16 else "bf16" if arguments.bf16 else "off",
         logging_steps=arguments.logging_steps,
         save_steps=arguments.eval_steps,
         save_best_model=arguments.load_best_model_at_end,
+        overwrite_output_dir=arguments.overwrite_output_dir,
         data_dir=own.data_dir,
         cache_dir=own.cache_dir,  # type: ignore[arg-type]  # None until it is resolved
         limit=own.limit,

@@ -8,12 +8,12 @@ epoch's begin, and takes half-written checkpoints for whole ones.
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,14 @@ import paddle
 import paddlenlp.prompt.prompt_trainer  # noqa: F401  (see cluebench.paddlenlp_import)
 from paddlenlp.trainer import EvalPrediction, IntervalStrategy, Trainer, TrainerCallback, TrainingArguments
 
-from cluebench import analysis, atomic, environment, models
+from cluebench import analysis, atomic, environment, json_files, models
 from cluebench.configure import RunConfig
-from cluebench.dev_predictions import DevPredictions
+from cluebench.earlier_run import COMPLETE_FILE, CheckpointOwner, differences
 from cluebench.errors import Diverged, UsageError
 from cluebench.features import Features
 from cluebench.metrics import accuracy, mean_cross_entropy
-from cluebench.runlog import DevPoint, Result
+from cluebench.runlog import Result
+from cluebench.training.evaluation import forward, on_device
 from cluebench.training.optimization import Precision, accumulate
 from cluebench.training.paddlenlp_arguments import TaskFlags
 from cluebench.training.run import Run
@@ -67,15 +68,15 @@ class Loader(paddle.io.DataLoader):
     They take microseconds, and a reader thread that is in the midst of one when the program ends brings it down.
     """
 
+    padding: int | None = None  # the id of what is not computed
+
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for rows in self.batch_sampler:
-            yield _tensors(self.collate_fn([self.dataset[row] for row in rows]))
-
-
-def _tensors(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _tensors(one) for name, one in value.items()}
-    return [_tensors(one) for one in value] if isinstance(value, list) else paddle.to_tensor(value)
+            batch = self.collate_fn([self.dataset[row] for row in rows])
+            if "micro_batches" in batch:
+                yield {"micro_batches": [on_device(one, self.padding) for one in batch["micro_batches"]]}
+            else:  # of rows without labels the Trainer hands all that is in a batch to the model itself
+                yield on_device(batch, self.padding if "labels" in batch else None)
 
 
 class StepSampler(paddle.io.DistributedBatchSampler):
@@ -141,14 +142,19 @@ class ProtocolTrainer(Trainer):
     def get_train_dataloader(self) -> paddle.io.DataLoader:
         if self.args.dataloader_num_workers or self.args.distributed_dataloader:
             return super().get_train_dataloader()
-        return Loader(self.train_dataset, batch_sampler=self._get_train_sampler(), collate_fn=collate)
+        return self._loader(self.train_dataset, self._get_train_sampler())
 
     def get_eval_dataloader(self, eval_dataset: Examples | None = None) -> paddle.io.DataLoader:
         self.run.begins(len(eval_dataset or self.eval_dataset))
         if self.args.dataloader_num_workers or self.args.distributed_dataloader:
             return super().get_eval_dataloader(eval_dataset)
         examples = eval_dataset or self.eval_dataset
-        return Loader(examples, batch_sampler=self._get_eval_sampler(examples), collate_fn=collate)
+        return self._loader(examples, self._get_eval_sampler(examples))
+
+    def _loader(self, examples: Examples, sampler: paddle.io.BatchSampler) -> Loader:
+        loader = Loader(examples, batch_sampler=sampler, collate_fn=collate)
+        loader.padding = self.run.padding_left_out(self.model)
+        return loader
 
     def _get_train_sampler(self) -> StepSampler:
         arguments = self.args
@@ -162,6 +168,12 @@ class ProtocolTrainer(Trainer):
     def get_test_dataloader(self, test_dataset: Examples) -> paddle.io.DataLoader:
         """As for dev: the Trainer's own drops rows, or fails, with --dataloader_drop_last."""
         return self.get_eval_dataloader(test_dataset)
+
+    def compute_loss(self, model: paddle.nn.Layer, inputs: dict[str, Any], return_outputs: bool = False) -> Any:
+        """As the Trainer's own, but through the same forward pass as every script."""
+        (logits,) = forward(model, inputs)
+        loss = self.criterion(logits, inputs["labels"])
+        return (loss, (loss, logits)) if return_outputs else loss
 
     def training_step(self, model: paddle.nn.Layer, inputs: dict[str, Any], step_control: int = 0) -> paddle.Tensor:
         """Adds the gradient of the mean loss over the step's micro-batches; returns that mean, detached."""
@@ -188,24 +200,16 @@ class ProtocolTrainer(Trainer):
         """The metrics on dev, recorded like those of any script; what the best model says of each example is kept."""
         metrics = super().evaluate(*arguments, **settings)
         run, step = self.run, self.state.global_step
-        loss, share, seconds = (metrics[f"eval_{name}"] for name in ("loss", "accuracy", "runtime"))
-        run.log.evaluated(loss, (100 * share,), seconds)
-        run.result.eval_seconds += seconds
-        if self.is_in_train or not run.flags.do_train:
-            epoch = (step - 1) // self.steps_per_epoch if step else 0
-            improved = run.result.add(DevPoint(step, epoch, (100 * share,), loss))
-            run.scalars.add(step, dev_loss=loss, dev_accuracy=100 * share)
-            if improved and self.is_world_process_zero():
-                self._keep_predictions(step)
-            if self.is_in_train and self.is_world_process_zero():
-                run.result.write(run.flags.result_json)
+        epoch = (step - 1) // self.steps_per_epoch if step else 0
+        logits, gold = self.dev_output.predictions, self.dev_output.label_ids
+        found = analysis.evaluated_choices(
+            logits, logits.argmax(axis=1), gold, ids=range(len(gold)), names=run.task.labels
+        )
+        again = run.flags.do_train and not self.is_in_train
+        run.record(found, step, epoch, metrics["eval_runtime"], again=again)
+        if self.is_in_train and self.is_world_process_zero():
+            run.result.write(run.flags.result_json)
         return metrics
-
-    def _keep_predictions(self, step: int) -> None:
-        run, logits, gold = self.run, self.dev_output.predictions, self.dev_output.label_ids
-        rows, predicted = range(len(gold)), logits.argmax(axis=1)
-        records = analysis.choices(rows, gold, predicted, logits, run.task.labels)
-        run.keep_predictions(records, DevPredictions.of_choices(rows, predicted, gold), step)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -226,16 +230,13 @@ class ProtocolTrainer(Trainer):
         if self.args.local_rank == -1:
             self._rotate_checkpoints(use_mtime=True, output_dir=self.args.output_dir)
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        state = {"configuration_hash": self.run.result.configuration_hash, "result": self.run.result.progress()}
-        atomic.write_json(folder / _COMPLETE, state)
+        result = self.run.result
+        owner = CheckpointOwner(result.configuration_hash, result.progress(), result.configuration)
+        atomic.write_json(folder / COMPLETE_FILE, asdict(owner))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         self._load_rng_state(checkpoint)
-
-
-#: In a checkpoint's directory, written last.
-_COMPLETE = "complete.json"
 
 
 def _accuracy_of(evaluated: EvalPrediction) -> dict[str, float]:
@@ -295,30 +296,27 @@ def _last_checkpoint(config: RunConfig) -> Path | None:
     """
     found = []
     for folder in Path(config.flags.output_dir).glob("checkpoint-*"):
-        number = re.fullmatch(r"checkpoint-(\d+)", folder.name)
-        try:
-            state = json.loads((folder / _COMPLETE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue  # half-written: the run was stopped meanwhile
-        if number:
-            found.append((int(number[1]), folder, state))
+        number = re.fullmatch(r"checkpoint-(\d{1,12})", folder.name)
+        owner = json_files.read_if_sound(folder / COMPLETE_FILE, CheckpointOwner, otherwise="it is not gone on from")
+        if number and owner:  # else it is half-written: the run was stopped meanwhile
+            found.append((int(number[1]), folder, owner))
     if not found:
         return None
-    _, folder, state = max(found, key=lambda entry: entry[0])
-    if state["configuration_hash"] != config.result.configuration_hash:
+    _, folder, owner = max(found, key=lambda entry: entry[0])
+    if owner.configuration_hash != config.result.configuration_hash:
+        different = differences(owner.configuration, config.result.configuration)
         raise UsageError(
-            f"--output_dir {config.flags.output_dir} holds checkpoints of another run (settings, data or model "
-            "differ): give another one, or --overwrite_output_dir to begin anew"
+            f"--output_dir {config.flags.output_dir} holds checkpoints of another run ({different}): "
+            "give another one, or --overwrite_output_dir to begin anew"
         )
     return folder
 
 
 def _restore(result: Result, checkpoint: Path) -> None:
     """Takes up what the result had gathered by a checkpoint, if it says so."""
-    try:
-        result.take_up(json.loads((checkpoint / _COMPLETE).read_text(encoding="utf-8"))["result"])
-    except (OSError, ValueError, KeyError):
-        return
+    owner = json_files.read_if_sound(checkpoint / COMPLETE_FILE, CheckpointOwner)
+    if owner:
+        result.take_up(owner.result)
 
 
 # What is said on the way ----------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic
 
@@ -12,7 +12,7 @@ import paddle
 
 from cluebench import analysis, dev_predictions, environment, models, submission
 from cluebench.configure import RunConfig
-from cluebench.dev_predictions import DevPredictions
+from cluebench.earlier_run import CHECKPOINT
 from cluebench.features import FeatureCache, Features, TextEncoder, load_features
 from cluebench.model import Model
 from cluebench.notices import notice, waiting
@@ -142,11 +142,11 @@ class Run(Generic[F]):
             checkpoint_every=flags.checkpoint_steps,
         )
         optimizer, schedule = build_optimizer(model, plan.total_steps, flags)
-        checkpoint = Checkpoint(self.output("checkpoint"), model, optimizer, self.precision, self.result)
+        checkpoint = Checkpoint(self.output(CHECKPOINT), model, optimizer, self.precision, self.result)
         self._stepped, self.result.total_steps = True, plan.total_steps
         self.begins(len(examples), plan.total_steps)
         done = self._resumed(checkpoint, plan) if flags.resume else 0
-        padding = self._padding_left_out(model)
+        padding = self.padding_left_out(model)
         trained = paddle.DataParallel(model) if environment.world_size() > 1 else model
         meter = LossMeter()
         self._progress = TrainingProgress(self.task.title, self.output(""), done, plan.total_steps)
@@ -196,14 +196,19 @@ class Run(Generic[F]):
         """The mean over rows of the cross entropy of logits [B, N] and labels [B], with its gradient."""
         return paddle.nn.functional.cross_entropy(logits, labels)
 
+    def label_loss(self, model: paddle.nn.Layer, batch: Mapping[str, Any]) -> paddle.Tensor:
+        """The mean loss of a micro-batch whose ``labels`` are classes of rows, options of questions or candidates."""
+        (logits,) = self.forward(model, batch)
+        return self.cross_entropy(logits, batch["labels"])
+
     def outputs(self, model: paddle.nn.Layer, split: Features) -> tuple[np.ndarray, ...]:
         """The outputs of the model's head for every example of a split, in order; see `outputs_of`."""
         self.begins(len(split))
         self._evaluating_since = time.perf_counter()
-        padding = self._padding_left_out(model)
+        padding = self.padding_left_out(model)
         return outputs_of(model, split, self.flags.eval_batch_size, self.precision, padding)
 
-    def _padding_left_out(self, model: paddle.nn.Layer) -> int | None:
+    def padding_left_out(self, model: paddle.nn.Layer) -> int | None:
         """The id of the padding that is not computed; None with --padding, and where a model needs it."""
         return None if self.flags.padding else models.padding_of(model)
 
@@ -216,21 +221,9 @@ class Run(Generic[F]):
         `outputs` was called.
         """
         seconds = time.perf_counter() - self._evaluating_since
-        number = step.number if step else self.result.best_step or 0
-        self.log.evaluated(found.loss, found.score, seconds, found.organisers)
-        names = ("dev_accuracy",) if len(found.score) == 1 else ("dev_em", "dev_f1")
-        self.scalars.add(number, dev_loss=found.loss, **dict(zip(names, found.score)))
-        self.result.eval_seconds += seconds
-        if step is None and self.flags.do_train:
-            return  # the best model of this training once more
-        improved = self.result.add(
-            DevPoint(number, step.epoch if step else 0, found.score, found.loss, found.organisers)
-        )
-        if environment.rank() != 0:
-            return
-        if improved:
-            self.keep_predictions(found.predictions, found.said, number)
-        if step is None:
+        number, epoch = (step.number, step.epoch) if step else (self.result.best_step or 0, 0)
+        improved = self.record(found, number, epoch, seconds, again=step is None and self.flags.do_train)
+        if step is None or environment.rank() != 0:
             return
         if improved and self._progress:
             self._progress.best(self.task.format_score(found.score))
@@ -238,11 +231,22 @@ class Run(Generic[F]):
             models.save_model(model, self.tokenizer, self.flags.output_dir)
         self.result.write(self.flags.result_json)
 
-    def keep_predictions(self, records: Iterable[Mapping[str, Any]], said: DevPredictions, step: int) -> None:
-        """What the best model so far, after ``step``, says of dev: for people, and beside the result."""
-        analysis.write(self.wrote(analysis.DEV_PREDICTIONS), records)
-        if self.flags.result_json:
-            said.write(self.wrote(dev_predictions.beside(self.flags.result_json)), self.result.configuration, step)
+    def record(self, found: Evaluation, step: int, epoch: int, seconds: float, *, again: bool = False) -> bool:
+        """Logs an evaluation after ``step``, and keeps what was predicted when it is the best so far: then True.
+
+        ``again``: it is of the best model of this training, which the result has already.
+        """
+        self.log.evaluated(found.loss, found.score, seconds, found.organisers)
+        names = ("dev_accuracy",) if len(found.score) == 1 else ("dev_em", "dev_f1")
+        self.scalars.add(step, dev_loss=found.loss, **dict(zip(names, found.score)))
+        self.result.eval_seconds += seconds
+        improved = not again and self.result.add(DevPoint(step, epoch, found.score, found.loss, found.organisers))
+        if improved and environment.rank() == 0:
+            analysis.write(self.wrote(analysis.DEV_PREDICTIONS), found.predictions)
+            if self.flags.result_json:
+                path = self.wrote(dev_predictions.beside(self.flags.result_json))
+                found.said.write(path, self.result.configuration, step)
+        return improved
 
     def log_best(self) -> None:
         """The pairs of labels the best model mixes up most, then the published last line."""

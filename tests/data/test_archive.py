@@ -107,3 +107,8 @@ def test_encrypted_member(path):
 def test_missing_archive(path):
     with pytest.raises(DataError, match="No such file"):
         find_member(path, "dev.json")
+
+
+def test_no_member_is_many_times_the_largest_official_one():
+    """11 MB of zip that unpack to 1.9 GB, at a ratio that text can have."""
+    assert 180 << 20 < archive.MAX_MEMBER_BYTES < 1 << 30

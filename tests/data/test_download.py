@@ -29,7 +29,7 @@ from cluebench.tasks import TASKS
 AFQMC = TASKS["afqmc"]
 QUICK = Patience(reach=5.0, connect=5.0, read=5.0, pauses=(0.01, 0.02, 0.03))
 #: For mirrors that stall.
-IMPATIENT = Patience(reach=5.0, connect=5.0, read=0.5, pauses=(0.01, 0.02, 0.03))
+IMPATIENT = Patience(reach=5.0, connect=5.0, read=0.5, pauses=(0.01, 0.02, 0.03), window=0.2)
 
 
 def _archive(members, extra=()):
@@ -161,6 +161,23 @@ def stall(handler):
     time.sleep(2.0)
 
 
+def drip(handler):
+    """A few bytes after the other, for two seconds."""
+    for start in range(1000, 3000, 10):
+        handler.wfile.write(GOOD[start : start + 10])
+        handler.wfile.flush()
+        time.sleep(0.01)
+
+
+def sent_on(location):
+    return lambda handler: _send(handler, b"", 302, headers=[("Location", location)])
+
+
+def with_length(length):
+    """Everything, under an odd Content-Length."""
+    return lambda handler: _send(handler, GOOD, length=length)
+
+
 def status(code):
     return lambda handler: _send(handler, b"sorry", code)
 
@@ -187,6 +204,12 @@ BAD_MIRRORS = {
     "busy": [status(503)],
     "cut": [truncated(GOOD, 1000)],
     "stalled": [truncated(GOOD, 1000, stall)],
+    "dripping": [truncated(GOOD, 1000, drip)],
+    "sent on to nowhere": [sent_on("http://[")],
+    "sent on to no address": [sent_on("http://exa mple:port/\xff")],
+    "sent on to another scheme": [sent_on("file:///etc/passwd")],
+    "sent on for ever": [sent_on("afqmc_public.zip")],
+    "two lengths": [with_length("5, 7")],
     "reset": [truncated(GOOD, 1000, reset)],
     "reset at once": [reset],
     "web page": [whole(b"<html>please log in</html>")],
@@ -203,16 +226,20 @@ BAD_MIRRORS = {
 
 @pytest.mark.parametrize("name", BAD_MIRRORS)
 def test_the_good_mirror_is_used_in_the_end(mirrors, tmp_path, name):
-    patience = IMPATIENT if name == "stalled" else QUICK
+    patience = IMPATIENT if name in ("stalled", "dripping") else QUICK
     _fetched(tmp_path, mirrors.add("bad", *BAD_MIRRORS[name]), mirrors.add("good", good), patience=patience)
-    assert len(mirrors.asked("bad")) == 1  # the next mirror is tried before the same one again
+    assert len(mirrors.asked("bad")) == (
+        31 if name == "sent on for ever" else 1
+    )  # the next mirror is tried before the same one again
 
 
 @pytest.mark.parametrize("name", BAD_MIRRORS)
 def test_nothing_corrupt_is_taken(mirrors, tmp_path, name):
     address = mirrors.add("bad", *BAD_MIRRORS[name])
     with pytest.raises(NetworkError) as caught:
-        fetch_archive(AFQMC, tmp_path, addresses=[address], patience=IMPATIENT if name == "stalled" else QUICK)
+        fetch_archive(
+            AFQMC, tmp_path, addresses=[address], patience=IMPATIENT if name in ("stalled", "dripping") else QUICK
+        )
     assert not (tmp_path / "afqmc_public.zip").exists()
     message = str(caught.value)
     assert "\n" not in message
@@ -227,6 +254,9 @@ def test_nothing_corrupt_is_taken(mirrors, tmp_path, name):
         ("not found", "404 Not Found", 1),
         ("busy", "503 Service Unavailable", 4),
         ("stalled", "timed out", 4),
+        ("dripping", "sends less than 10,000 bytes a second", 4),
+        ("sent on to nowhere", "Invalid", 1),
+        ("sent on to another scheme", "No connection adapters", 1),
         ("web page", "can't be read as a zip archive", 2),
         ("another archive", "the md5 of dev.json is", 2),
         ("file missing", "has no dev.json", 2),
@@ -238,9 +268,20 @@ def test_reasons_and_number_of_tries(mirrors, tmp_path, name, needle, requests):
     """What can't heal is asked once, what may have been damaged on its way twice, the rest as often as patience goes."""
     address = mirrors.add("bad", *BAD_MIRRORS[name])
     with pytest.raises(NetworkError, match="could not be downloaded") as caught:
-        fetch_archive(AFQMC, tmp_path, addresses=[address], patience=IMPATIENT if name == "stalled" else QUICK)
+        fetch_archive(
+            AFQMC, tmp_path, addresses=[address], patience=IMPATIENT if name in ("stalled", "dripping") else QUICK
+        )
     assert needle in str(caught.value)
     assert len(mirrors.asked("bad")) == requests
+
+
+@pytest.mark.parametrize("length", ["-5", "1e9", "²", "none", "", "9" * 20])
+def test_an_odd_length_is_no_length(mirrors, tmp_path, length):
+    def answer(handler):
+        with_length(length)(handler)
+        handler.close_connection = True
+
+    _fetched(tmp_path, mirrors.add("a", answer), mirrors.add("b", good))
 
 
 def test_all_mirrors_are_named_with_their_reasons(mirrors, tmp_path):

@@ -101,13 +101,51 @@ RECORD = {
 
 def test_idiom_records(shelf):
     task = shelf.put("chid", "dev.json", [RECORD])
-    shelf.put("chid", "dev_answer.json", '{"#idiom000001#": 9, "#idiom000000#": 0, "#idiom000002#": 3, "#idiom9#": 77}')
+    shelf.put("chid", "dev_answer.json", '{"#idiom000001#": 9, "#idiom000000#": 0, "#idiom000002#": 3}')
     answers = {"#idiom000000#": 0, "#idiom000001#": 9, "#idiom000002#": 3}
     expected = IdiomRecord(tuple(RECORD["content"]), tuple(RECORD["candidates"]), answers)
     assert load_rows(shelf.source, task, "dev") == [expected]
     assert list(load_rows(shelf.source, task, "dev")[0].answers) == list(answers)  # reading order
     shelf.put("chid", "test1.1.json", [RECORD])
     assert load_rows(shelf.source, task, "test1.1")[0].answers is None
+
+
+ANSWERS = '{"#idiom000000#": 0, "#idiom000001#": 9, "#idiom000002#": 3}'
+
+
+def test_an_answer_without_a_blank_is_refused_but_not_behind_a_limit(shelf):
+    task = shelf.put("chid", "dev.json", [RECORD])
+    shelf.put("chid", "dev_answer.json", ANSWERS.replace("}", ', "#idiom9#": 7, "#idiom10#": 7}'))
+    _refused(shelf, task, "dev", "dev.json", "has no blank #idiom9# and 1 more", "dev_answer.json has answers for")
+    assert len(load_rows(shelf.source, task, "dev", limit=1)) == 1
+
+
+@pytest.mark.parametrize("damaged", ["idiom000001#", "#idiom000001"])
+def test_a_blank_that_lost_one_of_its_marks_is_refused(shelf, damaged):
+    content = [passage.replace("#idiom000001#", damaged) for passage in RECORD["content"]]
+    task = shelf.put("chid", "test1.1.json", [{**RECORD, "content": content}])
+    _refused(shelf, task, "test1.1", "test1.1.json, line 1", f"has '{damaged}', a blank without one of its #")
+
+
+def test_a_test_file_without_any_blank_is_refused(shelf):
+    task = shelf.put("chid", "test1.1.json", [{**RECORD, "content": ["没有空格的一段话。"]}])
+    _refused(shelf, task, "test1.1", "test1.1.json: has no blank, such as #idiom000000#, in any line")
+
+
+def test_the_same_id_twice_in_a_test_set_is_refused(shelf):
+    question = {"question": "问？", "choice": ["甲", "乙"], "id": 7}
+    task = shelf.put("c3", "test1.1.json", json.dumps([_c3(question, {**question, "id": 8}), _c3(question)]))
+    _refused(shelf, task, "test1.1", "test1.1.json, line 1 ([1][1][0].id)", "'id' is 7 for the second time")
+
+
+def test_a_key_twice_with_different_values_is_refused(shelf):
+    line = '{"sentence1": "甲", "sentence2": "乙", "label": "0", "label": "%d"}'
+    task = shelf.put("afqmc", "train.json", f"{line % 0}\n{line % 1}")
+    _refused(shelf, task, "train", "train.json, line 2", 'has the key "label" twice in one object')
+    assert len(load_rows(shelf.source, task, "train", limit=1)) == 1
+    task = shelf.put("chid", "dev.json", [RECORD])
+    shelf.put("chid", "dev_answer.json", ANSWERS.replace("}", ', "#idiom000002#": 4}'))
+    _refused(shelf, task, "dev", "dev_answer.json", 'has the key "#idiom000002#" twice')
 
 
 def _c3(*questions, context=("男：听说了吗?", "女：是呀。")):

@@ -227,3 +227,24 @@ def test_file_without_permission(shelf):
     (shelf.folder / "afqmc_public" / "dev.json").chmod(0)
     with pytest.raises(DataError, match="dev.json can't be read: Permission denied"):
         shelf.source.read(AFQMC, "dev.json")
+
+
+def test_a_file_that_changes_between_its_md5_and_its_reading_is_not_read(shelf):
+    """Its features would be kept under the md5 of what is no longer there."""
+    shelf.put("afqmc", "dev.json", "one")
+    shelf.source.fingerprint(AFQMC, ["dev.json"])
+    shelf.put("afqmc", "dev.json", "another")
+    with pytest.raises(DataError, match=r"dev\.json was changed while it was being read: start again"):
+        shelf.source.read(AFQMC, "dev.json")
+    shelf.source.md5(AFQMC, "dev.json")
+    assert shelf.source.read(AFQMC, "dev.json") == b"another"
+
+
+def test_same_size_and_time_do_not_hide_a_change(shelf):
+    shelf.put("afqmc", "dev.json", "one")
+    path = shelf.folder / "afqmc_public" / "dev.json"
+    before, times = shelf.source.md5(AFQMC, "dev.json"), path.stat()
+    path.write_text("two")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert path.stat().st_mtime_ns == times.st_mtime_ns
+    assert shelf.source.md5(AFQMC, "dev.json") == hashlib.md5(b"two").hexdigest() != before

@@ -113,6 +113,12 @@ def damage_one_bit(entry):
     path.write_bytes(content)
 
 
+def damage_shorter_list(entry):
+    meta = json.loads((entry / "meta.json").read_text())
+    meta["files"].popitem()
+    (entry / "meta.json").write_text(json.dumps(meta))
+
+
 def damage_other_key(entry):
     meta = json.loads((entry / "meta.json").read_text())
     meta["key"]["limit"] = 7

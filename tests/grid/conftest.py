@@ -30,9 +30,11 @@ class Grid:
     """One run directory, one data directory and the grid_search command on the stand-in scripts."""
 
     def __init__(self, folder: Path):
+        self.prelude = ""  # what runs in the command's process first
         self.folder, self.data, self.runs = folder, folder / "data", folder / "runs"
         unset = ("CUDA_VISIBLE_DEVICES", "CLUE_DATA_DIR")
         self.environment = {key: value for key, value in os.environ.items() if key not in unset}
+        self.environment["TMPDIR"] = str(folder)  # schedulers of other tests are on other machines
         self.repository = Path(shutil.copytree(FAKE_REPOSITORY, folder / "repository"))
         for script in {task.script for task in TASKS.values()}:
             (self.repository / script).parent.mkdir(exist_ok=True)
@@ -49,7 +51,15 @@ class Grid:
 
     def command(self, *arguments, model="some-model"):
         shared = ["--data_dir", str(self.data), "--run_root", str(self.runs)]
-        return [sys.executable, "-c", _COMMAND, str(self.repository), model, *shared, *map(str, arguments)]
+        return [
+            sys.executable,
+            "-c",
+            self.prelude + _COMMAND,
+            str(self.repository),
+            model,
+            *shared,
+            *map(str, arguments),
+        ]
 
     def run(self, *arguments, timeout=60, **more):
         """Runs the command to its end."""
@@ -123,3 +133,16 @@ def fake_driver(tmp_path_factory):
     library = folder / "libnvidia-ml.so.1"
     subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source], check=True)
     return folder
+
+
+@pytest.fixture
+def cards(grid, fake_driver, tmp_path):
+    """A grid on a machine with these cards; called with the text of the cards file, again when they change."""
+    path = tmp_path / "cards.txt"
+    grid.environment |= {"LD_LIBRARY_PATH": str(fake_driver), "FAKE_NVML": str(path)}
+
+    def have(text):
+        path.with_suffix(".new").write_text(text)
+        os.replace(path.with_suffix(".new"), path)
+
+    return have

@@ -1,6 +1,6 @@
 /* Stands in for NVIDIA's libnvidia-ml.so.1 in tests: the cards of the text file that FAKE_NVML names, read anew at
  * every call so that memory changes and cards fail over time. One line a card or MIG instance:
- *     card UUID NAME TOTAL_MIB FREE_MIB STATUS      STATUS: ok, lost or hang
+ *     card UUID NAME TOTAL_MIB FREE_MIB STATUS      STATUS: ok, lost, hang or trouble
  *     mig  UUID NAME TOTAL_MIB FREE_MIB STATUS      an instance of the card above it
  *     process PID MIB                               on the card above it
  * A file that is missing or says "no driver" is a driver that isn't loaded. */
@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 typedef int ret;
-enum { OK = 0, UNINITIALIZED = 1, INVALID = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7, NO_DRIVER = 9, LOST = 15 };
+enum { OK = 0, UNINITIALIZED = 1, INVALID = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7, NO_DRIVER = 9, LOST = 15, UNKNOWN = 999 };
 
 struct entry { char uuid[96], name[96], status[16]; unsigned long long total, free; int is_mig, parent; };
 struct process { unsigned pid; unsigned long long bytes; int owner; };
@@ -53,6 +53,7 @@ static ret at(void *handle, struct entry **found) {
     if (number < 0 || number >= count) return INVALID;
     *found = &entries[number];
     while (!strcmp((*found)->status, "hang")) { sleep(1); load(); }
+    if (!strcmp((*found)->status, "trouble")) return UNKNOWN;
     return strcmp((*found)->status, "lost") ? OK : LOST;
 }
 

@@ -1,26 +1,11 @@
 """The whole scheduler on cards of the stand-in driver, with real processes."""
 
-import os
-
 import pytest
 
 pytestmark = pytest.mark.slow
 
 TWO = "card GPU-aaaa Test-24G 24576 24000 ok\ncard GPU-bbbb Test-24G 24576 24000 ok\n"
 TNEWS = ("--tasks", "tnews", "--learning_rates", "1e-5,3e-5", "--batch_sizes", "16,32")
-
-
-@pytest.fixture
-def cards(grid, fake_driver, tmp_path):
-    """A grid on a machine with these cards; called with the text of the cards file, again when they change."""
-    path = tmp_path / "cards.txt"
-    grid.environment |= {"LD_LIBRARY_PATH": str(fake_driver), "FAKE_NVML": str(path)}
-
-    def have(text):
-        path.with_suffix(".new").write_text(text)
-        os.replace(path.with_suffix(".new"), path)
-
-    return have
 
 
 def taken(grid):

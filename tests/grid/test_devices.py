@@ -300,10 +300,13 @@ def test_emptiest_card_first_and_the_avoided_only_without_others():
 
 def test_card_is_set_aside_longer_each_time():
     ledger = Ledger([card()])
-    assert [ledger.set_aside("GPU-0", 0.0) for _ in range(7)] == [30, 60, 120, 240, 480, 600, 600]
-    assert ledger.usable(599.0) == [] and len(ledger.usable(600.0)) == 1
+    until = [0.0]
+    for _ in range(7):
+        until.append(ledger.set_aside("GPU-0", until[-1]))
+    assert [later - earlier for earlier, later in zip(until, until[1:])] == [30, 60, 120, 240, 480, 600, 600]
+    assert ledger.usable(until[-1] - 1) == [] and len(ledger.usable(until[-1])) == 1
     ledger.succeeded(["GPU-0"])
-    assert ledger.set_aside("GPU-0", 0.0) == 30
+    assert ledger.set_aside("GPU-0", until[-1]) == until[-1] + 30
 
 
 # A real card ----------------------------------------------------------------------------------------------------------

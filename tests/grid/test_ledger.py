@@ -4,6 +4,7 @@ import pytest
 
 from cluebench.scheduler.devices import Device, Reading, cpu_slots
 from cluebench.scheduler.ledger import FIRST_SET_ASIDE, LONGEST_SET_ASIDE, SUSPICIOUS, Ledger
+from cluebench.scheduler.promises import Promise
 
 
 def card(name, joinable=True):
@@ -53,17 +54,28 @@ def test_what_is_promised_but_not_allocated_is_not_free():
     assert ledger.slots["a"].free_bytes() == 40
 
 
-def test_where_the_driver_names_no_process_growth_is_taken_for_ours():
+def test_growth_is_not_taken_for_ours_before_our_trial_shows_that_it_is():
     ledger = Ledger([card("a")], jobs_per_device=2)
     read(ledger, "a", free=90)  # someone else has 10
     ledger.reserve("one", ["a"], 50)
     assert ledger.slots["a"].free_bytes() == 40
-    read(ledger, "a", free=70)  # 20 of the 50 have come
-    assert ledger.slots["a"].free_bytes() == 70 - 30
-    read(ledger, "a", free=25)  # more than were promised
-    assert ledger.slots["a"].free_bytes() == 25
-    read(ledger, "a", free=95)  # the other one left
-    assert ledger.slots["a"].free_bytes() == 95 - 50
+    read(ledger, "a", free=70)  # a neighbour's, for all we know
+    assert ledger.slots["a"].free_bytes() == 70 - 50
+    read(ledger, "a", free=40, one=50)  # it logs steps
+    assert ledger.slots["a"].free_bytes() == 40 and ledger.slots["a"].used_by_others == 10
+
+
+def test_what_another_scheduler_has_promised_is_not_free_until_a_reading_shows_it():
+    ledger = ledger_of("a", "b")
+    ledger.read("a", Reading(100, 90, {}, taken=1000.0), lambda key: 0)
+    theirs = [Promise(1, "boot:1", ["a"], 60)]
+    ledger.see(theirs)
+    assert ledger.slots["a"].free_bytes() == 30 and ledger.slots["b"].free_bytes() == 100
+    assert ledger.place(1, 40, now=0) == ["b"] and ledger.place(2, 40, now=0) is None
+    ledger.see([Promise(1, "boot:1", ["a"], 60, settled=1001.0)])
+    assert ledger.slots["a"].free_bytes() == 30
+    ledger.read("a", Reading(100, 35, {}, taken=1002.0), lambda key: 0)
+    assert ledger.slots["a"].free_bytes() == 35
 
 
 def test_a_trial_fits_to_the_byte():
@@ -117,21 +129,42 @@ def test_a_card_that_fails_is_set_aside_for_longer_each_time():
     ledger, now, pauses = ledger_of("a"), 1000.0, []
     for _ in range(7):
         pauses.append(ledger.set_aside("a", now) - now)
+        assert ledger.set_aside("a", now + 1) == now + pauses[-1]  # the same incident
+        ledger.slots["a"].set_aside_until = 0.0
+    ledger.slots["a"].set_aside_until = now + 600
     assert pauses == [30, 60, 120, 240, 480, 600, 600] and (FIRST_SET_ASIDE, LONGEST_SET_ASIDE) == (30, 600)
     read(ledger, "a", free=100)
     assert not ledger.has_room(now + 599) and ledger.place(1, 10, now + 599) is None
     assert ledger.has_room(now + 600) and ledger.place(1, 10, now + 600) == ["a"]
     ledger.succeeded(["a"])
+    ledger.slots["a"].set_aside_until = 0.0
     assert ledger.set_aside("a", now) - now == 30
     assert ledger.place(1, 10, now + 30) is None  # not before it has been read again
 
 
 def test_three_crashes_in_a_row_make_a_card_suspicious():
     ledger = ledger_of("a", "b")
-    assert [ledger.suspect("a") for _ in range(4)] == [False, False, True, True] and SUSPICIOUS == 3
-    assert not ledger.suspect("b")
+    assert [ledger.suspect("a", now - 0.5, now) for now in (1, 2, 3, 4)] == [False, False, True, True]
+    assert not ledger.suspect("b", 4.5, 5) and SUSPICIOUS == 3
     ledger.succeeded(["a"])
-    assert not ledger.suspect("a")
+    assert not ledger.suspect("a", 5.5, 6)
+
+
+def test_trials_that_crash_together_are_one_incident():
+    ledger = ledger_of("a", "b", jobs_per_device=3)
+    assert [ledger.suspect("a", 0, 1) for _ in range(5)] == [False] * 5
+    assert ledger.slots["a"].suspicions == 1
+
+
+def test_when_every_card_is_suspect_none_is():
+    ledger = ledger_of("a", "b")
+    for now in (1, 2, 3):
+        ledger.suspect("a", now - 0.5, now)
+    ledger.set_aside("a", 3)
+    assert [ledger.suspect("b", now - 0.5, now) for now in (4, 5, 6)] == [False] * 3
+    assert len(ledger.usable(6)) == 2 and not ledger.slots["a"].suspicions
+    alone = ledger_of("a")
+    assert not any(alone.suspect("a", now - 0.5, now) for now in range(9))
 
 
 @pytest.mark.parametrize("jobs_per_device", [1, 2])

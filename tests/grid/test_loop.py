@@ -15,7 +15,7 @@ from cluebench.scheduler.jobs import Job, State
 from cluebench.scheduler.ledger import Ledger
 from cluebench.scheduler.loop import Exited, Interrupted, Rules, Scheduler
 from cluebench.scheduler.plan import Trial, build_plan
-from cluebench.scheduler.runner import Orphan
+from cluebench.scheduler.runner import LockRecord, Orphan
 from cluebench.scheduler.simulated import Outcome, SimulatedEngine, SimulatedTime
 from cluebench.tasks import TASKS
 
@@ -54,7 +54,8 @@ def empty(device_id, gigabytes=24):
 class Run:
     """A scheduler on simulated time."""
 
-    def __init__(self, trials, devices, outcome=None, memory=None, orphans=(), jobs_per_device=1, **rules):
+    def __init__(self, trials, devices, outcome=None, memory=None, orphans=(), jobs_per_device=1,
+                 unwritable=lambda: None, **rules):  # fmt: skip
         self.time, self.witness = SimulatedTime(), Witness()
         self.jobs = [job_of(trial, number) for number, trial in enumerate(trials)]
         by_key = {job.key: job for job in self.jobs}
@@ -67,6 +68,7 @@ class Run:
         self.scheduler = Scheduler(
             self.jobs, self.engine, self.ledger, DurationModel(GridFlags()), self.memory_model,
             self.engine.order_for, self.engine.result_of, self.witness, self.time, Rules(**rules), clock=self.time.clock,
+            unwritable=unwritable,
         )  # fmt: skip
 
     def run(self):
@@ -121,8 +123,8 @@ def failing(codes, then=(50.0,)):
         (1, FailureKind.CRASHED, 3),
         (2, FailureKind.BAD_SETTING, 1),
         (3, FailureKind.DIVERGED, 1),
-        (5, FailureKind.NETWORK, 3),
-        (6, FailureKind.DISK_FULL, 3),
+        (5, FailureKind.NETWORK, 8),
+        (6, FailureKind.DISK_FULL, 8),
         (-9, FailureKind.KILLED, 3),
         (0, FailureKind.NO_RESULT, 3),
     ],
@@ -137,6 +139,33 @@ def test_what_fails_is_tried_as_often_as_it_can_help(code, kind, attempts):
     assert (run.time.now > 60) == (
         kind in (FailureKind.NETWORK, FailureKind.DISK_FULL)
     )  # these wait before they try again
+
+
+@pytest.mark.parametrize("code, seen", [(6, True), (6, False), (5, False)])
+def test_four_minutes_without_disk_or_network_cost_no_trial_an_attempt(code, seen):
+    """``seen``: whether the run root says so too."""
+    plan = trials("tnews", learning_rates=[1e-5, 2e-5, 3e-5], batch_sizes=[16, 32])
+    run = Run(plan, cpu_slots(4), lambda job, ids: Outcome(1.0) if run.time.now > 240 else Outcome(1.0, code, None),
+              unwritable=lambda: "/runs: No space left on device" if seen and run.time.now < 240 else None)  # fmt: skip
+    run.run()
+    assert set(run.states()) == {State.DONE} and run.time.now < 480
+    assert not any(job.counted_failures for job in run.jobs)
+    if seen:  # nothing is even tried, and what had been is no failure
+        assert len(run.engine.starts) == 4 + 6 and not any(job.failures for job in run.jobs)
+        assert "nothing is started for now: /runs: No space left on device; looked at again every 30 s" in (
+            run.witness.notes
+        )
+
+
+def test_a_hold_is_shown_and_ends_with_the_first_that_can():
+    run = Run(trials("tnews"), cpu_slots(1), failing([6]), unwritable=lambda: "/runs: No space left on device")
+    run.time.put(Interrupted("SIGINT"), 100.0)
+    run.run()
+    assert run.scheduler.why_idle() == "nothing is started: /runs: No space left on device"
+    # one trial alone that finds no network keeps the others for half a minute, not for ever
+    run = Run(trials("tnews", "afqmc"), cpu_slots(2), lambda job, ids:
+              Outcome(1.0, 5, None) if job.trial.task == "tnews" else Outcome(10.0)).run()  # fmt: skip
+    assert sorted(state.value for state in run.states()) == ["done", "failed"]
 
 
 def test_retry_succeeds_and_counts_attempts():
@@ -195,7 +224,7 @@ def test_second_interruption_kills_at_once():
 def orphan_for(job, configuration_hash, device="cpu:0", pid=4711, host=None):
     import socket
 
-    record = {"devices": [device], "labels": ["cpu 0"], "cards": 1, "accumulation": 1}
+    record = LockRecord(devices=[device], labels=["cpu 0"])
     return Orphan(job.key, job.lock, pid, "boot:1", host or socket.gethostname(), configuration_hash, record)
 
 
@@ -363,6 +392,30 @@ def test_driver_that_never_answers_takes_no_trial_with_it():
     assert run.jobs[0].state is State.DONE and run.engine.starts[0][2] == ("GPU-1",)
 
 
+def uncertain(text):
+    error = DeviceLost(text)
+    error.certain = False
+    return error
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_card_that_only_fails_to_answer_ends_a_trial_after_three_times_and_silence(silent):
+    run = Run(trials("tnews"), [gpu(0), gpu(1)], None, None)
+    run.engine.memory = lambda i: uncertain("Unknown Error") if run.time.now > 5 and i == "GPU-0" else empty(i)
+    run.engine.outcome = lambda job, ids: Outcome(None if ids == ["GPU-0"] and silent else 400.0)
+    run.engine.silence = lambda job: 1000.0 if silent else 0.0
+    run.run()
+    assert run.jobs[0].state is State.DONE and len(run.jobs[0].attempts) == (2 if silent else 1)
+    if silent:  # asked at 30 seconds, and after pauses of 30 and 60
+        assert run.engine.stopped[0][0] == pytest.approx(120, abs=2)
+
+
+def test_a_dozen_shots_at_trials_set_no_card_aside():
+    run = Run(trials("tnews", learning_rates=[1e-5, 2e-5, 3e-5, 5e-5], batch_sizes=[16, 32, 64]), [gpu(0), gpu(1)],
+              failing([-9] * 12), empty, max_attempts=10).run()  # fmt: skip
+    assert set(run.states()) == {State.DONE} and run.time.now < 100
+
+
 def test_a_bad_card_does_not_eat_up_the_grid():
     """GPU-0 crashes every trial in a second, and is always free again; GPU-1 is slow and good."""
     plan = trials("tnews", learning_rates=[1e-5, 2e-5, 3e-5, 5e-5], batch_sizes=[16, 32, 64])
@@ -380,9 +433,9 @@ def test_why_a_device_idles_is_said():
     run.run()
     assert run.scheduler.why_idle() == "waiting for 5.6 GiB of memory; free are gpu 0 1.0"
     run = Run(trials("tnews"), cpu_slots(1), failing([5]))
-    run.time.put(Interrupted("SIGINT"), 21.0)
+    run.time.put(Interrupted("SIGINT"), 45.0)
     run.run()
-    assert run.scheduler.why_idle() == "next attempt in 40 s"
+    assert run.scheduler.why_idle() == "next attempt in 16 s"
 
 
 def test_retry_avoids_the_card_it_failed_on():

@@ -37,6 +37,10 @@ def write_log(folder, task, name, score, prefix=""):
     (folder / task / f"{name}.log").write_text("".join(f"{prefix}{line}\n" for line in lines))
 
 
+#: What every grid.json has.
+GRID = {"format": 1, "model": "m", "status": "done", "trials": []}
+
+
 def write_result(folder, task, name, score, seed=42, status="done", **more):
     learning_rate, batch, dropout = name.split("_")[:3]
     configuration = {
@@ -46,7 +50,7 @@ def write_result(folder, task, name, score, seed=42, status="done", **more):
     (folder / task).mkdir(parents=True, exist_ok=True)
     curve = [DevPoint(100, 0, tuple(score)), DevPoint(200, 1, tuple(score))] if score else []
     Result(
-        task=task, model="m", configuration=configuration, configuration_hash="0" * 16, status=status,
+        task=task, model="m", metric=TASKS[task].metric, configuration=configuration, configuration_hash="0" * 16, status=status,
         best_score=tuple(score) if score else None, dev_curve=curve, total_steps=200, best_step=200, **more,
     ).write(folder / task / (name + (f"_seed{seed}" if seed != 42 else "") + ".json"))  # fmt: skip
 
@@ -105,6 +109,22 @@ def test_ties_go_to_the_smaller_learning_rate_then_batch_then_dropout(tmp_path):
     assert best(tmp_path, "tnews").setting == Setting(2e-5, 32, 0.0)
 
 
+@pytest.mark.parametrize("other", ["2e-05_32_0.1", "3e-05_16_0.1", "3e-05_32_0.0"])
+def test_what_the_grid_varies_is_compared(other, tmp_path):
+    """Whichever of the three it is, and whichever trial finished last."""
+    write_result(tmp_path, "tnews", "3e-05_32_0.1", (57.0,), finished="2022-05-14")
+    write_result(tmp_path, "tnews", other, (58.0,), finished="2022-05-13")
+    assert best(tmp_path, "tnews").score == (58.0,)
+    write_result(tmp_path, "tnews", "3e-05_32_0.1", (59.0,), finished="2022-05-14")
+    assert best(tmp_path, "tnews").score == (59.0,)
+
+
+def test_a_score_has_two_decimals(tmp_path):
+    write_result(tmp_path, "tnews", "3e-05_32_0.1", (57.0049,))
+    write_result(tmp_path, "tnews", "3e-05_32_0.1", (57.0051,), seed=43)
+    assert [trial.score for trial in scores.finished_trials(tmp_path)["tnews"]] == [(57.0,), (57.01,)]
+
+
 def test_ties_are_ties_of_what_is_printed(tmp_path):
     write_result(tmp_path, "tnews", "5e-05_16_0.1", (57.0041,))
     write_result(tmp_path, "tnews", "1e-05_16_0.1", (57.0012,))
@@ -159,7 +179,7 @@ def test_results_of_other_settings_are_not_compared(tmp_path):
     assert best(tmp_path, "tnews").score == (57.0,)  # the latest finished
     result = Result.read(tmp_path / "tnews" / "3e-05_32_0.1.json")
     protocols = {"tnews": scores.protocol_hash(result.configuration)}
-    (tmp_path / "grid.json").write_text(json.dumps({"protocols": protocols}))
+    (tmp_path / "grid.json").write_text(json.dumps({**GRID, "protocols": protocols}))
     assert best(tmp_path, "tnews").score == (90.0,)  # what grid.json planned
 
 
@@ -210,7 +230,7 @@ def test_report_is_one_file_that_shows_what_was_found(tmp_path):
         "state": "failed", "failures": [failure], "attempts": [], "configuration_hash": "x",
     }  # fmt: skip
     (tmp_path / "grid.json").write_text(
-        json.dumps({"model": "ernie-3.0-base-zh", "status": "failed", "trials": [entry]})
+        json.dumps({**GRID, "model": "ernie-3.0-base-zh", "status": "failed", "trials": [entry]})
     )
     page = html.report(tmp_path)
     assert "57.00" in page and "-1.26" in page and "not measured by this project" in page  # 58.26 is published

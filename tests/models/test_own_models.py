@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -406,19 +407,61 @@ def another_models_weights(folder):
     paddle.save({"stem.weight": paddle.zeros([3, 3])}, str(folder / "model_state.pdparams"))
 
 
+def half_a_vocabulary(folder):
+    lines = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    (folder / "vocab.txt").write_text("\n".join(lines[: len(lines) // 2]), encoding="utf-8")
+
+
+def a_vocabulary_twice(folder):
+    (folder / "vocab.txt").write_text(2 * (folder / "vocab.txt").read_text(encoding="utf-8"), encoding="utf-8")
+
+
+def weights_with(change):
+    """The weights with one array of the backbone changed."""
+
+    def spoil(folder):
+        import paddle
+
+        arrays = paddle.load(str(folder / "model_state.pdparams"), return_numpy=True)
+        name = next(name for name in arrays if name.endswith("pooler.dense.weight"))
+        with open(folder / "model_state.pdparams", "wb") as stream:
+            pickle.dump({**arrays, name: change(arrays[name])}, stream)
+
+    return spoil
+
+
 WRONG = {
     "no configuration": (without("config.json"), "no config.json or model_config.json"),
     "no weights": (without("model_state.pdparams"), "no weights in this model directory; put model.safetensors or"),
     "no vocabulary": (without("vocab.txt"), "no vocab.txt in this model directory"),
     "tokenizer.json only": (only_tokenizer_json, "write it from tokenizer.json: cd there and python -c"),
-    "configuration is no JSON": (broken("config.json", "{"), "config.json: not valid JSON"),
-    "configuration is no object": (broken("config.json", "[]"), "config.json: not a JSON object"),
-    "tokenizer configuration is no JSON": (broken("tokenizer_config.json", "{"), "tokenizer_config.json: not valid JSON"),
+    "configuration is no JSON": (broken("config.json", "{"), "config.json, line 1: is broken JSON"),
+    "configuration is no object": (broken("config.json", "[]"), "config.json: Expected object, got array"),
+    "tokenizer configuration is no JSON": (broken("tokenizer_config.json", "{"), "tokenizer_config.json, line 1: is broken JSON"),
     "unknown class": (config_with(architectures=["SwinModel"]), "names SwinModel, which PaddleNLP has not"),
     "no class": (config_with(architectures=None, model_type=None), "names no model class"),
     "relative positions": (config_with(position_embedding_type="relative_key"), '"position_embedding_type" is relative_key'),
-    "more layers": (config_with(num_hidden_layers=3), "lacks 16 of the 55 arrays"),
-    "other width": (config_with(hidden_size=48), r"is \[\d+, 32\] in model_state.pdparams, but \[\d+, 48\] by config.json"),
+    "more layers": (config_with(num_hidden_layers=3), "has num_hidden_layers 2, config.json 3"),
+    "other width": (config_with(hidden_size=48), "model_state.pdparams has hidden_size 32, config.json 48"),
+    "fewer layers": (config_with(num_hidden_layers=1), "has num_hidden_layers 2, config.json 1"),
+    "a million layers": (config_with(num_hidden_layers=10**6), "num_hidden_layers: Expected int <= 1000"),
+    "a thousand layers": (config_with(num_hidden_layers=1000), "has num_hidden_layers 2, config.json 1,000"),
+    "a million wide": (config_with(hidden_size=10**6), "hidden_size: Expected int <= 65536"),
+    "very wide": (config_with(hidden_size=65536, intermediate_size=1 << 20), "has hidden_size 32, config.json 65,536"),
+    "very many positions": (config_with(max_position_embeddings=1 << 20), "has max_position_embeddings 64"),
+    "very many tokens": (config_with(vocab_size=1 << 24), "the vocabulary was cut off|has vocab_size"),
+    "sizes as text": (config_with(vocab_size="128"), "vocab_size: Expected int | null, got str"),
+    "sizes in a list": (config_with(max_position_embeddings=[128]), "max_position_embeddings: Expected int | null, got arr"),
+    "a dropout of 5": (config_with(hidden_dropout_prob=5), "hidden_dropout_prob: Expected float <= 0.999"),
+    "a dropout of x": (config_with(attention_probs_dropout_prob="x"), "attention_probs_dropout_prob: Expected float"),
+    "epsilon NaN": (broken("config.json", '{"layer_norm_eps": NaN}'), "holds NaN, which is no finite number"),
+    "a key twice": (broken("config.json", '{"vocab_size": 1, "vocab_size": 2}'), '"vocab_size" twice in one object'),
+    "nested deep": (broken("config.json", "[" * 100_000), "config.json: is nested more than"),
+    "no unknown token": (broken("tokenizer_config.json", '{"unk_token": null}'), "unk_token: Expected str"),
+    "half a vocabulary": (half_a_vocabulary, "the vocabulary was cut off"),
+    "a vocabulary twice": (a_vocabulary_twice, r"line\(s\) repeat earlier ones"),
+    "weights with NaN": (weights_with(lambda array: array * np.nan), "holds NaN or infinite numbers"),
+    "whole numbers": (weights_with(lambda array: array.astype(np.int64)), "pooler.dense.weight holds int64"),
     "other vocabulary": (broken("vocab.txt", "\n".join(SPECIAL + [f"token{n}" for n in range(9999)])), "tokenizer has .* tokens, the model embeddings for"),
     "unknown activation": (config_with(hidden_act="gelu_fast"), "the model can't be loaded .*gelu_fast"),
     "weights of another model": (another_models_weights, "lacks 37 of the 39 arrays"),

@@ -57,8 +57,12 @@ class StandInTorch:
         def _rebuild_tensor_v2(*parts):
             raise AssertionError("never called when pickling")
 
-        _rebuild_tensor_v2.__module__, _rebuild_tensor_v2.__qualname__ = "torch._utils", "_rebuild_tensor_v2"
-        utils._rebuild_tensor_v2 = _rebuild_tensor_v2
+        def _rebuild_parameter(*parts):
+            raise AssertionError("never called when pickling")
+
+        for function in (_rebuild_tensor_v2, _rebuild_parameter):
+            function.__module__, function.__qualname__ = "torch._utils", function.__name__
+            setattr(utils, function.__name__, function)
         torch._utils = utils
         monkeypatch.setitem(sys.modules, "torch", torch)
         monkeypatch.setitem(sys.modules, "torch._utils", utils)
@@ -146,17 +150,23 @@ def test_bfloat16_of_paddle(tmp_path):
     assert read_weights([path])["a"].tolist() == [1.5, -2.0]
 
 
-def test_paddles_pickled_eval_is_understood_not_run(tmp_path):
-    class Tensor:
-        def __init__(self, array):
-            self.array = array
+class Reduced:
+    """Pickled as the call of a function."""
 
-        def __reduce__(self):
-            return eval, ("data", {"data": self.array})
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
 
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_paddles_pickled_eval_is_understood_not_run(protocol, tmp_path):
+    """And a tuple made by a call; protocol 2 names Python 2's modules."""
     path = tmp_path / "model_state.pdparams"
-    path.write_bytes(pickle.dumps({"a": Tensor(ARRAYS["bias"])}))
-    assert_same(read_weights([path]), {"a": ARRAYS["bias"]})
+    evaluated, made = Reduced(eval, "data", {"data": ARRAYS["bias"]}), Reduced(tuple, ["b.w_0", ARRAYS["scalar"]])
+    path.write_bytes(pickle.dumps({"a": evaluated, "b": made, "step": np.float32(3)}, protocol))
+    assert_same(read_weights([path]), {"a": ARRAYS["bias"], "b": ARRAYS["scalar"]})
 
 
 def test_pytorchs_files_without_pytorch(torch_file):
@@ -170,6 +180,7 @@ def test_pytorchs_files_without_pytorch(torch_file):
         brain=torch.tensor(np.array([0x3FC0, 0xC000], np.uint16), "BFloat16Storage"),
         whole=torch.tensor(np.array([7, 8]), "LongStorage"),
         nothing=torch.tensor(np.zeros((0, 3), np.float32)),
+        parameter=Reduced(torch.torch._utils._rebuild_parameter, torch.tensor(ARRAYS["bias"]), True, OrderedDict()),
     ))  # fmt: skip
     assert_same(read_weights([path]), {
         "plain": ARRAYS["encoder.weight"],
@@ -179,6 +190,7 @@ def test_pytorchs_files_without_pytorch(torch_file):
         "brain": ARRAYS["bias"],
         "whole": np.array([7, 8]),
         "nothing": np.zeros((0, 3), np.float32),
+        "parameter": ARRAYS["bias"],
     })  # fmt: skip
 
 
@@ -210,26 +222,18 @@ def test_shards(tmp_path):
     with pytest.raises(UsageError, match="lists b.safetensors, which is not there"):
         Model.of(tmp_path).find()
     index.write_text("[]")
-    with pytest.raises(UsageError, match="not an index"):
+    with pytest.raises(UsageError, match="Expected object, got array"):
         Model.of(tmp_path).find()
 
 
 # What must not be believed --------------------------------------------------------------------------------------------
 
 
-class Harmful:
-    def __init__(self, action, *arguments):
-        self.call = action, arguments
-
-    def __reduce__(self):
-        return self.call
-
-
 HARMFUL = {
-    "posix.system": lambda marker: Harmful(__import__("os").system, f"touch {marker}"),
-    "builtins.exec": lambda marker: Harmful(exec, f"open({str(marker)!r}, 'w')"),
-    "eval(": lambda marker: Harmful(eval, f"open({str(marker)!r}, 'w')", {}),
-    "builtins.getattr": lambda marker: Harmful(getattr, "", "format"),
+    "posix.system": lambda marker: Reduced(__import__("os").system, f"touch {marker}"),
+    "builtins.exec": lambda marker: Reduced(exec, f"open({str(marker)!r}, 'w')"),
+    "eval(": lambda marker: Reduced(eval, f"open({str(marker)!r}, 'w')", {}),
+    "builtins.getattr": lambda marker: Reduced(getattr, "", "format"),
 }
 
 
@@ -355,3 +359,5 @@ def test_prefixes():
     assert plain_name("electra.encoder.x", "electra") == "encoder.x"
     assert plain_name("electra.encoder.x", "bert") == "electra.encoder.x"
     assert plain_name("bert", "bert") == "bert"
+    for prefix in ("bert", "ernie", "ernie_gram", "roberta", "roformerv2", "tinybert"):
+        assert plain_name(f"{prefix}.encoder.x") == "encoder.x"

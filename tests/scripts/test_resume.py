@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cluebench.dev_predictions import of_result
 from cluebench.runlog import Result
 from cluebench.tasks import TASKS
 from tests.scripts.conftest import start
@@ -55,6 +56,8 @@ def test_resume_goes_on_bit_by_bit(task, demo, run_script, start_script, tmp_pat
     assert len(expected) == a.total_steps and 10 <= done < a.total_steps and done % 5 == 0
     assert seen == expected[done:]
     assert a.dev_curve == b.dev_curve and a.dev_curve[-1].step == a.total_steps and len(a.dev_curve) > 2
+    kept = [tmp_path / name / "result.predictions" for name in ("whole", "cut")]
+    assert kept[0].read_bytes() == kept[1].read_bytes() and of_result(b, tmp_path / "cut" / "result.json")
     assert (a.best_score, a.best_step, b.total_steps) == (b.best_score, b.best_step, a.total_steps)
     assert_same_weights(tmp_path / "whole", tmp_path / "cut")
     assert not (tmp_path / "cut" / "checkpoint").exists()
@@ -78,15 +81,27 @@ def stopped(demo, tmp_path_factory):
     return folder, arguments
 
 
-@pytest.mark.parametrize(
-    "other", [["--learning_rate", 2e-3], ["--seed", 43], ["--limit", 90]], ids=lambda flag: flag[0]
-)
-def test_a_checkpoint_of_other_settings_is_not_taken_up(other, stopped, demo, run_script, tmp_path):
-    """The run begins as if there had been none, and none of what the other had gathered is in its result."""
+OTHERS = {
+    "learning_rate": (["--learning_rate", 2e-3], "learning_rate 0.001 there, 0.002 here"),
+    "seed": (["--seed", 43], "seed 42 there, 43 here"),
+    "limit": (["--limit", 90], "limit None there, 90 here"),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_a_checkpoint_of_other_settings_is_neither_taken_up_nor_destroyed(other, stopped, demo, run_script, tmp_path):
+    """With --overwrite_output_dir the run begins as if there had been none."""
     folder, arguments = stopped
     shutil.copytree(folder, tmp_path / "out")
-    arguments = [*arguments, *other]
-    ended = run_script(SCRIPT, *common(demo, tmp_path / "out"), *arguments, "--resume")
+    flags, difference = OTHERS[other]
+    arguments = [*arguments, *flags]
+    for resume in ([], ["--resume"]):
+        refused = run_script(SCRIPT, *common(demo, tmp_path / "out"), *arguments, *resume)
+        assert refused.code == 2 and refused.err.count("\n") == 1 and not refused.out
+        assert "holds the checkpoint after step" in refused.err and difference in refused.err
+        assert "--overwrite_output_dir" in refused.err and (tmp_path / "out" / "checkpoint" / "state.json").exists()
+    more = ["--resume", "--overwrite_output_dir"]
+    ended = run_script(SCRIPT, *common(demo, tmp_path / "out"), *arguments, *more)
     fresh = run_script(SCRIPT, *common(demo, tmp_path / "fresh"), *arguments)
     assert ended.code == fresh.code == 0, ended.err
     assert "going on" not in ended.out and len(losses(ended.lines)) == 40
@@ -120,6 +135,7 @@ def test_a_damaged_checkpoint_is_not_taken_up(stopped, demo, run_script, tmp_pat
             damage(out / "checkpoint" / file)
             ended = run_script(SCRIPT, *common(demo, out), *arguments, "--resume")
             assert ended.code == 0 and "going on" not in ended.out, out.name
+            assert "training begins anew" in ended.err or damage is Path.unlink and file == "state.json", out.name
             assert losses(ended.lines) == expected, out.name
 
 

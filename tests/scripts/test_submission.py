@@ -22,8 +22,8 @@ COMMAND = "grid_search_tools/make_submission.py"
 def in_this_process(run_script):
     """Runs what make_submission would start as a process."""
 
-    def predict(model, flags):
-        command = kept_models.prediction_command(model, flags)
+    def predict(model, flags, output):
+        command = kept_models.prediction_command(model, flags, output)
         ended = run_script(Path(command[2]).relative_to(repository.ROOT), *command[3:])
         return "" if ended.code == 0 else ended.err
 
@@ -40,7 +40,7 @@ def test_from_kept_models_of_all_ten_tasks_to_a_zip(demo, run_script, monkeypatc
         tokenizer = models.load_tokenizer(Model.of(demo[0]))
         models.save_model(models.load_model(task, Model.of(demo[0])), tokenizer, folder)
 
-    monkeypatch.setattr(kept_models, "_predict", in_this_process(run_script))
+    monkeypatch.setattr(kept_models, "predict", in_this_process(run_script))
     arguments = [runs, "--output", tmp_path / "z.zip", "--data_dir", data, "--device", "cpu", "--version", "all"]
     ended = run_script(COMMAND, *arguments)
     assert ended.code == 0, ended.out + ended.err
@@ -91,7 +91,7 @@ def test_predictions_for_the_official_test_sets(demo, run_script, monkeypatch, t
         score = (1.0, 2.0) if task.metric == "em_f1" else 1.0
         folder = kept(runs, task.name, "3e-05_32_0.1", score, model=False, max_seq_length=length)
         models.save_model(models.load_model(task, Model.of(small)), models.load_tokenizer(Model.of(small)), folder)
-    monkeypatch.setattr(kept_models, "_predict", in_this_process(run_script))
+    monkeypatch.setattr(kept_models, "predict", in_this_process(run_script))
     arguments = [runs, "--output", tmp_path / "z.zip", "--data_dir", data, "--device", "cpu", "--version", "all"]
     ended = run_script(COMMAND, *arguments)
     assert ended.code == 0, ended.out + ended.err

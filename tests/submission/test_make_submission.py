@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -75,9 +77,9 @@ def kept(run_root: Path, task: str, name: str, score, *, model: bool = True, **m
     paths = runlog.TrialPaths(Path(run_root) / "some-model" / task, name)
     configuration = {"task": task, "max_seq_length": 64, **more}
     scores = score if isinstance(score, tuple) else (score,)
-    runlog.Result(task, "some-model", configuration, "0" * 16, status="done", best_score=scores, best_step=1).write(
-        paths.result
-    )
+    runlog.Result(
+        task, "some-model", configuration, "0" * 16, "done", TASKS[task].metric, best_score=scores, best_step=1
+    ).write(paths.result)
     if model:
         paths.output_dir.mkdir(parents=True)
         (paths.output_dir / "config.json").write_text("{}")
@@ -226,7 +228,9 @@ def grid(tmp_path, data):
     for task in TASKS.values():
         score = (60.0, 80.0) if task.metric == "em_f1" else 70.0
         kept(run_root, task.name, "3e-05_32_0.1", score)
-    (run_root / "some-model" / "grid.json").write_text(json.dumps({"data_dir": str(data)}))
+    (run_root / "some-model" / "grid.json").write_text(
+        json.dumps({"format": 1, "model": "m", "status": "done", "trials": [], "data_dir": str(data)})
+    )
     return run_root
 
 
@@ -359,3 +363,113 @@ def test_data_that_is_not_there_is_told_before_predicting(grid, data, run, tmp_p
     code, out, _ = run(grid, *arguments)
     assert code == 1 and "TNEWS        wrong    tnews11_predict.json can't be made: tnews: test.json is missing" in out
     assert calls(grid / "some-model" / "tnews" / "3e-05_32_0.1") == []
+
+
+# The diagnostic set ---------------------------------------------------------------------------------------------------
+
+DIAGNOSED = [
+    {"index": 0, "premise": "他在北京", "hypothesis": "他在中国", "label": "contradiction", "phenomenon": "常识"},
+    {"index": 1, "premise": "他没有来", "hypothesis": "他来了", "label": "contradiction", "phenomenon": "否定"},
+    {"index": 2, "premise": "他来了", "hypothesis": "他坐车来", "label": "neutral", "phenomenon": "常识"},
+    {"index": 3, "premise": "猫在睡觉", "hypothesis": "动物在睡觉", "label": "entailment", "phenomenon": "否定"},
+]
+
+
+def with_diagnostics(data, folder, rows=DIAGNOSED) -> Path:
+    """A copy of the data that has the diagnostic set too."""
+    shutil.copytree(data, folder)
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    (folder / "clue_diagnostics_public").mkdir()
+    (folder / "clue_diagnostics_public" / "diagnostics_test.json").write_text("\n".join(lines), encoding="utf-8")
+    return folder
+
+
+def test_the_diagnostic_set_is_predicted_by_the_best_model_of_its_task(data, run, tmp_path):
+    whole = with_diagnostics(data, tmp_path / "data")
+    folder = kept(tmp_path / "runs", "cmnli", "3e-05_32_0.1", 80.0)
+    kept(tmp_path / "runs", "afqmc", "3e-05_32_0.1", 70.0)
+    code, out, err = run(tmp_path / "runs", "--output", tmp_path / "z.zip", "--data_dir", whole)
+    assert (code, err) == (0, ""), out
+    assert "DIAGNOSTICS  ok       diagnostics_predict.json: by 3e-05_32_0.1 (80.00)" in out
+    # The stand-in always says contradiction: right on two of four.
+    assert "DIAGNOSTICS: accuracy 50.00 ±25.00 of 4 rows\n" in out
+    assert "    phenomenon 否定: 50.00 ±35.36 of 2 rows\n    phenomenon 常识: 50.00 ±35.36 of 2 rows\n" in out
+    with zipfile.ZipFile(tmp_path / "z.zip") as archive:
+        assert set(archive.namelist()) == {"afqmc_predict.json", "cmnli_predict.json", "diagnostics_predict.json"}
+        lines = archive.read("diagnostics_predict.json").decode().splitlines()
+    assert [json.loads(line) for line in lines] == [{"id": number, "label": "contradiction"} for number in range(4)]
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == []  # nothing is left behind
+
+
+def test_a_diagnostic_set_without_labels_is_predicted_all_the_same(data, run, tmp_path):
+    rows = [{key: row[key] for key in ("index", "premise", "hypothesis")} for row in DIAGNOSED]
+    whole = with_diagnostics(data, tmp_path / "data", rows)
+    kept(tmp_path / "runs", "cmnli", "3e-05_32_0.1", 80.0)
+    code, out, _ = run(tmp_path / "runs", "--output", tmp_path / "z.zip", "--data_dir", whole)
+    assert code == 0 and "DIAGNOSTICS  ok" in out and "accuracy" not in out
+
+
+def test_a_diagnostic_file_made_elsewhere_is_checked(mine, data, run, tmp_path):
+    whole = with_diagnostics(data, tmp_path / "data")
+    submission.write_labels(mine / "diagnostics_predict.json", range(3), ["neutral"] * 3)
+    code, out, _ = run(mine, "--output", tmp_path / "z.zip", "--data_dir", whole)
+    assert (
+        code == 1 and "DIAGNOSTICS  wrong    diagnostics_predict.json, line 3: the file ends after 3 of 4 lines" in out
+    )
+
+
+# What is remembered ---------------------------------------------------------------------------------------------------
+
+
+def test_a_submission_is_remembered_beside_the_zip_and_in_the_run(data, run, tmp_path):
+    kept(tmp_path / "runs", "csl", "3e-05_32_0.1", 81.0)
+    zip_file = tmp_path / "submit.zip"
+    assert run(tmp_path / "runs", "--output", zip_file, "--data_dir", data)[0] == 0
+    record = json.loads((tmp_path / "submit.json").read_text())
+    assert record["model"] == "runs" and record["files"] == ["csl_predict.json"] and record["test"] == {}
+    assert record["sha256"] == hashlib.sha256(zip_file.read_bytes()).hexdigest()
+    assert record["dev"] == {"csl": {"score": [81.0], "error": None}}  # of a trial without dev predictions
+    assert json.loads((tmp_path / "runs" / "some-model" / "submit.json").read_text()) == record
+    arguments = [tmp_path / "runs", "--output", zip_file, "--score", "CSL=79.50"]
+    code, out, err = run(*arguments)
+    assert (code, err) == (0, "") and out == f"{tmp_path / 'submit.json'}: csl 79.5\n"
+    for place in (tmp_path, tmp_path / "runs" / "some-model"):
+        assert json.loads((place / "submit.json").read_text())["test"] == {"csl": 79.5}
+    # The same zip once more keeps what is known of it.
+    assert run(tmp_path / "runs", "--output", zip_file, "--data_dir", data)[0] == 0
+    assert json.loads((tmp_path / "submit.json").read_text())["test"] == {"csl": 79.5}
+
+
+def test_a_name_that_was_used_before_is_warned_about(mine, data, run, tmp_path):
+    arguments = [mine, "--output", tmp_path / "a.zip", "--data_dir", data, "--name", "my model"]
+    assert run(*arguments)[2] == ""
+    assert run(*arguments)[2] == ""  # the same zip
+    (mine / "csl_predict.json").unlink()
+    code, _, err = run(mine, "--output", tmp_path / "b.zip", "--data_dir", data, "--name", "my model")
+    assert code == 0 and err.count("\n") == 1
+    assert err.startswith("warning: a.zip was packed for my model on 20") and "a task that is missing now" in err
+    assert run(mine, "--output", tmp_path / "b.zip", "--data_dir", data, "--name", "another")[2] == ""
+
+
+@pytest.mark.parametrize(
+    "given, reason", [("CSL", "give a task and its score"), ("SST2=80", "give a task and"), ("CSL=8o", "give a task")]
+)
+def test_scores_that_mean_nothing_are_refused(mine, data, run, tmp_path, given, reason):
+    assert "pack the zip first" in run(mine, "--output", tmp_path / "z.zip", "--score", "CSL=80")[2]
+    run(mine, "--output", tmp_path / "z.zip", "--data_dir", data)
+    code, out, err = run(mine, "--output", tmp_path / "z.zip", "--score", given)
+    assert (code, out, err.count("\n")) == (2, "", 1) and reason in err
+
+
+def test_the_leaderboard_shows_dev_beside_test(data, run, run_command, tmp_path):
+    kept(tmp_path / "runs", "csl", "3e-05_32_0.1", 81.0)
+    run(tmp_path / "runs", "--output", tmp_path / "z.zip", "--data_dir", data)
+    run(tmp_path / "runs", "--output", tmp_path / "z.zip", "--score", "CSL=79.50")
+    leaderboard = "grid_search_tools/leaderboard.py"
+    assert "81.00 (test 79.50)" in run_command(leaderboard, tmp_path / "runs").out
+    assert run_command(leaderboard, tmp_path / "runs", "--format", "csv").lines[1].split(",")[-4:] == [
+        "79.50",
+        "-",
+        "-",
+        "-",
+    ]

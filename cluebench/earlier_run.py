@@ -1,0 +1,81 @@
+"""What an earlier run left in --output_dir: its checkpoint and its best model, and who may go on from or over them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cluebench import json_files, model_files
+from cluebench.errors import UsageError
+from cluebench.json_files import Positive
+from cluebench.run_flags import RunFlags
+from cluebench.runlog import Progress, Result, Settings
+
+#: The periodic checkpoint in --output_dir, and the file in it that says whose it is.
+CHECKPOINT, STATE_FILE = "checkpoint", "state.json"
+#: The last in a checkpoint of PaddleNLP's Trainer to be written, and such a file too.
+COMPLETE_FILE = "complete.json"
+
+
+@dataclass
+class CheckpointOwner:
+    """The run that a checkpoint belongs to, and what that had gathered by it."""
+
+    configuration_hash: str
+    result: Progress
+    configuration: Settings = field(default_factory=dict)
+
+
+@dataclass
+class Generators:
+    """The states of the random generators of python, numpy and Paddle."""
+
+    python: tuple[int, list[int], float | None]
+    numpy: tuple[str, list[int], int, int, float]
+    paddle: list[tuple[int, int, int, str]]  # device, seed, offset, engine
+
+
+@dataclass
+class CheckpointState(CheckpointOwner):
+    """A checkpoint but for its arrays."""
+
+    step: Positive = field(kw_only=True)
+    schedule: dict[str, float | int | bool | str | None] = field(kw_only=True)  # as Paddle's schedules give it
+    scaler: dict[str, float | int | bool | list[float]] | None = field(kw_only=True)  # of fp16; as Paddle's gives it
+    generators: Generators = field(kw_only=True)
+
+
+def refuse_other_settings(flags: RunFlags, result: Result) -> None:
+    """Raises UsageError when training would write over the checkpoint or the finished model of a run of other settings.
+
+    ``flags``: resolved; ``result``: the new run's. The same settings again are the same run, which may be repeated.
+    """
+    if not flags.do_train or flags.overwrite_output_dir:
+        return
+    folder = Path(flags.output_dir)
+    state = json_files.read_if_sound(folder / CHECKPOINT / STATE_FILE, CheckpointState)
+    if state and state.configuration_hash != result.configuration_hash:
+        raise UsageError(_in_the_way(folder, f"the checkpoint after step {state.step}", state.configuration, result))
+    for path in {flags.result_json or "", str(folder / "result.json")}:
+        other = Result.read_finished(path)
+        has_model = other and other.best_model and model_files.first_of(folder, model_files.WEIGHT_FILES)
+        if other and has_model and other.configuration_hash != result.configuration_hash:
+            score = "/".join(f"{number:.2f}" for number in other.best_score or ())
+            raise UsageError(_in_the_way(folder, f"the finished model ({score} on dev)", other.configuration, result))
+
+
+def _in_the_way(folder: Path, what: str, there: Settings, result: Result) -> str:
+    different = differences(there, result.configuration)
+    return (
+        f"--output_dir {folder}: holds {what} of a run with other settings ({different}): "
+        "give another directory, or --overwrite_output_dir to begin anew and write over it"
+    )
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """``learning_rate 3e-05 there, 5e-05 here; …``"""
+    keys = [key for key in {**there, **here} if there.get(key) != here.get(key)]
+    told = [f"{key} {there.get(key)} there, {here.get(key)} here" for key in keys[:4]]
+    return "; ".join(told + ([f"{len(keys) - 4} more"] if len(keys) > 4 else [])) or "it does not say which"

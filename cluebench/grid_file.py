@@ -1,0 +1,77 @@
+"""grid.json, the plan of a model's grid and its state, as those read it who report on it.
+
+The scheduler writes it (`cluebench.scheduler.state`). Nothing that is in it decides what has to run: it is written for
+people and for --status, and read back for hints only, so that nothing a crash leaves can do harm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cluebench import json_files
+from cluebench.json_files import Count, between
+from cluebench.runlog import parse_trial_name
+from cluebench.tasks import TASKS
+
+GRID_FILE = "grid.json"
+GRID_FORMAT = 1
+
+TrialState = Literal["done", "running", "waiting", "failed"]
+
+
+@dataclass
+class StartedAttempt:
+    """Of an attempt, what is shown."""
+
+    devices: list[str]
+
+
+@dataclass
+class NotedFailure:
+    """Why an attempt failed."""
+
+    kind: str
+    detail: str
+
+
+@dataclass
+class PlannedTrial:
+    """A trial and how far it has come."""
+
+    task: str
+    name: str
+    learning_rate: float
+    batch_size: Count
+    dropout: float
+    seed: Count
+    configuration_hash: str
+    state: TrialState
+    memory_factor: Annotated[int, between(1, 1 << 20)] = 1  # how far its micro-batches had to be cut
+    attempts: list[StartedAttempt] = field(default_factory=list)
+    failures: list[NotedFailure] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS or parse_trial_name(self.name) is None:
+            raise ValueError(f"{self.task}/{self.name} is no trial")
+
+
+@dataclass
+class GridFile:
+    """What grid.json holds, as far as anything reads it."""
+
+    format: Literal[1]
+    model: str
+    status: str
+    trials: list[PlannedTrial]
+    model_identity: str | None = None
+    updated: str = ""
+    counts: dict[TrialState, Count] = field(default_factory=dict)
+    data_dir: str | None = None
+    protocols: dict[str, str] = field(default_factory=dict)  # task → hash of all settings but the grid's
+
+
+def read_grid(folder: Path) -> GridFile | None:
+    """The grid of a run directory as it was last written; None without one, or where it is broken, which is said."""
+    return json_files.read_if_sound(folder / GRID_FILE, GridFile, ["trials"], "the grid is taken for one never started")

@@ -1,0 +1,121 @@
+"""What was packed for the leaderboard, and what it said: submit.json, beside the zip and in the run directory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+import cluebench
+from cluebench import atomic, json_files
+from cluebench.errors import BadFile, UsageError
+from cluebench.json_files import Percent, declared
+from cluebench.report import evidence, scores
+from cluebench.tasks import task_named
+
+RECORD = "submit.json"
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A zip that was packed."""
+
+    model: str  # the name it is for on the leaderboard
+    zip: str  # file name
+    sha256: str  # of the zip
+    date: str  # ISO 8601, UTC
+    files: list[str]  # in the zip
+    dev: dict[str, dict[str, list[Percent] | None]]  # task → "score" in percent and "error", None where it is not known
+    versions: dict[str, str]
+    test: dict[str, Percent] = field(default_factory=dict)  # task → what the leaderboard said
+    format: Literal[1] = 1
+
+    def write(self, path: Path) -> None:
+        """Whole or not at all. Raises OSError."""
+        atomic.write_json(path, asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> Submitted | None:
+        """None when there is no such record, or it is broken, which is said."""
+        return json_files.read_if_sound(path, cls, otherwise="it counts for nothing")
+
+
+def remember(output: Path, run: Path | None, model: str, files: Sequence[str]) -> list[str]:
+    """Writes the record of a zip beside it and into its run directory; returns warnings. Raises OSError.
+
+    A name under which another zip was packed before is warned about: a leaderboard keeps one row a name.
+    """
+    digest = hashlib.sha256(output.read_bytes()).hexdigest()
+    found = {}
+    for path in sorted(output.parent.glob("*.json")):
+        with suppress(BadFile, FileNotFoundError):  # any other file
+            found[path] = json_files.read(path, Submitted)
+    if run and (record := Submitted.read(run / RECORD)):
+        found[run / RECORD] = record
+    same = [record for record in found.values() if record.sha256 == digest and record.model == model]
+    others = {record.sha256: record for record in found.values() if record.model == model and record.sha256 != digest}
+    dev, versions = _on_dev(run) if run else ({}, {})
+    made = Submitted(
+        model=model,
+        zip=output.name,
+        sha256=digest,
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        files=list(files),
+        dev=dev,
+        versions={"cluebench": cluebench.__version__, **versions},
+        test=same[0].test if same else {},
+    )
+    for path in _places(output, run):
+        made.write(path)
+    return [
+        f"warning: {record.zip} was packed for {model} on {record.date[:10]}: the leaderboard overwrites what it has "
+        "under that name, and a task that is missing now loses its score there; --name gives another name"
+        for record in others.values()
+    ]
+
+
+def enter(output: Path, run: Path | None, given: Sequence[str]) -> Submitted:
+    """Adds what the leaderboard said (``TNEWS=58.12``) to the record of a zip. Raises UsageError."""
+    try:
+        record = json_files.read(beside(output), Submitted)
+    except FileNotFoundError:
+        message = f"--score: there is no {beside(output)}: pack the zip first, or name it by --output"
+        raise UsageError(message) from None
+    test = dict(record.test)
+    for text in given:
+        name, _, number = text.partition("=")
+        try:
+            test[task_named(name).name] = declared(float(number), Percent, text)
+        except (ValueError, BadFile):
+            raise UsageError(f"--score {text}: give a task and its score, such as TNEWS=58.12") from None
+    record = replace(record, test=test)
+    for path in _places(output, run):
+        record.write(path)
+    return record
+
+
+def beside(output: Path) -> Path:
+    """The record of a zip."""
+    return output.with_suffix(".json")
+
+
+def _places(output: Path, run: Path | None) -> list[Path]:
+    return [beside(output), *([run / RECORD] if run else [])]
+
+
+def _on_dev(run: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """(score and error of each task, versions that they were reached with)"""
+    trials = scores.finished_trials(run)
+    known, versions = evidence.of_run(trials)[0], {}
+    for of_task in trials.values():
+        for trial in of_task:
+            versions.update(trial.result.versions if trial.result else {})
+    dev = {
+        name: {"score": list(best.score), "error": list(known[name].error) if name in known else None}
+        for name, best in scores.best_settings(trials).items()
+    }
+    return dev, versions

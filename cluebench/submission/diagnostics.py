@@ -1,0 +1,90 @@
+"""CLUE's diagnostic set, predicted by the best kept model of the task it is like, and how right that is."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cluebench import atomic
+from cluebench.data.rows import load_rows
+from cluebench.data.source import DataSource
+from cluebench.errors import ClueError
+from cluebench.json_files import parse
+from cluebench.report import scores
+from cluebench.statistics.uncertainty import binomial_error
+from cluebench.submission.kept import PredictionFlags, best_kept_model, predict
+from cluebench.submission.packing import Entry
+from cluebench.tasks import DIAGNOSED, DIAGNOSTICS
+
+(_TEST,) = DIAGNOSTICS.test_sets
+(_STANDS_FOR,) = DIAGNOSED.test_sets  # what the script takes the diagnostic set for
+
+#: Values of a key that are still categories rather than texts.
+_MOST_CATEGORIES = 40
+
+
+def entry_for(wanted: Iterable[Entry], source: DataSource) -> Entry | None:
+    """An entry of the zip, where its task is wanted and the set is among the official files."""
+    if DIAGNOSED not in {entry.task for entry in wanted} or not source.has(DIAGNOSTICS, _TEST.file):
+        return None
+    return Entry(DIAGNOSTICS, _TEST)
+
+
+def take_model(entry: Entry, run: Path, source: DataSource, flags: PredictionFlags) -> None:
+    """Lets the best kept model predict the set, through its task's script, and points the entry to the file."""
+    trials = scores.finished_trials(run).get(DIAGNOSED.name, [])
+    best = scores.best_setting(trials)
+    model = best_kept_model(run, trials, best.setting) if best else None
+    if model is None:
+        entry.note = f"no model of {DIAGNOSED.title} was kept"
+        return
+    try:
+        rows = load_rows(source, DIAGNOSTICS, _TEST.split)
+    except ClueError as error:
+        entry.problems.append(f"{_TEST.submission} can't be made: {error}")
+        return
+    print(f"{DIAGNOSTICS.title}: predicting with {model.folder}", flush=True)
+    with tempfile.TemporaryDirectory(dir=model.folder) as folder:
+        lines = [
+            json.dumps({"id": number, **dict(zip(DIAGNOSED.text_fields, row.texts))}) for number, row in enumerate(rows)
+        ]
+        atomic.write_text(Path(folder) / f"{DIAGNOSED.name}_public" / _STANDS_FOR.file, "\n".join(lines) + "\n")
+        failure = predict(model, replace(flags, data_dir=folder), Path(folder))
+        made, kept = Path(folder) / _STANDS_FOR.submission, model.folder / _TEST.submission
+        if made.is_file():
+            atomic.write_text(kept, made.read_text(encoding="utf-8"))
+            entry.path, entry.note = kept, f"by {model.name}"
+        else:
+            entry.problems.append(f"{_TEST.submission} was not predicted: {failure.split(' (see ')[0]}")
+
+
+def shares_right(content: bytes, source: DataSource) -> Iterator[str]:
+    """Lines that say how right the predictions of the set are, where its file has labels; nothing where it has none.
+
+    ``content``: of a submission file that has been checked. Keys of few values, whatever they are called, are taken for
+    categories.
+    """
+    lines = source.read(DIAGNOSTICS, _TEST.file).removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    rows = [parse(line) for line in lines if line.strip()]
+    said = [parse(line)["label"] for line in content.split(b"\n") if line.strip()]
+    known = [(row, row["label"] == label) for row, label in zip(rows, said) if row.get("label") in DIAGNOSTICS.labels]
+    if known:
+        yield f"{DIAGNOSTICS.title}: accuracy {_share([right for _, right in known])}"
+    for key in _categories([row for row, _ in known]):
+        for value in sorted({str(row.get(key)) for row, _ in known}):
+            yield f"    {key} {value}: {_share([right for row, right in known if str(row.get(key)) == value])}"
+
+
+def _categories(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    keys = dict.fromkeys(key for row in rows for key in row if key not in ("label", *DIAGNOSTICS.text_fields))
+    values = {key: {str(row.get(key)) for row in rows} for key in keys}
+    return [key for key in keys if 1 < len(values[key]) <= min(_MOST_CATEGORIES, len(rows) // 2)]
+
+
+def _share(right: Sequence[bool]) -> str:
+    share = sum(right) / len(right)
+    return f"{100 * share:.2f} ±{100 * binomial_error(share, len(right)):.2f} of {len(right)} rows"

@@ -1,0 +1,201 @@
+"""An hour in which a disk, a driver, a neighbour or a terminal misbehaves: real processes and the stand-in driver."""
+
+import os
+import signal
+import subprocess
+import tempfile
+import time
+
+import pytest
+
+from cluebench.scheduler.promises import Promises
+from cluebench.scheduler.recorder import Observers
+
+TNEWS = ("--tasks", "tnews", "--learning_rates", "1e-5,3e-5", "--batch_sizes", "32,64")
+
+
+# A full disk ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_full_disk_holds_the_grid_and_costs_nothing(grid):
+    grid.prelude = "from cluebench.scheduler import loop; loop._HOLD_RECHECK = 0.5\n"
+    grid.behave(trials={"*": {"attempts": [{"exit": 6}], "seconds": 0.1}})
+    private = grid.runs / "some-model" / ".scheduler"
+    private.mkdir(parents=True)
+    (private / "probe").symlink_to("/dev/full")
+    scheduler = grid.start(*TNEWS, "--devices", "cpu:2", "--max_attempts", "1")
+    grid.wait_for("start", 2)
+    time.sleep(2.0)
+    assert len(grid.book("start")) == 2 and scheduler.poll() is None
+    grid.behave(trials={"*": {"seconds": 0.1}})
+    (private / "probe").unlink()
+    output, said = scheduler.communicate(timeout=120)
+    assert scheduler.returncode == 0, said
+    assert "can't be written: No space left on device; looked at again" in said and "going on" in said
+    assert all(trial["state"] == "done" for trial in grid.state()["trials"])
+
+
+@pytest.mark.slow
+def test_with_room_on_the_disk_nothing_is_held(grid):
+    grid.behave(trials={"*": {"seconds": 0.1}})
+    result = grid.run(*TNEWS, "--devices", "cpu:2", "--max_attempts", "1")
+    assert result.returncode == 0 and "nothing is started" not in result.stderr
+
+
+# A driver in trouble --------------------------------------------------------------------------------------------------
+
+TWO = "card GPU-aaaa Test-24G 24576 24000 ok\ncard GPU-bbbb Test-24G 24576 24000 ok\n"
+HURRY = "from cluebench.scheduler import devices, loop; loop._HEALTH_CHECK = 0.3; loop._ANSWER_DUE = 0.6\n"
+PAIR = ("--tasks", "tnews", "--learning_rates", "1e-5", "--batch_sizes", "16,32", "--max_attempts", "1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("status", ["ok", "hang", "trouble"])
+def test_a_driver_in_trouble_about_one_card_ends_no_healthy_trial(grid, cards, status):
+    """``ok`` is the benign twin."""
+    cards(TWO)
+    grid.prelude = HURRY
+    grid.behave(trials={"*": {"seconds": 4.0, "steps": 40}})
+    scheduler = grid.start(*PAIR)
+    grid.wait_for("start", 2)
+    cards(TWO.replace("GPU-bbbb Test-24G 24576 24000 ok", f"GPU-bbbb Test-24G 24576 24000 {status}"))
+    _, said = scheduler.communicate(timeout=60)
+    assert scheduler.returncode == 0, said
+    assert len(grid.book("start")) == len(grid.book("done")) == 2
+    assert ("gpu 1: the driver does not answer; nothing is started there until it does" in said) == (status == "hang")
+    assert ("gpu 1 is set aside" in said) == (status == "trouble") and "gpu 0 is" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("interrupt", [False, True])
+def test_a_driver_that_hangs_at_the_start_is_said_and_obeys(grid, cards, interrupt):
+    cards(TWO.replace("ok", "hang"))
+    grid.prelude = f"from cluebench.scheduler import devices; devices.DISCOVERY_SECONDS = {30 if interrupt else 1}\n"
+    started = time.monotonic()
+    scheduler = grid.start(*PAIR)
+    if interrupt:
+        time.sleep(2.5)
+        scheduler.send_signal(signal.SIGINT)
+    _, said = scheduler.communicate(timeout=20)
+    assert scheduler.returncode == (130 if interrupt else 2) and time.monotonic() - started < 20
+    assert interrupt or "the NVIDIA driver has not answered in 1 s" in said and "--devices cpu" in said
+    assert grid.book("start") == []
+
+
+@pytest.mark.slow
+def test_lost_cards_are_no_reason_to_run_on_the_cpu(grid, cards):
+    cards(TWO.replace("ok", "lost"))
+    result = grid.run(*PAIR)
+    assert result.returncode == 2 and grid.book("start") == []
+    assert "--devices auto: 2 NVIDIA card(s) of this machine do not answer" in result.stderr
+    grid.environment["CUDA_VISIBLE_DEVICES"] = ""  # who hides them means the CPU
+    assert grid.run(*PAIR).returncode == 0
+
+
+# A terminal that goes away --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("goes", [True, False])
+def test_a_reader_that_goes_away_ends_nothing(grid, goes):
+    """``| head`` closes the pipe; the benign twin reads on."""
+    grid.behave(trials={"*": {"seconds": 1.0}})
+    scheduler = grid.start(*TNEWS, "--devices", "cpu:2")
+    grid.wait_for("start", 2)
+    if goes:
+        scheduler.stdout.close()
+        scheduler.stderr.close()
+        assert scheduler.wait(timeout=60) == 0
+    else:
+        scheduler.communicate(timeout=60)
+        assert scheduler.returncode == 0
+    assert len(grid.book("done")) == 4 and grid.state()["status"] == "done"
+    said = (grid.runs / "some-model" / "grid.log").read_text()
+    assert ("Display falls silent ([Errno 32] Broken pipe); the grid goes on" in said) == goes
+
+
+def test_an_observer_that_fails_falls_silent_and_the_others_hear_of_it():
+    class Broken:
+        def note(self, text):
+            raise ValueError("no ears")
+
+    class Hears:
+        heard = []
+
+        def note(self, text):
+            self.heard.append(text)
+
+    observers = Observers([Broken(), Hears()])
+    observers.note("one")
+    observers.note("two")
+    assert sorted(Hears.heard) == ["Broken falls silent (no ears); the grid goes on", "one", "two"]
+
+
+# One ledger for a machine ---------------------------------------------------------------------------------------------
+
+
+def most_at_once(grid):
+    times = [(float(words[3]), 1) for words in grid.book("start")] + [(float(w[3]), -1) for w in grid.book("done")]
+    running = most = 0
+    for _, change in sorted(times):
+        most = max(most, running := running + change)
+    return most
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shared", [True, False])
+def test_two_schedulers_promise_no_memory_twice(grid, cards, tmp_path, shared):
+    """Twelve trials of about 5 GiB on a card of 17; without a directory in common they start into out-of-memory."""
+    cards("card GPU-aaaa Test-17G 17408 17000 ok\n")
+    grid.behave(trials={"*": {"seconds": 1.5, "steps": 1}})  # no step is logged before the end
+    schedulers = []
+    for name in ("one", "two"):
+        folder = tmp_path / ("both" if shared else name)
+        folder.mkdir(exist_ok=True)
+        grid.environment["TMPDIR"] = str(folder)
+        plan = ("--tasks", "tnews", "--batch_sizes", "16", "--learning_rates", "1e-5,2e-5,3e-5")
+        schedulers.append(grid.start(*plan, "--jobs_per_device", "8", model=name))
+    said = [scheduler.communicate(timeout=120)[1] for scheduler in schedulers]
+    assert [scheduler.returncode for scheduler in schedulers] == [0, 0], said
+    assert len(grid.book("done")) == 6
+    assert (most_at_once(grid) <= 3) == shared, grid.book("start")
+    assert not list((tmp_path).glob("*/cluebench-promises/*.json"))
+
+
+def test_promises_of_the_dead_count_for_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    one, two = Promises(print), Promises(print)
+    sleeper = subprocess.Popen(["sleep", "60"])
+    with one.locked() as others:
+        assert others == []
+        one.make(tmp_path / "a.lock", sleeper.pid, ["GPU-0"], 5)
+    (tmp_path / "cluebench-promises" / "garbage.json").write_text("{")
+    with two.locked() as others:
+        assert [(other.pid, other.bytes, other.settled) for other in others] == [(sleeper.pid, 5, None)]
+        with pytest.raises(BlockingIOError), one.locked():
+            pass
+    one.settle(tmp_path / "a.lock")
+    with two.locked() as others:
+        assert others[0].settled <= time.time()
+    sleeper.kill()
+    sleeper.wait()
+    with two.locked() as others:
+        assert others == []
+    with one.locked() as others:
+        one.make(tmp_path / "a.lock", os.getpid(), ["GPU-0"], 5)
+        one.drop(tmp_path / "a.lock")
+    with two.locked() as others:
+        assert others == []
+
+
+def test_a_machine_without_a_place_for_promises_is_said_once(tmp_path, monkeypatch):
+    (tmp_path / "cluebench-promises").write_text("no directory")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    said = []
+    promises = Promises(said.append)
+    for _ in range(2):
+        with promises.locked() as others:
+            assert others == []
+            promises.make(tmp_path / "a.lock", os.getpid(), ["GPU-0"], 5)
+    assert len(said) == 1 and "other schedulers on these cards can't be seen" in said[0]
