@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from cluebench import atomic, json_files
 from cluebench.json_files import Count, Positive, Score, Seconds
+from cluebench.notices import say
 from cluebench.tasks import DEFAULT_SEED
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class TrialPaths:
 
     @property
     def output_dir(self) -> Path:
-        """The best model, when it is kept, and the periodic checkpoint while the trial runs."""
+        """The best model, when it is kept; the periodic checkpoint and the step file while the trial runs."""
         return self.folder / self.name
 
 
@@ -89,7 +90,7 @@ class RunLog:
 
     def line(self, text: str) -> None:
         if self.rank == 0:
-            print(text, file=self.stream or sys.stdout, flush=True)
+            say(text, self.stream or sys.stdout)
 
     def train(
         self, step: int, total: int, epoch: int, batch: int, loss: float, lr: float, steps_per_second: float
@@ -189,6 +190,19 @@ def _take(facts: LogFacts, raw: bytes) -> None:
             facts.last_score = (100 * float(match["acc"]),)
     except ValueError:
         return  # such as "acc: -", or two writers in one line
+
+
+#: In --output_dir while a run trains: "12/5004", for displays that would else wait for the next log line.
+STEP_FILE = "step.txt"
+
+
+def read_step(output_dir: Path) -> tuple[int, int] | None:
+    """(step, total) of a run that is training; None without one."""
+    try:
+        step, total = (output_dir / STEP_FILE).read_text(encoding="utf-8").split("/")
+        return int(step), int(total)
+    except (OSError, ValueError):
+        return None
 
 
 # Results --------------------------------------------------------------------------------------------------------------

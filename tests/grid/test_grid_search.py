@@ -426,13 +426,19 @@ def test_dry_run_of_published_best_settings(grid):
         (["--mrc_cards", "2", "--devices", "cpu:2"], "--mrc_cards 2: the grid has 0 card(s)"),
         (["--no_such_flag"], "unrecognized arguments: --no_such_flag"),
         (["--data_dir", "/nonexistent"], "/nonexistent is not a directory"),
+        (["--amp", "fp16", "--devices", "cpu"], "--amp fp16: Paddle has no float16 training on CPUs; use --amp off"),
+        (["--engine", "ray", "--devices", "auto"], "--engine ray: Ray is not installed; pip install -e '.[ray]'"),
     ],
 )
 def test_wrong_values_are_one_line_and_code_2(grid, arguments, said):
+    """Before the warm-up, also what would only fail in every single trial."""
+    (grid.folder / "no-ray").mkdir()
+    (grid.folder / "no-ray" / "ray.py").write_text("raise ImportError")
+    grid.environment["PYTHONPATH"] = str(grid.folder / "no-ray")
     result = grid.run(*arguments, "--dry_run") if "--devices" not in arguments else grid.run(*arguments)
     assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
     assert said in result.stderr and "Traceback" not in result.stderr
-    assert grid.book("start") == []
+    assert grid.book("start") == [] and not (grid.data / "warmup.txt").exists()
 
 
 def test_directory_of_another_model_is_refused(grid, tmp_path):

@@ -208,7 +208,7 @@ def test_wrong_use_is_one_line(predictions, data, run, tmp_path):
     for arguments, said in (
         ([tmp_path / "nowhere"], "nowhere: no such directory; give a run directory or a directory of prediction"),
         ([tmp_path / "empty"], "empty holds neither runs of a model nor prediction files such as afqmc_predict.json"),
-        ([predictions, "--output", tmp_path / "empty"], "empty is a directory: name the zip to write"),
+        ([predictions, "--output", tmp_path / "empty"], "empty: a directory; name another place"),
         ([predictions, "--tasks", "glue"], "--tasks: unknown task 'glue'"),
         ([predictions, "--version", "1.2"], "--version 1.2: choose from 1.1, 1.0, all"),
         ([predictions, "--data_dir", tmp_path / "nowhere"], "is not a directory"),
