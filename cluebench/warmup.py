@@ -63,20 +63,22 @@ def tokenize(
     start, made, splits = time.perf_counter(), 0, list(splits_of(tasks))
     with progress(model.typed, len(splits), "split") as bar:
         for task, split in splits:
-            lengths = dict(max_seq_length=task.max_seq_length, limit=limit)
-            found = cache.holds(feature_key(task, split, source, encoder, **lengths)) and not overwrite
+            length = task.max_seq_length
+            key = feature_key(task, split, source, encoder, max_seq_length=length, limit=limit)
+            found = cache.holds(key) and not overwrite
             begin = time.perf_counter()
             with waiting(f"{task.title} {split}"):
                 features = load_features(
-                    task, split, source, encoder, cache, overwrite=overwrite, num_proc=num_proc, **lengths
-                )
+                    task, split, source, encoder, cache,
+                    max_seq_length=length, limit=limit, overwrite=overwrite, num_proc=num_proc,
+                )  # fmt: skip
             what = "found" if found else f"tokenized in {time.perf_counter() - begin:.1f} s"
             say(f"{task.title} {split}: {len(features):,} examples, {what}", sys.stdout)
             bar.update()
             made += not found
     seconds = time.perf_counter() - start
-    found = len(splits) - made
-    say(f"{model.typed}: {made} splits tokenized, {found} found in {cache.directory}, {seconds:.1f} s", sys.stdout)
+    held = f"{len(splits) - made} found in {cache.directory}"
+    say(f"{model.typed}: {made} splits tokenized, {held}, {seconds:.1f} s", sys.stdout)
 
 
 def splits_of(tasks: Sequence[Task]) -> Iterator[tuple[Task, str]]:

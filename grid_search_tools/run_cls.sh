@@ -15,7 +15,10 @@ shift 5
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 python=${PYTHON:-$(command -v python || command -v python3)}
 trial=$("$python" "$here/trial_path.py" "$model" "$task" "$learning_rate" "$batch_size" "$dropout" "$@")
-mkdir -p "$(dirname "$trial")"
+task_folder=$(dirname "$trial") locks=$(dirname "$(dirname "$trial")")/.scheduler
+mkdir -p "$task_folder" "$locks"
+exec 9<>"$locks/$(basename "$task_folder")--$(basename "$trial").lock"
+"$python" "$here/trial_path.py" --lock 9 "$trial"  # a grid leaves the trial alone meanwhile
 "$python" -u "$here/../classification/run_clue_classifier.py" \
     --model_name_or_path "$model" --task_name "$task" \
     --learning_rate "$learning_rate" --batch_size "$batch_size" --dropout "$dropout" \

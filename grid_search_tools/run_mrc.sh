@@ -16,7 +16,6 @@ shift 5
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 python=${PYTHON:-$(command -v python || command -v python3)}
 trial=$("$python" "$here/trial_path.py" "$model" "$task" "$learning_rate" "$batch_size" "$dropout" "$@")
-mkdir -p "$(dirname "$trial")"
 launcher=() cards=1
 if [[ ${CARDS:-} == *,* ]]; then
     IFS=, read -ra list <<<"$CARDS"
@@ -27,6 +26,10 @@ if ((batch_size % cards)); then
     echo "run_mrc.sh: error: batch size $batch_size can't be split over $cards cards" >&2
     exit 2
 fi
+task_folder=$(dirname "$trial") locks=$(dirname "$(dirname "$trial")")/.scheduler
+mkdir -p "$task_folder" "$locks"
+exec 9<>"$locks/$(basename "$task_folder")--$(basename "$trial").lock"
+"$python" "$here/trial_path.py" --lock 9 "$trial"  # a grid leaves the trial alone meanwhile
 "$python" -u "${launcher[@]}" "$here/../mrc/run_$task.py" \
     --model_name_or_path "$model" \
     --learning_rate "$learning_rate" --batch_size $((batch_size / cards)) --dropout "$dropout" \

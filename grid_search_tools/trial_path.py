@@ -1,33 +1,72 @@
 """Where a trial's files are, without suffix:  python trial_path.py MODEL TASK LEARNING_RATE BATCH_SIZE DROPOUT [flags]
 
 For run_cls.sh and run_mrc.sh; of the further flags --seed is part of the name. RUN_ROOT names another run root.
+``python trial_path.py --lock FD NAME`` takes the trial's lock for the calling shell, on a file that it has opened: the
+lock is the open file's, so it lasts as long as the shell and what it starts.
 """
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
+import re
+import socket
 import sys
+import time
 from pathlib import Path
+from typing import TypeVar
 
 from cluebench import command
-from cluebench.errors import UsageError
+from cluebench.errors import ClueError, UsageError
 from cluebench.model import Model
 from cluebench.repository import RUN_ROOT
+from cluebench.scheduler.launch import start_time
 from cluebench.scheduler.plan import Trial
 from cluebench.tasks import DEFAULT_SEED, task_named
+
+T = TypeVar("T", int, float)
 
 
 def main() -> None:
     arguments = sys.argv[1:]
+    if arguments[0] == "--lock":
+        take_lock(int(arguments[1]), arguments[2])
+        return
     model, task, *numbers = arguments[:5]
-    seed = arguments[arguments.index("--seed") + 1] if "--seed" in arguments[:-1] else DEFAULT_SEED
+    seeds = re.findall(r"(?:^|\0)--seed[=\0]([^\0]*)", "\0".join(arguments[5:])) or [str(DEFAULT_SEED)]
     try:
         row = task_named(task)
-        point = float(numbers[0]), int(numbers[1]), float(numbers[2]), int(seed)
+        point = (
+            _number(float, "LEARNING_RATE", numbers[0]),
+            _number(int, "BATCH_SIZE", numbers[1]),
+            _number(float, "DROPOUT", numbers[2]),
+            _number(int, "--seed", seeds[-1]),
+        )
     except ValueError as error:
         raise UsageError(str(error)) from None
     trial = Trial(Model.of(model, "model"), row.name, *point)
     print(Path(os.environ.get("RUN_ROOT", RUN_ROOT)).expanduser().resolve() / trial.key)
+
+
+def _number(kind: type[T], name: str, text: str) -> T:
+    try:
+        return kind(text)
+    except ValueError:
+        raise UsageError(f"{name} {text}: not a {'whole ' if kind is int else ''}number") from None
+
+
+def take_lock(descriptor: int, name: str) -> None:
+    """Raises ClueError when the trial is running already."""
+    shell = os.getppid()
+    starter = {"pid": shell, "start_time": start_time(shell)}
+    record = {**starter, "starter": starter, "host": socket.gethostname(), "started": time.time()}
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ClueError(f"{name} is running already: `grid_search.py MODEL --status` says where") from None
+    os.pwrite(descriptor, content := json.dumps(record).encode(), 0)
+    os.ftruncate(descriptor, len(content))
 
 
 if __name__ == "__main__":

@@ -213,6 +213,11 @@ def notes(comparison: Comparison) -> list[str]:
         )
     if MCNEMAR in tests:
         found.append("McNemar: exact test on the rows that only one of the two has right")
+    if any(len(one.predictions) == 1 for side in (first, second) for one in side.evidence.values()):
+        found.append(
+            "what is compared are these fine-tuned models: the same setting with another seed may differ as much; "
+            "grid_search.py --confirm_seeds runs several, and their mean is compared then"
+        )
     if UNPAIRED in tests:
         found.append(
             "unpaired: of published scores no row is known; this test takes a score as a share of independent rows, "

@@ -13,7 +13,6 @@ from cluebench.report.evidence import Evidence
 from cluebench.report.markup import Markup, fill, joined
 from cluebench.report.scores import Best, FinishedTrial
 from cluebench.statistics.budget import expected_best
-from cluebench.statistics.uncertainty import error_of_average
 from cluebench.tasks import TASKS, Task
 
 #: Points of a curve that are drawn: more can't be told apart at this size.
@@ -117,7 +116,7 @@ def _best_table(
     numbers = ["best dev score", "standard error", *(["published", "difference"] if published else [])]
     rows = [_best_row(task, bests.get(task.name), edges, known.get(task.name), published) for task in TASKS.values()]
     mean = scores.average(bests)
-    error = error_of_average([one.error[0] for one in known.values()]) if len(known) == len(TASKS) else None
+    error = evidence.error_of_avg(known)
     average: list[object] = ["-" if mean is None else f"{mean:.2f}", "-" if error is None else f"±{error:.2f}"]
     if published:
         average += [published.average, "-" if mean is None else _signed(mean - float(published.average))]

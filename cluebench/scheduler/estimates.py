@@ -176,6 +176,7 @@ class MemoryModel:
         self._amp = amp
         self._peaks: dict[tuple[Model, str, int], int] = {}  # (model, task, micro-batch) → highest peak
         self._ratios: dict[Model, float] = {}  # model → highest measured / estimated
+        self._exceeded: dict[tuple[Model, str], dict[int, int]] = {}  # model, task → micro-batch → more than so much
 
     def observe(self, trial: Trial, micro_batch: int, peak_bytes: int) -> None:
         """A finished trial's allocator reached this peak on one card."""
@@ -184,8 +185,21 @@ class MemoryModel:
         ratio = peak_bytes / estimated_bytes(trial, micro_batch, self._amp)
         self._ratios[trial.model] = max(ratio, self._ratios.get(trial.model, 0.0))
 
+    def exceeded(self, trial: Trial, micro_batch: int, free_bytes: int) -> None:
+        """A trial ran out of memory with so much of a card for itself."""
+        known = self._exceeded.setdefault((trial.model, trial.task), {})
+        known[micro_batch] = max(free_bytes, known.get(micro_batch, 0))
+
     def needed_bytes(self, trial: Trial, micro_batch: int) -> int:
-        """By the peak of this model, task and micro-batch, else by the estimate scaled with this model's peaks."""
+        """By the peak of this model, task and micro-batch, else by the estimate scaled with this model's peaks.
+
+        More than what did not suffice for micro-batches of this size or less.
+        """
+        known = self._exceeded.get((trial.model, trial.task), {})
+        too_little = max((size for other, size in known.items() if other <= micro_batch), default=0)
+        return max(self._expected_bytes(trial, micro_batch), int(too_little * _MEASURED_MARGIN))
+
+    def _expected_bytes(self, trial: Trial, micro_batch: int) -> int:
         if peak := self._peaks.get((trial.model, trial.task, micro_batch)):
             return int(peak * _MEASURED_MARGIN) + CONTEXT_BYTES
         # One odd measurement must not let everything or nothing fit.

@@ -24,6 +24,7 @@ class FailureKind(str, Enum):
     NO_PROGRESS = "no progress"
     NO_RESULT = "no result"
     TOO_LARGE = "does not fit"
+    UNKILLABLE = "can't be killed"
     CRASHED = "crashed"
 
 
@@ -40,7 +41,7 @@ class Policy:
 
 #: Pauses are for causes that pass by themselves: a network, a disk others fill.
 POLICIES = {
-    FailureKind.OUT_OF_MEMORY: Policy(),
+    FailureKind.OUT_OF_MEMORY: Policy(counts=False),  # its micro-batches are cut, which comes to an end
     FailureKind.BAD_SETTING: Policy(retry=False),
     FailureKind.DIVERGED: Policy(retry=False),
     FailureKind.NETWORK: Policy(pause=60.0, counts=False, limit=8, holds=True),
@@ -50,6 +51,7 @@ POLICIES = {
     FailureKind.NO_PROGRESS: Policy(),
     FailureKind.NO_RESULT: Policy(),
     FailureKind.TOO_LARGE: Policy(retry=False),
+    FailureKind.UNKILLABLE: Policy(retry=False, counts=False),
     FailureKind.CRASHED: Policy(),
 }
 
@@ -85,6 +87,10 @@ _BY_LOG = (
         re.compile(r"Temporary failure in name resolution|ConnectionError|Connection (?:refused|reset|timed out)"),
     ),
 )
+
+#: What a trial that is well says, and how errors are told.
+_PROGRESS = re.compile(r"global step \d|eval loss: |best_result: |\bstep/s\b|^from step ")
+_ERROR = re.compile(r"\b\w*(?:Error|Exception)\b|\berror:|\b[Ff]atal\b|Segmentation fault")
 
 #: How paddle.distributed.launch reports the worker that failed first.
 _WORKER_CODE = re.compile(r"Container rank \d+ status failed cmd .* code (-?\d+) log")
@@ -147,9 +153,9 @@ def _signal_name(number: int) -> str:
 
 
 def _telling_line(lines: Sequence[str]) -> str:
-    """The last line that looks like an error, else the last line that says anything."""
-    filled = [line.strip() for line in lines if line.strip()]
-    wrong = [line for line in filled if re.search(r"\b\w*(?:Error|Exception)\b|\berror:", line)]
+    """The last line that looks like an error, else the last that is no training or evaluation line."""
+    filled = [line.strip() for line in lines if line.strip() and not _PROGRESS.search(line)]
+    wrong = [line for line in filled if _ERROR.search(line)]
     return (wrong or filled or [""])[-1][:300]
 
 

@@ -43,7 +43,9 @@ class Grid:
         jobs = [self._job(trial, number, configured.get(trial, {})) for number, trial in enumerate(self.trials)]
         jobs += self.confirmations(jobs)
         for job in jobs:
-            usual, job.memory_factor = job.memory_factor, factors.get(job.configuration_hash, job.memory_factor)
+            kind = (job.trial.model.folder, job.trial.task, job.trial.batch_size)
+            usual = job.memory_factor
+            job.memory_factor = factors.get(job.configuration_hash, factors.get(kind, usual))
             if job.accumulation() is None:  # a batch that can't be cut so far: whatever wrote this was no scheduler
                 job.memory_factor = usual
         return jobs
@@ -66,14 +68,16 @@ class Grid:
                 found[task.name] = source.fingerprint(task)
         return found
 
-    def _remembered_factors(self) -> dict[str, int]:
-        """Configuration hash → how far an earlier start had to cut the trial's micro-batches."""
-        return {
-            entry.configuration_hash: entry.memory_factor
-            for directory in self.directories.values()
-            if (grid := read_grid(directory.path))
-            for entry in grid.trials
-        }
+    def _remembered_factors(self) -> dict[str | tuple, int]:
+        """How far an earlier start had to cut micro-batches, by configuration hash, and by (folder, task, batch)."""
+        factors: dict[str | tuple, int] = {}
+        for directory in self.directories.values():
+            grid = read_grid(directory.path)
+            for entry in grid.trials if grid else ():
+                kind = (directory.path.name, entry.task, entry.batch_size)
+                factors[entry.configuration_hash] = entry.memory_factor
+                factors[kind] = max(entry.memory_factor, factors.get(kind, 1))
+        return factors
 
     # Confirmation -----------------------------------------------------------------------------------------------------
 

@@ -131,7 +131,7 @@ class Ledger:
         if all(other.suspicions >= SUSPICIOUS for other in self.slots.values() if other.accounted):
             for other in self.slots.values():
                 other.suspicions = 0
-                if not other.failed_readings:
+                if not other.failed_readings and other.set_aside_until < float("inf"):
                     other.set_aside_until = min(other.set_aside_until, now)
             return False
         return slot.suspicions >= SUSPICIOUS

@@ -66,7 +66,7 @@ def end_strays(directories: Iterable[RunDirectory], planned: Collection[Path], n
         for lock in sorted(directory.private.glob("*--*.lock")):
             key = f"{directory.path.name}/{lock.stem.replace('--', '/', 1)}"
             orphan = None if lock in planned else orphan_of(key, lock)
-            if orphan is not None and orphan.pid and orphan.is_local:
+            if orphan is not None and orphan.pid and orphan.is_ours:
                 note(f"{key}: process {orphan.pid} of an earlier grid runs it, and it is not in this plan: ended")
                 found.append(orphan)
     end_orphans(found, GRACE)

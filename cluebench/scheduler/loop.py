@@ -12,7 +12,7 @@ import queue
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from cluebench.errors import UsageError
@@ -34,6 +34,8 @@ _ANSWER_DUE = 15.0
 _HOLD_RECHECK = 30.0
 #: Seconds between SIGTERM and SIGKILL: time to finish a step and write a checkpoint.
 GRACE = 30.0
+#: Seconds that a process may take to die of SIGKILL, before it is given up with its card.
+_DEATH_DUE = 60.0
 #: Longest pause before a retry, in seconds.
 _LONGEST_PAUSE = 1800.0
 #: Seconds before a trial that someone else is running is looked at again.
@@ -41,7 +43,9 @@ _ELSEWHERE_PAUSE = 10.0
 #: Readings of a card that fail before trials on it are ended, if they are silent as well.
 _FAILED_READINGS = 3
 #: Failures that a card may have caused without anyone having said so.
-_ASK_THE_CARD = (FailureKind.CRASHED, FailureKind.KILLED, FailureKind.NO_RESULT)
+_MAYBE_THE_CARD = (FailureKind.CRASHED, FailureKind.KILLED, FailureKind.NO_RESULT)
+#: Failures that are not judged before the cards have been asked.
+_ASK_THE_CARD = (*_MAYBE_THE_CARD, FailureKind.OUT_OF_MEMORY)
 
 
 # Events ---------------------------------------------------------------------------------------------------------------
@@ -134,6 +138,7 @@ class Verdict:
     job: Job
     failure: Failure
     ask: set[str]  # ids of devices that have not answered
+    free: int | None = None  # bytes on the fullest of those that have
 
 
 @dataclass
@@ -182,6 +187,7 @@ class Scheduler:
         self._logs = LogReader()
         self._asked: dict[str, float] = {}  # device id → when the driver was asked and has not answered
         self._ask_again: set[str] = set()  # devices whose coming answer is outdated
+        self._stuck: set[str] = set()  # keys of trials whose processes can't be killed
         self._verdicts: dict[str, Verdict] = {}  # trial key → while it counts as running
         self._measure_at: dict[str, float] = {}  # device id → when to ask next
         self._news: list[Callable[[], None]] = []  # what observers are still to be told
@@ -199,6 +205,8 @@ class Scheduler:
         while self._unfinished():
             self._dispatch()
             self._tell()
+            if not self._unfinished():  # the last one was done elsewhere
+                break
             tick = self._observer.tick(self._clock())
             event = self.events.get(min(tick, self._next_due()) - self._clock())
             while event is not None:
@@ -211,7 +219,8 @@ class Scheduler:
         counts = states(self.jobs)
         if self.interrupted is not None:
             return counts[State.RUNNING] > 0 and self._clock() < self._give_up_at
-        return counts[State.RUNNING] + counts[State.WAITING] > 0
+        stuck = all(slot.promised.keys() & self._stuck for slot in self.ledger.slots.values())
+        return counts[State.RUNNING] > 0 or (counts[State.WAITING] > 0 and not stuck)
 
     def _waiting(self) -> list[Job]:
         return [job for job in self.jobs if job.state is State.WAITING]
@@ -223,6 +232,11 @@ class Scheduler:
         news, self._news = self._news, []
         for tell in news:
             tell()
+
+    def _told(self, what: Callable[[Job], None], job: Job) -> None:
+        """Tells observers of a job as it is now: until they hear of it, it may be on its next attempt."""
+        now = replace(job, attempts=[replace(attempt) for attempt in job.attempts], failures=list(job.failures))
+        self._news.append(lambda: what(now))
 
     def _note(self, text: str) -> None:
         self._news.append(lambda: self._observer.note(text))
@@ -251,6 +265,13 @@ class Scheduler:
     def _start_what_fits(self, now: float) -> None:
         closed: list[str] = []
         for job in self.ordered([job for job in self._waiting() if job.not_before <= now]):
+            if job.elsewhere and (result := self._result_of(job)) is not None:
+                job.device_ids, number = [], len(job.attempts) + 1
+                job.attempts.append(
+                    Attempt(number, ["elsewhere"], result.cards, result.accumulation_steps, time.time())
+                )
+                self._done(job, result)
+                continue
             placed = self._place(job, closed, now)
             if placed is not None:
                 self._start(job, placed, now)
@@ -288,20 +309,21 @@ class Scheduler:
     def _start(self, job: Job, device_ids: list[str], now: float) -> None:
         cards = len(device_ids)
         job.device_ids, job.started_at, job.state = device_ids, now, State.RUNNING
-        job.ended_for, job.must_go, job.kill_at = None, False, float("inf")
+        job.ended_for, job.must_go, job.kill_at, job.killed = None, False, float("inf"), False
         job.progress_due = now + (self.rules.trial_timeout or float("inf"))
         labels = [self.ledger.slots[device_id].device.label for device_id in device_ids]
         job.attempts.append(Attempt(len(job.attempts) + 1, labels, cards, job.accumulation(cards) or 1, time.time()))
         job.promised_bytes = self._needed(job, cards)
         self._promise(job, os.getpid())
         try:
-            if (pid := self.engine.start(self._order_for(job), device_ids)) is not None:
-                self._promise(job, pid)
+            job.pid = self.engine.start(self._order_for(job), device_ids)
+            if job.pid is not None:
+                self._promise(job, job.pid)
         except OSError as error:
             self._release(job)
             self._failed(job, Failure(FailureKind.DISK_FULL, f"can't be started: {error.strerror or error}"), now)
             return
-        self._news.append(lambda: self._observer.started(job))
+        self._told(self._observer.started, job)
 
     def _promise(self, job: Job, pid: int) -> None:
         self.ledger.reserve(job.key, job.device_ids, job.promised_bytes)
@@ -340,8 +362,23 @@ class Scheduler:
                 figures = f"needs about {needed / GIB:.1f} GiB even row by row, the largest card has"
                 job.failures.append(Failure(FailureKind.TOO_LARGE, f"{figures} {largest / GIB:.1f} GiB"))
                 job.state = State.FAILED
-                self._news.append(lambda: self._observer.ended(job))
+                self._told(self._observer.ended, job)
                 return
+
+    def _learn_the_limit(self, job: Job, free: int | None) -> None:
+        """Cuts the micro-batches of the waiting trials that would run out of memory as this one did."""
+        micro_batch = job.micro_batch(len(job.device_ids) or 1) or 1
+        largest = max((slot.device.total_bytes or 0) - slot.used_by_others for slot in self.ledger.slots.values())
+        if free is not None:
+            self.memory.exceeded(job.trial, micro_batch, free)
+        for other in self._waiting():
+            if (other.trial.model, other.trial.task) != (job.trial.model, job.trial.task):
+                continue
+            while (rows := other.micro_batch() or 1) >= micro_batch and (
+                free is None or self.memory.needed_bytes(other.trial, rows) > largest
+            ):
+                if not other.cut_further():
+                    break
 
     def seconds_left(self) -> float | None:
         """Estimated time until the grid is done; None while nothing is known about durations."""
@@ -373,8 +410,12 @@ class Scheduler:
         if not ready:
             return f"next attempt in {min(job.not_before for job in waiting) - now:.0f} s"
         needed = self._needed(ready[-1], self._fewest_cards(ready[-1]))
-        free = [f"{slot.device.label} {(slot.free_bytes() or 0) / GIB:.1f}" for slot in room if slot.accounted]
-        return f"waiting for {needed / GIB:.1f} GiB of memory; free are {', '.join(free)}" if free else None
+        known = [slot for slot in room if slot.accounted and slot.fresh]
+        free = [f"{slot.device.label} {(slot.free_bytes() or 0) / GIB:.1f}" for slot in known]
+        if free and not any(slot.fits(needed) for slot in room):
+            return f"waiting for {needed / GIB:.1f} GiB of memory; free are {', '.join(free)}"
+        silent = [slot.device.label for slot in room if self._asked.get(slot.device.id) == float("inf")]
+        return f"waiting for the driver to answer about {', '.join(silent)}" if silent else None
 
     # Events -----------------------------------------------------------------------------------------------------------
 
@@ -388,6 +429,8 @@ class Scheduler:
 
     def _exited(self, event: Exited) -> None:
         job = self._by_key.get(event.key)
+        if job is not None and job.key in self._stuck:
+            self._unstuck(job)
         if job is None or job.state is not State.RUNNING or job.key in self._verdicts:
             return
         now = self._clock()
@@ -419,7 +462,7 @@ class Scheduler:
         job.attempt.outcome = "done"
         self.ledger.succeeded([device_id for device_id in job.device_ids if device_id in self.ledger.slots])
         self.learn(job)
-        self._news.append(lambda: self._observer.ended(job))
+        self._told(self._observer.ended, job)
         for added in self._more():
             self.jobs.append(added)
             self._by_key[added.key] = added
@@ -454,8 +497,11 @@ class Scheduler:
             device_lost=event.lost or job.ended_for is FailureKind.LOST_DEVICE,
         )
 
-    def _failed(self, job: Job, failure: Failure, now: float) -> None:
-        """Records a failure, and says when and how the trial is tried again, if it is."""
+    def _failed(self, job: Job, failure: Failure, now: float, free: int | None = None) -> None:
+        """Records a failure, and says when and how the trial is tried again, if it is.
+
+        ``free``: bytes that a trial out of memory had for itself on a card, where that is known.
+        """
         job.attempt.finished, job.attempt.outcome, job.attempt.detail = time.time(), failure.kind.value, failure.detail
         if failure.policy.holds and self._holds(f"{failure.kind.value}: {failure.detail}", now):
             job.state = State.WAITING
@@ -467,15 +513,16 @@ class Scheduler:
         same = sum(past.kind is failure.kind for past in job.failures)
         again = policy.retry and job.counted_failures < self.rules.max_attempts and same != policy.limit
         if failure.kind is FailureKind.OUT_OF_MEMORY and again:
+            self._learn_the_limit(job, free)
             again = job.cut_further()
         for device_id in job.avoid:
             if failure.kind is FailureKind.LOST_DEVICE:
                 self._set_aside(device_id, now, failure.detail)
-            elif failure.kind in _ASK_THE_CARD and self.ledger.suspect(device_id, job.started_at, now):
+            elif failure.kind in _MAYBE_THE_CARD and self.ledger.suspect(device_id, job.started_at, now):
                 self._set_aside(device_id, now, f"the last {SUSPICIOUS} trials on it crashed")
         job.not_before = now + min(_LONGEST_PAUSE, policy.pause * 2 ** (same - 1))
         job.state = State.WAITING if again else State.FAILED
-        self._news.append(lambda: self._observer.ended(job))
+        self._told(self._observer.ended, job)
 
     def _holds(self, said: str, now: float) -> bool:
         """Starts nothing for a while; True when it is known that no trial could run: none is to blame then."""
@@ -499,13 +546,13 @@ class Scheduler:
         if orphan is None:
             return
         now = self._clock()
-        if orphan.pid == 0 or not orphan.is_local:
-            if orphan.pid:
+        if orphan.pid == 0 or not orphan.is_ours:
+            if orphan.pid and not job.elsewhere:
                 self._note(f"{job.key} is being run by process {orphan.pid} on {orphan.host}: left to it")
-            job.not_before = now + (_ELSEWHERE_PAUSE if orphan.pid else 0.3)
+            job.elsewhere, job.not_before = True, now + (_ELSEWHERE_PAUSE if orphan.pid else 0.3)
             return
         job.state, job.started_at = State.RUNNING, now
-        job.ended_for, job.must_go = None, False
+        job.ended_for, job.must_go, job.killed, job.pid = None, False, False, orphan.pid
         record = orphan.record
         job.device_ids = [device for device in record.devices if device in self.ledger.slots]
         job.promised_bytes = record.promised_bytes
@@ -520,7 +567,7 @@ class Scheduler:
             job.must_go = True
         else:
             self._note(f"{job.key}: process {orphan.pid} of an earlier grid still runs it: adopted")
-            self._news.append(lambda: self._observer.started(job))
+            self._told(self._observer.started, job)
 
     def _interrupt(self, event: Interrupted) -> None:
         now = self._clock()
@@ -606,9 +653,24 @@ class Scheduler:
         for verdict in [verdict for verdict in self._verdicts.values() if device_id in verdict.ask]:
             verdict.ask.remove(device_id)
             verdict.failure = instead or verdict.failure
+            slot = self.ledger.slots[device_id]
+            if slot.fresh:
+                free = slot.free_bytes() or 0
+                verdict.free = free if verdict.free is None else min(verdict.free, free)
             if not verdict.ask:
                 del self._verdicts[verdict.job.key]
-                self._failed(verdict.job, verdict.failure, now)
+                self._conclude(verdict, now)
+
+    def _conclude(self, verdict: Verdict, now: float) -> None:
+        """Out of memory because others have taken what was promised is no failure: the trial waits for it to return."""
+        job, free = verdict.job, verdict.free
+        others = verdict.failure.kind is FailureKind.OUT_OF_MEMORY and free is not None and free < job.promised_bytes
+        if not others:
+            self._failed(job, verdict.failure, now, free)
+            return
+        job.state, job.attempt.outcome = State.WAITING, FailureKind.OUT_OF_MEMORY.value
+        job.attempt.detail = f"others have taken its memory: {(free or 0) / GIB:.1f} GiB are left"
+        self._note(f"{job.key}: {job.attempt.detail}; it waits for {job.promised_bytes / GIB:.1f} GiB")
 
     def _is_accounted(self, device_id: str) -> bool:
         return device_id in self.ledger.slots and self.ledger.slots[device_id].accounted
@@ -621,6 +683,26 @@ class Scheduler:
         self._measure_at[device_id] = until
         if not already:
             self._note(f"{slot.device.label} is set aside for {until - now:.0f} s: {reason}")
+
+    def _give_up_killing(self, job: Job) -> None:
+        """A process that the kernel can't end, for a driver in trouble: its devices are not used until it is gone."""
+        self._stuck.add(job.key)
+        labels = ", ".join(job.attempt.devices)
+        failure = Failure(FailureKind.UNKILLABLE, f"process {job.pid} on {labels} does not die of SIGKILL")
+        for device_id in filter(self._is_accounted, job.device_ids):
+            self.ledger.slots[device_id].set_aside_until = float("inf")
+        self._note(f"{job.key}: {failure.detail}; {labels} is not used, and the trial not tried again, until it does")
+        job.kill_at = float("inf")
+        job.attempt.outcome, job.attempt.detail, job.state = failure.kind.value, failure.detail, State.FAILED
+        job.failures.append(failure)
+        self._told(self._observer.ended, job)
+
+    def _unstuck(self, job: Job) -> None:
+        self._stuck.remove(job.key)
+        for device_id in job.device_ids:
+            self.ledger.slots[device_id].set_aside_until = 0.0
+        self._note(f"{job.key}: process {job.pid} has ended after all")
+        job.state, job.must_go = State.RUNNING, True
 
     # Time -------------------------------------------------------------------------------------------------------------
 
@@ -649,7 +731,10 @@ class Scheduler:
                 self._judge(device_id, now)
         for job in self.running():
             if job.kill_at <= now:
-                job.kill_at = float("inf")
+                if job.killed:
+                    self._give_up_killing(job)
+                    continue
+                job.kill_at, job.killed = now + _DEATH_DUE, True
                 self.engine.stop(job.key, now=True)
             elif job.progress_due <= now:
                 self._check_progress(job, now)

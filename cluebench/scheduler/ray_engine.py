@@ -75,7 +75,7 @@ class RayEngine:
     def measure(self, device_id: str) -> None:
         """Ray accounts for the cards itself."""
 
-    def start(self, order: StartOrder, device_ids: Sequence[str]) -> int | None:
+    def start(self, order: StartOrder, device_ids: Sequence[str]) -> None:
         for folder in (order.lock.parent, order.log.parent):
             folder.mkdir(parents=True, exist_ok=True)
         on_card = not device_ids[0].startswith("cpu:")

@@ -45,6 +45,14 @@ class StartOrder:
 
 
 @dataclass(frozen=True)
+class Starter:
+    """The process that started a trial."""
+
+    pid: Pid = 0  # 0: nobody knows
+    start_time: str | None = None
+
+
+@dataclass(frozen=True)
 class LockRecord:
     """What launch.py has written into a trial's lock: who the process is, and what it was given."""
 
@@ -59,6 +67,7 @@ class LockRecord:
     accumulation: Positive = 1
     promised_bytes: Count = 0
     started: Seconds = field(default_factory=time.time)
+    starter: Starter = field(default_factory=Starter)
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,13 @@ class Orphan:
     @property
     def is_local(self) -> bool:
         return self.host == socket.gethostname()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is for this scheduler to look after: who started it here lives no more."""
+        starter = self.record.starter
+        alive = starter.pid and launch.start_time(starter.pid) == starter.start_time
+        return self.is_local and (not alive or starter.pid == os.getpid())
 
 
 class LocalRunner:
@@ -154,6 +170,7 @@ def specification(order: StartOrder) -> tuple[dict, str]:
         **order.record,
         "key": order.key,
         "host": socket.gethostname(),
+        "starter": {"pid": os.getpid(), "start_time": launch.start_time(os.getpid())},
         "mark": mark,
         "configuration_hash": order.configuration_hash,
     }

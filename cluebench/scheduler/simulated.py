@@ -66,12 +66,13 @@ class SimulatedEngine:
     stopped: list[tuple[float, str, bool]] = field(default_factory=list)
     finished: dict[str, Outcome] = field(default_factory=dict)
     deaf: set[str] = field(default_factory=set)  # keys of trials that pay no heed to SIGTERM
+    undying: set[str] = field(default_factory=set)  # keys of trials that pay no heed to SIGKILL either
 
     def measure(self, device_id: str) -> None:
         if self.memory is not None:
             self.time.put(Measured(device_id, self.memory(device_id)), 0.001)
 
-    def start(self, order: StartOrder, device_ids: Sequence[str]) -> int | None:
+    def start(self, order: StartOrder, device_ids: Sequence[str]) -> None:
         assert order.key not in self.running, f"{order.key} runs twice at once"
         self.starts.append((self.time.now, order.key, tuple(device_ids)))
         self._run(order.key, self.outcome(self.jobs[order.key], device_ids))
@@ -83,7 +84,7 @@ class SimulatedEngine:
 
     def stop(self, key: str, *, now: bool = False) -> None:
         self.stopped.append((self.time.now, key, now))
-        if key in self.running and (now or key not in self.deaf):
+        if key in self.running and key not in self.undying and (now or key not in self.deaf):
             self.running[key] = Outcome(code=-9 if now else 130, score=None)
             self.time.put(Exited(key, self.running[key].code), 0.01)
 
@@ -103,8 +104,8 @@ class SimulatedEngine:
         """Nothing is open."""
 
     def result_of(self, job: Job) -> Result | None:
-        """Called by the loop when the job's processes have ended."""
-        outcome = self.running.pop(job.key)
+        """Called by the loop when the job's processes have ended, or were someone else's."""
+        outcome = self.running.pop(job.key, Outcome(score=None))
         self.finished[job.key] = outcome
         if outcome.score is None:
             return None

@@ -123,7 +123,10 @@ class _Parser(OneLineParser, PdArgumentParser):
 def flag_parser(description: str) -> argparse.ArgumentParser:
     """A parser of this script's flags and all TrainingArguments."""
     parser = _Parser(
-        (TaskFlags, TrainingArguments), description=description, formatter_class=_HelpFormatter, allow_abbrev=False
+        (TaskFlags, TrainingArguments),  # type: ignore[arg-type]  # PdArgumentParser takes classes first
+        description=description,
+        formatter_class=_HelpFormatter,
+        allow_abbrev=False,
     )
     parser.set_defaults(**DEFAULTS, **dict.fromkeys(DEPENDENT))
     for action in parser._actions:  # argparse has no public way to change a help text

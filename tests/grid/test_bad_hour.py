@@ -1,8 +1,10 @@
 """An hour in which a disk, a driver, a neighbour or a terminal misbehaves: real processes and the stand-in driver."""
 
 import os
+import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -10,6 +12,7 @@ import pytest
 
 from cluebench.scheduler.promises import Promises
 from cluebench.scheduler.recorder import Observers
+from tests.conftest import ROOT
 
 TNEWS = ("--tasks", "tnews", "--learning_rates", "1e-5,3e-5", "--batch_sizes", "32,64")
 
@@ -199,3 +202,106 @@ def test_a_machine_without_a_place_for_promises_is_said_once(tmp_path, monkeypat
             assert others == []
             promises.make(tmp_path / "a.lock", os.getpid(), ["GPU-0"], 5)
     assert len(said) == 1 and "other schedulers on these cards can't be seen" in said[0]
+
+
+# Whose out-of-memory? -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("others", [True, False])
+def test_whose_out_of_memory(grid, cards, others):
+    """A neighbour takes the card under a trial and leaves it again; the twin has the card for itself."""
+    text = "card GPU-aaaa Test-24G 24576 24000 ok\n"
+    cards(text)
+    grid.behave(trials={"*": {"seconds": 0.2}, "tnews/1e-05_32_0.1": {"attempts": [{"after": 1.5, "exit": 4}]}})
+    scheduler = grid.start("--tasks", "tnews", "--learning_rates", "1e-5,2e-5,3e-5", "--batch_sizes", "32",
+                           "--max_attempts", "1")  # fmt: skip
+    grid.wait_for("start", 1)
+    if others:
+        cards(text.replace("24000", "1000"))
+        time.sleep(6.0)
+        assert len(grid.book("start")) == 1
+        cards(text)
+    _, said = scheduler.communicate(timeout=60)
+    assert scheduler.returncode == 0, said
+    assert [words[6] for words in grid.book("start")[1:]] == ["accumulation=1" if others else "accumulation=2"] * 3
+    assert ("others have taken its memory" in said) == others
+    more = grid.run("--tasks", "tnews", "--learning_rates", "5e-5", "--batch_sizes", "32")  # remembered
+    assert more.returncode == 0 and grid.book("start")[-1][6] == ("accumulation=1" if others else "accumulation=2")
+
+
+# A process that can't be killed ---------------------------------------------------------------------------------------
+
+#: Stands in for a kernel that can't end a process of a driver in trouble: no signal reaches trials that hang.
+UNDYING = """
+from cluebench.scheduler import loop, local_engine
+loop._DEATH_DUE, loop.GRACE = 1.0, 0.5
+loop.Rules.__init__.__defaults__ = (3, 3600.0, None, 0.5)
+local_engine.LocalRunner.stop = lambda self, key, now=False: None
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_cannot_be_killed_does_not_hold_the_grid(grid):
+    grid.prelude = UNDYING
+    grid.behave(trials={"*": {"seconds": 0.2}, "tnews/1e-05_32_0.1": {"attempts": [{"hang": "deaf"}]}})
+    result = grid.run(*TNEWS, "--devices", "cpu:2", "--trial_timeout", "2")
+    pid = next(words[2] for words in grid.book("start") if words[1] == "tnews/1e-05_32_0.1")
+    assert result.returncode == 1 and len(grid.book("done")) == 3
+    assert f"process {pid} on cpu " in result.stderr and "does not die of SIGKILL" in result.stderr
+    assert [trial["state"] for trial in grid.state()["trials"]].count("failed") == 1
+
+
+# By hand beside a grid ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_a_trial_by_hand_beside_a_grid_runs_once(grid, by_hand):
+    grid.behave(trials={"*": {"seconds": 0.2}, "tnews/1e-05_32_0.1": {"seconds": 8.0}})
+    python = grid.folder / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    environment = grid.environment | {"RUN_ROOT": str(grid.runs), "PYTHON": str(python)}
+    script = grid.repository / "grid_search_tools" / "run_cls.sh"
+    for name in ("run_cls.sh", "trial_path.py"):
+        shutil.copy(ROOT / "grid_search_tools" / name, script.parent / name)
+    command = ["bash", script, "some-model", "TNEWS", "1e-5", "32", "0.1", "--data_dir", grid.data, "--device", "cpu"]
+    if by_hand:
+        hand = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+        grid.wait_for("start")
+        again = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert again.returncode == 1 and again.stderr.count("\n") == 1 and "is running already" in again.stderr
+    result = grid.run(*TNEWS, "--devices", "cpu:2")
+    assert result.returncode == 0, result.stderr
+    assert not grid.book("overlap") and len(grid.book("start")) == len(grid.book("done")) == 4
+    assert ("left to it" in result.stderr) == by_hand
+    if by_hand:
+        assert hand.wait(timeout=20) == 0
+
+
+# Words ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_what_is_said_of_a_trial_is_what_happened(grid):
+    grid.behave(trials={"*": {"attempts": [{"exit": 1}, {"exit": 1}], "seconds": 0.1}})
+    one = ("--tasks", "tnews", "--learning_rates", "1e-5", "--batch_sizes", "32", "--devices", "cpu:1")
+    result = grid.run(*one, "--max_attempts", "2")
+    said = [line for line in result.stderr.splitlines() if "failed: crashed" in line]
+    assert [line.rpartition("; ")[2] for line in said] == ["is tried again", "given up"]
+    log = (grid.runs / "some-model" / "grid.log").read_text()
+    assert log.count("exit code 1; is tried again") == log.count("exit code 1; given up") == 1
+
+
+@pytest.mark.slow
+def test_a_file_system_without_locks_is_refused_in_one_line(grid):
+    grid.prelude = """
+import errno, fcntl
+def flock(*_):
+    raise OSError(errno.ENOLCK, "No locks available")
+fcntl.flock = flock
+"""
+    result = grid.run(*TNEWS)
+    assert result.returncode == 2 and result.stderr.count("\n") == 1 and grid.book("start") == []
+    assert "its file system has no locks (No locks available)" in result.stderr and "--run_root" in result.stderr

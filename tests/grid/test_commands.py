@@ -34,7 +34,7 @@ def test_classification_trial():
     settings = GridFlags(data_dir="/clue", limit=10, max_steps=5, num_train_epochs=2, amp="bf16", offline=True)
     assert command(Trial(Model.of("m"), "csl", 3e-5, 32, 0.1, 43), cpu_slots(1), settings) == [
         sys.executable, "-u", "/repository/classification/run_clue_classifier.py", "--model_name_or_path", "m",
-        "--learning_rate", "3e-05", "--batch_size", "32", "--dropout", "0.1", "--seed", "43", "--do_train", "--resume",
+        "--learning_rate", "3e-05", "--batch_size", "32", "--dropout", "0.1", "--seed", "43", "--do_train", "--resume", "--overwrite_output_dir",
         "--save_best_model", "False", "--amp", "bf16", "--num_train_epochs", "2", "--max_steps", "5", "--limit", "10",
         "--data_dir", "/clue", "--offline", "--gradient_accumulation_steps", "2",
         "--output_dir", "/runs/m/csl/3e-05_32_0.1_seed43", "--result_json", "/runs/m/csl/3e-05_32_0.1_seed43.json",
@@ -96,6 +96,7 @@ def test_run_cls_starts_what_the_scheduler_starts(told, tmp_path):
     assert (shell.pop("--output_dir"), shell.pop("--result_json")) == (place, place + ".json")
     assert Path(place + ".log").read_text() == result.stdout
     assert float(shell.pop("--learning_rate")) == float(scheduler.pop("--learning_rate"))
+    scheduler.pop("--overwrite_output_dir")  # a plan is carried out; who types a trial is told what is in the way
     # what the shell script leaves out is the task's own
     for own in ("--output_dir", "--result_json", "--gradient_accumulation_steps", "--amp", "--device"):
         scheduler.pop(own)

@@ -70,6 +70,14 @@ def test_details_are_one_telling_line():
     assert classify(1, CRASH, device_lost=True).kind is FailureKind.LOST_DEVICE
 
 
+def test_a_training_line_is_no_reason():
+    training = "global step 300/1000, epoch: 0, batch: 99, rank_id: 0, loss: 2.7, lr: 0.00001, speed: 8.7969 step/s"
+    evaluated = "eval loss: 2.720359, acc: 0.5612, eval done total : 25.71 s"
+    assert classify(1, [training, evaluated]).detail == "exit code 1"
+    assert classify(1, ["Segmentation fault", training]).detail == "Segmentation fault"
+    assert classify(2, ["error: --limit 0: must be at least 1", training]).detail.startswith("error: --limit")
+
+
 # Estimates ------------------------------------------------------------------------------------------------------------
 
 

@@ -186,6 +186,30 @@ def test_out_of_memory_doubles_accumulation_and_keeps_the_batch():
     assert run.jobs[0].state is State.FAILED and len(run.jobs[0].attempts) == 2
 
 
+def test_a_cut_is_no_failed_attempt_and_goes_on_to_what_fits():
+    """64 rows do not fit, nor do 32 and 16; the other three trials don't pay for the same lesson."""
+    plan = trials("iflytek", batch_sizes=[64], learning_rates=[1e-5, 2e-5, 3e-5, 5e-5])
+    run = Run(plan, [gpu(0)], None, empty, max_attempts=1)
+    run.engine.outcome = lambda job, ids: Outcome(1.0, 4, None) if job.micro_batch() > 8 else Outcome(1.0)
+    run.run()
+    assert set(run.states()) == {State.DONE}
+    assert [attempt.accumulation for job in run.jobs for attempt in job.attempts] == [1, 2, 4, 8, 8, 8, 8]
+
+
+def test_out_of_memory_that_others_caused_is_waited_out():
+    def memory(device_id):
+        return Reading(24 * GIB, (2 if 5 < run.time.now < 60 else 24) * GIB, {})
+
+    run = Run(trials("tnews"), [gpu(0)], None, memory, max_attempts=1)
+    run.engine.outcome = lambda job, ids: Outcome(10.0, 4, None) if run.time.now < 20 else Outcome(10.0)
+    run.run()
+    job = run.jobs[0]
+    assert job.state is State.DONE and job.failures == [] and job.memory_factor == 1
+    assert [attempt.outcome for attempt in job.attempts] == ["out of memory", "done"]
+    assert 60 <= run.engine.starts[1][0] < 63
+    assert any("others have taken its memory: 2.0 GiB are left; it waits for 5." in note for note in run.witness.notes)
+
+
 def test_a_trial_without_progress_is_ended_and_tried_again():
     left = [Outcome(None), Outcome(5.0)]
     run = Run(trials("tnews"), cpu_slots(1), lambda job, ids: left.pop(0), trial_timeout=100.0).run()
@@ -200,6 +224,32 @@ def test_a_trial_that_ignores_sigterm_is_killed():
     run.run()
     assert [(time, now) for time, _, now in run.engine.stopped] == [(100.0, False), (130.0, True)]
     assert run.jobs[0].state is State.DONE
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_process_that_cannot_be_killed_is_named_and_the_rest_goes_on(ends):
+    plan = trials("tnews", learning_rates=[1e-5, 2e-5, 3e-5, 5e-5])
+    run = Run(plan, [gpu(0), gpu(1)], None, empty, trial_timeout=100.0)
+    stuck = run.jobs[0].key
+    hangs = [None]
+    run.engine.outcome = lambda job, ids: Outcome(hangs.pop() if job.key == stuck and hangs else 90.0)
+    run.engine.undying.add(stuck)
+    if ends:
+        run.time.put(Exited(stuck, -9), 220.0)
+    run.run()
+    assert run.states() == [State.DONE if ends else State.FAILED] + [State.DONE] * 3
+    note = "does not die of SIGKILL; gpu 0 is not used, and the trial not tried again, until it does"
+    assert any(note in text for text in run.witness.notes)
+    assert [ids for _, _, ids in run.engine.starts][:4] == [("GPU-0",)] + [("GPU-1",)] * 3
+    assert run.jobs[0].failures[0].kind is FailureKind.UNKILLABLE
+
+
+def test_when_no_device_is_left_the_grid_ends():
+    run = Run(trials("tnews", "afqmc"), cpu_slots(1), lambda job, ids: Outcome(None), trial_timeout=100.0)
+    run.engine.undying |= {job.key for job in run.jobs}
+    run.run()
+    assert sorted(state.value for state in run.states()) == ["failed", "waiting"]
+    assert run.time.now == pytest.approx(100 + 30 + 60, abs=1)
 
 
 def test_interruption_ends_the_children_and_leaves_the_rest_waiting():
@@ -436,6 +486,21 @@ def test_why_a_device_idles_is_said():
     run.time.put(Interrupted("SIGINT"), 45.0)
     run.run()
     assert run.scheduler.why_idle() == "next attempt in 16 s"
+
+
+def test_no_figure_of_an_outdated_reading_is_given():
+    run = Run(trials("tnews"), [gpu(0)], None, lambda device: Reading(24 * GIB, 1 * GIB, {}))
+    run.time.put(Interrupted("SIGINT"), 100.0)
+    run.run()
+    run.ledger.slots["GPU-0"].fresh = False
+    assert run.scheduler.why_idle() is None
+    run.scheduler._asked["GPU-0"] = float("inf")
+    assert run.scheduler.why_idle() == "waiting for the driver to answer about gpu 0"
+
+
+def test_observers_hear_of_a_trial_as_it_was():
+    run = Run(trials("tnews"), cpu_slots(1), failing([1, 1]), max_attempts=3).run()
+    assert [state for _, state in run.witness.ends] == [State.WAITING, State.WAITING, State.DONE]
 
 
 def test_retry_avoids_the_card_it_failed_on():

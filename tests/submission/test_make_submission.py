@@ -14,7 +14,7 @@ import pytest
 from cluebench import repository, runlog, submission
 from cluebench.data import synthetic
 from cluebench.data.rows import IDIOM_TAG, load_rows
-from cluebench.data.source import open_source
+from cluebench.data.source import DataSource, open_source
 from cluebench.tasks import TASKS
 from tests.conftest import ROOT
 from tests.submission import independent
@@ -101,7 +101,7 @@ def test_zip_of_all_ten_tasks(version, predictions, data, run, tmp_path):
     code, out, err = run(predictions, "--output", zip_file, "--data_dir", data, "--version", version)
     assert (code, err) == (0, "")
     assert independent.accept(zip_file, data) == independent.VERSIONS[version]
-    assert out.count(" ok ") == 10 and "10 file(s), checked and ready to upload" in out and "left out" not in out
+    assert out.count(" ok ") == 10 and "10 file(s), checked but not to be uploaded" in out and "left out" not in out
 
 
 def test_both_versions_in_one_zip(predictions, data, run, tmp_path):
@@ -197,7 +197,7 @@ def test_a_directory_in_place_of_a_file(mine, data, run, tmp_path):
     (mine / "csl_predict.json").unlink()
     (mine / "csl_predict.json").mkdir()
     code, out, _ = run(mine, "--output", tmp_path / "z.zip", "--data_dir", data)
-    assert code == 1 and "csl_predict.json can't be read: Is a directory" in out
+    assert code == 1 and "csl_predict.json is no ordinary file" in out
 
 
 # Wrong use ------------------------------------------------------------------------------------------------------------
@@ -473,3 +473,41 @@ def test_the_leaderboard_shows_dev_beside_test(data, run, run_command, tmp_path)
         "-",
         "-",
     ]
+
+
+# What must not hang, nor be taken for what it isn't -------------------------------------------------------------------
+
+
+def test_a_pipe_and_a_link_to_a_device_are_refused_at_once(mine, data, run, tmp_path):
+    for name, make in (
+        ("csl_predict.json", os.mkfifo),
+        ("afqmc_predict.json", lambda path: path.symlink_to("/dev/zero")),
+    ):
+        (mine / name).unlink()
+        make(mine / name)
+    code, out, _ = run(mine, "--output", tmp_path / "z.zip", "--data_dir", data)
+    assert code == 1 and out.count("is no ordinary file") == 2 and not (tmp_path / "z.zip").exists()
+
+
+def test_a_file_beyond_any_submission_is_not_read(mine, data, run, tmp_path):
+    with open(mine / "csl_predict.json", "wb") as stream:
+        stream.truncate(1 << 40)
+    code, out, _ = run(mine, "--output", tmp_path / "z.zip", "--data_dir", data)
+    assert code == 1 and "csl_predict.json has 1,099,511,627,776 bytes" in out
+
+
+def test_an_output_that_is_a_device_or_a_pipe_is_not_replaced(mine, data, run, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "null").symlink_to("/dev/null")
+    for name in ("pipe", "null"):
+        code, _, err = run(mine, "--output", tmp_path / name, "--data_dir", data)
+        assert code == 2 and "neither file nor directory" in err and not (tmp_path / name).is_file()
+
+
+def test_official_test_sets_make_a_zip_ready_to_upload(mine, data, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(DataSource, "is_official", lambda self, task, file: task.name != "csl")
+    arguments = ("--output", tmp_path / "z.zip", "--data_dir", data)
+    _, out, _ = run(mine, *arguments)
+    assert "checked but not to be uploaded: the test sets of CSL are not the official ones" in out
+    _, out, _ = run(mine, *arguments, "--tasks", "AFQMC")
+    assert "1 file(s), checked and ready to upload" in out
