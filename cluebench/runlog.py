@@ -196,13 +196,15 @@ def _take(facts: LogFacts, raw: bytes) -> None:
 STEP_FILE = "step.txt"
 
 
-def read_step(output_dir: Path) -> tuple[int, int] | None:
-    """(step, total) of a run that is training; None without one."""
+def furthest_step(facts: LogFacts, output_dir: Path) -> tuple[int, int] | None:
+    """(step, total) of a run, by its log or the file between two log lines; None before the first step."""
+    known = [(facts.step, facts.total_steps)] if facts.step and facts.total_steps else []
     try:
-        step, total = (output_dir / STEP_FILE).read_text(encoding="utf-8").split("/")
-        return int(step), int(total)
-    except (OSError, ValueError):
-        return None
+        step, total = map(int, (output_dir / STEP_FILE).read_text(encoding="utf-8").split("/"))
+        known += [(step, total)] if 0 < step <= total else []
+    except (OSError, ValueError):  # none, or it is just being written
+        pass
+    return max(known, default=None)
 
 
 # Results --------------------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ def main() -> int:
     flags = completed(parse(Flags, prog=NAME))
     grid = Grid.of(flags)
     if flags.status:
-        print_status(grid.directories.values())
+        print_status(grid.directories.values(), flags)
         return 0
     if not flags.dry_run:
         refuse_unwritable(flags)

@@ -47,9 +47,13 @@ svg text { font-size: 11px; fill: var(--dim); } .axis { stroke: var(--line); }
 _NONE = Markup()
 
 
+#: In a run directory.
+REPORT_FILE = "report.html"
+
+
 def write_report(folder: Path) -> None:
     """Writes ``<folder>/report.html`` from grid.json and the results beside it. Raises OSError when it can't."""
-    atomic.write_text(folder / "report.html", report(folder))
+    atomic.write_text(folder / REPORT_FILE, report(folder))
 
 
 def report(folder: Path) -> str:

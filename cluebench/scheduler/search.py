@@ -13,6 +13,7 @@ from functools import partial
 from cluebench import repository
 from cluebench.command import INTERRUPTED
 from cluebench.errors import ClueError, UsageError
+from cluebench.report.html import REPORT_FILE
 from cluebench.report.table import print_table
 from cluebench.run_flags import refuse_amp
 from cluebench.scheduler import commands, devices
@@ -53,16 +54,20 @@ def run(grid: Grid) -> int:
             print(f"all {len(jobs)} trials are done already", file=sys.stderr)
         left = [job for job in jobs if job.state is not State.DONE]
         with _heard():
-            _conclude(grid, left, interrupted)
+            _conclude(grid, jobs, interrupted)
     return INTERRUPTED if interrupted is not None else 1 if left else 0
 
 
-def _conclude(grid: Grid, left: Sequence[Job], interrupted: str | None) -> None:
-    """Prints the tables, and what is left to do."""
+def _conclude(grid: Grid, jobs: Sequence[Job], interrupted: str | None) -> None:
+    """Prints the tables, where everything is, and what is left to do."""
+    left = [job for job in jobs if job.state is not State.DONE]
     for model, directory in grid.directories.items():
         if len(grid.directories) > 1:
             print(f"{model}:")
         print_table(directory.path, model.name)
+        kept = sum(job.trial.model == model and job.result is not None and bool(job.result.best_model) for job in jobs)
+        models = f", {kept} best model{'s' if kept > 1 else ''} below {directory.path}" if kept else ""
+        print(f"report: {directory.path / REPORT_FILE}, log: {directory.grid_log}{models}", file=sys.stderr)
     if interrupted is not None:
         print(f"stopped by {interrupted} with {len(left)} trials left; the same command goes on", file=sys.stderr)
     else:

@@ -219,6 +219,21 @@ def test_second_scheduler_says_who_holds_the_directory(grid):
     assert "not running, stopped" in grid.run(*TNEWS, "--status").stdout
 
 
+def test_status_says_the_time_left_from_the_first_log_line_on(grid):
+    grid.behave(trials={"*": {"seconds": 40.0, "steps": 80}})
+    scheduler = grid.start(*TNEWS, "--devices", "cpu:1")
+    grid.wait_for("start")
+    until(lambda: "time left about" in grid.run(*TNEWS, "--status").stdout, 30)
+    assert re.search(
+        r"^0 done, 1 running, 3 waiting, 0 failed; time left about \d+ (s|min)$",
+        grid.run(*TNEWS, "--status").stdout,
+        re.M,
+    )
+    scheduler.send_signal(signal.SIGINT)
+    scheduler.communicate(timeout=20)
+    assert "time left" not in grid.run(*TNEWS, "--status").stdout
+
+
 def test_orphans_are_adopted_not_run_again(grid):
     grid.behave(trials={"*": {"seconds": 9.0}})
     scheduler = grid.start(*TNEWS, "--devices", "cpu:2")
@@ -392,9 +407,15 @@ def test_dry_run_prints_the_plan_and_touches_nothing(grid):
     lines = result.stdout.splitlines()
     assert lines[0] == "some-model/afqmc/1e-05_16_0.1\tto run\t-"
     assert lines[-1] == "134 trials of 1 model: 0 done, 134 to run" and len(lines) == 135
+    assert result.stderr.splitlines()[5] == "CLUEWSC2020    32 trials    0 done   32 to run"
+    assert len(result.stderr.splitlines()) == 10
     assert not grid.runs.exists() and not (grid.data / "warmup.txt").exists()
-    grid.run(*TNEWS)
-    assert "some-model/tnews/3e-05_32_0.1\tdone\t74.94" in grid.run(*TNEWS, "--dry_run").stdout
+    finished = grid.run(*TNEWS)
+    place = grid.runs / "some-model"
+    assert f"report: {place / 'report.html'}, log: {place / 'grid.log'}\n" in finished.stderr
+    again = grid.run(*TNEWS, "--dry_run")
+    assert "some-model/tnews/3e-05_32_0.1\tdone\t74.94" in again.stdout
+    assert again.stderr == "TNEWS           4 trials    4 done    0 to run\n"
 
 
 def test_dry_run_of_published_best_settings(grid):
