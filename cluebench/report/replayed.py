@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -51,7 +51,7 @@ def replayed(model: str, trials: Mapping[str, Sequence[FinishedTrial]]) -> Repla
     measured, _ = evidence.of_run(trials)
     for name in (name for name in TASKS if trials.get(name)):
         grid, without = grid_of(trials[name])
-        if without or not grid:
+        if without:
             left_out[name] = (
                 f"{without} of {len(trials[name])} finished trials have no evaluations with steps on record"
             )
@@ -77,14 +77,21 @@ def _error(name: str, measured: Mapping[str, Evidence], trials: Sequence[Finishe
 def grid_of(trials: Sequence[FinishedTrial]) -> tuple[Grid, int]:
     """(the settings that the table chooses from with a recording a seed, the number of trials that have none).
 
-    That is without the further seeds of the best settings, and without settings that lack a seed of the others'.
+    Seeds that at most half of the settings have are further seeds of the best ones, and left out; so are the settings
+    that lack a seed of the others'.
     """
     by_setting: dict[Setting, dict[int, FinishedTrial]] = defaultdict(dict)
-    for trial in scores.of_whole_grid(trials):
+    for trial in trials:
         by_setting[trial.setting][trial.seed] = trial
-    most = max(map(len, by_setting.values()), default=0)
-    whole = {setting: list(seeds.values()) for setting, seeds in by_setting.items() if len(seeds) == most}
-    recorded = {setting: [_recorded(trial) for trial in seeds] for setting, seeds in whole.items()}
+    settings = Counter(seed for seeds in by_setting.values() for seed in seeds)
+    enough = min(len(by_setting) // 2 + 1, max(settings.values(), default=0))
+    common = {seed for seed, number in settings.items() if number >= enough}
+    most = max((len(common & seeds.keys()) for seeds in by_setting.values()), default=0)
+    recorded = {
+        setting: [_recorded(trial) for seed, trial in sorted(seeds.items()) if seed in common]
+        for setting, seeds in by_setting.items()
+        if len(common & seeds.keys()) == most
+    }
     grid = {setting: [one for one in seeds if one is not None] for setting, seeds in recorded.items()}
     return grid, sum(one is None for seeds in recorded.values() for one in seeds)
 

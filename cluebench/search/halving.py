@@ -85,10 +85,11 @@ class Standing:
 def standings(rule: Rule, trials: Mapping[Setting, Sequence[Curve]]) -> dict[Setting, Standing]:
     """Where each setting of a task stands by the curves so far, of each seed one.
 
-    A verdict waits for every trial in the contest, so that more evaluations never change one that was given. Settings
-    are ranked as in the table: by the mean over seeds of the best score so far, ties to the smaller learning rate,
-    batch and dropout. A rung at which no trial in the contest has a new evaluation is passed over. A trial that has
-    reached its end is never stopped.
+    A verdict waits for every trial in the contest, so that more evaluations never change one that was given. A trial
+    that failed is to be left out: its place at the rungs it had passed goes to the next best. Settings are ranked as in
+    the table: by the mean over seeds of the best score so far, ties to the smaller learning rate, batch and dropout. A
+    rung at which no trial in the contest has a new evaluation is passed over. A trial that has reached its end is never
+    stopped.
     """
     contest = {setting: tuple(curves) for setting, curves in trials.items()}
     found = {setting: Standing((None,) * len(curves)) for setting, curves in contest.items()}
