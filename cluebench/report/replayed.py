@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from cluebench.report import evidence, scores
+from cluebench.report import evidence
 from cluebench.report.evidence import Evidence
 from cluebench.report.scores import FinishedTrial
 from cluebench.search.halving import Curve
