@@ -92,6 +92,17 @@ def test_the_curve_of_a_log_with_its_seconds(tmp_path):
     assert ended.train_seconds == 35 + 10  # the steps after the last training line, at its speed
 
 
+def test_a_log_read_on_changes_nothing_that_was_said_before(tmp_path):
+    path = tmp_path / "a.log"
+    path.write_text(f"{training(100)}\neval loss: 1.0, acc: 0.5000, eval done total : 1.00 s")
+    log = GrowingLog(path)
+    before = log.read()
+    with path.open("a") as stream:
+        stream.write("\nbest_result: 50.00\n")
+    assert [point.step for point in log.read().dev_curve] == [500]
+    assert [point.step for point in before.dev_curve] == [100] and before.eval_seconds == 1
+
+
 def test_what_is_done_again_after_a_checkpoint_counts_once_in_the_curve(tmp_path):
     path = tmp_path / "a.log"
     evaluated = ["eval loss: 1.0, acc: 0.5000, eval done total : 1.00 s"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -99,10 +98,12 @@ def grid_of(trials: Sequence[FinishedTrial]) -> tuple[Grid, int]:
 def _recorded(trial: FinishedTrial) -> Recorded | None:
     """None where nothing says what it scored at which step."""
     source = trial.result or trial.log
-    if source is None or not source.dev_curve or not source.total_steps or not math.isfinite(trial.score[0]):
+    if source is None or not source.dev_curve:
         return None
-    steps = tuple(point.step for point in source.dev_curve)
-    curve = Curve(steps, tuple(point.score[0] for point in source.dev_curve), source.total_steps)
+    steps, total = [point.step for point in source.dev_curve], source.total_steps or 0
+    if steps != sorted(steps) or not 0 < steps[-1] <= total:
+        return None
+    curve = Curve(tuple(steps), tuple(point.score[0] for point in source.dev_curve), total)
     return Recorded(curve, trial.score[0], source.train_seconds, source.eval_seconds)
 
 

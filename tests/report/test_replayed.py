@@ -98,6 +98,11 @@ def test_a_task_with_a_trial_that_has_no_curve_is_left_out(of_results):
     assert not found.outcomes and found.left_out["tnews"].startswith("1 of 4 finished trials")
 
 
+def test_a_curve_of_more_steps_than_there_are_is_none(of_results):
+    write_result(of_results, "5e-05", (50, 60, 61, 62, 63))
+    assert replay(of_results).left_out["tnews"].startswith("1 of 4 finished trials")
+
+
 def test_text_says_what_is_recommended_and_what_safe_means(of_results):
     lines = replayed.rendered([replay(of_results)], "text").splitlines()
     assert lines[0] == "m, TNEWS: 3 trials, best 75.93 (±0.43)"

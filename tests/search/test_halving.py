@@ -86,6 +86,15 @@ def test_the_mean_over_seeds_decides_for_all_of_them():
     assert found == {A: Standing((None, None)), B: Standing((2, 2), stopped=True)}
 
 
+def test_scores_are_rounded_before_their_mean_as_in_the_table():
+    """Unrounded, B's mean would be 50.0053 and shown as 50.01."""
+    three = {
+        A: [curve(50, 50, 50, 50)] * 3,
+        B: [curve(score, score, score, score) for score in (50.004, 50.004, 50.008)],
+    }
+    assert standings(Rule(2, (HALF,)), three)[B].stopped
+
+
 # Odd cases ------------------------------------------------------------------------------------------------------------
 
 

@@ -87,6 +87,12 @@ def test_more_worse_settings_than_places_make_a_narrow_lead_unsafe():
     assert outcome(HALF_AT_HALF, grid(**{**narrow, "C": recorded(50, 59, 70, 70)}), 1.0).safe  # one of them
 
 
+def test_all_settings_as_good_as_the_best_are_lowered():
+    close = dict(A=recorded(50, 61, 80, 80), D=recorded(50, 61, 79.5, 79.5))
+    worse = dict(B=recorded(50, 60, 70, 70), C=recorded(50, 60, 70, 70))
+    assert not outcome(HALF_AT_HALF, grid(**close, **worse), 1.0).safe
+
+
 @given(tasks(), st.sampled_from(RULES), st.floats(0, 20))
 def test_what_is_safe_loses_at_most_one_error(curves, rule, error):
     found = outcome(rule, of_curves(curves), error)
