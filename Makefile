@@ -5,7 +5,7 @@ BIN = .venv/bin
 .PHONY: quickstart test test-fast lint bench clean
 
 quickstart: .venv/installed  ## a whole grid search on the embedded model and data, ending in its table
-	$(BIN)/python grid_search_tools/grid_search.py --demo
+	$(BIN)/python grid_search_tools/grid_search.py --demo --devices cpu
 
 test: .venv/installed-dev  ## every test
 	$(BIN)/python -m pytest

@@ -1,3 +1,48 @@
-"""Fine-tune Chinese pretrained language models over the ten tasks of the CLUE benchmark, on PaddlePaddle."""
+"""Fine-tune Chinese pretrained language models over the ten tasks of the CLUE benchmark, on PaddlePaddle.
+
+The folders of commands hold a link to this package: so a command finds it with whichever Python it is started, and
+with one that can't run it this file says in one line which Python can. Hence it is written for old Pythons, too.
+"""
+
+import importlib.util
+import os
+import sys
 
 __version__ = "0.1.0"
+
+#: Versions of Python that the pinned packages are for.
+PYTHONS = ((3, 10), (3, 11), (3, 12))
+
+#: What everything but models and training imports.
+NEEDED = ("filelock", "msgspec", "numpy", "psutil", "requests", "rich", "scipy", "tqdm")
+
+_REPOSITORY = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+
+
+def python_beside():
+    """The Python of the repository's own environment; None without one, and in the one that runs this."""
+    python = os.path.join(_REPOSITORY, ".venv", "bin", "python")
+    is_this = os.path.realpath(sys.prefix) == os.path.join(_REPOSITORY, ".venv")
+    return python if os.path.exists(python) and not is_this else None
+
+
+def _why_not_this_python():
+    """One line on what to type in place of this Python; None when it can run the commands."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if sys.version_info[:2] not in PYTHONS:
+        reason = f"Python {version} ({sys.executable}): the pinned packages are for 3.10, 3.11 and 3.12"
+    elif missing:
+        reason = "Python {} ({}) lacks {}".format(version, sys.executable, ", ".join(missing))
+    else:
+        return None
+    if python_beside():
+        return f"{reason}; type {python_beside()} in place of python, or first: source {_REPOSITORY}/.venv/bin/activate"
+    made = "rm -rf .venv && " if os.path.exists(os.path.join(_REPOSITORY, ".venv")) else ""
+    return f"{reason}; make the environment: cd {_REPOSITORY} && {made}make quickstart (with GPUs as README.md says)"
+
+
+_REFUSAL = _why_not_this_python()
+if _REFUSAL:
+    print("error: " + _REFUSAL, file=sys.stderr)
+    sys.exit(2)

@@ -41,6 +41,28 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         shutil.rmtree(holder, ignore_errors=True)
 
 
+def why_unwritable(path: str | os.PathLike, *, directory: bool = False) -> str | None:
+    """Why no file, or no directory, can be written at ``path``; None when it can be.
+
+    Found out by trying, as permissions say little to root and on read-only disks; nothing is left behind.
+    """
+    path = Path(path).absolute()
+    try:
+        path.lstat()
+        if not (path.is_dir() if directory else path.is_file()):
+            return "a directory" if path.is_dir() else "a file" if path.is_file() else "neither file nor directory"
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        return str(error.strerror)
+    nearest = next(one for one in (path, *path.parents)[not directory :] if os.path.lexists(one))
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=nearest))
+    except OSError as error:
+        return f"{nearest} can't be written ({error.strerror or error})"
+    return None
+
+
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes UTF-8 text with ``\\n`` line ends, whole or not at all."""
     with replacing(path) as temporary:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from cluebench import environment
-from cluebench.errors import ClueError, DiskFull, OutOfMemory, one_line
+from cluebench.errors import ClueError, DiskFull, OutOfMemory, UsageError, one_line
 
 #: What Paddle's exceptions say when a device's memory did not suffice.
 _OUT_OF_MEMORY = (
@@ -19,6 +19,8 @@ _OUT_OF_MEMORY = (
     "CUDA_ERROR_OUT_OF_MEMORY",
     "cudaErrorMemoryAllocation",
 )
+#: A place that can't be read or written, or where something else stands.
+_NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 INTERRUPTED = 130
 
 
@@ -60,6 +62,8 @@ def as_clue_error(error: BaseException) -> ClueError | None:
         return error
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull(f"no space left on the disk of {error.filename or 'the output'}: free some and start again")
+    if isinstance(error, OSError) and error.errno in _NO_ACCESS and error.filename:
+        return UsageError(f"{error.filename}: {error.strerror}")
     if isinstance(error, MemoryError) or any(mark in str(error) for mark in _OUT_OF_MEMORY):
         return OutOfMemory("out of memory: raise --gradient_accumulation_steps, the score stays comparable")
     return None

@@ -15,8 +15,9 @@ from cluebench import earlier_run, environment, identity
 from cluebench.command import as_clue_error
 from cluebench.data.source import DataSource, open_source
 from cluebench.errors import one_line
+from cluebench.flags import refuse_unwritable
 from cluebench.model import Model
-from cluebench.notices import notice
+from cluebench.notices import notice, waiting
 from cluebench.run_flags import F, resolved
 from cluebench.runlog import Evaluation, Result
 from cluebench.tasks import Task
@@ -59,7 +60,8 @@ class RunConfig(Generic[F]):
     def started(self) -> Iterator[Run[F]]:
         """The run, on its device, with its tokenizer; its result is written when the block ends, well or badly."""
         with recording(self.result, self.flags.result_json):
-            environment.import_paddle()
+            with waiting("importing Paddle"):
+                environment.import_paddle()
             from cluebench.training.run import Run  # imports Paddle: seconds, which a wrong flag need not wait for
 
             run = Run(self)
@@ -72,6 +74,7 @@ def configure(flags: F, task: Task, **more: Any) -> RunConfig[F]:
 
     ``more``: settings that move the score besides the flags. Raises UsageError, DataError and NetworkError in one line.
     """
+    refuse_unwritable(flags)
     cards = environment.world_size()
     flags = resolved(flags, task, cards)
     model = Model.of(flags.model_name_or_path)

@@ -15,18 +15,21 @@ from pathlib import Path
 import cluebench
 from cluebench import atomic, command, environment, json_files
 from cluebench.data import synthetic
-from cluebench.flags import flag, parse
+from cluebench.flags import flag, parse, refuse_unwritable
 
 
 @dataclass
 class DemoFlags:
     __doc__ = __doc__
 
-    folder: str = flag("demo", "directory to write model/ and data/ into", positional=True)
+    folder: str = flag("demo", "directory to write model/ and data/ into", positional=True, writes="directory")
 
 
 def main() -> None:
-    write(parse(DemoFlags).folder)
+    flags = parse(DemoFlags)
+    refuse_unwritable(flags)
+    model, data = write(flags.folder)
+    print(f"model: {model}\ndata: {data}")
 
 
 def write(folder: str | Path) -> tuple[Path, Path]:

@@ -1,4 +1,4 @@
-"""What must be set before Paddle is imported, and what the launcher says about this process. Standard library only."""
+"""What must be set before Paddle is imported, and what the launcher says about this process."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import warnings
 from contextlib import redirect_stderr
 from pathlib import Path
 
+from cluebench.errors import UsageError
 from cluebench.paddlenlp_import import only_what_is_used
 
 
@@ -30,14 +31,21 @@ def prepare() -> None:
 
 
 def import_paddle() -> None:
-    """`prepare`, then the first import of Paddle and PaddleNLP, without the advice they print into every log."""
+    """`prepare`, then the first import of Paddle and PaddleNLP, without the advice they print into every log.
+
+    Raises UsageError where they are missing or broken.
+    """
     prepare()
     if "paddlenlp" in sys.modules:
         return
     with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
-        with only_what_is_used():
-            import paddlenlp  # noqa: F401
+        try:
+            with only_what_is_used():
+                import paddlenlp  # noqa: F401
+        except ImportError as error:
+            advice = "python grid_search_tools/doctor.py says what to do"
+            raise UsageError(f"{sys.executable} can't import Paddle ({error}): {advice}") from error
 
 
 def usable_cores() -> int:

@@ -16,13 +16,16 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import re
 import sys
 import types
 import typing
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
-from cluebench.errors import one_line
+from cluebench import atomic
+from cluebench.errors import UsageError, one_line
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -41,12 +44,13 @@ def flag(
     positional: bool = False,
     default_text: str | None = None,
     metavar: str | None = None,
+    writes: Literal["file", "directory"] | None = None,
 ) -> Any:
     """A dataclass field that `parse` turns into a flag.
 
     ``default`` ``...`` makes the flag required. ``minimum`` and ``maximum`` are inclusive bounds, ``above`` an
     exclusive one; for sequences they hold for every item. ``default_text`` says the default where None stands for a
-    rule.
+    rule. ``writes``: it is the place of what the command writes, which `refuse_unwritable` tries.
     """
     metadata = dict(
         help=help,
@@ -57,6 +61,7 @@ def flag(
         positional=positional,
         default_text=default_text,
         metavar=metavar,
+        writes=writes,
     )
     if default is ...:
         return dataclasses.field(metadata={**metadata, "required": True}, default=None)
@@ -65,12 +70,29 @@ def flag(
     return dataclasses.field(metadata=metadata, default=default)
 
 
-class _OneLineParser(argparse.ArgumentParser):
-    """argparse that says what is wrong in one line, without the usage in front of it."""
+class OneLineParser(argparse.ArgumentParser):
+    """argparse that says what is wrong, and what was meant, in one line without the usage in front of it."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Unknown flags go before missing ones: ``--model`` says more than that --model_name_or_path is missing."""
+        for word in sys.argv[1:] if args is None else args:
+            flag, _, _ = word.partition("=")
+            if re.match("--?[A-Za-z]", flag) and flag not in self._option_string_actions:
+                known = [name.removeprefix("--") for name in self._option_string_actions if name.startswith("--")]
+                meant = ", ".join(f"--{name}" for name in _meant(flag.lstrip("-").lower().replace("-", "_"), known))
+                self.error(f"unrecognized arguments: {flag}" + (f"; did you mean {meant}?" if meant else ""))
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         print(f"{self.prog}: error: {one_line(message)} (--help lists the flags)", file=sys.stderr)
         sys.exit(2)
+
+
+def _meant(word: str, known: Sequence[str]) -> list[str]:
+    """The most likely of the known names: ``lr`` is short for learning_rate, ``epochs`` for num_train_epochs."""
+    initials = [name for name in known if word == "".join(part[0] for part in name.split("_") if part)]
+    holding = [name for name in known if word in name.split("_")]
+    return list(dict.fromkeys([*initials, *get_close_matches(word, known), *holding]))[:3]
 
 
 def parse(flags_class: type[T], argv: Sequence[str] | None = None, *, prog: str | None = None) -> T:
@@ -81,7 +103,7 @@ def parse(flags_class: type[T], argv: Sequence[str] | None = None, *, prog: str 
     docstring.
     """
     hints = typing.get_type_hints(flags_class)
-    parser = _OneLineParser(
+    parser = OneLineParser(
         prog=prog,
         description=flags_class.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -93,6 +115,15 @@ def parse(flags_class: type[T], argv: Sequence[str] | None = None, *, prog: str 
     for field in dataclasses.fields(flags_class):
         values[field.name] = _checked(parser, field, hints[field.name], values[field.name])
     return flags_class(**values)
+
+
+def refuse_unwritable(flags: DataclassInstance) -> None:
+    """Tries every place that ``flags`` name for what is written, before anything is computed. Raises UsageError."""
+    for field in dataclasses.fields(flags):
+        kind, place = field.metadata.get("writes"), getattr(flags, field.name)
+        if kind and place and (reason := atomic.why_unwritable(place, directory=kind == "directory")):
+            name = field.name if field.metadata["positional"] else f"--{field.name}"
+            raise UsageError(f"{name} {place}: {reason}; name another place")
 
 
 def _add(parser: argparse.ArgumentParser, field: dataclasses.Field, hint: Any) -> None:

@@ -144,7 +144,12 @@ def _best_places(logits: np.ndarray, lengths: np.ndarray, number: int) -> tuple[
 def span_scores(predictions: Mapping[str, str], rows: Sequence[SpanRow]) -> tuple[float, float]:
     """(EM, F1) in percent over all questions: the means of question_scores. Raises as it does."""
     exact, f1 = question_scores(predictions, rows)
-    return 100 * float(np.mean(exact)), 100 * float(np.mean(f1))
+    return percent(exact), percent(f1)
+
+
+def percent(shares: Sequence[float]) -> float:
+    """The mean of shares of 1."""
+    return 100 * float(np.mean(shares))
 
 
 def question_scores(predictions: Mapping[str, str], rows: Sequence[SpanRow]) -> tuple[list[float], list[float]]:

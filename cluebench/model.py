@@ -16,6 +16,7 @@ from cluebench import model_files
 from cluebench.data import download
 from cluebench.errors import NetworkError, UsageError
 from cluebench.model_files import CONFIG_FILES, ModelFiles
+from cluebench.published import unless_published
 
 #: Seconds until a machine without network is told so.
 REACH = 5.0
@@ -98,13 +99,14 @@ class Model:
         place, server = model_files.model_home() / self.name, model_files.server()
         if offline:
             raise UsageError(
-                f"{self.name}: not in {place}, and --offline forbids fetching it: "
+                f"{self.name}{unless_published(self.name)}: not in {place}, and --offline forbids fetching it: "
                 "run once without --offline, or give the directory of a model"
             )
         if reasons := download.unreachable([server], REACH):
             raise NetworkError(
-                f"{self.name}: not in {place}, and {server} can't be reached ({reasons[server]}): "
-                f"copy {place} from a machine that has it, or give the directory of a model"
+                f"{self.name}{unless_published(self.name)}: not in {place}, and {server} can't be reached "
+                f"({reasons[server]}), so nobody knows whether it has this model: "
+                "copy it there from a machine that has it, or give the directory of a model"
             )
         return None
 

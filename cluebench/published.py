@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 
@@ -63,6 +64,15 @@ def published_models() -> dict[str, PublishedModel]:
 def published_model(name: str) -> PublishedModel | None:
     """The row of a model by its PaddleNLP name; None for any other model."""
     return published_models().get(name)
+
+
+def unless_published(name: str) -> str:
+    """What to add to an error about a model's name; empty for a published one."""
+    if name in published_models():
+        return ""
+    near = get_close_matches(name.lower(), published_models(), n=3)
+    meant = f"; did you mean {', '.join(near)}?" if near else ""
+    return f" (none of the {len(published_models())} published models, which README.md lists{meant})"
 
 
 @cache

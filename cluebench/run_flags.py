@@ -35,7 +35,7 @@ class RunFlags:
     do_train: bool = flag(False, "fine-tune on the train split, evaluating on dev")
     do_eval: bool = flag(False, "evaluate on dev: the best checkpoint of this training, else the given model")
     do_predict: bool = flag(False, "write submission files into output_dir, by the same model as do_eval")
-    output_dir: str = flag("out", "directory of the best model, checkpoints and submission files")
+    output_dir: str = flag("out", "directory of the best model, checkpoints and submission files", writes="directory")
     batch_size: int = flag(32, "training examples per card and optimizer step", minimum=1)
     eval_batch_size: int = flag(None, "examples per card evaluated at once", minimum=1, default_text="by task")
     gradient_accumulation_steps: int = flag(
@@ -90,12 +90,16 @@ class RunFlags:
         "official CLUE files, unpacked or zipped",
         default_text="CLUE_DATA_DIR, else they are downloaded",
     )
-    cache_dir: str = flag(None, "where token ids are kept between runs", default_text="~/.cache/cluebench")
+    cache_dir: str = flag(
+        None, "where token ids are kept between runs", default_text="~/.cache/cluebench", writes="directory"
+    )
     overwrite_cache: bool = flag(False, "tokenize again even if the cache has this data")
     num_proc: int = flag(1, "processes that tokenize what the cache lacks", minimum=1)
     limit: int | None = flag(None, "only the first N rows of every split, for a try", minimum=1)
-    visualdl_dir: str | None = flag(None, "write scalars for VisualDL into this directory")
-    result_json: str | None = flag(None, "the result as JSON", default_text="<output_dir>/result.json after training")
+    visualdl_dir: str | None = flag(None, "write scalars for VisualDL into this directory", writes="directory")
+    result_json: str | None = flag(
+        None, "the result as JSON", default_text="<output_dir>/result.json after training", writes="file"
+    )
     offline: bool = flag(False, "never touch the network")
 
     def feature_settings(self) -> dict[str, Any]:
@@ -119,6 +123,7 @@ def resolved(flags: F, task: Task, cards: int = 1) -> F:
         raise UsageError("nothing to do: give --do_train, --do_eval or --do_predict")
     if flags.device is not None and flags.device.split(":")[0] not in ("gpu", "cpu", "xpu", "npu"):
         raise UsageError(f"--device {flags.device}: choose gpu, cpu, xpu or npu, with :N for one card")
+    refuse_amp(flags.amp, flags.device or "")
     accumulation = flags.gradient_accumulation_steps
     if accumulation is None:
         accumulation = _default_accumulation(task, flags.batch_size, cards)
@@ -142,6 +147,14 @@ def resolved(flags: F, task: Task, cards: int = 1) -> F:
         cache_dir=flags.cache_dir or str(environment.cache_home()),
         result_json=flags.result_json or (os.path.join(flags.output_dir, "result.json") if flags.do_train else None),
     )
+
+
+def refuse_amp(amp: str, device: str) -> None:
+    """Raises UsageError where ``device`` is a CPU and can't compute in that precision."""
+    if amp != "off" and device.split(":")[0] == "cpu":
+        # In bfloat16 auto_cast would only warn and compute in float32: its kernels are missing from CPU builds.
+        lacks = {"fp16": "Paddle has no float16 training on", "bf16": "PaddlePaddle has no bfloat16 kernels for"}
+        raise UsageError(f"--amp {amp}: {lacks[amp]} CPUs; use --amp off")
 
 
 def _default_accumulation(task: Task, batch_size: int, cards: int) -> int:

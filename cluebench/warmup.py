@@ -6,31 +6,46 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from tqdm import tqdm
-
 from cluebench.data.source import DataSource
-from cluebench.errors import UsageError
+from cluebench.errors import DataError, UsageError
 from cluebench.features import FeatureCache, TextEncoder, feature_key, load_features
 from cluebench.model import Model
+from cluebench.notices import notice, progress, say, waiting
 from cluebench.tasks import TASKS, Task
 
 
 def check_data(source: DataSource, tasks: Sequence[Task]) -> None:
-    """Finds every file of every task, downloading what may be downloaded. Raises DataError or NetworkError."""
+    """Finds every file of every task, downloading what may be downloaded.
+
+    Raises NetworkError, or DataError after a line for each task whose data is missing or broken.
+    """
+    reasons: dict[Task, DataError] = {}
     for task in tasks:
-        source.fingerprint(task, task.files)
+        try:
+            source.fingerprint(task, task.files)
+        except DataError as error:
+            reasons[task] = error
+    if reasons:
+        for reason in reasons.values():
+            notice(str(reason))
+        advice = _with_others([task for task in tasks if task not in reasons], "name another place by --data_dir")
+        raise DataError(f"no whole data of {', '.join(task.title for task in reasons)}: {advice}")
     print(f"data: {', '.join(task.title for task in tasks)} found", flush=True)
 
 
 def refuse_what_it_cannot_do(model: Model, reasons: Mapping[str, str | None]) -> None:
     """One line for each task that the preflight found impossible, then UsageError."""
-    unable = [TASKS[name].title for name, reason in reasons.items() if reason]
-    for title in unable:
-        print(f"{model.typed} can't do {title}: {reasons[title.lower()]}", file=sys.stderr)
+    unable = [TASKS[name] for name, reason in reasons.items() if reason]
+    for task in unable:
+        notice(f"{model.typed} can't do {task.title}: {reasons[task.name]}")
     if unable:
-        able = [TASKS[name].title for name, reason in reasons.items() if not reason]
-        advice = f"run it with --tasks {' '.join(able)}" if able else "choose another model"
-        raise UsageError(f"{model.typed} can't do {', '.join(unable)}: {advice}")
+        advice = _with_others([TASKS[name] for name in reasons if not reasons[name]], "choose another model")
+        raise UsageError(f"{model.typed} can't do {', '.join(task.title for task in unable)}: {advice}")
+
+
+def _with_others(tasks: Sequence[Task], otherwise: str) -> str:
+    """The advice to go on with ``tasks``; ``otherwise`` where there is none."""
+    return f"--tasks {' '.join(task.title for task in tasks)} runs the others" if tasks else otherwise
 
 
 def tokenize(
@@ -46,22 +61,24 @@ def tokenize(
 ) -> None:
     """All splits of the tasks, as trials will ask for them; says of each whether it was in the cache."""
     start, made, splits = time.perf_counter(), 0, list(splits_of(tasks))
-    with tqdm(splits, unit="split", file=sys.stderr, disable=None) as bar:
-        for task, split in bar:
-            bar.set_description(f"{task.title} {split}")
-            lengths = dict(max_seq_length=task.max_seq_length, limit=limit)
-            found = cache.holds(feature_key(task, split, source, encoder, **lengths)) and not overwrite
+    with progress(model.typed, len(splits), "split") as bar:
+        for task, split in splits:
+            length = task.max_seq_length
+            key = feature_key(task, split, source, encoder, max_seq_length=length, limit=limit)
+            found = cache.holds(key) and not overwrite
             begin = time.perf_counter()
-            features = load_features(
-                task, split, source, encoder, cache, overwrite=overwrite, num_proc=num_proc, **lengths
-            )
+            with waiting(f"{task.title} {split}"):
+                features = load_features(
+                    task, split, source, encoder, cache,
+                    max_seq_length=length, limit=limit, overwrite=overwrite, num_proc=num_proc,
+                )  # fmt: skip
             what = "found" if found else f"tokenized in {time.perf_counter() - begin:.1f} s"
-            bar.write(f"{task.title} {split}: {len(features):,} examples, {what}", file=sys.stdout)
+            say(f"{task.title} {split}: {len(features):,} examples, {what}", sys.stdout)
+            bar.update()
             made += not found
     seconds = time.perf_counter() - start
-    print(
-        f"{model.typed}: {made} splits tokenized, {len(splits) - made} found in the cache, {seconds:.1f} s", flush=True
-    )
+    held = f"{len(splits) - made} found in {cache.directory}"
+    say(f"{model.typed}: {made} splits tokenized, {held}, {seconds:.1f} s", sys.stdout)
 
 
 def splits_of(tasks: Sequence[Task]) -> Iterator[tuple[Task, str]]:

@@ -8,27 +8,13 @@ Exits 0 when nothing is wrong, else 1.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
-HERE = Path(__file__).resolve().parent.parent  # the package, which knows the repository, may not be installed
-
-if sys.version_info < (3, 10):  # too old for what is imported below
-    print(f"Python {sys.version.split()[0]} is too old")
-    print(f"  mend: cd {HERE} && rm -rf .venv && make PYTHON=python3.11 quickstart")
-    sys.exit(1)
-try:
-    from cluebench import command, repository
-    from cluebench.diagnosis.checks import findings
-    from cluebench.diagnosis.facts import gather
-    from cluebench.diagnosis.report import report
-    from cluebench.flags import flag, parse
-except ImportError as error:
-    print(f"the package is not installed for {sys.executable} ({error})")
-    print(f"  mend: cd {HERE} && {sys.executable} -m pip install -r requirements-cpu.txt")
-    print("  with GPUs: requirements.txt instead")
-    sys.exit(1)
+from cluebench import command, repository
+from cluebench.diagnosis.checks import findings
+from cluebench.diagnosis.facts import gather
+from cluebench.diagnosis.report import report
+from cluebench.flags import flag, parse
 
 NAME = "doctor.py"
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cluebench import command
-from cluebench.flags import parse
+from cluebench.flags import parse, refuse_unwritable
 from cluebench.scheduler import search
 from cluebench.scheduler.flags import GridFlags, completed
 from cluebench.scheduler.grid import Grid
@@ -29,8 +29,10 @@ def main() -> int:
     flags = completed(parse(Flags, prog=NAME))
     grid = Grid.of(flags)
     if flags.status:
-        print_status(grid.directories.values())
+        print_status(grid.directories.values(), flags)
         return 0
+    if not flags.dry_run:
+        refuse_unwritable(flags)
     for directory in grid.directories.values():
         directory.refuse_other_model()
     if flags.dry_run:

@@ -14,8 +14,7 @@ from pathlib import Path
 
 from cluebench import command
 from cluebench.data.source import open_source
-from cluebench.errors import UsageError
-from cluebench.flags import flag, parse
+from cluebench.flags import flag, parse, refuse_unwritable
 from cluebench.grid_file import read_grid
 from cluebench.notices import notice
 from cluebench.report import submitted
@@ -29,7 +28,7 @@ class Flags:
     __doc__ = __doc__
 
     directory: str = flag(..., "run directory of one model, or directory of prediction files", positional=True)
-    output: str = flag("submit.zip", "the zip to write")
+    output: str = flag("submit.zip", "the zip to write", writes="file")
     data_dir: str | None = flag(
         None,
         "official CLUE files, unpacked or zipped",
@@ -38,7 +37,9 @@ class Flags:
     version: str = flag("1.1", "leaderboard the zip is for; all: the files of both", choices=("1.1", "1.0", "all"))
     tasks: list[str] = flag([], "tasks to pack", default_text="all that are there")
     device: str | None = flag(None, "device to predict on", default_text="gpu if Paddle has one, else cpu")
-    cache_dir: str | None = flag(None, "where token ids are kept between runs", default_text="~/.cache/cluebench")
+    cache_dir: str | None = flag(
+        None, "where token ids are kept between runs", default_text="~/.cache/cluebench", writes="directory"
+    )
     name: str | None = flag(None, "the model's name on the leaderboard", default_text="that of the directory")
     score: list[str] = flag(
         [], "pack nothing, but enter what the leaderboard said of the zip: TNEWS=58.12 CSL=82.30", metavar="TASK=SCORE"
@@ -49,8 +50,7 @@ class Flags:
 def main() -> None:
     flags = parse(Flags, prog=NAME)
     folder, output = Path(flags.directory).expanduser(), Path(flags.output).expanduser()
-    if output.is_dir():
-        raise UsageError(f"--output {output} is a directory: name the zip to write")
+    refuse_unwritable(flags)
     wanted = packing.wanted_entries(flags.tasks, flags.version)
     run = packing.run_directory(folder)
     if flags.score:

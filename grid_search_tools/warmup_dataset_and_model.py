@@ -14,8 +14,9 @@ from cluebench import command, environment, warmup
 from cluebench.data.source import open_source
 from cluebench.errors import UsageError
 from cluebench.features import FeatureCache, TextEncoder
-from cluebench.flags import flag, parse
+from cluebench.flags import flag, parse, refuse_unwritable
 from cluebench.model import Model
+from cluebench.notices import waiting
 from cluebench.tasks import tasks_named
 
 
@@ -26,7 +27,10 @@ class WarmupFlags:
     models: list[str] = flag([], "model names or directories", positional=True)
     tasks: list[str] = flag([], "tasks to prepare", default_text="all ten")
     data_dir: str | None = flag(None, "official CLUE files", default_text="CLUE_DATA_DIR, else they are downloaded")
-    cache_dir: str | None = flag(None, "where token ids are kept", default_text="~/.cache/cluebench")
+    cache_dir: str | None = flag(
+        None, "where token ids are kept", default_text="~/.cache/cluebench", writes="directory"
+    )
+    device: str | None = flag(None, "kind of device the trials will run on: say so if Paddle was not built for it")
     limit: int | None = flag(None, "only the first N rows of every split, as the trials will be run with", minimum=1)
     num_proc: int = flag(1, "processes that tokenize", minimum=1)
     overwrite_cache: bool = flag(False, "tokenize again even if the cache has this data")
@@ -37,22 +41,28 @@ def main() -> None:
     flags = parse(WarmupFlags)
     if not flags.models:
         raise UsageError("name at least one model or model directory")
+    refuse_unwritable(flags)
     tasks = tasks_named(flags.tasks)
     chosen = [Model.of(typed, "model") for typed in flags.models]
     for model in chosen:  # seconds, where the data can take minutes
         model.find(offline=flags.offline)
     source = open_source(flags.data_dir, offline=flags.offline)
     warmup.check_data(source, tasks)
-    environment.import_paddle()  # only now: what is wrong with flags, models or data is told of within seconds
+    with waiting("importing Paddle"):  # only now: what is wrong with flags, models or data is told of within seconds
+        environment.import_paddle()
     import paddle
 
     from cluebench import models
+    from cluebench.training.device import refuse_foreign
 
+    refuse_foreign(flags.device or "cpu")
     paddle.set_device("cpu")  # the cards belong to the trials
     cache = FeatureCache(flags.cache_dir or environment.cache_home())
     for model in chosen:
         start = time.perf_counter()
-        warmup.refuse_what_it_cannot_do(model, models.preflight(model, tasks, offline=flags.offline))
+        with waiting(f"trying {model.typed}"):
+            reasons = models.preflight(model, tasks, offline=flags.offline)
+        warmup.refuse_what_it_cannot_do(model, reasons)
         encoder = TextEncoder(models.load_tokenizer(model, offline=flags.offline))
         print(f"{model.typed}: tokenizer and weights tried in {time.perf_counter() - start:.1f} s", flush=True)
         warmup.tokenize(

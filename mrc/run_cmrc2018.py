@@ -13,15 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from cluebench import analysis, command
 from cluebench.configure import configure
 from cluebench.data.rows import load_rows
 from cluebench.dev_predictions import DevPredictions
 from cluebench.features import SpanFeatures
 from cluebench.flags import flag, parse
-from cluebench.metrics import decode_spans, mean_cross_entropy, organisers_span_scores, question_scores
+from cluebench.metrics import decode_spans, mean_cross_entropy, organisers_span_scores, percent, question_scores
 from cluebench.run_flags import RunFlags
 from cluebench.runlog import Evaluation
 from cluebench.tasks import TASKS
@@ -78,7 +76,7 @@ def evaluate(run: Run[CmrcFlags], model: Layer) -> Evaluation:
     exact, f1 = question_scores(answers, rows)
     return Evaluation(
         loss=loss,
-        score=(100 * float(np.mean(exact)), 100 * float(np.mean(f1))),
+        score=(percent(exact), percent(f1)),
         said=DevPredictions.of_spans([row.id for row in rows], answers, exact, f1, dev.contexts),
         predictions=analysis.spans(rows, answers),
         organisers=organisers_span_scores(answers, rows),

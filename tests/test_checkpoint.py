@@ -126,6 +126,7 @@ def test_one_rank_writes_and_removes(rank, tmp_path, monkeypatch):
     monkeypatch.setenv("PADDLE_TRAINER_ID", rank)
     mine.remove()
     assert (tmp_path / "checkpoint").exists() == (rank == "1")
+    checkpoint(tmp_path / "none", 1, 3.0).remove()  # a run that wrote none
 
 
 def test_a_checkpoint_holds_no_code(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 import subprocess
@@ -120,9 +121,11 @@ def test_warm_up_trial_table_and_submission(tmp_path):
     score = f"{result.best_score[0]:.2f}"
     assert said.splitlines()[:2] == ["\t".join([*map(str.upper, PUBLISHED_EXAMPLE), "WEIBO"]), "-\t" * 10 + score]
     assert said.splitlines()[-1] == f"WEIBO\t{score}\t(0.001,16,0.1)"
-    board = ran("leaderboard.py", tmp_path / "demo" / "runs", "--published", "--format", "csv").splitlines()
-    assert ",c3,weibo,source," in board[0]
-    assert any(line.startswith(f"-,model,-,{'-,' * 10}{score},measured,") for line in board)
+    lines = ran("leaderboard.py", tmp_path / "demo" / "runs", "--published", "--format", "csv").splitlines()
+    board = {row["model"]: row for row in csv.DictReader(lines)}
+    assert (board["model"]["weibo"], board["model"]["avg"], board["model"]["source"]) == (score, "-", "measured")
+    assert len(board) == 28 and {row["weibo"] for name, row in board.items() if name != "model"} == {"-"}
+    assert board["ernie-3.0-base-zh"]["rank"] != "-" and board["ernie-3.0-base-zh"]["avg_error"] != "-"
     ran("make_submission.py", tmp_path / "demo" / "runs", "--output", "z.zip", "--data_dir", tmp_path / "demo" / "data",
         "--device", "cpu", "--offline")  # fmt: skip
     assert (tmp_path / "z.zip").stat().st_size > 0

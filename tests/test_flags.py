@@ -59,6 +59,36 @@ def test_wrong_values_get_one_line_and_exit_code_2(argv, named, capsys):
     assert error.count("\n") == 1 and error.startswith("prog: error:") and named in error
 
 
+@pytest.mark.parametrize(
+    "argv, meant",
+    [
+        (["--rates", "1"], "--rate"),
+        (["--modle_name", "m"], "--model_name_or_path"),
+        (["--model", "m"], "--model_name_or_path"),
+        (["--lr", "1"], "--learning_rate"),
+        (["--learning-rate=1"], "--learning_rate"),
+        (["--epochs", "1"], "--num_train_epochs"),
+        (["-lr", "1"], "--learning_rate"),
+        (["--Steps", "1"], "--steps"),
+        (["--zzz", "1"], None),
+    ],
+)
+def test_an_unknown_flag_is_told_what_was_meant(argv, meant, capsys):
+    """Even where one that is required is missing."""
+
+    @dataclass
+    class Named(Flags):
+        model_name_or_path: str = flag(..., "a model")
+        learning_rate: float = flag(1.0, "a rate")
+        num_train_epochs: int = flag(1, "epochs")
+
+    with pytest.raises(SystemExit):
+        parse(Named, argv, prog="prog")
+    said = f"prog: error: unrecognized arguments: {argv[0].split('=')[0]}"
+    said += f"; did you mean {meant}" if meant else " (--help lists the flags)\n"
+    assert (error := capsys.readouterr().err).startswith(said) and error.count("\n") == 1
+
+
 def test_help_says_defaults(capsys):
     with pytest.raises(SystemExit) as ended:
         parsed("--help")

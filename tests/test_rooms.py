@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import cluebench
 from cluebench.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,11 +19,12 @@ PADDLE = {"paddle", "paddlenlp", "safetensors"}
 ROOMS = {
     "ground": (
         "__init__ tasks published errors flags environment paddlenlp_import notices atomic json_files repository",
-        {"msgspec"},
+        {"msgspec", "tqdm"},
     ),
-    "data": ("data/", {"filelock", "requests", "tqdm", "urllib3"}),
+    "data": ("data/", {"filelock", "requests", "urllib3"}),
     "features": ("features/ metrics", {"filelock"}),
     "statistics": ("statistics/", {"scipy"}),
+    "search": ("search/", set()),
     "records": (
         "model model_files run_flags identity runlog grid_file earlier_run command analysis dev_predictions scalars",
         {"visualdl"},
@@ -30,11 +32,11 @@ ROOMS = {
     "report": ("report/", set()),
     "submission": ("submission/", set()),
     "scheduler": ("scheduler/", {"psutil", "pynvml", "ray", "rich"}),
-    "readiness": ("diagnosis/ warmup", {"psutil", "tqdm"}),
+    "readiness": ("diagnosis/ warmup", {"psutil"}),
     "configure": ("configure", set()),
     "models": ("models/", PADDLE),
     "training": ("training/", PADDLE),
-    "commands": ("classification/ mrc/ grid_search_tools/ demo", PADDLE | {"tqdm"}),
+    "commands": ("classification/ mrc/ grid_search_tools/ demo", PADDLE),
 }
 
 #: Libraries that only these modules import.
@@ -46,11 +48,12 @@ ONLY = {
     "rich": {"scheduler/progress"},
     "scipy": {"statistics/paired"},
     "subprocess": {"scheduler/", "submission/", "diagnosis/"},
+    "tqdm": {"notices"},
     "visualdl": {"scalars"},
 }
 
 #: Modules that open no file and know no path; of folders, those that are not named in FILES_IN.
-WITHOUT_FILES = ("tasks", "metrics", "features/", "statistics/")
+WITHOUT_FILES = ("tasks", "metrics", "features/", "statistics/", "search/")
 FILES_IN = {
     "features/__init__": "its own source is part of a cache entry's key",
     "features/cache": "it is the cache",
@@ -73,7 +76,7 @@ INSIDE = {
     "scheduler/ray_engine": ({"ray"}, "Ray is an extra"),
     "classification/run_clue_classifier_trainer": ({"cluebench.training"}, _FLAGS_FIRST),
     "grid_search_tools/show_features": ({"cluebench.models"}, _FLAGS_FIRST),
-    "grid_search_tools/warmup_dataset_and_model": ({"cluebench.models", "paddle"}, _FLAGS_FIRST),
+    "grid_search_tools/warmup_dataset_and_model": ({"cluebench.models", "cluebench.training", "paddle"}, _FLAGS_FIRST),
 }
 
 
@@ -174,6 +177,13 @@ def test_a_room_imports_only_its_libraries():
         if one.library not in free | libraries and not has_reason(place, one):
             wrong.append(f"{place} imports {one.name}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_a_python_without_these_libraries_is_told_which_one_to_take():
+    """What is imported at the top of modules above models/ is what `cluebench.NEEDED` lists."""
+    above = list(ROOMS)[: list(ROOMS).index("models")]
+    found = {one.library for place, one in all_imports() if not one.inside and room_of(place) in above}
+    assert found - sys.stdlib_module_names - {"cluebench"} <= set(cluebench.NEEDED)
 
 
 def test_some_libraries_have_one_place():

@@ -23,12 +23,11 @@ from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
-from tqdm import tqdm
 
 from cluebench.data.archive import check_archive, find_member, open_member
 from cluebench.data.official import OfficialFile, official_files
 from cluebench.errors import DataError, DiskFull, NetworkError
-from cluebench.notices import notice
+from cluebench.notices import notice, progress
 from cluebench.tasks import Task
 
 if TYPE_CHECKING:
@@ -231,7 +230,7 @@ def _write_body(
 ) -> None:
     if (total or 0) > MAX_DOWNLOAD_BYTES:
         raise _Failed(f"offers {total} bytes: not a CLUE archive")
-    bar = tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=name, disable=None)
+    bar = progress(name, total, "B", initial=start, unit_scale=True)
     with open(part, "r+b" if start else "wb") as stream, bar:
         stream.seek(start)
         stream.truncate()

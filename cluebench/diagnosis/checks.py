@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from cluebench import PYTHONS
 from cluebench.diagnosis.facts import Disk, Facts
 from cluebench.tasks import TASKS
-
-PYTHONS = ((3, 10), (3, 11), (3, 12))
 
 #: Of other versions of these it is known what goes wrong.
 _KNOWN_TROUBLE = {
@@ -40,13 +39,16 @@ def findings(facts: Facts) -> list[Finding]:
 
 
 def _install(facts: Facts) -> str:
-    """The command that installs the tested set, for the kind of Paddle that belongs on this machine."""
+    """What brings the tested set: the environment there is, or a command, with the Paddle that belongs here."""
+    if facts.python_beside:
+        return f"type {facts.python_beside} in place of python, or first: source {facts.repository}/.venv/bin/activate"
     kind = "requirements.txt" if facts.cards or "paddlepaddle-gpu" in facts.installed else "requirements-cpu.txt"
     return f"cd {facts.repository} && {facts.executable} -m pip install -r {kind}"
 
 
 def _replace_paddle(facts: Facts) -> str:
-    return f"{facts.executable} -m pip uninstall -y {' '.join(_PADDLES)} && {_install(facts)}"
+    remove = f"{facts.executable} -m pip uninstall -y {' '.join(_PADDLES)} && "
+    return _install(facts) if facts.python_beside else remove + _install(facts)
 
 
 # Python and packages --------------------------------------------------------------------------------------------------

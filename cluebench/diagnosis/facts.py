@@ -23,6 +23,7 @@ from typing import Any
 
 import psutil
 
+import cluebench
 from cluebench import environment, model_files
 from cluebench.data.download import data_home
 from cluebench.data.official import official_files
@@ -82,6 +83,7 @@ class Facts:
     python: tuple[int, int, int]
     executable: str
     repository: Path
+    python_beside: str | None  # of the repository's own environment, where this is another
     installed: dict[str, str]  # package → version, of those that are pinned or Paddle
     pinned: dict[str, str]  # package → version it was tested with, for this Python
     required: list[str]  # packages that nothing works without
@@ -113,6 +115,7 @@ def gather(
         python=sys.version_info[:3],
         executable=sys.executable,
         repository=repository,
+        python_beside=cluebench.python_beside(),
         installed=_installed([*pinned, "paddlepaddle", "paddlepaddle-gpu", "nvidia-cudnn-cu12"]),
         pinned=pinned,
         required=_required(),

@@ -12,6 +12,7 @@ from cluebench.errors import ClueError, NetworkError, UsageError
 from cluebench.model import Model
 from cluebench.model_files import ModelFiles
 from cluebench.models.classes import published_prefix, published_tokenizer
+from cluebench.published import unless_published
 
 
 def located(model: Model, *, offline: bool = False, weights: bool = True) -> ModelFiles:
@@ -52,7 +53,7 @@ def _community_files(name: str, weights: bool) -> list[tuple[str, None]]:
     """The files of a model that PaddleNLP's server keeps for someone else."""
     config = next((file for file in model_files.CONFIG_FILES if bos_file_exists(name, file)), None)
     if config is None:
-        raise UsageError(f"{name}: neither a directory nor a model PaddleNLP knows")
+        raise UsageError(f"{name}: neither a directory nor a model that PaddleNLP knows{unless_published(name)}")
     files = [config, model_files.VOCABULARY]
     if bos_file_exists(name, model_files.TOKENIZER_FILE):
         files.append(model_files.TOKENIZER_FILE)

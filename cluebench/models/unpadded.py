@@ -11,7 +11,7 @@ A head that reads every place, as CMRC2018's does (its published loss runs over 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,8 +24,6 @@ from cluebench.models.configuration import first_position
 ENCODERS = ("BertModel", "ErnieModel", "ErnieGramModel", "RobertaModel", "RoFormerv2Model", "TinyBertModel")
 #: Heads that read the first token of each row, or what the pooler makes of it.
 _HEADS = ("ForSequenceClassification", "ForMultipleChoice")
-
-_Move = Callable[[paddle.Tensor], paddle.Tensor]
 
 
 def padding_of(model: paddle.nn.Layer) -> int | None:
@@ -48,11 +46,11 @@ def leaving_out(model: paddle.nn.Layer, places: Places) -> Iterator[None]:
     hooks = [backbone.register_forward_pre_hook(_InLine(places), with_kwargs=True)]
     *layers, last = (layer.self_attn for layer in backbone.encoder.layers)
     for attention in layers:
-        hooks.append(attention.q_proj.register_forward_post_hook(places.after_projection))
-        hooks.append(attention.out_proj.register_forward_pre_hook(places.before_projection))
+        hooks.append(attention.q_proj.register_forward_post_hook(places.in_rows))
+        hooks.append(attention.out_proj.register_forward_pre_hook(places.in_line))
     for attention in (*layers, last):
-        hooks.append(attention.k_proj.register_forward_post_hook(places.after_projection))
-        hooks.append(attention.v_proj.register_forward_post_hook(places.after_projection))
+        hooks.append(attention.k_proj.register_forward_post_hook(places.in_rows))
+        hooks.append(attention.v_proj.register_forward_post_hook(places.in_rows))
     first = _FirstTokens(places)
     hooks.append(backbone.encoder.layers[-1].register_forward_pre_hook(first.before_layer))
     hooks.append(last.register_forward_pre_hook(first.before_attention))
@@ -82,36 +80,15 @@ class Places:
         self.tokens = paddle.to_tensor(tokens)
         self.first = paddle.to_tensor(tokens.reshape(real.shape)[:, 0])
 
-    def in_rows(self, values: paddle.Tensor) -> paddle.Tensor:
-        """[1, tokens, hidden] → [rows, width, hidden], 0 at padding."""
-        nothing = paddle.zeros([1, values.shape[-1]], values.dtype)
-        filled = paddle.gather(paddle.concat([values.squeeze(0), nothing]), self.tokens)
+    def in_rows(self, layer: paddle.nn.Layer, given: tuple, output: paddle.Tensor) -> paddle.Tensor:
+        """Hook after a layer: [1, tokens, hidden] as [rows, width, hidden], 0 at padding."""
+        nothing = paddle.zeros([1, output.shape[-1]], output.dtype)  # a gather that takes it costs half of a scatter
+        filled = paddle.gather(paddle.concat([output.squeeze(0), nothing]), self.tokens)
         return filled.reshape([self.rows, self.width, -1])
 
-    def in_line(self, values: paddle.Tensor) -> paddle.Tensor:
-        """[rows, width, hidden] → [1, tokens, hidden]."""
-        return paddle.gather(values.flatten(0, 1), self.places).unsqueeze(0)
-
-    def after_projection(self, layer: paddle.nn.Layer, given: tuple, output: paddle.Tensor) -> paddle.Tensor:
-        """Hook: tokens in line leave the layer in rows."""
-        return _Moved.apply(output, self.in_rows, self.in_line)
-
-    def before_projection(self, layer: paddle.nn.Layer, given: tuple) -> paddle.Tensor:
-        """Hook: tokens in rows reach the layer in line."""
-        return _Moved.apply(given[0], self.in_line, self.in_rows)
-
-
-class _Moved(paddle.autograd.PyLayer):
-    """Values moved there, gradients moved back. Paddle's own gradient of a gather costs four times as much on CPUs."""
-
-    @staticmethod
-    def forward(context: Any, values: paddle.Tensor, there: _Move, back: _Move) -> paddle.Tensor:
-        context.back = back
-        return there(values)
-
-    @staticmethod
-    def backward(context: Any, gradient: paddle.Tensor) -> paddle.Tensor:
-        return context.back(gradient)
+    def in_line(self, layer: paddle.nn.Layer, given: tuple) -> paddle.Tensor:
+        """Hook before a layer: [rows, width, hidden] as [1, tokens, hidden]."""
+        return paddle.gather(given[0].flatten(0, 1), self.places).unsqueeze(0)
 
 
 class _InLine:

@@ -13,7 +13,7 @@ import numpy as np
 from cluebench import dev_predictions
 from cluebench.data.official import official_files
 from cluebench.dev_predictions import DevPredictions
-from cluebench.published import PublishedModel
+from cluebench.published import PublishedModel, averaged_tasks
 from cluebench.report import scores
 from cluebench.report.scores import FinishedTrial
 from cluebench.statistics import paired, uncertainty
@@ -143,8 +143,15 @@ def is_paired(first: Evidence, second: Evidence) -> bool:
 
 
 def average_p(first: Mapping[str, Evidence], second: Mapping[str, Evidence]) -> float:
-    """Two-sided p of the difference of two models' means over the tasks of both, task name → evidence."""
-    shared = [name for name in first if name in second]
+    """Two-sided p of the difference of two models' means over the tasks of AVG that both have, task name → evidence."""
+    shared = [name for name in first if name in second and name in averaged_tasks()]
     difference = np.mean([second[name].score[0] - first[name].score[0] for name in shared])
     errors = [difference_error(first[name], second[name]) for name in shared]
     return paired.normal_p(float(difference), uncertainty.error_of_average(errors))
+
+
+def error_of_avg(found: Mapping[str, Evidence]) -> float | None:
+    """One standard error of AVG, percent; None unless there is evidence of every task that AVG is the mean of."""
+    if not averaged_tasks() <= found.keys():
+        return None
+    return uncertainty.error_of_average([found[name].error[0] for name in TASKS if name in averaged_tasks()])

@@ -13,7 +13,6 @@ from cluebench.report.evidence import Evidence
 from cluebench.report.markup import Markup, fill, joined
 from cluebench.report.scores import Best, FinishedTrial
 from cluebench.statistics.budget import expected_best
-from cluebench.statistics.uncertainty import error_of_average
 from cluebench.tasks import TASKS, Task
 
 #: Points of a curve that are drawn: more can't be told apart at this size.
@@ -48,9 +47,13 @@ svg text { font-size: 11px; fill: var(--dim); } .axis { stroke: var(--line); }
 _NONE = Markup()
 
 
+#: In a run directory.
+REPORT_FILE = "report.html"
+
+
 def write_report(folder: Path) -> None:
     """Writes ``<folder>/report.html`` from grid.json and the results beside it. Raises OSError when it can't."""
-    atomic.write_text(folder / "report.html", report(folder))
+    atomic.write_text(folder / REPORT_FILE, report(folder))
 
 
 def report(folder: Path) -> str:
@@ -113,7 +116,7 @@ def _best_table(
     numbers = ["best dev score", "standard error", *(["published", "difference"] if published else [])]
     rows = [_best_row(task, bests.get(task.name), edges, known.get(task.name), published) for task in TASKS.values()]
     mean = scores.average(bests)
-    error = error_of_average([one.error[0] for one in known.values()]) if len(known) == len(TASKS) else None
+    error = evidence.error_of_avg(known)
     average: list[object] = ["-" if mean is None else f"{mean:.2f}", "-" if error is None else f"±{error:.2f}"]
     if published:
         average += [published.average, "-" if mean is None else _signed(mean - float(published.average))]

@@ -14,7 +14,6 @@ from cluebench.report.evidence import Evidence
 from cluebench.report.markup import Markup, fill
 from cluebench.report.submitted import RECORD, Submitted
 from cluebench.statistics.ranks import shared_ranks
-from cluebench.statistics.uncertainty import error_of_average
 from cluebench.tasks import TASKS
 
 _MARK = " *"
@@ -48,8 +47,7 @@ class Row:
     @property
     def error(self) -> float | None:
         """One standard error of the average; None unless all ten are known."""
-        errors = [one.error[0] for one in self.evidence.values()]
-        return error_of_average(errors) if len(errors) == len(TASKS) and self.average is not None else None
+        return None if self.average is None else evidence.error_of_avg(self.evidence)
 
     def texts(self) -> list[str]:
         """The cells with their errors, as people read them."""

@@ -13,7 +13,6 @@ from cluebench.report import evidence, scores
 from cluebench.report.evidence import Evidence
 from cluebench.report.scores import FinishedTrial
 from cluebench.statistics.budget import expected_best
-from cluebench.statistics.uncertainty import error_of_average
 from cluebench.tasks import TASKS
 
 
@@ -74,8 +73,8 @@ def error_lines(found: Mapping[str, Evidence]) -> list[str]:
     """A cell a task, ``-`` where nothing is known, and a line for AVG where all ten are."""
     cells = ["/".join(f"±{error:.2f}" for error in found[name].error) if name in found else "-" for name in TASKS]
     lines = ["\t".join(cells)]
-    if len(found) == len(TASKS):
-        lines.append(f"AVG\t±{error_of_average([one.error[0] for one in found.values()]):.2f}")
+    if (error := evidence.error_of_avg(found)) is not None:
+        lines.append(f"AVG\t±{error:.2f}")
     return lines
 
 

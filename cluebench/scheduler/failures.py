@@ -88,6 +88,10 @@ _BY_LOG = (
     ),
 )
 
+#: What a trial that is well says, and how errors are told.
+_PROGRESS = re.compile(r"global step \d|eval loss: |best_result: |\bstep/s\b|^from step ")
+_ERROR = re.compile(r"\b\w*(?:Error|Exception)\b|\berror:|\b[Ff]atal\b|Segmentation fault")
+
 #: How paddle.distributed.launch reports the worker that failed first.
 _WORKER_CODE = re.compile(r"Container rank \d+ status failed cmd .* code (-?\d+) log")
 
@@ -149,9 +153,9 @@ def _signal_name(number: int) -> str:
 
 
 def _telling_line(lines: Sequence[str]) -> str:
-    """The last line that looks like an error, else the last line that says anything."""
-    filled = [line.strip() for line in lines if line.strip()]
-    wrong = [line for line in filled if re.search(r"\b\w*(?:Error|Exception)\b|\berror:", line)]
+    """The last line that looks like an error, else the last that is no training or evaluation line."""
+    filled = [line.strip() for line in lines if line.strip() and not _PROGRESS.search(line)]
+    wrong = [line for line in filled if _ERROR.search(line)]
     return (wrong or filled or [""])[-1][:300]
 
 

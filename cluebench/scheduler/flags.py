@@ -31,9 +31,14 @@ class GridFlags:
     data_dir: str | None = flag(
         None, "official CLUE files, unpacked or zipped", default_text="CLUE_DATA_DIR, else they are downloaded"
     )
-    cache_dir: str | None = flag(None, "where token ids are kept between runs", default_text="~/.cache/cluebench")
+    cache_dir: str | None = flag(
+        None, "where token ids are kept between runs", default_text="~/.cache/cluebench", writes="directory"
+    )
     run_root: str | None = flag(
-        None, "directory of logs and results, one folder a model", default_text="runs/ in the repository"
+        None,
+        "directory of logs and results, one folder a model",
+        default_text="runs/ in the repository",
+        writes="directory",
     )
     devices: str = flag("auto", "auto, gpu, gpu:0,1, gpu:UUID, cpu, or cpu:N for N trials at once on the CPU")
     jobs_per_device: int = flag(1, "trials at once on one device, as far as its memory goes", minimum=1, maximum=64)
@@ -107,7 +112,8 @@ def _with_demo(flags: F) -> F:
     if flags.models or flags.data_dir:
         raise UsageError("--demo brings its own model and data: leave out the models and --data_dir")
     folder = repository.ROOT / "demo"
-    if subprocess.run([sys.executable, "-m", "cluebench.demo", str(folder)], cwd=repository.ROOT).returncode:
+    command = [sys.executable, "-m", "cluebench.demo", str(folder)]
+    if subprocess.run(command, cwd=repository.ROOT, stdout=sys.stderr).returncode:
         raise ClueError("the embedded model and data could not be written; the error stands above")
     return replace(
         flags,

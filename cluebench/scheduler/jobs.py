@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from cluebench.runlog import GrowingLog, LogFacts, Result, TrialPaths
+from cluebench.runlog import GrowingLog, LogFacts, Result, TrialPaths, furthest_step
 from cluebench.scheduler.failures import Failure, FailureKind
 from cluebench.scheduler.plan import Trial
 
@@ -131,6 +132,18 @@ class LogReader:
             return self._logs.setdefault(job.paths.log, GrowingLog(job.paths.log, _MOST)).read()
         except OSError:
             return LogFacts()
+
+    def step(self, job: Job) -> tuple[int, int] | None:
+        """(step, total) of a running trial; None before its first step."""
+        return furthest_step(self.facts(job), job.paths.output_dir)
+
+    def seconds_left(self, job: Job) -> float | None:
+        """Of a running trial, by the speed of its steps."""
+        step = self.step(job)
+        if step is None:
+            return None
+        speed = self.facts(job).steps_per_second or step[0] / max(1.0, time.time() - job.attempt.started)
+        return (step[1] - step[0]) / speed
 
     def forget(self, job: Job) -> None:
         self._logs.pop(job.paths.log, None)

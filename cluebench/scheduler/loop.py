@@ -12,7 +12,7 @@ import queue
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from cluebench.errors import UsageError
@@ -205,6 +205,8 @@ class Scheduler:
         while self._unfinished():
             self._dispatch()
             self._tell()
+            if not self._unfinished():  # the last one was done elsewhere
+                break
             tick = self._observer.tick(self._clock())
             event = self.events.get(min(tick, self._next_due()) - self._clock())
             while event is not None:
@@ -230,6 +232,11 @@ class Scheduler:
         news, self._news = self._news, []
         for tell in news:
             tell()
+
+    def _told(self, what: Callable[[Job], None], job: Job) -> None:
+        """Tells observers of a job as it is now: until they hear of it, it may be on its next attempt."""
+        now = replace(job, attempts=[replace(attempt) for attempt in job.attempts], failures=list(job.failures))
+        self._news.append(lambda: what(now))
 
     def _note(self, text: str) -> None:
         self._news.append(lambda: self._observer.note(text))
@@ -316,7 +323,7 @@ class Scheduler:
             self._release(job)
             self._failed(job, Failure(FailureKind.DISK_FULL, f"can't be started: {error.strerror or error}"), now)
             return
-        self._news.append(lambda: self._observer.started(job))
+        self._told(self._observer.started, job)
 
     def _promise(self, job: Job, pid: int) -> None:
         self.ledger.reserve(job.key, job.device_ids, job.promised_bytes)
@@ -355,7 +362,7 @@ class Scheduler:
                 figures = f"needs about {needed / GIB:.1f} GiB even row by row, the largest card has"
                 job.failures.append(Failure(FailureKind.TOO_LARGE, f"{figures} {largest / GIB:.1f} GiB"))
                 job.state = State.FAILED
-                self._news.append(lambda: self._observer.ended(job))
+                self._told(self._observer.ended, job)
                 return
 
     def _learn_the_limit(self, job: Job, free: int | None) -> None:
@@ -403,8 +410,12 @@ class Scheduler:
         if not ready:
             return f"next attempt in {min(job.not_before for job in waiting) - now:.0f} s"
         needed = self._needed(ready[-1], self._fewest_cards(ready[-1]))
-        free = [f"{slot.device.label} {(slot.free_bytes() or 0) / GIB:.1f}" for slot in room if slot.accounted]
-        return f"waiting for {needed / GIB:.1f} GiB of memory; free are {', '.join(free)}" if free else None
+        known = [slot for slot in room if slot.accounted and slot.fresh]
+        free = [f"{slot.device.label} {(slot.free_bytes() or 0) / GIB:.1f}" for slot in known]
+        if free and not any(slot.fits(needed) for slot in room):
+            return f"waiting for {needed / GIB:.1f} GiB of memory; free are {', '.join(free)}"
+        silent = [slot.device.label for slot in room if self._asked.get(slot.device.id) == float("inf")]
+        return f"waiting for the driver to answer about {', '.join(silent)}" if silent else None
 
     # Events -----------------------------------------------------------------------------------------------------------
 
@@ -451,7 +462,7 @@ class Scheduler:
         job.attempt.outcome = "done"
         self.ledger.succeeded([device_id for device_id in job.device_ids if device_id in self.ledger.slots])
         self.learn(job)
-        self._news.append(lambda: self._observer.ended(job))
+        self._told(self._observer.ended, job)
         for added in self._more():
             self.jobs.append(added)
             self._by_key[added.key] = added
@@ -511,7 +522,7 @@ class Scheduler:
                 self._set_aside(device_id, now, f"the last {SUSPICIOUS} trials on it crashed")
         job.not_before = now + min(_LONGEST_PAUSE, policy.pause * 2 ** (same - 1))
         job.state = State.WAITING if again else State.FAILED
-        self._news.append(lambda: self._observer.ended(job))
+        self._told(self._observer.ended, job)
 
     def _holds(self, said: str, now: float) -> bool:
         """Starts nothing for a while; True when it is known that no trial could run: none is to blame then."""
@@ -556,7 +567,7 @@ class Scheduler:
             job.must_go = True
         else:
             self._note(f"{job.key}: process {orphan.pid} of an earlier grid still runs it: adopted")
-            self._news.append(lambda: self._observer.started(job))
+            self._told(self._observer.started, job)
 
     def _interrupt(self, event: Interrupted) -> None:
         now = self._clock()
@@ -684,7 +695,7 @@ class Scheduler:
         job.kill_at = float("inf")
         job.attempt.outcome, job.attempt.detail, job.state = failure.kind.value, failure.detail, State.FAILED
         job.failures.append(failure)
-        self._news.append(lambda: self._observer.ended(job))
+        self._told(self._observer.ended, job)
 
     def _unstuck(self, job: Job) -> None:
         self._stuck.remove(job.key)

@@ -14,7 +14,7 @@ from typing import Any
 from cluebench import identity, runlog
 from cluebench.errors import UsageError
 from cluebench.model import Model
-from cluebench.published import published_model, published_models
+from cluebench.published import published_model, unless_published
 from cluebench.run_flags import RunFlags, resolved
 from cluebench.scheduler.flags import GridFlags
 from cluebench.tasks import DEFAULT_SEED, TASKS, Grid, Setting, Task, tasks_named
@@ -83,8 +83,7 @@ def _points(model: Model, task: Task, flags: GridFlags) -> list[Setting]:
     if flags.best_only:
         row = published_model(model.name)
         if row is None:
-            names = ", ".join(published_models())
-            raise UsageError(f"--best_only: {model} has no published settings; models that have: {names}")
+            raise UsageError(f"--best_only: {model} has no published settings{unless_published(model.name)}")
         if task.name not in row.best_settings:
             able = " ".join(TASKS[name].title for name in row.best_settings)
             raise UsageError(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TextIO
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from cluebench.model import Model
 from cluebench.runlog import LogFacts
 from cluebench.scheduler.jobs import Job, LogReader, State, states
 from cluebench.scheduler.loop import Scheduler
@@ -105,12 +107,15 @@ class Display:
         return summary(self.scheduler) + (": " + ", ".join(running) if running else "")
 
     def _step(self, job: Job) -> str:
-        facts = self._logs.facts(job)
-        return f"{100 * facts.step / facts.total_steps:.0f}% " if facts.step and facts.total_steps else ""
+        step = self._logs.step(job)
+        return f"{100 * step[0] / step[1]:.0f}% " if step else ""
 
 
 class LiveDisplay(Display):
-    """A table of the running trials at the bottom of the terminal, under the lines of `Display`."""
+    """How far the grid, its tasks and the running trials are, at the bottom of the terminal under `Display`'s lines.
+
+    Made for 80 columns: long names lose their end, nothing else does.
+    """
 
     interval = _LIVE_EVERY
 
@@ -121,7 +126,7 @@ class LiveDisplay(Display):
 
     def attach(self, scheduler: Scheduler) -> None:
         super().attach(scheduler)
-        self._live.update(self._table())
+        self._live.update(self._picture())
         self._live.start()
 
     def close(self) -> None:
@@ -132,21 +137,61 @@ class LiveDisplay(Display):
 
     def tick(self, now: float) -> float:
         if now >= self._next:
-            self._live.update(self._table(), refresh=True)
+            self._live.update(self._picture(), refresh=True)
             self._next = now + self.interval
         return self._next
 
-    def _table(self) -> Table:
-        table = Table(title=Text(summary(self.scheduler)), title_justify="left", expand=False)
-        for column in ("running", "on", "step", "step/s", "last dev", "for"):
-            table.add_column(column, no_wrap=column != "on")
-        for job in self.scheduler.running():
-            facts = self._logs.facts(job)
-            step = f"{facts.step}/{facts.total_steps}" if facts.step else "-"
-            speed = f"{facts.steps_per_second:.1f}" if facts.steps_per_second else "-"
-            cells = [job.key, ", ".join(job.attempt.devices), step, speed, score_text(job, facts)]
-            table.add_row(*cells, duration(time.time() - job.attempt.started))
+    def _picture(self) -> Group:
+        jobs = self.scheduler.jobs
+        done = sum(job.state is State.DONE for job in jobs)
+        whole = Table.grid(expand=True)
+        whole.add_row(Text(summary(self.scheduler)))
+        whole.add_row(ProgressBar(total=len(jobs), completed=done))
+        return Group(whole, self._tasks(), self._running())
+
+    def _tasks(self) -> Table:
+        """A row a task: trials done, and the best so far. Of several models only tasks that are on their way."""
+        rows: dict[tuple[Model, str], list[Job]] = {}
+        for job in self.scheduler.jobs:
+            rows.setdefault((job.trial.model, job.trial.task), []).append(job)
+        several = len({model for model, _ in rows}) > 1
+        table = Table.grid(padding=(0, 2))
+        for (model, _), jobs in rows.items():
+            counts = states(jobs)
+            if several and not counts[State.RUNNING]:
+                continue
+            best = max((job for job in jobs if job.result is not None), key=lambda job: job.score[0], default=None)
+            bar = ProgressBar(total=len(jobs), completed=counts[State.DONE], width=12)
+            score = f"best {score_text(best)}" if best else ""
+            where = [best.trial.name if best else "", model.folder if several else ""]
+            done = f"{counts[State.DONE]}/{len(jobs)}"
+            table.add_row(jobs[0].trial.row.title, done, bar, score, _cut(" ".join(where)))
         return table
+
+    def _running(self) -> Table:
+        several = len({job.trial.model for job in self.scheduler.jobs}) > 1
+        table = Table.grid(padding=(0, 2))
+        table.add_row(*(Text(title, style="bold") for title in ("running", "on", "step", "last dev", "left")))
+        for job in self.scheduler.running():
+            name = f"{job.trial.task}/{job.trial.name}" + (f" {job.trial.model.folder}" if several else "")
+            step, left = self._logs.step(job), self._logs.seconds_left(job)
+            shown = f"{step[0]}/{step[1]}" if step else "-"
+            cells = [shown, score_text(job, self._logs.facts(job)), "-" if left is None else duration(left)]
+            table.add_row(_cut(name), *(Text(cell, no_wrap=True) for cell in (_joined(job.attempt.devices), *cells)))
+        return table
+
+
+def _cut(text: str) -> Text:
+    """A name that is cut where the line is too short for it, and gives way to what stands beside it."""
+    return Text(text, no_wrap=True, overflow="ellipsis")
+
+
+def _joined(labels: Sequence[str]) -> str:
+    """``gpu 0,1`` for gpu 0 and gpu 1."""
+    kinds = {label.rpartition(" ")[0] for label in labels}
+    if len(kinds) > 1:
+        return ", ".join(labels)
+    return f"{kinds.pop()} " + ",".join(label.rpartition(" ")[2] for label in labels) if labels else ""
 
 
 class Projections:
@@ -157,9 +202,9 @@ class Projections:
 
     def update(self, scheduler: Scheduler) -> None:
         for job in scheduler.running():
-            facts = self._logs.facts(job)
-            if facts.step and facts.total_steps:
-                seconds = (self._clock() - job.started_at) * facts.total_steps / facts.step
+            step = self._logs.step(job)
+            if step:
+                seconds = (self._clock() - job.started_at) * step[1] / step[0]
                 scheduler.durations.project(job.trial, seconds * max(1, len(job.device_ids)))
 
 

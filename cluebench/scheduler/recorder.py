@@ -62,8 +62,8 @@ class Recorder:
             self.note(f"{job.key} done: {score}")
             self.drop_lower_models(job)
         else:
-            failure = job.failures[-1]
-            self.note(f"{job.key} failed ({failure.kind.value}): {failure.detail}; then {job.state.value}")
+            failure, after = job.failures[-1], "given up" if job.state is State.FAILED else "is tried again"
+            self.note(f"{job.key} failed ({failure.kind.value}): {failure.detail}; {after}")
 
     def note(self, text: str) -> None:
         self._dirty = True
@@ -111,7 +111,7 @@ class Recorder:
         best = max(done, key=lambda other: rank(other.score, other.trial.setting))
         if kept_weights(best.paths.output_dir):
             for other in done:
-                if other is not best and other.result is not None:
+                if other.key != best.key and other.result is not None:
                     self._try("kept models", partial(drop_model, other.paths, other.result))
 
     def _append(self, line: str) -> None:

@@ -7,13 +7,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 
 from cluebench import repository
 from cluebench.command import INTERRUPTED
 from cluebench.errors import ClueError, UsageError
+from cluebench.report.html import REPORT_FILE
 from cluebench.report.table import print_table
+from cluebench.run_flags import refuse_amp
 from cluebench.scheduler import commands, devices
 from cluebench.scheduler.devices import Device
 from cluebench.scheduler.estimates import DurationModel, MemoryModel
@@ -40,27 +42,32 @@ def run(grid: Grid) -> int:
         for directory in grid.directories.values():
             directory.acquire()
             locks.callback(directory.release)
-        jobs = grid.jobs()
+        jobs, interrupted = grid.jobs(), None
         if any(job.state is State.WAITING for job in jobs):
-            _warm_up(grid)
-            jobs = grid.jobs(require_data=True)
-        interrupted = None
-        if any(job.state is State.WAITING for job in jobs):
-            interrupted = _search(grid, jobs)
+            events = Events()
+            with closing(_engine(grid.flags, events)) as engine:
+                _refuse_what_fails_everywhere(grid.flags, jobs, engine.devices)
+                _warm_up(grid, engine.devices)
+                jobs = grid.jobs(require_data=True)
+                interrupted = _search(grid, jobs, engine, events)
         else:
             print(f"all {len(jobs)} trials are done already", file=sys.stderr)
         left = [job for job in jobs if job.state is not State.DONE]
         with _heard():
-            _conclude(grid, left, interrupted)
+            _conclude(grid, jobs, interrupted)
     return INTERRUPTED if interrupted is not None else 1 if left else 0
 
 
-def _conclude(grid: Grid, left: Sequence[Job], interrupted: str | None) -> None:
-    """Prints the tables, and what is left to do."""
+def _conclude(grid: Grid, jobs: Sequence[Job], interrupted: str | None) -> None:
+    """Prints the tables, where everything is, and what is left to do."""
+    left = [job for job in jobs if job.state is not State.DONE]
     for model, directory in grid.directories.items():
         if len(grid.directories) > 1:
             print(f"{model}:")
         print_table(directory.path, model.name)
+        kept = sum(job.trial.model == model and job.result is not None and bool(job.result.best_model) for job in jobs)
+        models = f", {kept} best model{'s' if kept > 1 else ''} below {directory.path}" if kept else ""
+        print(f"report: {directory.path / REPORT_FILE}, log: {directory.grid_log}{models}", file=sys.stderr)
     if interrupted is not None:
         print(f"stopped by {interrupted} with {len(left)} trials left; the same command goes on", file=sys.stderr)
     else:
@@ -79,11 +86,12 @@ def _heard() -> Iterator[None]:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
 
 
-def _warm_up(grid: Grid) -> None:
+def _warm_up(grid: Grid, chosen: Sequence[Device]) -> None:
     """Fetches models and data and fills the cache before any device is taken. Raises ClueError where it fails."""
     flags, tasks = grid.flags, dict.fromkeys(trial.task for trial in grid.trials)
     script = repository.ROOT / "grid_search_tools" / "warmup_dataset_and_model.py"
     command = [sys.executable, "-u", str(script), *map(str, grid.directories), "--tasks", *tasks]
+    command += ["--device", chosen[0].kind]
     for name, value in (("--data_dir", flags.data_dir), ("--cache_dir", flags.cache_dir), ("--limit", flags.limit)):
         command += [name, str(value)] if value else []
     command += ["--offline"] if flags.offline else []
@@ -99,12 +107,10 @@ def _warm_up(grid: Grid) -> None:
 # The loop -------------------------------------------------------------------------------------------------------------
 
 
-def _search(grid: Grid, jobs: list[Job]) -> str | None:
+def _search(grid: Grid, jobs: list[Job], engine: Engine, events: Events) -> str | None:
     """Runs the loop, which may add to ``jobs``; returns the name of the signal that ended it early, or None."""
     flags, directories = grid.flags, grid.directories
-    events, display = Events(), display_for(sys.stderr)
-    engine = _engine(flags, events)
-    _check_cards(flags, jobs, engine.devices)
+    display = display_for(sys.stderr)
     recorders = [_recorder(flags, directory, jobs, engine.devices, display.note) for directory in directories.values()]
     observers = Observers([display, *recorders])
     if flags.engine == "local":
@@ -137,7 +143,6 @@ def _search(grid: Grid, jobs: list[Job]) -> str | None:
         finally:
             with suppress(OSError):
                 display.close()
-            engine.close()
             for recorder in recorders:
                 recorder.finish()
     return scheduler.interrupted
@@ -154,8 +159,9 @@ def _engine(flags: GridFlags, events: Events) -> Engine:
     return LocalEngine(devices.answered(find), driver, events)
 
 
-def _check_cards(flags: GridFlags, jobs: Sequence[Job], chosen: Sequence[Device]) -> None:
-    """Raises UsageError when --mrc_cards can't be had, or does not cut a batch evenly."""
+def _refuse_what_fails_everywhere(flags: GridFlags, jobs: Sequence[Job], chosen: Sequence[Device]) -> None:
+    """Raises UsageError when --amp or --mrc_cards can't be had on these devices, or cards don't cut a batch evenly."""
+    refuse_amp(flags.amp, chosen[0].kind)
     if flags.mrc_cards is None or flags.mrc_cards == 1:
         return
     joinable = sum(device.joinable for device in chosen)

@@ -70,8 +70,11 @@ class RunDirectory:
 
     def acquire(self) -> None:
         """Makes this process the directory's scheduler. Raises AlreadyRunning naming the one that is."""
-        self.private.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.private / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            self.private.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.private / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise UsageError(f"--run_root: {self.private} can't be written: {error.strerror}") from None
         for patience in (0.1, 0.1, 0.0):  # someone asking for the holder has it locked for an instant
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -82,6 +85,12 @@ class RunDirectory:
                     message = f"{self.path} is in use by another grid search: {self.holder()}"
                     raise AlreadyRunning(message) from None
                 time.sleep(patience)
+            except OSError as error:
+                os.close(descriptor)
+                raise UsageError(
+                    f"{self.path}: its file system has no locks ({error.strerror}), without which trials might run "
+                    "twice: give another --run_root"
+                ) from None
         content = json.dumps(asdict(Holder(os.getpid(), socket.gethostname(), _now()))).encode()
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, content, 0)

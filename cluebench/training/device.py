@@ -19,13 +19,7 @@ def use_device(device: str | None) -> str:
     """
     if device is None:
         device = "gpu" if paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0 else "cpu"
-    kind = device.split(":")[0]
-    if kind == "gpu" and not paddle.is_compiled_with_cuda():
-        raise UsageError(
-            f"--device {device}: this PaddlePaddle was built for CPUs; install paddlepaddle-gpu or use --device cpu"
-        )
-    if kind in ("xpu", "npu") and kind not in paddle.device.get_all_device_type():
-        raise UsageError(f"--device {device}: this PaddlePaddle was not built for {kind.upper()}s")
+    refuse_foreign(device)
     try:
         paddle.set_device(device)
     except (ValueError, RuntimeError, OSError) as error:
@@ -33,6 +27,17 @@ def use_device(device: str | None) -> str:
     if environment.world_size() > 1:
         paddle.distributed.init_parallel_env()
     return device
+
+
+def refuse_foreign(device: str) -> None:
+    """Raises UsageError when this Paddle was not built for such a device."""
+    kind = device.split(":")[0]
+    if kind == "gpu" and not paddle.is_compiled_with_cuda():
+        raise UsageError(
+            f"--device {device}: this PaddlePaddle was built for CPUs; install paddlepaddle-gpu or use --device cpu"
+        )
+    if kind in ("xpu", "npu") and kind not in paddle.device.get_all_device_type():
+        raise UsageError(f"--device {device}: this PaddlePaddle was not built for {kind.upper()}s")
 
 
 def seed(number: int) -> None:

@@ -11,6 +11,7 @@ import paddle
 
 from cluebench import environment, models
 from cluebench.features import Features, length_sorted_batches
+from cluebench.notices import progress
 from cluebench.training.optimization import Precision
 
 
@@ -45,7 +46,8 @@ def outputs_of(
     model.eval()
     pieces = []
     with paddle.no_grad():
-        for rows in length_sorted_batches(features.lengths, batch_size, environment.rank(), environment.world_size()):
+        batches = length_sorted_batches(features.lengths, batch_size, environment.rank(), environment.world_size())
+        for rows in progress("evaluating", len(batches), "batch", iterable=batches):
             with precision.context():
                 outputs = forward(model, on_device(features.batch(rows), padding))
             pieces.append((rows, [output.astype("float32").numpy() for output in outputs]))

@@ -14,7 +14,7 @@ from paddlenlp.transformers import LinearDecayWithWarmup
 
 from cluebench import environment
 from cluebench.errors import Diverged, UsageError
-from cluebench.run_flags import RunFlags
+from cluebench.run_flags import RunFlags, refuse_amp
 from cluebench.training.steps import Step
 
 
@@ -60,10 +60,7 @@ class Precision:
         """
         if amp == "off":
             return cls()
-        if device.split(":")[0] == "cpu":
-            # In bfloat16 auto_cast would only warn and compute in float32: its kernels are missing from CPU builds.
-            lacks = {"fp16": "Paddle has no float16 training on", "bf16": "PaddlePaddle has no bfloat16 kernels for"}
-            raise UsageError(f"--amp {amp}: {lacks[amp]} CPUs; use --amp off")
+        refuse_amp(amp, device)
         if amp == "bf16" and device.split(":")[0] == "gpu" and not paddle.amp.is_bfloat16_supported():
             raise UsageError(f"--amp bf16: {device} does not compute in bfloat16; use --amp fp16 or off")
         if amp == "fp16":

@@ -7,13 +7,15 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, NoReturn, Optional
+from typing import Any, Optional
 
 import paddle
 import paddlenlp.prompt.prompt_trainer  # noqa: F401  (see cluebench.paddlenlp_import)
 from paddlenlp.trainer import PdArgumentParser, TrainingArguments
 
+from cluebench import atomic
 from cluebench.errors import UsageError
+from cluebench.flags import OneLineParser
 from cluebench.run_flags import RunFlags, classification_task
 from cluebench.tasks import TASKS, Task
 
@@ -114,18 +116,17 @@ def parsed(description: str) -> tuple[Task, TaskFlags, Any]:
     return task, own, arguments
 
 
-class _Parser(PdArgumentParser):
+class _Parser(OneLineParser, PdArgumentParser):
     """One line about a wrong flag, as in the other scripts."""
-
-    def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: error: {message} (--help lists the flags)", file=sys.stderr)
-        sys.exit(2)
 
 
 def flag_parser(description: str) -> argparse.ArgumentParser:
     """A parser of this script's flags and all TrainingArguments."""
     parser = _Parser(
-        (TaskFlags, TrainingArguments), description=description, formatter_class=_HelpFormatter, allow_abbrev=False
+        (TaskFlags, TrainingArguments),  # type: ignore[arg-type]  # PdArgumentParser takes classes first
+        description=description,
+        formatter_class=_HelpFormatter,
+        allow_abbrev=False,
     )
     parser.set_defaults(**DEFAULTS, **dict.fromkeys(DEPENDENT))
     for action in parser._actions:  # argparse has no public way to change a help text
@@ -167,6 +168,8 @@ def check(own: TaskFlags, values: Mapping[str, Any]) -> None:
         raise UsageError(f"--amp {own.amp}: choose from off, fp16, bf16")
     if own.amp != "off" and values["bf16" if own.amp == "fp16" else "fp16"]:
         raise UsageError(f"--amp {own.amp} contradicts --{'bf16' if own.amp == 'fp16' else 'fp16'}")
+    if values["logging_dir"] and (reason := atomic.why_unwritable(values["logging_dir"], directory=True)):
+        raise UsageError(f"--logging_dir {values['logging_dir']}: {reason}; name another place")
     if values["metric_for_best_model"] not in _METRICS:
         raise UsageError(
             f"--metric_for_best_model {values['metric_for_best_model']}: choose from {', '.join(_METRICS)}"

@@ -145,6 +145,7 @@ class ProtocolTrainer(Trainer):
         return self._loader(self.train_dataset, self._get_train_sampler())
 
     def get_eval_dataloader(self, eval_dataset: Examples | None = None) -> paddle.io.DataLoader:
+        self.run.begins(len(eval_dataset or self.eval_dataset))
         if self.args.dataloader_num_workers or self.args.distributed_dataloader:
             return super().get_eval_dataloader(eval_dataset)
         examples = eval_dataset or self.eval_dataset
@@ -265,6 +266,8 @@ def train(run: Run, trainer: ProtocolTrainer, resumed: Path | None) -> None:
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if trainer.is_world_process_zero():
         models.save_model(trainer.model, run.tokenizer, run.flags.output_dir)
+    if not run.flags.save_best_model:
+        run.wrote("model_state.pdparams")  # the last one's
 
 
 # Checkpoints ----------------------------------------------------------------------------------------------------------
@@ -333,6 +336,7 @@ class PublishedLines(TrainerCallback):
         self.sampler = train_dataloader.batch_sampler
         self.sampler.last_step = state.max_steps  # a finished run that is resumed would take one more step
         self.run.result.total_steps = state.max_steps
+        self.run.begins(len(train_dataloader.dataset), state.max_steps)
         self.logged_at = state.global_step, time.perf_counter()
 
     def on_step_begin(self, *args: Any, **kwargs: Any) -> None:

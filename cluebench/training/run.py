@@ -15,7 +15,7 @@ from cluebench.configure import RunConfig
 from cluebench.earlier_run import CHECKPOINT
 from cluebench.features import FeatureCache, Features, TextEncoder, load_features
 from cluebench.model import Model
-from cluebench.notices import notice
+from cluebench.notices import notice, waiting
 from cluebench.run_flags import F
 from cluebench.runlog import DevPoint, Evaluation, RunLog
 from cluebench.scalars import Scalars
@@ -24,6 +24,7 @@ from cluebench.training import device
 from cluebench.training.checkpoint import Checkpoint
 from cluebench.training.evaluation import forward, on_device, outputs_of
 from cluebench.training.optimization import LossMeter, Precision, accumulate, build_optimizer
+from cluebench.training.progress import TrainingProgress
 from cluebench.training.steps import Step, StepPlan, optimizer_steps, order_of
 
 
@@ -46,14 +47,25 @@ class Run(Generic[F]):
         )
         self.encoder = TextEncoder(self.tokenizer)
         self._features: dict[str, Features] = {}
-        self._stepped, self._evaluating_since = False, 0.0
+        self._begun, self._stepped, self._evaluating_since = False, False, 0.0
+        self._progress: TrainingProgress | None = None
+        self._written: list[Path] = []
+
+    def begins(self, examples: int, steps: int | None = None) -> None:
+        """Says once, in one line, what begins and where it writes."""
+        if not self._begun:
+            work = f"{examples:,} examples" + (f", {steps:,} steps" if steps is not None else "")
+            folder = self.flags.output_dir
+            notice(f"{self.model.typed} on {self.task.title}, {self.device}: {work}, writing to {folder}")
+        self._begun = True
 
     # Data and models --------------------------------------------------------------------------------------------------
 
     def features(self, split: str) -> Any:
         """The model inputs of a split: features of the task's kind, from the cache when any earlier run made them."""
         if split not in self._features:
-            self._features[split] = self._loaded(split)
+            with waiting(f"reading {self.task.title} {split}"):
+                self._features[split] = self._loaded(split)
         return self._features[split]
 
     def _loaded(self, split: str) -> Features:
@@ -78,15 +90,16 @@ class Run(Generic[F]):
         if self.flags.do_train and self.keeps_best:
             models.check_output(self.flags.output_dir)
         device.seed(self.flags.seed)
-        model = models.load_model(
-            self.task,
-            self.model,
-            self.flags.dropout,
-            tokenizer=self.tokenizer,
-            max_seq_length=self.flags.max_seq_length,
-            head_required=not self.flags.do_train,
-            offline=self.flags.offline,
-        )
+        with waiting(f"loading {self.model.typed}"):
+            model = models.load_model(
+                self.task,
+                self.model,
+                self.flags.dropout,
+                tokenizer=self.tokenizer,
+                max_seq_length=self.flags.max_seq_length,
+                head_required=not self.flags.do_train,
+                offline=self.flags.offline,
+            )
         if not self.flags.padding and models.padding_of(model) is None:
             notice(f"{self.model.typed}: padding is computed too; only {', '.join(models.ENCODERS)} can do without it")
         return model
@@ -131,10 +144,12 @@ class Run(Generic[F]):
         optimizer, schedule = build_optimizer(model, plan.total_steps, flags)
         checkpoint = Checkpoint(self.output(CHECKPOINT), model, optimizer, self.precision, self.result)
         self._stepped, self.result.total_steps = True, plan.total_steps
+        self.begins(len(examples), plan.total_steps)
         done = self._resumed(checkpoint, plan) if flags.resume else 0
         padding = self.padding_left_out(model)
         trained = paddle.DataParallel(model) if environment.world_size() > 1 else model
         meter = LossMeter()
+        self._progress = TrainingProgress(self.task.title, self.output(""), done, plan.total_steps)
 
         def loss_of_rows(rows: Sequence[int]) -> paddle.Tensor:
             return loss_of(trained, on_device(examples.batch(rows), padding))
@@ -146,6 +161,7 @@ class Run(Generic[F]):
             schedule.step()
             optimizer.clear_grad()
             self.result.train_seconds += time.perf_counter() - start
+            self._progress.took(step.number)
             if step.number % flags.logging_steps == 0:
                 self._log_training(step, plan.total_steps, meter, optimizer.get_lr())
             if step.evaluates or step.checkpoints:
@@ -153,6 +169,7 @@ class Run(Generic[F]):
             yield step
             if step.checkpoints:
                 checkpoint.save(step.number)
+        self._progress.close()
         checkpoint.remove()
 
     def _resumed(self, checkpoint: Checkpoint, plan: StepPlan) -> int:
@@ -186,6 +203,7 @@ class Run(Generic[F]):
 
     def outputs(self, model: paddle.nn.Layer, split: Features) -> tuple[np.ndarray, ...]:
         """The outputs of the model's head for every example of a split, in order; see `outputs_of`."""
+        self.begins(len(split))
         self._evaluating_since = time.perf_counter()
         padding = self.padding_left_out(model)
         return outputs_of(model, split, self.flags.eval_batch_size, self.precision, padding)
@@ -207,6 +225,8 @@ class Run(Generic[F]):
         improved = self.record(found, number, epoch, seconds, again=step is None and self.flags.do_train)
         if step is None or environment.rank() != 0:
             return
+        if improved and self._progress:
+            self._progress.best(self.task.format_score(found.score))
         if improved and self.keeps_best:
             models.save_model(model, self.tokenizer, self.flags.output_dir)
         self.result.write(self.flags.result_json)
@@ -222,9 +242,9 @@ class Run(Generic[F]):
         self.result.eval_seconds += seconds
         improved = not again and self.result.add(DevPoint(step, epoch, found.score, found.loss, found.organisers))
         if improved and environment.rank() == 0:
-            analysis.write(self.output(analysis.DEV_PREDICTIONS), found.predictions)
+            analysis.write(self.wrote(analysis.DEV_PREDICTIONS), found.predictions)
             if self.flags.result_json:
-                path = dev_predictions.beside(self.flags.result_json)
+                path = self.wrote(dev_predictions.beside(self.flags.result_json))
                 found.said.write(path, self.result.configuration, step)
         return improved
 
@@ -253,20 +273,32 @@ class Run(Generic[F]):
 
     def _submit(self, test: TestSet, write: Callable[[Path], None]) -> None:
         if environment.rank() == 0:
-            path = self.output(test.submission)
+            path = self.wrote(test.submission)
             write(path)
             self.log.line(f"predictions for {test.file}: {path}")
 
-    def output(self, name: str) -> Path:
+    def output(self, name: str | Path) -> Path:
         """A file in --output_dir."""
         return Path(self.flags.output_dir) / name
 
+    def wrote(self, path: str | Path) -> Path:
+        """A file, in --output_dir if it is only a name, that `finish` names."""
+        self._written.append(self.output(path))
+        return self._written[-1]
+
     def finish(self) -> None:
-        """Memory used, curves closed, and a model that was only kept to predict removed. Waits for all ranks."""
+        """Memory used, curves closed, a model that was only kept to predict removed, and what was written is named.
+
+        Waits for all ranks.
+        """
         self.result.peak_memory_bytes = device.peak_memory_bytes(self.device)
         self.scalars.close()
         if self.flags.do_train and self.flags.save_best_model:
             self.result.best_model = str(self.flags.output_dir)
         elif self._stepped and self.keeps_best and environment.rank() == 0:
             models.remove_model(self.flags.output_dir)
+        places = [Path(place) for place in (*self._written, self.flags.result_json, self.flags.visualdl_dir) if place]
+        folder, kept = Path(self.flags.output_dir), ["the best model"] if self.result.best_model else []
+        names = [place.name if place.parent == folder else str(place) for place in dict.fromkeys(places)]
+        notice(f"written to {folder}: {', '.join(kept + names)}")
         device.wait_for_all()

@@ -266,7 +266,7 @@ def test_a_trial_by_hand_beside_a_grid_runs_once(grid, by_hand):
     script = grid.repository / "grid_search_tools" / "run_cls.sh"
     for name in ("run_cls.sh", "trial_path.py"):
         shutil.copy(ROOT / "grid_search_tools" / name, script.parent / name)
-    command = ["bash", script, "some-model", "TNEWS", "1e-5", "32", "0.1", "--data_dir", grid.data]
+    command = ["bash", script, "some-model", "TNEWS", "1e-5", "32", "0.1", "--data_dir", grid.data, "--device", "cpu"]
     if by_hand:
         hand = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
         grid.wait_for("start")
@@ -278,3 +278,30 @@ def test_a_trial_by_hand_beside_a_grid_runs_once(grid, by_hand):
     assert ("left to it" in result.stderr) == by_hand
     if by_hand:
         assert hand.wait(timeout=20) == 0
+
+
+# Words ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_what_is_said_of_a_trial_is_what_happened(grid):
+    grid.behave(trials={"*": {"attempts": [{"exit": 1}, {"exit": 1}], "seconds": 0.1}})
+    one = ("--tasks", "tnews", "--learning_rates", "1e-5", "--batch_sizes", "32", "--devices", "cpu:1")
+    result = grid.run(*one, "--max_attempts", "2")
+    said = [line for line in result.stderr.splitlines() if "failed: crashed" in line]
+    assert [line.rpartition("; ")[2] for line in said] == ["is tried again", "given up"]
+    log = (grid.runs / "some-model" / "grid.log").read_text()
+    assert log.count("exit code 1; is tried again") == log.count("exit code 1; given up") == 1
+
+
+@pytest.mark.slow
+def test_a_file_system_without_locks_is_refused_in_one_line(grid):
+    grid.prelude = """
+import errno, fcntl
+def flock(*_):
+    raise OSError(errno.ENOLCK, "No locks available")
+fcntl.flock = flock
+"""
+    result = grid.run(*TNEWS)
+    assert result.returncode == 2 and result.stderr.count("\n") == 1 and grid.book("start") == []
+    assert "its file system has no locks (No locks available)" in result.stderr and "--run_root" in result.stderr

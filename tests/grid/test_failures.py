@@ -1,5 +1,6 @@
 import errno
 import io
+import re
 
 import pytest
 
@@ -8,11 +9,12 @@ from cluebench.runlog import Result, TrialPaths
 from cluebench.scheduler.estimates import DurationModel, estimated_bytes, model_size, seconds_left, workloads
 from cluebench.scheduler.failures import FailureKind, classify
 from cluebench.scheduler.flags import GridFlags
-from cluebench.scheduler.jobs import Attempt, Job, State
+from cluebench.scheduler.jobs import Attempt, Job, LogReader, State
 from cluebench.scheduler.plan import Trial, build_plan
 from cluebench.scheduler.progress import Display, display_for, duration
 from cluebench.scheduler.recorder import Recorder
 from cluebench.scheduler.state import RunDirectory
+from cluebench.tasks import TASKS
 
 #: Ends of logs as Paddle, its launcher, the driver and the system write them.
 OUT_OF_MEMORY = """\
@@ -66,6 +68,14 @@ def test_details_are_one_telling_line():
     assert classify(7).detail == "exit code 7"
     assert classify(None, no_progress_seconds=60.0).detail == "no new log line in 60 s, ended"
     assert classify(1, CRASH, device_lost=True).kind is FailureKind.LOST_DEVICE
+
+
+def test_a_training_line_is_no_reason():
+    training = "global step 300/1000, epoch: 0, batch: 99, rank_id: 0, loss: 2.7, lr: 0.00001, speed: 8.7969 step/s"
+    evaluated = "eval loss: 2.720359, acc: 0.5612, eval done total : 25.71 s"
+    assert classify(1, [training, evaluated]).detail == "exit code 1"
+    assert classify(1, ["Segmentation fault", training]).detail == "Segmentation fault"
+    assert classify(2, ["error: --limit 0: must be at least 1", training]).detail.startswith("error: --limit")
 
 
 # Estimates ------------------------------------------------------------------------------------------------------------
@@ -191,25 +201,76 @@ def test_plain_lines(tmp_path):
     ]
 
 
-def test_live_table_shows_progress_and_last_dev_score(tmp_path, monkeypatch):
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "140")
-    stream, jobs = Terminal(), jobs_on_stage(tmp_path)
-    display = display_for(stream)
+@pytest.fixture
+def terminal(monkeypatch):
+    """A terminal of 80 columns and 24 lines."""
+    for name, value in {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"}.items():
+        monkeypatch.setenv(name, value)
+    return Terminal()
+
+
+def picture(stream):
+    """The lines of the last picture, without colours, and with blanks at their ends taken off."""
+    last = re.split(r"\x1b\[\d*A\x1b\[2K", stream.getvalue())[-1]
+    return [re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", line).strip() for line in last.splitlines()]
+
+
+def test_live_picture_of_the_grid_its_tasks_and_what_runs(tmp_path, terminal):
+    jobs = jobs_on_stage(tmp_path)
+    display = display_for(terminal)
     display.attach(Stage(jobs))
     display.tick(0.0)
     display.note("gpu 1 is set aside")
+    display.tick(2.0)
+    summary, bar, task, heading, running = picture(terminal)[-5:]
     display.close()
-    shown = stream.getvalue()
-    for text in (
-        "m/tnews/2e-05_32_0.1",
-        "300/1000",
-        "8.8",
-        "56.12",
-        "time left about 5 h 10 min",
-        "gpu 1 is set aside",
-    ):
-        assert text in shown
+    assert summary == "1 done, 1 running, 1 left; time left about 5 h 10 min"
+    assert len(bar) == 80 and set(bar) <= set("━╸╺")
+    assert re.fullmatch(r"TNEWS  1/3  [━╸╺]+ +best 57.00  1e-05_32_0.1", task)
+    assert heading.split() == ["running", "on", "step", "last", "dev", "left"]
+    assert re.split("  +", running) == ["tnews/2e-05_32_0.1", "gpu 0", "300/1000", "56.12", "80 s"]
+    assert "gpu 1 is set aside" in terminal.getvalue()
+
+
+def test_a_step_is_shown_before_the_first_log_line(tmp_path, terminal):
+    jobs = jobs_on_stage(tmp_path)
+    jobs[1].paths.log.write_text("m on TNEWS, cpu: 1,600 examples, 1,000 steps, writing to out\n")
+    jobs[1].paths.output_dir.mkdir()
+    (jobs[1].paths.output_dir / "step.txt").write_text("12/1000")
+    display = display_for(terminal)
+    display.attach(Stage(jobs))
+    display.tick(0.0)
+    assert re.split("  +", picture(terminal)[-1])[:4] == ["tnews/2e-05_32_0.1", "gpu 0", "12/1000", "-"]
+    for broken in ("", "12/", "x/y", "13/12", "1/0", "9" * 5000):
+        (jobs[1].paths.output_dir / "step.txt").write_text(broken)
+        assert LogReader().step(jobs[1]) is None
+    display.close()
+
+
+def test_long_names_at_80_columns_give_way_to_numbers(tmp_path, terminal):
+    jobs = []
+    for name in ("hfl/a-model-of-a-name-that-goes-on-for-longer-than-any-line", "another"):
+        for task in TASKS.values():
+            trial = Trial(Model.of(name), task.name, 3e-5, 32, 0.1, 43)
+            paths = TrialPaths(tmp_path / trial.model.folder / task.name, trial.name)
+            jobs.append(Job(trial, 0, paths, tmp_path / "lock", "h", state=State.RUNNING))
+            jobs[-1].attempts.append(Attempt(1, [f"gpu {card}" for card in range(task.cards)], task.cards, 1, 0.0))
+            paths.folder.mkdir(parents=True)
+            paths.log.write_text(
+                "global step 19000/20010, epoch: 0, batch: 99, rank_id: 0, loss: 2.7, lr: 0.1, speed: 0.8 step/s\n"
+                "eval loss: 2.7, exact: 65.8310, f1: 87.3012, eval done total : 25.71 s\n"
+            )
+    jobs = [job for job in jobs if job.trial.row.metric == "em_f1" or job.trial.task == "cluewsc2020"]
+    display = display_for(terminal)
+    display.attach(Stage(jobs))
+    display.tick(0.0)
+    *_, wsc, cmrc, other_wsc, other_cmrc = lines = picture(terminal)
+    assert max(map(len, lines)) <= 80
+    for line, task, cards in ((cmrc, "cmrc2018", "0,1"), (wsc, "cluewsc2020", "0"), (other_cmrc, "cmrc2018", "0,1")):
+        start = re.escape(f"{task}/3e-05_32_0.1_seed43")
+        assert re.fullmatch(rf"{start}.*  gpu {cards} *  19000/20010  \S+ *  21 min", line), line
+    assert "65.83/87.30" in cmrc and "anot" in other_wsc
+    display.close()
 
 
 def test_full_disk_is_said_once_and_stops_nothing(tmp_path, monkeypatch):

@@ -219,6 +219,21 @@ def test_second_scheduler_says_who_holds_the_directory(grid):
     assert "not running, stopped" in grid.run(*TNEWS, "--status").stdout
 
 
+def test_status_says_the_time_left_from_the_first_log_line_on(grid):
+    grid.behave(trials={"*": {"seconds": 40.0, "steps": 80}})
+    scheduler = grid.start(*TNEWS, "--devices", "cpu:1")
+    grid.wait_for("start")
+    until(lambda: "time left about" in grid.run(*TNEWS, "--status").stdout, 30)
+    assert re.search(
+        r"^0 done, 1 running, 3 waiting, 0 failed; time left about \d+ (s|min)$",
+        grid.run(*TNEWS, "--status").stdout,
+        re.M,
+    )
+    scheduler.send_signal(signal.SIGINT)
+    scheduler.communicate(timeout=20)
+    assert "time left" not in grid.run(*TNEWS, "--status").stdout
+
+
 def test_orphans_are_adopted_not_run_again(grid):
     grid.behave(trials={"*": {"seconds": 9.0}})
     scheduler = grid.start(*TNEWS, "--devices", "cpu:2")
@@ -392,9 +407,15 @@ def test_dry_run_prints_the_plan_and_touches_nothing(grid):
     lines = result.stdout.splitlines()
     assert lines[0] == "some-model/afqmc/1e-05_16_0.1\tto run\t-"
     assert lines[-1] == "134 trials of 1 model: 0 done, 134 to run" and len(lines) == 135
+    assert result.stderr.splitlines()[5] == "CLUEWSC2020    32 trials    0 done   32 to run"
+    assert len(result.stderr.splitlines()) == 10
     assert not grid.runs.exists() and not (grid.data / "warmup.txt").exists()
-    grid.run(*TNEWS)
-    assert "some-model/tnews/3e-05_32_0.1\tdone\t74.94" in grid.run(*TNEWS, "--dry_run").stdout
+    finished = grid.run(*TNEWS)
+    place = grid.runs / "some-model"
+    assert f"report: {place / 'report.html'}, log: {place / 'grid.log'}\n" in finished.stderr
+    again = grid.run(*TNEWS, "--dry_run")
+    assert "some-model/tnews/3e-05_32_0.1\tdone\t74.94" in again.stdout
+    assert again.stderr == "TNEWS           4 trials    4 done    0 to run\n"
 
 
 def test_dry_run_of_published_best_settings(grid):
@@ -426,13 +447,19 @@ def test_dry_run_of_published_best_settings(grid):
         (["--mrc_cards", "2", "--devices", "cpu:2"], "--mrc_cards 2: the grid has 0 card(s)"),
         (["--no_such_flag"], "unrecognized arguments: --no_such_flag"),
         (["--data_dir", "/nonexistent"], "/nonexistent is not a directory"),
+        (["--amp", "fp16", "--devices", "cpu"], "--amp fp16: Paddle has no float16 training on CPUs; use --amp off"),
+        (["--engine", "ray", "--devices", "auto"], "--engine ray: Ray is not installed; pip install -e '.[ray]'"),
     ],
 )
 def test_wrong_values_are_one_line_and_code_2(grid, arguments, said):
+    """Before the warm-up, also what would only fail in every single trial."""
+    (grid.folder / "no-ray").mkdir()
+    (grid.folder / "no-ray" / "ray.py").write_text("raise ImportError")
+    grid.environment["PYTHONPATH"] = str(grid.folder / "no-ray")
     result = grid.run(*arguments, "--dry_run") if "--devices" not in arguments else grid.run(*arguments)
     assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
     assert said in result.stderr and "Traceback" not in result.stderr
-    assert grid.book("start") == []
+    assert grid.book("start") == [] and not (grid.data / "warmup.txt").exists()
 
 
 def test_directory_of_another_model_is_refused(grid, tmp_path):

@@ -488,6 +488,21 @@ def test_why_a_device_idles_is_said():
     assert run.scheduler.why_idle() == "next attempt in 16 s"
 
 
+def test_no_figure_of_an_outdated_reading_is_given():
+    run = Run(trials("tnews"), [gpu(0)], None, lambda device: Reading(24 * GIB, 1 * GIB, {}))
+    run.time.put(Interrupted("SIGINT"), 100.0)
+    run.run()
+    run.ledger.slots["GPU-0"].fresh = False
+    assert run.scheduler.why_idle() is None
+    run.scheduler._asked["GPU-0"] = float("inf")
+    assert run.scheduler.why_idle() == "waiting for the driver to answer about gpu 0"
+
+
+def test_observers_hear_of_a_trial_as_it_was():
+    run = Run(trials("tnews"), cpu_slots(1), failing([1, 1]), max_attempts=3).run()
+    assert [state for _, state in run.witness.ends] == [State.WAITING, State.WAITING, State.DONE]
+
+
 def test_retry_avoids_the_card_it_failed_on():
     left = [Outcome(1.0, 1, None)]
     run = Run(trials("tnews"), [gpu(0), gpu(1)], lambda job, ids: left.pop() if left else Outcome(1.0), empty).run()

@@ -194,6 +194,25 @@ def test_edges_of_the_grid_are_pointed_out(tmp_path):
     assert notes == ["TNEWS: the best learning rate, 3e-05, is the largest tried; a larger one may do better"]
 
 
+@pytest.mark.parametrize("best_batch, edge", [(8, "smallest"), (16, None), (32, None), (64, "largest")])
+def test_an_edge_is_at_either_end_of_three_or_more(best_batch, edge, tmp_path):
+    for batch in (8, 16, 32, 64):
+        write_log(tmp_path, "tnews", f"3e-05_{batch}_0.1", "60.00" if batch == best_batch else "50.00")
+    trials = scores.finished_trials(tmp_path)
+    assert scores.edges(trials, scores.best_settings(trials)) == ({("tnews", "batch_size"): edge} if edge else {})
+
+
+def test_average_is_of_what_is_printed_and_no_difference_is_minus_nothing():
+    row = published_model("ernie-3.0-base-zh")
+    bests = {name: scores.Best(Setting(1e-5, 16, 0.1), row.score(task)) for name, task in TASKS.items()}
+    theirs = bests["tnews"].score[0]
+    bests["tnews"] = scores.Best(Setting(1e-5, 16, 0.1), (theirs - 0.0033,), (0.1,), seeds=3)  # a mean over seeds
+    assert scores.average(bests) == pytest.approx(
+        sum(round(best.score[0], 2) for best in bests.values()) / 10, abs=1e-9
+    )
+    assert scores.published_comparison(bests, row).splitlines()[1].split("\t")[1] == "+0.00"
+
+
 def test_average_is_the_published_one():
     bests = {
         name: scores.Best(Setting(1e-5, 16, 0.1), TASKS[name].parse_score(score))

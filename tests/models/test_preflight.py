@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -116,7 +117,7 @@ def test_warm_up_stops_and_says_which_task_and_why(architectures, little_data, r
     assert lines == [
         f"{model} can't do C3: its inputs have up to 512 tokens, the model has positions for 64",
         f"{model} can't do TNEWS: its inputs have up to 128 tokens, the model has positions for 64",
-        f"error: {model} can't do C3, TNEWS: run it with --tasks CHID",
+        f"error: {model} can't do C3, TNEWS: --tasks CHID runs the others",
     ]
     assert not list(tmp_path.iterdir())
     assert run_script(WARM_UP, architectures["Roberta"], *common, "--tasks", "chid").code == 0
@@ -125,6 +126,31 @@ def test_warm_up_stops_and_says_which_task_and_why(architectures, little_data, r
 def test_warm_up_refuses_a_model_before_it_looks_for_data(run_script, tmp_path):
     ended = run_script(WARM_UP, tmp_path / "nowhere", "--data_dir", tmp_path)
     assert ended.code == 2 and ended.err.count("\n") == 1 and "nowhere: no such directory" in ended.err
+
+
+def test_warm_up_names_every_task_without_data_and_goes_on_with_the_others(
+    architectures, little_data, run_script, tmp_path
+):
+    model, data = architectures["Roberta"], tmp_path / "data"
+    shutil.copytree(little_data, data)
+    shutil.rmtree(data / "tnews_public")
+    (data / "c3_public" / "m-dev.json").unlink()
+    ended = run_script(WARM_UP, model, "--data_dir", data, "--tasks", "tnews", "chid", "c3")
+    tnews, c3, error = ended.err.splitlines()
+    assert ended.code == 2 and "tnews: dev.json is missing" in tnews and "c3: m-dev.json is missing" in c3
+    assert error == "error: no whole data of TNEWS, C3: --tasks CHID runs the others"
+    ended = run_script(WARM_UP, model, "--data_dir", data, "--tasks", "tnews")
+    assert ended.err.splitlines()[-1] == "error: no whole data of TNEWS: name another place by --data_dir"
+
+
+def test_warm_up_refuses_cards_that_paddle_was_not_built_for(architectures, little_data, run_script, monkeypatch):
+    import paddle
+
+    monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: False)
+    ended = run_script(
+        WARM_UP, architectures["Roberta"], "--data_dir", little_data, "--tasks", "chid", "--device", "gpu"
+    )
+    assert ended.code == 2 and "--device gpu: this PaddlePaddle was built for CPUs" in ended.err
 
 
 def test_special_tokens_are_those_of_the_vocabulary(tmp_path):

@@ -151,7 +151,9 @@ def test_a_community_model(server, architectures, monkeypatch):
     np.testing.assert_array_equal(hidden(model, *inputs()), hidden(original, *inputs()))
     shutil.rmtree(there)
     models.load_model(TASKS["tnews"], Model.of(COMMUNITY), offline=True)
-    with pytest.raises(UsageError, match="somebody/other: neither a directory nor a model PaddleNLP knows"):
+    with pytest.raises(
+        UsageError, match="somebody/other: neither a directory nor a model that PaddleNLP knows .none of the 27"
+    ):
         models.load_tokenizer(Model.of("somebody/other"))
 
 
@@ -184,6 +186,23 @@ def test_offline_never_asks(server):
     with pytest.raises(UsageError, match=f"{NAME}: not in .*{NAME}, and --offline forbids fetching it"):
         Model.of(NAME).find(offline=True)
     assert Quiet.asked == []
+
+
+@pytest.mark.parametrize(
+    "typed, meant",
+    [("ernie-3.0-bas-zh", "ernie-3.0-base-zh"), ("bert-base-chinise", "bert-base-chinese"), ("rbt3", "hfl/rbt3"),
+     ("my/model", None)],
+)  # fmt: skip
+def test_a_name_that_is_not_published_is_told_what_may_be_meant(typed, meant, server, monkeypatch):
+    """Whether the name or the way to the server is wrong."""
+    monkeypatch.setenv("PPNLP_ENDPOINT", CLOSED)
+    said = f"{typed} (none of the 27 published models, which README.md lists"
+    said += f"; did you mean {meant}" if meant else "): not in "
+    for error, offline in ((UsageError, True), (NetworkError, False)):
+        with pytest.raises(error) as told:
+            Model.of(typed).find(offline=offline)
+        assert str(told.value).startswith(said) and len(str(told.value)) < 500
+    assert "so nobody knows whether it has this model" in str(told.value)
 
 
 def test_a_server_that_cannot_be_reached(tmp_path, monkeypatch):

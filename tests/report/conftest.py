@@ -5,6 +5,7 @@ from cluebench import dev_predictions
 from cluebench.dev_predictions import DevPredictions
 from cluebench.report.evidence import measured
 from cluebench.runlog import DevPoint, Result, trial_name
+from cluebench.tasks import TASKS
 
 PROTOCOL = {"data": "0123456789abcdef", "epochs": 3, "limit": None, "learning_rate": 3e-05, "model": "m", "seed": 42}
 
@@ -39,6 +40,7 @@ def finished(tmp_path):
     def write(folder, task, right, clusters=None, learning_rate=3e-05, seed=42, keeps=True, **settings):
         said = predictions_of(tmp_path, task, right, clusters, learning_rate=learning_rate, seed=seed, **settings)
         result = Result(task, "m", dict(said.configuration), "0" * 16, status="done", total_steps=200)
+        result.metric = TASKS[task].metric
         result.add(DevPoint(100, 0, said.score))
         path = folder / task / f"{trial_name(learning_rate, 32, 0.1, seed)}.json"
         path.parent.mkdir(parents=True, exist_ok=True)

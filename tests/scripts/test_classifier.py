@@ -175,7 +175,7 @@ def test_no_model_is_kept_when_none_is_wanted(demo, run_script, tmp_path):
     arguments = common(demo, tmp_path / "out", "--task_name", "tnews", "--max_steps", 2, "--do_train", "--do_predict")
     assert run_script(SCRIPT, *arguments, "--save_best_model", "False").code == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "result.json", "dev_predictions.jsonl", "tnews11_predict.json", "tnews10_predict.json",
+        "result.json", "result.predictions", "dev_predictions.jsonl", "tnews11_predict.json", "tnews10_predict.json",
     }  # fmt: skip
 
 

@@ -208,7 +208,7 @@ def test_wrong_use_is_one_line(predictions, data, run, tmp_path):
     for arguments, said in (
         ([tmp_path / "nowhere"], "nowhere: no such directory; give a run directory or a directory of prediction"),
         ([tmp_path / "empty"], "empty holds neither runs of a model nor prediction files such as afqmc_predict.json"),
-        ([predictions, "--output", tmp_path / "empty"], "empty is a directory: name the zip to write"),
+        ([predictions, "--output", tmp_path / "empty"], "empty: a directory; name another place"),
         ([predictions, "--tasks", "glue"], "--tasks: unknown task 'glue'"),
         ([predictions, "--version", "1.2"], "--version 1.2: choose from 1.1, 1.0, all"),
         ([predictions, "--data_dir", tmp_path / "nowhere"], "is not a directory"),
@@ -501,7 +501,7 @@ def test_an_output_that_is_a_device_or_a_pipe_is_not_replaced(mine, data, run, t
     (tmp_path / "null").symlink_to("/dev/null")
     for name in ("pipe", "null"):
         code, _, err = run(mine, "--output", tmp_path / name, "--data_dir", data)
-        assert code == 2 and "is a device or a pipe" in err and not (tmp_path / name).is_file()
+        assert code == 2 and "neither file nor directory" in err and not (tmp_path / name).is_file()
 
 
 def test_official_test_sets_make_a_zip_ready_to_upload(mine, data, run, tmp_path, monkeypatch):

@@ -1,0 +1,40 @@
+"""How far a training is, for people: a bar at a terminal, and a file that other displays read."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from cluebench import environment
+from cluebench.notices import progress
+from cluebench.runlog import STEP_FILE
+
+#: Seconds between two writings of the file.
+_EVERY = 2.0
+
+
+class TrainingProgress:
+    """``done`` of ``total`` steps at first. What can't be written is left: no run fails for it."""
+
+    def __init__(self, title: str, output_dir: Path, done: int, total: int):
+        self._bar = progress(title, total, "step", initial=done)
+        self._file, self._due = output_dir / STEP_FILE, 0.0
+
+    def took(self, step: int) -> None:
+        self._bar.update()
+        now = time.monotonic()
+        if now >= self._due and environment.rank() == 0:
+            self._due = now + _EVERY
+            with suppress(OSError):
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                self._file.write_text(f"{step}/{self._bar.total}", encoding="utf-8")
+
+    def best(self, score: str) -> None:
+        self._bar.set_postfix_str(f"best {score}")
+
+    def close(self) -> None:
+        self._bar.close()
+        if environment.rank() == 0:
+            with suppress(OSError):
+                self._file.unlink(missing_ok=True)
