@@ -83,6 +83,7 @@ class DataSource:
         self._advice = advice
         self.is_synthetic = (self.directory / SYNTHETIC_MARK).is_file()
         self._told: dict[tuple[str, str], str] = {}  # (task name, file) → md5 last told
+        self._said: set[str] = set()
 
     def read(self, task: Task, file: str) -> bytes:
         """A file's bytes. Raises DataError when it is missing or unreadable, NetworkError when fetching fails.
@@ -111,6 +112,12 @@ class DataSource:
             task, file, place, place.version(), lambda: _md5_of(place)
         )
         return md5
+
+    def say_once(self, text: str) -> None:
+        """A notice on what was read, for files that a run reads more than once."""
+        if text not in self._said:
+            notice(text)
+        self._said.add(text)
 
     def is_official(self, task: Task, file: str) -> bool:
         """Whether the file is the one published, as far as its md5 was. Raises as `read` does."""

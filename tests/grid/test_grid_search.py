@@ -418,6 +418,12 @@ def test_dry_run_prints_the_plan_and_touches_nothing(grid):
     assert again.stderr == "TNEWS           4 trials    4 done    0 to run\n"
 
 
+def test_one_failed_trial_is_one(grid):
+    grid.behave(trials={"*": {"attempts": [{"exit": 2}]}})
+    result = grid.run("--tasks", "tnews", "--learning_rates", "3e-5", "--batch_sizes", "32", "--devices", "cpu:1")
+    assert result.returncode == 1 and "\n1 trial failed:\n" in result.stdout
+
+
 def test_dry_run_of_published_best_settings(grid):
     result = grid.run("--best_only", "--dry_run", model="ernie-3.0-base-zh")
     assert "ernie-3.0-base-zh/iflytek/5e-05_32_0.0\tto run\t-" in result.stdout
