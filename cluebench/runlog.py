@@ -7,6 +7,7 @@ plan (see `cluebench.identity`).
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
@@ -123,6 +124,7 @@ _EVALUATED = re.compile(r"\bacc: (?P<acc>[.\deE+-]+)")
 _EVALUATED_SPAN = re.compile(r"\bexact: (?P<em>[.\deE+-]+), f1: (?P<f1>[.\deE+-]+)")
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _CHUNK, _LONGEST_LINE = 1 << 20, 1 << 12
+_EVALUATED_IN = re.compile(r"\beval done total : (?P<seconds>\d{1,9}(?:\.\d+)?) s")
 _BEST = re.compile(r"best_result: (?P<score>\d+(?:\.\d+)?(?:/\d+(?:\.\d+)?)?)")
 
 
@@ -136,6 +138,35 @@ class LogFacts:
     last_score: tuple[float, ...] | None = None  # the last evaluation, in percent
     best_score: tuple[float, ...] | None = None  # from best_result: the trial has ended
     last_lines: list[str] = field(default_factory=list)  # up to 20, without colours
+    dev_curve: list[DevPoint] = field(default_factory=list)  # a step is that of the last training line before
+    train_seconds: float = 0.0  # by the speeds logged
+    eval_seconds: float = 0.0
+    _epoch: int = 0
+    _counted: int = 0  # steps whose seconds are in train_seconds
+
+    def trained(self, step: int, total: int, epoch: int, steps_per_second: float) -> None:
+        if step < (self.step or 0):  # gone on from a checkpoint: what follows it is done, and logged, again
+            self.dev_curve = [point for point in self.dev_curve if point.step < step]
+        self.step, self.total_steps, self.steps_per_second = step, total, steps_per_second
+        self._epoch = epoch
+        self._count(step)
+
+    def evaluated(self, score: tuple[float, ...]) -> None:
+        self.last_score = score
+        self.dev_curve.append(DevPoint(self.step or 0, self._epoch, score))
+
+    def ended(self, best_score: tuple[float, ...]) -> None:
+        """The last evaluation follows the last step, wherever the last training line was."""
+        self.best_score = best_score
+        if self.total_steps and self.dev_curve:
+            self.dev_curve[-1] = replace(self.dev_curve[-1], step=self.total_steps)
+            self._count(self.total_steps)
+
+    def _count(self, step: int) -> None:
+        """The seconds of the steps up to ``step``, at the speed last logged."""
+        if self.steps_per_second and 0 < self.steps_per_second < math.inf:
+            self.train_seconds += max(0, step - self._counted) / self.steps_per_second
+        self._counted = step
 
 
 def read_log(path: str | Path) -> LogFacts:
@@ -168,7 +199,8 @@ class GrowingLog:
                 self._rest = rest[-_LONGEST_LINE:]
                 for line in lines:
                     _take(self._facts, line)
-        facts = replace(self._facts, last_lines=list(self._facts.last_lines))
+        known = self._facts
+        facts = replace(known, last_lines=list(known.last_lines), dev_curve=list(known.dev_curve))
         if self._rest:  # being written, or the end of a log whose writer was killed
             _take(facts, self._rest)
         return facts
@@ -179,15 +211,17 @@ def _take(facts: LogFacts, raw: bytes) -> None:
     facts.last_lines.append(line)
     del facts.last_lines[:-20]
     try:
+        if match := _EVALUATED_IN.search(line):
+            facts.eval_seconds += float(match["seconds"])
         if match := _TRAIN.search(line):
             step, total, speed = int(match["step"]), int(float(match["total"])), float(match["speed"])
-            facts.step, facts.total_steps, facts.steps_per_second = step, total, speed
+            facts.trained(step, total, int(match["epoch"]), speed)
         elif match := _BEST.search(line):
-            facts.best_score = tuple(float(part) for part in match["score"].split("/"))
+            facts.ended(tuple(float(part) for part in match["score"].split("/")))
         elif match := _EVALUATED_SPAN.search(line):
-            facts.last_score = (float(match["em"]), float(match["f1"]))
+            facts.evaluated((float(match["em"]), float(match["f1"])))
         elif match := _EVALUATED.search(line):
-            facts.last_score = (100 * float(match["acc"]),)
+            facts.evaluated((100 * float(match["acc"]),))
     except ValueError:
         return  # such as "acc: -", or two writers in one line
 

@@ -9,7 +9,7 @@ CLUE Benchmark document of PaddleNLP for epochs, lengths, warm-up, cards and gri
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, NamedTuple
@@ -31,6 +31,11 @@ class Setting(NamedTuple):
     learning_rate: float
     batch_size: int  # over all cards
     dropout: float
+
+
+def rank(score: Sequence[float], setting: Setting) -> tuple[float, ...]:
+    """Sort key of a score: higher is better. Equal ones go to the smaller learning rate, then batch, then dropout."""
+    return (round(score[0], 2), -setting.learning_rate, -setting.batch_size, -setting.dropout)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from cluebench.metrics import (
     decode_choices,
     decode_idioms,
     decode_spans,
+    mean_cross_entropy,
     organisers_span_scores,
     span_scores,
 )
@@ -42,6 +43,15 @@ def test_accuracy_of_nothing_or_of_other_rows_is_refused(predicted, gold):
 
 
 # Choices --------------------------------------------------------------------------------------------------------------
+
+
+def test_cross_entropy_by_hand():
+    """Softmax gives 1/2 and 3/4; an option that is not there takes no part, and large numbers do no harm."""
+    logits = np.array([[0, 0], [np.log(3), 0]], np.float32)
+    expected = (np.log(2) + np.log(4 / 3)) / 2
+    assert mean_cross_entropy(logits, np.array([1, 0])) == pytest.approx(expected, abs=1e-7)
+    wider = np.concatenate([logits + 2000, np.full((2, 1), -np.inf)], axis=1)
+    assert mean_cross_entropy(wider, np.array([1, 0])) == pytest.approx(expected, abs=1e-3)
 
 
 def test_a_padded_option_is_never_chosen():

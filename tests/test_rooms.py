@@ -24,6 +24,7 @@ ROOMS = {
     "data": ("data/", {"filelock", "requests", "urllib3"}),
     "features": ("features/ metrics", {"filelock"}),
     "statistics": ("statistics/", {"scipy"}),
+    "search": ("search/", set()),
     "records": (
         "model model_files run_flags identity runlog grid_file earlier_run command analysis dev_predictions scalars",
         {"visualdl"},
@@ -52,7 +53,7 @@ ONLY = {
 }
 
 #: Modules that open no file and know no path; of folders, those that are not named in FILES_IN.
-WITHOUT_FILES = ("tasks", "metrics", "features/", "statistics/")
+WITHOUT_FILES = ("tasks", "metrics", "features/", "statistics/", "search/")
 FILES_IN = {
     "features/__init__": "its own source is part of a cache entry's key",
     "features/cache": "it is the cache",

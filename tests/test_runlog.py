@@ -68,6 +68,51 @@ def test_a_log_that_has_not_ended_has_no_best(tmp_path):
     assert read_log(path).best_score is None and read_log(path).last_score == (50.0,)
 
 
+def training(step, total="500", epoch=0, speed="10.0"):
+    return f"global step {step}/{total}, epoch: {epoch}, batch: 9, rank_id: 0, loss: 2.0, lr: 0.0000014993, speed: {speed} step/s"
+
+
+def test_the_curve_of_a_log_with_its_seconds(tmp_path):
+    path = tmp_path / "a.log"
+    lines = [training(100), training(200, speed="20.0")]
+    lines += ["eval loss: 1.0, acc: 0.50000, eval done total : 2.5 s"]
+    lines += [training(300, epoch=1), training(400, epoch=1)]
+    lines += [
+        "eval loss: 0.9, acc: 0.61234, eval done total : 1.5 s",
+        "eval loss: 0.9, acc: 0.6, eval done total : 1 s",
+    ]
+    path.write_text("\n".join(lines))
+    going = read_log(path)
+    assert [(point.step, point.epoch) for point in going.dev_curve] == [(200, 0), (400, 1), (400, 1)]
+    assert [point.score for point in going.dev_curve] == [(50.0,), (pytest.approx(61.234),), (60.0,)]
+    assert (going.train_seconds, going.eval_seconds) == (10 + 5 + 10 + 10, 5.0)
+    path.write_text("\n".join([*lines, "best_result: 61.23"]))
+    ended = read_log(path)
+    assert [point.step for point in ended.dev_curve] == [200, 400, 500]
+    assert ended.train_seconds == 35 + 10  # the steps after the last training line, at its speed
+
+
+def test_a_log_read_on_changes_nothing_that_was_said_before(tmp_path):
+    path = tmp_path / "a.log"
+    path.write_text(f"{training(100)}\neval loss: 1.0, acc: 0.5000, eval done total : 1.00 s")
+    log = GrowingLog(path)
+    before = log.read()
+    with path.open("a") as stream:
+        stream.write("\nbest_result: 50.00\n")
+    assert [point.step for point in log.read().dev_curve] == [500]
+    assert [point.step for point in before.dev_curve] == [100] and before.eval_seconds == 1
+
+
+def test_what_is_done_again_after_a_checkpoint_counts_once_in_the_curve(tmp_path):
+    path = tmp_path / "a.log"
+    evaluated = ["eval loss: 1.0, acc: 0.5000, eval done total : 1.00 s"]
+    again = [training(200), *evaluated, training(300), *evaluated]
+    path.write_text("\n".join([training(100), *evaluated, *again, "going on", *again]))
+    facts = read_log(path)
+    assert [point.step for point in facts.dev_curve] == [100, 200, 300]
+    assert facts.train_seconds == 10 * 4 and facts.eval_seconds == 5
+
+
 def test_names_of_trials():
     assert trial_name(3e-5, 32, 0.1) == "3e-05_32_0.1"
     assert trial_name(1e-5, 8, 0, seed=43) == "1e-05_8_0.0_seed43"

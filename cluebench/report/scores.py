@@ -16,7 +16,7 @@ from cluebench import identity, runlog
 from cluebench.grid_file import read_grid
 from cluebench.notices import notice
 from cluebench.published import PublishedModel, averaged_tasks
-from cluebench.tasks import TASKS, Setting, Task
+from cluebench.tasks import TASKS, Setting, Task, rank
 
 _RULE = "=" * 68
 
@@ -35,6 +35,7 @@ class FinishedTrial:
     score: tuple[float, ...]  # percent, two decimals as published
     result: runlog.Result | None = None  # None when only a log says so
     path: Path | None = None  # of the result
+    log: runlog.LogFacts | None = None  # what the log says, where there is no result
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,10 @@ def _with_logs_only(task: Task, folder: Path) -> list[FinishedTrial]:
     for path, named in runlog.find_logs(folder):
         if path.with_name(f"{path.stem}.json").exists():
             continue
-        score = runlog.read_log(path).best_score
+        facts = runlog.read_log(path)
+        score = facts.best_score
         if score and len(score) == (2 if task.metric == "em_f1" else 1) and max(score) <= 100:
-            found.append(_trial(task, named, score))
+            found.append(replace(_trial(task, named, score), log=facts))
     return found
 
 
@@ -147,11 +149,6 @@ def of_whole_grid(trials: Sequence[FinishedTrial]) -> list[FinishedTrial]:
     """The trials of a task whose seeds most settings were run with: without the further seeds of the best ones."""
     settings = Counter(trial.seed for trial in trials)
     return [trial for trial in trials if settings[trial.seed] == max(settings.values())]
-
-
-def rank(score: Sequence[float], setting: Setting) -> tuple[float, ...]:
-    """Sort key of a score: higher is better."""
-    return (round(score[0], 2), -setting.learning_rate, -setting.batch_size, -setting.dropout)
 
 
 def _over_seeds(setting: Setting, scores: list[tuple[float, ...]]) -> Best:

@@ -164,8 +164,8 @@ class LiveDisplay(Display):
             bar = ProgressBar(total=len(jobs), completed=counts[State.DONE], width=12)
             score = f"best {score_text(best)}" if best else ""
             where = [best.trial.name if best else "", model.folder if several else ""]
-            cells = [jobs[0].trial.row.title, f"{counts[State.DONE]}/{len(jobs)}", bar, score, _cut(" ".join(where))]
-            table.add_row(*cells)
+            done = f"{counts[State.DONE]}/{len(jobs)}"
+            table.add_row(jobs[0].trial.row.title, done, bar, score, _cut(" ".join(where)))
         return table
 
     def _running(self) -> Table:

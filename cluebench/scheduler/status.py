@@ -125,8 +125,8 @@ def _seconds_left(trials: Sequence[_TrialNow], durations: DurationModel) -> floa
     for now in trials:
         if now.step and now.facts.steps_per_second:
             durations.project(now.trial, now.step[1] / now.facts.steps_per_second * max(1, len(now.devices)))
-        if now.result and (seconds := now.result.train_seconds + now.result.eval_seconds) > 0:
-            durations.observe(now.trial, seconds * max(1, now.result.cards))
+        if now.result and (taken := now.result.train_seconds + now.result.eval_seconds) > 0:
+            durations.observe(now.trial, taken * max(1, now.result.cards))
     running, waiting = [], []
     for now in trials:
         seconds = durations.seconds(now.trial)

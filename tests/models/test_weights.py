@@ -54,6 +54,8 @@ class StandInTorch:
         for name in ("BFloat16Storage", *STORAGES):
             setattr(torch, name, type(name, (), {"__module__": "torch"}))
 
+        torch.Size = type("Size", (tuple,), {"__module__": "torch"})
+
         def _rebuild_tensor_v2(*parts):
             raise AssertionError("never called when pickling")
 
@@ -180,6 +182,7 @@ def test_pytorchs_files_without_pytorch(torch_file):
         brain=torch.tensor(np.array([0x3FC0, 0xC000], np.uint16), "BFloat16Storage"),
         whole=torch.tensor(np.array([7, 8]), "LongStorage"),
         nothing=torch.tensor(np.zeros((0, 3), np.float32)),
+        shape=Reduced(torch.torch.Size, [2, 3]),  # no array: left out
         parameter=Reduced(torch.torch._utils._rebuild_parameter, torch.tensor(ARRAYS["bias"]), True, OrderedDict()),
     ))  # fmt: skip
     assert_same(read_weights([path]), {

@@ -1,0 +1,133 @@
+"""Successive halving: which settings of a task go on, and which stop.
+
+At each rung, a share of a trial's own steps, the best half or third of the settings still in the contest go on
+(Jamieson & Talwalkar 2016). A trial's schedule is that of all its steps, so what it scored up to a rung is the same
+whether it is stopped there or not: the replay of finished trials and a search that runs ask the same function.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from statistics import mean
+
+from cluebench.tasks import Setting, rank
+
+#: Evaluations of a trial before any verdict on it: one alone may be of a model that has hardly begun to learn.
+FEWEST_EVALUATIONS = 2
+
+_WORDS = {2: "half", 3: "third", 4: "quarter"}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Of ``keep`` settings one goes on at each of the ``rungs``, shares of a trial's steps.
+
+    Raises ValueError for a rule that stops nothing, or whose rungs do not rise between 0 and 1.
+    """
+
+    keep: int
+    rungs: tuple[Fraction, ...]
+
+    def __post_init__(self) -> None:
+        bounds = (Fraction(0), *self.rungs, Fraction(1))
+        if self.keep < 2 or not self.rungs or any(low >= high for low, high in zip(bounds, bounds[1:])):
+            raise ValueError(f"one of {self.keep} at {self.rungs}: keep one of 2 or more, at rising shares below 1")
+
+    def __str__(self) -> str:
+        """``half at 1/8, 1/2``"""
+        return f"{_WORDS.get(self.keep, f'1/{self.keep}')} at {', '.join(map(str, self.rungs))}"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The evaluations of a trial on dev so far; those of an ended trial are all it will have."""
+
+    steps: tuple[int, ...]  # optimizer steps done at each, never falling
+    scores: tuple[float, ...]  # percent, of the metric that ranks
+    total_steps: int  # of the whole schedule
+    ended: bool = True
+
+    def evaluations_at(self, rung: Fraction) -> int | None:
+        """How many evaluations a verdict at ``rung`` sees; None when the trial has yet to get there.
+
+        A trial reaches a rung at its first evaluation at or after that share of its steps, never before its second. So
+        the rungs of a task that is evaluated once an epoch are epochs. One that ended before has reached them all.
+        """
+        for number in range(FEWEST_EVALUATIONS, len(self.steps) + 1):
+            if self.steps[number - 1] >= rung * self.total_steps:
+                return number
+        return len(self.steps) if self.ended else None
+
+    def best_of(self, evaluations: int) -> float:
+        """The best of the first so many scores, rounded as in tables; -inf where none is a finite number."""
+        finite = (round(score, 2) for score in self.scores[:evaluations] if math.isfinite(score))
+        return max(finite, default=-math.inf)
+
+    def is_over_at(self, evaluations: int) -> bool:
+        """Whether nothing is left to do after so many."""
+        return self.ended and evaluations == len(self.steps)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a setting stands, a seed each: ``held`` counts the evaluations after which it stands still, None: it runs.
+
+    ``stopped``: for good, by a verdict; otherwise it is held only until the others reach the same rung.
+    """
+
+    held: tuple[int | None, ...]
+    stopped: bool = False
+
+
+def standings(rule: Rule, trials: Mapping[Setting, Sequence[Curve]]) -> dict[Setting, Standing]:
+    """Where each setting of a task stands by the curves so far, of each seed one.
+
+    A verdict waits for every trial in the contest, so that more evaluations never change one that was given. A trial
+    that failed is to be left out: its place at the rungs it had passed goes to the next best. Settings are ranked as in
+    the table: by the mean over seeds of the best score so far, ties to the smaller learning rate, batch and dropout. A
+    rung at which no trial in the contest has a new evaluation is passed over. A trial that has reached its end is never
+    stopped.
+    """
+    contest = {setting: tuple(curves) for setting, curves in trials.items()}
+    found = {setting: Standing((None,) * len(curves)) for setting, curves in contest.items()}
+    judged: dict[Setting, tuple[int | None, ...]] = {}
+    for rung in rule.rungs:
+        seen = {setting: tuple(curve.evaluations_at(rung) for curve in contest[setting]) for setting in contest}
+        if any(None in numbers for numbers in seen.values()):
+            return found | {setting: Standing(_held(contest[setting], seen[setting])) for setting in contest}
+        if any(numbers != judged.get(setting) for setting, numbers in seen.items()):
+            passed = _passed(rule.keep, contest, seen)
+            for setting in contest.keys() - passed:
+                held = _held(contest[setting], seen[setting])
+                found[setting] = Standing(held, stopped=held != (None,) * len(held))
+            contest = {setting: curves for setting, curves in contest.items() if setting in passed}
+            judged = seen
+    return found
+
+
+def _held(curves: Sequence[Curve], seen: Sequence[int | None]) -> tuple[int | None, ...]:
+    """What stands still at a rung: the seeds that have reached it and would go on."""
+    return tuple(
+        None if number is None or curve.is_over_at(number) else number
+        for curve, number in zip(curves, seen, strict=True)
+    )
+
+
+def _passed(keep: int, contest: Mapping[Setting, Sequence[Curve]], seen: Mapping) -> set[Setting]:
+    """The best ``1/keep`` of the settings, rounded up. Where none has a score there is nothing to choose by: all."""
+    scores = {
+        setting: mean(curve.best_of(number) for curve, number in zip(curves, seen[setting], strict=True))
+        for setting, curves in contest.items()
+    }
+    numbers = {setting: score for setting, score in scores.items() if math.isfinite(score)}
+    if not numbers:
+        return set(contest)
+    return set(in_order(numbers)[: math.ceil(len(contest) / keep)])
+
+
+def in_order(scores: Mapping[Setting, float]) -> list[Setting]:
+    """From the best score down, ties as in the table."""
+    return sorted(scores, key=lambda setting: rank((scores[setting],), setting), reverse=True)

@@ -1,0 +1,196 @@
+"""What a rule would have cost and lost on the finished trials of a grid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import combinations
+from statistics import mean
+from typing import NamedTuple
+
+from cluebench.search.halving import Curve, Rule, in_order, standings
+from cluebench.tasks import Setting
+
+_RUNGS = (Fraction(1, 8), Fraction(1, 4), Fraction(1, 2))
+
+#: The best half or third, at one, two or all of the rungs.
+RULES = tuple(Rule(keep, rungs) for keep in (2, 3) for number in (1, 2, 3) for rungs in combinations(_RUNGS, number))
+
+#: When a rule is called safe; `Outcome.safe` is one of the grids.
+SAFE = (
+    "in every grid replayed it chooses a setting within one standard error of the best score, and still does when all "
+    "such settings score lower at every rung by the standard error of a difference, √2 times as much"
+)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A finished trial: its curve, its score in percent as in the table, and the seconds it took."""
+
+    curve: Curve
+    score: float
+    train_seconds: float = 0.0
+    eval_seconds: float = 0.0
+
+    def steps_until(self, evaluations: int | None) -> int:
+        """Optimizer steps it takes to be held after so many evaluations; all of them for None."""
+        return self.curve.total_steps if evaluations is None else self.curve.steps[evaluations - 1]
+
+    def seconds_until(self, evaluations: int | None) -> float:
+        """The same in seconds, at the trial's mean time a step and an evaluation."""
+        if evaluations is None:
+            return self.train_seconds + self.eval_seconds
+        steps = self.curve.steps[evaluations - 1] / self.curve.total_steps
+        return self.train_seconds * steps + self.eval_seconds * evaluations / len(self.curve.steps)
+
+
+#: The finished trials of a task: each setting with the same number of seeds.
+Grid = Mapping[Setting, Sequence[Recorded]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a rule would have done to a grid."""
+
+    rule: Rule
+    trials: int
+    stopped: int  # trials
+    steps_saved: float  # share of the optimizer steps of all trials
+    seconds_saved: float | None  # share of their measured seconds; None where a trial has none
+    chosen: Setting
+    score: float  # percent, of the chosen setting
+    lost: float  # points below the best of the grid
+    rank: int  # of the chosen setting in the whole grid; 1 is the best
+    safe: bool  # see SAFE
+
+
+def outcome(rule: Rule, grid: Grid, error: float | None) -> Outcome:
+    """``error``: one standard error of the grid's best score, in points; where it is not known nothing is safe."""
+    curves, scores = _curves(grid), scores_of(grid)
+    found, chosen, order = standings(rule, curves), _chosen(rule, grid, curves), in_order(scores)
+    pairs = [pair for setting in grid for pair in zip(grid[setting], found[setting].held, strict=True)]
+    whole = [trial for trial, _ in pairs]
+    seconds = None
+    if all(trial.train_seconds > 0 for trial in whole):
+        spent = sum(trial.seconds_until(number) for trial, number in pairs)
+        seconds = 1 - spent / sum(trial.seconds_until(None) for trial in whole)
+    steps = sum(trial.steps_until(number) for trial, number in pairs)
+    return Outcome(
+        rule=rule,
+        trials=len(pairs),
+        stopped=sum(number is not None for _, number in pairs),
+        steps_saved=1 - steps / sum(trial.steps_until(None) for trial in whole),
+        seconds_saved=seconds,
+        chosen=chosen,
+        score=scores[chosen],
+        lost=round(scores[order[0]] - scores[chosen], 2),
+        rank=order.index(chosen) + 1,
+        safe=error is not None and _is_safe(rule, grid, error),
+    )
+
+
+def _curves(grid: Grid) -> dict[Setting, list[Curve]]:
+    return {setting: [trial.curve for trial in trials] for setting, trials in grid.items()}
+
+
+def scores_of(grid: Grid) -> dict[Setting, float]:
+    """Each setting's final score, the mean over its seeds, rounded as in the table."""
+    return {setting: round(mean(trial.score for trial in trials), 2) for setting, trials in grid.items()}
+
+
+def _chosen(rule: Rule, grid: Grid, curves: Mapping[Setting, Sequence[Curve]]) -> Setting:
+    """The best of the settings that reach their end when the rungs see ``curves``."""
+    found, scores = standings(rule, curves), scores_of(grid)
+    return in_order({setting: scores[setting] for setting in grid if not found[setting].stopped})[0]
+
+
+def _is_safe(rule: Rule, grid: Grid, error: float) -> bool:
+    """By SAFE, in this grid. To be right where the rungs err in its disfavour is what luck alone does not give."""
+    scores = scores_of(grid)
+    best = max(scores.values())
+    as_good = {setting for setting, score in scores.items() if best - score <= error}
+    true = _curves(grid)
+    lowered = {
+        setting: [_lowered(curve, math.sqrt(2) * error) for curve in curves] if setting in as_good else curves
+        for setting, curves in true.items()
+    }
+    return all(_chosen(rule, grid, curves) in as_good for curves in (true, lowered))
+
+
+def _lowered(curve: Curve, points: float) -> Curve:
+    return replace(curve, scores=tuple(score - points for score in curve.scores))
+
+
+# Over grids -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One rule over several grids."""
+
+    rule: Rule
+    grids: int
+    steps_saved: float  # the mean
+    least_steps_saved: float
+    seconds_saved: float | None  # the mean; None where a grid has no seconds
+    least_seconds_saved: float | None
+    lost: float  # points, the mean
+    most_lost: float
+    worst_rank: int
+    safe: int  # grids
+
+    @property
+    def saved(self) -> float:
+        """The mean share of seconds, of steps where seconds are not known."""
+        return self.steps_saved if self.seconds_saved is None else self.seconds_saved
+
+
+def summary(outcomes: Sequence[Outcome]) -> Summary:
+    """Of one rule's outcomes, a grid each."""
+    steps = [one.steps_saved for one in outcomes]
+    seconds = [one.seconds_saved for one in outcomes if one.seconds_saved is not None]
+    measured = len(seconds) == len(outcomes)
+    return Summary(
+        rule=outcomes[0].rule,
+        grids=len(outcomes),
+        steps_saved=mean(steps),
+        least_steps_saved=min(steps),
+        seconds_saved=mean(seconds) if measured else None,
+        least_seconds_saved=min(seconds) if measured else None,
+        lost=mean(one.lost for one in outcomes),
+        most_lost=max(one.lost for one in outcomes),
+        worst_rank=max(one.rank for one in outcomes),
+        safe=sum(one.safe for one in outcomes),
+    )
+
+
+def summaries(grids: Sequence[Sequence[Outcome]]) -> list[Summary]:
+    """Of each rule; every grid has the outcomes of the same rules in the same order."""
+    return [summary(outcomes) for outcomes in zip(*grids, strict=True)]
+
+
+def recommended(grids: Sequence[Sequence[Outcome]]) -> Summary | None:
+    """Of the rules that are safe in every grid of a task, the one that saves most; None where none is, or none saves.
+
+    Of those that save as much, the one that lost less, then the one with fewer rungs.
+    """
+    safe = [one for one in summaries(grids) if one.safe == one.grids and one.steps_saved > 0]
+    return max(safe, key=lambda one: (one.saved, -one.most_lost, -len(one.rule.rungs)), default=None)
+
+
+class Point(NamedTuple):
+    """A rule in a picture of score lost against cost."""
+
+    rule: str
+    cost: float  # share of the whole grid's seconds, of its steps where seconds are not known
+    lost: float  # points, the mean over grids
+    most_lost: float
+
+
+def points(grids: Sequence[Sequence[Outcome]]) -> list[Point]:
+    """A point a rule, the whole grid first: it costs 1 and loses nothing."""
+    return [Point("grid", 1.0, 0.0, 0.0)] + [
+        Point(str(one.rule), 1 - one.saved, one.lost, one.most_lost) for one in summaries(grids)
+    ]
