@@ -45,7 +45,7 @@ class Verdict:
 
     def lines(self, most: int = 5) -> Iterator[str]:
         reasons = self.misfits or self.not_here
-        told = [f"{self.trials} trials", *self.notes, *([] if self.misfits else self.not_here[:1])]
+        told = [f"{self.trials} trial{'s' * (self.trials != 1)}", *self.notes, *([] if self.misfits else self.not_here[:1])]
         yield f"{self.task.title:<13}{self.state}: {_printable('; '.join(told))}"
         if self.misfits:
             yield from (f"{'':<13}{_printable(reason)}" for reason in reasons[:most])
