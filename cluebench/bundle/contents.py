@@ -15,7 +15,6 @@ outside the folder it is unpacked to, and nothing that could hold code is read. 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import stat
 import zipfile
@@ -23,13 +22,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from cluebench import json_files
 from cluebench.data import archive
-from cluebench.errors import DataError
+from cluebench.errors import BadFile, DataError
+from cluebench.grid_file import GRID_FILE, GridFile
 from cluebench.runlog import PUBLISHED_LINE, parse_trial_name, trial_name
 from cluebench.tasks import TASKS
 
 FORMAT = 1
-MANIFEST, GRID = "manifest.json", "grid.json"
+MANIFEST, GRID = "manifest.json", GRID_FILE
 
 #: A grid of a thousand trials takes about a tenth of the second and third.
 MOST_BYTES_OF_ONE, MOST_BYTES, MOST_MEMBERS = 16 << 20, 512 << 20, 20_000
@@ -51,7 +52,7 @@ def unpack(bundle: Path, folder: Path) -> dict[str, Any]:
         content = {info.filename: _content(bundle, members, info) for info in members.infolist()}
     for name, value in content.items():
         _check_content(bundle, name, value)
-    _check_grid(bundle, json_object(content[GRID]))
+    _check_grid(bundle, content[GRID])
     manifest = _checked_manifest(bundle, json_object(content.pop(MANIFEST)), content)
     for name, value in content.items():
         path = folder / name
@@ -104,32 +105,26 @@ def _check_content(bundle: Path, name: str, value: bytes) -> None:
             json_object(value)
         elif name.endswith(".log"):
             if not all(PUBLISHED_LINE.fullmatch(line) for line in value.decode("ascii").split("\n")[:-1]):
-                raise ValueError("it has lines that are none of a run's")
+                raise ValueError("has lines that are none of a run's")
     except ValueError as error:
-        _refuse(bundle, f"holds {name}, which is damaged: {error}")
+        _refuse(bundle, f"holds {name}, which {error}")
 
 
 def json_object(value: bytes) -> dict[str, Any]:
-    """Raises ValueError when it is none, or holds numbers that JSON does not have."""
-
-    def refuse(word: str) -> NoReturn:
-        raise ValueError(f"{word} is no number")
-
-    try:
-        found = json.loads(value.decode("utf-8"), parse_constant=refuse)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+    """Raises ValueError when it is none."""
+    found = json_files.parse(value)
     if not isinstance(found, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("is no JSON object")
     return found
 
 
-def _check_grid(bundle: Path, grid: Mapping[str, Any]) -> None:
-    trials = grid.get("trials")
-    if not isinstance(trials, list) or not isinstance(grid.get("protocols"), dict):
-        _refuse(bundle, f"has a {GRID} without 'trials' or 'protocols'")
-    for entry in trials:
-        if not isinstance(entry, dict) or not is_member(f"{entry.get('task')}/{entry.get('name')}.json"):
+def _check_grid(bundle: Path, content: bytes) -> None:
+    try:
+        grid = json_files.declared(json_object(content), GridFile, GRID)
+    except BadFile as error:
+        _refuse(bundle, f"has a {error}")
+    for trial in grid.trials:
+        if not is_member(f"{trial.task}/{trial.name}.json"):
             _refuse(bundle, f"has a {GRID} that lists something other than trials")
 
 

@@ -7,15 +7,16 @@ import json
 import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import cluebench
-from cluebench import dev_predictions, repository, runlog, submission
+from cluebench import dev_predictions, json_files, repository, runlog, submission
 from cluebench.bundle.contents import FORMAT, GRID, MANIFEST
 from cluebench.data.source import DataSource, fingerprint_of, official_md5s, split_files
 from cluebench.errors import ClueError, DataError, UsageError
+from cluebench.grid_file import GridFile, read_grid
 from cluebench.model import Model
 from cluebench.model_files import kept_weights
 from cluebench.report import scores
@@ -24,7 +25,7 @@ from cluebench.runlog import PUBLISHED_LINE, TrialPaths
 from cluebench.tasks import TASKS, Task
 
 #: What grid.json says of a trial, without its attempts, failures and hosts.
-_PLANNED = ("task", "name", "learning_rate", "batch_size", "dropout", "seed", "configuration_hash", "state", "score")
+_PLANNED = ("task", "name", "learning_rate", "batch_size", "dropout", "seed", "configuration_hash", "state")
 
 #: Flags of a grid search whose values are no paths, hosts or devices; the others are left out with their names.
 _TOLD_FLAGS = frozenset(
@@ -37,12 +38,19 @@ _TOLD_FLAGS = frozenset(
 _VERSIONED = ("python", "cluebench", "paddlepaddle", "paddlepaddle-gpu", "paddlenlp", "numpy")
 
 
+@dataclass
+class _Typed:
+    """Of grid.json, the words of the command."""
+
+    command: list[str] = field(default_factory=list)
+
+
 def pack(run: Path, output: Path, source: DataSource) -> list[str]:
     """Writes the bundle of a run directory; returns lines that say what it holds. Raises UsageError, DataError."""
     trials = [trial for found in scores.finished_trials(run).values() for trial in found if trial.result]
     if not trials:
         raise UsageError(f"{run}: no finished trial with a result; name the run directory of a model")
-    grid, identity = runlog.read_grid(run), _identity(run, trials)
+    grid, identity = read_grid(run), _identity(run, trials)
     name = _public_name(run, grid, identity)
     files = {GRID: _json(_grid(run, grid, trials, name, identity))}
     for trial in trials:
@@ -57,7 +65,7 @@ def pack(run: Path, output: Path, source: DataSource) -> list[str]:
         "versions": {key: value for trial in trials for key, value in _versions(trial).items()},
         "devices": sorted({f"{_device(trial)}, {trial.result.cards} card(s)" for trial in trials if trial.result}),
         "commit": _commit(),
-        "command": _command(grid, name),
+        "command": _command(run, name),
         "packed_by": cluebench.__version__,
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
@@ -96,17 +104,19 @@ def _identity(run: Path, trials: Iterable[FinishedTrial]) -> str:
     return str(found.pop())
 
 
-def _public_name(run: Path, grid: Mapping, identity: str) -> str:
+def _public_name(run: Path, grid: GridFile | None, identity: str) -> str:
     """A published name; of a directory only its last part."""
     if not identity.startswith("directory:"):
         return identity
-    return Path(str(grid.get("model") or run.resolve())).name
+    return Path(grid.model if grid else run.resolve()).name
 
 
-def _grid(run: Path, grid: Mapping, trials: Sequence[FinishedTrial], model: str, identity: str) -> dict[str, Any]:
+def _grid(
+    run: Path, grid: GridFile | None, trials: Sequence[FinishedTrial], model: str, identity: str
+) -> dict[str, Any]:
     """grid.json with the plan as it was last, and every trial that is packed."""
     packed = {(trial.task, _name(trial)): trial for trial in trials}
-    plan = [{key: entry.get(key) for key in _PLANNED} for entry in grid.get("trials", ())]
+    plan = [{key: getattr(entry, key) for key in _PLANNED} for entry in (grid.trials if grid else ())]
     planned = {(entry["task"], entry["name"]) for entry in plan}
     if lost := sorted({(one["task"], one["name"]) for one in plan if one["state"] == "done"} - {*packed}):
         raise DataError(f"{run}: grid.json says that {'/'.join(lost[0])} is done, but has no result: run it again")
@@ -118,7 +128,7 @@ def _grid(run: Path, grid: Mapping, trials: Sequence[FinishedTrial], model: str,
         "model": model,
         "model_identity": identity,
         "status": "done" if set(states) == {"done"} else "stopped",
-        "updated": grid.get("updated"),
+        "updated": grid.updated if grid else "",
         "counts": {state: states.count(state) for state in ("done", "running", "waiting", "failed")},
         "protocols": protocols,
         "trials": [{**entry, "memory_factor": 1, "attempts": [], "failures": []} for entry in plan],
@@ -127,7 +137,7 @@ def _grid(run: Path, grid: Mapping, trials: Sequence[FinishedTrial], model: str,
 
 def _plan_of(trial: FinishedTrial) -> dict[str, Any]:
     assert trial.result is not None
-    more = {"configuration_hash": trial.result.configuration_hash, "state": "done", "score": list(trial.score)}
+    more = {"configuration_hash": trial.result.configuration_hash, "state": "done"}
     return {"task": trial.task, "name": _name(trial), **trial.setting._asdict(), "seed": trial.seed, **more}
 
 
@@ -203,15 +213,16 @@ def _commit() -> str | None:
     return found.stdout.strip() or None if found.returncode == 0 else None
 
 
-def _command(grid: Mapping, model: str) -> str | None:
+def _command(run: Path, model: str) -> str | None:
     """The grid search as it was typed last, with the flags that any machine could be told."""
+    grid = json_files.read_if_sound(run / GRID, _Typed)
     words, told = ["grid_search.py", model], False
-    for word in grid.get("command", ())[1:]:
+    for word in grid.command[1:] if grid else ():
         if word.startswith("--"):
             told = word.split("=")[0] in _TOLD_FLAGS
         if told and re.fullmatch(r"(?:--)?[\w=.,+-]+", word):
             words.append(word)
-    return " ".join(words) if "command" in grid else None
+    return " ".join(words) if grid else None
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

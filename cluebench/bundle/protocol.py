@@ -29,7 +29,7 @@ def misfits(task: Task, name: str, result: Result, examples: int | None) -> list
 
 
 def _identity(task: Task, name: str, result: Result) -> Iterator[str]:
-    settings = result.configuration
+    settings: dict[str, Any] = result.configuration
     if (result.task, settings["task"], result.metric, result.status) != (task.name, task.name, task.metric, "done"):
         yield f"it is not a finished trial of {task.title}"
     if identity.configuration_hash(settings) != result.configuration_hash:
@@ -57,7 +57,7 @@ def _published(task: Task, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _steps(task: Task, result: Result, examples: int | None) -> Iterator[str]:
-    batch, cards, pieces = result.configuration["batch_size"], result.cards, result.accumulation_steps
+    batch, cards, pieces = _setting(result, "batch_size"), result.cards, result.accumulation_steps
     if min(batch, cards, pieces) < 1 or batch % (cards * pieces):
         yield f"a batch of {batch} can't be cut into {pieces} micro-batches on each of {cards} cards"
     elif result.total_steps < 1 or result.total_steps % task.epochs:
@@ -69,7 +69,7 @@ def _steps(task: Task, result: Result, examples: int | None) -> Iterator[str]:
 
 def possible_examples(task: Task, result: Result) -> tuple[int, int]:
     """The fewest and most examples of an epoch that give a result's steps, whatever the cards and micro-batches."""
-    batch, steps = result.configuration["batch_size"], result.total_steps // task.epochs
+    batch, steps = _setting(result, "batch_size"), result.total_steps // task.epochs
     return batch * (steps - 1) + 1, batch * steps
 
 
@@ -127,6 +127,11 @@ def log_misfits(task: Task, result: Result, text: str) -> list[str]:
 
 def learning_rate(result: Result, step: int) -> float:
     """After ``step`` optimizer steps: linear warm-up over a share of them, then linear decay to 0, as published."""
-    total, warmup = result.total_steps, math.floor(result.configuration["warmup"] * result.total_steps)
+    total, warmup = result.total_steps, math.floor(_setting(result, "warmup") * result.total_steps)
     share = step / max(1, warmup) if step < warmup else max(0.0, (total - step) / max(1, total - warmup))
-    return result.configuration["learning_rate"] * share
+    return _setting(result, "learning_rate") * share
+
+
+def _setting(result: Result, name: str) -> Any:
+    """A number, as `misfits` has found before."""
+    return result.configuration[name]

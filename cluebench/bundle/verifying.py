@@ -10,17 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from cluebench import dev_predictions, environment
+from cluebench import dev_predictions, environment, json_files
 from cluebench.bundle import protocol
+from cluebench.bundle.contents import GRID
 from cluebench.data.official import official_files
 from cluebench.data.rows import IDIOM_TAG, load_rows
 from cluebench.data.source import DataSource, fingerprint_of, official_md5s, split_files
 from cluebench.dev_predictions import DevPredictions, rows_fingerprint
-from cluebench.errors import DataError
+from cluebench.errors import BadFile, DataError
+from cluebench.grid_file import GridFile, PlannedTrial
 from cluebench.metrics import question_scores
 from cluebench.report import scores
 from cluebench.report.scores import FinishedTrial
-from cluebench.runlog import Result, TrialPaths, parse_trial_name, read_grid
+from cluebench.runlog import Result, TrialPaths, parse_trial_name
 from cluebench.tasks import IDIOM, SPAN, TASKS, Setting, Task
 
 VERIFIED, NOT_HERE, MISFIT = "verified", "not verifiable here", "does not fit"
@@ -45,7 +47,8 @@ class Verdict:
 
     def lines(self, most: int = 5) -> Iterator[str]:
         reasons = self.misfits or self.not_here
-        told = [f"{self.trials} trial{'s' * (self.trials != 1)}", *self.notes, *([] if self.misfits else self.not_here[:1])]
+        told = [f"{self.trials} trial{'s' * (self.trials != 1)}", *self.notes]
+        told += [] if self.misfits else self.not_here[:1]
         yield f"{self.task.title:<13}{self.state}: {_printable('; '.join(told))}"
         if self.misfits:
             yield from (f"{'':<13}{_printable(reason)}" for reason in reasons[:most])
@@ -55,9 +58,9 @@ class Verdict:
 
 def verify(folder: Path, manifest: Mapping[str, Any], source: DataSource) -> list[Verdict]:
     """A verdict a task, of the bundle unpacked into ``folder``."""
-    plan = read_grid(folder)["trials"]
-    names = [name.split("/")[0] for name in manifest["files"]] + [entry["task"] for entry in plan]
-    return [_Checked(task, folder, manifest, plan, source).verdict() for task in TASKS.values() if task.name in names]
+    grid = json_files.read(folder / GRID, GridFile)
+    names = [name.split("/")[0] for name in manifest["files"]] + [trial.task for trial in grid.trials]
+    return [_Checked(task, folder, manifest, grid, source).verdict() for task in TASKS.values() if task.name in names]
 
 
 @dataclass
@@ -67,14 +70,18 @@ class _Checked:
     task: Task
     folder: Path
     manifest: Mapping[str, Any]
-    plan: Sequence[Mapping[str, Any]]
+    grid: GridFile
     source: DataSource
 
     @cached_property
     def results(self) -> dict[str, Result | None]:
         """Trial → its result, None where the file is none."""
         paths = sorted((self.folder / self.task.name).glob("*.json"))
-        return {path.stem: Result.read(path) for path in paths}
+        return {path.stem: _whole(path) for path in paths}
+
+    @property
+    def plan(self) -> list[PlannedTrial]:
+        return [trial for trial in self.grid.trials if trial.task == self.task.name]
 
     def verdict(self) -> Verdict:
         found = Verdict(self.task, len(self.results))
@@ -92,13 +99,12 @@ class _Checked:
     # The plan ---------------------------------------------------------------------------------------------------------
 
     def _of_the_plan(self) -> Iterator[str]:
-        for entry in self.plan:
-            if entry.get("task") == self.task.name and entry.get("state") == "done":
-                result = self.results.get(str(entry.get("name")))
-                if result is None:
-                    yield f"{entry.get('name')}: the plan says that it is done, but there is no result of it"
-                elif result.configuration_hash != entry.get("configuration_hash"):
-                    yield f"{entry.get('name')}: its result is of another configuration than the plan's"
+        for trial in self.plan:
+            result = self.results.get(trial.name)
+            if trial.state == "done" and result is None:
+                yield f"{trial.name}: the plan says that it is done, but there is no result of it"
+            elif trial.state == "done" and result and result.configuration_hash != trial.configuration_hash:
+                yield f"{trial.name}: its result is of another configuration than the plan's"
         for path in (self.folder / self.task.name).glob("*"):
             if path.stem not in self.results:
                 yield f"{path.name} is of no trial that has a result"
@@ -110,7 +116,7 @@ class _Checked:
         points = list(self.task.grid.points())
         if lacking := [point for point in points if point not in tried]:
             yield f"{len(points) - len(lacking)} of the {len(points)} settings of the published grid"
-        if unfinished := [one for one in self.plan if one.get("task") == self.task.name and one.get("state") != "done"]:
+        if unfinished := [trial for trial in self.plan if trial.state != "done"]:
             yield f"{len(unfinished)} more planned trials not done"
 
     # Protocol ---------------------------------------------------------------------------------------------------------
@@ -147,7 +153,7 @@ class _Checked:
 
     def _of_all_together(self) -> Iterator[str]:
         results = {name: result for name, result in self.results.items() if result}
-        planned = read_grid(self.folder)["protocols"].get(self.task.name)
+        planned = self.grid.protocols.get(self.task.name)
         if {scores.protocol_hash(result.configuration) for result in results.values()} - {planned}:
             yield "its trials are of another protocol than the plan's, or of several"
         losses: dict[tuple, str] = {}
@@ -214,6 +220,14 @@ class _Checked:
         if not _is_sums(sums) or not all(source.has(task, name) for name in names):
             return False
         return all(sums.get(name) == source.md5(task, name) for name in names)
+
+
+def _whole(path: Path) -> Result | None:
+    """None when any part of it is not as declared: unlike one's own, a stranger's result is not read in part."""
+    try:
+        return json_files.read(path, Result)
+    except BadFile:
+        return None
 
 
 def _is_sums(value: Any) -> bool:

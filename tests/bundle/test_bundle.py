@@ -15,6 +15,7 @@ from cluebench.identity import configuration_hash
 from tests.bundle.conftest import SECRETS
 
 COMMAND = "grid_search_tools/bundle.py"
+GRID_OF = b'{"format": 1, "model": "m", "status": "done", "trials": %s}'
 FIRST, SECOND = "afqmc/1e-05_16_0.1", "afqmc/1e-05_32_0.1"
 
 
@@ -342,6 +343,10 @@ def dropped_log(files):
     del files[best_log(files)]
 
 
+def settings_of_the_wrong_kind(files):
+    reconfigure(files, FIRST, batch_size="many")
+
+
 def values_of_the_wrong_kind(files):
     edit(files, f"{FIRST}.json", lambda value: value.update(total_steps="many", cards=None))
 
@@ -384,7 +389,8 @@ def result_that_is_none(files):
         (another_warm_up_in_the_log, "with a warm-up of 0.1"),
         (another_evaluation_in_the_log, "which its curve lacks"),
         (log_of_another_score, "its log does not end in its score"),
-        (values_of_the_wrong_kind, "a value of the wrong kind"),
+        (settings_of_the_wrong_kind, "a value of the wrong kind"),
+        (values_of_the_wrong_kind, "its result is not whole"),
         (result_that_is_none, "its result is not whole"),
     ],
 )
@@ -437,11 +443,16 @@ def pickled_array():
         ("afqmc/scores.npz", pickled_array(), "which is no file of a bundle"),
         ("afqmc/1e-05_8_0.1/model_state.pdparams", pickle.dumps(Harm()), "which is no file of a bundle"),
         ("afqmc/1e-05_8_0.1.json", b"\0" * (17 << 20), "unpacks to more than 16 MiB"),
-        ("afqmc/1e-05_8_0.1.json", b"[" * 200_000, "nested too deeply"),
-        ("afqmc/1e-05_8_0.1.json", b'{"best_score": [NaN]}', "NaN is no number"),
+        ("afqmc/1e-05_8_0.1.json", b"[" * 200_000, "nested more than 64 levels deep"),
+        ("afqmc/1e-05_8_0.1.json", b'{"best_score": [NaN]}', "NaN, which is no finite number"),
         ("afqmc/1e-05_8_0.1.log", b"loading /home/zhangsan/models\n", "lines that are none of a run's"),
-        ("grid.json", b'{"protocols": {}, "trials": [{"task": "../x", "name": "y"}]}', "something other than trials"),
-        ("grid.json", b'{"protocols": [], "trials": []}', "without 'trials' or 'protocols'"),
+        (
+            "grid.json",
+            GRID_OF
+            % b'[{"task": "../x", "name": "y", "learning_rate": 1.0, "batch_size": 1, "dropout": 0.1, "seed": 1, "configuration_hash": "", "state": "done"}], "protocols": {}',
+            "is no trial",
+        ),
+        ("grid.json", GRID_OF % b'[], "protocols": []', "Expected object, got array"),
     ],
 )
 def test_a_member_that_means_harm_is_refused(bundle, verify, tmp_path, name, content, said):
