@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
@@ -156,7 +157,7 @@ class LiveDisplay(Display):
         several = len({model for model, _ in rows}) > 1
         table = Table.grid(padding=(0, 2))
         for (model, _), jobs in rows.items():
-            counts = states(jobs)
+            counts = Counter(job.state for job in jobs)
             if several and not counts[State.RUNNING]:
                 continue
             best = max((job for job in jobs if job.result is not None), key=lambda job: job.score[0], default=None)
