@@ -1,4 +1,4 @@
-"""Fine-tunes a model on one of the seven classification tasks of CLUE, evaluates it, writes submission files.
+r"""Fine-tunes a model on one of the seven classification tasks of CLUE, evaluates it, writes submission files.
 
     python -u classification/run_clue_classifier.py --model_name_or_path ernie-3.0-medium-zh --task_name TNEWS \
         --batch_size 32 --learning_rate 3e-5 --do_train --do_predict --output_dir out

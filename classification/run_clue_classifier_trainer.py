@@ -1,4 +1,4 @@
-"""Fine-tunes a model on one of the seven classification tasks of CLUE through PaddleNLP's Trainer.
+r"""Fine-tunes a model on one of the seven classification tasks of CLUE through PaddleNLP's Trainer.
 
     python classification/run_clue_classifier_trainer.py --model_name_or_path ernie-3.0-medium-zh \
         --dataset "clue tnews" --do_train --do_eval --do_predict --do_export --output_dir out

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from cluebench import environment
 from cluebench.errors import UsageError
 from cluebench.flags import flag
-from cluebench.tasks import CHOICE, DEFAULT_SEED, IDIOM, PAIR, SINGLE, SPAN, Task, task_named
+from cluebench.tasks import CHOICE, DEFAULT_SEED, IDIOM, PAIR, SINGLE, SPAN, TASKS, Task, task_named
 
 #: Examples evaluated at once where --eval_batch_size is left out: about 64 sequences of a usual length.
 _EVAL_BATCH_SIZES = {SINGLE: 64, PAIR: 64, SPAN: 32, CHOICE: 16, IDIOM: 16}
@@ -170,8 +170,9 @@ def classification_task(flag_name: str, name: str) -> Task:
     """The row of a classification task that a flag names, in any case. Raises UsageError naming the flag."""
     try:
         task = task_named(name)
-    except ValueError as error:
-        raise UsageError(f"{flag_name}: {error}") from None
+    except ValueError:
+        known = ", ".join(task.title for task in TASKS.values() if task.is_classification)
+        raise UsageError(f"{flag_name}: unknown task {name!r}; this script does {known}") from None
     if not task.is_classification:
         raise UsageError(f"{flag_name} {name}: run {task.script} for this task")
     return task

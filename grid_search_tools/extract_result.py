@@ -42,10 +42,10 @@ def main() -> None:
     if not flags.models:
         raise UsageError("name a model or a run directory")
     for model in flags.models:
-        if len(flags.models) > 1:
-            print(f"{model}:")
-        folder = run_directory(model, flags.run_root)
-        print_table(folder, model, published=flags.published, stderr=flags.stderr, budget=flags.budget)
+        print_table(
+            run_directory(model, flags.run_root), model, among_others=len(flags.models) > 1,
+            published=flags.published, stderr=flags.stderr, budget=flags.budget,
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

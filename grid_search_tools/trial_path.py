@@ -1,4 +1,6 @@
-"""Where a trial's files are, without suffix:  python trial_path.py MODEL TASK LEARNING_RATE BATCH_SIZE DROPOUT [flags]
+"""Where a trial's files are, without suffix:
+
+    python trial_path.py MODEL TASK LEARNING_RATE BATCH_SIZE DROPOUT [flags]
 
 For run_cls.sh and run_mrc.sh; of the further flags --seed is part of the name. RUN_ROOT names another run root.
 ``python trial_path.py --lock FD NAME`` takes the trial's lock for the calling shell, on a file that it has opened: the
@@ -30,9 +32,14 @@ T = TypeVar("T", int, float)
 
 def main() -> None:
     arguments = sys.argv[1:]
-    if arguments[0] == "--lock":
+    if {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return
+    if len(arguments) == 3 and arguments[0] == "--lock":
         take_lock(int(arguments[1]), arguments[2])
         return
+    if len(arguments) < 5:
+        raise UsageError("give MODEL TASK LEARNING_RATE BATCH_SIZE DROPOUT (--help says more)")
     model, task, *numbers = arguments[:5]
     seeds = re.findall(r"(?:^|\0)--seed[=\0]([^\0]*)", "\0".join(arguments[5:])) or [str(DEFAULT_SEED)]
     try:

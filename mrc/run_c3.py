@@ -1,4 +1,4 @@
-"""Fine-tunes a model on C3 (multiple-choice reading comprehension), evaluates it, writes submission files.
+r"""Fine-tunes a model on C3 (multiple-choice reading comprehension), evaluates it, writes submission files.
 
     python -u mrc/run_c3.py --model_name_or_path ernie-3.0-medium-zh --batch_size 24 --learning_rate 2e-5 \
         --do_train --do_predict --output_dir out

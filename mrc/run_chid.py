@@ -1,4 +1,4 @@
-"""Fine-tunes a model on CHID (idiom cloze), evaluates it, writes submission files.
+r"""Fine-tunes a model on CHID (idiom cloze), evaluates it, writes submission files.
 
     python -u mrc/run_chid.py --model_name_or_path ernie-3.0-medium-zh --batch_size 24 --learning_rate 3e-5 \
         --do_train --do_predict --output_dir out

@@ -1,4 +1,4 @@
-"""Fine-tunes a model on CMRC2018 (span extraction), evaluates it, writes the submission file.
+r"""Fine-tunes a model on CMRC2018 (span extraction), evaluates it, writes the submission file.
 
     python -u mrc/run_cmrc2018.py --model_name_or_path ernie-3.0-medium-zh --batch_size 32 --learning_rate 3e-5 \
         --do_train --do_predict --output_dir out
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from cluebench import analysis, command
 from cluebench.configure import configure
-from cluebench.data.rows import load_rows
 from cluebench.dev_predictions import DevPredictions
 from cluebench.features import SpanFeatures
 from cluebench.flags import flag, parse
@@ -72,7 +71,7 @@ def evaluate(run: Run[CmrcFlags], model: Layer) -> Evaluation:
     starts, ends = run.outputs(model, dev)
     loss = (mean_cross_entropy(starts, dev.start_positions) + mean_cross_entropy(ends, dev.end_positions)) / 2
     answers = decode_spans(starts, ends, dev, run.flags.n_best_size, run.flags.max_answer_length)
-    rows = load_rows(run.source, run.task, "dev", run.flags.limit)
+    rows = run.rows("dev")
     exact, f1 = question_scores(answers, rows)
     return Evaluation(
         loss=loss,

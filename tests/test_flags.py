@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import ast
+import re
 from dataclasses import dataclass
 
 import pytest
 
 from cluebench.flags import flag, parse
+from tests.conftest import ROOT
 
 
 @dataclass
@@ -96,6 +99,16 @@ def test_help_says_defaults(capsys):
     assert ended.value.code == 0
     assert "Does something." in text and "(default: 3e-05)" in text and "(default: the task's)" in text
     assert "(default: 16,32)" in text
+
+
+@pytest.mark.parametrize(
+    "script", sorted(ROOT.glob("classification/*.py")) + sorted(ROOT.glob("mrc/*.py")), ids=lambda path: path.stem
+)
+def test_examples_in_help_texts_keep_their_line_breaks(script):
+    """So that they can be pasted."""
+    text = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8")))
+    first, second = re.search(r"\n    (python .*)\n        (.*)\n", text).groups()
+    assert first.endswith(" \\") and second.startswith("--")
 
 
 def test_required_flag_is_named():

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cluebench.errors import UsageError
+from cluebench.grid_file import read_grid
 from cluebench.model import Model
-from cluebench.published import ATTRIBUTION, published_model
+from cluebench.published import ATTRIBUTION, PublishedModel, published_model
 from cluebench.report import evidence, scores
 from cluebench.report.evidence import Evidence
 from cluebench.report.scores import FinishedTrial
@@ -39,12 +40,21 @@ def holds_tasks(folder: Path) -> bool:
 
 
 def print_table(
-    folder: Path, model: str, *, published: bool = False, stderr: bool = False, budget: int | None = None
+    folder: Path,
+    model: str,
+    *,
+    among_others: bool = False,
+    published: bool = False,
+    stderr: bool = False,
+    budget: int | None = None,
 ) -> None:
     """The table on stdout, and what is asked for beside it; notes on the edges of the grid on stderr.
 
-    Raises UsageError when nothing is published of the model.
+    ``among_others``: the tables of other models are printed with it, so it is named. Raises UsageError when nothing is
+    published of the model.
     """
+    if among_others:
+        print(f"{model}:")
     trials = scores.finished_trials(folder)
     bests = scores.best_settings(trials)
     print(scores.best_score_table(bests), end="")
@@ -54,7 +64,7 @@ def print_table(
         print("one standard error, in points:", *error_lines(found), sep="\n")
         notes += [f"{TASKS[name].title}: no standard error: {reason}" for name, reason in left_out.items()]
     if published:
-        row = published_model(model.strip("/"))
+        row = _published_row(folder, model)
         if row is None:
             raise UsageError(f"--published: no scores of {model} were published")
         print(f"{ATTRIBUTION}, and the difference:")
@@ -66,7 +76,14 @@ def print_table(
         print(f"expected best of {budget} trials:", budget_line(trials, budget), sep="\n")
     sys.stdout.flush()
     for note in notes:
-        print(note, file=sys.stderr)
+        print(f"{model}: {note}" if among_others else note, file=sys.stderr)
+
+
+def _published_row(folder: Path, model: str) -> PublishedModel | None:
+    """By the name that was typed; of a directory by its grid's, else by its own."""
+    grid = read_grid(folder)
+    names = [model.strip("/"), grid.model if grid else "", folder.resolve().name.replace("--", "/")]
+    return next((row for row in map(published_model, names) if row), None)
 
 
 def error_lines(found: Mapping[str, Evidence]) -> list[str]:

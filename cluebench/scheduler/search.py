@@ -62,9 +62,7 @@ def _conclude(grid: Grid, jobs: Sequence[Job], interrupted: str | None) -> None:
     """Prints the tables, where everything is, and what is left to do."""
     left = [job for job in jobs if job.state is not State.DONE]
     for model, directory in grid.directories.items():
-        if len(grid.directories) > 1:
-            print(f"{model}:")
-        print_table(directory.path, model.name)
+        print_table(directory.path, model.name, among_others=len(grid.directories) > 1)
         kept = sum(job.trial.model == model and job.result is not None and bool(job.result.best_model) for job in jobs)
         models = f", {kept} best model{'s' if kept > 1 else ''} below {directory.path}" if kept else ""
         print(f"report: {directory.path / REPORT_FILE}, log: {directory.grid_log}{models}", file=sys.stderr)

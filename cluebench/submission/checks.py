@@ -7,6 +7,8 @@ refuse or misread is a `Problem`.
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,7 +41,7 @@ def problems_in(content: bytes, task: Task, test: TestSet, rows: Sequence[Any]) 
     """
     check = _CHECKS[task.kind]
     try:
-        found = list(check(_decoded(content), task, rows))
+        found = sorted(check(_decoded(content), task, rows), key=_line)
     except _Unreadable as error:
         found = [(error.place, error.reason)]
     return [Problem(test.submission, place, reason) for place, reason in found]
@@ -47,6 +49,12 @@ def problems_in(content: bytes, task: Task, test: TestSet, rows: Sequence[Any]) 
 
 #: (place, reason)
 _Found = tuple[str, str]
+
+
+def _line(found: _Found) -> float:
+    """What is missing stands in no line, and comes last."""
+    number = re.match(r"line (\d+)", found[0])
+    return int(number[1]) if number else math.inf
 
 
 class _Unreadable(Exception):

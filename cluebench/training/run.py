@@ -12,6 +12,7 @@ import paddle
 
 from cluebench import analysis, dev_predictions, environment, models, submission
 from cluebench.configure import RunConfig
+from cluebench.data.rows import load_rows
 from cluebench.earlier_run import CHECKPOINT
 from cluebench.features import FeatureCache, Features, TextEncoder, load_features
 from cluebench.model import Model
@@ -47,6 +48,7 @@ class Run(Generic[F]):
         )
         self.encoder = TextEncoder(self.tokenizer)
         self._features: dict[str, Features] = {}
+        self._rows: dict[str, Any] = {}
         self._begun, self._stepped, self._evaluating_since = False, False, 0.0
         self._progress: TrainingProgress | None = None
         self._written: list[Path] = []
@@ -67,6 +69,12 @@ class Run(Generic[F]):
             with waiting(f"reading {self.task.title} {split}"):
                 self._features[split] = self._loaded(split)
         return self._features[split]
+
+    def rows(self, split: str) -> Any:
+        """The rows that the features of a split were made from, read once."""
+        if split not in self._rows:
+            self._rows[split] = load_rows(self.source, self.task, split, self.flags.limit)
+        return self._rows[split]
 
     def _loaded(self, split: str) -> Features:
         return load_features(

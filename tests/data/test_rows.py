@@ -194,6 +194,7 @@ def test_answers_that_stand_elsewhere_are_counted_not_refused(shelf, capsys):
     questions = [_ask("T_0", ("枢机", 4)), _ask("T_1", ("枢机", 3)), _ask("T_2", ("枢机", 4), ("枢机", -1))]
     task = shelf.put("cmrc2018", "train.json", _squad("范廷颂是枢机。", *questions))
     rows = load_rows(shelf.source, task, "train")
+    assert rows == load_rows(shelf.source, task, "train")  # and is told once
     assert [row.answer_starts for row in rows] == [(4,), (3,), (4, -1)]
     lines = [line for line in capsys.readouterr().err.splitlines() if "answer_start" in line]
     assert len(lines) == 1 and "1 first answer(s)" in lines[0] and "T_1" in lines[0] and "train.json" in lines[0]

@@ -120,6 +120,15 @@ def test_wrong_arguments_are_one_line_and_code_2(told, arguments):
     assert (result.returncode, result.stderr.count("\n"), result.stdout) == (2, 1, "")
 
 
+def test_trial_path_explains_itself(run_command):
+    for arguments in (["--help"], ["-h", "m"]):
+        ended = run_command("grid_search_tools/trial_path.py", *arguments)
+        assert ended.code == 0 and "MODEL TASK LEARNING_RATE BATCH_SIZE DROPOUT" in ended.out
+    for arguments in ([], ["m"], ["--lock"], ["m", "tnews", "3e-5", "32"]):
+        ended = run_command("grid_search_tools/trial_path.py", *arguments)
+        assert ended.code == 2 and ended.err.count("\n") == 1 and "--help" in ended.err
+
+
 # The leaderboard ------------------------------------------------------------------------------------------------------
 
 

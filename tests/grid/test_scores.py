@@ -256,3 +256,34 @@ def test_report_is_one_file_that_shows_what_was_found(tmp_path):
     assert page.count("<polyline") == 2 and "3.0 GiB" in page
     assert "<script" not in page and "&lt;script&gt;" in page
     assert "http:" not in page and "https:" not in page
+
+
+# Which model is meant -------------------------------------------------------------------------------------------------
+
+
+def test_published_scores_beside_a_directorys(tmp_path, run_command):
+    """A directory is called as its model is, or its grid.json says which it is of."""
+    for folder, grid in (("hfl--rbt3", None), ("ernie-3.0-base-zh", None), ("copied", "ernie-3.0-base-zh")):
+        write_log(tmp_path / folder, "tnews", "3e-05_32_0.1", "50.00")
+        if grid:
+            content = {"format": 1, "model": grid, "status": "done", "trials": []}
+            (tmp_path / folder / "grid.json").write_text(json.dumps(content))
+        shown = run_command("grid_search_tools/extract_result.py", tmp_path / folder, "--published")
+        assert shown.code == 0 and shown.lines[-1].split("\t")[1] == {"hfl--rbt3": "-5.53"}.get(folder, "-8.26")
+    write_log(tmp_path / "unknown", "tnews", "3e-05_32_0.1", "50.00")
+    shown = run_command("grid_search_tools/extract_result.py", tmp_path / "unknown", "--published")
+    assert shown.code == 2 and "--published: no scores of " in shown.err
+
+
+def test_notes_name_the_model_where_there_are_several(tmp_path, run_command):
+    for model in ("a", "b"):
+        for rate in (1e-5, 2e-5, 3e-5):
+            write_log(tmp_path / model, "tnews", f"{rate}_32_0.1", f"{rate * 1e6:.2f}")
+    note = "TNEWS: the best learning rate, 3e-05, is the largest tried; a larger one may do better"
+    command = ("grid_search_tools/extract_result.py", "--run_root", tmp_path)
+    assert run_command(*command, "a").err == f"{note}\n"
+    both = run_command(*command, "a", "b")
+    assert both.err == f"a: {note}\nb: {note}\n" and [line for line in both.lines if line in ("a:", "b:")] == [
+        "a:",
+        "b:",
+    ]

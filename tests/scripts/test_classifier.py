@@ -144,7 +144,10 @@ def test_interrupted_it_leaves_no_half_written_file(demo, start_script, tmp_path
     "wrong, named",
     [
         (["--task_name", "cmrc2018", "--do_train"], "run mrc/run_cmrc2018.py"),
-        (["--task_name", "mnli", "--do_train"], "unknown task 'mnli'"),
+        (
+            ["--task_name", "mnli", "--do_train"],
+            "unknown task 'mnli'; this script does AFQMC, TNEWS, IFLYTEK, CMNLI, OCNLI, CLUEWSC2020, CSL\n",
+        ),
         (["--task_name", "tnews"], "--do_train"),
         (["--task_name", "tnews", "--do_train", "--batch_size", "16", "--gradient_accumulation_steps", "3"], "equal"),
         (["--task_name", "tnews", "--do_train", "--device", "tpu"], "--device tpu"),

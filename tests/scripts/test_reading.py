@@ -54,6 +54,18 @@ def test_trains_evaluates_predicts(task, demo, run_script, tmp_path):
     assert Result.read(tmp_path / "eval.json").best_score == result.best_score
 
 
+def test_rows_that_answers_are_compared_with_are_read_once_a_run(demo, run_script, tmp_path, monkeypatch):
+    from cluebench.training import run
+
+    read, load = [], run.load_rows
+    monkeypatch.setattr(run, "load_rows", lambda *arguments: read.append(arguments[2]) or load(*arguments))
+    ended = run_script(
+        "mrc/run_cmrc2018.py", *common(demo, tmp_path / "out"), "--max_seq_length", 64, "--max_steps", 3,
+        "--save_steps", 1, "--do_train", "--do_eval",
+    )  # fmt: skip
+    assert ended.out.count("eval loss") == 4 and read == ["dev"]
+
+
 def check_submission(task, path, rows):
     text = path.read_text(encoding="utf-8")
     if task.kind == CHOICE:

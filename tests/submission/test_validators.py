@@ -7,7 +7,7 @@ import json
 import pytest
 
 from cluebench import submission
-from cluebench.data.rows import ChoiceRow, IdiomRecord, SpanRow, TextRow, load_rows
+from cluebench.data.rows import IDIOM_TAG, ChoiceRow, IdiomRecord, SpanRow, TextRow, load_rows
 from cluebench.data.source import open_source
 from cluebench.errors import UsageError
 from cluebench.submission.checks import problems_in
@@ -178,7 +178,7 @@ def test_one_line_out_of_place_is_one_problem():
     shifted = "".join(f'{{"id": {number}, "label": "1"}}\n' for number in range(1000) if number != 500)
     task = TASKS["afqmc"]
     found = problems_in(shifted.encode(), task, task.test_sets[0], rows)
-    assert [problem.place for problem in found] == ["line 999", "line 501"]
+    assert [problem.place for problem in found] == ["line 501", "line 999"]
 
 
 def test_numbers_python_refuses_to_read():
@@ -265,7 +265,7 @@ def test_files_for_the_official_test_sets(name, clue_data_dir, tmp_path):
     elif task.kind == "span":
         submission.write_answers(path, {row.id: row.context[:3] for row in rows})
     else:
-        tags = [tag for row in rows for passage in row.passages for tag in submission.IDIOM_TAG.findall(passage)]
+        tags = [tag for row in rows for passage in row.passages for tag in IDIOM_TAG.findall(passage)]
         assert len(tags) == len(set(tags)) > 0
         submission.write_answers(path, dict.fromkeys(tags, 3))
     assert problems_in(path.read_bytes(), task, test, rows) == []
