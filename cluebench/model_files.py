@@ -122,7 +122,8 @@ class WeightIndex:
 
 
 #: What PaddleNLP's tokenizers read beside their configuration and vocabulary.
-_BESIDE_VOCABULARY = {"special_tokens_map.json": TokenizerConfiguration, "added_tokens.json": dict[str, Count]}
+ADDED_TOKENS = "added_tokens.json"
+_BESIDE_VOCABULARY = {"special_tokens_map.json": TokenizerConfiguration, ADDED_TOKENS: dict[str, Count]}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import paddle
 
 from cluebench.errors import UsageError
-from cluebench.model_files import ModelFiles
+from cluebench.model_files import ADDED_TOKENS, ModelFiles
 from cluebench.models.one_line import in_one_line
 from cluebench.tasks import Task
 
@@ -87,6 +87,11 @@ def check_fit(files: ModelFiles, config: Any, tokenizer: Any, max_seq_length: in
         )
     if tokenizer is None or files.config is None:
         return
+    special = (tokenizer.cls_token, tokenizer.sep_token, tokenizer.pad_token, tokenizer.unk_token)
+    added = {} if (files.folder / ADDED_TOKENS).is_file() else tokenizer.get_added_vocab()
+    if absent := [token for token in special if token in added]:
+        # PaddleNLP puts them behind the vocabulary, where the embeddings are another token's or nobody's.
+        raise UsageError(f"{files.model.typed}: its vocabulary has no {', '.join(absent)}")
     tokens = max(tokenizer.get_vocab().values()) + 1
     if tokens > config.vocab_size:
         raise UsageError(

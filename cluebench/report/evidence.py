@@ -76,10 +76,13 @@ def of_run(trials: Mapping[str, Sequence[FinishedTrial]]) -> tuple[dict[str, Evi
     for name, best in scores.best_settings(trials).items():
         of_best = [trial for trial in trials[name] if trial.setting == best.setting]
         kept = [one for one in map(predictions_of, of_best) if one is not None]
-        if len(kept) == len(of_best):
-            found[name] = measured(kept)
-        else:
+        if len(kept) < len(of_best):
             left_out[name] = NO_PREDICTIONS
+            continue
+        try:
+            found[name] = measured(kept)
+        except ValueError as error:
+            left_out[name] = str(error)
     return found, left_out
 
 

@@ -413,6 +413,14 @@ def half_a_vocabulary(folder):
     (folder / "vocab.txt").write_text("\n".join(lines[: len(lines) // 2]), encoding="utf-8")
 
 
+def vocabulary_without(token):
+    def change(folder):
+        path = folder / "vocab.txt"
+        path.write_text(path.read_text(encoding="utf-8").replace(f"{token}\n", "nothing\n"), encoding="utf-8")
+
+    return change
+
+
 def a_vocabulary_twice(folder):
     (folder / "vocab.txt").write_text(2 * (folder / "vocab.txt").read_text(encoding="utf-8"), encoding="utf-8")
 
@@ -460,6 +468,7 @@ WRONG = {
     "nested deep": (broken("config.json", "[" * 100_000), "config.json: is broken JSON: nested more than 64"),
     "no unknown token": (broken("tokenizer_config.json", '{"unk_token": null}'), "unk_token: Expected str"),
     "half a vocabulary": (half_a_vocabulary, "the vocabulary was cut off"),
+    "a vocabulary without [CLS]": (vocabulary_without("[CLS]"), r"its vocabulary has no \[CLS\]"),
     "a vocabulary twice": (a_vocabulary_twice, r"line\(s\) repeat earlier ones"),
     "weights with NaN": (weights_with(lambda array: array * np.nan), "holds NaN or infinite numbers"),
     "whole numbers": (weights_with(lambda array: array.astype(np.int64)), "pooler.dense.weight holds int64"),
