@@ -106,9 +106,8 @@ class RunLog:
         self, loss: float, score: Sequence[float], seconds: float, organisers: Sequence[float] | None = None
     ) -> None:
         """``score`` in percent: accuracy (printed as a share of 1), or EM and F1, the organisers' behind them."""
-        shown = f"acc: {score[0] / 100:.4f}" if len(score) == 1 else f"exact: {score[0]:.4f}, f1: {score[1]:.4f}"
         behind = "" if organisers is None else ", cmrc2018 organisers' exact: {:.4f}, f1: {:.4f}".format(*organisers)
-        self.line(f"eval loss: {loss:f}, {shown}, eval done total : {seconds:.2f} s{behind}")
+        self.line(f"eval loss: {loss:f}, {shown_score(score)}, eval done total : {seconds:.2f} s{behind}")
 
     def best(self, score: str) -> None:
         """``score`` as Task.format_score gives it."""
@@ -126,6 +125,22 @@ _LINE_END = re.compile(rb"\r\n|\r|\n")
 _CHUNK, _LONGEST_LINE = 1 << 20, 1 << 12
 _EVALUATED_IN = re.compile(r"\beval done total : (?P<seconds>\d{1,9}(?:\.\d+)?) s")
 _BEST = re.compile(r"best_result: (?P<score>\d+(?:\.\d+)?(?:/\d+(?:\.\d+)?)?)")
+
+_NUMBER = r"[-+]?(?:\d+(?:\.\d+)?(?:[eE][-+]?\d+)?|inf|nan)"
+#: A whole line as `RunLog` writes it, and no more: what other libraries say in a log may name paths.
+PUBLISHED_LINE = re.compile(
+    rf"global step (?P<step>\d+)/(?P<total>\d+), epoch: \d+, batch: \d+, rank_id: \d+, loss: {_NUMBER}, "
+    rf"lr: (?P<lr>{_NUMBER}), speed: {_NUMBER} step/s"
+    rf"|eval loss: (?P<loss>{_NUMBER}), (?P<score>acc: {_NUMBER}|exact: {_NUMBER}, f1: {_NUMBER}), "
+    rf"eval done total : {_NUMBER} s(?:, cmrc2018 organisers' exact: {_NUMBER}, f1: {_NUMBER})?"
+    rf"|best_result: (?P<best>[\d.]+(?:/[\d.]+)?)",
+    re.ASCII,
+)
+
+
+def shown_score(score: Sequence[float]) -> str:
+    """A score in percent as an evaluation's line has it: accuracy as a share of 1, or EM and F1."""
+    return f"acc: {score[0] / 100:.4f}" if len(score) == 1 else f"exact: {score[0]:.4f}, f1: {score[1]:.4f}"
 
 
 @dataclass

@@ -31,6 +31,7 @@ ROOMS = {
     ),
     "report": ("report/", set()),
     "submission": ("submission/", set()),
+    "bundle": ("bundle/", set()),
     "scheduler": ("scheduler/", {"psutil", "pynvml", "ray", "rich"}),
     "readiness": ("diagnosis/ warmup", {"psutil"}),
     "configure": ("configure", set()),
@@ -47,7 +48,7 @@ ONLY = {
     "requests": {"data/download"},
     "rich": {"scheduler/progress"},
     "scipy": {"statistics/paired"},
-    "subprocess": {"scheduler/", "submission/", "diagnosis/"},
+    "subprocess": {"scheduler/", "submission/", "bundle/", "diagnosis/"},
     "tqdm": {"notices"},
     "visualdl": {"scalars"},
 }

@@ -33,7 +33,7 @@ def find_member(path: Path, file: str) -> str | None:
 
     Raises DataError when the archive can't be read or several folders hold such a file.
     """
-    with _opened(path) as archive:
+    with opened(path) as archive:
         names = [info.filename for info in archive.infolist() if _is_data_member(info)]
     found = [name for name in names if name == file] or [
         name for name in names if PurePosixPath(name).name == file and len(PurePosixPath(name).parts) == 2
@@ -46,7 +46,7 @@ def find_member(path: Path, file: str) -> str | None:
 @contextmanager
 def open_member(path: Path, member: str) -> Iterator[IO[bytes]]:
     """A stream of a member's bytes. Raises DataError when the archive is broken, or the member looks like a bomb."""
-    with _opened(path) as archive:
+    with opened(path) as archive:
         _check_size(path, archive.getinfo(member))
         with archive.open(member) as stream:
             yield stream
@@ -57,7 +57,7 @@ def check_archive(path: Path) -> None:
 
     Every byte is decompressed once to check its CRC.
     """
-    with _opened(path) as archive:
+    with opened(path) as archive:
         total = 0
         for info in archive.infolist():
             _check_name(path, info)
@@ -71,7 +71,7 @@ def check_archive(path: Path) -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+def opened(path: Path) -> Iterator[zipfile.ZipFile]:
     """The archive; whatever zipfile raises while it is in use becomes one DataError line naming the archive."""
     try:
         with zipfile.ZipFile(path) as archive:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,19 @@ def split_files(task: Task, split: str) -> tuple[str, ...]:
         raise ValueError(f"{task.title} has no split {split!r}; its splits are {', '.join(files)}")
     names = files[split]
     return names + tuple(task.answer_files[name] for name in names if name in task.answer_files)
+
+
+def fingerprint_of(task: Task, md5s: Mapping[str, str]) -> str:
+    """What `DataSource.fingerprint` says of files of these md5 sums, by name."""
+    lines = [f"{file} {md5s[file]}\n" for file in sorted(md5s)]
+    return hashlib.sha256("".join([f"{task.name}\n", *lines]).encode()).hexdigest()[:16]
+
+
+def official_md5s(task: Task) -> dict[str, str] | None:
+    """Of train's and dev's official files, by name; None where the sum of one has not been published."""
+    names = split_files(task, "train") + split_files(task, "dev")
+    sums = {name: known.md5 for name in names if (known := official_files().get((task.name, name))) and known.md5}
+    return sums if len(sums) == len(set(names)) else None
 
 
 @dataclass(frozen=True)
@@ -131,8 +144,7 @@ class DataSource:
         """
         if files is None:
             files = split_files(task, "train") + split_files(task, "dev")
-        lines = [f"{file} {self.md5(task, file)}\n" for file in sorted(set(files))]
-        return hashlib.sha256("".join([f"{task.name}\n", *lines]).encode()).hexdigest()[:16]
+        return fingerprint_of(task, {file: self.md5(task, file) for file in files})
 
     def describe(self, task: Task, file: str) -> str:
         """Where the file is, or would be: ``…/ocnli_public/dev.json`` or ``…/ocnli_public.zip:dev.json``."""

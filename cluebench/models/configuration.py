@@ -43,7 +43,8 @@ def configured(
     with in_one_line(files.model, "configuration"):
         config = head.config_class.from_dict(copy.deepcopy(dict(written)))
     if task.labels:
-        config.num_labels = len(task.labels)
+        config.id2label = dict(enumerate(task.labels))  # saved with the model: what an index of its logits means
+        config.label2id = {label: index for index, label in config.id2label.items()}
     if task.num_choices:
         config.num_choices = task.num_choices
     if 0 in (written.get("classifier_dropout"), written.get("dropout")):

@@ -7,7 +7,6 @@ grid, nothing else. Memory decides what may share a card, so it carries a margin
 from __future__ import annotations
 
 import csv
-from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -82,17 +81,21 @@ class DurationModel:
 
     def __init__(self, flags: GridFlags):
         self._flags = flags
-        self._ratios: dict[tuple[Model, str], list[float]] = defaultdict(list)  # (model, task) → seconds per token
+        self._ratios: dict[tuple[Model, str], tuple[int, float]] = {}  # (model, task) → trials, their seconds per token
         self._running: dict[Trial, float] = {}
+        self._known: dict[tuple[Model, str], float | None] = {}  # what `_ratio` gave since something was learnt
 
     def observe(self, trial: Trial, device_seconds: float) -> None:
         """A finished trial took this long, times the devices it had."""
-        self._ratios[trial.model, trial.task].append(device_seconds / forward_tokens(trial, self._flags))
+        count, sum_ = self._ratios.get((trial.model, trial.task), (0, 0.0))
+        self._ratios[trial.model, trial.task] = count + 1, sum_ + device_seconds / forward_tokens(trial, self._flags)
         self._running.pop(trial, None)
+        self._known.clear()
 
     def project(self, trial: Trial, device_seconds: float) -> None:
         """A running trial is going to take this long in all: used only while nothing has finished."""
         self._running[trial] = device_seconds / forward_tokens(trial, self._flags)
+        self._known.clear()
 
     def relative(self, trial: Trial) -> float:
         """A duration comparable with other trials' of the same grid; larger is longer."""
@@ -105,9 +108,15 @@ class DurationModel:
 
     def _ratio(self, trial: Trial) -> float | None:
         """Seconds per token: this model on this task, else this model, else any model scaled by size."""
+        key = trial.model, trial.task
+        if key not in self._known:
+            self._known[key] = self._ratio_anew(trial)
+        return self._known[key]
+
+    def _ratio_anew(self, trial: Trial) -> float | None:
         if same := self._ratios.get((trial.model, trial.task)):
-            return sum(same) / len(same)
-        known = [(model, sum(ratios) / len(ratios)) for (model, _), ratios in self._ratios.items()] or [
+            return same[1] / same[0]
+        known = [(model, total / count) for (model, _), (count, total) in self._ratios.items()] or [
             (other.model, ratio) for other, ratio in self._running.items()
         ]
         if same_model := [ratio for model, ratio in known if model == trial.model]:

@@ -140,9 +140,11 @@ class Ledger:
         """Devices that are not set aside."""
         return [slot for slot in self.slots.values() if slot.set_aside_until <= now]
 
-    def has_room(self, now: float) -> bool:
-        """Whether any device could take another trial, as far as their number goes."""
-        return any(len(slot.promised) < self.jobs_per_device for slot in self.usable(now))
+    def has_room(self, now: float, closed: Collection[str] = ()) -> bool:
+        """Whether any device that is not ``closed`` could take another trial, as far as their number goes."""
+        return any(
+            len(slot.promised) < self.jobs_per_device and slot.device.id not in closed for slot in self.usable(now)
+        )
 
     def place(
         self,

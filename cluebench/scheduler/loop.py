@@ -20,10 +20,11 @@ from cluebench.runlog import Result
 from cluebench.scheduler.devices import Device, DeviceLost, Reading
 from cluebench.scheduler.estimates import GIB, DurationModel, MemoryModel, seconds_left
 from cluebench.scheduler.failures import Failure, FailureKind, classify
-from cluebench.scheduler.jobs import Attempt, Job, LogReader, State, states
+from cluebench.scheduler.jobs import Attempt, Job, LogReader, State
 from cluebench.scheduler.launch import BUSY
 from cluebench.scheduler.ledger import SUSPICIOUS, Ledger, Slot
 from cluebench.scheduler.promises import Promises
+from cluebench.scheduler.roll import Roll, Sparingly
 from cluebench.scheduler.runner import Orphan, StartOrder
 
 #: Seconds between questions to the driver about cards whose memory other people's processes hold, and about all cards.
@@ -183,6 +184,8 @@ class Scheduler:
         self._promises = promises  # None: of devices without accounts
         self._unwritable = unwritable  # what keeps trials from writing; None: nothing
         self._hold: Hold | None = None
+        self.roll = Roll(self.jobs, lambda job: durations.relative(job.trial), clock)
+        self.seconds_left = Sparingly(self._seconds_left, clock)
         self._by_key = {job.key: job for job in self.jobs}
         self._logs = LogReader()
         self._asked: dict[str, float] = {}  # device id → when the driver was asked and has not answered
@@ -216,17 +219,16 @@ class Scheduler:
         self._tell()
 
     def _unfinished(self) -> bool:
-        counts = states(self.jobs)
         if self.interrupted is not None:
-            return counts[State.RUNNING] > 0 and self._clock() < self._give_up_at
+            return self.roll.count(State.RUNNING) > 0 and self._clock() < self._give_up_at
         stuck = all(slot.promised.keys() & self._stuck for slot in self.ledger.slots.values())
-        return counts[State.RUNNING] > 0 or (counts[State.WAITING] > 0 and not stuck)
+        return self.roll.count(State.RUNNING) > 0 or (self.roll.count(State.WAITING) > 0 and not stuck)
 
     def _waiting(self) -> list[Job]:
-        return [job for job in self.jobs if job.state is State.WAITING]
+        return self.roll.of(State.WAITING)
 
     def running(self) -> list[Job]:
-        return [job for job in self.jobs if job.state is State.RUNNING]
+        return self.roll.of(State.RUNNING)
 
     def _tell(self) -> None:
         news, self._news = self._news, []
@@ -243,10 +245,6 @@ class Scheduler:
 
     # Starting ---------------------------------------------------------------------------------------------------------
 
-    def ordered(self, jobs: Sequence[Job]) -> list[Job]:
-        """Longest first, so that the end of the grid is not one long trial on one device; ties in the plan's order."""
-        return sorted(jobs, key=lambda job: (-self.durations.relative(job.trial), job.number))
-
     def _dispatch(self) -> None:
         now = self._clock()
         if self.interrupted is not None or self._hold is not None or not self.ledger.has_room(now):
@@ -257,27 +255,37 @@ class Scheduler:
                 self._start_what_fits(now)
         except BlockingIOError:
             self._note("another scheduler on these cards doesn't answer; tried again")
-        if self._waiting():
+        if self.roll.count(State.WAITING):
             for device_id in self.ledger.waits_for_memory(now):
                 recheck = now + _MEMORY_RECHECK
                 self._measure_at[device_id] = min(recheck, self._measure_at.get(device_id, recheck))
 
     def _start_what_fits(self, now: float) -> None:
         closed: list[str] = []
-        for job in self.ordered([job for job in self._waiting() if job.not_before <= now]):
+        refused: set[tuple] = set()  # what one trial has no room for, others like it have none for
+        for job in self.roll.turn(now):
+            if not self.ledger.has_room(now, closed):
+                break
+            trial = job.trial
+            kind = (trial.model.folder, trial.task, trial.batch_size, job.memory_factor, frozenset(job.avoid))
+            if kind in refused:
+                continue
             if job.elsewhere and (result := self._result_of(job)) is not None:
-                job.device_ids, number = [], len(job.attempts) + 1
-                job.attempts.append(
-                    Attempt(number, ["elsewhere"], result.cards, result.accumulation_steps, time.time())
-                )
-                self._done(job, result)
+                self._done_elsewhere(job, result)
                 continue
             placed = self._place(job, closed, now)
             if placed is not None:
                 self._start(job, placed, now)
-            elif not closed:
+                continue
+            refused.add(kind)
+            if not closed:
                 # The longest trial that can't start now keeps the devices it needs from being filled up before it.
                 closed = self.ledger.held_back_for(self._fewest_cards(job), self._needed(job, 1), now)
+
+    def _done_elsewhere(self, job: Job, result: Result) -> None:
+        number, job.device_ids = len(job.attempts) + 1, []
+        job.attempts.append(Attempt(number, ["elsewhere"], result.cards, result.accumulation_steps, time.time()))
+        self._done(job, result)
 
     def _place(self, job: Job, closed: Sequence[str], now: float) -> list[str] | None:
         for cards in self._card_counts(job):
@@ -308,7 +316,8 @@ class Scheduler:
 
     def _start(self, job: Job, device_ids: list[str], now: float) -> None:
         cards = len(device_ids)
-        job.device_ids, job.started_at, job.state = device_ids, now, State.RUNNING
+        job.device_ids, job.started_at = device_ids, now
+        self.roll.move(job, State.RUNNING)
         job.ended_for, job.must_go, job.kill_at, job.killed = None, False, float("inf"), False
         job.progress_due = now + (self.rules.trial_timeout or float("inf"))
         labels = [self.ledger.slots[device_id].device.label for device_id in device_ids]
@@ -361,7 +370,7 @@ class Scheduler:
             if not job.cut_further():
                 figures = f"needs about {needed / GIB:.1f} GiB even row by row, the largest card has"
                 job.failures.append(Failure(FailureKind.TOO_LARGE, f"{figures} {largest / GIB:.1f} GiB"))
-                job.state = State.FAILED
+                self.roll.move(job, State.FAILED)
                 self._told(self._observer.ended, job)
                 return
 
@@ -380,36 +389,32 @@ class Scheduler:
                 if not other.cut_further():
                     break
 
-    def seconds_left(self) -> float | None:
+    def _seconds_left(self) -> float | None:
         """Estimated time until the grid is done; None while nothing is known about durations."""
         self._project(self)
-        now, running, waiting = self._clock(), [], []
-        for job in self.ordered([job for job in self.jobs if job.state in (State.RUNNING, State.WAITING)]):
-            seconds = self.durations.seconds(job.trial)
+        now, running = self._clock(), []
+        waiting = [self.durations.seconds(job.trial) for job in self.roll.in_order()]
+        for job in self.running():
+            seconds, cards = self.durations.seconds(job.trial), max(1, len(job.device_ids))
             if seconds is None:
                 return None
-            if job.state is State.WAITING:
-                waiting.append(seconds)
-                continue
-            cards = max(1, len(job.device_ids))
-            left = max(seconds / cards - (now - job.started_at), 0.05 * seconds / cards)
-            running += [left] * cards
+            running += [max(seconds / cards - (now - job.started_at), 0.05 * seconds / cards)] * cards
         places = len(self.ledger.usable(now)) * self.ledger.jobs_per_device
-        return seconds_left(running, waiting, max(1, places))
+        known = [seconds for seconds in waiting if seconds is not None]
+        return seconds_left(running, known, max(1, places)) if len(known) == len(waiting) else None
 
     def why_idle(self) -> str | None:
         """Why nothing more is started although a device has room; None when nothing waits, or nothing has room."""
-        now = self._clock()
-        waiting = self.ordered(self._waiting())
+        now, waits = self._clock(), self.roll.count(State.WAITING)
         room = [slot for slot in self.ledger.usable(now) if len(slot.promised) < self.ledger.jobs_per_device]
-        if not waiting or not room:
+        if not waits or not room:
             return None
         if self._hold is not None:
             return f"nothing is started: {self._hold.cause}"
-        ready = [job for job in waiting if job.not_before <= now]
-        if not ready:
-            return f"next attempt in {min(job.not_before for job in waiting) - now:.0f} s"
-        needed = self._needed(ready[-1], self._fewest_cards(ready[-1]))
+        job, next_turn = self.roll.shortest(), self.roll.next_turn(now)
+        if job is None or job.not_before > now:
+            return f"next attempt in {min(next_turn, job.not_before if job else next_turn) - now:.0f} s"
+        needed = self._needed(job, self._fewest_cards(job))
         known = [slot for slot in room if slot.accounted and slot.fresh]
         free = [f"{slot.device.label} {(slot.free_bytes() or 0) / GIB:.1f}" for slot in known]
         if free and not any(slot.fits(needed) for slot in room):
@@ -443,10 +448,10 @@ class Scheduler:
             self._done(job, result)
         elif event.code == BUSY and job.ended_for is None:
             job.attempts.pop()
-            job.state = State.WAITING
+            self.roll.move(job, State.WAITING)
             self._take_orphan(job)
         elif job.must_go or (self.interrupted is not None and job.ended_for is None):
-            job.state = State.WAITING
+            self.roll.move(job, State.WAITING)
             job.attempt.outcome = "interrupted"
         else:
             verdict = Verdict(job, self._failure_of(job, event), set(filter(self._is_accounted, job.device_ids)))
@@ -456,7 +461,9 @@ class Scheduler:
                 self._failed(job, verdict.failure, now)
 
     def _done(self, job: Job, result: Result) -> None:
-        job.state, job.result = State.DONE, result
+        self._logs.forget(job)
+        job.result = result
+        self.roll.move(job, State.DONE)
         if self._hold is not None:
             self._hold.recheck = self._clock()  # what one trial can do, others may be able to
         job.attempt.outcome = "done"
@@ -466,6 +473,7 @@ class Scheduler:
         for added in self._more():
             self.jobs.append(added)
             self._by_key[added.key] = added
+            self.roll.move(added, added.state)
             self._note(f"{added.key} is planned: its setting is among the best of its task")
             if added.state is State.WAITING:
                 self._take_orphan(added)
@@ -478,6 +486,7 @@ class Scheduler:
         seconds = result.train_seconds + result.eval_seconds
         if seconds > 0:
             self.durations.observe(job.trial, seconds * max(1, result.cards))
+            self.roll.estimates_changed()
         if result.peak_memory_bytes and not result.device.startswith("cpu"):
             per_card = job.trial.batch_size // max(1, result.cards)
             micro_batch = max(1, per_card // max(1, result.accumulation_steps))
@@ -485,7 +494,6 @@ class Scheduler:
 
     def _failure_of(self, job: Job, event: Exited) -> Failure:
         lines = self._logs.facts(job).last_lines
-        self._logs.forget(job)
         result, error = Result.read(job.paths.result), None
         if result and result.status == "failed" and result.configuration_hash == job.configuration_hash:
             error = result.error
@@ -504,7 +512,7 @@ class Scheduler:
         """
         job.attempt.finished, job.attempt.outcome, job.attempt.detail = time.time(), failure.kind.value, failure.detail
         if failure.policy.holds and self._holds(f"{failure.kind.value}: {failure.detail}", now):
-            job.state = State.WAITING
+            self.roll.move(job, State.WAITING)
             return
         job.failures.append(failure)
         # Slots of one machine's cores are all the same; a card may be what failed.
@@ -521,7 +529,8 @@ class Scheduler:
             elif failure.kind in _MAYBE_THE_CARD and self.ledger.suspect(device_id, job.started_at, now):
                 self._set_aside(device_id, now, f"the last {SUSPICIOUS} trials on it crashed")
         job.not_before = now + min(_LONGEST_PAUSE, policy.pause * 2 ** (same - 1))
-        job.state = State.WAITING if again else State.FAILED
+        self.roll.move(job, State.WAITING if again else State.FAILED)
+        self._logs.forget(job)
         self._told(self._observer.ended, job)
 
     def _holds(self, said: str, now: float) -> bool:
@@ -551,7 +560,8 @@ class Scheduler:
                 self._note(f"{job.key} is being run by process {orphan.pid} on {orphan.host}: left to it")
             job.elsewhere, job.not_before = True, now + (_ELSEWHERE_PAUSE if orphan.pid else 0.3)
             return
-        job.state, job.started_at = State.RUNNING, now
+        job.started_at = now
+        self.roll.move(job, State.RUNNING)
         job.ended_for, job.must_go, job.killed, job.pid = None, False, False, orphan.pid
         record = orphan.record
         job.device_ids = [device for device in record.devices if device in self.ledger.slots]
@@ -668,7 +678,8 @@ class Scheduler:
         if not others:
             self._failed(job, verdict.failure, now, free)
             return
-        job.state, job.attempt.outcome = State.WAITING, FailureKind.OUT_OF_MEMORY.value
+        job.attempt.outcome = FailureKind.OUT_OF_MEMORY.value
+        self.roll.move(job, State.WAITING)
         job.attempt.detail = f"others have taken its memory: {(free or 0) / GIB:.1f} GiB are left"
         self._note(f"{job.key}: {job.attempt.detail}; it waits for {job.promised_bytes / GIB:.1f} GiB")
 
@@ -693,7 +704,8 @@ class Scheduler:
             self.ledger.slots[device_id].set_aside_until = float("inf")
         self._note(f"{job.key}: {failure.detail}; {labels} is not used, and the trial not tried again, until it does")
         job.kill_at = float("inf")
-        job.attempt.outcome, job.attempt.detail, job.state = failure.kind.value, failure.detail, State.FAILED
+        job.attempt.outcome, job.attempt.detail = failure.kind.value, failure.detail
+        self.roll.move(job, State.FAILED)
         job.failures.append(failure)
         self._told(self._observer.ended, job)
 
@@ -702,12 +714,13 @@ class Scheduler:
         for device_id in job.device_ids:
             self.ledger.slots[device_id].set_aside_until = 0.0
         self._note(f"{job.key}: process {job.pid} has ended after all")
-        job.state, job.must_go = State.RUNNING, True
+        job.must_go = True
+        self.roll.move(job, State.RUNNING)
 
     # Time -------------------------------------------------------------------------------------------------------------
 
     def _next_due(self) -> float:
-        times = [job.not_before for job in self._waiting() if job.not_before > self._clock()]
+        times = [self.roll.next_turn(self._clock())]
         for job in self.running():
             times += [job.progress_due, job.kill_at]
         times += [self._hold.recheck] if self._hold is not None else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
@@ -15,7 +16,7 @@ from rich.text import Text
 
 from cluebench.model import Model
 from cluebench.runlog import LogFacts
-from cluebench.scheduler.jobs import Job, LogReader, State, states
+from cluebench.scheduler.jobs import Job, LogReader, State
 from cluebench.scheduler.loop import Scheduler
 
 #: Seconds between plain status lines while nothing else happens, and between updates of the live table.
@@ -44,10 +45,10 @@ def score_text(job: Job, facts: LogFacts | None = None) -> str:
 
 def summary(scheduler: Scheduler) -> str:
     """``12 done, 4 running, 118 left, 1 failed; time left about 5 h 10 min``."""
-    counts = states(scheduler.jobs)
-    text = f"{counts[State.DONE]} done, {counts[State.RUNNING]} running, {counts[State.WAITING]} left"
-    if counts[State.FAILED]:
-        text += f", {counts[State.FAILED]} failed"
+    count = scheduler.roll.count
+    text = f"{count(State.DONE)} done, {count(State.RUNNING)} running, {count(State.WAITING)} left"
+    if count(State.FAILED):
+        text += f", {count(State.FAILED)} failed"
     if left := scheduler.seconds_left():
         text += f"; time left about {duration(left)}"
     idle = scheduler.why_idle()
@@ -83,8 +84,7 @@ class Display:
 
     def ended(self, job: Job) -> None:
         self._logs.forget(job)
-        counts = states(self.scheduler.jobs)
-        place = f"[{counts[State.DONE]}/{len(self.scheduler.jobs)}]"
+        place = f"[{self.scheduler.roll.count(State.DONE)}/{len(self.scheduler.jobs)}]"
         took = duration((job.attempt.finished or time.time()) - job.attempt.started) if job.attempts else ""
         if job.state is State.DONE:
             self.write(f"{place} {job.key}  {score_text(job)}  ({took}); {summary(self.scheduler)}")
@@ -157,7 +157,7 @@ class LiveDisplay(Display):
         several = len({model for model, _ in rows}) > 1
         table = Table.grid(padding=(0, 2))
         for (model, _), jobs in rows.items():
-            counts = states(jobs)
+            counts = Counter(job.state for job in jobs)
             if several and not counts[State.RUNNING]:
                 continue
             best = max((job for job in jobs if job.result is not None), key=lambda job: job.score[0], default=None)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -35,9 +37,15 @@ class Recorder:
         self._all_jobs = jobs  # of every model; may grow
         self._details = dict(details)
         self._protocols = {job.trial.task: protocol_hash(job.configuration) for job in self._jobs}
+        self._entries: dict[str, str] = {}  # trial key → its JSON, as it was last written
+        self._states: dict[str, str] = {}  # trial key → its state in that
+        self._changed: dict[str, Job] = {job.key: job for job in self._jobs}  # not written yet
+        self._seen = len(jobs)
+        self._done = {job.key: job for job in self._jobs if job.state is State.DONE} if keep_only_best else {}
         self._keep_only_best, self._complain = keep_only_best, complain
         self._dirty, self._state_due, self._report_due = True, 0.0, 0.0
         self._complained: set[str] = set()
+        self._writing: threading.Thread | None = None
         self._reporting: threading.Thread | None = None
 
     @property
@@ -47,6 +55,7 @@ class Recorder:
     def started(self, job: Job) -> None:
         if job.trial.model != self._directory.model:
             return
+        self._changed[job.key] = job
         attempt = job.attempt
         cards = f", {attempt.cards} cards" if attempt.cards > 1 else ""
         self.note(
@@ -57,6 +66,7 @@ class Recorder:
     def ended(self, job: Job) -> None:
         if job.trial.model != self._directory.model:
             return
+        self._changed[job.key] = job
         if job.state is State.DONE:
             score = job.trial.row.format_score(job.score)
             self.note(f"{job.key} done: {score}")
@@ -74,45 +84,56 @@ class Recorder:
         """Writes what is due; returns when it wants to be called again."""
         if not self._dirty:
             return float("inf")
-        if now >= self._state_due:
-            self.write_state("running")
+        if now >= self._state_due and not _alive(self._writing):
+            self._writing = _aside("grid.json", partial(self._write, "running", self._renewed()))
             self._dirty, self._state_due = False, now + _STATE_EVERY
-        if now >= self._report_due:
-            self._write_report_aside()
+        if now >= self._report_due and not _alive(self._reporting):
+            self._reporting = _aside("report", self._write_report)
             self._report_due = now + _REPORT_EVERY
-        return self._state_due if self._dirty else float("inf")
+        return max(self._state_due, now + 0.05) if self._dirty else float("inf")
 
     def finish(self) -> None:
         """Writes how it ended: "done", "failed" or, with trials left to run, "stopped"."""
-        if self._reporting is not None:
-            self._reporting.join()
+        for thread in filter(None, (self._writing, self._reporting)):
+            thread.join()
+        self._changed = {job.key: job for job in self._jobs}
         left = {job.state for job in self._jobs} - {State.DONE}
-        self.write_state("done" if not left else "failed" if left == {State.FAILED} else "stopped")
+        self._write("done" if not left else "failed" if left == {State.FAILED} else "stopped", self._renewed())
         self._write_report()
 
-    def _write_report_aside(self) -> None:
-        """On a thread of its own: reading every result takes longer than a freed device should wait."""
-        if self._reporting is None or not self._reporting.is_alive():
-            self._reporting = threading.Thread(target=self._write_report, name="report", daemon=True)
-            self._reporting.start()
+    def _renewed(self) -> list[str]:
+        """The JSON of every trial: made anew for those that may have changed since it was last asked for."""
+        added, self._seen = self._all_jobs[self._seen :], len(self._all_jobs)
+        self._changed |= {job.key: job for job in added if job.trial.model == self._directory.model}
+        for key, job in self._changed.items():
+            self._entries[key] = json.dumps(trial_state(job), ensure_ascii=False, allow_nan=False)
+            self._states[key] = job.state.value
+        # Who runs may stop doing so without anyone being told, as when the grid is interrupted.
+        self._changed = {key: job for key, job in self._changed.items() if job.state is State.RUNNING}
+        return list(self._entries.values())
 
     def _write_report(self) -> None:
         self._try("report.html", lambda: write_report(self._directory.path))
 
-    def write_state(self, status: str) -> None:
-        trials = [trial_state(job) for job in self._jobs]
-        self._try("grid.json", lambda: self._directory.write_grid(status, trials, self._protocols, self._details))
+    def _write(self, status: str, trials: Sequence[str]) -> None:
+        counts = Counter(self._states.values())
+        self._try(
+            "grid.json", lambda: self._directory.write_grid(status, trials, counts, self._protocols, self._details)
+        )
 
     def drop_lower_models(self, job: Job) -> None:
         """After a trial of a task: only the best model of the task stays on disk, once that is whole."""
         if not self._keep_only_best:
             return
-        done = [other for other in self._jobs if other.trial.task == job.trial.task and other.state is State.DONE]
+        self._done[job.key] = job
+        done = [other for other in self._done.values() if other.trial.task == job.trial.task]
         best = max(done, key=lambda other: rank(other.score, other.trial.setting))
         if kept_weights(best.paths.output_dir):
             for other in done:
-                if other.key != best.key and other.result is not None:
+                if other is not best and other.result is not None:
                     self._try("kept models", partial(drop_model, other.paths, other.result))
+                    if not other.paths.output_dir.is_dir():
+                        del self._done[other.key]
 
     def _append(self, line: str) -> None:
         with open(self._directory.grid_log, "a", encoding="utf-8") as stream:
@@ -129,6 +150,17 @@ class Recorder:
                     self._complain(
                         f"{self._directory.path}: {what} can't be written: {error.strerror or error}; going on"
                     )
+
+
+def _aside(name: str, action: Callable[[], None]) -> threading.Thread:
+    """On a thread of its own: it takes longer than a freed device should wait."""
+    thread = threading.Thread(target=action, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def _alive(thread: threading.Thread | None) -> bool:
+    return thread is not None and thread.is_alive()
 
 
 def trial_state(job: Job) -> dict:

@@ -136,10 +136,9 @@ class RunDirectory:
     # Plan and results ---------------------------------------------------------------------------------------------
 
     def write_grid(
-        self, status: str, trials: Sequence[Mapping], protocols: Mapping[str, str], details: Mapping
+        self, status: str, trials: Sequence[str], counts: Mapping, protocols: Mapping[str, str], details: Mapping
     ) -> None:
-        """Raises OSError when the disk is full; the directory stays as it was then."""
-        states = [trial["state"] for trial in trials]
+        """``trials``: the JSON of each. Raises OSError when the disk is full; the directory stays as it was then."""
         grid = {
             "format": GRID_FORMAT,
             "model": self.model.name,
@@ -147,12 +146,13 @@ class RunDirectory:
             "status": status,
             "updated": _now(),
             "scheduler": {"pid": os.getpid(), "host": socket.gethostname()},
-            "counts": {state: states.count(state) for state in ("done", "running", "waiting", "failed")},
+            "counts": {state: counts.get(state, 0) for state in ("done", "running", "waiting", "failed")},
             **details,
             "protocols": dict(protocols),
-            "trials": list(trials),
         }
-        atomic.write_json(self.grid_json, grid)
+        head = json.dumps(grid, ensure_ascii=False, indent=2, allow_nan=False).removesuffix("\n}")
+        lines = ",\n    ".join(trials)  # one each: thousands of them are written twice a second
+        atomic.write_text(self.grid_json, f'{head},\n  "trials": [\n    {lines}\n  ]\n}}\n')
 
     def finished_result(self, trial: Trial, configuration_hash: str | None) -> Result | None:
         """The trial's result if it is whole, done and of this configuration."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import paddle
 
 from cluebench import atomic, environment
+from cluebench.models import unwrapped
 from cluebench.training.run import Run
 
 
 def export(run: Run, model: paddle.nn.Layer) -> None:
     """<output_dir>/export: the model as a static graph, ``paddle.jit.load("…/export/model")``, and its tokenizer.
 
+    Its config.json names what the logits are of (``id2label``).
     Input: ids and token types, int64 [rows, tokens] of any size. Output: logits, float32 [rows, labels].
     """
     if environment.rank() != 0:
@@ -27,4 +29,5 @@ def export(run: Run, model: paddle.nn.Layer) -> None:
         temporary.mkdir()
         paddle.jit.save(graph, str(temporary / "model"))
         run.tokenizer.save_pretrained(str(temporary))
+        unwrapped(model).config.save_pretrained(str(temporary))
     run.log.line(f"static graph: {folder / 'model'}")

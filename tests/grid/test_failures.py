@@ -1,6 +1,7 @@
 import errno
 import io
 import re
+import time
 
 import pytest
 
@@ -13,6 +14,7 @@ from cluebench.scheduler.jobs import Attempt, Job, LogReader, State
 from cluebench.scheduler.plan import Trial, build_plan
 from cluebench.scheduler.progress import Display, display_for, duration
 from cluebench.scheduler.recorder import Recorder
+from cluebench.scheduler.roll import Roll
 from cluebench.scheduler.state import RunDirectory
 from cluebench.tasks import TASKS
 
@@ -158,7 +160,7 @@ class Stage:
     """As much of a scheduler as the displays look at."""
 
     def __init__(self, jobs):
-        self.jobs = jobs
+        self.jobs, self.roll = jobs, Roll(jobs, lambda job: 1.0, time.monotonic)
 
     def running(self):
         return [job for job in self.jobs if job.state is State.RUNNING]
@@ -287,13 +289,17 @@ def test_full_disk_is_said_once_and_stops_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(directory, "write_grid", write_grid)
     recorder.ended(jobs[0])
     recorder.tick(0.0)
+    recorder._writing.join()
     recorder.note("more")
     recorder.tick(1.0)
+    recorder._writing.join()
     assert said == [f"{directory.path}: grid.json can't be written: No space left on device; going on"]
     full = False
     recorder.note("more")
     recorder.tick(2.0)
+    recorder._writing.join()
     full = True
     recorder.note("more")
     recorder.tick(3.0)
+    recorder._writing.join()
     assert len(said) == 2  # it had been written in between

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -575,3 +576,20 @@ def test_hugging_face_weights_of_an_unknown_architecture(tmp_path):
     write_safetensors(source / "model.safetensors", arrays)
     with pytest.raises(UsageError, match="Hugging Face weights can't be converted for RoFormerv2"):
         models.load_model(TNEWS, Model.of(source))
+
+
+def test_a_saved_model_names_its_labels_and_is_taken_for_another_task(tmp_path):
+    """``id2label`` says what an index means; a model that was saved for one task still starts another."""
+    from cluebench import models
+
+    folder = write_model(tmp_path / "model", "Bert")
+    tokenizer = models.load_tokenizer(Model.of(folder))
+    models.save_model(models.load_model(TNEWS, Model.of(folder)), tokenizer, tmp_path / "saved")
+    config = json.loads((tmp_path / "saved" / "config.json").read_text())
+    assert config["id2label"]["2"] == "102" and len(config["id2label"]) == 15 and config["label2id"]["102"] == 2
+    saved = Model.of(tmp_path / "saved")
+    models.load_model(TNEWS, saved, head_required=True)
+    again = models.load_model(TASKS["ocnli"], saved)
+    assert list(again.config.id2label.values()) == list(TASKS["ocnli"].labels)
+    short = [replace(task, max_seq_length=32) for task in (TNEWS, TASKS["c3"], TASKS["cmrc2018"])]
+    assert set(models.preflight(saved, short).values()) == {None}

@@ -230,6 +230,7 @@ def test_exported_graph_gives_the_models_logits(demo, run_script, tmp_path):
     )
     assert trained.code == 0, trained.err
     assert f"static graph: {out / 'export' / 'model'}" in trained.lines
+    assert json.loads((out / "export" / "config.json").read_text())["id2label"]["2"] == "102"
     graph = paddle.jit.load(str(out / "export" / "model"))
     model = models.load_model(TASKS["tnews"], Model.of(out))
     model.eval()

@@ -1,0 +1,137 @@
+"""Whether a trial's result can be what a run of the published protocol leaves: arithmetic, without data or a model.
+
+Every function says what does not fit, in words; nothing where all does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from cluebench import identity
+from cluebench.run_flags import RunFlags, resolved
+from cluebench.runlog import PUBLISHED_LINE, DevPoint, Result, parse_trial_name, shown_score
+from cluebench.tasks import Task
+
+#: What a grid varies, and ways of computing that are no protocol of their own.
+_FREE = ("learning_rate", "batch_size", "dropout", "seed", "amp", "padding", "model", "data")
+
+_WRONG_KIND = (TypeError, ValueError, KeyError, AttributeError, ArithmeticError, IndexError)
+
+
+def misfits(task: Task, name: str, result: Result, examples: int | None) -> list[str]:
+    """Of the result of the trial ``name``. examples: that an epoch trains on; None where they are not known here."""
+    try:
+        return list(_identity(task, name, result)) or list(_steps(task, result, examples)) or list(_curve(task, result))
+    except _WRONG_KIND as error:
+        return [f"it holds a value of the wrong kind ({error})"]
+
+
+def _identity(task: Task, name: str, result: Result) -> Iterator[str]:
+    settings: dict[str, Any] = result.configuration
+    if (result.task, settings["task"], result.metric, result.status) != (task.name, task.name, task.metric, "done"):
+        yield f"it is not a finished trial of {task.title}"
+    if identity.configuration_hash(settings) != result.configuration_hash:
+        yield "its configuration is not that of its hash"
+    named = (settings["learning_rate"], settings["batch_size"], settings["dropout"], settings["seed"])
+    if named != parse_trial_name(name):
+        yield f"it is of {named}, not of what its name says"
+    published = _published(task, settings)
+    for key in sorted({*settings, *published} - {*_FREE}):
+        if settings.get(key) != published.get(key):
+            yield f"another protocol: {key} is {settings.get(key)!r}, as published {published.get(key)!r}"
+
+
+def _published(task: Task, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of the published protocol in the settings that a grid varies."""
+    flags = RunFlags(
+        model_name_or_path=settings["model"],
+        learning_rate=settings["learning_rate"],
+        batch_size=settings["batch_size"],
+        dropout=settings["dropout"],
+        seed=settings["seed"],
+        do_train=True,
+    )
+    return identity.configuration(task, resolved(flags, task), settings["model"], settings["data"])
+
+
+def _steps(task: Task, result: Result, examples: int | None) -> Iterator[str]:
+    batch, cards, pieces = _setting(result, "batch_size"), result.cards, result.accumulation_steps
+    if min(batch, cards, pieces) < 1 or batch % (cards * pieces):
+        yield f"a batch of {batch} can't be cut into {pieces} micro-batches on each of {cards} cards"
+    elif result.total_steps < 1 or result.total_steps % task.epochs:
+        yield f"{result.total_steps} steps are not {task.epochs} epochs"
+    elif examples is not None and result.total_steps != task.epochs * math.ceil(examples / batch):
+        expected = task.epochs * math.ceil(examples / batch)
+        yield f"{result.total_steps} steps; {task.epochs} epochs of {examples:,} examples by {batch} are {expected}"
+
+
+def possible_examples(task: Task, result: Result) -> tuple[int, int]:
+    """The fewest and most examples of an epoch that give a result's steps, whatever the cards and micro-batches."""
+    batch, steps = _setting(result, "batch_size"), result.total_steps // task.epochs
+    return batch * (steps - 1) + 1, batch * steps
+
+
+def _curve(task: Task, result: Result) -> Iterator[str]:
+    """One point on the cadence each, of an accuracy that so many rows can have; the first highest is the best."""
+    an_epoch, curve = result.total_steps // task.epochs, result.dev_curve
+    every = task.eval_every_steps or an_epoch
+    cadence = range(every, result.total_steps + 1, every)
+    last = () if result.total_steps % every == 0 else (result.total_steps,)
+    steps = [point.step for point in curve]
+    if len(steps) != len(cadence) + len(last) or steps != [*cadence, *last]:
+        yield f"its curve has {len(steps)} points, not one after every {every} of {result.total_steps} steps"
+        return
+    for point in curve:
+        if point.epoch != (point.step - 1) // an_epoch:
+            yield f"step {point.step} of its curve is not of epoch {point.epoch}"
+        if len(point.score) != (2 if task.metric == "em_f1" else 1) or not all(0 <= one <= 100 for one in point.score):
+            yield f"step {point.step} of its curve has no score of this task: {point.score}"
+            return
+    best = max(curve, key=lambda point: (point.score[0], -point.step))
+    if (result.best_step, result.best_score) != (best.step, best.score):
+        yield f"its best score is {result.best_score} at {result.best_step}, of its curve {best.score} at {best.step}"
+
+
+def impossible_points(curve: Sequence[DevPoint], rows: int) -> list[str]:
+    """Points of a curve whose accuracy or EM is no share of so many rows."""
+    shares = [point.score[0] * rows / 100 for point in curve]
+    return [
+        f"step {point.step} of its curve: {point.score[0]} % is no number of {rows} rows"
+        for point, share in zip(curve, shares)
+        if abs(share - round(share)) > 1e-6
+    ]
+
+
+def log_misfits(task: Task, result: Result, text: str) -> list[str]:
+    """Of the log of a trial, published lines only, which may begin at a checkpoint: its learning rates and scores."""
+    found = [match for line in text.splitlines() if (match := PUBLISHED_LINE.fullmatch(line))]
+    points = {(f"{point.loss:f}", shown_score(point.score)) for point in result.dev_curve if point.loss is not None}
+    said = [(match["loss"], match["score"]) for match in found if match["loss"]]
+    ends = [match["best"] for match in found if match["best"]]
+    reasons = [f"its log has {one[1]}, loss {one[0]}, which its curve lacks" for one in said if one not in points]
+    if not said or ends[-1:] != [task.format_score(result.best_score or ())]:
+        reasons.append("its log does not end in its score")
+    for match in found:
+        if match["step"]:
+            expected = learning_rate(result, int(match["step"]))
+            if int(match["total"]) != result.total_steps or abs(float(match["lr"]) - expected) > 1e-10:
+                reasons.append(
+                    f"its log has the learning rate {match['lr']} after step {match['step']}/{match['total']}; "
+                    f"it is {expected:.10f} there with a warm-up of {result.configuration['warmup']}"
+                )
+                break
+    return reasons
+
+
+def learning_rate(result: Result, step: int) -> float:
+    """After ``step`` optimizer steps: linear warm-up over a share of them, then linear decay to 0, as published."""
+    total, warmup = result.total_steps, math.floor(_setting(result, "warmup") * result.total_steps)
+    share = step / max(1, warmup) if step < warmup else max(0.0, (total - step) / max(1, total - warmup))
+    return _setting(result, "learning_rate") * share
+
+
+def _setting(result: Result, name: str) -> Any:
+    """A number, as `misfits` has found before."""
+    return result.configuration[name]

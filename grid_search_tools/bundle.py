@@ -1,0 +1,110 @@
+"""A finished grid in one file that others can check: results, curves, dev predictions and the logs of the best.
+
+    python bundle.py pack runs/MODEL            # writes MODEL.bundle.zip
+    python bundle.py verify MODEL.bundle.zip    # scores made anew from the official dev files; the protocol
+    python bundle.py merge *.bundle.zip         # into the run root, for one leaderboard over many people's runs
+
+Nothing in a bundle is trusted or run, and nothing is downloaded. verify ends with exit code 1 when anything does not
+fit, and merge takes no bundle of which that is so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cluebench import atomic, command
+from cluebench.bundle import contents, packing, verifying
+from cluebench.bundle.verifying import MISFIT, Verdict
+from cluebench.data.source import DataSource, open_source
+from cluebench.errors import UsageError
+from cluebench.flags import flag, parse
+from cluebench.repository import RUN_ROOT
+
+NAME = "bundle.py"
+
+#: In a merged run directory: the bundle's manifest.
+MERGED = "bundle.json"
+
+
+@dataclass
+class Flags:
+    __doc__ = __doc__
+
+    action: str = flag(..., "what to do", choices=("pack", "verify", "merge"), positional=True)
+    paths: list[str] = flag([], "pack: a run directory; verify, merge: bundles", positional=True)
+    output: str | None = flag(None, "pack: the bundle", default_text="<run directory's name>.bundle.zip")
+    data_dir: str | None = flag(
+        None, "official CLUE files, unpacked or zipped", default_text="CLUE_DATA_DIR, else what was downloaded before"
+    )
+    run_root: str = flag(
+        str(RUN_ROOT), "merge: directory of the runs, one folder a model", default_text="runs/ in the repository"
+    )
+
+
+def main() -> int:
+    flags = parse(Flags, prog=NAME)
+    if not flags.paths:
+        raise UsageError(f"{flags.action} what? Name {'a run directory' if flags.action == 'pack' else 'a bundle'}")
+    source = open_source(flags.data_dir, offline=True)
+    if flags.action == "pack":
+        return pack(flags, source)
+    return max(opened(Path(path).expanduser(), flags, source) for path in flags.paths)
+
+
+def pack(flags: Flags, source: DataSource) -> int:
+    if len(flags.paths) > 1:
+        raise UsageError("pack takes one run directory")
+    run = Path(flags.paths[0]).expanduser()
+    output = Path(flags.output or f"{run.resolve().name}.bundle.zip").expanduser()
+    print("\n".join(packing.pack(run, output, source)))
+    return 0
+
+
+def opened(bundle: Path, flags: Flags, source: DataSource) -> int:
+    """Verifies a bundle and, to merge it, moves it into the run root. Returns the exit code."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        manifest = contents.unpack(bundle, folder)
+        verdicts = verifying.verify(folder, manifest, source)
+        show(bundle, manifest, verdicts)
+        if any(verdict.state == MISFIT for verdict in verdicts):
+            print(f"{bundle}: not merged" if flags.action == "merge" else f"{bundle}: does not fit")
+            return 1
+        if flags.action == "merge":
+            merge(bundle, folder, manifest, Path(flags.run_root).expanduser())
+    return 0
+
+
+def show(bundle: Path, manifest: dict[str, Any], verdicts: list[Verdict]) -> None:
+    model = manifest["model"]
+    about = "" if model["identity"] == model["name"] else f" ({model['identity']})"
+    print(f"{bundle}: {model['name']}{about}")
+    for verdict in verdicts:
+        print("\n".join(verdict.lines()))
+
+
+def merge(bundle: Path, folder: Path, manifest: dict[str, Any], run_root: Path) -> None:
+    """Under the model's name; beside other runs of it, with digits of the bundle's SHA-256 behind that."""
+    name = manifest["model"]["name"].replace("/", "--")
+    atomic.write_json(folder / MERGED, manifest)
+    content = (folder / MERGED).read_bytes()
+    digest = hashlib.sha256(content).hexdigest()[:8]
+    for target in (run_root / name, run_root / f"{name}--{digest}"):
+        if (target / MERGED).is_file() and (target / MERGED).read_bytes() == content:
+            print(f"{bundle}: is in {target} already")
+            return
+        if not target.exists():
+            with atomic.replacing(target) as temporary:
+                shutil.copytree(folder, temporary)
+            print(f"{bundle}: {target}")
+            return
+    raise UsageError(f"{run_root / name} and {target} are taken: give another --run_root")
+
+
+if __name__ == "__main__":
+    command.run(main, NAME)

@@ -1,0 +1,535 @@
+"""Bundles: what goes into one, what verification says of a whole one, and forgeries, each of which is found."""
+
+import gzip
+import hashlib
+import io
+import json
+import pickle
+import stat
+import zipfile
+
+import numpy as np
+import pytest
+
+from cluebench.identity import configuration_hash
+from tests.bundle.conftest import SECRETS
+
+COMMAND = "grid_search_tools/bundle.py"
+GRID_OF = b'{"format": 1, "model": "m", "status": "done", "trials": %s}'
+FIRST, SECOND = "afqmc/1e-05_16_0.1", "afqmc/1e-05_32_0.1"
+
+
+@pytest.fixture
+def verify(run_command, data):
+    return lambda bundle, *more: run_command(COMMAND, "verify", bundle, "--data_dir", data, *more)
+
+
+def members(bundle):
+    with zipfile.ZipFile(bundle) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def write(bundle, files, seal=True):
+    """The bundle anew; ``seal``: with the hashes that a forger would not forget."""
+    if seal:
+        manifest = json.loads(files["manifest.json"])
+        manifest["files"] = {
+            name: hashlib.sha256(value).hexdigest() for name, value in files.items() if name != "manifest.json"
+        }
+        files["manifest.json"] = json.dumps(manifest).encode()
+    with zipfile.ZipFile(bundle, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, value in files.items():
+            archive.writestr(name, value)
+
+
+def edit(files, name, change):
+    value = json.loads(files[name])
+    change(value)
+    files[name] = json.dumps(value).encode()
+
+
+def edit_predictions(files, name, change):
+    value = json.loads(gzip.decompress(files[name]))
+    change(value)
+    files[name] = gzip.compress(json.dumps(value).encode())
+
+
+def reconfigure(files, trial, **settings):
+    """Another configuration everywhere that it is written, hashed as it should be."""
+
+    def change(value):
+        value["configuration"].update(settings)
+        value["configuration_hash"] = configuration_hash(value["configuration"])
+
+    edit(files, f"{trial}.json", change)
+    digest = json.loads(files[f"{trial}.json"])["configuration_hash"]
+    edit_predictions(files, f"{trial}.predictions", lambda value: value["configuration"].update(settings))
+
+    def plan(value):
+        for entry in value["trials"]:
+            if f"{entry['task']}/{entry['name']}" == trial:
+                entry["configuration_hash"] = digest
+
+    edit(files, "grid.json", plan)
+
+
+# A whole one ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_whole_bundle_is_verified(bundle, verify):
+    ended = verify(bundle)
+    assert (ended.code, ended.err) == (0, ""), ended.out
+    assert [line.split()[:2] for line in ended.lines[1:]] == [
+        [name, "verified:"] for name in ("AFQMC", "CMRC2018", "CHID", "C3")
+    ]
+    assert "12 trials" in ended.lines[1] and "settings" not in ended.lines[1]
+    assert "2 of the 6 settings of the published grid" in ended.lines[-1]
+
+
+def test_without_data_nothing_is_verified_and_forgeries_of_the_protocol_are_still_found(
+    bundle, run_command, tmp_path, data
+):
+    (tmp_path / "none").mkdir()
+    ended = run_command(COMMAND, "verify", bundle, "--data_dir", tmp_path / "none")
+    assert ended.code == 0
+    assert all("not verifiable here" in line and "not here: see --data_dir" in line for line in ended.lines[1:])
+    files = members(bundle)
+    reconfigure(files, FIRST, epochs=10)
+    write(bundle, files)
+    assert run_command(COMMAND, "verify", bundle, "--data_dir", tmp_path / "none").code == 1
+
+
+def test_nothing_of_the_machine_is_in_a_bundle(bundle, run, tmp_path):
+    files = members(bundle)
+    content = b"".join(
+        gzip.decompress(value) if name.endswith("predictions") else value for name, value in files.items()
+    )
+    for secret in (*SECRETS, str(tmp_path), str(run)):
+        assert secret.encode() not in content, secret
+    manifest = json.loads(files["manifest.json"])
+    assert manifest["command"] == "grid_search.py hfl/rbt3 --tasks afqmc"
+    assert manifest["model"]["identity"] == "hfl/rbt3" and set(manifest["data"]) == {"afqmc", "c3", "chid", "cmrc2018"}
+    assert sum(name.endswith(".log") for name in files) == 4
+
+
+def test_a_setting_with_a_path_is_not_packed(run, data, run_command):
+    path = run / f"{FIRST}.json"
+    value = json.loads(path.read_text())
+    value["configuration"]["lexicon"] = "/home/zhangsan/lexicon.txt"
+    (run / "grid.json").unlink()
+    for other in (run / "afqmc").glob("*"):
+        if other != path:
+            other.unlink()
+    path.write_text(json.dumps(value))
+    ended = run_command(COMMAND, "pack", run, "--data_dir", data)
+    assert ended.code == 2 and "its setting lexicon names a path of this machine" in ended.err
+
+
+def test_the_same_run_gives_the_same_bundle(bundle, run, data, run_command, tmp_path):
+    run_command(COMMAND, "pack", run, "--data_dir", data, "--output", tmp_path / "again.zip")
+    assert (tmp_path / "again.zip").read_bytes() == bundle.read_bytes()
+
+
+def test_weights_that_were_kept_are_hashed(run, data, run_command, tmp_path):
+    folder = run / FIRST
+    folder.mkdir()
+    (folder / "model_state.pdparams").write_bytes(b"weights")
+    run_command(COMMAND, "pack", run, "--data_dir", data, "--output", tmp_path / "b.zip")
+    kept = json.loads(members(tmp_path / "b.zip")["manifest.json"])["kept"]
+    assert kept == {f"{FIRST}/model_state.pdparams": hashlib.sha256(b"weights").hexdigest()}
+
+
+def test_merged_bundles_stand_on_one_leaderboard(bundle, data, run_command, tmp_path):
+    root, other = tmp_path / "merged", tmp_path / "other.zip"
+    files = members(bundle)
+    edit(files, "manifest.json", lambda value: value.update(packed_by="0.3.0"))
+    write(other, files)
+    for said in (str(root), "already"):
+        ended = run_command(COMMAND, "merge", bundle, other, "--data_dir", data, "--run_root", root)
+        assert ended.code == 0 and said in ended.lines[-1], ended.err
+    names = sorted(path.name for path in root.iterdir())
+    assert names[0] == "hfl--rbt3" and names[1].startswith("hfl--rbt3--") and len(names) == 2
+    board = run_command("grid_search_tools/leaderboard.py", root, "--format", "csv")
+    assert board.code == 0 and [line.split(",")[1] for line in board.lines[1:3]] == names
+
+
+def test_a_bundle_that_does_not_fit_is_not_merged(bundle, data, run_command, tmp_path):
+    files = members(bundle)
+    edit(files, f"{FIRST}.json", lambda value: value.update(best_score=[99.0]))
+    write(bundle, files)
+    ended = run_command(COMMAND, "merge", bundle, "--data_dir", data, "--run_root", tmp_path / "merged")
+    assert ended.code == 1 and not (tmp_path / "merged").exists()
+
+
+# Forgeries that are sealed again: only what is said does not fit ------------------------------------------------------
+
+
+def best_log(files):
+    return next(name for name in files if name.startswith("afqmc/") and name.endswith(".log"))
+
+
+def changed_score(files):
+    edit(files, f"{FIRST}.json", lambda value: value.update(best_score=[99.0]))
+
+
+def changed_score_and_curve(files):
+    def change(value):
+        value["best_score"] = [99.5]
+        next(one for one in value["dev_curve"] if one["step"] == value["best_step"])["score"] = [99.5]
+
+    edit(files, f"{FIRST}.json", change)
+
+
+def predictions_scored_against_other_answers(files):
+    changed_score_and_curve(files)
+
+    def change(value):
+        value["gold"] = [*value["predicted"][:-1], 1 - value["predicted"][-1]]
+
+    edit_predictions(files, f"{FIRST}.predictions", change)
+
+
+def dropped_trial(files):
+    for suffix in ("json", "predictions", "log"):
+        files.pop(f"{FIRST}.{suffix}", None)
+
+
+def trial_without_a_result(files):
+    del files[f"{FIRST}.json"]
+
+
+def dropped_predictions(files):
+    del files[f"{FIRST}.predictions"]
+
+
+def swapped_predictions(files):
+    first, second = f"{FIRST}.predictions", f"{SECOND}.predictions"
+    files[first], files[second] = files[second], files[first]
+
+
+def swapped_predictions_with_their_heads(files):
+    first, second = (json.loads(gzip.decompress(files[f"{one}.predictions"])) for one in (FIRST, SECOND))
+    second["configuration"], second["step"] = first["configuration"], first["step"]
+    files[f"{FIRST}.predictions"] = gzip.compress(json.dumps(second).encode())
+
+
+def predictions_of_another_step(files):
+    edit_predictions(files, f"{FIRST}.predictions", lambda value: value.update(step=1))
+
+
+def predictions_of_other_rows(files):
+    edit_predictions(files, f"{FIRST}.predictions", lambda value: value.update(rows="0" * 16))
+
+
+def another_answer_of_a_span(files):
+    def change(value):
+        value["predicted"] = ["错"] * len(value["predicted"])
+
+    edit_predictions(files, "cmrc2018/2e-05_24_0.1.predictions", change)
+
+
+def more_epochs(files):
+    reconfigure(files, FIRST, epochs=10)
+
+
+def fewer_rows(files):
+    reconfigure(files, FIRST, limit=100)
+
+
+def another_flag(files):
+    reconfigure(files, "cmrc2018/2e-05_24_0.1", doc_stride=64)
+
+
+def longer_warm_up(files):
+    reconfigure(files, FIRST, warmup=0.2)
+
+
+def configuration_of_another_hash(files):
+    edit(files, f"{FIRST}.json", lambda value: value["configuration"].update(seed=43))
+
+
+def renamed_trial(files):
+    reconfigure(files, FIRST, learning_rate=5e-5)
+
+
+def other_data(files):
+    reconfigure(files, FIRST, data="0" * 16)
+
+
+def other_data_in_the_manifest(files):
+    edit(files, "manifest.json", lambda value: value["data"]["chid"].update({"dev.json": "0" * 32}))
+
+
+def another_model(files):
+    reconfigure(files, FIRST, model="hfl/rbt6")
+
+
+def curve_point_dropped(files):
+    edit(files, f"{FIRST}.json", lambda value: value["dev_curve"].pop(0))
+
+
+def curve_point_raised(files):
+    def change(value):
+        next(one for one in value["dev_curve"] if one["step"] != value["best_step"])["score"] = [99.0]
+
+    edit(files, f"{FIRST}.json", change)
+
+
+def curve_that_rows_do_not_allow(files):
+    def change(value):
+        next(one for one in value["dev_curve"] if one["step"] != value["best_step"])["score"] = [12.34567]
+
+    edit(files, f"{FIRST}.json", change)
+
+
+def curve_of_another_epoch(files):
+    edit(files, f"{FIRST}.json", lambda value: value["dev_curve"][0].update(epoch=0))
+
+
+def fewer_steps(files):
+    edit(files, f"{FIRST}.json", lambda value: value.update(total_steps=value["total_steps"] - 3))
+
+
+def fewer_steps_of_blanks(files):
+    edit(files, "chid/2e-05_24_0.1.json", lambda value: value.update(total_steps=value["total_steps"] - 3))
+
+
+def fewer_windows_than_its_neighbour(files):
+    def change(value):
+        value["total_steps"] -= 2
+        value["dev_curve"] = [{**one, "step": one["step"] - one["epoch"] - 1} for one in value["dev_curve"]]
+        value["best_step"] = max(value["dev_curve"], key=lambda one: (one["score"], -one["step"]))["step"]
+
+    edit(files, "cmrc2018/2e-05_24_0.1.json", change)
+    step = json.loads(files["cmrc2018/2e-05_24_0.1.json"])["best_step"]
+    edit_predictions(files, "cmrc2018/2e-05_24_0.1.predictions", lambda value: value.update(step=step))
+    files.pop("cmrc2018/2e-05_24_0.1.log", None)
+
+
+def uneven_micro_batches(files):
+    edit(files, f"{FIRST}.json", lambda value: value.update(accumulation_steps=3))
+
+
+def losses_of_another_trial(files):
+    losses = [point["loss"] for point in json.loads(files["cmrc2018/2e-05_24_0.1.json"])["dev_curve"]]
+
+    def change(value):
+        for point, loss in zip(value["dev_curve"], losses, strict=True):
+            point["loss"] = loss
+
+    edit(files, "cmrc2018/2e-05_32_0.1.json", change)
+
+
+def another_warm_up_in_the_log(files):
+    name = best_log(files)
+    text = files[name].decode()
+    line = next(line for line in text.splitlines() if line.startswith("global step 10/"))
+    rate = line.split("lr: ")[1].split(",")[0]
+    files[name] = text.replace(line, line.replace(rate, f"{float(rate) * 2:.10f}")).encode()
+
+
+def another_evaluation_in_the_log(files):
+    name = best_log(files)
+    first, rest = files[name].decode().split("eval loss: ", 1)
+    files[name] = f"{first}eval loss: 9{rest}".encode()
+
+
+def log_of_another_score(files):
+    name = best_log(files)
+    files[name] = files[name].split(b"best_result")[0] + b"best_result: 99.00\n"
+
+
+def dropped_log(files):
+    del files[best_log(files)]
+
+
+def settings_of_the_wrong_kind(files):
+    reconfigure(files, FIRST, batch_size="many")
+
+
+def values_of_the_wrong_kind(files):
+    edit(files, f"{FIRST}.json", lambda value: value.update(total_steps="many", cards=None))
+
+
+def result_that_is_none(files):
+    files[f"{FIRST}.json"] = b"{}"
+
+
+@pytest.mark.parametrize(
+    "forge, said",
+    [
+        (changed_score, "its best score is (99.0,)"),
+        (changed_score_and_curve, "its result 99.5000"),
+        (predictions_scored_against_other_answers, "of the official dev files, its result says 99.5000"),
+        (dropped_trial, "the plan says that it is done"),
+        (trial_without_a_result, "is of no trial that has a result"),
+        (swapped_predictions, "its dev predictions are of another trial"),
+        (swapped_predictions_with_their_heads, "its dev predictions give"),
+        (predictions_of_another_step, "its dev predictions are of step 1"),
+        (predictions_of_other_rows, "of other rows than the official dev files"),
+        (another_answer_of_a_span, "it predicted 0.0000/0.0000 of the official dev files"),
+        (more_epochs, "another protocol: epochs is 10, as published 3"),
+        (fewer_rows, "another protocol: limit is 100, as published None"),
+        (another_flag, "another protocol: doc_stride is 64, as published None"),
+        (longer_warm_up, "another protocol: warmup is 0.2, as published 0.1"),
+        (configuration_of_another_hash, "its configuration is not that of its hash"),
+        (renamed_trial, "not of what its name says"),
+        (other_data, "trained on other files than the official ones"),
+        (other_data_in_the_manifest, "the data files of the manifest are not those it was trained on"),
+        (another_model, "it is of another model than the manifest's"),
+        (curve_point_dropped, "points, not one after every 100 of"),
+        (curve_point_raised, "of its curve (99.0,)"),
+        (curve_that_rows_do_not_allow, "12.34567 % is no number of 200 rows"),
+        (curve_of_another_epoch, "is not of epoch 0"),
+        (fewer_steps, "3 epochs of 700 examples by 16 are 132"),
+        (fewer_steps_of_blanks, "examples by 24 are"),
+        (fewer_windows_than_its_neighbour, "no number of training examples gives the steps of all its trials"),
+        (uneven_micro_batches, "can't be cut into 3 micro-batches"),
+        (losses_of_another_trial, "to the last digit"),
+        (another_warm_up_in_the_log, "with a warm-up of 0.1"),
+        (another_evaluation_in_the_log, "which its curve lacks"),
+        (log_of_another_score, "its log does not end in its score"),
+        (settings_of_the_wrong_kind, "a value of the wrong kind"),
+        (values_of_the_wrong_kind, "its result is not whole"),
+        (result_that_is_none, "its result is not whole"),
+    ],
+)
+def test_a_sealed_forgery_is_found(bundle, verify, forge, said):
+    files = members(bundle)
+    forge(files)
+    write(bundle, files)
+    ended = verify(bundle)
+    assert (ended.code, ended.err) == (1, ""), ended.out
+    assert "does not fit" in ended.out and said in ended.out
+
+
+def test_what_is_left_out_is_told(bundle, verify):
+    """Without its predictions, its log, or its place in the plan a trial may be right: nobody can tell."""
+    files = members(bundle)
+    dropped_predictions(files)
+    dropped_log(files)
+    write(bundle, files)
+    ended = verify(bundle)
+    assert ended.code == 0 and "AFQMC        not verifiable here: 12 trials" in ended.out
+    files = members(bundle)
+    dropped_trial(files)
+    edit(files, "grid.json", lambda value: value.update(trials=[one for one in value["trials"] if f"{one['task']}/{one['name']}" != FIRST]))  # fmt: skip
+    write(bundle, files)
+    assert "11 of the 12 settings of the published grid" in verify(bundle).out
+
+
+# Files that mean harm -------------------------------------------------------------------------------------------------
+
+
+class Harm:
+    def __reduce__(self):
+        return exec, ("raise SystemExit('run')",)
+
+
+def pickled_array():
+    stream = io.BytesIO()
+    np.savez(stream, scores=np.array([Harm()], dtype=object))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "name, content, said",
+    [
+        ("../escaped.json", b"{}", "which is no file of a bundle"),
+        ("/tmp/escaped.json", b"{}", "which is no file of a bundle"),
+        ("afqmc/../../escaped.json", b"{}", "which is no file of a bundle"),
+        ("afqmc\\..\\escaped.json", b"{}", "which is no file of a bundle"),
+        ("afqmc/1e-5_16_0.1.json", b"{}", "which is no file of a bundle"),
+        ("afqmc/scores.npz", pickled_array(), "which is no file of a bundle"),
+        ("afqmc/1e-05_8_0.1/model_state.pdparams", pickle.dumps(Harm()), "which is no file of a bundle"),
+        ("afqmc/1e-05_8_0.1.json", b"\0" * (17 << 20), "unpacks to more than 16 MiB"),
+        ("afqmc/1e-05_8_0.1.json", b"[" * 200_000, "nested more than 64 levels deep"),
+        ("afqmc/1e-05_8_0.1.json", b'{"best_score": [NaN]}', "NaN, which is no finite number"),
+        ("afqmc/1e-05_8_0.1.log", b"loading /home/zhangsan/models\n", "lines that are none of a run's"),
+        (
+            "grid.json",
+            GRID_OF
+            % b'[{"task": "../x", "name": "y", "learning_rate": 1.0, "batch_size": 1, "dropout": 0.1, "seed": 1, "configuration_hash": "", "state": "done"}], "protocols": {}',
+            "is no trial",
+        ),
+        ("grid.json", GRID_OF % b'[], "protocols": []', "Expected object, got array"),
+    ],
+)
+def test_a_member_that_means_harm_is_refused(bundle, verify, tmp_path, name, content, said):
+    write(bundle, {**members(bundle), name: content})
+    before = sorted(tmp_path.rglob("*"))
+    ended = verify(bundle)
+    assert ended.code == 2 and said in ended.err and len(ended.err.splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("content", [pickle.dumps(Harm()), pickled_array(), gzip.compress(b"\0" * (65 << 20))])
+def test_predictions_that_mean_harm_are_none(bundle, verify, content):
+    write(bundle, {**members(bundle), f"{FIRST}.predictions": content})
+    ended = verify(bundle)
+    assert ended.code == 1 and "its dev predictions are no whole file of them" in ended.out
+
+
+def test_a_name_that_stands_twice_is_refused(bundle, verify):
+    with pytest.warns(UserWarning), zipfile.ZipFile(bundle, "a") as archive:
+        archive.writestr(f"{FIRST}.json", b"{}")
+    ended = verify(bundle)
+    assert ended.code == 2 and "holds a name twice" in ended.err
+
+
+def test_a_link_is_refused(bundle, verify):
+    files = members(bundle)
+    with zipfile.ZipFile(bundle, "w") as archive:
+        for name, value in files.items():
+            info = zipfile.ZipInfo(name)
+            info.create_system = 3
+            info.external_attr = ((stat.S_IFLNK if name == f"{FIRST}.json" else stat.S_IFREG) | 0o777) << 16
+            archive.writestr(info, value)
+    ended = verify(bundle)
+    assert ended.code == 2 and "which is a link" in ended.err
+
+
+def test_too_many_files_and_bytes_are_refused(bundle, verify, monkeypatch):
+    monkeypatch.setattr("cluebench.bundle.contents.MOST_MEMBERS", 10)
+    assert "unpacks to more than 10 files" in verify(bundle).err
+    monkeypatch.setattr("cluebench.bundle.contents.MOST_BYTES", 1000)
+    assert verify(bundle).code == 2
+
+
+@pytest.mark.parametrize("change", [lambda value: value[:-100], lambda value: b"PK", lambda value: b""])
+def test_a_broken_archive_is_refused_in_one_line(bundle, verify, change):
+    bundle.write_bytes(change(bundle.read_bytes()))
+    ended = verify(bundle)
+    assert ended.code == 2 and len(ended.err.splitlines()) == 1
+
+
+def test_an_edit_that_is_not_sealed_is_refused(bundle, verify):
+    files = members(bundle)
+    edit(files, f"{FIRST}.json", lambda value: value.update(train_seconds=1.0))
+    write(bundle, files, seal=False)
+    ended = verify(bundle)
+    assert ended.code == 2 and f"other files than its manifest lists: '{FIRST}.json'" in ended.err
+
+
+@pytest.mark.parametrize(
+    "model, said",
+    [
+        ({"name": "../../etc", "identity": "../../etc"}, "names no model"),
+        ({"name": "..", "identity": ".."}, "names no model"),
+        ({"name": "ernie-3.0-xbase-zh", "identity": "hfl/rbt3"}, "and that this is 'hfl/rbt3'"),
+        ({"name": 3, "identity": 3}, "names no model"),
+    ],
+)
+def test_a_manifest_names_one_model(bundle, verify, model, said):
+    files = members(bundle)
+    edit(files, "manifest.json", lambda value: value.update(model={**model, "weights": {}}))
+    write(bundle, files)
+    ended = verify(bundle)
+    assert ended.code == 2 and said in ended.err
+
+
+def test_a_strangers_words_do_not_steer_the_terminal(bundle, verify):
+    files = members(bundle)
+    reconfigure(files, FIRST, **{"\x1b[2J": "\x1b]0;x\x07"})
+    write(bundle, files)
+    assert "\x1b" not in verify(bundle).out
