@@ -3,7 +3,7 @@ r"""Fine-tunes a model on one of the seven classification tasks of CLUE, evaluat
     python -u classification/run_clue_classifier.py --model_name_or_path ernie-3.0-medium-zh --task_name TNEWS \
         --batch_size 32 --learning_rate 3e-5 --do_train --do_predict --output_dir out
 
-Several cards: python -m paddle.distributed.launch --gpus "0,1" classification/run_clue_classifier.py …
+Several cards: python -m paddle.distributed.launch --gpus "0,1" --log_dir logs classification/run_clue_classifier.py …
 Inputs, schedule and scores follow the published CLUE benchmark runs of PaddleNLP.
 """
 

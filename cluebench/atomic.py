@@ -46,7 +46,7 @@ def why_unwritable(path: str | os.PathLike, *, directory: bool = False) -> str |
 
     Found out by trying, as permissions say little to root and on read-only disks; nothing is left behind.
     """
-    path = Path(path).absolute()
+    path = Path(os.path.expanduser(path)).absolute()
     try:
         path.lstat()
         if not (path.is_dir() if directory else path.is_file()):

@@ -117,9 +117,14 @@ def parse(flags_class: type[T], argv: Sequence[str] | None = None, *, prog: str 
     return flags_class(**values)
 
 
-def refuse_unwritable(flags: DataclassInstance) -> None:
-    """Tries every place that ``flags`` name for what is written, before anything is computed. Raises UsageError."""
+def refuse_unwritable(flags: DataclassInstance, *names: str) -> None:
+    """Tries the places that ``flags`` name for what is written, before anything is computed. Raises UsageError.
+
+    ``names``: of the flags whose places are written to now, where those are not all.
+    """
     for field in dataclasses.fields(flags):
+        if names and field.name not in names:
+            continue
         kind, place = field.metadata.get("writes"), getattr(flags, field.name)
         if kind and place and (reason := atomic.why_unwritable(place, directory=kind == "directory")):
             name = field.name if field.metadata["positional"] else f"--{field.name}"

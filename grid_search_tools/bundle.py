@@ -22,7 +22,7 @@ from cluebench.bundle import contents, packing, verifying
 from cluebench.bundle.verifying import MISFIT, Verdict
 from cluebench.data.source import DataSource, open_source
 from cluebench.errors import UsageError
-from cluebench.flags import flag, parse
+from cluebench.flags import flag, parse, refuse_unwritable
 from cluebench.repository import RUN_ROOT
 
 NAME = "bundle.py"
@@ -37,19 +37,22 @@ class Flags:
 
     action: str = flag(..., "what to do", choices=("pack", "verify", "merge"), positional=True)
     paths: list[str] = flag([], "pack: a run directory; verify, merge: bundles", positional=True)
-    output: str | None = flag(None, "pack: the bundle", default_text="<run directory's name>.bundle.zip")
+    output: str | None = flag(None, "pack: the bundle", default_text="<run directory's name>.bundle.zip", writes="file")
     data_dir: str | None = flag(
         None, "official CLUE files, unpacked or zipped", default_text="CLUE_DATA_DIR, else what was downloaded before"
     )
     run_root: str = flag(
-        str(RUN_ROOT), "merge: directory of the runs, one folder a model", default_text="runs/ in the repository"
-    )
+        str(RUN_ROOT), "merge: directory of the runs, one folder a model", default_text="runs/ in the repository",
+        writes="directory",
+    )  # fmt: skip
 
 
 def main() -> int:
     flags = parse(Flags, prog=NAME)
     if not flags.paths:
         raise UsageError(f"{flags.action} what? Name {'a run directory' if flags.action == 'pack' else 'a bundle'}")
+    if flags.action != "verify":
+        refuse_unwritable(flags, "output" if flags.action == "pack" else "run_root")
     source = open_source(flags.data_dir, offline=True)
     if flags.action == "pack":
         return pack(flags, source)

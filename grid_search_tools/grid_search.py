@@ -26,13 +26,14 @@ class Flags(GridFlags):
 
 
 def main() -> int:
-    flags = completed(parse(Flags, prog=NAME))
+    flags = parse(Flags, prog=NAME)
+    if not (flags.status or flags.dry_run):
+        refuse_unwritable(flags)
+    flags = completed(flags)
     grid = Grid.of(flags)
     if flags.status:
         print_status(grid.directories.values(), flags)
         return 0
-    if not flags.dry_run:
-        refuse_unwritable(flags)
     for directory in grid.directories.values():
         directory.refuse_other_model()
     if flags.dry_run:

@@ -3,7 +3,7 @@ r"""Fine-tunes a model on C3 (multiple-choice reading comprehension), evaluates 
     python -u mrc/run_c3.py --model_name_or_path ernie-3.0-medium-zh --batch_size 24 --learning_rate 2e-5 \
         --do_train --do_predict --output_dir out
 
-Several cards: python -m paddle.distributed.launch --gpus "0,1,2,3" mrc/run_c3.py --batch_size 6 …
+Several cards: python -m paddle.distributed.launch --gpus "0,1,2,3" --log_dir logs mrc/run_c3.py --batch_size 6 …
 Inputs, schedule and scores follow the published CLUE benchmark runs of PaddleNLP.
 """
 

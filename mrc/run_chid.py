@@ -3,7 +3,7 @@ r"""Fine-tunes a model on CHID (idiom cloze), evaluates it, writes submission fi
     python -u mrc/run_chid.py --model_name_or_path ernie-3.0-medium-zh --batch_size 24 --learning_rate 3e-5 \
         --do_train --do_predict --output_dir out
 
-Several cards: python -m paddle.distributed.launch --gpus "0,1,2,3" mrc/run_chid.py --batch_size 6 …
+Several cards: python -m paddle.distributed.launch --gpus "0,1,2,3" --log_dir logs mrc/run_chid.py --batch_size 6 …
 Inputs, schedule and scores follow the published CLUE benchmark runs of PaddleNLP, but for decoding over whole records.
 """
 

@@ -3,7 +3,7 @@ r"""Fine-tunes a model on CMRC2018 (span extraction), evaluates it, writes the s
     python -u mrc/run_cmrc2018.py --model_name_or_path ernie-3.0-medium-zh --batch_size 32 --learning_rate 3e-5 \
         --do_train --do_predict --output_dir out
 
-Several cards: python -m paddle.distributed.launch --gpus "0,1" mrc/run_cmrc2018.py --batch_size 16 …
+Several cards: python -m paddle.distributed.launch --gpus "0,1" --log_dir logs mrc/run_cmrc2018.py --batch_size 16 …
 Inputs, schedule and scores follow the published CLUE benchmark runs of PaddleNLP. The result is PaddleNLP's EM/F1; the
 CMRC 2018 organisers' own is logged beside it.
 """

@@ -19,6 +19,8 @@ COMMANDS = {
     (GRID, "some-model"): {"--run_root": "directory", "--cache_dir": "directory"},
     ("grid_search_tools/warmup_dataset_and_model.py", "some-model"): {"--cache_dir": "directory"},
     ("grid_search_tools/make_submission.py", "/"): {"--output": "file", "--cache_dir": "directory"},
+    ("grid_search_tools/bundle.py", "pack", "/"): {"--output": "file"},
+    ("grid_search_tools/bundle.py", "merge", "/"): {"--run_root": "directory"},
     ("cluebench/demo.py",): {"folder": "directory"},
 }  # fmt: skip
 TRAINER = ("classification/run_clue_classifier_trainer.py", *RUN, "--dataset", "clue tnews")

@@ -13,6 +13,7 @@ from cluebench import atomic, json_files, repository, runlog
 from cluebench.data.source import DataSource
 from cluebench.errors import ClueError
 from cluebench.model_files import CONFIG_FILES, kept_weights
+from cluebench.notices import waiting
 from cluebench.report import scores
 from cluebench.report.scores import Best, FinishedTrial
 from cluebench.submission.packing import Entry
@@ -147,7 +148,7 @@ def _read_notes(folder: Path) -> dict[str, str]:
 def predict(model: KeptModel, flags: PredictionFlags, output: Path) -> str:
     """Runs the task's script on the model, into the directory ``output``; returns why it failed, if it did."""
     log = output / "predict.log"
-    with open(log, "w", encoding="utf-8") as stream:
+    with open(log, "w", encoding="utf-8") as stream, waiting(f"{model.task.title}: predicting"):
         code = subprocess.run(
             prediction_command(model, flags, output), cwd=repository.ROOT, stdout=stream, stderr=subprocess.STDOUT
         ).returncode
