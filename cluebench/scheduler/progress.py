@@ -16,7 +16,7 @@ from rich.text import Text
 
 from cluebench.model import Model
 from cluebench.runlog import LogFacts
-from cluebench.scheduler.jobs import Job, LogReader, State, states
+from cluebench.scheduler.jobs import Job, LogReader, State
 from cluebench.scheduler.loop import Scheduler
 from cluebench.scheduler.roll import Sparingly
 
