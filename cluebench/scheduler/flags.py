@@ -71,6 +71,9 @@ class GridFlags:
     ray_address: str | None = flag(
         None, "with engine ray: address of the cluster", default_text="RAY_ADDRESS, else a cluster of this machine"
     )
+    worker: bool = flag(
+        False, "take trials of a grid that others may plan and run, as on other machines; leave when none is left"
+    )
     dry_run: bool = flag(False, "print the plan and stop")
     status: bool = flag(False, "print where a running or stopped grid stands, and stop")
     demo: bool = flag(False, "the embedded model and data, one setting a task unless others are given")
@@ -85,6 +88,8 @@ def completed(flags: F) -> F:
         raise UsageError("--keep_all_models needs --save_best_model True")
     if flags.confirm_seeds > 1 and (len(flags.seeds) > 1 or flags.seeds[0] + flags.confirm_seeds > 2**32):
         raise UsageError("--confirm_seeds runs the seeds behind --seeds, which must be a single one that leaves room")
+    if flags.worker and (flags.engine != "local" or flags.confirm_seeds > 1):
+        raise UsageError("--worker runs trials on this machine's devices: it takes no --engine ray or --confirm_seeds")
     if flags.ray_address and flags.engine != "ray":
         raise UsageError("--ray_address needs --engine ray")
     if flags.best_only and (flags.learning_rates or flags.batch_sizes or flags.dropouts):

@@ -130,6 +130,7 @@ class Rules:
     trial_timeout: float = 3600.0  # seconds without a new log line; 0: never
     mrc_cards: int | None = None  # None: the task's when that many are free, else 1
     grace: float = GRACE
+    leaves: bool = False  # when all that is left is being run by others
 
 
 @dataclass
@@ -221,8 +222,15 @@ class Scheduler:
     def _unfinished(self) -> bool:
         if self.interrupted is not None:
             return self.roll.count(State.RUNNING) > 0 and self._clock() < self._give_up_at
+        if self.rules.leaves and not self.roll.count(State.RUNNING) and all(map(self._is_others, self._waiting())):
+            return False
         stuck = all(slot.promised.keys() & self._stuck for slot in self.ledger.slots.values())
         return self.roll.count(State.RUNNING) > 0 or (self.roll.count(State.WAITING) > 0 and not stuck)
+
+    def _is_others(self, job: Job) -> bool:
+        """Whether a scheduler that lives runs this trial."""
+        orphan = self.engine.orphan(job) if job.elsewhere else None
+        return orphan is not None and orphan.pid != 0 and not orphan.is_ours
 
     def _waiting(self) -> list[Job]:
         return self.roll.of(State.WAITING)
@@ -270,12 +278,12 @@ class Scheduler:
             kind = (trial.model.folder, trial.task, trial.batch_size, job.memory_factor, frozenset(job.avoid))
             if kind in refused:
                 continue
-            if job.elsewhere and (result := self._result_of(job)) is not None:
-                self._done_elsewhere(job, result)
-                continue
             placed = self._place(job, closed, now)
             if placed is not None:
-                self._start(job, placed, now)
+                if (result := self._result_of(job)) is not None:
+                    self._done_elsewhere(job, result)
+                else:
+                    self._start(job, placed, now)
                 continue
             refused.add(kind)
             if not closed:

@@ -18,6 +18,7 @@ from cluebench.model import Model
 from cluebench.runlog import LogFacts
 from cluebench.scheduler.jobs import Job, LogReader, State
 from cluebench.scheduler.loop import Scheduler
+from cluebench.scheduler.roll import Sparingly
 
 #: Seconds between plain status lines while nothing else happens, and between updates of the live table.
 _PLAIN_EVERY, _LIVE_EVERY = 60.0, 1.0
@@ -121,6 +122,7 @@ class LiveDisplay(Display):
 
     def __init__(self, stream: TextIO | None = None):
         super().__init__(stream)
+        self._task_rows = Sparingly(self._tasks, time.monotonic)
         self._console = Console(file=self._stream)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
@@ -147,7 +149,7 @@ class LiveDisplay(Display):
         whole = Table.grid(expand=True)
         whole.add_row(Text(summary(self.scheduler)))
         whole.add_row(ProgressBar(total=len(jobs), completed=done))
-        return Group(whole, self._tasks(), self._running())
+        return Group(whole, self._task_rows(), self._running())
 
     def _tasks(self) -> Table:
         """A row a task: trials done, and the best so far. Of several models only tasks that are on their way."""

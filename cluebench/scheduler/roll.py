@@ -41,14 +41,14 @@ class Roll:
         self._length = longest
         self._line: list[Job] = []  # waiting, the longest last; whoever has moved on meanwhile is passed over
         self._paused: list[tuple[float, int, Job]] = []  # those whose time has not come
-        self._queued: set[str] = set()  # keys of both
+        self._queued: dict[str, bool] = {}  # trial key → whether it is in the line (or among the paused)
         self._stale = True
         self._sort = Sparingly(self._sort_now, clock)
         for job in jobs:
             self._of[job.state][job.key] = job
             if job.state is State.WAITING:
                 self._line.append(job)
-                self._queued.add(job.key)
+                self._queued[job.key] = True
 
     def of(self, state: State) -> list[Job]:
         return list(self._of[state].values())
@@ -61,9 +61,8 @@ class Roll:
         self._of[job.state].pop(job.key, None)
         job.state = state
         self._of[state][job.key] = job
-        if state is State.WAITING and job.key not in self._queued:
-            self._queued.add(job.key)
-            insort(self._line, job, key=self._rank)
+        if state is State.WAITING:
+            self._line_up(job)
 
     def estimates_changed(self) -> None:
         self._stale = True
@@ -71,7 +70,7 @@ class Roll:
     def turn(self, now: float) -> Iterator[Job]:
         """The waiting jobs whose pause is over: longest first, ties in the plan's order. They keep their places."""
         while self._paused and self._paused[0][0] <= now:
-            insort(self._line, heapq.heappop(self._paused)[2], key=self._rank)
+            self._line_up(heapq.heappop(self._paused)[2])
         if self._stale:
             self._sort()
         passed = []
@@ -79,8 +78,9 @@ class Roll:
             while self._line:
                 job = self._line.pop()
                 if job.state is not State.WAITING:
-                    self._queued.discard(job.key)
+                    self._queued.pop(job.key, None)
                 elif job.not_before > now:
+                    self._queued[job.key] = False
                     heapq.heappush(self._paused, (job.not_before, job.number, job))
                 else:
                     passed.append(job)
@@ -90,7 +90,7 @@ class Roll:
                 if job.state is State.WAITING:
                     self._line.append(job)
                 else:
-                    self._queued.discard(job.key)
+                    self._queued.pop(job.key, None)
 
     def next_turn(self, now: float) -> float:
         """When the next pause is over; infinity while one is over already, and only waits to be taken."""
@@ -102,8 +102,13 @@ class Roll:
 
     def in_order(self) -> list[Job]:
         """All that wait, longest first."""
-        later = [job for _, _, job in self._paused]
+        later = [job for _, _, job in self._paused if not self._queued.get(job.key)]
         return [job for job in [*reversed(self._line), *later] if job.state is State.WAITING]
+
+    def _line_up(self, job: Job) -> None:
+        if not self._queued.get(job.key):
+            self._queued[job.key] = True
+            insort(self._line, job, key=self._rank)
 
     def _sort_now(self) -> None:
         self._line.sort(key=self._rank)

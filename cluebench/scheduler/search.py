@@ -40,7 +40,7 @@ def run(grid: Grid) -> int:
     """
     with ExitStack() as locks:
         for directory in grid.directories.values():
-            directory.acquire()
+            directory.acquire(shared=grid.flags.worker)
             locks.callback(directory.release)
         jobs, interrupted = grid.jobs(), None
         if any(job.state is State.WAITING for job in jobs):
@@ -53,6 +53,8 @@ def run(grid: Grid) -> int:
         else:
             print(f"all {len(jobs)} trials are done already", file=sys.stderr)
         left = [job for job in jobs if job.state is not State.DONE]
+        if grid.flags.worker:  # the rest is being run by others
+            left = [job for job in left if job.state is State.FAILED]
         with _heard():
             _conclude(grid, jobs, interrupted)
     return INTERRUPTED if interrupted is not None else 1 if left else 0
@@ -61,6 +63,9 @@ def run(grid: Grid) -> int:
 def _conclude(grid: Grid, jobs: Sequence[Job], interrupted: str | None) -> None:
     """Prints the tables, where everything is, and what is left to do."""
     left = [job for job in jobs if job.state is not State.DONE]
+    if grid.flags.worker and interrupted is None:
+        print(f"{len(jobs) - len(left)} of {len(jobs)} trials are done, none is left to take", file=sys.stderr)
+        return
     for model, directory in grid.directories.items():
         print_table(directory.path, model.name, among_others=len(grid.directories) > 1)
         kept = sum(job.trial.model == model and job.result is not None and bool(job.result.best_model) for job in jobs)
@@ -109,9 +114,10 @@ def _search(grid: Grid, jobs: list[Job], engine: Engine, events: Events) -> str 
     """Runs the loop, which may add to ``jobs``; returns the name of the signal that ended it early, or None."""
     flags, directories = grid.flags, grid.directories
     display = display_for(sys.stderr)
-    recorders = [_recorder(flags, directory, jobs, engine.devices, display.note) for directory in directories.values()]
+    kept = [] if flags.worker else directories.values()  # by whoever planned the grid
+    recorders = [_recorder(flags, directory, jobs, engine.devices, display.note) for directory in kept]
     observers = Observers([display, *recorders])
-    if flags.engine == "local":
+    if flags.engine == "local" and not flags.worker:
         end_strays(directories.values(), [job.lock for job in jobs], observers.note)
     scheduler = Scheduler(
         jobs,
@@ -123,11 +129,11 @@ def _search(grid: Grid, jobs: list[Job], engine: Engine, events: Events) -> str 
         lambda job: directories[job.trial.model].finished_result(job.trial, job.configuration_hash),
         observers,
         events,
-        Rules(flags.max_attempts, flags.trial_timeout, flags.mrc_cards),
+        Rules(flags.max_attempts, flags.trial_timeout, flags.mrc_cards, leaves=flags.worker),
         project=Projections().update,
         unwritable=lambda: next(filter(None, (directory.unwritable() for directory in directories.values())), None),
         promises=Promises(observers.note) if flags.engine == "local" else None,
-        more=lambda: grid.confirmations(jobs),
+        more=lambda: grid.confirmations(jobs) if flags.confirm_seeds > 1 else (),
     )
     for job in jobs:
         if job.state is State.DONE:

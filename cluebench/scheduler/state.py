@@ -68,16 +68,19 @@ class RunDirectory:
 
     # The lock -----------------------------------------------------------------------------------------------------
 
-    def acquire(self) -> None:
-        """Makes this process the directory's scheduler. Raises AlreadyRunning naming the one that is."""
+    def acquire(self, shared: bool = False) -> None:
+        """Makes this process the directory's scheduler, or one of its workers.
+
+        Raises AlreadyRunning naming the scheduler that is, and UsageError where there are no locks.
+        """
         try:
             self.private.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.private / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(self.private / ("workers" if shared else "lock"), os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise UsageError(f"--run_root: {self.private} can't be written: {error.strerror}") from None
         for patience in (0.1, 0.1, 0.0):  # someone asking for the holder has it locked for an instant
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if not patience:
@@ -87,14 +90,31 @@ class RunDirectory:
                 time.sleep(patience)
             except OSError as error:
                 os.close(descriptor)
-                raise UsageError(
-                    f"{self.path}: its file system has no locks ({error.strerror}), without which trials might run "
-                    "twice: give another --run_root"
-                ) from None
-        content = json.dumps(asdict(Holder(os.getpid(), socket.gethostname(), _now()))).encode()
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, content, 0)
+                raise self._without_locks(error.strerror) from None
         self._lock = descriptor
+        if not self._locks_hold():
+            raise self._without_locks("flock excludes nobody")
+        if not shared:
+            content = json.dumps(asdict(Holder(os.getpid(), socket.gethostname(), _now()))).encode()
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, content, 0)
+
+    def _without_locks(self, why: str) -> UsageError:
+        return UsageError(
+            f"{self.path}: its file system has no locks ({why}), without which trials might run twice: "
+            "give another --run_root"
+        )
+
+    def _locks_hold(self) -> bool:
+        """Whether of two that want a lock here one has to wait."""
+        with open(self.private / f"try-{socket.gethostname()}-{os.getpid()}", "w") as one, open(one.name, "w") as two:
+            os.unlink(one.name)
+            try:
+                fcntl.flock(one, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(two, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
     def release(self) -> None:
         if self._lock is not None:
