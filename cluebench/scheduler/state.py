@@ -90,7 +90,7 @@ class RunDirectory:
                 time.sleep(patience)
             except OSError as error:
                 os.close(descriptor)
-                raise self._without_locks(error.strerror) from None
+                raise self._without_locks(str(error.strerror)) from None
         self._lock = descriptor
         if not self._locks_hold():
             raise self._without_locks("flock excludes nobody")
