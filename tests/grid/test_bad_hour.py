@@ -236,7 +236,7 @@ def test_whose_out_of_memory(grid, cards, others):
 UNDYING = """
 from cluebench.scheduler import loop, local_engine
 loop._DEATH_DUE, loop.GRACE = 1.0, 0.5
-loop.Rules.__init__.__defaults__ = (3, 3600.0, None, 0.5)
+loop.Rules.__init__.__defaults__ = (3, 3600.0, None, 0.5, False)
 local_engine.LocalRunner.stop = lambda self, key, now=False: None
 """
 
