@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 
 from cluebench import identity, repository
 from cluebench.data.source import open_source, split_files
+from cluebench.errors import UsageError
 from cluebench.grid_file import read_grid
 from cluebench.model import Model
+from cluebench.model_files import CONFIG_FILES, first_of
 from cluebench.report.scores import rank
 from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.jobs import Job, State
@@ -29,7 +31,13 @@ class Grid:
     @classmethod
     def of(cls, flags: GridFlags) -> Grid:
         """The grid behind completed flags. Raises UsageError naming the flag that is wrong."""
-        trials = build_plan([Model.of(typed, "model") for typed in flags.models], flags)
+        models = [Model.of(typed, "model") for typed in flags.models]
+        for model in models:
+            hidden = repository.ROOT / model.name
+            if model.directory is None and first_of(hidden, CONFIG_FILES):
+                where = f"trials run in {repository.ROOT}, where a model directory has that name"
+                raise UsageError(f"model {model}: {where}: rename it, or give {hidden} if it is meant")
+        trials = build_plan(models, flags)
         run_root = flags.run_root or repository.RUN_ROOT
         return cls(flags, trials, {trial.model: RunDirectory(run_root, trial.model) for trial in trials})
 

@@ -99,7 +99,7 @@ class RunDirectory:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, content, 0)
 
-    def _without_locks(self, why: str) -> UsageError:
+    def _without_locks(self, why: str | None) -> UsageError:
         return UsageError(
             f"{self.path}: its file system has no locks ({why}), without which trials might run twice: "
             "give another --run_root"

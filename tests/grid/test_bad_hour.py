@@ -305,3 +305,13 @@ fcntl.flock = flock
     result = grid.run(*TNEWS)
     assert result.returncode == 2 and result.stderr.count("\n") == 1 and grid.book("start") == []
     assert "its file system has no locks (No locks available)" in result.stderr and "--run_root" in result.stderr
+
+
+def test_a_model_directory_in_the_repository_does_not_pass_for_a_published_one(grid):
+    (grid.repository / "hfl" / "rbt3").mkdir(parents=True)
+    assert grid.run("--dry_run", model="hfl/rbt3").returncode == 0  # without a configuration it is no model
+    (grid.repository / "hfl" / "rbt3" / "config.json").write_text("{}")
+    result = grid.run("--dry_run", model="hfl/rbt3")
+    assert (
+        result.returncode == 2 and result.stderr.count("\n") == 1 and "a model directory has that name" in result.stderr
+    )
