@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -103,7 +104,8 @@ class RunFolder:
         jobs = [job("tnews"), job("cmrc2018"), job("tnews", 1e-5, State.FAILED), job("c3", 1e-5, State.RUNNING)]
         hashes = {name: scores.protocol_hash(result(name).configuration) for name in ("tnews", "cmrc2018")}
         details = {"command": ["grid_search.py"], "data_dir": None, "devices": ["gpu 0"]}
-        self.directory.write_grid("running", [trial_state(one) for one in jobs], hashes, details)
+        entries = [json.dumps(trial_state(one)) for one in jobs]
+        self.directory.write_grid("running", entries, Counter(one.state.value for one in jobs), hashes, details)
 
     def paths(self, task: str, rate: float = 3e-5) -> TrialPaths:
         return TrialPaths(self.directory.path / task, trial(task, rate).name)
@@ -121,7 +123,7 @@ class RunFolder:
     def everything(self) -> str:
         """All that reads a run folder: tables, report, leaderboard, status, what is to be done."""
         table.print_table(self.directory.path, MODEL)
-        status.print_status([self.directory])
+        status.print_status([self.directory], GridFlags())
         rows = leaderboard.measured_rows(self.root)
         leaderboard.rendered(rows, "html")
         Grid(GridFlags(), [trial("tnews"), trial("c3", 1e-5)], {Model.of(MODEL): self.directory}).jobs()
@@ -294,7 +296,7 @@ def test_locks_never_end_in_a_traceback(kind, run):
             fcntl.flock(stream, fcntl.LOCK_EX)
             found = outcome(read).value
             assert found is not None  # someone holds it, whoever that is
-            status.print_status([run.directory])
+            status.print_status([run.directory], GridFlags())
 
     try:
         check()

@@ -137,7 +137,7 @@ def test_warm_up_names_every_task_without_data_and_goes_on_with_the_others(
     (data / "c3_public" / "m-dev.json").unlink()
     ended = run_script(WARM_UP, model, "--data_dir", data, "--tasks", "tnews", "chid", "c3")
     tnews, c3, error = ended.err.splitlines()
-    assert ended.code == 2 and "tnews: dev.json is missing" in tnews and "c3: m-dev.json is missing" in c3
+    assert ended.code == 2 and "tnews: train.json is missing" in tnews and "c3: m-dev.json is missing" in c3
     assert error == "error: no whole data of TNEWS, C3: --tasks CHID runs the others"
     ended = run_script(WARM_UP, model, "--data_dir", data, "--tasks", "tnews")
     assert ended.err.splitlines()[-1] == "error: no whole data of TNEWS: name another place by --data_dir"
