@@ -41,8 +41,8 @@ def main() -> None:
     parser.add_argument("--max_steps", type=int, help="stop sooner, for a try (the plain way can't)")
     arguments = parser.parse_args()
     spent: dict[str, list[tuple[float, float]]] = {}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
         data = prepared_data(folder)
         write_model(folder / "model", data)
         sides = commands(folder, data, arguments)
@@ -51,7 +51,8 @@ def main() -> None:
                 seconds = timed(side, command, folder / f"{side}.log".replace(" ", "_"))
                 spent.setdefault(side, []).append(seconds)
                 print(f"round {number + 1}, {side}: {seconds[0]:.1f} s, {seconds[1]:.1f} CPU seconds", flush=True)
-                shutil.rmtree(folder / "cache", ignore_errors=True)
+                for name in ("cache", "out"):
+                    shutil.rmtree(folder / name, ignore_errors=True)
     ours = np.mean(spent["ours"], axis=0)
     for side, times in spent.items():
         wall, cpu = np.mean(times, axis=0) / ours
