@@ -6,12 +6,32 @@ import json
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cluebench.errors import UsageError
+from cluebench.json_files import Count
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """By which a file is known to be the one that was written."""
+
+    bytes: Count
+    crc32: Count
+
+
+def facts_of(path: str | os.PathLike) -> FileFacts:
+    """Reading a file whole also brings it into memory for what follows. Raises OSError."""
+    checksum = 0
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 22):
+            checksum = zlib.crc32(block, checksum)
+    return FileFacts(os.path.getsize(path), checksum)
 
 
 @contextmanager

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cluebench import json_files, model_files
-from cluebench.errors import UsageError
+from cluebench import atomic, json_files, model_files
+from cluebench.atomic import FileFacts
+from cluebench.errors import BadFile, UsageError
+from cluebench.identity import configuration_hash
 from cluebench.json_files import Positive
 from cluebench.run_flags import RunFlags
 from cluebench.runlog import Progress, Result, Settings
@@ -42,9 +44,35 @@ class CheckpointState(CheckpointOwner):
     """A checkpoint but for its arrays."""
 
     step: Positive = field(kw_only=True)
+    files: dict[str, FileFacts] = field(kw_only=True)  # of its arrays
     schedule: dict[str, float | int | bool | str | None] = field(kw_only=True)  # as Paddle's schedules give it
     scaler: dict[str, float | int | bool | list[float]] | None = field(kw_only=True)  # of fp16; as Paddle's gives it
     generators: Generators = field(kw_only=True)
+
+    def write(self, folder: Path) -> None:
+        """Into the checkpoint's directory, the last of its files. Raises OSError."""
+        content = asdict(self)
+        atomic.write_json(folder / STATE_FILE, {**content, _DIGEST: configuration_hash(content)})
+
+    @classmethod
+    def read(cls, folder: Path) -> CheckpointState | None:
+        """None without a checkpoint, and, said in one line, where anything in the file is not what was written."""
+        path = folder / STATE_FILE
+        try:
+            content = json_files.read_object(path, cls)
+            if content.pop(_DIGEST, None) == configuration_hash(content):
+                return json_files.declared(content, cls, path)
+            reason = f"{path} is not what was written"
+        except FileNotFoundError:
+            return None
+        except BadFile as error:
+            reason = str(error)
+        json_files.tell_once(f"warning: {reason}; the checkpoint counts for nothing, training begins anew")
+        return None
+
+
+#: Key of a hash over the others.
+_DIGEST = "digest"
 
 
 def refuse_other_settings(flags: RunFlags, result: Result) -> None:
@@ -55,7 +83,7 @@ def refuse_other_settings(flags: RunFlags, result: Result) -> None:
     if not flags.do_train or flags.overwrite_output_dir:
         return
     folder = Path(flags.output_dir)
-    state = json_files.read_if_sound(folder / CHECKPOINT / STATE_FILE, CheckpointState)
+    state = CheckpointState.read(folder / CHECKPOINT)
     if state and state.configuration_hash != result.configuration_hash:
         raise UsageError(_in_the_way(folder, f"the checkpoint after step {state.step}", state.configuration, result))
     for path in {flags.result_json or "", str(folder / "result.json")}:

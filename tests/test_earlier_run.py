@@ -1,8 +1,5 @@
 """What an earlier run left in --output_dir is gone on from, repeated, or in the way: told before Paddle is imported."""
 
-import json
-from dataclasses import asdict
-
 import pytest
 
 from cluebench import identity
@@ -37,10 +34,9 @@ def leave_checkpoint(folder, **flags):
     _, result = new_run(folder, **flags)
     state = CheckpointState(
         result.configuration_hash, result.progress(), result.configuration, step=500, schedule={"last_epoch": 500},
-        scaler=None, generators=Generators((3, [1], None), ("MT19937", [1], 1, 0, 0.0), []),
+        files={}, scaler=None, generators=Generators((3, [1], None), ("MT19937", [1], 1, 0, 0.0), []),
     )  # fmt: skip
-    (folder / "checkpoint").mkdir(parents=True)
-    (folder / "checkpoint" / "state.json").write_text(json.dumps(asdict(state)))
+    state.write(folder / "checkpoint")
 
 
 def test_a_finished_model_of_other_settings_is_in_the_way(tmp_path):

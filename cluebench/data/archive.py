@@ -101,7 +101,8 @@ def _check_name(path: Path, info: zipfile.ZipInfo) -> None:
 def _check_size(path: Path, info: zipfile.ZipInfo) -> None:
     if info.file_size > MAX_MEMBER_BYTES:
         raise DataError(f"{path}: member {info.filename!r} unpacks to {info.file_size} bytes: not a CLUE file; refused")
-    if not info.file_size and info.CRC:  # zipfile compares the CRC of what it reads only
+    if (not info.file_size and info.CRC) or (info.file_size and not info.compress_size):
+        # zipfile compares the CRC of what it reads only, which is nothing then
         raise DataError(f"{path}: member {info.filename!r} is damaged (empty, by its size); get the archive again")
     if info.file_size > _HARMLESS_BYTES and info.file_size > MAX_RATIO * max(info.compress_size, 1):
         raise DataError(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,8 +19,8 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from cluebench import atomic, json_files
+from cluebench.atomic import FileFacts, facts_of
 from cluebench.errors import BadFile
-from cluebench.json_files import Count
 from cluebench.notices import notice
 
 _META = "meta.json"
@@ -105,7 +104,7 @@ def _save(path: Path, key: Mapping[str, Any], arrays: Arrays) -> None:
         files = {}
         for name, array in arrays.items():
             _write_array(temporary / f"{name}.npy", np.asarray(array, order="C"))
-            files[name] = _facts(temporary / f"{name}.npy")
+            files[name] = asdict(facts_of(temporary / f"{name}.npy"))
         meta = {"key": dict(key), "files": files, "digest": _hash({"key": dict(key), "files": files})}
         (temporary / _META).write_text(json.dumps(meta, ensure_ascii=False, indent=1), encoding="utf-8")
 
@@ -117,20 +116,12 @@ def _write_array(file: Path, array: np.ndarray) -> None:
         stream.write(array.reshape(-1).view(np.uint8).data)
 
 
-@dataclass(frozen=True)
-class _Facts:
-    """Of a file of an entry."""
-
-    bytes: Count
-    crc32: Count
-
-
 @dataclass
 class _Meta:
     """What lies beside the arrays of an entry. ``digest``: of the rest, so that no file is missed."""
 
     key: dict[str, Any]
-    files: dict[str, _Facts]
+    files: dict[str, FileFacts]
     digest: str
 
 
@@ -143,9 +134,9 @@ def _load(path: Path, key: Mapping[str, Any]) -> Arrays | None:
             notice(f"{path / _META} is damaged; making it again")
             return None
         arrays = {}
-        for name, facts in files.items():
+        for name, facts in meta.files.items():
             file = path / f"{name}.npy"
-            if _facts(file) != facts:
+            if facts_of(file) != facts:
                 notice(f"{file} is damaged; making it again")
                 return None
             arrays[name] = np.load(file, mmap_mode="r", allow_pickle=False)
@@ -155,12 +146,3 @@ def _load(path: Path, key: Mapping[str, Any]) -> Arrays | None:
     except (OSError, ValueError, BadFile) as error:
         notice(f"{path} is damaged ({error}); making it again")
         return None
-
-
-def _facts(file: Path) -> dict[str, int]:
-    """Size in bytes and CRC-32 of a file. Reading it whole also brings it into memory for what follows."""
-    checksum = 0
-    with open(file, "rb") as stream:
-        while block := stream.read(1 << 22):
-            checksum = zlib.crc32(block, checksum)
-    return {"bytes": file.stat().st_size, "crc32": checksum}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ import numpy as np
 import paddle
 from safetensors.numpy import load_file, save_file
 
-from cluebench import atomic, environment, json_files
-from cluebench.earlier_run import STATE_FILE, CheckpointState, Generators
+from cluebench import atomic, environment
+from cluebench.earlier_run import CheckpointState, Generators
 from cluebench.notices import notice
 from cluebench.runlog import Result
 from cluebench.training.optimization import Precision
@@ -43,57 +43,45 @@ class Checkpoint:
         """
         if environment.rank() != 0:
             return
-        state = CheckpointState(
-            self.result.configuration_hash,
-            self.result.progress(),
-            self.result.configuration,
-            step=step,
-            schedule=self.optimizer.state_dict()[_SCHEDULE],
-            scaler=_scaler_state(self.precision.scaler) if self.precision.scaler else None,
-            generators=_generators(),
-        )
         with atomic.replacing(self.folder) as temporary:
             temporary.mkdir()
             weights = {name: tensor.numpy() for name, tensor in self.model.state_dict().items()}
             save_file(weights, temporary / _WEIGHTS)
             save_file(_moments(self.optimizer, self._parameters()), temporary / _MOMENTS)
-            atomic.write_json(temporary / STATE_FILE, asdict(state))
+            CheckpointState(
+                self.result.configuration_hash,
+                self.result.progress(),
+                self.result.configuration,
+                step=step,
+                files={name: atomic.facts_of(temporary / name) for name in (_WEIGHTS, _MOMENTS)},
+                schedule=self.optimizer.state_dict()[_SCHEDULE],
+                scaler=_scaler_state(self.precision.scaler) if self.precision.scaler else None,
+                generators=_generators(),
+            ).write(temporary)
 
     def restore(self) -> int:
         """Takes up the checkpoint in place; returns the steps it had done.
 
         0, with nothing touched, when there is none, it is damaged, which is said, or it belongs to other settings.
         """
-        state = json_files.read_if_sound(self.folder / STATE_FILE, CheckpointState, otherwise="training begins anew")
+        state = CheckpointState.read(self.folder)
         if state is None or state.configuration_hash != self.result.configuration_hash:
             return 0
-        generators = _generators()
         try:
-            weights, moments = self._arrays()
-            named = _named(moments, self._parameters())
-            _set_generators(state.generators)
-            if _generators() != state.generators:
-                raise ValueError("the generators' states are not whole")
-        except Exception as error:  # a damaged file raises nearly anything
-            _set_generators(generators)
-            notice(f"warning: {self.folder} is damaged ({type(error).__name__}: {error}); training begins anew")
+            for name, facts in state.files.items():
+                if atomic.facts_of(self.folder / name) != facts:
+                    raise ValueError(f"{name} is not what was written")
+            weights, moments = load_file(self.folder / _WEIGHTS), load_file(self.folder / _MOMENTS)
+        except (OSError, ValueError) as error:
+            notice(f"warning: {self.folder} is damaged ({error}); training begins anew")
             return 0
+        _set_generators(state.generators)
         self.model.set_state_dict(weights)
-        self.optimizer.set_state_dict({**named, _SCHEDULE: state.schedule})
+        self.optimizer.set_state_dict({**_named(moments, self._parameters()), _SCHEDULE: state.schedule})
         if self.precision.scaler and state.scaler:
             self.precision.scaler.load_state_dict(state.scaler)
         self.result.take_up(state.result)
         return state.step
-
-    def _arrays(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Weights and moments. Raises ValueError where they are not those of this model."""
-        weights, moments = load_file(self.folder / _WEIGHTS), load_file(self.folder / _MOMENTS)
-        expected = {name: tuple(tensor.shape) for name, tensor in self.model.state_dict().items()}
-        if {name: array.shape for name, array in weights.items()} != expected:
-            raise ValueError(f"{_WEIGHTS} holds another model")
-        if broken := [name for arrays in (weights, moments) for name in arrays if not np.isfinite(arrays[name]).all()]:
-            raise ValueError(f"{broken[0]} holds numbers that are not finite")
-        return weights, moments
 
     def remove(self) -> None:
         """The run is done: nothing is left to go on from."""
@@ -150,7 +138,6 @@ def _generators() -> Generators:
 
 
 def _set_generators(states: Generators) -> None:
-    """Raises nearly anything, with some of them set, when they are no states."""
     version, numbers, gauss = states.python
     random.setstate((version, tuple(numbers), gauss))
     name, keys, position, has_gauss, cached = states.numpy

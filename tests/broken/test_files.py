@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluebench import analysis, dev_predictions, identity
+from cluebench.atomic import FileFacts
 from cluebench.data import archive
 from cluebench.dev_predictions import DevPredictions
 from cluebench.earlier_run import CheckpointState, Generators, refuse_other_settings
@@ -239,23 +240,18 @@ def test_logs_never_end_in_a_traceback(content, tmp_path_factory):
 # What an earlier run left ---------------------------------------------------------------------------------------------
 
 
-def checkpoint_state() -> dict:
-    made = result("tnews")
-    generators = Generators((3, [1, 2], None), ("MT19937", [1], 1, 0, 0.0), [(-1, 1, 0, "1 2 3")])
-    return asdict(
-        CheckpointState("0" * 16, made.progress(), made.configuration, step=500, schedule={"last_epoch": 5, "last_lr": 0.1},
-                        scaler={"scale": [32768.0], "incr_count": 1}, generators=generators)
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("out")
-    flags = resolved(RunFlags(model_name_or_path="m", do_train=True, output_dir=str(folder)), TASKS["tnews"])
+    folder, made = tmp_path_factory.mktemp("out"), result("tnews")
+    generators = Generators((3, [1, 2], None), ("MT19937", [1], 1, 0, 0.0), [(-1, 1, 0, "1 2 3")])
+    state = CheckpointState(
+        "0" * 16, made.progress(), made.configuration, step=500, schedule={"last_epoch": 5, "last_lr": 0.1},
+        files={"model.safetensors": FileFacts(1, 2)}, scaler={"scale": [32768.0]}, generators=generators,
+    )  # fmt: skip
+    state.write(folder / "checkpoint")
     path = folder / "checkpoint" / "state.json"
-    path.parent.mkdir()
-    path.write_text(json.dumps(checkpoint_state()))
-    return Broken(path, checkpoint_state(), lambda: refuse_other_settings(flags, result("tnews")))
+    flags = resolved(RunFlags(model_name_or_path="m", do_train=True, output_dir=str(folder)), TASKS["tnews"])
+    return Broken(path, json.loads(path.read_text()), lambda: refuse_other_settings(flags, made))
 
 
 def test_a_sound_checkpoint_of_another_run_is_in_the_way(checkpoint):

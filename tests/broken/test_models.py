@@ -188,7 +188,7 @@ def test_a_broken_checkpoint_is_taken_up_whole_or_not_at_all(name, checkpoint):
         path.write_bytes(content)
         before, numbers = random.getstate(), np.random.get_state()[1].tolist()
         found = outcome(checkpoint.restore)
-        assert not found.refused
+        assert not found.refused and (found.is_loud or found.value == 5)
         if not found.value:
             assert random.getstate() == before and np.random.get_state()[1].tolist() == numbers
             assert all(np.isfinite(parameter.numpy()).all() for parameter in checkpoint.model.parameters())
