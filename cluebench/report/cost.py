@@ -1,7 +1,7 @@
 """What trials have cost: hours of devices, and energy where NVIDIA's driver counts it.
 
-A device hour is an hour that a card, or a slot of CPU cores, is kept from other work: a trial on four cards spends four,
-and trials that share one have a part each.
+A device hour is an hour that a card, or a slot of CPU cores, is kept from other work: a trial on four cards spends
+four, and trials that share one have a part each.
 """
 
 from __future__ import annotations
