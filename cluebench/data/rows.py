@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -104,9 +104,7 @@ class _Defect(Exception):
         self.path = tuple(path)  # where in the document, when it is one JSON value
 
 
-_KIND_NAMES = {
-    "str": "a string", "array": "a list", "object": "an object", "int": "an integer", "int | str": "a number or a string"
-}  # fmt: skip
+_KIND_NAMES = {"str": "a string", "array": "a list", "object": "an object", "int": "an integer"}
 
 
 def _declared(value: Any, kind: type[T]) -> T:
@@ -121,7 +119,7 @@ def _declared(value: Any, kind: type[T]) -> T:
         raise _Defect(f"field {wanted!r} is missing", path)
     for step in path:
         value = value[step]
-    raise _Defect(f"{_named(path)}is {_shown(value)}, not {_KIND_NAMES[wanted]}", path)
+    raise _Defect(f"{_named(path)}is {_shown(value)}, not {_KIND_NAMES.get(wanted, wanted)}", path)
 
 
 def _named(path: Sequence[str | int]) -> str:
@@ -339,7 +337,7 @@ def _choice_row(question: _Question, context: str, labelled: bool, number: int, 
     if getattr(question, needed) is None:
         raise _Defect(f"field {needed!r} is missing", path)
     if not labelled:
-        return ChoiceRow(context, question.question, options, None, question.id)
+        return ChoiceRow(context, question.question, options, None, question.id)  # type: ignore[arg-type]
     if question.answer not in options:
         shown = _shown(question.answer)
         raise _Defect(f"field 'answer' is {shown}, none of the options in 'choice'", (*path, "answer"))
