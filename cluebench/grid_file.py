@@ -18,7 +18,7 @@ from cluebench.tasks import TASKS
 GRID_FILE = "grid.json"
 GRID_FORMAT = 1
 
-#: ``held``: stands still at a rung until the other trials of its task are there; ``stopped``: for good, by their verdict.
+#: ``held``: stands still at a rung until the others of its task are there; ``stopped``: for good, by their verdict.
 TrialState = Literal["done", "running", "waiting", "failed", "held", "stopped"]
 
 
