@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cluebench import json_files
-from cluebench.json_files import Count, between
+from cluebench.json_files import Count, Seconds, between
 from cluebench.runlog import parse_trial_name
 from cluebench.tasks import TASKS
 
 GRID_FILE = "grid.json"
 GRID_FORMAT = 1
 
-TrialState = Literal["done", "running", "waiting", "failed"]
+#: ``held``: stands still at a rung until the others of its task are there; ``stopped``: for good, by their verdict.
+TrialState = Literal["done", "running", "waiting", "failed", "held", "stopped"]
 
 
 @dataclass
@@ -51,6 +52,8 @@ class PlannedTrial:
     memory_factor: Annotated[int, between(1, 1 << 20)] = 1  # how far its micro-batches had to be cut
     attempts: list[StartedAttempt] = field(default_factory=list)
     failures: list[NotedFailure] = field(default_factory=list)
+    device_seconds: Seconds = 0.0  # of all its attempts that have ended
+    energy_joules: Seconds | None = 0.0  # of the same; None: of some of them nobody knows
 
     def __post_init__(self) -> None:
         if self.task not in TASKS or parse_trial_name(self.name) is None:
@@ -69,6 +72,7 @@ class GridFile:
     updated: str = ""
     counts: dict[TrialState, Count] = field(default_factory=dict)
     data_dir: str | None = None
+    search: str | None = None  # the rule of a search that stops trials early; None: every trial runs to its end
     protocols: dict[str, str] = field(default_factory=dict)  # task → hash of all settings but the grid's
 
 

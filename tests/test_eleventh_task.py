@@ -104,7 +104,8 @@ def test_made_up_data_of_it_load(joined_field, weibo, monkeypatch, tmp_path, cap
 def test_warm_up_trial_table_and_submission(tmp_path):
     """In a copy of the repository whose table has the row, by the commands a user types."""
     for folder in ("cluebench", "classification", "grid_search_tools"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        # The commands' folders link to the package: to the copy of it, then.
+        shutil.copytree(ROOT / folder, tmp_path / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     with open(tmp_path / "cluebench" / "tasks.py", "a", encoding="utf-8") as table:
         table.write(f'\nTASKS["weibo"] = {ROW}\n')
 

@@ -51,7 +51,7 @@ def pack(run: Path, output: Path, source: DataSource) -> list[str]:
     if not trials:
         raise UsageError(f"{run}: no finished trial with a result; name the run directory of a model")
     grid, identity = read_grid(run), _identity(run, trials)
-    name = _public_name(run, grid, identity)
+    name = scores.model_name(run, grid, identity)
     files = {GRID: _json(_grid(run, grid, trials, name, identity))}
     for trial in trials:
         files |= _files_of(trial, name)
@@ -66,6 +66,7 @@ def pack(run: Path, output: Path, source: DataSource) -> list[str]:
         "devices": sorted({f"{_device(trial)}, {trial.result.cards} card(s)" for trial in trials if trial.result}),
         "commit": _commit(),
         "command": _command(run, name),
+        "search": scores.halving_mark(run),
         "packed_by": cluebench.__version__,
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
@@ -104,13 +105,6 @@ def _identity(run: Path, trials: Iterable[FinishedTrial]) -> str:
     return str(found.pop())
 
 
-def _public_name(run: Path, grid: GridFile | None, identity: str) -> str:
-    """A published name; of a directory only its last part."""
-    if not identity.startswith("directory:"):
-        return identity
-    return Path(grid.model if grid else run.resolve()).name
-
-
 def _grid(
     run: Path, grid: GridFile | None, trials: Sequence[FinishedTrial], model: str, identity: str
 ) -> dict[str, Any]:
@@ -129,7 +123,7 @@ def _grid(
         "model_identity": identity,
         "status": "done" if set(states) == {"done"} else "stopped",
         "updated": grid.updated if grid else "",
-        "counts": {state: states.count(state) for state in ("done", "running", "waiting", "failed")},
+        "counts": {state: states.count(state) for state in dict.fromkeys(states)},
         "protocols": protocols,
         "trials": [{**entry, "memory_factor": 1, "attempts": [], "failures": []} for entry in plan],
     }

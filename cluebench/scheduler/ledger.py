@@ -154,11 +154,13 @@ class Ledger:
         *,
         avoid: Collection[str] = (),
         closed: Collection[str] = (),
+        coming: Collection[str] = (),
     ) -> list[str] | None:
         """Devices for a trial of so many cards and bytes on each, or None while there are none.
 
         Several cards must be whole cards without other trials of ours. The emptiest come first, and ``closed`` ones
-        not at all; nor do those to ``avoid`` (where the trial failed before), as long as there are others.
+        not at all; nor do those to ``avoid`` (where the trial failed before), as long as there are others. Those whose
+        first reading since a trial ended is ``coming`` are taken to be empty.
         """
         usable = self.usable(now)
         elsewhere = [slot for slot in usable if slot.device.id not in avoid]
@@ -168,7 +170,7 @@ class Ledger:
             if slot.device.id not in closed
             and len(slot.promised) < self.jobs_per_device
             and (cards == 1 or (slot.device.joinable and not slot.promised))
-            and slot.fits(needed_bytes)
+            and (slot.fits(needed_bytes) or (not slot.fresh and slot.device.id in coming))
         ]
         if len(fitting) < cards:
             return None

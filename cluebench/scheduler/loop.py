@@ -278,7 +278,9 @@ class Scheduler:
             kind = (trial.model.folder, trial.task, trial.batch_size, job.memory_factor, frozenset(job.avoid))
             if kind in refused:
                 continue
-            placed = self._place(job, closed, now)
+            cards = self._cards(job, closed, now)
+            needed = self._needed(job, cards)
+            placed = self.ledger.place(cards, needed, now, avoid=job.avoid, closed=closed)
             if placed is not None:
                 if (result := self._result_of(job)) is not None:
                     self._done_elsewhere(job, result)
@@ -288,32 +290,30 @@ class Scheduler:
             refused.add(kind)
             if not closed:
                 # The longest trial that can't start now keeps the devices it needs from being filled up before it.
-                closed = self.ledger.held_back_for(self._fewest_cards(job), self._needed(job, 1), now)
+                closed = self.ledger.held_back_for(cards, needed, now)
 
     def _done_elsewhere(self, job: Job, result: Result) -> None:
         number, job.device_ids = len(job.attempts) + 1, []
         job.attempts.append(Attempt(number, ["elsewhere"], result.cards, result.accumulation_steps, time.time()))
         self._done(job, result)
 
-    def _place(self, job: Job, closed: Sequence[str], now: float) -> list[str] | None:
-        for cards in self._card_counts(job):
-            needed = self._needed(job, cards)
-            placed = self.ledger.place(cards, needed, now, avoid=job.avoid, closed=closed)
-            if placed is not None:
-                return placed
-        return None
+    def _cards(self, job: Job, closed: Sequence[str], now: float) -> int:
+        """How many cards a trial is to have: its task's, when that many are free, else one.
 
-    def _card_counts(self, job: Job) -> list[int]:
-        """Numbers of cards to try in turn. One card is always right: the batch is reached by accumulation."""
+        Cards that a reading on its way may show to be free count, or the first to answer after a trial on several would
+        be taken alone. One card is always right: the batch is reached by accumulation.
+        """
         row, joinable = job.trial.row, sum(slot.device.joinable for slot in self.ledger.slots.values())
         if row.cards == 1 or joinable < 2:
-            return [1]
+            return 1
         if self.rules.mrc_cards is not None:
-            return [min(self.rules.mrc_cards, joinable)]
-        return [row.cards, 1] if row.cards <= joinable and job.accumulation(row.cards) is not None else [1]
-
-    def _fewest_cards(self, job: Job) -> int:
-        return self._card_counts(job)[-1]
+            return min(self.rules.mrc_cards, joinable)
+        if job.accumulation(row.cards) is None:
+            return 1
+        coming = [device_id for device_id, asked in self._asked.items() if asked < float("inf")]
+        needed = self._needed(job, row.cards)
+        free = self.ledger.place(row.cards, needed, now, avoid=job.avoid, closed=closed, coming=coming)
+        return 1 if free is None else row.cards
 
     def _needed(self, job: Job, cards: int) -> int:
         """Bytes on each card; never more than the largest has, or a wrong estimate would keep it waiting for ever."""
@@ -422,7 +422,7 @@ class Scheduler:
         job, next_turn = self.roll.shortest(), self.roll.next_turn(now)
         if job is None or job.not_before > now:
             return f"next attempt in {min(next_turn, job.not_before if job else next_turn) - now:.0f} s"
-        needed = self._needed(job, self._fewest_cards(job))
+        needed = self._needed(job, self._cards(job, (), now))
         known = [slot for slot in room if slot.accounted and slot.fresh]
         free = [f"{slot.device.label} {(slot.free_bytes() or 0) / GIB:.1f}" for slot in known]
         if free and not any(slot.fits(needed) for slot in room):

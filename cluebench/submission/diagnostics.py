@@ -16,7 +16,7 @@ from cluebench.errors import ClueError
 from cluebench.json_files import parse
 from cluebench.report import scores
 from cluebench.statistics.uncertainty import binomial_error
-from cluebench.submission.kept import PredictionFlags, best_kept_model, predict
+from cluebench.submission import kept
 from cluebench.submission.packing import Entry
 from cluebench.tasks import DIAGNOSED, DIAGNOSTICS
 
@@ -34,11 +34,11 @@ def entry_for(wanted: Iterable[Entry], source: DataSource) -> Entry | None:
     return Entry(DIAGNOSTICS, _TEST)
 
 
-def take_model(entry: Entry, run: Path, source: DataSource, flags: PredictionFlags) -> None:
+def take_model(entry: Entry, run: Path, source: DataSource, flags: kept.PredictionFlags) -> None:
     """Lets the best kept model predict the set, through its task's script, and points the entry to the file."""
     trials = scores.finished_trials(run).get(DIAGNOSED.name, [])
     best = scores.best_setting(trials)
-    model = best_kept_model(run, trials, best.setting) if best else None
+    model = kept.best_kept_model(run, trials, best.setting) if best else None
     if model is None:
         entry.note = f"no model of {DIAGNOSED.title} was kept"
         return
@@ -53,11 +53,11 @@ def take_model(entry: Entry, run: Path, source: DataSource, flags: PredictionFla
             json.dumps({"id": number, **dict(zip(DIAGNOSED.text_fields, row.texts))}) for number, row in enumerate(rows)
         ]
         atomic.write_text(Path(folder) / f"{DIAGNOSED.name}_public" / _STANDS_FOR.file, "\n".join(lines) + "\n")
-        failure = predict(model, replace(flags, data_dir=folder), Path(folder))
-        made, kept = Path(folder) / _STANDS_FOR.submission, model.folder / _TEST.submission
+        failure = kept.predict(model, replace(flags, data_dir=folder), Path(folder))
+        made, path = Path(folder) / _STANDS_FOR.submission, model.folder / _TEST.submission
         if made.is_file():
-            atomic.write_text(kept, made.read_text(encoding="utf-8"))
-            entry.path, entry.note = kept, f"by {model.name}"
+            atomic.write_text(path, made.read_text(encoding="utf-8"))
+            entry.path, entry.note = path, f"by {model.name}"
         else:
             entry.problems.append(f"{_TEST.submission} was not predicted: {failure.split(' (see ')[0]}")
 

@@ -13,7 +13,7 @@ from cluebench.scheduler.failures import FailureKind
 from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.jobs import Job, State
 from cluebench.scheduler.ledger import Ledger
-from cluebench.scheduler.loop import Exited, Interrupted, Rules, Scheduler
+from cluebench.scheduler.loop import Exited, Interrupted, Measured, Rules, Scheduler
 from cluebench.scheduler.plan import Trial, build_plan
 from cluebench.scheduler.runner import LockRecord, Orphan
 from cluebench.scheduler.simulated import Outcome, SimulatedEngine, SimulatedTime
@@ -377,6 +377,25 @@ def test_reading_tasks_take_their_published_cards_when_free_else_one():
     two = Run(plan, four[:2], lambda job, ids: Outcome(100.0 / len(ids)), empty).run()
     assert {len(ids) for _, _, ids in two.engine.starts} == {1}
     assert {job.attempts[0].accumulation for job in two.jobs if job.trial.task == "c3"} == {12}
+
+
+@pytest.mark.parametrize("answers, cards", [(True, 2), (False, 1)])
+def test_a_reading_that_is_on_its_way_is_waited_for_before_one_card_is_taken(answers, cards):
+    """After C3 on four cards, each is read a tenth of a second later than the one before, or never but the first."""
+    run = Run(trials("c3", "cmrc2018", "tnews"), [gpu(n) for n in range(4)], lambda job, ids: Outcome(400.0), empty)
+
+    def measure(device_id):
+        number = int(device_id.removeprefix("GPU-"))
+        if answers or number == 0 or run.time.now < 400:
+            run.time.put(Measured(device_id, empty(device_id)), 0.1 + number / 10)
+
+    run.engine.measure = measure
+    run.run()
+    starts = [(key.split("/")[1], ids, time) for time, key, ids in run.engine.starts]
+    first = starts[0]  # not the first card to answer, alone
+    assert first == ("c3", ("GPU-0", "GPU-1", "GPU-2", "GPU-3"), pytest.approx(0.4))
+    (_, ids, time) = next(start for start in starts if start[0] == "cmrc2018")
+    assert len(ids) == cards and time == pytest.approx(400.4 + (0.2 if answers else 15.0))
 
 
 def test_mrc_cards_waits_for_them_and_nothing_slips_in():
