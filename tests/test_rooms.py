@@ -29,7 +29,7 @@ ROOMS = {
         "model model_files run_flags identity runlog grid_file earlier_run command analysis dev_predictions scalars",
         {"visualdl"},
     ),
-    "report": ("report/", set()),
+    "report": ("report/", {"jinja2"}),
     "submission": ("submission/", set()),
     "bundle": ("bundle/", set()),
     "scheduler": ("scheduler/", {"psutil", "pynvml", "ray", "rich"}),
@@ -42,6 +42,7 @@ ROOMS = {
 
 #: Libraries that only these modules import.
 ONLY = {
+    "jinja2": {"report/page"},
     "msgspec": {"json_files"},
     "pynvml": {"scheduler/devices"},
     "ray": {"scheduler/ray_engine"},

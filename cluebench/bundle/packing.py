@@ -51,7 +51,7 @@ def pack(run: Path, output: Path, source: DataSource) -> list[str]:
     if not trials:
         raise UsageError(f"{run}: no finished trial with a result; name the run directory of a model")
     grid, identity = read_grid(run), _identity(run, trials)
-    name = _public_name(run, grid, identity)
+    name = scores.model_name(run, grid, identity)
     files = {GRID: _json(_grid(run, grid, trials, name, identity))}
     for trial in trials:
         files |= _files_of(trial, name)
@@ -102,13 +102,6 @@ def _identity(run: Path, trials: Iterable[FinishedTrial]) -> str:
     if len(found) > 1:
         raise UsageError(f"{run} holds trials of several models ({', '.join(map(str, found))}): move one's elsewhere")
     return str(found.pop())
-
-
-def _public_name(run: Path, grid: GridFile | None, identity: str) -> str:
-    """A published name; of a directory only its last part."""
-    if not identity.startswith("directory:"):
-        return identity
-    return Path(grid.model if grid else run.resolve()).name
 
 
 def _grid(

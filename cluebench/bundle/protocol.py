@@ -6,16 +6,13 @@ Every function says what does not fit, in words; nothing where all does.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cluebench import identity
-from cluebench.run_flags import RunFlags, resolved
+from cluebench.report.comparability import differences
 from cluebench.runlog import PUBLISHED_LINE, DevPoint, Result, parse_trial_name, shown_score
 from cluebench.tasks import Task
-
-#: What a grid varies, and ways of computing that are no protocol of their own.
-_FREE = ("learning_rate", "batch_size", "dropout", "seed", "amp", "padding", "model", "data")
 
 _WRONG_KIND = (TypeError, ValueError, KeyError, AttributeError, ArithmeticError, IndexError)
 
@@ -37,23 +34,8 @@ def _identity(task: Task, name: str, result: Result) -> Iterator[str]:
     named = (settings["learning_rate"], settings["batch_size"], settings["dropout"], settings["seed"])
     if named != parse_trial_name(name):
         yield f"it is of {named}, not of what its name says"
-    published = _published(task, settings)
-    for key in sorted({*settings, *published} - {*_FREE}):
-        if settings.get(key) != published.get(key):
-            yield f"another protocol: {key} is {settings.get(key)!r}, as published {published.get(key)!r}"
-
-
-def _published(task: Task, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of the published protocol in the settings that a grid varies."""
-    flags = RunFlags(
-        model_name_or_path=settings["model"],
-        learning_rate=settings["learning_rate"],
-        batch_size=settings["batch_size"],
-        dropout=settings["dropout"],
-        seed=settings["seed"],
-        do_train=True,
-    )
-    return identity.configuration(task, resolved(flags, task), settings["model"], settings["data"])
+    for key, (value, published) in differences(task, settings).items():
+        yield f"another protocol: {key} is {value!r}, as published {published!r}"
 
 
 def _steps(task: Task, result: Result, examples: int | None) -> Iterator[str]:

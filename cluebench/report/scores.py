@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from cluebench import identity, runlog
-from cluebench.grid_file import read_grid
+from cluebench.grid_file import GridFile, read_grid
 from cluebench.notices import notice
 from cluebench.published import PublishedModel, averaged_tasks
 from cluebench.tasks import TASKS, Setting, Task, rank
@@ -57,6 +57,16 @@ class Best:
             return task.format_score(self.score)
         text = "/".join(f"{value:.2f}±{spread:.2f}" for value, spread in zip(self.score, self.deviation, strict=True))
         return text if self.single is None else f"{task.format_score(self.single)}, {text} ({self.seeds})"
+
+
+def model_name(run: Path, grid: GridFile | None, identity: str | None) -> str:
+    """The model of a run as its user knows it: a published name (``hfl/rbt3``); of a directory only its last part.
+
+    identity: what its trials say that it is; None for logs alone, whose folder is named like the model.
+    """
+    if identity and not identity.startswith("directory:"):
+        return identity
+    return Path(grid.model).name if grid else run.resolve().name if identity else run.resolve().name.replace("--", "/")
 
 
 def finished_trials(folder: Path) -> dict[str, list[FinishedTrial]]:

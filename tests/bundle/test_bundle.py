@@ -347,6 +347,10 @@ def settings_of_the_wrong_kind(files):
     reconfigure(files, FIRST, batch_size="many")
 
 
+def settings_without_a_seed(files):
+    edit(files, f"{FIRST}.json", lambda value: value["configuration"].pop("seed"))
+
+
 def values_of_the_wrong_kind(files):
     edit(files, f"{FIRST}.json", lambda value: value.update(total_steps="many", cards=None))
 
@@ -389,7 +393,8 @@ def result_that_is_none(files):
         (another_warm_up_in_the_log, "with a warm-up of 0.1"),
         (another_evaluation_in_the_log, "which its curve lacks"),
         (log_of_another_score, "its log does not end in its score"),
-        (settings_of_the_wrong_kind, "a value of the wrong kind"),
+        (settings_of_the_wrong_kind, "not of what its name says"),
+        (settings_without_a_seed, "a value of the wrong kind"),
         (values_of_the_wrong_kind, "its result is not whole"),
         (result_that_is_none, "its result is not whole"),
     ],

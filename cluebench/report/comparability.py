@@ -1,0 +1,98 @@
+"""Whether a model's scores may stand in one ranking with others': what is not as the published grid was run."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from cluebench import identity
+from cluebench.data.official import official_files
+from cluebench.data.source import fingerprint_of, official_md5s
+from cluebench.published import averaged_tasks
+from cluebench.report.scores import FinishedTrial, of_whole_grid
+from cluebench.run_flags import RunFlags, resolved
+from cluebench.runlog import Result
+from cluebench.tasks import DEFAULT_SEED, TASKS, Task
+
+#: What a grid varies, and ways of computing that are no protocol of their own.
+_FREE = frozenset({"learning_rate", "batch_size", "dropout", "seed", "amp", "padding", "model", "data"})
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One thing that keeps a run out of the ranking."""
+
+    reason: str
+    tasks: tuple[str, ...]  # of which it is true
+
+    def text(self, tasks: int) -> str:
+        """The reason; with the tasks behind it, unless it is true of all the ``tasks`` that there are."""
+        named = ", ".join(TASKS[name].title for name in self.tasks)
+        return f"{self.reason} ({named})" if 0 < len(self.tasks) < tasks else self.reason
+
+
+def marks(trials: Mapping[str, Sequence[FinishedTrial]]) -> tuple[Mark, ...]:
+    """Of a model's finished trials, those of further seeds left out; none where all is as published.
+
+    Judged are the tasks that AVG is the mean of: their data, settings and seeds, and that no trial is missing or more.
+    """
+    whole = {name: of_whole_grid(trials.get(name, ())) for name in TASKS if name in averaged_tasks()}
+    official = {name: is_official(TASKS[name], own[0].result) for name, own in whole.items() if own and own[0].result}
+    found: dict[str, list[str]] = defaultdict(list)
+    if False in official.values():  # then those of which nobody can tell came with them
+        found["not on the official files"] = [name for name, known in official.items() if not known]
+    for name, own in whole.items():
+        for reason in _reasons(TASKS[name], own):
+            found[reason].append(name)
+    points = {name: set(TASKS[name].grid.points()) for name in whole}
+    lacking = {name: len(points[name] - {trial.setting for trial in own}) for name, own in whole.items()}
+    if missing := sum(lacking.values()):
+        reason = f"{missing} of the {sum(map(len, points.values()))} trials missing"
+        found[reason] = [name for name, number in lacking.items() if number]
+    return tuple(Mark(reason, tuple(names)) for reason, names in found.items())
+
+
+def _reasons(task: Task, trials: Sequence[FinishedTrial]) -> Iterator[str]:
+    results = [trial.result for trial in trials if trial.result]
+    if len(results) < len(trials):
+        yield "logs alone: data and settings not known"
+    for name, (value, _) in differences(task, results[0].configuration).items() if results else ():
+        yield f"{name} not known" if value is None else f"{name} {value}"  # one for all: they are of one protocol
+    if (seeds := {trial.seed for trial in trials}) - {DEFAULT_SEED}:
+        yield f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, sorted(seeds)))}"
+    if {trial.setting for trial in trials} - set(task.grid.points()):
+        yield "settings beyond the published grid"
+
+
+def differences(task: Task, configuration: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Setting → (its value, the published one), where a trial's configuration is not that of the published protocol.
+
+    A value that is not stated is None. What a grid varies, model and data are left out.
+    """
+    published = _published(task)
+    pairs = {name: (configuration.get(name), published.get(name)) for name in sorted({*configuration, *published})}
+    return {name: pair for name, pair in pairs.items() if name not in _FREE and pair[0] != pair[1]}
+
+
+@cache
+def _published(task: Task) -> dict[str, Any]:
+    return identity.configuration(task, resolved(RunFlags("", do_train=True), task), "", "")
+
+
+def is_official(task: Task, result: Result) -> bool | None:
+    """Whether a trial ran on the official train and dev files, by their sums; None where nobody can tell.
+
+    Where no sums were published, those of fewer training examples than the official rows are others.
+    """
+    settings: Mapping[str, Any] = result.configuration
+    if sums := official_md5s(task):
+        return settings.get("data") == fingerprint_of(task, sums)
+    known = [official_files().get((task.name, file)) for file in task.train_files]
+    rows = sum(file.usable_rows or 0 for file in known if file)
+    batch, epochs = settings.get("batch_size"), settings.get("epochs")
+    if settings.get("max_steps") or not isinstance(batch, int) or not isinstance(epochs, int):
+        return None
+    return False if result.total_steps * batch < epochs * rows else None
