@@ -70,6 +70,7 @@ class GridFile:
     model_identity: str | None = None
     updated: str = ""
     counts: dict[TrialState, Count] = field(default_factory=dict)
+    command: list[str] = field(default_factory=list)  # as it was typed last
     data_dir: str | None = None
     protocols: dict[str, str] = field(default_factory=dict)  # task → hash of all settings but the grid's
 
