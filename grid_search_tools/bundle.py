@@ -81,7 +81,9 @@ def opened(bundle: Path, flags: Flags, source: DataSource) -> int:
 
 def show(bundle: Path, manifest: Manifest, verdicts: list[Verdict]) -> None:
     model = manifest.model
-    print(f"{bundle}: {model.name}" + (f" ({model.identity})" if model.identity != model.name else ""))
+    about = f" ({model.identity})" if model.identity != model.name else ""
+    mark = f" ({verifying.printable(manifest.search)})" if manifest.search else ""
+    print(f"{bundle}: {model.name}{about}{mark}")
     for verdict in verdicts:
         print("\n".join(verdict.lines()))
 

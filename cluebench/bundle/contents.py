@@ -56,6 +56,7 @@ class Manifest:
     devices: list[str] = field(default_factory=list)
     commit: str | None = None
     command: str | None = None
+    search: str | None = None  # how many trials a cheaper search has stopped early, if any
     packed_by: str = ""
 
 

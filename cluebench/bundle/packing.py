@@ -70,6 +70,7 @@ def pack(run: Path, output: Path, source: DataSource) -> list[str]:
         devices=sorted({f"{one.result.device}, {one.result.cards} card(s)" for one in trials}),
         commit=_commit(),
         command=_command(grid, name),
+        search=scores.halving_mark(run),
         packed_by=cluebench.__version__,
     )
     files = {GRID_FILE: _json(_grid(run, grid, trials, name, identity))}

@@ -48,8 +48,8 @@ class Verdict:
     def lines(self, most: int = 5) -> Iterator[str]:
         told = [f"{self.trials} trial{'s' * (self.trials != 1)}", *self.notes]
         told += [] if self.misfits else self.not_here[:1]
-        yield f"{self.task.title:<13}{self.state}: {_printable('; '.join(told))}"
-        yield from (f"{'':<13}{_printable(reason)}" for reason in self.misfits[:most])
+        yield f"{self.task.title:<13}{self.state}: {printable('; '.join(told))}"
+        yield from (f"{'':<13}{printable(reason)}" for reason in self.misfits[:most])
         if len(self.misfits) > most:
             yield f"{'':<13}and {len(self.misfits) - most} more"
 
@@ -261,6 +261,6 @@ def _shown(score: Sequence[float] | None) -> str:
     return "/".join(f"{one:.4f}" for one in score or ())
 
 
-def _printable(text: str, longest: int = 300) -> str:
+def printable(text: str, longest: int = 300) -> str:
     """Without what would steer a terminal: a bundle's words are a stranger's."""
     return "".join(letter if letter.isprintable() else "?" for letter in text[:longest])

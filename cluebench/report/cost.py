@@ -1,7 +1,7 @@
 """What trials have cost: hours of devices, and energy where NVIDIA's driver counts it.
 
-A device hour is an hour that a card, or a slot of CPU cores, is kept from other work: a trial on four cards spends four,
-and trials that share one have a part each.
+A device hour is an hour that a card, or a slot of CPU cores, is kept from other work: a trial on four cards spends
+four, and trials that share one have a part each.
 """
 
 from __future__ import annotations
@@ -92,15 +92,15 @@ def _of_finished(trial: FinishedTrial, entry: PlannedTrial | None) -> Cost:
     if trial.result is None or not trial.result.cost:
         return Cost(unknown=1)
     own, energy = trial.result.cost, trial.result.energy_joules
-    lost = max(0.0, entry.device_seconds - own) if entry else 0.0
-    if entry and entry.energy_joules:
-        return Cost(own, lost, entry.energy_joules, own + lost)
+    lost = max(0.0, entry.spent.device_seconds - own) if entry else 0.0
+    if entry and entry.spent.energy_joules:
+        return Cost(own, lost, entry.spent.energy_joules, own + lost)
     return Cost(own, lost, energy or 0.0, own if energy else 0.0)
 
 
 def _of_unfinished(entry: PlannedTrial) -> Cost:
-    seconds, lost = entry.device_seconds, 0.0
+    seconds, lost = entry.spent.device_seconds, 0.0
     if entry.state == "failed":
         seconds, lost = lost, seconds
-    energy = entry.energy_joules or 0.0
+    energy = entry.spent.energy_joules or 0.0
     return Cost(seconds, lost, energy, seconds + lost if energy else 0.0)
