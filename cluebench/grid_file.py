@@ -79,6 +79,7 @@ class GridFile:
     model_identity: str | None = None
     updated: str = ""
     counts: dict[TrialState, Count] = field(default_factory=dict)
+    command: list[str] = field(default_factory=list)  # as it was typed last
     data_dir: str | None = None
     search: str | None = None  # the rule of a search that stops trials early; None: every trial runs to its end
     protocols: dict[str, str] = field(default_factory=dict)  # task → hash of all settings but the grid's

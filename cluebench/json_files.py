@@ -35,6 +35,11 @@ def between(least: float, most: float | None = None) -> Meta:
     return Meta(ge=least, le=most)
 
 
+def matching(pattern: str) -> Meta:
+    """The regular expression that a text holds a match of: ``Annotated[str, matching("^[a-z]+$")]``."""
+    return Meta(pattern=pattern)
+
+
 #: Numbers that several files hold. Whole ones up to where a float can count.
 Count = Annotated[int, between(0, 1 << 53)]
 Positive = Annotated[int, between(1, 1 << 53)]
@@ -42,7 +47,7 @@ Pid = Annotated[int, between(0, 1 << 22)]  # at most what Linux gives out
 Seconds = Annotated[float, between(0)]
 Percent = Annotated[float, between(0, 100)]
 #: Of a file in the same directory.
-FileName = Annotated[str, Meta(pattern="^[A-Za-z0-9_.-]{1,200}$")]
+FileName = Annotated[str, matching("^[A-Za-z0-9_.-]{1,200}$")]
 #: Accuracy, or EM and F1.
 Score = Annotated[tuple[Percent, ...], Meta(min_length=1, max_length=2)]
 
