@@ -11,17 +11,21 @@ from cluebench.grid_file import NotedFailure, PlannedTrial, TrialState, read_gri
 from cluebench.runlog import GrowingLog, LogFacts, Result, TrialPaths, furthest_step
 from cluebench.scheduler.estimates import DurationModel, Underway, time_left
 from cluebench.scheduler.flags import GridFlags
+from cluebench.scheduler.forecast import Forecast
+from cluebench.scheduler.grid import Grid
 from cluebench.scheduler.jobs import Job
 from cluebench.scheduler.plan import Trial
 from cluebench.scheduler.progress import duration
 from cluebench.scheduler.state import RunDirectory
 
 
-def print_plan(jobs: Sequence[Job], to_come: int = 0) -> None:
-    """One tab-separated line a trial: its key and whether it is done, with its score; then the totals, and by task.
+def print_plan(grid: Grid) -> None:
+    """One tab-separated line a trial: its key and whether it is done, with its score; then the totals.
 
-    ``to_come``: trials of --confirm_seeds that can't be named yet.
+    On stderr, for people: the same by task, with what it will cost.
     """
+    jobs = grid.jobs()
+    to_come, forecast = grid.confirmations_to_come(jobs), Forecast(grid, jobs)
     for job in jobs:
         state = f"done\t{job.trial.row.format_score(job.score)}" if job.result else "to run\t-"
         print(f"{job.key}\t{state}")
@@ -30,9 +34,11 @@ def print_plan(jobs: Sequence[Job], to_come: int = 0) -> None:
     if to_come:
         print(f"{to_come} more with further seeds, of the best settings of each task once its grid is done")
     sys.stdout.flush()
-    for task in dict.fromkeys(job.trial.row for job in jobs):  # for people: the list is for programs
+    for task in dict.fromkeys(job.trial.row for job in jobs):
         its = [job.result is not None for job in jobs if job.trial.row is task]
-        print(f"{task.title:<12} {len(its):4} trials {sum(its):4} done {len(its) - sum(its):4} to run", file=sys.stderr)
+        counts = f"{task.title:<12} {len(its):4} trials {sum(its):4} done {len(its) - sum(its):4} to run"
+        print(counts + forecast.of_task(task), file=sys.stderr)
+    print(*forecast.in_all(), sep="\n", file=sys.stderr)
 
 
 def print_failures(failed: Sequence[Job]) -> None:
