@@ -13,6 +13,7 @@ from functools import partial
 from cluebench import repository
 from cluebench.command import INTERRUPTED
 from cluebench.errors import ClueError, UsageError
+from cluebench.report.cost import cost_by_task, cost_lines
 from cluebench.report.html import REPORT_FILE
 from cluebench.report.table import print_table
 from cluebench.run_flags import refuse_amp
@@ -70,6 +71,8 @@ def _conclude(grid: Grid, jobs: Sequence[Job], interrupted: str | None) -> None:
         print_table(directory.path, model.name, among_others=len(grid.directories) > 1)
         kept = sum(job.trial.model == model and job.result is not None and bool(job.result.best_model) for job in jobs)
         models = f", {kept} best model{'s' if kept > 1 else ''} below {directory.path}" if kept else ""
+        for line in cost_lines(cost_by_task(directory.path)):
+            print(line, file=sys.stderr)
         print(f"report: {directory.path / REPORT_FILE}, log: {directory.grid_log}{models}", file=sys.stderr)
     if interrupted is not None:
         print(f"stopped by {interrupted} with {len(left)} trials left; the same command goes on", file=sys.stderr)

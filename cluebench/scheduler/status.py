@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import get_args
 
 from cluebench.grid_file import NotedFailure, PlannedTrial, TrialState, read_grid
+from cluebench.report.cost import Cost, cost_by_task, cost_lines
 from cluebench.runlog import GrowingLog, LogFacts, Result, TrialPaths, furthest_step
 from cluebench.scheduler.estimates import DurationModel, Underway, time_left
 from cluebench.scheduler.flags import GridFlags
@@ -38,7 +41,8 @@ def print_plan(grid: Grid) -> None:
         its = [job.result is not None for job in jobs if job.trial.row is task]
         counts = f"{task.title:<12} {len(its):4} trials {sum(its):4} done {len(its) - sum(its):4} to run"
         print(counts + forecast.of_task(task), file=sys.stderr)
-    print(*forecast.in_all(), sep="\n", file=sys.stderr)
+    for line in forecast.in_all():
+        print(line, file=sys.stderr)
 
 
 def print_failures(failed: Sequence[Job]) -> None:
@@ -81,7 +85,19 @@ def _status_lines(directory: RunDirectory, flags: GridFlags) -> list[str]:
     lines.append(", ".join(f"{count} {state}" for count, state in shown))
     if holder is not None and (left := _seconds_left(trials, DurationModel(flags))) is not None:
         lines[-1] += f"; time left about {duration(left)}"
-    return lines + [line for trial in trials if (line := trial.line())]
+    costs = cost_by_task(directory.path)
+    if holder is not None:
+        _add_what_runs(costs, trials, time.time() - directory.grid_json.stat().st_mtime)
+    return lines + cost_lines(costs) + [line for trial in trials if (line := trial.line())]
+
+
+def _add_what_runs(costs: dict[str, Cost], trials: Sequence[_TrialNow], seconds: float) -> None:
+    """What trials that still run have spent in the ``seconds`` since grid.json was written."""
+    running = [trial for trial in trials if trial.state == "running"]
+    on = Counter(device for trial in running for device in trial.devices)
+    for now in running:
+        held = sum(seconds / on[device] for device in now.devices)
+        costs[now.trial.task] = costs.get(now.trial.task, Cost()) + Cost(held)
 
 
 @dataclass(frozen=True)
