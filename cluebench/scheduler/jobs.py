@@ -99,9 +99,14 @@ class Job:
         return None if accumulation is None else self.trial.batch_size // cards // accumulation
 
     def charge_seconds(self, result: Result) -> None:
-        """The run has counted as if it had its devices alone: where it shared them it cost its part."""
-        if result.device_seconds and self.spent.held_seconds:
-            result.device_seconds *= self.spent.device_seconds / self.spent.held_seconds
+        """The run has counted as if it had its devices alone: where it shared them it cost its part.
+
+        Of a trial that needed one attempt all of it counts, from before the process starts to when it is gone.
+        """
+        held = self.spent.held_seconds
+        if result.device_seconds and held:
+            own = max(result.device_seconds, held) if self.spent.attempts == 1 else result.device_seconds
+            result.device_seconds = own * self.spent.device_seconds / held
 
     def charge_energy(self) -> None:
         """Of the energy of all attempts the result gets the share that it has of their device seconds.

@@ -340,7 +340,7 @@ class Scheduler:
         job.progress_due = now + (self.rules.trial_timeout or float("inf"))
         labels = [self.ledger.slots[device_id].device.label for device_id in device_ids]
         job.attempts.append(Attempt(len(job.attempts) + 1, labels, cards, job.accumulation(cards) or 1, time.time()))
-        job.promised_bytes = self._needed(job, cards)
+        job.promised_bytes, job.spent.attempts = self._needed(job, cards), job.spent.attempts + 1
         self._promise(job, os.getpid())
         try:
             job.pid = self.engine.start(self._order_for(job), device_ids)
@@ -467,6 +467,7 @@ class Scheduler:
             self._done(job, result)
         elif event.code == BUSY and job.ended_for is None:
             job.attempts.pop()
+            job.spent.attempts -= 1
             self.roll.move(job, State.WAITING)
             self._take_orphan(job)
         elif job.must_go or (self.interrupted is not None and job.ended_for is None):
