@@ -96,10 +96,10 @@ class _TrialNow:
         trial, paths = Trial(directory.model, entry.task, *point), TrialPaths(directory.path / entry.task, entry.name)
         if result := Result.read_finished(paths.result, entry.configuration_hash):
             return cls(trial, entry, "done", result)
-        if entry.state == "failed" or not is_running:
-            return cls(trial, entry, "failed" if entry.state == "failed" else "waiting", None)
-        if entry.state != "running":
+        if entry.state in ("failed", "held", "stopped"):
             return cls(trial, entry, entry.state, None)
+        if not is_running or entry.state != "running":
+            return cls(trial, entry, entry.state if is_running else "waiting", None)
         try:
             facts = GrowingLog(paths.log, 1 << 20).read()
         except OSError:
