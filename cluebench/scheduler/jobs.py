@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from cluebench.grid_file import Spent
 from cluebench.runlog import GrowingLog, LogFacts, Result, TrialPaths, furthest_step
 from cluebench.scheduler.failures import Failure, FailureKind
 from cluebench.scheduler.plan import Trial
@@ -55,6 +56,7 @@ class Job:
     curve: Curve | None = None  # its evaluations, in a search that stops some trials early
     attempts: list[Attempt] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    spent: Spent = field(default_factory=Spent)  # by earlier starts of the grid too
     memory_factor: int = 1  # how often the task's micro-batches are to be halved: 1, 2, 4 …
     not_before: float = 0.0  # clock time of the next attempt
     elsewhere: bool = False  # someone else ran it when it was last looked at
@@ -117,6 +119,21 @@ class Job:
         """Rows of a micro-batch; None as in `accumulation`."""
         accumulation = self.accumulation(cards)
         return None if accumulation is None else self.trial.batch_size // cards // accumulation
+
+    def charge(self) -> bool:
+        """Gives the result of a trial that is done its part of what all attempts cost; False when nothing changes.
+
+        That is the share of their time that the run itself has counted as its own, see `Result.spend`. Where that is
+        more than the grid has seen, as of a trial that another machine began, its energy is not known.
+        """
+        result, spent = self.result, self.spent
+        if result is None or not result.device_seconds or not spent.held_seconds:
+            return False
+        share, before = result.device_seconds / spent.held_seconds, (result.device_seconds, result.energy_joules)
+        if share <= 1 and spent.energy_joules is not None:
+            result.energy_joules = share * spent.energy_joules
+        result.device_seconds *= spent.device_seconds / spent.held_seconds
+        return (result.device_seconds, result.energy_joules) != before
 
     def cut_further(self) -> bool:
         """Halves the micro-batch for the next attempt; False when it is one row already."""

@@ -32,6 +32,8 @@ from cluebench.scheduler.runner import Orphan, StartOrder
 _MEMORY_RECHECK, _HEALTH_CHECK = 2.0, 30.0
 #: Seconds after which a driver that has not answered counts as one that doesn't.
 _ANSWER_DUE = 15.0
+#: Seconds that the end of a grid waits for what the driver says of the energy of its last trials.
+_COUNTERS_DUE = 2.0
 #: Seconds between looks at whether a full disk or a missing network has passed.
 _HOLD_RECHECK = 30.0
 #: Seconds between SIGTERM and SIGKILL: time to finish a step and write a checkpoint.
@@ -174,6 +176,7 @@ class Scheduler:
         *,
         project: Callable[[Scheduler], None] = lambda scheduler: None,
         unwritable: Callable[[], str | None] = lambda: None,
+        charged: Callable[[Job], None] = lambda job: None,
         promises: Promises | None = None,
         halving: HalvingSearch | None = None,
         result_on_disk: Callable[[Job], Result | None] = written,
@@ -188,6 +191,7 @@ class Scheduler:
         self._clock, self._project = clock, project
         self._promises = promises  # None: of devices without accounts
         self._halving, self._result_on_disk = halving, result_on_disk
+        self._charged = charged  # told of a trial once it is known what its last attempt cost
         self._unwritable = unwritable  # what keeps trials from writing; None: nothing
         self._hold: Hold | None = None
         self.roll = Roll(self.jobs, lambda job: durations.relative(job.trial), clock)
@@ -199,6 +203,7 @@ class Scheduler:
         self._stuck: set[str] = set()  # keys of trials whose processes can't be killed
         self._verdicts: dict[str, Verdict] = {}  # trial key → while it counts as running
         self._measure_at: dict[str, float] = {}  # device id → when to ask next
+        self._uncharged: dict[str, Job] = {}  # trial key → whose attempt has ended
         self._news: list[Callable[[], None]] = []  # what observers are still to be told
         self._give_up_at = float("inf")
 
@@ -216,12 +221,15 @@ class Scheduler:
             self._tell()
             if not self._unfinished():  # the last one was done elsewhere
                 break
+            self.ledger.settle(self._clock())
             tick = self._observer.tick(self._clock())
             event = self.events.get(min(tick, self._next_due()) - self._clock())
             while event is not None:
                 self._handle(event)
                 event = self.events.get(0.0)
             self._do_what_is_due()
+        while not all(map(self.ledger.is_counted, self._uncharged)) and (event := self.events.get(_COUNTERS_DUE)):
+            self._handle(event)
         self._tell()
 
     def _unfinished(self) -> bool:
@@ -244,6 +252,8 @@ class Scheduler:
         return self.roll.of(State.RUNNING)
 
     def _tell(self) -> None:
+        for job in [job for job in self._uncharged.values() if self.ledger.is_counted(job.key)]:
+            self._charged(self._uncharged.pop(job.key))
         news, self._news = self._news, []
         for tell in news:
             tell()
@@ -348,11 +358,15 @@ class Scheduler:
         self._told(self._observer.started, job)
 
     def _promise(self, job: Job, pid: int) -> None:
+        self.ledger.settle(self._clock())
+        self.ledger.spent[job.key] = job.spent
         self.ledger.reserve(job.key, job.device_ids, job.promised_bytes)
         if self._promises is not None and any(map(self._is_accounted, job.device_ids)):
             self._promises.make(job.lock, pid, job.device_ids, job.promised_bytes)
 
     def _release(self, job: Job) -> list[str]:
+        self.ledger.settle(self._clock())
+        self._uncharged[job.key] = job
         if self._promises is not None:
             self._promises.drop(job.lock)
         return self.ledger.release(job.key)
@@ -612,7 +626,7 @@ class Scheduler:
         job.ended_for, job.must_go, job.killed, job.pid = None, False, False, orphan.pid
         record = orphan.record
         job.device_ids = [device for device in record.devices if device in self.ledger.slots]
-        job.promised_bytes = record.promised_bytes
+        job.promised_bytes, job.spent.energy_joules = record.promised_bytes, None  # nobody counted before this start
         self._promise(job, orphan.pid)
         number = len(job.attempts) + 1
         job.attempts.append(Attempt(number, record.labels, record.cards, record.accumulation, record.started))
@@ -678,6 +692,7 @@ class Scheduler:
         if slot.failed_readings and slot.set_aside_until <= now:
             self._note(f"{slot.device.label} answers again")
         reading = event.answer
+        self.ledger.settle(now)
         self.ledger.read(event.device_id, reading, lambda key: self._allocated(key, reading))
         self._measure_at[event.device_id] = max(now + _HEALTH_CHECK, slot.set_aside_until)
         self._judge(event.device_id, now)

@@ -137,6 +137,7 @@ def _search(grid: Grid, jobs: list[Job], engine: Engine, events: Events) -> str 
         Rules(flags.max_attempts, flags.trial_timeout, flags.mrc_cards, leaves=flags.worker),
         project=Projections().update,
         unwritable=lambda: next(filter(None, (directory.unwritable() for directory in directories.values())), None),
+        charged=partial(_charged, recorders),
         promises=Promises(observers.note) if flags.engine == "local" else None,
         halving=halving,
         more=lambda: grid.confirmations(jobs) if flags.confirm_seeds > 1 else (),
@@ -156,6 +157,15 @@ def _search(grid: Grid, jobs: list[Job], engine: Engine, events: Events) -> str 
             for recorder in recorders:
                 recorder.finish()
     return scheduler.interrupted
+
+
+def _charged(recorders: Sequence[Recorder], job: Job) -> None:
+    """Writes what a trial has cost into its result, if it is done, and into its grid."""
+    if job.charge() and job.result is not None:
+        with suppress(OSError):  # as it was, it is whole and true
+            job.result.write(job.paths.result)
+    for recorder in recorders:
+        recorder.charged(job)
 
 
 def _engine(flags: GridFlags, events: Events) -> Engine:

@@ -1,16 +1,9 @@
 """--search halving on real processes of stand-in scripts: who is stopped, who goes on, and what no kill changes."""
 
-import json
-import os
-import random
-import signal
-import subprocess
-
 import pytest
 
 from cluebench.report.scores import halving_mark
 from cluebench.runlog import Result
-from tests.grid.conftest import until
 
 pytestmark = pytest.mark.slow
 

@@ -107,6 +107,7 @@ def main():
         os.replace(checkpoint.with_name("new"), checkpoint)
         if step < steps and flags.pause_at and result.curve.evaluations_at(flags.pause_at) is not None:
             result.status = "paused"
+            result.spend()
             result.write(flags.result_json)
             remember(data, f"paused {key} {step}")
             return
@@ -120,6 +121,7 @@ def main():
         checkpoint.parent.rmdir()
     result.status, result.best_model, result.finished = "done", kept, str(time.time())
     result.eval_seconds = 0.01
+    result.spend()
     result.write(flags.result_json)
     remember(data, f"done {key} {os.getpid()} {time.time():.6f}")
     log.best(task.format_score(score))
