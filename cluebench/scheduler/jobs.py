@@ -87,11 +87,6 @@ class Job:
         """Whether nothing is left to do."""
         return self.state in (State.DONE, State.STOPPED)
 
-    @property
-    def share_done(self) -> float:
-        """Of its steps, as far as it has been evaluated."""
-        return self.curve.steps[-1] / self.curve.total_steps if self.curve and self.curve.steps else 0.0
-
     def standing(self) -> str:
         """``57.30 after 40/320 steps: held``, of a trial that a search has held, stopped or let pass."""
         where = {State.HELD: "held for the others", State.STOPPED: "stopped"}.get(self.state, "goes on")
@@ -120,20 +115,19 @@ class Job:
         accumulation = self.accumulation(cards)
         return None if accumulation is None else self.trial.batch_size // cards // accumulation
 
-    def charge(self) -> bool:
-        """Gives the result of a trial that is done its part of what all attempts cost; False when nothing changes.
+    def charge_seconds(self, result: Result) -> None:
+        """The run has counted as if it had its devices alone: where it shared them it cost its part."""
+        if result.device_seconds and self.spent.held_seconds:
+            result.device_seconds *= self.spent.device_seconds / self.spent.held_seconds
 
-        That is the share of their time that the run itself has counted as its own, see `Result.spend`. Where that is
-        more than the grid has seen, as of a trial that another machine began, its energy is not known.
+    def charge_energy(self) -> None:
+        """Of the energy of all attempts the result gets the share that it has of their device seconds.
+
+        Where it has more of these than the grid has seen, as of a trial that another machine began, nobody knows it.
         """
         result, spent = self.result, self.spent
-        if result is None or not result.device_seconds or not spent.held_seconds:
-            return False
-        share, before = result.device_seconds / spent.held_seconds, (result.device_seconds, result.energy_joules)
-        if share <= 1 and spent.energy_joules is not None:
-            result.energy_joules = share * spent.energy_joules
-        result.device_seconds *= spent.device_seconds / spent.held_seconds
-        return (result.device_seconds, result.energy_joules) != before
+        if result and result.device_seconds and spent.energy_joules and result.device_seconds <= spent.device_seconds:
+            result.energy_joules = spent.energy_joules * result.device_seconds / spent.device_seconds
 
     def cut_further(self) -> bool:
         """Halves the micro-batch for the next attempt; False when it is one row already."""
@@ -182,13 +176,16 @@ class LogReader:
         """(step, total) of a running trial; None before its first step."""
         return furthest_step(self.facts(job), job.paths.output_dir)
 
+    def pace(self, job: Job) -> tuple[tuple[int, int] | None, float | None]:
+        """Its `step`, and the steps a second that its log says."""
+        return self.step(job), self.facts(job).steps_per_second
+
     def seconds_left(self, job: Job) -> float | None:
         """Of a running trial, by the speed of its steps."""
-        step = self.step(job)
+        step, speed = self.pace(job)
         if step is None:
             return None
-        speed = self.facts(job).steps_per_second or step[0] / max(1.0, time.time() - job.attempt.started)
-        return (step[1] - step[0]) / speed
+        return (step[1] - step[0]) / (speed or step[0] / max(1.0, time.time() - job.attempt.started))
 
     def forget(self, job: Job) -> None:
         self._logs.pop(job.paths.log, None)

@@ -18,7 +18,7 @@ from typing import Protocol
 from cluebench.errors import UsageError
 from cluebench.runlog import PAUSED, Result
 from cluebench.scheduler.devices import Device, DeviceLost, Reading
-from cluebench.scheduler.estimates import GIB, DurationModel, MemoryModel, seconds_left
+from cluebench.scheduler.estimates import GIB, DurationModel, MemoryModel, Underway, time_left
 from cluebench.scheduler.failures import Failure, FailureKind, classify
 from cluebench.scheduler.halving_search import HalvingSearch
 from cluebench.scheduler.jobs import Attempt, Job, LogReader, State, written
@@ -174,7 +174,6 @@ class Scheduler:
         events: Events,
         rules: Rules | None = None,
         *,
-        project: Callable[[Scheduler], None] = lambda scheduler: None,
         unwritable: Callable[[], str | None] = lambda: None,
         charged: Callable[[Job], None] = lambda job: None,
         promises: Promises | None = None,
@@ -188,10 +187,10 @@ class Scheduler:
         self.durations, self.memory = durations, memory
         self.interrupted: str | None = None
         self._order_for, self._result_of, self._observer = order_for, result_of, observer
-        self._clock, self._project = clock, project
+        self._clock = clock
         self._promises = promises  # None: of devices without accounts
-        self._halving, self._result_on_disk = halving, result_on_disk
-        self._charged = charged  # told of a trial once it is known what its last attempt cost
+        self.halving, self._result_on_disk = halving, result_on_disk
+        self._charged = charged  # told of a job once it is known what its last attempt cost
         self._unwritable = unwritable  # what keeps trials from writing; None: nothing
         self._hold: Hold | None = None
         self.roll = Roll(self.jobs, lambda job: durations.relative(job.trial), clock)
@@ -253,6 +252,7 @@ class Scheduler:
 
     def _tell(self) -> None:
         for job in [job for job in self._uncharged.values() if self.ledger.is_counted(job.key)]:
+            job.charge_energy()
             self._charged(self._uncharged.pop(job.key))
         news, self._news = self._news, []
         for tell in news:
@@ -417,23 +417,14 @@ class Scheduler:
                     break
 
     def _seconds_left(self) -> float | None:
-        """Estimated time until the grid is done, were no more trials stopped; None while nothing is known about it."""
-        self._project(self)
-        now, running = self._clock(), []
-        waiting = [self._device_seconds_left(job) for job in (*self.roll.in_order(), *self.roll.of(State.HELD))]
-        for job in self.running():
-            seconds, cards = self._device_seconds_left(job), max(1, len(job.device_ids))
-            if seconds is None:
-                return None
-            running += [max(seconds / cards - (now - job.started_at), 0.05 * seconds / cards)] * cards
-        places = len(self.ledger.usable(now)) * self.ledger.jobs_per_device
-        known = [seconds for seconds in waiting if seconds is not None]
-        return seconds_left(running, known, max(1, places)) if len(known) == len(waiting) else None
-
-    def _device_seconds_left(self, job: Job) -> float | None:
-        """Of the attempt that runs, or comes next, to the end of the trial."""
-        seconds = self.durations.seconds(job.trial)
-        return None if seconds is None else seconds * (1 - job.share_done)
+        """Estimated time until the grid is done, were no more trials stopped; None while nothing is known of it."""
+        now = self._clock()
+        running = [
+            Underway(job.trial, max(1, len(job.device_ids)), now - job.started_at, *self._logs.pace(job))
+            for job in self.running()
+        ]
+        waiting = [job.trial for job in (*self.roll.in_order(), *self.roll.of(State.HELD))]
+        return time_left(self.durations, running, waiting, max(1, len(self.ledger.usable(now))))
 
     def why_idle(self) -> str | None:
         """Why nothing more is started although a device has room; None when nothing waits, or nothing has room."""
@@ -477,6 +468,7 @@ class Scheduler:
         job.progress_due = job.kill_at = float("inf")
         result = self._result_of(job)
         if result is not None:
+            job.charge_seconds(result)
             self._done(job, result)
         elif event.code == BUSY and job.ended_for is None:
             job.attempts.pop()
@@ -534,7 +526,7 @@ class Scheduler:
 
     def _carry_out_verdicts(self, job: Job) -> None:
         """What the end of an attempt decides about the trials of its task."""
-        for other, state in self._halving.verdicts(job) if self._halving else ():
+        for other, state in self.halving.verdicts(job) if self.halving else ():
             self.roll.move(other, state)
             self._told(self._observer.judged, other)
 
@@ -543,11 +535,9 @@ class Scheduler:
         result = so_far or job.result
         if result is None:
             return
-        seconds = result.train_seconds + result.eval_seconds
-        if so_far and so_far.dev_curve:
-            seconds *= so_far.total_steps / so_far.dev_curve[-1].step
-        if seconds > 0:
-            self.durations.observe(job.trial, seconds * max(1, result.cards))
+        share = so_far.curve.steps[-1] / so_far.total_steps if so_far and so_far.dev_curve else 1.0
+        if result.cost > 0:
+            self.durations.observe(job.trial, result.cost / share)
             self.roll.estimates_changed()
         if result.peak_memory_bytes and not result.device.startswith("cpu"):
             per_card = job.trial.batch_size // max(1, result.cards)

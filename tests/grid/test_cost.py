@@ -104,7 +104,7 @@ def test_what_a_card_takes_while_it_is_idle_is_nobodys():
 def test_energy_is_unknown_where_the_grid_has_not_seen_all_of_a_trial():
     (job,) = on_cards(trials("tnews"), [10.0]).jobs
     job.result.device_seconds, job.result.energy_joules = 500.0, None  # most of it by another machine, then taken up
-    assert not job.charge()
+    job.charge_energy()
     assert (job.result.device_seconds, job.result.energy_joules) == (500.0, None)
 
 

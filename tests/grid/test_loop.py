@@ -71,7 +71,7 @@ class Run:
         self.scheduler = Scheduler(
             self.jobs, self.engine, self.ledger, DurationModel(GridFlags()), self.memory_model,
             self.engine.order_for, self.engine.result_of, self.witness, self.time, Rules(**rules), clock=self.time.clock,
-            unwritable=unwritable, charged=Job.charge,
+            unwritable=unwritable,
         )  # fmt: skip
 
     def run(self):
