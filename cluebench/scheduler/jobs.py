@@ -12,6 +12,7 @@ from cluebench.grid_file import Spent
 from cluebench.runlog import GrowingLog, LogFacts, Result, TrialPaths, furthest_step
 from cluebench.scheduler.failures import Failure, FailureKind
 from cluebench.scheduler.plan import Trial
+from cluebench.search.halving import Curve
 
 #: Bytes of a log that are read at once at most: the loop has more to do, and what counts stands at the end.
 _MOST = 1 << 20
@@ -22,6 +23,8 @@ class State(str, Enum):
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
+    HELD = "held"  # stands still at a rung until the other trials of its task are there
+    STOPPED = "stopped"  # for good, by their verdict
 
 
 @dataclass
@@ -34,7 +37,7 @@ class Attempt:
     accumulation: int  # micro-batches an optimizer step and card
     started: float  # seconds since 1970
     finished: float | None = None
-    outcome: str | None = None  # "done", "interrupted" or a kind of failure
+    outcome: str | None = None  # "done", "paused", "interrupted" or a kind of failure
     detail: str = ""
 
 
@@ -50,6 +53,7 @@ class Job:
     configuration: Mapping = field(default_factory=dict)  # what is hashed
     state: State = State.WAITING
     result: Result | None = None
+    curve: Curve | None = None  # its evaluations, in a search that stops some trials early
     attempts: list[Attempt] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     spent: Spent = field(default_factory=Spent)  # by earlier starts of the grid too
@@ -77,6 +81,19 @@ class Job:
         """Of a trial that is done."""
         assert self.result is not None and self.result.best_score is not None, f"{self.key} is not done"
         return self.result.best_score
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.state in (State.DONE, State.STOPPED)
+
+    def standing(self) -> str:
+        """``57.30 after 40/320 steps: held``, of a trial that a search has held, stopped or let pass."""
+        where = {State.HELD: "held for the others", State.STOPPED: "stopped"}.get(self.state, "goes on")
+        if self.curve is None or not self.curve.steps:
+            return where
+        best = self.curve.best_of(len(self.curve.steps))
+        return f"{best:.2f} after {self.curve.steps[-1]}/{self.curve.total_steps} steps: {where}"
 
     @property
     def attempt(self) -> Attempt:
@@ -124,6 +141,12 @@ class Job:
             return False
         self.memory_factor *= 2
         return True
+
+
+def written(job: Job) -> Result | None:
+    """The result of this very trial on disk, done or not."""
+    result = Result.read(job.paths.result)
+    return result if result and result.configuration_hash == job.configuration_hash else None
 
 
 def _accumulation(trial: Trial, cards: int, factor: int) -> int | None:

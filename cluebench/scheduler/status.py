@@ -84,7 +84,7 @@ def _status_lines(directory: RunDirectory, flags: GridFlags) -> list[str]:
     shown = [(count, state) for count, state in zip(counts, get_args(TrialState)) if count or state in always]
     lines.append(", ".join(f"{count} {state}" for count, state in shown))
     if holder is not None and (left := _seconds_left(trials, DurationModel(flags))) is not None:
-        lines[-1] += f"; time left about {duration(left)}"
+        lines[-1] += f"; time left {'at most' if grid.search else 'about'} {duration(left)}"
     costs = cost_by_task(directory.path)
     if holder is not None:
         _add_what_runs(costs, trials, time.time() - directory.grid_json.stat().st_mtime)
@@ -118,10 +118,10 @@ class _TrialNow:
         trial, paths = Trial(directory.model, entry.task, *point), TrialPaths(directory.path / entry.task, entry.name)
         if result := Result.read_finished(paths.result, entry.configuration_hash):
             return cls(trial, entry, "done", result)
-        if entry.state == "failed" or not is_running:
-            return cls(trial, entry, "failed" if entry.state == "failed" else "waiting", None)
-        if entry.state != "running":
+        if entry.state in ("failed", "held", "stopped"):
             return cls(trial, entry, entry.state, None)
+        if not is_running or entry.state != "running":
+            return cls(trial, entry, entry.state if is_running else "waiting", None)
         try:
             facts = GrowingLog(paths.log, 1 << 20).read()
         except OSError:
@@ -154,6 +154,6 @@ def _seconds_left(trials: Sequence[_TrialNow], durations: DurationModel) -> floa
         for now in trials
         if now.state == "running"
     ]
-    waiting = [now.trial for now in trials if now.state == "waiting"]
+    waiting = [now.trial for now in trials if now.state in ("waiting", "held")]
     waiting.sort(key=durations.relative, reverse=True)
     return time_left(durations, running, waiting, max(1, sum(one.devices for one in running)))
