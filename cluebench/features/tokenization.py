@@ -18,7 +18,8 @@ import json
 import multiprocessing
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -139,7 +140,7 @@ class TextEncoder:
 
     def _encode(self, texts: Sequence[str], offsets: bool, num_proc: int | None) -> _Encoded:
         chunks = list(_chunks(texts, _CHUNK_CHARACTERS if self.is_bulk else _CHUNK_CHARACTERS >> 5))
-        parts = _map_processes(_Task(self, offsets), chunks, num_proc) or [_NOTHING]
+        parts = _map_processes(partial(self._encode_chunk, offsets=offsets), chunks, num_proc) or [_NOTHING]
         return _Encoded(
             Ragged.concatenate([part.ids for part in parts]),
             np.concatenate([part.starts for part in parts]),
@@ -439,17 +440,8 @@ def _chunks(texts: Sequence[str], characters: int) -> Iterator[list[str]]:
         yield chunk
 
 
-class _Task(NamedTuple):
-    """What a worker process does with a chunk; inherited by fork, so that the tokenizer is never pickled."""
-
-    encoder: TextEncoder
-    offsets: bool
-
-    def __call__(self, texts: list[str]) -> _Encoded:
-        return self.encoder._encode_chunk(texts, self.offsets)
-
-
-_inherited: _Task | None = None
+#: What worker processes do, inherited by fork, so that the tokenizer is never pickled.
+_inherited: Callable[[list[str]], _Encoded] | None = None
 
 
 def _call_inherited(texts: list[str]) -> _Encoded:
@@ -457,13 +449,15 @@ def _call_inherited(texts: list[str]) -> _Encoded:
     return _inherited(texts)
 
 
-def _map_processes(task: _Task, chunks: list[list[str]], num_proc: int | None) -> list[_Encoded]:
-    """``task`` over all chunks, in order, by up to ``num_proc`` forked processes."""
+def _map_processes(
+    encode: Callable[[list[str]], _Encoded], chunks: list[list[str]], num_proc: int | None
+) -> list[_Encoded]:
+    """``encode`` of all chunks, in order, by up to ``num_proc`` forked processes."""
     global _inherited
     workers = min(num_proc or 1, len(chunks))
     if workers < 2 or "fork" not in multiprocessing.get_all_start_methods():
-        return [task(chunk) for chunk in chunks]
-    _inherited = task
+        return list(map(encode, chunks))
+    _inherited = encode
     try:
         with multiprocessing.get_context("fork").Pool(workers) as pool:
             return pool.map(_call_inherited, chunks, chunksize=1)
