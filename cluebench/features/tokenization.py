@@ -78,6 +78,8 @@ class TextEncoder:
 
     def __init__(self, tokenizer: Any):
         self.tokenizer = tokenizer
+        self.cls_id, self.sep_id = tokenizer.cls_token_id, tokenizer.sep_token_id
+        self.pad_id, self.mask_id = tokenizer.pad_token_id, tokenizer.mask_token_id
         self._basic: Any = getattr(self.tokenizer, "basic_tokenizer", None)
         self._wordpiece: Any = getattr(self.tokenizer, "wordpiece_tokenizer", None)
         self._lower = bool(getattr(self.tokenizer, "do_lower_case", False))
@@ -96,29 +98,9 @@ class TextEncoder:
             encoded = self._encode_regular(regular, offsets=False).ids
             self.is_bulk = all(encoded[i].tolist() == self._slow_ids(text) for i, text in enumerate(regular))
 
-    # Special tokens ---------------------------------------------------------------------------------------------------
-
-    @property
-    def cls_id(self) -> int:
-        return self.tokenizer.cls_token_id
-
-    @property
-    def sep_id(self) -> int:
-        return self.tokenizer.sep_token_id
-
-    @property
-    def pad_id(self) -> int:
-        return self.tokenizer.pad_token_id
-
-    @property
-    def mask_id(self) -> int:
-        return self.tokenizer.mask_token_id
-
     def token_id(self, token: str) -> int:
         """Id of one token as it stands in the vocabulary; the unknown token's when it doesn't."""
         return self.tokenizer.convert_tokens_to_ids(token)
-
-    # Encoding ---------------------------------------------------------------------------------------------------------
 
     def encode(self, texts: Sequence[str], num_proc: int | None = None) -> Ragged:
         """Token ids (int32) of each string. Repeated strings are worth removing first: each is encoded.
