@@ -49,6 +49,7 @@ def test_lists_take_spaces_and_commas_and_drop_repeats():
         (["--steps", "0"], "--steps 0"),
         (["--name", "z"], "choose from x, y"),
         (["--save", "maybe"], "neither True nor False"),
+        (["--sizes", ""], "--sizes '': names nothing"),
         (["--sizes", "16,x"], "'x' is not a whole number"),
         (["--unknown", "1"], "--unknown"),
         (["--rat", "0.1"], "--rat"),
