@@ -1,0 +1,156 @@
+"""The leaderboard as text, markdown, CSV, JSON and a page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from cluebench.published import ATTRIBUTION
+from cluebench.report import page
+from cluebench.report.leaderboard import Leaderboard, Row
+from cluebench.tasks import TASKS
+
+FORMATS = ("text", "markdown", "csv", "json", "html")
+
+_MARK = " *"
+_COLUMNS = ["rank", "model", "AVG", *(task.title for task in TASKS.values()), "size"]
+_SHARED = "models share a rank when their AVG can't be told apart at the 5 % level; ± is one standard error"
+_APPROXIMATED = f"* {ATTRIBUTION}; its errors are the binomial approximation, and tests against it unpaired"
+
+
+def rendered(board: Leaderboard, style: str, folder: Path = Path()) -> str:
+    """In one of FORMATS. folder: where the page will lie, as it links to the reports of the runs."""
+    if style == "html":
+        return _page(board, folder)
+    return {"text": _text, "markdown": _markdown, "csv": _csv, "json": _json}[style](board)
+
+
+def notes(board: Leaderboard) -> list[str]:
+    """How to read it, and of each model that is in no ranking why."""
+    found = [_SHARED] if any(row.rank for row in board.rows) else []
+    found += [f"in brackets: the difference to {board.baseline.model}"] if board.baseline else []
+    found += [_APPROXIMATED] if any(row.published for row in board.rows) else []
+    return found + [f"{row.model}: {row.why_marked}" for row in board.rows if row.marks]
+
+
+def record(board: Leaderboard, row: Row) -> dict[str, Any]:
+    """Everything that is known of a row, as JSON has it: numbers unrounded, None for what is not known."""
+    difference = board.difference(row)
+    return {
+        "rank": row.rank,
+        "model": row.model,
+        "published": row.published,
+        "average": row.average,
+        "error": row.error,
+        "tasks": {name: _task_record(row, name) for name in row.scores},
+        "difference": asdict(difference) if difference else None,
+        "not_as_published": [asdict(mark) for mark in row.marks],
+        "trials": row.trials,
+        "size": asdict(row.size) | {"architecture": row.size.architecture} if row.size else None,
+        "run": str(row.run) if row.run else None,
+        "report": str(row.report) if row.report else None,
+    }
+
+
+def _task_record(row: Row, name: str) -> dict[str, Any]:
+    known = row.evidence.get(name)
+    return {
+        "score": list(row.scores[name]),
+        "error": list(known.error) if known else None,
+        "test": row.test.get(name),
+        **row.settings[name]._asdict(),
+    }
+
+
+def _json(board: Leaderboard) -> str:
+    content = {
+        "tasks": {name: task.metric for name, task in TASKS.items()},
+        "baseline": board.baseline.model if board.baseline else None,
+        "models": [record(board, row) for row in board.rows],
+        "notes": notes(board),
+    }
+    return json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+
+
+def _cells(board: Leaderboard, row: Row) -> list[str]:
+    """A row as people read it: scores with their errors; in brackets differences and scores of test sets."""
+    found = board.difference(row)
+    average = [] if row.average is None else [f"{row.average:.2f}" + (f"±{row.error:.2f}" if row.error else "")]
+    average += [f"({found.average:+.2f})"] if found and found.average is not None else []
+    cells = ["-" if row.rank is None else str(row.rank), row.model + _MARK * row.published, " ".join(average) or "-"]
+    for name in TASKS:
+        more = [f"{found.scores[name]:+.2f}"] if found and name in found.scores else []
+        more += [f"test {row.test[name]:.2f}"] if name in row.test else []
+        cells.append(_score(row, name) + (f" ({', '.join(more)})" if more else ""))
+    return [*cells, f"{row.size.architecture} {row.size.parameters / 1e6:.0f}M" if row.size else "-"]
+
+
+def _score(row: Row, name: str) -> str:
+    if name not in row.scores:
+        return "-"
+    text, known = TASKS[name].format_score(row.scores[name]), row.evidence.get(name)
+    return "/".join(f"{score}±{error:.2f}" for score, error in zip(text.split("/"), known.error)) if known else text
+
+
+def _text(board: Leaderboard) -> str:
+    lines = [_COLUMNS, *(_cells(board, row) for row in board.rows)]
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    shown = [
+        "  ".join([line[0].rjust(widths[0]), line[1].ljust(widths[1]), *map(str.rjust, line[2:], widths[2:])]).rstrip()
+        for line in lines
+    ]
+    ranked = 1 + sum(row.rank is not None for row in board.rows)
+    shown[ranked:ranked] = ["not in the ranking:"] * (1 < ranked < len(lines))
+    return "\n".join([*shown, *notes(board)]) + "\n"
+
+
+def _markdown(board: Leaderboard) -> str:
+    lines = [_COLUMNS, ["---:", "---", *["---:"] * (len(_COLUMNS) - 2)]]
+    lines += [[text.replace("|", "\\|").replace("*", "\\*") for text in _cells(board, row)] for row in board.rows]
+    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n\n".join([table, *(note.replace("*", "\\*") for note in notes(board))]) + "\n"
+
+
+def _csv(board: Leaderboard) -> str:
+    """A row's scores first; what else is known of it behind them, in columns called by what they hold."""
+    rows = [_csv_row(board, row) for row in board.rows]
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def _csv_row(board: Leaderboard, row: Row) -> dict[str, Any]:
+    found = board.difference(row)
+    differences = {"avg": found.average, **found.scores} if found else {}
+    errors = {"avg": (row.error,) if row.error else (), **{name: one.error for name, one in row.evidence.items()}}
+    scores = {name: task.format_score(row.scores[name]) for name, task in TASKS.items() if name in row.scores}
+    scores["avg"] = "-" if row.average is None else f"{row.average:.2f}"
+    columns = ["avg", *TASKS]
+    return {
+        "rank": row.rank or "-",
+        "model": row.model,
+        **{name: scores.get(name, "-") for name in columns},
+        "source": ATTRIBUTION if row.published else "measured",
+        **{f"{name}_error": "/".join(f"{one:.2f}" for one in errors.get(name, ())) or "-" for name in columns},
+        **{f"{name}_test": _two_digits(row.test.get(name)) for name in TASKS},
+        **({f"{name}_difference": _two_digits(differences.get(name)) for name in columns} if board.baseline else {}),
+        "architecture": row.size.architecture if row.size else "-",
+        "parameters": row.size.parameters if row.size else "-",
+        "not_as_published": row.why_marked or "-",
+    }
+
+
+def _two_digits(number: float | None) -> str:
+    return "-" if number is None else f"{number:.2f}"
+
+
+def _page(board: Leaderboard, folder: Path) -> str:
+    """One file; of each run a link to its report, where there is one."""
