@@ -120,6 +120,7 @@ def recording(result: Result, path: str | None) -> Iterator[Result]:
 
 def _write(result: Result, path: str | None) -> None:
     result.finished = _now()
+    result.spend()
     if environment.rank() == 0:
         result.write(path)
 

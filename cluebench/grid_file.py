@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cluebench import json_files
-from cluebench.json_files import Count, between
+from cluebench.json_files import Count, Seconds, between
 from cluebench.runlog import parse_trial_name
 from cluebench.tasks import TASKS
 
@@ -51,6 +51,8 @@ class PlannedTrial:
     memory_factor: Annotated[int, between(1, 1 << 20)] = 1  # how far its micro-batches had to be cut
     attempts: list[StartedAttempt] = field(default_factory=list)
     failures: list[NotedFailure] = field(default_factory=list)
+    device_seconds: Seconds = 0.0  # of all its attempts that have ended
+    energy_joules: Seconds | None = 0.0  # of the same; None: of some of them nobody knows
 
     def __post_init__(self) -> None:
         if self.task not in TASKS or parse_trial_name(self.name) is None:

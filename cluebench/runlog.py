@@ -11,6 +11,7 @@ import math
 import os
 import re
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from cluebench.dev_predictions import DevPredictions
 
 RESULT_FORMAT: Literal[1] = 1
+
+#: The clock when this process began, but for what Python needs to start.
+_BEGAN = time.perf_counter()
 
 #: What decides a score, as `cluebench.identity` writes it down; PaddleNLP's Trainer has some of its own, a level below.
 Settings = dict[str, bool | int | float | str | None | dict[str, bool | int | float | str | None]]
@@ -279,6 +283,7 @@ class Progress:
     best_step: Count | None
     train_seconds: Seconds
     eval_seconds: Seconds
+    device_seconds: Seconds | None = None  # None: as checkpoints were written before it was counted
 
 
 @dataclass(frozen=True)
@@ -322,6 +327,8 @@ class Result:
     total_steps: Count = 0
     train_seconds: Seconds = 0.0
     eval_seconds: Seconds = 0.0
+    device_seconds: Seconds | None = None  # what the trial cost, see `spend`; None: of a time when nobody counted
+    energy_joules: Seconds | None = None  # of its cards meanwhile, by the scheduler; None: unknown
     peak_memory_bytes: Count | None = None  # of the device; of the process on a CPU
     model_size: ModelSize | None = None
     device: str = "cpu"
@@ -350,13 +357,33 @@ class Result:
         self.best_score, self.best_step = point.score, point.step
         return True
 
+    @property
+    def cost(self) -> float:
+        """Device seconds; where nobody counted them, those of the steps and evaluations."""
+        seconds = self.device_seconds
+        return (self.train_seconds + self.eval_seconds) * self.cards if seconds is None else seconds
+
+    _spent_until = _BEGAN
+
+    def spend(self) -> None:
+        """Counts the seconds of this process up to now, times its cards, from the first import to the last file.
+
+        With those up to the checkpoints that were taken up they are what the trial cost. What earlier processes did
+        behind their last checkpoint, or in vain, is in no result: the scheduler counts it for the grid.
+        """
+        now = time.perf_counter()
+        self.device_seconds = (self.device_seconds or 0.0) + (now - self._spent_until) * self.cards
+        self._spent_until = now
+
     def progress(self) -> Progress:
         """What a run has gathered by a checkpoint; `take_up` gives it back."""
+        self.spend()
         return Progress(**{one.name: getattr(self, one.name) for one in fields(Progress)})
 
     def take_up(self, progress: Progress) -> None:
         """Goes on from what an earlier process of this run had gathered."""
         vars(self).update(vars(progress))
+        self.device_seconds = self.cost
 
     def adopt_newer_best(self, path: str | Path | None) -> None:
         """Keeps result and saved model in step when an earlier process improved after its last checkpoint."""

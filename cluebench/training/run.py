@@ -249,6 +249,7 @@ class Run(Generic[F]):
         names = ("dev_accuracy",) if len(found.score) == 1 else ("dev_em", "dev_f1")
         self.scalars.add(step, dev_loss=found.loss, **dict(zip(names, found.score)))
         self.result.eval_seconds += seconds
+        self.result.spend()
         improved = not again and self.result.add(DevPoint(step, epoch, found.score, found.loss, found.organisers))
         if improved and environment.rank() == 0:
             analysis.write(self.wrote(analysis.DEV_PREDICTIONS), found.predictions)

@@ -1,0 +1,106 @@
+"""What trials have cost: hours of devices, and energy where NVIDIA's driver counts it.
+
+A device hour is an hour that a card, or a slot of CPU cores, is kept from other work: a trial on four cards spends
+four, and trials that share one have a part each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluebench.grid_file import PlannedTrial, read_grid
+from cluebench.report.scores import FinishedTrial, finished_trials
+from cluebench.runlog import trial_name
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a trial or of several; ``sum(costs, Cost())`` adds them up."""
+
+    device_seconds: float = 0.0  # of what is in the results, or may yet be
+    lost_seconds: float = 0.0  # of attempts that failed, and of work behind their last checkpoint
+    energy_joules: float = 0.0
+    counted_seconds: float = 0.0  # of all these seconds, those in which energy was counted
+    unknown: int = 0  # trials that say nothing of it, as logs of the published tool
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(*(mine + theirs for mine, theirs in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+    @property
+    def hours(self) -> float:
+        """Device hours, the lost ones among them."""
+        return (self.device_seconds + self.lost_seconds) / 3600
+
+    @property
+    def kilowatt_hours(self) -> float | None:
+        """None where no card counted any."""
+        return self.energy_joules / 3.6e6 if self.counted_seconds else None
+
+    def __str__(self) -> str:
+        """``20.1 device hours (0.4 of them in vain), 5.3 kWh in 17.9 of them``"""
+        text = f"{shown(self.hours)} device hours"
+        if self.lost_seconds > 0.01 * self.device_seconds:  # less is what it takes to start a process and to end it
+            text += f" ({shown(self.lost_seconds / 3600)} of them in vain)"
+        if self.kilowatt_hours is not None:
+            counted = self.counted_seconds / 3600
+            text += f", {shown(self.kilowatt_hours)} kWh"
+            text += f" in {shown(counted)} of them" if counted < 0.99 * self.hours else ""
+        return text + (f"; {self.unknown} of the trials don't say" if self.unknown else "")
+
+    def score_per_hour(self, score: float | None) -> float | None:
+        """Points for a device hour of the trials, without what was lost: that is the machine's doing, not the model's.
+
+        None where the score or the cost of a trial is not known.
+        """
+        return None if score is None or self.unknown or not self.device_seconds else score * 3600 / self.device_seconds
+
+
+def shown(amount: float) -> str:
+    """Three digits of a number of hours or kWh: ``0.0125``, ``3.46``, ``1,286``."""
+    return f"{amount:,.0f}" if amount >= 100 else f"{amount:.3g}"
+
+
+def cost_of_run(folder: Path) -> Cost:
+    """All that a run directory has cost."""
+    return sum(cost_by_task(folder).values(), Cost())
+
+
+def cost_by_task(folder: Path, trials: Mapping[str, Sequence[FinishedTrial]] | None = None) -> dict[str, Cost]:
+    """Task name → what its trials have cost: those that are done, and those that its grid has begun.
+
+    ``trials``: what `finished_trials` says of the folder, where that was asked already.
+    """
+    grid = read_grid(folder)
+    planned = {(entry.task, entry.name): entry for entry in (grid.trials if grid else ())}
+    costs: dict[str, Cost] = {}
+    for done in _each(finished_trials(folder) if trials is None else trials):
+        entry = planned.pop((done.task, trial_name(*done.setting, done.seed)), None)
+        costs[done.task] = costs.get(done.task, Cost()) + _of_finished(done, entry)
+    for entry in planned.values():
+        costs[entry.task] = costs.get(entry.task, Cost()) + _of_unfinished(entry)
+    return costs
+
+
+def _each(trials: Mapping[str, Sequence[FinishedTrial]]) -> Iterable[FinishedTrial]:
+    return (trial for of_task in trials.values() for trial in of_task)
+
+
+def _of_finished(trial: FinishedTrial, entry: PlannedTrial | None) -> Cost:
+    """Where the grid has not seen all of it, as when others ran a part, what the result says is the least it cost."""
+    if trial.result is None or not trial.result.cost:
+        return Cost(unknown=1)
+    own, energy = trial.result.cost, trial.result.energy_joules
+    lost = max(0.0, entry.device_seconds - own) if entry else 0.0
+    if entry and entry.energy_joules:
+        return Cost(own, lost, entry.energy_joules, own + lost)
+    return Cost(own, lost, energy or 0.0, own if energy else 0.0)
+
+
+def _of_unfinished(entry: PlannedTrial) -> Cost:
+    seconds, lost = entry.device_seconds, 0.0
+    if entry.state == "failed":
+        seconds, lost = lost, seconds
+    energy = entry.energy_joules or 0.0
+    return Cost(seconds, lost, energy, seconds + lost if energy else 0.0)

@@ -1,0 +1,84 @@
+"""What a run directory has cost, worked out by hand from results and grid.json."""
+
+import json
+
+import pytest
+
+from cluebench.report.cost import Cost, cost_by_task, cost_of_run, shown
+from cluebench.runlog import DevPoint, Result
+
+HOUR = 3600.0
+
+
+def write_result(folder, task, name="3e-05_32_0.1", **more):
+    rate, batch, dropout = name.split("_")
+    settings = {"task": task, "learning_rate": float(rate), "batch_size": int(batch), "dropout": float(dropout)}
+    result = Result(task, "m", settings, "0" * 16, status="done", total_steps=200, **more)
+    result.add(DevPoint(100, 0, (57.0,)))
+    (folder / task).mkdir(parents=True, exist_ok=True)
+    result.write(folder / task / f"{name}.json")
+
+
+def write_grid(folder, *entries):
+    """Entries: (task, name, state, device seconds, joules)."""
+    trials = []
+    for task, name, state, seconds, joules in entries:
+        rate, batch, dropout = name.split("_")
+        point = {"learning_rate": float(rate), "batch_size": int(batch), "dropout": float(dropout), "seed": 42}
+        spent = {"device_seconds": seconds, "energy_joules": joules, "configuration_hash": "0" * 16}
+        trials.append({"task": task, "name": name, "state": state, **point, **spent})
+    grid = {"format": 1, "model": "m", "status": "stopped", "trials": trials}
+    (folder / "grid.json").write_text(json.dumps(grid))
+
+
+def test_results_carry_what_they_cost_and_older_ones_their_steps_and_evaluations(tmp_path):
+    write_result(tmp_path, "tnews", device_seconds=2 * HOUR, train_seconds=HOUR, energy_joules=3.6e6)
+    write_result(tmp_path, "tnews", "1e-05_32_0.1", train_seconds=HOUR, eval_seconds=HOUR / 2, cards=2)
+    write_result(tmp_path, "afqmc", device_seconds=HOUR)
+    assert cost_by_task(tmp_path) == {
+        "afqmc": Cost(HOUR),
+        "tnews": Cost(2 * HOUR + 2 * 1.5 * HOUR, energy_joules=3.6e6, counted_seconds=2 * HOUR),
+    }
+    assert str(cost_of_run(tmp_path)) == "6 device hours, 1 kWh in 2 of them"
+
+
+def test_failed_attempts_are_the_grids_and_not_the_trials(tmp_path):
+    write_result(tmp_path, "tnews", device_seconds=HOUR, energy_joules=3.6e5)
+    write_grid(
+        tmp_path,
+        ("tnews", "3e-05_32_0.1", "done", 1.5 * HOUR, 5.4e5),  # half an hour of it in an attempt that crashed
+        ("tnews", "1e-05_32_0.1", "failed", 2 * HOUR, 7.2e5),
+        ("afqmc", "1e-05_32_0.1", "waiting", 0.25 * HOUR, 9e4),  # interrupted: goes on from its checkpoint
+        ("afqmc", "3e-05_32_0.1", "waiting", 0.0, 0.0),
+    )
+    by_task = cost_by_task(tmp_path)
+    assert by_task["tnews"] == Cost(HOUR, 2.5 * HOUR, 12.6e5, 3.5 * HOUR)
+    assert by_task["afqmc"] == Cost(0.25 * HOUR, 0.0, 9e4, 0.25 * HOUR)
+    assert str(cost_of_run(tmp_path)) == "3.75 device hours (2.5 of them in vain), 0.375 kWh"
+    assert by_task["tnews"].score_per_hour(57.0) == pytest.approx(57.0)  # what was lost says nothing of the model
+
+
+def test_what_others_ran_counts_by_its_result(tmp_path):
+    """A worker's trial, or one resumed after grid.json was lost: the grid saw less of it than the result knows."""
+    write_result(tmp_path, "tnews", device_seconds=HOUR)
+    write_grid(tmp_path, ("tnews", "3e-05_32_0.1", "done", 60.0, None))
+    assert cost_of_run(tmp_path) == Cost(HOUR)
+
+
+def test_a_log_alone_says_no_cost(tmp_path):
+    write_result(tmp_path, "tnews", device_seconds=HOUR)
+    (tmp_path / "tnews" / "1e-05_32_0.1.log").write_text("best_result: 57.00\n")
+    cost = cost_of_run(tmp_path)
+    assert (cost.device_seconds, cost.unknown, cost.score_per_hour(57.0)) == (HOUR, 1, None)
+    assert str(cost) == "1 device hours; 1 of the trials don't say"
+
+
+def test_score_per_hour_needs_both():
+    assert Cost(2 * HOUR).score_per_hour(76.0) == 38.0
+    assert Cost(2 * HOUR).score_per_hour(None) is None
+    assert Cost().score_per_hour(76.0) is None
+
+
+@pytest.mark.parametrize("amount, text", [(0.0027778, "0.00278"), (3.456, "3.46"), (1286.4, "1,286"), (99.96, "100")])
+def test_three_digits(amount, text):
+    assert shown(amount) == text
