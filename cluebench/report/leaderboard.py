@@ -7,19 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 
 from cluebench.errors import UsageError
 from cluebench.grid_file import read_grid
-from cluebench.published import published_models
+from cluebench.published import PublishedModel, published_models
 from cluebench.report import comparability, evidence, scores
 from cluebench.report.comparability import Mark
+from cluebench.report.cost import Cost, cost_by_task
 from cluebench.report.evidence import Evidence
+from cluebench.report.html import REPORT_FILE
 from cluebench.report.scores import FinishedTrial
 from cluebench.report.submitted import RECORD, Submitted
 from cluebench.runlog import ModelSize
 from cluebench.statistics.ranks import shared_ranks
 from cluebench.tasks import TASKS, Setting
+
+#: What the rows can be sorted by.
+ORDERS = ("average", "score_per_hour")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +39,9 @@ class Row:
     evidence: Mapping[str, Evidence]
     marks: tuple[Mark, ...] = ()  # why it is in no ranking
     run: Path | None = None  # its folder; None for published scores
-    trials: int = 0
+    trials: int | None = None  # finished ones; None where nobody says
     size: ModelSize | None = None
+    cost: Cost = Cost(unknown=1)
     test: Mapping[str, float] = field(default_factory=dict)  # task → what CLUE's leaderboard said
     rank: int | None = None
 
@@ -47,7 +54,19 @@ class Row:
         """One standard error of the average; None unless all ten are known."""
         return None if self.average is None else evidence.error_of_avg(self.evidence)
 
-    def why_not_ranked(self) -> str:
+    @property
+    def score_per_hour(self) -> float | None:
+        """Points of AVG for a device hour of its trials."""
+        return self.cost.score_per_hour(self.average)
+
+    @property
+    def report(self) -> Path | None:
+        """The page of its run, if there is one."""
+        path = self.run / REPORT_FILE if self.run else None
+        return path if path and path.is_file() else None
+
+    @property
+    def why_marked(self) -> str:
         """Its marks in words."""
         return "; ".join(mark.text(len(TASKS)) for mark in self.marks)
 
@@ -69,13 +88,15 @@ class Leaderboard:
     baseline: Row | None = None
 
     @classmethod
-    def of(cls, rows: Sequence[Row], baseline: str | None = None, all_runs: bool = False) -> Leaderboard:
-        """all_runs: rank those with marks too. Raises UsageError where no row is called ``baseline``."""
+    def of(
+        cls, rows: Sequence[Row], baseline: str | None = None, all_runs: bool = False, sort: str = "average"
+    ) -> Leaderboard:
+        """all_runs: rank those with marks too. sort: one of ORDERS. Raises UsageError where none is ``baseline``."""
         rows = list(_named_apart(rows))
         chosen = [row for row in rows if row.model == baseline]
         if baseline is not None and not chosen:
             raise UsageError(f"--baseline {baseline}: not among {', '.join(row.model for row in rows)}")
-        return cls(_ordered(rows, all_runs), chosen[0] if chosen else None)
+        return cls(_ordered(rows, all_runs, attrgetter(sort)), chosen[0] if chosen else None)
 
     def difference(self, row: Row) -> Difference | None:
         """From the baseline; None without one, and of itself."""
@@ -83,7 +104,7 @@ class Leaderboard:
         if base is None or row.model == base.model and row.run == base.run:
             return None
         both = {name: (row.scores[name][0], base.scores[name][0]) for name in row.scores if name in base.scores}
-        tasks = {name: round(mine, 2) - round(theirs, 2) for name, (mine, theirs) in both.items()}
+        tasks = {name: round(round(mine, 2) - round(theirs, 2), 2) for name, (mine, theirs) in both.items()}
         if row.average is None or base.average is None:
             return Difference(None, None, tasks)
         known = row.error is not None and base.error is not None
@@ -100,6 +121,7 @@ def measured_rows(run_root: Path) -> list[Row]:
 
 def _row(folder: Path, trials: Mapping[str, Sequence[FinishedTrial]]) -> Row:
     """Of the grid's own trials: the further seeds that confirm its best settings would be another way to choose."""
+    costs = cost_by_task(folder, trials)
     trials = {name: scores.of_whole_grid(of_task) for name, of_task in trials.items()}
     bests = scores.best_settings(trials)
     known, left_out = evidence.of_run(trials)
@@ -108,8 +130,8 @@ def _row(folder: Path, trials: Mapping[str, Sequence[FinishedTrial]]) -> Row:
     name = scores.model_name(folder, read_grid(folder), identity)
     record = Submitted.read(folder / RECORD)
     without = [Mark(why, tuple(name for name in left_out if left_out[name] == why)) for why in {*left_out.values()}]
-    published = published_models().get(name)
     sizes = [result.model_size for result in results if result.model_size]
+    published = published_models().get(name) if identity in (None, name) else None
     return Row(
         name,
         scores.average(bests),
@@ -117,10 +139,11 @@ def _row(folder: Path, trials: Mapping[str, Sequence[FinishedTrial]]) -> Row:
         {name: best.setting for name, best in bests.items()},
         known,
         (*comparability.marks(trials), *without),
-        folder,
-        sum(map(len, trials.values())),
-        sizes[-1] if sizes else published.size if published and identity == name else None,
-        record.test if record else {},
+        run=folder,
+        trials=sum(map(len, trials.values())),
+        size=sizes[-1] if sizes else _published_size(published) if published else None,
+        cost=sum(costs.values(), Cost()),
+        test=record.test if record else {},
     )
 
 
@@ -133,10 +156,14 @@ def published_rows() -> list[Row]:
             {name: score for name, task in TASKS.items() if (score := row.score(task))},
             row.best_settings,
             evidence.of_published(row),
-            size=row.size,
+            size=_published_size(row),
         )
         for row in published_models().values()
     ]
+
+
+def _published_size(row: PublishedModel) -> ModelSize:
+    return ModelSize(row.layers, row.hidden_size, row.parameters)
 
 
 def _named_apart(rows: Sequence[Row]) -> Iterator[Row]:
@@ -146,8 +173,8 @@ def _named_apart(rows: Sequence[Row]) -> Iterator[Row]:
         yield replace(row, model=f"{row.model} ({row.run})") if len(alike) > 1 else row
 
 
-def _ordered(rows: Sequence[Row], all_runs: bool) -> list[Row]:
-    """The ranking, highest average first, equal ranks where nobody can tell; then those without a rank."""
+def _ordered(rows: Sequence[Row], all_runs: bool, key: Callable[[Row], float | None]) -> list[Row]:
+    """The ranking, equal ranks where nobody can tell, then those without a rank; both by ``key``, highest first."""
     rows = sorted(rows, key=lambda row: (row.average is None, -(row.average or 0), -len(row.scores), row.model))
     known = [row for row in rows if row.error is not None and (all_runs or not row.marks)]
     ranks = shared_ranks(
@@ -155,4 +182,5 @@ def _ordered(rows: Sequence[Row], all_runs: bool) -> list[Row]:
         lambda best, other: evidence.average_p(known[best].evidence, known[other].evidence),
     )
     ranking = [replace(row, rank=rank) for row, rank in zip(known, ranks, strict=True)]
-    return ranking + [row for row in rows if row not in known]
+    rest = [row for row in rows if row not in known]
+    return [row for part in (ranking, rest) for row in sorted(part, key=lambda row: -(key(row) or 0))]

@@ -6,20 +6,21 @@ import csv
 import io
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from cluebench.published import ATTRIBUTION
 from cluebench.report import page
+from cluebench.report.cost import shown
 from cluebench.report.leaderboard import Leaderboard, Row
 from cluebench.tasks import TASKS
 
 FORMATS = ("text", "markdown", "csv", "json", "html")
 
 _MARK = " *"
-_COLUMNS = ["rank", "model", "AVG", *(task.title for task in TASKS.values()), "size"]
+_COLUMNS = ["rank", "model", "AVG", *(task.title for task in TASKS.values()), "size", "hours", "AVG/hour"]
 _SHARED = "models share a rank when their AVG can't be told apart at the 5 % level; ± is one standard error"
 _APPROXIMATED = f"* {ATTRIBUTION}; its errors are the binomial approximation, and tests against it unpaired"
 
@@ -28,54 +29,57 @@ def rendered(board: Leaderboard, style: str, folder: Path = Path()) -> str:
     """In one of FORMATS. folder: where the page will lie, as it links to the reports of the runs."""
     if style == "html":
         return _page(board, folder)
-    return {"text": _text, "markdown": _markdown, "csv": _csv, "json": _json}[style](board)
+    if style == "json":
+        return json.dumps(contents(board), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    return {"text": _text, "markdown": _markdown, "csv": _csv}[style](board)
 
 
 def notes(board: Leaderboard) -> list[str]:
-    """How to read it, and of each model that is in no ranking why."""
+    """How to read it."""
     found = [_SHARED] if any(row.rank for row in board.rows) else []
-    found += [f"in brackets: the difference to {board.baseline.model}"] if board.baseline else []
-    found += [_APPROXIMATED] if any(row.published for row in board.rows) else []
+    return found + ([_APPROXIMATED] if any(row.published for row in board.rows) else [])
+
+
+def _lines_below(board: Leaderboard) -> list[str]:
+    """What stands below a table: notes, the baseline, and of each model that is in no ranking why."""
+    found = notes(board) + ([f"in brackets: the difference to {board.baseline.model}"] if board.baseline else [])
     return found + [f"{row.model}: {row.why_marked}" for row in board.rows if row.marks]
 
 
-def record(board: Leaderboard, row: Row) -> dict[str, Any]:
-    """Everything that is known of a row, as JSON has it: numbers unrounded, None for what is not known."""
-    difference = board.difference(row)
+def contents(board: Leaderboard) -> dict[str, Any]:
+    """Everything that is known, as JSON has it: numbers unrounded, None for what is not known."""
+    return {
+        "tasks": {name: task.metric for name, task in TASKS.items()},
+        "baseline": board.baseline.model if board.baseline else None,
+        "models": [_record(board, row) for row in board.rows],
+        "notes": notes(board),
+    }
+
+
+def _record(board: Leaderboard, row: Row) -> dict[str, Any]:
+    difference, cost = board.difference(row), row.cost
+    known = {name: row.evidence[name].error for name in row.scores if name in row.evidence}
+    tasks = {
+        name: {"score": score, "error": known.get(name), "test": row.test.get(name), **row.settings[name]._asdict()}
+        for name, score in row.scores.items()
+    }
     return {
         "rank": row.rank,
         "model": row.model,
         "published": row.published,
         "average": row.average,
         "error": row.error,
-        "tasks": {name: _task_record(row, name) for name in row.scores},
+        "tasks": tasks,
         "difference": asdict(difference) if difference else None,
         "not_as_published": [asdict(mark) for mark in row.marks],
         "trials": row.trials,
         "size": asdict(row.size) | {"architecture": row.size.architecture} if row.size else None,
+        "device_hours": None if cost.unknown else cost.hours,
+        "kilowatt_hours": cost.kilowatt_hours,
+        "score_per_hour": row.score_per_hour,
         "run": str(row.run) if row.run else None,
         "report": str(row.report) if row.report else None,
     }
-
-
-def _task_record(row: Row, name: str) -> dict[str, Any]:
-    known = row.evidence.get(name)
-    return {
-        "score": list(row.scores[name]),
-        "error": list(known.error) if known else None,
-        "test": row.test.get(name),
-        **row.settings[name]._asdict(),
-    }
-
-
-def _json(board: Leaderboard) -> str:
-    content = {
-        "tasks": {name: task.metric for name, task in TASKS.items()},
-        "baseline": board.baseline.model if board.baseline else None,
-        "models": [record(board, row) for row in board.rows],
-        "notes": notes(board),
-    }
-    return json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
 
 
 def _cells(board: Leaderboard, row: Row) -> list[str]:
@@ -88,7 +92,9 @@ def _cells(board: Leaderboard, row: Row) -> list[str]:
         more = [f"{found.scores[name]:+.2f}"] if found and name in found.scores else []
         more += [f"test {row.test[name]:.2f}"] if name in row.test else []
         cells.append(_score(row, name) + (f" ({', '.join(more)})" if more else ""))
-    return [*cells, f"{row.size.architecture} {row.size.parameters / 1e6:.0f}M" if row.size else "-"]
+    cells.append(f"{row.size.architecture} {row.size.parameters / 1e6:.0f}M" if row.size else "-")
+    per_hour = "-" if row.score_per_hour is None else shown(row.score_per_hour)
+    return [*cells, "-" if row.cost.unknown else shown(row.cost.hours), per_hour]
 
 
 def _score(row: Row, name: str) -> str:
@@ -101,20 +107,20 @@ def _score(row: Row, name: str) -> str:
 def _text(board: Leaderboard) -> str:
     lines = [_COLUMNS, *(_cells(board, row) for row in board.rows)]
     widths = [max(map(len, column)) for column in zip(*lines)]
-    shown = [
+    printed = [
         "  ".join([line[0].rjust(widths[0]), line[1].ljust(widths[1]), *map(str.rjust, line[2:], widths[2:])]).rstrip()
         for line in lines
     ]
     ranked = 1 + sum(row.rank is not None for row in board.rows)
-    shown[ranked:ranked] = ["not in the ranking:"] * (1 < ranked < len(lines))
-    return "\n".join([*shown, *notes(board)]) + "\n"
+    printed[ranked:ranked] = ["not in the ranking:"] * (1 < ranked < len(lines))
+    return "\n".join([*printed, *_lines_below(board)]) + "\n"
 
 
 def _markdown(board: Leaderboard) -> str:
     lines = [_COLUMNS, ["---:", "---", *["---:"] * (len(_COLUMNS) - 2)]]
     lines += [[text.replace("|", "\\|").replace("*", "\\*") for text in _cells(board, row)] for row in board.rows]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return "\n\n".join([table, *(note.replace("*", "\\*") for note in notes(board))]) + "\n"
+    return "\n\n".join([table, *(note.replace("*", "\\*") for note in _lines_below(board))]) + "\n"
 
 
 def _csv(board: Leaderboard) -> str:
@@ -144,6 +150,8 @@ def _csv_row(board: Leaderboard, row: Row) -> dict[str, Any]:
         **({f"{name}_difference": _two_digits(differences.get(name)) for name in columns} if board.baseline else {}),
         "architecture": row.size.architecture if row.size else "-",
         "parameters": row.size.parameters if row.size else "-",
+        "device_hours": "-" if row.cost.unknown else f"{row.cost.hours:.3f}",
+        "score_per_hour": "-" if row.score_per_hour is None else f"{row.score_per_hour:.3f}",
         "not_as_published": row.why_marked or "-",
     }
 
@@ -153,4 +161,6 @@ def _two_digits(number: float | None) -> str:
 
 
 def _page(board: Leaderboard, folder: Path) -> str:
-    """One file; of each run a link to its report, where there is one."""
+    links = [quote(os.path.relpath(row.report, folder)) if row.report else None for row in board.rows]
+    values = dict(board=board, links=links, tasks=TASKS, notes=notes(board), shown=shown)
+    return page.rendered("leaderboard.html", contents(board), **values)
