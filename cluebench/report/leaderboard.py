@@ -5,7 +5,8 @@ Only comparable runs stand in the ranking (see `cluebench.report.comparability`)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
@@ -68,7 +69,7 @@ class Row:
     @property
     def why_marked(self) -> str:
         """Its marks in words."""
-        return "; ".join(mark.text(len(TASKS)) for mark in self.marks)
+        return "; ".join(mark.text(len(self.scores)) for mark in self.marks)
 
 
 @dataclass(frozen=True)
@@ -92,16 +93,16 @@ class Leaderboard:
         cls, rows: Sequence[Row], baseline: str | None = None, all_runs: bool = False, sort: str = "average"
     ) -> Leaderboard:
         """all_runs: rank those with marks too. sort: one of ORDERS. Raises UsageError where none is ``baseline``."""
-        rows = list(_named_apart(rows))
+        rows = _ordered(_named_apart(rows), all_runs, attrgetter(sort))
         chosen = [row for row in rows if row.model == baseline]
         if baseline is not None and not chosen:
             raise UsageError(f"--baseline {baseline}: not among {', '.join(row.model for row in rows)}")
-        return cls(_ordered(rows, all_runs, attrgetter(sort)), chosen[0] if chosen else None)
+        return cls(rows, chosen[0] if chosen else None)
 
     def difference(self, row: Row) -> Difference | None:
         """From the baseline; None without one, and of itself."""
         base = self.baseline
-        if base is None or row.model == base.model and row.run == base.run:
+        if base is None or row is base:
             return None
         both = {name: (row.scores[name][0], base.scores[name][0]) for name in row.scores if name in base.scores}
         tasks = {name: round(round(mine, 2) - round(theirs, 2), 2) for name, (mine, theirs) in both.items()}
@@ -166,11 +167,11 @@ def _published_size(row: PublishedModel) -> ModelSize:
     return ModelSize(row.layers, row.hidden_size, row.parameters)
 
 
-def _named_apart(rows: Sequence[Row]) -> Iterator[Row]:
-    """Runs of one name with their folders behind it."""
-    for row in rows:
-        alike = [other for other in rows if other.model == row.model and other.run and row.run]
-        yield replace(row, model=f"{row.model} ({row.run})") if len(alike) > 1 else row
+def _named_apart(rows: Sequence[Row]) -> list[Row]:
+    """Runs of one model with their folders behind its name."""
+    times = Counter(row.model for row in rows if row.run)
+    folders = ["/".join(row.run.resolve().parts[-2:]) if row.run and times[row.model] > 1 else "" for row in rows]
+    return [replace(row, model=f"{row.model} ({one})") if one else row for row, one in zip(rows, folders, strict=True)]
 
 
 def _ordered(rows: Sequence[Row], all_runs: bool, key: Callable[[Row], float | None]) -> list[Row]:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ from urllib.parse import quote
 from cluebench.published import ATTRIBUTION
 from cluebench.report import page
 from cluebench.report.cost import shown
-from cluebench.report.leaderboard import Leaderboard, Row
+from cluebench.report.leaderboard import Difference, Leaderboard, Row
 from cluebench.tasks import TASKS
 
 FORMATS = ("text", "markdown", "csv", "json", "html")
 
 _MARK = " *"
 _COLUMNS = ["rank", "model", "AVG", *(task.title for task in TASKS.values()), "size", "hours", "AVG/hour"]
+_SURE = len(_COLUMNS) - 3  # so many columns are always shown
 _SHARED = "models share a rank when their AVG can't be told apart at the 5 % level; ± is one standard error"
 _APPROXIMATED = f"* {ATTRIBUTION}; its errors are the binomial approximation, and tests against it unpaired"
 
@@ -82,30 +84,32 @@ def _record(board: Leaderboard, row: Row) -> dict[str, Any]:
     }
 
 
-def _cells(board: Leaderboard, row: Row) -> list[str]:
-    """A row as people read it: scores with their errors; in brackets differences and scores of test sets."""
-    found = board.difference(row)
+def _table(board: Leaderboard) -> list[tuple[str, ...]]:
+    """The head and a line a row, as people read them; without the last columns where nobody knows any."""
+    lines = [_COLUMNS, *(_cells(row, board.difference(row)) for row in board.rows)]
+    columns = [one for place, one in enumerate(zip(*lines)) if place < _SURE or {*one[1:]} != {"-"}]
+    return list(zip(*columns))
+
+
+def _cells(row: Row, difference: Difference | None) -> list[str]:
+    """Scores with their errors; in brackets differences and scores of test sets."""
     average = [] if row.average is None else [f"{row.average:.2f}" + (f"±{row.error:.2f}" if row.error else "")]
-    average += [f"({found.average:+.2f})"] if found and found.average is not None else []
-    cells = ["-" if row.rank is None else str(row.rank), row.model + _MARK * row.published, " ".join(average) or "-"]
-    for name in TASKS:
-        more = [f"{found.scores[name]:+.2f}"] if found and name in found.scores else []
+    average += [f"({difference.average:+.2f})"] if difference and difference.average is not None else []
+    cells = [str(row.rank or "-"), row.model + _MARK * row.published, " ".join(average) or "-"]
+    for name, task in TASKS.items():
+        texts = task.format_score(row.scores[name]).split("/") if name in row.scores else ["-"]
+        errors = row.evidence[name].error if name in row.evidence else ()
+        more = [f"{difference.scores[name]:+.2f}"] if difference and name in difference.scores else []
         more += [f"test {row.test[name]:.2f}"] if name in row.test else []
-        cells.append(_score(row, name) + (f" ({', '.join(more)})" if more else ""))
+        score = "/".join(f"{text}±{error:.2f}" for text, error in zip(texts, errors)) or "/".join(texts)
+        cells.append(score + (f" ({', '.join(more)})" if more else ""))
     cells.append(f"{row.size.architecture} {row.size.parameters / 1e6:.0f}M" if row.size else "-")
     per_hour = "-" if row.score_per_hour is None else shown(row.score_per_hour)
     return [*cells, "-" if row.cost.unknown else shown(row.cost.hours), per_hour]
 
 
-def _score(row: Row, name: str) -> str:
-    if name not in row.scores:
-        return "-"
-    text, known = TASKS[name].format_score(row.scores[name]), row.evidence.get(name)
-    return "/".join(f"{score}±{error:.2f}" for score, error in zip(text.split("/"), known.error)) if known else text
-
-
 def _text(board: Leaderboard) -> str:
-    lines = [_COLUMNS, *(_cells(board, row) for row in board.rows)]
+    lines = _table(board)
     widths = [max(map(len, column)) for column in zip(*lines)]
     printed = [
         "  ".join([line[0].rjust(widths[0]), line[1].ljust(widths[1]), *map(str.rjust, line[2:], widths[2:])]).rstrip()
@@ -117,10 +121,13 @@ def _text(board: Leaderboard) -> str:
 
 
 def _markdown(board: Leaderboard) -> str:
-    lines = [_COLUMNS, ["---:", "---", *["---:"] * (len(_COLUMNS) - 2)]]
-    lines += [[text.replace("|", "\\|").replace("*", "\\*") for text in _cells(board, row)] for row in board.rows]
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return "\n\n".join([table, *(note.replace("*", "\\*") for note in _lines_below(board))]) + "\n"
+    head, *rows = ["| " + " | ".join(map(_escaped, line)) + " |" for line in _table(board)]
+    rule = re.sub("[^|]+", " ---: ", head).replace(" ---: | ---: ", " ---: | --- ", 1)
+    return "\n\n".join(["\n".join([head, rule, *rows]), *map(_escaped, _lines_below(board))]) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("*", "\\*")
 
 
 def _csv(board: Leaderboard) -> str:
