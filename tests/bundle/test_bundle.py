@@ -7,11 +7,14 @@ import json
 import pickle
 import stat
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from cluebench.identity import configuration_hash
+from cluebench.report.scores import halving_mark
+from cluebench.runlog import Result
 from tests.bundle.conftest import SECRETS
 
 COMMAND = "grid_search_tools/bundle.py"
@@ -126,8 +129,9 @@ def test_a_setting_with_a_path_is_not_packed(run, data, run_command):
 
 
 def test_the_same_run_gives_the_same_bundle(bundle, run, data, run_command, tmp_path):
-    run_command(COMMAND, "pack", run, "--data_dir", data, "--output", tmp_path / "again.zip")
+    again = run_command(COMMAND, "pack", run, "--data_dir", data, "--output", tmp_path / "again.zip")
     assert (tmp_path / "again.zip").read_bytes() == bundle.read_bytes()
+    assert again.lines == [f"{tmp_path / 'again.zip'}: 18 trials of 4 tasks, 4 logs"]
 
 
 def test_weights_that_were_kept_are_hashed(run, data, run_command, tmp_path):
@@ -493,7 +497,7 @@ def test_a_link_is_refused(bundle, verify):
             info.external_attr = ((stat.S_IFLNK if name == f"{FIRST}.json" else stat.S_IFREG) | 0o777) << 16
             archive.writestr(info, value)
     ended = verify(bundle)
-    assert ended.code == 2 and "which is a link" in ended.err
+    assert ended.code == 2 and "is a link or a device" in ended.err
 
 
 def test_too_many_files_and_bytes_are_refused(bundle, verify, monkeypatch):
@@ -521,10 +525,11 @@ def test_an_edit_that_is_not_sealed_is_refused(bundle, verify):
 @pytest.mark.parametrize(
     "model, said",
     [
-        ({"name": "../../etc", "identity": "../../etc"}, "names no model"),
-        ({"name": "..", "identity": ".."}, "names no model"),
-        ({"name": "ernie-3.0-xbase-zh", "identity": "hfl/rbt3"}, "and that this is 'hfl/rbt3'"),
-        ({"name": 3, "identity": 3}, "names no model"),
+        ({"name": "../../etc", "identity": "../../etc"}, "manifest.json: model.name: Expected str matching"),
+        ({"name": "..", "identity": ".."}, "manifest.json: model.name: Expected str matching"),
+        ({"name": "ernie-3.0-xbase-zh", "identity": "hfl/rbt3"}, "it is of ernie-3.0-xbase-zh, and this is 'hfl/rbt3'"),
+        ({"name": 3, "identity": 3}, "manifest.json: model.name: Expected str, got int"),
+        ({"name": "m", "identity": "directory:\x1b[2J"}, "it is of m, and this is 'directory:\\x1b[2J'"),
     ],
 )
 def test_a_manifest_names_one_model(bundle, verify, model, said):
@@ -540,3 +545,20 @@ def test_a_strangers_words_do_not_steer_the_terminal(bundle, verify):
     reconfigure(files, FIRST, **{"\x1b[2J": "\x1b]0;x\x07"})
     write(bundle, files)
     assert "\x1b" not in verify(bundle).out
+
+
+def test_a_bundle_of_a_halving_says_so_packed_verified_and_merged(run, data, run_command, tmp_path):
+    stopped = sorted((run / "afqmc").glob("*.json"))[:3]
+    for path in stopped:
+        replace(Result.read(path), status="stopped").write(path)
+    grid = json.loads((run / "grid.json").read_text())
+    for trial in grid["trials"]:
+        trial["state"] = "stopped" if trial["name"] in {path.stem for path in stopped} else "done"
+    (run / "grid.json").write_text(json.dumps(grid))
+    mark = halving_mark(run)
+    bundle, root = tmp_path / "halved.zip", tmp_path / "merged"
+    assert mark == f"halving: 3 of {len(grid['trials'])} trials stopped early"
+    assert run_command(COMMAND, "pack", run, "--data_dir", data, "--output", bundle).code == 0
+    ended = run_command(COMMAND, "merge", bundle, "--data_dir", data, "--run_root", root)
+    assert ended.code == 0 and ended.out.splitlines()[0] == f"{bundle}: hfl/rbt3 ({mark})"
+    assert halving_mark(root / "hfl--rbt3") == mark
