@@ -21,7 +21,7 @@ from cluebench.report.evidence import Evidence
 from cluebench.report.html import REPORT_FILE
 from cluebench.report.scores import FinishedTrial
 from cluebench.report.submitted import RECORD, Submitted
-from cluebench.runlog import ModelSize
+from cluebench.runlog import ModelSize, Result
 from cluebench.statistics.ranks import shared_ranks
 from cluebench.tasks import TASKS, Setting
 
@@ -122,30 +122,37 @@ def measured_rows(run_root: Path) -> list[Row]:
 
 def _row(folder: Path, trials: Mapping[str, Sequence[FinishedTrial]]) -> Row:
     """Of the grid's own trials: the further seeds that confirm its best settings would be another way to choose."""
-    costs = cost_by_task(folder, trials)
-    trials = {name: scores.of_whole_grid(of_task) for name, of_task in trials.items()}
-    bests = scores.best_settings(trials)
-    known, left_out = evidence.of_run(trials)
-    results = [trial.result for of_task in trials.values() for trial in of_task if trial.result]
-    identity = str(results[0].configuration.get("model")) if results else None
-    name = scores.model_name(folder, read_grid(folder), identity)
-    record = Submitted.read(folder / RECORD)
-    without = [Mark(why, tuple(name for name in left_out if left_out[name] == why)) for why in {*left_out.values()}]
-    sizes = [result.model_size for result in results if result.model_size]
-    published = published_models().get(name) if identity in (None, name) else None
+    own = {name: scores.of_whole_grid(of_task) for name, of_task in trials.items()}
+    bests = scores.best_settings(own)
+    known, left_out = evidence.of_run(own)
+    name, size = _model(folder, [trial.result for of_task in own.values() for trial in of_task if trial.result])
+    stopped, record = scores.halving_mark(folder, trials), Submitted.read(folder / RECORD)
+    marks = [*comparability.marks(own), *([Mark(stopped, ())] if stopped else [])]
+    marks += [Mark(why, tuple(name for name in left_out if left_out[name] == why)) for why in {*left_out.values()}]
     return Row(
         name,
         scores.average(bests),
         {name: best.score for name, best in bests.items()},
         {name: best.setting for name, best in bests.items()},
         known,
-        (*comparability.marks(trials), *without),
+        tuple(marks),
         run=folder,
-        trials=sum(map(len, trials.values())),
-        size=sizes[-1] if sizes else _published_size(published) if published else None,
-        cost=sum(costs.values(), Cost()),
+        trials=sum(map(len, own.values())),
+        size=size,
+        cost=sum(cost_by_task(folder, trials).values(), Cost()),
         test=record.test if record else {},
     )
+
+
+def _model(folder: Path, results: Sequence[Result]) -> tuple[str, ModelSize | None]:
+    """Its name, and its size as its trials measured it: with a pooler, where the head of any task has one."""
+    identity = str(results[0].configuration.get("model")) if results else None
+    name = scores.model_name(folder, read_grid(folder), identity)
+    sizes = [result.model_size for result in results if result.model_size]
+    if sizes:
+        return name, max(sizes, key=attrgetter("parameters"))
+    published = published_models().get(name) if identity in (None, name) else None
+    return name, _published_size(published) if published else None
 
 
 def published_rows() -> list[Row]:
