@@ -22,6 +22,7 @@ import types
 import typing
 from collections.abc import Sequence
 from difflib import get_close_matches
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from cluebench import atomic
@@ -176,12 +177,12 @@ def _boolean(text: str) -> bool:
 
 def _reader(kind: type) -> Any:
     """A reader of one value whose complaint names the type in plain words."""
-    words = {int: "a whole number", float: "a number"}
+    words = {int: "a whole number", float: "a number", Fraction: "a number or a fraction such as 1/4"}
 
     def read(text: str) -> Any:
         try:
             return kind(text)
-        except ValueError:
+        except (ValueError, ZeroDivisionError):
             raise argparse.ArgumentTypeError(f"{text!r} is not {words.get(kind, 'valid')}") from None
 
     return read
@@ -199,6 +200,8 @@ def _checked(parser: argparse.ArgumentParser, field: dataclasses.Field, hint: An
     if _value_type(hint)[1] and value:
         flat = [item for part in value for item in (part if isinstance(part, list) else [part])]
         value = list(dict.fromkeys(flat))
+        if not flat:
+            parser.error(f"{name} '': names nothing; leave it out for all")
     for item in value if isinstance(value, list) else [value]:
         if item is not None and (wrong := _wrong(item, about)):
             parser.error(f"{name} {item}: {wrong}")
@@ -209,7 +212,7 @@ def _wrong(item: Any, about: About) -> str | None:
     """Why a flag can't have this value; None when it can."""
     if about.choices and item not in about.choices:
         return f"choose from {', '.join(map(str, about.choices))}"
-    if isinstance(item, bool) or not isinstance(item, (int, float)):
+    if isinstance(item, bool) or not isinstance(item, (int, float, Fraction)):
         return None
     if not math.isfinite(item):
         return "must be finite"

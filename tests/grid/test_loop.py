@@ -30,6 +30,9 @@ class Witness:
     def ended(self, job):
         self.ends.append((job.key, job.state))
 
+    def judged(self, job):
+        self.notes.append(f"{job.key} {job.standing()}")
+
     def note(self, text):
         self.notes.append(text)
 
@@ -68,7 +71,7 @@ class Run:
         self.scheduler = Scheduler(
             self.jobs, self.engine, self.ledger, DurationModel(GridFlags()), self.memory_model,
             self.engine.order_for, self.engine.result_of, self.witness, self.time, Rules(**rules), clock=self.time.clock,
-            unwritable=unwritable, charged=Job.charge,
+            unwritable=unwritable,
         )  # fmt: skip
 
     def run(self):
