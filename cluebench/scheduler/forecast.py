@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cluebench import model_files
@@ -13,12 +14,13 @@ from cluebench.model import Model
 from cluebench.report.cost import shown
 from cluebench.report.scores import finished_trials
 from cluebench.runlog import Result
-from cluebench.scheduler.estimates import DurationModel, model_size
+from cluebench.scheduler.estimates import DurationModel, model_size, schedule
 from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.grid import Grid
-from cluebench.scheduler.jobs import Job
+from cluebench.scheduler.jobs import Job, State, written
 from cluebench.scheduler.plan import Trial
-from cluebench.tasks import Task
+from cluebench.search.halving import Curve, standings
+from cluebench.tasks import Setting, Task
 
 #: A checkpoint holds weights and AdamW's two moments, and is whole before the one before it goes; so is a best model.
 _CHECKPOINTS, _BEST_MODELS = 2 * 3, 2
@@ -53,35 +55,69 @@ class Forecast:
     def _run_root(self) -> Path:
         return next(iter(self._grid.directories.values())).path.parent
 
-    def hours(self, task: Task) -> float | None:
-        """Device hours of a task's trials to run; None where no trial of it by a model of such a size has finished."""
-        seconds = [self._durations.known_seconds(job.trial) for job in self._to_run(task)]
-        known = [one for one in seconds if one is not None]
-        return sum(known) / 3600 if len(known) == len(seconds) else None
+    def hours(self, task: Task) -> tuple[float, float] | None:
+        """Device hours of a task's trials to run, least and most; None where no trial of it by a like model has ended.
+
+        They are the same, unless trials are stopped early: then from each at the first rung it can be, to none.
+        """
+        jobs = self._to_run(task)
+        whole = [seconds for job in jobs if (seconds := self._durations.known_seconds(job.trial)) is not None]
+        if len(whole) < len(jobs):
+            return None
+        left = {job.key: (1 - _done(job)) * seconds for job, seconds in zip(jobs, whole)}
+        ends = self._first_ends(task, left)
+        least = sum(max(0.0, ends.get(job.key, 1.0) - _done(job)) * seconds for job, seconds in zip(jobs, whole))
+        return least / 3600, sum(left.values()) / 3600
 
     def _to_run(self, task: Task) -> list[Job]:
-        return [job for job in self._jobs if job.trial.row is task and job.result is None]
+        ended = (State.DONE, State.STOPPED)
+        return [job for job in self._jobs if job.trial.row is task and job.state not in ended]
+
+    def _first_ends(self, task: Task, left: Mapping[str, float]) -> dict[str, float]:
+        """Trial key → share of its steps at which a search may stop it first, were those with most left the worst."""
+        found: dict[str, float] = {}
+        rule, own = self._grid.flags.rule, set(self._grid.trials)
+        if rule is None:
+            return found
+        for model in self._grid.directories:
+            contest: dict[Setting, list[Job]] = defaultdict(list)
+            jobs = [job for job in self._jobs if job.trial in own and (job.trial.model, job.trial.row) == (model, task)]
+            for job in sorted(jobs, key=lambda job: (job.state is State.STOPPED, left.get(job.key, 0.0))):
+                contest[job.trial.setting].append(job)
+            curves = {
+                setting: [self._curve(job, 100.0 - place) for job in jobs]
+                for place, (setting, jobs) in enumerate(contest.items())
+            }
+            for setting, standing in standings(rule, curves).items():
+                for job, curve, held in zip(contest[setting], curves[setting], standing.held):
+                    found[job.key] = curve.steps[held - 1] / curve.total_steps if held else 1.0
+        return found
+
+    def _curve(self, job: Job, score: float) -> Curve:
+        """Of a whole trial that always had the same score."""
+        steps, every = schedule(job.trial, self._grid.flags)
+        evaluated = tuple(dict.fromkeys([*range(every, steps + 1, every), steps]))
+        return Curve(evaluated, (score,) * len(evaluated), steps)
 
     def of_task(self, task: Task) -> str:
-        """``, about 3.2 device hours, by ernie-3.0-medium-zh``; empty where nothing is to run."""
+        """``, about 3.2 device hours by ernie-3.0-medium-zh``; empty where nothing is to run."""
         jobs, hours = self._to_run(task), self.hours(task)
         if not jobs:
             return ""
         if hours is None:
             return ", for a time unknown until its first trial ends"
         others = {self._durations.known_by(job.trial)[0] for job in jobs} - {*self._grid.directories}
-        return f", about {shown(hours)} device hours" + (f" by {', '.join(sorted(map(str, others)))}" if others else "")
+        return f", about {_hours(*hours)}" + (f" by {', '.join(sorted(map(str, others)))}" if others else "")
 
     def in_all(self) -> list[str]:
         """Two lines, device hours and disk of the whole plan; none where nothing is to run."""
-        tasks = [task for task in dict.fromkeys(job.trial.row for job in self._jobs) if self._to_run(task)]
-        if not tasks:
-            return []
-        known = [hours for task in tasks if (hours := self.hours(task)) is not None]
-        unknown = [task.title for task in tasks if self.hours(task) is None]
-        parts = [f"about {shown(sum(known))} device hours ({self.device})"] if known else []
+        hours = {task: self.hours(task) for task in dict.fromkeys(job.trial.row for job in self._jobs)}
+        hours = {task: known for task, known in hours.items() if self._to_run(task)}
+        known = [known for known in hours.values() if known is not None]
+        unknown = [task.title for task, known in hours.items() if known is None]
+        parts = [f"about {_hours(*map(sum, zip(*known)))} ({self.device})"] if known else []
         parts += [f"unknown until the first trial of each task ends: {', '.join(unknown)}"] if unknown else []
-        return [f"time: {'; '.join(parts)}", self._disk()]
+        return [f"time: {'; '.join(parts)}", self._disk()] if hours else []
 
     def _disk(self) -> str:
         """How much of it is needed, beside logs, results and token ids, and how much is free."""
@@ -98,6 +134,17 @@ class Forecast:
         parts += [f"{_gigabytes(sum(kept.values()))} for the models to be kept"] if any(kept.values()) else []
         place = next(path for path in (self._run_root, *self._run_root.parents) if path.exists())
         return f"disk: {', '.join(parts)}; {_gigabytes(shutil.disk_usage(place).free)} are free"
+
+
+def _done(job: Job) -> float:
+    """The share of a trial's steps that an earlier start has left a checkpoint of, or nearly so."""
+    result = written(job)
+    return result.dev_curve[-1].step / result.total_steps if result and result.dev_curve and result.total_steps else 0.0
+
+
+def _hours(least: float, most: float) -> str:
+    """``1.25 to 3.2 device hours``"""
+    return f"{shown(least)} to {shown(most)} device hours" if least < most else f"{shown(most)} device hours"
 
 
 def _flags_of(result: Result) -> GridFlags:

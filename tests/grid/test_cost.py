@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from fractions import Fraction
 
 import pytest
 
@@ -221,7 +222,7 @@ def test_hours_by_this_models_own_trials_then_by_those_of_similar_models(tmp_pat
     finished(tmp_path, "hfl/rbt6", "tnews", 7200.0, device="cpu")  # another kind of device
     forecast = planned(tmp_path, "tnews", "afqmc", learning_rates=[1e-5, 3e-5])
     hours = 2 * 1.02 / 0.52  # two trials, 12 layers of 768 to 6 of 768, each with the same 0.02 beside them
-    assert forecast.hours(TASKS["tnews"]) == pytest.approx(hours)
+    assert forecast.hours(TASKS["tnews"]) == (pytest.approx(hours), pytest.approx(hours))
     assert forecast.of_task(TASKS["tnews"]) == ", about 3.92 device hours by ernie-3.0-medium-zh"
     assert forecast.of_task(TASKS["afqmc"]) == ", for a time unknown until its first trial ends"
     total = "time: about 3.92 device hours (gpu); unknown until the first trial of each task ends: AFQMC"
@@ -234,8 +235,22 @@ def test_shorter_trials_of_another_grid_are_taken_for_what_they_are(tmp_path):
     finished(tmp_path, "ernie-3.0-base-zh", "tnews", 60.0, max_steps=100)
     trial = Trial(Model.of("ernie-3.0-base-zh"), "tnews", 3e-5, 32, 0.1)
     work = forward_tokens(trial, GridFlags()) / forward_tokens(trial, GridFlags(max_steps=100))
-    assert planned(tmp_path, "tnews").hours(TASKS["tnews"]) == pytest.approx(work * 60 / 3600)
-    assert planned(tmp_path, "tnews", max_steps=100).hours(TASKS["tnews"]) == pytest.approx(60 / 3600)
+    assert planned(tmp_path, "tnews").hours(TASKS["tnews"])[1] == pytest.approx(work * 60 / 3600)
+    assert planned(tmp_path, "tnews", max_steps=100).hours(TASKS["tnews"])[1] == pytest.approx(60 / 3600)
+
+
+def test_a_search_costs_from_what_its_rule_can_stop_to_everything(tmp_path):
+    """Of 8 settings 4 stop at a quarter, 2 at half: 8 - 4 * 3/4 - 2 * 1/2 = 4 whole trials at least."""
+    finished(tmp_path, "ernie-3.0-base-zh", "tnews", 3600.0, max_steps=800)
+    rates = [number * 1e-5 for number in range(1, 9)]
+    search = {"search": "halving", "keep": 2, "rungs": [Fraction(1, 4), Fraction(1, 2)], "max_steps": 800}
+    forecast = planned(tmp_path, "tnews", learning_rates=rates, **search)
+    assert forecast.hours(TASKS["tnews"]) == (pytest.approx(4.0), pytest.approx(8.0))
+    assert forecast.in_all()[0] == "time: about 4 to 8 device hours (gpu)"
+    # AFQMC and TNEWS are evaluated every 100 steps, and nothing is judged before a second evaluation: at half of 400.
+    early = search | {"rungs": [Fraction(1, 8)], "max_steps": 400}
+    least, most = planned(tmp_path, "tnews", learning_rates=rates, **early).hours(TASKS["tnews"])
+    assert least / most == pytest.approx((4 + 4 / 2) / 8)
 
 
 def test_disk_worked_out_by_hand(tmp_path):
