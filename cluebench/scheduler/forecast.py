@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from cluebench import model_files
 from cluebench.errors import UsageError
 from cluebench.grid_file import read_grid
 from cluebench.model import Model
@@ -19,18 +19,18 @@ from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.grid import Grid
 from cluebench.scheduler.jobs import Job, State, written
 from cluebench.scheduler.plan import Trial
-from cluebench.search.halving import Curve, standings
+from cluebench.search.halving import Curve, Rule, standings
 from cluebench.tasks import Setting, Task
 
-#: A checkpoint holds weights and AdamW's two moments, and is whole before the one before it goes; so is a best model.
-_CHECKPOINTS, _BEST_MODELS = 2 * 3, 2
+#: A checkpoint holds weights and AdamW's two moments. Like a best model it is whole before the one before it goes.
+_CHECKPOINT = 3
 
 
 class Forecast:
     """What is known of the trials that a grid has still to run, from what lies under its run root."""
 
     def __init__(self, grid: Grid, jobs: Sequence[Job]):
-        self._grid, self._jobs = grid, jobs
+        self._grid, self._jobs, self._rule = grid, jobs, grid.flags.rule
         by_device: dict[str, DurationModel] = {}
         for trial, result in self._finished():
             kind = result.device.partition(":")[0]
@@ -58,46 +58,40 @@ class Forecast:
     def hours(self, task: Task) -> tuple[float, float] | None:
         """Device hours of a task's trials to run, least and most; None where no trial of it by a like model has ended.
 
-        They are the same, unless trials are stopped early: then from each at the first rung it can be, to none.
+        They differ where trials are stopped early: from each at the first rung it can be, to none.
         """
         jobs = self._to_run(task)
-        whole = [seconds for job in jobs if (seconds := self._durations.known_seconds(job.trial)) is not None]
+        whole = {job.key: known[0] for job in jobs if (known := self._durations.known(job.trial))}
         if len(whole) < len(jobs):
             return None
-        left = {job.key: (1 - _done(job)) * seconds for job, seconds in zip(jobs, whole)}
-        ends = self._first_ends(task, left)
-        least = sum(max(0.0, ends.get(job.key, 1.0) - _done(job)) * seconds for job, seconds in zip(jobs, whole))
+        done = {job.key: _done(job) for job in jobs}
+        left = {key: (1 - done[key]) * seconds for key, seconds in whole.items()}
+        ends = self._first_ends(self._rule, task, left) if self._rule else {}
+        least = sum(max(0.0, ends.get(key, 1.0) - done[key]) * seconds for key, seconds in whole.items())
         return least / 3600, sum(left.values()) / 3600
 
-    def _to_run(self, task: Task) -> list[Job]:
-        ended = (State.DONE, State.STOPPED)
-        return [job for job in self._jobs if job.trial.row is task and job.state not in ended]
+    def _to_run(self, task: Task | None = None) -> list[Job]:
+        left = (job for job in self._jobs if job.state not in (State.DONE, State.STOPPED))
+        return [job for job in left if task in (None, job.trial.row)]
 
-    def _first_ends(self, task: Task, left: Mapping[str, float]) -> dict[str, float]:
+    def _first_ends(self, rule: Rule, task: Task, left: Mapping[str, float]) -> dict[str, float]:
         """Trial key → share of its steps at which a search may stop it first, were those with most left the worst."""
         found: dict[str, float] = {}
-        rule, own = self._grid.flags.rule, set(self._grid.trials)
-        if rule is None:
-            return found
         for model in self._grid.directories:
             contest: dict[Setting, list[Job]] = defaultdict(list)
-            jobs = [job for job in self._jobs if job.trial in own and (job.trial.model, job.trial.row) == (model, task)]
-            for job in sorted(jobs, key=lambda job: (job.state is State.STOPPED, left.get(job.key, 0.0))):
+            jobs = [job for job in self._jobs if (job.trial.model, job.trial.row) == (model, task)]
+            for job in sorted(jobs, key=lambda job: 0.0 if job.result else left.get(job.key, math.inf)):
                 contest[job.trial.setting].append(job)
-            curves = {
-                setting: [self._curve(job, 100.0 - place) for job in jobs]
-                for place, (setting, jobs) in enumerate(contest.items())
-            }
+            curves: dict[Setting, list[Curve]] = {}
+            for place, (setting, jobs) in enumerate(contest.items()):
+                steps, every = schedule(jobs[0].trial, self._grid.flags)
+                evaluated = tuple(dict.fromkeys([*range(every, steps + 1, every), steps]))
+                curves[setting] = [Curve(evaluated, (100.0 - place,) * len(evaluated), steps)]
             for setting, standing in standings(rule, curves).items():
-                for job, curve, held in zip(contest[setting], curves[setting], standing.held):
-                    found[job.key] = curve.steps[held - 1] / curve.total_steps if held else 1.0
+                ((held,), (curve,)) = standing.held, curves[setting]
+                share = curve.steps[held - 1] / curve.total_steps if held else 1.0
+                found |= {job.key: share for job in contest[setting]}
         return found
-
-    def _curve(self, job: Job, score: float) -> Curve:
-        """Of a whole trial that always had the same score."""
-        steps, every = schedule(job.trial, self._grid.flags)
-        evaluated = tuple(dict.fromkeys([*range(every, steps + 1, every), steps]))
-        return Curve(evaluated, (score,) * len(evaluated), steps)
 
     def of_task(self, task: Task) -> str:
         """``, about 3.2 device hours by ernie-3.0-medium-zh``; empty where nothing is to run."""
@@ -106,13 +100,12 @@ class Forecast:
             return ""
         if hours is None:
             return ", for a time unknown until its first trial ends"
-        others = {self._durations.known_by(job.trial)[0] for job in jobs} - {*self._grid.directories}
-        return f", about {_hours(*hours)}" + (f" by {', '.join(sorted(map(str, others)))}" if others else "")
+        by = {known[1] for job in jobs if (known := self._durations.known(job.trial))} - {*self._grid.directories}
+        return f", about {_hours(*hours)}" + (f" by {', '.join(sorted(map(str, by)))}" if by else "")
 
     def in_all(self) -> list[str]:
         """Two lines, device hours and disk of the whole plan; none where nothing is to run."""
-        hours = {task: self.hours(task) for task in dict.fromkeys(job.trial.row for job in self._jobs)}
-        hours = {task: known for task, known in hours.items() if self._to_run(task)}
+        hours = {task: self.hours(task) for task in dict.fromkeys(job.trial.row for job in self._to_run())}
         known = [known for known in hours.values() if known is not None]
         unknown = [task.title for task, known in hours.items() if known is None]
         parts = [f"about {_hours(*map(sum, zip(*known)))} ({self.device})"] if known else []
@@ -122,16 +115,18 @@ class Forecast:
     def _disk(self) -> str:
         """How much of it is needed, beside logs, results and token ids, and how much is free."""
         flags, sizes = self._grid.flags, {model: weight_bytes(model) for model in self._grid.directories}
-        kept = {}
-        for job in (job for job in self._jobs if job.result is None):
-            group = (job.trial.model, job.key if flags.keep_all_models else job.trial.task)
-            kept[group] = sizes[job.trial.model] if flags.save_best_model else 0
-        if not flags.keep_all_models:  # the next best replaces the one that is there
-            for job in (job for job in self._jobs if job.result and job.result.best_model):
-                kept.pop((job.trial.model, job.trial.task), None)
-        running = max(sizes.values()) * (_CHECKPOINTS + (_BEST_MODELS if flags.save_best_model else 0))
+
+        def group(job: Job) -> tuple[Model, str]:  # of which one model is kept
+            return job.trial.model, job.key if flags.keep_all_models else job.trial.task
+
+        there = {group(job) for job in self._jobs if job.result and job.result.best_model}
+        kept = sum(sizes[model] for model, _ in {group(job) for job in self._to_run()} - there) * flags.save_best_model
+        running = max(sizes.values()) * 2 * (_CHECKPOINT + flags.save_best_model)
         parts = [f"up to {_gigabytes(running)} for each trial that runs at a time"]
-        parts += [f"{_gigabytes(sum(kept.values()))} for the models to be kept"] if any(kept.values()) else []
+        if self._rule:  # what is stopped can go on some day
+            stopped = sum(sizes[job.trial.model] for job in self._to_run()) * (_CHECKPOINT + flags.save_best_model)
+            parts.append(f"up to {_gigabytes(stopped)} for those that are held or stopped")
+        parts += [f"{_gigabytes(kept)} for the models to be kept"] if kept else []
         place = next(path for path in (self._run_root, *self._run_root.parents) if path.exists())
         return f"disk: {', '.join(parts)}; {_gigabytes(shutil.disk_usage(place).free)} are free"
 
@@ -157,12 +152,10 @@ def _flags_of(result: Result) -> GridFlags:
 def weight_bytes(model: Model) -> int:
     """Of a fine-tuned model in float32: as its weights on this machine, by its size where they are not here yet."""
     try:
-        files = (model.directory and model_files.in_directory(model, model.directory)) or None
+        files = model.find(offline=True)
     except UsageError:
         files = None
-    files = files or model_files.held_by_paddlenlp(model)
-    found = sum(file.stat().st_size for file in files.weights) if files else 0
-    return max(found, 4 * model_size(model).parameters)
+    return max(4 * model_size(model).parameters, sum(file.stat().st_size for file in files.weights) if files else 0)
 
 
 def _gigabytes(count: float) -> str:

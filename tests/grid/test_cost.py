@@ -9,7 +9,7 @@ import pytest
 
 from cluebench.grid_file import Spent
 from cluebench.model import Model
-from cluebench.report.cost import cost_of_run, shown
+from cluebench.report.cost import Cost, cost_by_task, shown
 from cluebench.runlog import DevPoint, Result
 from cluebench.scheduler.devices import Reading, cpu_slots
 from cluebench.scheduler.estimates import forward_tokens
@@ -43,6 +43,10 @@ def on_cards(plan, seconds, cards=1, read=counting, **more):
     memory = read(lambda: run.time.now)
     run.engine.outcome = lambda job, ids: Outcome(seconds[job.number])
     return run.run()
+
+
+def total(folder):
+    return sum(cost_by_task(folder).values(), Cost())
 
 
 # By the loop, on simulated time ---------------------------------------------------------------------------------------
@@ -172,7 +176,7 @@ def test_status_and_the_end_say_what_was_spent_failures_and_all(grid):
     stopped = grid.run(*TNEWS, "1e-5,3e-5", "--status").stdout
     assert all(line in stopped.splitlines() for line in said)
     failed, done = (trial["spent"] for trial in grid.state()["trials"])
-    cost = cost_of_run(grid.runs / "some-model")
+    cost = total(grid.runs / "some-model")
     assert failed["device_seconds"] > 0.6 and cost.lost_seconds == pytest.approx(failed["device_seconds"])
     assert cost.device_seconds == pytest.approx(done["device_seconds"])
     # The next start goes on counting, of the trial that failed and of the one that is done.
@@ -193,7 +197,7 @@ def test_status_counts_what_still_runs(grid):
     scheduler.communicate(timeout=30)
     # One slot, though two trials have it. And an interruption keeps what they have spent so far.
     assert 2.0 < float(spent[1]) * 3600 < 2.0 + 20
-    assert cost_of_run(grid.runs / "some-model").device_seconds > float(spent[1]) * 3600 - 0.01
+    assert total(grid.runs / "some-model").device_seconds > float(spent[1]) * 3600 - 0.01
 
 
 # What a plan will cost ------------------------------------------------------------------------------------------------
@@ -272,6 +276,8 @@ def test_disk_worked_out_by_hand(tmp_path):
     assert kept == "disk: up to 3.2 GB for each trial that runs at a time, 0.8 GB for the models to be kept"
     every = disk(save_best_model=True, keep_all_models=True, learning_rates=[1e-5, 3e-5])
     assert every.endswith("1.6 GB for the models to be kept")
+    # Of two trials all may be held at a rung, each with a checkpoint.
+    assert disk(search="halving").endswith("at a time, up to 2.4 GB for those that are held or stopped")
 
 
 @pytest.mark.slow
