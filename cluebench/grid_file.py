@@ -71,6 +71,9 @@ class GridFile:
     updated: str = ""
     counts: dict[TrialState, Count] = field(default_factory=dict)
     data_dir: str | None = None
+    command: list[str] = field(default_factory=list)  # as typed last
+    devices: list[str] = field(default_factory=list)
+    commit: str | None = None  # of the checkout that ran it
     protocols: dict[str, str] = field(default_factory=dict)  # task → hash of all settings but the grid's
 
 

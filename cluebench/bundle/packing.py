@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -64,7 +63,7 @@ def pack(run: Path, output: Path, source: DataSource) -> list[str]:
         "kept": _kept(trials),
         "versions": {key: value for trial in trials for key, value in _versions(trial).items()},
         "devices": sorted({f"{_device(trial)}, {trial.result.cards} card(s)" for trial in trials if trial.result}),
-        "commit": _commit(),
+        "commit": repository.commit(),
         "command": _command(run, name),
         "packed_by": cluebench.__version__,
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
@@ -194,16 +193,6 @@ def _sha256(path: Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _commit() -> str | None:
-    """Of the checkout that packs; None where it is none."""
-    try:
-        command = ["git", "-C", str(repository.ROOT), "rev-parse", "HEAD"]
-        found = subprocess.run(command, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return found.stdout.strip() or None if found.returncode == 0 else None
 
 
 def _command(run: Path, model: str) -> str | None:

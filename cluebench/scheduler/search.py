@@ -190,6 +190,7 @@ def _recorder(
         "command": sys.argv,
         "data_dir": flags.data_dir,
         "devices": [f"{device.label} {device.name}".strip() for device in chosen],
+        "commit": repository.commit(),
     }
     only_best = flags.save_best_model and not flags.keep_all_models
     return Recorder(directory, jobs, details, keep_only_best=only_best, complain=complain)
