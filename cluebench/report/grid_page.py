@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from cluebench import atomic
 from cluebench.data.source import DataSource
-from cluebench.grid_file import GridFile, PlannedTrial, read_grid
+from cluebench.grid_file import GridFile, PlannedTrial, TrialState, read_grid
 from cluebench.published import ATTRIBUTION, published_model
 from cluebench.report import comparability, cost, evidence, grid_charts, page, reproduction, scores
 from cluebench.report.replayed import replayed
@@ -23,7 +23,6 @@ from cluebench.tasks import TASKS, Setting, Task
 #: In a run directory.
 REPORT_FILE = "report.html"
 
-_STATES = ("done", "running", "waiting", "stopped", "failed")
 
 
 def write_report(folder: Path) -> None:
@@ -54,6 +53,7 @@ def report(folder: Path) -> str:
             "difference": None if mean is None or theirs is None else mean - float(theirs),
         },
         attribution=ATTRIBUTION if run.published else None,
+        mark=scores.halving_mark(folder, run.trials),
         warnings=list(_warnings(run)),
         failures=_failures(run),
         provenance=_provenance(run),
@@ -116,7 +116,7 @@ class _Run:
 
 def _counts(states: Iterable[str]) -> dict[str, int]:
     found = Counter(states)
-    return {state: found[state] for state in _STATES if found[state]}
+    return {state: found[state] for state in get_args(TrialState) if found[state]}
 
 
 # Tasks ----------------------------------------------------------------------------------------------------------------

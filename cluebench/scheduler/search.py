@@ -13,7 +13,7 @@ from functools import partial
 from cluebench import repository
 from cluebench.command import INTERRUPTED
 from cluebench.errors import ClueError, UsageError
-from cluebench.report.html import REPORT_FILE
+from cluebench.report.grid_page import REPORT_FILE
 from cluebench.report.table import print_table
 from cluebench.run_flags import refuse_amp
 from cluebench.scheduler import commands, devices
