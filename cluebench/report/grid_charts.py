@@ -13,6 +13,7 @@ from cluebench.data.rows import load_rows
 from cluebench.data.source import open_source
 from cluebench.dev_predictions import DevPredictions
 from cluebench.errors import ClueError
+from cluebench.report import scores
 from cluebench.report.examples import Example, examples_of
 from cluebench.report.scores import FinishedTrial
 from cluebench.search.replay import Outcome, points
@@ -53,17 +54,18 @@ def charts(
     task: Task, trials: Sequence[FinishedTrial], best: Sequence[DevPredictions], outcomes: Sequence[Outcome]
 ) -> dict[str, Any]:
     """Of a task's finished trials. best: what those of the best setting said of dev; outcomes: of the halving rules."""
-    settings = [[*trial.setting, trial.seed] for trial in trials]
+    whole = scores.of_whole_grid(trials)
+    settings = [[*trial.setting, trial.seed] for trial in whole]
     varied = [place for place in range(len(AXES)) if len({setting[place] for setting in settings}) > 1]
-    scores = [trial.score[0] for trial in trials]
-    effects = main_effects([[setting[place] for place in varied] for setting in settings], scores) if varied else []
+    values = [trial.score[0] for trial in whole]
+    effects = main_effects([[setting[place] for place in varied] for setting in settings], values) if varied else []
     return {
         "title": task.title,
         "metric": "EM" if task.metric == "em_f1" else "accuracy",
         "trials": [_trial(trial) for trial in trials],
         "varied": [AXES[place] for place in varied],
         "effects": [{"axis": AXES[place], **vars(effect)} for place, effect in zip(varied, effects, strict=True)],
-        "expected": [round(float(score), 3) for score in expected_best(scores)],
+        "expected": [round(float(score), 3) for score in expected_best(values)],
         "rules": [point._asdict() for point in points([outcomes])] if outcomes else [],
         "confusion": confusion(task, best) if task.labels and best else None,
     }
@@ -101,8 +103,10 @@ def _trial(trial: FinishedTrial) -> dict[str, Any]:
 
 
 def _thinned(curve: Sequence[tuple[int, float]], digits: int) -> list[list[float]]:
-    """Its steps and its values, as many as are drawn, the last one among them."""
-    shown = [*curve[: -1 : -(-len(curve) // _CURVE_POINTS)], curve[-1]] if curve else []
+    """Its steps and its values, as many as are drawn, the highest and the last among them."""
+    highest = max(range(len(curve)), key=lambda place: curve[place][1], default=0)
+    stride = -(-len(curve) // _CURVE_POINTS) or 1
+    shown = [point for place, point in enumerate(curve) if place % stride == 0 or place in (highest, len(curve) - 1)]
     return [[step for step, _ in shown], [round(value, digits) for _, value in shown]]
 
 

@@ -24,7 +24,6 @@ from cluebench.tasks import TASKS, Setting, Task
 REPORT_FILE = "report.html"
 
 
-
 def write_report(folder: Path) -> None:
     """Writes ``<folder>/report.html`` from grid.json and the results beside it. Raises OSError when it can't."""
     atomic.write_text(folder / REPORT_FILE, report(folder))
@@ -40,7 +39,7 @@ def report(folder: Path) -> str:
         "report.html",
         {task["name"]: task.pop("charts") for task in tasks},
         model=run.model,
-        title=Path(run.model).name,
+        title=Path(run.model).name if Path(run.model).expanduser().is_absolute() else run.model,
         grid=run.grid,
         running=run.is_running,
         counts=_counts(trial["state"] for task in tasks for trial in task["trials"]),
@@ -70,7 +69,7 @@ class _Run:
 
     @property
     def model(self) -> str:
-        return self.grid.model if self.grid else self.folder.name
+        return self.grid.model if self.grid else self.folder.name.replace("--", "/")
 
     @property
     def is_running(self) -> bool:
@@ -132,7 +131,7 @@ def _task(run: _Run, task: Task) -> dict[str, Any]:
     of_best = [trial.result for trial in finished if best and trial.setting == best.setting and trial.result]
     data_dir = run.grid.data_dir if run.grid else None
     said, outcomes = known.predictions if known else (), run.outcomes.get(task.name, ())
-    drawn = grid_charts.charts(task, scores.of_whole_grid(finished), said, outcomes) if finished else {}
+    drawn = grid_charts.charts(task, finished, said, outcomes) if finished else {}
     return {
         "name": task.name,
         "title": task.title,

@@ -27,7 +27,7 @@ from cluebench.features.cache import FeatureCache
 from cluebench.grid_file import read_grid
 from cluebench.model import Model
 from cluebench.model_files import Configuration
-from cluebench.report import html, leaderboard, scores, submitted, table
+from cluebench.report import grid_page, leaderboard, scores, submitted, table
 from cluebench.run_flags import RunFlags, resolved
 from cluebench.runlog import DevPoint, Result, TrialPaths, read_log
 from cluebench.scheduler import status
@@ -130,8 +130,8 @@ class RunFolder:
         Grid(GridFlags(), [trial("tnews"), trial("c3", 1e-5)], {Model.of(MODEL): self.directory}).jobs()
         self.directory.refuse_other_model()
         packing.run_directory(self.root)
-        page = html.report(self.directory.path)
-        assert "<script" not in page
+        page, _, scripts = grid_page.report(self.directory.path).partition('<script type="application/json"')
+        assert "<script" not in page and "<" not in scripts[: scripts.index("</script>")]
         return page
 
 

@@ -42,10 +42,14 @@ class Opened:
         from axe_playwright_python.sync_playwright import Axe
 
         found = Axe().run(self.page).response["violations"]
-        return [f"{one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"]]
+        return [
+            f"{one['id']}: {node['html'][:200]} {node['any'][0]['message'] if node['any'] else ''}"
+            for one in found
+            for node in one["nodes"]
+        ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def opened(browser):
     """opened(path, width=1400, scheme="light") → Opened: a file as a browser shows it."""
     contexts = []
