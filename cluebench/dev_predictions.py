@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from msgspec import Meta
 
 from cluebench import atomic, json_files
 from cluebench.errors import BadFile, DataError
@@ -183,7 +182,7 @@ class _File:
     configuration: Settings
     step: Count
     rows: str
-    predicted: Annotated[list[Index | str], Meta(min_length=1)]
+    predicted: list[Index | str]
     gold: list[Index] | None = None
     exact: list[Share] | None = None
     f1: list[Share] | None = None
@@ -192,6 +191,8 @@ class _File:
     def __post_init__(self) -> None:
         if not isinstance(self.configuration.get("task"), str):
             raise ValueError("'configuration' is not that of a trial")
+        if not self.predicted:
+            raise ValueError("'predicted' lists nothing")
         kind, needed = (str, ["exact", "f1"]) if self.gold is None else (int, ["gold"])
         if not all(isinstance(answer, kind) for answer in self.predicted):
             raise ValueError(f"'predicted' holds something other than {'texts' if kind is str else 'whole numbers'}")

@@ -85,7 +85,7 @@ def test_a_whole_grid_takes_less_than_two_megabytes(tmp_path):
         (dict(configuration={}), "'configuration' is not that of a trial"),
         (dict(step="300"), "step: Expected int, got str"),
         (dict(rows=None), "required field rows"),
-        (dict(predicted=[]), "predicted: Expected array of length >= 1"),
+        (dict(predicted=[]), "'predicted' lists nothing"),
         (dict(predicted=[1, 0]), "'gold' is not a list of 2 numbers"),
         (dict(predicted=[1, 0, 2, 40000]), r"predicted\[\d\]: Expected int <= 32767"),
         (dict(gold=[1, 1, 2, -1]), r"gold\[\d\]: Expected int >= 0"),

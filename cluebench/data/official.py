@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import msgspec
+from cluebench.json_files import converted
 
 FACTS_FILE = Path(__file__).resolve().parent.parent / "facts" / "datasets.csv"
 
@@ -35,5 +35,5 @@ def official_files() -> dict[tuple[str, str], OfficialFile]:
     """(task name, file name) → what is known of it."""
     with open(FACTS_FILE, encoding="utf-8", newline="") as stream:
         rows = [{key: value or None for key, value in row.items()} for row in csv.DictReader(stream)]
-    files = [msgspec.convert(row, OfficialFile, strict=False) for row in rows]
+    files = [converted(row, OfficialFile, strict=False) for row in rows]
     return {(file.task, file.file): file for file in files}

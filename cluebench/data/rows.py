@@ -11,17 +11,14 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, make_dataclass
 from itertools import count, islice
-from typing import Any, TypeVar
-
-import msgspec
-from msgspec import Struct
+from typing import Any, NamedTuple, TypeVar
 
 from cluebench.data.json_text import members
 from cluebench.data.source import DataSource, split_files
 from cluebench.errors import DataError
-from cluebench.json_files import NotJson
+from cluebench.json_files import Misfit, NotJson, converted
 from cluebench.json_files import parse as parse_json
 from cluebench.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
 
@@ -110,15 +107,14 @@ _KIND_NAMES = {"str": "a string", "array": "a list", "object": "an object", "int
 def _declared(value: Any, kind: type[T]) -> T:
     """A JSON value as ``kind`` declares it; keys that it does not name are passed over. Raises _Defect."""
     try:
-        return msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        what, _, at = str(error).partition(" - at ")
-    path: list[str | int] = [int(index) if index else key for key, index in re.findall(r"\.(\w+)|\[(\d+)\]", at)]
-    wanted = what.split("`")[1].removesuffix(" | null")
-    if "missing" in what:
-        raise _Defect(f"field {wanted!r} is missing", path)
+        return converted(value, kind)
+    except Misfit as misfit:
+        what, path = misfit.what, misfit.path
+    if missing := re.fullmatch("Object missing required field (.*)", what):
+        raise _Defect(f"field {missing[1]!r} is missing", path)
     for step in path:
         value = value[step]
+    wanted = what.removeprefix("Expected ").split(",")[0].removesuffix(" | null")
     raise _Defect(f"{_named(path)}is {_shown(value)}, not {_KIND_NAMES.get(wanted, wanted)}", path)
 
 
@@ -153,7 +149,8 @@ def _json_lines(source: DataSource, task: Task, file: str, parse: Callable[[Any]
 # Classification -------------------------------------------------------------------------------------------------------
 
 
-class _Target(Struct):
+@dataclass
+class _Target:
     """The noun and the pronoun of a row of CLUEWSC2020."""
 
     span1_text: str
@@ -164,17 +161,18 @@ class _Target(Struct):
 
 def _text_rows(source: DataSource, task: Task, files: Sequence[str], labelled: bool) -> Iterator[TextRow]:
     label_index = {label: index for index, label in enumerate(task.labels)}
-    fields = [(field, list[str] if field == task.joined_field else str) for field in task.text_fields]
+    fields: list = [(name, list[str] if name == task.joined_field else str) for name in task.text_fields]
     target = [("target", _Target)] if task.marked_spans else []
     label = [("label", Any)] if labelled else []
     identity = int | str | None  # whatever the data set calls it
-    shape = msgspec.defstruct("Row", [*fields, *target, *label, ("id", identity, None), ("idx", identity, None)])
+    ids = [(name, identity, field(default=None)) for name in ("id", "idx")]
+    shape = make_dataclass("Row", [*fields, *target, *label, *ids])
 
     def parse(value: Any) -> TextRow | None:
         row: Any = _declared(value, shape)
         if labelled and row.label == NO_AGREED_LABEL:
             return None
-        texts = [getattr(row, field) for field in task.text_fields]
+        texts = [getattr(row, name) for name in task.text_fields]
         texts = [text if isinstance(text, str) else " ".join(text) for text in texts]
         if task.marked_spans:
             texts[0] = _marked(texts[0], row.target)
@@ -218,7 +216,8 @@ def _span(text: str, name: str, span: str, start: int) -> tuple[int, int]:
 # CHID -----------------------------------------------------------------------------------------------------------------
 
 
-class _Record(Struct):
+@dataclass
+class _Record:
     content: list[str]
     candidates: list[str]
 
@@ -297,18 +296,18 @@ def _line_of(text: str, path: Sequence[str | int]) -> int:
     return text.count("\n", 0, position) + 1
 
 
-class _Question(Struct):
+@dataclass
+class _Question:
     question: str
     choice: list[str]
     answer: str | None = None
     id: int | str | None = None
 
 
-class _Item(Struct, array_like=True):
-    """A list of a context's lines and its questions; what stands behind them is passed over."""
-
-    context: list[str]
+class _Item(NamedTuple):
+    context: list[str]  # lines
     questions: list[_Question]
+    document: Any = None
 
 
 def _choice_rows(source: DataSource, task: Task, files: Sequence[str], labelled: bool) -> Iterator[ChoiceRow]:
@@ -344,27 +343,32 @@ def _choice_row(question: _Question, context: str, labelled: bool, number: int, 
     return ChoiceRow(context, question.question, options, options.index(question.answer), number)
 
 
-class _Answer(Struct):
+@dataclass
+class _Answer:
     text: str
     answer_start: int
 
 
-class _SpanQuestion(Struct):
+@dataclass
+class _SpanQuestion:
     id: int | str
     question: str
-    answers: list[_Answer] = []
+    answers: list[_Answer] = field(default_factory=list)
 
 
-class _Paragraph(Struct):
+@dataclass
+class _Paragraph:
     context: str
     qas: list[_SpanQuestion]
 
 
-class _Article(Struct):
+@dataclass
+class _Article:
     paragraphs: list[_Paragraph]
 
 
-class _Articles(Struct):
+@dataclass
+class _Articles:
     """A file in SQuAD layout."""
 
     data: list[_Article]

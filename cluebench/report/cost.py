@@ -92,15 +92,15 @@ def _of_finished(trial: FinishedTrial, entry: PlannedTrial | None) -> Cost:
     if trial.result is None or not trial.result.cost:
         return Cost(unknown=1)
     own, energy = trial.result.cost, trial.result.energy_joules
-    lost = max(0.0, entry.device_seconds - own) if entry else 0.0
-    if entry and entry.energy_joules:
-        return Cost(own, lost, entry.energy_joules, own + lost)
+    lost = max(0.0, entry.spent.device_seconds - own) if entry else 0.0
+    if entry and entry.spent.energy_joules:
+        return Cost(own, lost, entry.spent.energy_joules, own + lost)
     return Cost(own, lost, energy or 0.0, own if energy else 0.0)
 
 
 def _of_unfinished(entry: PlannedTrial) -> Cost:
-    seconds, lost = entry.device_seconds, 0.0
+    seconds, lost = entry.spent.device_seconds, 0.0
     if entry.state == "failed":
         seconds, lost = lost, seconds
-    energy = entry.energy_joules or 0.0
+    energy = entry.spent.energy_joules or 0.0
     return Cost(seconds, lost, energy, seconds + lost if energy else 0.0)

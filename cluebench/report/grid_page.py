@@ -39,7 +39,7 @@ def report(folder: Path) -> str:
         "report.html",
         {task["name"]: task.pop("charts") for task in tasks},
         model=run.model,
-        title=Path(run.model).name if Path(run.model).expanduser().is_absolute() else run.model,
+        title=scores.model_name(folder, run.grid, run.identity),
         grid=run.grid,
         running=run.is_running,
         counts=_counts(trial["state"] for task in tasks for trial in task["trials"]),
@@ -70,6 +70,11 @@ class _Run:
     @property
     def model(self) -> str:
         return self.grid.model if self.grid else self.folder.name.replace("--", "/")
+
+    @property
+    def identity(self) -> str | None:
+        """Of the model, as the trials have it."""
+        return next((str(result.configuration.get("model")) for result in self.results), None)
 
     @property
     def is_running(self) -> bool:

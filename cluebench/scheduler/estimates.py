@@ -7,6 +7,7 @@ grid, nothing else. Memory decides what may share a card, so it carries a margin
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -216,13 +217,44 @@ class MemoryModel:
         return int(estimated_bytes(trial, micro_batch, self._amp) * ratio * _ESTIMATE_MARGIN) + CONTEXT_BYTES
 
 
+@dataclass(frozen=True)
+class Underway:
+    """A trial that runs, as far as it shows."""
+
+    trial: Trial
+    devices: int
+    seconds: float = 0.0  # since its attempt was started
+    step: tuple[int, int] | None = None  # done, in all; None before the first
+    steps_per_second: float | None = None
+
+    def left(self, seconds: float) -> float:
+        """What is still to be done of its ``seconds`` on one device, on each of those it has."""
+        done = self.step[0] / self.step[1] if self.step else min(0.95, self.seconds * self.devices / seconds)
+        return (1 - done) * seconds / self.devices
+
+
+def time_left(
+    durations: DurationModel, running: Sequence[Underway], waiting: Sequence[Trial], devices: int
+) -> float | None:
+    """Seconds until the last trial ends; ``waiting``: in order of start. None while nothing is known of durations."""
+    for now in running:
+        if now.step:
+            speed = now.steps_per_second or now.step[0] / max(1.0, now.seconds)
+            durations.project(now.trial, now.step[1] / speed * now.devices)
+    known = {trial: durations.seconds(trial) for trial in [*(now.trial for now in running), *waiting]}
+    seconds = {trial: value for trial, value in known.items() if value is not None}
+    if len(seconds) < len(known):
+        return None
+    left = [now.left(seconds[now.trial]) for now in running for _ in range(now.devices)]
+    return seconds_left(left, [seconds[trial] for trial in waiting], devices)
+
+
 def seconds_left(running: list[float], waiting: list[float], devices: int) -> float:
     """Until the last trial ends, when ``waiting`` (seconds, in order of start) follow ``running`` (seconds left)."""
-    free_at = sorted(running)[-devices:] if devices else []
-    free_at += [0.0] * (devices - len(free_at))
-    for duration in waiting:
+    free_at = [0.0] * devices
+    for duration in [*sorted(running, reverse=True), *waiting]:
         earliest = min(range(len(free_at)), key=free_at.__getitem__, default=None)
         if earliest is None:
             return float("inf")
         free_at[earliest] += duration
-    return max([*free_at, *running], default=0.0)
+    return max(free_at, default=0.0)

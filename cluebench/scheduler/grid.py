@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from cluebench import identity, repository
 from cluebench.data.source import open_source, split_files
 from cluebench.errors import UsageError
-from cluebench.grid_file import read_grid
+from cluebench.grid_file import Spent, read_grid
 from cluebench.model import Model
 from cluebench.model_files import CONFIG_FILES, first_of
 from cluebench.report.scores import rank
@@ -47,7 +47,7 @@ class Grid:
         With ``require_data`` missing data raises DataError.
         """
         configured = configurations(self.trials, self.flags, self._data_fingerprints(require_data))
-        factors = self._remembered_factors()
+        factors, spent = self._remembered()
         jobs = [self._job(trial, number, configured.get(trial, {})) for number, trial in enumerate(self.trials)]
         jobs += self.confirmations(jobs)
         for job in jobs:
@@ -56,6 +56,7 @@ class Grid:
             job.memory_factor = factors.get(job.configuration_hash, factors.get(kind, usual))
             if job.accumulation() is None:  # a batch that can't be cut so far: whatever wrote this was no scheduler
                 job.memory_factor = usual
+            job.spent = spent.get(job.configuration_hash) or job.spent
         return jobs
 
     def _job(self, trial: Trial, number: int, configuration: Mapping) -> Job:
@@ -76,16 +77,21 @@ class Grid:
                 found[task.name] = source.fingerprint(task)
         return found
 
-    def _remembered_factors(self) -> dict[str | tuple, int]:
-        """How far an earlier start had to cut micro-batches, by configuration hash, and by (folder, task, batch)."""
+    def _remembered(self) -> tuple[dict[str | tuple, int], dict[str, Spent]]:
+        """How far earlier starts had to cut micro-batches, by configuration hash, and by (folder, task, batch).
+
+        And what they have spent on each trial, by configuration hash.
+        """
         factors: dict[str | tuple, int] = {}
+        spent: dict[str, Spent] = {}
         for directory in self.directories.values():
             grid = read_grid(directory.path)
             for entry in grid.trials if grid else ():
                 kind = (directory.path.name, entry.task, entry.batch_size)
                 factors[entry.configuration_hash] = entry.memory_factor
                 factors[kind] = max(entry.memory_factor, factors.get(kind, 1))
-        return factors
+                spent |= {entry.configuration_hash: entry.spent} if entry.configuration_hash else {}
+        return factors, spent
 
     # Confirmation -----------------------------------------------------------------------------------------------------
 

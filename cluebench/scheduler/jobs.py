@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from cluebench.grid_file import Spent
 from cluebench.runlog import GrowingLog, LogFacts, Result, TrialPaths, furthest_step
 from cluebench.scheduler.failures import Failure, FailureKind
 from cluebench.scheduler.plan import Trial
@@ -51,6 +52,7 @@ class Job:
     result: Result | None = None
     attempts: list[Attempt] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    spent: Spent = field(default_factory=Spent)  # by earlier starts of the grid too
     memory_factor: int = 1  # how often the task's micro-batches are to be halved: 1, 2, 4 …
     not_before: float = 0.0  # clock time of the next attempt
     elsewhere: bool = False  # someone else ran it when it was last looked at
@@ -96,6 +98,20 @@ class Job:
         accumulation = self.accumulation(cards)
         return None if accumulation is None else self.trial.batch_size // cards // accumulation
 
+    def charge_seconds(self, result: Result) -> None:
+        """The run has counted as if it had its devices alone: where it shared them it cost its part."""
+        if result.device_seconds and self.spent.held_seconds:
+            result.device_seconds *= self.spent.device_seconds / self.spent.held_seconds
+
+    def charge_energy(self) -> None:
+        """Of the energy of all attempts the result gets the share that it has of their device seconds.
+
+        Where it has more of these than the grid has seen, as of a trial that another machine began, nobody knows it.
+        """
+        result, spent = self.result, self.spent
+        if result and result.device_seconds and spent.energy_joules and result.device_seconds <= spent.device_seconds:
+            result.energy_joules = spent.energy_joules * result.device_seconds / spent.device_seconds
+
     def cut_further(self) -> bool:
         """Halves the micro-batch for the next attempt; False when it is one row already."""
         finer = _accumulation(self.trial, 1, 2 * self.memory_factor)
@@ -137,13 +153,16 @@ class LogReader:
         """(step, total) of a running trial; None before its first step."""
         return furthest_step(self.facts(job), job.paths.output_dir)
 
+    def pace(self, job: Job) -> tuple[tuple[int, int] | None, float | None]:
+        """Its `step`, and the steps a second that its log says."""
+        return self.step(job), self.facts(job).steps_per_second
+
     def seconds_left(self, job: Job) -> float | None:
         """Of a running trial, by the speed of its steps."""
-        step = self.step(job)
+        step, speed = self.pace(job)
         if step is None:
             return None
-        speed = self.facts(job).steps_per_second or step[0] / max(1.0, time.time() - job.attempt.started)
-        return (step[1] - step[0]) / speed
+        return (step[1] - step[0]) / (speed or step[0] / max(1.0, time.time() - job.attempt.started))
 
     def forget(self, job: Job) -> None:
         self._logs.pop(job.paths.log, None)

@@ -1,7 +1,8 @@
 """Who holds which device: memory is promised to a trial before its process starts.
 
 What a card has free for another trial is what the driver says is free, minus what was promised, by any scheduler of the
-machine, to trials that have not allocated it yet. Pure bookkeeping: readings and the time are handed in.
+machine, to trials that have not allocated it yet. And trials are charged here for the time they have devices, and for
+the energy these take meanwhile. Pure bookkeeping: readings and the time are handed in.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
+from cluebench.grid_file import Spent
 from cluebench.scheduler.devices import Device, Reading
 from cluebench.scheduler.promises import Promise
 
@@ -35,6 +37,8 @@ class Slot:
     suspected_at: float = float("-inf")  # the last time
     failed_readings: int = 0  # in a row
     failing_since: float = 0.0  # the first of these
+    joules: float | None = None  # the card's counter, as it was read last
+    uncounted: dict[str, float] = field(default_factory=dict)  # trial key ("": none) → seconds here since then
 
     @property
     def accounted(self) -> bool:
@@ -69,6 +73,40 @@ class Ledger:
     def __init__(self, devices: Sequence[Device], jobs_per_device: int = 1):
         self.slots = {device.id: Slot(device, fresh=device.total_bytes is None) for device in devices}
         self.jobs_per_device = jobs_per_device
+        self.spent: dict[str, Spent] = {}  # trial key → where its cost is added up
+        self._settled = 0.0
+
+    def settle(self, now: float) -> None:
+        """Charges each trial on a device for its part of the seconds since the last call."""
+        seconds, self._settled = now - self._settled, now
+        for slot in self.slots.values():
+            part = seconds / max(1, len(slot.promised))
+            for key in slot.promised or ("",):
+                if slot.joules is not None:
+                    slot.uncounted[key] = slot.uncounted.get(key, 0.0) + part
+                if spent := self.spent.get(key):
+                    spent.device_seconds += part
+                    spent.held_seconds += seconds
+                    if slot.joules is None:
+                        spent.energy_joules = None
+
+    def _count_energy(self, slot: Slot, joules: float | None) -> None:
+        """Charges those who were on a card since its counter was last read, each by its seconds there.
+
+        A counter that has gone back is one of a driver that was loaded anew: what it has lost nobody knows.
+        """
+        before, slot.joules = slot.joules, joules
+        uncounted, slot.uncounted = slot.uncounted, {}
+        taken = -1.0 if before is None or joules is None else joules - before
+        for key, seconds in uncounted.items():
+            spent = self.spent.get(key)
+            if spent and spent.energy_joules is not None:
+                part = taken * seconds / sum(uncounted.values())
+                spent.energy_joules = spent.energy_joules + part if taken >= 0 else None
+
+    def is_counted(self, key: str) -> bool:
+        """Whether all the energy of a trial that has left its cards has been read."""
+        return not any(key in slot.uncounted for slot in self.slots.values())
 
     def reserve(self, key: str, device_ids: Collection[str], promised_bytes: int) -> None:
         """Gives devices to a trial, before its process starts."""
@@ -91,6 +129,7 @@ class Ledger:
         slot = self.slots[device_id]
         slot.reading, slot.fresh, slot.failed_readings = reading, True, 0
         slot.allocated = {key: allocated(key) for key in slot.promised}
+        self._count_energy(slot, reading.joules)
         if all(slot.allocated.values()):
             slot.used_by_others = max(0, reading.total - reading.free - sum(slot.allocated.values()))
 

@@ -18,7 +18,7 @@ from typing import Protocol
 from cluebench.errors import UsageError
 from cluebench.runlog import Result
 from cluebench.scheduler.devices import Device, DeviceLost, Reading
-from cluebench.scheduler.estimates import GIB, DurationModel, MemoryModel, seconds_left
+from cluebench.scheduler.estimates import GIB, DurationModel, MemoryModel, Underway, time_left
 from cluebench.scheduler.failures import Failure, FailureKind, classify
 from cluebench.scheduler.jobs import Attempt, Job, LogReader, State
 from cluebench.scheduler.launch import BUSY
@@ -31,6 +31,8 @@ from cluebench.scheduler.runner import Orphan, StartOrder
 _MEMORY_RECHECK, _HEALTH_CHECK = 2.0, 30.0
 #: Seconds after which a driver that has not answered counts as one that doesn't.
 _ANSWER_DUE = 15.0
+#: Seconds that the end of a grid waits for what the driver says of the energy of its last trials.
+_COUNTERS_DUE = 2.0
 #: Seconds between looks at whether a full disk or a missing network has passed.
 _HOLD_RECHECK = 30.0
 #: Seconds between SIGTERM and SIGKILL: time to finish a step and write a checkpoint.
@@ -170,8 +172,8 @@ class Scheduler:
         events: Events,
         rules: Rules | None = None,
         *,
-        project: Callable[[Scheduler], None] = lambda scheduler: None,
         unwritable: Callable[[], str | None] = lambda: None,
+        charged: Callable[[Job], None] = lambda job: None,
         promises: Promises | None = None,
         more: Callable[[], Sequence[Job]] = lambda: (),
         clock: Callable[[], float] = time.monotonic,
@@ -181,8 +183,9 @@ class Scheduler:
         self.durations, self.memory = durations, memory
         self.interrupted: str | None = None
         self._order_for, self._result_of, self._observer = order_for, result_of, observer
-        self._clock, self._project = clock, project
+        self._clock = clock
         self._promises = promises  # None: of devices without accounts
+        self._charged = charged  # told of a job once it is known what its last attempt cost
         self._unwritable = unwritable  # what keeps trials from writing; None: nothing
         self._hold: Hold | None = None
         self.roll = Roll(self.jobs, lambda job: durations.relative(job.trial), clock)
@@ -194,6 +197,7 @@ class Scheduler:
         self._stuck: set[str] = set()  # keys of trials whose processes can't be killed
         self._verdicts: dict[str, Verdict] = {}  # trial key → while it counts as running
         self._measure_at: dict[str, float] = {}  # device id → when to ask next
+        self._uncharged: dict[str, Job] = {}  # trial key → whose attempt has ended
         self._news: list[Callable[[], None]] = []  # what observers are still to be told
         self._give_up_at = float("inf")
 
@@ -211,12 +215,15 @@ class Scheduler:
             self._tell()
             if not self._unfinished():  # the last one was done elsewhere
                 break
+            self.ledger.settle(self._clock())
             tick = self._observer.tick(self._clock())
             event = self.events.get(min(tick, self._next_due()) - self._clock())
             while event is not None:
                 self._handle(event)
                 event = self.events.get(0.0)
             self._do_what_is_due()
+        while not all(map(self.ledger.is_counted, self._uncharged)) and (event := self.events.get(_COUNTERS_DUE)):
+            self._handle(event)
         self._tell()
 
     def _unfinished(self) -> bool:
@@ -239,6 +246,9 @@ class Scheduler:
         return self.roll.of(State.RUNNING)
 
     def _tell(self) -> None:
+        for job in [job for job in self._uncharged.values() if self.ledger.is_counted(job.key)]:
+            job.charge_energy()
+            self._charged(self._uncharged.pop(job.key))
         news, self._news = self._news, []
         for tell in news:
             tell()
@@ -343,11 +353,15 @@ class Scheduler:
         self._told(self._observer.started, job)
 
     def _promise(self, job: Job, pid: int) -> None:
+        self.ledger.settle(self._clock())
+        self.ledger.spent[job.key] = job.spent
         self.ledger.reserve(job.key, job.device_ids, job.promised_bytes)
         if self._promises is not None and any(map(self._is_accounted, job.device_ids)):
             self._promises.make(job.lock, pid, job.device_ids, job.promised_bytes)
 
     def _release(self, job: Job) -> list[str]:
+        self.ledger.settle(self._clock())
+        self._uncharged[job.key] = job
         if self._promises is not None:
             self._promises.drop(job.lock)
         return self.ledger.release(job.key)
@@ -399,17 +413,13 @@ class Scheduler:
 
     def _seconds_left(self) -> float | None:
         """Estimated time until the grid is done; None while nothing is known about durations."""
-        self._project(self)
-        now, running = self._clock(), []
-        waiting = [self.durations.seconds(job.trial) for job in self.roll.in_order()]
-        for job in self.running():
-            seconds, cards = self.durations.seconds(job.trial), max(1, len(job.device_ids))
-            if seconds is None:
-                return None
-            running += [max(seconds / cards - (now - job.started_at), 0.05 * seconds / cards)] * cards
-        places = len(self.ledger.usable(now)) * self.ledger.jobs_per_device
-        known = [seconds for seconds in waiting if seconds is not None]
-        return seconds_left(running, known, max(1, places)) if len(known) == len(waiting) else None
+        now = self._clock()
+        running = [
+            Underway(job.trial, max(1, len(job.device_ids)), now - job.started_at, *self._logs.pace(job))
+            for job in self.running()
+        ]
+        waiting = [job.trial for job in self.roll.in_order()]
+        return time_left(self.durations, running, waiting, max(1, len(self.ledger.usable(now))))
 
     def why_idle(self) -> str | None:
         """Why nothing more is started although a device has room; None when nothing waits, or nothing has room."""
@@ -453,6 +463,7 @@ class Scheduler:
         job.progress_due = job.kill_at = float("inf")
         result = self._result_of(job)
         if result is not None:
+            job.charge_seconds(result)
             self._done(job, result)
         elif event.code == BUSY and job.ended_for is None:
             job.attempts.pop()
@@ -491,9 +502,8 @@ class Scheduler:
         result = job.result
         if result is None:
             return
-        seconds = result.train_seconds + result.eval_seconds
-        if seconds > 0:
-            self.durations.observe(job.trial, seconds * max(1, result.cards))
+        if result.cost > 0:
+            self.durations.observe(job.trial, result.cost)
             self.roll.estimates_changed()
         if result.peak_memory_bytes and not result.device.startswith("cpu"):
             per_card = job.trial.batch_size // max(1, result.cards)
@@ -573,7 +583,7 @@ class Scheduler:
         job.ended_for, job.must_go, job.killed, job.pid = None, False, False, orphan.pid
         record = orphan.record
         job.device_ids = [device for device in record.devices if device in self.ledger.slots]
-        job.promised_bytes = record.promised_bytes
+        job.promised_bytes, job.spent.energy_joules = record.promised_bytes, None  # nobody counted before this start
         self._promise(job, orphan.pid)
         number = len(job.attempts) + 1
         job.attempts.append(Attempt(number, record.labels, record.cards, record.accumulation, record.started))
@@ -639,6 +649,7 @@ class Scheduler:
         if slot.failed_readings and slot.set_aside_until <= now:
             self._note(f"{slot.device.label} answers again")
         reading = event.answer
+        self.ledger.settle(now)
         self.ledger.read(event.device_id, reading, lambda key: self._allocated(key, reading))
         self._measure_at[event.device_id] = max(now + _HEALTH_CHECK, slot.set_aside_until)
         self._judge(event.device_id, now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TextIO
 
 from rich.console import Console, Group
@@ -194,20 +194,6 @@ def _joined(labels: Sequence[str]) -> str:
     if len(kinds) > 1:
         return ", ".join(labels)
     return f"{kinds.pop()} " + ",".join(label.rpartition(" ")[2] for label in labels) if labels else ""
-
-
-class Projections:
-    """Feeds the duration estimates with the progress of running trials, until the first has finished."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic):
-        self._logs, self._clock = LogReader(), clock
-
-    def update(self, scheduler: Scheduler) -> None:
-        for job in scheduler.running():
-            step = self._logs.step(job)
-            if step:
-                seconds = (self._clock() - job.started_at) * step[1] / step[0]
-                scheduler.durations.project(job.trial, seconds * max(1, len(job.device_ids)))
 
 
 def display_for(stream: TextIO) -> Display:

@@ -75,6 +75,11 @@ class Recorder:
             failure, after = job.failures[-1], "given up" if job.state is State.FAILED else "is tried again"
             self.note(f"{job.key} failed ({failure.kind.value}): {failure.detail}; {after}")
 
+    def charged(self, job: Job) -> None:
+        """It is known by now what the job's last attempt cost."""
+        if job.trial.model == self._directory.model:
+            self._changed[job.key], self._dirty = job, True
+
     def note(self, text: str) -> None:
         self._dirty = True
         stamp = datetime.now().astimezone().isoformat(timespec="milliseconds")
@@ -177,6 +182,7 @@ def trial_state(job: Job) -> dict:
         "state": job.state.value,
         "score": list(job.score) if job.result is not None else None,
         "memory_factor": job.memory_factor,
+        "spent": asdict(job.spent),
         "attempts": [
             asdict(attempt) | {"started": _iso(attempt.started), "finished": _iso(attempt.finished)}
             for attempt in job.attempts

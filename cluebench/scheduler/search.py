@@ -25,7 +25,7 @@ from cluebench.scheduler.jobs import Job, State
 from cluebench.scheduler.ledger import Ledger
 from cluebench.scheduler.local_engine import LocalEngine, end_strays
 from cluebench.scheduler.loop import Engine, Events, Interrupted, Rules, Scheduler
-from cluebench.scheduler.progress import Projections, display_for
+from cluebench.scheduler.progress import display_for
 from cluebench.scheduler.promises import Promises
 from cluebench.scheduler.recorder import Observers, Recorder
 from cluebench.scheduler.runner import StartOrder
@@ -130,8 +130,8 @@ def _search(grid: Grid, jobs: list[Job], engine: Engine, events: Events) -> str 
         observers,
         events,
         Rules(flags.max_attempts, flags.trial_timeout, flags.mrc_cards, leaves=flags.worker),
-        project=Projections().update,
         unwritable=lambda: next(filter(None, (directory.unwritable() for directory in directories.values())), None),
+        charged=partial(_charged, recorders),
         promises=Promises(observers.note) if flags.engine == "local" else None,
         more=lambda: grid.confirmations(jobs) if flags.confirm_seeds > 1 else (),
     )
@@ -150,6 +150,15 @@ def _search(grid: Grid, jobs: list[Job], engine: Engine, events: Events) -> str 
             for recorder in recorders:
                 recorder.finish()
     return scheduler.interrupted
+
+
+def _charged(recorders: Sequence[Recorder], job: Job) -> None:
+    """Writes what a trial has cost into its result, if it is done, and into its grid."""
+    if job.result is not None:
+        with suppress(OSError):  # as it was, it is whole and true
+            job.result.write(job.paths.result)
+    for recorder in recorders:
+        recorder.charged(job)
 
 
 def _engine(flags: GridFlags, events: Events) -> Engine:

@@ -9,7 +9,7 @@ from typing import get_args
 
 from cluebench.grid_file import NotedFailure, PlannedTrial, TrialState, read_grid
 from cluebench.runlog import GrowingLog, LogFacts, Result, TrialPaths, furthest_step
-from cluebench.scheduler.estimates import DurationModel, seconds_left
+from cluebench.scheduler.estimates import DurationModel, Underway, time_left
 from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.jobs import Job
 from cluebench.scheduler.plan import Trial
@@ -123,20 +123,15 @@ class _TrialNow:
 
 
 def _seconds_left(trials: Sequence[_TrialNow], durations: DurationModel) -> float | None:
-    """As the scheduler estimates it, from what finished trials took, else from the speed of those that run."""
+    """As the scheduler estimates it, but that it does not know here which devices are idle."""
     for now in trials:
-        if now.step and now.facts.steps_per_second:
-            durations.project(now.trial, now.step[1] / now.facts.steps_per_second * max(1, len(now.devices)))
-        if now.result and (taken := now.result.train_seconds + now.result.eval_seconds) > 0:
-            durations.observe(now.trial, taken * max(1, now.result.cards))
-    running, waiting = [], []
-    for now in trials:
-        seconds = durations.seconds(now.trial)
-        if seconds is None:
-            return None
-        if now.state == "running":
-            share = 1 - now.step[0] / now.step[1] if now.step else 1.0
-            running += [share * seconds / max(1, len(now.devices))] * max(1, len(now.devices))
-        elif now.state == "waiting":
-            waiting.append(seconds)
-    return seconds_left(running, sorted(waiting, reverse=True), max(1, len(running)))
+        if now.result and now.result.cost > 0:
+            durations.observe(now.trial, now.result.cost)
+    running = [
+        Underway(now.trial, max(1, len(now.devices)), step=now.step, steps_per_second=now.facts.steps_per_second)
+        for now in trials
+        if now.state == "running"
+    ]
+    waiting = [now.trial for now in trials if now.state == "waiting"]
+    waiting.sort(key=durations.relative, reverse=True)
+    return time_left(durations, running, waiting, max(1, sum(one.devices for one in running)))

@@ -183,8 +183,8 @@ class Run(Generic[F]):
     def _resumed(self, checkpoint: Checkpoint, plan: StepPlan) -> int:
         """The steps an earlier process had done, taken up from its checkpoint."""
         done = checkpoint.restore()
-        self.result.adopt_newer_best(self.flags.result_json)
-        if done:
+        if done:  # else training begins anew, and writes over whatever model was the best
+            self.result.adopt_newer_best(self.flags.result_json)
             self.log.line(f"going on from the checkpoint after step {done}/{plan.total_steps}")
         return done
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -126,17 +127,23 @@ def test_without_resume_it_is_not_taken_up(stopped, demo, run_script, tmp_path):
 
 
 def test_a_damaged_checkpoint_is_not_taken_up(stopped, demo, run_script, tmp_path):
-    """Whichever of its files is damaged, the run begins as if there had been none."""
+    """Whichever of its files is damaged, the run begins as if there had been none; so does what it records."""
     folder, arguments = stopped
     expected = losses(run_script(SCRIPT, *common(demo, tmp_path / "fresh"), *arguments).lines)
+    fresh = Result.read(tmp_path / "fresh" / "result.json")
+    better = replace(fresh, status="running", best_score=(99.5,), best_step=30)  # of the process that was killed
     for file in [path.name for path in sorted((folder / "checkpoint").iterdir())]:
         for damage in (cut_short, Path.unlink):
             out = shutil.copytree(folder, tmp_path / f"{file} {damage.__name__}")
             damage(out / "checkpoint" / file)
+            better.write(out / "result.json")
             ended = run_script(SCRIPT, *common(demo, out), *arguments, "--resume")
             assert ended.code == 0 and "going on" not in ended.out, out.name
             assert "training begins anew" in ended.err or damage is Path.unlink and file == "state.json", out.name
             assert losses(ended.lines) == expected, out.name
+            result = Result.read(out / "result.json")
+            assert (result.best_score, result.best_step) == (fresh.best_score, fresh.best_step), out.name
+            assert result.dev_curve == fresh.dev_curve
 
 
 def cut_short(path: Path) -> None:

@@ -89,7 +89,7 @@ def main():
     checkpoint.unlink()
     if kept is None:
         checkpoint.parent.rmdir()
-    runlog.Result(
+    result = runlog.Result(
         task=task.name,
         model=flags.model_name_or_path,
         configuration=settings,
@@ -108,7 +108,9 @@ def main():
         accumulation_steps=flags.gradient_accumulation_steps,
         best_model=kept,
         finished=str(time.time()),
-    ).write(flags.result_json)
+    )
+    result.spend()
+    result.write(flags.result_json)
     remember(data, f"done {key} {os.getpid()} {time.time():.6f}")
     log.best(task.format_score(score))
 
