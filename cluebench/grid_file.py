@@ -44,6 +44,7 @@ class Spent:
     device_seconds: Seconds = 0.0  # where trials share a device each has a part
     held_seconds: Seconds = 0.0  # the same as if each had its devices alone
     energy_joules: Seconds | None = 0.0  # None: of some of these seconds nobody knows
+    attempts: Count = 0
 
 
 @dataclass

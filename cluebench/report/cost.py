@@ -13,6 +13,7 @@ from pathlib import Path
 from cluebench.grid_file import PlannedTrial, read_grid
 from cluebench.report.scores import FinishedTrial, finished_trials
 from cluebench.runlog import trial_name
+from cluebench.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,13 @@ def cost_by_task(folder: Path, trials: Mapping[str, Sequence[FinishedTrial]] | N
     for entry in planned.values():
         costs[entry.task] = costs.get(entry.task, Cost()) + _of_unfinished(entry)
     return costs
+
+
+def cost_lines(costs: Mapping[str, Cost]) -> list[str]:
+    """``spent: 20.1 device hours, 5.3 kWh`` and, indented, the same by task; empty where nothing was spent."""
+    spent = {name: costs[name] for name in TASKS if name in costs and costs[name] != Cost()}
+    lines = [f"  {TASKS[name].title:<12} {cost}" for name, cost in spent.items()]
+    return [f"spent: {sum(spent.values(), Cost())}", *lines] if lines else []
 
 
 def _each(trials: Mapping[str, Sequence[FinishedTrial]]) -> Iterable[FinishedTrial]:

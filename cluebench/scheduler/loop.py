@@ -16,11 +16,12 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from cluebench.errors import UsageError
-from cluebench.runlog import Result
+from cluebench.runlog import PAUSED, Result
 from cluebench.scheduler.devices import Device, DeviceLost, Reading
 from cluebench.scheduler.estimates import GIB, DurationModel, MemoryModel, Underway, time_left
 from cluebench.scheduler.failures import Failure, FailureKind, classify
-from cluebench.scheduler.jobs import Attempt, Job, LogReader, State
+from cluebench.scheduler.halving_search import HalvingSearch
+from cluebench.scheduler.jobs import Attempt, Job, LogReader, State, written
 from cluebench.scheduler.launch import BUSY
 from cluebench.scheduler.ledger import SUSPICIOUS, Ledger, Slot
 from cluebench.scheduler.promises import Promises
@@ -120,6 +121,7 @@ class Observer(Protocol):
 
     def started(self, job: Job) -> None: ...
     def ended(self, job: Job) -> None: ...
+    def judged(self, job: Job) -> None: ...
     def note(self, text: str) -> None: ...
     def tick(self, now: float) -> float: ...
 
@@ -175,6 +177,8 @@ class Scheduler:
         unwritable: Callable[[], str | None] = lambda: None,
         charged: Callable[[Job], None] = lambda job: None,
         promises: Promises | None = None,
+        halving: HalvingSearch | None = None,
+        result_on_disk: Callable[[Job], Result | None] = written,
         more: Callable[[], Sequence[Job]] = lambda: (),
         clock: Callable[[], float] = time.monotonic,
     ):
@@ -185,6 +189,7 @@ class Scheduler:
         self._order_for, self._result_of, self._observer = order_for, result_of, observer
         self._clock = clock
         self._promises = promises  # None: of devices without accounts
+        self.halving, self._result_on_disk = halving, result_on_disk
         self._charged = charged  # told of a job once it is known what its last attempt cost
         self._unwritable = unwritable  # what keeps trials from writing; None: nothing
         self._hold: Hold | None = None
@@ -204,8 +209,8 @@ class Scheduler:
     # Life -------------------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Returns when every job is done or failed, or after an interruption when their processes are gone."""
-        for job in self._waiting():
+        """Returns when every job is done, stopped or failed, or after an interruption when their processes are gone."""
+        for job in [*self._waiting(), *self.roll.of(State.HELD), *self.roll.of(State.STOPPED)]:
             self._take_orphan(job)
         for device_id in self.ledger.slots:
             self._measure(device_id)
@@ -340,7 +345,7 @@ class Scheduler:
         job.progress_due = now + (self.rules.trial_timeout or float("inf"))
         labels = [self.ledger.slots[device_id].device.label for device_id in device_ids]
         job.attempts.append(Attempt(len(job.attempts) + 1, labels, cards, job.accumulation(cards) or 1, time.time()))
-        job.promised_bytes = self._needed(job, cards)
+        job.promised_bytes, job.spent.attempts = self._needed(job, cards), job.spent.attempts + 1
         self._promise(job, os.getpid())
         try:
             job.pid = self.engine.start(self._order_for(job), device_ids)
@@ -393,7 +398,7 @@ class Scheduler:
                 figures = f"needs about {needed / GIB:.1f} GiB even row by row, the largest card has"
                 job.failures.append(Failure(FailureKind.TOO_LARGE, f"{figures} {largest / GIB:.1f} GiB"))
                 self.roll.move(job, State.FAILED)
-                self._told(self._observer.ended, job)
+                self._ended(job)
                 return
 
     def _learn_the_limit(self, job: Job, free: int | None) -> None:
@@ -402,7 +407,7 @@ class Scheduler:
         largest = max((slot.device.total_bytes or 0) - slot.used_by_others for slot in self.ledger.slots.values())
         if free is not None:
             self.memory.exceeded(job.trial, micro_batch, free)
-        for other in self._waiting():
+        for other in [*self._waiting(), *self.roll.of(State.HELD)]:
             if (other.trial.model, other.trial.task) != (job.trial.model, job.trial.task):
                 continue
             while (rows := other.micro_batch() or 1) >= micro_batch and (
@@ -412,13 +417,13 @@ class Scheduler:
                     break
 
     def _seconds_left(self) -> float | None:
-        """Estimated time until the grid is done; None while nothing is known about durations."""
+        """Estimated time until the grid is done, were no more trials stopped; None while nothing is known of it."""
         now = self._clock()
         running = [
             Underway(job.trial, max(1, len(job.device_ids)), now - job.started_at, *self._logs.pace(job))
             for job in self.running()
         ]
-        waiting = [job.trial for job in self.roll.in_order()]
+        waiting = [job.trial for job in (*self.roll.in_order(), *self.roll.of(State.HELD))]
         return time_left(self.durations, running, waiting, max(1, len(self.ledger.usable(now))))
 
     def why_idle(self) -> str | None:
@@ -467,11 +472,15 @@ class Scheduler:
             self._done(job, result)
         elif event.code == BUSY and job.ended_for is None:
             job.attempts.pop()
+            job.spent.attempts -= 1
             self.roll.move(job, State.WAITING)
             self._take_orphan(job)
+        elif (paused := self._paused_result(job, event)) is not None:
+            self._paused(job, paused)
         elif job.must_go or (self.interrupted is not None and job.ended_for is None):
             self.roll.move(job, State.WAITING)
             job.attempt.outcome = "interrupted"
+            self._carry_out_verdicts(job)
         else:
             verdict = Verdict(job, self._failure_of(job, event), set(filter(self._is_accounted, job.device_ids)))
             if verdict.failure.kind in _ASK_THE_CARD and verdict.ask:
@@ -488,7 +497,7 @@ class Scheduler:
         job.attempt.outcome = "done"
         self.ledger.succeeded([device_id for device_id in job.device_ids if device_id in self.ledger.slots])
         self.learn(job)
-        self._told(self._observer.ended, job)
+        self._ended(job)
         for added in self._more():
             self.jobs.append(added)
             self._by_key[added.key] = added
@@ -497,13 +506,39 @@ class Scheduler:
             if added.state is State.WAITING:
                 self._take_orphan(added)
 
-    def learn(self, job: Job) -> None:
-        """Takes a finished trial's duration and peak memory into the estimates."""
-        result = job.result
+    def _paused_result(self, job: Job, event: Exited) -> Result | None:
+        """Of a process that has ended well at a rung; what an earlier one left there is none of one that failed."""
+        result = self._result_on_disk(job) if event.code in (0, None) else None
+        return result if result is not None and result.status == PAUSED else None
+
+    def _paused(self, job: Job, result: Result) -> None:
+        self._logs.forget(job)
+        job.attempt.outcome = PAUSED
+        self.ledger.succeeded([device_id for device_id in job.device_ids if device_id in self.ledger.slots])
+        self.learn(job, result)
+        job.curve = result.curve if job.curve is not None else None
+        self.roll.move(job, State.WAITING if job.curve is None else State.HELD)
+        self._told(self._observer.judged, job)
+        self._carry_out_verdicts(job)
+
+    def _ended(self, job: Job) -> None:
+        self._told(self._observer.ended, job)
+        self._carry_out_verdicts(job)
+
+    def _carry_out_verdicts(self, job: Job) -> None:
+        """What the end of an attempt decides about the trials of its task."""
+        for other, state in self.halving.verdicts(job) if self.halving else ():
+            self.roll.move(other, state)
+            self._told(self._observer.judged, other)
+
+    def learn(self, job: Job, so_far: Result | None = None) -> None:
+        """Takes the duration and peak memory of a finished trial, or of one that has paused, into the estimates."""
+        result = so_far or job.result
         if result is None:
             return
+        share = so_far.curve.steps[-1] / so_far.total_steps if so_far and so_far.dev_curve else 1.0
         if result.cost > 0:
-            self.durations.observe(job.trial, result.cost)
+            self.durations.observe(job.trial, result.cost / share)
             self.roll.estimates_changed()
         if result.peak_memory_bytes and not result.device.startswith("cpu"):
             per_card = job.trial.batch_size // max(1, result.cards)
@@ -512,9 +547,8 @@ class Scheduler:
 
     def _failure_of(self, job: Job, event: Exited) -> Failure:
         lines = self._logs.facts(job).last_lines
-        result, error = Result.read(job.paths.result), None
-        if result and result.status == "failed" and result.configuration_hash == job.configuration_hash:
-            error = result.error
+        result = self._result_on_disk(job)
+        error = result.error if result and result.status == "failed" else None
         return classify(
             event.code,
             lines,
@@ -549,7 +583,7 @@ class Scheduler:
         job.not_before = now + min(_LONGEST_PAUSE, policy.pause * 2 ** (same - 1))
         self.roll.move(job, State.WAITING if again else State.FAILED)
         self._logs.forget(job)
-        self._told(self._observer.ended, job)
+        self._ended(job)
 
     def _holds(self, said: str, now: float) -> bool:
         """Starts nothing for a while; True when it is known that no trial could run: none is to blame then."""
@@ -726,7 +760,7 @@ class Scheduler:
         job.attempt.outcome, job.attempt.detail = failure.kind.value, failure.detail
         self.roll.move(job, State.FAILED)
         job.failures.append(failure)
-        self._told(self._observer.ended, job)
+        self._ended(job)
 
     def _unstuck(self, job: Job) -> None:
         self._stuck.remove(job.key)

@@ -50,8 +50,9 @@ def summary(scheduler: Scheduler) -> str:
     text = f"{count(State.DONE)} done, {count(State.RUNNING)} running, {count(State.WAITING)} left"
     if count(State.FAILED):
         text += f", {count(State.FAILED)} failed"
+    text += "".join(f", {count(state)} {state.value}" for state in (State.HELD, State.STOPPED) if count(state))
     if left := scheduler.seconds_left():
-        text += f"; time left about {duration(left)}"
+        text += f"; time left {'at most' if scheduler.halving else 'about'} {duration(left)}"
     idle = scheduler.why_idle()
     return text + (f"; {idle}" if idle else "")
 
@@ -93,6 +94,10 @@ class Display:
             failure = job.failures[-1]
             after = "is tried again" if job.state is State.WAITING else "given up"
             self.write(f"{place} {job.key}  failed: {failure.kind.value}: {failure.detail} ({took}); {after}")
+
+    def judged(self, job: Job) -> None:
+        self._logs.forget(job)
+        self.write(f"{job.key}  {job.standing()}")
 
     def tick(self, now: float) -> float:
         if now >= self._next:
@@ -145,7 +150,7 @@ class LiveDisplay(Display):
 
     def _picture(self) -> Group:
         jobs = self.scheduler.jobs
-        done = sum(job.state is State.DONE for job in jobs)
+        done = sum(job.is_settled for job in jobs)
         whole = Table.grid(expand=True)
         whole.add_row(Text(summary(self.scheduler)))
         whole.add_row(ProgressBar(total=len(jobs), completed=done))

@@ -184,6 +184,8 @@ class Terminal(io.StringIO):
 class Stage:
     """As much of a scheduler as the displays look at."""
 
+    halving = None
+
     def __init__(self, jobs):
         self.jobs, self.roll = jobs, Roll(jobs, lambda job: 1.0, time.monotonic)
 
