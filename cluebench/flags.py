@@ -210,6 +210,8 @@ def _checked(parser: argparse.ArgumentParser, field: dataclasses.Field, hint: An
     if is_list and value:
         flat = [item for part in value for item in (part if isinstance(part, list) else [part])]
         value = list(dict.fromkeys(flat))
+        if not flat:
+            parser.error(f"{name} '': names nothing; leave it out for all")
     for item in value if is_list and value else [value]:
         if item is None:
             continue
