@@ -307,6 +307,20 @@ class Evaluation:
     organisers: tuple[float, float] | None = None  # CMRC2018: the organisers' EM and F1, percent
 
 
+@dataclass(frozen=True)
+class ModelSize:
+    """Of a model without the head of a task."""
+
+    layers: Count
+    hidden_size: Count
+    parameters: Count
+
+    @property
+    def architecture(self) -> str:
+        """``12L768H``, as in the published table."""
+        return f"{self.layers}L{self.hidden_size}H"
+
+
 @dataclass
 class Result:
     """The result JSON of a trial."""
@@ -326,6 +340,7 @@ class Result:
     device_seconds: Seconds | None = None  # what the trial cost, see `spend`; None: of a time when nobody counted
     energy_joules: Seconds | None = None  # of its cards meanwhile, by the scheduler; None: unknown
     peak_memory_bytes: Count | None = None  # of the device; of the process on a CPU
+    model_size: ModelSize | None = None
     device: str = "cpu"
     cards: Positive = 1
     accumulation_steps: Positive = 1  # micro-batches an optimizer step: recorded, not part of the trial's identity
