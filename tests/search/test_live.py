@@ -12,7 +12,7 @@ from cluebench.scheduler.simulated import Outcome
 from cluebench.search.halving import Rule, standings
 from cluebench.search.replay import RULES, outcome
 from cluebench.tasks import Setting
-from tests.search.simulated import LiveSearch, real_runs, recorded
+from tests.search.simulated import LiveSearch, real_runs, recorded, with_durations
 
 A, B, C, D = (Setting(rate, 32, 0.1) for rate in (1e-5, 2e-5, 3e-5, 5e-5))
 HALF = Rule(2, (Fraction(1, 2),))
@@ -43,15 +43,22 @@ def test_on_real_curves_it_stops_and_chooses_as_the_replay_does(rule, devices):
         check_same_as_replay(live, task, grid, rule)
 
 
-@pytest.mark.parametrize("rule", RULES, ids=str)
+@pytest.mark.parametrize("draw", range(3))
 @pytest.mark.parametrize("devices", [1, 4, 8])
-def test_no_rung_idles_a_card_for_long(rule, devices):
-    """Within a tenth of what the work that was done takes at least: all of it on all cards, or one trial whole."""
-    grids = real_runs()
-    live = LiveSearch(grids, rule, cpu_slots(devices)).run()
-    whole = max(job.result.train_seconds for job in live.jobs if job.state is State.DONE)
-    print(f"{rule} on {devices}: {live.time.now / max(live.work / devices, whole):.3f}")
-    assert live.time.now <= 1.10 * max(live.work / devices, whole)
+def test_no_rung_idles_a_card_for_long(devices, draw):
+    """Within a tenth of what the work that was done takes at least: all of it on all cards, or the longest trial.
+
+    With durations as in the published grid, which the scheduler knows but for an error. Of rules that leave few trials
+    in a contest, a verdict at a time is the bound: its slowest contest with all cards to itself.
+    """
+    grids = with_durations(real_runs(), draw)
+    for rule in RULES:
+        live = LiveSearch(grids, rule, cpu_slots(devices)).run()
+        bound = max(live.work / devices, max(job.result.train_seconds for job in live.jobs if job.result))
+        alone = max(LiveSearch({task: grid}, rule, cpu_slots(devices)).run().time.now for task, grid in grids.items())
+        assert live.time.now <= 1.10 * max(bound, alone), rule
+        if rule == USUAL:
+            assert live.time.now <= 1.10 * bound
 
 
 @pytest.mark.parametrize("seed", range(30))
