@@ -141,6 +141,7 @@ def misbehave(behaviour, flags):
     """What this attempt does instead of ending well."""
     if "log" in behaviour:
         print(behaviour["log"], flush=True)
+    time.sleep(behaviour.get("after", 0.0))
     if behaviour.get("hang"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN if behaviour["hang"] == "deaf" else signal.SIG_DFL)
         time.sleep(600)
