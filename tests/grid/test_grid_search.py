@@ -14,7 +14,9 @@ import pytest
 
 from cluebench.runlog import Result
 from cluebench.scheduler.launch import BUSY, TRIAL_VARIABLE, start_time
-from cluebench.scheduler.runner import LocalRunner, StartOrder, orphan_of
+from cluebench.scheduler.local_engine import LocalEngine
+from cluebench.scheduler.loop import Events
+from cluebench.scheduler.runner import StartOrder, orphan_of
 from tests.conftest import ROOT
 from tests.grid.conftest import alive, until
 
@@ -329,12 +331,10 @@ def launch_of(tmp_path, command, digest="h"):
 
 
 def run_launch(launch, count=1):
-    exits = []
-    runners = [LocalRunner(lambda key, code: exits.append(code)) for _ in range(count)]
-    for runner in runners:
-        runner.start(launch)
-    until(lambda: len(exits) == count, what="exits")
-    return exits
+    events = Events()
+    for engine in [LocalEngine([], None, events) for _ in range(count)]:
+        engine.start(launch, [])
+    return [events.get(timeout=20).code for _ in range(count)]
 
 
 def test_of_two_launches_of_a_trial_one_runs(tmp_path):
@@ -377,18 +377,17 @@ def test_orphan_is_known_by_its_lock_and_start(tmp_path):
     launch = launch_of(tmp_path, [sys.executable, "-c", "import time; time.sleep(60)"])
     assert orphan_of(launch.key, launch.lock) is None
     # Started by a scheduler that ends: its trial is nobody's child.
-    code = "import pickle, sys; from cluebench.scheduler.runner import LocalRunner\n"
-    code += "LocalRunner(print).start(pickle.load(sys.stdin.buffer))"
+    code = "import pickle, sys; from cluebench.scheduler.local_engine import LocalEngine\n"
+    code += "LocalEngine([], None, None).start(pickle.load(sys.stdin.buffer), [])"
     subprocess.run([sys.executable, "-c", code], input=pickle.dumps(launch), check=True)
     until(lambda: (orphan := orphan_of(launch.key, launch.lock)) and orphan.pid, what="the record")
     orphan = orphan_of(launch.key, launch.lock)
     assert orphan.is_local and orphan.start_time == start_time(orphan.pid) and orphan.configuration_hash == "h"
-    adopted = []
-    other = LocalRunner(lambda key, code: adopted.append(code))
+    events = Events()
+    other = LocalEngine([], None, events)
     other.adopt(orphan)
     other.stop(launch.key)
-    until(lambda: adopted, what="the end")
-    assert adopted == [None] and not alive(orphan.pid)
+    assert events.get(timeout=20).code is None and not alive(orphan.pid)
     assert orphan_of(launch.key, launch.lock) is None
 
 
