@@ -18,7 +18,8 @@ from cluebench.tasks import TASKS
 GRID_FILE = "grid.json"
 GRID_FORMAT = 1
 
-TrialState = Literal["done", "running", "waiting", "failed"]
+#: ``held``: stands still at a rung until the others of its task are there; ``stopped``: for good, by their verdict.
+TrialState = Literal["done", "running", "waiting", "failed", "held", "stopped"]
 
 
 @dataclass
@@ -71,6 +72,7 @@ class GridFile:
     updated: str = ""
     counts: dict[TrialState, Count] = field(default_factory=dict)
     data_dir: str | None = None
+    search: str | None = None  # the rule of a search that stops trials early; None: every trial runs to its end
     protocols: dict[str, str] = field(default_factory=dict)  # task → hash of all settings but the grid's
 
 

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 RESULT_FORMAT: Literal[1] = 1
 
+#: Status of a result that is not done: of a run that stands still where --pause_at says, and of one that a search has
+#: stopped there. Either goes on from its checkpoint with --resume.
+PAUSED: Literal["paused"] = "paused"
+STOPPED: Literal["stopped"] = "stopped"
+
 #: The clock when this process began, but for what Python needs to start.
 _BEGAN = time.perf_counter()
 
@@ -305,7 +310,7 @@ class Result:
     model: str
     configuration: Settings
     configuration_hash: str
-    status: Literal["running", "done", "failed"] = "running"  # one of the last two once it has ended
+    status: Literal["running", "done", "failed", "paused", "stopped"] = "running"  # see `PAUSED`, `STOPPED`
     metric: str = "accuracy"  # or "em_f1", see cluebench.tasks
     best_score: Score | None = None  # percent
     best_step: Count | None = None

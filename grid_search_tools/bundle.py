@@ -86,7 +86,8 @@ def opened(bundle: Path, flags: Flags, source: DataSource) -> int:
 def show(bundle: Path, manifest: dict[str, Any], verdicts: list[Verdict]) -> None:
     model = manifest["model"]
     about = "" if model["identity"] == model["name"] else f" ({model['identity']})"
-    print(f"{bundle}: {model['name']}{about}")
+    mark = f" ({verifying.printable(manifest['search'])})" if isinstance(manifest.get("search"), str) else ""
+    print(f"{bundle}: {model['name']}{about}{mark}")
     for verdict in verdicts:
         print("\n".join(verdict.lines()))
 

@@ -17,7 +17,7 @@ from cluebench.data.source import open_source
 from cluebench.flags import flag, parse, refuse_unwritable
 from cluebench.grid_file import read_grid
 from cluebench.notices import notice
-from cluebench.report import submitted
+from cluebench.report import scores, submitted
 from cluebench.submission import diagnostics, kept, packing
 
 NAME = "make_submission.py"
@@ -75,6 +75,8 @@ def main() -> None:
     if diagnosed and diagnosed.state == "ok":
         print(*diagnostics.shares_right(diagnosed.content, source), sep="\n")
     packing.pack(entries, misnamed, output)
+    if run and (mark := scores.halving_mark(run)):
+        print(f"({mark})")
     packed = [entry.test.submission for entry in entries if entry.state == "ok"]
     for warning in submitted.remember(output, run, flags.name or folder.resolve().name, packed):
         notice(warning)

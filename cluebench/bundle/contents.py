@@ -10,6 +10,7 @@ outside the folder it is unpacked to, and nothing that could hold code is read. 
     files    name in the zip → SHA-256
     kept     ``<task>/<trial>/<file>`` → SHA-256 of the weights that the grid kept
     versions, devices, commit, command: of those that made it
+    search   how many trials a cheaper search has stopped early, if any
 """
 
 from __future__ import annotations

@@ -66,6 +66,7 @@ def pack(run: Path, output: Path, source: DataSource) -> list[str]:
         "devices": sorted({f"{_device(trial)}, {trial.result.cards} card(s)" for trial in trials if trial.result}),
         "commit": _commit(),
         "command": _command(run, name),
+        "search": scores.halving_mark(run),
         "packed_by": cluebench.__version__,
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
@@ -122,7 +123,7 @@ def _grid(
         "model_identity": identity,
         "status": "done" if set(states) == {"done"} else "stopped",
         "updated": grid.updated if grid else "",
-        "counts": {state: states.count(state) for state in ("done", "running", "waiting", "failed")},
+        "counts": {state: states.count(state) for state in dict.fromkeys(states)},
         "protocols": protocols,
         "trials": [{**entry, "memory_factor": 1, "attempts": [], "failures": []} for entry in plan],
     }

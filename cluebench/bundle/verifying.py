@@ -49,9 +49,9 @@ class Verdict:
         reasons = self.misfits or self.not_here
         told = [f"{self.trials} trial{'s' * (self.trials != 1)}", *self.notes]
         told += [] if self.misfits else self.not_here[:1]
-        yield f"{self.task.title:<13}{self.state}: {_printable('; '.join(told))}"
+        yield f"{self.task.title:<13}{self.state}: {printable('; '.join(told))}"
         if self.misfits:
-            yield from (f"{'':<13}{_printable(reason)}" for reason in reasons[:most])
+            yield from (f"{'':<13}{printable(reason)}" for reason in reasons[:most])
             if len(reasons) > most:
                 yield f"{'':<13}and {len(reasons) - most} more"
 
@@ -278,7 +278,7 @@ def _same(one: Sequence[float], other: Sequence[float] | None) -> bool:
     return other is not None and len(one) == len(other) and np.allclose(one, other, rtol=0, atol=_CLOSE)
 
 
-def _printable(text: str, longest: int = 300) -> str:
+def printable(text: str, longest: int = 300) -> str:
     """Without what would steer a terminal: a bundle's words are a stranger's."""
     return "".join(letter if letter.isprintable() else "?" for letter in text[:longest])
 

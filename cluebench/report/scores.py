@@ -77,12 +77,15 @@ def finished_trials(folder: Path) -> dict[str, list[FinishedTrial]]:
     grid = read_grid(folder)
     protocols = grid.protocols if grid else {}
     trials: dict[str, list[FinishedTrial]] = {}
-    for task_folder in sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else ():
-        task = TASKS.get(task_folder.name.lower())
-        if task is not None:
-            found = _with_results(task, task_folder) + _with_logs_only(task, task_folder)
-            trials.setdefault(task.name, []).extend(_of_one_protocol(found, protocols.get(task.name)))
+    for task, task_folder in _task_folders(folder):
+        found = _with_results(task, task_folder) + _with_logs_only(task, task_folder)
+        trials.setdefault(task.name, []).extend(_of_one_protocol(found, protocols.get(task.name)))
     return trials
+
+
+def _task_folders(folder: Path) -> list[tuple[Task, Path]]:
+    found = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else ()
+    return [(TASKS[path.name.lower()], path) for path in found if path.name.lower() in TASKS]
 
 
 def _with_results(task: Task, folder: Path) -> list[FinishedTrial]:
@@ -96,6 +99,28 @@ def _with_results(task: Task, folder: Path) -> list[FinishedTrial]:
             else:
                 notice(f"warning: {path}: a result of {result.task} among those of {task.title}; left out")
     return found
+
+
+def halving_mark(folder: Path, trials: Mapping[str, Sequence[FinishedTrial]] | None = None) -> str | None:
+    """``halving: 61 of 134 trials stopped early``, as every table of a run directory says; None where none was.
+
+    ``trials``: the finished ones, where they are known already. A trial was stopped when the plan says so or, of the
+    protocol of those that are finished, its result, and it has not finished since.
+    """
+    trials = finished_trials(folder) if trials is None else trials
+    finished = [trial for of_task in trials.values() for trial in of_task]
+    protocols = {trial.task: protocol_hash(trial.result.configuration) for trial in finished if trial.result}
+    known, grid = {trial.path for trial in finished}, read_grid(folder)
+    done = {(trial.task, runlog.trial_name(*trial.setting, trial.seed)) for trial in finished}
+    stopped = {(trial.task, trial.name) for trial in (grid.trials if grid else ()) if trial.state == runlog.STOPPED}
+    for task, task_folder in _task_folders(folder):
+        for path in (path for path in task_folder.glob("*.json") if path not in known):
+            result = runlog.Result.read(path) if runlog.parse_trial_name(path.stem) else None
+            if result and result.status == runlog.STOPPED:
+                if protocol_hash(result.configuration) == protocols.get(task.name):
+                    stopped.add((task.name, path.stem))
+    stopped -= done
+    return f"halving: {len(stopped)} of {len(stopped) + len(done)} trials stopped early" if stopped else None
 
 
 def _with_logs_only(task: Task, folder: Path) -> list[FinishedTrial]:

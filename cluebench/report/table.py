@@ -58,7 +58,8 @@ def print_table(
     trials = scores.finished_trials(folder)
     bests = scores.best_settings(trials)
     print(scores.best_score_table(bests), end="")
-    notes = scores.edge_notes(trials, bests)
+    mark = scores.halving_mark(folder, trials)
+    notes = [f"({mark})"] * bool(mark) + scores.edge_notes(trials, bests)
     if stderr:
         found, left_out = evidence.of_run(trials)
         print("one standard error, in points:", *error_lines(found), sep="\n")

@@ -16,10 +16,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import get_args
 
 from cluebench import atomic
 from cluebench.errors import BadFile, ClueError, UsageError
-from cluebench.grid_file import GRID_FILE, GRID_FORMAT, read_grid
+from cluebench.grid_file import GRID_FILE, GRID_FORMAT, TrialState, read_grid
 from cluebench.json_files import NotJson, declared, parse
 from cluebench.model import Model
 from cluebench.runlog import Result, TrialPaths
@@ -166,7 +167,7 @@ class RunDirectory:
             "status": status,
             "updated": _now(),
             "scheduler": {"pid": os.getpid(), "host": socket.gethostname()},
-            "counts": {state: counts.get(state, 0) for state in ("done", "running", "waiting", "failed")},
+            "counts": {state: counts.get(state, 0) for state in get_args(TrialState)},
             **details,
             "protocols": dict(protocols),
         }

@@ -70,7 +70,9 @@ def _status_lines(directory: RunDirectory, flags: GridFlags) -> list[str]:
     lines = [f"{directory.path}: {state}"]
     trials = [_TrialNow.of(directory, entry, holder is not None) for entry in grid.trials]
     counts = [sum(trial.state == state for trial in trials) for state in get_args(TrialState)]
-    lines.append(", ".join(f"{count} {state}" for count, state in zip(counts, get_args(TrialState))))
+    always = get_args(TrialState)[:4]
+    shown = [(count, state) for count, state in zip(counts, get_args(TrialState)) if count or state in always]
+    lines.append(", ".join(f"{count} {state}" for count, state in shown))
     if holder is not None and (left := _seconds_left(trials, DurationModel(flags))) is not None:
         lines[-1] += f"; time left about {duration(left)}"
     return lines + [line for trial in trials if (line := trial.line())]

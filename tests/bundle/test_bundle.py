@@ -7,11 +7,14 @@ import json
 import pickle
 import stat
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from cluebench.identity import configuration_hash
+from cluebench.report.scores import halving_mark
+from cluebench.runlog import Result
 from tests.bundle.conftest import SECRETS
 
 COMMAND = "grid_search_tools/bundle.py"
@@ -538,3 +541,20 @@ def test_a_strangers_words_do_not_steer_the_terminal(bundle, verify):
     reconfigure(files, FIRST, **{"\x1b[2J": "\x1b]0;x\x07"})
     write(bundle, files)
     assert "\x1b" not in verify(bundle).out
+
+
+def test_a_bundle_of_a_halving_says_so_packed_verified_and_merged(run, data, run_command, tmp_path):
+    stopped = sorted((run / "afqmc").glob("*.json"))[:3]
+    for path in stopped:
+        replace(Result.read(path), status="stopped").write(path)
+    grid = json.loads((run / "grid.json").read_text())
+    for trial in grid["trials"]:
+        trial["state"] = "stopped" if trial["name"] in {path.stem for path in stopped} else "done"
+    (run / "grid.json").write_text(json.dumps(grid))
+    mark = halving_mark(run)
+    bundle, root = tmp_path / "halved.zip", tmp_path / "merged"
+    assert mark == f"halving: 3 of {len(grid['trials'])} trials stopped early"
+    assert run_command(COMMAND, "pack", run, "--data_dir", data, "--output", bundle).code == 0
+    ended = run_command(COMMAND, "merge", bundle, "--data_dir", data, "--run_root", root)
+    assert ended.code == 0 and ended.out.splitlines()[0] == f"{bundle}: hfl/rbt3 ({mark})"
+    assert halving_mark(root / "hfl--rbt3") == mark

@@ -287,3 +287,26 @@ def test_notes_name_the_model_where_there_are_several(tmp_path, run_command):
         "a:",
         "b:",
     ]
+
+
+def test_trials_that_a_search_stopped_are_counted_in_the_mark_and_in_no_table(tmp_path):
+    """Of the protocol of those that are finished only: what an earlier plan left says nothing of this table."""
+    for setting, score in (("1e-05_32_0.1", 50), ("2e-05_32_0.1", 51), ("3e-05_32_0.1", 52)):
+        write_result(tmp_path, "tnews", setting, [score])
+    assert scores.halving_mark(tmp_path) is None
+    write_result(tmp_path, "tnews", "5e-05_32_0.1", [99], status="stopped")
+    for status in ("paused", "failed"):  # a run that someone pauses is not stopped by a search
+        write_result(tmp_path, "tnews", "5e-05_64_0.1", [99], status=status)
+        write_result(tmp_path, "tnews", "5e-05_16_0.1", [99], status="stopped", epochs=9)
+        mark = scores.halving_mark(tmp_path)
+        assert mark == scores.halving_mark(tmp_path, scores.finished_trials(tmp_path))
+        assert mark == "halving: 1 of 4 trials stopped early"
+    planned = {"configuration_hash": "0" * 16, "learning_rate": 1e-5, "batch_size": 16, "dropout": 0.1, "seed": 42}
+    names = ("1e-05_32_0.1", "5e-05_64_0.1")  # one that is done since, one more without a result
+    entries = [{**planned, "task": "tnews", "name": name, "state": "stopped"} for name in names]
+    protocol = scores.protocol_hash(scores.finished_trials(tmp_path)["tnews"][0].result.configuration)
+    (tmp_path / "grid.json").write_text(json.dumps({**GRID, "protocols": {"tnews": protocol}, "trials": entries}))
+    assert scores.halving_mark(tmp_path) == "halving: 2 of 5 trials stopped early"
+    ended = extracted(tmp_path)
+    assert ended.stdout.splitlines()[1].split("\t")[1] == "52.00"
+    assert "(halving: 2 of 5 trials stopped early)\n" in ended.stderr and "halving" not in ended.stdout
