@@ -10,15 +10,15 @@ a card stays with the grid until it ends. Where a node has no NVIDIA driver to a
 from __future__ import annotations
 
 import os
-import queue
 import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -88,6 +88,17 @@ class _Place:
         threading.Event().wait()
 
 
+@dataclass(eq=False)
+class _Held:
+    """A place that Ray has been asked for, and given to us once it has devices."""
+
+    node: Mapping
+    number: int
+    cores: int
+    actor: Any
+    devices: list[Device] = field(default_factory=list)
+
+
 class RayEngine:
     """The loop's `Engine` on a Ray cluster. A node can be used where ``paths`` are.
 
@@ -113,14 +124,13 @@ class RayEngine:
         self.devices: list[Device] = []
         self._actors: dict[str, Any] = {}  # device id → the actor that has it
         self._running: dict[str, tuple[Any, str]] = {}  # trial key → its actor and mark
-        self._held: list[tuple[str, Any]] = []  # node id and actor of every place that has been asked for
+        self._held: list[_Held] = []
         self._unfit: dict[str, str] = {}  # id of a node → why it is not used
         self._numbers = count()  # of places
-        self._answers: queue.SimpleQueue[None] = queue.SimpleQueue()  # one a place
+        self._answered = threading.Event()
         self._closed = threading.Event()
         self._monitor = DeviceMonitor(self._read, lambda *answer: events.put(Measured(*answer)))
         self._is_card, self._share, self._most = _wanted(request, [node["Resources"] for node in self._nodes()])
-        self._hold_what_there_is()
         self._wait_for_the_first()
         _thread(self._look_for_nodes)
 
@@ -149,70 +159,64 @@ class RayEngine:
                 wanted = {"num_cpus": own}
             here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             options = {"scheduling_strategy": here, "max_restarts": 0, "max_concurrency": self._at_once, **wanted}
-            there = sum(node_id == node["NodeID"] for node_id, _ in self._held)
+            there = sum(held.node["NodeID"] == node["NodeID"] for held in self._held)
             for _ in range(there, 0 if node["NodeID"] in self._unfit else places):
                 if len(self._held) < self._most:
-                    actor = self._ray.remote(_Place).options(**options).remote()
-                    self._held.append((node["NodeID"], actor))
-                    _thread(self._hold, node, next(self._numbers), own, actor)
+                    held = _Held(node, next(self._numbers), own, self._ray.remote(_Place).options(**options).remote())
+                    self._held.append(held)
+                    _thread(self._hold, held)
 
-    def _hold(self, node: dict, number: int, cores: int, actor: Any) -> None:
+    def _hold(self, held: _Held) -> None:
         """Waits until Ray gives us a place on a node, and has its devices in the grid until it is lost."""
-        joined: list[Device] = []
         try:
-            found = self._ray.get(actor.cards.remote(self._is_card, self._paths))
+            found = self._ray.get(held.actor.cards.remote(self._is_card, self._paths))
             if isinstance(found, str):
-                self._not_used(node, found)
+                self._not_used(held.node, found)
             else:
-                joined = self._join(node, found or [Device(f"cpu:{number}", f"cpu {number}", "cpu")], cores, actor)
-                self._answers.put(None)
-                self._ray.get(actor.stay.remote())
+                self._join(held, found or [Device(f"cpu:{held.number}", f"cpu {held.number}", "cpu")])
+                self._ray.get(held.actor.stay.remote())
         except self._ray.exceptions.RayError as error:
             # The last line of what an actor says that can't even import this module there.
             wrong = re.findall(r"^\w*Error: .*", str(error), re.MULTILINE)
-            if joined:
-                self._leave(joined)
+            labels = ", ".join(device.label for device in held.devices)
+            if held.devices:
+                self._events.put(Changed(f"{labels} has left the cluster", left=[device.id for device in held.devices]))
             elif wrong:
-                self._not_used(node, wrong[-1])
-        self._ray.kill(actor)
-        self._held.remove((node["NodeID"], actor))
-        self._answers.put(None)
+                self._not_used(held.node, wrong[-1])
+        self._ray.kill(held.actor)
+        self._held.remove(held)
+        self._answered.set()
 
-    def _join(self, node: dict, found: Sequence[Device], cores: int, actor: Any) -> list[Device]:
-        short, name = node["NodeID"][:8], _name(node)
-        ours = {"node": node["NodeID"], "cores": max(1, cores // len(found))}
-        joined = [
-            replace(device, id=f"{short} {device.id}", label=f"{name} {device.label}", **ours) for device in found
-        ]
-        for device in joined:
-            self._actors[device.id] = actor
-        self.devices += [device for device in joined if device not in self.devices]
-        self._events.put(Changed(f"{', '.join(device.label for device in joined)} joins the grid", joined))
-        return joined
+    def _join(self, held: _Held, found: Sequence[Device]) -> None:
+        node, name = held.node["NodeID"], _name(held.node)
+        ours = {"node": node, "cores": max(1, held.cores // len(found))}
+        for device in found:
+            ours |= {"id": f"{node[:8]} {device.id}", "label": f"{name} {device.label}"}
+            held.devices.append(replace(device, **ours))
+            self._actors[held.devices[-1].id] = held.actor
+        self.devices += [device for device in held.devices if device not in self.devices]
+        self._answered.set()
+        self._events.put(Changed(f"{', '.join(device.label for device in held.devices)} joins the grid", held.devices))
 
-    def _leave(self, joined: Sequence[Device]) -> None:
-        labels = ", ".join(device.label for device in joined)
-        self._events.put(Changed(f"{labels} has left the cluster", left=[device.id for device in joined]))
-
-    def _not_used(self, node: dict, why: str) -> None:
+    def _not_used(self, node: Mapping, why: str) -> None:
         if self._unfit.setdefault(node["NodeID"], said := f"node {_name(node)} is not used: {why}") is said:
             self._events.put(Changed(said))
 
     def _wait_for_the_first(self) -> None:
-        """Returns when all places have answered, or some have and the others take long, which others may have."""
-        patience: float | None = _PATIENCE
-        for _ in list(self._held):
-            try:
-                self._answers.get(timeout=patience)
-            except queue.Empty:
-                if self.devices:
-                    return
+        """Returns when all places have answered, or some have and the rest takes long: someone else may hold it."""
+        begin, said = time.monotonic(), False
+        while True:
+            self._hold_what_there_is()
+            if not self._held:
+                raise UsageError(f"--engine ray: {'; '.join(self._unfit.values()) or 'the cluster has no cores'}")
+            self._answered.wait(1.0)
+            self._answered.clear()
+            late = time.monotonic() - begin > _PATIENCE
+            if self.devices and (late or all(held.devices for held in self._held)):
+                return
+            if late and not said:
+                said = True
                 print("waiting until the Ray cluster has a card or core to spare for the grid", file=sys.stderr)
-                patience = None
-                self._answers.get()
-        if not self.devices:
-            why = "; ".join(self._unfit.values()) or "no node of the cluster has answered"
-            raise UsageError(f"--engine ray: {why}")
 
     # Trials -----------------------------------------------------------------------------------------------------------
 
@@ -272,8 +276,8 @@ class RayEngine:
     def close(self) -> None:
         self._closed.set()
         self._monitor.close()
-        for _, actor in list(self._held):
-            self._ray.kill(actor)
+        for held in list(self._held):
+            self._ray.kill(held.actor)
         for thread in threading.enumerate():  # who waits for an answer while Ray shuts down ends the process
             if thread.name.startswith(("ray-", "ask-")):
                 thread.join(timeout=10.0)
