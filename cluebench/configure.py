@@ -14,12 +14,12 @@ import cluebench
 from cluebench import earlier_run, environment, identity
 from cluebench.command import as_clue_error
 from cluebench.data.source import DataSource, open_source
-from cluebench.errors import one_line
+from cluebench.errors import Paused, one_line
 from cluebench.flags import refuse_unwritable
 from cluebench.model import Model
 from cluebench.notices import notice, waiting
 from cluebench.run_flags import F, resolved
-from cluebench.runlog import Evaluation, Result
+from cluebench.runlog import PAUSED, Evaluation, Result
 from cluebench.tasks import Task
 
 if TYPE_CHECKING:
@@ -99,13 +99,16 @@ def configure(flags: F, task: Task, **more: Any) -> RunConfig[F]:
 def recording(result: Result, path: str | None) -> Iterator[Result]:
     """Stamps ``result`` and writes it to ``path`` when the block ends: status "done", or "failed" with the reason.
 
-    An interruption writes nothing, so that the trial counts as not finished. Only rank 0 writes.
+    Paused ends the block well, with a status of its own. An interruption writes nothing, so that the trial counts as
+    not finished. Only rank 0 writes.
     """
     result.started = _now()
     result.versions = versions()
     try:
         yield result
         result.status = "done"
+    except Paused:
+        result.status = PAUSED
     except Exception as error:
         result.status = "failed"
         known = as_clue_error(error)

@@ -25,20 +25,22 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from cluebench import atomic, json_files
 from cluebench.errors import BadFile, DataError
-from cluebench.json_files import Count
+from cluebench.json_files import Count, between
 from cluebench.runlog import Result, Settings
 
 SUFFIX = ".predictions"
 
 _FORMAT = 1
 _MOST_BYTES = 1 << 26  # unpacked; the largest official dev split takes less than 1 MB
-_LARGEST_INDEX = (1 << 15) - 1
+
+Index = Annotated[int, between(0, (1 << 15) - 1)]
+Share = Annotated[float, between(0, 1)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +65,7 @@ class DevPredictions:
         cls, ids: Sequence[int | str], predicted: np.ndarray, gold: np.ndarray, clusters: np.ndarray | None = None
     ) -> DevPredictions:
         """Of rows with one choice of several; predicted and gold [rows] are indices."""
-        right = (predicted == gold).astype(np.float64)[:, None]
-        return cls(rows_fingerprint(ids), right, np.asarray(predicted), np.asarray(gold), _numbered(clusters))
+        return cls(rows_fingerprint(ids), _right(predicted, gold), predicted, gold, _numbered(clusters))
 
     @classmethod
     def of_spans(
@@ -107,15 +108,19 @@ class DevPredictions:
     def read(cls, path: str | os.PathLike) -> DevPredictions:
         """Raises DataError in one line when there is no such file, or it is not whole and of this format."""
         try:
-            content = json_files.parse(_unpacked(path))
-            head = json_files.declared(content, _Head, path)
-            return cls(configuration=head.configuration, step=head.step, rows=head.rows, **_columns(content))
+            found = json_files.declared(json_files.parse(_unpacked(path)), _File, path)
         except BadFile as error:
             raise DataError(f"{error}: this is no whole file of dev predictions") from None
         except FileNotFoundError:
             raise DataError(f"{path}: there is no such file of dev predictions") from None
         except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
             raise DataError(f"{path} is no whole file of dev predictions: {error}") from None
+        clusters = None if found.clusters is None else np.array(found.clusters)
+        about: dict[str, Any] = dict(configuration=found.configuration, step=found.step, clusters=clusters)
+        if found.gold is None:
+            return cls(found.rows, np.stack([found.exact, found.f1], axis=1), found.predicted, **about)  # type: ignore
+        predicted, gold = np.array(found.predicted), np.array(found.gold)
+        return cls(found.rows, _right(predicted, gold), predicted, gold, **about)
 
 
 def rows_fingerprint(ids: Sequence[int | str]) -> str:
@@ -147,6 +152,11 @@ def of_result(result: Result, path: str | os.PathLike) -> DevPredictions | None:
     return found if same and fits else None
 
 
+def _right(predicted: np.ndarray, gold: np.ndarray) -> np.ndarray:
+    """The scores of rows with one choice of several."""
+    return (predicted == gold).astype(np.float64)[:, None]
+
+
 def _numbered(clusters: np.ndarray | None) -> np.ndarray | None:
     """Any names of clusters as numbers from 0."""
     return None if clusters is None else np.unique(clusters, return_inverse=True)[1]
@@ -165,52 +175,30 @@ def _unpacked(path: str | os.PathLike) -> bytes:
 
 
 @dataclass
-class _Head:
-    """What such a file holds beside its columns."""
+class _File:
+    """What such a file holds; see the top of this module."""
 
     format: Literal[1]
     configuration: Settings
     step: Count
     rows: str
+    predicted: list[Index | str]
+    gold: list[Index] | None = None
+    exact: list[Share] | None = None
+    f1: list[Share] | None = None
+    clusters: list[Index] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.configuration.get("task"), str):
             raise ValueError("'configuration' is not that of a trial")
-
-
-def _columns(content: dict) -> dict[str, Any]:
-    """The columns of DevPredictions. Raises ValueError naming the one that is wrong."""
-    fields: dict[str, Any] = {}
-    answers = content.get("predicted")
-    if not isinstance(answers, list) or not answers:
-        raise ValueError("'predicted' lists nothing")
-    number = len(answers)
-    if "gold" in content:
-        fields["predicted"], fields["gold"] = (_indices(content, name, number) for name in ("predicted", "gold"))
-        fields["scores"] = (fields["predicted"] == fields["gold"]).astype(np.float64)[:, None]
-    else:
-        if not all(isinstance(answer, str) for answer in answers):
-            raise ValueError("'predicted' holds something other than texts, and there is no 'gold'")
-        exact, f1 = (_column(content, name, number, 1) for name in ("exact", "f1"))
-        fields["predicted"], fields["scores"] = answers, np.stack([exact, f1], axis=1).astype(np.float64)
-    if "clusters" in content:
-        fields["clusters"] = _indices(content, "clusters", number, number - 1)
-    return fields
-
-
-def _indices(content: dict, name: str, number: int, largest: int = _LARGEST_INDEX) -> np.ndarray:
-    """A column of whole numbers."""
-    values = _column(content, name, number, largest)
-    if values.dtype.kind != "i":
-        raise ValueError(f"{name!r} holds something other than whole numbers")
-    return values
-
-
-def _column(content: dict, name: str, number: int, largest: int) -> np.ndarray:
-    """A column of ``number`` numbers from 0 to ``largest``."""
-    values = np.array(content.get(name))
-    if values.shape != (number,) or values.dtype.kind not in "if":
-        raise ValueError(f"{name!r} is not a list of {number} numbers")
-    if not ((values >= 0) & (values <= largest)).all():
-        raise ValueError(f"{name!r} holds a number outside 0 to {largest}")
-    return values
+        if not self.predicted:
+            raise ValueError("'predicted' lists nothing")
+        kind, needed = (str, ["exact", "f1"]) if self.gold is None else (int, ["gold"])
+        if not all(isinstance(answer, kind) for answer in self.predicted):
+            raise ValueError(f"'predicted' holds something other than {'texts' if kind is str else 'whole numbers'}")
+        number = len(self.predicted)
+        for name in needed if self.clusters is None else [*needed, "clusters"]:
+            if len(getattr(self, name) or ()) != number:
+                raise ValueError(f"{name!r} is not a list of {number} numbers")
+        if self.clusters and max(self.clusters) >= number:
+            raise ValueError(f"'clusters' holds a number outside 0 to {number - 1}")

@@ -3,31 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cluebench import atomic, json_files, model_files
 from cluebench.atomic import FileFacts
 from cluebench.errors import BadFile, UsageError
 from cluebench.identity import configuration_hash
-from cluebench.json_files import Positive
+from cluebench.json_files import FileName, Positive
 from cluebench.run_flags import RunFlags
 from cluebench.runlog import Progress, Result, Settings
 
-#: The periodic checkpoint in --output_dir, and the file in it that says whose it is.
+#: The periodic checkpoint in --output_dir, and the file in it that says whose it is, written last.
 CHECKPOINT, STATE_FILE = "checkpoint", "state.json"
-#: The last in a checkpoint of PaddleNLP's Trainer to be written, and such a file too.
+#: Such a file in a checkpoint of PaddleNLP's Trainer.
 COMPLETE_FILE = "complete.json"
+#: Key in both of a hash over the others.
+_DIGEST = "digest"
+
+ANEW = "the checkpoint counts for nothing, training begins anew"
+
+Owner = TypeVar("Owner", bound="CheckpointOwner")
 
 
 @dataclass
 class CheckpointOwner:
-    """The run that a checkpoint belongs to, and what that had gathered by it."""
+    """The run that a checkpoint belongs to, what that had gathered by it, and the files that it is made of."""
 
     configuration_hash: str
     result: Progress
-    configuration: Settings = field(default_factory=dict)
+    configuration: Settings
+    files: dict[FileName, FileFacts]
+
+    def write(self, path: Path) -> None:
+        """The last file of a checkpoint. Raises OSError."""
+        content = asdict(self)
+        atomic.write_json(path, {**content, _DIGEST: configuration_hash(content)})
+
+    @classmethod
+    def read(cls: type[Owner], path: Path, otherwise: str) -> Owner | None:
+        """None where there is none, and where it or a file of the checkpoint is not what was written.
+
+        That is said in one line, and what follows from it: ``otherwise``.
+        """
+        try:
+            content = json_files.read_object(path, cls)
+            if content.pop(_DIGEST, None) != configuration_hash(content):
+                raise BadFile(f"{path} is not what was written")
+            return json_files.declared(content, cls, path)
+        except FileNotFoundError:
+            return None
+        except BadFile as error:
+            json_files.tell_once(f"warning: {error}; {otherwise}")
+            return None
+
+    def is_whole(self, folder: Path, otherwise: str) -> bool:
+        """Whether every file of the checkpoint is as it was written; a line says what is not."""
+        for name, facts in self.files.items():
+            try:
+                if atomic.facts_of(folder / name) == facts:
+                    continue
+                reason = "is not what was written"
+            except OSError as error:
+                reason = str(error.strerror or error)
+            json_files.tell_once(f"warning: {folder / name}: {reason}; {otherwise}")
+            return False
+        return True
 
 
 @dataclass
@@ -41,38 +83,12 @@ class Generators:
 
 @dataclass
 class CheckpointState(CheckpointOwner):
-    """A checkpoint but for its arrays."""
+    """A checkpoint of the scripts but for its arrays."""
 
-    step: Positive = field(kw_only=True)
-    files: dict[str, FileFacts] = field(kw_only=True)  # of its arrays
-    schedule: dict[str, float | int | bool | str | None] = field(kw_only=True)  # as Paddle's schedules give it
-    scaler: dict[str, float | int | bool | list[float]] | None = field(kw_only=True)  # of fp16; as Paddle's gives it
-    generators: Generators = field(kw_only=True)
-
-    def write(self, folder: Path) -> None:
-        """Into the checkpoint's directory, the last of its files. Raises OSError."""
-        content = asdict(self)
-        atomic.write_json(folder / STATE_FILE, {**content, _DIGEST: configuration_hash(content)})
-
-    @classmethod
-    def read(cls, folder: Path) -> CheckpointState | None:
-        """None without a checkpoint, and, said in one line, where anything in the file is not what was written."""
-        path = folder / STATE_FILE
-        try:
-            content = json_files.read_object(path, cls)
-            if content.pop(_DIGEST, None) == configuration_hash(content):
-                return json_files.declared(content, cls, path)
-            reason = f"{path} is not what was written"
-        except FileNotFoundError:
-            return None
-        except BadFile as error:
-            reason = str(error)
-        json_files.tell_once(f"warning: {reason}; the checkpoint counts for nothing, training begins anew")
-        return None
-
-
-#: Key of a hash over the others.
-_DIGEST = "digest"
+    step: Positive
+    schedule: dict[str, float | int | bool | str | None]  # as Paddle's schedules give it
+    scaler: dict[str, float | int | bool | list[float]] | None  # of fp16; as Paddle's gives it
+    generators: Generators
 
 
 def refuse_other_settings(flags: RunFlags, result: Result) -> None:
@@ -83,7 +99,7 @@ def refuse_other_settings(flags: RunFlags, result: Result) -> None:
     if not flags.do_train or flags.overwrite_output_dir:
         return
     folder = Path(flags.output_dir)
-    state = CheckpointState.read(folder / CHECKPOINT)
+    state = CheckpointState.read(folder / CHECKPOINT / STATE_FILE, ANEW)
     if state and state.configuration_hash != result.configuration_hash:
         raise UsageError(_in_the_way(folder, f"the checkpoint after step {state.step}", state.configuration, result))
     for path in {flags.result_json or "", str(folder / "result.json")}:

@@ -55,3 +55,7 @@ class DiskFull(ClueError):
     """A file could not be written for want of space."""
 
     exit_code = 6
+
+
+class Paused(Exception):
+    """No error: a run stands still where it was told to, with a checkpoint, and its process ends."""

@@ -22,6 +22,8 @@ import types
 import typing
 from collections.abc import Sequence
 from difflib import get_close_matches
+from fractions import Fraction
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from cluebench import atomic
@@ -184,12 +186,12 @@ def _boolean(text: str) -> bool:
 
 def _reader(kind: type) -> Any:
     """A reader of one value whose complaint names the type in plain words."""
-    words = {int: "a whole number", float: "a number"}
+    words = {int: "a whole number", float: "a number", Fraction: "a number or a fraction such as 1/4"}
 
     def read(text: str) -> Any:
         try:
             return kind(text)
-        except ValueError:
+        except (ValueError, ZeroDivisionError):
             raise argparse.ArgumentTypeError(f"{text!r} is not {words.get(kind, 'valid')}") from None
 
     return read
@@ -213,12 +215,12 @@ def _checked(parser: argparse.ArgumentParser, field: dataclasses.Field, hint: An
             continue
         if about["choices"] and item not in about["choices"]:
             parser.error(f"{name} {item}: choose from {', '.join(str(choice) for choice in about['choices'])}")
-        if isinstance(item, (int, float)) and not isinstance(item, bool):
+        if isinstance(item, Real) and not isinstance(item, bool):
             _check_bounds(parser, name, item, about)
     return value
 
 
-def _check_bounds(parser: argparse.ArgumentParser, name: str, item: float, about: typing.Mapping[str, Any]) -> None:
+def _check_bounds(parser: argparse.ArgumentParser, name: str, item: Real, about: typing.Mapping[str, Any]) -> None:
     if not math.isfinite(item):
         parser.error(f"{name} {item}: must be finite")
     if about["minimum"] is not None and item < about["minimum"]:

@@ -38,6 +38,16 @@ class NotedFailure:
 
 
 @dataclass
+class Spent:
+    """What all attempts at a trial have cost, those in vain too."""
+
+    device_seconds: Seconds = 0.0  # where trials share a device each has a part
+    held_seconds: Seconds = 0.0  # the same as if each had its devices alone
+    energy_joules: Seconds | None = 0.0  # None: of some of these seconds nobody knows
+    attempts: Count = 0
+
+
+@dataclass
 class PlannedTrial:
     """A trial and how far it has come."""
 
@@ -52,8 +62,7 @@ class PlannedTrial:
     memory_factor: Annotated[int, between(1, 1 << 20)] = 1  # how far its micro-batches had to be cut
     attempts: list[StartedAttempt] = field(default_factory=list)
     failures: list[NotedFailure] = field(default_factory=list)
-    device_seconds: Seconds = 0.0  # of all its attempts that have ended
-    energy_joules: Seconds | None = 0.0  # of the same; None: of some of them nobody knows
+    spent: Spent = field(default_factory=Spent)
 
     def __post_init__(self) -> None:
         if self.task not in TASKS or parse_trial_name(self.name) is None:
@@ -71,6 +80,7 @@ class GridFile:
     model_identity: str | None = None
     updated: str = ""
     counts: dict[TrialState, Count] = field(default_factory=dict)
+    command: list[str] = field(default_factory=list)  # as it was typed last
     data_dir: str | None = None
     search: str | None = None  # the rule of a search that stops trials early; None: every trial runs to its end
     protocols: dict[str, str] = field(default_factory=dict)  # task → hash of all settings but the grid's

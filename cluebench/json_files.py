@@ -35,6 +35,11 @@ def between(least: float, most: float | None = None) -> Meta:
     return Meta(ge=least, le=most)
 
 
+def matching(pattern: str) -> Meta:
+    """The regular expression that a text holds a match of: ``Annotated[str, matching("^[a-z]+$")]``."""
+    return Meta(pattern=pattern)
+
+
 #: Numbers that several files hold. Whole ones up to where a float can count.
 Count = Annotated[int, between(0, 1 << 53)]
 Positive = Annotated[int, between(1, 1 << 53)]
@@ -42,7 +47,7 @@ Pid = Annotated[int, between(0, 1 << 22)]  # at most what Linux gives out
 Seconds = Annotated[float, between(0)]
 Percent = Annotated[float, between(0, 100)]
 #: Of a file in the same directory.
-FileName = Annotated[str, Meta(pattern="^[A-Za-z0-9_.-]{1,200}$")]
+FileName = Annotated[str, matching("^[A-Za-z0-9_.-]{1,200}$")]
 #: Accuracy, or EM and F1.
 Score = Annotated[tuple[Percent, ...], Meta(min_length=1, max_length=2)]
 
@@ -52,6 +57,16 @@ MOST_BYTES = 64 << 20
 _DEEPEST = 64
 #: Bad entries of a list after which the whole file is called bad.
 _MOST_BAD_ENTRIES = 100
+
+
+class Misfit(ValueError):
+    """A value that is not what is declared. ``path``: the keys and indices to it; ``what``: in msgspec's words."""
+
+    def __init__(self, error: msgspec.ValidationError):
+        self.what, _, at = str(error).replace("`", "").partition(" - at $")
+        self.path = [int(index) if index else key for key, index in re.findall(r"\.(\w+)|\[(\d+)\]", at)]
+        self.at = at.lstrip(".")
+        super().__init__(f"{self.at}: {self.what}" if at else self.what)
 
 
 class NotJson(ValueError):
@@ -206,20 +221,24 @@ def declared(value: Any, kind: type[T], path: str | os.PathLike, lists: Sequence
     """JSON values as ``kind``; see `read`, whose file they come from."""
     for _ in range(_MOST_BAD_ENTRIES):
         try:
-            return msgspec.convert(value, kind)
-        except msgspec.ValidationError as error:
-            what, _, at = str(error).replace("`", "").partition(" - at $")
-            told = f"{path}: {at.lstrip('.')}: {what}" if at else f"{path}: {what}"
-            entry = _ENTRY.match(at)
-        if entry is None or entry[1] not in lists:
+            return converted(value, kind)
+        except Misfit as misfit:
+            told, at = f"{path}: {misfit}", misfit.path
+        if len(at) < 2 or at[0] not in lists:
             raise BadFile(told)
-        del value[entry[1]][int(entry[2])]
+        del value[at[0]][at[1]]
         tell_once(f"warning: {told}; this entry is left out")
     raise BadFile(f"{told}, and {_MOST_BAD_ENTRIES} entries are bad")
 
 
-#: The place of an entry in a list that stands at the top of a file, in msgspec's words.
-_ENTRY = re.compile(r"\.(\w+)\[(\d+)\]")
+def converted(value: Any, kind: type[T], *, strict: bool = True) -> T:
+    """JSON values as ``kind``. Raises Misfit. Not ``strict``: texts may stand for numbers, as in CSV files."""
+    try:
+        return msgspec.convert(value, kind, strict=strict)
+    except msgspec.ValidationError as error:
+        raise Misfit(error) from None
+
+
 _told: set[str] = set()
 
 

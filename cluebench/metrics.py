@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from difflib import SequenceMatcher
 from functools import lru_cache
 
 import numpy as np
@@ -62,16 +63,13 @@ def decode_idioms(logits: np.ndarray, records: np.ndarray) -> np.ndarray:
     bounds = np.flatnonzero(np.diff(records[order], prepend=-1, append=-1))
     for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
         blanks = order[start:end]
-        left = min(len(blanks), candidates)
-        open_blanks, open_candidates = [True] * len(blanks), [True] * candidates
+        open_blanks, open_candidates = set(range(len(blanks))), set(range(candidates))
         for pair in np.argsort(-logits[blanks].reshape(-1), kind="stable").tolist():
             blank, candidate = divmod(pair, candidates)
-            if open_blanks[blank] and open_candidates[candidate]:
+            if blank in open_blanks and candidate in open_candidates:
                 chosen[blanks[blank]] = candidate
-                open_blanks[blank] = open_candidates[candidate] = False
-                left -= 1
-                if not left:
-                    break
+                open_blanks.remove(blank)
+                open_candidates.remove(candidate)
     return chosen
 
 
@@ -141,12 +139,6 @@ def _best_places(logits: np.ndarray, lengths: np.ndarray, number: int) -> tuple[
     return places, np.take_along_axis(logits, places, axis=1)
 
 
-def span_scores(predictions: Mapping[str, str], rows: Sequence[SpanRow]) -> tuple[float, float]:
-    """(EM, F1) in percent over all questions: the means of question_scores. Raises as it does."""
-    exact, f1 = question_scores(predictions, rows)
-    return percent(exact), percent(f1)
-
-
 def percent(shares: Sequence[float]) -> float:
     """The mean of shares of 1."""
     return 100 * float(np.mean(shares))
@@ -172,7 +164,7 @@ def organisers_span_scores(predictions: Mapping[str, str], rows: Sequence[SpanRo
 
     Both ignore case and a list of punctuation marks. EM: the remaining text is equal. F1: of the longest common run of
     units over both texts, a unit being a Chinese character or a word of another script. Each question counts its best
-    over all of its answers. Raises as span_scores does.
+    over all of its answers. Raises as question_scores does.
     """
     _check_answered(predictions, rows)
     exact = f1 = 0.0
@@ -238,15 +230,5 @@ def _western_words(text: str) -> list[str]:
 
 def _common_run_f1(gold: Sequence[str], predicted: Sequence[str]) -> float:
     """F1 of the length of the longest run that both sequences hold."""
-    if gold == predicted:
-        return 1.0 if gold else 0.0
-    longest, above = 0, [0] * (len(predicted) + 1)
-    for unit in gold:
-        here = [0]
-        for place, other in enumerate(predicted):
-            here.append(above[place] + 1 if unit == other else 0)
-        longest, above = max(longest, *here), here
-    if not longest:
-        return 0.0
-    precision, recall = longest / len(predicted), longest / len(gold)
-    return 2 * precision * recall / (precision + recall)
+    longest = SequenceMatcher(None, gold, predicted, autojunk=False).find_longest_match().size
+    return 2 * longest / (len(gold) + len(predicted)) if longest else 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any, TypeVar
 
 from cluebench import environment
@@ -20,8 +21,8 @@ _EVAL_BATCH_SIZES = {SINGLE: 64, PAIR: 64, SPAN: 32, CHOICE: 16, IDIOM: 16}
 #: counts (see `cluebench.identity`), so a new one that is forgotten here costs a repeated trial, never a wrong table.
 NOT_SCORED = frozenset({
     "task_name", "do_train", "do_eval", "do_predict", "output_dir", "eval_batch_size", "gradient_accumulation_steps",
-    "device", "logging_steps", "checkpoint_steps", "resume", "overwrite_output_dir", "save_best_model", "data_dir",
-    "cache_dir", "overwrite_cache", "num_proc", "visualdl_dir", "result_json", "offline",
+    "device", "logging_steps", "checkpoint_steps", "pause_at", "resume", "overwrite_output_dir", "save_best_model",
+    "data_dir", "cache_dir", "overwrite_cache", "num_proc", "visualdl_dir", "result_json", "offline",
 })  # fmt: skip
 
 
@@ -80,6 +81,14 @@ class RunFlags:
         default_text="100 in classification, an epoch in reading comprehension",
     )
     checkpoint_steps: int = flag(500, "optimizer steps between checkpoints for --resume; 0: none", minimum=0)
+    pause_at: Fraction | None = flag(
+        None,
+        "stand still at the first evaluation, but for the very first, from this share of the steps on, such as 1/4, "
+        "with a checkpoint for --resume; nothing is predicted",
+        above=0,
+        maximum=1,
+        default_text="at the end",
+    )
     resume: bool = flag(False, "go on from the last periodic checkpoint in output_dir, if there is one")
     overwrite_output_dir: bool = flag(
         False, "write over the checkpoint or the finished model that a run with other settings left in output_dir"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 from cluebench import atomic, json_files
 from cluebench.json_files import Count, Positive, Score, Seconds
 from cluebench.notices import say
+from cluebench.search.halving import Curve
 from cluebench.tasks import DEFAULT_SEED
 
 if TYPE_CHECKING:
@@ -346,6 +347,12 @@ class Result:
             return False
         self.best_score, self.best_step = point.score, point.step
         return True
+
+    @property
+    def curve(self) -> Curve:
+        """Its evaluations, by the number that ranks."""
+        steps, scores = (point.step for point in self.dev_curve), (point.score[0] for point in self.dev_curve)
+        return Curve(tuple(steps), tuple(scores), self.total_steps, ended=self.status == "done")
 
     @property
     def cost(self) -> float:

@@ -10,15 +10,14 @@ fit, and merge takes no bundle of which that is so.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cluebench import atomic, command
 from cluebench.bundle import contents, packing, verifying
+from cluebench.bundle.contents import MANIFEST, Manifest
 from cluebench.bundle.verifying import MISFIT, Verdict
 from cluebench.data.source import DataSource, open_source
 from cluebench.errors import UsageError
@@ -26,9 +25,6 @@ from cluebench.flags import flag, parse, refuse_unwritable
 from cluebench.repository import RUN_ROOT
 
 NAME = "bundle.py"
-
-#: In a merged run directory: the bundle's manifest.
-MERGED = "bundle.json"
 
 
 @dataclass
@@ -83,23 +79,20 @@ def opened(bundle: Path, flags: Flags, source: DataSource) -> int:
     return 0
 
 
-def show(bundle: Path, manifest: dict[str, Any], verdicts: list[Verdict]) -> None:
-    model = manifest["model"]
-    about = "" if model["identity"] == model["name"] else f" ({model['identity']})"
-    mark = f" ({verifying.printable(manifest['search'])})" if isinstance(manifest.get("search"), str) else ""
-    print(f"{bundle}: {model['name']}{about}{mark}")
+def show(bundle: Path, manifest: Manifest, verdicts: list[Verdict]) -> None:
+    model = manifest.model
+    about = f" ({model.identity})" if model.identity != model.name else ""
+    mark = f" ({verifying.printable(manifest.search)})" if manifest.search else ""
+    print(f"{bundle}: {model.name}{about}{mark}")
     for verdict in verdicts:
         print("\n".join(verdict.lines()))
 
 
-def merge(bundle: Path, folder: Path, manifest: dict[str, Any], run_root: Path) -> None:
-    """Under the model's name; beside other runs of it, with digits of the bundle's SHA-256 behind that."""
-    name = manifest["model"]["name"].replace("/", "--")
-    atomic.write_json(folder / MERGED, manifest)
-    content = (folder / MERGED).read_bytes()
-    digest = hashlib.sha256(content).hexdigest()[:8]
-    for target in (run_root / name, run_root / f"{name}--{digest}"):
-        if (target / MERGED).is_file() and (target / MERGED).read_bytes() == content:
+def merge(bundle: Path, folder: Path, manifest: Manifest, run_root: Path) -> None:
+    """Under the model's name; beside other runs of it, with digits of its manifest's SHA-256 behind that."""
+    name, content = manifest.model.name.replace("/", "--"), (folder / MANIFEST).read_bytes()
+    for target in (run_root / name, run_root / f"{name}--{contents.sha256(folder / MANIFEST)[:8]}"):
+        if (target / MANIFEST).is_file() and (target / MANIFEST).read_bytes() == content:
             print(f"{bundle}: is in {target} already")
             return
         if not target.exists():

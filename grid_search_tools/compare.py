@@ -16,6 +16,7 @@ from cluebench.data.rows import load_rows
 from cluebench.data.source import open_source
 from cluebench.errors import DataError, UsageError
 from cluebench.flags import flag, parse
+from cluebench.grid_file import read_grid
 from cluebench.report import comparison_formats
 from cluebench.report.comparison import Comparison, Contender, compare, contender
 from cluebench.report.examples import examples_of
@@ -34,7 +35,9 @@ class Flags:
     differences: str | None = flag(None, "a task: show the dev rows that exactly one of two models has right")
     format: str = flag("text", "how to print it", choices=comparison_formats.FORMATS)
     data_dir: str | None = flag(
-        None, "with differences: official CLUE files", default_text="CLUE_DATA_DIR, else they are downloaded"
+        None,
+        "with differences: official CLUE files",
+        default_text="what the grid search used, else CLUE_DATA_DIR, else they are downloaded",
     )
     run_root: str = flag(
         str(RUN_ROOT), "directory of the runs, one folder a model", default_text="runs/ in the repository"
@@ -71,7 +74,9 @@ def differences(compared: Comparison, task: Task, flags: Flags) -> str:
     first, second = (one.evidence[task.name] for one in (compared.first, compared.second))
     if not (first.predictions and second.predictions):
         raise UsageError("--differences needs two models whose dev predictions are here: published scores have no rows")
-    known, source = first.predictions[0], open_source(flags.data_dir)
+    grids = [read_grid(model.run) for model in (compared.first, compared.second) if model.run]
+    used = next((grid.data_dir for grid in grids if grid and grid.data_dir), None)
+    known, source = first.predictions[0], open_source(flags.data_dir or used)
     if source.fingerprint(task) != known.configuration.get("data"):
         raise DataError(f"{task.title}: the files in {source.directory} are not those of these runs: see --data_dir")
     rows = load_rows(source, task, "dev", known.configuration.get("limit"))

@@ -37,8 +37,7 @@ def main() -> int:
     for directory in grid.directories.values():
         directory.refuse_other_model()
     if flags.dry_run:
-        jobs = grid.jobs()
-        print_plan(jobs, grid.confirmations_to_come(jobs))
+        print_plan(grid)
         return 0
     return search.run(grid)
 

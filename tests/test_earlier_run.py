@@ -33,10 +33,10 @@ def finish(folder, *, model=True, status="done", path=None, **flags):
 def leave_checkpoint(folder, **flags):
     _, result = new_run(folder, **flags)
     state = CheckpointState(
-        result.configuration_hash, result.progress(), result.configuration, step=500, schedule={"last_epoch": 500},
-        files={}, scaler=None, generators=Generators((3, [1], None), ("MT19937", [1], 1, 0, 0.0), []),
+        result.configuration_hash, result.progress(), result.configuration, files={}, step=500,
+        schedule={"last_epoch": 500}, scaler=None, generators=Generators((3, [1], None), ("MT19937", [1], 1, 0, 0.0), []),
     )  # fmt: skip
-    state.write(folder / "checkpoint")
+    state.write(folder / "checkpoint" / "state.json")
 
 
 def test_a_finished_model_of_other_settings_is_in_the_way(tmp_path):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 
 import pytest
 
@@ -21,6 +22,7 @@ class Flags:
     sizes: list[int] = flag([16, 32], "sizes", minimum=1)
     train: bool = flag(False, "train")
     save: bool = flag(True, "save")
+    shares: list[Fraction] = flag([Fraction(1, 2)], "shares", above=0, maximum=1)
 
 
 def parsed(*argv: str) -> Flags:
@@ -29,9 +31,13 @@ def parsed(*argv: str) -> Flags:
 
 def test_defaults_and_types():
     flags = parsed()
-    assert flags == Flags([], "x", 3e-5, None, [16, 32], False, True)
+    assert flags == Flags([], "x", 3e-5, None, [16, 32], False, True, [Fraction(1, 2)])
     flags = parsed("a", "b/c", "--rate", "1e-5", "--steps", "7", "--sizes", "8,16", "--train", "--save", "False")
-    assert flags == Flags(["a", "b/c"], "x", 1e-5, 7, [8, 16], True, False)
+    assert flags == Flags(["a", "b/c"], "x", 1e-5, 7, [8, 16], True, False, [Fraction(1, 2)])
+
+
+def test_fractions_are_exact():
+    assert parsed("--shares", "1/3,0.1").shares == [Fraction(1, 3), Fraction(1, 10)]
 
 
 def test_lists_take_spaces_and_commas_and_drop_repeats():
@@ -50,6 +56,9 @@ def test_lists_take_spaces_and_commas_and_drop_repeats():
         (["--name", "z"], "choose from x, y"),
         (["--save", "maybe"], "neither True nor False"),
         (["--sizes", "16,x"], "'x' is not a whole number"),
+        (["--shares", "1/0"], "'1/0' is not a number or a fraction such as 1/4"),
+        (["--shares", "1/4,0"], "--shares 0: must be more than 0"),
+        (["--shares", "3/2"], "--shares 3/2: must be at most 1"),
         (["--unknown", "1"], "--unknown"),
         (["--rat", "0.1"], "--rat"),
     ],

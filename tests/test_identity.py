@@ -50,6 +50,14 @@ def test_padding_makes_no_other_trial_where_it_is_always_computed():
     assert hash_of("cmrc2018", padding=True) == hash_of("cmrc2018")
 
 
+def test_the_configuration_says_when_padding_was_left_out():
+    for padding in (True, False):
+        flags = resolved(RunFlags("m", do_train=True, padding=padding), TASKS["tnews"])
+        said = configuration(TASKS["tnews"], flags, "m", "d")
+        assert said.get("padding") is (None if padding else False)
+        assert said["batch_size"] == flags.batch_size  # on one card, where nothing else is said
+
+
 def test_cards_share_the_batch():
     assert hash_of("c3", batch_size=8, cards=4) == hash_of("c3", batch_size=32)
 

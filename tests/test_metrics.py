@@ -17,7 +17,8 @@ from cluebench.metrics import (
     decode_spans,
     mean_cross_entropy,
     organisers_span_scores,
-    span_scores,
+    percent,
+    question_scores,
 )
 from tests.features.conftest import GOLDEN
 from tests.features.rows import choice_rows, idiom_records, span_rows
@@ -240,6 +241,7 @@ def row(*answers):
         (["3.5%"], "3.5", 0, 100 * 2 / 3),  # a percent sign is one
         (["北京"], "上海", 0, 0),
         (["北京"], "。", 0, 0),
+        (["。"], "，", 100, 0),  # nothing but marks: equal, with no unit in common
         (["北京"], "empty", 0, 0),
     ],
 )
@@ -282,7 +284,7 @@ def test_common_run_equals_the_plain_way():
         assert organisers_span_scores({"Q": said}, [row(gold)])[1] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("score", [organisers_span_scores, span_scores])
+@pytest.mark.parametrize("score", [organisers_span_scores, question_scores])
 def test_what_cannot_be_scored_is_refused(score):
     with pytest.raises(ValueError, match="question Q has no prediction"):
         score({}, [row("北京")])
@@ -299,8 +301,9 @@ def test_paddlenlps_scores():
         SpanRow("B", "", "", ("上海市",), (0,)),
         SpanRow("C", "", "", ("广州",), (0,)),
     ]
-    exact, f1 = span_scores({"A": "北京", "B": "上海", "C": "深圳"}, rows)
-    assert (exact, f1) == pytest.approx((100 / 3, 100 * (1 + 0.8 + 0) / 3))
+    exact, f1 = question_scores({"A": "北京", "B": "上海", "C": "深圳"}, rows)
+    assert exact == [1, 0, 0] and f1 == pytest.approx([1, 0.8, 0])
+    assert percent(exact) == pytest.approx(100 / 3)
 
 
 @pytest.mark.slow
@@ -313,4 +316,5 @@ def test_paddlenlps_scores_are_those_of_its_evaluation():
     answers[rows[0].id] = rows[0].answers[0]
     examples = [{"id": one.id, "answers": {"text": list(one.answers), "answer_start": [0]}} for one in rows]
     expected = squad_evaluate(examples, answers, is_whitespace_splited=False)
-    assert span_scores(answers, rows) == pytest.approx((expected["exact"], expected["f1"]))
+    found = [percent(scores) for scores in question_scores(answers, rows)]
+    assert found == pytest.approx([expected["exact"], expected["f1"]])

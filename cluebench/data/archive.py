@@ -73,6 +73,8 @@ def check_archive(path: Path) -> None:
 @contextmanager
 def opened(path: Path) -> Iterator[zipfile.ZipFile]:
     """The archive; whatever zipfile raises while it is in use becomes one DataError line naming the archive."""
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path} is no ordinary file")  # a pipe would be waited for
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from cluebench.json_files import converted
+
 FACTS_FILE = Path(__file__).resolve().parent.parent / "facts" / "datasets.csv"
 
 
@@ -32,16 +34,6 @@ class OfficialFile:
 def official_files() -> dict[tuple[str, str], OfficialFile]:
     """(task name, file name) → what is known of it."""
     with open(FACTS_FILE, encoding="utf-8", newline="") as stream:
-        return {(row["task"], row["file"]): _parse(row) for row in csv.DictReader(stream)}
-
-
-def _parse(row: dict[str, str]) -> OfficialFile:
-    return OfficialFile(
-        task=row["task"],
-        file=row["file"],
-        rows=int(row["rows"]) if row["rows"] else None,
-        usable_rows=int(row["usable_rows"]) if row["usable_rows"] else None,
-        md5=row["md5"] or None,
-        archive_url=row["archive_url"],
-        archive_md5=row["archive_md5"] or None,
-    )
+        rows = [{key: value or None for key, value in row.items()} for row in csv.DictReader(stream)]
+    files = [converted(row, OfficialFile, strict=False) for row in rows]
+    return {(file.task, file.file): file for file in files}

@@ -11,20 +11,22 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, make_dataclass
 from itertools import count, islice
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from cluebench.data.json_text import members
 from cluebench.data.source import DataSource, split_files
 from cluebench.errors import DataError
-from cluebench.json_files import NotJson
+from cluebench.json_files import Misfit, NotJson, converted
 from cluebench.json_files import parse as parse_json
 from cluebench.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
 
 #: A blank in a ChID passage, and what is left of one that was damaged.
 IDIOM_TAG = re.compile(r"#idiom\d+#")
 _BROKEN_TAG = re.compile(r"#?idiom\d+#?")
+
+T = TypeVar("T")
 
 #: The label of rows on which the annotators did not agree (OCNLI, CMNLI): they are dropped from train and dev.
 NO_AGREED_LABEL = "-"
@@ -99,23 +101,27 @@ class _Defect(Exception):
         self.path = tuple(path)  # where in the document, when it is one JSON value
 
 
-# Files of one JSON object a line --------------------------------------------------------------------------------------
+_KIND_NAMES = {"str": "a string", "array": "a list", "object": "an object", "int": "an integer"}
 
 
-def _json_lines(source: DataSource, task: Task, file: str, parse: Callable[[dict], Any]) -> Iterator[Any]:
-    """``parse`` of each line's object. Lines end at \\n alone: texts hold other line separators, such as U+2028."""
-    content = source.read(task, file)
-    for number, line in enumerate(io.BytesIO(content.removeprefix(b"\xef\xbb\xbf")), start=1):
-        if line.isspace():
-            continue
-        try:
-            row = parse_json(line)
-            if not isinstance(row, dict):
-                raise _Defect(f"is {_shown(row)}, not a JSON object")
-            parsed = parse(row)
-        except (_Defect, NotJson) as defect:
-            raise DataError(f"{task.name}: {source.describe(task, file)}, line {number}: {defect}") from None
-        yield parsed
+def _declared(value: Any, kind: type[T]) -> T:
+    """A JSON value as ``kind`` declares it; keys that it does not name are passed over. Raises _Defect."""
+    try:
+        return converted(value, kind)
+    except Misfit as misfit:
+        what, path = misfit.what, misfit.path
+    if missing := re.fullmatch("Object missing required field (.*)", what):
+        raise _Defect(f"field {missing[1]!r} is missing", path)
+    for step in path:
+        value = value[step]
+    wanted = what.removeprefix("Expected ").split(",")[0].removesuffix(" | null")
+    raise _Defect(f"{_named(path)}is {_shown(value)}, not {_KIND_NAMES.get(wanted, wanted)}", path)
+
+
+def _named(path: Sequence[str | int]) -> str:
+    """``field 'choice'[1] ``: the last key of a path, and the place in its list; nothing without a key."""
+    keys = [place for place, step in enumerate(path) if isinstance(step, str)]
+    return f"field {path[keys[-1]]!r}{''.join(f'[{step}]' for step in path[keys[-1] + 1 :])} " if keys else ""
 
 
 def _shown(value: Any, longest: int = 60) -> str:
@@ -124,86 +130,84 @@ def _shown(value: Any, longest: int = 60) -> str:
     return text if len(text) <= longest else text[:longest] + "…"
 
 
-_KIND_NAMES = {str: "a string", list: "a list", dict: "an object", int: "an integer"}
+# Files of one JSON object a line --------------------------------------------------------------------------------------
 
 
-def _field(holder: dict, key: str, kind: type, path: Sequence[str | int] = ()) -> Any:
-    """``holder[key]``, which must be of ``kind``. JSON's true and false are not integers."""
-    if key not in holder:
-        raise _Defect(f"field {key!r} is missing", path)
-    value = holder[key]
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise _Defect(f"field {key!r} is {_shown(value)}, not {_KIND_NAMES[kind]}", (*path, key))
-    return value
-
-
-def _strings(holder: dict, key: str, path: Sequence[str | int] = ()) -> list[str]:
-    values = _field(holder, key, list, path)
-    for index, value in enumerate(values):
-        if not isinstance(value, str):
-            raise _Defect(f"field {key!r}[{index}] is {_shown(value)}, not a string", (*path, key, index))
-    return values
-
-
-def _identity(row: dict) -> int | str | None:
-    """The row's id, whatever the data set calls it."""
-    value = row.get("id", row.get("idx"))
-    return value if isinstance(value, (int, str)) and not isinstance(value, bool) else None
+def _json_lines(source: DataSource, task: Task, file: str, parse: Callable[[Any], T]) -> Iterator[T]:
+    """``parse`` of each line's value. Lines end at \\n alone: texts hold other line separators, such as U+2028."""
+    content = source.read(task, file)
+    for number, line in enumerate(io.BytesIO(content.removeprefix(b"\xef\xbb\xbf")), start=1):
+        if line.isspace():
+            continue
+        try:
+            parsed = parse(parse_json(line))
+        except (_Defect, NotJson) as defect:
+            raise DataError(f"{task.name}: {source.describe(task, file)}, line {number}: {defect}") from None
+        yield parsed
 
 
 # Classification -------------------------------------------------------------------------------------------------------
 
 
+@dataclass
+class _Target:
+    """The noun and the pronoun of a row of CLUEWSC2020."""
+
+    span1_text: str
+    span1_index: int
+    span2_text: str
+    span2_index: int
+
+
 def _text_rows(source: DataSource, task: Task, files: Sequence[str], labelled: bool) -> Iterator[TextRow]:
     label_index = {label: index for index, label in enumerate(task.labels)}
+    fields: list = [(name, list[str] if name == task.joined_field else str) for name in task.text_fields]
+    target = [("target", _Target)] if task.marked_spans else []
+    label = [("label", Any)] if labelled else []
+    identity = int | str | None  # whatever the data set calls it
+    ids = [(name, identity, field(default=None)) for name in ("id", "idx")]
+    shape = make_dataclass("Row", [*fields, *target, *label, *ids])
 
-    def parse(row: dict) -> TextRow | None:
-        if labelled and row.get("label") == NO_AGREED_LABEL:
+    def parse(value: Any) -> TextRow | None:
+        row: Any = _declared(value, shape)
+        if labelled and row.label == NO_AGREED_LABEL:
             return None
-        return TextRow(_texts(task, row), _label(row, label_index) if labelled else None, _identity(row))
+        texts = [getattr(row, name) for name in task.text_fields]
+        texts = [text if isinstance(text, str) else " ".join(text) for text in texts]
+        if task.marked_spans:
+            texts[0] = _marked(texts[0], row.target)
+        label = _label(row.label, label_index) if labelled else None
+        return TextRow(tuple(texts), label, row.idx if row.id is None else row.id)
 
     for file in files:
-        for row in _json_lines(source, task, file, parse):
-            if row is not None:
-                yield row
+        yield from (row for row in _json_lines(source, task, file, parse) if row is not None)
 
 
-def _label(row: dict, label_index: dict[str, int]) -> int:
+def _label(label: Any, label_index: dict[str, int]) -> int:
     """The label's index. Labels come as strings, numbers or JSON's true and false."""
-    if "label" not in row:
-        raise _Defect("field 'label' is missing")
-    label = row["label"]
     index = label_index.get(label if isinstance(label, str) else json.dumps(label))
     if index is None:
         raise _Defect(f"field 'label' is {_shown(label)}, not one of {', '.join(label_index)}")
     return index
 
 
-def _texts(task: Task, row: dict) -> tuple[str, ...]:
-    texts = tuple(
-        " ".join(_strings(row, field)) if field == task.joined_field else _field(row, field, str)
-        for field in task.text_fields
-    )
-    return (_marked(texts[0], _field(row, "target", dict)), *texts[1:]) if task.marked_spans else texts
-
-
-def _marked(text: str, target: dict) -> str:
+def _marked(text: str, target: _Target) -> str:
     """``_`` round span1 (the noun) and ``[ ]`` round span2 (the pronoun), as CLUEWSC2020 is presented to a model."""
-    spans = [(*_span(text, target, "span1"), "_", "_"), (*_span(text, target, "span2"), "[", "]")]
-    (first, first_end, *_), (second, second_end, *_) = spans
+    first, first_end = _span(text, "span1", target.span1_text, target.span1_index)
+    second, second_end = _span(text, "span2", target.span2_text, target.span2_index)
     if max(first, second) < min(first_end, second_end):
         raise _Defect("fields 'target.span1_text' and 'target.span2_text' overlap in 'text'")
+    spans = [(first, first_end, "_", "_"), (second, second_end, "[", "]")]
     for start, end, before, after in sorted(spans, reverse=True):  # the later one first, so that positions hold
         text = f"{text[:start]}{before}{text[start:end]}{after}{text[end:]}"
     return text
 
 
-def _span(text: str, target: dict, name: str) -> tuple[int, int]:
+def _span(text: str, name: str, span: str, start: int) -> tuple[int, int]:
     """Start and end of a span in characters."""
-    span, start = _field(target, f"{name}_text", str), _field(target, f"{name}_index", int)
     if not span:
         raise _Defect(f"field 'target.{name}_text' is empty")
-    if start < 0 or text[start : start + len(span)] != span:
+    if start < 0 or not text.startswith(span, start):
         found = text[max(start, 0) : max(start, 0) + len(span)]
         raise _Defect(f"field 'target.{name}_index' is {start}, where 'text' has {_shown(found)}, not {_shown(span)}")
     return start, start + len(span)
@@ -212,55 +216,54 @@ def _span(text: str, target: dict, name: str) -> tuple[int, int]:
 # CHID -----------------------------------------------------------------------------------------------------------------
 
 
+@dataclass
+class _Record:
+    content: list[str]
+    candidates: list[str]
+
+
 def _idiom_records(source: DataSource, task: Task, files: Sequence[str], labelled: bool) -> Iterator[IdiomRecord]:
     for file in files:
-        if file in task.answer_files.values():
-            continue
-        answers = _idiom_answers(source, task, task.answer_files[file]) if labelled else None
-        seen: set[str] = set()
-
-        def parse(row: dict, answers: dict | None = answers, seen: set = seen) -> IdiomRecord:
-            passages, candidates = _strings(row, "content"), _strings(row, "candidates")
-            for index, passage in enumerate(passages):
-                if broken := _BROKEN_TAG.search(IDIOM_TAG.sub("", passage)):
-                    raise _Defect(f"field 'content'[{index}] has {broken[0]!r}, a blank without one of its #")
-            if len(candidates) != task.num_choices:
-                raise _Defect(f"field 'candidates' has {len(candidates)} idioms, not {task.num_choices}")
-            tags = [tag for passage in passages for tag in IDIOM_TAG.findall(passage)]
-            for tag in tags:
-                if tag in seen:
-                    raise _Defect(f"field 'content' has the blank {tag} for the second time in this file")
-                seen.add(tag)
-            chosen = None if answers is None else {tag: _idiom_answer(answers, tag, len(candidates)) for tag in tags}
-            return IdiomRecord(tuple(passages), tuple(candidates), chosen)
-
-        yield from _json_lines(source, task, file, parse)
-        # Not reached where a limit ends the reading early.
-        _check_blanks(f"{task.name}: {source.describe(task, file)}", task, file, seen, answers)
+        if file not in task.answer_files.values():
+            yield from _records_of_file(source, task, file, task.answer_files[file] if labelled else None)
 
 
-def _check_blanks(place: str, task: Task, file: str, seen: set[str], answers: dict | None) -> None:
-    """Raises DataError when a file has no blank at all, or its answer file has answers for none of them."""
+def _records_of_file(source: DataSource, task: Task, file: str, answer_file: str | None) -> Iterator[IdiomRecord]:
+    answers = None
+    if answer_file:
+        (answers,) = _document_rows(source, task, answer_file, lambda document: iter([_declared(document, dict)]))
+    seen: set[str] = set()
+
+    def parse(value: Any) -> IdiomRecord:
+        record = _declared(value, _Record)
+        for index, passage in enumerate(record.content):
+            if broken := _BROKEN_TAG.search(IDIOM_TAG.sub("", passage)):
+                raise _Defect(f"field 'content'[{index}] has {broken[0]!r}, a blank without one of its #")
+        if len(record.candidates) != task.num_choices:
+            raise _Defect(f"field 'candidates' has {len(record.candidates)} idioms, not {task.num_choices}")
+        tags = [tag for passage in record.content for tag in IDIOM_TAG.findall(passage)]
+        for tag in tags:
+            if tag in seen:
+                raise _Defect(f"field 'content' has the blank {tag} for the second time in this file")
+            seen.add(tag)
+        chosen = None if answers is None else {tag: _idiom_answer(answers, tag, task.num_choices) for tag in tags}
+        return IdiomRecord(tuple(record.content), tuple(record.candidates), chosen)
+
+    yield from _json_lines(source, task, file, parse)
+    # Not reached where a limit ends the reading early.
+    place = f"{task.name}: {source.describe(task, file)}"
     if not seen:
         raise DataError(f"{place}: has no blank, such as #idiom000000#, in any line")
     if unasked := [tag for tag in answers or () if tag not in seen]:
         more = f" and {len(unasked) - 1} more" if len(unasked) > 1 else ""
-        raise DataError(f"{place}: has no blank {unasked[0]}{more}, which {task.answer_files[file]} has answers for")
-
-
-def _idiom_answers(source: DataSource, task: Task, file: str) -> dict:
-    answers = _json_document(source, task, file)[0]
-    if not isinstance(answers, dict):
-        place = source.describe(task, file)
-        raise DataError(f"{task.name}: {place}, line 1: is {_shown(answers)}, not an object of blanks and answers")
-    return answers
+        raise DataError(f"{place}: has no blank {unasked[0]}{more}, which {answer_file} has answers for")
 
 
 def _idiom_answer(answers: dict, tag: str, candidates: int) -> int:
     if tag not in answers:
         raise _Defect(f"field 'content' has the blank {tag}, which has no answer in the answer file")
     answer = answers[tag]
-    if not isinstance(answer, int) or isinstance(answer, bool) or not 0 <= answer < candidates:
+    if type(answer) is not int or not 0 <= answer < candidates:
         raise _Defect(f"the answer file has {_shown(answer)} for {tag}, not a number from 0 to {candidates - 1}")
     return answer
 
@@ -268,25 +271,18 @@ def _idiom_answer(answers: dict, tag: str, candidates: int) -> int:
 # Files of one JSON value: C3 and CMRC2018 -----------------------------------------------------------------------------
 
 
-def _json_document(source: DataSource, task: Task, file: str) -> tuple[Any, str]:
-    """The value and its text. Raises DataError with the line where the JSON breaks."""
-    content = source.read(task, file).removeprefix(b"\xef\xbb\xbf")
+def _document_rows(source: DataSource, task: Task, file: str, parse: Callable[[Any], Iterator[T]]) -> Iterator[T]:
+    """What ``parse`` finds in a document; its defects, and broken JSON, get the line on which they stand."""
+    content, place = source.read(task, file).removeprefix(b"\xef\xbb\xbf"), source.describe(task, file)
     try:
-        return parse_json(content), content.decode()
+        yield from parse(parse_json(content))
     except NotJson as error:
         line = f", line {error.line}" if error.line else ""
-        raise DataError(f"{task.name}: {source.describe(task, file)}{line}: {error}") from None
-
-
-def _document_rows(source: DataSource, task: Task, file: str, parse: Callable[[Any], Iterator[Any]]) -> Iterator[Any]:
-    """The rows that ``parse`` finds in a document; its defects get the line on which they stand."""
-    document, text = _json_document(source, task, file)
-    try:
-        yield from parse(document)
+        raise DataError(f"{task.name}: {place}{line}: {error}") from None
     except _Defect as defect:
-        place = f"{task.name}: {source.describe(task, file)}, line {_line_of(text, defect.path)}"
         at = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in defect.path).lstrip(".")
-        raise DataError(f"{place}{f' ({at})' if at else ''}: {defect}") from None
+        line = f"line {_line_of(content.decode(), defect.path)}{f' ({at})' if at else ''}"
+        raise DataError(f"{task.name}: {place}, {line}: {defect}") from None
 
 
 def _line_of(text: str, path: Sequence[str | int]) -> int:
@@ -300,10 +296,18 @@ def _line_of(text: str, path: Sequence[str | int]) -> int:
     return text.count("\n", 0, position) + 1
 
 
-def _expect(value: Any, kind: type, path: Sequence[str | int]) -> Any:
-    if not isinstance(value, kind):
-        raise _Defect(f"is {_shown(value)}, not {_KIND_NAMES[kind]}", path)
-    return value
+@dataclass
+class _Question:
+    question: str
+    choice: list[str]
+    answer: str | None = None
+    id: int | str | None = None
+
+
+class _Item(NamedTuple):
+    context: list[str]  # lines
+    questions: list[_Question]
+    document: Any = None
 
 
 def _choice_rows(source: DataSource, task: Task, files: Sequence[str], labelled: bool) -> Iterator[ChoiceRow]:
@@ -311,14 +315,10 @@ def _choice_rows(source: DataSource, task: Task, files: Sequence[str], labelled:
     seen: set[int | str] = set()
 
     def parse(document: Any) -> Iterator[ChoiceRow]:
-        for item_number, item in enumerate(_expect(document, list, ())):
-            if len(_expect(item, list, (item_number,))) < 2:
-                raise _Defect("an item is a list of context and questions", (item_number,))
-            lines = _list_at(item, 0, item_number)
-            context = "\n".join(_expect(line, str, (item_number, 0, index)) for index, line in lines)
-            for index, question in _list_at(item, 1, item_number):
+        for item_number, item in enumerate(_declared(document, list[_Item])):
+            for index, question in enumerate(item.questions):
                 path = (item_number, 1, index)
-                row = _choice_row(_expect(question, dict, path), context, labelled, next(numbers), path)
+                row = _choice_row(question, "\n".join(item.context), labelled, next(numbers), path)
                 if row.id in seen:
                     raise _Defect(f"field 'id' is {_shown(row.id)} for the second time in this split", (*path, "id"))
                 seen.add(row.id)
@@ -328,24 +328,50 @@ def _choice_rows(source: DataSource, task: Task, files: Sequence[str], labelled:
         yield from _document_rows(source, task, file, parse)
 
 
-def _list_at(item: list, index: int, item_number: int) -> Iterator[tuple[int, Any]]:
-    """The numbered values of the list that is part ``index`` of a C3 item."""
-    return enumerate(_expect(item[index], list, (item_number, index)))
-
-
-def _choice_row(question: dict, context: str, labelled: bool, number: int, path: tuple) -> ChoiceRow:
-    text, options = _field(question, "question", str, path), _strings(question, "choice", path)
+def _choice_row(question: _Question, context: str, labelled: bool, number: int, path: tuple[int, ...]) -> ChoiceRow:
+    options = tuple(question.choice)
     if len(options) < 2:
         raise _Defect(f"field 'choice' has {len(options)} option(s); a question has at least two", (*path, "choice"))
+    needed = "answer" if labelled else "id"
+    if getattr(question, needed) is None:
+        raise _Defect(f"field {needed!r} is missing", path)
     if not labelled:
-        identity = _identity(question)
-        if identity is None:
-            raise _Defect("field 'id' is missing, or neither a number nor a string", path)
-        return ChoiceRow(context, text, tuple(options), None, identity)
-    answer = _field(question, "answer", str, path)
-    if answer not in options:
-        raise _Defect(f"field 'answer' is {_shown(answer)}, none of the options in 'choice'", (*path, "answer"))
-    return ChoiceRow(context, text, tuple(options), options.index(answer), number)
+        return ChoiceRow(context, question.question, options, None, question.id)  # type: ignore[arg-type]
+    if question.answer not in options:
+        shown = _shown(question.answer)
+        raise _Defect(f"field 'answer' is {shown}, none of the options in 'choice'", (*path, "answer"))
+    return ChoiceRow(context, question.question, options, options.index(question.answer), number)
+
+
+@dataclass
+class _Answer:
+    text: str
+    answer_start: int
+
+
+@dataclass
+class _SpanQuestion:
+    id: int | str
+    question: str
+    answers: list[_Answer] = field(default_factory=list)
+
+
+@dataclass
+class _Paragraph:
+    context: str
+    qas: list[_SpanQuestion]
+
+
+@dataclass
+class _Article:
+    paragraphs: list[_Paragraph]
+
+
+@dataclass
+class _Articles:
+    """A file in SQuAD layout."""
+
+    data: list[_Article]
 
 
 def _span_rows(source: DataSource, task: Task, files: Sequence[str], labelled: bool) -> Iterator[SpanRow]:
@@ -354,7 +380,7 @@ def _span_rows(source: DataSource, task: Task, files: Sequence[str], labelled: b
         misplaced: list[str] = []
 
         def parse(document: Any, seen: set = seen, misplaced: list = misplaced) -> Iterator[SpanRow]:
-            for path, context, question in _span_questions(document):
+            for path, context, question in _span_questions(_declared(document, _Articles)):
                 row = _span_row(question, context, labelled, path, misplaced)
                 if row.id in seen:
                     raise _Defect(f"field 'id' is {_shown(row.id)} for the second time in this file", (*path, "id"))
@@ -364,56 +390,42 @@ def _span_rows(source: DataSource, task: Task, files: Sequence[str], labelled: b
         try:
             yield from _document_rows(source, task, file, parse)
         finally:  # also when a limit ends the reading early
+            found = f"{len(misplaced)} first answer(s) don't stand at their answer_start"
             if misplaced and source.is_official(task, file):
                 if file in task.train_files:  # known of dev too, where it moves nothing
-                    source.say_once(f"{task.name}: {_misplaced(misplaced)} in the official {file}, as published")
+                    source.say_once(f"{task.name}: {found} in the official {file}, as published")
             elif misplaced:
                 which = ", ".join(misplaced[:3]) + (", …" if len(misplaced) > 3 else "")
-                found = f"{_misplaced(misplaced)} ({which}); the starts are taken as they are"
-                source.say_once(f"warning: {task.name}: {source.describe(task, file)}: {found}")
+                place = f"{task.name}: {source.describe(task, file)}"
+                source.say_once(f"warning: {place}: {found} ({which}); the starts are taken as they are")
 
 
-def _span_questions(document: Any) -> Iterator[tuple[tuple, str, dict]]:
-    """(path, paragraph's context, question object) of a file in SQuAD layout."""
-    articles = _field(_expect(document, dict, ()), "data", list)
-    for article_number, article in enumerate(articles):
-        at = ("data", article_number)
-        for number, paragraph in enumerate(_field(_expect(article, dict, at), "paragraphs", list, at)):
-            inside = (*at, "paragraphs", number)
-            context = _field(_expect(paragraph, dict, inside), "context", str, inside)
-            for index, question in enumerate(_field(paragraph, "qas", list, inside)):
-                path = (*inside, "qas", index)
-                yield path, context, _expect(question, dict, path)
+def _span_questions(articles: _Articles) -> Iterator[tuple[tuple, str, _SpanQuestion]]:
+    """(path, paragraph's context, question) of every question."""
+    for article_number, article in enumerate(articles.data):
+        for number, paragraph in enumerate(article.paragraphs):
+            for index, question in enumerate(paragraph.qas):
+                yield ("data", article_number, "paragraphs", number, "qas", index), paragraph.context, question
 
 
-def _span_row(question: dict, context: str, labelled: bool, path: tuple, misplaced: list[str]) -> SpanRow:
+def _span_row(question: _SpanQuestion, context: str, labelled: bool, path: tuple, misplaced: list[str]) -> SpanRow:
     """The row; its id is added to ``misplaced`` when the first answer doesn't stand at its start."""
-    identity, text = _identity(question), _field(question, "question", str, path)
-    if identity is None:
-        raise _Defect("field 'id' is missing, or neither a number nor a string", path)
-    answers, starts = [], []
-    indent = len(context) - len(context.lstrip())
-    if labelled:
-        for index, answer in enumerate(_field(question, "answers", list, path)):
-            at = (*path, "answers", index)
-            start = _field(_expect(answer, dict, at), "answer_start", int, at)
-            span = _field(answer, "text", str, at)
-            if not span.strip():
-                raise _Defect("field 'text' of an answer is empty", (*at, "text"))
-            if index == 0 and not 0 <= start < len(context):  # the official dev file has -1 in some second answers
-                message = f"field 'answer_start' is {start}, outside the context's {len(context)} characters"
-                raise _Defect(message, (*at, "answer_start"))
-            if index == 0 and not context.startswith(span, start):
-                misplaced.append(str(identity))
-            answers.append(span.strip())
-            starts.append(start if start < 0 else max(0, start - indent))
-        if not answers:
-            raise _Defect("field 'answers' is empty: every question needs an answer", (*path, "answers"))
-    return SpanRow(str(identity), context.strip(), text.strip(), tuple(answers), tuple(starts))
-
-
-def _misplaced(answers: Sequence[str]) -> str:
-    return f"{len(answers)} first answer(s) don't stand at their answer_start"
+    identity, indent = str(question.id), len(context) - len(context.lstrip())
+    if labelled and not question.answers:
+        raise _Defect("field 'answers' is missing or empty: every question needs an answer", (*path, "answers"))
+    texts, starts = [], []
+    for index, answer in enumerate(question.answers if labelled else ()):
+        at, start = (*path, "answers", index), answer.answer_start
+        if not answer.text.strip():
+            raise _Defect("field 'text' of an answer is empty", (*at, "text"))
+        if index == 0 and not 0 <= start < len(context):  # the official dev file has -1 in some second answers
+            message = f"field 'answer_start' is {start}, outside the context's {len(context)} characters"
+            raise _Defect(message, (*at, "answer_start"))
+        if index == 0 and not context.startswith(answer.text, start):
+            misplaced.append(identity)
+        texts.append(answer.text.strip())
+        starts.append(start if start < 0 else max(0, start - indent))
+    return SpanRow(identity, context.strip(), question.question.strip(), tuple(texts), tuple(starts))
 
 
 _LOADERS = {

@@ -16,12 +16,10 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-import tempfile
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,13 +71,12 @@ _NOTHING = _Encoded(Ragged.of(()))
 class TextEncoder:
     """Token ids of strings, without special tokens: ``tokenizer.convert_tokens_to_ids(tokenizer.tokenize(text))``.
 
-    ``tokenizer`` is any PaddleNLP tokenizer. A fast one (``use_fast=True``) is taken for the slow one of the same
-    vocabulary and settings, because on rare characters its own ids differ. Tokenizers that are not of the BERT scheme
-    are called string by string: correct, and slow.
+    ``tokenizer`` is any slow PaddleNLP tokenizer; of a fast one ids differ on rare characters. One that is not of the
+    BERT scheme is called string by string: correct, and slow.
     """
 
     def __init__(self, tokenizer: Any):
-        self.tokenizer = slow_tokenizer(tokenizer)
+        self.tokenizer = tokenizer
         self._basic: Any = getattr(self.tokenizer, "basic_tokenizer", None)
         self._wordpiece: Any = getattr(self.tokenizer, "wordpiece_tokenizer", None)
         self._lower = bool(getattr(self.tokenizer, "do_lower_case", False))
@@ -151,35 +148,23 @@ class TextEncoder:
 
     def _encode_chunk(self, texts: list[str], offsets: bool) -> _Encoded:
         """Strings that are all regular go through the table; the others one by one, and back into their places."""
-        odd = self._contextual_texts(texts) if self.is_bulk else range(len(texts))
+        odd = set(self._contextual_texts(texts) if self.is_bulk else range(len(texts)))
+        regular = _NOTHING
+        if len(odd) < len(texts) or not texts:
+            regular = self._encode_regular(["" if index in odd else text for index, text in enumerate(texts)], offsets)
         if not odd:
-            return self._encode_regular(texts, offsets)
-        rest = list(texts)
-        for index in odd:
-            rest[index] = ""
-        regular = self._encode_regular(rest, offsets) if len(odd) < len(texts) else _NOTHING
-        return self._with_slow(texts, set(odd), regular, offsets)
-
-    def _with_slow(self, texts: list[str], odd: set[int], regular: _Encoded, offsets: bool) -> _Encoded:
-        ids: list[Sequence[int] | np.ndarray] = []
-        starts: list[Sequence[int] | np.ndarray] = []
-        ends: list[Sequence[int] | np.ndarray] = []
-        for index, text in enumerate(texts):
-            if index not in odd:
-                window = slice(regular.ids.offsets[index], regular.ids.offsets[index + 1])
-                ids.append(regular.ids.values[window])
-                if offsets:
-                    starts.append(regular.starts[window])
-                    ends.append(regular.ends[window])
-                continue
-            ids.append(self._slow_ids(text))
-            if offsets:
-                spans = self._slow_offsets(text)
-                starts.append([start for start, _ in spans])
-                ends.append([end for _, end in spans])
+            return regular
+        places = range(len(texts))
+        ids = Ragged.of([self._slow_ids(texts[place]) if place in odd else regular.ids[place] for place in places])
         if not offsets:
-            return _Encoded(Ragged.of(ids))
-        return _Encoded(Ragged.of(ids), Ragged.of(starts).values, Ragged.of(ends).values)
+            return _Encoded(ids)
+        spans = {place: np.array(self._slow_offsets(texts[place]), np.int32).reshape(-1, 2) for place in odd}
+        columns = []
+        for side, values in enumerate((regular.starts, regular.ends)):
+            known = Ragged(values, regular.ids.offsets)
+            columns.append([spans[place][:, side] if place in odd else known[place] for place in places])
+        starts, ends = map(np.concatenate, columns)
+        return _Encoded(ids, starts, ends)
 
     def _encode_regular(self, texts: list[str], offsets: bool) -> _Encoded:
         """The table's way, for strings in which every code point does the same whatever stands beside it."""
@@ -401,37 +386,6 @@ class TextEncoder:
                 digest.update(f"{token}\t{index}\n".encode("utf-8", "surrogatepass"))
             self._fingerprint = digest.hexdigest()[:16]
         return self._fingerprint
-
-
-def slow_tokenizer(tokenizer: Any) -> Any:
-    """``tokenizer`` itself, or of a fast one the slow tokenizer of the same vocabulary, settings and added tokens.
-
-    A fast tokenizer whose slow one takes more than a ``vocab.txt`` is of another kind, and stays as it is.
-    """
-    slow_class = getattr(tokenizer, "slow_tokenizer_class", None)
-    if not getattr(tokenizer, "is_fast", False) or slow_class is None:
-        return tokenizer
-    if slow_class.resource_files_names != {"vocab_file": "vocab.txt"}:
-        return tokenizer
-    added = tokenizer.get_added_vocab()
-    tokens = {index: token for token, index in tokenizer.get_vocab().items()}
-    size = tokenizer.vocab_size
-    settings = {
-        key: value
-        for key, value in tokenizer.init_kwargs.items()
-        if key not in ("vocab_file", "tokenizer_file", "added_tokens_decoder", "tokenizer_object", "from_slow")
-    }
-    settings.update({key: str(value) for key, value in tokenizer.special_tokens_map.items() if isinstance(value, str)})
-    settings["do_lower_case"] = tokenizer.do_lower_case
-    with tempfile.TemporaryDirectory() as folder:
-        # A repeated vocabulary line leaves its first index without a token; no text holds one with a space in it.
-        lines = [tokens.get(index, f"no token {index}") for index in range(size)]
-        path = Path(folder, "vocab.txt")
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        slow = slow_class(str(path), **settings)
-    for token in sorted(added, key=added.get):
-        slow.add_tokens(token, special_tokens=token in tokenizer.all_special_tokens)
-    return slow
 
 
 def _plain(value: Any) -> Any:

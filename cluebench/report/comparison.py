@@ -36,6 +36,7 @@ class Contender:
     name: str  # as the user typed it
     evidence: Mapping[str, Evidence]  # by task name
     left_out: Mapping[str, str] = field(default_factory=dict)  # task name → why there is no evidence
+    run: Path | None = None  # its run directory
 
 
 def contender(given: str, run_root: str) -> Contender:
@@ -44,15 +45,17 @@ def contender(given: str, run_root: str) -> Contender:
     A name without runs stands for the published scores. Raises UsageError when it is none of these, DataError when a
     file is broken.
     """
-    if Path(given).expanduser().is_file():
-        predictions = DevPredictions.read(Path(given).expanduser())
+    path = Path(given).expanduser()
+    if path.is_file():
+        predictions = DevPredictions.read(path)
         if predictions.task not in TASKS:
             raise DataError(f"{given}: dev predictions of the unknown task {predictions.task!r}")
-        return Contender(given, {predictions.task: evidence.measured([predictions])})
+        return Contender(given, {predictions.task: evidence.measured([predictions])}, run=path.absolute().parents[1])
     row = published_model(given.removeprefix(PUBLISHED).strip("/"))
     if not given.startswith(PUBLISHED):
         try:
-            return Contender(given, *evidence.of_run(scores.finished_trials(run_directory(given, run_root))))
+            run = run_directory(given, run_root)
+            return Contender(given, *evidence.of_run(scores.finished_trials(run)), run)
         except UsageError:
             if row is None:
                 raise

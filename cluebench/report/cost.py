@@ -13,6 +13,7 @@ from pathlib import Path
 from cluebench.grid_file import PlannedTrial, read_grid
 from cluebench.report.scores import FinishedTrial, finished_trials
 from cluebench.runlog import trial_name
+from cluebench.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,13 @@ def cost_by_task(folder: Path, trials: Mapping[str, Sequence[FinishedTrial]] | N
     return costs
 
 
+def cost_lines(costs: Mapping[str, Cost]) -> list[str]:
+    """``spent: 20.1 device hours, 5.3 kWh`` and, indented, the same by task; empty where nothing was spent."""
+    spent = {name: costs[name] for name in TASKS if name in costs and costs[name] != Cost()}
+    lines = [f"  {TASKS[name].title:<12} {cost}" for name, cost in spent.items()]
+    return [f"spent: {sum(spent.values(), Cost())}", *lines] if lines else []
+
+
 def _each(trials: Mapping[str, Sequence[FinishedTrial]]) -> Iterable[FinishedTrial]:
     return (trial for of_task in trials.values() for trial in of_task)
 
@@ -92,15 +100,15 @@ def _of_finished(trial: FinishedTrial, entry: PlannedTrial | None) -> Cost:
     if trial.result is None or not trial.result.cost:
         return Cost(unknown=1)
     own, energy = trial.result.cost, trial.result.energy_joules
-    lost = max(0.0, entry.device_seconds - own) if entry else 0.0
-    if entry and entry.energy_joules:
-        return Cost(own, lost, entry.energy_joules, own + lost)
+    lost = max(0.0, entry.spent.device_seconds - own) if entry else 0.0
+    if entry and entry.spent.energy_joules:
+        return Cost(own, lost, entry.spent.energy_joules, own + lost)
     return Cost(own, lost, energy or 0.0, own if energy else 0.0)
 
 
 def _of_unfinished(entry: PlannedTrial) -> Cost:
-    seconds, lost = entry.device_seconds, 0.0
+    seconds, lost = entry.spent.device_seconds, 0.0
     if entry.state == "failed":
         seconds, lost = lost, seconds
-    energy = entry.energy_joules or 0.0
+    energy = entry.spent.energy_joules or 0.0
     return Cost(seconds, lost, energy, seconds + lost if energy else 0.0)

@@ -74,7 +74,9 @@ def print_table(
             heading = "one standard error of the published scores, by the binomial approximation:"
             print(heading, *error_lines(evidence.of_published(row)), sep="\n")
     if budget is not None:
-        print(f"expected best of {budget} trials:", budget_line(trials, budget), sep="\n")
+        best, fewer = expected_bests(trials, budget)
+        print(f"expected best of {budget} trial{'s' if budget > 1 else ''}:", "\t".join(best), sep="\n")
+        notes += [f"fewer than {budget} finished trials: {', '.join(fewer)}"] * bool(fewer)
     sys.stdout.flush()
     for note in notes:
         print(f"{model}: {note}" if among_others else note, file=sys.stderr)
@@ -96,10 +98,11 @@ def error_lines(found: Mapping[str, Evidence]) -> list[str]:
     return lines
 
 
-def budget_line(trials: Mapping[str, Sequence[FinishedTrial]], budget: int) -> str:
-    """A cell a task: the best score to expect of so many of its trials, EM for spans; ``-`` where there are fewer."""
-    cells = []
-    for name in TASKS:
+def expected_bests(trials: Mapping[str, Sequence[FinishedTrial]], budget: int) -> tuple[list[str], list[str]]:
+    """A cell a task: the best score to expect of so many of its trials, EM for spans; and tasks that have fewer."""
+    cells, fewer = [], []
+    for name, task in TASKS.items():
         curve = expected_best([trial.score[0] for trial in scores.of_whole_grid(trials.get(name, ()))])
         cells.append(f"{curve[budget - 1]:.2f}" if budget <= len(curve) else "-")
-    return "\t".join(cells)
+        fewer += [f"{task.title} ({len(curve)})"] if 0 < len(curve) < budget else []
+    return cells, fewer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 from cluebench.scheduler.devices import Device
@@ -13,7 +14,12 @@ from cluebench.scheduler.plan import script_flags
 
 
 def trial_command(
-    job: Job, devices: Sequence[Device], flags: GridFlags, repository: Path, launcher_logs: Path
+    job: Job,
+    devices: Sequence[Device],
+    flags: GridFlags,
+    repository: Path,
+    launcher_logs: Path,
+    pause_at: Fraction | None = None,
 ) -> list[str]:
     """The fine-tuning script's command for one attempt of a trial on ``devices``.
 
@@ -34,6 +40,8 @@ def trial_command(
         "result_json": job.paths.result,
         "device": devices[0].kind,
     }
+    if pause_at is not None:
+        told["pause_at"] = pause_at
     if job.trial.row.is_classification:  # one script for all of them
         told["task_name"] = job.trial.row.title
     for name, value in told.items():

@@ -58,11 +58,12 @@ class Device:
 
 @dataclass(frozen=True)
 class Reading:
-    """A card's memory at one moment."""
+    """A card's memory at one moment, in bytes, and the energy it has taken since its driver was loaded."""
 
     total: int
     free: int
     processes: Mapping[int, int]  # pid → bytes, where the driver reports them
+    joules: float | None = None  # None: neither card nor driver counts
     taken: float = field(default_factory=time.time)  # seconds since 1970, not after it was taken
 
 
@@ -129,7 +130,7 @@ class NvidiaDriver:
     def _read(self, device_id: str) -> Reading:
         handle, now = self._handle(device_id), time.time()
         memory = self._nvml.nvmlDeviceGetMemoryInfo(handle)
-        return Reading(int(memory.total), int(memory.free), self._processes(handle), now)
+        return Reading(int(memory.total), int(memory.free), self._processes(handle), self._joules(handle), now)
 
     def close(self) -> None:
         try:
@@ -163,6 +164,12 @@ class NvidiaDriver:
         except self._nvml.NVMLError:
             return {}
         return {int(process.pid): int(process.usedGpuMemory) for process in running if process.usedGpuMemory}
+
+    def _joules(self, handle: Any) -> float | None:
+        try:
+            return self._nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000
+        except self._nvml.NVMLError:  # cards before Volta, and MIG instances
+            return None
 
     def _card(self, index: int) -> list[Device]:
         nvml = self._nvml

@@ -7,6 +7,9 @@ grid, nothing else. Memory decides what may share a card, so it carries a margin
 from __future__ import annotations
 
 import csv
+import math
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,6 +31,9 @@ _TRAIN_PASSES = 3
 _STEP_TOKENS = 1500
 #: What a trial costs beside its steps (imports, loading the model), in tokens of a forward pass.
 _START_TOKENS = 300_000
+
+#: Models that differ more in time per token say nothing of each other: a card is busy in another way.
+_SIMILAR = 3
 
 #: CUDA context, cuDNN and cuBLAS workspaces of a process, beside what the framework's allocator counts.
 CONTEXT_BYTES = int(0.9 * GIB)
@@ -60,17 +66,18 @@ def workload(task: Task) -> Workload:
     return workloads().get(task.name) or Workload(20_000, 3_000, task.num_choices or 1, tokens, tokens)
 
 
+def schedule(trial: Trial, flags: GridFlags) -> tuple[int, int]:
+    """Optimizer steps in all, and from one evaluation to the next."""
+    train = min(workload(trial.row).train_examples, flags.limit or sys.maxsize)
+    an_epoch = max(1, train // trial.batch_size)
+    steps = (flags.num_train_epochs or trial.row.epochs) * an_epoch
+    return min(steps, flags.max_steps or steps), trial.row.eval_every_steps or an_epoch
+
+
 def forward_tokens(trial: Trial, flags: GridFlags) -> float:
     """The trial's work in tokens passed forward through the model: training, evaluations, steps and start."""
-    work, task = workload(trial.row), trial.row
-    train, dev = work.train_examples, work.dev_examples
-    if flags.limit:
-        train, dev = min(train, flags.limit), min(dev, flags.limit)
-    steps_per_epoch = max(1, train // trial.batch_size)
-    steps = (flags.num_train_epochs or task.epochs) * steps_per_epoch
-    if flags.max_steps:
-        steps = min(steps, flags.max_steps)
-    evaluations = 1 + steps // (task.eval_every_steps or steps_per_epoch)
+    work, (steps, every) = workload(trial.row), schedule(trial, flags)
+    dev, evaluations = min(work.dev_examples, flags.limit or sys.maxsize), 1 + steps // every
     per_step = _TRAIN_PASSES * trial.batch_size * work.sequences_per_example * work.train_tokens + _STEP_TOKENS
     per_evaluation = dev * work.sequences_per_example * work.eval_tokens
     return steps * per_step + evaluations * per_evaluation + _START_TOKENS
@@ -85,10 +92,11 @@ class DurationModel:
         self._running: dict[Trial, float] = {}
         self._known: dict[tuple[Model, str], float | None] = {}  # what `_ratio` gave since something was learnt
 
-    def observe(self, trial: Trial, device_seconds: float) -> None:
-        """A finished trial took this long, times the devices it had."""
+    def observe(self, trial: Trial, device_seconds: float, flags: GridFlags | None = None) -> None:
+        """A finished trial took this long, times the devices it had. ``flags``: of its own grid, if it is another's."""
         count, sum_ = self._ratios.get((trial.model, trial.task), (0, 0.0))
-        self._ratios[trial.model, trial.task] = count + 1, sum_ + device_seconds / forward_tokens(trial, self._flags)
+        ratio = device_seconds / forward_tokens(trial, flags or self._flags)
+        self._ratios[trial.model, trial.task] = count + 1, sum_ + ratio
         self._running.pop(trial, None)
         self._known.clear()
 
@@ -105,6 +113,28 @@ class DurationModel:
         """Estimated device seconds; None until a trial has finished or been projected."""
         ratio = self._ratio(trial)
         return None if ratio is None else forward_tokens(trial, self._flags) * ratio
+
+    def known_by(self, trial: Trial) -> list[Model]:
+        """Whose finished trials of the same task say how long this one takes.
+
+        This model's own; else those of models up to `_SIMILAR` times as slow or as fast, the nearest first.
+        """
+        if (trial.model, trial.task) in self._ratios:
+            return [trial.model]
+        times = {
+            model: abs(math.log(_size_factor(model) / _size_factor(trial.model)))
+            for model, task in self._ratios
+            if task == trial.task
+        }
+        return sorted((model for model in times if times[model] <= math.log(_SIMILAR)), key=lambda model: times[model])
+
+    def known_seconds(self, trial: Trial) -> float | None:
+        """Device seconds by the first of `known_by`, scaled by the sizes of the models; None where there is none."""
+        for model in self.known_by(trial):
+            count, sum_ = self._ratios[model, trial.task]
+            scale = _size_factor(trial.model) / _size_factor(model)
+            return forward_tokens(trial, self._flags) * sum_ / count * scale
+        return None
 
     def _ratio(self, trial: Trial) -> float | None:
         """Seconds per token: this model on this task, else this model, else any model scaled by size."""
@@ -216,13 +246,44 @@ class MemoryModel:
         return int(estimated_bytes(trial, micro_batch, self._amp) * ratio * _ESTIMATE_MARGIN) + CONTEXT_BYTES
 
 
+@dataclass(frozen=True)
+class Underway:
+    """A trial that runs, as far as it shows."""
+
+    trial: Trial
+    devices: int
+    seconds: float = 0.0  # since its attempt was started
+    step: tuple[int, int] | None = None  # done, in all; None before the first
+    steps_per_second: float | None = None
+
+    def left(self, seconds: float) -> float:
+        """What is still to be done of its ``seconds`` on one device, on each of those it has."""
+        done = self.step[0] / self.step[1] if self.step else min(0.95, self.seconds * self.devices / seconds)
+        return (1 - done) * seconds / self.devices
+
+
+def time_left(
+    durations: DurationModel, running: Sequence[Underway], waiting: Sequence[Trial], devices: int
+) -> float | None:
+    """Seconds until the last trial ends; ``waiting``: in order of start. None while nothing is known of durations."""
+    for now in running:
+        if now.step:
+            speed = now.steps_per_second or now.step[0] / max(1.0, now.seconds)
+            durations.project(now.trial, now.step[1] / speed * now.devices)
+    known = {trial: durations.seconds(trial) for trial in [*(now.trial for now in running), *waiting]}
+    seconds = {trial: value for trial, value in known.items() if value is not None}
+    if len(seconds) < len(known):
+        return None
+    left = [now.left(seconds[now.trial]) for now in running for _ in range(now.devices)]
+    return seconds_left(left, [seconds[trial] for trial in waiting], devices)
+
+
 def seconds_left(running: list[float], waiting: list[float], devices: int) -> float:
     """Until the last trial ends, when ``waiting`` (seconds, in order of start) follow ``running`` (seconds left)."""
-    free_at = sorted(running)[-devices:] if devices else []
-    free_at += [0.0] * (devices - len(free_at))
-    for duration in waiting:
+    free_at = [0.0] * devices
+    for duration in [*sorted(running, reverse=True), *waiting]:
         earliest = min(range(len(free_at)), key=free_at.__getitem__, default=None)
         if earliest is None:
             return float("inf")
         free_at[earliest] += duration
-    return max([*free_at, *running], default=0.0)
+    return max(free_at, default=0.0)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,11 +14,14 @@ from cluebench import repository
 from cluebench.data.source import DATA_DIR_VARIABLE
 from cluebench.errors import ClueError, UsageError
 from cluebench.flags import flag
+from cluebench.search.halving import Rule
 from cluebench.tasks import DEFAULT_SEED
 
 #: The embedded model is no pretrained one: it needs larger steps than any published setting to learn its small data,
 #: and has learnt most of it after so many of them.
 DEMO_LEARNING_RATE, DEMO_BATCH_SIZE, DEMO_STEPS = 1e-3, 16, 100
+
+_RUNGS = (Fraction(1, 8), Fraction(1, 4), Fraction(1, 2))
 
 
 @dataclass
@@ -53,6 +57,17 @@ class GridFlags:
     )
     top_k: int = flag(3, "with confirm_seeds: so many best settings of each task", minimum=1)
     best_only: bool = flag(False, "only the published best hyper-parameters of a published model: 10 trials")
+    search: str = flag(
+        "grid", "grid: every trial runs to its end; halving: at each rung only the best settings of a task go on",
+        choices=("grid", "halving"),
+    )  # fmt: skip
+    keep: int | None = flag(
+        None, "with search halving: of so many settings one goes on at a rung", minimum=2, default_text="2"
+    )
+    rungs: list[Fraction] = flag(
+        [], "with search halving: shares of a trial's steps at which it is judged", above=0,
+        default_text="1/8,1/4,1/2",
+    )  # fmt: skip
     mrc_cards: int | None = flag(
         None, "cards of one reading comprehension trial", minimum=1, maximum=64,
         default_text="the published 2 or 4 when that many are free, else 1",
@@ -78,6 +93,11 @@ class GridFlags:
     status: bool = flag(False, "print where a running or stopped grid stands, and stop")
     demo: bool = flag(False, "the embedded model and data, one setting a task unless others are given")
 
+    @property
+    def rule(self) -> Rule | None:
+        """By which trials are stopped early; None where none is. Raises ValueError for one that makes no sense."""
+        return Rule(self.keep or 2, tuple(self.rungs) or _RUNGS) if self.search == "halving" else None
+
 
 F = TypeVar("F", bound=GridFlags)
 
@@ -90,6 +110,14 @@ def completed(flags: F) -> F:
         raise UsageError("--confirm_seeds runs the seeds behind --seeds, which must be a single one that leaves room")
     if flags.worker and (flags.engine != "local" or flags.confirm_seeds > 1):
         raise UsageError("--worker runs trials on this machine's devices: it takes no --engine ray or --confirm_seeds")
+    if (flags.keep or flags.rungs) and flags.search != "halving":
+        raise UsageError("--keep and --rungs need --search halving")
+    if flags.worker and flags.search == "halving":
+        raise UsageError("--worker takes no --search halving: one scheduler has to judge all trials of a task")
+    try:
+        _ = flags.rule
+    except ValueError:
+        raise UsageError(f"--rungs {','.join(map(str, flags.rungs))}: rising shares of the steps, below 1") from None
     if flags.ray_address and flags.engine != "ray":
         raise UsageError("--ray_address needs --engine ray")
     if flags.best_only and (flags.learning_rates or flags.batch_sizes or flags.dropouts):

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from cluebench import identity, repository
 from cluebench.data.source import open_source, split_files
 from cluebench.errors import UsageError
-from cluebench.grid_file import read_grid
+from cluebench.grid_file import Spent, read_grid
 from cluebench.model import Model
 from cluebench.model_files import CONFIG_FILES, first_of
 from cluebench.report.scores import rank
 from cluebench.scheduler.flags import GridFlags
+from cluebench.scheduler.halving_search import HalvingSearch
 from cluebench.scheduler.jobs import Job, State
 from cluebench.scheduler.plan import Trial, build_plan, configurations
 from cluebench.scheduler.state import RunDirectory
@@ -47,8 +48,11 @@ class Grid:
         With ``require_data`` missing data raises DataError.
         """
         configured = configurations(self.trials, self.flags, self._data_fingerprints(require_data))
-        factors = self._remembered_factors()
+        factors, spent = self._remembered()
         jobs = [self._job(trial, number, configured.get(trial, {})) for number, trial in enumerate(self.trials)]
+        if halving := self.halving(jobs):
+            for job, state in halving.verdicts():
+                job.state = state
         jobs += self.confirmations(jobs)
         for job in jobs:
             kind = (job.trial.model.folder, job.trial.task, job.trial.batch_size)
@@ -56,7 +60,13 @@ class Grid:
             job.memory_factor = factors.get(job.configuration_hash, factors.get(kind, usual))
             if job.accumulation() is None:  # a batch that can't be cut so far: whatever wrote this was no scheduler
                 job.memory_factor = usual
+            job.spent = spent.get(job.configuration_hash) or job.spent
         return jobs
+
+    def halving(self, jobs: Iterable[Job]) -> HalvingSearch | None:
+        """What is held and stopped of the grid's own jobs; None where every trial runs to its end."""
+        own, rule = set(self.trials), self.flags.rule
+        return HalvingSearch(rule, [job for job in jobs if job.trial in own]) if rule else None
 
     def _job(self, trial: Trial, number: int, configuration: Mapping) -> Job:
         directory, digest = self.directories[trial.model], ""
@@ -76,16 +86,21 @@ class Grid:
                 found[task.name] = source.fingerprint(task)
         return found
 
-    def _remembered_factors(self) -> dict[str | tuple, int]:
-        """How far an earlier start had to cut micro-batches, by configuration hash, and by (folder, task, batch)."""
+    def _remembered(self) -> tuple[dict[str | tuple, int], dict[str, Spent]]:
+        """How far earlier starts had to cut micro-batches, by configuration hash, and by (folder, task, batch).
+
+        And what they have spent on each trial, by configuration hash.
+        """
         factors: dict[str | tuple, int] = {}
+        spent: dict[str, Spent] = {}
         for directory in self.directories.values():
             grid = read_grid(directory.path)
             for entry in grid.trials if grid else ():
                 kind = (directory.path.name, entry.task, entry.batch_size)
                 factors[entry.configuration_hash] = entry.memory_factor
                 factors[kind] = max(entry.memory_factor, factors.get(kind, 1))
-        return factors
+                spent |= {entry.configuration_hash: entry.spent} if entry.configuration_hash else {}
+        return factors, spent
 
     # Confirmation -----------------------------------------------------------------------------------------------------
 
@@ -94,8 +109,9 @@ class Grid:
         found: list[Job] = []
         known = {job.key for job in jobs}
         for group in self._by_task(jobs):
-            if all(job.state is State.DONE for job in group):
-                for best in sorted(group, key=_rank, reverse=True)[: self.flags.top_k]:
+            if all(job.is_settled for job in group):
+                done = [job for job in group if job.state is State.DONE]
+                for best in sorted(done, key=_rank, reverse=True)[: self.flags.top_k]:
                     for more in range(1, self.flags.confirm_seeds):
                         trial = replace(best.trial, seed=best.trial.seed + more)
                         if trial.key not in known:
@@ -103,8 +119,8 @@ class Grid:
         return found
 
     def confirmations_to_come(self, jobs: Collection[Job]) -> int:
-        """How many trials `confirmations` will add once the grids of the other tasks are done."""
-        groups = [group for group in self._by_task(jobs) if any(job.state is not State.DONE for job in group)]
+        """How many trials at most `confirmations` will add once the grids of the other tasks are done."""
+        groups = [group for group in self._by_task(jobs) if not all(job.is_settled for job in group)]
         return sum(min(self.flags.top_k, len(group)) * (self.flags.confirm_seeds - 1) for group in groups)
 
     def _by_task(self, jobs: Iterable[Job]) -> list[list[Job]]:

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from cluebench.grid_file import Spent
 from cluebench.runlog import GrowingLog, LogFacts, Result, TrialPaths, furthest_step
 from cluebench.scheduler.failures import Failure, FailureKind
 from cluebench.scheduler.plan import Trial
+from cluebench.search.halving import Curve
 
 #: Bytes of a log that are read at once at most: the loop has more to do, and what counts stands at the end.
 _MOST = 1 << 20
@@ -21,6 +23,8 @@ class State(str, Enum):
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
+    HELD = "held"  # stands still at a rung until the other trials of its task are there
+    STOPPED = "stopped"  # for good, by their verdict
 
 
 @dataclass
@@ -33,7 +37,7 @@ class Attempt:
     accumulation: int  # micro-batches an optimizer step and card
     started: float  # seconds since 1970
     finished: float | None = None
-    outcome: str | None = None  # "done", "interrupted" or a kind of failure
+    outcome: str | None = None  # "done", "paused", "interrupted" or a kind of failure
     detail: str = ""
 
 
@@ -49,8 +53,10 @@ class Job:
     configuration: Mapping = field(default_factory=dict)  # what is hashed
     state: State = State.WAITING
     result: Result | None = None
+    curve: Curve | None = None  # its evaluations, in a search that stops some trials early
     attempts: list[Attempt] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    spent: Spent = field(default_factory=Spent)  # by earlier starts of the grid too
     memory_factor: int = 1  # how often the task's micro-batches are to be halved: 1, 2, 4 …
     not_before: float = 0.0  # clock time of the next attempt
     elsewhere: bool = False  # someone else ran it when it was last looked at
@@ -77,6 +83,19 @@ class Job:
         return self.result.best_score
 
     @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.state in (State.DONE, State.STOPPED)
+
+    def standing(self) -> str:
+        """``57.30 after 40/320 steps: held``, of a trial that a search has held, stopped or let pass."""
+        where = {State.HELD: "held for the others", State.STOPPED: "stopped"}.get(self.state, "goes on")
+        if self.curve is None or not self.curve.steps:
+            return where
+        best = self.curve.best_of(len(self.curve.steps))
+        return f"{best:.2f} after {self.curve.steps[-1]}/{self.curve.total_steps} steps: {where}"
+
+    @property
     def attempt(self) -> Attempt:
         return self.attempts[-1]
 
@@ -96,6 +115,25 @@ class Job:
         accumulation = self.accumulation(cards)
         return None if accumulation is None else self.trial.batch_size // cards // accumulation
 
+    def charge_seconds(self, result: Result) -> None:
+        """The run has counted as if it had its devices alone: where it shared them it cost its part.
+
+        Of a trial that needed one attempt all of it counts, from before the process starts to when it is gone.
+        """
+        held = self.spent.held_seconds
+        if result.device_seconds and held:
+            own = max(result.device_seconds, held) if self.spent.attempts == 1 else result.device_seconds
+            result.device_seconds = own * self.spent.device_seconds / held
+
+    def charge_energy(self) -> None:
+        """Of the energy of all attempts the result gets the share that it has of their device seconds.
+
+        Where it has more of these than the grid has seen, as of a trial that another machine began, nobody knows it.
+        """
+        result, spent = self.result, self.spent
+        if result and result.device_seconds and spent.energy_joules and result.device_seconds <= spent.device_seconds:
+            result.energy_joules = spent.energy_joules * result.device_seconds / spent.device_seconds
+
     def cut_further(self) -> bool:
         """Halves the micro-batch for the next attempt; False when it is one row already."""
         finer = _accumulation(self.trial, 1, 2 * self.memory_factor)
@@ -103,6 +141,12 @@ class Job:
             return False
         self.memory_factor *= 2
         return True
+
+
+def written(job: Job) -> Result | None:
+    """The result of this very trial on disk, done or not."""
+    result = Result.read(job.paths.result)
+    return result if result and result.configuration_hash == job.configuration_hash else None
 
 
 def _accumulation(trial: Trial, cards: int, factor: int) -> int | None:
@@ -137,13 +181,16 @@ class LogReader:
         """(step, total) of a running trial; None before its first step."""
         return furthest_step(self.facts(job), job.paths.output_dir)
 
+    def pace(self, job: Job) -> tuple[tuple[int, int] | None, float | None]:
+        """Its `step`, and the steps a second that its log says."""
+        return self.step(job), self.facts(job).steps_per_second
+
     def seconds_left(self, job: Job) -> float | None:
         """Of a running trial, by the speed of its steps."""
-        step = self.step(job)
+        step, speed = self.pace(job)
         if step is None:
             return None
-        speed = self.facts(job).steps_per_second or step[0] / max(1.0, time.time() - job.attempt.started)
-        return (step[1] - step[0]) / speed
+        return (step[1] - step[0]) / (speed or step[0] / max(1.0, time.time() - job.attempt.started))
 
     def forget(self, job: Job) -> None:
         self._logs.pop(job.paths.log, None)

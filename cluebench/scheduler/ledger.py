@@ -1,7 +1,8 @@
 """Who holds which device: memory is promised to a trial before its process starts.
 
 What a card has free for another trial is what the driver says is free, minus what was promised, by any scheduler of the
-machine, to trials that have not allocated it yet. Pure bookkeeping: readings and the time are handed in.
+machine, to trials that have not allocated it yet. And trials are charged here for the time they have devices, and for
+the energy these take meanwhile. Pure bookkeeping: readings and the time are handed in.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
+from cluebench.grid_file import Spent
 from cluebench.scheduler.devices import Device, Reading
 from cluebench.scheduler.promises import Promise
 
@@ -34,6 +36,8 @@ class Slot:
     failures: int = 0  # of the card, since a trial last ended well here
     failed_readings: int = 0  # in a row
     failing_since: float = 0.0  # the first of these
+    joules: float | None = None  # the card's counter, as it was read last
+    uncounted: dict[str, float] = field(default_factory=dict)  # trial key ("": none) → seconds here since then
 
     @property
     def accounted(self) -> bool:
@@ -69,6 +73,8 @@ class Ledger:
         self.slots: dict[str, Slot] = {}
         self.jobs_per_device = jobs_per_device
         self._crashes: dict[str, tuple[int, float]] = {}  # of a card or node → how many in a row, when the last was
+        self.spent: dict[str, Spent] = {}  # trial key → where its cost is added up
+        self._settled = 0.0
         for device in devices:
             self.add(device)
 
@@ -83,6 +89,38 @@ class Ledger:
     def leave(self, device_id: str) -> None:
         """The device is not used, unless it is added again."""
         self.slots[device_id].set_aside_until = float("inf")
+
+    def settle(self, now: float) -> None:
+        """Charges each trial on a device for its part of the seconds since the last call."""
+        seconds, self._settled = now - self._settled, now
+        for slot in self.slots.values():
+            part = seconds / max(1, len(slot.promised))
+            for key in slot.promised or ("",):
+                if slot.joules is not None:
+                    slot.uncounted[key] = slot.uncounted.get(key, 0.0) + part
+                if spent := self.spent.get(key):
+                    spent.device_seconds += part
+                    spent.held_seconds += seconds
+                    if slot.joules is None:
+                        spent.energy_joules = None
+
+    def _count_energy(self, slot: Slot, joules: float | None) -> None:
+        """Charges those who were on a card since its counter was last read, each by its seconds there.
+
+        A counter that has gone back is one of a driver that was loaded anew: what it has lost nobody knows.
+        """
+        before, slot.joules = slot.joules, joules
+        uncounted, slot.uncounted = slot.uncounted, {}
+        taken = -1.0 if before is None or joules is None else joules - before
+        for key, seconds in uncounted.items():
+            spent = self.spent.get(key)
+            if spent and spent.energy_joules is not None:
+                part = taken * seconds / sum(uncounted.values())
+                spent.energy_joules = spent.energy_joules + part if taken >= 0 else None
+
+    def is_counted(self, key: str) -> bool:
+        """Whether all the energy of a trial that has left its cards has been read."""
+        return not any(key in slot.uncounted for slot in self.slots.values())
 
     def reserve(self, key: str, device_ids: Collection[str], promised_bytes: int) -> None:
         """Gives devices to a trial, before its process starts."""
@@ -105,6 +143,7 @@ class Ledger:
         slot = self.slots[device_id]
         slot.reading, slot.fresh, slot.failed_readings = reading, True, 0
         slot.allocated = {key: allocated(key) for key in slot.promised}
+        self._count_energy(slot, reading.joules)
         if all(slot.allocated.values()):
             slot.used_by_others = max(0, reading.total - reading.free - sum(slot.allocated.values()))
 

@@ -16,11 +16,12 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from cluebench.errors import UsageError
-from cluebench.runlog import Result
+from cluebench.runlog import PAUSED, Result
 from cluebench.scheduler.devices import Device, DeviceLost, Reading, most_together
-from cluebench.scheduler.estimates import GIB, DurationModel, MemoryModel, seconds_left
+from cluebench.scheduler.estimates import GIB, DurationModel, MemoryModel, Underway, time_left
 from cluebench.scheduler.failures import Failure, FailureKind, classify
-from cluebench.scheduler.jobs import Attempt, Job, LogReader, State
+from cluebench.scheduler.halving_search import HalvingSearch
+from cluebench.scheduler.jobs import Attempt, Job, LogReader, State, written
 from cluebench.scheduler.launch import BUSY
 from cluebench.scheduler.ledger import Ledger, Slot
 from cluebench.scheduler.promises import Promises
@@ -31,6 +32,8 @@ from cluebench.scheduler.runner import Orphan, StartOrder
 _MEMORY_RECHECK, _HEALTH_CHECK = 2.0, 30.0
 #: Seconds after which a driver that has not answered counts as one that doesn't.
 _ANSWER_DUE = 15.0
+#: Seconds that the end of a grid waits for what the driver says of the energy of its last trials.
+_COUNTERS_DUE = 2.0
 #: Seconds between looks at whether a full disk or a missing network has passed.
 _HOLD_RECHECK = 30.0
 #: Seconds between SIGTERM and SIGKILL: time to finish a step and write a checkpoint.
@@ -127,6 +130,7 @@ class Observer(Protocol):
 
     def started(self, job: Job) -> None: ...
     def ended(self, job: Job) -> None: ...
+    def judged(self, job: Job) -> None: ...
     def note(self, text: str) -> None: ...
     def tick(self, now: float) -> float: ...
 
@@ -179,9 +183,11 @@ class Scheduler:
         events: Events,
         rules: Rules | None = None,
         *,
-        project: Callable[[Scheduler], None] = lambda scheduler: None,
         unwritable: Callable[[], str | None] = lambda: None,
+        charged: Callable[[Job], None] = lambda job: None,
         promises: Promises | None = None,
+        halving: HalvingSearch | None = None,
+        result_on_disk: Callable[[Job], Result | None] = written,
         more: Callable[[], Sequence[Job]] = lambda: (),
         clock: Callable[[], float] = time.monotonic,
     ):
@@ -190,8 +196,10 @@ class Scheduler:
         self.durations, self.memory = durations, memory
         self.interrupted: str | None = None
         self._order_for, self._result_of, self._observer = order_for, result_of, observer
-        self._clock, self._project = clock, project
+        self._clock = clock
         self._promises = promises  # None: of devices without accounts
+        self.halving, self._result_on_disk = halving, result_on_disk
+        self._charged = charged  # told of a job once it is known what its last attempt cost
         self._unwritable = unwritable  # what keeps trials from writing; None: nothing
         self._hold: Hold | None = None
         self.roll = Roll(self.jobs, lambda job: durations.relative(job.trial), clock)
@@ -203,14 +211,15 @@ class Scheduler:
         self._stuck: set[str] = set()  # keys of trials whose processes can't be killed
         self._verdicts: dict[str, Verdict] = {}  # trial key → while it counts as running
         self._measure_at: dict[str, float] = {}  # device id → when to ask next
+        self._uncharged: dict[str, Job] = {}  # trial key → whose attempt has ended
         self._news: list[Callable[[], None]] = []  # what observers are still to be told
         self._give_up_at = float("inf")
 
     # Life -------------------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Returns when every job is done or failed, or after an interruption when their processes are gone."""
-        for job in self._waiting():
+        """Returns when every job is done, stopped or failed, or after an interruption when their processes are gone."""
+        for job in [*self._waiting(), *self.roll.of(State.HELD), *self.roll.of(State.STOPPED)]:
             self._take_orphan(job)
         for device_id in self.ledger.slots:
             self._measure(device_id)
@@ -220,12 +229,15 @@ class Scheduler:
             self._tell()
             if not self._unfinished():  # the last one was done elsewhere
                 break
+            self.ledger.settle(self._clock())
             tick = self._observer.tick(self._clock())
             event = self.events.get(min(tick, self._next_due()) - self._clock())
             while event is not None:
                 self._handle(event)
                 event = self.events.get(0.0)
             self._do_what_is_due()
+        while not all(map(self.ledger.is_counted, self._uncharged)) and (event := self.events.get(_COUNTERS_DUE)):
+            self._handle(event)
         self._tell()
 
     def _unfinished(self) -> bool:
@@ -248,6 +260,9 @@ class Scheduler:
         return self.roll.of(State.RUNNING)
 
     def _tell(self) -> None:
+        for job in [job for job in self._uncharged.values() if self.ledger.is_counted(job.key)]:
+            job.charge_energy()
+            self._charged(self._uncharged.pop(job.key))
         news, self._news = self._news, []
         for tell in news:
             tell()
@@ -339,7 +354,7 @@ class Scheduler:
         job.progress_due = now + (self.rules.trial_timeout or float("inf"))
         labels = [self.ledger.slots[device_id].device.label for device_id in device_ids]
         job.attempts.append(Attempt(len(job.attempts) + 1, labels, cards, job.accumulation(cards) or 1, time.time()))
-        job.promised_bytes = self._needed(job, cards)
+        job.promised_bytes, job.spent.attempts = self._needed(job, cards), job.spent.attempts + 1
         self._promise(job, os.getpid())
         try:
             job.pid = self.engine.start(self._order_for(job), device_ids)
@@ -352,11 +367,15 @@ class Scheduler:
         self._told(self._observer.started, job)
 
     def _promise(self, job: Job, pid: int) -> None:
+        self.ledger.settle(self._clock())
+        self.ledger.spent[job.key] = job.spent
         self.ledger.reserve(job.key, job.device_ids, job.promised_bytes)
         if self._promises is not None and any(map(self._is_accounted, job.device_ids)):
             self._promises.make(job.lock, pid, job.device_ids, job.promised_bytes)
 
     def _release(self, job: Job) -> list[str]:
+        self.ledger.settle(self._clock())
+        self._uncharged[job.key] = job
         if self._promises is not None:
             self._promises.drop(job.lock)
         return self.ledger.release(job.key)
@@ -388,7 +407,7 @@ class Scheduler:
                 figures = f"needs about {needed / GIB:.1f} GiB even row by row, the largest card has"
                 job.failures.append(Failure(FailureKind.TOO_LARGE, f"{figures} {largest / GIB:.1f} GiB"))
                 self.roll.move(job, State.FAILED)
-                self._told(self._observer.ended, job)
+                self._ended(job)
                 return
 
     def _learn_the_limit(self, job: Job, free: int | None) -> None:
@@ -397,7 +416,7 @@ class Scheduler:
         largest = max((slot.device.total_bytes or 0) - slot.used_by_others for slot in self.ledger.slots.values())
         if free is not None:
             self.memory.exceeded(job.trial, micro_batch, free)
-        for other in self._waiting():
+        for other in [*self._waiting(), *self.roll.of(State.HELD)]:
             if (other.trial.model, other.trial.task) != (job.trial.model, job.trial.task):
                 continue
             while (rows := other.micro_batch() or 1) >= micro_batch and (
@@ -407,18 +426,14 @@ class Scheduler:
                     break
 
     def _seconds_left(self) -> float | None:
-        """Estimated time until the grid is done; None while nothing is known about durations."""
-        self._project(self)
-        now, running = self._clock(), []
-        waiting = [self.durations.seconds(job.trial) for job in self.roll.in_order()]
-        for job in self.running():
-            seconds, cards = self.durations.seconds(job.trial), max(1, len(job.device_ids))
-            if seconds is None:
-                return None
-            running += [max(seconds / cards - (now - job.started_at), 0.05 * seconds / cards)] * cards
-        places = len(self.ledger.usable(now)) * self.ledger.jobs_per_device
-        known = [seconds for seconds in waiting if seconds is not None]
-        return seconds_left(running, known, max(1, places)) if len(known) == len(waiting) else None
+        """Estimated time until the grid is done, were no more trials stopped; None while nothing is known of it."""
+        now = self._clock()
+        running = [
+            Underway(job.trial, max(1, len(job.device_ids)), now - job.started_at, *self._logs.pace(job))
+            for job in self.running()
+        ]
+        waiting = [job.trial for job in (*self.roll.in_order(), *self.roll.of(State.HELD))]
+        return time_left(self.durations, running, waiting, max(1, len(self.ledger.usable(now))))
 
     def why_idle(self) -> str | None:
         """Why nothing more is started although a device has room; None when nothing waits, or nothing has room."""
@@ -464,14 +479,19 @@ class Scheduler:
         job.progress_due = job.kill_at = float("inf")
         result = self._result_of(job)
         if result is not None:
+            job.charge_seconds(result)
             self._done(job, result)
         elif event.code == BUSY and job.ended_for is None:
             job.attempts.pop()
+            job.spent.attempts -= 1
             self.roll.move(job, State.WAITING)
             self._take_orphan(job)
+        elif (paused := self._paused_result(job, event)) is not None:
+            self._paused(job, paused)
         elif job.must_go or (self.interrupted is not None and job.ended_for is None):
             self.roll.move(job, State.WAITING)
             job.attempt.outcome = "interrupted"
+            self._carry_out_verdicts(job)
         else:
             verdict = Verdict(job, self._failure_of(job, event), set(filter(self._is_accounted, job.device_ids)))
             if verdict.failure.kind in _ASK_THE_CARD and verdict.ask:
@@ -488,7 +508,7 @@ class Scheduler:
         job.attempt.outcome = "done"
         self.ledger.succeeded([device_id for device_id in job.device_ids if device_id in self.ledger.slots])
         self.learn(job)
-        self._told(self._observer.ended, job)
+        self._ended(job)
         for added in self._more():
             self.jobs.append(added)
             self._by_key[added.key] = added
@@ -497,14 +517,39 @@ class Scheduler:
             if added.state is State.WAITING:
                 self._take_orphan(added)
 
-    def learn(self, job: Job) -> None:
-        """Takes a finished trial's duration and peak memory into the estimates."""
-        result = job.result
+    def _paused_result(self, job: Job, event: Exited) -> Result | None:
+        """Of a process that has ended well at a rung; what an earlier one left there is none of one that failed."""
+        result = self._result_on_disk(job) if event.code in (0, None) else None
+        return result if result is not None and result.status == PAUSED else None
+
+    def _paused(self, job: Job, result: Result) -> None:
+        self._logs.forget(job)
+        job.attempt.outcome = PAUSED
+        self.ledger.succeeded([device_id for device_id in job.device_ids if device_id in self.ledger.slots])
+        self.learn(job, result)
+        job.curve = result.curve if job.curve is not None else None
+        self.roll.move(job, State.WAITING if job.curve is None else State.HELD)
+        self._told(self._observer.judged, job)
+        self._carry_out_verdicts(job)
+
+    def _ended(self, job: Job) -> None:
+        self._told(self._observer.ended, job)
+        self._carry_out_verdicts(job)
+
+    def _carry_out_verdicts(self, job: Job) -> None:
+        """What the end of an attempt decides about the trials of its task."""
+        for other, state in self.halving.verdicts(job) if self.halving else ():
+            self.roll.move(other, state)
+            self._told(self._observer.judged, other)
+
+    def learn(self, job: Job, so_far: Result | None = None) -> None:
+        """Takes the duration and peak memory of a finished trial, or of one that has paused, into the estimates."""
+        result = so_far or job.result
         if result is None:
             return
-        seconds = result.train_seconds + result.eval_seconds
-        if seconds > 0:
-            self.durations.observe(job.trial, seconds * max(1, result.cards))
+        share = so_far.curve.steps[-1] / so_far.total_steps if so_far and so_far.dev_curve else 1.0
+        if result.cost > 0:
+            self.durations.observe(job.trial, result.cost / share)
             self.roll.estimates_changed()
         if result.peak_memory_bytes and not result.device.startswith("cpu"):
             per_card = job.trial.batch_size // max(1, result.cards)
@@ -513,9 +558,8 @@ class Scheduler:
 
     def _failure_of(self, job: Job, event: Exited) -> Failure:
         lines = self._logs.facts(job).last_lines
-        result, error = Result.read(job.paths.result), None
-        if result and result.status == "failed" and result.configuration_hash == job.configuration_hash:
-            error = result.error
+        result = self._result_on_disk(job)
+        error = result.error if result and result.status == "failed" else None
         return classify(
             event.code,
             lines,
@@ -551,7 +595,7 @@ class Scheduler:
         job.not_before = now + min(_LONGEST_PAUSE, policy.pause * 2 ** (same - 1))
         self.roll.move(job, State.WAITING if again else State.FAILED)
         self._logs.forget(job)
-        self._told(self._observer.ended, job)
+        self._ended(job)
 
     def _holds(self, said: str, now: float) -> bool:
         """Starts nothing for a while; True when it is known that no trial could run: none is to blame then."""
@@ -585,7 +629,7 @@ class Scheduler:
         job.ended_for, job.must_go, job.killed, job.pid = None, False, False, orphan.pid
         record = orphan.record
         job.device_ids = [device for device in record.devices if device in self.ledger.slots]
-        job.promised_bytes = record.promised_bytes
+        job.promised_bytes, job.spent.energy_joules = record.promised_bytes, None  # nobody counted before this start
         self._promise(job, orphan.pid)
         number = len(job.attempts) + 1
         job.attempts.append(Attempt(number, record.labels, record.cards, record.accumulation, record.started))
@@ -651,6 +695,7 @@ class Scheduler:
         if slot.failed_readings and slot.set_aside_until <= now:
             self._note(f"{slot.device.label} answers again")
         reading = event.answer
+        self.ledger.settle(now)
         self.ledger.read(event.device_id, reading, lambda key: self._allocated(key, reading))
         self._measure_at[event.device_id] = max(now + _HEALTH_CHECK, slot.set_aside_until)
         self._judge(event.device_id, now)
@@ -736,7 +781,7 @@ class Scheduler:
         job.attempt.outcome, job.attempt.detail = failure.kind.value, failure.detail
         self.roll.move(job, State.FAILED)
         job.failures.append(failure)
-        self._told(self._observer.ended, job)
+        self._ended(job)
 
     def _unstuck(self, job: Job) -> None:
         self._stuck.remove(job.key)

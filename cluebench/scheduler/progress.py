@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TextIO
 
 from rich.console import Console, Group
@@ -50,8 +50,9 @@ def summary(scheduler: Scheduler) -> str:
     text = f"{count(State.DONE)} done, {count(State.RUNNING)} running, {count(State.WAITING)} left"
     if count(State.FAILED):
         text += f", {count(State.FAILED)} failed"
+    text += "".join(f", {count(state)} {state.value}" for state in (State.HELD, State.STOPPED) if count(state))
     if left := scheduler.seconds_left():
-        text += f"; time left about {duration(left)}"
+        text += f"; time left {'at most' if scheduler.halving else 'about'} {duration(left)}"
     idle = scheduler.why_idle()
     return text + (f"; {idle}" if idle else "")
 
@@ -93,6 +94,10 @@ class Display:
             failure = job.failures[-1]
             after = "is tried again" if job.state is State.WAITING else "given up"
             self.write(f"{place} {job.key}  failed: {failure.kind.value}: {failure.detail} ({took}); {after}")
+
+    def judged(self, job: Job) -> None:
+        self._logs.forget(job)
+        self.write(f"{job.key}  {job.standing()}")
 
     def tick(self, now: float) -> float:
         if now >= self._next:
@@ -145,7 +150,7 @@ class LiveDisplay(Display):
 
     def _picture(self) -> Group:
         jobs = self.scheduler.jobs
-        done = sum(job.state is State.DONE for job in jobs)
+        done = sum(job.is_settled for job in jobs)
         whole = Table.grid(expand=True)
         whole.add_row(Text(summary(self.scheduler)))
         whole.add_row(ProgressBar(total=len(jobs), completed=done))
@@ -194,20 +199,6 @@ def _joined(labels: Sequence[str]) -> str:
     if len(kinds) > 1:
         return ", ".join(labels)
     return f"{kinds.pop()} " + ",".join(label.rpartition(" ")[2] for label in labels) if labels else ""
-
-
-class Projections:
-    """Feeds the duration estimates with the progress of running trials, until the first has finished."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic):
-        self._logs, self._clock = LogReader(), clock
-
-    def update(self, scheduler: Scheduler) -> None:
-        for job in scheduler.running():
-            step = self._logs.step(job)
-            if step:
-                seconds = (self._clock() - job.started_at) * step[1] / step[0]
-                scheduler.durations.project(job.trial, seconds * max(1, len(job.device_ids)))
 
 
 def display_for(stream: TextIO) -> Display:

@@ -36,7 +36,7 @@ _CORES_PER_SLOT = 2
 #: MIG instances that one card can be cut into.
 _MOST_INSTANCES = 7
 #: Seconds between looks for nodes that have joined, and that the first answers may take before a word is said.
-_NODE_RECHECK, _PATIENCE = 5.0, 10.0
+_NODE_RECHECK, _PATIENCE = 5.0, 30.0
 
 
 class _Place:

@@ -15,7 +15,7 @@ from cluebench.model_files import kept_weights
 from cluebench.report.html import write_report
 from cluebench.report.scores import protocol_hash, rank
 from cluebench.scheduler.jobs import Job, State
-from cluebench.scheduler.state import RunDirectory, drop_model
+from cluebench.scheduler.state import RunDirectory, drop_model, record_stopped
 
 #: Least seconds between two writings of grid.json, and of the report, while things go on happening.
 _STATE_EVERY, _REPORT_EVERY = 0.5, 30.0
@@ -75,6 +75,19 @@ class Recorder:
             failure, after = job.failures[-1], "given up" if job.state is State.FAILED else "is tried again"
             self.note(f"{job.key} failed ({failure.kind.value}): {failure.detail}; {after}")
 
+    def judged(self, job: Job) -> None:
+        if job.trial.model != self._directory.model:
+            return
+        self._changed[job.key] = job
+        self.note(f"{job.key} {job.standing()}")
+        if job.state is State.STOPPED:
+            self._try("results of stopped trials", partial(record_stopped, job))
+
+    def charged(self, job: Job) -> None:
+        """It is known by now what the job's last attempt cost."""
+        if job.trial.model == self._directory.model:
+            self._changed[job.key], self._dirty = job, True
+
     def note(self, text: str) -> None:
         self._dirty = True
         stamp = datetime.now().astimezone().isoformat(timespec="milliseconds")
@@ -97,7 +110,7 @@ class Recorder:
         for thread in filter(None, (self._writing, self._reporting)):
             thread.join()
         self._changed = {job.key: job for job in self._jobs}
-        left = {job.state for job in self._jobs} - {State.DONE}
+        left = {job.state for job in self._jobs if not job.is_settled}
         self._write("done" if not left else "failed" if left == {State.FAILED} else "stopped", self._renewed())
         self._write_report()
 
@@ -177,6 +190,7 @@ def trial_state(job: Job) -> dict:
         "state": job.state.value,
         "score": list(job.score) if job.result is not None else None,
         "memory_factor": job.memory_factor,
+        "spent": asdict(job.spent),
         "attempts": [
             asdict(attempt) | {"started": _iso(attempt.started), "finished": _iso(attempt.finished)}
             for attempt in job.attempts
@@ -210,6 +224,9 @@ class Observers:
 
     def ended(self, job: Job) -> None:
         self._each("ended", job)
+
+    def judged(self, job: Job) -> None:
+        self._each("judged", job)
 
     def note(self, text: str) -> None:
         self._each("note", text)

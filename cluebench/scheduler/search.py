@@ -13,6 +13,7 @@ from functools import partial
 from cluebench import repository
 from cluebench.command import INTERRUPTED
 from cluebench.errors import ClueError, UsageError
+from cluebench.report.cost import cost_by_task, cost_lines
 from cluebench.report.html import REPORT_FILE
 from cluebench.report.table import print_table
 from cluebench.run_flags import refuse_amp
@@ -21,15 +22,16 @@ from cluebench.scheduler.devices import Device
 from cluebench.scheduler.estimates import DurationModel, MemoryModel
 from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.grid import Grid
+from cluebench.scheduler.halving_search import HalvingSearch
 from cluebench.scheduler.jobs import Job, State
 from cluebench.scheduler.ledger import Ledger
 from cluebench.scheduler.local_engine import LocalEngine, end_strays
 from cluebench.scheduler.loop import Engine, Events, Interrupted, Rules, Scheduler
-from cluebench.scheduler.progress import Projections, display_for
+from cluebench.scheduler.progress import display_for
 from cluebench.scheduler.promises import Promises
 from cluebench.scheduler.recorder import Observers, Recorder
 from cluebench.scheduler.runner import StartOrder
-from cluebench.scheduler.state import RunDirectory
+from cluebench.scheduler.state import RunDirectory, record_stopped
 from cluebench.scheduler.status import print_failures
 
 
@@ -43,6 +45,8 @@ def run(grid: Grid) -> int:
             directory.acquire(shared=grid.flags.worker)
             locks.callback(directory.release)
         jobs, interrupted = grid.jobs(), None
+        for job in (job for job in jobs if job.state is State.STOPPED):
+            record_stopped(job)
         if any(job.state is State.WAITING for job in jobs):
             events = Events()
             with closing(_engine(grid, events)) as engine:
@@ -51,8 +55,10 @@ def run(grid: Grid) -> int:
                 jobs = grid.jobs(require_data=True)
                 interrupted = _search(grid, jobs, engine, events)
         else:
-            print(f"all {len(jobs)} trials are done already", file=sys.stderr)
-        left = [job for job in jobs if job.state is not State.DONE]
+            stopped = sum(job.state is State.STOPPED for job in jobs)
+            early = f", {stopped} of them stopped early" if stopped else ""
+            print(f"all {len(jobs)} trials are done already{early}", file=sys.stderr)
+        left = [job for job in jobs if not job.is_settled]
         if grid.flags.worker:  # the rest is being run by others
             left = [job for job in left if job.state is State.FAILED]
         with _heard():
@@ -62,7 +68,7 @@ def run(grid: Grid) -> int:
 
 def _conclude(grid: Grid, jobs: Sequence[Job], interrupted: str | None) -> None:
     """Prints the tables, where everything is, and what is left to do."""
-    left = [job for job in jobs if job.state is not State.DONE]
+    left = [job for job in jobs if not job.is_settled]
     if grid.flags.worker and interrupted is None:
         print(f"{len(jobs) - len(left)} of {len(jobs)} trials are done, none is left to take", file=sys.stderr)
         return
@@ -70,6 +76,8 @@ def _conclude(grid: Grid, jobs: Sequence[Job], interrupted: str | None) -> None:
         print_table(directory.path, model.name, among_others=len(grid.directories) > 1)
         kept = sum(job.trial.model == model and job.result is not None and bool(job.result.best_model) for job in jobs)
         models = f", {kept} best model{'s' if kept > 1 else ''} below {directory.path}" if kept else ""
+        for line in cost_lines(cost_by_task(directory.path)):
+            print(line, file=sys.stderr)
         print(f"report: {directory.path / REPORT_FILE}, log: {directory.grid_log}{models}", file=sys.stderr)
     if interrupted is not None:
         print(f"stopped by {interrupted} with {len(left)} trials left; the same command goes on", file=sys.stderr)
@@ -112,7 +120,7 @@ def _warm_up(grid: Grid, chosen: Sequence[Device]) -> None:
 
 def _search(grid: Grid, jobs: list[Job], engine: Engine, events: Events) -> str | None:
     """Runs the loop, which may add to ``jobs``; returns the name of the signal that ended it early, or None."""
-    flags, directories = grid.flags, grid.directories
+    flags, directories, halving = grid.flags, grid.directories, grid.halving(jobs)
     display = display_for(sys.stderr)
     kept = [] if flags.worker else directories.values()  # by whoever planned the grid
     recorders = [_recorder(flags, directory, jobs, engine.devices, display.note) for directory in kept]
@@ -125,14 +133,15 @@ def _search(grid: Grid, jobs: list[Job], engine: Engine, events: Events) -> str 
         Ledger(engine.devices, flags.jobs_per_device),
         DurationModel(flags),
         MemoryModel(flags.amp),
-        partial(_start_order, grid, engine),
+        partial(_start_order, grid, engine, halving),
         lambda job: directories[job.trial.model].finished_result(job.trial, job.configuration_hash),
         observers,
         events,
         Rules(flags.max_attempts, flags.trial_timeout, flags.mrc_cards, leaves=flags.worker),
-        project=Projections().update,
         unwritable=lambda: next(filter(None, (directory.unwritable() for directory in directories.values())), None),
+        charged=partial(_charged, recorders),
         promises=Promises(observers.note) if flags.engine == "local" else None,
+        halving=halving,
         more=lambda: grid.confirmations(jobs) if flags.confirm_seeds > 1 else (),
     )
     for job in jobs:
@@ -150,6 +159,15 @@ def _search(grid: Grid, jobs: list[Job], engine: Engine, events: Events) -> str 
             for recorder in recorders:
                 recorder.finish()
     return scheduler.interrupted
+
+
+def _charged(recorders: Sequence[Recorder], job: Job) -> None:
+    """Writes what a trial has cost into its result, if it is done, and into its grid."""
+    if job.result is not None:
+        with suppress(OSError):  # as it was, it is whole and true
+            job.result.write(job.paths.result)
+    for recorder in recorders:
+        recorder.charged(job)
 
 
 def _engine(grid: Grid, events: Events) -> Engine:
@@ -191,19 +209,21 @@ def _recorder(
     details = {
         "command": sys.argv,
         "data_dir": flags.data_dir,
+        "search": str(flags.rule) if flags.rule else None,
         "devices": [f"{device.label} {device.name}".strip() for device in chosen],
     }
     only_best = flags.save_best_model and not flags.keep_all_models
     return Recorder(directory, jobs, details, keep_only_best=only_best, complain=complain)
 
 
-def _start_order(grid: Grid, engine: Engine, job: Job) -> StartOrder:
+def _start_order(grid: Grid, engine: Engine, halving: HalvingSearch | None, job: Job) -> StartOrder:
     """The process of a job's next attempt, on the devices it has been given."""
     taken = [device for device in engine.devices if device.id in job.device_ids]
     launcher_logs = grid.directories[job.trial.model].launcher_logs(job.trial)
+    rung = halving.pause_at(job) if halving else None
     return StartOrder(
         key=job.key,
-        command=commands.trial_command(job, taken, grid.flags, repository.ROOT, launcher_logs),
+        command=commands.trial_command(job, taken, grid.flags, repository.ROOT, launcher_logs, rung),
         environment=devices.child_environment(taken, len(engine.devices), grid.flags.jobs_per_device),
         directory=repository.ROOT,
         log=job.paths.log,

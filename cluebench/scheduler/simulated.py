@@ -112,8 +112,9 @@ class SimulatedEngine:
         return Result(
             task=job.trial.task, model=job.trial.model.name, configuration={},
             configuration_hash=job.configuration_hash, status="done", best_score=outcome.score,
-            train_seconds=outcome.seconds or 0.0, peak_memory_bytes=outcome.peak_bytes, device="gpu",
-            cards=job.attempt.cards, accumulation_steps=job.attempt.accumulation,
+            train_seconds=outcome.seconds or 0.0, device_seconds=(outcome.seconds or 0.0) * job.attempt.cards,
+            peak_memory_bytes=outcome.peak_bytes, device="gpu", cards=job.attempt.cards,
+            accumulation_steps=job.attempt.accumulation,
         )  # fmt: skip
 
     @staticmethod

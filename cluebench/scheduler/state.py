@@ -23,7 +23,8 @@ from cluebench.errors import BadFile, ClueError, UsageError
 from cluebench.grid_file import GRID_FILE, GRID_FORMAT, TrialState, read_grid
 from cluebench.json_files import NotJson, declared, parse
 from cluebench.model import Model
-from cluebench.runlog import Result, TrialPaths
+from cluebench.runlog import STOPPED, Result, TrialPaths
+from cluebench.scheduler.jobs import Job, written
 from cluebench.scheduler.plan import Trial
 from cluebench.scheduler.runner import held_by
 
@@ -191,6 +192,14 @@ def drop_model(paths: TrialPaths, result: Result) -> None:
         doomed = paths.output_dir.with_name(f".{paths.name}.removed-{os.getpid()}-{time.monotonic_ns()}")
         os.rename(paths.output_dir, doomed)
         shutil.rmtree(doomed, ignore_errors=True)
+
+
+def record_stopped(job: Job) -> None:
+    """Says in a trial's result that a verdict has stopped it. Raises OSError."""
+    result = written(job)
+    if result is not None and result.status not in ("done", STOPPED):
+        result.status = STOPPED
+        result.write(job.paths.result)
 
 
 def _now() -> str:

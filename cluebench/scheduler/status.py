@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import get_args
 
 from cluebench.grid_file import NotedFailure, PlannedTrial, TrialState, read_grid
+from cluebench.report.cost import Cost, cost_by_task, cost_lines
 from cluebench.runlog import GrowingLog, LogFacts, Result, TrialPaths, furthest_step
-from cluebench.scheduler.estimates import DurationModel, seconds_left
+from cluebench.scheduler.estimates import DurationModel, Underway, time_left
 from cluebench.scheduler.flags import GridFlags
+from cluebench.scheduler.forecast import Forecast
+from cluebench.scheduler.grid import Grid
 from cluebench.scheduler.jobs import Job
 from cluebench.scheduler.plan import Trial
 from cluebench.scheduler.progress import duration
 from cluebench.scheduler.state import RunDirectory
 
 
-def print_plan(jobs: Sequence[Job], to_come: int = 0) -> None:
-    """One tab-separated line a trial: its key and whether it is done, with its score; then the totals, and by task.
+def print_plan(grid: Grid) -> None:
+    """One tab-separated line a trial: its key and whether it is done, with its score; then the totals.
 
-    ``to_come``: trials of --confirm_seeds that can't be named yet.
+    On stderr, for people: the same by task, with what it will cost.
     """
+    jobs = grid.jobs()
+    to_come, forecast = grid.confirmations_to_come(jobs), Forecast(grid, jobs)
     for job in jobs:
         state = f"done\t{job.trial.row.format_score(job.score)}" if job.result else "to run\t-"
         print(f"{job.key}\t{state}")
@@ -30,9 +37,12 @@ def print_plan(jobs: Sequence[Job], to_come: int = 0) -> None:
     if to_come:
         print(f"{to_come} more with further seeds, of the best settings of each task once its grid is done")
     sys.stdout.flush()
-    for task in dict.fromkeys(job.trial.row for job in jobs):  # for people: the list is for programs
+    for task in dict.fromkeys(job.trial.row for job in jobs):
         its = [job.result is not None for job in jobs if job.trial.row is task]
-        print(f"{task.title:<12} {len(its):4} trials {sum(its):4} done {len(its) - sum(its):4} to run", file=sys.stderr)
+        counts = f"{task.title:<12} {len(its):4} trials {sum(its):4} done {len(its) - sum(its):4} to run"
+        print(counts + forecast.of_task(task), file=sys.stderr)
+    for line in forecast.in_all():
+        print(line, file=sys.stderr)
 
 
 def print_failures(failed: Sequence[Job]) -> None:
@@ -74,8 +84,20 @@ def _status_lines(directory: RunDirectory, flags: GridFlags) -> list[str]:
     shown = [(count, state) for count, state in zip(counts, get_args(TrialState)) if count or state in always]
     lines.append(", ".join(f"{count} {state}" for count, state in shown))
     if holder is not None and (left := _seconds_left(trials, DurationModel(flags))) is not None:
-        lines[-1] += f"; time left about {duration(left)}"
-    return lines + [line for trial in trials if (line := trial.line())]
+        lines[-1] += f"; time left {'at most' if grid.search else 'about'} {duration(left)}"
+    costs = cost_by_task(directory.path)
+    if holder is not None:
+        _add_what_runs(costs, trials, time.time() - directory.grid_json.stat().st_mtime)
+    return lines + cost_lines(costs) + [line for trial in trials if (line := trial.line())]
+
+
+def _add_what_runs(costs: dict[str, Cost], trials: Sequence[_TrialNow], seconds: float) -> None:
+    """What trials that still run have spent in the ``seconds`` since grid.json was written."""
+    running = [trial for trial in trials if trial.state == "running"]
+    on = Counter(device for trial in running for device in trial.devices)
+    for now in running:
+        held = sum(seconds / on[device] for device in now.devices)
+        costs[now.trial.task] = costs.get(now.trial.task, Cost()) + Cost(held)
 
 
 @dataclass(frozen=True)
@@ -96,10 +118,10 @@ class _TrialNow:
         trial, paths = Trial(directory.model, entry.task, *point), TrialPaths(directory.path / entry.task, entry.name)
         if result := Result.read_finished(paths.result, entry.configuration_hash):
             return cls(trial, entry, "done", result)
-        if entry.state == "failed" or not is_running:
-            return cls(trial, entry, "failed" if entry.state == "failed" else "waiting", None)
-        if entry.state != "running":
+        if entry.state in ("failed", "held", "stopped"):
             return cls(trial, entry, entry.state, None)
+        if not is_running or entry.state != "running":
+            return cls(trial, entry, entry.state if is_running else "waiting", None)
         try:
             facts = GrowingLog(paths.log, 1 << 20).read()
         except OSError:
@@ -123,20 +145,15 @@ class _TrialNow:
 
 
 def _seconds_left(trials: Sequence[_TrialNow], durations: DurationModel) -> float | None:
-    """As the scheduler estimates it, from what finished trials took, else from the speed of those that run."""
+    """As the scheduler estimates it, but that it does not know here which devices are idle."""
     for now in trials:
-        if now.step and now.facts.steps_per_second:
-            durations.project(now.trial, now.step[1] / now.facts.steps_per_second * max(1, len(now.devices)))
-        if now.result and (taken := now.result.train_seconds + now.result.eval_seconds) > 0:
-            durations.observe(now.trial, taken * max(1, now.result.cards))
-    running, waiting = [], []
-    for now in trials:
-        seconds = durations.seconds(now.trial)
-        if seconds is None:
-            return None
-        if now.state == "running":
-            share = 1 - now.step[0] / now.step[1] if now.step else 1.0
-            running += [share * seconds / max(1, len(now.devices))] * max(1, len(now.devices))
-        elif now.state == "waiting":
-            waiting.append(seconds)
-    return seconds_left(running, sorted(waiting, reverse=True), max(1, len(running)))
+        if now.result and now.result.cost > 0:
+            durations.observe(now.trial, now.result.cost)
+    running = [
+        Underway(now.trial, max(1, len(now.devices)), step=now.step, steps_per_second=now.facts.steps_per_second)
+        for now in trials
+        if now.state == "running"
+    ]
+    waiting = [now.trial for now in trials if now.state in ("waiting", "held")]
+    waiting.sort(key=durations.relative, reverse=True)
+    return time_left(durations, running, waiting, max(1, sum(one.devices for one in running)))

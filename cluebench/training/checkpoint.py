@@ -17,8 +17,7 @@ import paddle
 from safetensors.numpy import load_file, save_file
 
 from cluebench import atomic, environment
-from cluebench.earlier_run import CheckpointState, Generators
-from cluebench.notices import notice
+from cluebench.earlier_run import ANEW, STATE_FILE, CheckpointState, Generators
 from cluebench.runlog import Result
 from cluebench.training.optimization import Precision
 
@@ -52,29 +51,24 @@ class Checkpoint:
                 self.result.configuration_hash,
                 self.result.progress(),
                 self.result.configuration,
+                {name: atomic.facts_of(temporary / name) for name in (_WEIGHTS, _MOMENTS)},
                 step=step,
-                files={name: atomic.facts_of(temporary / name) for name in (_WEIGHTS, _MOMENTS)},
                 schedule=self.optimizer.state_dict()[_SCHEDULE],
                 scaler=_scaler_state(self.precision.scaler) if self.precision.scaler else None,
                 generators=_generators(),
-            ).write(temporary)
+            ).write(temporary / STATE_FILE)
 
     def restore(self) -> int:
         """Takes up the checkpoint in place; returns the steps it had done.
 
         0, with nothing touched, when there is none, it is damaged, which is said, or it belongs to other settings.
         """
-        state = CheckpointState.read(self.folder)
+        state = CheckpointState.read(self.folder / STATE_FILE, ANEW)
         if state is None or state.configuration_hash != self.result.configuration_hash:
             return 0
-        try:
-            for name, facts in state.files.items():
-                if atomic.facts_of(self.folder / name) != facts:
-                    raise ValueError(f"{name} is not what was written")
-            weights, moments = load_file(self.folder / _WEIGHTS), load_file(self.folder / _MOMENTS)
-        except (OSError, ValueError) as error:
-            notice(f"warning: {self.folder} is damaged ({error}); training begins anew")
+        if not state.is_whole(self.folder, ANEW):
             return 0
+        weights, moments = load_file(self.folder / _WEIGHTS), load_file(self.folder / _MOMENTS)
         _set_generators(state.generators)
         self.model.set_state_dict(weights)
         self.optimizer.set_state_dict({**_named(moments, self._parameters()), _SCHEDULE: state.schedule})

@@ -13,7 +13,6 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,12 @@ import paddle
 import paddlenlp.prompt.prompt_trainer  # noqa: F401  (see cluebench.paddlenlp_import)
 from paddlenlp.trainer import EvalPrediction, IntervalStrategy, Trainer, TrainerCallback, TrainingArguments
 
-from cluebench import analysis, atomic, environment, json_files, models
+from cluebench import analysis, atomic, environment, models
 from cluebench.configure import RunConfig
 from cluebench.earlier_run import COMPLETE_FILE, CheckpointOwner, differences
 from cluebench.errors import Diverged, UsageError
 from cluebench.features import Features
 from cluebench.metrics import accuracy, mean_cross_entropy
-from cluebench.runlog import Result
 from cluebench.training.evaluation import forward, on_device
 from cluebench.training.optimization import Precision, accumulate
 from cluebench.training.paddlenlp_arguments import TaskFlags
@@ -231,8 +229,9 @@ class ProtocolTrainer(Trainer):
             self._rotate_checkpoints(use_mtime=True, output_dir=self.args.output_dir)
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         result = self.run.result
-        owner = CheckpointOwner(result.configuration_hash, result.progress(), result.configuration)
-        atomic.write_json(folder / COMPLETE_FILE, asdict(owner))
+        files = {path.name: atomic.facts_of(path) for path in folder.iterdir() if path.is_file()}
+        owner = CheckpointOwner(result.configuration_hash, result.progress(), result.configuration, files)
+        owner.write(folder / COMPLETE_FILE)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
@@ -262,7 +261,8 @@ def train(run: Run, trainer: ProtocolTrainer, resumed: Path | None) -> None:
     """
     if resumed:
         run.log.line(f"going on from {resumed}")
-        _restore(run.result, resumed)
+        if owner := CheckpointOwner.read(resumed / COMPLETE_FILE, "its dev curve begins anew"):
+            run.result.take_up(owner.result)
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if trainer.is_world_process_zero():
         models.save_model(trainer.model, run.tokenizer, run.flags.output_dir)
@@ -289,34 +289,30 @@ def checkpoint_to_resume(config: RunConfig, own: TaskFlags, arguments: TrainingA
     return _last_checkpoint(config) if own.resume else None
 
 
+_PASSED_OVER = "it is not gone on from"
+
+
 def _last_checkpoint(config: RunConfig) -> Path | None:
     """The last whole checkpoint in --output_dir; None without one.
 
     Raises UsageError when the checkpoints there are of other settings.
     """
-    found = []
+    found = {}
     for folder in Path(config.flags.output_dir).glob("checkpoint-*"):
         number = re.fullmatch(r"checkpoint-(\d{1,12})", folder.name)
-        owner = json_files.read_if_sound(folder / COMPLETE_FILE, CheckpointOwner, otherwise="it is not gone on from")
-        if number and owner:  # else it is half-written: the run was stopped meanwhile
-            found.append((int(number[1]), folder, owner))
-    if not found:
-        return None
-    _, folder, owner = max(found, key=lambda entry: entry[0])
-    if owner.configuration_hash != config.result.configuration_hash:
-        different = differences(owner.configuration, config.result.configuration)
-        raise UsageError(
-            f"--output_dir {config.flags.output_dir} holds checkpoints of another run ({different}): "
-            "give another one, or --overwrite_output_dir to begin anew"
-        )
-    return folder
-
-
-def _restore(result: Result, checkpoint: Path) -> None:
-    """Takes up what the result had gathered by a checkpoint, if it says so."""
-    owner = json_files.read_if_sound(checkpoint / COMPLETE_FILE, CheckpointOwner)
-    if owner:
-        result.take_up(owner.result)
+        # Without the file it is half-written: the run was stopped meanwhile.
+        if number and (owner := CheckpointOwner.read(folder / COMPLETE_FILE, _PASSED_OVER)):
+            found[int(number[1])] = folder, owner
+    for _, (folder, owner) in sorted(found.items(), reverse=True):
+        if owner.configuration_hash != config.result.configuration_hash:
+            different = differences(owner.configuration, config.result.configuration)
+            raise UsageError(
+                f"--output_dir {config.flags.output_dir} holds checkpoints of another run ({different}): "
+                "give another one, or --overwrite_output_dir to begin anew"
+            )
+        if owner.is_whole(folder, _PASSED_OVER):
+            return folder
+    return None
 
 
 # What is said on the way ----------------------------------------------------------------------------------------------

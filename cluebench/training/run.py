@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any, Generic, NoReturn
 
 import numpy as np
 import paddle
@@ -14,6 +14,7 @@ from cluebench import analysis, dev_predictions, environment, models, submission
 from cluebench.configure import RunConfig
 from cluebench.data.rows import load_rows
 from cluebench.earlier_run import CHECKPOINT
+from cluebench.errors import Paused
 from cluebench.features import FeatureCache, Features, TextEncoder, load_features
 from cluebench.model import Model
 from cluebench.notices import notice, waiting
@@ -137,7 +138,7 @@ class Run(Generic[F]):
         ``loss_of``: from the model (with several cards, one that exchanges gradients between them) and a micro-batch on
         the device to the mean loss. With --resume, what an earlier process had done is taken up first. After a step
         that evaluates, the caller evaluates; the checkpoint that may follow holds what it recorded. Raises Diverged
-        when a loss is no number.
+        when a loss is no number, and Paused where --pause_at says.
         """
         flags, examples = self.flags, self.features("train")
         micro_batch = flags.batch_size // flags.gradient_accumulation_steps
@@ -175,18 +176,35 @@ class Run(Generic[F]):
             if step.evaluates or step.checkpoints:
                 meter.check(step)
             yield step
-            if step.checkpoints:
+            pauses = step.evaluates and self._is_to_pause(step.number)
+            if step.checkpoints or pauses:
                 checkpoint.save(step.number)
+            if pauses:
+                self._progress.close()
+                self._pause(step.number)
         self._progress.close()
         checkpoint.remove()
 
     def _resumed(self, checkpoint: Checkpoint, plan: StepPlan) -> int:
         """The steps an earlier process had done, taken up from its checkpoint."""
         done = checkpoint.restore()
-        self.result.adopt_newer_best(self.flags.result_json)
-        if done:
+        if done:  # else training begins anew, and writes over whatever model was the best
+            self.result.adopt_newer_best(self.flags.result_json)
             self.log.line(f"going on from the checkpoint after step {done}/{plan.total_steps}")
         return done
+
+    def _is_to_pause(self, step: int) -> bool:
+        rung = self.flags.pause_at
+        reached = rung is not None and self.result.curve.evaluations_at(rung) is not None
+        return reached and step < self.result.total_steps
+
+    def _pause(self, step: int) -> NoReturn:
+        """Once the checkpoint is whole: no rank leaves before."""
+        device.wait_for_all()
+        self.result.peak_memory_bytes = device.peak_memory_bytes(self.device)
+        self.scalars.close()
+        notice(f"stands still after step {step}/{self.result.total_steps}, as --pause_at says; --resume goes on")
+        raise Paused
 
     def _log_training(self, step: Step, total_steps: int, meter: LossMeter, learning_rate: float) -> None:
         """The published training line, and the same numbers as scalars; the learning rate is of the next step."""

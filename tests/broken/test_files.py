@@ -30,13 +30,14 @@ from cluebench.model_files import Configuration
 from cluebench.report import html, leaderboard, scores, submitted, table
 from cluebench.run_flags import RunFlags, resolved
 from cluebench.runlog import DevPoint, Result, TrialPaths, read_log
-from cluebench.scheduler import status
+from cluebench.scheduler import launch, status
 from cluebench.scheduler.estimates import model_size
 from cluebench.scheduler.failures import Failure, FailureKind
 from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.grid import Grid
 from cluebench.scheduler.jobs import Attempt, Job, State
 from cluebench.scheduler.plan import Trial
+from cluebench.scheduler.promises import Promise, Promises
 from cluebench.scheduler.recorder import trial_state
 from cluebench.scheduler.runner import LockRecord, orphan_of
 from cluebench.scheduler.state import Holder, RunDirectory
@@ -163,7 +164,7 @@ def of_run(run: RunFolder) -> dict[str, Broken]:
             grid,
             json.loads(grid.read_text()),
             run.everything,
-            undeclared=("scheduler", "command", "devices", "score", "number", "cards", "accumulation", "started",
+            undeclared=("scheduler", "devices", "score", "number", "cards", "accumulation", "started",
                         "finished", "outcome", "detail of attempt"),
         ),  # fmt: skip
         "predictions": Broken(predictions, json.loads(gzip.decompress(predictions.read_bytes())), run.everything,
@@ -245,10 +246,10 @@ def checkpoint(tmp_path_factory):
     folder, made = tmp_path_factory.mktemp("out"), result("tnews")
     generators = Generators((3, [1, 2], None), ("MT19937", [1], 1, 0, 0.0), [(-1, 1, 0, "1 2 3")])
     state = CheckpointState(
-        "0" * 16, made.progress(), made.configuration, step=500, schedule={"last_epoch": 5, "last_lr": 0.1},
-        files={"model.safetensors": FileFacts(1, 2)}, scaler={"scale": [32768.0]}, generators=generators,
+        "0" * 16, made.progress(), made.configuration, {"model.safetensors": FileFacts(1, 2)}, 500,
+        {"last_epoch": 5, "last_lr": 0.1}, {"scale": [32768.0]}, generators,
     )  # fmt: skip
-    state.write(folder / "checkpoint")
+    state.write(folder / "checkpoint" / "state.json")
     path = folder / "checkpoint" / "state.json"
     flags = resolved(RunFlags(model_name_or_path="m", do_train=True, output_dir=str(folder)), TASKS["tnews"])
     return Broken(path, json.loads(path.read_text()), lambda: refuse_other_settings(flags, made))
@@ -298,6 +299,38 @@ def test_locks_never_end_in_a_traceback(kind, run):
         check()
     finally:
         path.unlink()
+
+
+# Promises -------------------------------------------------------------------------------------------------------------
+
+
+def test_broken_promises_are_none_and_do_not_stay(tmp_path_factory):
+    """What a living process has promised counts as it was written, or not at all."""
+    promises = Promises(pytest.fail)
+    promises._directory = tmp_path_factory.mktemp("promises")
+    path = promises._directory / "0-abc.json"
+    sound = asdict(Promise(os.getpid(), launch.start_time(os.getpid()), ["GPU-a"], 1 << 30))
+
+    def others():
+        with promises.locked() as found:
+            return found
+
+    path.write_text(json.dumps(sound))
+    assert outcome(others).value == [Promise(**sound)]
+
+    @EXAMPLES
+    @given(content=broken_json(sound))
+    def check(content):
+        path.write_bytes(content)
+        found = outcome(others)
+        assert not found.is_loud and path.exists() == bool(found.value)
+        for one in found.value:
+            assert one.pid == os.getpid() and one.bytes >= 0 and all(isinstance(name, str) for name in one.devices)
+
+    check()
+    for at in paths(sound):
+        path.write_text(replaced(sound, at, NOWHERE))
+        assert outcome(others).value == [] and not path.exists(), at
 
 
 # Models, as far as they are looked at before Paddle is imported -------------------------------------------------------

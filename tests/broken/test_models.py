@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from cluebench import atomic, demo
+from cluebench.earlier_run import COMPLETE_FILE, CheckpointOwner
 from cluebench.model import Model
 from cluebench.runlog import DevPoint, Result
 from cluebench.tasks import TASKS
-from tests.broken.mutations import EXAMPLES, ODD, broken_bytes, broken_json, outcome, replaced
+from tests.broken.mutations import EXAMPLES, NOWHERE, ODD, broken_bytes, broken_json, outcome, paths, replaced
 from tests.models.conftest import write_model
 from tests.models.test_weights import StandInTorch, write_safetensors
 
@@ -218,3 +220,70 @@ def test_the_state_of_a_loss_scaler_is_json(checkpoint):
     state = {"scale": np.array([32768.0], np.float32), "incr_ratio": 2.0, "use_dynamic_loss_scaling": True}
     made = _scaler_state(SimpleNamespace(state_dict=lambda: state))
     assert json.loads(json.dumps(made)) == {"scale": [32768.0], "incr_ratio": 2.0, "use_dynamic_loss_scaling": True}
+
+
+def test_a_broken_checkpoint_of_the_trainer_is_passed_over(checkpoint, tmp_path_factory):
+    """The last one is gone on from as it was written; where it is broken, which is said, the one before it."""
+    from cluebench.training import paddlenlp_trainer
+
+    result, folder = checkpoint.result, tmp_path_factory.mktemp("trainer")
+    config = SimpleNamespace(flags=SimpleNamespace(output_dir=folder), result=result)
+    for step in (5, 10):
+        weights = folder / f"checkpoint-{step}" / "model_state.pdparams"
+        atomic.write_text(weights, "weights")
+        facts = {weights.name: atomic.facts_of(weights)}
+        owner = CheckpointOwner(result.configuration_hash, result.progress(), result.configuration, facts)
+        owner.write(weights.with_name(COMPLETE_FILE))
+    last = folder / "checkpoint-10"
+    sound = json.loads((last / COMPLETE_FILE).read_text())
+    found = outcome(lambda: paddlenlp_trainer._last_checkpoint(config))
+    assert found.value == last and not found.is_loud
+
+    @EXAMPLES
+    @given(content=broken_json(sound))
+    def check(content):
+        (last / COMPLETE_FILE).write_bytes(content)
+        found = outcome(lambda: paddlenlp_trainer._last_checkpoint(config))
+        if found.value == last:
+            assert json.loads(content) == sound
+        else:
+            assert found.value == folder / "checkpoint-5" and COMPLETE_FILE in found.said
+
+    check()
+    for at in paths(sound):
+        if at:
+            (last / COMPLETE_FILE).write_text(replaced(sound, at, NOWHERE))
+            found = outcome(lambda: paddlenlp_trainer._last_checkpoint(config))
+            assert found.value == folder / "checkpoint-5" and COMPLETE_FILE in found.said, at
+    (last / COMPLETE_FILE).write_text(json.dumps(sound))
+    (last / "model_state.pdparams").write_text("Weights")
+    found = outcome(lambda: paddlenlp_trainer._last_checkpoint(config))
+    assert found.value == folder / "checkpoint-5" and "model_state.pdparams: is not what was written" in found.said
+
+
+# The demo -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_demo_of_a_broken_record_is_made_again(bert, tmp_path_factory, monkeypatch):
+    from cluebench import models
+
+    made: list = []
+    monkeypatch.setattr(demo.synthetic, "write_synthetic", lambda folder: made.append(folder))
+    monkeypatch.setattr(models, "write_demo_model", lambda folder, characters: made.append(folder))
+    folder = tmp_path_factory.mktemp("demo")
+    demo.write(folder)
+    record, whole = folder / "made.json", (folder / "made.json").read_bytes()
+
+    @EXAMPLES
+    @given(content=broken_json(json.loads(whole)))
+    def check(content):
+        record.write_bytes(content)
+        made.clear()
+        found = outcome(lambda: demo.write(folder))
+        assert found.value == (folder / "model", folder / "data") and bool(made) == (record.read_bytes() != content)
+        if made:
+            assert record.read_bytes() == whole
+
+    check()
+    record.write_text(NOWHERE)
+    assert "made.json" in outcome(lambda: demo.write(folder)).said

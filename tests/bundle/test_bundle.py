@@ -129,8 +129,9 @@ def test_a_setting_with_a_path_is_not_packed(run, data, run_command):
 
 
 def test_the_same_run_gives_the_same_bundle(bundle, run, data, run_command, tmp_path):
-    run_command(COMMAND, "pack", run, "--data_dir", data, "--output", tmp_path / "again.zip")
+    again = run_command(COMMAND, "pack", run, "--data_dir", data, "--output", tmp_path / "again.zip")
     assert (tmp_path / "again.zip").read_bytes() == bundle.read_bytes()
+    assert again.lines == [f"{tmp_path / 'again.zip'}: 18 trials of 4 tasks, 4 logs"]
 
 
 def test_weights_that_were_kept_are_hashed(run, data, run_command, tmp_path):
@@ -494,7 +495,7 @@ def test_a_link_is_refused(bundle, verify):
             info.external_attr = ((stat.S_IFLNK if name == f"{FIRST}.json" else stat.S_IFREG) | 0o777) << 16
             archive.writestr(info, value)
     ended = verify(bundle)
-    assert ended.code == 2 and "which is a link" in ended.err
+    assert ended.code == 2 and "is a link or a device" in ended.err
 
 
 def test_too_many_files_and_bytes_are_refused(bundle, verify, monkeypatch):
@@ -522,10 +523,11 @@ def test_an_edit_that_is_not_sealed_is_refused(bundle, verify):
 @pytest.mark.parametrize(
     "model, said",
     [
-        ({"name": "../../etc", "identity": "../../etc"}, "names no model"),
-        ({"name": "..", "identity": ".."}, "names no model"),
-        ({"name": "ernie-3.0-xbase-zh", "identity": "hfl/rbt3"}, "and that this is 'hfl/rbt3'"),
-        ({"name": 3, "identity": 3}, "names no model"),
+        ({"name": "../../etc", "identity": "../../etc"}, "manifest.json: model.name: Expected str matching"),
+        ({"name": "..", "identity": ".."}, "manifest.json: model.name: Expected str matching"),
+        ({"name": "ernie-3.0-xbase-zh", "identity": "hfl/rbt3"}, "it is of ernie-3.0-xbase-zh, and this is 'hfl/rbt3'"),
+        ({"name": 3, "identity": 3}, "manifest.json: model.name: Expected str, got int"),
+        ({"name": "m", "identity": "directory:\x1b[2J"}, "it is of m, and this is 'directory:\\x1b[2J'"),
     ],
 )
 def test_a_manifest_names_one_model(bundle, verify, model, said):

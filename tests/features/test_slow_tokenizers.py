@@ -107,21 +107,6 @@ def test_a_saved_tokenizer_with_added_tokens(paddlenlp_transformers, tmp_path):
     )
 
 
-@pytest.mark.parametrize("name, settings", [CLASSES[0], CLASSES[1], CLASSES[5]], ids=str)
-def test_a_fast_tokenizer_gives_the_slow_ones_ids(paddlenlp_transformers, tmp_path, name, settings):
-    getattr(paddlenlp_transformers, name)(str(GOLDEN / "vocab.txt"), **settings).save_pretrained(str(tmp_path))
-    load = paddlenlp_transformers.AutoTokenizer.from_pretrained
-    slow, fast = load(str(tmp_path), use_fast=False), load(str(tmp_path), use_fast=True)
-    assert fast.is_fast and not slow.is_fast
-    encoder = TextEncoder(fast)
-    texts = TRICKY + random_texts(200, seed=2)
-    assert encoder.is_bulk
-    assert bulk_ids(encoder, texts) == slow_ids(slow, texts)
-    assert encoder.fingerprint == TextEncoder(slow).fingerprint
-    special = (encoder.cls_id, encoder.sep_id, encoder.pad_id, encoder.mask_id)
-    assert special == (slow.cls_token_id, slow.sep_token_id, slow.pad_token_id, slow.mask_token_id)
-
-
 def test_real_texts(paddlenlp_transformers, clue_data_dir):
     from cluebench.data.rows import load_rows
     from cluebench.data.source import DataSource

@@ -91,6 +91,9 @@ class Grid:
     def state(self, model="some-model"):
         return json.loads((self.runs / model / "grid.json").read_text())
 
+    def result(self, key, model="some-model"):
+        return json.loads((self.runs / model / f"{key}.json").read_text())
+
     def trial_state(self, key, model="some-model"):
         task, name = key.split("/")
         return next(t for t in self.state(model)["trials"] if (t["task"], t["name"]) == (task, name))

@@ -7,7 +7,15 @@ import pytest
 
 from cluebench.model import Model
 from cluebench.runlog import Result, TrialPaths
-from cluebench.scheduler.estimates import DurationModel, estimated_bytes, model_size, seconds_left, workloads
+from cluebench.scheduler.estimates import (
+    DurationModel,
+    Underway,
+    estimated_bytes,
+    model_size,
+    seconds_left,
+    time_left,
+    workloads,
+)
 from cluebench.scheduler.failures import FailureKind, classify
 from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.jobs import Attempt, Job, LogReader, State
@@ -138,6 +146,23 @@ def test_time_left_on_several_devices():
     assert seconds_left([], [], 2) == 0
     assert seconds_left([10.0], [5.0, 5.0], 2) == 10.0
     assert seconds_left([10.0, 4.0], [9.0, 1.0], 2) == 13.0
+    assert seconds_left([10.0, 8.0, 6.0], [], 2) == 14.0  # three that share two cards
+
+
+def test_time_left_of_a_grid_worked_out_by_hand():
+    """By what has finished and how far the others are, the same for the scheduler and for --status."""
+    long, short = (Trial(Model.of("m"), task, 3e-5, 32, 0.1) for task in ("tnews", "afqmc"))
+    durations = DurationModel(GridFlags())
+    assert time_left(durations, [Underway(long, 1)], [short], 2) is None
+    half_way = Underway(long, 1, step=(500, 1000), steps_per_second=10.0)  # 100 s in all, 50 of them done
+    assert time_left(durations, [half_way], [], 1) == pytest.approx(50.0)
+    durations.observe(long, 400.0)
+    durations.observe(short, 30.0)
+    assert time_left(durations, [half_way], [short], 1) == pytest.approx(230.0)
+    assert time_left(durations, [half_way, Underway(short, 1, seconds=20.0)], [short, short], 2) == pytest.approx(200.0)
+    assert time_left(durations, [Underway(long, 4, seconds=1000.0)], [], 4) == pytest.approx(5.0)  # it takes longer
+    resumed = Underway(long, 2, seconds=3.0, step=(900, 1000))  # from its checkpoint
+    assert time_left(durations, [resumed], [], 2) == pytest.approx(20.0)
 
 
 # What is shown and written --------------------------------------------------------------------------------------------
@@ -158,6 +183,8 @@ class Terminal(io.StringIO):
 
 class Stage:
     """As much of a scheduler as the displays look at."""
+
+    halving = None
 
     def __init__(self, jobs):
         self.jobs, self.roll = jobs, Roll(jobs, lambda job: 1.0, time.monotonic)

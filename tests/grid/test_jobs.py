@@ -43,5 +43,5 @@ def test_states_are_the_words_of_grid_json():
     jobs = [job("tnews", 32) for _ in range(3)]
     jobs[1].state = State("done")
     assert {state.value: number for state, number in states(jobs).items()} == {
-        "waiting": 2, "running": 0, "done": 1, "failed": 0,
+        "waiting": 2, "running": 0, "done": 1, "failed": 0, "held": 0, "stopped": 0,
     }  # fmt: skip

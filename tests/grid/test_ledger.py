@@ -153,7 +153,7 @@ def test_three_crashes_in_a_row_make_a_card_suspicious():
 
 def test_trials_that_crash_together_are_one_incident():
     ledger = ledger_of("a", "b", jobs_per_device=3)
-    assert not any(ledger.suspect(["a"], 0, 1) for _ in range(5))
+    assert not any(ledger.suspect(["a"], began, 1) for began in (0, 0, 0.5, 1))
     assert not ledger.suspect(["a"], 1.5, 2) and ledger.suspect(["a"], 2.5, 3)
 
 
@@ -164,6 +164,16 @@ def test_when_every_card_is_suspect_none_is():
     ledger.set_aside("a", 3)
     assert not any(ledger.suspect(["b"], now - 0.5, now) for now in (4, 5, 6))
     assert len(ledger.usable(6)) == 2 and not ledger.suspect(["a"], 6.5, 7)
+    lost, dumb = ledger_of("a", "b"), ledger_of("a", "b")
+    for ledger in (lost, dumb):  # but a card that is gone, or that the driver can't read, stays set aside
+        for now in (1, 2, 3):
+            ledger.suspect(["a"], now - 0.5, now)
+    lost.slots["a"].set_aside_until = float("inf")
+    dumb.set_aside("a", 3)
+    dumb.slots["a"].failed_readings = 1
+    for ledger in (lost, dumb):
+        assert not any(ledger.suspect(["b"], now - 0.5, now) for now in (4, 5, 6))
+        assert [slot.device.id for slot in ledger.usable(6)] == ["b"]
     alone = ledger_of("a")
     assert not any(alone.suspect(["a"], now - 0.5, now) for now in range(9))
 

@@ -30,6 +30,9 @@ class Witness:
     def ended(self, job):
         self.ends.append((job.key, job.state))
 
+    def judged(self, job):
+        self.notes.append(f"{job.key} {job.standing()}")
+
     def note(self, text):
         self.notes.append(text)
 

@@ -25,8 +25,9 @@ def write_grid(folder, *entries):
     for task, name, state, seconds, joules in entries:
         rate, batch, dropout = name.split("_")
         point = {"learning_rate": float(rate), "batch_size": int(batch), "dropout": float(dropout), "seed": 42}
-        spent = {"device_seconds": seconds, "energy_joules": joules, "configuration_hash": "0" * 16}
-        trials.append({"task": task, "name": name, "state": state, **point, **spent})
+        spent = {"device_seconds": seconds, "held_seconds": seconds, "energy_joules": joules}
+        known = {"configuration_hash": "0" * 16, "spent": spent}
+        trials.append({"task": task, "name": name, "state": state, **point, **known})
     grid = {"format": 1, "model": "m", "status": "stopped", "trials": trials}
     (folder / "grid.json").write_text(json.dumps(grid))
 

@@ -6,6 +6,8 @@ import re
 import numpy as np
 import pytest
 
+from cluebench.data.source import DataSource
+from cluebench.data.synthetic import Sizes, write_synthetic
 from cluebench.report import html
 from cluebench.tasks import TASKS
 
@@ -77,6 +79,20 @@ def test_compare_refuses_in_one_line(runs, run_command, arguments, reason):
     assert re.search(reason, ended.err)
 
 
+def test_differences_are_shown_with_the_files_that_the_grids_used(tmp_path, finished, run_command):
+    write_synthetic(tmp_path / "data", ["tnews"], {"tnews": Sizes(4, 3, 2)})
+    data = DataSource(tmp_path / "data").fingerprint(TASKS["tnews"])
+    for model, right in (("one", [1, 1, 0]), ("two", [1, 0, 0])):
+        finished(tmp_path / model, "tnews", right, data=data)
+        grid = {"format": 1, "model": model, "status": "done", "trials": [], "data_dir": str(tmp_path / "data")}
+        (tmp_path / model / "grid.json").write_text(json.dumps(grid))
+    files = [tmp_path / model / "tnews" / "3e-05_32_0.1.predictions" for model in ("one", "two")]
+    for models in ([tmp_path / "one", tmp_path / "two"], files):
+        ended = run_command(COMPARE, *models, "--differences", "tnews", "--format", "json")
+        (found,) = json.loads(ended.out)
+        assert (found["id"], found["right"]) == (1, "first") and found["sentence"]
+
+
 def test_predictions_of_another_protocol_are_refused(runs, finished, run_command):
     finished(runs / "longer", "tnews", answers(0.6, 5), epochs=5)
     ended = run_command(COMPARE, "alike", "longer", "--run_root", runs)
@@ -88,7 +104,7 @@ def test_the_table_keeps_its_form_and_errors_come_behind_it(runs, run_command):
     ended = run_command(EXTRACT, "alike", "--run_root", runs, "--stderr", "--budget", "1")
     assert ended.out.startswith(plain)
     heading, errors, average, budget, expected = ended.out[len(plain) :].splitlines()
-    assert heading == "one standard error, in points:" and budget == "expected best of 1 trials:"
+    assert heading == "one standard error, in points:" and budget == "expected best of 1 trial:"
     cells = errors.split("\t")
     assert len(cells) == 10 and cells[0] == "±1.56" and cells[7].count("±") == 2
     assert average == "AVG\t±0.48"
@@ -99,6 +115,7 @@ def test_a_trial_without_predictions_is_left_out_and_said_so(runs, run_command):
     ended = run_command(EXTRACT, "old", "--run_root", runs, "--stderr", "--budget", "2")
     assert ended.lines[-3:] == ["\t".join("-" * 10), "expected best of 2 trials:", "\t".join("-" * 10)]
     assert "TNEWS: no standard error: its trial kept no dev predictions" in ended.err
+    assert "fewer than 2 finished trials: TNEWS (1)" in ended.err
 
 
 def test_errors_of_published_scores_are_marked(runs, run_command):

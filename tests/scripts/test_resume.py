@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +63,31 @@ def test_resume_goes_on_bit_by_bit(task, demo, run_script, start_script, tmp_pat
     assert (a.best_score, a.best_step, b.total_steps) == (b.best_score, b.best_step, a.total_steps)
     assert_same_weights(tmp_path / "whole", tmp_path / "cut")
     assert not (tmp_path / "cut" / "checkpoint").exists()
+
+
+@pytest.mark.parametrize("task", [TASKS[name] for name in ("tnews", "c3")], ids=lambda task: task.name)
+def test_a_run_that_paused_goes_on_bit_by_bit(task, demo, run_script, tmp_path):
+    """Twice, by processes of their own; no periodic checkpoint is asked for, and what a pause leaves is no result."""
+    arguments = [*KINDS[task.name], *TRAINING, "--checkpoint_steps", 0]
+    if not task.is_classification:
+        arguments += ["--num_train_epochs", 4]
+    whole = run_script(task.script, *common(demo, tmp_path / "whole"), *arguments)
+    a, log, curve = Result.read(tmp_path / "whole" / "result.json"), [], []
+    for rung in ("1/4", "1/2", "1"):
+        out = tmp_path / "cut"
+        ended = run_script(task.script, *common(demo, out), *arguments, "--resume", "--pause_at", rung)
+        assert ended.code == 0, ended.err
+        b, log = Result.read(out / "result.json"), log + losses(ended.lines)
+        if rung != "1":
+            step = b.dev_curve[-1].step
+            assert b.status == "paused" and a.dev_curve[: len(b.dev_curve)] == b.dev_curve != curve
+            assert len(b.dev_curve) >= 2 and b.dev_curve[-2].step < max(b.total_steps * Fraction(rung), step) <= step
+            assert f"stands still after step {step}/{b.total_steps}" in ended.err and "best_result" not in ended.out
+            assert not (out / "step.txt").exists() and Result.read_finished(out / "result.json") is None
+            curve = b.dev_curve
+    assert b.status == "done" and (a.dev_curve, a.best_score) == (b.dev_curve, b.best_score)
+    assert log == losses(whole.lines) and len(log) == a.total_steps
+    assert_same_weights(tmp_path / "whole", tmp_path / "cut")
 
 
 def assert_same_weights(*folders) -> None:
@@ -126,17 +153,23 @@ def test_without_resume_it_is_not_taken_up(stopped, demo, run_script, tmp_path):
 
 
 def test_a_damaged_checkpoint_is_not_taken_up(stopped, demo, run_script, tmp_path):
-    """Whichever of its files is damaged, the run begins as if there had been none."""
+    """Whichever of its files is damaged, the run begins as if there had been none; so does what it records."""
     folder, arguments = stopped
     expected = losses(run_script(SCRIPT, *common(demo, tmp_path / "fresh"), *arguments).lines)
+    fresh = Result.read(tmp_path / "fresh" / "result.json")
+    better = replace(fresh, status="running", best_score=(99.5,), best_step=30)  # of the process that was killed
     for file in [path.name for path in sorted((folder / "checkpoint").iterdir())]:
         for damage in (cut_short, Path.unlink):
             out = shutil.copytree(folder, tmp_path / f"{file} {damage.__name__}")
             damage(out / "checkpoint" / file)
+            better.write(out / "result.json")
             ended = run_script(SCRIPT, *common(demo, out), *arguments, "--resume")
             assert ended.code == 0 and "going on" not in ended.out, out.name
             assert "training begins anew" in ended.err or damage is Path.unlink and file == "state.json", out.name
             assert losses(ended.lines) == expected, out.name
+            result = Result.read(out / "result.json")
+            assert (result.best_score, result.best_step) == (fresh.best_score, fresh.best_step), out.name
+            assert result.dev_curve == fresh.dev_curve
 
 
 def cut_short(path: Path) -> None:

@@ -1,7 +1,8 @@
 """Stands in for each of the fine-tuning scripts: same flags, log lines, result and exit codes, no model, milliseconds.
 
 What it does beside that is said by <data_dir>/behaviour.json: {"<task>/<trial>" or "*": {"steps": 20, "seconds": 0.4,
-"attempts": [{"exit": 1, "log": "…"}, {"signal": 9}, {"hang": true}]}}; an attempt without an entry succeeds.
+"curve": [50, 60, …], "attempts": [{"exit": 1, "log": "…"}, {"signal": 9}, {"hang": true}]}}; an attempt without an entry
+succeeds. Evaluated after every step.
 """
 
 import fcntl
@@ -72,18 +73,47 @@ def main():
     steps, seconds = behaviour.get("steps", 4), behaviour.get("seconds", 0.04)
     checkpoint = Path(flags.output_dir) / "checkpoint"
     first = int(checkpoint.read_text()) if flags.resume and checkpoint.exists() else 0
+    # Distinct for every setting, the same however often the trial was interrupted.
+    percent = 50 + (flags.learning_rate * 1e5 * 7 + flags.batch_size * cards * 0.11 + flags.seed * 0.01) % 40
+    curve = behaviour.get("curve") or [percent * (steps + step) / (2 * steps) for step in range(1, steps + 1)]
+    points = [
+        runlog.DevPoint(step, 0, (round(one, 2), round(one + 5, 2)) if task.metric == "em_f1" else (round(one, 2),))
+        for step, one in enumerate(curve, start=1)
+    ]
+    result = runlog.Result(
+        task=task.name,
+        model=flags.model_name_or_path,
+        configuration=settings,
+        configuration_hash=identity.configuration_hash(settings),
+        metric=task.metric,
+        total_steps=steps,
+        peak_memory_bytes=1 << 30,
+        device=flags.device,
+        cards=cards,
+        accumulation_steps=flags.gradient_accumulation_steps,
+    )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
     log.line(f"from step {first}")
-    for step in range(first + 1, steps + 1):
+    for step in range(1, steps + 1):
+        result.add(points[step - 1])
+        if step <= first:
+            continue
         time.sleep(seconds / steps)
         log.train(step, steps, 0, step - 1, 1.0 / step, flags.learning_rate, steps / seconds)
-        log.evaluated(1.0, (50.0,), 0.0)
+        log.evaluated(1.0, points[step - 1].score, 0.0)
+        result.train_seconds = seconds * step / steps
+        result.write(flags.result_json)
+        time.sleep(behaviour.get("before_checkpoint", 0.0))
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         checkpoint.with_name("new").write_text(str(step))
         os.replace(checkpoint.with_name("new"), checkpoint)
-    # Distinct for every setting, the same however often the trial was interrupted.
-    percent = 50 + (flags.learning_rate * 1e5 * 7 + flags.batch_size * cards * 0.11 + flags.seed * 0.01) % 40
-    score = (round(percent, 2), round(percent + 5, 2)) if task.metric == "em_f1" else (round(percent, 2),)
+        if step < steps and flags.pause_at and result.curve.evaluations_at(flags.pause_at) is not None:
+            result.status = "paused"
+            result.spend()
+            result.write(flags.result_json)
+            remember(data, f"paused {key} {step}")
+            return
+    score = result.best_score
     kept = None
     if flags.save_best_model:
         kept = flags.output_dir
@@ -91,26 +121,10 @@ def main():
     checkpoint.unlink()
     if kept is None:
         checkpoint.parent.rmdir()
-    runlog.Result(
-        task=task.name,
-        model=flags.model_name_or_path,
-        configuration=settings,
-        configuration_hash=identity.configuration_hash(settings),
-        status="done",
-        metric=task.metric,
-        best_score=score,
-        best_step=steps,
-        dev_curve=[runlog.DevPoint(steps // 2, 0, score), runlog.DevPoint(steps, 0, score)],
-        total_steps=steps,
-        train_seconds=seconds,
-        eval_seconds=0.01,
-        peak_memory_bytes=1 << 30,
-        device=flags.device,
-        cards=cards,
-        accumulation_steps=flags.gradient_accumulation_steps,
-        best_model=kept,
-        finished=str(time.time()),
-    ).write(flags.result_json)
+    result.status, result.best_model, result.finished = "done", kept, str(time.time())
+    result.eval_seconds = 0.01
+    result.spend()
+    result.write(flags.result_json)
     remember(data, f"done {key} {os.getpid()} {time.time():.6f}")
     log.best(task.format_score(score))
 

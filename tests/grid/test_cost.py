@@ -1,0 +1,273 @@
+"""What trials cost: seconds of devices and energy of cards, charged to who had them; and what a plan will cost."""
+
+import json
+import re
+import time
+
+import pytest
+
+from cluebench.grid_file import Spent
+from cluebench.model import Model
+from cluebench.report.cost import cost_of_run, shown
+from cluebench.runlog import DevPoint, Result
+from cluebench.scheduler.devices import Reading, cpu_slots
+from cluebench.scheduler.estimates import forward_tokens
+from cluebench.scheduler.flags import GridFlags
+from cluebench.scheduler.forecast import Forecast, weight_bytes
+from cluebench.scheduler.grid import Grid
+from cluebench.scheduler.ledger import Ledger
+from cluebench.scheduler.plan import Trial
+from cluebench.scheduler.simulated import Outcome
+from cluebench.tasks import TASKS
+from tests.grid.conftest import until
+from tests.grid.test_loop import GIB, Run, gpu, trials
+
+WATTS = 300.0
+CARD = "card GPU-aaaa Test-80G 81920 81000 ok\n"
+TNEWS = ("--tasks", "tnews", "--batch_sizes", "16", "--learning_rates")
+
+
+def counting(seconds_of, start=5000.0):
+    """A card's readings whose counter grows by 300 J a second; ``seconds_of`` gives the run's time."""
+    return lambda device_id: Reading(24 * GIB, 24 * GIB, {}, start + WATTS * seconds_of())
+
+
+def spent(job):
+    return job.spent.device_seconds, job.spent.energy_joules
+
+
+def on_cards(plan, seconds, cards=1, read=counting, **more):
+    """A run of trials that take so long each, in the plan's order, on cards read by ``read``."""
+    run = Run(plan, [gpu(number) for number in range(cards)], None, lambda device: memory(device), **more)
+    memory = read(lambda: run.time.now)
+    run.engine.outcome = lambda job, ids: Outcome(seconds[job.number])
+    return run.run()
+
+
+# By the loop, on simulated time ---------------------------------------------------------------------------------------
+
+
+def test_trials_on_one_card_share_its_seconds_and_its_energy():
+    run = on_cards(trials("tnews", learning_rates=[1e-5, 2e-5]), [100.0, 50.0], jobs_per_device=2)
+    long, short = run.jobs  # 50 s together, then 50 s alone
+    assert spent(long) == (pytest.approx(75, abs=0.1), pytest.approx(75 * WATTS, rel=1e-3))
+    assert spent(short) == (pytest.approx(25, abs=0.1), pytest.approx(25 * WATTS, rel=1e-3))
+    assert long.result.device_seconds == long.spent.device_seconds  # the run itself counted 100
+    assert short.result.energy_joules == pytest.approx(25 * WATTS, rel=1e-3)
+
+
+def test_a_trial_on_two_cards_spends_both():
+    run = on_cards(trials("cmrc2018"), [60.0], cards=2)
+    assert run.engine.starts[0][2] == ("GPU-0", "GPU-1")
+    assert spent(run.jobs[0]) == (pytest.approx(120, abs=0.1), pytest.approx(120 * WATTS, rel=1e-3))
+
+
+def test_the_last_trial_of_a_grid_is_charged_to_its_end():
+    """The counter is read when its processes are gone, for which the loop waits a moment."""
+    run = on_cards(trials("tnews"), [10.0])
+    assert run.jobs[0].result.energy_joules == pytest.approx(10 * WATTS, rel=1e-3)
+
+
+def test_failed_attempts_are_charged_to_the_grid_and_not_to_the_result():
+    run = Run(trials("tnews"), [gpu(0)], None, lambda device: memory(device))
+    memory = counting(lambda: run.time.now)
+    attempts = iter([Outcome(40.0, code=1, score=None), Outcome(100.0)])
+    run.engine.outcome = lambda job, ids: next(attempts)
+    (job,) = run.run().jobs
+    assert spent(job) == (pytest.approx(140, abs=0.1), pytest.approx(140 * WATTS, rel=1e-2))
+    assert job.result.device_seconds == pytest.approx(100, abs=0.1)
+    assert job.result.energy_joules == pytest.approx(100 * WATTS, rel=1e-2)
+
+
+def test_a_counter_that_begins_anew_leaves_only_those_unknown_who_ran_meanwhile():
+    def reloaded(time):  # the driver is loaded again at second 40, and counts from 0
+        return lambda device: Reading(24 * GIB, 24 * GIB, {}, WATTS * (time() if time() < 40 else time() - 40))
+
+    run = on_cards(trials("tnews", learning_rates=[1e-5, 2e-5]), [100.0, 50.0], read=reloaded)
+    first, second = run.jobs
+    assert spent(first) == (pytest.approx(100, abs=0.1), None) and first.result.energy_joules is None
+    assert second.result.energy_joules == pytest.approx(50 * WATTS, rel=1e-2)
+
+
+def test_energy_is_unknown_where_nothing_counts_it():
+    silent = on_cards(trials("tnews"), [10.0], read=lambda time: lambda device: Reading(24 * GIB, 24 * GIB, {}))
+    on_cpu = Run(trials("tnews"), cpu_slots(1), lambda job, ids: Outcome(10.0)).run()
+    for run in (silent, on_cpu):
+        assert spent(run.jobs[0]) == (pytest.approx(10, abs=0.1), None)
+        assert run.jobs[0].result.energy_joules is None
+
+
+def test_slots_of_cores_that_are_shared_are_parts_too():
+    run = Run(trials("tnews", learning_rates=[1e-5, 2e-5]), cpu_slots(1), lambda job, ids: Outcome(10.0),
+              jobs_per_device=2).run()  # fmt: skip
+    assert [job.result.device_seconds for job in run.jobs] == [pytest.approx(5), pytest.approx(5)]
+
+
+def test_what_a_card_takes_while_it_is_idle_is_nobodys():
+    ledger, mine = Ledger([gpu(0)]), Spent()
+    ledger.spent["mine"] = mine
+    ledger.settle(0.0)
+    ledger.read("GPU-0", Reading(24 * GIB, 24 * GIB, {}, 100.0), lambda key: 0)
+    ledger.settle(10.0)
+    ledger.reserve("mine", ["GPU-0"], GIB)
+    ledger.settle(40.0)
+    ledger.read("GPU-0", Reading(24 * GIB, 24 * GIB, {}, 500.0), lambda key: 0)
+    assert mine == Spent(30.0, 30.0, 400.0 * 30 / 40)
+
+
+def test_a_trial_of_one_attempt_cost_all_of_it_and_of_several_what_it_counted_itself():
+    """Before it is imported and after it has written its result a process has the device too."""
+    first, second = (on_cards(trials("tnews"), [10.0]).jobs[0] for _ in range(2))
+    for job, attempts in ((first, 1), (second, 2)):
+        job.spent.held_seconds = job.spent.device_seconds = 12.0
+        job.spent.attempts, job.result.device_seconds = attempts, 10.0
+        job.charge_seconds(job.result)
+    assert (first.result.device_seconds, second.result.device_seconds) == (12.0, 10.0)
+
+
+def test_energy_is_unknown_where_the_grid_has_not_seen_all_of_a_trial():
+    (job,) = on_cards(trials("tnews"), [10.0]).jobs
+    job.result.device_seconds, job.result.energy_joules = 500.0, None  # most of it by another machine, then taken up
+    job.charge_energy()
+    assert (job.result.device_seconds, job.result.energy_joules) == (500.0, None)
+
+
+# By real processes on the stand-in driver -----------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_results_and_grid_carry_what_the_drivers_counter_says(grid, cards):
+    cards(CARD + "energy 1000000\n")
+    grid.behave(trials={"*": {"seconds": 1.0}})
+    scheduler = grid.start(*TNEWS, "1e-5,3e-5", "--jobs_per_device", "2")
+    grid.wait_for("start", 2)
+    cards(CARD + "energy 5000000\n")
+    scheduler.communicate(timeout=30)
+    found = [grid.result(f"tnews/{rate}_16_0.1") for rate in ("1e-05", "3e-05")]
+    joules = [result["energy_joules"] for result in found]
+    in_grid = [trial["spent"] for trial in grid.state()["trials"]]
+    assert 2000 < sum(joules) < 4000.001  # some of the 4000 J while it was idle
+    assert joules == [pytest.approx(spent["energy_joules"]) for spent in in_grid]
+    assert joules[0] == pytest.approx(joules[1], rel=0.2)
+    for result, spent in zip(found, in_grid, strict=True):
+        assert result["device_seconds"] == spent["device_seconds"] < 0.75 * spent["held_seconds"]
+
+
+@pytest.mark.slow
+def test_a_card_without_a_counter_says_nothing_of_energy(grid, cards):
+    cards(CARD)
+    assert grid.run(*TNEWS, "1e-5").returncode == 0
+    assert grid.result("tnews/1e-05_16_0.1")["energy_joules"] is None
+    assert grid.state()["trials"][0]["spent"]["energy_joules"] is None
+
+
+@pytest.mark.slow
+def test_status_and_the_end_say_what_was_spent_failures_and_all(grid):
+    crash = {"attempts": [{"after": 0.6, "exit": 3, "log": "boom"}] * 2}
+    grid.behave(trials={"tnews/1e-05_16_0.1": crash, "*": {"seconds": 0.3}})
+    ended = grid.run(*TNEWS, "1e-5,3e-5", "--devices", "cpu:1", "--max_attempts", "1")
+    said = [line for line in ended.stderr.splitlines() if " device hours" in line]
+    assert ended.returncode == 1 and len(said) == 2 and said[0].startswith("spent: ") and "TNEWS" in said[1]
+    stopped = grid.run(*TNEWS, "1e-5,3e-5", "--status").stdout
+    assert all(line in stopped.splitlines() for line in said)
+    failed, done = (trial["spent"] for trial in grid.state()["trials"])
+    cost = cost_of_run(grid.runs / "some-model")
+    assert failed["device_seconds"] > 0.6 and cost.lost_seconds == pytest.approx(failed["device_seconds"])
+    assert cost.device_seconds == pytest.approx(done["device_seconds"])
+    # The next start goes on counting, of the trial that failed and of the one that is done.
+    assert grid.run(*TNEWS, "1e-5,3e-5", "--devices", "cpu:1", "--max_attempts", "1").returncode == 1
+    assert grid.trial_state("tnews/1e-05_16_0.1")["spent"]["device_seconds"] > failed["device_seconds"] + 0.6
+    assert grid.trial_state("tnews/3e-05_16_0.1")["spent"] == done
+
+
+@pytest.mark.slow
+def test_status_counts_what_still_runs(grid):
+    grid.behave(trials={"*": {"seconds": 60.0}})
+    scheduler = grid.start(*TNEWS, "1e-5,3e-5", "--devices", "cpu:1", "--jobs_per_device", "2")
+    grid.wait_for("start", 2)
+    until(lambda: (grid.runs / "some-model" / "grid.json").exists())
+    time.sleep(2.0)
+    spent = re.search(r"spent: ([\d.]+) device hours", grid.run(*TNEWS, "1e-5,3e-5", "--status").stdout)
+    scheduler.terminate()
+    scheduler.communicate(timeout=30)
+    # One slot, though two trials have it. And an interruption keeps what they have spent so far.
+    assert 2.0 < float(spent[1]) * 3600 < 2.0 + 20
+    assert cost_of_run(grid.runs / "some-model").device_seconds > float(spent[1]) * 3600 - 0.01
+
+
+# What a plan will cost ------------------------------------------------------------------------------------------------
+
+
+def planned(run_root, *tasks, model="ernie-3.0-base-zh", **flags):
+    chosen = {"learning_rates": [3e-5], "batch_sizes": [32], "dropouts": [0.1], "devices": "gpu"} | flags
+    grid = Grid.of(GridFlags(models=[str(model)], tasks=list(tasks), run_root=str(run_root), **chosen))
+    return Forecast(grid, grid.jobs())
+
+
+def finished(run_root, model, task, seconds, device="gpu:0", **settings):
+    """A trial of a grid that lies under the run root."""
+    folder = run_root / str(model).replace("/", "--")
+    (folder / task).mkdir(parents=True, exist_ok=True)
+    (folder / "grid.json").write_text(json.dumps({"format": 1, "model": model, "status": "done", "trials": []}))
+    configuration = {"task": task, "epochs": TASKS[task].epochs, "limit": None, "max_steps": -1} | settings
+    result = Result(task, model, configuration, "0" * 16, status="done", device=device, device_seconds=seconds)
+    result.add(DevPoint(100, 0, (57.0,)))
+    result.write(folder / task / "3e-05_32_0.1.json")
+
+
+def test_hours_by_this_models_own_trials_then_by_those_of_similar_models(tmp_path):
+    finished(tmp_path, "ernie-3.0-medium-zh", "tnews", 3600.0)
+    finished(tmp_path, "ernie-3.0-nano-zh", "afqmc", 3600.0)  # 4 layers of 312: too small to say anything
+    finished(tmp_path, "hfl/rbt6", "tnews", 7200.0, device="cpu")  # another kind of device
+    forecast = planned(tmp_path, "tnews", "afqmc", learning_rates=[1e-5, 3e-5])
+    hours = 2 * 1.02 / 0.52  # two trials, 12 layers of 768 to 6 of 768, each with the same 0.02 beside them
+    assert forecast.hours(TASKS["tnews"]) == pytest.approx(hours)
+    assert forecast.of_task(TASKS["tnews"]) == ", about 3.92 device hours by ernie-3.0-medium-zh"
+    assert forecast.of_task(TASKS["afqmc"]) == ", for a time unknown until its first trial ends"
+    total = "time: about 3.92 device hours (gpu); unknown until the first trial of each task ends: AFQMC"
+    assert forecast.in_all()[0] == total
+    finished(tmp_path, "ernie-3.0-base-zh", "tnews", 1800.0)
+    assert planned(tmp_path, "tnews").of_task(TASKS["tnews"]) == ", about 0.5 device hours"
+
+
+def test_shorter_trials_of_another_grid_are_taken_for_what_they_are(tmp_path):
+    finished(tmp_path, "ernie-3.0-base-zh", "tnews", 60.0, max_steps=100)
+    trial = Trial(Model.of("ernie-3.0-base-zh"), "tnews", 3e-5, 32, 0.1)
+    work = forward_tokens(trial, GridFlags()) / forward_tokens(trial, GridFlags(max_steps=100))
+    assert planned(tmp_path, "tnews").hours(TASKS["tnews"]) == pytest.approx(work * 60 / 3600)
+    assert planned(tmp_path, "tnews", max_steps=100).hours(TASKS["tnews"]) == pytest.approx(60 / 3600)
+
+
+def test_disk_worked_out_by_hand(tmp_path):
+    model = tmp_path / "mine"
+    model.mkdir()
+    (model / "config.json").write_text('{"hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 100}')
+    (model / "vocab.txt").write_text("[PAD]\n")
+    with open(model / "model_state.pdparams", "wb") as weights:
+        weights.truncate(400_000_000)
+    assert weight_bytes(Model.of(model)) == 400_000_000
+    assert weight_bytes(Model.of("ernie-3.0-nano-zh")) == 4 * (12 * 4 * 312**2 + 40_000 * 312)  # not on this machine
+
+    def disk(**flags):
+        return planned(tmp_path / "runs", "tnews", "afqmc", model=model, **flags).in_all()[1].rpartition(";")[0]
+
+    # Two checkpoints of three times the weights; two best models; then what is kept.
+    assert disk() == "disk: up to 2.4 GB for each trial that runs at a time"
+    kept = disk(save_best_model=True, learning_rates=[1e-5, 3e-5])
+    assert kept == "disk: up to 3.2 GB for each trial that runs at a time, 0.8 GB for the models to be kept"
+    every = disk(save_best_model=True, keep_all_models=True, learning_rates=[1e-5, 3e-5])
+    assert every.endswith("1.6 GB for the models to be kept")
+
+
+@pytest.mark.slow
+def test_dry_run_lists_the_trials_as_ever_and_says_the_cost_beside_them(grid):
+    first = grid.run(*TNEWS, "1e-5,3e-5", "--devices", "cpu:1", "--dry_run")
+    assert "\nTNEWS           2 trials    0 done    2 to run, for a time unknown" in f"\n{first.stderr}"
+    assert grid.run(*TNEWS, "1e-5", "--devices", "cpu:1").returncode == 0
+    said = grid.run(*TNEWS, "1e-5,3e-5", "--devices", "cpu:1", "--dry_run")
+    assert said.stdout.splitlines()[0].startswith("some-model/tnews/1e-05_16_0.1\tdone\t")
+    assert said.stdout.splitlines()[1:] == ["some-model/tnews/3e-05_16_0.1\tto run\t-", "2 trials of 1 model: 1 done, 1 to run"]  # fmt: skip
+    own = grid.result("tnews/1e-05_16_0.1")["device_seconds"]  # two settings of the same size
+    assert f"about {shown(own / 3600)} device hours (cpu)" in said.stderr
+    nothing_left = grid.run(*TNEWS, "1e-5", "--devices", "cpu:1", "--dry_run").stderr
+    assert "device hours" not in nothing_left and "disk" not in nothing_left
