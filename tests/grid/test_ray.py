@@ -1,9 +1,13 @@
 """Trials on a Ray cluster of several nodes, with cards that are there for Ray alone. Skipped where Ray is absent."""
 
 import signal
+from collections import Counter
 
 import pytest
 
+from cluebench.model import Model
+from cluebench.scheduler.estimates import MemoryModel
+from cluebench.scheduler.plan import Trial
 from tests.grid.test_grid_search import KEYS, TABLE_ROW, TNEWS, check_nothing_lost_or_twice, until
 
 ray = pytest.importorskip("ray")
@@ -85,34 +89,30 @@ def test_cards_of_one_trial_are_of_one_node_which_shares_its_cores(grid, nodes, 
 
 def test_memory_is_accounted_for_where_a_node_has_a_driver(grid, nodes, fake_driver, tmp_path):
     """Four trials may share a card; the memory of one card is enough for two."""
-    (tmp_path / "cards.txt").write_text("card GPU-aaaa Test-24G 24576 13000 ok\n")
+    plan = ("--tasks", "tnews", "--learning_rates", "1e-5,2e-5,3e-5,5e-5", "--batch_sizes", "16", "--seeds", "42,43")
+    needed = MemoryModel().needed_bytes(Trial(Model.of("some-model"), "tnews", 1e-5, 16, 0.1, 42), 16) >> 20
+    (tmp_path / "cards.txt").write_text(f"card GPU-aaaa Test-80G 81920 {int(2.5 * needed)} ok\n")
     nodes.add("driver", 4, 1, LD_LIBRARY_PATH=fake_driver, FAKE_NVML=tmp_path / "cards.txt")
     nodes.add("pretended", 4, 1)
-    grid.behave(trials={"*": {"seconds": 2.0}})
-    plan = ("--tasks", "tnews", "--learning_rates", "1e-5,2e-5,3e-5,5e-5", "--batch_sizes", "16,32")
+    grid.behave(trials={"*": {"seconds": 2.0, "steps": 1}})  # once it logs steps, a trial has what it was promised
     result = grid.run(*plan, *grid.on_ray, "--jobs_per_device", "4", timeout=120)
     check_nothing_lost_or_twice(grid, result, 8)
-    times = {words[1]: [float(words[3])] for words in grid.book("start")}
-    for words in grid.book("done"):
-        times[words[1]].append(float(words[3]))
-    most = {}
-    for key, (start, _) in times.items():
-        beside = [
-            k for k, (begin, end) in times.items() if places(grid)[k] == places(grid)[key] and begin <= start < end
-        ]
-        most[places(grid)[key][0]] = max(most.get(places(grid)[key][0], 0), len(beside))
-    assert most == {"driver gpu 0": 2, "pretended gpu 0": 4}
+    attempts = [trial["attempts"][0] for trial in grid.state()["trials"]]
+    earliest = min(attempt["finished"] for attempt in attempts)
+    at_once = Counter(attempt["devices"][0] for attempt in attempts if attempt["started"] < earliest)
+    assert at_once == {"driver gpu 0": 2, "pretended gpu 0": 4}
     assert {words[4] for words in grid.book("start")} == {"cuda=GPU-aaaa", "cuda=0"}
     assert {words[5] for words in grid.book("start")} == {"threads=1"}
 
 
 def test_nodes_that_join_are_used_and_one_that_dies_loses_no_trial(grid, nodes):
     first = nodes.add("first", 2)
-    grid.behave(trials={"*": {"seconds": 6.0, "steps": 12}})
+    grid.behave(trials={"*": {"seconds": 15.0, "steps": 30}})
     scheduler = grid.start(*TNEWS, *grid.on_ray)
     grid.wait_for("start", 1, timeout=60)
     nodes.add("second", 4)
     grid.wait_for("start", 3, timeout=60)
+    grid.behave(trials={"*": {"seconds": 1.0, "steps": 30}})
     nodes.remove(first)
     output, said = scheduler.communicate(timeout=180)
     assert scheduler.returncode == 0, output + said
