@@ -78,7 +78,9 @@ def configure(flags: F, task: Task, **more: Any) -> RunConfig[F]:
     cards = environment.world_size()
     flags = resolved(flags, task, cards)
     model = Model.of(flags.model_name_or_path)
-    model.find(offline=flags.offline)
+    if files := model.find(offline=flags.offline):
+        files.check_length(flags.max_seq_length, files.read_config().get("max_position_embeddings"))
+        files.check_tokenizer()
     source = open_source(flags.data_dir, offline=flags.offline)
     data = source.fingerprint(task) if flags.do_train else ""  # a model can predict where there is no train split
     settings = identity.configuration(task, flags, model.identity, data, cards=cards, **more)

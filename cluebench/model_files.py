@@ -145,6 +145,14 @@ class ModelFiles:
         path = self.folder / TOKENIZER_FILE
         return json_files.read_object(path, TokenizerConfiguration) if path.is_file() else {}
 
+    def check_length(self, max_seq_length: int | None, positions: int | None) -> None:
+        """Raises UsageError when inputs are longer than what the model has positions for; None where nobody knows."""
+        if max_seq_length and positions and max_seq_length > positions:
+            raise UsageError(
+                f"--max_seq_length {max_seq_length}: {self.model.typed} has positions for {positions} tokens only; "
+                "give at most that"
+            )
+
     def check_tokenizer(self) -> None:
         """Says in one line when vocab.txt repeats itself; raises BadFile when a file of the tokenizer is broken."""
         self.read_tokenizer_config()

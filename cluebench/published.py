@@ -1,7 +1,8 @@
 """The published CLUE scores of 27 models and their best hyper-parameters, as package data.
 
-Every number here is published in PaddleNLP's CLUE Benchmark document, not measured by this project. A score is kept as
-the text that was published (one of them has three decimals).
+Every number here is published in PaddleNLP's CLUE Benchmark document, not measured by this project, but for the
+parameters: those were counted in PaddleNLP's models. A score is kept as the text that was published (one of them has
+three decimals).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class PublishedModel:
     name: str  # the model's PaddleNLP name, as users type it
     title: str  # as in the published table
     architecture: str  # layers and hidden size, such as "12L768H"
+    parameters: int  # without a task's head
     average: str
     scores: dict[str, str]  # task name → score, EM/F1 for CMRC2018; the tasks of the published table only
     best_settings: dict[str, Setting]  # task name → setting
@@ -53,6 +55,7 @@ def published_models() -> dict[str, PublishedModel]:
             name=row["paddlenlp_id"],
             title=row["model"],
             architecture=row["arch"],
+            parameters=int(row["parameters"]),
             average=row["avg"],
             scores={task: row[task] for task in TASKS if task in row},
             best_settings=settings[row["paddlenlp_id"]],

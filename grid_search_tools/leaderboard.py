@@ -1,8 +1,11 @@
 """Models side by side: the best dev score of every task, and their mean, for all models under a run root.
 
     python leaderboard.py runs/ --published
+    python leaderboard.py runs/ --published --format html      # a page to sort and filter: runs/index.html
 
 --published adds the 27 models of PaddleNLP's CLUE Benchmark document, whose scores were not measured by this project.
+Only runs of the whole published grid, as published and on the official files, are in the ranking; the others follow it,
+and what sets them apart stands below.
 """
 
 from __future__ import annotations
@@ -10,11 +13,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluebench import command
+from cluebench import atomic, command
 from cluebench.errors import UsageError
 from cluebench.flags import flag, parse
 from cluebench.published import ATTRIBUTION
-from cluebench.report.leaderboard import measured_rows, ordered, published_rows, rendered
+from cluebench.report.leaderboard import ORDERS, Leaderboard, measured_rows, published_rows
+from cluebench.report.leaderboard_formats import FORMATS, rendered
 from cluebench.repository import RUN_ROOT
 
 NAME = "leaderboard.py"
@@ -25,22 +29,32 @@ class Flags:
     __doc__ = __doc__
 
     run_roots: list[str] = flag([], "directories of runs, one folder a model in each", positional=True)
-    format: str = flag("text", "how to print it", choices=("text", "markdown", "csv", "html"))
+    format: str = flag("text", "how to print it; html: a page, index.html in the first directory", choices=FORMATS)
     published: bool = flag(False, f"add the models whose scores were {ATTRIBUTION}")
+    baseline: str | None = flag(None, "a model, from which every other one's difference is shown")
+    all_runs: bool = flag(False, "rank runs of other data or protocols too, and those that lack trials")
+    sort: str = flag("average", "order of the rows; ranks are always by average", choices=ORDERS)
 
 
 def main() -> None:
     flags = parse(Flags, prog=NAME)
-    run_roots = flags.run_roots or [str(RUN_ROOT)]
+    run_roots = [Path(root).expanduser() for root in flags.run_roots or [str(RUN_ROOT)]]
     rows = []
     for root in run_roots:
-        if not Path(root).expanduser().is_dir():
+        if not root.is_dir():
             raise UsageError(f"{root} is not a directory: name the one that holds a folder a model, such as runs/")
-        rows += measured_rows(Path(root).expanduser())
+        rows += measured_rows(root)
     rows += published_rows() if flags.published else []
     if not rows:
-        raise UsageError("no finished trial in " + ", ".join(run_roots))
-    print(rendered(ordered(rows), flags.format), end="")
+        raise UsageError("no finished trial in " + ", ".join(map(str, run_roots)))
+    board = Leaderboard.of(rows, flags.baseline, flags.all_runs, flags.sort)
+    if flags.format != "html":
+        print(rendered(board, flags.format), end="")
+        return
+    page = run_roots[0] / "index.html"
+    with atomic.replacing(page) as temporary:
+        temporary.write_text(rendered(board, "html", page.parent), encoding="utf-8")
+    print(page.resolve())
 
 
 if __name__ == "__main__":

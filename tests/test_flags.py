@@ -55,6 +55,7 @@ def test_lists_take_spaces_and_commas_and_drop_repeats():
         (["--steps", "0"], "--steps 0"),
         (["--name", "z"], "choose from x, y"),
         (["--save", "maybe"], "neither True nor False"),
+        (["--sizes", ""], "--sizes '': names nothing"),
         (["--sizes", "16,x"], "'x' is not a whole number"),
         (["--shares", "1/0"], "'1/0' is not a number or a fraction such as 1/4"),
         (["--shares", "1/4,0"], "--shares 0: must be more than 0"),

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 
 import pytest
 
@@ -149,3 +150,23 @@ def test_plan_and_script_mean_the_same_model(here, monkeypatch):
         (planned,) = configurations([trial], GridFlags(), {"tnews": run.source.fingerprint(run.task)}).values()
         assert run.result.configuration == planned
         assert run.result.configuration["model"] == trial.model.identity
+
+
+@pytest.mark.parametrize(
+    "file, content, said",
+    [
+        ("vocab.txt", b"\xe9\xe9", "vocab.txt: is not UTF-8 text"),
+        ("config.json", b'{"vocab_size": "128"}', "config.json: vocab_size: Expected int"),
+        ("tokenizer_config.json", b'{"unk_token": null}', "tokenizer_config.json: unk_token"),
+        ("config.json", b'{"max_position_embeddings": 64}', "has positions for 64 tokens only"),
+    ],
+)
+def test_what_is_wrong_with_a_model_is_told_before_data_and_paddle(here, file, content, said, monkeypatch):
+    folder = make(here / "mine")
+    (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n")
+    (folder / "model_state.pdparams").write_bytes(b"weights")
+    (folder / file).write_bytes(content)
+    monkeypatch.setattr("cluebench.configure.open_source", lambda *_, **__: pytest.fail("data came first"))
+    flags = RunFlags("mine", do_train=True, max_seq_length=128, output_dir=str(here / "out"))
+    with pytest.raises(UsageError, match=re.escape(said)):
+        configure(flags, TASKS["tnews"])

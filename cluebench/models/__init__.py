@@ -8,7 +8,7 @@ from paddlenlp.utils.log import logger
 from cluebench.models.demo_model import write_demo_model
 from cluebench.models.dropout import set_dropout
 from cluebench.models.heads import score_options, unwrapped
-from cluebench.models.loading import load_model, load_tokenizer
+from cluebench.models.loading import load_model, load_tokenizer, size_of
 from cluebench.models.preflight import preflight
 from cluebench.models.saving import check_output, remove_model, save_model
 from cluebench.models.unpadded import ENCODERS, Places, leaving_out, padding_of
@@ -26,6 +26,7 @@ __all__ = [
     "save_model",
     "score_options",
     "set_dropout",
+    "size_of",
     "unwrapped",
     "write_demo_model",
 ]

@@ -79,12 +79,7 @@ def _deviations(head: type[Any], config: Any, written: Mapping[str, Any], huggin
 
 def check_fit(files: ModelFiles, config: Any, tokenizer: Any, max_seq_length: int | None) -> None:
     """Raises UsageError when inputs are longer, or hold other tokens, than the model has embeddings for."""
-    limit = longest_input(config)
-    if max_seq_length and limit is not None and max_seq_length > limit:
-        raise UsageError(
-            f"--max_seq_length {max_seq_length}: {files.model.typed} has positions for {limit} tokens only; "
-            "give at most that"
-        )
+    files.check_length(max_seq_length, longest_input(config))
     if tokenizer is None or files.config is None:
         return
     special = (tokenizer.cls_token, tokenizer.sep_token, tokenizer.pad_token, tokenizer.unk_token)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import paddle
 
 from cluebench.model import Model
@@ -14,6 +15,7 @@ from cluebench.models.fetching import located
 from cluebench.models.filling import check_sizes, fill, read, refuse_other_task
 from cluebench.models.hugging_face import in_paddle, is_hugging_face
 from cluebench.models.one_line import in_one_line
+from cluebench.runlog import ModelSize
 from cluebench.tasks import Task
 
 
@@ -66,3 +68,11 @@ def load_model(
     if dropout is not None:
         set_dropout(loaded, dropout)
     return loaded
+
+
+def size_of(model: paddle.nn.Layer) -> ModelSize | None:
+    """Of a network of `load_model`, its head left out; None where its configuration names no layers."""
+    config = model.config
+    parameters = sum(int(np.prod(array.shape)) for array in model.base_model.parameters())
+    layers, hidden_size = (getattr(config, name, None) for name in ("num_hidden_layers", "hidden_size"))
+    return ModelSize(layers, hidden_size, parameters) if layers and hidden_size else None

@@ -93,6 +93,6 @@ def is_official(task: Task, result: Result) -> bool | None:
     known = [official_files().get((task.name, file)) for file in task.train_files]
     rows = sum(file.usable_rows or 0 for file in known if file)
     batch, epochs = settings.get("batch_size"), settings.get("epochs")
-    if settings.get("max_steps") or not isinstance(batch, int) or not isinstance(epochs, int):
+    if settings.get("max_steps") or settings.get("limit") or not isinstance(batch, int) or not isinstance(epochs, int):
         return None
     return False if result.total_steps * batch < epochs * rows else None

@@ -1,84 +1,158 @@
-"""Models side by side: a row a model, the best dev score of every task and their mean, in four formats."""
+"""Models side by side: a row a model, the best dev score of every task and their mean.
+
+Only comparable runs stand in the ranking (see `cluebench.report.comparability`); the others follow it, with reasons.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 
-from cluebench.published import ATTRIBUTION, published_models
-from cluebench.report import evidence, scores
+from cluebench.errors import UsageError
+from cluebench.grid_file import read_grid
+from cluebench.published import PublishedModel, published_models
+from cluebench.report import comparability, evidence, scores
+from cluebench.report.comparability import Mark
+from cluebench.report.cost import Cost, cost_by_task
 from cluebench.report.evidence import Evidence
-from cluebench.report.markup import Markup, fill
+from cluebench.report.grid_page import REPORT_FILE
+from cluebench.report.scores import FinishedTrial
 from cluebench.report.submitted import RECORD, Submitted
+from cluebench.runlog import ModelSize, Result
 from cluebench.statistics.ranks import shared_ranks
-from cluebench.tasks import TASKS
+from cluebench.tasks import TASKS, Setting
 
-_MARK = " *"
-_COLUMNS = ["rank", "model", "AVG", *(task.title for task in TASKS.values())]
-_SHARED = "models share a rank when their AVG can't be told apart at the 5 % level; ± is one standard error"
-_APPROXIMATED = f"* {ATTRIBUTION}; its errors are the binomial approximation, and tests against it unpaired"
-_UNRANKED = "rank -: not all ten tasks, or trials that kept no dev predictions"
+#: What the rows can be sorted by.
+ORDERS = ("average", "score_per_hour")
 
 
-_STYLE = Markup("""
-body { font: 15px/1.5 system-ui, "Noto Sans", sans-serif; margin: 24px; color: #1c2128; background: #fff; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: 5px 10px; border-bottom: 1px solid #d8dee4; text-align: right; }
-th:nth-child(2), td:nth-child(2) { text-align: left; }
-.published { color: #656d76; }
-""")
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
-    """A model's line."""
+    """A model's line. Scores are in percent, by task name; EM and F1 for spans."""
 
     model: str
     average: float | None  # None unless all ten tasks are there
-    cells: tuple[str, ...]  # a task each, "-" without a score
-    evidence: Mapping[str, Evidence]  # by task name
-    published: bool = False
-    rank: int | None = None
+    scores: Mapping[str, tuple[float, ...]]
+    settings: Mapping[str, Setting]  # that reached them
+    evidence: Mapping[str, Evidence]
+    marks: tuple[Mark, ...] = ()  # why it is in no ranking
+    run: Path | None = None  # its folder; None for published scores
+    trials: int | None = None  # finished ones; None where nobody says
+    size: ModelSize | None = None
+    cost: Cost = Cost(unknown=1)
     test: Mapping[str, float] = field(default_factory=dict)  # task → what CLUE's leaderboard said
+    rank: int | None = None
+
+    @property
+    def published(self) -> bool:
+        return self.run is None
 
     @property
     def error(self) -> float | None:
         """One standard error of the average; None unless all ten are known."""
         return None if self.average is None else evidence.error_of_avg(self.evidence)
 
-    def texts(self) -> list[str]:
-        """The cells with their errors, as people read them."""
-        cells = [
-            "/".join(f"{score}±{error:.2f}" for score, error in zip(cell.split("/"), self.evidence[name].error))
-            if name in self.evidence
-            else cell
-            for name, cell in zip(TASKS, self.cells, strict=True)
-        ]
-        cells = [
-            f"{cell} (test {self.test[name]:.2f})" if name in self.test else cell for name, cell in zip(TASKS, cells)
-        ]
-        average = "-" if self.average is None else f"{self.average:.2f}"
-        average += "" if self.error is None else f"±{self.error:.2f}"
-        return ["-" if self.rank is None else str(self.rank), self.model + _MARK * self.published, average, *cells]
+    @property
+    def score_per_hour(self) -> float | None:
+        """Points of AVG for a device hour of its trials."""
+        return self.cost.score_per_hour(self.average)
+
+    @property
+    def report(self) -> Path | None:
+        """The page of its run, if there is one."""
+        path = self.run / REPORT_FILE if self.run else None
+        return path if path and path.is_file() else None
+
+    @property
+    def why_marked(self) -> str:
+        """Its marks in words."""
+        return "; ".join(mark.text(len(self.scores)) for mark in self.marks)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A row minus the baseline, in points: of the averages, with its two-sided p, and of each task both have."""
+
+    average: float | None
+    p: float | None
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """Rows in order: the ranking, then what is in none."""
+
+    rows: Sequence[Row]
+    baseline: Row | None = None
+
+    @classmethod
+    def of(
+        cls, rows: Sequence[Row], baseline: str | None = None, all_runs: bool = False, sort: str = "average"
+    ) -> Leaderboard:
+        """all_runs: rank those with marks too. sort: one of ORDERS. Raises UsageError where none is ``baseline``."""
+        rows = _ordered(_named_apart(rows), all_runs, attrgetter(sort))
+        chosen = [row for row in rows if row.model == baseline]
+        if baseline is not None and not chosen:
+            raise UsageError(f"--baseline {baseline}: not among {', '.join(row.model for row in rows)}")
+        return cls(rows, chosen[0] if chosen else None)
+
+    def difference(self, row: Row) -> Difference | None:
+        """From the baseline; None without one, and of itself."""
+        base = self.baseline
+        if base is None or row is base:
+            return None
+        both = {name: (row.scores[name][0], base.scores[name][0]) for name in row.scores if name in base.scores}
+        tasks = {name: round(round(mine, 2) - round(theirs, 2), 2) for name, (mine, theirs) in both.items()}
+        if row.average is None or base.average is None:
+            return Difference(None, None, tasks)
+        known = row.error is not None and base.error is not None
+        p = evidence.average_p(base.evidence, row.evidence) if known else None
+        return Difference(row.average - base.average, p, tasks)
 
 
 def measured_rows(run_root: Path) -> list[Row]:
     """A row for every folder of the run root that holds a finished trial."""
-    rows = []
-    for folder in sorted(path for path in run_root.iterdir() if path.is_dir()):
-        trials = scores.finished_trials(folder)
-        bests = scores.best_settings(trials)
-        if bests:
-            cells = tuple(
-                task.format_score(bests[name].score) if name in bests else "-" for name, task in TASKS.items()
-            )
-            record = Submitted.read(folder / RECORD)
-            test = record.test if record else {}
-            rows.append(Row(folder.name, scores.average(bests), cells, evidence.of_run(trials)[0], test=test))
-    return rows
+    folders = sorted(path for path in run_root.iterdir() if path.is_dir())
+    found = [(folder, scores.finished_trials(folder)) for folder in folders]
+    return [_row(folder, trials) for folder, trials in found if any(trials.values())]
+
+
+def _row(folder: Path, trials: Mapping[str, Sequence[FinishedTrial]]) -> Row:
+    """Of the grid's own trials: the further seeds that confirm its best settings would be another way to choose."""
+    own = {name: scores.of_whole_grid(of_task) for name, of_task in trials.items()}
+    bests = scores.best_settings(own)
+    known, left_out = evidence.of_run(own)
+    name, size = _model(folder, [trial.result for of_task in own.values() for trial in of_task if trial.result])
+    stopped, record = scores.halving_mark(folder, trials), Submitted.read(folder / RECORD)
+    marks = [*comparability.marks(own), *([Mark(stopped, ())] if stopped else [])]
+    marks += [Mark(why, tuple(name for name in left_out if left_out[name] == why)) for why in {*left_out.values()}]
+    return Row(
+        name,
+        scores.average(bests),
+        {name: best.score for name, best in bests.items()},
+        {name: best.setting for name, best in bests.items()},
+        known,
+        tuple(marks),
+        run=folder,
+        trials=sum(map(len, own.values())),
+        size=size,
+        cost=sum(cost_by_task(folder, trials).values(), Cost()),
+        test=record.test if record else {},
+    )
+
+
+def _model(folder: Path, results: Sequence[Result]) -> tuple[str, ModelSize | None]:
+    """Its name, and its size as its trials measured it: with a pooler, where the head of any task has one."""
+    identity = str(results[0].configuration.get("model")) if results else None
+    name = scores.model_name(folder, read_grid(folder), identity)
+    sizes = [result.model_size for result in results if result.model_size]
+    if sizes:
+        return name, max(sizes, key=attrgetter("parameters"))
+    published = published_models().get(name) if identity in (None, name) else None
+    return name, _published_size(published) if published else None
 
 
 def published_rows() -> list[Row]:
@@ -87,79 +161,34 @@ def published_rows() -> list[Row]:
         Row(
             row.name,
             float(row.average),
-            tuple(task.format_score(score) if (score := row.score(task)) else "-" for task in TASKS.values()),
+            {name: score for name, task in TASKS.items() if (score := row.score(task))},
+            row.best_settings,
             evidence.of_published(row),
-            published=True,
+            size=_published_size(row),
         )
         for row in published_models().values()
     ]
 
 
-def ordered(rows: Sequence[Row]) -> list[Row]:
-    """Highest average first, with ranks; models without all tasks behind them, those with more tasks first."""
-    rows = sorted(rows, key=lambda row: (row.average is None, -(row.average or 0), row.cells.count("-"), row.model))
-    known = [row for row in rows if row.error is not None]
+def _published_size(row: PublishedModel) -> ModelSize:
+    return ModelSize(row.layers, row.hidden_size, row.parameters)
+
+
+def _named_apart(rows: Sequence[Row]) -> list[Row]:
+    """Runs of one model with their folders behind its name."""
+    times = Counter(row.model for row in rows if row.run)
+    folders = ["/".join(row.run.resolve().parts[-2:]) if row.run and times[row.model] > 1 else "" for row in rows]
+    return [replace(row, model=f"{row.model} ({one})") if one else row for row, one in zip(rows, folders, strict=True)]
+
+
+def _ordered(rows: Sequence[Row], all_runs: bool, key: Callable[[Row], float | None]) -> list[Row]:
+    """The ranking, equal ranks where nobody can tell, then those without a rank; both by ``key``, highest first."""
+    rows = sorted(rows, key=lambda row: (row.average is None, -(row.average or 0), -len(row.scores), row.model))
+    known = [row for row in rows if row.error is not None and (all_runs or not row.marks)]
     ranks = shared_ranks(
         [row.average or 0 for row in known],
         lambda best, other: evidence.average_p(known[best].evidence, known[other].evidence),
     )
-    rank_of = {id(row): rank for row, rank in zip(known, ranks, strict=True)}
-    return [replace(row, rank=rank_of.get(id(row))) for row in rows]
-
-
-def rendered(rows: Sequence[Row], style: str) -> str:
-    """The table as ``text``, ``markdown``, ``csv`` or ``html``, with lines that say how to read it."""
-    notes = [_SHARED] if any(row.rank for row in rows) else []
-    notes += [_UNRANKED] if any(row.rank is None for row in rows) else []
-    notes += [_APPROXIMATED] if any(row.published for row in rows) else []
-    return {"text": _text, "markdown": _markdown, "csv": _csv, "html": _html}[style](rows, notes)
-
-
-def _text(rows: Sequence[Row], notes: Sequence[str]) -> str:
-    lines = [_COLUMNS, *(row.texts() for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(_COLUMNS))]
-    shown = [
-        "  ".join([line[0].rjust(widths[0]), line[1].ljust(widths[1]), *map(str.rjust, line[2:], widths[2:])]).rstrip()
-        for line in lines
-    ]
-    return "\n".join([*shown, *notes]) + "\n"
-
-
-def _markdown(rows: Sequence[Row], notes: Sequence[str]) -> str:
-    lines = [_COLUMNS, ["---:", "---", *["---:"] * (len(_COLUMNS) - 2)]]
-    lines += [[text.replace("|", "\\|").replace("*", "\\*") for text in row.texts()] for row in rows]
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return "\n\n".join([table, *(note.replace("*", "\\*") for note in notes)]) + "\n"
-
-
-def _csv(rows: Sequence[Row], notes: Sequence[str]) -> str:
-    """Scores and, in columns behind them, their standard errors and the scores of test sets."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    columns = [column.lower() for column in _COLUMNS]
-    errors, tests = ([f"{column}_{what}" for column in columns[first:]] for what, first in (("error", 2), ("test", 3)))
-    writer.writerow([*columns, "source", *errors, *tests])
-    for row in rows:
-        average = "-" if row.average is None else f"{row.average:.2f}"
-        source = ATTRIBUTION if row.published else "measured"
-        known = [row.evidence[name].error if name in row.evidence else () for name in TASKS]
-        errors = [
-            "/".join(f"{error:.2f}" for error in of_task) or "-"
-            for of_task in ((row.error,) if row.error else (), *known)
-        ]
-        tests = [f"{row.test[name]:.2f}" if name in row.test else "-" for name in TASKS]
-        writer.writerow([row.rank or "-", row.model, average, *row.cells, source, *errors, *tests])
-    return stream.getvalue()
-
-
-def _html(rows: Sequence[Row], notes: Sequence[str]) -> str:
-    kinds = {True: "<tr class=published>{}</tr>\n", False: "<tr>{}</tr>\n"}
-    return fill(
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>CLUE leaderboard</title>'
-        "<style>{}</style></head>\n<body><table><thead><tr>{}</tr></thead><tbody>\n{}</tbody></table>"
-        "{}</body></html>\n",
-        _STYLE,
-        [fill("<th>{}</th>", column) for column in _COLUMNS],
-        [fill(kinds[row.published], [fill("<td>{}</td>", text) for text in row.texts()]) for row in rows],
-        [fill("<p>{}</p>", note) for note in notes],
-    )
+    ranking = [replace(row, rank=rank) for row, rank in zip(known, ranks, strict=True)]
+    rest = [row for row in rows if row not in known]
+    return [row for part in (ranking, rest) for row in sorted(part, key=lambda row: -(key(row) or 0))]

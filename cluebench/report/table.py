@@ -30,7 +30,8 @@ def run_directory(model: str, run_root: str) -> Path:
     except UsageError:  # no model, so it is meant as a run directory
         folder = given
     if not folder.is_dir():
-        raise UsageError(f"{model}: no trials in {given} nor in {folder} (--run_root says where runs are)")
+        places = " nor in ".join(dict.fromkeys([str(given), str(folder)]))
+        raise UsageError(f"{model}: no trials in {places} (--run_root says where runs are)")
     return folder
 
 

@@ -14,7 +14,7 @@ from cluebench import repository
 from cluebench.command import INTERRUPTED
 from cluebench.errors import ClueError, UsageError
 from cluebench.report.cost import cost_by_task, cost_lines
-from cluebench.report.html import REPORT_FILE
+from cluebench.report.grid_page import REPORT_FILE
 from cluebench.report.table import print_table
 from cluebench.run_flags import refuse_amp
 from cluebench.scheduler import commands, devices
@@ -211,6 +211,7 @@ def _recorder(
         "data_dir": flags.data_dir,
         "search": str(flags.rule) if flags.rule else None,
         "devices": [f"{device.label} {device.name}".strip() for device in chosen],
+        "commit": repository.commit(),
     }
     only_best = flags.save_best_model and not flags.keep_all_models
     return Recorder(directory, jobs, details, keep_only_best=only_best, complain=complain)

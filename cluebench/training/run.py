@@ -109,6 +109,7 @@ class Run(Generic[F]):
                 head_required=not self.flags.do_train,
                 offline=self.flags.offline,
             )
+        self.result.model_size = models.size_of(model)
         if not self.flags.padding and models.padding_of(model) is None:
             notice(f"{self.model.typed}: padding is computed too; only {', '.join(models.ENCODERS)} can do without it")
         return model

@@ -154,7 +154,9 @@ def test_merged_bundles_stand_on_one_leaderboard(bundle, data, run_command, tmp_
     names = sorted(path.name for path in root.iterdir())
     assert names[0] == "hfl--rbt3" and names[1].startswith("hfl--rbt3--") and len(names) == 2
     board = run_command("grid_search_tools/leaderboard.py", root, "--format", "csv")
-    assert board.code == 0 and [line.split(",")[1] for line in board.lines[1:3]] == names
+    assert board.code == 0 and [line.split(",")[1] for line in board.lines[1:3]] == [
+        f"hfl/rbt3 (merged/{name})" for name in names
+    ]
 
 
 def test_a_bundle_that_does_not_fit_is_not_merged(bundle, data, run_command, tmp_path):

@@ -182,7 +182,7 @@ def _get_slowly(folder, calls):
     def build():
         with open(calls, "a") as stream:
             stream.write("x")
-        time.sleep(0.3)
+        time.sleep(1.0)  # the others come meanwhile
         return ARRAYS
 
     assert_same(FeatureCache(folder).get(KEY, build))

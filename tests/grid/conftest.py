@@ -85,7 +85,16 @@ class Grid:
         lines = path.read_text().splitlines() if path.exists() else []
         return [line.split() for line in lines if line.split()[0] == kind]
 
-    def wait_for(self, kind, count=1, timeout=20):
+    def open_gate(self, name="go"):
+        """Lets trials go on that wait there; see fake_repository/trial.py."""
+        (self.data / name).touch()
+
+    def wait_for_note(self, text, count=1, model="some-model"):
+        """Until the scheduler has said so."""
+        log = self.runs / model / "grid.log"
+        until(lambda: log.exists() and log.read_text().count(text) >= count, 60, f"{count} times {text!r} in grid.log")
+
+    def wait_for(self, kind, count=1, timeout=60):
         until(lambda: len(self.book(kind)) >= count, timeout, f"{count} lines of {kind!r}")
 
     def state(self, model="some-model"):
@@ -99,7 +108,7 @@ class Grid:
         return next(t for t in self.state(model)["trials"] if (t["task"], t["name"]) == (task, name))
 
 
-def until(condition, timeout=20, what="the condition"):
+def until(condition, timeout=60, what="the condition"):
     """Waits for something other processes do."""
     deadline = time.monotonic() + timeout
     while not condition():

@@ -59,10 +59,15 @@ def test_a_driver_in_trouble_about_one_card_ends_no_healthy_trial(grid, cards, s
     """``ok`` is the benign twin."""
     cards(TWO)
     grid.prelude = HURRY
-    grid.behave(trials={"*": {"seconds": 4.0, "steps": 40}})
+    grid.behave(trials={"*": {"gate": "go"}})
     scheduler = grid.start(*PAIR)
     grid.wait_for("start", 2)
     cards(TWO.replace("GPU-bbbb Test-24G 24576 24000 ok", f"GPU-bbbb Test-24G 24576 24000 {status}"))
+    if status == "ok":
+        time.sleep(2.0)
+    else:
+        grid.wait_for_note("gpu 1 is set aside" if status == "trouble" else "gpu 1: the driver does not answer")
+    grid.open_gate()
     _, said = scheduler.communicate(timeout=60)
     assert scheduler.returncode == 0, said
     assert len(grid.book("start")) == len(grid.book("done")) == 2
@@ -151,7 +156,7 @@ def most_at_once(grid):
 def test_two_schedulers_promise_no_memory_twice(grid, cards, tmp_path, shared):
     """Twelve trials of about 5 GiB on a card of 17; without a directory in common they start into out-of-memory."""
     cards("card GPU-aaaa Test-17G 17408 17000 ok\n")
-    grid.behave(trials={"*": {"seconds": 1.5, "steps": 1}})  # no step is logged before the end
+    grid.behave(trials={"*": {"gate": "go", "steps": 1}})  # no step is logged before the end
     schedulers = []
     for name in ("one", "two"):
         folder = tmp_path / ("both" if shared else name)
@@ -159,6 +164,9 @@ def test_two_schedulers_promise_no_memory_twice(grid, cards, tmp_path, shared):
         grid.environment["TMPDIR"] = str(folder)
         plan = ("--tasks", "tnews", "--batch_sizes", "16", "--learning_rates", "1e-5,2e-5,3e-5")
         schedulers.append(grid.start(*plan, "--jobs_per_device", "8", model=name))
+    grid.wait_for("start", 3 if shared else 4)
+    time.sleep(1.0)
+    grid.open_gate()
     said = [scheduler.communicate(timeout=120)[1] for scheduler in schedulers]
     assert [scheduler.returncode for scheduler in schedulers] == [0, 0], said
     assert len(grid.book("done")) == 6
@@ -213,15 +221,18 @@ def test_whose_out_of_memory(grid, cards, others):
     """A neighbour takes the card under a trial and leaves it again; the twin has the card for itself."""
     text = "card GPU-aaaa Test-24G 24576 24000 ok\n"
     cards(text)
-    grid.behave(trials={"*": {"seconds": 0.2}, "tnews/1e-05_32_0.1": {"attempts": [{"after": 1.5, "exit": 4}]}})
+    grid.behave(trials={"*": {"seconds": 0.2}, "tnews/1e-05_32_0.1": {"gate": "go", "attempts": [{"exit": 4}]}})
     scheduler = grid.start("--tasks", "tnews", "--learning_rates", "1e-5,2e-5,3e-5", "--batch_sizes", "32",
                            "--max_attempts", "1")  # fmt: skip
     grid.wait_for("start", 1)
     if others:
         cards(text.replace("24000", "1000"))
-        time.sleep(6.0)
+        grid.open_gate()
+        grid.wait_for_note("others have taken its memory")
+        time.sleep(3.0)
         assert len(grid.book("start")) == 1
         cards(text)
+    grid.open_gate()
     _, said = scheduler.communicate(timeout=60)
     assert scheduler.returncode == 0, said
     assert [words[6] for words in grid.book("start")[1:]] == ["accumulation=1" if others else "accumulation=2"] * 3
@@ -245,7 +256,7 @@ local_engine.LocalEngine.stop = lambda self, key, now=False: None
 def test_a_process_that_cannot_be_killed_does_not_hold_the_grid(grid):
     grid.prelude = UNDYING
     grid.behave(trials={"*": {"seconds": 0.2}, "tnews/1e-05_32_0.1": {"attempts": [{"hang": "deaf"}]}})
-    result = grid.run(*TNEWS, "--devices", "cpu:2", "--trial_timeout", "2")
+    result = grid.run(*TNEWS, "--devices", "cpu:2", "--trial_timeout", "6")
     pid = next(words[2] for words in grid.book("start") if words[1] == "tnews/1e-05_32_0.1")
     assert result.returncode == 1 and len(grid.book("done")) == 3
     assert f"process {pid} on cpu " in result.stderr and "does not die of SIGKILL" in result.stderr
@@ -258,13 +269,13 @@ def test_a_process_that_cannot_be_killed_does_not_hold_the_grid(grid):
 @pytest.mark.slow
 @pytest.mark.parametrize("by_hand", [True, False])
 def test_a_trial_by_hand_beside_a_grid_runs_once(grid, by_hand):
-    grid.behave(trials={"*": {"seconds": 0.2}, "tnews/1e-05_32_0.1": {"seconds": 8.0}})
+    grid.behave(trials={"*": {"seconds": 0.2}, "tnews/1e-05_32_0.1": {"gate": "go"}})
     python = grid.folder / "python"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     python.chmod(0o755)
     environment = grid.environment | {"RUN_ROOT": str(grid.runs), "PYTHON": str(python)}
     script = grid.repository / "grid_search_tools" / "run_cls.sh"
-    for name in ("run_cls.sh", "trial_path.py"):
+    for name in ("run_cls.sh", "run_trial.sh", "trial_path.py"):
         shutil.copy(ROOT / "grid_search_tools" / name, script.parent / name)
     command = ["bash", script, "some-model", "TNEWS", "1e-5", "32", "0.1", "--data_dir", grid.data, "--device", "cpu"]
     if by_hand:
@@ -272,10 +283,16 @@ def test_a_trial_by_hand_beside_a_grid_runs_once(grid, by_hand):
         grid.wait_for("start")
         again = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert again.returncode == 1 and again.stderr.count("\n") == 1 and "is running already" in again.stderr
-    result = grid.run(*TNEWS, "--devices", "cpu:2")
-    assert result.returncode == 0, result.stderr
+    scheduler = grid.start(*TNEWS, "--devices", "cpu:2")
+    if by_hand:
+        grid.wait_for_note("left to it")
+    else:
+        grid.wait_for("done", 3)
+    grid.open_gate()
+    _, said = scheduler.communicate(timeout=60)
+    assert scheduler.returncode == 0, said
     assert not grid.book("overlap") and len(grid.book("start")) == len(grid.book("done")) == 4
-    assert ("left to it" in result.stderr) == by_hand
+    assert ("left to it" in said) == by_hand
     if by_hand:
         assert hand.wait(timeout=20) == 0
 

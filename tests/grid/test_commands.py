@@ -1,5 +1,7 @@
 """The commands trials are started by: by the scheduler, and by the shell scripts for one trial."""
 
+import csv
+import json
 import os
 import subprocess
 import sys
@@ -109,6 +111,14 @@ def test_run_mrc_on_one_and_on_several_cards(told):
     four = told("run_mrc.sh", "m", "C3", "2e-5", "24", "0.1", CARDS="0,1,2,3").stdout.split()
     assert four[1:5] == ["-m", "paddle.distributed.launch", "--gpus", "0,1,2,3"]
     assert flags_of(four)["--batch_size"] == "6"
+    two = told("run_cls.sh", "m", "TNEWS", "3e-5", "32", "0.1", CARDS="0,1").stdout.split()
+    assert (flags_of(two)["--gpus"], flags_of(two)["--batch_size"], flags_of(two)["--task_name"]) == (
+        "0,1",
+        "16",
+        "TNEWS",
+    )
+    uneven = told("run_mrc.sh", "m", "C3", "2e-5", "24", "0.1", CARDS="0,1,2,3,4")
+    assert (uneven.returncode, uneven.stdout) == (2, "") and "run_mrc.sh: error: batch size 24" in uneven.stderr
 
 
 @pytest.mark.parametrize(
@@ -151,26 +161,52 @@ def printed(run_command):
     return run
 
 
-def test_leaderboard_puts_whole_models_first(runs, printed):
+def test_leaderboard_puts_whole_models_first_and_names_those_it_does_not_rank(runs, printed):
     lines = printed(runs).splitlines()
     assert lines[0].split()[:4] == ["rank", "model", "AVG", "AFQMC"]
-    assert lines[1].split()[:4] == ["-", "good", "76.05", "75.93"]  # of a log no row is known
+    assert lines[1].split()[:4] == ["-", "good", "76.05", "75.93"]
     assert lines[2].split() == ["-", "unfinished", "-", "-", "99.00"] + ["-"] * 8
-    assert len(lines) == 4 and lines[3].startswith("rank -: ")
+    assert lines[3].startswith("good: logs alone: data and settings not known; ") and len(lines) == 5
+    assert lines[4].startswith("unfinished: ") and "133 of the 134 trials missing" in lines[4]
 
 
 def test_leaderboard_with_published_models_says_so(runs, printed):
     lines = printed(runs, "--published").splitlines()
-    assert len(lines) == 1 + 2 + 27 + 3
-    assert lines[1].startswith("   1  ernie-3.0-xbase-zh *") and "not measured by this project" in lines[-1]
-    assert lines.index(next(line for line in lines if " good " in line)) in (4, 5)  # beside ernie-3.0-base-zh
+    assert lines[1].startswith("   1  ernie-3.0-xbase-zh *") and lines[28] == "not in the ranking:"
+    assert [line.split()[1] for line in lines[29:31]] == ["good", "unfinished"]
+    assert any("not measured by this project" in line for line in lines[31:])
 
 
 def test_leaderboard_formats(runs, printed):
     assert "| - | good | 76.05 | 75.93 |" in printed(runs, "--format", "markdown")
     assert "-,good,76.05,75.93,58.26," in printed(runs, "--format", "csv")
-    page = printed(runs, "--format", "html", "--published")
-    assert "<td>good</td><td>76.05</td>" in page and "not measured by this project" in page
+    models = {one["model"]: one for one in json.loads(printed(runs, "--format", "json", "--published"))["models"]}
+    assert len(models) == 29 and models["good"]["tasks"]["tnews"]["score"] == [58.26]
+    assert models["hfl/rbt3"]["size"] == {
+        "layers": 3, "hidden_size": 768, "parameters": 38476800, "architecture": "3L768H",
+    }  # fmt: skip
+
+
+def test_leaderboard_shows_differences_to_a_baseline_in_every_format(runs, printed, run_command):
+    asked = ["--published", "--baseline", "ernie-3.0-xbase-zh"]
+    line = next(line for line in printed(runs, *asked).splitlines() if " ernie-3.0-base-zh " in line)
+    assert "76.05±0.29 (-2.66)" in line and "75.93±0.65 (-0.92)" in line
+    assert "75.93±0.65 (-0.92)" in printed(runs, *asked, "--format", "markdown")
+    models = {one["model"]: one for one in json.loads(printed(runs, *asked, "--format", "json"))["models"]}
+    found = models["ernie-3.0-base-zh"]["difference"]
+    assert round(found["average"], 2) == -2.66 and found["p"] < 1e-6 and found["scores"]["afqmc"] == -0.92
+    assert models["ernie-3.0-xbase-zh"]["difference"] is None and models["unfinished"]["difference"]["average"] is None
+    rows = {row["model"]: row for row in csv.DictReader(printed(runs, *asked, "--format", "csv").splitlines())}
+    assert rows["ernie-3.0-base-zh"]["avg_difference"] == "-2.66"
+    ended = run_command(LEADERBOARD, runs, "--baseline", "nothing")
+    assert ended.code == 2 and ended.err == "leaderboard.py: error: --baseline nothing: not among good, unfinished\n"
+
+
+def test_leaderboard_writes_its_page_into_the_run_root_and_says_where(runs, printed):
+    assert printed(runs, "--format", "html", "--published") == f"{runs / 'index.html'}\n"
+    page = (runs / "index.html").read_text()
+    assert "good" in page and "not measured by this project" in page
+    assert len(printed(runs).splitlines()) == 5, "the page is no run"
 
 
 def test_leaderboard_without_runs_is_one_line(tmp_path, run_command):

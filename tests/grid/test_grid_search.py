@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -48,12 +47,14 @@ def test_a_grid_ends_in_its_table_and_runs_nothing_twice(grid):
 
 def test_both_slots_work_and_the_cores_are_shared(grid):
     grid.environment.pop("OMP_NUM_THREADS", None)
-    grid.behave(trials={"*": {"seconds": 0.5}})
-    grid.run(*TNEWS, "--devices", "cpu:2")
+    grid.behave(trials={"*": {"gate": "go"}})
+    scheduler = grid.start(*TNEWS, "--devices", "cpu:2")
+    grid.wait_for("start", 2)  # two at once,
+    grid.open_gate()
+    scheduler.communicate(timeout=60)
     starts = sorted(float(words[3]) for words in grid.book("start"))
     dones = sorted(float(words[3]) for words in grid.book("done"))
-    assert starts[1] < dones[0]  # two at once,
-    assert starts[2] > dones[0]  # not three
+    assert len(starts) == 4 and starts[2] > dones[0]  # not three
     assert {words[4] for words in grid.book("start")} == {"cuda="}
     assert {words[5] for words in grid.book("start")} == {f"threads={max(1, len(os.sched_getaffinity(0)) // 2)}"}
 
@@ -98,7 +99,7 @@ def test_best_settings_are_confirmed_with_more_seeds(grid):
 
 
 def test_confirmation_goes_on_where_a_killed_scheduler_left_it(grid):
-    grid.behave(trials={f"tnews/3e-05_32_0.1_seed{seed}": {"seconds": 5} for seed in (43, 44)})
+    grid.behave(trials={f"tnews/3e-05_32_0.1_seed{seed}": {"gate": "go"} for seed in (43, 44)})
     confirmed = (*TNEWS, "--devices", "cpu:2", "--confirm_seeds", "3", "--top_k", "1")
     process = grid.start(*confirmed)
     grid.wait_for("start", 6)
@@ -106,7 +107,11 @@ def test_confirmation_goes_on_where_a_killed_scheduler_left_it(grid):
     process.wait()
     plan = grid.run(*confirmed, "--dry_run").stdout.splitlines()
     assert len(plan) == 7 and plan[-1] == "6 trials of 1 model: 4 done, 2 to run"
-    assert grid.run(*confirmed).returncode == 0
+    again = grid.start(*confirmed)
+    grid.wait_for_note(": adopted", 2)
+    grid.open_gate()
+    again.communicate(timeout=60)
+    assert again.returncode == 0
     assert len(grid.book("start")) == 6 and len(grid.book("done")) == 6  # adopted, not run again
 
 
@@ -183,11 +188,10 @@ def test_failed_warm_up_stops_before_any_trial(grid):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interruption_ends_the_children_and_the_next_start_goes_on(grid, number):
-    grid.behave(trials={"*": {"seconds": 3.0, "steps": 30}})
+    grid.behave(trials={"*": {"gate": "never", "steps": 30}})
     scheduler = grid.start(*TNEWS, "--devices", "cpu:2")
     grid.wait_for("start", 2)
-    until(lambda: list(grid.runs.glob("*/tnews/*/checkpoint")), what="a checkpoint")
-    time.sleep(0.3)
+    until(lambda: len(list(grid.runs.glob("*/tnews/*/checkpoint"))) == 2, what="their checkpoints")
     scheduler.send_signal(number)
     output, said = scheduler.communicate(timeout=20)
     assert scheduler.returncode == 130
@@ -206,7 +210,7 @@ def test_interruption_ends_the_children_and_the_next_start_goes_on(grid, number)
 
 
 def test_second_scheduler_says_who_holds_the_directory(grid):
-    grid.behave(trials={"*": {"seconds": 5.0}})
+    grid.behave(trials={"*": {"gate": "never"}})
     scheduler = grid.start(*TNEWS, "--devices", "cpu:1")
     grid.wait_for("start")
     second = grid.run(*TNEWS, "--devices", "cpu:1")
@@ -237,24 +241,26 @@ def test_status_says_the_time_left_from_the_first_log_line_on(grid):
 
 
 def test_orphans_are_adopted_not_run_again(grid):
-    grid.behave(trials={"*": {"seconds": 9.0}})
+    grid.behave(trials={"*": {"gate": "go"}})
     scheduler = grid.start(*TNEWS, "--devices", "cpu:2")
     grid.wait_for("start", 2)
     scheduler.kill()
     scheduler.communicate()
     orphans = {int(words[2]) for words in grid.book("start")}
     assert all(alive(pid) for pid in orphans)
-    grid.behave(trials={"*": {"seconds": 0.1}})  # the trials that come after them
     assert "ended in the middle" in grid.run(*TNEWS, "--status").stdout
-    result = grid.run(*TNEWS, "--devices", "cpu:2")
-    assert (result.returncode, result.stdout.splitlines()[1]) == (0, TABLE_ROW)
-    assert result.stderr.count(": adopted\n") == 2
+    again = grid.start(*TNEWS, "--devices", "cpu:2")
+    grid.wait_for_note(": adopted", 2)
+    grid.open_gate()
+    output, said = again.communicate(timeout=60)
+    assert (again.returncode, output.splitlines()[1]) == (0, TABLE_ROW)
+    assert said.count(": adopted\n") == 2
     assert len(grid.book("start")) == len(grid.book("done")) == 4
     assert orphans <= {int(words[2]) for words in grid.book("done")}
 
 
 def test_orphans_that_are_not_wanted_any_more_are_ended(grid):
-    grid.behave(trials={"*": {"seconds": 30.0}})
+    grid.behave(trials={"*": {"gate": "never"}})
     scheduler = grid.start(
         "--tasks", "tnews,afqmc", "--learning_rates", "3e-5", "--batch_sizes", "32", "--devices", "cpu:2"
     )
@@ -330,18 +336,22 @@ def launch_of(tmp_path, command, digest="h"):
     return StartOrder("m/tnews/t", command, {}, tmp_path, log, log.with_suffix(".json"), lock, digest)
 
 
-def run_launch(launch, count=1):
+def run_launch(launch):
     events = Events()
-    for engine in [LocalEngine([], None, events) for _ in range(count)]:
-        engine.start(launch, [])
-    return [events.get(timeout=20).code for _ in range(count)]
+    LocalEngine([], None, events).start(launch, [])
+    return [events.get(timeout=60).code]
 
 
 def test_of_two_launches_of_a_trial_one_runs(tmp_path):
-    mark = tmp_path / "marks"
-    code = f"import time; open({str(mark)!r}, 'a').write('x'); time.sleep(0.5)"
-    exits = run_launch(launch_of(tmp_path, [sys.executable, "-c", code]), count=4)
-    assert sorted(exits) == [0, BUSY, BUSY, BUSY] and mark.read_text() == "x"
+    mark, go = tmp_path / "marks", tmp_path / "go"
+    waits = f"while not os.path.exists({str(go)!r}): time.sleep(0.02)"
+    code = f"import os, time\nopen({str(mark)!r}, 'a').write('x')\n{waits}"
+    launch, events = launch_of(tmp_path, [sys.executable, "-c", code]), Events()
+    for _ in range(4):
+        LocalEngine([], None, events).start(launch, [])
+    assert [events.get(timeout=60).code for _ in range(3)] == [BUSY] * 3
+    go.touch()
+    assert events.get(timeout=60).code == 0 and mark.read_text() == "x"
 
 
 def test_a_launch_that_comes_too_late_does_nothing(tmp_path):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import paddle
 import pytest
 
-from cluebench.runlog import Result
+from cluebench.runlog import ModelSize, Result
 from cluebench.tasks import TASKS
-from tests.models.conftest import ARCHITECTURES
+from tests.models.conftest import ARCHITECTURES, COMMON
 from tests.scripts.test_classifier import losses, without_dropout
 
 pytestmark = pytest.mark.slow
@@ -26,6 +29,11 @@ def test_every_architecture_does_every_task(prefix, task, architectures, little_
     assert trained.code == 0, trained.err
     result = Result.read(out / "result.json")
     assert result.status == "done" and result.total_steps == 2 and result.dev_curve[-1].step == 2
+    written = Path(architectures[prefix])  # without a head, so all of it counts
+    parameters = sum(array.size for array in paddle.load(str(written / "model_state.pdparams")).values())
+    layers, width = COMMON["num_hidden_layers"], COMMON["hidden_size"]
+    without_pooler = parameters - width * (width + 1)  # PaddleNLP builds RoBERTa without it where the head is another
+    assert result.model_size in [ModelSize(layers, width, number) for number in (parameters, without_pooler)]
     assert all((out / test.submission).stat().st_size > 0 for test in task.test_sets)
     again = run_script(
         task.script, *common, "--model_name_or_path", out, "--output_dir", tmp_path / "again", "--do_eval", "--do_predict",

@@ -1,5 +1,6 @@
 """compare.py, extract_result.sh, leaderboard.py and the report on runs that kept their dev predictions."""
 
+import csv
 import json
 import re
 
@@ -8,7 +9,7 @@ import pytest
 
 from cluebench.data.source import DataSource
 from cluebench.data.synthetic import Sizes, write_synthetic
-from cluebench.report import html
+from cluebench.report import grid_page
 from cluebench.tasks import TASKS
 
 COMPARE, EXTRACT, LEADERBOARD = (
@@ -29,9 +30,13 @@ def runs(tmp_path, finished):
     for model, share, seed in (("alike", 0.60, 1), ("equal", 0.60, 2), ("better", 0.75, 3)):
         for name, task in TASKS.items():
             finished(
-                tmp_path / "runs" / model, name, answers(share, seed), None if task.is_classification else CLUSTERS
+                tmp_path / "runs" / model,
+                name,
+                answers(share, seed),
+                None if task.is_classification else CLUSTERS,
+                model=model,
             )
-    finished(tmp_path / "runs" / "old", "tnews", answers(0.6, 4), keeps=False)
+    finished(tmp_path / "runs" / "old", "tnews", answers(0.6, 4), keeps=False, model="old")
     return tmp_path / "runs"
 
 
@@ -127,24 +132,34 @@ def test_errors_of_published_scores_are_marked(runs, run_command):
 
 
 def test_models_that_are_alike_share_a_rank(runs, run_command):
-    lines = [line.split() for line in run_command(LEADERBOARD, runs).lines]
-    ranks = {line[1]: line[0] for line in lines[1:5]}
-    assert ranks == {"better": "1", "alike": "2", "equal": "2", "old": "-"}
+    lines = [line.split() for line in run_command(LEADERBOARD, runs, "--all_runs").lines]
+    ranks = {line[1]: line[0] for line in lines[1:4]}
+    assert ranks == {"better": "1", "alike": "2", "equal": "2"} and lines[5][:2] == ["-", "old"]
     assert lines[1][2].startswith("70.70±0.45") and lines[1][10].count("±") == 2
-    page = run_command(LEADERBOARD, runs, "--format", "html").out
-    assert "<td>2</td><td>alike</td>" in page and "share a rank" in page
-    assert "binomial approximation" in run_command(LEADERBOARD, runs, "--format", "markdown", "--published").out
-    row = next(line for line in run_command(LEADERBOARD, runs, "--format", "csv").lines if ",alike," in line)
-    assert row.startswith("2,alike,") and row.split(",")[13] == "measured" and row.split(",")[14] == "0.48"
+    assert "share a rank" in run_command(LEADERBOARD, runs, "--all_runs", "--format", "markdown").out
+    rows = csv.DictReader(run_command(LEADERBOARD, runs, "--format", "csv", "--all_runs").lines)
+    alike = {row["model"]: row for row in rows}["alike"]
+    assert (alike["rank"], alike["source"], alike["avg_error"]) == ("2", "measured", "0.48")
+
+
+def test_what_is_not_comparable_is_ranked_only_when_asked_for(runs, run_command):
+    lines = run_command(LEADERBOARD, runs, "--published").lines
+    ranked = lines[1 : lines.index("not in the ranking:")]
+    assert len(ranked) == 27 and all(" * " in line for line in ranked)
+    reasons = {line.split(":")[0]: line for line in lines if line.startswith(("better: ", "old: "))}
+    assert "not on the official files" in reasons["better"] and "124 of the 134 trials missing" in reasons["better"]
+    assert "its trial kept no dev predictions" in reasons["old"]
+    found = json.loads(run_command(LEADERBOARD, runs, "--published", "--format", "json").out)["models"]
+    better = next(one for one in found if one["model"] == "better")
+    assert better["rank"] is None and {"reason": "warmup not known", "tasks": list(TASKS)} in better["not_as_published"]
 
 
 def test_report_shows_errors_selection_and_budgets(tmp_path, finished):
     for number, rate in enumerate((1e-5, 2e-5, 3e-5, 5e-5)):
         finished(tmp_path, "tnews", answers(0.6, number), learning_rate=rate)
-    page = html.report(tmp_path)
-    assert "±1.5" in page and "<h2>Luck</h2>" in page
-    cells = page.split("<h2>Luck</h2>")[1].split("<td>TNEWS</td>")[1].split("</tr>")[0]
-    trials, lead, by_selection, one, two, four, eight = [cell.split("<")[0] for cell in cells.split('"number">')[1:8]]
-    assert trials == "4" and 0 < float(by_selection) <= float(lead) and eight == "-"
-    assert float(one) < float(two) < float(four)
-    assert "best score to expect of n trials" in page
+    page = grid_page.report(tmp_path)
+    assert "±1.5" in page
+    lead, by_selection = re.search(r"leads the average one by (\S+); (\S+) of that is selection", page).groups()
+    assert 0 < float(by_selection) <= float(lead)
+    (drawn,) = json.loads(re.search('id="data">(.*?)</script>', page)[1]).values()
+    assert len(drawn["expected"]) == 4 and drawn["expected"] == sorted(set(drawn["expected"]))

@@ -1,8 +1,9 @@
 """Stands in for each of the fine-tuning scripts: same flags, log lines, result and exit codes, no model, milliseconds.
 
 What it does beside that is said by <data_dir>/behaviour.json: {"<task>/<trial>" or "*": {"steps": 20, "seconds": 0.4,
-"curve": [50, 60, …], "attempts": [{"exit": 1, "log": "…"}, {"signal": 9}, {"hang": true}]}}; an attempt without an entry
-succeeds. Evaluated after every step.
+"curve": [50, 60, …], "gate": "go", "attempts": [{"exit": 1, "log": "…"}, {"signal": 9}, {"hang": true}]}}; an attempt
+without an entry succeeds. Evaluated after every step. With a gate it does not go on, to the last step or to its
+misbehaviour, until that file is in <data_dir>.
 """
 
 import fcntl
@@ -63,7 +64,9 @@ def main():
         sys.exit("ImportError: libcudart.so: cannot open shared object file")
     log = runlog.RunLog()
     planned = behaviour.get("attempts", [])
-    misbehave(planned[number] if number < len(planned) else {}, flags)
+    if number < len(planned):
+        wait_at(behaviour, data)
+        misbehave(planned[number], flags)
 
     flags = resolved(flags, task, cards)
     fingerprint = open_source(flags.data_dir, offline=True).fingerprint(task)
@@ -99,6 +102,8 @@ def main():
         if step <= first:
             continue
         time.sleep(seconds / steps)
+        if step == steps:
+            wait_at(behaviour, data)
         log.train(step, steps, 0, step - 1, 1.0 / step, flags.learning_rate, steps / seconds)
         log.evaluated(1.0, points[step - 1].score, 0.0)
         result.train_seconds = seconds * step / steps
@@ -127,6 +132,11 @@ def main():
     result.write(flags.result_json)
     remember(data, f"done {key} {os.getpid()} {time.time():.6f}")
     log.best(task.format_score(score))
+
+
+def wait_at(behaviour, data):
+    while "gate" in behaviour and not (data / behaviour["gate"]).exists():
+        time.sleep(0.02)
 
 
 def misbehave(behaviour, flags):

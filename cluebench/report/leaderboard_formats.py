@@ -1,0 +1,170 @@
+"""The leaderboard as text, markdown, CSV, JSON and a page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from cluebench.published import ATTRIBUTION
+from cluebench.report import page
+from cluebench.report.cost import shown
+from cluebench.report.leaderboard import Difference, Leaderboard, Row
+from cluebench.tasks import TASKS
+
+FORMATS = ("text", "markdown", "csv", "json", "html")
+
+_MARK = " *"
+_COLUMNS = ["rank", "model", "AVG", *(task.title for task in TASKS.values()), "size", "hours", "AVG/hour"]
+_SURE = len(_COLUMNS) - 3  # so many columns are always shown
+_SHARED = "models share a rank when their AVG can't be told apart at the 5 % level; ± is one standard error"
+_APPROXIMATED = f"{ATTRIBUTION}; its errors are the binomial approximation, and tests against it unpaired"
+
+
+def rendered(board: Leaderboard, style: str, folder: Path = Path()) -> str:
+    """In one of FORMATS. folder: where the page will lie, as it links to the reports of the runs."""
+    if style == "html":
+        return _page(board, folder)
+    if style == "json":
+        return json.dumps(contents(board), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    return {"text": _text, "markdown": _markdown, "csv": _csv}[style](board)
+
+
+def _lines_below(board: Leaderboard) -> list[str]:
+    """How to read a table, and of each model that is in no ranking why."""
+    found = [_SHARED] if any(row.rank for row in board.rows) else []
+    found += [_MARK.strip() + " " + _APPROXIMATED] if any(row.published for row in board.rows) else []
+    found += [f"in brackets: the difference to {board.baseline.model}"] if board.baseline else []
+    return found + [f"{row.model}: {row.why_marked}" for row in board.rows if row.marks]
+
+
+def contents(board: Leaderboard) -> dict[str, Any]:
+    """Everything that is known, as JSON has it: numbers unrounded, None for what is not known."""
+    return {
+        "tasks": {name: task.metric for name, task in TASKS.items()},
+        "baseline": board.baseline.model if board.baseline else None,
+        "models": [_record(board, row) for row in board.rows],
+    }
+
+
+def _record(board: Leaderboard, row: Row) -> dict[str, Any]:
+    difference, cost = board.difference(row), row.cost
+    known = {name: row.evidence[name].error for name in row.scores if name in row.evidence}
+    tasks = {
+        name: {"score": score, "error": known.get(name), "test": row.test.get(name), **row.settings[name]._asdict()}
+        for name, score in row.scores.items()
+    }
+    return {
+        "rank": row.rank,
+        "model": row.model,
+        "published": row.published,
+        "average": row.average,
+        "error": row.error,
+        "tasks": tasks,
+        "difference": asdict(difference) if difference else None,
+        "not_as_published": [asdict(mark) for mark in row.marks],
+        "trials": row.trials,
+        "size": asdict(row.size) | {"architecture": row.size.architecture} if row.size else None,
+        "device_hours": None if cost.unknown else cost.hours,
+        "kilowatt_hours": cost.kilowatt_hours,
+        "score_per_hour": row.score_per_hour,
+        "run": str(row.run) if row.run else None,
+        "report": str(row.report) if row.report else None,
+    }
+
+
+def _table(board: Leaderboard) -> list[tuple[str, ...]]:
+    """The head and a line a row, as people read them; without the last columns where nobody knows any."""
+    lines = [_COLUMNS, *(_cells(row, board.difference(row)) for row in board.rows)]
+    columns = [one for place, one in enumerate(zip(*lines)) if place < _SURE or {*one[1:]} != {"-"}]
+    return list(zip(*columns))
+
+
+def _cells(row: Row, difference: Difference | None) -> list[str]:
+    """Scores with their errors; in brackets differences and scores of test sets."""
+    average = [] if row.average is None else [f"{row.average:.2f}" + (f"±{row.error:.2f}" if row.error else "")]
+    average += [f"({difference.average:+.2f})"] if difference and difference.average is not None else []
+    cells = [str(row.rank or "-"), row.model + _MARK * row.published, " ".join(average) or "-"]
+    for name, task in TASKS.items():
+        texts = task.format_score(row.scores[name]).split("/") if name in row.scores else ["-"]
+        errors = row.evidence[name].error if name in row.evidence else ()
+        more = [f"{difference.scores[name]:+.2f}"] if difference and name in difference.scores else []
+        more += [f"test {row.test[name]:.2f}"] if name in row.test else []
+        score = "/".join(f"{text}±{error:.2f}" for text, error in zip(texts, errors)) or "/".join(texts)
+        cells.append(score + (f" ({', '.join(more)})" if more else ""))
+    cells.append(f"{row.size.architecture} {row.size.parameters / 1e6:.0f}M" if row.size else "-")
+    per_hour = "-" if row.score_per_hour is None else shown(row.score_per_hour)
+    return [*cells, "-" if row.cost.unknown else shown(row.cost.hours), per_hour]
+
+
+def _text(board: Leaderboard) -> str:
+    lines = _table(board)
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    printed = [
+        "  ".join([line[0].rjust(widths[0]), line[1].ljust(widths[1]), *map(str.rjust, line[2:], widths[2:])]).rstrip()
+        for line in lines
+    ]
+    ranked = 1 + sum(row.rank is not None for row in board.rows)
+    printed[ranked:ranked] = ["not in the ranking:"] * (1 < ranked < len(lines))
+    return "\n".join([*printed, *_lines_below(board)]) + "\n"
+
+
+def _markdown(board: Leaderboard) -> str:
+    head, *rows = ["| " + " | ".join(map(_escaped, line)) + " |" for line in _table(board)]
+    rule = re.sub("[^|]+", " ---: ", head).replace(" ---: | ---: ", " ---: | --- ", 1)
+    return "\n\n".join(["\n".join([head, rule, *rows]), *map(_escaped, _lines_below(board))]) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("*", "\\*")
+
+
+def _csv(board: Leaderboard) -> str:
+    """A row's scores first; what else is known of it behind them, in columns called by what they hold."""
+    rows = [_csv_row(board, row) for row in board.rows]
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def _csv_row(board: Leaderboard, row: Row) -> dict[str, Any]:
+    found = board.difference(row)
+    differences = {"avg": found.average, **found.scores} if found else {}
+    errors = {"avg": (row.error,) if row.error else (), **{name: one.error for name, one in row.evidence.items()}}
+    scores = {name: task.format_score(row.scores[name]) for name, task in TASKS.items() if name in row.scores}
+    scores["avg"] = "-" if row.average is None else f"{row.average:.2f}"
+    columns = ["avg", *TASKS]
+    return {
+        "rank": row.rank or "-",
+        "model": row.model,
+        **{name: scores.get(name, "-") for name in columns},
+        "source": ATTRIBUTION if row.published else "measured",
+        **{f"{name}_error": "/".join(f"{one:.2f}" for one in errors.get(name, ())) or "-" for name in columns},
+        **{f"{name}_test": _two_digits(row.test.get(name)) for name in TASKS},
+        **({f"{name}_difference": _two_digits(differences.get(name)) for name in columns} if board.baseline else {}),
+        "architecture": row.size.architecture if row.size else "-",
+        "parameters": row.size.parameters if row.size else "-",
+        "device_hours": "-" if row.cost.unknown else f"{row.cost.hours:.3f}",
+        "score_per_hour": "-" if row.score_per_hour is None else f"{row.score_per_hour:.3f}",
+        "not_as_published": row.why_marked or "-",
+    }
+
+
+def _two_digits(number: float | None) -> str:
+    return "-" if number is None else f"{number:.2f}"
+
+
+def _page(board: Leaderboard, folder: Path) -> str:
+    links = [quote(os.path.relpath(row.report, folder)) if row.report else None for row in board.rows]
+    written = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    values = dict(board=board, links=links, tasks=TASKS, notes=[_SHARED, _APPROXIMATED], shown=shown, written=written)
+    return page.rendered("leaderboard.html", contents(board), **values)
