@@ -228,7 +228,7 @@ def test_hours_by_this_models_own_trials_then_by_those_of_similar_models(tmp_pat
     hours = 2 * 1.02 / 0.52  # two trials, 12 layers of 768 to 6 of 768, each with the same 0.02 beside them
     assert forecast.hours(TASKS["tnews"]) == (pytest.approx(hours), pytest.approx(hours))
     assert forecast.of_task(TASKS["tnews"]) == ", about 3.92 device hours by ernie-3.0-medium-zh"
-    assert forecast.of_task(TASKS["afqmc"]) == ", for a time unknown until its first trial ends"
+    assert forecast.of_task(TASKS["afqmc"]) == ", device hours unknown until its first trial ends"
     total = "time: about 3.92 device hours (gpu); unknown until the first trial of each task ends: AFQMC"
     assert forecast.in_all()[0] == total
     finished(tmp_path, "ernie-3.0-base-zh", "tnews", 1800.0)
@@ -283,7 +283,7 @@ def test_disk_worked_out_by_hand(tmp_path):
 @pytest.mark.slow
 def test_dry_run_lists_the_trials_as_ever_and_says_the_cost_beside_them(grid):
     first = grid.run(*TNEWS, "1e-5,3e-5", "--devices", "cpu:1", "--dry_run")
-    assert "\nTNEWS           2 trials    0 done    2 to run, for a time unknown" in f"\n{first.stderr}"
+    assert "\nTNEWS           2 trials    0 done    2 to run, device hours unknown" in f"\n{first.stderr}"
     assert grid.run(*TNEWS, "1e-5", "--devices", "cpu:1").returncode == 0
     said = grid.run(*TNEWS, "1e-5,3e-5", "--devices", "cpu:1", "--dry_run")
     assert said.stdout.splitlines()[0].startswith("some-model/tnews/1e-05_16_0.1\tdone\t")
