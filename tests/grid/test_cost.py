@@ -16,6 +16,7 @@ from cluebench.scheduler.estimates import forward_tokens
 from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.forecast import Forecast, weight_bytes
 from cluebench.scheduler.grid import Grid
+from cluebench.scheduler.launch import BUSY
 from cluebench.scheduler.ledger import Ledger
 from cluebench.scheduler.plan import Trial
 from cluebench.scheduler.runner import LockRecord, Orphan
@@ -110,14 +111,19 @@ def test_slots_of_cores_that_are_shared_are_parts_too():
 
 
 def test_an_adopted_trials_energy_is_unknown_and_its_seconds_count_from_then_on():
-    (trial,) = trials("tnews")
-    (job,) = Run([trial], []).jobs
-    record = LockRecord(4711, devices=["GPU-0"], labels=["gpu 0"], promised_bytes=GIB)
-    orphan = Orphan(job.key, job.lock, 4711, "", record.host, job.configuration_hash, record)
-    run = Run([trial], [gpu(0)], None, lambda device: memory(device), orphans=[orphan])
+    """Someone else's process holds its lock, and whoever started that lives no more."""
+    run = Run(trials("tnews"), [gpu(0)], None, lambda device: memory(device))
     memory = counting(lambda: run.time.now)
-    (job,) = run.run().jobs  # 5 s after its adoption
-    assert spent(job) == (pytest.approx(5, abs=0.1), None)
+    (job,) = run.jobs
+
+    def taken_already(job, ids):
+        record = LockRecord(4711, devices=["GPU-0"], labels=["gpu 0"], promised_bytes=GIB)
+        run.engine.orphans[job.key] = Orphan(job.key, job.lock, 4711, "", record.host, job.configuration_hash, record)
+        return Outcome(1.0, code=BUSY, score=None)
+
+    run.engine.outcome = taken_already
+    run.run()  # 5 s from its adoption
+    assert spent(job) == (pytest.approx(6, abs=0.1), None) and job.result.energy_joules is None
 
 
 def test_what_a_card_takes_while_it_is_idle_is_nobodys():
