@@ -23,7 +23,6 @@ import typing
 from collections.abc import Sequence
 from difflib import get_close_matches
 from fractions import Fraction
-from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from cluebench import atomic
@@ -35,41 +34,34 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound="DataclassInstance")
 
 
-def flag(
-    default: Any,
-    help: str,
-    *,
-    choices: Sequence[Any] | None = None,
-    minimum: float | None = None,
-    maximum: float | None = None,
-    above: float | None = None,
-    positional: bool = False,
-    default_text: str | None = None,
-    metavar: str | None = None,
-    writes: Literal["file", "directory"] | None = None,
-) -> Any:
-    """A dataclass field that `parse` turns into a flag.
+@dataclasses.dataclass(frozen=True)
+class About:
+    """What `flag` says of a flag beside its default."""
 
-    ``default`` ``...`` makes the flag required. ``minimum`` and ``maximum`` are inclusive bounds, ``above`` an
-    exclusive one; for sequences they hold for every item. ``default_text`` says the default where None stands for a
-    rule. ``writes``: it is the place of what the command writes, which `refuse_unwritable` tries.
-    """
-    metadata = dict(
-        help=help,
-        choices=tuple(choices) if choices else None,
-        minimum=minimum,
-        maximum=maximum,
-        above=above,
-        positional=positional,
-        default_text=default_text,
-        metavar=metavar,
-        writes=writes,
-    )
-    if default is ...:
-        return dataclasses.field(metadata={**metadata, "required": True}, default=None)
+    help: str
+    required: bool = False
+    choices: Sequence[Any] | None = None
+    minimum: float | None = None  # included; for sequences it holds for every item, as do the next two
+    maximum: float | None = None  # included
+    above: float | None = None  # excluded
+    positional: bool = False
+    default_text: str | None = None  # what the default is, where None stands for a rule
+    metavar: str | None = None
+    writes: Literal["file", "directory"] | None = None  # the place of what the command writes: see `refuse_unwritable`
+
+
+def flag(default: Any, help: str, **about: Any) -> Any:
+    """A dataclass field that `parse` turns into a flag. ``default`` ``...``: it is required. ``about``: see `About`."""
+    metadata = {"about": About(help, required=default is ..., **about)}
     if isinstance(default, list):
         return dataclasses.field(metadata=metadata, default_factory=lambda: list(default))
-    return dataclasses.field(metadata=metadata, default=default)
+    return dataclasses.field(metadata=metadata, default=None if default is ... else default)
+
+
+def _about(field: dataclasses.Field) -> tuple[About, str]:
+    """What is said of a flag, and how it is typed."""
+    about: About = field.metadata["about"]
+    return about, field.name if about.positional else f"--{field.name}"
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -127,41 +119,40 @@ def refuse_unwritable(flags: DataclassInstance, *names: str) -> None:
     for field in dataclasses.fields(flags):
         if names and field.name not in names:
             continue
-        kind, place = field.metadata.get("writes"), getattr(flags, field.name)
-        if kind and place and (reason := atomic.why_unwritable(place, directory=kind == "directory")):
-            name = field.name if field.metadata["positional"] else f"--{field.name}"
+        (about, name), place = _about(field), getattr(flags, field.name)
+        writes = about.writes and place
+        if writes and (reason := atomic.why_unwritable(place, directory=about.writes == "directory")):
             raise UsageError(f"{name} {place}: {reason}; name another place")
 
 
 def _add(parser: argparse.ArgumentParser, field: dataclasses.Field, hint: Any) -> None:
     kind, is_list = _value_type(hint)
-    about = field.metadata
+    about, name = _about(field)
     default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-    text = about["help"] + _default_note(about, default, kind)
+    text = about.help + _default_note(about, default)
     options: dict[str, Any] = dict(help=text.replace("%", "%%"), default=default)
-    if about["metavar"]:
-        options["metavar"] = about["metavar"]
+    if about.metavar:
+        options["metavar"] = about.metavar
     if kind is bool:
         options.update(nargs="?", const=True, type=_boolean, metavar="BOOL")
     elif is_list:
-        options.update(nargs="*" if about["positional"] else "+", type=_items(kind))
+        options.update(nargs="*" if about.positional else "+", type=_items(kind))
     else:
         options.update(type=_reader(kind))
-        if about["choices"]:
-            options.setdefault("metavar", "{" + ",".join(str(choice) for choice in about["choices"]) + "}")
-    if about["positional"]:
-        parser.add_argument(field.name, **options)
-    else:
-        parser.add_argument(f"--{field.name}", required=bool(about.get("required")), **options)
+        if about.choices:
+            options.setdefault("metavar", "{" + ",".join(map(str, about.choices)) + "}")
+    if not about.positional:
+        options["required"] = about.required
+    parser.add_argument(name, **options)
 
 
-def _default_note(about: typing.Mapping[str, Any], default: Any, kind: type) -> str:
-    if about["positional"]:
+def _default_note(about: About, default: Any) -> str:
+    if about.positional:
         return ""
-    if about.get("required"):
+    if about.required:
         return " (required)"
-    if about["default_text"]:
-        return f" (default: {about['default_text']})"
+    if about.default_text:
+        return f" (default: {about.default_text})"
     if default is None or default == []:
         return ""
     shown = ",".join(str(item) for item in default) if isinstance(default, list) else default
@@ -205,29 +196,30 @@ def _items(kind: type) -> Any:
 
 def _checked(parser: argparse.ArgumentParser, field: dataclasses.Field, hint: Any, value: Any) -> Any:
     """The value, lists flattened and deduplicated, bounds and choices enforced."""
-    _, is_list = _value_type(hint)
-    about, name = field.metadata, field.name if field.metadata["positional"] else f"--{field.name}"
-    if is_list and value:
+    about, name = _about(field)
+    if _value_type(hint)[1] and value:
         flat = [item for part in value for item in (part if isinstance(part, list) else [part])]
         value = list(dict.fromkeys(flat))
         if not flat:
             parser.error(f"{name} '': names nothing; leave it out for all")
-    for item in value if is_list and value else [value]:
-        if item is None:
-            continue
-        if about["choices"] and item not in about["choices"]:
-            parser.error(f"{name} {item}: choose from {', '.join(str(choice) for choice in about['choices'])}")
-        if isinstance(item, Real) and not isinstance(item, bool):
-            _check_bounds(parser, name, item, about)
+    for item in value if isinstance(value, list) else [value]:
+        if item is not None and (wrong := _wrong(item, about)):
+            parser.error(f"{name} {item}: {wrong}")
     return value
 
 
-def _check_bounds(parser: argparse.ArgumentParser, name: str, item: Real, about: typing.Mapping[str, Any]) -> None:
+def _wrong(item: Any, about: About) -> str | None:
+    """Why a flag can't have this value; None when it can."""
+    if about.choices and item not in about.choices:
+        return f"choose from {', '.join(map(str, about.choices))}"
+    if isinstance(item, bool) or not isinstance(item, (int, float, Fraction)):
+        return None
     if not math.isfinite(item):
-        parser.error(f"{name} {item}: must be finite")
-    if about["minimum"] is not None and item < about["minimum"]:
-        parser.error(f"{name} {item}: must be at least {about['minimum']}")
-    if about["maximum"] is not None and item > about["maximum"]:
-        parser.error(f"{name} {item}: must be at most {about['maximum']}")
-    if about["above"] is not None and item <= about["above"]:
-        parser.error(f"{name} {item}: must be more than {about['above']}")
+        return "must be finite"
+    if about.minimum is not None and item < about.minimum:
+        return f"must be at least {about.minimum}"
+    if about.maximum is not None and item > about.maximum:
+        return f"must be at most {about.maximum}"
+    if about.above is not None and item <= about.above:
+        return f"must be more than {about.above}"
+    return None

@@ -80,8 +80,10 @@ class GridFile:
     model_identity: str | None = None
     updated: str = ""
     counts: dict[TrialState, Count] = field(default_factory=dict)
-    command: list[str] = field(default_factory=list)  # as it was typed last
     data_dir: str | None = None
+    command: list[str] = field(default_factory=list)  # as it was typed last
+    devices: list[str] = field(default_factory=list)
+    commit: str | None = None  # of the checkout that ran it
     search: str | None = None  # the rule of a search that stops trials early; None: every trial runs to its end
     protocols: dict[str, str] = field(default_factory=dict)  # task → hash of all settings but the grid's
 

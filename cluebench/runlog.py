@@ -166,12 +166,16 @@ class LogFacts:
     dev_curve: list[DevPoint] = field(default_factory=list)  # a step is that of the last training line before
     train_seconds: float = 0.0  # by the speeds logged
     eval_seconds: float = 0.0
+    losses: list[tuple[int, float]] = field(default_factory=list)  # (step, training loss), those that are numbers
     _epoch: int = 0
     _counted: int = 0  # steps whose seconds are in train_seconds
 
-    def trained(self, step: int, total: int, epoch: int, steps_per_second: float) -> None:
+    def trained(self, step: int, total: int, epoch: int, steps_per_second: float, loss: float) -> None:
         if step < (self.step or 0):  # gone on from a checkpoint: what follows it is done, and logged, again
             self.dev_curve = [point for point in self.dev_curve if point.step < step]
+            self.losses = [point for point in self.losses if point[0] < step]
+        if math.isfinite(loss):
+            self.losses.append((step, loss))
         self.step, self.total_steps, self.steps_per_second = step, total, steps_per_second
         self._epoch = epoch
         self._count(step)
@@ -225,7 +229,7 @@ class GrowingLog:
                 for line in lines:
                     _take(self._facts, line)
         known = self._facts
-        facts = replace(known, last_lines=list(known.last_lines), dev_curve=list(known.dev_curve))
+        facts = replace(known, last_lines=[*known.last_lines], dev_curve=[*known.dev_curve], losses=[*known.losses])
         if self._rest:  # being written, or the end of a log whose writer was killed
             _take(facts, self._rest)
         return facts
@@ -240,7 +244,7 @@ def _take(facts: LogFacts, raw: bytes) -> None:
             facts.eval_seconds += float(match["seconds"])
         if match := _TRAIN.search(line):
             step, total, speed = int(match["step"]), int(float(match["total"])), float(match["speed"])
-            facts.trained(step, total, int(match["epoch"]), speed)
+            facts.trained(step, total, int(match["epoch"]), speed, float(match["loss"]))
         elif match := _BEST.search(line):
             facts.ended(tuple(float(part) for part in match["score"].split("/")))
         elif match := _EVALUATED_SPAN.search(line):

@@ -1,8 +1,8 @@
-"""Where a trial's files are, without suffix:
+"""Where a trial's files are, without suffix, and in a second line the script that runs it:
 
     python trial_path.py MODEL TASK LEARNING_RATE BATCH_SIZE DROPOUT [flags]
 
-For run_cls.sh and run_mrc.sh; of the further flags --seed is part of the name. RUN_ROOT names another run root.
+For run_trial.sh; of the further flags --seed is part of the name. RUN_ROOT names another run root.
 ``python trial_path.py --lock FD NAME`` takes the trial's lock for the calling shell, on a file that it has opened: the
 lock is the open file's, so it lasts as long as the shell and what it starts.
 """
@@ -54,6 +54,7 @@ def main() -> None:
         raise UsageError(str(error)) from None
     trial = Trial(Model.of(model, "model"), row.name, *point)
     print(Path(os.environ.get("RUN_ROOT", RUN_ROOT)).expanduser().resolve() / trial.key)
+    print(row.script)
 
 
 def _number(kind: type[T], name: str, text: str) -> T:

@@ -139,7 +139,10 @@ def write_trial(paths: TrialPaths, task: Task, configuration: dict, right: np.nd
 def write_log(path: Path, task: Task, curve: Sequence[DevPoint], total: int, best: tuple | None = None) -> None:
     """The published lines of a run, as far as ``curve`` goes; ``best``: its score, where it has ended."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    generator, start = np.random.default_rng(total), math.log(max(2, len(task.labels) or task.num_choices or 300))
+    generator, start = (
+        np.random.default_rng([total, int(100 * curve[-1].score[0])]),
+        math.log(max(2, len(task.labels) or task.num_choices or 300)),
+    )
     with open(path, "w", encoding="utf-8") as stream:
         log = RunLog(stream)
         for before, point in zip([DevPoint(0, 0, ()), *curve], curve):

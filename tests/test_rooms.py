@@ -49,7 +49,7 @@ ONLY = {
     "requests": {"data/download"},
     "rich": {"scheduler/progress"},
     "scipy": {"statistics/paired"},
-    "subprocess": {"scheduler/", "submission/", "bundle/", "diagnosis/"},
+    "subprocess": {"repository", "scheduler/", "submission/", "diagnosis/"},
     "tqdm": {"notices"},
     "visualdl": {"scalars"},
 }

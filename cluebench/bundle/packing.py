@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import subprocess
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -68,7 +67,7 @@ def pack(run: Path, output: Path, source: DataSource) -> list[str]:
         },
         versions={key: value for one in trials for key, value in one.result.versions.items()},
         devices=sorted({f"{one.result.device}, {one.result.cards} card(s)" for one in trials}),
-        commit=_commit(),
+        commit=repository.commit(),
         command=_command(grid, name),
         search=scores.halving_mark(run),
         packed_by=cluebench.__version__,
@@ -156,15 +155,6 @@ def _model_weights(name: str, identity: str) -> Sums:
     except ClueError:
         held = None
     return {path.name: sha256(path) for path in held.weights} if held else {}
-
-
-def _commit() -> str | None:
-    """Of the checkout that packs; None where it is none."""
-    try:
-        command = ["git", "-C", str(repository.ROOT), "rev-parse", "HEAD"]
-        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip() or None
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 def _command(grid: GridFile | None, model: str) -> str | None:

@@ -6,6 +6,7 @@ when a member is out of all proportion to what JSON text packs to (a decompressi
 
 from __future__ import annotations
 
+import hashlib
 import stat
 import zipfile
 import zlib
@@ -82,6 +83,14 @@ def opened(path: Path) -> Iterator[zipfile.ZipFile]:
         raise DataError(f"{path} can't be read as a zip archive ({error}); get the archive again") from error
     except OSError as error:
         raise DataError(f"{path} can't be read: {error.strerror or error}") from error
+
+
+def md5_of(stream: IO[bytes]) -> str:
+    """32 hexadecimal digits of all that is left in a stream."""
+    digest = hashlib.md5(usedforsecurity=False)
+    while block := stream.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def _is_data_member(info: zipfile.ZipInfo) -> bool:

@@ -19,12 +19,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
-from cluebench.data.archive import check_archive, find_member, open_member
+from cluebench.data.archive import check_archive, find_member, md5_of, open_member
 from cluebench.data.official import OfficialFile, official_files
 from cluebench.errors import DataError, DiskFull, NetworkError
 from cluebench.notices import notice, progress
@@ -105,11 +105,11 @@ def fetch_archive(
 
 
 class _Failed(Exception):
-    """This mirror won't give the archive."""
+    """A mirror did not give the archive. ``heals``: another try may not fail."""
 
-
-class _Interrupted(Exception):
-    """This try failed, another may not."""
+    def __init__(self, reason: str, *, heals: bool = False):
+        super().__init__(reason)
+        self.heals = heals
 
 
 def _fetch(task: Task, target: Path, addresses: Sequence[str], patience: Patience) -> None:
@@ -127,14 +127,15 @@ def _fetch(task: Task, target: Path, addresses: Sequence[str], patience: Patienc
                 notice(f"downloading {target.name} from {address}")
                 _download(address, part, target.name, patience)
                 _accept(task, part, address)
-            except (_Interrupted, _Failed, DataError) as error:
+            except (_Failed, DataError) as error:
                 reasons[address] = str(error)
                 notice(f"{address}: {error}")
                 # What was damaged on its way, or put together from two versions, deserves one more try.
-                if isinstance(error, _Failed) or (isinstance(error, DataError) and address in corrupt):
-                    left.remove(address)
-                elif isinstance(error, DataError):
+                heals = error.heals if isinstance(error, _Failed) else address not in corrupt
+                if isinstance(error, DataError):
                     corrupt.add(address)
+                if not heals:
+                    left.remove(address)
                 continue
             os.replace(part, target)
             for other in target.parent.glob(f".{target.name}.*.part"):
@@ -187,7 +188,7 @@ def _first_hop(address: str) -> tuple[str, int]:
 
 
 def _download(address: str, part: Path, name: str, patience: Patience) -> None:
-    """Leaves the whole body in ``part``, going on from what is there. Raises _Interrupted or _Failed."""
+    """Leaves the whole body in ``part``, going on from what is there. Raises _Failed."""
     import requests  # slow to import, rarely wanted
     import urllib3
 
@@ -204,12 +205,9 @@ def _download(address: str, part: Path, name: str, patience: Patience) -> None:
             _write_body(response, part, name, start, total, patience.window)
     except (requests.exceptions.SSLError, requests.exceptions.ProxyError, requests.TooManyRedirects) as error:
         raise _Failed(_reason(error)) from error
-    except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-        raise _Interrupted(_reason(error)) from error
-    except ValueError as error:  # requests' own among them: an address, or one it is sent on to, that is none
-        raise _Failed(_reason(error)) from error
-    except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException) as error:
-        raise _Interrupted(_reason(error)) from error
+    except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, ValueError) as error:
+        # ValueErrors, requests' own among them, are of an address, or one it is sent on to, that is none
+        raise _Failed(_reason(error), heals=not isinstance(error, ValueError)) from error
 
 
 def _body_start(response: requests.Response, have: int) -> int:
@@ -221,8 +219,7 @@ def _body_start(response: requests.Response, have: int) -> int:
         return have
     if status == 206:
         raise _Failed(f"sent another range than asked for ({response.headers.get('Content-Range')})")
-    kind = _Interrupted if status in _TEMPORARY_STATUS else _Failed
-    raise kind(f"{status} {response.reason}".strip())
+    raise _Failed(f"{status} {response.reason}".strip(), heals=status in _TEMPORARY_STATUS)
 
 
 def _write_body(
@@ -239,7 +236,7 @@ def _write_body(
         while block := response.raw.read1(1 << 16, decode_content=True):
             if (seconds := time.monotonic() - since) > window:
                 if stream.tell() - counted < LEAST_RATE * seconds:
-                    raise _Interrupted(f"sends less than {LEAST_RATE:,} bytes a second")
+                    raise _Failed(f"sends less than {LEAST_RATE:,} bytes a second", heals=True)
                 since, counted = time.monotonic(), stream.tell()
             stream.write(block)
             bar.update(len(block))
@@ -249,7 +246,7 @@ def _write_body(
         stream.flush()
         os.fsync(stream.fileno())
     if total is not None and size < total:
-        raise _Interrupted(f"the connection ended after {size} of {total} bytes")
+        raise _Failed(f"the connection ended after {size} of {total} bytes", heals=True)
 
 
 def _reason(error: Exception) -> str:
@@ -268,7 +265,9 @@ def _accept(task: Task, part: Path, address: str) -> None:
     files = _files_of(task)
     try:
         check_archive(part)
-        if not files or _md5_of_file(part) != files[0].archive_md5:
+        with open(part, "rb") as stream:
+            is_official = bool(files) and md5_of(stream) == files[0].archive_md5
+        if not is_official:
             _check_members(task, part)
     except DataError as error:
         part.unlink(missing_ok=True)
@@ -285,25 +284,13 @@ def _check_members(task: Task, part: Path) -> None:
         if member is None:
             raise DataError(f"{part} has no {name}")
         with open_member(part, member) as stream:
-            md5 = _md5_of_stream(stream)
+            md5 = md5_of(stream)
         if known.get(name) not in (None, md5):
             raise DataError(f"{part} is not the official archive: the md5 of {name} is {md5}, not {known[name]}")
 
 
 def _files_of(task: Task) -> list[OfficialFile]:
     return [file for (name, _), file in official_files().items() if name == task.name]
-
-
-def _md5_of_file(path: Path) -> str:
-    with open(path, "rb") as stream:
-        return _md5_of_stream(stream)
-
-
-def _md5_of_stream(stream: IO[bytes]) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    while block := stream.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 # The data home --------------------------------------------------------------------------------------------------------

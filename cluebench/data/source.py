@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from cluebench.data.archive import find_member, open_member
+from cluebench.data.archive import find_member, md5_of, open_member
 from cluebench.data.download import data_home, fetch_archive
 from cluebench.data.official import official_files
 from cluebench.errors import DataError
@@ -111,7 +111,7 @@ class DataSource:
         md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
         if self._told.get((task.name, file), md5) != md5:
             raise DataError(f"{task.name}: {place} was changed while it was being read: start again")
-        self._remember_md5(task, file, place, version, lambda: md5)
+        self._learn_md5(task, file, place, version, md5)
         return content
 
     def has(self, task: Task, file: str) -> bool:
@@ -121,10 +121,12 @@ class DataSource:
     def md5(self, task: Task, file: str) -> str:
         """32 hexadecimal digits; of a zip's member those of its unpacked content. Raises as `read` does."""
         place = self._require(task, file)
-        self._told[task.name, file] = md5 = self._remember_md5(
-            task, file, place, place.version(), lambda: _md5_of(place)
-        )
-        return md5
+        version = place.version()
+        if version not in _known_md5:
+            with place.opened() as stream:
+                self._learn_md5(task, file, place, version, md5_of(stream))
+        self._told[task.name, file] = _known_md5[version]
+        return _known_md5[version]
 
     def say_once(self, text: str) -> None:
         """A notice on what was read, for files that a run reads more than once."""
@@ -191,20 +193,15 @@ class DataSource:
             f"put the official archive{address} there as it is, or unpacked{self._advice}"
         )
 
-    def _remember_md5(self, task: Task, file: str, place: _Place, version: tuple, compute: Callable[[], str]) -> str:
-        if version not in _known_md5:
-            _known_md5[version] = compute()
-            self._compare_with_official(task, file, place, _known_md5[version])
-        return _known_md5[version]
-
-    def _compare_with_official(self, task: Task, file: str, place: _Place, md5: str) -> None:
+    def _learn_md5(self, task: Task, file: str, place: _Place, version: tuple, md5: str) -> None:
+        """Keeps it for the process; the first time, says so when it is not that of the official file."""
         known = official_files().get((task.name, file))
-        if self.is_synthetic or known is None or known.md5 in (None, md5):
-            return
-        notice(
-            f"warning: {task.name}: {place} is not the official file (its md5 is {md5}, the official {known.md5}): "
-            "scores on it can't be compared with published ones"
-        )
+        if version not in _known_md5 and not self.is_synthetic and known and known.md5 not in (None, md5):
+            notice(
+                f"warning: {task.name}: {place} is not the official file (its md5 is {md5}, the official {known.md5}): "
+                "scores on it can't be compared with published ones"
+            )
+        _known_md5[version] = md5
 
 
 def open_source(data_dir: str | Path | None = None, *, offline: bool = False) -> DataSource:
@@ -231,11 +228,3 @@ def _read_all(stream: IO[bytes], place: _Place) -> bytes:
         return stream.read()
     except OSError as error:
         raise DataError(f"{place} can't be read: {error.strerror or error}") from error
-
-
-def _md5_of(place: _Place) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    with place.opened() as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

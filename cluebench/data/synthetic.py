@@ -8,6 +8,7 @@ nothing about Chinese.
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -78,15 +79,7 @@ def characters() -> str:
     Full-width letters are left out on purpose: a few CMRC2018 contexts hold them, as real ones hold characters that a
     vocabulary lacks.
     """
-    found: set[str] = set(_TEMPLATES) | set(words.PUNCTUATION) | set(words.PADDED_OPTION)
-    pending: list[Any] = [value for name, value in vars(words).items() if name.isupper()]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, str):
-            found.update(value)
-        else:
-            pending.extend([*value, *value.values()] if isinstance(value, dict) else value)
-    return "".join(sorted(character for character in found if ord(character) > 127))
+    return "".join(sorted({character for character in inspect.getsource(words) + _TEMPLATES if ord(character) > 127}))
 
 
 # Sentences ------------------------------------------------------------------------------------------------------------

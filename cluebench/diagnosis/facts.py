@@ -338,7 +338,6 @@ environment.import_paddle()
 from cluebench import models
 from cluebench.errors import ClueError
 from cluebench.model import Model
-from cluebench.model import Model
 from cluebench.tasks import TASKS
 try:
     import paddle

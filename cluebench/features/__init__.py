@@ -11,7 +11,7 @@ an example. Sequences, options and windows come into being when a batch is made.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -87,38 +87,27 @@ def load_features(
     max_seq_length: int,
     limit: int | None = None,
     overwrite: bool = False,
-    doc_stride: int | None = None,
-    max_query_length: int | None = None,
     num_proc: int | None = None,
+    **settings: int | None,
 ) -> Features:
     """The features of a split: "train", "dev", or "test" and a version ("test1.1").
 
     Rows are read only when ``cache`` has no entry for them; None keeps nothing. ``limit``: the first so many rows.
-    ``doc_stride`` (tokens a window advances by) defaults to the task's; ``max_query_length`` None keeps whole
-    questions. ``num_proc`` processes tokenise. Raises UsageError for a max_seq_length without room for text, and what
-    load_rows raises.
+    ``num_proc`` processes tokenise. ``settings``: of windows, the task's where they are left out or None:
+    ``doc_stride``, tokens a window advances by; ``max_query_length``, tokens of a question that are kept. Raises
+    UsageError for a max_seq_length without room for text, and what load_rows raises.
     """
     recipe = _RECIPES[task.kind]
     if max_seq_length < recipe.shortest:
         raise UsageError(f"--max_seq_length {max_seq_length}: {task.title} needs at least {recipe.shortest}")
-    settings = _settings(task, recipe, doc_stride=doc_stride, max_query_length=max_query_length)
 
     def build() -> dict[str, np.ndarray]:
-        rows = load_rows(source, task, split, limit)
-        return recipe.build(rows, encoder, max_seq_length=max_seq_length, num_proc=num_proc, **settings)
+        rows, chosen = load_rows(source, task, split, limit), _settings(task, settings)
+        return recipe.build(rows, encoder, max_seq_length=max_seq_length, num_proc=num_proc, **chosen)
 
     if cache is None:
         return recipe.features(build())
-    key = feature_key(
-        task,
-        split,
-        source,
-        encoder,
-        max_seq_length=max_seq_length,
-        limit=limit,
-        doc_stride=doc_stride,
-        max_query_length=max_query_length,
-    )
+    key = feature_key(task, split, source, encoder, max_seq_length=max_seq_length, limit=limit, **settings)
     return recipe.features(cache.get(key, build, overwrite))
 
 
@@ -130,11 +119,9 @@ def feature_key(
     *,
     max_seq_length: int,
     limit: int | None = None,
-    doc_stride: int | None = None,
-    max_query_length: int | None = None,
+    **settings: int | None,
 ) -> dict[str, Any]:
-    """Everything that decides a split's features, as JSON values: the key of its cache entry."""
-    settings = _settings(task, _RECIPES[task.kind], doc_stride=doc_stride, max_query_length=max_query_length)
+    """Everything that decides a split's features, as JSON values: the key of its cache entry. See load_features."""
     return {
         "task": task.name,
         "split": split,
@@ -144,14 +131,16 @@ def feature_key(
         "tokenizer": encoder.fingerprint,
         "max_seq_length": max_seq_length,
         "limit": limit,
-        **settings,
+        **_settings(task, settings),
         "code": _code_version(),
     }
 
 
-def _settings(task: Task, recipe: _Recipe, **given: int | None) -> dict[str, Any]:
+def _settings(task: Task, given: Mapping[str, int | None]) -> dict[str, Any]:
     """What a recipe takes beyond lengths: the argument if given, else the task's."""
-    chosen = {name: given.get(name) for name in recipe.settings}
+    if unknown := given.keys() - {name for recipe in _RECIPES.values() for name in recipe.settings}:
+        raise TypeError(f"no features have the settings {sorted(unknown)}")
+    chosen = {name: given.get(name) for name in _RECIPES[task.kind].settings}
     return {name: getattr(task, name) if value is None else value for name, value in chosen.items()}
 
 

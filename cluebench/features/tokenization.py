@@ -18,7 +18,8 @@ import json
 import multiprocessing
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -77,6 +78,8 @@ class TextEncoder:
 
     def __init__(self, tokenizer: Any):
         self.tokenizer = tokenizer
+        self.cls_id, self.sep_id = tokenizer.cls_token_id, tokenizer.sep_token_id
+        self.pad_id, self.mask_id = tokenizer.pad_token_id, tokenizer.mask_token_id
         self._basic: Any = getattr(self.tokenizer, "basic_tokenizer", None)
         self._wordpiece: Any = getattr(self.tokenizer, "wordpiece_tokenizer", None)
         self._lower = bool(getattr(self.tokenizer, "do_lower_case", False))
@@ -95,29 +98,9 @@ class TextEncoder:
             encoded = self._encode_regular(regular, offsets=False).ids
             self.is_bulk = all(encoded[i].tolist() == self._slow_ids(text) for i, text in enumerate(regular))
 
-    # Special tokens ---------------------------------------------------------------------------------------------------
-
-    @property
-    def cls_id(self) -> int:
-        return self.tokenizer.cls_token_id
-
-    @property
-    def sep_id(self) -> int:
-        return self.tokenizer.sep_token_id
-
-    @property
-    def pad_id(self) -> int:
-        return self.tokenizer.pad_token_id
-
-    @property
-    def mask_id(self) -> int:
-        return self.tokenizer.mask_token_id
-
     def token_id(self, token: str) -> int:
         """Id of one token as it stands in the vocabulary; the unknown token's when it doesn't."""
         return self.tokenizer.convert_tokens_to_ids(token)
-
-    # Encoding ---------------------------------------------------------------------------------------------------------
 
     def encode(self, texts: Sequence[str], num_proc: int | None = None) -> Ragged:
         """Token ids (int32) of each string. Repeated strings are worth removing first: each is encoded.
@@ -139,7 +122,7 @@ class TextEncoder:
 
     def _encode(self, texts: Sequence[str], offsets: bool, num_proc: int | None) -> _Encoded:
         chunks = list(_chunks(texts, _CHUNK_CHARACTERS if self.is_bulk else _CHUNK_CHARACTERS >> 5))
-        parts = _map_processes(_Task(self, offsets), chunks, num_proc) or [_NOTHING]
+        parts = _map_processes(partial(self._encode_chunk, offsets=offsets), chunks, num_proc) or [_NOTHING]
         return _Encoded(
             Ragged.concatenate([part.ids for part in parts]),
             np.concatenate([part.starts for part in parts]),
@@ -439,17 +422,8 @@ def _chunks(texts: Sequence[str], characters: int) -> Iterator[list[str]]:
         yield chunk
 
 
-class _Task(NamedTuple):
-    """What a worker process does with a chunk; inherited by fork, so that the tokenizer is never pickled."""
-
-    encoder: TextEncoder
-    offsets: bool
-
-    def __call__(self, texts: list[str]) -> _Encoded:
-        return self.encoder._encode_chunk(texts, self.offsets)
-
-
-_inherited: _Task | None = None
+#: What worker processes do, inherited by fork, so that the tokenizer is never pickled.
+_inherited: Callable[[list[str]], _Encoded] | None = None
 
 
 def _call_inherited(texts: list[str]) -> _Encoded:
@@ -457,13 +431,15 @@ def _call_inherited(texts: list[str]) -> _Encoded:
     return _inherited(texts)
 
 
-def _map_processes(task: _Task, chunks: list[list[str]], num_proc: int | None) -> list[_Encoded]:
-    """``task`` over all chunks, in order, by up to ``num_proc`` forked processes."""
+def _map_processes(
+    encode: Callable[[list[str]], _Encoded], chunks: list[list[str]], num_proc: int | None
+) -> list[_Encoded]:
+    """``encode`` of all chunks, in order, by up to ``num_proc`` forked processes."""
     global _inherited
     workers = min(num_proc or 1, len(chunks))
     if workers < 2 or "fork" not in multiprocessing.get_all_start_methods():
-        return [task(chunk) for chunk in chunks]
-    _inherited = task
+        return list(map(encode, chunks))
+    _inherited = encode
     try:
         with multiprocessing.get_context("fork").Pool(workers) as pool:
             return pool.map(_call_inherited, chunks, chunksize=1)

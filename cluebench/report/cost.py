@@ -6,13 +6,14 @@ four, and trials that share one have a part each.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluebench.grid_file import PlannedTrial, read_grid
+from cluebench.grid_file import Spent, read_grid
 from cluebench.report.scores import FinishedTrial, finished_trials
-from cluebench.runlog import trial_name
+from cluebench.runlog import Result, trial_name
 from cluebench.tasks import TASKS
 
 
@@ -48,7 +49,7 @@ class Cost:
             counted = self.counted_seconds / 3600
             text += f", {shown(self.kilowatt_hours)} kWh"
             text += f" in {shown(counted)} of them" if counted < 0.99 * self.hours else ""
-        return text + (f"; {self.unknown} of the trials don't say" if self.unknown else "")
+        return text + (f"; unknown for {self.unknown} more trials" if self.unknown else "")
 
     def score_per_hour(self, score: float | None) -> float | None:
         """Points for a device hour of the trials, without what was lost: that is the machine's doing, not the model's.
@@ -63,25 +64,33 @@ def shown(amount: float) -> str:
     return f"{amount:,.0f}" if amount >= 100 else f"{amount:.3g}"
 
 
-def cost_of_run(folder: Path) -> Cost:
-    """All that a run directory has cost."""
-    return sum(cost_by_task(folder).values(), Cost())
-
-
 def cost_by_task(folder: Path, trials: Mapping[str, Sequence[FinishedTrial]] | None = None) -> dict[str, Cost]:
     """Task name → what its trials have cost: those that are done, and those that its grid has begun.
 
     ``trials``: what `finished_trials` says of the folder, where that was asked already.
     """
     grid = read_grid(folder)
+    costs: dict[str, Cost] = defaultdict(Cost)
     planned = {(entry.task, entry.name): entry for entry in (grid.trials if grid else ())}
-    costs: dict[str, Cost] = {}
-    for done in _each(finished_trials(folder) if trials is None else trials):
-        entry = planned.pop((done.task, trial_name(*done.setting, done.seed)), None)
-        costs[done.task] = costs.get(done.task, Cost()) + _of_finished(done, entry)
+    found = finished_trials(folder) if trials is None else trials
+    for trial in (trial for of_task in found.values() for trial in of_task):
+        entry = planned.pop((trial.task, trial_name(*trial.setting, trial.seed)), None)
+        costs[trial.task] += _of_finished(trial.result, entry.spent if entry else Spent())
     for entry in planned.values():
-        costs[entry.task] = costs.get(entry.task, Cost()) + _of_unfinished(entry)
-    return costs
+        seconds, energy = entry.spent.device_seconds, entry.spent.energy_joules or 0.0
+        parts = (0.0, seconds) if entry.state == "failed" else (seconds, 0.0)
+        costs[entry.task] += Cost(*parts, energy, seconds if energy else 0.0)
+    return dict(costs)
+
+
+def _of_finished(result: Result | None, spent: Spent) -> Cost:
+    """Where the grid has not seen all of it, as when others ran a part, what the result says is the least it cost."""
+    if result is None or not result.cost:
+        return Cost(unknown=1)
+    lost = max(0.0, spent.device_seconds - result.cost)
+    if spent.energy_joules:
+        return Cost(result.cost, lost, spent.energy_joules, spent.device_seconds)
+    return Cost(result.cost, lost, result.energy_joules or 0.0, result.cost if result.energy_joules else 0.0)
 
 
 def cost_lines(costs: Mapping[str, Cost]) -> list[str]:
@@ -89,26 +98,3 @@ def cost_lines(costs: Mapping[str, Cost]) -> list[str]:
     spent = {name: costs[name] for name in TASKS if name in costs and costs[name] != Cost()}
     lines = [f"  {TASKS[name].title:<12} {cost}" for name, cost in spent.items()]
     return [f"spent: {sum(spent.values(), Cost())}", *lines] if lines else []
-
-
-def _each(trials: Mapping[str, Sequence[FinishedTrial]]) -> Iterable[FinishedTrial]:
-    return (trial for of_task in trials.values() for trial in of_task)
-
-
-def _of_finished(trial: FinishedTrial, entry: PlannedTrial | None) -> Cost:
-    """Where the grid has not seen all of it, as when others ran a part, what the result says is the least it cost."""
-    if trial.result is None or not trial.result.cost:
-        return Cost(unknown=1)
-    own, energy = trial.result.cost, trial.result.energy_joules
-    lost = max(0.0, entry.spent.device_seconds - own) if entry else 0.0
-    if entry and entry.spent.energy_joules:
-        return Cost(own, lost, entry.spent.energy_joules, own + lost)
-    return Cost(own, lost, energy or 0.0, own if energy else 0.0)
-
-
-def _of_unfinished(entry: PlannedTrial) -> Cost:
-    seconds, lost = entry.spent.device_seconds, 0.0
-    if entry.state == "failed":
-        seconds, lost = lost, seconds
-    energy = entry.spent.energy_joules or 0.0
-    return Cost(seconds, lost, energy, seconds + lost if energy else 0.0)

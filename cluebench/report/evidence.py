@@ -125,11 +125,8 @@ def incomparable(first: DevPredictions, second: DevPredictions) -> str:
 
 
 def _same_rows(first: DevPredictions, second: DevPredictions) -> bool:
-    return first.rows == second.rows and _same(first.gold, second.gold) and _same(first.clusters, second.clusters)
-
-
-def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
-    return one is other if one is None or other is None else np.array_equal(one, other)
+    pairs = ((first.gold, second.gold), (first.clusters, second.clusters))
+    return first.rows == second.rows and all(np.array_equal(one, other) for one, other in pairs)  # type: ignore
 
 
 def difference_error(first: Evidence, second: Evidence) -> float:

@@ -18,7 +18,7 @@ from cluebench.report import comparability, evidence, scores
 from cluebench.report.comparability import Mark
 from cluebench.report.cost import Cost, cost_by_task
 from cluebench.report.evidence import Evidence
-from cluebench.report.html import REPORT_FILE
+from cluebench.report.grid_page import REPORT_FILE
 from cluebench.report.scores import FinishedTrial
 from cluebench.report.submitted import RECORD, Submitted
 from cluebench.runlog import ModelSize, Result

@@ -114,27 +114,19 @@ class DurationModel:
         ratio = self._ratio(trial)
         return None if ratio is None else forward_tokens(trial, self._flags) * ratio
 
-    def known_by(self, trial: Trial) -> list[Model]:
-        """Whose finished trials of the same task say how long this one takes.
+    def known(self, trial: Trial) -> tuple[float, Model] | None:
+        """Device seconds by finished trials of the same task, and whose they are; None where there are none.
 
-        This model's own; else those of models up to `_SIMILAR` times as slow or as fast, the nearest first.
+        This model's own, else those of the nearest in size, up to `_SIMILAR` times as slow or as fast, scaled by it.
         """
-        if (trial.model, trial.task) in self._ratios:
-            return [trial.model]
-        times = {
-            model: abs(math.log(_size_factor(model) / _size_factor(trial.model)))
-            for model, task in self._ratios
-            if task == trial.task
+        scales = {
+            model: _size_factor(trial.model) / _size_factor(model) for model, task in self._ratios if task == trial.task
         }
-        return sorted((model for model in times if times[model] <= math.log(_SIMILAR)), key=lambda model: times[model])
-
-    def known_seconds(self, trial: Trial) -> float | None:
-        """Device seconds by the first of `known_by`, scaled by the sizes of the models; None where there is none."""
-        for model in self.known_by(trial):
-            count, sum_ = self._ratios[model, trial.task]
-            scale = _size_factor(trial.model) / _size_factor(model)
-            return forward_tokens(trial, self._flags) * sum_ / count * scale
-        return None
+        nearest = min(scales, key=lambda model: (model != trial.model, abs(math.log(scales[model]))), default=None)
+        if nearest is None or not 1 / _SIMILAR <= scales[nearest] <= _SIMILAR:
+            return None
+        count, sum_ = self._ratios[nearest, trial.task]
+        return forward_tokens(trial, self._flags) * sum_ / count * scales[nearest], nearest
 
     def _ratio(self, trial: Trial) -> float | None:
         """Seconds per token: this model on this task, else this model, else any model scaled by size."""

@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import partial
 
 from cluebench.model_files import kept_weights
-from cluebench.report.html import write_report
+from cluebench.report.grid_page import write_report
 from cluebench.report.scores import protocol_hash, rank
 from cluebench.scheduler.jobs import Job, State
 from cluebench.scheduler.state import RunDirectory, drop_model, record_stopped

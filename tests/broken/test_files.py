@@ -27,7 +27,7 @@ from cluebench.features.cache import FeatureCache
 from cluebench.grid_file import read_grid
 from cluebench.model import Model
 from cluebench.model_files import Configuration
-from cluebench.report import html, leaderboard_formats, scores, submitted, table
+from cluebench.report import grid_page, leaderboard_formats, scores, submitted, table
 from cluebench.report.leaderboard import Leaderboard, measured_rows
 from cluebench.report.leaderboard_formats import FORMATS
 from cluebench.run_flags import RunFlags, resolved
@@ -134,8 +134,8 @@ class RunFolder:
         Grid(GridFlags(), [trial("tnews"), trial("c3", 1e-5)], {Model.of(MODEL): self.directory}).jobs()
         self.directory.refuse_other_model()
         packing.run_directory(self.root)
-        page = html.report(self.directory.path)
-        assert "<script" not in page
+        page, _, scripts = grid_page.report(self.directory.path).partition('<script type="application/json"')
+        assert "<script" not in page and "<" not in scripts[: scripts.index("</script>")]
         return page
 
 

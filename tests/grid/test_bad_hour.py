@@ -248,7 +248,7 @@ UNDYING = """
 from cluebench.scheduler import loop, local_engine
 loop._DEATH_DUE, loop.GRACE = 1.0, 0.5
 loop.Rules.__init__.__defaults__ = (3, 3600.0, None, 0.5, False)
-local_engine.LocalRunner.stop = lambda self, key, now=False: None
+local_engine.LocalEngine.stop = lambda self, key, now=False: None
 """
 
 
@@ -275,7 +275,7 @@ def test_a_trial_by_hand_beside_a_grid_runs_once(grid, by_hand):
     python.chmod(0o755)
     environment = grid.environment | {"RUN_ROOT": str(grid.runs), "PYTHON": str(python)}
     script = grid.repository / "grid_search_tools" / "run_cls.sh"
-    for name in ("run_cls.sh", "trial_path.py"):
+    for name in ("run_cls.sh", "run_trial.sh", "trial_path.py"):
         shutil.copy(ROOT / "grid_search_tools" / name, script.parent / name)
     command = ["bash", script, "some-model", "TNEWS", "1e-5", "32", "0.1", "--data_dir", grid.data, "--device", "cpu"]
     if by_hand:

@@ -111,6 +111,14 @@ def test_run_mrc_on_one_and_on_several_cards(told):
     four = told("run_mrc.sh", "m", "C3", "2e-5", "24", "0.1", CARDS="0,1,2,3").stdout.split()
     assert four[1:5] == ["-m", "paddle.distributed.launch", "--gpus", "0,1,2,3"]
     assert flags_of(four)["--batch_size"] == "6"
+    two = told("run_cls.sh", "m", "TNEWS", "3e-5", "32", "0.1", CARDS="0,1").stdout.split()
+    assert (flags_of(two)["--gpus"], flags_of(two)["--batch_size"], flags_of(two)["--task_name"]) == (
+        "0,1",
+        "16",
+        "TNEWS",
+    )
+    uneven = told("run_mrc.sh", "m", "C3", "2e-5", "24", "0.1", CARDS="0,1,2,3,4")
+    assert (uneven.returncode, uneven.stdout) == (2, "") and "run_mrc.sh: error: batch size 24" in uneven.stderr
 
 
 @pytest.mark.parametrize(

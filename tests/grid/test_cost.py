@@ -3,12 +3,13 @@
 import json
 import re
 import time
+from fractions import Fraction
 
 import pytest
 
 from cluebench.grid_file import Spent
 from cluebench.model import Model
-from cluebench.report.cost import cost_of_run, shown
+from cluebench.report.cost import Cost, cost_by_task, shown
 from cluebench.runlog import DevPoint, Result
 from cluebench.scheduler.devices import Reading, cpu_slots
 from cluebench.scheduler.estimates import forward_tokens
@@ -42,6 +43,10 @@ def on_cards(plan, seconds, cards=1, read=counting, **more):
     memory = read(lambda: run.time.now)
     run.engine.outcome = lambda job, ids: Outcome(seconds[job.number])
     return run.run()
+
+
+def total(folder):
+    return sum(cost_by_task(folder).values(), Cost())
 
 
 # By the loop, on simulated time ---------------------------------------------------------------------------------------
@@ -171,7 +176,7 @@ def test_status_and_the_end_say_what_was_spent_failures_and_all(grid):
     stopped = grid.run(*TNEWS, "1e-5,3e-5", "--status").stdout
     assert all(line in stopped.splitlines() for line in said)
     failed, done = (trial["spent"] for trial in grid.state()["trials"])
-    cost = cost_of_run(grid.runs / "some-model")
+    cost = total(grid.runs / "some-model")
     assert failed["device_seconds"] > 0.6 and cost.lost_seconds == pytest.approx(failed["device_seconds"])
     assert cost.device_seconds == pytest.approx(done["device_seconds"])
     # The next start goes on counting, of the trial that failed and of the one that is done.
@@ -192,7 +197,7 @@ def test_status_counts_what_still_runs(grid):
     scheduler.communicate(timeout=30)
     # One slot, though two trials have it. And an interruption keeps what they have spent so far.
     assert 2.0 < float(spent[1]) * 3600 < 2.0 + 20
-    assert cost_of_run(grid.runs / "some-model").device_seconds > float(spent[1]) * 3600 - 0.01
+    assert total(grid.runs / "some-model").device_seconds > float(spent[1]) * 3600 - 0.01
 
 
 # What a plan will cost ------------------------------------------------------------------------------------------------
@@ -221,9 +226,9 @@ def test_hours_by_this_models_own_trials_then_by_those_of_similar_models(tmp_pat
     finished(tmp_path, "hfl/rbt6", "tnews", 7200.0, device="cpu")  # another kind of device
     forecast = planned(tmp_path, "tnews", "afqmc", learning_rates=[1e-5, 3e-5])
     hours = 2 * 1.02 / 0.52  # two trials, 12 layers of 768 to 6 of 768, each with the same 0.02 beside them
-    assert forecast.hours(TASKS["tnews"]) == pytest.approx(hours)
+    assert forecast.hours(TASKS["tnews"]) == (pytest.approx(hours), pytest.approx(hours))
     assert forecast.of_task(TASKS["tnews"]) == ", about 3.92 device hours by ernie-3.0-medium-zh"
-    assert forecast.of_task(TASKS["afqmc"]) == ", for a time unknown until its first trial ends"
+    assert forecast.of_task(TASKS["afqmc"]) == ", device hours unknown until its first trial ends"
     total = "time: about 3.92 device hours (gpu); unknown until the first trial of each task ends: AFQMC"
     assert forecast.in_all()[0] == total
     finished(tmp_path, "ernie-3.0-base-zh", "tnews", 1800.0)
@@ -234,8 +239,22 @@ def test_shorter_trials_of_another_grid_are_taken_for_what_they_are(tmp_path):
     finished(tmp_path, "ernie-3.0-base-zh", "tnews", 60.0, max_steps=100)
     trial = Trial(Model.of("ernie-3.0-base-zh"), "tnews", 3e-5, 32, 0.1)
     work = forward_tokens(trial, GridFlags()) / forward_tokens(trial, GridFlags(max_steps=100))
-    assert planned(tmp_path, "tnews").hours(TASKS["tnews"]) == pytest.approx(work * 60 / 3600)
-    assert planned(tmp_path, "tnews", max_steps=100).hours(TASKS["tnews"]) == pytest.approx(60 / 3600)
+    assert planned(tmp_path, "tnews").hours(TASKS["tnews"])[1] == pytest.approx(work * 60 / 3600)
+    assert planned(tmp_path, "tnews", max_steps=100).hours(TASKS["tnews"])[1] == pytest.approx(60 / 3600)
+
+
+def test_a_search_costs_from_what_its_rule_can_stop_to_everything(tmp_path):
+    """Of 8 settings 4 stop at a quarter, 2 at half: 8 - 4 * 3/4 - 2 * 1/2 = 4 whole trials at least."""
+    finished(tmp_path, "ernie-3.0-base-zh", "tnews", 3600.0, max_steps=800)
+    rates = [number * 1e-5 for number in range(1, 9)]
+    search = {"search": "halving", "keep": 2, "rungs": [Fraction(1, 4), Fraction(1, 2)], "max_steps": 800}
+    forecast = planned(tmp_path, "tnews", learning_rates=rates, **search)
+    assert forecast.hours(TASKS["tnews"]) == (pytest.approx(4.0), pytest.approx(8.0))
+    assert forecast.in_all()[0] == "time: about 4 to 8 device hours (gpu)"
+    # AFQMC and TNEWS are evaluated every 100 steps, and nothing is judged before a second evaluation: at half of 400.
+    early = search | {"rungs": [Fraction(1, 8)], "max_steps": 400}
+    least, most = planned(tmp_path, "tnews", learning_rates=rates, **early).hours(TASKS["tnews"])
+    assert least / most == pytest.approx((4 + 4 / 2) / 8)
 
 
 def test_disk_worked_out_by_hand(tmp_path):
@@ -257,12 +276,14 @@ def test_disk_worked_out_by_hand(tmp_path):
     assert kept == "disk: up to 3.2 GB for each trial that runs at a time, 0.8 GB for the models to be kept"
     every = disk(save_best_model=True, keep_all_models=True, learning_rates=[1e-5, 3e-5])
     assert every.endswith("1.6 GB for the models to be kept")
+    # Of two trials all may be held at a rung, each with a checkpoint.
+    assert disk(search="halving").endswith("at a time, up to 2.4 GB for those that are held or stopped")
 
 
 @pytest.mark.slow
 def test_dry_run_lists_the_trials_as_ever_and_says_the_cost_beside_them(grid):
     first = grid.run(*TNEWS, "1e-5,3e-5", "--devices", "cpu:1", "--dry_run")
-    assert "\nTNEWS           2 trials    0 done    2 to run, for a time unknown" in f"\n{first.stderr}"
+    assert "\nTNEWS           2 trials    0 done    2 to run, device hours unknown" in f"\n{first.stderr}"
     assert grid.run(*TNEWS, "1e-5", "--devices", "cpu:1").returncode == 0
     said = grid.run(*TNEWS, "1e-5,3e-5", "--devices", "cpu:1", "--dry_run")
     assert said.stdout.splitlines()[0].startswith("some-model/tnews/1e-05_16_0.1\tdone\t")

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from cluebench.published import published_model
-from cluebench.report import html, scores
+from cluebench.report import grid_page, scores
 from cluebench.runlog import DevPoint, Result
 from cluebench.tasks import TASKS, Setting
 from tests.conftest import ROOT
@@ -251,9 +251,9 @@ def test_report_is_one_file_that_shows_what_was_found(tmp_path):
     (tmp_path / "grid.json").write_text(
         json.dumps({**GRID, "model": "ernie-3.0-base-zh", "status": "failed", "trials": [entry]})
     )
-    page = html.report(tmp_path)
+    page = grid_page.report(tmp_path).partition('<script type="application/json"')[0]
     assert "57.00" in page and "-1.26" in page and "not measured by this project" in page  # 58.26 is published
-    assert page.count("<polyline") == 2 and "3.0 GiB" in page
+    assert "3.0</td>" in page and 'href="tnews/3e-05_32_0.1.json"' in page
     assert "<script" not in page and "&lt;script&gt;" in page
     assert "http:" not in page and "https:" not in page
 

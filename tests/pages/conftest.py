@@ -26,7 +26,7 @@ class Opened:
     """A page as a browser shows it, and what it said and asked for meanwhile."""
 
     page: object
-    complaints: list = field(default_factory=list)  # errors and warnings on the console
+    complaints: list = field(default_factory=list)  # errors on the console
     requests: list = field(default_factory=list)  # addresses other than its own
 
     def texts(self, selector):
@@ -42,10 +42,14 @@ class Opened:
         from axe_playwright_python.sync_playwright import Axe
 
         found = Axe().run(self.page).response["violations"]
-        return [f"{one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"]]
+        return [
+            f"{one['id']}: {node['html'][:200]} {node['any'][0]['message'] if node['any'] else ''}"
+            for one in found
+            for node in one["nodes"]
+        ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def opened(browser):
     """opened(path, width=1400, scheme="light") → Opened: a file as a browser shows it."""
     contexts = []
@@ -55,9 +59,7 @@ def opened(browser):
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         contexts.append(context)
         shown = Opened(context.new_page())
-        shown.page.on(
-            "console", lambda said: shown.complaints.append(said.text) if said.type in ("error", "warning") else None
-        )
+        shown.page.on("console", lambda said: shown.complaints.append(said.text) if said.type == "error" else None)
         shown.page.on("pageerror", lambda error: shown.complaints.append(str(error)))
         shown.page.on("request", lambda asked: shown.requests.append(asked.url) if asked.url != path.as_uri() else None)
         shown.page.goto(path.as_uri())

@@ -25,13 +25,14 @@
     });
   }
 
-  function save(name, type, text) {
+  // For the scripts of pages, too.
+  const save = window.saveFile = (name, type, text) => {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([text], { type }));
     link.download = name;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-  }
+  };
 
   function made(tag, attributes, text) {
     const element = Object.assign(document.createElement(tag), attributes);
@@ -42,7 +43,7 @@
   function enliven(table) {
     const heads = [...table.tHead.rows[table.tHead.rows.length - 1].cells], body = table.tBodies[0];
     const keys = heads.map(head => (head.dataset.key ?? head.textContent.replace(/\s/g, "")).toLowerCase());
-    const name = table.caption?.textContent.trim() || table.id || "table";
+    const name = table.dataset.name ?? table.id;
     const rows = [...body.rows].map(row => ({ row, values: heads.map((_, place) => valueOf(row.cells[place])) }));
     const shown = made("span", { className: "dim" });
     shown.setAttribute("aria-live", "polite");

@@ -1,0 +1,163 @@
+"""What the charts of a grid's report are drawn from, as JSON values: curves, effects, confusions, errors."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cluebench import runlog
+from cluebench.data.rows import load_rows
+from cluebench.data.source import open_source
+from cluebench.dev_predictions import DevPredictions
+from cluebench.errors import ClueError
+from cluebench.report import scores
+from cluebench.report.examples import Example, examples_of
+from cluebench.report.scores import FinishedTrial
+from cluebench.search.replay import Outcome, points
+from cluebench.statistics.budget import expected_best
+from cluebench.statistics.effects import main_effects
+from cluebench.tasks import Task
+
+#: Points of a curve that are drawn: more can't be told apart.
+_CURVE_POINTS = 80
+#: Pairs of labels shown, examples of each, and characters of each text.
+_PAIRS, _EXAMPLES, _CHARACTERS = 8, 3, 240
+AXES = ("learning_rate", "batch_size", "dropout", "seed")
+#: Name, title and how to read it, of each chart of a task.
+_FIGURES = (
+    ("curves", "Dev score", "By learning rate: a click on one hides it. The best trial is thick."),
+    ("losses", "Training loss", "By learning rate, as the logs have it."),
+    (
+        "effects",
+        "What each hyper-parameter does",
+        "Mean over all settings with a value, from lowest to highest; in a full grid the share of the variance, too.",
+    ),
+    (
+        "parallel",
+        "All settings",
+        "A line a trial, from blue to orange as the score rises; a click on a value keeps the lines through it.",
+    ),
+    ("expected", "What a smaller search finds", "The best score to expect of so many of these trials, drawn by lot."),
+    (
+        "rules",
+        "What halving would have cost and lost",
+        "A point a rule, replayed on these trials; the best are low and left.",
+    ),
+    ("confusion", "Confusions of the best model", "Rows of dev by their right label and the predicted one."),
+)
+
+
+def charts(
+    task: Task, trials: Sequence[FinishedTrial], best: Sequence[DevPredictions], outcomes: Sequence[Outcome]
+) -> dict[str, Any]:
+    """Of a task's finished trials. best: what those of the best setting said of dev; outcomes: of the halving rules."""
+    whole = scores.of_whole_grid(trials)
+    settings = [[*trial.setting, trial.seed] for trial in whole]
+    varied = [place for place in range(len(AXES)) if len({setting[place] for setting in settings}) > 1]
+    values = [trial.score[0] for trial in whole]
+    effects = main_effects([[setting[place] for place in varied] for setting in settings], values) if varied else []
+    return {
+        "title": task.title,
+        "metric": "EM" if task.metric == "em_f1" else "accuracy",
+        "trials": [_trial(trial) for trial in trials],
+        "varied": [AXES[place] for place in varied],
+        "effects": [{"axis": AXES[place], **vars(effect)} for place, effect in zip(varied, effects, strict=True)],
+        "expected": [round(float(score), 3) for score in expected_best(values)],
+        "rules": [point._asdict() for point in points([outcomes])] if outcomes else [],
+        "confusion": confusion(task, best) if task.labels and best else None,
+    }
+
+
+def figures(drawn: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Of what `charts` gave, the charts that show something."""
+    shown = {
+        "curves": any(trial["curve"][0] for trial in drawn["trials"]),
+        "losses": any(trial["losses"][0] for trial in drawn["trials"]),
+        "effects": drawn["effects"],
+        "parallel": drawn["varied"],
+        "expected": len(drawn["expected"]) > 2,
+        "rules": drawn["rules"],
+        "confusion": drawn["confusion"],
+    }
+    return [figure for figure in _FIGURES if shown[figure[0]]]
+
+
+def _trial(trial: FinishedTrial) -> dict[str, Any]:
+    """Setting, score and curves of a trial."""
+    source, losses = trial.result or trial.log, trial.log.losses if trial.log else []
+    if trial.path is not None:
+        try:
+            losses = runlog.read_log(trial.path.with_suffix(".log")).losses
+        except OSError:
+            pass
+    curve = [(point.step, point.score[0]) for point in source.dev_curve] if source else []
+    return {
+        **dict(zip(AXES, [*trial.setting, trial.seed])),
+        "score": trial.score,
+        "curve": _thinned(curve, 2),
+        "losses": _thinned(losses, 4),
+    }
+
+
+def _thinned(curve: Sequence[tuple[int, float]], digits: int) -> list[list[float]]:
+    """Its steps and its values, as many as are drawn, the highest and the last among them."""
+    highest = max(range(len(curve)), key=lambda place: curve[place][1], default=0)
+    stride = -(-len(curve) // _CURVE_POINTS) or 1
+    shown = [point for place, point in enumerate(curve) if place % stride == 0 or place in (highest, len(curve) - 1)]
+    return [[step for step, _ in shown], [round(value, digits) for _, value in shown]]
+
+
+def confusion(task: Task, best: Sequence[DevPredictions]) -> dict[str, Any]:
+    """Labels, and how often a row of each (a list each) was given every one of them."""
+    counts = np.zeros((len(task.labels), len(task.labels)), int)
+    for said in best:
+        np.add.at(counts, (np.asarray(said.gold), np.asarray(said.predicted)), 1)
+    return {"labels": task.labels, "counts": counts.tolist()}
+
+
+def errors(task: Task, said: DevPredictions, data_dir: str | None, with_texts: bool) -> list[dict[str, Any]]:
+    """The pairs of labels mixed up most often, with rows of each; of tasks without labels, some rows answered wrongly.
+
+    with_texts: whether the rows' texts are read from the data, which takes up to a second. Where they can't be read,
+    or others lie there by now, there are none.
+    """
+    examples = _examples(task, said, data_dir) if with_texts else []
+    wrong = np.flatnonzero(said.scores[:, 0] < 1)
+    if said.gold is None or not task.labels:
+        return [{"title": "answered wrongly", "times": len(wrong), "share": len(wrong) / len(said.scores),
+                 "examples": list(_shown(examples, said, wrong[:_PAIRS]))}]  # fmt: skip
+    predicted = np.asarray(said.predicted)
+    pairs = Counter(zip(said.gold[wrong].tolist(), predicted[wrong].tolist()))
+    return [
+        {
+            "title": f"{task.labels[gold]} → {task.labels[other]}",
+            "times": times,
+            "share": times / int((said.gold == gold).sum()),
+            "examples": list(
+                _shown(examples, said, np.flatnonzero((said.gold == gold) & (predicted == other))[:_EXAMPLES])
+            ),
+        }
+        for (gold, other), times in sorted(pairs.items(), key=lambda item: (-item[1], item[0]))[:_PAIRS]
+    ]
+
+
+def _examples(task: Task, said: DevPredictions, data_dir: str | None) -> list[Example]:
+    limit: Any = said.configuration.get("limit")
+    try:
+        return examples_of(task, load_rows(open_source(data_dir, offline=True), task, "dev", limit), said)
+    except ClueError:
+        return []
+
+
+def _shown(examples: Sequence[Example], said: DevPredictions, rows: np.ndarray) -> Iterator[dict[str, Any]]:
+    for row in rows.tolist() if examples else ():
+        example = examples[row]
+        texts = {name: _cut(text) for name, text in example.texts.items()}
+        yield {"texts": texts, "gold": _cut(example.gold), "predicted": _cut(example.name(said.predicted[row]))}
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _CHARACTERS else text[:_CHARACTERS] + " …"

@@ -1,0 +1,42 @@
+"""The command that runs a trial again."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from cluebench.report.comparability import differences
+from cluebench.runlog import Result
+from cluebench.tasks import SPAN, Task
+
+#: Settings of a configuration whose flags are called otherwise.
+_FLAG_OF = {"epochs": "num_train_epochs", "eval_every_steps": "save_steps"}
+
+_VARIED = ("learning_rate", "batch_size", "dropout", "seed")
+
+
+def command(task: Task, result: Result, model: str, data_dir: str | None) -> str | None:
+    """One line for the repository's root, whose run has the same configuration; on one device, whatever ran the trial.
+
+    None where settings are missing, or are not flags of the task's script, as those of PaddleNLP's Trainer.
+    """
+    settings: dict[str, Any] = result.configuration
+    if not {*_VARIED, "amp"} <= settings.keys():
+        return None
+    flags: dict[str, Any] = {"task_name": task.title} if task.is_classification else {}
+    flags |= {"model_name_or_path": model, "do_train": True}
+    flags |= {name: settings[name] for name in _VARIED}
+    flags["gradient_accumulation_steps"] = result.accumulation_steps * result.cards
+    flags["padding"] = (task.kind != SPAN and "padding" not in settings) or None
+    flags["amp"] = settings["amp"] if settings["amp"] != "off" else None
+    for name, (value, _) in differences(task, settings).items():
+        warmup = "warmup_steps" if isinstance(value, int) else "warmup_proportion"
+        flags[warmup if name == "warmup" else _FLAG_OF.get(name, name)] = value
+    if any(isinstance(value, dict) for value in flags.values()):
+        return None
+    flags |= {"data_dir": data_dir, "output_dir": f"reproduced/{task.name}"}
+    words = ["python", task.script]
+    for name, value in flags.items():
+        if value is not None:
+            words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    return shlex.join(words)

@@ -1,0 +1,175 @@
+"""The report of a grid in a browser: what it shows is what the files say, to everybody, and nobody else is asked."""
+
+import json
+
+import pytest
+
+from cluebench import json_files
+from cluebench.report import grid_page, scores
+from cluebench.tasks import TASKS
+from tests.made_up_runs import write_run, write_small
+from tests.pages.conftest import LIGHT_AND_DARK
+
+pytestmark = pytest.mark.slow
+
+MODEL = "made-up/<img src=x onerror=alert(1)><b>bold</b>"
+SOME_TASKS = [TASKS[name] for name in ("tnews", "cluewsc2020", "cmrc2018")]
+
+
+@pytest.fixture(scope="module")
+def failures(tmp_path_factory):
+    """A finished grid of three tasks with two seeds, in which some trials failed, and one of a model with a bad name."""
+    folder = tmp_path_factory.mktemp("runs") / "model"
+    write_run(folder, MODEL, tasks=SOME_TASKS, seeds=(42, 43), rows=300, state="failures")
+    grid_page.write_report(folder)
+    return folder
+
+
+def with_every_chart(shown):
+    shown.page.evaluate("document.querySelectorAll('details.task').forEach(task => { task.open = true; })")
+    for chart in shown.page.locator(".chart").all():
+        chart.scroll_into_view_if_needed()
+        chart.locator("svg.main-svg").first.wait_for()
+    return shown
+
+
+@pytest.fixture(scope="module")
+def report(opened, failures):
+    """The page with every task open and every chart drawn."""
+    return with_every_chart(opened(failures / "report.html"))
+
+
+@pytest.mark.parametrize("width, scheme", zip((390, 1400), LIGHT_AND_DARK))
+def test_it_can_be_read_by_all(opened, failures, width, scheme):
+    shown = with_every_chart(opened(failures / "report.html", width=width, scheme=scheme))
+    assert shown.page.locator(".chart svg.main-svg").count() >= 20
+    assert (shown.complaints, shown.requests) == ([], []) and not shown.overflows
+    assert shown.accessibility() == []
+    assert shown.page.locator("a[href*='//'], [src*='//']").count() == 0
+
+
+def test_a_model_with_html_in_its_name_stays_text(report):
+    assert report.texts("h1") == [MODEL] and report.page.locator("img, h1 b").count() == 0
+
+
+def test_every_trial_stands_in_the_table_with_its_files(report, failures):
+    rows = report.page.locator("#all tbody tr:visible")
+    assert rows.count() == (12 + 32 + 6) * 2
+    report.page.get_by_role("searchbox").fill("task=tnews score>57")
+    (above,) = [
+        [trial for trial in found if trial.score[0] > 57]
+        for name, found in scores.finished_trials(failures).items()
+        if name == "tnews"
+    ]
+    assert rows.count() == len(above) > 0
+    report.page.get_by_role("searchbox").fill("")
+    report.page.get_by_label("state", exact=True).select_option("state=failed")
+    assert rows.count() == 4 and set(report.texts("#all tbody tr:visible td:nth-child(6)")) == {"failed"}
+    links = [link.get_attribute("href") for link in report.page.locator("#all a").all()]
+    assert len(links) > 150 and all((failures / link).is_file() for link in links)
+
+
+def test_a_failure_says_what_was_said_and_of_which_trials(report):
+    report.page.locator(".failure summary").last.click()
+    assert "Out of memory error on GPU 0" in " ".join(report.texts(".failure .code"))
+    assert report.texts(".failure li").count("CLUEWSC2020 1e-05_8_0.1 tried again") == 0
+    assert any(line.endswith("failed") for line in report.texts(".failure li"))
+
+
+def test_a_curve_shows_the_values_of_the_results(report, failures):
+    chart = report.page.locator("[data-task=tnews][data-chart=curves]")
+    chart.scroll_into_view_if_needed()
+    best = max(scores.finished_trials(failures)["tnews"], key=lambda trial: scores.rank(trial.score, trial.setting))
+    point = max(best.result.dev_curve, key=lambda point: point.score[0])
+    x, y = chart.evaluate(
+        "(chart, [x, y]) => { const { xaxis, yaxis } = chart._fullLayout, box = chart.querySelector('.nsewdrag').getBoundingClientRect();"
+        " return [box.x + xaxis.l2p(x), box.y + yaxis.l2p(y)]; }", [point.step, point.score[0]],
+    )  # fmt: skip
+    for nearer in (4, 1, 0):
+        report.page.mouse.move(x - nearer, y)
+        report.page.wait_for_timeout(120)  # what moves faster is not looked at
+    said = chart.locator(".hoverlayer .hovertext").text_content()
+    assert f"{best.score[0]:.2f}" in said and f"{point.step}: {point.score[0]:.2f}" in said.replace(",", "")
+    assert f"lr {best.setting.learning_rate}, batch {best.setting.batch_size}" in said
+
+
+def test_a_click_on_a_value_keeps_the_lines_through_it(report):
+    chart = report.page.locator("[data-task=cluewsc2020][data-chart=parallel]")
+    kept = "chart => chart._fullData.filter(trace => trace.opacity > .5).length"
+    every = chart.evaluate(kept)
+    chart.locator(".annotation", has_text="3e-05").click(force=True)
+    assert 0 < chart.evaluate(kept) < every / 3
+    chart.locator(".annotation", has_text="3e-05").click(force=True)
+    assert chart.evaluate(kept) == every
+
+
+def test_a_map_has_a_cell_a_setting_and_can_be_had_for_a_seed(report, failures):
+    cells = report.texts("#tnews table.heat:visible td")
+    assert len(cells) == 12 and sum(cell.endswith("best") for cell in cells) == 1
+    best = scores.best_settings(scores.finished_trials(failures))["tnews"]
+    assert f"{best.score[0]:.2f} best" in cells
+    report.page.locator("#tnews [data-maps]").select_option("43")
+    of_seed = report.texts("#tnews table.heat:visible td")
+    single = {f"{trial.score[0]:.2f}" for trial in scores.finished_trials(failures)["tnews"] if trial.seed == 43}
+    assert len(of_seed) == 12 and single <= {cell.removesuffix(" best") for cell in of_seed}
+
+
+def test_what_is_drawn_can_be_taken_along(report, failures):
+    with report.page.expect_download() as download:
+        report.page.locator("#take").click()
+    taken = json.loads(download.value.path().read_text())
+    assert list(taken) == ["tnews", "cluewsc2020", "cmrc2018"]
+    found = {tuple(trial["score"]) for trial in taken["cmrc2018"]["trials"]}
+    assert found == {trial.score for trial in scores.finished_trials(failures)["cmrc2018"]}
+    assert all(trial["losses"][1] for trial in taken["tnews"]["trials"])
+
+
+def test_a_command_is_copied_by_a_click(report):
+    report.page.get_by_role("button", name="best setting of TNEWS").click()
+    command = report.page.evaluate("navigator.clipboard.readText()")
+    assert command.startswith("python classification/run_clue_classifier.py --task_name TNEWS")
+    assert "--output_dir reproduced/tnews" in command
+
+
+def test_a_link_to_a_task_opens_it(opened, failures):
+    shown = opened(failures / "report.html")
+    assert shown.page.locator("details.task[open]").count() == 1
+    shown.page.locator("nav").get_by_text("CMRC2018").click()
+    shown.page.locator("#cmrc2018[open] .chart svg.main-svg").first.wait_for()
+
+
+# Other grids ----------------------------------------------------------------------------------------------------------
+
+
+def test_made_up_and_limited_data_are_said_before_any_score(opened, tmp_path):
+    write_small(tmp_path / "small")
+    grid_page.write_report(tmp_path / "small")
+    shown = opened(tmp_path / "small" / "report.html", width=390)
+    said = shown.texts(".banner")
+    assert len(said) == 2 and "made-up data" in said[0] and "only the first 600 rows" in said[1]
+    shown.page.locator(".pair summary").first.click()
+    (right, *_), (predicted, *_) = shown.texts(".example dd:nth-of-type(2)"), shown.texts(".example dd:nth-of-type(3)")
+    assert shown.texts(".pair summary")[0].startswith(f"{right} → {predicted}")
+    assert not shown.overflows and shown.accessibility() == [] and shown.complaints == []
+
+
+def test_a_running_grid_says_that_its_page_is_written_again(opened, tmp_path):
+    write_run(tmp_path, "m", tasks=SOME_TASKS[:1], rows=100, state="running")
+    grid_page.write_report(tmp_path)
+    shown = opened(tmp_path / "report.html")
+    assert "while the grid runs" in shown.texts("header .note")[0]
+    assert {"running", "waiting"} <= set(shown.texts("table.heat td")) and shown.page.locator(
+        "[data-chart=rules]"
+    ).count() == 0
+
+
+def test_an_empty_folder_has_a_page(opened, tmp_path):
+    grid_page.write_report(tmp_path)
+    shown = opened(tmp_path / "report.html", width=390)
+    assert "no grid.json" in shown.texts("header")[0] and not shown.overflows and shown.complaints == []
+
+
+def test_pages_are_small_enough(failures, tmp_path):
+    write_run(tmp_path, "m", seeds=range(42, 50), rows=60)
+    assert len(json_files.parse((tmp_path / "grid.json").read_bytes())["trials"]) == 1072
+    assert len(grid_page.report(tmp_path).encode()) < 15e6 and (failures / "report.html").stat().st_size < 6e6
