@@ -8,6 +8,7 @@ import json
 import os
 import re
 from dataclasses import asdict
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,7 +25,7 @@ _MARK = " *"
 _COLUMNS = ["rank", "model", "AVG", *(task.title for task in TASKS.values()), "size", "hours", "AVG/hour"]
 _SURE = len(_COLUMNS) - 3  # so many columns are always shown
 _SHARED = "models share a rank when their AVG can't be told apart at the 5 % level; ± is one standard error"
-_APPROXIMATED = f"* {ATTRIBUTION}; its errors are the binomial approximation, and tests against it unpaired"
+_APPROXIMATED = f"{ATTRIBUTION}; its errors are the binomial approximation, and tests against it unpaired"
 
 
 def rendered(board: Leaderboard, style: str, folder: Path = Path()) -> str:
@@ -36,15 +37,11 @@ def rendered(board: Leaderboard, style: str, folder: Path = Path()) -> str:
     return {"text": _text, "markdown": _markdown, "csv": _csv}[style](board)
 
 
-def notes(board: Leaderboard) -> list[str]:
-    """How to read it."""
-    found = [_SHARED] if any(row.rank for row in board.rows) else []
-    return found + ([_APPROXIMATED] if any(row.published for row in board.rows) else [])
-
-
 def _lines_below(board: Leaderboard) -> list[str]:
-    """What stands below a table: notes, the baseline, and of each model that is in no ranking why."""
-    found = notes(board) + ([f"in brackets: the difference to {board.baseline.model}"] if board.baseline else [])
+    """How to read a table, and of each model that is in no ranking why."""
+    found = [_SHARED] if any(row.rank for row in board.rows) else []
+    found += [_MARK.strip() + " " + _APPROXIMATED] if any(row.published for row in board.rows) else []
+    found += [f"in brackets: the difference to {board.baseline.model}"] if board.baseline else []
     return found + [f"{row.model}: {row.why_marked}" for row in board.rows if row.marks]
 
 
@@ -54,7 +51,6 @@ def contents(board: Leaderboard) -> dict[str, Any]:
         "tasks": {name: task.metric for name, task in TASKS.items()},
         "baseline": board.baseline.model if board.baseline else None,
         "models": [_record(board, row) for row in board.rows],
-        "notes": notes(board),
     }
 
 
@@ -169,5 +165,6 @@ def _two_digits(number: float | None) -> str:
 
 def _page(board: Leaderboard, folder: Path) -> str:
     links = [quote(os.path.relpath(row.report, folder)) if row.report else None for row in board.rows]
-    values = dict(board=board, links=links, tasks=TASKS, notes=notes(board), shown=shown)
+    written = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    values = dict(board=board, links=links, tasks=TASKS, notes=[_SHARED, _APPROXIMATED], shown=shown, written=written)
     return page.rendered("leaderboard.html", contents(board), **values)

@@ -12,7 +12,8 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, TypeVar
@@ -39,7 +40,20 @@ class Device:
     kind: str  # "gpu" or "cpu"
     name: str = ""  # the card's product name
     total_bytes: int | None = None  # None: not accounted for
-    joinable: bool = False  # several of them can run one trial
+    joinable: bool = False  # several of them, of one node, can run one trial
+    node: str = ""  # id of its machine in a cluster; "": this one
+    cores: int | None = None  # that go with it; None: a share of this machine's
+
+    @property
+    def cuda(self) -> str:
+        """Its name in CUDA_VISIBLE_DEVICES. In a cluster ids begin with the node, as numbers of cards come again."""
+        return self.id.rpartition(" ")[2]
+
+    @property
+    def suspects(self) -> tuple[str, ...]:
+        """What may be broken where trials crash: the card, the node. Slots of this machine's cores are all the same."""
+        card = self.total_bytes is not None or (self.kind == "gpu" and self.node)
+        return ((self.id,) if card else ()) + ((self.node,) if self.node else ())
 
 
 @dataclass(frozen=True)
@@ -340,16 +354,22 @@ class DeviceMonitor:
             self._post(device_id, answer)
 
 
+def most_together(devices: Iterable[Device]) -> int:
+    """How many cards a trial can have at most: those of one node that can work together."""
+    return max(Counter(device.node for device in devices if device.joinable).values(), default=0)
+
+
 def child_environment(devices: Sequence[Device], slots: int, jobs_per_device: int = 1) -> dict[str, str]:
     """Environment variables that keep a trial on its devices.
 
-    ``slots`` devices, each with ``jobs_per_device`` trials, share the machine's cores.
+    ``slots`` devices, each with ``jobs_per_device`` trials, share this machine's cores; those of a cluster have theirs.
     """
-    threads = max(1, usable_cores() // max(1, slots * jobs_per_device))
+    cores = devices[0].cores or usable_cores() // max(1, slots)
+    threads = max(1, cores // jobs_per_device)
     variables = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
     if devices[0].kind == "gpu":
         variables["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
-        variables["CUDA_VISIBLE_DEVICES"] = ",".join(device.id for device in devices)
+        variables["CUDA_VISIBLE_DEVICES"] = ",".join(device.cuda for device in devices)
     else:
         variables["CUDA_VISIBLE_DEVICES"] = ""
     return variables

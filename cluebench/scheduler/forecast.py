@@ -99,7 +99,7 @@ class Forecast:
         if not jobs:
             return ""
         if hours is None:
-            return ", for a time unknown until its first trial ends"
+            return ", device hours unknown until its first trial ends"
         by = {known[1] for job in jobs if (known := self._durations.known(job.trial))} - {*self._grid.directories}
         return f", about {_hours(*hours)}" + (f" by {', '.join(sorted(map(str, by)))}" if by else "")
 

@@ -7,6 +7,7 @@ the energy these take meanwhile. Pure bookkeeping: readings and the time are han
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -33,8 +34,6 @@ class Slot:
     used_by_others: int = 0  # bytes in use beside what our trials have
     set_aside_until: float = 0.0
     failures: int = 0  # of the card, since a trial last ended well here
-    suspicions: int = 0  # times in a row that trials ended badly here without anyone knowing why
-    suspected_at: float = float("-inf")  # the last time
     failed_readings: int = 0  # in a row
     failing_since: float = 0.0  # the first of these
     joules: float | None = None  # the card's counter, as it was read last
@@ -71,10 +70,25 @@ class Ledger:
     """The devices of a grid. Not thread-safe: it belongs to the loop."""
 
     def __init__(self, devices: Sequence[Device], jobs_per_device: int = 1):
-        self.slots = {device.id: Slot(device, fresh=device.total_bytes is None) for device in devices}
+        self.slots: dict[str, Slot] = {}
         self.jobs_per_device = jobs_per_device
+        self._crashes: dict[str, tuple[int, float]] = {}  # of a card or node → how many in a row, when the last was
         self.spent: dict[str, Spent] = {}  # trial key → where its cost is added up
         self._settled = 0.0
+        for device in devices:
+            self.add(device)
+
+    def add(self, device: Device) -> bool:
+        """A device that has joined; False when it is here already. One that had left may come back."""
+        slot = self.slots.setdefault(device.id, Slot(device, set_aside_until=float("inf")))
+        new = slot.set_aside_until == float("inf")
+        if new:
+            slot.device, slot.set_aside_until, slot.fresh = device, 0.0, device.total_bytes is None
+        return new
+
+    def leave(self, device_id: str) -> None:
+        """The device is not used, unless it is added again."""
+        self.slots[device_id].set_aside_until = float("inf")
 
     def settle(self, now: float) -> None:
         """Charges each trial on a device for its part of the seconds since the last call."""
@@ -144,7 +158,7 @@ class Ledger:
         What else fails here until then is the same incident.
         """
         slot = self.slots[device_id]
-        slot.fresh = False
+        slot.fresh = not slot.accounted
         if slot.set_aside_until > now:
             return slot.set_aside_until
         slot.failures += 1
@@ -155,25 +169,45 @@ class Ledger:
     def succeeded(self, device_ids: Collection[str]) -> None:
         """A trial ended well on these devices: their failures are forgotten."""
         for device_id in device_ids:
-            self.slots[device_id].failures = self.slots[device_id].suspicions = 0
+            self.slots[device_id].failures = 0
+            for name in self.slots[device_id].device.suspects:
+                self._crashes.pop(name, None)
 
-    def suspect(self, device_id: str, started_at: float, now: float) -> bool:
-        """A trial crashed here that began at ``started_at``; True when the device is taken for the reason.
+    def suspect(self, device_ids: Collection[str], started_at: float, now: float) -> dict[str, str]:
+        """A trial crashed here that began at ``started_at``; the devices that are taken for the reason, and why.
 
-        That takes several in a row, and trials that crash together are one incident. When every card is suspect, none
-        is: the reason is something that they share.
+        Those are a card, or all of a node, where several crashed in a row; trials that crash together are one incident.
+        When every card, or every node, is suspect, none is: the reason is something that they share.
         """
-        slot = self.slots[device_id]
-        if started_at <= slot.suspected_at:
-            return False
-        slot.suspicions, slot.suspected_at = slot.suspicions + 1, now
-        if all(other.suspicions >= SUSPICIOUS for other in self.slots.values() if other.accounted):
-            for other in self.slots.values():
-                other.suspicions = 0
-                if not other.failed_readings and other.set_aside_until < float("inf"):
-                    other.set_aside_until = min(other.set_aside_until, now)
-            return False
-        return slot.suspicions >= SUSPICIOUS
+        found: dict[str, str] = {}
+        for name in self._suspects(device_ids):
+            crashes, last = self._crashes.get(name, (0, float("-inf")))
+            if started_at <= last:
+                continue
+            self._crashes[name] = crashes + 1, now
+            is_card = name in self.slots
+            peers = [peer for peer in self._suspects(self._present()) if (peer in self.slots) == is_card]
+            if all(self._crashes.get(peer, (0, 0.0))[0] >= SUSPICIOUS for peer in peers):
+                for peer in peers:
+                    del self._crashes[peer]
+                for slot in map(self.slots.__getitem__, self._present()):
+                    if not slot.failed_readings:
+                        slot.set_aside_until = min(slot.set_aside_until, now)
+            elif crashes + 1 >= SUSPICIOUS and not found:  # one bad card is no bad node
+                reason = f"the last {SUSPICIOUS} trials on {'it' if is_card else 'its node'} crashed"
+                found |= {device_id: reason for device_id in self._present() if name in self._suspects([device_id])}
+        return found
+
+    def alike(self, device_ids: Collection[str]) -> set[str]:
+        """The devices that may be broken where these are: themselves, and in a cluster all of their node."""
+        names = set(self._suspects(device_ids))
+        return {device_id for device_id in self.slots if names.intersection(self._suspects([device_id]))}
+
+    def _suspects(self, device_ids: Collection[str]) -> list[str]:
+        return list(dict.fromkeys(name for each in device_ids for name in self.slots[each].device.suspects))
+
+    def _present(self) -> list[str]:
+        return [device_id for device_id, slot in self.slots.items() if slot.set_aside_until < float("inf")]
 
     def usable(self, now: float) -> list[Slot]:
         """Devices that are not set aside."""
@@ -195,7 +229,7 @@ class Ledger:
         closed: Collection[str] = (),
         coming: Collection[str] = (),
     ) -> list[str] | None:
-        """Devices for a trial of so many cards and bytes on each, or None while there are none.
+        """Devices of one node for a trial of so many cards and bytes on each, or None while there are none.
 
         Several cards must be whole cards without other trials of ours. The emptiest come first, and ``closed`` ones
         not at all; nor do those to ``avoid`` (where the trial failed before), as long as there are others. Those whose
@@ -205,16 +239,24 @@ class Ledger:
         elsewhere = [slot for slot in usable if slot.device.id not in avoid]
         fitting = [
             slot
-            for slot in (elsewhere if len(elsewhere) >= cards else usable)
+            for slot in (elsewhere if _together(elsewhere, cards) else usable)
             if slot.device.id not in closed
             and len(slot.promised) < self.jobs_per_device
             and (cards == 1 or (slot.device.joinable and not slot.promised))
             and (slot.fits(needed_bytes) or (not slot.fresh and slot.device.id in coming))
         ]
-        if len(fitting) < cards:
-            return None
-        fitting.sort(key=lambda slot: (slot.device.id in avoid, len(slot.promised), -(slot.free_bytes() or 0)))
-        return [slot.device.id for slot in fitting[:cards]]
+        beside = Counter(
+            slot.device.node for slot in fitting
+        )  # nodes that are all free are kept for those that need them
+        fitting.sort(
+            key=lambda slot: (
+                slot.device.id in avoid,
+                len(slot.promised),
+                beside[slot.device.node],
+                -(slot.free_bytes() or 0),
+            )
+        )
+        return next(([slot.device.id for slot in chosen] for chosen in _together(fitting, cards)), None)
 
     def held_back_for(self, cards: int, needed_bytes: int, now: float) -> list[str]:
         """Devices to start nothing else on, so that a trial that only waits for our own trials gets its turn.
@@ -229,10 +271,19 @@ class Ledger:
             if total is None or total - slot.used_by_others >= needed_bytes:
                 candidates.append(slot)
         candidates.sort(key=lambda slot: len(slot.promised))
-        return [slot.device.id for slot in candidates[:cards]] if len(candidates) >= cards else []
+        soonest = min(_together(candidates, cards), key=lambda there: sum(bool(s.promised) for s in there), default=[])
+        return [slot.device.id for slot in soonest]
 
     def waits_for_memory(self, now: float) -> list[str]:
         """Devices with room for another trial by number, whose memory is worth reading again."""
         return [
             slot.device.id for slot in self.usable(now) if slot.accounted and len(slot.promised) < self.jobs_per_device
         ]
+
+
+def _together(slots: Sequence[Slot], cards: int) -> list[list[Slot]]:
+    """The first so many of each node that has them, in the order of ``slots``."""
+    nodes: dict[str, list[Slot]] = {}
+    for slot in slots:
+        nodes.setdefault(slot.device.node, []).append(slot)
+    return [there[:cards] for there in nodes.values() if len(there) >= cards]

@@ -2,54 +2,74 @@
 
 from __future__ import annotations
 
-import time
+import signal
+import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
+from cluebench.scheduler import launch, runner
 from cluebench.scheduler.devices import Device, DeviceMonitor, NvidiaDriver, Reading
 from cluebench.scheduler.jobs import Job
 from cluebench.scheduler.loop import GRACE, Events, Exited, Measured
-from cluebench.scheduler.runner import LocalRunner, Orphan, StartOrder, end_orphans, orphan_of
+from cluebench.scheduler.runner import Orphan, StartOrder
 from cluebench.scheduler.state import RunDirectory
 
 
 class LocalEngine:
-    """The loop's `Engine` on this machine."""
+    """The loop's `Engine` on this machine. A thread a trial waits for its processes, a thread a card for the driver."""
+
+    silence = staticmethod(runner.silence)
 
     def __init__(self, devices: Sequence[Device], driver: NvidiaDriver | None, events: Events):
-        self.devices = list(devices)
-        self._runner = LocalRunner(lambda key, code: events.put(Exited(key, code)))
-        self._monitor = None
-        if driver is not None and any(device.total_bytes is not None for device in devices):
-            self._monitor = DeviceMonitor(driver.read, lambda device, answer: events.put(Measured(device, answer)))
+        self.devices, self._events = list(devices), events
+        self._processes: dict[str, tuple[int, str | None, str]] = {}  # trial key → pid, start time, mark
+        self._monitor = DeviceMonitor(driver.read, lambda *answer: events.put(Measured(*answer))) if driver else None
 
     def measure(self, device_id: str) -> None:
         if self._monitor is not None:
             self._monitor.request(device_id)
 
-    def start(self, order: StartOrder, device_ids: Sequence[str]) -> int | None:
-        return self._runner.start(order)
-
-    def stop(self, key: str, *, now: bool = False) -> None:
-        self._runner.stop(key, now=now)
-
-    def allocated(self, key: str, reading: Reading) -> int:
-        if not reading.processes:
-            return 0
-        pids = self._runner.pids(key)
-        return sum(used for pid, used in reading.processes.items() if pid in pids)
-
-    def silence(self, job: Job) -> float:
-        try:
-            return max(0.0, time.time() - job.paths.log.stat().st_mtime)
-        except OSError:
-            return 0.0
-
-    def orphan(self, job: Job) -> Orphan | None:
-        return orphan_of(job.key, job.lock)
+    def start(self, order: StartOrder, device_ids: Sequence[str]) -> int:
+        """Forks and returns the process's id. Raises OSError when the process can't be started at all."""
+        specified, mark = runner.prepared(order)
+        process = runner.started_process(specified, {**order.environment, launch.TRIAL_VARIABLE: mark}, order.directory)
+        self._watch(order.key, process.pid, launch.start_time(process.pid), mark, process.wait)
+        return process.pid
 
     def adopt(self, orphan: Orphan) -> None:
-        self._runner.adopt(orphan)
+        """Watches a process of a dead scheduler like one of our own, but for its exit code, which is lost."""
+        pid, started = orphan.pid, orphan.start_time
+        self._watch(orphan.key, pid, started, orphan.record.mark, lambda: runner.wait_for_stranger(pid, started))
+
+    def _watch(self, key: str, pid: int, started: str | None, mark: str, wait: Callable[[], int | None]) -> None:
+        def watch() -> None:
+            code = wait()
+            # Workers of a distributed run live in sessions of their own and may outlive their launcher.
+            runner.end_all(mark)
+            self._processes.pop(key, None)
+            self._events.put(Exited(key, code))
+
+        self._processes[key] = (pid, started, mark)
+        threading.Thread(target=watch, name=f"wait-{key}", daemon=True).start()
+
+    def stop(self, key: str, *, now: bool = False) -> None:
+        """Asks a trial's process group to end (SIGTERM), or ends every process of it ``now`` (SIGKILL)."""
+        if key not in self._processes:
+            return
+        pid, started, mark = self._processes[key]
+        if started is not None and launch.start_time(pid) == started:
+            runner.signal_group(pid, signal.SIGKILL if now else signal.SIGTERM)
+        if now:
+            runner.kill_all(mark)
+
+    def allocated(self, key: str, reading: Reading) -> int:
+        if not reading.processes or key not in self._processes:
+            return 0
+        pids = {process.pid for process in runner.processes_of(self._processes[key][2])}
+        return sum(used for pid, used in reading.processes.items() if pid in pids)
+
+    def orphan(self, job: Job) -> Orphan | None:
+        return runner.orphan_of(job.key, job.lock)
 
     def close(self) -> None:
         if self._monitor is not None:
@@ -65,8 +85,8 @@ def end_strays(directories: Iterable[RunDirectory], planned: Collection[Path], n
     for directory in directories:
         for lock in sorted(directory.private.glob("*--*.lock")):
             key = f"{directory.path.name}/{lock.stem.replace('--', '/', 1)}"
-            orphan = None if lock in planned else orphan_of(key, lock)
+            orphan = None if lock in planned else runner.orphan_of(key, lock)
             if orphan is not None and orphan.pid and orphan.is_ours:
                 note(f"{key}: process {orphan.pid} of an earlier grid runs it, and it is not in this plan: ended")
                 found.append(orphan)
-    end_orphans(found, GRACE)
+    runner.end_orphans(found, GRACE)

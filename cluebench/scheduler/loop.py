@@ -17,13 +17,13 @@ from typing import Protocol
 
 from cluebench.errors import UsageError
 from cluebench.runlog import PAUSED, Result
-from cluebench.scheduler.devices import Device, DeviceLost, Reading
+from cluebench.scheduler.devices import Device, DeviceLost, Reading, most_together
 from cluebench.scheduler.estimates import GIB, DurationModel, MemoryModel, Underway, time_left
 from cluebench.scheduler.failures import Failure, FailureKind, classify
 from cluebench.scheduler.halving_search import HalvingSearch
 from cluebench.scheduler.jobs import Attempt, Job, LogReader, State, written
 from cluebench.scheduler.launch import BUSY
-from cluebench.scheduler.ledger import SUSPICIOUS, Ledger, Slot
+from cluebench.scheduler.ledger import Ledger, Slot
 from cluebench.scheduler.promises import Promises
 from cluebench.scheduler.roll import Roll, Sparingly
 from cluebench.scheduler.runner import Orphan, StartOrder
@@ -73,13 +73,22 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Changed:
+    """A cluster has gained devices, or lost them, or has a node that can't be used."""
+
+    note: str
+    joined: Sequence[Device] = ()
+    left: Sequence[str] = ()  # ids
+
+
+@dataclass(frozen=True)
 class Interrupted:
     """The user, or the machine, wants the grid to stop."""
 
     name: str  # of the signal
 
 
-Event = Exited | Measured | Interrupted
+Event = Exited | Measured | Changed | Interrupted
 
 
 class Events:
@@ -325,7 +334,7 @@ class Scheduler:
         Cards that a reading on its way may show to be free count, or the first to answer after a trial on several would
         be taken alone. One card is always right: the batch is reached by accumulation.
         """
-        row, joinable = job.trial.row, sum(slot.device.joinable for slot in self.ledger.slots.values())
+        row, joinable = job.trial.row, most_together(slot.device for slot in self.ledger.slots.values())
         if row.cards == 1 or joinable < 2:
             return 1
         if self.rules.mrc_cards is not None:
@@ -459,6 +468,8 @@ class Scheduler:
             self._exited(event)
         elif isinstance(event, Measured):
             self._measured(event)
+        elif isinstance(event, Changed):
+            self._cluster_changed(event)
         else:
             self._interrupt(event)
 
@@ -575,19 +586,20 @@ class Scheduler:
             self.roll.move(job, State.WAITING)
             return
         job.failures.append(failure)
-        # Slots of one machine's cores are all the same; a card may be what failed.
-        job.avoid = {device for device in job.device_ids if self._is_accounted(device)}
+        job.avoid = self.ledger.alike(job.device_ids)
         policy = failure.policy
         same = sum(past.kind is failure.kind for past in job.failures)
         again = policy.retry and job.counted_failures < self.rules.max_attempts and same != policy.limit
         if failure.kind is FailureKind.OUT_OF_MEMORY and again:
             self._learn_the_limit(job, free)
             again = job.cut_further()
-        for device_id in job.avoid:
-            if failure.kind is FailureKind.LOST_DEVICE:
-                self._set_aside(device_id, now, failure.detail)
-            elif failure.kind in _MAYBE_THE_CARD and self.ledger.suspect(device_id, job.started_at, now):
-                self._set_aside(device_id, now, f"the last {SUSPICIOUS} trials on it crashed")
+        if failure.kind is FailureKind.LOST_DEVICE:
+            failed = dict.fromkeys(job.device_ids, failure.detail)
+        else:
+            maybe = failure.kind in _MAYBE_THE_CARD
+            failed = self.ledger.suspect(job.device_ids, job.started_at, now) if maybe else {}
+        for device_id, reason in failed.items():
+            self._set_aside(device_id, now, reason)
         job.not_before = now + min(_LONGEST_PAUSE, policy.pause * 2 ** (same - 1))
         self.roll.move(job, State.WAITING if again else State.FAILED)
         self._logs.forget(job)
@@ -665,9 +677,9 @@ class Scheduler:
     # Devices ----------------------------------------------------------------------------------------------------------
 
     def _measure(self, device_id: str) -> None:
+        self._measure_at.pop(device_id, None)
         if not self._is_accounted(device_id):
             return
-        self._measure_at.pop(device_id, None)
         if device_id in self._asked:
             self._ask_again.add(device_id)
             return
@@ -691,7 +703,6 @@ class Scheduler:
         if slot.failed_readings and slot.set_aside_until <= now:
             self._note(f"{slot.device.label} answers again")
         reading = event.answer
-        self.ledger.settle(now)
         self.ledger.read(event.device_id, reading, lambda key: self._allocated(key, reading))
         self._measure_at[event.device_id] = max(now + _HEALTH_CHECK, slot.set_aside_until)
         self._judge(event.device_id, now)
@@ -744,13 +755,22 @@ class Scheduler:
         job.attempt.detail = f"others have taken its memory: {(free or 0) / GIB:.1f} GiB are left"
         self._note(f"{job.key}: {job.attempt.detail}; it waits for {job.promised_bytes / GIB:.1f} GiB")
 
+    def _cluster_changed(self, event: Changed) -> None:
+        new = [device.id for device in event.joined if self.ledger.add(device)]
+        for device_id in new:
+            self._measure(device_id)
+        for device_id in event.left:
+            self.ledger.leave(device_id)
+        if new or not event.joined:
+            self._note(event.note)
+
     def _is_accounted(self, device_id: str) -> bool:
         return device_id in self.ledger.slots and self.ledger.slots[device_id].accounted
 
     def _set_aside(self, device_id: str, now: float, reason: str) -> None:
-        if not self._is_accounted(device_id):
-            return
         slot = self.ledger.slots[device_id]
+        if not slot.device.suspects:
+            return
         already, until = slot.set_aside_until > now, self.ledger.set_aside(device_id, now)
         self._measure_at[device_id] = until
         if not already:

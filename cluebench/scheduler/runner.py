@@ -11,10 +11,9 @@ import os
 import signal
 import socket
 import subprocess
-import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ import psutil
 from cluebench.errors import BadFile
 from cluebench.json_files import Count, NotJson, Pid, Positive, Seconds, declared, parse
 from cluebench.scheduler import launch
+from cluebench.scheduler.jobs import Job
 
 #: How long processes that outlive their trial may take to die of SIGKILL before the devices are given on regardless.
 _SWEEP_SECONDS = 5.0
@@ -94,65 +94,11 @@ class Orphan:
         return self.is_local and (not alive or starter.pid == os.getpid())
 
 
-class LocalRunner:
-    """Starts, watches and ends trials on this machine.
-
-    ``exited`` is told when all processes of a trial have ended: its key, and the exit code (negative: a signal; None:
-    unknown, an orphan's).
-    """
-
-    def __init__(self, exited: Callable[[str, int | None], None]):
-        self._exited = exited
-        self._processes: dict[str, tuple[int, str | None, str]] = {}  # key → pid, start time, mark
-
-    def start(self, order: StartOrder) -> int:
-        """Forks and returns the process's id; ``exited`` is called on another thread once all of them are gone.
-
-        Raises OSError when the process can't be started at all.
-        """
-        for folder in (order.lock.parent, order.log.parent):
-            folder.mkdir(parents=True, exist_ok=True)
-        specified, mark = specification(order)
-        process = started_process(specified, {**order.environment, launch.TRIAL_VARIABLE: mark}, order.directory)
-        self._processes[order.key] = (process.pid, launch.start_time(process.pid), mark)
-        self._watch(order.key, mark, process.wait)
-        return process.pid
-
-    def adopt(self, orphan: Orphan) -> None:
-        """Watches a process of a dead scheduler like one of our own, but for its exit code, which is lost."""
-        mark = orphan.record.mark
-        self._processes[orphan.key] = (orphan.pid, orphan.start_time, mark)
-        self._watch(orphan.key, mark, lambda: _wait_for_stranger(orphan.pid, orphan.start_time))
-
-    def _watch(self, key: str, mark: str, wait: Callable[[], int | None]) -> None:
-        def watch() -> None:
-            code = wait()
-            # Workers of a distributed run live in sessions of their own and may outlive their launcher.
-            end_all(mark)
-            self._processes.pop(key, None)
-            self._exited(key, code)
-
-        threading.Thread(target=watch, name=f"wait-{key}", daemon=True).start()
-
-    def stop(self, key: str, *, now: bool = False) -> None:
-        """Asks a trial's process group to end (SIGTERM), or ends every process of it ``now`` (SIGKILL)."""
-        if key not in self._processes:
-            return
-        pid, started, mark = self._processes[key]
-        if launch.start_time(pid) == started and started is not None:
-            _signal_group(pid, signal.SIGKILL if now else signal.SIGTERM)
-        if now:
-            _killed(mark)
-
-    def pids(self, key: str) -> set[int]:
-        """All processes of a running trial."""
-        if key not in self._processes:
-            return set()
-        return {process.pid for process in processes_of(self._processes[key][2])}
-
-
 def started_process(specified: dict, environment: Mapping[str, str], directory: str | Path) -> subprocess.Popen:
-    """The process that becomes an attempt, in a group of its own; ``environment`` on top of this process's."""
+    """The process that becomes an attempt, in a group of its own; ``environment`` on top of this process's.
+
+    Raises OSError when it can't be started at all.
+    """
     return subprocess.Popen(
         launch.command(specified),
         env={**os.environ, **environment},
@@ -163,8 +109,13 @@ def started_process(specified: dict, environment: Mapping[str, str], directory: 
     )
 
 
-def specification(order: StartOrder) -> tuple[dict, str]:
-    """What launch.py is told, and the mark that all processes of this attempt carry in their environment."""
+def prepared(order: StartOrder) -> tuple[dict, str]:
+    """What launch.py is told, and the mark that all processes of this attempt carry in their environment.
+
+    The folders are there then. Raises OSError when they can't be made.
+    """
+    for folder in (order.lock.parent, order.log.parent):
+        folder.mkdir(parents=True, exist_ok=True)
     mark = f"{order.lock}#{uuid.uuid4().hex}"
     record = {
         **order.record,
@@ -216,7 +167,7 @@ def orphan_of(key: str, lock: Path) -> Orphan | None:
     return Orphan(key, lock, pid, record.start_time, record.host, record.configuration_hash, record)
 
 
-def _wait_for_stranger(pid: int, started: str | None) -> None:
+def wait_for_stranger(pid: int, started: str | None) -> None:
     """Returns when a process that is not our child has ended."""
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
@@ -240,23 +191,31 @@ def end_orphans(orphans: Sequence[Orphan], grace: float) -> None:
     """Asks processes of a dead scheduler to end, and kills what is left of them after ``grace`` seconds."""
     marks = [orphan.record.mark for orphan in orphans]
     for orphan in orphans:
-        _signal_group(orphan.pid, signal.SIGTERM)
+        signal_group(orphan.pid, signal.SIGTERM)
     psutil.wait_procs([process for mark in marks for process in processes_of(mark)], timeout=grace)
     for mark in marks:
         end_all(mark)
 
 
-def _signal_group(leader: int, number: int) -> None:
+def silence(job: Job) -> float:
+    """Seconds since the log of a running trial grew, or it began."""
+    try:
+        return max(0.0, time.time() - max(job.paths.log.stat().st_mtime, job.attempt.started))
+    except OSError:
+        return 0.0
+
+
+def signal_group(leader: int, number: int) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, number)
 
 
 def end_all(mark: str) -> None:
     """Kills every process that an attempt has left, and waits a while until they are gone."""
-    psutil.wait_procs(_killed(mark), timeout=_SWEEP_SECONDS)
+    psutil.wait_procs(kill_all(mark), timeout=_SWEEP_SECONDS)
 
 
-def _killed(mark: str) -> list[psutil.Process]:
+def kill_all(mark: str) -> list[psutil.Process]:
     """The processes of an attempt, sent SIGKILL."""
     left = processes_of(mark)
     for process in left:

@@ -49,7 +49,7 @@ def run(grid: Grid) -> int:
             record_stopped(job)
         if any(job.state is State.WAITING for job in jobs):
             events = Events()
-            with closing(_engine(grid.flags, events)) as engine:
+            with closing(_engine(grid, events)) as engine:
                 _refuse_what_fails_everywhere(grid.flags, jobs, engine.devices)
                 _warm_up(grid, engine.devices)
                 jobs = grid.jobs(require_data=True)
@@ -133,7 +133,7 @@ def _search(grid: Grid, jobs: list[Job], engine: Engine, events: Events) -> str 
         Ledger(engine.devices, flags.jobs_per_device),
         DurationModel(flags),
         MemoryModel(flags.amp),
-        partial(_start_order, grid, engine.devices, halving),
+        partial(_start_order, grid, engine, halving),
         lambda job: directories[job.trial.model].finished_result(job.trial, job.configuration_hash),
         observers,
         events,
@@ -170,11 +170,13 @@ def _charged(recorders: Sequence[Recorder], job: Job) -> None:
         recorder.charged(job)
 
 
-def _engine(flags: GridFlags, events: Events) -> Engine:
+def _engine(grid: Grid, events: Events) -> Engine:
+    flags = grid.flags
     if flags.engine == "ray":
         from cluebench.scheduler.ray_engine import RayEngine  # Ray is an extra that most don't have
 
-        return RayEngine(flags.devices, flags.ray_address, flags.jobs_per_device, events)
+        paths = [repository.ROOT / "mrc", *(directory.private for directory in grid.directories.values())]
+        return RayEngine(flags.devices, flags.ray_address, flags.jobs_per_device, events, paths)
     asks = not flags.devices.startswith("cpu")
     driver = devices.answered(devices.NvidiaDriver.open) if asks else None
     find = partial(devices.find_devices, flags.devices, os.environ, driver, many_small=flags.demo)
@@ -186,7 +188,7 @@ def _refuse_what_fails_everywhere(flags: GridFlags, jobs: Sequence[Job], chosen:
     refuse_amp(flags.amp, chosen[0].kind)
     if flags.mrc_cards is None or flags.mrc_cards == 1:
         return
-    joinable = sum(device.joinable for device in chosen)
+    joinable = devices.most_together(chosen)
     if flags.mrc_cards > joinable:
         raise UsageError(f"--mrc_cards {flags.mrc_cards}: the grid has {joinable} card(s) that can work together")
     for job in jobs:
@@ -215,15 +217,15 @@ def _recorder(
     return Recorder(directory, jobs, details, keep_only_best=only_best, complain=complain)
 
 
-def _start_order(grid: Grid, chosen: Sequence[Device], halving: HalvingSearch | None, job: Job) -> StartOrder:
+def _start_order(grid: Grid, engine: Engine, halving: HalvingSearch | None, job: Job) -> StartOrder:
     """The process of a job's next attempt, on the devices it has been given."""
-    taken = [device for device in chosen if device.id in job.device_ids]
+    taken = [device for device in engine.devices if device.id in job.device_ids]
     launcher_logs = grid.directories[job.trial.model].launcher_logs(job.trial)
     rung = halving.pause_at(job) if halving else None
     return StartOrder(
         key=job.key,
         command=commands.trial_command(job, taken, grid.flags, repository.ROOT, launcher_logs, rung),
-        environment=devices.child_environment(taken, len(chosen), grid.flags.jobs_per_device),
+        environment=devices.child_environment(taken, len(engine.devices), grid.flags.jobs_per_device),
         directory=repository.ROOT,
         log=job.paths.log,
         result=job.paths.result,

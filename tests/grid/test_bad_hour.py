@@ -248,7 +248,7 @@ UNDYING = """
 from cluebench.scheduler import loop, local_engine
 loop._DEATH_DUE, loop.GRACE = 1.0, 0.5
 loop.Rules.__init__.__defaults__ = (3, 3600.0, None, 0.5, False)
-local_engine.LocalRunner.stop = lambda self, key, now=False: None
+local_engine.LocalEngine.stop = lambda self, key, now=False: None
 """
 
 

@@ -13,7 +13,9 @@ import pytest
 
 from cluebench.runlog import Result
 from cluebench.scheduler.launch import BUSY, TRIAL_VARIABLE, start_time
-from cluebench.scheduler.runner import LocalRunner, StartOrder, orphan_of
+from cluebench.scheduler.local_engine import LocalEngine
+from cluebench.scheduler.loop import Events
+from cluebench.scheduler.runner import StartOrder, orphan_of
 from tests.conftest import ROOT
 from tests.grid.conftest import alive, until
 
@@ -335,23 +337,21 @@ def launch_of(tmp_path, command, digest="h"):
 
 
 def run_launch(launch):
-    exits = []
-    LocalRunner(lambda key, code: exits.append(code)).start(launch)
-    until(lambda: exits, what="the exit")
-    return exits
+    events = Events()
+    LocalEngine([], None, events).start(launch, [])
+    return [events.get(timeout=60).code]
 
 
 def test_of_two_launches_of_a_trial_one_runs(tmp_path):
     mark, go = tmp_path / "marks", tmp_path / "go"
     waits = f"while not os.path.exists({str(go)!r}): time.sleep(0.02)"
     code = f"import os, time\nopen({str(mark)!r}, 'a').write('x')\n{waits}"
-    launch, exits = launch_of(tmp_path, [sys.executable, "-c", code]), []
+    launch, events = launch_of(tmp_path, [sys.executable, "-c", code]), Events()
     for _ in range(4):
-        LocalRunner(lambda key, code: exits.append(code)).start(launch)
-    until(lambda: len(exits) == 3, what="those that came too late")
+        LocalEngine([], None, events).start(launch, [])
+    assert [events.get(timeout=60).code for _ in range(3)] == [BUSY] * 3
     go.touch()
-    until(lambda: len(exits) == 4, what="the one that ran")
-    assert exits == [BUSY, BUSY, BUSY, 0] and mark.read_text() == "x"
+    assert events.get(timeout=60).code == 0 and mark.read_text() == "x"
 
 
 def test_a_launch_that_comes_too_late_does_nothing(tmp_path):
@@ -387,18 +387,17 @@ def test_orphan_is_known_by_its_lock_and_start(tmp_path):
     launch = launch_of(tmp_path, [sys.executable, "-c", "import time; time.sleep(60)"])
     assert orphan_of(launch.key, launch.lock) is None
     # Started by a scheduler that ends: its trial is nobody's child.
-    code = "import pickle, sys; from cluebench.scheduler.runner import LocalRunner\n"
-    code += "LocalRunner(print).start(pickle.load(sys.stdin.buffer))"
+    code = "import pickle, sys; from cluebench.scheduler.local_engine import LocalEngine\n"
+    code += "LocalEngine([], None, None).start(pickle.load(sys.stdin.buffer), [])"
     subprocess.run([sys.executable, "-c", code], input=pickle.dumps(launch), check=True)
     until(lambda: (orphan := orphan_of(launch.key, launch.lock)) and orphan.pid, what="the record")
     orphan = orphan_of(launch.key, launch.lock)
     assert orphan.is_local and orphan.start_time == start_time(orphan.pid) and orphan.configuration_hash == "h"
-    adopted = []
-    other = LocalRunner(lambda key, code: adopted.append(code))
+    events = Events()
+    other = LocalEngine([], None, events)
     other.adopt(orphan)
     other.stop(launch.key)
-    until(lambda: adopted, what="the end")
-    assert adopted == [None] and not alive(orphan.pid)
+    assert events.get(timeout=20).code is None and not alive(orphan.pid)
     assert orphan_of(launch.key, launch.lock) is None
 
 

@@ -144,36 +144,91 @@ def test_a_card_that_fails_is_set_aside_for_longer_each_time():
 
 def test_three_crashes_in_a_row_make_a_card_suspicious():
     ledger = ledger_of("a", "b")
-    assert [ledger.suspect("a", now - 0.5, now) for now in (1, 2, 3, 4)] == [False, False, True, True]
-    assert not ledger.suspect("b", 4.5, 5) and SUSPICIOUS == 3
+    crashed = {"a": "the last 3 trials on it crashed"}
+    assert [ledger.suspect(["a"], now - 0.5, now) for now in (1, 2, 3, 4)] == [{}, {}, crashed, crashed]
+    assert not ledger.suspect(["b"], 4.5, 5) and SUSPICIOUS == 3
     ledger.succeeded(["a"])
-    assert not ledger.suspect("a", 5.5, 6)
+    assert not ledger.suspect(["a"], 5.5, 6)
 
 
 def test_trials_that_crash_together_are_one_incident():
     ledger = ledger_of("a", "b", jobs_per_device=3)
-    assert not ledger.slots["a"].failed_readings
-    assert [ledger.suspect("a", began, 1) for began in (0, 0, 0.5, 1)] == [False] * 4
-    assert ledger.slots["a"].suspicions == 1
+    assert not any(ledger.suspect(["a"], began, 1) for began in (0, 0, 0.5, 1))
+    assert not ledger.suspect(["a"], 1.5, 2) and ledger.suspect(["a"], 2.5, 3)
 
 
 def test_when_every_card_is_suspect_none_is():
     ledger = ledger_of("a", "b")
     for now in (1, 2, 3):
-        ledger.suspect("a", now - 0.5, now)
+        ledger.suspect(["a"], now - 0.5, now)
     ledger.set_aside("a", 3)
-    assert [ledger.suspect("b", now - 0.5, now) for now in (4, 5, 6)] == [False] * 3
-    assert len(ledger.usable(6)) == 2 and not ledger.slots["a"].suspicions
+    assert not any(ledger.suspect(["b"], now - 0.5, now) for now in (4, 5, 6))
+    assert len(ledger.usable(6)) == 2 and not ledger.suspect(["a"], 6.5, 7)
     lost, dumb = ledger_of("a", "b"), ledger_of("a", "b")
+    for ledger in (lost, dumb):  # but a card that is gone, or that the driver can't read, stays set aside
+        for now in (1, 2, 3):
+            ledger.suspect(["a"], now - 0.5, now)
     lost.slots["a"].set_aside_until = float("inf")
     dumb.set_aside("a", 3)
     dumb.slots["a"].failed_readings = 1
-    for ledger in (lost, dumb):  # but a card that is gone, or that the driver can't read, stays set aside
-        ledger.slots["a"].suspicions = SUSPICIOUS
-        assert [ledger.suspect("b", now - 0.5, now) for now in (4, 5, 6)] == [False] * 3
+    for ledger in (lost, dumb):
+        assert not any(ledger.suspect(["b"], now - 0.5, now) for now in (4, 5, 6))
         assert [slot.device.id for slot in ledger.usable(6)] == ["b"]
     alone = ledger_of("a")
-    assert not any(alone.suspect("a", now - 0.5, now) for now in range(9))
+    assert not any(alone.suspect(["a"], now - 0.5, now) for now in range(9))
+
+
+# Nodes ----------------------------------------------------------------------------------------------------------------
+
+
+def cluster_of(**nodes):
+    """Cards of nodes by their numbers, memory not accounted for."""
+    return Ledger(
+        [Device(f"{node} {number}", f"{node} gpu {number}", "gpu", joinable=True, node=node)
+         for node, cards in nodes.items() for number in range(cards)]
+    )  # fmt: skip
+
+
+def test_cards_of_one_trial_are_of_one_node():
+    ledger = cluster_of(a=2, b=4, c=1)
+    assert ledger.place(4, 0, now=0) == ["b 0", "b 1", "b 2", "b 3"] and ledger.place(5, 0, now=0) is None
+    assert ledger.place(2, 0, now=0) == ["a 0", "a 1"] and ledger.place(1, 0, now=0) == ["c 0"]  # whole nodes are kept
+    ledger.reserve("one", ["b 2"], 0)
+    assert ledger.place(4, 0, now=0) is None and ledger.held_back_for(4, 0, now=0) == ["b 0", "b 1", "b 3", "b 2"]
+    ledger.reserve("two", ["a 1"], 0)
+    assert ledger.place(2, 0, now=0) == ["b 0", "b 1"] and ledger.held_back_for(2, 0, now=0) == ["b 0", "b 1"]
+    # the nodes to avoid are taken only where no other has so many
+    assert ledger.place(2, 0, now=0, avoid=ledger.alike(["b 0"])) is None  # waits for a's
+    assert ledger.place(3, 0, now=0, avoid=ledger.alike(["b 0"])) == ["b 0", "b 1", "b 3"]
+
+
+def test_a_node_on_which_trials_crash_in_a_row_is_suspected_as_a_whole():
+    ledger = cluster_of(a=2, b=2)
+    assert not ledger.suspect(["a 0"], 0.5, 1) and not ledger.suspect(["a 1"], 1.5, 2)
+    reason = "the last 3 trials on its node crashed"
+    assert ledger.suspect(["a 0", "a 1"], 2.5, 3) == {"a 0": reason, "a 1": reason}
+    ledger.succeeded(["a 1"])
+    assert not ledger.suspect(["a 1"], 3.5, 4)
+    # one bad card of a node is no bad node
+    ledger = cluster_of(a=2, b=2)
+    assert [set(ledger.suspect(["b 0"], now - 0.5, now)) for now in (1, 2, 3)] == [set(), set(), {"b 0"}]
+
+
+def test_a_bad_card_of_the_only_node_is_set_aside_alone():
+    ledger = cluster_of(a=2)
+    assert [set(ledger.suspect(["a 0"], now - 0.5, now)) for now in (1, 2, 3)] == [set(), set(), {"a 0"}]
+    slots = Ledger([Device(f"a {number}", "slot", "cpu", node="a") for number in range(2)])
+    assert not any(slots.suspect(["a 0"], now - 0.5, now) for now in range(9))  # the whole cluster can't be bad
+
+
+def test_devices_come_leave_and_come_back():
+    ledger = cluster_of(a=1)
+    (device,) = (slot.device for slot in ledger.slots.values())
+    assert not ledger.add(device) and ledger.add(Device("b 0", "b", "gpu", node="b"))
+    assert ledger.place(1, 0, now=0, avoid=["a 0"]) == ["b 0"]
+    ledger.leave("b 0")
+    assert ledger.place(1, 0, now=0, avoid=["a 0"]) == ["a 0"]
+    assert ledger.add(Device("b 0", "b", "gpu", node="b")) and ledger.place(1, 0, now=0, avoid=["a 0"]) == ["b 0"]
 
 
 @pytest.mark.parametrize("jobs_per_device", [1, 2])

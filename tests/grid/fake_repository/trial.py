@@ -60,6 +60,8 @@ def main():
         f"start {key} {os.getpid()} {time.time():.6f} cuda={os.environ.get('CUDA_VISIBLE_DEVICES')}"
         f" threads={os.environ.get('OMP_NUM_THREADS')} accumulation={flags.gradient_accumulation_steps}",
     )
+    if "BROKEN_NODE" in os.environ:
+        sys.exit("ImportError: libcudart.so: cannot open shared object file")
     log = runlog.RunLog()
     planned = behaviour.get("attempts", [])
     if number < len(planned):
