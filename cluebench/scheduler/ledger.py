@@ -245,16 +245,11 @@ class Ledger:
             and (cards == 1 or (slot.device.joinable and not slot.promised))
             and (slot.fits(needed_bytes) or (not slot.fresh and slot.device.id in coming))
         ]
-        beside = Counter(
+        free = Counter(
             slot.device.node for slot in fitting
-        )  # nodes that are all free are kept for those that need them
+        )  # a trial on one card leaves whole nodes to those on several
         fitting.sort(
-            key=lambda slot: (
-                slot.device.id in avoid,
-                len(slot.promised),
-                beside[slot.device.node],
-                -(slot.free_bytes() or 0),
-            )
+            key=lambda s: (s.device.id in avoid, len(s.promised), free[s.device.node], -(s.free_bytes() or 0)),
         )
         return next(([slot.device.id for slot in chosen] for chosen in _together(fitting, cards)), None)
 
@@ -263,14 +258,12 @@ class Ledger:
 
         Empty when other people's processes stand in its way, as nobody knows for how long.
         """
-        candidates = []
-        for slot in self.usable(now):
-            if cards > 1 and not slot.device.joinable:
-                continue
-            total = slot.device.total_bytes
-            if total is None or total - slot.used_by_others >= needed_bytes:
-                candidates.append(slot)
-        candidates.sort(key=lambda slot: len(slot.promised))
+        candidates = [
+            slot
+            for slot in sorted(self.usable(now), key=lambda slot: len(slot.promised))
+            if (cards == 1 or slot.device.joinable)
+            and (not slot.accounted or (slot.device.total_bytes or 0) - slot.used_by_others >= needed_bytes)
+        ]
         soonest = min(_together(candidates, cards), key=lambda there: sum(bool(s.promised) for s in there), default=[])
         return [slot.device.id for slot in soonest]
 
