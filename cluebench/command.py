@@ -20,7 +20,9 @@ _OUT_OF_MEMORY = (
     "cudaErrorMemoryAllocation",
 )
 #: A place that can't be read or written, or where something else stands.
-_NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+_NO_ACCESS = frozenset({
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP
+})  # fmt: skip
 INTERRUPTED = 130
 
 
@@ -40,8 +42,7 @@ def run(main: Callable[[], int | None], name: str = "") -> NoReturn:
         known = as_clue_error(error)
         if known is None:
             raise
-        start = f"{name}: error: " if name else "error: "
-        print(start + one_line(known), file=sys.stderr)
+        print(one_line(f"{name}: error: {known}" if name else f"error: {known}"), file=sys.stderr)
         code = known.exit_code
     sys.stdout.flush()
     sys.stderr.flush()

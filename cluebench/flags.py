@@ -78,7 +78,7 @@ class OneLineParser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: error: {one_line(message)} (--help lists the flags)", file=sys.stderr)
+        print(one_line(f"{self.prog}: error: {message} (--help lists the flags)"), file=sys.stderr)
         sys.exit(2)
 
 

@@ -129,3 +129,13 @@ def test_required_flag_is_named():
     with pytest.raises(SystemExit):
         parse(Required, [], prog="prog")
     assert parse(Required, ["--model", "m"]).model == "m"
+
+
+def test_an_error_is_one_line_of_at_most_500_characters(capsys, run_command):
+    with pytest.raises(SystemExit):
+        parsed("--name", "long\n" * 1000)
+    said = [capsys.readouterr().err]
+    said.append(run_command("mrc/run_c3.py", "--do_train", "--model_name_or_path", "a" * 3000).err)
+    said.append(run_command("grid_search_tools/compare.py", "a" * 3000, "b").err)
+    for line in said:
+        assert "error: " in line and line.count("\n") == 1 and len(line) <= 501 and " … " in line

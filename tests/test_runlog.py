@@ -1,9 +1,11 @@
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cluebench import runlog
 from cluebench.runlog import (
     DevPoint,
     GrowingLog,
@@ -254,3 +256,22 @@ def test_a_bad_point_of_the_curve_is_left_out(tmp_path, capsys):
     path.write_text(path.read_text().replace('"step": 100', '"step": -1'))
     assert [point.step for point in Result.read(path).dev_curve] == [200]
     assert "dev_curve[0].step" in capsys.readouterr().err
+
+
+def test_what_a_run_has_cost_goes_on_from_its_checkpoint(monkeypatch):
+    """Seconds of its processes up to the checkpoints that were taken up, times its cards."""
+    now = runlog._BEGAN + 10.0
+    monkeypatch.setattr(runlog.time, "perf_counter", lambda: now)
+    first, second, third = (Result("tnews", "m", {}, "0" * 16, cards=2) for _ in range(3))
+    first.train_seconds, first.eval_seconds = 4.0, 1.0
+    kept = first.progress()
+    assert kept.device_seconds == 20.0
+    now += 100.0  # behind the checkpoint
+    first.spend()
+    assert first.device_seconds == first.cost == 220.0
+    now = runlog._BEGAN + 3.0  # in another process
+    second.take_up(kept)
+    second.spend()
+    assert second.device_seconds == pytest.approx(26.0)
+    third.take_up(replace(kept, device_seconds=None))  # written when only steps and evaluations were counted
+    assert third.device_seconds == third.cost == 10.0

@@ -129,6 +129,13 @@ def _data_of(expression: str, names: Mapping[str, Any]) -> Any:
     return names["data"]
 
 
+class _GeneratorState:
+    """Stands for that of one of Paddle's random generators, which checkpoints of PaddleNLP's Trainer have."""
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
 _ARRAY, _SCALAR = np.zeros(0).__reduce__()[0], np.float32(0).__reduce__()[0]  # wherever this numpy keeps them
 
 #: Everything a pickle of arrays may name; modules as pickles of Python 2 and of numpy 1 and 2 call them.
@@ -139,6 +146,7 @@ _ALLOWED = {
     ("__builtin__", "tuple"): tuple,
     ("__builtin__", "eval"): _data_of,
     ("_codecs", "encode"): _codecs.encode,
+    ("paddle.base.libpaddle", "GeneratorState"): _GeneratorState,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _ARRAY for core in ("core", "_core")},
@@ -152,6 +160,18 @@ class _ArrayUnpickler(pickle.Unpickler):
             return _ALLOWED[module, name]
         except KeyError:
             raise _Forbidden(f"{module}.{name}") from None
+
+
+def refuse_programs(checkpoint: Path) -> None:
+    """Raises UsageError when a pickle in a checkpoint of PaddleNLP's Trainer, who loads it, asks for more."""
+    for file in (path for path in sorted(checkpoint.iterdir()) if path.suffix in (".pdparams", ".pdopt", ".pth")):
+        try:
+            with open(file, "rb") as stream:
+                _ArrayUnpickler(stream, encoding="latin1").load()
+        except Exception as error:
+            why = f"the pickle asks for {error}" if isinstance(error, _Forbidden) else f"damaged ({error})"
+            advice = "so it is not gone on from; --overwrite_output_dir begins anew"
+            raise UsageError(f"{file}: {why}, {advice}") from None
 
 
 def _read_paddle(file: Path) -> dict[str, np.ndarray]:

@@ -180,12 +180,14 @@ class Ledger:
         When every card, or every node, is suspect, none is: the reason is something that they share.
         """
         found: dict[str, str] = {}
-        for name in self._suspects(device_ids):
+        of_card = 0
+        for name in self._suspects(device_ids):  # cards before nodes
             crashes, last = self._crashes.get(name, (0, float("-inf")))
             if started_at <= last:
                 continue
             self._crashes[name] = crashes + 1, now
             is_card = name in self.slots
+            of_card = crashes + 1 if is_card else of_card
             peers = [peer for peer in self._suspects(self._present()) if (peer in self.slots) == is_card]
             if all(self._crashes.get(peer, (0, 0.0))[0] >= SUSPICIOUS for peer in peers):
                 for peer in peers:
@@ -193,7 +195,7 @@ class Ledger:
                 for slot in map(self.slots.__getitem__, self._present()):
                     if not slot.failed_readings:
                         slot.set_aside_until = min(slot.set_aside_until, now)
-            elif crashes + 1 >= SUSPICIOUS and not found:  # one bad card is no bad node
+            elif crashes + 1 >= SUSPICIOUS and (is_card or crashes + 1 > of_card):  # one bad card is no bad node
                 reason = f"the last {SUSPICIOUS} trials on {'it' if is_card else 'its node'} crashed"
                 found |= {device_id: reason for device_id in self._present() if name in self._suspects([device_id])}
         return found

@@ -695,7 +695,6 @@ class Scheduler:
         if slot.failed_readings and slot.set_aside_until <= now:
             self._note(f"{slot.device.label} answers again")
         reading = event.answer
-        self.ledger.settle(now)
         self.ledger.read(event.device_id, reading, lambda key: self._allocated(key, reading))
         self._measure_at[event.device_id] = max(now + _HEALTH_CHECK, slot.set_aside_until)
         self._judge(event.device_id, now)

@@ -186,8 +186,9 @@ class RunDirectory:
 def drop_model(paths: TrialPaths, result: Result) -> None:
     """Removes a finished trial's model, and strikes it from the result. Raises OSError."""
     if paths.output_dir.is_dir():
-        result.best_model = None
-        result.write(paths.result)
+        on_disk = Result.read(paths.result) or result  # by now another machine may have written what it cost
+        on_disk.best_model = result.best_model = None
+        on_disk.write(paths.result)
         # Out of the way under another name first, so that nobody meets half a model.
         doomed = paths.output_dir.with_name(f".{paths.name}.removed-{os.getpid()}-{time.monotonic_ns()}")
         os.rename(paths.output_dir, doomed)

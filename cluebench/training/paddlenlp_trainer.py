@@ -27,6 +27,7 @@ from cluebench.earlier_run import COMPLETE_FILE, CheckpointOwner, differences
 from cluebench.errors import Diverged, UsageError
 from cluebench.features import Features
 from cluebench.metrics import accuracy, mean_cross_entropy
+from cluebench.models.reading import refuse_programs
 from cluebench.training.evaluation import forward, on_device
 from cluebench.training.optimization import Precision, accumulate
 from cluebench.training.paddlenlp_arguments import TaskFlags
@@ -274,7 +275,14 @@ def train(run: Run, trainer: ProtocolTrainer, resumed: Path | None) -> None:
 
 
 def checkpoint_to_resume(config: RunConfig, own: TaskFlags, arguments: TrainingArguments) -> Path | None:
-    """The checkpoint to go on from; None to begin anew. Raises UsageError."""
+    """The checkpoint to go on from; None to begin anew. Raises UsageError, where there is code in one too."""
+    chosen = _chosen_checkpoint(config, own, arguments)
+    if chosen:
+        refuse_programs(chosen)
+    return chosen
+
+
+def _chosen_checkpoint(config: RunConfig, own: TaskFlags, arguments: TrainingArguments) -> Path | None:
     if not arguments.do_train:
         return None
     if chosen := arguments.resume_from_checkpoint:

@@ -17,8 +17,10 @@ from cluebench.scheduler.estimates import forward_tokens
 from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.forecast import Forecast, weight_bytes
 from cluebench.scheduler.grid import Grid
+from cluebench.scheduler.launch import BUSY
 from cluebench.scheduler.ledger import Ledger
 from cluebench.scheduler.plan import Trial
+from cluebench.scheduler.runner import LockRecord, Orphan
 from cluebench.tasks import TASKS
 from tests.grid.conftest import until
 from tests.grid.test_loop import GIB, Run, gpu, trials
@@ -106,6 +108,22 @@ def test_slots_of_cores_that_are_shared_are_parts_too():
     run = Run(trials("tnews", learning_rates=[1e-5, 2e-5]), cpu_slots(1), lambda job, ids: Outcome(10.0),
               jobs_per_device=2).run()  # fmt: skip
     assert [job.result.device_seconds for job in run.jobs] == [pytest.approx(5), pytest.approx(5)]
+
+
+def test_an_adopted_trials_energy_is_unknown_and_its_seconds_count_from_then_on():
+    """Someone else's process holds its lock, and whoever started that lives no more."""
+    run = Run(trials("tnews"), [gpu(0)], None, lambda device: memory(device))
+    memory = counting(lambda: run.time.now)
+    (job,) = run.jobs
+
+    def taken_already(job, ids):
+        record = LockRecord(4711, devices=["GPU-0"], labels=["gpu 0"], promised_bytes=GIB)
+        run.engine.orphans[job.key] = Orphan(job.key, job.lock, 4711, "", record.host, job.configuration_hash, record)
+        return Outcome(1.0, code=BUSY, score=None)
+
+    run.engine.outcome = taken_already
+    run.run()  # 5 s from its adoption
+    assert spent(job) == (pytest.approx(6, abs=0.1), None) and job.result.energy_joules is None
 
 
 def test_what_a_card_takes_while_it_is_idle_is_nobodys():
@@ -203,10 +221,23 @@ def test_status_counts_what_still_runs(grid):
 # What a plan will cost ------------------------------------------------------------------------------------------------
 
 
-def planned(run_root, *tasks, model="ernie-3.0-base-zh", **flags):
+def planned(run_root, *tasks, model="ernie-3.0-base-zh", left=None, **flags):
+    """The forecast of a plan; ``left``: writes what an earlier start has left of some of its jobs."""
     chosen = {"learning_rates": [3e-5], "batch_sizes": [32], "dropouts": [0.1], "devices": "gpu"} | flags
     grid = Grid.of(GridFlags(models=[str(model)], tasks=list(tasks), run_root=str(run_root), **chosen))
+    if left:
+        left(grid.jobs())
     return Forecast(grid, grid.jobs())
+
+
+def leave(job, status, step, **more):
+    """What a start of this very trial has left: its result after ``step`` of 400 steps."""
+    points = [DevPoint(number, 0, (50.0,)) for number in range(100, step + 1, 100)]
+    job.paths.folder.mkdir(parents=True, exist_ok=True)
+    Result(
+        job.trial.task, "m", dict(job.configuration), job.configuration_hash, status=status, total_steps=400,
+        dev_curve=points, best_score=(50.0,), best_step=100, device="gpu:0", device_seconds=step * 9.0, **more,
+    ).write(job.paths.result)  # fmt: skip
 
 
 def finished(run_root, model, task, seconds, device="gpu:0", **settings):
@@ -231,6 +262,7 @@ def test_hours_by_this_models_own_trials_then_by_those_of_similar_models(tmp_pat
     assert forecast.of_task(TASKS["afqmc"]) == ", device hours unknown until its first trial ends"
     total = "time: about 3.92 device hours (gpu); unknown until the first trial of each task ends: AFQMC"
     assert forecast.in_all()[0] == total
+    finished(tmp_path, "ernie-1.0-base-zh", "tnews", 9000.0)  # as large
     finished(tmp_path, "ernie-3.0-base-zh", "tnews", 1800.0)
     assert planned(tmp_path, "tnews").of_task(TASKS["tnews"]) == ", about 0.5 device hours"
 
@@ -255,6 +287,27 @@ def test_a_search_costs_from_what_its_rule_can_stop_to_everything(tmp_path):
     early = search | {"rungs": [Fraction(1, 8)], "max_steps": 400}
     least, most = planned(tmp_path, "tnews", learning_rates=rates, **early).hours(TASKS["tnews"])
     assert least / most == pytest.approx((4 + 4 / 2) / 8)
+
+
+def test_what_an_earlier_start_has_done_is_not_done_again(tmp_path, grid):
+    """One of four trials of an hour is done, one three quarters: of 2.25 hours left a search needs half an hour each."""
+    finished(tmp_path, "ernie-1.0-base-zh", "tnews", 3600.0, max_steps=400)
+
+    def left(jobs):
+        leave(jobs[3], "done", 400)
+        leave(jobs[2], "paused", 300)
+
+    plan = {"data_dir": str(grid.data), "learning_rates": [1e-5, 2e-5, 3e-5, 5e-5], "max_steps": 400}
+    assert planned(tmp_path, "tnews", left=left, **plan).hours(TASKS["tnews"]) == pytest.approx((2.25, 2.25))
+    search = {"search": "halving", "keep": 4, "rungs": [Fraction(1, 2)]}
+    assert planned(tmp_path, "tnews", **plan, **search).hours(TASKS["tnews"]) == pytest.approx((1.0, 2.25))
+
+
+def test_a_model_that_is_kept_already_is_replaced_by_the_next(tmp_path, grid):
+    plan = {"data_dir": str(grid.data), "learning_rates": [1e-5, 3e-5], "save_best_model": True}
+    assert "to be kept" in planned(tmp_path, "tnews", **plan).in_all()[1]
+    kept = planned(tmp_path, "tnews", left=lambda jobs: leave(jobs[0], "done", 400, best_model="there"), **plan)
+    assert "to be kept" not in kept.in_all()[1]
 
 
 def test_disk_worked_out_by_hand(tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 import re
 import shutil
 from pathlib import Path
@@ -10,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cluebench import atomic
 from cluebench.dev_predictions import of_result
+from cluebench.earlier_run import CheckpointOwner
 from cluebench.model import Model
 from cluebench.runlog import Result, read_log
 from cluebench.tasks import TASKS
@@ -296,6 +300,27 @@ def test_half_a_checkpoint_is_passed_over(demo, run_trainer, tmp_path):
     assert again.code == 0, again.err
     assert again.lines[0] == f"going on from {tmp_path / 'out' / 'checkpoint-4'}"
     assert [line[0] for line in training(again.lines)] == ["5", "6"]
+
+
+class Harm:
+    def __reduce__(self):
+        return os.mkdir, (os.environ["HARMED"],)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_no_code_in_a_checkpoint_is_run(given, demo, run_trainer, tmp_path, monkeypatch):
+    """Not even where whoever put it there knew of the sums in complete.json."""
+    monkeypatch.setenv("HARMED", str(tmp_path / "harmed"))
+    arguments = [*common(demo, tmp_path / "out"), *ARGUMENTS, "--max_steps", 4, "--save_steps", 2]
+    assert run_trainer(*arguments).code == 0
+    last = tmp_path / "out" / "checkpoint-4"
+    (last / "optimizer.pdopt").write_bytes(pickle.dumps({"moment": Harm()}))
+    owner = CheckpointOwner.read(last / "complete.json", "")
+    owner.files["optimizer.pdopt"] = atomic.facts_of(last / "optimizer.pdopt")
+    owner.write(last / "complete.json")
+    ended = run_trainer(*arguments, *(["--resume_from_checkpoint", last] if given else []))
+    assert ended.code == 2 and ended.err.count("\n") == 1
+    assert "optimizer.pdopt: the pickle asks for posix.mkdir" in ended.err and not (tmp_path / "harmed").exists()
 
 
 def test_a_finished_run_started_again_trains_nothing(demo, run_trainer, tmp_path):
