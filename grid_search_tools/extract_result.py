@@ -8,12 +8,14 @@ goes to stdout; what is worth knowing beside it goes to stderr.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 from cluebench import command
 from cluebench.errors import UsageError
 from cluebench.flags import flag, parse
 from cluebench.published import ATTRIBUTION
+from cluebench.report.grid_page import REPORT_FILE, write_report
 from cluebench.report.table import print_table, run_directory
 from cluebench.repository import RUN_ROOT
 
@@ -35,6 +37,7 @@ class Flags:
     budget: int | None = flag(
         None, "also print the best score to expect of so many trials, to compare models at equal budget", minimum=1
     )
+    report: bool = flag(False, f"also write {REPORT_FILE} into the directory, a page to look into")
 
 
 def main() -> None:
@@ -42,10 +45,14 @@ def main() -> None:
     if not flags.models:
         raise UsageError("name a model or a run directory")
     for model in flags.models:
+        folder = run_directory(model, flags.run_root)
         print_table(
-            run_directory(model, flags.run_root), model, among_others=len(flags.models) > 1,
+            folder, model, among_others=len(flags.models) > 1,
             published=flags.published, stderr=flags.stderr, budget=flags.budget,
         )  # fmt: skip
+        if flags.report:
+            write_report(folder)
+            print(f"report: {folder / REPORT_FILE}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     python -m tests.made_up_runs FOLDER --models 4 --state failures
 
 writes FOLDER/model-0 … model-3, each with all 134 trials: results, curves, logs, dev predictions and grid.json. With
---seeds 8 it is 1,072 trials; --state is whole, failures (some trials failed for good), running, or small: three trials
-on made-up data, which lie in FOLDER/data.
+--seeds 8 it is 1,072 trials; --state is whole, failures (some trials failed for good), running, halving (every second
+one stopped early), or small: three trials on made-up data, which lie in FOLDER/data.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from cluebench.tasks import DEFAULT_SEED, TASKS, Setting, Task
 
 #: Rows that share a passage or a record.
 SHARING = 4
-STATES = ("whole", "failures", "running", "small")
+STATES = ("whole", "failures", "running", "halving", "small")
 MEMORY = "ResourceExhaustedError: Out of memory error on GPU 0. Cannot allocate 1.171875GB memory on GPU 0, 39.2GB memory has been allocated and available memory is only 341.75MB. Please check whether there is any other process using GPU 0"
 CRASH = "OSError: [Errno 5] Input/output error: '/data/cache/cmnli/input_ids.npy'; its last lines stand in the log"
 
@@ -67,10 +67,12 @@ def write_run(
                 entry |= _fate(state, len(trials))
                 trials.append(entry)
                 paths = TrialPaths(folder / task.name, entry["name"])
-                if entry["state"] == "done":
+                if entry["state"] in ("done", "stopped"):
                     gold = _gold(task, source, rows)
                     result = write_trial(paths, task, configuration, _right(task, setting, seed, quality, gold), gold)
                     entry["score"] = list(result.best_score)
+                    if entry["state"] == "stopped":
+                        stop(result, paths)
                 elif entry["state"] in ("running", "failed"):
                     write_log(
                         paths.log, task, _curve(task, configuration, (50.0,) * (1 + (task.kind == "span")))[:5], 9000
@@ -95,6 +97,8 @@ def _fate(state: str, number: int) -> dict:
         found |= {"state": "failed", "failures": [memory] * 3}
     elif state == "failures" and number % 27 == 20:
         found |= {"failures": [crash]}
+    elif state == "halving" and number % 2:
+        found |= {"state": "stopped"}
     elif state == "running" and number % 5 == 3:
         found |= {"state": "running"} if number % 20 == 3 else {"state": "waiting", "attempts": []}
     return found
@@ -134,6 +138,16 @@ def write_trial(paths: TrialPaths, task: Task, configuration: dict, right: np.nd
     result.write(paths.result)
     write_log(paths.log, task, result.dev_curve, result.total_steps, best=result.best_score)
     return result
+
+
+def stop(result: Result, paths: TrialPaths) -> None:
+    """Makes a finished trial one that was stopped at a third of its evaluations."""
+    curve, result.dev_curve, result.best_score, result.status = result.dev_curve, [], None, "stopped"
+    for point in curve[: len(curve) // 3 + 1]:
+        result.add(point)
+    result.write(paths.result)
+    paths.predictions.unlink()
+    write_log(paths.log, TASKS[result.task], result.dev_curve, result.total_steps)
 
 
 def write_log(path: Path, task: Task, curve: Sequence[DevPoint], total: int, best: tuple | None = None) -> None:

@@ -59,7 +59,6 @@ WITHOUT_FILES = ("tasks", "metrics", "features/", "statistics/", "search/")
 FILES_IN = {
     "features/__init__": "its own source is part of a cache entry's key",
     "features/cache": "it is the cache",
-    "features/tokenization": "PaddleNLP makes a slow tokenizer only from a file",
 }
 FILE_MODULES = {"glob", "io", "os", "pathlib", "shutil", "tempfile", "zipfile"}
 

@@ -34,21 +34,13 @@ if TYPE_CHECKING:
     import requests
 
 
-@dataclass(frozen=True)
-class Mirror:
-    """A place that has the archives. ``address`` is filled in with archive_url, task and hub."""
-
-    name: str
-    address: str
-
-
-#: In the order in which they are tried.
+#: Where the archives are, in the order in which they are tried: PaddleNLP's own mirror, CLUE's, the hub.
 MIRRORS = (
-    Mirror("PaddleNLP", "{archive_url}"),
-    Mirror("CLUE", "https://storage.googleapis.com/cluebenchmark/tasks/{task}_public.zip"),
+    "{archive_url}",
+    "https://storage.googleapis.com/cluebenchmark/tasks/{task}_public.zip",
     # Only with HF_ENDPOINT: the data set `clue` of the public hub holds a conversion, from which the official files
     # can't be made again (ids, files and disputed rows are lost), but a hub of one's own may keep the archives in it.
-    Mirror("Hugging Face hub", "{hub}/datasets/clue/clue/resolve/main/{task}_public.zip"),
+    "{hub}/datasets/clue/clue/resolve/main/{task}_public.zip",
 )
 
 
@@ -82,7 +74,7 @@ def mirror_addresses(task: Task) -> list[str]:
     """Where a task's archive may be had, best first."""
     parts = {"task": task.name, "hub": os.environ.get("HF_ENDPOINT", "").rstrip("/")}
     parts["archive_url"] = next((file.archive_url for file in _files_of(task)), "")
-    addresses = [mirror.address.format(**parts) for mirror in MIRRORS]
+    addresses = [mirror.format(**parts) for mirror in MIRRORS]
     return [address for address in addresses if urlsplit(address).scheme]
 
 

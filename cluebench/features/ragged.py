@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
@@ -43,20 +44,14 @@ class Ragged:
         return self.offsets[indices + 1] - self.offsets[indices]
 
     @classmethod
-    def of(cls, lists: Iterable[Sequence[int] | np.ndarray], dtype: type = np.int32) -> Ragged:
-        """From lists of integers, copied."""
-        lists = list(lists)
+    def of(cls, lists: Sequence[Sequence[int]]) -> Ragged:
+        """From lists of integers, as int32."""
         offsets = offsets_of([len(one) for one in lists])
-        values: np.ndarray = np.empty(offsets[-1], dtype)
-        for one, start, end in zip(lists, offsets[:-1], offsets[1:], strict=True):
-            values[start:end] = one
-        return cls(values, offsets)
+        return cls(np.fromiter(chain.from_iterable(lists), np.int32, offsets[-1]), offsets)
 
     @classmethod
     def concatenate(cls, parts: Sequence[Ragged]) -> Ragged:
-        """The lists of all parts, in order."""
-        if not parts:
-            return cls(np.empty(0, np.int32), np.zeros(1, np.int64))
+        """The lists of all parts, of which there must be one, in order."""
         return cls(
             np.concatenate([part.values for part in parts]),
             offsets_of(np.concatenate([part.lengths for part in parts])),

@@ -51,9 +51,16 @@ _FIGURES = (
 
 
 def charts(
-    task: Task, trials: Sequence[FinishedTrial], best: Sequence[DevPredictions], outcomes: Sequence[Outcome]
+    task: Task,
+    trials: Sequence[FinishedTrial],
+    best: Sequence[DevPredictions],
+    outcomes: Sequence[Outcome],
+    stopped: Sequence[FinishedTrial],
 ) -> dict[str, Any]:
-    """Of a task's finished trials. best: what those of the best setting said of dev; outcomes: of the halving rules."""
+    """Of a task's finished trials, and the curves of those that were stopped early.
+
+    best: what those of the best setting said of dev; outcomes: of the halving rules.
+    """
     whole = scores.of_whole_grid(trials)
     settings = [[*trial.setting, trial.seed] for trial in whole]
     varied = [place for place in range(len(AXES)) if len({setting[place] for setting in settings}) > 1]
@@ -63,10 +70,11 @@ def charts(
         "title": task.title,
         "metric": "EM" if task.metric == "em_f1" else "accuracy",
         "trials": [_trial(trial) for trial in trials],
+        "stopped": [_trial(trial) for trial in stopped],
         "varied": [AXES[place] for place in varied],
         "effects": [{"axis": AXES[place], **vars(effect)} for place, effect in zip(varied, effects, strict=True)],
         "expected": [round(float(score), 3) for score in expected_best(values)],
-        "rules": [point._asdict() for point in points([outcomes])] if outcomes else [],
+        "rules": [point._asdict() for point in points([outcomes])] if len(trials) > 2 and outcomes else [],
         "confusion": confusion(task, best) if task.labels and best else None,
     }
 
@@ -74,8 +82,8 @@ def charts(
 def figures(drawn: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Of what `charts` gave, the charts that show something."""
     shown = {
-        "curves": any(trial["curve"][0] for trial in drawn["trials"]),
-        "losses": any(trial["losses"][0] for trial in drawn["trials"]),
+        "curves": any(len(trial["curve"][0]) > 1 for trial in drawn["trials"]),
+        "losses": any(len(trial["losses"][0]) > 1 for trial in drawn["trials"]),
         "effects": drawn["effects"],
         "parallel": drawn["varied"],
         "expected": len(drawn["expected"]) > 2,

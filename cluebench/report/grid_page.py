@@ -17,7 +17,7 @@ from cluebench.published import ATTRIBUTION, published_model
 from cluebench.report import comparability, cost, evidence, grid_charts, page, reproduction, scores
 from cluebench.report.replayed import replayed
 from cluebench.report.scores import Best, FinishedTrial
-from cluebench.runlog import Result, trial_name
+from cluebench.runlog import STOPPED, Result, TrialPaths, trial_name
 from cluebench.tasks import TASKS, Setting, Task
 
 #: In a run directory.
@@ -88,6 +88,15 @@ class _Run:
             found[trial.task].append(trial)
         return dict(found)
 
+    def stopped(self, task: Task) -> Iterator[FinishedTrial]:
+        """Trials that a search has stopped early, with their scores so far."""
+        for planned in self.planned.get(task.name, ()):
+            path = TrialPaths(self.folder / task.name, planned.name).result
+            result = Result.read(path) if planned.state == STOPPED else None
+            if result and result.task == task.name and result.best_score:
+                setting = Setting(planned.learning_rate, planned.batch_size, planned.dropout)
+                yield FinishedTrial(task.name, setting, planned.seed, tuple(result.best_score), result, path)
+
     @cached_property
     def bests(self) -> dict[str, Best]:
         return scores.best_settings(self.trials)
@@ -136,7 +145,7 @@ def _task(run: _Run, task: Task) -> dict[str, Any]:
     of_best = [trial.result for trial in finished if best and trial.setting == best.setting and trial.result]
     data_dir = run.grid.data_dir if run.grid else None
     said, outcomes = known.predictions if known else (), run.outcomes.get(task.name, ())
-    drawn = grid_charts.charts(task, finished, said, outcomes) if finished else {}
+    drawn = grid_charts.charts(task, finished, said, outcomes, list(run.stopped(task))) if finished else {}
     return {
         "name": task.name,
         "title": task.title,
@@ -272,7 +281,7 @@ def _provenance(run: _Run) -> dict[str, list[str]]:
         "versions": some,
         "devices": devices,
         "commit": [grid.commit or ""] if grid else [],
-        "command": [shlex.join(grid.command)] if grid and grid.command else [],
+        "command": [shlex.join(["python", *grid.command])] if grid and grid.command else [],
         "written": [grid.updated] if grid else [],
         "model": [grid.model_identity or ""] if grid else [],
         "hashes of the data": [f"{TASKS[name].title} {text}" for name, text in data.items() if text],

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from cluebench import json_files
 from cluebench.report import grid_page, scores
+from cluebench.report.page import charts_library
 from cluebench.tasks import TASKS
 from tests.made_up_runs import write_run, write_small
 from tests.pages.conftest import LIGHT_AND_DARK
@@ -169,7 +169,21 @@ def test_an_empty_folder_has_a_page(opened, tmp_path):
     assert "no grid.json" in shown.texts("header")[0] and not shown.overflows and shown.complaints == []
 
 
-def test_pages_are_small_enough(failures, tmp_path):
-    write_run(tmp_path, "m", seeds=range(42, 50), rows=60)
-    assert len(json_files.parse((tmp_path / "grid.json").read_bytes())["trials"]) == 1072
-    assert len(grid_page.report(tmp_path).encode()) < 15e6 and (failures / "report.html").stat().st_size < 6e6
+def test_what_halving_has_stopped_is_marked_and_its_curves_are_drawn(opened, tmp_path):
+    write_run(tmp_path, "m", tasks=SOME_TASKS[:1], rows=100, state="halving")
+    grid_page.write_report(tmp_path)
+    shown = opened(tmp_path / "report.html")
+    assert "halving: 6 of 12 trials stopped early" in shown.texts("header .count")
+    assert shown.texts("table.heat td").count("stopped") == 6
+    chart = shown.page.locator("[data-chart=curves]")
+    chart.locator("svg.main-svg").first.wait_for()
+    drawn = chart.evaluate("chart => chart._fullData.map(trace => [trace.line.dash, trace.x.at(-1)])")
+    assert len(drawn) == 12 and max(x for dash, x in drawn if dash == "dot") < max(
+        x for dash, x in drawn if dash == "solid"
+    )
+
+
+def test_a_page_of_134_trials_has_less_than_6_mb_and_one_of_1000_less_than_15(failures):
+    library, trials = len(charts_library().encode()), 100
+    of_a_trial = ((failures / "report.html").stat().st_size - library) / trials
+    assert library + 134 * of_a_trial < 6e6 and library + 1000 * of_a_trial < 15e6

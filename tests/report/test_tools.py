@@ -123,6 +123,12 @@ def test_a_trial_without_predictions_is_left_out_and_said_so(runs, run_command):
     assert "fewer than 2 finished trials: TNEWS (1)" in ended.err
 
 
+def test_a_report_is_written_on_request(runs, run_command):
+    ended = run_command(EXTRACT, "old", "--run_root", runs, "--report")
+    page = runs / "old" / "report.html"
+    assert ended.code == 0 and f"report: {page}" in ended.err and "TNEWS" in page.read_text()
+
+
 def test_errors_of_published_scores_are_marked(runs, run_command):
     finished_model = runs / "ernie-3.0-base-zh"
     (runs / "alike").rename(finished_model)

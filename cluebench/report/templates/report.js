@@ -8,25 +8,25 @@
   const colour = name => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
   const levels = (trials, axis) => [...new Set(trials.map(trial => trial[axis]))].sort((a, b) => a - b);
   // 3e-05, as in file names.
-  const rateText = rate => rate.toExponential().replace(/e-(\d)$/, "e-0$1");
+  const rateText = rate => rate < 1e-4 ? rate.toExponential().replace(/e-(\d)$/, "e-0$1") : `${rate}`;
   const levelText = (axis, level) => axis === "learning_rate" ? rateText(level) : `${level}`;
   const about = trial => `lr ${rateText(trial.learning_rate)}, batch ${trial.batch_size}, dropout ${trial.dropout}, ` +
     `seed ${trial.seed}: ${trial.score.map(one => one.toFixed(2)).join("/")}`;
   // Higher is better; equal ones go to the smaller learning rate, batch and dropout.
   const bestOf = trials => trials.reduce((best, trial) => trial.score[0] > best.score[0] ? trial : best);
 
-  function lines(trials, which, digits) {
-    const rates = levels(trials, "learning_rate"), best = bestOf(trials), named = new Set();
-    const inOrder = [...trials].sort((a, b) => a.learning_rate - b.learning_rate || (a === best) - (b === best));
+  function lines(trials, stopped, which, digits) {
+    const rates = levels([...trials, ...stopped], "learning_rate"), best = bestOf(trials), named = new Set();
+    const inOrder = [...trials, ...stopped].sort((a, b) => a.learning_rate - b.learning_rate || (a === best) - (b === best));
     return inOrder.filter(trial => trial[which][0].length).map(trial => {
       const first = !named.has(trial.learning_rate);
       named.add(trial.learning_rate);
-      const [x, y] = trial[which], place = rates.indexOf(trial.learning_rate);
+      const [x, y] = trial[which], ended = stopped.includes(trial) ? " so far, then stopped" : "", place = rates.indexOf(trial.learning_rate);
       const hue = rateColours[Math.round(place * Math.min(1, (rateColours.length - 1) / (rates.length - 1 || 1)))];
       return { x, y, mode: x.length > 1 ? "lines" : "markers", name: rateText(trial.learning_rate), showlegend: first,
                legendgroup: `${trial.learning_rate}`, opacity: trial === best ? 1 : 0.65, marker: { color: hue },
-               line: { color: hue, width: trial === best ? 3 : 1.2 },
-               hovertemplate: `${about(trial)}<br>step %{x}: %{y:.${digits}f}<extra></extra>` };
+               line: { color: hue, width: trial === best ? 3 : 1.2, dash: ended ? "dot" : "solid" },
+               hovertemplate: `${about(trial)}${ended}<br>step %{x}: %{y:.${digits}f}<extra></extra>` };
     });
   }
 
@@ -39,12 +39,12 @@
   }
 
   const draw = {
-    curves({ trials, metric }) {
-      const traces = lines(trials, "curve", 2);
+    curves({ trials, stopped, metric }) {
+      const traces = lines(trials, stopped, "curve", 2);
       return [traces, { yaxis: { title: { text: `dev ${metric}` }, range: upperRange(traces) },
                         xaxis: { title: { text: "optimizer step" } } }];
     },
-    losses: ({ trials }) => [lines(trials, "losses", 4),
+    losses: ({ trials, stopped }) => [lines(trials, stopped, "losses", 4),
       { yaxis: { title: { text: "training loss" }, rangemode: "tozero" }, xaxis: { title: { text: "optimizer step" } } }],
     effects({ effects, metric }) {
       const traces = effects.flatMap(({ axis, levels, means, lows, highs, share }, place) => [{

@@ -1,0 +1,50 @@
+"""Takes the pictures of the READMEs from made-up runs, whose scores nobody has measured.
+
+    python docs/screenshots.py
+
+writes report.png and leaderboard.png beside itself, with Debian's chromium.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        runs = Path(folder) / "runs"
+        for state, place in (("whole", runs), ("failures", Path(folder) / "one")):
+            models = "4" if state == "whole" else "1"
+            maker = [sys.executable, "-m", "tests.made_up_runs", str(place), "--models", models, "--state", state]
+            subprocess.run(maker, cwd=ROOT, check=True)
+        board = [sys.executable, str(ROOT / "grid_search_tools" / "leaderboard.py"), str(runs), "--published"]
+        subprocess.run([*board, "--format", "html"], check=True, stdout=subprocess.DEVNULL)
+        from cluebench.report.grid_page import REPORT_FILE, write_report
+
+        report = Path(folder) / "one" / "model-0"
+        write_report(report)
+        with sync_playwright() as driver:
+            browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+            for page, name, height in (
+                (report / REPORT_FILE, "report.png", 1400),
+                (runs / "index.html", "leaderboard.png", 640),
+            ):
+                shown = browser.new_page(viewport={"width": 1400, "height": height})
+                shown.goto(page.as_uri())
+                shown.wait_for_timeout(4000)  # charts are drawn one after the other
+                shown.screenshot(path=Path(folder) / name)
+                picture = Image.open(Path(folder) / name).convert("RGB")
+                picture.quantize(200, dither=Image.Dither.NONE).save(Path(__file__).with_name(name), optimize=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""The command that a report offers for a trial, pasted into a shell, gives the trial's score again."""
+
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from cluebench.report import reproduction
+from cluebench.runlog import Result
+from cluebench.tasks import TASKS
+from tests.conftest import ROOT
+from tests.scripts.test_classifier import common
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_command_gives_the_score_again(demo, run_script, tmp_path):
+    task, (model, data) = TASKS["tnews"], demo
+    arguments = ["--task_name", "TNEWS", "--do_train", "--batch_size", 16, "--learning_rate", 1e-3, "--dropout", 0.1]
+    run_script(task.script, *common(demo, tmp_path), *arguments, "--num_train_epochs", 2, "--save_steps", 5)
+    trial = Result.read(tmp_path / "result.json")
+    command = reproduction.command(task, trial, model, data)
+    (folder,) = (word for word in shlex.split(command) if word.startswith("reproduced/"))
+    typed = command.replace("python ", f"{shlex.quote(sys.executable)} ", 1).replace(folder, str(tmp_path / "again"))
+    subprocess.run(typed, shell=True, cwd=ROOT, check=True, capture_output=True)
+    again = Result.read(tmp_path / "again" / "result.json")
+    assert again.configuration_hash == trial.configuration_hash and again.best_score == trial.best_score
