@@ -139,7 +139,7 @@ def test_confirmation_takes_the_settings_that_reached_their_end_and_models_are_k
     assert states(grid) == expected and {words[1] for words in grid.book("paused")} == {
         f"tnews/{name}" for name in WORST_TO_BEST
     }
-    assert "74.95±0.01 (2)" in ended.stdout and "(halving: 2 of 6 trials stopped early)" in ended.stderr
+    assert "\t74.94±0.01\t" in ended.stdout and "(halving: 2 of 6 trials stopped early)" in ended.stderr
     kept = [path.parent.name for path in grid.runs.glob("*/tnews/*/model.safetensors")]
     assert kept == ["3e-05_32_0.1_seed43"]
 
@@ -155,13 +155,13 @@ def test_seeds_of_a_setting_go_on_or_stop_together(grid):
 
 
 def test_interrupted_at_a_rung_it_goes_on_where_it_was(grid):
-    grid.behave(trials={"*": {"steps": 8, "seconds": 4}})
+    grid.behave(trials={"*": {"steps": 8}, "tnews/3e-05_32_0.1": {"steps": 8, "seconds": 400}})
     scheduler = grid.start(*TNEWS, *HALVING, "--rungs", "1/4,1/2")
     grid.wait_for("paused", 3)
     scheduler.send_signal(signal.SIGINT)
     _, said = scheduler.communicate(timeout=60)
     assert scheduler.returncode == 130 and "trials left; the same command goes on" in said
-    assert grid.state()["status"] == "stopped" and "held" in states(grid).values()
+    assert grid.state()["status"] == "stopped" and list(states(grid).values()) == ["held"] * 3 + ["waiting"]
     status = grid.run(*TNEWS, *HALVING, "--rungs", "1/4,1/2", "--status").stdout
     assert " held" in status and "not running, stopped" in status
     grid.behave(trials={"*": {"steps": 8}})
