@@ -39,7 +39,8 @@ def _identity(task: Task, name: str, result: Result) -> Iterator[str]:
 
 
 def _steps(task: Task, result: Result, examples: int | None) -> Iterator[str]:
-    batch, cards, pieces = _setting(result, "batch_size"), result.cards, result.accumulation_steps
+    settings: dict[str, Any] = result.configuration
+    batch, cards, pieces = settings["batch_size"], result.cards, result.accumulation_steps
     if batch < 1 or batch % (cards * pieces):
         yield f"a batch of {batch} can't be cut into {pieces} micro-batches on each of {cards} cards"
     elif result.total_steps < 1 or result.total_steps % task.epochs:
@@ -51,7 +52,8 @@ def _steps(task: Task, result: Result, examples: int | None) -> Iterator[str]:
 
 def possible_examples(task: Task, result: Result) -> tuple[int, int]:
     """The fewest and most examples of an epoch that give a result's steps, whatever the cards and micro-batches."""
-    batch, steps = _setting(result, "batch_size"), result.total_steps // task.epochs
+    settings: dict[str, Any] = result.configuration
+    batch, steps = settings["batch_size"], result.total_steps // task.epochs
     return batch * (steps - 1) + 1, batch * steps
 
 
@@ -104,11 +106,7 @@ def log_misfits(task: Task, result: Result, text: str) -> list[str]:
 
 def learning_rate(result: Result, step: int) -> float:
     """After ``step`` optimizer steps: linear warm-up over a share of them, then linear decay to 0, as published."""
-    total, warmup = result.total_steps, math.floor(_setting(result, "warmup") * result.total_steps)
+    settings: dict[str, Any] = result.configuration  # numbers, as `misfits` has found before
+    total, warmup = result.total_steps, math.floor(settings["warmup"] * result.total_steps)
     share = step / max(1, warmup) if step < warmup else max(0.0, (total - step) / max(1, total - warmup))
-    return _setting(result, "learning_rate") * share
-
-
-def _setting(result: Result, name: str) -> Any:
-    """A number, as `misfits` has found before."""
-    return result.configuration[name]
+    return settings["learning_rate"] * share

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 from cluebench import dev_predictions, environment, json_files
 from cluebench.bundle import protocol
 from cluebench.bundle.contents import Manifest
-from cluebench.data.official import official_files
+from cluebench.data.official import usable_rows
 from cluebench.data.rows import IDIOM_TAG, load_rows
 from cluebench.data.source import DataSource, fingerprint_of, official_md5s, split_files
 from cluebench.dev_predictions import DevPredictions, rows_fingerprint
@@ -126,18 +126,16 @@ class _Checked:
     # Protocol ---------------------------------------------------------------------------------------------------------
 
     def _of_a_result(self, name: str, result: Result) -> Iterator[str]:
-        data, sums = result.configuration.get("data"), self.manifest.data.get(self.task.name)
+        data, task = result.configuration.get("data"), self.task
+        known = {"the official ones": official_md5s(task), "those of the manifest": self.manifest.data.get(task.name)}
         if result.configuration.get("model") != self.manifest.model.identity:
             yield "it is of another model than the manifest's"
-        if self._official and data != fingerprint_of(self.task, self._official):
-            yield "it was trained on other files than the official ones"
-        elif sums is not None and fingerprint_of(self.task, sums) != data:
-            yield "the data files of the manifest are not those it was trained on"
-        yield from protocol.misfits(self.task, name, result, self._examples)
-
-    @cached_property
-    def _official(self) -> dict[str, str] | None:
-        return official_md5s(self.task)
+        yield from (
+            f"it was trained on other files than {whose}"
+            for whose, sums in known.items()
+            if sums is not None and fingerprint_of(task, sums) != data
+        )
+        yield from protocol.misfits(task, name, result, self._examples)
 
     @cached_property
     def _examples(self) -> int | None:
@@ -146,14 +144,7 @@ class _Checked:
         if task.kind == IDIOM and all(source.has(task, file) for file in task.train_files) and self._is_here():
             # a blank each; counted in the bytes, as reading all of the records takes longer
             return sum(len(IDIOM_TAG.findall(source.read(task, file).decode())) for file in task.train_files)
-        return None if task.kind in (IDIOM, SPAN) else self._known_rows
-
-    @cached_property
-    def _known_rows(self) -> int | None:
-        """Of the official train files: as many examples as that or more."""
-        files = [official_files().get((self.task.name, file)) for file in self.task.train_files]
-        rows = [file.usable_rows for file in files if file and file.usable_rows]
-        return sum(rows) if len(rows) == len(files) else None
+        return None if task.kind in (IDIOM, SPAN) else usable_rows(task.name, task.train_files)
 
     def _of_all_together(self) -> Iterator[str]:
         planned = self.grid.protocols.get(self.task.name)
@@ -166,7 +157,8 @@ class _Checked:
                 yield f"{name}: its losses are those of {losses[curve]}, to the last digit"
         if self._examples is None and self.results:
             bounds = [protocol.possible_examples(self.task, result) for result in self.results.values()]
-            if max(self._known_rows or 1, *(low for low, _ in bounds)) > min(high for _, high in bounds):
+            rows = usable_rows(self.task.name, self.task.train_files) or 1  # as many examples as that, or more
+            if max(rows, *(low for low, _ in bounds)) > min(high for _, high in bounds):
                 yield "no number of training examples gives the steps of all its trials"
 
     def _of_logs(self, found: Verdict) -> Iterator[str]:
@@ -232,9 +224,9 @@ class _Checked:
     def _is_here(self) -> bool:
         """Whether the files that the trials were evaluated on are in the data directory; where none are known to be the
         official ones, also those that they were trained on."""
-        task, source = self.task, self.source
-        names = split_files(task, "dev") + (() if self._official else split_files(task, "train"))
-        sums: Mapping[str, str] = self._official or self.manifest.data.get(task.name, {})
+        task, source, official = self.task, self.source, official_md5s(self.task)
+        names = split_files(task, "dev") + (() if official else split_files(task, "train"))
+        sums = official or self.manifest.data.get(task.name, {})
         return all(source.has(task, name) and sums.get(name) == source.md5(task, name) for name in names)
 
 

@@ -8,6 +8,7 @@ those loaders use; row counts were taken from the files. An empty md5 means that
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -37,3 +38,10 @@ def official_files() -> dict[tuple[str, str], OfficialFile]:
         rows = [{key: value or None for key, value in row.items()} for row in csv.DictReader(stream)]
     files = [converted(row, OfficialFile, strict=False) for row in rows]
     return {(file.task, file.file): file for file in files}
+
+
+def usable_rows(task: str, files: Iterable[str]) -> int | None:
+    """Of the official files together, those left when unlabelled rows are dropped; None where one is not known."""
+    known = [official_files().get((task, file)) for file in files]
+    rows = [file.usable_rows for file in known if file and file.usable_rows]
+    return sum(rows) if len(rows) == len(known) else None

@@ -1,4 +1,4 @@
-"""Weights from files to arrays, without ever running what a file says. numpy only.
+"""Weights from files to arrays, without ever running what a file says. Without Paddle.
 
 Two of the formats in use are pickles, which are programs: loading one with the libraries that wrote it runs whatever
 its author put there. Here they go through an unpickler that knows arrays, containers and nothing else, and refuses the
@@ -13,14 +13,13 @@ import pickle
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import safetensors
 
 from cluebench.errors import UsageError
-from cluebench.json_files import Count, NotJson, declared, parse
 
 
 def read_weights(files: Sequence[Path]) -> dict[str, np.ndarray]:
@@ -68,53 +67,17 @@ def _plain_floats(array: np.ndarray) -> np.ndarray:
 
 
 _SAFETENSORS_TYPES = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
-    "BF16": "<u2",
-    "I64": "<i8",
-    "I32": "<i4",
-    "U8": "u1",
-    "BOOL": "?",
-}
-
-
-@dataclass
-class SafetensorsEntry:
-    """What a safetensors header says of an array. The arrays lie end to end, each byte in one of them."""
-
-    dtype: str
-    shape: list[Count]
-    data_offsets: tuple[Count, Count]
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "U8": "u1", "BOOL": "?",
+}  # fmt: skip
 
 
 def _read_safetensors(file: Path) -> dict[str, np.ndarray]:
-    """A length, a JSON header of that length, and the numbers. (The library's reader for numpy has no bfloat16.)"""
-    size = file.stat().st_size
-    with open(file, "rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        if not 0 < length <= min(size - 8, 100 << 20):
-            raise UsageError(f"{file}: damaged, or no safetensors file")
-        try:
-            header = parse(stream.read(length))
-        except NotJson as error:
-            raise UsageError(f"{file}: damaged, or no safetensors file: its header {error}") from None
-    (header if isinstance(header, dict) else {}).pop("__metadata__", None)
-    entries = declared(header, dict[str, SafetensorsEntry], f"{file}: header")
-    data = np.memmap(file, np.uint8, "r", offset=8 + length) if size > 8 + length else np.empty(0, "u1")
-    arrays, expected = {}, 0
-    for name, entry in sorted(entries.items(), key=lambda item: item[1].data_offsets):
-        begin, end = entry.data_offsets
-        if end > len(data):
-            raise UsageError(f"{file}: cut off, {end - len(data):,} bytes are missing")
-        if entry.dtype not in _SAFETENSORS_TYPES:
-            raise UsageError(f"{file}: {name} is of type {entry.dtype}; weights must be floating-point numbers")
-        if begin != expected:
-            raise UsageError(f"{file}: damaged: {name} begins at byte {begin:,} of the numbers, {expected:,} is due")
-        arrays[name] = np.frombuffer(data[begin:end], _SAFETENSORS_TYPES[entry.dtype]).reshape(entry.shape)
-        expected = end
-    if expected != len(data):
-        raise UsageError(f"{file}: damaged: {len(data) - expected:,} bytes at its end belong to no array")
+    """The library sees to it that the arrays lie end to end and fill the file. (Its numpy reader has no bfloat16.)"""
+    arrays = {}
+    for name, entry in safetensors.deserialize(file.read_bytes()):
+        if entry["dtype"] not in _SAFETENSORS_TYPES:
+            raise UsageError(f"{file}: {name} is of type {entry['dtype']}, which no weights have here")
+        arrays[name] = np.frombuffer(entry["data"], _SAFETENSORS_TYPES[entry["dtype"]]).reshape(entry["shape"])
     return arrays
 
 
@@ -189,17 +152,9 @@ def _read_paddle(file: Path) -> dict[str, np.ndarray]:
 # PyTorch --------------------------------------------------------------------------------------------------------------
 
 _TORCH_TYPES = {
-    "DoubleStorage": "<f8",
-    "FloatStorage": "<f4",
-    "HalfStorage": "<f2",
-    "BFloat16Storage": "<u2",
-    "LongStorage": "<i8",
-    "IntStorage": "<i4",
-    "ShortStorage": "<i2",
-    "CharStorage": "i1",
-    "ByteStorage": "u1",
-    "BoolStorage": "?",
-}
+    "DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "BFloat16Storage": "<u2", "LongStorage": "<i8",
+    "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "?",
+}  # fmt: skip
 
 
 class _StorageType(NamedTuple):

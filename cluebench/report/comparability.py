@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from cluebench import identity
-from cluebench.data.official import official_files
+from cluebench.data.official import usable_rows
 from cluebench.data.source import fingerprint_of, official_md5s
 from cluebench.published import averaged_tasks
 from cluebench.report.scores import FinishedTrial, of_whole_grid
@@ -90,8 +90,7 @@ def is_official(task: Task, result: Result) -> bool | None:
     settings: Mapping[str, Any] = result.configuration
     if sums := official_md5s(task):
         return settings.get("data") == fingerprint_of(task, sums)
-    known = [official_files().get((task.name, file)) for file in task.train_files]
-    rows = sum(file.usable_rows or 0 for file in known if file)
+    rows = usable_rows(task.name, task.train_files) or 0
     batch, epochs = settings.get("batch_size"), settings.get("epochs")
     if settings.get("max_steps") or settings.get("limit") or not isinstance(batch, int) or not isinstance(epochs, int):
         return None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cluebench import dev_predictions
-from cluebench.data.official import official_files
+from cluebench.data.official import usable_rows
 from cluebench.dev_predictions import DevPredictions
 from cluebench.published import PublishedModel, averaged_tasks
 from cluebench.report import scores
@@ -64,7 +64,7 @@ def published(task: Task, score: Sequence[float]) -> Evidence | None:
 
     A record of several rows counts as one. None for a task whose official files are not known.
     """
-    rows = sum(file.usable_rows or 0 for name in task.dev_files if (file := official_files().get((task.name, name))))
+    rows = usable_rows(task.name, task.dev_files) or 0
     if not rows:
         return None
     return Evidence(tuple(score), tuple(100 * uncertainty.binomial_error(share / 100, rows) for share in score))

@@ -266,6 +266,10 @@ def other_data_in_the_manifest(files):
     edit(files, "manifest.json", lambda value: value["data"]["chid"].update({"dev.json": "0" * 32}))
 
 
+def other_official_data_in_the_manifest(files):
+    edit(files, "manifest.json", lambda value: value["data"]["afqmc"].update({"dev.json": "0" * 32}))
+
+
 def another_model(files):
     reconfigure(files, FIRST, model="hfl/rbt6")
 
@@ -385,7 +389,8 @@ def result_that_is_none(files):
         (configuration_of_another_hash, "its configuration is not that of its hash"),
         (renamed_trial, "not of what its name says"),
         (other_data, "trained on other files than the official ones"),
-        (other_data_in_the_manifest, "the data files of the manifest are not those it was trained on"),
+        (other_data_in_the_manifest, "it was trained on other files than those of the manifest"),
+        (other_official_data_in_the_manifest, "it was trained on other files than those of the manifest"),
         (another_model, "it is of another model than the manifest's"),
         (curve_point_dropped, "points, not one after every 100 of"),
         (curve_point_raised, "of its curve (99.0,)"),

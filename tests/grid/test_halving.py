@@ -1,9 +1,16 @@
 """--search halving on real processes of stand-in scripts: who is stopped, who goes on, and what no kill changes."""
 
+import os
+import random
+import signal
+import subprocess
+from contextlib import suppress
+
 import pytest
 
 from cluebench.report.scores import halving_mark
 from cluebench.runlog import Result
+from tests.grid.conftest import alive
 
 pytestmark = pytest.mark.slow
 
@@ -14,8 +21,8 @@ WORST_TO_BEST = ["1e-05_16_0.1", "1e-05_32_0.1", "3e-05_16_0.1", "3e-05_32_0.1"]
 TABLE_ROW = "-\t74.94\t-\t-\t-\t-\t-\t-\t-\t-"
 
 
-def states(grid, model="some-model"):
-    return {trial["name"]: trial["state"] for trial in grid.state(model)["trials"]}
+def states(grid, task="tnews"):
+    return {trial["name"]: trial["state"] for trial in grid.state()["trials"] if trial["task"] == task}
 
 
 def steps_done(grid, name, task="tnews"):
@@ -75,3 +82,48 @@ def test_when_all_fail_nothing_waits_for_ever(grid):
     grid.behave(trials={"*": {"steps": 8, "attempts": [{"exit": 2}] * 3}})
     assert grid.run(*TNEWS, *HALVING).returncode == 1
     assert set(states(grid).values()) == {"failed"}
+
+
+def killed(grid, arguments, kills, chance):
+    """Starts the search and kills it at a random instant, again and again, half the time its trials with it."""
+    for number in range(kills):
+        scheduler = grid.start(*arguments)
+        with pytest.raises(subprocess.TimeoutExpired):  # else it is done, and the kills would mean nothing
+            scheduler.wait(timeout=chance.uniform(0.05, 3.0))
+            print(f"done after {number} kills")
+        scheduler.kill()
+        scheduler.communicate()
+        for pid in (int(words[2]) for words in grid.book("start")) if chance.random() < 0.5 else ():
+            if alive(pid):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def test_a_random_kill_at_any_instant_changes_nothing(grid, tmp_path):
+    """KILLS=30 pytest -k random_kill, for the long test. Trials also die between an evaluation and its checkpoint."""
+    kills = int(os.environ.get("KILLS", 5))
+    arguments = ("--tasks", "tnews,cmrc2018", "--learning_rates", "1e-5,2e-5,3e-5", "--devices", "cpu:3")
+    arguments += ("--search", "halving", "--rungs", "1/4,1/2")
+    undisturbed = type(grid)(tmp_path / "undisturbed")
+    chance = random.Random(kills)
+    # Scores that cross, of eight evaluations each, the same for both.
+    names = [f"{rate}_{batch}_0.1" for rate in (1e-05, 2e-05, 3e-05) for batch in (16, 24, 32, 64)]
+    crossing = {
+        f"{task}/{name}": {"steps": 8, "curve": [chance.randrange(40, 70) for _ in range(8)]}
+        for task in ("tnews", "cmrc2018")
+        for name in names
+    }
+    slow = {"seconds": kills / 4, "before_checkpoint": 0.05}
+    grid.behave(trials={key: behaviour | slow for key, behaviour in crossing.items()})
+    undisturbed.behave(trials=crossing)
+    expected = undisturbed.run(*arguments, timeout=300)
+    killed(grid, arguments, kills, chance)
+    ended = grid.run(*arguments, timeout=600)
+    assert ended.returncode == expected.returncode == 0, ended.stderr
+    assert ended.stdout == expected.stdout and not grid.book("overlap")
+    assert halving_mark(grid.runs / "some-model") == halving_mark(undisturbed.runs / "some-model")
+    for task in ("tnews", "cmrc2018"):
+        assert states(grid, task) == states(undisturbed, task) and "stopped" in states(grid, task).values()
+        for path in (undisturbed.runs / "some-model" / task).glob("*.json"):
+            other = Result.read(grid.runs / "some-model" / task / path.name)
+            assert other.dev_curve == Result.read(path).dev_curve and other.status == Result.read(path).status
