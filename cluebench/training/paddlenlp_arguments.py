@@ -179,42 +179,29 @@ def completed(values: Mapping[str, Any], task: Task, own: TaskFlags) -> dict[str
     return values
 
 
-def run_flags(task: Task, own: TaskFlags, arguments: Any) -> RunFlags:
+#: Flags of the other scripts under the names that they have here too.
+_SAME = (
+    "do_train", "do_eval", "output_dir", "gradient_accumulation_steps", "learning_rate", "num_train_epochs",
+    "max_steps", "warmup_steps", "weight_decay", "adam_epsilon", "max_grad_norm", "seed", "device", "logging_steps",
+    "overwrite_output_dir",
+)  # fmt: skip
+
+
+def run_flags(own: TaskFlags, arguments: Any) -> RunFlags:
     """The same settings in the words of the other scripts."""
+    settings = {name: value for name, value in vars(own).items() if name not in ("dataset", "padding", "amp", "resume")}
     return RunFlags(
-        model_name_or_path=own.model_name_or_path,
-        do_train=arguments.do_train,
-        do_eval=arguments.do_eval,
+        **settings,
+        **{name: getattr(arguments, name) for name in _SAME},
         do_predict=arguments.do_predict or arguments.do_export,
-        output_dir=arguments.output_dir,
         batch_size=arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps,
-        gradient_accumulation_steps=arguments.gradient_accumulation_steps,
         eval_batch_size=arguments.per_device_eval_batch_size,
-        learning_rate=arguments.learning_rate,
-        num_train_epochs=arguments.num_train_epochs,
-        max_steps=arguments.max_steps,
-        max_seq_length=own.max_seq_length,
-        warmup_steps=arguments.warmup_steps,
         warmup_proportion=arguments.warmup_ratio,
-        weight_decay=arguments.weight_decay,
-        adam_epsilon=arguments.adam_epsilon,
-        max_grad_norm=arguments.max_grad_norm,
-        dropout=own.dropout,
-        seed=arguments.seed,
-        device=arguments.device,
         # Batches that other processes make don't say where their padding is.
         padding=own.padding or bool(arguments.dataloader_num_workers or arguments.distributed_dataloader),
         amp="fp16" if arguments.fp16 else "bf16" if arguments.bf16 else "off",
-        logging_steps=arguments.logging_steps,
         save_steps=arguments.eval_steps,
         save_best_model=arguments.load_best_model_at_end,
-        overwrite_output_dir=arguments.overwrite_output_dir,
-        data_dir=own.data_dir,
-        cache_dir=own.cache_dir,
-        limit=own.limit,
-        visualdl_dir=own.visualdl_dir,
-        result_json=own.result_json,
-        offline=own.offline,
     )
 
 
