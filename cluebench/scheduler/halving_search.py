@@ -67,9 +67,23 @@ class HalvingSearch:
 
     def pause_at(self, job: Job) -> Fraction | None:
         """The rung at which the next attempt at a job stands still; None where nothing is left to be decided."""
-        if job.curve is None:
+        if job.curve is None or len({rival.trial.setting for rival in self._rivals(job)}) < 2:
             return None
+        return next((rung for rung in self.rule.rungs if job.curve.evaluations_at(rung) is None), None)
+
+    def _rivals(self, job: Job) -> list[Job]:
+        """Those that are still in the job's contest, itself among them."""
         contest = self._contests[job.trial.model, job.trial.task]
-        rivals = {other.trial.setting for other in contest if other.state not in (State.FAILED, State.STOPPED)}
-        to_come = (rung for rung in self.rule.rungs if job.curve.evaluations_at(rung) is None)
-        return next(to_come, None) if len(rivals) > 1 else None
+        return [other for other in contest if other.state not in (State.FAILED, State.STOPPED)]
+
+    def tail(self, job: Job, duration: Callable[[Job], float]) -> float:
+        """How long it takes, after a job has been started, until its contest is over, if nothing else is in the way.
+
+        What has the longest is to be started first: the contests that last longest come to their verdicts early, and
+        the others fill the devices meanwhile.
+        """
+        steps = job.curve.steps[-1] / job.curve.total_steps if job.curve and job.curve.steps else 0.0
+        rung = self.pause_at(job)
+        if rung is None:
+            return duration(job) * (1 - steps)
+        return duration(job) * (rung - steps) + max(map(duration, self._rivals(job))) * (1 - rung)

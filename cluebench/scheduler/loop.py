@@ -202,7 +202,7 @@ class Scheduler:
         self._charged = charged  # told of a job once it is known what its last attempt cost
         self._unwritable = unwritable  # what keeps trials from writing; None: nothing
         self._hold: Hold | None = None
-        self.roll = Roll(self.jobs, lambda job: durations.relative(job.trial), clock)
+        self.roll = Roll(self.jobs, self._length, clock)
         self.seconds_left = Sparingly(self._seconds_left, clock)
         self._by_key = {job.key: job for job in self.jobs}
         self._logs = LogReader()
@@ -214,6 +214,13 @@ class Scheduler:
         self._uncharged: dict[str, Job] = {}  # trial key → whose attempt has ended
         self._news: list[Callable[[], None]] = []  # what observers are still to be told
         self._give_up_at = float("inf")
+
+    def _length(self, job: Job) -> float:
+        """Of jobs that wait, the one that has most is started first."""
+        durations = self.durations
+        if self.halving is None:
+            return durations.relative(job.trial)
+        return self.halving.tail(job, lambda one: durations.relative(one.trial))
 
     # Life -------------------------------------------------------------------------------------------------------------
 
@@ -540,6 +547,7 @@ class Scheduler:
         """What the end of an attempt decides about the trials of its task."""
         for other, state in self.halving.verdicts(job) if self.halving else ():
             self.roll.move(other, state)
+            self.roll.estimates_changed()
             self._told(self._observer.judged, other)
 
     def learn(self, job: Job, so_far: Result | None = None) -> None:
