@@ -16,6 +16,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from simulated import Outcome, SimulatedEngine, SimulatedTime
+
 from cluebench.model import Model
 from cluebench.runlog import TrialPaths
 from cluebench.scheduler.devices import Device
@@ -25,7 +27,6 @@ from cluebench.scheduler.jobs import Job
 from cluebench.scheduler.ledger import Ledger
 from cluebench.scheduler.loop import Rules, Scheduler
 from cluebench.scheduler.plan import Trial, build_plan
-from cluebench.scheduler.simulated import Outcome, SimulatedEngine, SimulatedTime
 
 MODEL = "ernie-3.0-base-zh"
 FORWARD_TOKENS_PER_SECOND = 60_000

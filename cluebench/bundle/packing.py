@@ -27,7 +27,7 @@ from cluebench.tasks import TASKS, Task
 #: Flags of a grid search whose values are no paths, hosts or devices; the others are left out with their names.
 _TOLD_FLAGS = re.compile(
     "--(tasks|learning_rates|batch_sizes|dropouts|seeds|best_only|amp|padding|num_train_epochs|max_steps|limit"
-    "|save_best_model|confirm_seeds|top_k)(=.*)?"
+    "|save_best_model|confirm_seeds|top_k|search|keep|rungs)(=.*)?"
 )
 _VERSIONED = ("python", "cluebench", "paddlepaddle", "paddlepaddle-gpu", "paddlenlp", "numpy")
 
@@ -163,7 +163,7 @@ def _command(grid: GridFile | None, model: str) -> str | None:
     for word in grid.command[1:] if grid else ():
         if word.startswith("--"):
             told = _TOLD_FLAGS.fullmatch(word) is not None
-        if told and re.fullmatch(r"(?:--)?[\w=.,+-]+", word):
+        if told and re.fullmatch(r"(?:--)?[\w=.,+-]+|(?:--rungs=)?[\d/,.]+", word):
             words.append(word)
     return " ".join(words) if grid else None
 

@@ -7,7 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
+from operator import itemgetter
 from pathlib import Path
+from statistics import mean
 from typing import Any, get_args
 
 from cluebench import atomic
@@ -33,7 +36,7 @@ def report(folder: Path) -> str:
     """The page."""
     run = _Run(folder, read_grid(folder), scores.finished_trials(folder))
     tasks = [_task(run, TASKS[name]) for name in TASKS if name in run.planned or run.trials.get(name)]
-    mean, error = scores.average(run.bests), evidence.error_of_avg(run.known)
+    average, error = scores.average(run.bests), evidence.error_of_avg(run.known)
     theirs = run.published.average if run.published else None
     return page.rendered(
         "report.html",
@@ -46,14 +49,14 @@ def report(folder: Path) -> str:
         cost=str(sum(run.costs.values(), cost.Cost())) if run.costs else "",
         tasks=tasks,
         average={
-            "score": mean,
+            "score": average,
             "error": error,
             "published": theirs,
-            "difference": None if mean is None or theirs is None else mean - float(theirs),
+            "difference": None if average is None or theirs is None else average - float(theirs),
         },
         attribution=ATTRIBUTION if run.published else None,
         mark=scores.halving_mark(folder, run.trials),
-        warnings=list(_warnings(run)),
+        warnings=[text for is_other, text in _data(run) if is_other],
         failures=_failures(run),
         provenance=_provenance(run),
     )
@@ -100,10 +103,6 @@ class _Run:
     @cached_property
     def bests(self) -> dict[str, Best]:
         return scores.best_settings(self.trials)
-
-    @cached_property
-    def edges(self) -> dict[tuple[str, str], str]:
-        return scores.edges(self.trials, self.bests)
 
     @cached_property
     def known(self) -> dict[str, evidence.Evidence]:
@@ -153,13 +152,15 @@ def _task(run: _Run, task: Task) -> dict[str, Any]:
         "trials": trials,
         "best": best.text(task) if best else None,
         "setting": best.setting if best else None,
-        "edges": {axis: edge for (name, axis), edge in run.edges.items() if name == task.name},
+        "edges": {
+            axis: edge for (name, axis), edge in scores.edges(run.trials, run.bests).items() if name == task.name
+        },
         "error": "/".join(f"±{error:.2f}" for error in known.error) if known else None,
         "published": task.format_score(theirs) if theirs else None,
         "difference": best.score[0] - theirs[0] if best and theirs else None,
         "command": reproduction.command(task, of_best[0], run.model, data_dir) if of_best else None,
         "hours": cost.shown(spent.hours) if spent and spent.hours else None,
-        "maps": list(_heat_maps(trials, best)),
+        "maps": list(_heat_maps(trials)),
         "selection": evidence.selection_of(scores.of_whole_grid(finished)) if len(finished) > 1 else None,
         "errors": grid_charts.errors(task, said[0], data_dir, not run.is_running) if said else [],
         "charts": drawn,
@@ -168,125 +169,110 @@ def _task(run: _Run, task: Task) -> dict[str, Any]:
 
 
 def _trials(run: _Run, task: Task) -> list[dict[str, Any]]:
-    """A row each, the finished ones first, best first."""
-    finished = sorted(run.trials.get(task.name, ()), key=lambda one: scores.rank(one.score, one.setting), reverse=True)
-    rows = [_row(run, task, trial.setting, trial.seed, "done", trial) for trial in finished]
-    done = {(row["setting"], row["seed"]) for row in rows}
+    """A row each, the finished ones first, best first. The files that exist of one are linked below its folder."""
+    best = run.bests.get(task.name)
+    found: dict[tuple[Setting, int], tuple[str, FinishedTrial | None]] = {}
+    for trial in sorted(
+        run.trials.get(task.name, ()), key=lambda one: scores.rank(one.score, one.setting), reverse=True
+    ):
+        found[trial.setting, trial.seed] = ("done", trial)
     for planned in run.planned.get(task.name, ()):
         setting = Setting(planned.learning_rate, planned.batch_size, planned.dropout)
-        if (setting, planned.seed) not in done:
-            rows.append(_row(run, task, setting, planned.seed, planned.state))
+        found.setdefault((setting, planned.seed), (planned.state, None))
+    rows = []
+    for (setting, seed), (state, done) in found.items():
+        paths = TrialPaths(Path(task.name), trial_name(*setting, seed))
+        rows.append({
+            "setting": setting,
+            "seed": seed,
+            "state": state,
+            "score": done.score if done else (),
+            "result": done.result if done else None,
+            "best": done is not None and best is not None and setting == best.setting,
+            "files": {path.suffix: path for path in (paths.log, paths.result) if (run.folder / path).is_file()},
+        })  # fmt: skip
     return rows
 
 
-def _row(
-    run: _Run, task: Task, setting: Setting, seed: int, state: str, trial: FinishedTrial | None = None
-) -> dict[str, Any]:
-    """The files that exist of a trial are linked by their names, which are those of its folder's."""
-    result = trial.result if trial else None
-    best, name = run.bests.get(task.name), trial_name(*setting, seed)
-    row = {"task": task.title, "setting": setting, "seed": seed, "state": state, "score": trial.score if trial else ()}
-    row["best"] = trial is not None and best is not None and setting == best.setting
-    row["files"] = {
-        kind: f"{task.name}/{name}{kind}"
-        for kind in (".log", ".json")
-        if (run.folder / task.name / f"{name}{kind}").is_file()
-    }
-    row["step"] = f"{result.best_step}/{result.total_steps}" if result else ""
-    row["seconds"] = round(result.train_seconds + result.eval_seconds) if result else ""
-    row["peak"] = f"{result.peak_memory_bytes / 2**30:.1f}" if result and result.peak_memory_bytes else ""
-    row["device"] = "" if result is None else f"{result.cards} cards" if result.cards > 1 else result.device
-    row["pieces"] = result.accumulation_steps if result else ""
-    return row
-
-
-def _heat_maps(trials: Sequence[dict[str, Any]], best: Best | None) -> Iterator[dict[str, Any]]:
+def _heat_maps(rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Learning rate by batch size; one for each dropout, and with several seeds one for their mean and each seed."""
-    seeds = sorted({row["seed"] for row in trials})
-    means = [sum(scored) / len(scored) for scored in _scores_of(trials).values() if scored]
-    low, high = min(means, default=0.0), max(means, default=0.0)
-    for dropout in sorted({row["setting"].dropout for row in trials}):
-        for seed in [None, *seeds] if len(seeds) > 1 else [None]:
-            shown = [row for row in trials if row["setting"].dropout == dropout and seed in (None, row["seed"])]
-            scored = _scores_of(shown)
-            states = {row["setting"]: row["state"] for row in shown if row["state"] != "done"}
-            cells = {}
-            for setting, found in scored.items():
-                mean = sum(found) / len(found) if found else None
-                share = 0.0 if mean is None or high == low else min(max((mean - low) / (high - low), 0.0), 1.0)
-                cells[setting] = {
-                    "score": mean, "share": share, "seeds": len(found), "state": states.get(setting, ""),
-                    "best": best is not None and setting == best.setting,
-                }  # fmt: skip
-            yield {"dropout": dropout, "seed": seed, "seeds": len(seeds), "cells": cells,
-                   "rates": sorted({setting.learning_rate for setting in cells}),
-                   "batches": sorted({setting.batch_size for setting in cells})}  # fmt: skip
+    seeds, dropouts = (
+        sorted({one(row) for row in rows}) for one in (itemgetter("seed"), lambda row: row["setting"][2])
+    )
+    for dropout, seed in product(dropouts, [None, *seeds] if len(seeds) > 1 else [None]):
+        cells = defaultdict(list)
+        for row in rows:
+            if row["setting"].dropout == dropout and seed in (None, row["seed"]):
+                cells[row["setting"][:2]].append(row)
+        yield {
+            "dropout": dropout,
+            "seed": seed,
+            "seeds": len(seeds),
+            "cells": {place: _cell(of_place, rows) for place, of_place in cells.items()},
+            "rates": sorted({rate for rate, _ in cells}),
+            "batches": sorted({batch for _, batch in cells}),
+        }
 
 
-def _scores_of(trials: Iterable[dict[str, Any]]) -> dict[Setting, list[float]]:
-    found: dict[Setting, list[float]] = {}
-    for row in trials:
-        found.setdefault(row["setting"], []).extend(row["score"][:1])
-    return found
+def _cell(rows: Sequence[dict[str, Any]], all_rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of the trials of one setting; ``share``: from 0 for the lowest score of all trials to 1."""
+    own, values = ([row["score"][0] for row in some if row["score"]] for some in (rows, all_rows))
+    score = mean(own) if own else None
+    share = 0.0 if score is None else (score - min(values)) / ((max(values) - min(values)) or 1)
+    return {"score": score, "share": share, "state": rows[-1]["state"], "best": rows[0]["best"]}
 
 
 # The run --------------------------------------------------------------------------------------------------------------
 
 
-def _is_synthetic(run: _Run) -> bool:
-    return run.grid is not None and run.grid.data_dir is not None and DataSource(run.grid.data_dir).is_synthetic
-
-
-def _warnings(run: _Run) -> Iterator[str]:
-    """What makes scores no match for published ones, whatever else the protocol says."""
+def _data(run: _Run) -> Iterator[tuple[bool, str]]:
+    """(whether it makes the scores no match for published ones, in words) of what was trained and evaluated on."""
+    if run.grid and run.grid.data_dir and DataSource(run.grid.data_dir).is_synthetic:
+        yield True, "made-up data: these scores say nothing about any model's language"
+    else:
+        tasks = defaultdict(list)
+        for result in run.results:
+            tasks[comparability.is_official(TASKS[result.task], result)].append(TASKS[result.task].title)
+        words = {
+            True: "the official files",
+            False: "data other than the official files",
+            None: "files of which no sums were published",
+        }
+        for is_official, titles in tasks.items():
+            yield is_official is False, f"{words[is_official]} ({', '.join(dict.fromkeys(titles))})"
     limits = {str(result.configuration.get("limit") or "") for result in run.results} - {""}
-    official = {task: comparability.is_official(TASKS[task], of_task[0].result)
-                for task, of_task in run.trials.items() if of_task and of_task[0].result}  # fmt: skip
-    if _is_synthetic(run):
-        yield "made-up data: these scores say nothing about any model's language"
-    elif unofficial := [TASKS[name].title for name, known in official.items() if known is False]:
-        yield f"data other than the official files ({', '.join(unofficial)})"
     if limits:
-        yield f"limited data: only the first {', '.join(sorted(limits))} rows of every split"
+        yield True, f"limited data: only the first {', '.join(sorted(limits))} rows of every split"
 
 
 def _failures(run: _Run) -> list[dict[str, Any]]:
     """Those alike as one: what was said, and of which trials, with what became of them."""
-    found: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
+    found: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for trial in run.grid.trials if run.grid else ():
         for number, failure in enumerate(trial.failures, start=1):
             then = trial.state if number == len(trial.failures) else "tried again"
-            entry = {
-                "name": f"{TASKS[trial.task].title} {trial.name}",
-                "then": then,
-                "log": f"{trial.task}/{trial.name}.log",
-            }
-            found[failure.kind, failure.detail].append(entry)
+            found[failure.kind, failure.detail].append({"task": TASKS[trial.task], "name": trial.name, "then": then})
     return [{"kind": kind, "detail": detail, "trials": trials} for (kind, detail), trials in found.items()]
 
 
 def _provenance(run: _Run) -> dict[str, list[str]]:
     """What was run on what, a list of lines each."""
-    grid, results = run.grid, run.results
-    marks = [mark.text(len(run.trials)) for mark in comparability.marks(run.trials)]
-    data = {result.task: result.configuration.get("data") for result in results}
+    results, grid = run.results, run.grid or GridFile(1, run.model, "", [])
     versions = Counter(f"{name} {version}" for result in results for name, version in result.versions.items())
-    some = [f"{text} ({number} of {len(results)} trials)" if number < len(results) else text
-            for text, number in sorted(versions.items())]  # fmt: skip
-    devices = grid.devices if grid and grid.devices else sorted({result.device for result in results})
-    lines = {
-        "data": ["made-up" if _is_synthetic(run) else "", *([f"in {grid.data_dir}"] if grid and grid.data_dir else [])],
-        "not as published": marks
-        or (["nothing: data, settings and trials are the published protocol's"] if results else []),
-        "versions": some,
-        "devices": devices,
-        "commit": [grid.commit or ""] if grid else [],
-        "command": [shlex.join(["python", *grid.command])] if grid and grid.command else [],
-        "written": [grid.updated] if grid else [],
-        "model": [grid.model_identity or ""] if grid else [],
-        "hashes of the data": [f"{TASKS[name].title} {text}" for name, text in data.items() if text],
-        "hashes of the protocol": [
-            f"{TASKS[name].title} {text}" for name, text in (grid.protocols if grid else {}).items()
+    data = {result.task: result.configuration.get("data") for result in results}
+    lines: dict[str, list[str | None]] = {
+        "data": [*(text for _, text in _data(run)), grid.data_dir],
+        "not as published": [mark.text(len(run.trials)) for mark in comparability.marks(run.trials)] or ["nothing"],
+        "versions": [
+            text if number == len(results) else f"{text} ({number} of {len(results)} trials)"
+            for text, number in sorted(versions.items())
         ],
+        "devices": [*(grid.devices or sorted({result.device for result in results}))],
+        "commit": [grid.commit],
+        "command": [shlex.join(["python", *grid.command])] if grid.command else [],
+        "written": [grid.updated],
+        "model": [run.identity],
+        "hashes of the data": [f"{TASKS[name].title} {text}" for name, text in data.items() if text],
+        "hashes of the protocol": [f"{TASKS[name].title} {text}" for name, text in grid.protocols.items()],
     }
     return {name: kept for name, found in lines.items() if (kept := [line for line in found if line])}

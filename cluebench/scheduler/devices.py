@@ -1,7 +1,7 @@
 """Which devices there are and what memory they have free: NVIDIA cards through NVML, or slots of CPU cores.
 
 The only module that touches NVML (through ``pynvml``). Cards go by UUID, as indices change with drivers and environment
-variables. Memory is asked for on a thread a card: a driver in trouble can take minutes to answer about one, and
+variables. Memory is asked for on a thread a question: a driver in trouble can take minutes to answer about one, and
 must hold neither the scheduler's loop nor the other cards meanwhile.
 """
 
@@ -323,35 +323,17 @@ def answered(ask: Callable[[], T]) -> T:
     return answer
 
 
-class DeviceMonitor:
-    """Asks the driver about each card on a thread of the card's own, and posts what it says.
+def ask(read: Callable[[str], Reading], device_id: str, post: Callable[[str, Reading | DeviceLost], None]) -> None:
+    """Returns at once; on a thread, ``post`` is told what ``read`` says of a card, or the DeviceLost that it raises."""
 
-    ``post`` is called on that thread with a device id and a Reading, or the DeviceLost instead of one.
-    """
+    def run() -> None:
+        try:
+            answer: Reading | DeviceLost = read(device_id)
+        except DeviceLost as error:
+            answer = error
+        post(device_id, answer)
 
-    def __init__(self, read: Callable[[str], Reading], post: Callable[[str, Reading | DeviceLost], None]):
-        self._read, self._post = read, post
-        self._requests: dict[str, queue.SimpleQueue[bool]] = {}
-
-    def request(self, device_id: str) -> None:
-        """Returns at once; the answer is posted."""
-        if device_id not in self._requests:
-            self._requests[device_id] = queue.SimpleQueue()
-            threading.Thread(target=self._serve, args=(device_id,), name=f"ask-{device_id}", daemon=True).start()
-        self._requests[device_id].put(True)
-
-    def close(self) -> None:
-        """Ends each thread once it is idle; a driver that never answers keeps it, which does not keep the process."""
-        for requests in self._requests.values():
-            requests.put(False)
-
-    def _serve(self, device_id: str) -> None:
-        while self._requests[device_id].get():
-            try:
-                answer: Reading | DeviceLost = self._read(device_id)
-            except DeviceLost as error:
-                answer = error
-            self._post(device_id, answer)
+    threading.Thread(target=run, name=f"ask-{device_id}", daemon=True).start()
 
 
 def most_together(devices: Iterable[Device]) -> int:

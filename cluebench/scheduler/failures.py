@@ -118,13 +118,13 @@ def classify(
 
     ``exit_code`` negative: ended by that signal; None: unknown. ``log_lines``: the last lines of its log, ``error``
     what its result JSON says. ``no_progress_seconds`` when the scheduler ended it for want of progress,
-    ``device_lost`` when the driver says that its card is gone.
+    ``device_lost`` when its card is gone, by the driver's word, or the machine it ran on.
     """
     detail = error or _telling_line(log_lines)
     if no_progress_seconds is not None:
         return Failure(FailureKind.NO_PROGRESS, f"no new log line in {no_progress_seconds:.0f} s, ended")
     if device_lost:
-        return Failure(FailureKind.LOST_DEVICE, detail or "its card stopped answering")
+        return Failure(FailureKind.LOST_DEVICE, detail or "its card, or the machine it ran on, is gone")
     worker_codes = [int(match[1]) for line in log_lines if (match := _WORKER_CODE.search(line))]
     for code in (exit_code, *worker_codes):
         if code in _BY_EXIT_CODE:

@@ -180,12 +180,14 @@ class Ledger:
         When every card, or every node, is suspect, none is: the reason is something that they share.
         """
         found: dict[str, str] = {}
-        for name in self._suspects(device_ids):
+        of_card = 0
+        for name in self._suspects(device_ids):  # cards before nodes
             crashes, last = self._crashes.get(name, (0, float("-inf")))
             if started_at <= last:
                 continue
             self._crashes[name] = crashes + 1, now
             is_card = name in self.slots
+            of_card = crashes + 1 if is_card else of_card
             peers = [peer for peer in self._suspects(self._present()) if (peer in self.slots) == is_card]
             if all(self._crashes.get(peer, (0, 0.0))[0] >= SUSPICIOUS for peer in peers):
                 for peer in peers:
@@ -193,7 +195,7 @@ class Ledger:
                 for slot in map(self.slots.__getitem__, self._present()):
                     if not slot.failed_readings:
                         slot.set_aside_until = min(slot.set_aside_until, now)
-            elif crashes + 1 >= SUSPICIOUS and not found:  # one bad card is no bad node
+            elif crashes + 1 >= SUSPICIOUS and (is_card or crashes + 1 > of_card):  # one bad card is no bad node
                 reason = f"the last {SUSPICIOUS} trials on {'it' if is_card else 'its node'} crashed"
                 found |= {device_id: reason for device_id in self._present() if name in self._suspects([device_id])}
         return found
@@ -245,16 +247,11 @@ class Ledger:
             and (cards == 1 or (slot.device.joinable and not slot.promised))
             and (slot.fits(needed_bytes) or (not slot.fresh and slot.device.id in coming))
         ]
-        beside = Counter(
+        free = Counter(
             slot.device.node for slot in fitting
-        )  # nodes that are all free are kept for those that need them
+        )  # a trial on one card leaves whole nodes to those on several
         fitting.sort(
-            key=lambda slot: (
-                slot.device.id in avoid,
-                len(slot.promised),
-                beside[slot.device.node],
-                -(slot.free_bytes() or 0),
-            )
+            key=lambda s: (s.device.id in avoid, len(s.promised), free[s.device.node], -(s.free_bytes() or 0)),
         )
         return next(([slot.device.id for slot in chosen] for chosen in _together(fitting, cards)), None)
 
@@ -263,14 +260,12 @@ class Ledger:
 
         Empty when other people's processes stand in its way, as nobody knows for how long.
         """
-        candidates = []
-        for slot in self.usable(now):
-            if cards > 1 and not slot.device.joinable:
-                continue
-            total = slot.device.total_bytes
-            if total is None or total - slot.used_by_others >= needed_bytes:
-                candidates.append(slot)
-        candidates.sort(key=lambda slot: len(slot.promised))
+        candidates = [
+            slot
+            for slot in sorted(self.usable(now), key=lambda slot: len(slot.promised))
+            if (cards == 1 or slot.device.joinable)
+            and (not slot.accounted or (slot.device.total_bytes or 0) - slot.used_by_others >= needed_bytes)
+        ]
         soonest = min(_together(candidates, cards), key=lambda there: sum(bool(s.promised) for s in there), default=[])
         return [slot.device.id for slot in soonest]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 from cluebench.scheduler import launch, runner
-from cluebench.scheduler.devices import Device, DeviceMonitor, NvidiaDriver, Reading
+from cluebench.scheduler.devices import Device, NvidiaDriver, Reading, ask
 from cluebench.scheduler.jobs import Job
 from cluebench.scheduler.loop import GRACE, Events, Exited, Measured
 from cluebench.scheduler.runner import Orphan, StartOrder
@@ -16,18 +16,18 @@ from cluebench.scheduler.state import RunDirectory
 
 
 class LocalEngine:
-    """The loop's `Engine` on this machine. A thread a trial waits for its processes, a thread a card for the driver."""
+    """The loop's `Engine` on this machine. A thread waits for each trial's processes."""
 
     silence = staticmethod(runner.silence)
 
     def __init__(self, devices: Sequence[Device], driver: NvidiaDriver | None, events: Events):
         self.devices, self._events = list(devices), events
         self._processes: dict[str, tuple[int, str | None, str]] = {}  # trial key → pid, start time, mark
-        self._monitor = DeviceMonitor(driver.read, lambda *answer: events.put(Measured(*answer))) if driver else None
+        self._driver = driver
 
     def measure(self, device_id: str) -> None:
-        if self._monitor is not None:
-            self._monitor.request(device_id)
+        if self._driver is not None:
+            ask(self._driver.read, device_id, lambda *answer: self._events.put(Measured(*answer)))
 
     def start(self, order: StartOrder, device_ids: Sequence[str]) -> int:
         """Forks and returns the process's id. Raises OSError when the process can't be started at all."""
@@ -72,8 +72,7 @@ class LocalEngine:
         return runner.orphan_of(job.key, job.lock)
 
     def close(self) -> None:
-        if self._monitor is not None:
-            self._monitor.close()
+        """Trials run on without their scheduler, and a driver that hangs keeps its thread."""
 
 
 def end_strays(directories: Iterable[RunDirectory], planned: Collection[Path], note: Callable[[str], None]) -> None:

@@ -26,7 +26,7 @@ from typing import Any
 
 from cluebench.errors import UsageError
 from cluebench.scheduler import devices, launch, runner
-from cluebench.scheduler.devices import Device, DeviceLost, DeviceMonitor, NvidiaDriver, Reading
+from cluebench.scheduler.devices import Device, DeviceLost, NvidiaDriver, Reading
 from cluebench.scheduler.jobs import Job
 from cluebench.scheduler.loop import Changed, Events, Exited, Measured
 from cluebench.scheduler.runner import Orphan, StartOrder
@@ -129,7 +129,6 @@ class RayEngine:
         self._numbers = count()  # of places
         self._answered = threading.Event()
         self._closed = threading.Event()
-        self._monitor = DeviceMonitor(self._read, lambda *answer: events.put(Measured(*answer)))
         self._is_card, self._share, self._most = _wanted(request, [node["Resources"] for node in self._nodes()])
         self._wait_for_the_first()
         _thread(self._look_for_nodes)
@@ -221,16 +220,14 @@ class RayEngine:
     # Trials -----------------------------------------------------------------------------------------------------------
 
     def measure(self, device_id: str) -> None:
-        self._monitor.request(device_id)
+        _thread(self._ask, device_id)
 
-    def _read(self, device_id: str) -> Reading:
+    def _ask(self, device_id: str) -> None:
         try:
             answer = self._ray.get(self._actors[device_id].read.remote(device_id.rpartition(" ")[2]))
         except self._ray.exceptions.RayError:
             answer = DeviceLost("its Ray actor is dead")
-        if isinstance(answer, DeviceLost):
-            raise answer
-        return answer
+        self._events.put(Measured(device_id, answer))
 
     def start(self, order: StartOrder, device_ids: Sequence[str]) -> None:
         specified, mark = runner.prepared(order)
@@ -275,11 +272,10 @@ class RayEngine:
 
     def close(self) -> None:
         self._closed.set()
-        self._monitor.close()
         for held in list(self._held):
             self._ray.kill(held.actor)
         for thread in threading.enumerate():  # who waits for an answer while Ray shuts down ends the process
-            if thread.name.startswith(("ray-", "ask-")):
+            if thread.name.startswith("ray-"):
                 thread.join(timeout=10.0)
         self._ray.shutdown()
 

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import pytest
 
+from benchmarks.simulated import Outcome
 from cluebench.grid_file import Spent
 from cluebench.model import Model
 from cluebench.report.cost import Cost, cost_by_task, shown
@@ -20,7 +21,6 @@ from cluebench.scheduler.launch import BUSY
 from cluebench.scheduler.ledger import Ledger
 from cluebench.scheduler.plan import Trial
 from cluebench.scheduler.runner import LockRecord, Orphan
-from cluebench.scheduler.simulated import Outcome
 from cluebench.tasks import TASKS
 from tests.grid.conftest import until
 from tests.grid.test_loop import GIB, Run, gpu, trials

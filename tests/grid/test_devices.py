@@ -15,9 +15,9 @@ from cluebench.errors import UsageError
 from cluebench.scheduler.devices import (
     Device,
     DeviceLost,
-    DeviceMonitor,
     NvidiaDriver,
     Reading,
+    ask,
     child_environment,
     find_devices,
 )
@@ -180,18 +180,17 @@ def test_driver_that_hangs_holds_only_the_monitor(with_driver):
     found = with_driver(
         """
         answers = []
-        monitor = DeviceMonitor(NvidiaDriver.open().read, lambda device, answer: answers.append(device))
+        driver = NvidiaDriver.open()
         text = open(cards).read()
         open(cards, "w").write(text.replace("16384 ok", "16384 hang"))
         begin = time.monotonic()
-        monitor.request("GPU-bbbb2222")
+        ask(driver.read, "GPU-bbbb2222", lambda device, answer: answers.append(device))
         asked = time.monotonic() - begin
         time.sleep(0.3)
         waiting = list(answers)
         open(cards, "w").write(text)
         while not answers:
             time.sleep(0.05)
-        monitor.close()
         print(json.dumps([asked < 0.1, waiting, answers]))
         """,
         TWO_CARDS,
@@ -230,14 +229,12 @@ def test_monitor_posts_readings_and_losses():
         return reading
 
     reading, posted = Reading(2, 1, {}), []
-    monitor = DeviceMonitor(read, lambda device, answer: posted.append((device, answer)))
-    monitor.request("good")
-    monitor.request("bad")
+    for device in ("good", "bad"):
+        ask(read, device, lambda *answer: posted.append(answer))
     deadline = time.monotonic() + 5
     while len(posted) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
-    monitor.close()
-    answers = dict(posted)  # a thread a card: in any order
+    answers = dict(posted)  # a thread a question: in any order
     assert answers["good"] == reading and str(answers["bad"]) == "gone"
 
 

@@ -209,9 +209,10 @@ def test_a_node_on_which_trials_crash_in_a_row_is_suspected_as_a_whole():
     assert ledger.suspect(["a 0", "a 1"], 2.5, 3) == {"a 0": reason, "a 1": reason}
     ledger.succeeded(["a 1"])
     assert not ledger.suspect(["a 1"], 3.5, 4)
-    # one bad card of a node is no bad node
+    # one bad card of a node is no bad node, until another's crash says that it is
     ledger = cluster_of(a=2, b=2)
     assert [set(ledger.suspect(["b 0"], now - 0.5, now)) for now in (1, 2, 3)] == [set(), set(), {"b 0"}]
+    assert set(ledger.suspect(["b 1"], 3.5, 4)) == {"b 0", "b 1"}
 
 
 def test_a_bad_card_of_the_only_node_is_set_aside_alone():

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.simulated import Outcome, SimulatedEngine, SimulatedTime
 from cluebench.errors import UsageError
 from cluebench.model import Model
 from cluebench.runlog import TrialPaths
@@ -16,7 +17,6 @@ from cluebench.scheduler.ledger import Ledger
 from cluebench.scheduler.loop import Exited, Interrupted, Measured, Rules, Scheduler
 from cluebench.scheduler.plan import Trial, build_plan
 from cluebench.scheduler.runner import LockRecord, Orphan
-from cluebench.scheduler.simulated import Outcome, SimulatedEngine, SimulatedTime
 from cluebench.tasks import TASKS
 
 

@@ -5,6 +5,7 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.simulated import Outcome, SimulatedEngine, SimulatedTime
 from cluebench.model import Model
 from cluebench.runlog import DevPoint, Result, TrialPaths, parse_trial_name
 from cluebench.scheduler.estimates import DurationModel, MemoryModel, forward_tokens
@@ -14,7 +15,6 @@ from cluebench.scheduler.jobs import Job, State
 from cluebench.scheduler.ledger import Ledger
 from cluebench.scheduler.loop import Rules, Scheduler
 from cluebench.scheduler.plan import Trial
-from cluebench.scheduler.simulated import Outcome, SimulatedEngine, SimulatedTime
 from cluebench.search.halving import Curve, in_order
 from cluebench.search.replay import Recorded, scores_of
 from cluebench.tasks import Setting

@@ -5,10 +5,10 @@ from fractions import Fraction
 
 import pytest
 
+from benchmarks.simulated import Outcome
 from cluebench.errors import OutOfMemory
 from cluebench.scheduler.devices import Device, cpu_slots
 from cluebench.scheduler.jobs import State
-from cluebench.scheduler.simulated import Outcome
 from cluebench.search.halving import Rule, standings
 from cluebench.search.replay import RULES, outcome
 from cluebench.tasks import Setting
