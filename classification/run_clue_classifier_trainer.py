@@ -20,7 +20,7 @@ def main() -> None:
 
     task, own, arguments = paddlenlp_arguments.parsed(__doc__)
     config = configure(
-        paddlenlp_arguments.run_flags(task, own, arguments), task, **paddlenlp_arguments.other_settings(arguments)
+        paddlenlp_arguments.run_flags(own, arguments), task, **paddlenlp_arguments.other_settings(arguments)
     )
     resumed = paddlenlp_trainer.checkpoint_to_resume(config, own, arguments)
     with config.started() as run:

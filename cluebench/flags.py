@@ -96,19 +96,28 @@ def parse(flags_class: type[T], argv: Sequence[str] | None = None, *, prog: str 
     more, separated by spaces or commas. Exits with code 2 and one line on wrong values; ``--help`` shows the class
     docstring.
     """
-    hints = typing.get_type_hints(flags_class)
     parser = OneLineParser(
         prog=prog,
         description=flags_class.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    add_flags(parser, flags_class)
+    return taken(parser, flags_class, vars(parser.parse_args(argv)))
+
+
+def add_flags(parser: argparse.ArgumentParser, flags_class: type[T]) -> None:
+    """Gives a parser the flags of a class; `taken` makes one of what it has read."""
+    hints = typing.get_type_hints(flags_class)
     for field in dataclasses.fields(flags_class):
         _add(parser, field, hints[field.name])
-    values = vars(parser.parse_args(argv))
-    for field in dataclasses.fields(flags_class):
-        values[field.name] = _checked(parser, field, hints[field.name], values[field.name])
-    return flags_class(**values)
+
+
+def taken(parser: argparse.ArgumentParser, flags_class: type[T], values: dict[str, Any]) -> T:
+    """The flags of a class, taken out of what a parser has read. Exits with one line when a value is wrong."""
+    hints = typing.get_type_hints(flags_class)
+    fields = dataclasses.fields(flags_class)
+    return flags_class(**{one.name: _checked(parser, one, hints[one.name], values.pop(one.name)) for one in fields})
 
 
 def refuse_unwritable(flags: DataclassInstance, *names: str) -> None:

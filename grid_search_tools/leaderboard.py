@@ -31,7 +31,7 @@ class Flags:
     run_roots: list[str] = flag([], "directories of runs, one folder a model in each", positional=True)
     format: str = flag("text", "how to print it; html: a page, index.html in the first directory", choices=FORMATS)
     published: bool = flag(False, f"add the models whose scores were {ATTRIBUTION}")
-    baseline: str | None = flag(None, "a model, from which every other one's difference is shown")
+    baseline: str | None = flag(None, "a model, or published:NAME: every other one's difference from it is shown")
     all_runs: bool = flag(False, "rank runs of other data or protocols too, and those that lack trials")
     sort: str = flag("average", "order of the rows; ranks are always by average", choices=ORDERS)
 

@@ -27,7 +27,7 @@ from cluebench.tasks import TASKS, Task
 #: Flags of a grid search whose values are no paths, hosts or devices; the others are left out with their names.
 _TOLD_FLAGS = re.compile(
     "--(tasks|learning_rates|batch_sizes|dropouts|seeds|best_only|amp|padding|num_train_epochs|max_steps|limit"
-    "|save_best_model|confirm_seeds|top_k)(=.*)?"
+    "|save_best_model|confirm_seeds|top_k|search|keep|rungs)(=.*)?"
 )
 _VERSIONED = ("python", "cluebench", "paddlepaddle", "paddlepaddle-gpu", "paddlenlp", "numpy")
 
@@ -82,8 +82,9 @@ def pack(run: Path, output: Path, source: DataSource) -> list[str]:
     manifest.files = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     submission.write_archive(output, {MANIFEST: _json(manifest), **files})
     without = sum(f"{one.task}/{one.name}{dev_predictions.SUFFIX}" not in files for one in trials)
-    lines = [f"{output}: {len(trials)} trials of {len({one.task for one in trials})} tasks, {len(logs)} logs"]
-    return lines + [f"{without} trials kept no dev predictions: nobody can verify those"] * bool(without)
+    counts = {"task": len({one.task for one in trials}), "trial": len(trials), "log": len(logs)}
+    lines = [f"{output}: " + ", ".join(f"{number} {what}{'s' * (number != 1)}" for what, number in counts.items())]
+    return lines + [f"{without} of the trials kept no dev predictions: nobody can verify those"] * bool(without)
 
 
 def _packed(trial: FinishedTrial, result: Result, path: Path, model: str) -> _Packed:
@@ -163,7 +164,7 @@ def _command(grid: GridFile | None, model: str) -> str | None:
     for word in grid.command[1:] if grid else ():
         if word.startswith("--"):
             told = _TOLD_FLAGS.fullmatch(word) is not None
-        if told and re.fullmatch(r"(?:--)?[\w=.,+-]+", word):
+        if told and re.fullmatch(r"(?:--)?[\w=.,+-]+|(?:--rungs=)?[\d/,.]+", word):
             words.append(word)
     return " ".join(words) if grid else None
 

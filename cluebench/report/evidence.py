@@ -22,6 +22,7 @@ from cluebench.tasks import TASKS, Task
 
 #: Why a score has no evidence.
 NO_PREDICTIONS = "its trial kept no dev predictions"
+ONE_ROW = "of a single dev row, or passage, nobody knows an error"
 
 #: Settings in which trials may differ and still be compared: what a grid varies, and the model.
 _COMPARED = ("model", "learning_rate", "batch_size", "dropout", "seed")
@@ -83,7 +84,8 @@ def of_run(trials: Mapping[str, Sequence[FinishedTrial]]) -> tuple[dict[str, Evi
             found[name] = measured(kept)
         except ValueError as error:
             left_out[name] = str(error)
-    return found, left_out
+    left_out |= {name: ONE_ROW for name, one in found.items() if np.isnan(one.error).any()}
+    return {name: one for name, one in found.items() if name not in left_out}, left_out
 
 
 def predictions_of(trial: FinishedTrial) -> DevPredictions | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cluebench.errors import UsageError
 from cluebench.grid_file import read_grid
-from cluebench.published import PublishedModel, published_models
+from cluebench.published import PublishedModel, averaged_tasks, published_models
 from cluebench.report import comparability, evidence, scores
 from cluebench.report.comparability import Mark
 from cluebench.report.cost import Cost, cost_by_task
@@ -69,7 +69,8 @@ class Row:
     @property
     def why_marked(self) -> str:
         """Its marks in words."""
-        return "; ".join(mark.text(len(self.scores)) for mark in self.marks)
+        judged = self.scores.keys() & averaged_tasks()
+        return "; ".join(mark.text(len(judged)) for mark in self.marks)
 
 
 @dataclass(frozen=True)
@@ -92,12 +93,16 @@ class Leaderboard:
     def of(
         cls, rows: Sequence[Row], baseline: str | None = None, all_runs: bool = False, sort: str = "average"
     ) -> Leaderboard:
-        """all_runs: rank those with marks too. sort: one of ORDERS. Raises UsageError where none is ``baseline``."""
+        """baseline: a model, measured rather than published, or ``published:NAME``. sort: one of ORDERS.
+
+        all_runs: rank those with marks too. Raises UsageError where no row is the baseline.
+        """
         rows = _ordered(_named_apart(rows), all_runs, attrgetter(sort))
-        chosen = [row for row in rows if row.model == baseline]
-        if baseline is not None and not chosen:
-            raise UsageError(f"--baseline {baseline}: not among {', '.join(row.model for row in rows)}")
-        return cls(rows, chosen[0] if chosen else None)
+        known = {f"published:{row.model}" if row.published else row.model: row for row in rows}
+        base = known.get(baseline or "", known.get(f"published:{baseline}"))
+        if baseline is not None and base is None:
+            raise UsageError(f"--baseline {baseline}: not among {', '.join(known)}")
+        return cls(rows, base)
 
     def difference(self, row: Row) -> Difference | None:
         """From the baseline; None without one, and of itself."""

@@ -16,7 +16,7 @@ from cluebench.scheduler.estimates import DurationModel, Underway, time_left
 from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.forecast import Forecast
 from cluebench.scheduler.grid import Grid
-from cluebench.scheduler.jobs import Job
+from cluebench.scheduler.jobs import Job, State
 from cluebench.scheduler.plan import Trial
 from cluebench.scheduler.progress import duration
 from cluebench.scheduler.state import RunDirectory
@@ -30,19 +30,26 @@ def print_plan(grid: Grid) -> None:
     jobs = grid.jobs()
     to_come, forecast = grid.confirmations_to_come(jobs), Forecast(grid, jobs)
     for job in jobs:
-        state = f"done\t{job.trial.row.format_score(job.score)}" if job.result else "to run\t-"
-        print(f"{job.key}\t{state}")
-    done, models = sum(job.result is not None for job in jobs), len({job.trial.model for job in jobs})
-    print(f"{len(jobs)} trials of {models} model{'s' if models > 1 else ''}: {done} done, {len(jobs) - done} to run")
+        state = "stopped" if job.state is State.STOPPED else "to run"
+        print(f"{job.key}\t" + (f"done\t{job.trial.row.format_score(job.score)}" if job.result else f"{state}\t-"))
+    models = len({job.trial.model for job in jobs})
+    print(f"{len(jobs)} trials of {models} model{'s' if models > 1 else ''}: {', '.join(_counts(jobs))}")
     if to_come:
         print(f"{to_come} more with further seeds, of the best settings of each task once its grid is done")
     sys.stdout.flush()
     for task in dict.fromkeys(job.trial.row for job in jobs):
-        its = [job.result is not None for job in jobs if job.trial.row is task]
-        counts = f"{task.title:<12} {len(its):4} trials {sum(its):4} done {len(its) - sum(its):4} to run"
+        its = [job for job in jobs if job.trial.row is task]
+        counts = f"{task.title:<12} {len(its):4} trials {' '.join(_counts(its, 4))}"
         print(counts + forecast.of_task(task), file=sys.stderr)
     for line in forecast.in_all():
         print(line, file=sys.stderr)
+
+
+def _counts(jobs: Sequence[Job], width: int = 0) -> list[str]:
+    """``12 done``, ``61 stopped`` where any is, ``61 to run``."""
+    done, stopped = (sum(job.state is state for job in jobs) for state in (State.DONE, State.STOPPED))
+    counts = {"done": done, **({"stopped": stopped} if stopped else {}), "to run": len(jobs) - done - stopped}
+    return [f"{count:{width}} {what}" for what, count in counts.items()]
 
 
 def print_failures(failed: Sequence[Job]) -> None:

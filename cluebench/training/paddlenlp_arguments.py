@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Optional
+from typing import Any
 
 import paddle
 import paddlenlp.prompt.prompt_trainer  # noqa: F401  (see cluebench.paddlenlp_import)
@@ -15,59 +15,38 @@ from paddlenlp.trainer import PdArgumentParser, TrainingArguments
 
 from cluebench import atomic
 from cluebench.errors import UsageError
-from cluebench.flags import OneLineParser
+from cluebench.flags import OneLineParser, add_flags, flag, taken
 from cluebench.run_flags import RunFlags, classification_task
 from cluebench.tasks import TASKS, Task
 
 
-def _about(text: str) -> dict[str, str]:
-    return {"help": text}
+def _as_elsewhere(name: str) -> Any:
+    """A flag as the other scripts have it."""
+    (other,) = (one for one in fields(RunFlags) if one.name == name)
+    return field(default=other.default, metadata=other.metadata)
 
 
 @dataclass
 class TaskFlags:
-    """What is not among TrainingArguments. (PaddleNLP's parser reads types, and knows Optional only.)"""
+    """What is not among TrainingArguments."""
 
-    model_name_or_path: str = field(metadata=_about("published model name, or directory of a model"))
-    dataset: str = field(
-        metadata=_about(
-            'task, in any case, with or without "clue" before it: '
-            + ", ".join(task.title for task in TASKS.values() if task.is_classification)
-        )
+    dataset: str = flag(
+        ...,
+        'task, in any case, with or without "clue" before it: '
+        + ", ".join(task.title for task in TASKS.values() if task.is_classification),
     )
-    max_seq_length: Optional[int] = field(  # noqa: UP045
-        default=None, metadata=_about("longest input in tokens, special tokens included (default: the task's)")
-    )
-    dropout: Optional[float] = field(  # noqa: UP045
-        default=None,
-        metadata=_about(
-            "dropout after the embeddings and in every layer's residual and feed-forward branches "
-            "(default: as in the model's configuration)"
-        ),
-    )
-    padding: bool = field(
-        default=False,
-        metadata=_about("compute padding too, other draws of dropout (always with dataloader workers)"),
-    )
-    amp: str = field(default="off", metadata=_about("mixed precision: off, fp16 or bf16; short for --fp16 and --bf16"))
-    data_dir: Optional[str] = field(  # noqa: UP045
-        default=None,
-        metadata=_about("official CLUE files, unpacked or zipped (default: CLUE_DATA_DIR, else they are downloaded)"),
-    )
-    cache_dir: Optional[str] = field(  # noqa: UP045
-        default=None, metadata=_about("where token ids are kept between runs (default: ~/.cache/cluebench)")
-    )
-    limit: Optional[int] = field(  # noqa: UP045
-        default=None, metadata=_about("only the first N rows of every split, for a try (default: all)")
-    )
-    visualdl_dir: Optional[str] = field(  # noqa: UP045
-        default=None, metadata=_about("write scalars for VisualDL into this directory (default: none)")
-    )
-    result_json: Optional[str] = field(  # noqa: UP045
-        default=None, metadata=_about("the result as JSON (default: <output_dir>/result.json after training)")
-    )
-    resume: bool = field(default=True, metadata=_about("go on from the last checkpoint in output_dir, if there is one"))
-    offline: bool = field(default=False, metadata=_about("never touch the network"))
+    padding: bool = flag(False, "compute padding too, other draws of dropout (always with dataloader workers)")
+    amp: str = flag("off", "mixed precision; short for --fp16 and --bf16", choices=("off", "fp16", "bf16"))
+    resume: bool = flag(True, "go on from the last checkpoint in output_dir, if there is one")
+    model_name_or_path: str = _as_elsewhere("model_name_or_path")
+    max_seq_length: int = _as_elsewhere("max_seq_length")
+    dropout: float | None = _as_elsewhere("dropout")
+    data_dir: str | None = _as_elsewhere("data_dir")
+    cache_dir: str = _as_elsewhere("cache_dir")
+    limit: int | None = _as_elsewhere("limit")
+    visualdl_dir: str | None = _as_elsewhere("visualdl_dir")
+    result_json: str | None = _as_elsewhere("result_json")
+    offline: bool = _as_elsewhere("offline")
 
 
 #: The published settings, where PaddleNLP's TrainingArguments have others.
@@ -104,7 +83,7 @@ def parsed(description: str) -> tuple[Task, TaskFlags, Any]:
     """
     parser = flag_parser(description)
     values = vars(parser.parse_args())
-    own = TaskFlags(**{one.name: values.pop(one.name) for one in fields(TaskFlags)})
+    own = taken(parser, TaskFlags, values)
     try:
         task = dataset_task(own.dataset)
         check(own, values)
@@ -123,11 +102,13 @@ class _Parser(OneLineParser, PdArgumentParser):
 def flag_parser(description: str) -> argparse.ArgumentParser:
     """A parser of this script's flags and all TrainingArguments."""
     parser = _Parser(
-        (TaskFlags, TrainingArguments),  # type: ignore[arg-type]  # PdArgumentParser takes classes first
+        (),  # type: ignore[arg-type]  # PdArgumentParser takes classes first
         description=description,
         formatter_class=_HelpFormatter,
         allow_abbrev=False,
     )
+    add_flags(parser, TaskFlags)
+    parser._add_dataclass_arguments(TrainingArguments)
     parser.set_defaults(**DEFAULTS, **dict.fromkeys(DEPENDENT))
     for action in parser._actions:  # argparse has no public way to change a help text
         if action.dest in DEPENDENT:
@@ -140,7 +121,8 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescrip
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""
-        return text if "(default:" in text or action.required else super()._get_help_string(action) or text
+        told = "(default:" in text or action.required or action.default is None
+        return text if told else super()._get_help_string(action) or text
 
 
 def dataset_task(name: str) -> Task:
@@ -154,18 +136,13 @@ def dataset_task(name: str) -> Task:
 def check(own: TaskFlags, values: Mapping[str, Any]) -> None:
     """Raises UsageError for values that neither parser nor TrainingArguments refuse."""
     smallest = {
-        "max_seq_length": 8, "limit": 1, "per_device_train_batch_size": 1, "per_device_eval_batch_size": 1,
-        "gradient_accumulation_steps": 1, "learning_rate": 0, "weight_decay": 0, "max_grad_norm": 0, "dropout": 0,
-        "seed": 0, "warmup_steps": 0, "logging_steps": 1, "save_steps": 1, "eval_steps": 1, "num_train_epochs": 0,
+        "per_device_train_batch_size": 1, "per_device_eval_batch_size": 1, "gradient_accumulation_steps": 1,
+        "learning_rate": 0, "weight_decay": 0, "max_grad_norm": 0, "seed": 0, "warmup_steps": 0, "logging_steps": 1,
+        "save_steps": 1, "eval_steps": 1, "num_train_epochs": 0,
     }  # fmt: skip
     for name, least in smallest.items():
-        value = getattr(own, name, None) if hasattr(own, name) else values[name]
-        if value is not None and not value >= least:
-            raise UsageError(f"--{name} {value}: must be at least {least}")
-    if own.dropout is not None and own.dropout >= 1:
-        raise UsageError(f"--dropout {own.dropout}: must be below 1")
-    if own.amp not in ("off", "fp16", "bf16"):
-        raise UsageError(f"--amp {own.amp}: choose from off, fp16, bf16")
+        if values[name] is not None and not values[name] >= least:
+            raise UsageError(f"--{name} {values[name]}: must be at least {least}")
     if own.amp != "off" and values["bf16" if own.amp == "fp16" else "fp16"]:
         raise UsageError(f"--amp {own.amp} contradicts --{'bf16' if own.amp == 'fp16' else 'fp16'}")
     if values["logging_dir"] and (reason := atomic.why_unwritable(values["logging_dir"], directory=True)):
@@ -202,42 +179,29 @@ def completed(values: Mapping[str, Any], task: Task, own: TaskFlags) -> dict[str
     return values
 
 
-def run_flags(task: Task, own: TaskFlags, arguments: Any) -> RunFlags:
+#: Flags of the other scripts under the names that they have here too.
+_SAME = (
+    "do_train", "do_eval", "output_dir", "gradient_accumulation_steps", "learning_rate", "num_train_epochs",
+    "max_steps", "warmup_steps", "weight_decay", "adam_epsilon", "max_grad_norm", "seed", "device", "logging_steps",
+    "overwrite_output_dir",
+)  # fmt: skip
+
+
+def run_flags(own: TaskFlags, arguments: Any) -> RunFlags:
     """The same settings in the words of the other scripts."""
+    settings = {name: value for name, value in vars(own).items() if name not in ("dataset", "padding", "amp", "resume")}
     return RunFlags(
-        model_name_or_path=own.model_name_or_path,
-        do_train=arguments.do_train,
-        do_eval=arguments.do_eval,
+        **settings,
+        **{name: getattr(arguments, name) for name in _SAME},
         do_predict=arguments.do_predict or arguments.do_export,
-        output_dir=arguments.output_dir,
         batch_size=arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps,
-        gradient_accumulation_steps=arguments.gradient_accumulation_steps,
         eval_batch_size=arguments.per_device_eval_batch_size,
-        learning_rate=arguments.learning_rate,
-        num_train_epochs=arguments.num_train_epochs,
-        max_steps=arguments.max_steps,
-        max_seq_length=own.max_seq_length,  # type: ignore[arg-type]  # None until it is resolved
-        warmup_steps=arguments.warmup_steps,
         warmup_proportion=arguments.warmup_ratio,
-        weight_decay=arguments.weight_decay,
-        adam_epsilon=arguments.adam_epsilon,
-        max_grad_norm=arguments.max_grad_norm,
-        dropout=own.dropout,
-        seed=arguments.seed,
-        device=arguments.device,
         # Batches that other processes make don't say where their padding is.
         padding=own.padding or bool(arguments.dataloader_num_workers or arguments.distributed_dataloader),
         amp="fp16" if arguments.fp16 else "bf16" if arguments.bf16 else "off",
-        logging_steps=arguments.logging_steps,
         save_steps=arguments.eval_steps,
         save_best_model=arguments.load_best_model_at_end,
-        overwrite_output_dir=arguments.overwrite_output_dir,
-        data_dir=own.data_dir,
-        cache_dir=own.cache_dir,  # type: ignore[arg-type]  # None until it is resolved
-        limit=own.limit,
-        visualdl_dir=own.visualdl_dir,
-        result_json=own.result_json,
-        offline=own.offline,
     )
 
 

@@ -127,3 +127,85 @@ def test_a_random_kill_at_any_instant_changes_nothing(grid, tmp_path):
         for path in (undisturbed.runs / "some-model" / task).glob("*.json"):
             other = Result.read(grid.runs / "some-model" / task / path.name)
             assert other.dev_curve == Result.read(path).dev_curve and other.status == Result.read(path).status
+
+
+def test_confirmation_takes_the_settings_that_reached_their_end_and_models_are_kept_of_them(grid):
+    grid.behave(trials={"*": {"steps": 8}})
+    more = ("--rungs", "1/4", "--confirm_seeds", "2", "--top_k", "3", "--save_best_model", "True")
+    ended = grid.run(*TNEWS, *HALVING, *more)
+    assert ended.returncode == 0, ended.stderr
+    confirmed = [f"{name}_seed43" for name in WORST_TO_BEST[2:]]
+    expected = dict(zip([*WORST_TO_BEST, *confirmed], ["stopped"] * 2 + ["done"] * 4))
+    assert states(grid) == expected and {words[1] for words in grid.book("paused")} == {
+        f"tnews/{name}" for name in WORST_TO_BEST
+    }
+    assert "\t74.94±0.01\t" in ended.stdout and "(halving: 2 of 6 trials stopped early)" in ended.stderr
+    kept = [path.parent.name for path in grid.runs.glob("*/tnews/*/model.safetensors")]
+    assert kept == ["3e-05_32_0.1_seed43"]
+
+
+def test_seeds_of_a_setting_go_on_or_stop_together(grid):
+    grid.behave(trials={"*": {"steps": 8}})
+    ended = grid.run(*TNEWS, *HALVING, "--rungs", "1/4", "--seeds", "42,43", "--keep", "4")
+    assert ended.returncode == 0, ended.stderr
+    assert {name for name, state in states(grid).items() if state == "done"} == {
+        "3e-05_32_0.1", "3e-05_32_0.1_seed43",
+    }  # fmt: skip
+    assert "(halving: 6 of 8 trials stopped early)" in ended.stderr
+
+
+def test_interrupted_at_a_rung_it_goes_on_where_it_was(grid):
+    grid.behave(trials={"*": {"steps": 8}, "tnews/3e-05_32_0.1": {"steps": 8, "seconds": 400}})
+    scheduler = grid.start(*TNEWS, *HALVING, "--rungs", "1/4,1/2")
+    grid.wait_for("paused", 3)
+    scheduler.send_signal(signal.SIGINT)
+    _, said = scheduler.communicate(timeout=60)
+    assert scheduler.returncode == 130 and "trials left; the same command goes on" in said
+    assert grid.state()["status"] == "stopped" and list(states(grid).values()) == ["held"] * 3 + ["waiting"]
+    status = grid.run(*TNEWS, *HALVING, "--rungs", "1/4,1/2", "--status").stdout
+    assert " held" in status and "not running, stopped" in status
+    grid.behave(trials={"*": {"steps": 8}})
+    ended = grid.run(*TNEWS, *HALVING, "--rungs", "1/4,1/2")
+    assert (ended.returncode, ended.stdout.splitlines()[1]) == (0, TABLE_ROW)
+    assert list(states(grid).values()) == ["stopped", "stopped", "stopped", "done"]
+
+
+def test_reading_trials_go_on_on_several_cards(grid, cards):
+    cards("".join(f"card GPU-{name * 4} Test-80G 81920 81000 ok\n" for name in "abcd"))
+    grid.behave(trials={"*": {"steps": 4}})
+    ended = grid.run("--tasks", "c3", "--learning_rates", "1e-5,3e-5", "--batch_sizes", "24", "--search", "halving")
+    assert ended.returncode == 0, ended.stderr
+    # A try each up to the second evaluation, on four cards; the better one goes on.
+    assert states(grid, "c3") == {"1e-05_24_0.1": "stopped", "3e-05_24_0.1": "done"}
+    started = [(words[1], words[4].count("GPU-")) for words in grid.book("start")]
+    assert started == [("c3/1e-05_24_0.1", 4), ("c3/3e-05_24_0.1", 4), ("c3/3e-05_24_0.1", 4)]
+    assert [words[1:] for words in grid.book("paused")] == [["c3/1e-05_24_0.1", "2"], ["c3/3e-05_24_0.1", "2"]]
+
+
+@pytest.mark.parametrize(
+    "more, said",
+    [
+        (["--keep", "2"], "--keep and --rungs need --search halving"),
+        (["--rungs", "1/4"], "--keep and --rungs need --search halving"),
+        (["--search", "halving", "--rungs", "1/2,1/4"], "--rungs 1/2,1/4: rising shares of the steps, below 1"),
+        (["--search", "halving", "--rungs", "1"], "--rungs 1: rising shares of the steps, below 1"),
+        (["--search", "halving", "--rungs", "1/0"], "--rungs: '1/0' is not a number or a fraction such as 1/4"),
+        (["--search", "halving", "--keep", "1"], "--keep 1: must be at least 2"),
+        (["--search", "halving", "--worker"], "--worker takes no --search halving: one scheduler has to judge"),
+        (["--search", "asha"], "--search asha: choose from grid, halving"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_line(grid, more, said):
+    ended = grid.run(*TNEWS, *more)
+    assert ended.returncode == 2 and said in ended.stderr and ended.stderr.count("\n") == 1 and not grid.book("start")
+
+
+def test_a_plan_says_what_is_stopped_and_starts_nothing(grid):
+    grid.behave(trials={"*": {"steps": 8}})
+    assert grid.run(*TNEWS, *HALVING).returncode == 0
+    starts = len(grid.book("start"))
+    plan = grid.run(*TNEWS, *HALVING, "--dry_run").stdout.splitlines()
+    assert plan[0] == f"some-model/tnews/{WORST_TO_BEST[0]}\tstopped\t-"
+    assert plan[-1] == "4 trials of 1 model: 1 done, 3 stopped, 0 to run" and len(grid.book("start")) == starts
+    plan = grid.run(*TNEWS, "--dry_run").stdout.splitlines()
+    assert plan[-1] == "4 trials of 1 model: 1 done, 3 to run"

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from cluebench.report.leaderboard import Leaderboard, measured_rows, published_rows
-from cluebench.report.leaderboard_formats import rendered
+from cluebench.report.leaderboard_formats import FORMATS, rendered
 from cluebench.runlog import STOPPED, ModelSize, Result
 from cluebench.tasks import TASKS
 from tests.made_up_runs import write_run
@@ -100,3 +100,17 @@ def test_json_has_everything(runs):
     assert mine["rank"] and mine["report"] == str(runs / "hfl--rbt3" / "report.html") and mine["device_hours"] > 1
     assert set(mine["tasks"]["cmrc2018"]) == {"score", "error", "test", "learning_rate", "batch_size", "dropout"}
     assert len(mine["tasks"]["cmrc2018"]["error"]) == 2 and 0 <= mine["difference"]["p"] <= 1
+
+
+def test_a_baseline_is_a_measured_row_unless_the_published_one_is_asked_for(runs):
+    rows = measured_rows(runs) + published_rows()
+    for asked, published in (("hfl/rbt3", False), ("published:hfl/rbt3", True), ("hfl/rbt4", True)):
+        board = Leaderboard.of(rows, baseline=asked)
+        assert (board.baseline.model, board.baseline.published) == (asked.removeprefix("published:"), published)
+        assert [row.model for row in board.rows if board.difference(row) is None] == [board.baseline.model]
+
+
+@pytest.mark.parametrize("style", FORMATS)
+def test_one_row_whose_error_nobody_knows_is_shown_in_every_format(tmp_path, style):
+    write_run(tmp_path / "m", "our/model", tasks=SOME, rows=1)
+    assert "our/model" in rendered(Leaderboard.of(measured_rows(tmp_path)), style)

@@ -421,7 +421,7 @@ def test_interrupted_it_says_so(demo, start_script, tmp_path):
         (["--dataset", "tnews", "--do_train", "--per_device_train_batch_size", "0"], "must be at least 1"),
         (["--dataset", "tnews", "--do_train", "--evaluation_strategy", "daily"], "--evaluation_strategy: invalid choice"),
         (["--dataset", "tnews", "--do_train", "--metric_for_best_model", "f1"], "choose from eval_accuracy"),
-        (["--dataset", "tnews", "--do_train", "--dropout", "1"], "--dropout 1.0: must be below 1"),
+        (["--dataset", "tnews", "--do_train", "--dropout", "1"], "--dropout 1.0: must be at most 0.99"),
         (["--dataset", "tnews", "--do_train", "--amp", "fp8"], "--amp fp8: choose from off, fp16, bf16"),
         (["--dataset", "tnews", "--do_train", "--amp", "fp16"], "--amp fp16: Paddle has no float16 training on CPUs"),
         (["--dataset", "tnews", "--do_train", "--amp", "fp16", "--bf16"], "--amp fp16 contradicts --bf16"),
