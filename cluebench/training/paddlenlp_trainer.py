@@ -268,7 +268,7 @@ def train(run: Run, trainer: ProtocolTrainer, resumed: Path | None) -> None:
     if trainer.is_world_process_zero():
         models.save_model(trainer.model, run.tokenizer, run.flags.output_dir)
     if not run.flags.save_best_model:
-        run.wrote("model_state.pdparams")  # the last one's
+        run.wrote(run.output("model_state.pdparams"))  # the last one's
 
 
 # Checkpoints ----------------------------------------------------------------------------------------------------------
