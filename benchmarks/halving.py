@@ -33,7 +33,9 @@ def searched(folder: Path, run_root: str, more: list[str]) -> tuple[str, float, 
     command = [sys.executable, str(script), str(folder / "model"), "--data_dir", str(folder / "data"), *runs]
     command += ["--cache_dir", str(folder / "cache"), "--offline", "--devices", "cpu:2", "--tasks", *NAMES, *SETTINGS]
     begin, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    table = subprocess.run(command + more, stdout=subprocess.PIPE, text=True, check=True).stdout
+    table = subprocess.run(
+        command + more, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True
+    ).stdout
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return table, time.perf_counter() - begin, cpu

@@ -29,7 +29,7 @@ ROOMS = {
         "model model_files run_flags identity runlog grid_file earlier_run command analysis dev_predictions scalars",
         {"visualdl"},
     ),
-    "report": ("report/", {"jinja2"}),
+    "report": ("report/", {"jinja2", "plotly"}),
     "submission": ("submission/", set()),
     "bundle": ("bundle/", set()),
     "scheduler": ("scheduler/", {"psutil", "pynvml", "ray", "rich"}),

@@ -82,8 +82,9 @@ def pack(run: Path, output: Path, source: DataSource) -> list[str]:
     manifest.files = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     submission.write_archive(output, {MANIFEST: _json(manifest), **files})
     without = sum(f"{one.task}/{one.name}{dev_predictions.SUFFIX}" not in files for one in trials)
-    lines = [f"{output}: {len(trials)} trials of {len({one.task for one in trials})} tasks, {len(logs)} logs"]
-    return lines + [f"{without} trials kept no dev predictions: nobody can verify those"] * bool(without)
+    counts = {"task": len({one.task for one in trials}), "trial": len(trials), "log": len(logs)}
+    lines = [f"{output}: " + ", ".join(f"{number} {what}{'s' * (number != 1)}" for what, number in counts.items())]
+    return lines + [f"{without} of the trials kept no dev predictions: nobody can verify those"] * bool(without)
 
 
 def _packed(trial: FinishedTrial, result: Result, path: Path, model: str) -> _Packed:

@@ -227,7 +227,7 @@ def _cell(rows: Sequence[dict[str, Any]], all_rows: Sequence[dict[str, Any]]) ->
 
 def _data(run: _Run) -> Iterator[tuple[bool, str]]:
     """(whether it makes the scores no match for published ones, in words) of what was trained and evaluated on."""
-    if run.grid and run.grid.data_dir and DataSource(run.grid.data_dir).is_synthetic:
+    if run.grid and run.grid.data_dir and DataSource(Path(run.grid.data_dir).expanduser()).is_synthetic:
         yield True, "made-up data: these scores say nothing about any model's language"
     else:
         tasks = defaultdict(list)
@@ -246,13 +246,16 @@ def _data(run: _Run) -> Iterator[tuple[bool, str]]:
 
 
 def _failures(run: _Run) -> list[dict[str, Any]]:
-    """Those alike as one: what was said, and of which trials, with what became of them."""
-    found: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    """Those alike as one: what was said, and of which trials, how often, with what became of them."""
+    found: dict[tuple[str, str], dict[str, dict[str, Any]]] = defaultdict(dict)
     for trial in run.grid.trials if run.grid else ():
-        for number, failure in enumerate(trial.failures, start=1):
-            then = trial.state if number == len(trial.failures) else "tried again"
-            found[failure.kind, failure.detail].append({"task": TASKS[trial.task], "name": trial.name, "then": then})
-    return [{"kind": kind, "detail": detail, "trials": trials} for (kind, detail), trials in found.items()]
+        for failure in trial.failures:
+            alike = found[failure.kind, failure.detail]
+            times = alike.get(f"{trial.task}/{trial.name}", {"times": 0})["times"] + 1
+            then = trial.state if failure is trial.failures[-1] else "tried again"
+            entry = {"task": TASKS[trial.task], "name": trial.name, "times": times, "then": then}
+            alike[f"{trial.task}/{trial.name}"] = entry
+    return [{"kind": kind, "detail": detail, "trials": [*alike.values()]} for (kind, detail), alike in found.items()]
 
 
 def _provenance(run: _Run) -> dict[str, list[str]]:

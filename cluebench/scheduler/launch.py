@@ -103,7 +103,8 @@ def main(specification: dict) -> None:
         sys.exit(0)
     end_leftovers(specification["lock"])
     pid = os.getpid()
-    record = dict(specification["record"], pid=pid, start_time=start_time(pid), started=time.time())
+    about = {"pid": pid, "start_time": start_time(pid), "host": os.uname().nodename, "started": time.time()}
+    record = specification["record"] | about
     content = json.dumps(record).encode()
     try:
         os.pwrite(lock, content, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
@@ -80,12 +81,15 @@ def end_strays(directories: Iterable[RunDirectory], planned: Collection[Path], n
 
     They would hold devices that nobody accounts for. Returns when they are gone, after the grace period at the latest.
     """
-    found = []
+    due = time.monotonic() + GRACE
+    marks = []
     for directory in directories:
         for lock in sorted(directory.private.glob("*--*.lock")):
             key = f"{directory.path.name}/{lock.stem.replace('--', '/', 1)}"
             orphan = None if lock in planned else runner.orphan_of(key, lock)
             if orphan is not None and orphan.pid and orphan.is_ours:
                 note(f"{key}: process {orphan.pid} of an earlier grid runs it, and it is not in this plan: ended")
-                found.append(orphan)
-    runner.end_orphans(found, GRACE)
+                runner.signal_group(orphan.pid, signal.SIGTERM)
+                marks.append(orphan.record.mark)
+    for mark in marks:
+        runner.end_all(mark, grace=max(0.0, due - time.monotonic()))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
 import socket
 import subprocess
 import time
@@ -120,7 +119,6 @@ def prepared(order: StartOrder) -> tuple[dict, str]:
     record = {
         **order.record,
         "key": order.key,
-        "host": socket.gethostname(),
         "starter": {"pid": os.getpid(), "start_time": launch.start_time(os.getpid())},
         "mark": mark,
         "configuration_hash": order.configuration_hash,
@@ -187,16 +185,6 @@ def processes_of(mark: str) -> list[psutil.Process]:
     return marked
 
 
-def end_orphans(orphans: Sequence[Orphan], grace: float) -> None:
-    """Asks processes of a dead scheduler to end, and kills what is left of them after ``grace`` seconds."""
-    marks = [orphan.record.mark for orphan in orphans]
-    for orphan in orphans:
-        signal_group(orphan.pid, signal.SIGTERM)
-    psutil.wait_procs([process for mark in marks for process in processes_of(mark)], timeout=grace)
-    for mark in marks:
-        end_all(mark)
-
-
 def silence(job: Job) -> float:
     """Seconds since the log of a running trial grew, or it began."""
     try:
@@ -210,8 +198,10 @@ def signal_group(leader: int, number: int) -> None:
         os.killpg(leader, number)
 
 
-def end_all(mark: str) -> None:
-    """Kills every process that an attempt has left, and waits a while until they are gone."""
+def end_all(mark: str, grace: float = 0.0) -> None:
+    """Kills what an attempt has left of processes after ``grace`` seconds, and waits a while until they are gone."""
+    if grace:
+        psutil.wait_procs(processes_of(mark), timeout=grace)
     psutil.wait_procs(kill_all(mark), timeout=_SWEEP_SECONDS)
 
 

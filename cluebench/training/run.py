@@ -270,7 +270,7 @@ class Run(Generic[F]):
         self.result.spend()
         improved = not again and self.result.add(DevPoint(step, epoch, found.score, found.loss, found.organisers))
         if improved and environment.rank() == 0:
-            analysis.write(self.wrote(analysis.DEV_PREDICTIONS), found.predictions)
+            analysis.write(self.wrote(self.output(analysis.DEV_PREDICTIONS)), found.predictions)
             if self.flags.result_json:
                 path = self.wrote(dev_predictions.beside(self.flags.result_json))
                 found.said.write(path, self.result.configuration, step)
@@ -301,7 +301,7 @@ class Run(Generic[F]):
 
     def _submit(self, test: TestSet, write: Callable[[Path], None]) -> None:
         if environment.rank() == 0:
-            path = self.wrote(test.submission)
+            path = self.wrote(self.output(test.submission))
             write(path)
             self.log.line(f"predictions for {test.file}: {path}")
 
@@ -309,10 +309,10 @@ class Run(Generic[F]):
         """A file in --output_dir."""
         return Path(self.flags.output_dir) / name
 
-    def wrote(self, path: str | Path) -> Path:
-        """A file, in --output_dir if it is only a name, that `finish` names."""
-        self._written.append(self.output(path))
-        return self._written[-1]
+    def wrote(self, path: Path) -> Path:
+        """A file that `finish` names."""
+        self._written.append(path)
+        return path
 
     def finish(self) -> None:
         """Memory used, curves closed, a model that was only kept to predict removed, and what was written is named.

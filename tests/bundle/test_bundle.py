@@ -131,7 +131,7 @@ def test_a_setting_with_a_path_is_not_packed(run, data, run_command):
 def test_the_same_run_gives_the_same_bundle(bundle, run, data, run_command, tmp_path):
     again = run_command(COMMAND, "pack", run, "--data_dir", data, "--output", tmp_path / "again.zip")
     assert (tmp_path / "again.zip").read_bytes() == bundle.read_bytes()
-    assert again.lines == [f"{tmp_path / 'again.zip'}: 18 trials of 4 tasks, 4 logs"]
+    assert again.lines == [f"{tmp_path / 'again.zip'}: 4 tasks, 18 trials, 4 logs"]
 
 
 def test_weights_that_were_kept_are_hashed(run, data, run_command, tmp_path):

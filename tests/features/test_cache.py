@@ -178,22 +178,31 @@ def test_a_directory_that_cannot_be_made(tmp_path, build, capsys):
     assert said == f"--cache_dir {tmp_path}/file/cache can't be written (Not a directory): features are not kept"
 
 
-def _get_slowly(folder, calls):
+def _get_slowly(folder, calls, go):
+    """Makes the features once ``go`` is there."""
+
     def build():
         with open(calls, "a") as stream:
             stream.write("x")
-        time.sleep(1.0)  # the others come meanwhile
+        while not go.exists():
+            time.sleep(0.005)
         return ARRAYS
 
     assert_same(FeatureCache(folder).get(KEY, build))
 
 
-def test_processes_that_start_together_build_once(tmp_path):
-    calls = tmp_path / "calls"
+def test_processes_that_start_together_build_once(tmp_path, monkeypatch):
+    """The one that makes the features goes on when the others have said that they wait."""
+    calls, go = tmp_path / "calls", tmp_path / "go"
+    monkeypatch.setattr(cache_module, "_PATIENCE", 0.05)
+    monkeypatch.setattr(cache_module, "notice", lambda text: (tmp_path / f"{os.getpid()}.waits").touch())
     context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=_get_slowly, args=(tmp_path / "cache", calls)) for _ in range(4)]
+    processes = [context.Process(target=_get_slowly, args=(tmp_path / "cache", calls, go)) for _ in range(4)]
     for process in processes:
         process.start()
+    while len(list(tmp_path.glob("*.waits"))) < 3:
+        time.sleep(0.005)
+    go.touch()
     for process in processes:
         process.join()
         assert process.exitcode == 0
@@ -213,13 +222,15 @@ def test_a_killed_writer_is_no_obstacle(tmp_path, build):
     writing.__exit__(KeyError, KeyError(), None)
 
 
-def test_waiting_for_another_process_is_said(tmp_path, build, monkeypatch, capsys):
+def test_waiting_for_another_process_is_said(tmp_path, build, monkeypatch):
+    said, go = [], tmp_path / "go"
     monkeypatch.setattr(cache_module, "_PATIENCE", 0.05)
-    process = multiprocessing.get_context("fork").Process(target=_get_slowly, args=(tmp_path, tmp_path / "calls"))
+    monkeypatch.setattr(cache_module, "notice", lambda text: (said.append(text), go.touch()))
+    process = multiprocessing.get_context("fork").Process(target=_get_slowly, args=(tmp_path, tmp_path / "calls", go))
     process.start()
     while not (tmp_path / "calls").exists():
         time.sleep(0.005)
     assert_same(FeatureCache(tmp_path).get(KEY, build))
     process.join()
     assert build.calls == 0
-    assert "waiting for another process" in capsys.readouterr().err
+    assert len(said) == 1 and "waiting for another process" in said[0]

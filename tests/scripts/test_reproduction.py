@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from cluebench import dev_predictions
 from cluebench.report import reproduction
 from cluebench.runlog import Result
 from cluebench.tasks import TASKS
@@ -21,8 +22,8 @@ def test_a_command_gives_the_score_again(demo, run_script, tmp_path):
     run_script(task.script, *common(demo, tmp_path), *arguments, "--num_train_epochs", 2, "--save_steps", 5)
     trial = Result.read(tmp_path / "result.json")
     command = reproduction.command(task, trial, model, data)
-    (folder,) = (word for word in shlex.split(command) if word.startswith("reproduced/"))
-    typed = command.replace("python ", f"{shlex.quote(sys.executable)} ", 1).replace(folder, str(tmp_path / "again"))
-    subprocess.run(typed, shell=True, cwd=ROOT, check=True, capture_output=True)
-    again = Result.read(tmp_path / "again" / "result.json")
+    typed = command.replace("python classification", f"{shlex.quote(sys.executable)} {ROOT}/classification", 1)
+    subprocess.run(typed, shell=True, cwd=tmp_path, check=True, capture_output=True)
+    again = Result.read(tmp_path / "reproduced" / "tnews" / "result.json")
+    assert dev_predictions.of_result(again, tmp_path / "reproduced" / "tnews" / "result.json")
     assert again.configuration_hash == trial.configuration_hash and again.best_score == trial.best_score

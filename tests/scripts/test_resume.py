@@ -66,8 +66,8 @@ def test_resume_goes_on_bit_by_bit(task, demo, run_script, start_script, tmp_pat
 
 
 @pytest.mark.parametrize("task", [TASKS[name] for name in ("tnews", "c3")], ids=lambda task: task.name)
-def test_a_run_that_paused_goes_on_bit_by_bit(task, demo, run_script, tmp_path):
-    """Twice, by processes of their own; no periodic checkpoint is asked for, and what a pause leaves is no result."""
+def test_a_run_that_paused_goes_on_bit_by_bit(task, demo, run_script, start_script, tmp_path):
+    """Twice, and once more after a kill behind a rung. No periodic checkpoint is asked for; a pause leaves no result."""
     arguments = [*KINDS[task.name], *TRAINING, "--checkpoint_steps", 0]
     if not task.is_classification:
         arguments += ["--num_train_epochs", 4]
@@ -75,7 +75,10 @@ def test_a_run_that_paused_goes_on_bit_by_bit(task, demo, run_script, tmp_path):
     a, log, curve = Result.read(tmp_path / "whole" / "result.json"), [], []
     for rung in ("1/4", "1/2", "1"):
         out = tmp_path / "cut"
-        ended = run_script(task.script, *common(demo, out), *arguments, "--resume", "--pause_at", rung)
+        command = [task.script, *common(demo, out), *arguments, "--resume", "--pause_at", rung]
+        if rung == "1/2":
+            kill_after(start_script(*command), step=curve[-1].step + 2)
+        ended = run_script(*command)
         assert ended.code == 0, ended.err
         b, log = Result.read(out / "result.json"), log + losses(ended.lines)
         if rung != "1":

@@ -8,6 +8,7 @@ import pytest
 from benchmarks.simulated import Outcome
 from cluebench.errors import OutOfMemory
 from cluebench.scheduler.devices import Device, cpu_slots
+from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.jobs import State
 from cluebench.search.halving import Rule, standings
 from cluebench.search.replay import RULES, outcome
@@ -16,7 +17,7 @@ from tests.search.simulated import LiveSearch, real_runs, recorded, with_duratio
 
 A, B, C, D = (Setting(rate, 32, 0.1) for rate in (1e-5, 2e-5, 3e-5, 5e-5))
 HALF = Rule(2, (Fraction(1, 2),))
-USUAL = Rule(2, (Fraction(1, 8), Fraction(1, 4), Fraction(1, 2)))
+USUAL = GridFlags(search="halving").rule
 NAN = float("nan")
 
 
@@ -33,6 +34,7 @@ def check_same_as_replay(live, task, grid, rule):
     assert sum(job.state is State.STOPPED for job in live.jobs if job.trial.task == task) >= replayed.stopped
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES, ids=str)
 @pytest.mark.parametrize("devices", [1, 4])
 def test_on_real_curves_it_stops_and_chooses_as_the_replay_does(rule, devices):
@@ -43,7 +45,8 @@ def test_on_real_curves_it_stops_and_chooses_as_the_replay_does(rule, devices):
         check_same_as_replay(live, task, grid, rule)
 
 
-@pytest.mark.parametrize("draw", range(3))
+@pytest.mark.slow
+@pytest.mark.parametrize("draw", range(2))
 @pytest.mark.parametrize("devices", [1, 4, 8])
 def test_no_rung_idles_a_card_for_long(devices, draw):
     """Within a tenth of what the work that was done takes at least: all of it on all cards, or the longest trial.
@@ -52,7 +55,7 @@ def test_no_rung_idles_a_card_for_long(devices, draw):
     in a contest, a verdict at a time is the bound: its slowest contest with all cards to itself.
     """
     grids = with_durations(real_runs(), draw)
-    for rule in RULES:
+    for rule in (USUAL, RULES[6], RULES[-1]):
         live = LiveSearch(grids, rule, cpu_slots(devices)).run()
         bound = max(live.work / devices, max(job.result.train_seconds for job in live.jobs if job.result))
         alone = max(LiveSearch({task: grid}, rule, cpu_slots(devices)).run().time.now for task, grid in grids.items())
