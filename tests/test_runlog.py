@@ -265,13 +265,13 @@ def test_what_a_run_has_cost_goes_on_from_its_checkpoint(monkeypatch):
     first, second, third = (Result("tnews", "m", {}, "0" * 16, cards=2) for _ in range(3))
     first.train_seconds, first.eval_seconds = 4.0, 1.0
     kept = first.progress()
-    assert kept.device_seconds == 20.0
+    assert kept.device_seconds == pytest.approx(20.0)
     now += 100.0  # behind the checkpoint
     first.spend()
-    assert first.device_seconds == first.cost == 220.0
+    assert first.device_seconds == first.cost == pytest.approx(220.0)
     now = runlog._BEGAN + 3.0  # in another process
     second.take_up(kept)
     second.spend()
     assert second.device_seconds == pytest.approx(26.0)
     third.take_up(replace(kept, device_seconds=None))  # written when only steps and evaluations were counted
-    assert third.device_seconds == third.cost == 10.0
+    assert third.device_seconds == third.cost == pytest.approx(10.0)

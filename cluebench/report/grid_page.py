@@ -227,7 +227,7 @@ def _cell(rows: Sequence[dict[str, Any]], all_rows: Sequence[dict[str, Any]]) ->
 
 def _data(run: _Run) -> Iterator[tuple[bool, str]]:
     """(whether it makes the scores no match for published ones, in words) of what was trained and evaluated on."""
-    if run.grid and run.grid.data_dir and DataSource(run.grid.data_dir).is_synthetic:
+    if run.grid and run.grid.data_dir and DataSource(Path(run.grid.data_dir).expanduser()).is_synthetic:
         yield True, "made-up data: these scores say nothing about any model's language"
     else:
         tasks = defaultdict(list)

@@ -181,7 +181,7 @@ class Ledger:
         """
         found: dict[str, str] = {}
         of_card = 0
-        for name in self._suspects(device_ids):  # cards before nodes
+        for name in self._suspects(device_ids):  # a card before its node
             crashes, last = self._crashes.get(name, (0, float("-inf")))
             if started_at <= last:
                 continue

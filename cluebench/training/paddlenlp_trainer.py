@@ -288,6 +288,9 @@ def _chosen_checkpoint(config: RunConfig, own: TaskFlags, arguments: TrainingArg
     if chosen := arguments.resume_from_checkpoint:
         if not Path(chosen, "trainer_state.json").is_file():
             raise UsageError(f"--resume_from_checkpoint {chosen}: no checkpoint of the Trainer is there")
+        owner = CheckpointOwner.read(Path(chosen, COMPLETE_FILE), _PASSED_OVER)
+        if owner and not owner.is_whole(Path(chosen), _PASSED_OVER):
+            raise UsageError(f"--resume_from_checkpoint {chosen}: damaged; take the one before it")
         return Path(chosen)
     if arguments.overwrite_output_dir:
         if environment.rank() == 0:

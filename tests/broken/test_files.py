@@ -224,7 +224,7 @@ def test_what_a_file_of_a_run_may_not_hold_is_said(name, run):
     for at in paths(broken.sound):
         if not set(broken.undeclared) & set(map(str, at)) and "attempts" not in at:
             for text in (NOWHERE, "NaN", "[" * 100_000):
-                if at or text != NOWHERE:
+                if text != NOWHERE or at and at[-1] != "spent":  # of which every key may be left out
                     assert read_broken(broken, replaced(broken.sound, at, text).encode()).is_loud, (at, text[:20])
 
 

@@ -211,6 +211,18 @@ def test_special_tokens_standing_in_the_text(tokenizer):
     assert spans_of(added, "他[MASK]Hello") == [("他", "他"), ("[MASK]", "[MASK]"), ("hello", "Hello")]
 
 
+def test_tokens_that_do_not_end_with_the_text_are_left_to_the_tokenizers_own_search():
+    class Shorter(StandIn):
+        def tokenize(self, text):
+            return super().tokenize(text)[: -1 if "[MASK]" in text else None]
+
+        def get_offset_mapping(self, text):
+            return [(0, 6), (6, 9)]
+
+    _, starts, ends = TextEncoder(Shorter(SPECIAL + PIECES)).encode_with_offsets(["他", "[MASK] 他们"])
+    assert starts.tolist() == [0, 0, 6] and ends.tolist() == [1, 6, 9]
+
+
 # Identity -------------------------------------------------------------------------------------------------------------
 
 

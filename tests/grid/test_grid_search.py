@@ -418,8 +418,9 @@ def test_dry_run_prints_the_plan_and_touches_nothing(grid):
     lines = result.stdout.splitlines()
     assert lines[0] == "some-model/afqmc/1e-05_16_0.1\tto run\t-"
     assert lines[-1] == "134 trials of 1 model: 0 done, 134 to run" and len(lines) == 135
-    assert result.stderr.splitlines()[5] == "CLUEWSC2020    32 trials    0 done   32 to run"
-    assert len(result.stderr.splitlines()) == 10
+    line = "CLUEWSC2020    32 trials    0 done   32 to run, device hours unknown until its first trial ends"
+    assert result.stderr.splitlines()[5] == line
+    assert len(result.stderr.splitlines()) == 12  # one each, then time and disk
     assert not grid.runs.exists() and not (grid.data / "warmup.txt").exists()
     finished = grid.run(*TNEWS)
     place = grid.runs / "some-model"

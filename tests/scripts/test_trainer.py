@@ -300,6 +300,13 @@ def test_half_a_checkpoint_is_passed_over(demo, run_trainer, tmp_path):
     assert again.code == 0, again.err
     assert again.lines[0] == f"going on from {tmp_path / 'out' / 'checkpoint-4'}"
     assert [line[0] for line in training(again.lines)] == ["5", "6"]
+    weights = tmp_path / "out" / "checkpoint-6" / "model_state.pdparams"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1  # another model, which no reader can tell
+    weights.write_bytes(content)
+    asked = run_trainer(*arguments, "--resume_from_checkpoint", weights.parent)
+    assert asked.code == 2 and f"{weights}: is not what was written" in asked.err and "take the one before" in asked.err
+    assert run_trainer(*arguments).lines[0] == f"going on from {tmp_path / 'out' / 'checkpoint-4'}"
 
 
 class Harm:
