@@ -245,6 +245,7 @@ class Scheduler:
             self._do_what_is_due()
         while not all(map(self.ledger.is_counted, self._uncharged)) and (event := self.events.get(_COUNTERS_DUE)):
             self._handle(event)
+        self.ledger.stop_counting()
         self._tell()
 
     def _unfinished(self) -> bool:
@@ -555,8 +556,8 @@ class Scheduler:
         result = so_far or job.result
         if result is None:
             return
-        share = so_far.curve.steps[-1] / so_far.total_steps if so_far and so_far.dev_curve else 1.0
-        if result.cost > 0:
+        share = so_far.curve.share if so_far else 1.0
+        if result.cost > 0 and share > 0:
             self.durations.observe(job.trial, result.cost / share)
             self.roll.estimates_changed()
         if result.peak_memory_bytes and not result.device.startswith("cpu"):
