@@ -191,7 +191,7 @@ class Scheduler:
         more: Callable[[], Sequence[Job]] = lambda: (),
         clock: Callable[[], float] = time.monotonic,
     ):
-        self.jobs, self._more = jobs, more  # grows by what there is more to do after a trial is done
+        self.jobs, self._more = jobs, more  # grows by what there is more to do after an attempt
         self.engine, self.ledger, self.events, self.rules = engine, ledger, events, rules or Rules()
         self.durations, self.memory = durations, memory
         self.interrupted: str | None = None
@@ -245,6 +245,7 @@ class Scheduler:
             self._do_what_is_due()
         while not all(map(self.ledger.is_counted, self._uncharged)) and (event := self.events.get(_COUNTERS_DUE)):
             self._handle(event)
+        self.ledger.stop_counting()
         self._tell()
 
     def _unfinished(self) -> bool:
@@ -516,13 +517,6 @@ class Scheduler:
         self.ledger.succeeded([device_id for device_id in job.device_ids if device_id in self.ledger.slots])
         self.learn(job)
         self._ended(job)
-        for added in self._more():
-            self.jobs.append(added)
-            self._by_key[added.key] = added
-            self.roll.move(added, added.state)
-            self._note(f"{added.key} is planned: its setting is among the best of its task")
-            if added.state is State.WAITING:
-                self._take_orphan(added)
 
     def _paused_result(self, job: Job, event: Exited) -> Result | None:
         """Of a process that has ended well at a rung; what an earlier one left there is none of one that failed."""
@@ -544,19 +538,26 @@ class Scheduler:
         self._carry_out_verdicts(job)
 
     def _carry_out_verdicts(self, job: Job) -> None:
-        """What the end of an attempt decides about the trials of its task."""
+        """What the end of an attempt decides about the trials of its task, and what there is more to do then."""
         for other, state in self.halving.verdicts(job) if self.halving else ():
             self.roll.move(other, state)
             self.roll.estimates_changed()
             self._told(self._observer.judged, other)
+        for added in self._more():
+            self.jobs.append(added)
+            self._by_key[added.key] = added
+            self.roll.move(added, added.state)
+            self._note(f"{added.key} is planned: its setting is among the best of its task")
+            if added.state is State.WAITING:
+                self._take_orphan(added)
 
     def learn(self, job: Job, so_far: Result | None = None) -> None:
         """Takes the duration and peak memory of a finished trial, or of one that has paused, into the estimates."""
         result = so_far or job.result
         if result is None:
             return
-        share = so_far.curve.steps[-1] / so_far.total_steps if so_far and so_far.dev_curve else 1.0
-        if result.cost > 0:
+        share = so_far.curve.share if so_far else 1.0
+        if result.cost > 0 and share > 0:
             self.durations.observe(job.trial, result.cost / share)
             self.roll.estimates_changed()
         if result.peak_memory_bytes and not result.device.startswith("cpu"):
