@@ -527,6 +527,7 @@ class Scheduler:
         self._logs.forget(job)
         job.attempt.outcome = PAUSED
         self.ledger.succeeded([device_id for device_id in job.device_ids if device_id in self.ledger.slots])
+        job.charge_seconds(result)
         self.learn(job, result)
         job.curve = result.curve if job.curve is not None else None
         self.roll.move(job, State.WAITING if job.curve is None else State.HELD)
