@@ -73,7 +73,7 @@ def unless_published(name: str) -> str:
     """What to add to an error about a model's name; empty for a published one."""
     if name in published_models():
         return ""
-    near = get_close_matches(name.lower(), published_models(), n=3)
+    near = near_published(name)
     meant = f"; did you mean {', '.join(near)}?" if near else ""
     return f" (none of the {len(published_models())} published models, which README.md lists{meant})"
 
@@ -87,3 +87,8 @@ def averaged_tasks() -> frozenset[str]:
 def _rows(file: str) -> list[dict[str, str]]:
     text = (resources.files("cluebench") / "facts" / file).read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
+
+
+def near_published(name: str) -> list[str]:
+    """The published names that one which is none of them may mean, the nearest first."""
+    return [] if name in published_models() else get_close_matches(name.lower(), published_models(), n=3)

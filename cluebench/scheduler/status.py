@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import get_args
 
 from cluebench.grid_file import NotedFailure, PlannedTrial, TrialState, read_grid
+from cluebench.published import near_published
 from cluebench.report.cost import Cost, cost_by_task, cost_lines
 from cluebench.runlog import GrowingLog, LogFacts, Result, TrialPaths, furthest_step
 from cluebench.scheduler.estimates import DurationModel, Underway, time_left
@@ -43,6 +44,10 @@ def print_plan(grid: Grid) -> None:
         print(counts + forecast.of_task(task), file=sys.stderr)
     for line in forecast.in_all():
         print(line, file=sys.stderr)
+    for model in grid.directories:
+        near = [] if model.directory else near_published(model.name)
+        if near and not any(job.result for job in jobs if job.trial.model == model):
+            print(f"{model} is none of the published models: did you mean {', '.join(near)}?", file=sys.stderr)
 
 
 def _counts(jobs: Sequence[Job], width: int = 0) -> list[str]:

@@ -422,6 +422,8 @@ def test_dry_run_prints_the_plan_and_touches_nothing(grid):
     assert result.stderr.splitlines()[5] == line
     assert len(result.stderr.splitlines()) == 12  # one each, then time and disk
     assert not grid.runs.exists() and not (grid.data / "warmup.txt").exists()
+    mistyped = grid.run("--dry_run", model="ernie-3.0-bas-zh").stderr
+    assert "ernie-3.0-bas-zh is none of the published models: did you mean ernie-3.0-base-zh" in mistyped
     finished = grid.run(*TNEWS)
     place = grid.runs / "some-model"
     assert f"report: {place / 'report.html'}, log: {place / 'grid.log'}\n" in finished.stderr
