@@ -10,8 +10,9 @@ from pathlib import Path
 
 from cluebench.runlog import Result
 from cluebench.scheduler.devices import Device, DeviceLost, Reading
+from cluebench.scheduler.engine import Event, Exited, Measured
+from cluebench.scheduler.halving_search import HalvingSearch
 from cluebench.scheduler.jobs import Job
-from cluebench.scheduler.loop import Event, Exited, Measured
 from cluebench.scheduler.runner import Orphan, StartOrder
 
 
@@ -117,8 +118,29 @@ class SimulatedEngine:
             accumulation_steps=job.attempt.accumulation,
         )  # fmt: skip
 
+
+@dataclass
+class SimulatedTrials:
+    """The loop's `Trials`, with no files: they are done when their simulated process says so."""
+
+    jobs: list[Job]
+    engine: SimulatedEngine
+    unwritable: Callable[[], str | None] = lambda: None
+    halving: HalvingSearch | None = None
+
     @staticmethod
-    def order_for(job: Job) -> StartOrder:
+    def order(job: Job) -> StartOrder:
         """An order that starts nothing."""
         nowhere = Path("/nonexistent")
         return StartOrder(job.key, (), {}, nowhere, job.paths.log, job.paths.result, job.lock, job.configuration_hash)
+
+    def finished(self, job: Job) -> Result | None:
+        return self.engine.result_of(job)
+
+    def written(self, job: Job) -> Result | None:
+        """Nothing is left by a trial that has not ended."""
+
+    def charged(self, job: Job) -> None: ...
+
+    def more(self) -> Sequence[Job]:
+        return ()

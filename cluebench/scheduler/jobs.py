@@ -16,6 +16,8 @@ from cluebench.search.halving import Curve
 
 #: Bytes of a log that are read at once at most: the loop has more to do, and what counts stands at the end.
 _MOST = 1 << 20
+#: Longest pause before a retry, in seconds.
+_LONGEST_PAUSE = 1800.0
 
 
 class State(str, Enum):
@@ -102,6 +104,14 @@ class Job:
     @property
     def counted_failures(self) -> int:
         return sum(failure.policy.counts for failure in self.failures)
+
+    def pause_after_failure(self, max_attempts: int) -> float | None:
+        """Seconds until its next attempt, now that the last one has failed; None: it is given up."""
+        last = self.failures[-1]
+        same = sum(past.kind is last.kind for past in self.failures)
+        if not last.policy.retry or self.counted_failures >= max_attempts or same == last.policy.limit:
+            return None
+        return min(_LONGEST_PAUSE, last.policy.pause * 2 ** (same - 1))
 
     def accumulation(self, cards: int = 1) -> int | None:
         """Micro-batches an optimizer step on each of ``cards`` cards; None when the batch can't be cut that far.

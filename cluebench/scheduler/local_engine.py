@@ -10,8 +10,8 @@ from pathlib import Path
 
 from cluebench.scheduler import launch, runner
 from cluebench.scheduler.devices import Device, NvidiaDriver, Reading, ask
+from cluebench.scheduler.engine import GRACE, Events, Exited, Measured
 from cluebench.scheduler.jobs import Job
-from cluebench.scheduler.loop import GRACE, Events, Exited, Measured
 from cluebench.scheduler.runner import Orphan, StartOrder
 from cluebench.scheduler.state import RunDirectory
 

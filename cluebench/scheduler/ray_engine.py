@@ -27,8 +27,8 @@ from typing import Any
 from cluebench.errors import UsageError
 from cluebench.scheduler import devices, launch, runner
 from cluebench.scheduler.devices import Device, DeviceLost, NvidiaDriver, Reading
+from cluebench.scheduler.engine import Changed, Events, Exited, Measured
 from cluebench.scheduler.jobs import Job
-from cluebench.scheduler.loop import Changed, Events, Exited, Measured
 from cluebench.scheduler.runner import Orphan, StartOrder
 
 #: Cores of a slot where the cluster has no cards and the user has named no number of slots.

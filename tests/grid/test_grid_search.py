@@ -14,7 +14,7 @@ import pytest
 from cluebench.runlog import Result
 from cluebench.scheduler.launch import BUSY, TRIAL_VARIABLE, start_time
 from cluebench.scheduler.local_engine import LocalEngine
-from cluebench.scheduler.loop import Events
+from cluebench.scheduler.engine import Events
 from cluebench.scheduler.runner import StartOrder, orphan_of
 from tests.conftest import ROOT
 from tests.grid.conftest import alive, until

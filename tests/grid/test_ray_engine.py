@@ -10,7 +10,7 @@ import pytest
 from cluebench.errors import UsageError
 from cluebench.scheduler import ray_engine
 from cluebench.scheduler.devices import Device
-from cluebench.scheduler.loop import Changed, Events, Exited
+from cluebench.scheduler.engine import Changed, Events, Exited
 from cluebench.scheduler.runner import StartOrder
 from tests.grid.conftest import until
 
