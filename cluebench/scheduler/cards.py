@@ -46,7 +46,7 @@ class Cards:
         return self._asked.get(device_id) == float("inf")
 
     def ask(self, device_id: str) -> None:
-        """Asks the driver. While an answer is still to come that one is outdated, and the question repeated after it."""
+        """Asks the driver; while an answer is still to come, that one is outdated and the question repeated then."""
         self._due.pop(device_id, None)
         if not self.is_accounted(device_id):
             return

@@ -12,9 +12,9 @@ import sys
 import pytest
 
 from cluebench.runlog import Result
+from cluebench.scheduler.engine import Events
 from cluebench.scheduler.launch import BUSY, TRIAL_VARIABLE, start_time
 from cluebench.scheduler.local_engine import LocalEngine
-from cluebench.scheduler.engine import Events
 from cluebench.scheduler.runner import StartOrder, orphan_of
 from tests.conftest import ROOT
 from tests.grid.conftest import alive, until
