@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -167,11 +167,6 @@ def _accumulation(trial: Trial, cards: int, factor: int) -> int | None:
 def _divisor_from(number: int, least: int) -> int | None:
     """The smallest divisor of ``number`` that is at least ``least``."""
     return next((value for value in range(least, number + 1) if number % value == 0), None)
-
-
-def states(jobs: Collection[Job]) -> dict[State, int]:
-    """How many jobs are in each state."""
-    return {state: sum(job.state is state for job in jobs) for state in State}
 
 
 class LogReader:

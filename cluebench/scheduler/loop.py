@@ -105,7 +105,7 @@ class Scheduler:
         self._hold, self._cases = Hold(trials.unwritable, self._note, clock), OpenCases()
         self.seconds_left = Sparingly(self._seconds_left, clock)
         self._by_key = {job.key: job for job in self.jobs}
-        self._logs = LogReader()
+        self.logs = LogReader()
         self._stuck: set[str] = set()  # keys of trials whose processes can't be killed
         self._uncharged: dict[str, Job] = {}  # trial key → whose attempt has ended
         self._news: list[Callable[[], None]] = []  # what observers are still to be told
@@ -214,7 +214,7 @@ class Scheduler:
         """Estimated time until the grid is done, were no more trials stopped; None while nothing is known of it."""
         now = self._clock()
         running = [
-            Underway(job.trial, max(1, len(job.device_ids)), now - job.started_at, *self._logs.pace(job))
+            Underway(job.trial, max(1, len(job.device_ids)), now - job.started_at, *self.logs.pace(job))
             for job in self.running()
         ]
         waiting = [job.trial for job in (*self.roll.in_order(), *self.roll.of(State.HELD))]
@@ -222,9 +222,9 @@ class Scheduler:
 
     def why_idle(self) -> str | None:
         """Why nothing more is started although a device has room; None when nothing waits, or nothing has room."""
-        now, waits = self._clock(), self.roll.count(State.WAITING)
-        room = [slot for slot in self.ledger.usable(now) if len(slot.promised) < self.ledger.jobs_per_device]
-        if not waits or not room:
+        now = self._clock()
+        room = self.ledger.open(now)
+        if not self.roll.count(State.WAITING) or not room:
             return None
         if self._hold.cause is not None:
             return f"nothing is started: {self._hold.cause}"
@@ -360,7 +360,7 @@ class Scheduler:
         job = self._by_key.get(event.key)
         if job is not None and job.key in self._stuck:
             self._unstuck(job)
-        if job is None or job.state is not State.RUNNING or job in self._cases:
+        elif job is None or job.state is not State.RUNNING or job in self._cases:
             return
         for device_id in self._release(job):
             self.cards.ask(device_id)
@@ -413,7 +413,7 @@ class Scheduler:
         self._carry_out_verdicts(job)
 
     def _ended_well(self, job: Job, result: Result, outcome: str) -> None:
-        self._logs.forget(job)
+        self.logs.forget(job)
         job.attempt.outcome = outcome
         self.ledger.succeeded([device_id for device_id in job.device_ids if device_id in self.ledger.slots])
         self._learn(job, result)
@@ -440,7 +440,7 @@ class Scheduler:
     # Failures ---------------------------------------------------------------------------------------------------------
 
     def _failure_of(self, job: Job, event: Exited) -> Failure:
-        lines = self._logs.facts(job).last_lines
+        lines = self.logs.facts(job).last_lines
         result = self._trials.written(job)
         error = result.error if result and result.status == "failed" else None
         return classify(
@@ -464,7 +464,7 @@ class Scheduler:
     def _allocated(self, key: str, reading: Reading) -> int:
         """Bytes of a trial on a card: those of its processes where the driver names them; all once it logs steps."""
         named, job = self.engine.allocated(key, reading), self._by_key.get(key)
-        if job is None or self._logs.facts(job).step is None:
+        if job is None or self.logs.facts(job).step is None:
             return named
         if self._promises is not None:
             self._promises.settle(job.lock)
@@ -520,7 +520,7 @@ class Scheduler:
             self.cards.set_aside(device_id, reason)
         job.not_before = now + (pause or 0.0)
         self.roll.move(job, State.FAILED if pause is None else State.WAITING)
-        self._logs.forget(job)
+        self.logs.forget(job)
         self._ended(job)
 
     def _give_up(self, job: Job, failure: Failure) -> None:
@@ -581,4 +581,3 @@ class Scheduler:
             self.ledger.slots[device_id].set_aside_until = 0.0
         self._note(f"{job.key}: process {job.pid} has ended after all")
         job.must_go = True
-        self.roll.move(job, State.RUNNING)

@@ -182,9 +182,7 @@ def trial_state(job: Job) -> dict:
     return {
         "task": trial.task,
         "name": trial.name,
-        "learning_rate": trial.learning_rate,
-        "batch_size": trial.batch_size,
-        "dropout": trial.dropout,
+        **trial.setting._asdict(),
         "seed": trial.seed,
         "configuration_hash": job.configuration_hash,
         "state": job.state.value,

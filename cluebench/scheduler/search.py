@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 
@@ -32,7 +32,7 @@ from cluebench.scheduler.progress import display_for
 from cluebench.scheduler.promises import Promises
 from cluebench.scheduler.recorder import Observers, Recorder
 from cluebench.scheduler.runner import StartOrder
-from cluebench.scheduler.state import RunDirectory, record_stopped
+from cluebench.scheduler.state import record_stopped
 from cluebench.scheduler.status import print_failures
 
 
@@ -150,7 +150,7 @@ class GridTrials:
         )
 
     def finished(self, job: Job) -> Result | None:
-        return self._grid.directories[job.trial.model].finished_result(job.trial, job.configuration_hash)
+        return Result.read_finished(job.paths.result, job.configuration_hash)
 
     def unwritable(self) -> str | None:
         return next(filter(None, (directory.unwritable() for directory in self._grid.directories.values())), None)
@@ -172,7 +172,17 @@ def _search(grid: Grid, jobs: list[Job], engine: Engine, events: Events) -> str 
     flags, directories = grid.flags, grid.directories
     display = display_for(sys.stderr)
     kept = [] if flags.worker else directories.values()  # by whoever planned the grid
-    recorders = [_recorder(flags, directory, jobs, engine.devices, display.note) for directory in kept]
+    details = {
+        "command": sys.argv,
+        "data_dir": flags.data_dir,
+        "search": str(flags.rule) if flags.rule else None,
+        "devices": [f"{device.label} {device.name}".strip() for device in engine.devices],
+        "commit": repository.commit(),
+    }
+    only_best = flags.save_best_model and not flags.keep_all_models
+    recorders = [
+        Recorder(directory, jobs, details, keep_only_best=only_best, complain=display.note) for directory in kept
+    ]
     observers = Observers([display, *recorders])
     if flags.engine == "local" and not flags.worker:
         end_strays(directories.values(), [job.lock for job in jobs], observers.note)
@@ -228,24 +238,6 @@ def _refuse_what_fails_everywhere(flags: GridFlags, jobs: Sequence[Job], chosen:
                 job.trial.row.accumulation_steps(job.trial.batch_size, flags.mrc_cards)
             except ValueError as error:
                 raise UsageError(f"--mrc_cards {flags.mrc_cards}: {error}") from None
-
-
-def _recorder(
-    flags: GridFlags,
-    directory: RunDirectory,
-    jobs: Sequence[Job],
-    chosen: Sequence[Device],
-    complain: Callable[[str], None],
-) -> Recorder:
-    details = {
-        "command": sys.argv,
-        "data_dir": flags.data_dir,
-        "search": str(flags.rule) if flags.rule else None,
-        "devices": [f"{device.label} {device.name}".strip() for device in chosen],
-        "commit": repository.commit(),
-    }
-    only_best = flags.save_best_model and not flags.keep_all_models
-    return Recorder(directory, jobs, details, keep_only_best=only_best, complain=complain)
 
 
 @contextmanager
