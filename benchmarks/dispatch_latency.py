@@ -146,13 +146,13 @@ class BriefTrials(GridTrials):
             task=job.trial.task, model=job.trial.model.name, configuration={}, status="done", best_score=(50.0,),
             configuration_hash=job.configuration_hash,
         )  # fmt: skip
-        scratch, paths = self.folder / "content.json", job.paths
+        scratch = self.folder / "content.json"
         result.write(scratch)
         seconds = 0.4 + 0.4 * (job.number % 7) / 6
         book = self.folder / f"{job.device_ids[0]}.book"
-        arguments = [str(book), str(paths.result), scratch.read_text(), str(seconds)]
+        arguments = [str(book), str(job.paths.result), scratch.read_text(), str(seconds)]
         command = [sys.executable, "-I", "-S", "-c", _TRIAL, *arguments]
-        return StartOrder(job.key, command, {}, self.folder, paths.log, paths.result, job.lock, job.configuration_hash)
+        return StartOrder(job, command, {}, self.folder)
 
 
 def hand_overs(folder: Path) -> list[float]:

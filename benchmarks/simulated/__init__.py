@@ -74,9 +74,10 @@ class SimulatedEngine:
             self.time.put(Measured(device_id, self.memory(device_id)), 0.001)
 
     def start(self, order: StartOrder, device_ids: Sequence[str]) -> None:
-        assert order.key not in self.running, f"{order.key} runs twice at once"
-        self.starts.append((self.time.now, order.key, tuple(device_ids)))
-        self._run(order.key, self.outcome(self.jobs[order.key], device_ids))
+        key = order.job.key
+        assert key not in self.running, f"{key} runs twice at once"
+        self.starts.append((self.time.now, key, tuple(device_ids)))
+        self._run(key, self.outcome(order.job, device_ids))
 
     def _run(self, key: str, outcome: Outcome) -> None:
         self.running[key] = outcome
@@ -131,8 +132,7 @@ class SimulatedTrials:
     @staticmethod
     def order(job: Job) -> StartOrder:
         """An order that starts nothing."""
-        nowhere = Path("/nonexistent")
-        return StartOrder(job.key, (), {}, nowhere, job.paths.log, job.paths.result, job.lock, job.configuration_hash)
+        return StartOrder(job, (), {}, Path("/nonexistent"))
 
     def finished(self, job: Job) -> Result | None:
         return self.engine.result_of(job)

@@ -14,7 +14,7 @@ _HOLD_RECHECK = 30.0
 #: Failures that a card may have caused without anyone having said so.
 MAYBE_THE_CARD = (FailureKind.CRASHED, FailureKind.KILLED, FailureKind.NO_RESULT)
 #: Failures that are not judged before the cards have been asked.
-_ASK_THE_CARD = (*MAYBE_THE_CARD, FailureKind.OUT_OF_MEMORY)
+ASK_THE_CARD = (*MAYBE_THE_CARD, FailureKind.OUT_OF_MEMORY)
 
 
 @dataclass
@@ -33,35 +33,22 @@ class Case:
         return is_memory and self.free is not None and self.free < self.job.promised_bytes
 
 
-class OpenCases:
-    """Trials whose processes are gone, and that count as running until their cards have answered."""
-
-    def __init__(self) -> None:
-        self._open: dict[str, Case] = {}  # trial key → its case
-
-    def __contains__(self, job: Job) -> bool:
-        return job.key in self._open
-
-    def opened(self, case: Case) -> bool:
-        """Whether a case has to wait for answers of its cards."""
-        if case.failure.kind not in _ASK_THE_CARD or not case.ask:
-            return False
-        self._open[case.job.key] = case
-        return True
+class OpenCases(dict[str, Case]):
+    """By trial key. A trial counts as running, though its processes are gone, until its cards have answered."""
 
     def heard(self, slot: Slot, instead: Failure | None = None) -> Iterator[Case]:
         """A card has answered, or will not: gives the cases that can be judged now.
 
         ``instead``: what failed there a moment ago is put down to this.
         """
-        for case in [case for case in self._open.values() if slot.device.id in case.ask]:
+        for case in [case for case in self.values() if slot.device.id in case.ask]:
             case.ask.remove(slot.device.id)
             case.failure = instead or case.failure
             if slot.fresh:
                 free = slot.free_bytes() or 0
                 case.free = free if case.free is None else min(case.free, free)
             if not case.ask:
-                del self._open[case.job.key]
+                del self[case.job.key]
                 yield case
 
 

@@ -112,9 +112,8 @@ class Grid:
         for group in self._by_task(jobs):
             if all(job.is_settled for job in group):
                 done = [job for job in group if job.state is State.DONE]
-                for best in sorted(done, key=lambda job: rank(job.score, job.trial.setting), reverse=True)[
-                    : self.flags.top_k
-                ]:
+                done.sort(key=lambda job: rank(job.score, job.trial.setting), reverse=True)
+                for best in done[: self.flags.top_k]:
                     for more in range(1, self.flags.confirm_seeds):
                         trial = replace(best.trial, seed=best.trial.seed + more)
                         if trial.key not in known:

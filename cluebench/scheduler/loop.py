@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from cluebench.runlog import PAUSED, Result
-from cluebench.scheduler.blame import MAYBE_THE_CARD, Case, Hold, OpenCases
+from cluebench.scheduler.blame import ASK_THE_CARD, MAYBE_THE_CARD, Case, Hold, OpenCases
 from cluebench.scheduler.cards import Cards
 from cluebench.scheduler.devices import DeviceLost, Reading
 from cluebench.scheduler.engine import GRACE, Changed, Engine, Event, Events, Exited, Interrupted, Measured
@@ -360,7 +360,7 @@ class Scheduler:
         job = self._by_key.get(event.key)
         if job is not None and job.key in self._stuck:
             self._unstuck(job)
-        elif job is None or job.state is not State.RUNNING or job in self._cases:
+        elif job is None or job.state is not State.RUNNING or job.key in self._cases:
             return
         for device_id in self._release(job):
             self.cards.ask(device_id)
@@ -382,9 +382,11 @@ class Scheduler:
             job.attempt.outcome = "interrupted"
             self._carry_out_verdicts(job)
         else:
-            failure = self._failure_of(job, event)
-            if not self._cases.opened(Case(job, failure, set(filter(self.cards.is_accounted, job.device_ids)))):
-                self._failed(job, failure)
+            case = Case(job, self._failure_of(job, event), set(filter(self.cards.is_accounted, job.device_ids)))
+            if case.failure.kind in ASK_THE_CARD and case.ask:
+                self._cases[job.key] = case
+            else:
+                self._failed(job, case.failure)
 
     def _done(self, job: Job, result: Result) -> None:
         job.result = result
@@ -474,7 +476,7 @@ class Scheduler:
         """Ends a trial on a card if that is gone, or keeps failing and the trial's log is silent."""
         slot = self.ledger.slots[device_id]
         for job in self.running():
-            if device_id not in job.device_ids or job.ended_for is not None or job in self._cases:
+            if device_id not in job.device_ids or job.ended_for is not None or job.key in self._cases:
                 continue
             silent = self.engine.silence(job) >= self._clock() - slot.failing_since
             if lost.certain or (slot.failed_readings >= _FAILED_READINGS and silent):

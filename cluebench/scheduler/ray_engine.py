@@ -234,10 +234,10 @@ class RayEngine:
         # The node may be lost to us with the trial running on: it ends with the actor.
         specified["end_with_parent"] = True
         actor = self._actors[device_ids[0]]
-        self._running[order.key] = actor, mark
+        self._running[order.job.key] = actor, mark
         environment = {**order.environment, launch.TRIAL_VARIABLE: mark}
         ended = actor.run.remote(specified, environment, str(order.directory))
-        _thread(self._watch, order.key, ended)
+        _thread(self._watch, order.job.key, ended)
 
     def _watch(self, key: str, ended: Any) -> None:
         code, lost = None, False

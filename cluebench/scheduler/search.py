@@ -131,23 +131,9 @@ class GridTrials:
         taken = [device for device in self._engine.devices if device.id in job.device_ids]
         launcher_logs = self._grid.directories[job.trial.model].launcher_logs(job.trial)
         rung, flags = self.halving.pause_at(job) if self.halving else None, self._grid.flags
-        return StartOrder(
-            key=job.key,
-            command=commands.trial_command(job, taken, flags, repository.ROOT, launcher_logs, rung),
-            environment=devices.child_environment(taken, len(self._engine.devices), flags.jobs_per_device),
-            directory=repository.ROOT,
-            log=job.paths.log,
-            result=job.paths.result,
-            lock=job.lock,
-            configuration_hash=job.configuration_hash,
-            record={
-                "devices": job.device_ids,
-                "labels": job.attempt.devices,
-                "cards": job.attempt.cards,
-                "accumulation": job.attempt.accumulation,
-                "promised_bytes": job.promised_bytes,
-            },
-        )
+        command = commands.trial_command(job, taken, flags, repository.ROOT, launcher_logs, rung)
+        environment = devices.child_environment(taken, len(self._engine.devices), flags.jobs_per_device)
+        return StartOrder(job, command, environment, repository.ROOT)
 
     def finished(self, job: Job) -> Result | None:
         return Result.read_finished(job.paths.result, job.configuration_hash)
