@@ -155,7 +155,9 @@ def test_scores_of_test_sets_stand_beside_dev_and_a_model_links_to_its_report(sh
     page = shown()
     cells = page.texts("#models tbody tr:visible > :nth-child(5)")
     assert [text.split("\n")[-1] for text in cells if "test" in text] == ["test 58.12"]
-    page.page.get_by_role("link", name="our/better").click()
+    link = page.page.get_by_role("link", name="our/better")
+    assert link.get_attribute("href") == "better/report.html", "a run root can be moved, or served"
+    link.click()
     assert page.page.title() == "its report"
 
 

@@ -39,7 +39,8 @@ def changed(path, change):
 
 
 def test_a_model_has_the_name_that_was_typed_and_the_size_that_was_measured(runs):
-    (row,) = measured_rows(runs)
+    changed(results(runs / "hfl--rbt3")[0], lambda content: content["model_size"].update(parameters=101_677_056))
+    (row,) = measured_rows(runs)  # of a head without a pooler
     assert (row.model, row.marks, row.trials, row.size) == ("hfl/rbt3", (), 134, ModelSize(12, 768, 102_267_648))
     for path in results(runs / "hfl--rbt3"):
         changed(path, lambda content: content.pop("model_size"))
@@ -99,6 +100,8 @@ def test_json_has_everything(runs):
     assert content["baseline"] == "ernie-3.0-base-zh" and set(mine["tasks"]) == set(TASKS) == set(content["tasks"])
     assert mine["rank"] and mine["report"] == str(runs / "hfl--rbt3" / "report.html") and mine["device_hours"] > 1
     assert set(mine["tasks"]["cmrc2018"]) == {"score", "error", "test", "learning_rate", "batch_size", "dropout"}
+    (exact, _), difference = mine["tasks"]["cmrc2018"]["score"], mine["difference"]["scores"]["cmrc2018"]
+    assert difference == round(round(exact, 2) - 70.71, 2), "EM, as in AVG"
     assert len(mine["tasks"]["cmrc2018"]["error"]) == 2 and 0 <= mine["difference"]["p"] <= 1
 
 
