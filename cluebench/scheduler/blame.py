@@ -55,9 +55,7 @@ class OpenCases(dict[str, Case]):
 class Hold:
     """While there is a ``cause`` nothing is started. ``unwritable`` says what keeps every trial from writing, if so."""
 
-    def __init__(
-        self, unwritable: Callable[[], str | None], note: Callable[[str], None], clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, unwritable: Callable[[], str | None], note: Callable[[str], None], clock: Callable[[], float]):
         self._unwritable, self._note, self._clock = unwritable, note, clock
         self.cause: str | None = None
         self.recheck = float("inf")  # clock time

@@ -20,13 +20,7 @@ class Cards:
     What ``engine`` answers is to be handed to `take_in`; ``note`` is told what people should know.
     """
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        engine: Engine,
-        note: Callable[[str], None],
-        clock: Callable[[], float],
-    ):
+    def __init__(self, ledger: Ledger, engine: Engine, note: Callable[[str], None], clock: Callable[[], float]):
         self._ledger, self._engine, self._note, self._clock = ledger, engine, note, clock
         self._asked: dict[str, float] = {}  # device id → when; infinity: it has been too long
         self._outdated: set[str] = set()  # devices whose coming answer will be

@@ -160,13 +160,9 @@ def written(job: Job) -> Result | None:
 
 
 def _accumulation(trial: Trial, cards: int, factor: int) -> int | None:
-    usual = trial.row.accumulation_steps(trial.batch_size, cards)
-    return _divisor_from(trial.batch_size // cards, usual * factor)
-
-
-def _divisor_from(number: int, least: int) -> int | None:
-    """The smallest divisor of ``number`` that is at least ``least``."""
-    return next((value for value in range(least, number + 1) if number % value == 0), None)
+    """The smallest number that cuts a card's rows evenly and is at least ``factor`` times the task's own."""
+    rows, least = trial.batch_size // cards, factor * trial.row.accumulation_steps(trial.batch_size, cards)
+    return next((number for number in range(least, rows + 1) if rows % number == 0), None)
 
 
 class LogReader:

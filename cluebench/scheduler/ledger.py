@@ -249,12 +249,9 @@ class Ledger:
             and (cards == 1 or (slot.device.joinable and not slot.promised))
             and (slot.fits(needed_bytes) or (not slot.fresh and slot.device.id in coming))
         ]
-        free = Counter(
-            slot.device.node for slot in fitting
-        )  # a trial on one card leaves whole nodes to those on several
-        fitting.sort(
-            key=lambda s: (s.device.id in avoid, len(s.promised), free[s.device.node], -(s.free_bytes() or 0)),
-        )
+        # A trial on one card leaves whole nodes to those on several.
+        free = Counter(slot.device.node for slot in fitting)
+        fitting.sort(key=lambda s: (s.device.id in avoid, len(s.promised), free[s.device.node], -(s.free_bytes() or 0)))
         return next(([slot.device.id for slot in chosen] for chosen in _together(fitting, cards)), None)
 
     def held_back_for(self, cards: int, needed_bytes: int, now: float) -> list[str]:

@@ -73,33 +73,30 @@ class Display:
     def close(self) -> None:
         """Leaves the terminal as it was."""
 
-    def write(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
-
     def note(self, text: str) -> None:
-        self.write(text)
+        print(text, file=self._stream, flush=True)
 
     def started(self, job: Job) -> None:
         attempt = f", attempt {job.attempt.number}" if job.attempt.number > 1 else ""
-        self.write(f"started {job.key} on {', '.join(job.attempt.devices)}{attempt}")
+        self.note(f"started {job.key} on {', '.join(job.attempt.devices)}{attempt}")
 
     def ended(self, job: Job) -> None:
         place = f"[{self.scheduler.roll.count(State.DONE)}/{len(self.scheduler.jobs)}]"
         took = duration((job.attempt.finished or time.time()) - job.attempt.started) if job.attempts else ""
         if job.state is State.DONE:
-            self.write(f"{place} {job.key}  {score_text(job)}  ({took}); {summary(self.scheduler)}")
+            self.note(f"{place} {job.key}  {score_text(job)}  ({took}); {summary(self.scheduler)}")
         else:
             failure = job.failures[-1]
             after = "is tried again" if job.state is State.WAITING else "given up"
-            self.write(f"{place} {job.key}  failed: {failure.kind.value}: {failure.detail} ({took}); {after}")
+            self.note(f"{place} {job.key}  failed: {failure.kind.value}: {failure.detail} ({took}); {after}")
 
     def judged(self, job: Job) -> None:
-        self.write(f"{job.key}  {job.standing()}")
+        self.note(f"{job.key}  {job.standing()}")
 
     def tick(self, now: float) -> float:
         if now >= self._next:
             if self._next:
-                self.write(self._heartbeat())
+                self.note(self._heartbeat())
             self._next = now + self.interval
         return self._next
 
@@ -137,7 +134,7 @@ class LiveDisplay(Display):
     def close(self) -> None:
         self._live.stop()
 
-    def write(self, text: str) -> None:
+    def note(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def tick(self, now: float) -> float:
