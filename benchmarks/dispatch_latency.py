@@ -120,8 +120,7 @@ def measured_gaps(folder: Path, models: int, driver: NvidiaDriver) -> tuple[int,
     events, display, settings = Events(), Display(io.StringIO()), GridFlags()
     engine = LocalEngine(find_devices("gpu", {}, driver), driver, events)
     recorders = [Recorder(directory, jobs, {}) for directory in directories.values()]
-    trials = BriefTrials(Grid(settings, plan, directories), jobs, engine, recorders)
-    trials.folder = folder
+    trials = BriefTrials(folder, Grid(settings, plan, directories), jobs, engine, recorders)
     scheduler = Scheduler(
         trials, engine, Ledger(engine.devices), DurationModel(settings), MemoryModel(),
         Observers([Enough(events, HAND_OVERS), display, *recorders]), events, Rules(mrc_cards=1), Promises(print),
@@ -140,6 +139,10 @@ def measured_gaps(folder: Path, models: int, driver: NvidiaDriver) -> tuple[int,
 
 class BriefTrials(GridTrials):
     """A grid's trials that are over in half a second."""
+
+    def __init__(self, folder: Path, *arguments):
+        super().__init__(*arguments)
+        self.folder = folder
 
     def order(self, job: Job) -> StartOrder:
         result = Result(

@@ -79,7 +79,7 @@ def ours(trials: Sequence[Trial], durations: dict[str, float], count: int, mrc_c
     by_key = {job.key: job for job in jobs}
     engine = SimulatedEngine(time, cards, by_key, outcome)
     Scheduler(
-        SimulatedTrials(jobs, engine), engine, Ledger(cards), DurationModel(GridFlags()), MemoryModel(),
+        SimulatedTrials(jobs, engine.result_of), engine, Ledger(cards), DurationModel(GridFlags()), MemoryModel(),
         Silent(), time, Rules(trial_timeout=0, mrc_cards=mrc_cards),
     ).run()  # fmt: skip
     return time.now

@@ -122,10 +122,11 @@ class SimulatedEngine:
 
 @dataclass
 class SimulatedTrials:
-    """The loop's `Trials`, with no files: they are done when their simulated process says so."""
+    """The loop's `Trials`, with no files but what it is given: ``finished`` is the engine's `result_of`, or its own."""
 
     jobs: list[Job]
-    engine: SimulatedEngine
+    finished: Callable[[Job], Result | None]
+    written: Callable[[Job], Result | None] = lambda job: None
     unwritable: Callable[[], str | None] = lambda: None
     halving: HalvingSearch | None = None
 
@@ -133,12 +134,6 @@ class SimulatedTrials:
     def order(job: Job) -> StartOrder:
         """An order that starts nothing."""
         return StartOrder(job, (), {}, Path("/nonexistent"))
-
-    def finished(self, job: Job) -> Result | None:
-        return self.engine.result_of(job)
-
-    def written(self, job: Job) -> Result | None:
-        """Nothing is left by a trial that has not ended."""
 
     def charged(self, job: Job) -> None: ...
 

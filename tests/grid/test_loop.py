@@ -70,8 +70,8 @@ class Run:
         self.ledger = Ledger(devices, jobs_per_device)
         self.memory_model = MemoryModel()
         self.scheduler = Scheduler(
-            SimulatedTrials(self.jobs, self.engine, unwritable), self.engine, self.ledger, DurationModel(GridFlags()),
-            self.memory_model, self.witness, self.time, Rules(**rules),
+            SimulatedTrials(self.jobs, self.engine.result_of, unwritable=unwritable), self.engine, self.ledger,
+            DurationModel(GridFlags()), self.memory_model, self.witness, self.time, Rules(**rules),
         )  # fmt: skip
 
     def run(self):

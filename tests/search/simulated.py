@@ -93,10 +93,9 @@ class LiveSearch:
         self.halving = HalvingSearch(rule, self.jobs, self.on_disk) if rule else None
         self.trouble = trouble
         self.engine = SimulatedEngine(self.time, devices, {job.key: job for job in self.jobs}, self.outcome)
-        self.trials = SimulatedTrials(self.jobs, self.engine, halving=self.halving)
-        self.trials.finished, self.trials.written = self.result_of, self.on_disk
+        trials = SimulatedTrials(self.jobs, self.result_of, self.on_disk, halving=self.halving)
         self.scheduler = Scheduler(
-            self.trials, self.engine, Ledger(devices), DurationModel(GridFlags()), MemoryModel(), self.witness, self.time,
+            trials, self.engine, Ledger(devices), DurationModel(GridFlags()), MemoryModel(), self.witness, self.time,
             Rules(trial_timeout=0, **rules),
         )  # fmt: skip
 
