@@ -120,12 +120,13 @@ def _warm_up(grid: Grid, chosen: Sequence[Device]) -> None:
 
 
 class GridTrials:
-    """The loop's `Trials`: a grid's jobs, each an attempt at its run directory. ``jobs`` may grow."""
+    """The loop's `Trials`: the jobs of a grid, and what lies in its run directories."""
+
+    written = staticmethod(written)
 
     def __init__(self, grid: Grid, jobs: list[Job], engine: Engine, recorders: Sequence[Recorder]):
         self._grid, self.jobs, self._engine, self._recorders = grid, jobs, engine, recorders
         self.halving = grid.halving(jobs)
-        self.written = written
 
     def order(self, job: Job) -> StartOrder:
         taken = [device for device in self._engine.devices if device.id in job.device_ids]
