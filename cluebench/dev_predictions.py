@@ -33,6 +33,7 @@ from cluebench import atomic, json_files
 from cluebench.errors import BadFile, DataError
 from cluebench.json_files import Count, between
 from cluebench.runlog import Result, Settings
+from cluebench.tasks import TASKS
 
 SUFFIX = ".predictions"
 
@@ -196,6 +197,10 @@ class _File:
         kind, needed = (str, ["exact", "f1"]) if self.gold is None else (int, ["gold"])
         if not all(isinstance(answer, kind) for answer in self.predicted):
             raise ValueError(f"'predicted' holds something other than {'texts' if kind is str else 'whole numbers'}")
+        task = TASKS.get(str(self.configuration["task"]))
+        options = len(task.labels) or task.num_choices if task and self.gold is not None else 0
+        if task and options and max((*self.predicted, *(self.gold or ()))) >= options:
+            raise ValueError(f"{task.title} has {options} answers to choose from")
         number = len(self.predicted)
         for name in needed if self.clusters is None else [*needed, "clusters"]:
             if len(getattr(self, name) or ()) != number:

@@ -181,6 +181,8 @@ class LogFacts:
         self._count(step)
 
     def evaluated(self, score: tuple[float, ...]) -> None:
+        if max(score) > 100 or min(score) < 0:  # no such score; 9e999, too, is a float
+            return
         self.last_score = score
         self.dev_curve.append(DevPoint(self.step or 0, self._epoch, score))
 

@@ -70,6 +70,7 @@ INSIDE = {
     "demo": ({"cluebench.models"}, _FLAGS_FIRST),
     "data/download": ({"requests", "urllib3"}, "slow to import and rarely wanted"),
     "metrics": ({"paddlenlp"}, "EM and F1 are PaddleNLP's own, as published, and Paddle runs by then"),
+    "report/page": ({"jinja2"}, "slow to import, and most commands write no page"),
     "scalars": ({"visualdl"}, "slow to import and rarely wanted"),
     "scheduler/devices": ({"pynvml"}, "may be broken where there is no NVIDIA card"),
     "scheduler/launch": ({"ctypes"}, "starts with every trial, and needs it on Linux only"),

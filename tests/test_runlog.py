@@ -181,6 +181,9 @@ TRAIN = "global step {0}/1000, epoch: 0, batch: 99, rank_id: 0, loss: 2.7, lr: 0
         "eval loss: 1.0, acc: -, eval done total : 1 s",
         "eval loss: 1.0, acc: 0.5.6, eval done total : 1 s",
         "eval loss: 1.0, exact: +, f1: e",
+        "eval loss: 1.0, acc: 9e999, eval done total : 1 s",
+        "eval loss: 1.0, acc: -1e999, eval done total : 1 s",
+        "eval loss: 1.0, exact: 70.0, f1: 101.0, eval done total : 1 s",
         TRAIN.format("7" * 5000).strip(),
         TRAIN.format(9).replace("/1000", "/" + "9" * 400 + ".5").strip(),
         TRAIN.format(9).replace("8.5", "8.5.8.5").strip(),
@@ -194,7 +197,7 @@ def test_lines_that_are_not_ours_are_passed_over(tmp_path, line):
     log.write_text(TRAIN.format(8) + "eval loss: 1.0, acc: 0.5612, eval done\n" + line + "\n", errors="replace")
     facts = read_log(log)
     assert (facts.step, facts.total_steps, facts.best_score) == (8, 1000, None)
-    assert facts.last_score == pytest.approx((56.12,))
+    assert facts.last_score == pytest.approx((56.12,)) and len(facts.dev_curve) == 1
 
 
 def test_a_log_is_read_on_from_where_it_was_left(tmp_path):

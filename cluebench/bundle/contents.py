@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
@@ -83,6 +83,13 @@ def unpack(bundle: Path, folder: Path) -> Manifest:
         _refuse(bundle, f"has no {Path(str(error)).name}")
 
 
+def bare(grid: GridFile, model: BundledModel) -> GridFile:
+    """Of a plan what a bundle tells: nothing that was said by, or of, the machine that ran it."""
+    trials = [replace(one, attempts=[], failures=[]) for one in grid.trials]
+    of_model = replace(grid, model=model.name, model_identity=model.identity)
+    return replace(of_model, data_dir=None, command=[], devices=[], trials=trials)
+
+
 def is_member(name: str) -> bool:
     """Whether a bundle may hold a file of this name: one spelling for each trial, of a task that there is."""
     task, _, file = name.partition("/")
@@ -100,8 +107,9 @@ def _checked(bundle: Path, folder: Path, names: list[str]) -> Manifest:
             lines = (folder / name).read_text(encoding="utf-8", errors="replace").splitlines()
             if not all(PUBLISHED_LINE.fullmatch(line) for line in lines):
                 _refuse(bundle, f"holds {name}, which has lines that are none of a run's")
-    json_files.read(folder / GRID_FILE, GridFile)
-    manifest = json_files.read(folder / MANIFEST, Manifest)
+    grid, manifest = json_files.read(folder / GRID_FILE, GridFile), json_files.read(folder / MANIFEST, Manifest)
+    if grid != bare(grid, manifest.model) or not grid.status.isprintable():  # words of a stranger's, shown once merged
+        _refuse(bundle, f"holds a {GRID_FILE} that is of another model, or tells what no bundle does")
     sums = {name: sha256(folder / name) for name in names if name != MANIFEST}
     if differing := sorted(name for name in {*sums, *manifest.files} if sums.get(name) != manifest.files.get(name)):
         _refuse(bundle, f"holds other files than its manifest lists: {', '.join(map(repr, differing[:3]))}")

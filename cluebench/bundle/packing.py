@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import cluebench
 from cluebench import dev_predictions, repository, submission
-from cluebench.bundle.contents import MANIFEST, BundledModel, Manifest, Sums, sha256
+from cluebench.bundle.contents import MANIFEST, BundledModel, Manifest, Sums, bare, sha256
 from cluebench.data.source import DataSource, fingerprint_of, official_md5s, split_files
 from cluebench.errors import ClueError, DataError, UsageError
 from cluebench.grid_file import GRID_FILE, GridFile, PlannedTrial, read_grid
@@ -72,7 +72,7 @@ def pack(run: Path, output: Path, source: DataSource) -> list[str]:
         search=scores.halving_mark(run),
         packed_by=cluebench.__version__,
     )
-    files = {GRID_FILE: _json(_grid(run, grid, trials, name, identity))}
+    files = {GRID_FILE: _json(_grid(run, grid, trials, manifest.model))}
     for one in trials:
         files[f"{one.task}/{one.name}.json"] = _json(one.result)
         if dev_predictions.of_result(one.result, one.path):
@@ -100,9 +100,9 @@ def _packed(trial: FinishedTrial, result: Result, path: Path, model: str) -> _Pa
     return _Packed(trial.task, name, trial, told, path)
 
 
-def _grid(run: Path, grid: GridFile | None, trials: Sequence[_Packed], model: str, identity: str) -> GridFile:
-    """The plan as it was last, without attempts, failures and hosts, and every trial that is packed."""
-    plan = {(one.task, one.name): replace(one, attempts=[], failures=[]) for one in (grid.trials if grid else ())}
+def _grid(run: Path, grid: GridFile | None, trials: Sequence[_Packed], model: BundledModel) -> GridFile:
+    """What is told of the plan as it was last, and of every trial that is packed."""
+    plan = {(one.task, one.name): one for one in (grid.trials if grid else ())}
     packed = {(one.task, one.name): one for one in trials}
     if lost := sorted(key for key, one in plan.items() if one.state == "done" and key not in packed):
         raise DataError(f"{run}: grid.json says that {'/'.join(lost[0])} is done, but has no result: run it again")
@@ -111,12 +111,9 @@ def _grid(run: Path, grid: GridFile | None, trials: Sequence[_Packed], model: st
         plan.setdefault(key, PlannedTrial(*key, **more, configuration_hash=one.result.configuration_hash, state="done"))
     states = Counter(one.state for one in plan.values())
     protocols = {one.task: scores.protocol_hash(one.result.configuration) for one in trials}
-    kept = replace(grid, command=[], data_dir=None) if grid else GridFile(1, model, "", [])
     status = "done" if set(states) == {"done"} else "stopped"
-    return replace(
-        kept, model=model, model_identity=identity, status=status, counts=dict(states), protocols=protocols,
-        trials=list(plan.values()),
-    )  # fmt: skip
+    known, counts, planned = grid or GridFile(1, model.name, "", []), dict(states), list(plan.values())
+    return bare(replace(known, status=status, counts=counts, protocols=protocols, trials=planned), model)
 
 
 def _best_logs(trials: Sequence[_Packed]) -> dict[str, bytes]:

@@ -42,6 +42,8 @@ class Cost:
 
     def __str__(self) -> str:
         """``20.1 device hours (0.4 of them in vain), 5.3 kWh in 17.9 of them``"""
+        if self.unknown and not self.hours:
+            return f"device hours unknown for {self.unknown} trial{'s' * (self.unknown > 1)}"
         text = f"{shown(self.hours)} device hours"
         if self.lost_seconds > 0.01 * self.device_seconds:  # less is what it takes to start a process and to end it
             text += f" ({shown(self.lost_seconds / 3600)} of them in vain)"
@@ -49,7 +51,7 @@ class Cost:
             counted = self.counted_seconds / 3600
             text += f", {shown(self.kilowatt_hours)} kWh"
             text += f" in {shown(counted)} of them" if counted < 0.99 * self.hours else ""
-        return text + (f"; unknown for {self.unknown} more trials" if self.unknown else "")
+        return text + (f"; unknown for {self.unknown} more trial{'s' * (self.unknown > 1)}" if self.unknown else "")
 
     def score_per_hour(self, score: float | None) -> float | None:
         """Points for a device hour of the trials, without what was lost: that is the machine's doing, not the model's.

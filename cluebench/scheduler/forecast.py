@@ -134,7 +134,7 @@ class Forecast:
 def _done(job: Job) -> float:
     """The share of a trial's steps that an earlier start has left a checkpoint of, or nearly so."""
     result = written(job)
-    return result.dev_curve[-1].step / result.total_steps if result and result.dev_curve and result.total_steps else 0.0
+    return result.curve.share if result else 0.0
 
 
 def _hours(least: float, most: float) -> str:

@@ -82,7 +82,7 @@ class HalvingSearch:
         What has the longest is to be started first: the contests that last longest come to their verdicts early, and
         the others fill the devices meanwhile.
         """
-        steps = job.curve.steps[-1] / job.curve.total_steps if job.curve and job.curve.steps else 0.0
+        steps = job.curve.share if job.curve else 0.0
         rung = self.pause_at(job)
         if rung is None:
             return duration(job) * (1 - steps)

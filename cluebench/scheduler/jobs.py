@@ -141,8 +141,10 @@ class Job:
         Where it has more of these than the grid has seen, as of a trial that another machine began, nobody knows it.
         """
         result, spent = self.result, self.spent
-        if result and result.device_seconds and spent.energy_joules and result.device_seconds <= spent.device_seconds:
-            result.energy_joules = spent.energy_joules * result.device_seconds / spent.device_seconds
+        if result and result.device_seconds and spent.energy_joules and spent.device_seconds:
+            share = result.device_seconds / spent.device_seconds
+            if share < 1 + 1e-9:  # all of it may be a last digit more
+                result.energy_joules = spent.energy_joules * min(share, 1.0)
 
     def cut_further(self) -> bool:
         """Halves the micro-batch for the next attempt; False when it is one row already."""

@@ -87,7 +87,8 @@ class Ledger:
         return new
 
     def leave(self, device_id: str) -> None:
-        """The device is not used, unless it is added again."""
+        """The device is not used, unless it is added again; its counter can't be asked any more."""
+        self._count_energy(self.slots[device_id], None)
         self.slots[device_id].set_aside_until = float("inf")
 
     def settle(self, now: float) -> None:
@@ -121,6 +122,11 @@ class Ledger:
     def is_counted(self, key: str) -> bool:
         """Whether all the energy of a trial that has left its cards has been read."""
         return not any(key in slot.uncounted for slot in self.slots.values())
+
+    def stop_counting(self) -> None:
+        """What no counter has said by now is unknown, as of a card that has failed."""
+        for slot in self.slots.values():
+            self._count_energy(slot, None)
 
     def reserve(self, key: str, device_ids: Collection[str], promised_bytes: int) -> None:
         """Gives devices to a trial, before its process starts."""

@@ -55,18 +55,20 @@ class LocalEngine:
 
     def stop(self, key: str, *, now: bool = False) -> None:
         """Asks a trial's process group to end (SIGTERM), or ends every process of it ``now`` (SIGKILL)."""
-        if key not in self._processes:
+        # Asked for once: the thread that watches may take it out at any time.
+        pid, started, mark = self._processes.get(key, (0, None, None))
+        if mark is None:
             return
-        pid, started, mark = self._processes[key]
         if started is not None and launch.start_time(pid) == started:
             runner.signal_group(pid, signal.SIGKILL if now else signal.SIGTERM)
         if now:
             runner.kill_all(mark)
 
     def allocated(self, key: str, reading: Reading) -> int:
-        if not reading.processes or key not in self._processes:
+        _, _, mark = self._processes.get(key, (0, None, None))
+        if not reading.processes or mark is None:
             return 0
-        pids = {process.pid for process in runner.processes_of(self._processes[key][2])}
+        pids = {process.pid for process in runner.processes_of(mark)}
         return sum(used for pid, used in reading.processes.items() if pid in pids)
 
     def orphan(self, job: Job) -> Orphan | None:

@@ -51,7 +51,7 @@ class Trials(Protocol):
     def written(self, job: Job) -> Result | None: ...  # its result on disk, done or not
     def unwritable(self) -> str | None: ...  # what keeps trials from writing; None: nothing
     def charged(self, job: Job) -> None: ...  # it is known by now what the last attempt cost
-    def more(self) -> Sequence[Job]: ...  # that there are, after one is done
+    def more(self) -> Sequence[Job]: ...  # that there are, after an attempt
 
 
 class Observer(Protocol):
@@ -146,6 +146,7 @@ class Scheduler:
             self._do_what_is_due()
         while not all(map(self.ledger.is_counted, self._uncharged)) and (event := self.events.get(_COUNTERS_DUE)):
             self._handle(event)
+        self.ledger.stop_counting()
         self._tell()
 
     def _unfinished(self) -> bool:
@@ -394,13 +395,6 @@ class Scheduler:
         self._hold.doubt()
         self._ended_well(job, result, "done")
         self._ended(job)
-        for added in self._trials.more():
-            self.jobs.append(added)
-            self._by_key[added.key] = added
-            self.roll.move(added, added.state)
-            self._note(f"{added.key} is planned: its setting is among the best of its task")
-            if added.state is State.WAITING:
-                self._take_orphan(added)
 
     def _paused_result(self, job: Job, event: Exited) -> Result | None:
         """Of a process that has ended well at a rung; what an earlier one left there is none of one that failed."""
@@ -422,8 +416,8 @@ class Scheduler:
 
     def _learn(self, job: Job, result: Result) -> None:
         """Takes the duration and peak memory of a finished trial, or of one that has paused, into the estimates."""
-        share = result.curve.steps[-1] / result.total_steps if result.status == PAUSED and result.dev_curve else 1.0
-        if result.cost > 0:
+        share = result.curve.share if result.status == PAUSED else 1.0
+        if result.cost > 0 and share > 0:
             self.durations.observe(job.trial, result.cost / share)
             self.roll.estimates_changed()
         self.room.learn(job, result)
@@ -433,11 +427,18 @@ class Scheduler:
         self._carry_out_verdicts(job)
 
     def _carry_out_verdicts(self, job: Job) -> None:
-        """What the end of an attempt decides about the trials of its task."""
+        """What the end of an attempt decides about the trials of its task, and what there is more to do then."""
         for other, state in self.halving.verdicts(job) if self.halving else ():
             self.roll.move(other, state)
             self.roll.estimates_changed()
             self._told(self._observer.judged, other)
+        for added in self._trials.more():
+            self.jobs.append(added)
+            self._by_key[added.key] = added
+            self.roll.move(added, added.state)
+            self._note(f"{added.key} is planned: its setting is among the best of its task")
+            if added.state is State.WAITING:
+                self._take_orphan(added)
 
     # Failures ---------------------------------------------------------------------------------------------------------
 
@@ -571,7 +572,7 @@ class Scheduler:
         labels = ", ".join(job.attempt.devices)
         failure = Failure(FailureKind.UNKILLABLE, f"process {job.pid} on {labels} does not die of SIGKILL")
         for device_id in filter(self.cards.is_accounted, job.device_ids):
-            self.ledger.leave(device_id)
+            self.ledger.slots[device_id].set_aside_until = float("inf")
         self._note(f"{job.key}: {failure.detail}; {labels} is not used, and the trial not tried again, until it does")
         job.kill_at = float("inf")
         job.attempt.outcome, job.attempt.detail = failure.kind.value, failure.detail

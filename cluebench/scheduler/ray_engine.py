@@ -187,13 +187,14 @@ class RayEngine:
         self._answered.set()
 
     def _join(self, held: _Held, found: Sequence[Device]) -> None:
-        node, name = held.node["NodeID"], _name(held.node)
+        node, name, joining = held.node["NodeID"], _name(held.node), []
         ours = {"node": node, "cores": max(1, held.cores // len(found))}
         for device in found:
             ours |= {"id": f"{node[:8]} {device.id}", "label": f"{name} {device.label}"}
-            held.devices.append(replace(device, **ours))
-            self._actors[held.devices[-1].id] = held.actor
-        self.devices += [device for device in held.devices if device not in self.devices]
+            joining.append(replace(device, **ours))
+            self._actors[joining[-1].id] = held.actor
+        self.devices += [device for device in joining if device not in self.devices]
+        held.devices = joining  # at last: who waits for these takes all devices to be there
         self._answered.set()
         self._events.put(Changed(f"{', '.join(device.label for device in held.devices)} joins the grid", held.devices))
 
@@ -254,8 +255,8 @@ class RayEngine:
         self._events.put(Exited(key, code, lost))
 
     def stop(self, key: str, *, now: bool = False) -> None:
-        if key in self._running:
-            actor, mark = self._running[key]
+        if (found := self._running.get(key)) is not None:  # asked for once: the thread that watches may take it out
+            actor, mark = found
             actor.stop.remote(mark, signal.SIGKILL if now else signal.SIGTERM)
 
     def allocated(self, key: str, reading: Reading) -> int:

@@ -125,7 +125,8 @@ class Recorder:
         return list(self._entries.values())
 
     def _write_report(self) -> None:
-        self._try("report.html", lambda: write_report(self._directory.path))
+        """Whatever keeps a page from being made: trials, and the tables at the end, don't depend on it."""
+        self._try("report.html", lambda: write_report(self._directory.path), Exception)
 
     def _write(self, status: str, trials: Sequence[str]) -> None:
         counts = Counter(self._states.values())
@@ -151,17 +152,16 @@ class Recorder:
         with open(self._directory.grid_log, "a", encoding="utf-8") as stream:
             stream.write(line)
 
-    def _try(self, what: str, action: Callable[[], object]) -> None:
+    def _try(self, what: str, action: Callable[[], object], failing: type[Exception] = OSError) -> None:
         try:
             action()
             self._complained.discard(what)
-        except OSError as error:
+        except failing as error:
             if what not in self._complained:
                 self._complained.add(what)
                 with suppress(OSError, ValueError):  # the terminal may be gone as well
-                    self._complain(
-                        f"{self._directory.path}: {what} can't be written: {error.strerror or error}; going on"
-                    )
+                    why = error.strerror if isinstance(error, OSError) and error.strerror else repr(error)
+                    self._complain(f"{self._directory.path}: {what} can't be written: {why}; going on")
 
 
 def _aside(name: str, action: Callable[[], None]) -> threading.Thread:

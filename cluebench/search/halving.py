@@ -50,6 +50,11 @@ class Curve:
     total_steps: int  # of the whole schedule
     ended: bool = True
 
+    @property
+    def share(self) -> float:
+        """Of all steps, those up to the last evaluation; 0 before one, and where nobody knows how many there are."""
+        return self.steps[-1] / self.total_steps if self.steps and self.total_steps else 0.0
+
     def evaluations_at(self, rung: Fraction) -> int | None:
         """How many evaluations a verdict at ``rung`` sees; None when the trial has yet to get there.
 

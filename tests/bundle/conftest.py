@@ -97,6 +97,7 @@ def write_grid(folder, results):
             "afqmc",
         ],
         "data_dir": "/home/zhangsan/data",
+        "devices": ["gpu-node-17 gpu 0 Test-80G"],  # as Ray's nodes are called
         "protocols": {one.task: protocol_hash(one.configuration) for one in results},
         "trials": trials,
     }

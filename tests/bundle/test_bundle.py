@@ -545,6 +545,33 @@ def test_a_manifest_names_one_model(bundle, verify, model, said):
     assert ended.code == 2 and said in ended.err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"model": "m/\x1b[2J"},
+        {"model": "/home/victim/model", "model_identity": "directory:0123456789abcdef"},
+        {"command": ["-c", "import os"]},
+        {"data_dir": "/home/victim"},
+        {"status": "\x1b[2J"},
+        {"devices": ["gpu-node-17 gpu 0"]},
+    ],
+)
+def test_a_plan_tells_nothing_but_what_is_packed(bundle, verify, words):
+    files = members(bundle)
+    edit(files, "grid.json", lambda value: value.update(words))
+    write(bundle, files)
+    ended = verify(bundle)
+    assert ended.code == 2 and "grid.json that is of another model, or tells what no bundle does" in ended.err
+
+
+def test_failures_are_in_no_bundle(bundle, verify):
+    files = members(bundle)
+    failure = {"kind": "crash", "detail": "\x1b[2J"}
+    edit(files, "grid.json", lambda value: value["trials"][0].update(state="failed", failures=[failure]))
+    write(bundle, files)
+    assert verify(bundle).code == 2
+
+
 def test_a_strangers_words_do_not_steer_the_terminal(bundle, verify):
     files = members(bundle)
     reconfigure(files, FIRST, **{"\x1b[2J": "\x1b]0;x\x07"})

@@ -12,7 +12,7 @@ from cluebench.grid_file import Spent
 from cluebench.model import Model
 from cluebench.report.cost import Cost, cost_by_task, shown
 from cluebench.runlog import DevPoint, Result
-from cluebench.scheduler.devices import Reading, cpu_slots
+from cluebench.scheduler.devices import DeviceLost, Reading, cpu_slots
 from cluebench.scheduler.estimates import forward_tokens
 from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.forecast import Forecast, weight_bytes
@@ -146,6 +146,28 @@ def test_a_trial_of_one_attempt_cost_all_of_it_and_of_several_what_it_counted_it
         job.spent.attempts, job.result.device_seconds = attempts, 10.0
         job.charge_seconds(job.result)
     assert (first.result.device_seconds, second.result.device_seconds) == (12.0, 10.0)
+
+
+def test_the_last_digit_of_its_seconds_hides_no_energy():
+    for tenths in range(100, 400):  # seconds that times themselves, by themselves, may be a last digit more
+        (job,) = on_cards(trials("tnews"), [10.0]).jobs
+        job.spent = Spent(tenths / 10, tenths / 10, 900.0, 1)
+        job.charge_seconds(job.result)
+        job.charge_energy()
+        assert job.result.energy_joules == pytest.approx(900.0)
+
+
+def test_energy_is_unknown_of_a_card_that_was_lost():
+    """And the seconds of the trial, which another card has finished, are told all the same."""
+
+    def losing(time):
+        read = counting(time)
+        return lambda device_id: DeviceLost("gone") if time() > 5 and device_id == "GPU-0" else read(device_id)
+
+    run = on_cards(trials("tnews"), [50.0], cards=2, read=losing)
+    (job,) = run.jobs
+    assert len(job.attempts) > 1 and job.spent.energy_joules is None and job.result.energy_joules is None
+    assert not run.scheduler._uncharged
 
 
 def test_energy_is_unknown_where_the_grid_has_not_seen_all_of_a_trial():

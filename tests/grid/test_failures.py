@@ -331,3 +331,17 @@ def test_full_disk_is_said_once_and_stops_nothing(tmp_path, monkeypatch):
     recorder.tick(3.0)
     recorder._writing.join()
     assert len(said) == 2  # it had been written in between
+
+
+def test_a_report_that_cannot_be_made_is_said_and_ends_no_grid(tmp_path, monkeypatch):
+    def report(folder):
+        raise IndexError("of an odd\nfile")
+
+    said, directory = [], RunDirectory(tmp_path, Model.of("m"))
+    directory.path.mkdir()
+    monkeypatch.setattr("cluebench.scheduler.recorder.write_report", report)
+    Recorder(directory, jobs_on_stage(tmp_path), {}, complain=said.append).finish()
+    assert said == [
+        f"{directory.path}: report.html can't be written: {IndexError('of an odd' + chr(10) + 'file')!r}; going on"
+    ]
+    assert directory.grid_json.is_file()

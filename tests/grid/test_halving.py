@@ -144,6 +144,15 @@ def test_confirmation_takes_the_settings_that_reached_their_end_and_models_are_k
     assert kept == ["3e-05_32_0.1_seed43"]
 
 
+def test_confirmation_follows_a_verdict_that_ends_its_task(grid):
+    """The best has reached its end when the other comes to the rung and is stopped."""
+    grid.behave(trials={"*": {"steps": 8, "seconds": 1.5}, "tnews/3e-05_32_0.1": {"steps": 2}})
+    two = ("--tasks", "tnews", "--learning_rates", "3e-5", "--batch_sizes", "16,32")
+    ended = grid.run(*two, *HALVING, "--rungs", "1/2", "--confirm_seeds", "2", "--top_k", "1")
+    assert ended.returncode == 0, ended.stderr
+    assert states(grid) == {"3e-05_16_0.1": "stopped", "3e-05_32_0.1": "done", "3e-05_32_0.1_seed43": "done"}
+
+
 def test_seeds_of_a_setting_go_on_or_stop_together(grid):
     grid.behave(trials={"*": {"steps": 8}})
     ended = grid.run(*TNEWS, *HALVING, "--rungs", "1/4", "--seeds", "42,43", "--keep", "4")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from cluebench.grid_file import Spent
 from cluebench.scheduler.devices import Device, Reading, cpu_slots
 from cluebench.scheduler.ledger import FIRST_SET_ASIDE, LONGEST_SET_ASIDE, SUSPICIOUS, Ledger
 from cluebench.scheduler.promises import Promise
@@ -220,6 +221,18 @@ def test_a_bad_card_of_the_only_node_is_set_aside_alone():
     assert [set(ledger.suspect(["a 0"], now - 0.5, now)) for now in (1, 2, 3)] == [set(), set(), {"a 0"}]
     slots = Ledger([Device(f"a {number}", "slot", "cpu", node="a") for number in range(2)])
     assert not any(slots.suspect(["a 0"], now - 0.5, now) for now in range(9))  # the whole cluster can't be bad
+
+
+def test_what_a_card_that_leaves_has_not_said_is_unknown():
+    ledger = ledger_of("a")
+    spent = ledger.spent["one"] = Spent()
+    ledger.read("a", Reading(100, 100, {}, 1000.0), lambda key: 0)
+    ledger.reserve("one", ["a"], 60)
+    ledger.settle(50.0)
+    ledger.release("one")
+    assert not ledger.is_counted("one")
+    ledger.leave("a")
+    assert ledger.is_counted("one") and spent.device_seconds == 50.0 and spent.energy_joules is None
 
 
 def test_devices_come_leave_and_come_back():

@@ -11,9 +11,10 @@ from cluebench.errors import UsageError
 from cluebench.model import Model
 from cluebench.runlog import TrialPaths
 from cluebench.scheduler import ray_engine
-from cluebench.scheduler.devices import Device
+from cluebench.scheduler.devices import Device, Reading
 from cluebench.scheduler.engine import Changed, Events, Exited
 from cluebench.scheduler.jobs import Attempt, Job
+from cluebench.scheduler.local_engine import LocalEngine
 from cluebench.scheduler.plan import Trial
 from cluebench.scheduler.runner import StartOrder
 from tests.grid.conftest import until
@@ -25,6 +26,13 @@ class RayError(Exception):
 
 class RayActorError(RayError):
     pass
+
+
+class Vanishing(dict):
+    """A trial that its thread takes out as soon as the loop has seen it."""
+
+    def __contains__(self, key):
+        return super().pop(key, None) is not None
 
 
 class Answer:
@@ -228,3 +236,14 @@ def test_a_trial_is_lost_with_its_actor_and_by_nothing_else(start, tmp_path, end
     engine.start(StartOrder(job, ["true"], {}, tmp_path), [engine.devices[0].id])
     ray.actors[0].answer("run", ends)
     assert heard(events, Exited) == exited
+
+
+@pytest.mark.parametrize("kind, held", [(LocalEngine, "_processes"), (ray_engine.RayEngine, "_running")])
+def test_a_trial_that_ends_while_it_is_asked_to_stops_nothing(kind, held):
+    engine = object.__new__(kind)
+    setattr(engine, held, Vanishing(one=(SimpleNamespace(stop=Actor({}).stop), "mark")))
+    if kind is LocalEngine:
+        engine._processes = Vanishing(one=(2**22 + 1, "no such start", "no such mark"))
+    engine.stop("one")
+    engine.allocated("one", Reading(100, 100, {1: 5}))
+    engine.stop("one", now=True)

@@ -75,7 +75,8 @@ def test_a_log_alone_says_no_cost(tmp_path):
     (tmp_path / "tnews" / "1e-05_32_0.1.log").write_text("best_result: 57.00\n")
     cost = total(tmp_path)
     assert (cost.device_seconds, cost.unknown, cost.score_per_hour(57.0)) == (HOUR, 1, None)
-    assert str(cost) == "1 device hours; unknown for 1 more trials"
+    assert str(cost) == "1 device hours; unknown for 1 more trial"
+    assert str(Cost(unknown=2)) == "device hours unknown for 2 trials"
 
 
 def test_score_per_hour_needs_both():

@@ -10,7 +10,7 @@ from cluebench.errors import OutOfMemory
 from cluebench.scheduler.devices import Device, cpu_slots
 from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.jobs import State
-from cluebench.search.halving import Rule, standings
+from cluebench.search.halving import Curve, Rule, standings
 from cluebench.search.replay import RULES, outcome
 from cluebench.tasks import Setting
 from tests.search.simulated import LiveSearch, real_runs, recorded, with_durations
@@ -94,6 +94,11 @@ def searched(grid, rule=HALF, devices=2, **more):
     return LiveSearch(
         {"tnews": {setting: [one] for setting, one in grid.items()}}, rule, cpu_slots(devices), **more
     ).run()
+
+
+def test_a_curve_that_does_not_say_of_how_many_steps_has_no_share_of_them():
+    assert Curve((100, 200), (50.0, 51.0), 0).share == 0.0
+    assert Curve((), (), 0).share == 0.0 and Curve((100, 200), (50.0, 51.0), 800).share == 0.25
 
 
 def test_one_setting_only_is_not_even_paused():
