@@ -47,7 +47,9 @@ class Flags:
 def main() -> None:
     flags = parse(Flags, prog=NAME)
     if len(flags.models) < 2:
-        raise UsageError("name two models or more to compare; the first is the one the others are compared with")
+        raise UsageError(
+            "name two different models or more to compare; the first is the one the others are compared with"
+        )
     tasks = tasks_named([flags.differences] if flags.differences else flags.tasks)
     first, *others = [of_tasks(contender(model, flags.run_root), tasks) for model in flags.models]
     compared = [compare(first, other) for other in others]

@@ -42,7 +42,9 @@ def main() -> None:
     rows = []
     for root in run_roots:
         if not root.is_dir():
-            raise UsageError(f"{root} is not a directory: name the one that holds a folder a model, such as runs/")
+            raise UsageError(
+                f"no directory {root}: name the one in which grid_search.py has left a folder for each model"
+            )
         rows += measured_rows(root)
     rows += published_rows() if flags.published else []
     if not rows:

@@ -19,6 +19,7 @@ from cluebench.grid_file import read_grid
 from cluebench.notices import notice
 from cluebench.report import scores, submitted
 from cluebench.submission import diagnostics, kept, packing
+from cluebench.tasks import TASKS
 
 NAME = "make_submission.py"
 
@@ -55,7 +56,8 @@ def main() -> None:
     run = packing.run_directory(folder)
     if flags.score:
         entered = submitted.enter(output, run, flags.score)
-        print(f"{submitted.beside(output)}: " + ", ".join(f"{name} {score}" for name, score in entered.test.items()))
+        said = ", ".join(f"{TASKS[name].title} {score:.2f}" for name, score in entered.test.items())
+        print(f"{submitted.beside(output)}: {said}")
         return
     grid = read_grid(run) if run else None
     data_dir = flags.data_dir or (grid.data_dir if grid else None)  # that of the grid search

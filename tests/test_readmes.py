@@ -144,21 +144,32 @@ def test_a_thing_has_one_name_in_chinese(_, chinese):
     assert [word for word in others if word in (ROOT / chinese).read_text(encoding="utf-8")] == []
 
 
+def section_numbers(page):
+    """Slug → place among the page's headings."""
+    return {section.slug: number for number, section in enumerate(sections(page))}
+
+
 @pytest.mark.parametrize("english, chinese", PAIRS)
 def test_links_of_both_languages_lead_to_the_same_places(english, chinese):
+    def place(page, link):
+        """The file, and the number of its section: headings differ."""
+        file, hash_, title = link.partition("#")
+        numbers = section_numbers(page if not file else f"{Path(page).parent / file}") if hash_ else {}
+        return file.replace("_zh", ""), numbers.get(f"#{title}")
+
     def places(page):
-        numbers = {section.slug: number for number, section in enumerate(sections(page))}
-        targets = (link for section in sections(page) for link in section.links)
-        return sorted(str(numbers[link] if link.startswith("#") else link.replace("_zh", "")) for link in targets)
+        return sorted(str(place(page, link)) for section in sections(page) for link in section.links)
 
     assert places(english) == places(chinese)
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_linked_files_exist(page):
-    links = [link for section in sections(page) for link in section.links if not link.startswith(("#", "http"))]
-    for link in links:
-        assert (ROOT / page).parent.joinpath(link).is_file(), link
+def test_linked_files_and_sections_exist(page):
+    links = [link for section in sections(page) for link in section.links if not link.startswith("http")]
+    for file, hash_, title in (link.partition("#") for link in links):
+        linked = Path(page).parent / file if file else Path(page)
+        assert (ROOT / linked).is_file(), linked
+        assert not hash_ or f"#{title}" in section_numbers(str(linked)), f"{linked}#{title}"
 
 
 def test_contributing_names_files_that_are_there():

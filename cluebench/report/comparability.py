@@ -88,10 +88,17 @@ def is_official(task: Task, result: Result) -> bool | None:
     Where no sums were published, those of fewer training examples than the official rows are others.
     """
     settings: Mapping[str, Any] = result.configuration
-    if sums := official_md5s(task):
-        return settings.get("data") == fingerprint_of(task, sums)
+    known = has_official_sums(task, settings)
+    if known is not None:
+        return known
     rows = usable_rows(task.name, task.train_files) or 0
     batch, epochs = settings.get("batch_size"), settings.get("epochs")
     if settings.get("max_steps") or settings.get("limit") or not isinstance(batch, int) or not isinstance(epochs, int):
         return None
     return False if result.total_steps * batch < epochs * rows else None
+
+
+def has_official_sums(task: Task, configuration: Mapping[str, Any]) -> bool | None:
+    """Whether a trial's data files are the official ones by their sums; None for a task whose sums are not known."""
+    sums = official_md5s(task)
+    return configuration.get("data") == fingerprint_of(task, sums) if sums else None

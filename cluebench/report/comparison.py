@@ -13,6 +13,7 @@ from cluebench.dev_predictions import DevPredictions
 from cluebench.errors import DataError, UsageError
 from cluebench.published import published_model
 from cluebench.report import evidence, scores
+from cluebench.report.comparability import differences, has_official_sums
 from cluebench.report.evidence import Evidence, difference_error, incomparable, is_paired
 from cluebench.report.table import run_directory
 from cluebench.statistics import paired, uncertainty
@@ -114,6 +115,13 @@ def compare(first: Contender, second: Contender) -> Comparison:
                 raise UsageError(
                     f"{TASKS[name].title}: {first.name} and {second.name} can't be compared: they differ in {differing}"
                 )
+        elif any(
+            has_official_sums(TASKS[name], said.configuration) is False for said in one.predictions + other.predictions
+        ):
+            raise UsageError(
+                f"{TASKS[name].title}: {first.name} and {second.name} can't be compared: published scores are of the "
+                "official files, and the run is of others"
+            )
     drawn = {name: _drawn(name, *pair) for name, pair in pairs.items()}
     found = [_on_task(name, *pair, drawn[name]) for name, pair in pairs.items()]
     adjusted = paired.holm([one.p for one in found])
@@ -205,6 +213,18 @@ def _listed(titles: Sequence[str]) -> str:
     return titles[0] if len(titles) == 1 else ", ".join(titles[:-1]) + " and " + titles[-1]
 
 
+def _not_as_published(comparison: Comparison) -> list[str]:
+    """``not as published: max_steps 100 (TNEWS and C3 of MODEL)``, a line for each such setting of a run."""
+    tasks: dict[tuple[str, str], list[str]] = {}
+    for side in (comparison.first, comparison.second):
+        for name, one in side.evidence.items():
+            unlike = differences(TASKS[name], one.predictions[0].configuration) if one.predictions else {}
+            for setting, (value, _) in unlike.items():
+                if value is not None:
+                    tasks.setdefault((side.name, f"{setting} {value}"), []).append(TASKS[name].title)
+    return [f"not as published: {what} ({_listed(titles)} of {name})" for (name, what), titles in tasks.items()]
+
+
 def notes(comparison: Comparison) -> list[str]:
     """What a reader must know to read the numbers, a line each."""
     first, second, tests = comparison.first, comparison.second, {one.test for one in comparison.tasks}
@@ -226,6 +246,7 @@ def notes(comparison: Comparison) -> list[str]:
             "unpaired: of published scores no row is known; this test takes a score as a share of independent rows, "
             "and tells apart less than one on the same rows"
         )
+        found += _not_as_published(comparison)
     if len(comparison.tasks) > 1:
         found.append(
             f"better: p (Holm) is at most {LEVEL}; it is p corrected for testing {len(comparison.tasks)} tasks"

@@ -77,6 +77,14 @@ def _conclude(grid: Grid, jobs: Sequence[Job], interrupted: str | None) -> None:
         print_table(directory.path, model.name, among_others=len(grid.directories) > 1)
         kept = sum(job.trial.model == model and job.result is not None and bool(job.result.best_model) for job in jobs)
         models = f", {kept} best model{'s' if kept > 1 else ''} below {directory.path}" if kept else ""
+        if (
+            grid.flags.rule
+            and interrupted is None
+            and not any(job.trial.model == model and job.state is State.STOPPED for job in jobs)
+        ):
+            print(
+                "halving stopped no trial: it needs two settings, and two evaluations before the last", file=sys.stderr
+            )
         for line in cost_lines(cost_by_task(directory.path)):
             print(line, file=sys.stderr)
         print(f"report: {directory.path / REPORT_FILE}, log: {directory.grid_log}{models}", file=sys.stderr)

@@ -34,7 +34,7 @@ def test_the_best_go_on_and_the_rest_is_stopped_and_said(grid):
     ended = grid.run(*TNEWS, *HALVING, "--rungs", "1/4,1/2")
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.splitlines()[1] == TABLE_ROW
-    assert "(halving: 3 of 4 trials stopped early)" in ended.stderr
+    assert "(halving: 3 of 4 trials stopped early)" in ended.stderr and "stopped no trial" not in ended.stderr
     assert list(states(grid).values()) == ["stopped", "stopped", "stopped", "done"]
     assert [steps_done(grid, name) for name in WORST_TO_BEST] == [2, 2, 4, 8]
     assert grid.state()["search"] == "half at 1/4, 1/2" and grid.state()["status"] == "done"
@@ -52,6 +52,14 @@ def test_the_best_go_on_and_the_rest_is_stopped_and_said(grid):
     again = grid.run(*TNEWS, *HALVING, "--rungs", "1/4,1/2")
     assert (again.returncode, again.stdout) == (0, ended.stdout)
     assert "all 4 trials are done already, 3 of them stopped early" in again.stderr
+
+
+def test_that_nothing_could_be_stopped_is_said(grid):
+    """With two evaluations the second is the last: no verdict comes before the end."""
+    grid.behave(trials={"*": {"steps": 2}})
+    ended = grid.run(*TNEWS, *HALVING)
+    assert ended.returncode == 0 and set(states(grid).values()) == {"done"}
+    assert "halving stopped no trial: it needs two settings, and two evaluations before the last" in ended.stderr
 
 
 def test_a_grid_search_afterwards_finishes_what_was_stopped_from_its_checkpoints(grid):

@@ -79,6 +79,12 @@ def test_only_comparable_runs_are_ranked_and_the_others_are_shown_when_asked_for
     assert names(page)[-1] == "our/failing" and "our/small" not in names(page)
 
 
+def test_where_none_of_the_users_runs_is_ranked_they_are_shown_from_the_start(shown, runs):
+    unranked = [row for row in measured_rows(runs) if row.model in ("our/failing", "our/small")]
+    page = shown(Leaderboard.of(unranked + published_rows()))
+    assert names(page)[-2:] == ["our/failing", "our/small"]
+
+
 def test_asked_for_runs_that_do_not_compare_are_ranked_and_named(shown, runs):
     page = shown(Leaderboard.of(measured_rows(runs), all_runs=True))
     assert names(page)[0] == "our/failing" and column(page, 1)[0] == "1"

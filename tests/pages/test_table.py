@@ -16,8 +16,8 @@ TABLE = """{% extends "base.html" %}
 {% block body %}<main><h1>{{ name }}</h1>
 <label><input type="checkbox" data-table="trials" value="state=failed"> failed only</label>
 <div class="scroll" tabindex="0" role="region" aria-label="trials"><table id="trials" data-sortable><thead><tr>
-<th>task</th><th class="number" data-key="lr">learning rate</th><th class="number">score</th><th>state</th></tr></thead>
-<tbody>{% for row in data %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</tbody></table></div>
+<th>task</th><th class="number" data-key="lr">learning rate</th><th class="number">score</th><th>state</th><th data-key="">files</th></tr></thead>
+<tbody>{% for row in data %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}<td>log</td></tr>{% endfor %}</tbody></table></div>
 <button type="button" data-copy="python a.py --name '{{ name }}'">copy</button></main>{% endblock %}"""
 ROWS = [
     ["TNEWS", 3e-05, 57.1, "done"],

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from cluebench.data.source import DataSource
+from cluebench.data.source import DataSource, fingerprint_of, official_md5s
 from cluebench.data.synthetic import Sizes, write_synthetic
 from cluebench.report import grid_page
 from cluebench.tasks import TASKS
@@ -52,29 +52,40 @@ def test_compare_tells_apart_what_differs(runs, run_command):
     assert any(line.startswith("C3 ") and line.endswith("1000 in 250") for line in ended.lines)
 
 
-def test_compare_takes_files_tasks_and_published_scores(runs, run_command):
+def test_compare_takes_files_of_predictions(runs, run_command):
     files = [runs / model / "tnews" / "3e-05_32_0.1.predictions" for model in ("alike", "better")]
     ended = run_command(COMPARE, *files, "--format", "json")
     (found,) = json.loads(ended.out)
     assert [one["task"] for one in found["tasks"]] == ["TNEWS"] and found["tasks"][0]["significant"]
-    ended = run_command(
-        COMPARE, "alike", "published:ernie-3.0-base-zh", "--run_root", runs, "--tasks", "tnews,c3", "--format", "json"
-    )
-    (found,) = json.loads(ended.out)
+
+
+def test_published_scores_are_compared_with_runs_on_the_official_files_only(runs, finished, run_command):
+    for name in ("tnews", "c3"):
+        official = fingerprint_of(TASKS[name], official_md5s(TASKS[name]))
+        finished(runs / "official", name, answers(0.6, 6), data=official, max_steps=9)
+    published = ("published:ernie-3.0-base-zh", "--run_root", runs, "--tasks", "tnews,c3")
+    (found,) = json.loads(run_command(COMPARE, "official", *published, "--format", "json").out)
     assert [(one["task"], one["test"]) for one in found["tasks"]] == [("TNEWS", "unpaired"), ("C3", "unpaired")]
     assert found["second"] == "ernie-3.0-base-zh (published)" and found["tasks"][0]["second"] == 58.26
+    assert (
+        "not as published: max_steps 9 (TNEWS and C3 of official)" in run_command(COMPARE, "official", *published).out
+    )
+    ended = run_command(COMPARE, "official", *published, "--differences", "tnews")
+    assert ended.code == 2 and "published scores have no rows" in ended.err
+    ended = run_command(COMPARE, "alike", *published)
+    assert ended.code == 2 and "published scores are of the official files" in ended.err
 
 
 @pytest.mark.parametrize(
     "arguments, reason",
     [
-        (["alike"], "name two models"),
+        (["alike"], "name two different models"),
+        (["alike", "alike"], "name two different models"),
         (["alike", "nothing"], "nothing: no trials in"),
         (["alike", "published:nothing"], "published:nothing: no such scores were published"),
         (["alike", "old"], r"no task in common to compare them on \(old: its trial kept no dev predictions\)"),
         (["alike", "better", "--tasks", "sst2"], "unknown task 'sst2'"),
         (["alike", "better", "equal", "--differences", "tnews"], "name only two"),
-        (["alike", "ernie-3.0-base-zh", "--differences", "tnews"], "published scores have no rows"),
     ],
 )
 def test_compare_refuses_in_one_line(runs, run_command, arguments, reason):

@@ -433,7 +433,7 @@ def test_a_submission_is_remembered_beside_the_zip_and_in_the_run(data, run, tmp
     assert json.loads((tmp_path / "runs" / "some-model" / "submit.json").read_text()) == record
     arguments = [tmp_path / "runs", "--output", zip_file, "--score", "CSL=79.50"]
     code, out, err = run(*arguments)
-    assert (code, err) == (0, "") and out == f"{tmp_path / 'submit.json'}: csl 79.5\n"
+    assert (code, err) == (0, "") and out == f"{tmp_path / 'submit.json'}: CSL 79.50\n"
     for place in (tmp_path, tmp_path / "runs" / "some-model"):
         assert json.loads((place / "submit.json").read_text())["test"] == {"csl": 79.5}
     # The same zip once more keeps what is known of it.

@@ -102,7 +102,7 @@
       ygap: labels.length < 40 ? 1 : 0, texttemplate: labels.length < 9 ? "%{text}" : "",
       hovertemplate: "%{y} → %{x}: %{text} rows, %{z:.1%}<extra></extra>" }],
       { xaxis: { type: "category", title: { text: "predicted" } },
-        yaxis: { type: "category", autorange: "reversed", title: { text: "right" } } }],
+        yaxis: { type: "category", autorange: "reversed", title: { text: "right", standoff: 12 } } }],
   };
 
   const config = { displaylogo: false, responsive: true, showLink: false, plotlyServerURL: "", topojsonURL: "",

@@ -88,15 +88,16 @@
       button.addEventListener("click", () => sort(place));
     });
 
-    const visible = () => rows.filter(one => !one.row.hidden).map(one => one.values);
+    const named = keys.map((key, place) => place).filter(place => keys[place]);  // what has no name is links
+    const visible = () => rows.filter(one => !one.row.hidden).map(one => named.map(place => one.values[place]));
     const quoted = text => /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
     const csv = made("button", { type: "button", title: "the rows shown, as CSV" }, "CSV");
     csv.addEventListener("click", () =>
-      save(`${name}.csv`, "text/csv", [keys, ...visible()].map(line => line.map(quoted).join(",") + "\n").join("")));
+      save(`${name}.csv`, "text/csv", [named.map(place => keys[place]), ...visible()].map(line => line.map(quoted).join(",") + "\n").join("")));
     const json = made("button", { type: "button", title: "the rows shown, as JSON" }, "JSON");
     json.addEventListener("click", () => {
       const typed = text => isNaN(numberOf(text)) ? text : numberOf(text);
-      const objects = visible().map(line => Object.fromEntries(line.map((text, place) => [keys[place], typed(text)])));
+      const objects = visible().map(line => Object.fromEntries(line.map((text, place) => [keys[named[place]], typed(text)])));
       save(`${name}.json`, "application/json", JSON.stringify(objects, null, 1));
     });
 
