@@ -15,10 +15,10 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 from cluebench import atomic, json_files
-from cluebench.json_files import Count, Positive, Score, Seconds
+from cluebench.json_files import Count, Positive, Score, Seconds, matching
 from cluebench.notices import say
 from cluebench.search.halving import Curve
 from cluebench.tasks import DEFAULT_SEED
@@ -37,7 +37,9 @@ STOPPED: Literal["stopped"] = "stopped"
 _BEGAN = time.perf_counter()
 
 #: What decides a score, as `cluebench.identity` writes it down; PaddleNLP's Trainer has some of its own, a level below.
-Settings = dict[str, bool | int | float | str | None | dict[str, bool | int | float | str | None]]
+#: Tables and commands print them, and the file may be a stranger's: nothing in it steers a terminal.
+_Word = Annotated[str, matching(r"^[^\x00-\x1f\x7f-\x9f]*\Z")]
+Settings = dict[_Word, bool | int | float | _Word | None | dict[_Word, bool | int | float | _Word | None]]
 
 
 # Paths ----------------------------------------------------------------------------------------------------------------

@@ -83,6 +83,8 @@ def test_a_whole_grid_takes_less_than_two_megabytes(tmp_path):
     [
         (dict(format=2), "format: Invalid enum value 2"),
         (dict(configuration={}), "'configuration' is not that of a trial"),
+        (dict(configuration=CONFIGURATION | {"amp": "\x1b[2J"}), "configuration.*Expected str matching"),
+        (dict(configuration=CONFIGURATION | {"\x1b[2J": 1}), "Expected str matching .* at key in .*configuration"),
         (dict(step="300"), "step: Expected int, got str"),
         (dict(rows=None), "required field rows"),
         (dict(predicted=[]), "'predicted' lists nothing"),

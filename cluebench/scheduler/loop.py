@@ -402,6 +402,7 @@ class Scheduler:
         return result if result is not None and result.status == PAUSED else None
 
     def _paused(self, job: Job, result: Result) -> None:
+        job.charge_seconds(result)
         self._ended_well(job, result, PAUSED)
         job.curve = result.curve if job.curve is not None else None
         self.roll.move(job, State.WAITING if job.curve is None else State.HELD)

@@ -182,6 +182,25 @@ def test_reading_tasks_on_several_cards_go_on_on_several():
     assert live.of("c3", State.DONE) == {Setting(2e-5, 24, 0.1)}
 
 
+def test_what_a_trial_that_shared_its_card_took_to_a_rung_is_its_part(monkeypatch):
+    """Or the time left would be told as if each had had the card alone."""
+    live, learnt = (
+        LiveSearch({"tnews": {A: [recorded(60, 60, 60, 60)], B: [recorded(50, 50, 50, 50)]}}, HALF, cpu_slots(1)),
+        [],
+    )
+
+    def outcome(job, device_ids):
+        found, result = live.outcome(job, device_ids), live.results[job.key]
+        result.device_seconds = result.train_seconds
+        return found
+
+    live.engine.outcome, live.scheduler.ledger.jobs_per_device = outcome, 2
+    monkeypatch.setattr(live.scheduler.durations, "observe", lambda trial, seconds: learnt.append(seconds))
+    live.run()
+    whole = live.recordings[live.jobs[0].trial].seconds_until(None)
+    assert learnt[:2] == [pytest.approx(whole / 2, rel=0.05)] * 2
+
+
 def test_a_plain_grid_takes_a_pause_for_no_failure():
     """Its process was started by a halving search before it."""
     live = LiveSearch({"tnews": {A: [recorded(50, 60)]}}, None, cpu_slots(1))
