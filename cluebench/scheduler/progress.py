@@ -20,8 +20,8 @@ from cluebench.scheduler.jobs import Job, State
 from cluebench.scheduler.loop import Scheduler
 from cluebench.scheduler.roll import Sparingly
 
-#: Seconds between plain status lines while nothing else happens, and between updates of the live table.
-_PLAIN_EVERY, _LIVE_EVERY = 60.0, 1.0
+#: Seconds between plain status lines, those before the first one, and those between updates of the live table.
+_PLAIN_EVERY, _PLAIN_FIRST, _LIVE_EVERY = 60.0, 15.0, 1.0
 
 
 def duration(seconds: float | None) -> str:
@@ -77,8 +77,9 @@ class Display:
         print(text, file=self._stream, flush=True)
 
     def started(self, job: Job) -> None:
-        attempt = f", attempt {job.attempt.number}" if job.attempt.number > 1 else ""
-        self.note(f"started {job.key} on {', '.join(job.attempt.devices)}{attempt}")
+        number = job.attempt.number
+        again = "" if number == 1 else f", attempt {number}" if job.failures else ", going on"
+        self.note(f"started {job.key} on {', '.join(job.attempt.devices)}{again}")
 
     def ended(self, job: Job) -> None:
         place = f"[{self.scheduler.roll.count(State.DONE)}/{len(self.scheduler.jobs)}]"
@@ -97,7 +98,7 @@ class Display:
         if now >= self._next:
             if self._next:
                 self.note(self._heartbeat())
-            self._next = now + self.interval
+            self._next = now + (self.interval if self._next else _PLAIN_FIRST)
         return self._next
 
     def _heartbeat(self) -> str:
