@@ -5,7 +5,7 @@ Only comparable runs stand in the ranking (see `cluebench.report.comparability`)
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
@@ -181,9 +181,24 @@ def _published_size(row: PublishedModel) -> ModelSize:
 
 def _named_apart(rows: Sequence[Row]) -> list[Row]:
     """Runs of one model with their folders behind its name."""
-    times = Counter(row.model for row in rows if row.run)
-    folders = ["/".join(row.run.resolve().parts[-2:]) if row.run and times[row.model] > 1 else "" for row in rows]
-    return [replace(row, model=f"{row.model} ({one})") if one else row for row, one in zip(rows, folders, strict=True)]
+    runs = defaultdict(list)
+    for row in rows:
+        if row.run:
+            runs[row.model].append(row.run.resolve())
+    return [
+        replace(row, model=f"{row.model} ({_end_apart(row.run.resolve(), runs[row.model])})")
+        if row.run and len(runs[row.model]) > 1
+        else row
+        for row in rows
+    ]
+
+
+def _end_apart(folder: Path, among: Sequence[Path]) -> str:
+    """The last two parts of a path, or as many more as it takes for no other one to end alike."""
+    for count in range(2, len(folder.parts)):
+        if sum(other.parts[-count:] == folder.parts[-count:] for other in among) == 1:
+            return "/".join(folder.parts[-count:])
+    return str(folder)
 
 
 def _ordered(rows: Sequence[Row], all_runs: bool, key: Callable[[Row], float | None]) -> list[Row]:

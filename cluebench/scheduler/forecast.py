@@ -159,4 +159,4 @@ def weight_bytes(model: Model) -> int:
 
 
 def _gigabytes(count: float) -> str:
-    return f"{shown(count / 1e9)} GB"
+    return f"{shown(count / 1e9)} GB" if count >= 1e8 else f"{shown(count / 1e6)} MB"

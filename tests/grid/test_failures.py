@@ -16,7 +16,7 @@ from cluebench.scheduler.estimates import (
     time_left,
     workloads,
 )
-from cluebench.scheduler.failures import FailureKind, classify
+from cluebench.scheduler.failures import Failure, FailureKind, classify
 from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.jobs import Attempt, Job, LogReader, State
 from cluebench.scheduler.plan import Trial, build_plan
@@ -187,6 +187,7 @@ class Stage:
     halving = None
 
     def __init__(self, jobs):
+        self.logs = LogReader()
         self.jobs, self.roll = jobs, Roll(jobs, lambda job: 1.0, time.monotonic)
 
     def running(self):
@@ -221,13 +222,25 @@ def test_plain_lines(tmp_path):
     assert type(display) is Display
     display.attach(Stage(jobs))
     display.ended(jobs[0])
-    assert display.tick(0.0) == 60.0 and display.tick(59.0) == 60.0
-    display.tick(60.0)
+    assert display.tick(0.0) == 15.0 and display.tick(14.0) == 15.0
+    assert display.tick(15.0) == 75.0
     line = "1 done, 1 running, 1 left; time left about 5 h 10 min"
     assert stream.getvalue().splitlines() == [
         f"[1/3] m/tnews/1e-05_32_0.1  57.00  (60 s); {line}",
         f"{line}: m/tnews/2e-05_32_0.1 30% 56.12",
     ]
+
+
+def test_what_goes_on_from_a_checkpoint_is_told_from_what_is_tried_again(tmp_path):
+    stream, (job, *_) = io.StringIO(), jobs_on_stage(tmp_path)
+    display = display_for(stream)
+    display.started(job)
+    job.attempts.append(Attempt(2, ["gpu 0"], 1, 1, 0.0))
+    display.started(job)
+    job.failures.append(Failure(FailureKind.CRASHED, "exit code 1"))
+    display.started(job)
+    begins = "started m/tnews/1e-05_32_0.1 on gpu 0"
+    assert stream.getvalue().splitlines() == [begins, f"{begins}, going on", f"{begins}, attempt 2"]
 
 
 @pytest.fixture

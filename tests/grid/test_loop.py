@@ -4,17 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.simulated import Outcome, SimulatedEngine, SimulatedTime
+from benchmarks.simulated import Outcome, SimulatedEngine, SimulatedTime, SimulatedTrials
 from cluebench.errors import UsageError
 from cluebench.model import Model
 from cluebench.runlog import TrialPaths
 from cluebench.scheduler.devices import Device, DeviceLost, Reading, cpu_slots
+from cluebench.scheduler.engine import Exited, Interrupted, Measured
 from cluebench.scheduler.estimates import GIB, DurationModel, MemoryModel
 from cluebench.scheduler.failures import FailureKind
 from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.jobs import Job, State
 from cluebench.scheduler.ledger import Ledger
-from cluebench.scheduler.loop import Exited, Interrupted, Measured, Rules, Scheduler
+from cluebench.scheduler.loop import Rules, Scheduler
 from cluebench.scheduler.plan import Trial, build_plan
 from cluebench.scheduler.runner import LockRecord, Orphan
 from cluebench.tasks import TASKS
@@ -69,9 +70,8 @@ class Run:
         self.ledger = Ledger(devices, jobs_per_device)
         self.memory_model = MemoryModel()
         self.scheduler = Scheduler(
-            self.jobs, self.engine, self.ledger, DurationModel(GridFlags()), self.memory_model,
-            self.engine.order_for, self.engine.result_of, self.witness, self.time, Rules(**rules), clock=self.time.clock,
-            unwritable=unwritable,
+            SimulatedTrials(self.jobs, self.engine.result_of, unwritable=unwritable), self.engine, self.ledger,
+            DurationModel(GridFlags()), self.memory_model, self.witness, self.time, Rules(**rules),
         )  # fmt: skip
 
     def run(self):
@@ -411,7 +411,7 @@ def test_mrc_cards_waits_for_them_and_nothing_slips_in():
     def exited(event):
         if event.key == "nobody":
             run.ledger.release("someone")
-            run.scheduler._measure("GPU-1")
+            run.scheduler.cards.ask("GPU-1")
         else:
             original(event)
 
@@ -516,7 +516,7 @@ def test_no_figure_of_an_outdated_reading_is_given():
     run.run()
     run.ledger.slots["GPU-0"].fresh = False
     assert run.scheduler.why_idle() is None
-    run.scheduler._asked["GPU-0"] = float("inf")
+    run.scheduler.cards._asked["GPU-0"] = float("inf")
     assert run.scheduler.why_idle() == "waiting for the driver to answer about gpu 0"
 
 

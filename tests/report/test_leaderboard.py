@@ -53,6 +53,9 @@ def test_one_model_in_two_places_has_two_names(runs):
     rows = measured_rows(runs) + measured_rows(runs.parent / "theirs") + published_rows()
     found = [row.model for row in Leaderboard.of(rows).rows if "rbt3" in row.model]
     assert sorted(found) == ["hfl/rbt3", "hfl/rbt3 (runs/hfl--rbt3)", "hfl/rbt3 (theirs/hfl--rbt3)"]
+    shutil.copytree(runs, runs.parent / "again" / "runs")
+    found = Leaderboard.of(measured_rows(runs) + measured_rows(runs.parent / "again" / "runs")).rows
+    assert {row.model for row in found} == {f"hfl/rbt3 ({end}/runs/hfl--rbt3)" for end in (runs.parent.name, "again")}
 
 
 def test_score_per_hour_orders_the_rows_and_leaves_the_ranks(runs):
