@@ -129,9 +129,9 @@ class Scheduler:
         """
         for job in [*self._waiting(), *self.roll.of(State.HELD), *self.roll.of(State.STOPPED)]:
             self._take_orphan(job)
+        self._refuse_what_never_fits()
         for device_id in self.ledger.slots:
             self.cards.ask(device_id)
-        self._refuse_what_never_fits()
         while self._unfinished():
             self._dispatch()
             self._tell()

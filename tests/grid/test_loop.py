@@ -359,6 +359,14 @@ def test_small_card_is_refused_with_figures():
     run = Run(trials("tnews"), [gpu(0, 1), gpu(1, 24)], memory=lambda i: empty(i, 1 if i == "GPU-0" else 24)).run()
     assert [ids for _, _, ids in run.engine.starts] == [("GPU-1",)]
     assert run.witness.notes[0].startswith("gpu 0 (Test Card) is left out: it has 1.0 GiB, the smallest trial needs 3.")
+
+
+def test_a_driver_that_is_silent_about_a_card_that_was_left_out_ends_no_grid():
+    run = Run(trials("tnews"), [gpu(0, 1), gpu(1, 24)], lambda job, ids: Outcome(100.0), memory=empty)
+    answer = run.engine.measure
+    run.engine.measure = lambda device_id: answer(device_id) if device_id == "GPU-1" else None
+    run.run()
+    assert {job.state for job in run.jobs} == {State.DONE}
     with pytest.raises(UsageError, match="no trial fits any card"):
         Run(trials("tnews"), [gpu(0, 1)], memory=lambda i: empty(i, 1)).run()
 
