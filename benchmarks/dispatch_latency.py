@@ -25,17 +25,20 @@ from pathlib import Path
 from cluebench.model import Model
 from cluebench.runlog import Result
 from cluebench.scheduler.devices import NvidiaDriver, find_devices
+from cluebench.scheduler.engine import Events, Interrupted
 from cluebench.scheduler.estimates import DurationModel, MemoryModel
 from cluebench.scheduler.flags import GridFlags
+from cluebench.scheduler.grid import Grid
 from cluebench.scheduler.jobs import Job
 from cluebench.scheduler.ledger import Ledger
 from cluebench.scheduler.local_engine import LocalEngine
-from cluebench.scheduler.loop import Events, Interrupted, Rules, Scheduler
+from cluebench.scheduler.loop import Rules, Scheduler
 from cluebench.scheduler.plan import build_plan
 from cluebench.scheduler.progress import Display
 from cluebench.scheduler.promises import Promises
 from cluebench.scheduler.recorder import Observers, Recorder
 from cluebench.scheduler.runner import StartOrder
+from cluebench.scheduler.search import GridTrials
 from cluebench.scheduler.state import RunDirectory
 
 CARDS, POLL_SECONDS, LIMIT, SHARE = 4, 15.0, 0.5, 0.2
@@ -108,8 +111,8 @@ def measured_gaps(folder: Path, models: int, driver: NvidiaDriver) -> tuple[int,
     """Trials planned; seconds between the end of a trial and the beginning of the next on its card; the loop's share
     of a core."""
     directories = {model: RunDirectory(folder, model) for model in (Model.of(f"model-{i}") for i in range(models))}
-    jobs = []
-    for number, trial in enumerate(build_plan(list(directories), GridFlags())):
+    jobs, plan = [], build_plan(list(directories), GridFlags())
+    for number, trial in enumerate(plan):
         directory = directories[trial.model]
         jobs.append(Job(trial, number, directory.paths(trial), directory.trial_lock(trial), trial.key))
     for directory in directories.values():
@@ -117,12 +120,10 @@ def measured_gaps(folder: Path, models: int, driver: NvidiaDriver) -> tuple[int,
     events, display, settings = Events(), Display(io.StringIO()), GridFlags()
     engine = LocalEngine(find_devices("gpu", {}, driver), driver, events)
     recorders = [Recorder(directory, jobs, {}) for directory in directories.values()]
+    trials = BriefTrials(folder, Grid(settings, plan, directories), jobs, engine, recorders)
     scheduler = Scheduler(
-        jobs, engine, Ledger(engine.devices), DurationModel(settings), MemoryModel(),
-        lambda job: launch(job, folder),
-        lambda job: directories[job.trial.model].finished_result(job.trial, job.configuration_hash),
-        Observers([Enough(events, HAND_OVERS), display, *recorders]), events, Rules(mrc_cards=1),
-        promises=Promises(print),
+        trials, engine, Ledger(engine.devices), DurationModel(settings), MemoryModel(),
+        Observers([Enough(events, HAND_OVERS), display, *recorders]), events, Rules(mrc_cards=1), Promises(print),
     )  # fmt: skip
     display.attach(scheduler)
     begin, busy = time.monotonic(), time.process_time()
@@ -136,18 +137,25 @@ def measured_gaps(folder: Path, models: int, driver: NvidiaDriver) -> tuple[int,
     return len(jobs), hand_overs(folder), share
 
 
-def launch(job: Job, folder: Path) -> StartOrder:
-    result = Result(
-        task=job.trial.task, model=job.trial.model.name, configuration={}, configuration_hash=job.configuration_hash,
-        status="done", best_score=(50.0,),
-    )  # fmt: skip
-    scratch = folder / "content.json"
-    result.write(scratch)
-    seconds = 0.4 + 0.4 * (job.number % 7) / 6
-    book = folder / f"{job.device_ids[0]}.book"
-    arguments = [str(book), str(job.paths.result), scratch.read_text(), str(seconds)]
-    command = [sys.executable, "-I", "-S", "-c", _TRIAL, *arguments]
-    return StartOrder(job.key, command, {}, folder, job.paths.log, job.paths.result, job.lock, job.configuration_hash)
+class BriefTrials(GridTrials):
+    """A grid's trials that are over in half a second."""
+
+    def __init__(self, folder: Path, *arguments):
+        super().__init__(*arguments)
+        self.folder = folder
+
+    def order(self, job: Job) -> StartOrder:
+        result = Result(
+            task=job.trial.task, model=job.trial.model.name, configuration={}, status="done", best_score=(50.0,),
+            configuration_hash=job.configuration_hash,
+        )  # fmt: skip
+        scratch = self.folder / "content.json"
+        result.write(scratch)
+        seconds = 0.4 + 0.4 * (job.number % 7) / 6
+        book = self.folder / f"{job.device_ids[0]}.book"
+        arguments = [str(book), str(job.paths.result), scratch.read_text(), str(seconds)]
+        command = [sys.executable, "-I", "-S", "-c", _TRIAL, *arguments]
+        return StartOrder(job, command, {}, self.folder)
 
 
 def hand_overs(folder: Path) -> list[float]:

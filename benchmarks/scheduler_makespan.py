@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from simulated import Outcome, SimulatedEngine, SimulatedTime
+from simulated import Outcome, SimulatedEngine, SimulatedTime, SimulatedTrials
 
 from cluebench.model import Model
 from cluebench.runlog import TrialPaths
@@ -79,8 +79,8 @@ def ours(trials: Sequence[Trial], durations: dict[str, float], count: int, mrc_c
     by_key = {job.key: job for job in jobs}
     engine = SimulatedEngine(time, cards, by_key, outcome)
     Scheduler(
-        jobs, engine, Ledger(cards), DurationModel(GridFlags()), MemoryModel(), engine.order_for, engine.result_of,
-        Silent(), time, Rules(trial_timeout=0, mrc_cards=mrc_cards), clock=time.clock,
+        SimulatedTrials(jobs, engine.result_of), engine, Ledger(cards), DurationModel(GridFlags()), MemoryModel(),
+        Silent(), time, Rules(trial_timeout=0, mrc_cards=mrc_cards),
     ).run()  # fmt: skip
     return time.now
 

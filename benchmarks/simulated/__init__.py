@@ -10,8 +10,9 @@ from pathlib import Path
 
 from cluebench.runlog import Result
 from cluebench.scheduler.devices import Device, DeviceLost, Reading
+from cluebench.scheduler.engine import Event, Exited, Measured
+from cluebench.scheduler.halving_search import HalvingSearch
 from cluebench.scheduler.jobs import Job
-from cluebench.scheduler.loop import Event, Exited, Measured
 from cluebench.scheduler.runner import Orphan, StartOrder
 
 
@@ -73,9 +74,10 @@ class SimulatedEngine:
             self.time.put(Measured(device_id, self.memory(device_id)), 0.001)
 
     def start(self, order: StartOrder, device_ids: Sequence[str]) -> None:
-        assert order.key not in self.running, f"{order.key} runs twice at once"
-        self.starts.append((self.time.now, order.key, tuple(device_ids)))
-        self._run(order.key, self.outcome(self.jobs[order.key], device_ids))
+        key = order.job.key
+        assert key not in self.running, f"{key} runs twice at once"
+        self.starts.append((self.time.now, key, tuple(device_ids)))
+        self._run(key, self.outcome(order.job, device_ids))
 
     def _run(self, key: str, outcome: Outcome) -> None:
         self.running[key] = outcome
@@ -117,8 +119,23 @@ class SimulatedEngine:
             accumulation_steps=job.attempt.accumulation,
         )  # fmt: skip
 
+
+@dataclass
+class SimulatedTrials:
+    """The loop's `Trials`, with no files but what it is given: ``finished`` is the engine's `result_of`, or its own."""
+
+    jobs: list[Job]
+    finished: Callable[[Job], Result | None]
+    written: Callable[[Job], Result | None] = lambda job: None
+    unwritable: Callable[[], str | None] = lambda: None
+    halving: HalvingSearch | None = None
+
     @staticmethod
-    def order_for(job: Job) -> StartOrder:
+    def order(job: Job) -> StartOrder:
         """An order that starts nothing."""
-        nowhere = Path("/nonexistent")
-        return StartOrder(job.key, (), {}, nowhere, job.paths.log, job.paths.result, job.lock, job.configuration_hash)
+        return StartOrder(job, (), {}, Path("/nonexistent"))
+
+    def charged(self, job: Job) -> None: ...
+
+    def more(self) -> Sequence[Job]:
+        return ()

@@ -11,7 +11,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Any, NamedTuple, TypeVar
 
@@ -104,15 +104,25 @@ class _Defect(Exception):
 _KIND_NAMES = {"str": "a string", "array": "a list", "object": "an object", "int": "an integer"}
 
 
-def _declared(value: Any, kind: type[T]) -> T:
-    """A JSON value as ``kind`` declares it; keys that it does not name are passed over. Raises _Defect."""
+def _member(holder: dict, key: str, kind: Any) -> Any:
+    """What an object has under a key, which may be any text, as ``kind`` declares it. Raises _Defect."""
+    if key not in holder:
+        raise _Defect(f"field {key!r} is missing")
+    return _declared(holder[key], kind, (key,))
+
+
+def _declared(value: Any, kind: type[T], at: tuple[str, ...] = ()) -> T:
+    """A JSON value, which stands ``at`` some path, as ``kind`` declares it; keys that it does not name are passed over.
+
+    Raises _Defect.
+    """
     try:
         return converted(value, kind)
     except Misfit as misfit:
-        what, path = misfit.what, misfit.path
+        what, path = misfit.what, (*at, *misfit.path)
     if missing := re.fullmatch("Object missing required field (.*)", what):
         raise _Defect(f"field {missing[1]!r} is missing", path)
-    for step in path:
+    for step in path[len(at) :]:
         value = value[step]
     wanted = what.removeprefix("Expected ").split(",")[0].removesuffix(" | null")
     raise _Defect(f"{_named(path)}is {_shown(value)}, not {_KIND_NAMES.get(wanted, wanted)}", path)
@@ -150,6 +160,14 @@ def _json_lines(source: DataSource, task: Task, file: str, parse: Callable[[Any]
 
 
 @dataclass
+class _Named:
+    """A row's id, whichever of the two the data set calls it."""
+
+    id: int | str | None = None
+    idx: int | str | None = None
+
+
+@dataclass
 class _Target:
     """The noun and the pronoun of a row of CLUEWSC2020."""
 
@@ -161,23 +179,19 @@ class _Target:
 
 def _text_rows(source: DataSource, task: Task, files: Sequence[str], labelled: bool) -> Iterator[TextRow]:
     label_index = {label: index for index, label in enumerate(task.labels)}
-    fields: list = [(name, list[str] if name == task.joined_field else str) for name in task.text_fields]
-    target = [("target", _Target)] if task.marked_spans else []
-    label = [("label", Any)] if labelled else []
-    identity = int | str | None  # whatever the data set calls it
-    ids = [(name, identity, field(default=None)) for name in ("id", "idx")]
-    shape = make_dataclass("Row", [*fields, *target, *label, *ids])
 
-    def parse(value: Any) -> TextRow | None:
-        row: Any = _declared(value, shape)
-        if labelled and row.label == NO_AGREED_LABEL:
+    def parse(row: Any) -> TextRow | None:
+        named = _declared(row, _Named)  # else it is no object
+        if labelled and _member(row, "label", Any) == NO_AGREED_LABEL:
             return None
-        texts = [getattr(row, name) for name in task.text_fields]
-        texts = [text if isinstance(text, str) else " ".join(text) for text in texts]
+        texts = [
+            " ".join(_member(row, name, list[str])) if name == task.joined_field else _member(row, name, str)
+            for name in task.text_fields
+        ]
         if task.marked_spans:
-            texts[0] = _marked(texts[0], row.target)
-        label = _label(row.label, label_index) if labelled else None
-        return TextRow(tuple(texts), label, row.idx if row.id is None else row.id)
+            texts[0] = _marked(texts[0], _member(row, "target", _Target))
+        label = _label(row["label"], label_index) if labelled else None
+        return TextRow(tuple(texts), label, named.idx if named.id is None else named.id)
 
     for file in files:
         yield from (row for row in _json_lines(source, task, file, parse) if row is not None)

@@ -13,6 +13,7 @@ from cluebench.grid_file import Spent, read_grid
 from cluebench.model import Model
 from cluebench.model_files import CONFIG_FILES, first_of
 from cluebench.report.scores import rank
+from cluebench.runlog import Result
 from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.halving_search import HalvingSearch
 from cluebench.scheduler.jobs import Job, State
@@ -73,7 +74,7 @@ class Grid:
         if configuration:
             digest = identity.configuration_hash(dict(configuration))
         job = Job(trial, number, directory.paths(trial), directory.trial_lock(trial), digest, configuration)
-        job.result = directory.finished_result(trial, digest or None)
+        job.result = Result.read_finished(job.paths.result, digest) if digest else None
         job.state = State.WAITING if job.result is None else State.DONE
         return job
 
@@ -111,7 +112,8 @@ class Grid:
         for group in self._by_task(jobs):
             if all(job.is_settled for job in group):
                 done = [job for job in group if job.state is State.DONE]
-                for best in sorted(done, key=_rank, reverse=True)[: self.flags.top_k]:
+                done.sort(key=lambda job: rank(job.score, job.trial.setting), reverse=True)
+                for best in done[: self.flags.top_k]:
                     for more in range(1, self.flags.confirm_seeds):
                         trial = replace(best.trial, seed=best.trial.seed + more)
                         if trial.key not in known:
@@ -137,8 +139,3 @@ class Grid:
         job = self._job(trial, number, {**best.configuration, "seed": trial.seed} if best.configuration else {})
         job.memory_factor = best.memory_factor
         return job
-
-
-def _rank(job: Job) -> tuple[float, ...]:
-    """Sort key of a finished job: higher is better."""
-    return rank(job.score, job.trial.setting)

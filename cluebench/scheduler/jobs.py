@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -16,6 +16,8 @@ from cluebench.search.halving import Curve
 
 #: Bytes of a log that are read at once at most: the loop has more to do, and what counts stands at the end.
 _MOST = 1 << 20
+#: Longest pause before a retry, in seconds.
+_LONGEST_PAUSE = 1800.0
 
 
 class State(str, Enum):
@@ -103,6 +105,14 @@ class Job:
     def counted_failures(self) -> int:
         return sum(failure.policy.counts for failure in self.failures)
 
+    def pause_after_failure(self, max_attempts: int) -> float | None:
+        """Seconds until its next attempt, now that the last one has failed; None: it is given up."""
+        last = self.failures[-1]
+        same = sum(past.kind is last.kind for past in self.failures)
+        if not last.policy.retry or self.counted_failures >= max_attempts or same == last.policy.limit:
+            return None
+        return min(_LONGEST_PAUSE, last.policy.pause * 2 ** (same - 1))
+
     def accumulation(self, cards: int = 1) -> int | None:
         """Micro-batches an optimizer step on each of ``cards`` cards; None when the batch can't be cut that far.
 
@@ -152,18 +162,9 @@ def written(job: Job) -> Result | None:
 
 
 def _accumulation(trial: Trial, cards: int, factor: int) -> int | None:
-    usual = trial.row.accumulation_steps(trial.batch_size, cards)
-    return _divisor_from(trial.batch_size // cards, usual * factor)
-
-
-def _divisor_from(number: int, least: int) -> int | None:
-    """The smallest divisor of ``number`` that is at least ``least``."""
-    return next((value for value in range(least, number + 1) if number % value == 0), None)
-
-
-def states(jobs: Collection[Job]) -> dict[State, int]:
-    """How many jobs are in each state."""
-    return {state: sum(job.state is state for job in jobs) for state in State}
+    """The smallest number that cuts a card's rows evenly and is at least ``factor`` times the task's own."""
+    rows, least = trial.batch_size // cards, factor * trial.row.accumulation_steps(trial.batch_size, cards)
+    return next((number for number in range(least, rows + 1) if rows % number == 0), None)
 
 
 class LogReader:

@@ -221,11 +221,13 @@ class Ledger:
         """Devices that are not set aside."""
         return [slot for slot in self.slots.values() if slot.set_aside_until <= now]
 
+    def open(self, now: float) -> list[Slot]:
+        """Those of them that could take another trial, as far as their number goes."""
+        return [slot for slot in self.usable(now) if len(slot.promised) < self.jobs_per_device]
+
     def has_room(self, now: float, closed: Collection[str] = ()) -> bool:
         """Whether any device that is not ``closed`` could take another trial, as far as their number goes."""
-        return any(
-            len(slot.promised) < self.jobs_per_device and slot.device.id not in closed for slot in self.usable(now)
-        )
+        return any(slot.device.id not in closed for slot in self.open(now))
 
     def place(
         self,
@@ -253,12 +255,9 @@ class Ledger:
             and (cards == 1 or (slot.device.joinable and not slot.promised))
             and (slot.fits(needed_bytes) or (not slot.fresh and slot.device.id in coming))
         ]
-        free = Counter(
-            slot.device.node for slot in fitting
-        )  # a trial on one card leaves whole nodes to those on several
-        fitting.sort(
-            key=lambda s: (s.device.id in avoid, len(s.promised), free[s.device.node], -(s.free_bytes() or 0)),
-        )
+        # A trial on one card leaves whole nodes to those on several.
+        free = Counter(slot.device.node for slot in fitting)
+        fitting.sort(key=lambda s: (s.device.id in avoid, len(s.promised), free[s.device.node], -(s.free_bytes() or 0)))
         return next(([slot.device.id for slot in chosen] for chosen in _together(fitting, cards)), None)
 
     def held_back_for(self, cards: int, needed_bytes: int, now: float) -> list[str]:
@@ -277,9 +276,7 @@ class Ledger:
 
     def waits_for_memory(self, now: float) -> list[str]:
         """Devices with room for another trial by number, whose memory is worth reading again."""
-        return [
-            slot.device.id for slot in self.usable(now) if slot.accounted and len(slot.promised) < self.jobs_per_device
-        ]
+        return [slot.device.id for slot in self.open(now) if slot.accounted]
 
 
 def _together(slots: Sequence[Slot], cards: int) -> list[list[Slot]]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from cluebench.scheduler import launch, runner
 from cluebench.scheduler.devices import Device, NvidiaDriver, Reading, ask
+from cluebench.scheduler.engine import GRACE, Events, Exited, Measured
 from cluebench.scheduler.jobs import Job
-from cluebench.scheduler.loop import GRACE, Events, Exited, Measured
 from cluebench.scheduler.runner import Orphan, StartOrder
 from cluebench.scheduler.state import RunDirectory
 
@@ -34,7 +34,7 @@ class LocalEngine:
         """Forks and returns the process's id. Raises OSError when the process can't be started at all."""
         specified, mark = runner.prepared(order)
         process = runner.started_process(specified, {**order.environment, launch.TRIAL_VARIABLE: mark}, order.directory)
-        self._watch(order.key, process.pid, launch.start_time(process.pid), mark, process.wait)
+        self._watch(order.job.key, process.pid, launch.start_time(process.pid), mark, process.wait)
         return process.pid
 
     def adopt(self, orphan: Orphan) -> None:

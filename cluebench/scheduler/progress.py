@@ -16,7 +16,7 @@ from rich.text import Text
 
 from cluebench.model import Model
 from cluebench.runlog import LogFacts
-from cluebench.scheduler.jobs import Job, LogReader, State
+from cluebench.scheduler.jobs import Job, State
 from cluebench.scheduler.loop import Scheduler
 from cluebench.scheduler.roll import Sparingly
 
@@ -64,7 +64,6 @@ class Display:
 
     def __init__(self, stream: TextIO | None = None):
         self._stream = stream or sys.stderr
-        self._logs = LogReader()
         self._next = 0.0
 
     def attach(self, scheduler: Scheduler) -> None:
@@ -74,47 +73,43 @@ class Display:
     def close(self) -> None:
         """Leaves the terminal as it was."""
 
-    def write(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
-
     def note(self, text: str) -> None:
-        self.write(text)
+        print(text, file=self._stream, flush=True)
 
     def started(self, job: Job) -> None:
         number = job.attempt.number
         again = "" if number == 1 else f", attempt {number}" if job.failures else ", going on"
-        self.write(f"started {job.key} on {', '.join(job.attempt.devices)}{again}")
+        self.note(f"started {job.key} on {', '.join(job.attempt.devices)}{again}")
 
     def ended(self, job: Job) -> None:
-        self._logs.forget(job)
         place = f"[{self.scheduler.roll.count(State.DONE)}/{len(self.scheduler.jobs)}]"
         took = duration((job.attempt.finished or time.time()) - job.attempt.started) if job.attempts else ""
         if job.state is State.DONE:
-            self.write(f"{place} {job.key}  {score_text(job)}  ({took}); {summary(self.scheduler)}")
+            self.note(f"{place} {job.key}  {score_text(job)}  ({took}); {summary(self.scheduler)}")
         else:
             failure = job.failures[-1]
             after = "is tried again" if job.state is State.WAITING else "given up"
-            self.write(f"{place} {job.key}  failed: {failure.kind.value}: {failure.detail} ({took}); {after}")
+            self.note(f"{place} {job.key}  failed: {failure.kind.value}: {failure.detail} ({took}); {after}")
 
     def judged(self, job: Job) -> None:
-        self._logs.forget(job)
-        self.write(f"{job.key}  {job.standing()}")
+        self.note(f"{job.key}  {job.standing()}")
 
     def tick(self, now: float) -> float:
         if now >= self._next:
             if self._next:
-                self.write(self._heartbeat())
+                self.note(self._heartbeat())
             self._next = now + (self.interval if self._next else _PLAIN_FIRST)
         return self._next
 
     def _heartbeat(self) -> str:
         running = [
-            f"{job.key} {self._step(job)}{score_text(job, self._logs.facts(job))}" for job in self.scheduler.running()
+            f"{job.key} {self._step(job)}{score_text(job, self.scheduler.logs.facts(job))}"
+            for job in self.scheduler.running()
         ]
         return summary(self.scheduler) + (": " + ", ".join(running) if running else "")
 
     def _step(self, job: Job) -> str:
-        step = self._logs.step(job)
+        step = self.scheduler.logs.step(job)
         return f"{100 * step[0] / step[1]:.0f}% " if step else ""
 
 
@@ -140,7 +135,7 @@ class LiveDisplay(Display):
     def close(self) -> None:
         self._live.stop()
 
-    def write(self, text: str) -> None:
+    def note(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def tick(self, now: float) -> float:
@@ -177,14 +172,14 @@ class LiveDisplay(Display):
         return table
 
     def _running(self) -> Table:
-        several = len({job.trial.model for job in self.scheduler.jobs}) > 1
+        logs, several = self.scheduler.logs, len({job.trial.model for job in self.scheduler.jobs}) > 1
         table = Table.grid(padding=(0, 2))
         table.add_row(*(Text(title, style="bold") for title in ("running", "on", "step", "last dev", "left")))
         for job in self.scheduler.running():
             name = f"{job.trial.task}/{job.trial.name}" + (f" {job.trial.model.folder}" if several else "")
-            step, left = self._logs.step(job), self._logs.seconds_left(job)
+            step, left = logs.step(job), logs.seconds_left(job)
             shown = f"{step[0]}/{step[1]}" if step else "-"
-            cells = [shown, score_text(job, self._logs.facts(job)), "-" if left is None else duration(left)]
+            cells = [shown, score_text(job, logs.facts(job)), "-" if left is None else duration(left)]
             table.add_row(_cut(name), *(Text(cell, no_wrap=True) for cell in (_joined(job.attempt.devices), *cells)))
         return table
 

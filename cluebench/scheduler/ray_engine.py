@@ -27,8 +27,8 @@ from typing import Any
 from cluebench.errors import UsageError
 from cluebench.scheduler import devices, launch, runner
 from cluebench.scheduler.devices import Device, DeviceLost, NvidiaDriver, Reading
+from cluebench.scheduler.engine import Changed, Events, Exited, Measured
 from cluebench.scheduler.jobs import Job
-from cluebench.scheduler.loop import Changed, Events, Exited, Measured
 from cluebench.scheduler.runner import Orphan, StartOrder
 
 #: Cores of a slot where the cluster has no cards and the user has named no number of slots.
@@ -235,10 +235,10 @@ class RayEngine:
         # The node may be lost to us with the trial running on: it ends with the actor.
         specified["end_with_parent"] = True
         actor = self._actors[device_ids[0]]
-        self._running[order.key] = actor, mark
+        self._running[order.job.key] = actor, mark
         environment = {**order.environment, launch.TRIAL_VARIABLE: mark}
         ended = actor.run.remote(specified, environment, str(order.directory))
-        _thread(self._watch, order.key, ended)
+        _thread(self._watch, order.job.key, ended)
 
     def _watch(self, key: str, ended: Any) -> None:
         code, lost = None, False

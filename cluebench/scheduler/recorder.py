@@ -45,8 +45,7 @@ class Recorder:
         self._keep_only_best, self._complain = keep_only_best, complain
         self._dirty, self._state_due, self._report_due = True, 0.0, 0.0
         self._complained: set[str] = set()
-        self._writing: threading.Thread | None = None
-        self._reporting: threading.Thread | None = None
+        self._writing = self._reporting = threading.Thread()  # none yet
 
     @property
     def _jobs(self) -> list[Job]:
@@ -97,17 +96,17 @@ class Recorder:
         """Writes what is due; returns when it wants to be called again."""
         if not self._dirty:
             return float("inf")
-        if now >= self._state_due and not _alive(self._writing):
+        if now >= self._state_due and not self._writing.is_alive():
             self._writing = _aside("grid.json", partial(self._write, "running", self._renewed()))
             self._dirty, self._state_due = False, now + _STATE_EVERY
-        if now >= self._report_due and not _alive(self._reporting):
+        if now >= self._report_due and not self._reporting.is_alive():
             self._reporting = _aside("report", self._write_report)
             self._report_due = now + _REPORT_EVERY
         return max(self._state_due, now + 0.05) if self._dirty else float("inf")
 
     def finish(self) -> None:
         """Writes how it ended: "done", "failed" or, with trials left to run, "stopped"."""
-        for thread in filter(None, (self._writing, self._reporting)):
+        for thread in filter(threading.Thread.is_alive, (self._writing, self._reporting)):
             thread.join()
         self._changed = {job.key: job for job in self._jobs}
         left = {job.state for job in self._jobs if not job.is_settled}
@@ -172,19 +171,13 @@ def _aside(name: str, action: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-def _alive(thread: threading.Thread | None) -> bool:
-    return thread is not None and thread.is_alive()
-
-
 def trial_state(job: Job) -> dict:
     """A trial as it stands in grid.json."""
     trial = job.trial
     return {
         "task": trial.task,
         "name": trial.name,
-        "learning_rate": trial.learning_rate,
-        "batch_size": trial.batch_size,
-        "dropout": trial.dropout,
+        **trial.setting._asdict(),
         "seed": trial.seed,
         "configuration_hash": job.configuration_hash,
         "state": job.state.value,

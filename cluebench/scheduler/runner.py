@@ -32,15 +32,10 @@ _SWEEP_SECONDS = 5.0
 class StartOrder:
     """Everything needed to start one attempt of a trial."""
 
-    key: str
+    job: Job  # that has its devices, and this attempt as its last
     command: Sequence[str]
     environment: Mapping[str, str]  # on top of the scheduler's own
     directory: Path  # where the command runs
-    log: Path
-    result: Path
-    lock: Path
-    configuration_hash: str
-    record: Mapping = field(default_factory=dict)  # kept in the lock for the next scheduler
 
 
 @dataclass(frozen=True)
@@ -113,21 +108,26 @@ def prepared(order: StartOrder) -> tuple[dict, str]:
 
     The folders are there then. Raises OSError when they can't be made.
     """
-    for folder in (order.lock.parent, order.log.parent):
+    job, attempt = order.job, order.job.attempt
+    for folder in (job.lock.parent, job.paths.folder):
         folder.mkdir(parents=True, exist_ok=True)
-    mark = f"{order.lock}#{uuid.uuid4().hex}"
-    record = {
-        **order.record,
-        "key": order.key,
+    mark = f"{job.lock}#{uuid.uuid4().hex}"
+    record = {  # a LockRecord, for the next scheduler
+        "devices": job.device_ids,
+        "labels": attempt.devices,
+        "cards": attempt.cards,
+        "accumulation": attempt.accumulation,
+        "promised_bytes": job.promised_bytes,
+        "key": job.key,
         "starter": {"pid": os.getpid(), "start_time": launch.start_time(os.getpid())},
         "mark": mark,
-        "configuration_hash": order.configuration_hash,
+        "configuration_hash": job.configuration_hash,
     }
     specified = {
-        "lock": str(order.lock),
-        "log": str(order.log),
-        "result": str(order.result),
-        "configuration_hash": order.configuration_hash,
+        "lock": str(job.lock),
+        "log": str(job.paths.log),
+        "result": str(job.paths.result),
+        "configuration_hash": job.configuration_hash,
         "record": record,
         "command": list(order.command),
     }

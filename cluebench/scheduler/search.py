@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 
@@ -17,21 +17,22 @@ from cluebench.report.cost import cost_by_task, cost_lines
 from cluebench.report.grid_page import REPORT_FILE
 from cluebench.report.table import print_table
 from cluebench.run_flags import refuse_amp
+from cluebench.runlog import Result
 from cluebench.scheduler import commands, devices
 from cluebench.scheduler.devices import Device
+from cluebench.scheduler.engine import Engine, Events, Interrupted
 from cluebench.scheduler.estimates import DurationModel, MemoryModel
 from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.grid import Grid
-from cluebench.scheduler.halving_search import HalvingSearch
-from cluebench.scheduler.jobs import Job, State
+from cluebench.scheduler.jobs import Job, State, written
 from cluebench.scheduler.ledger import Ledger
 from cluebench.scheduler.local_engine import LocalEngine, end_strays
-from cluebench.scheduler.loop import Engine, Events, Interrupted, Rules, Scheduler
+from cluebench.scheduler.loop import Rules, Scheduler
 from cluebench.scheduler.progress import display_for
 from cluebench.scheduler.promises import Promises
 from cluebench.scheduler.recorder import Observers, Recorder
 from cluebench.scheduler.runner import StartOrder
-from cluebench.scheduler.state import RunDirectory, record_stopped
+from cluebench.scheduler.state import record_stopped
 from cluebench.scheduler.status import print_failures
 
 
@@ -126,35 +127,71 @@ def _warm_up(grid: Grid, chosen: Sequence[Device]) -> None:
 # The loop -------------------------------------------------------------------------------------------------------------
 
 
+class GridTrials:
+    """The loop's `Trials`: the jobs of a grid, and what lies in its run directories."""
+
+    written = staticmethod(written)
+
+    def __init__(self, grid: Grid, jobs: list[Job], engine: Engine, recorders: Sequence[Recorder]):
+        self._grid, self.jobs, self._engine, self._recorders = grid, jobs, engine, recorders
+        self.halving = grid.halving(jobs)
+
+    def order(self, job: Job) -> StartOrder:
+        taken = [device for device in self._engine.devices if device.id in job.device_ids]
+        launcher_logs = self._grid.directories[job.trial.model].launcher_logs(job.trial)
+        rung, flags = self.halving.pause_at(job) if self.halving else None, self._grid.flags
+        command = commands.trial_command(job, taken, flags, repository.ROOT, launcher_logs, rung)
+        environment = devices.child_environment(taken, len(self._engine.devices), flags.jobs_per_device)
+        return StartOrder(job, command, environment, repository.ROOT)
+
+    def finished(self, job: Job) -> Result | None:
+        return Result.read_finished(job.paths.result, job.configuration_hash)
+
+    def unwritable(self) -> str | None:
+        return next(filter(None, (directory.unwritable() for directory in self._grid.directories.values())), None)
+
+    def charged(self, job: Job) -> None:
+        """Writes what a trial has cost into its result, if it is done, and into its grid."""
+        if job.result is not None:
+            with suppress(OSError):  # as it was, it is whole and true
+                job.result.write(job.paths.result)
+        for recorder in self._recorders:
+            recorder.charged(job)
+
+    def more(self) -> list[Job]:
+        return self._grid.confirmations(self.jobs) if self._grid.flags.confirm_seeds > 1 else []
+
+
 def _search(grid: Grid, jobs: list[Job], engine: Engine, events: Events) -> str | None:
     """Runs the loop, which may add to ``jobs``; returns the name of the signal that ended it early, or None."""
-    flags, directories, halving = grid.flags, grid.directories, grid.halving(jobs)
+    flags, directories = grid.flags, grid.directories
     display = display_for(sys.stderr)
     kept = [] if flags.worker else directories.values()  # by whoever planned the grid
-    recorders = [_recorder(flags, directory, jobs, engine.devices, display.note) for directory in kept]
+    details = {
+        "command": sys.argv,
+        "data_dir": flags.data_dir,
+        "search": str(flags.rule) if flags.rule else None,
+        "devices": [f"{device.label} {device.name}".strip() for device in engine.devices],
+        "commit": repository.commit(),
+    }
+    only_best = flags.save_best_model and not flags.keep_all_models
+    recorders = [
+        Recorder(directory, jobs, details, keep_only_best=only_best, complain=display.note) for directory in kept
+    ]
     observers = Observers([display, *recorders])
     if flags.engine == "local" and not flags.worker:
         end_strays(directories.values(), [job.lock for job in jobs], observers.note)
     scheduler = Scheduler(
-        jobs,
+        GridTrials(grid, jobs, engine, recorders),
         engine,
         Ledger(engine.devices, flags.jobs_per_device),
         DurationModel(flags),
         MemoryModel(flags.amp),
-        partial(_start_order, grid, engine, halving),
-        lambda job: directories[job.trial.model].finished_result(job.trial, job.configuration_hash),
         observers,
         events,
         Rules(flags.max_attempts, flags.trial_timeout, flags.mrc_cards, leaves=flags.worker),
-        unwritable=lambda: next(filter(None, (directory.unwritable() for directory in directories.values())), None),
-        charged=partial(_charged, recorders),
-        promises=Promises(observers.note) if flags.engine == "local" else None,
-        halving=halving,
-        more=lambda: grid.confirmations(jobs) if flags.confirm_seeds > 1 else (),
+        Promises(observers.note) if flags.engine == "local" else None,
     )
-    for job in jobs:
-        if job.state is State.DONE:
-            scheduler.learn(job)
     observers.note(_opening(jobs, engine.devices))
     with _signals(events):
         with suppress(OSError):
@@ -167,15 +204,6 @@ def _search(grid: Grid, jobs: list[Job], engine: Engine, events: Events) -> str 
             for recorder in recorders:
                 recorder.finish()
     return scheduler.interrupted
-
-
-def _charged(recorders: Sequence[Recorder], job: Job) -> None:
-    """Writes what a trial has cost into its result, if it is done, and into its grid."""
-    if job.result is not None:
-        with suppress(OSError):  # as it was, it is whole and true
-            job.result.write(job.paths.result)
-    for recorder in recorders:
-        recorder.charged(job)
 
 
 def _engine(grid: Grid, events: Events) -> Engine:
@@ -205,48 +233,6 @@ def _refuse_what_fails_everywhere(flags: GridFlags, jobs: Sequence[Job], chosen:
                 job.trial.row.accumulation_steps(job.trial.batch_size, flags.mrc_cards)
             except ValueError as error:
                 raise UsageError(f"--mrc_cards {flags.mrc_cards}: {error}") from None
-
-
-def _recorder(
-    flags: GridFlags,
-    directory: RunDirectory,
-    jobs: Sequence[Job],
-    chosen: Sequence[Device],
-    complain: Callable[[str], None],
-) -> Recorder:
-    details = {
-        "command": sys.argv,
-        "data_dir": flags.data_dir,
-        "search": str(flags.rule) if flags.rule else None,
-        "devices": [f"{device.label} {device.name}".strip() for device in chosen],
-        "commit": repository.commit(),
-    }
-    only_best = flags.save_best_model and not flags.keep_all_models
-    return Recorder(directory, jobs, details, keep_only_best=only_best, complain=complain)
-
-
-def _start_order(grid: Grid, engine: Engine, halving: HalvingSearch | None, job: Job) -> StartOrder:
-    """The process of a job's next attempt, on the devices it has been given."""
-    taken = [device for device in engine.devices if device.id in job.device_ids]
-    launcher_logs = grid.directories[job.trial.model].launcher_logs(job.trial)
-    rung = halving.pause_at(job) if halving else None
-    return StartOrder(
-        key=job.key,
-        command=commands.trial_command(job, taken, grid.flags, repository.ROOT, launcher_logs, rung),
-        environment=devices.child_environment(taken, len(engine.devices), grid.flags.jobs_per_device),
-        directory=repository.ROOT,
-        log=job.paths.log,
-        result=job.paths.result,
-        lock=job.lock,
-        configuration_hash=job.configuration_hash,
-        record={
-            "devices": job.device_ids,
-            "labels": job.attempt.devices,
-            "cards": job.attempt.cards,
-            "accumulation": job.attempt.accumulation,
-            "promised_bytes": job.promised_bytes,
-        },
-    )
 
 
 @contextmanager

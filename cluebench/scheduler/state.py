@@ -155,7 +155,7 @@ class RunDirectory:
             return f"{self.path} can't be written: {error.strerror or error}"
         return None
 
-    # Plan and results ---------------------------------------------------------------------------------------------
+    # The plan -----------------------------------------------------------------------------------------------------
 
     def write_grid(
         self, status: str, trials: Sequence[str], counts: Mapping, protocols: Mapping[str, str], details: Mapping
@@ -175,12 +175,6 @@ class RunDirectory:
         head = json.dumps(grid, ensure_ascii=False, indent=2, allow_nan=False).removesuffix("\n}")
         lines = ",\n    ".join(trials)  # one each: thousands of them are written twice a second
         atomic.write_text(self.grid_json, f'{head},\n  "trials": [\n    {lines}\n  ]\n}}\n')
-
-    def finished_result(self, trial: Trial, configuration_hash: str | None) -> Result | None:
-        """The trial's result if it is whole, done and of this configuration."""
-        if configuration_hash is None:
-            return None
-        return Result.read_finished(self.paths(trial).result, configuration_hash)
 
 
 def drop_model(paths: TrialPaths, result: Result) -> None:

@@ -17,7 +17,7 @@ from cluebench.scheduler.estimates import DurationModel, Underway, time_left
 from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.forecast import Forecast
 from cluebench.scheduler.grid import Grid
-from cluebench.scheduler.jobs import Job, State
+from cluebench.scheduler.jobs import Job, LogReader, State
 from cluebench.scheduler.plan import Trial
 from cluebench.scheduler.progress import duration
 from cluebench.scheduler.state import RunDirectory
@@ -67,12 +67,9 @@ def print_failures(failed: Sequence[Job]) -> None:
         why = f"{failure.kind.value}\t{failure.detail}" if failure else "-\t-"
         print(f"{job.key}\t{len(job.attempts)}\t{why}")
     for job in failed:
-        try:
-            lines = GrowingLog(job.paths.log, 1 << 20).read().last_lines[-10:]
-        except OSError:
-            continue
-        print(f"\nthe last lines of {job.paths.log}:")
-        print("\n".join(f"    {line}" for line in lines))
+        if lines := LogReader().facts(job).last_lines[-10:]:
+            print(f"\nthe last lines of {job.paths.log}:")
+            print("\n".join(f"    {line}" for line in lines))
 
 
 def print_status(directories: Iterable[RunDirectory], flags: GridFlags) -> None:

@@ -1,6 +1,7 @@
 """Rows as official files have them, and every way in which a file can be wrong."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -25,6 +26,13 @@ def test_single_and_pair_rows(shelf):
     ]
     pairs = shelf.put("afqmc", "dev.json", [{"sentence1": "花呗还款", "sentence2": "借呗还款", "label": "1"}])
     assert load_rows(shelf.source, pairs, "dev") == [TextRow(("花呗还款", "借呗还款"), 1)]
+
+
+@pytest.mark.parametrize("key", ["text-a", "class", "正文", "id"])
+def test_a_data_set_may_call_its_texts_anything(shelf, key):
+    news = shelf.put("tnews", "dev.json", [{key: "今晚更新", "label": "116"}])
+    (found,) = load_rows(shelf.source, replace(news, text_fields=(key,)), "dev")
+    assert (found.texts, found.label) == (("今晚更新",), 14)
 
 
 def test_test_rows_need_no_label_and_ignore_one(shelf):

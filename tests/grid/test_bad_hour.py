@@ -22,7 +22,7 @@ TNEWS = ("--tasks", "tnews", "--learning_rates", "1e-5,3e-5", "--batch_sizes", "
 
 @pytest.mark.slow
 def test_a_full_disk_holds_the_grid_and_costs_nothing(grid):
-    grid.prelude = "from cluebench.scheduler import loop; loop._HOLD_RECHECK = 0.5\n"
+    grid.prelude = "from cluebench.scheduler import blame; blame._HOLD_RECHECK = 0.5\n"
     grid.behave(trials={"*": {"attempts": [{"exit": 6}], "seconds": 0.1}})
     private = grid.runs / "some-model" / ".scheduler"
     private.mkdir(parents=True)
@@ -49,7 +49,7 @@ def test_with_room_on_the_disk_nothing_is_held(grid):
 # A driver in trouble --------------------------------------------------------------------------------------------------
 
 TWO = "card GPU-aaaa Test-24G 24576 24000 ok\ncard GPU-bbbb Test-24G 24576 24000 ok\n"
-HURRY = "from cluebench.scheduler import devices, loop; loop._HEALTH_CHECK = 0.3; loop._ANSWER_DUE = 0.6\n"
+HURRY = "from cluebench.scheduler import cards; cards._HEALTH_CHECK = 0.3; cards._ANSWER_DUE = 0.6\n"
 PAIR = ("--tasks", "tnews", "--learning_rates", "1e-5", "--batch_sizes", "16,32", "--max_attempts", "1")
 
 

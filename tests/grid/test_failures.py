@@ -187,6 +187,7 @@ class Stage:
     halving = None
 
     def __init__(self, jobs):
+        self.logs = LogReader()
         self.jobs, self.roll = jobs, Roll(jobs, lambda job: 1.0, time.monotonic)
 
     def running(self):

@@ -11,10 +11,13 @@ import sys
 
 import pytest
 
-from cluebench.runlog import Result
+from cluebench.model import Model
+from cluebench.runlog import Result, TrialPaths
+from cluebench.scheduler.engine import Events
+from cluebench.scheduler.jobs import Attempt, Job
 from cluebench.scheduler.launch import BUSY, TRIAL_VARIABLE, start_time
 from cluebench.scheduler.local_engine import LocalEngine
-from cluebench.scheduler.loop import Events
+from cluebench.scheduler.plan import Trial
 from cluebench.scheduler.runner import StartOrder, orphan_of
 from tests.conftest import ROOT
 from tests.grid.conftest import alive, until
@@ -332,8 +335,9 @@ def test_many_killed_schedulers(grid, tmp_path):
 
 
 def launch_of(tmp_path, command, digest="h"):
-    lock, log = tmp_path / "private" / "t.lock", tmp_path / "tnews" / "t.log"
-    return StartOrder("m/tnews/t", command, {}, tmp_path, log, log.with_suffix(".json"), lock, digest)
+    trial, paths = Trial(Model.of("m"), "tnews", 3e-5, 32, 0.1), TrialPaths(tmp_path / "tnews", "t")
+    job = Job(trial, 0, paths, tmp_path / "private" / "t.lock", digest, attempts=[Attempt(1, [], 1, 1, 0.0)])
+    return StartOrder(job, command, {}, tmp_path)
 
 
 def run_launch(launch):
@@ -356,21 +360,21 @@ def test_of_two_launches_of_a_trial_one_runs(tmp_path):
 
 def test_a_launch_that_comes_too_late_does_nothing(tmp_path):
     launch = launch_of(tmp_path, [sys.executable, "-c", "open('ran', 'w')"])
-    launch.result.parent.mkdir()
+    launch.job.paths.result.parent.mkdir()
     result = Result("tnews", "m", {}, "h", status="done", best_score=(50.0,), best_step=1)
-    result.write(launch.result)
+    result.write(launch.job.paths.result)
     assert run_launch(launch) == [0] and not (tmp_path / "ran").exists()
     result.configuration_hash = "another"
-    result.write(launch.result)
+    result.write(launch.job.paths.result)
     assert run_launch(launch) == [0] and (tmp_path / "ran").exists()
 
 
 def test_workers_that_outlived_a_dead_scheduler_are_ended_before_the_trial_starts_again(tmp_path):
     launch = launch_of(tmp_path, [sys.executable, "-c", "pass"])
-    environment = {**os.environ, TRIAL_VARIABLE: f"{launch.lock}#an-attempt-long-gone"}
+    environment = {**os.environ, TRIAL_VARIABLE: f"{launch.job.lock}#an-attempt-long-gone"}
     sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
     worker = subprocess.Popen(sleeper, env=environment, start_new_session=True)
-    stranger = subprocess.Popen(sleeper, env={**environment, TRIAL_VARIABLE: f"{launch.lock}x#another-trial"})
+    stranger = subprocess.Popen(sleeper, env={**environment, TRIAL_VARIABLE: f"{launch.job.lock}x#another-trial"})
     assert run_launch(launch) == [0]
     assert worker.wait(timeout=5) == -signal.SIGKILL and stranger.poll() is None
     stranger.kill()
@@ -380,33 +384,33 @@ def test_workers_that_outlived_a_dead_scheduler_are_ended_before_the_trial_start
 def test_command_that_is_not_there_is_a_bad_setting(tmp_path):
     launch = launch_of(tmp_path, ["/nonexistent/python"])
     assert run_launch(launch) == [2]
-    assert "No such file" in launch.log.read_text()
+    assert "No such file" in launch.job.paths.log.read_text()
 
 
 def test_orphan_is_known_by_its_lock_and_start(tmp_path):
     launch = launch_of(tmp_path, [sys.executable, "-c", "import time; time.sleep(60)"])
-    assert orphan_of(launch.key, launch.lock) is None
+    assert orphan_of(launch.job.key, launch.job.lock) is None
     # Started by a scheduler that ends: its trial is nobody's child.
     code = "import pickle, sys; from cluebench.scheduler.local_engine import LocalEngine\n"
     code += "LocalEngine([], None, None).start(pickle.load(sys.stdin.buffer), [])"
     subprocess.run([sys.executable, "-c", code], input=pickle.dumps(launch), check=True)
-    until(lambda: (orphan := orphan_of(launch.key, launch.lock)) and orphan.pid, what="the record")
-    orphan = orphan_of(launch.key, launch.lock)
+    until(lambda: (orphan := orphan_of(launch.job.key, launch.job.lock)) and orphan.pid, what="the record")
+    orphan = orphan_of(launch.job.key, launch.job.lock)
     assert orphan.is_local and orphan.start_time == start_time(orphan.pid) and orphan.configuration_hash == "h"
     events = Events()
     other = LocalEngine([], None, events)
     other.adopt(orphan)
-    other.stop(launch.key)
+    other.stop(launch.job.key)
     assert events.get(timeout=20).code is None and not alive(orphan.pid)
-    assert orphan_of(launch.key, launch.lock) is None
+    assert orphan_of(launch.job.key, launch.job.lock) is None
 
 
 def test_full_disk_at_the_start_is_said(tmp_path):
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full")
     launch = launch_of(tmp_path, [sys.executable, "-c", "pass"])
-    launch.lock.parent.mkdir()
-    launch.lock.symlink_to("/dev/full")
+    launch.job.lock.parent.mkdir()
+    launch.job.lock.symlink_to("/dev/full")
     assert run_launch(launch) == [6]
 
 

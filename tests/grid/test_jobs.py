@@ -1,8 +1,11 @@
 """How a trial's batch is cut into micro-batches, and cut again when memory ran out."""
 
+from typing import get_args
+
 import pytest
 
-from cluebench.scheduler.jobs import State, states
+from cluebench.grid_file import TrialState
+from cluebench.scheduler.jobs import State
 from tests.grid.test_loop import job_of, trials
 
 
@@ -40,8 +43,4 @@ def test_several_cards_share_the_batch():
 
 
 def test_states_are_the_words_of_grid_json():
-    jobs = [job("tnews", 32) for _ in range(3)]
-    jobs[1].state = State("done")
-    assert {state.value: number for state, number in states(jobs).items()} == {
-        "waiting": 2, "running": 0, "done": 1, "failed": 0, "held": 0, "stopped": 0,
-    }  # fmt: skip
+    assert {state.value for state in State} == set(get_args(TrialState))

@@ -4,17 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.simulated import Outcome, SimulatedEngine, SimulatedTime
+from benchmarks.simulated import Outcome, SimulatedEngine, SimulatedTime, SimulatedTrials
 from cluebench.errors import UsageError
 from cluebench.model import Model
 from cluebench.runlog import TrialPaths
 from cluebench.scheduler.devices import Device, DeviceLost, Reading, cpu_slots
+from cluebench.scheduler.engine import Exited, Interrupted, Measured
 from cluebench.scheduler.estimates import GIB, DurationModel, MemoryModel
 from cluebench.scheduler.failures import FailureKind
 from cluebench.scheduler.flags import GridFlags
 from cluebench.scheduler.jobs import Job, State
 from cluebench.scheduler.ledger import Ledger
-from cluebench.scheduler.loop import Exited, Interrupted, Measured, Rules, Scheduler
+from cluebench.scheduler.loop import Rules, Scheduler
 from cluebench.scheduler.plan import Trial, build_plan
 from cluebench.scheduler.runner import LockRecord, Orphan
 from cluebench.tasks import TASKS
@@ -69,9 +70,8 @@ class Run:
         self.ledger = Ledger(devices, jobs_per_device)
         self.memory_model = MemoryModel()
         self.scheduler = Scheduler(
-            self.jobs, self.engine, self.ledger, DurationModel(GridFlags()), self.memory_model,
-            self.engine.order_for, self.engine.result_of, self.witness, self.time, Rules(**rules), clock=self.time.clock,
-            unwritable=unwritable,
+            SimulatedTrials(self.jobs, self.engine.result_of, unwritable=unwritable), self.engine, self.ledger,
+            DurationModel(GridFlags()), self.memory_model, self.witness, self.time, Rules(**rules),
         )  # fmt: skip
 
     def run(self):
@@ -359,6 +359,14 @@ def test_small_card_is_refused_with_figures():
     run = Run(trials("tnews"), [gpu(0, 1), gpu(1, 24)], memory=lambda i: empty(i, 1 if i == "GPU-0" else 24)).run()
     assert [ids for _, _, ids in run.engine.starts] == [("GPU-1",)]
     assert run.witness.notes[0].startswith("gpu 0 (Test Card) is left out: it has 1.0 GiB, the smallest trial needs 3.")
+
+
+def test_a_driver_that_is_silent_about_a_card_that_was_left_out_ends_no_grid():
+    run = Run(trials("tnews"), [gpu(0, 1), gpu(1, 24)], lambda job, ids: Outcome(100.0), memory=empty)
+    answer = run.engine.measure
+    run.engine.measure = lambda device_id: answer(device_id) if device_id == "GPU-1" else None
+    run.run()
+    assert {job.state for job in run.jobs} == {State.DONE}
     with pytest.raises(UsageError, match="no trial fits any card"):
         Run(trials("tnews"), [gpu(0, 1)], memory=lambda i: empty(i, 1)).run()
 
@@ -411,7 +419,7 @@ def test_mrc_cards_waits_for_them_and_nothing_slips_in():
     def exited(event):
         if event.key == "nobody":
             run.ledger.release("someone")
-            run.scheduler._measure("GPU-1")
+            run.scheduler.cards.ask("GPU-1")
         else:
             original(event)
 
@@ -516,7 +524,7 @@ def test_no_figure_of_an_outdated_reading_is_given():
     run.run()
     run.ledger.slots["GPU-0"].fresh = False
     assert run.scheduler.why_idle() is None
-    run.scheduler._asked["GPU-0"] = float("inf")
+    run.scheduler.cards._asked["GPU-0"] = float("inf")
     assert run.scheduler.why_idle() == "waiting for the driver to answer about gpu 0"
 
 

@@ -8,10 +8,14 @@ from types import SimpleNamespace
 import pytest
 
 from cluebench.errors import UsageError
+from cluebench.model import Model
+from cluebench.runlog import TrialPaths
 from cluebench.scheduler import ray_engine
 from cluebench.scheduler.devices import Device, Reading
+from cluebench.scheduler.engine import Changed, Events, Exited
+from cluebench.scheduler.jobs import Attempt, Job
 from cluebench.scheduler.local_engine import LocalEngine
-from cluebench.scheduler.loop import Changed, Events, Exited
+from cluebench.scheduler.plan import Trial
 from cluebench.scheduler.runner import StartOrder
 from tests.grid.conftest import until
 
@@ -221,15 +225,15 @@ def test_a_card_that_others_hold_joins_when_it_is_free_and_one_that_dies_leaves_
 
 
 @pytest.mark.parametrize("ends, exited", [
-    (-9, Exited("m/t/x", -9)), (RayActorError("node has died"), Exited("m/t/x", None, lost=True)),
-    (RayError("remote traceback\nFileNotFoundError: /repository"), Exited("m/t/x", 1)),
+    (-9, Exited("m/t/3e-05_32_0.1", -9)), (RayActorError("node has died"), Exited("m/t/3e-05_32_0.1", None, lost=True)),
+    (RayError("remote traceback\nFileNotFoundError: /repository"), Exited("m/t/3e-05_32_0.1", 1)),
 ])  # fmt: skip
 def test_a_trial_is_lost_with_its_actor_and_by_nothing_else(start, tmp_path, ends, exited):
     ray = StandIn(a={"CPU": 1.0, "GPU": 1.0})
     engine, events = start(ray)
-    log = tmp_path / "t" / "x.log"
-    order = StartOrder("m/t/x", ["true"], {}, tmp_path, log, log.with_suffix(".json"), tmp_path / "lock", "h")
-    engine.start(order, [engine.devices[0].id])
+    job = Job(Trial(Model.of("m"), "t", 3e-5, 32, 0.1), 0, TrialPaths(tmp_path, "x"), tmp_path / "lock", "h")
+    job.attempts.append(Attempt(1, [], 1, 1, 0.0))
+    engine.start(StartOrder(job, ["true"], {}, tmp_path), [engine.devices[0].id])
     ray.actors[0].answer("run", ends)
     assert heard(events, Exited) == exited
 

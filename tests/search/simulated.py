@@ -5,7 +5,7 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.simulated import Outcome, SimulatedEngine, SimulatedTime
+from benchmarks.simulated import Outcome, SimulatedEngine, SimulatedTime, SimulatedTrials
 from cluebench.model import Model
 from cluebench.runlog import DevPoint, Result, TrialPaths, parse_trial_name
 from cluebench.scheduler.estimates import DurationModel, MemoryModel, forward_tokens
@@ -93,10 +93,10 @@ class LiveSearch:
         self.halving = HalvingSearch(rule, self.jobs, self.on_disk) if rule else None
         self.trouble = trouble
         self.engine = SimulatedEngine(self.time, devices, {job.key: job for job in self.jobs}, self.outcome)
+        trials = SimulatedTrials(self.jobs, self.result_of, self.on_disk, halving=self.halving)
         self.scheduler = Scheduler(
-            self.jobs, self.engine, Ledger(devices), DurationModel(GridFlags()), MemoryModel(), self.engine.order_for,
-            self.result_of, self.witness, self.time, Rules(trial_timeout=0, **rules), clock=self.time.clock,
-            halving=self.halving, result_on_disk=self.on_disk,
+            trials, self.engine, Ledger(devices), DurationModel(GridFlags()), MemoryModel(), self.witness, self.time,
+            Rules(trial_timeout=0, **rules),
         )  # fmt: skip
 
     def run(self):
