@@ -15,6 +15,7 @@ from cluebench.command import INTERRUPTED
 from cluebench.errors import ClueError, UsageError
 from cluebench.report.cost import cost_by_task, cost_lines
 from cluebench.report.grid_page import REPORT_FILE
+from cluebench.report.scores import halving_mark
 from cluebench.report.table import print_table
 from cluebench.run_flags import refuse_amp
 from cluebench.runlog import Result
@@ -77,11 +78,7 @@ def _conclude(grid: Grid, jobs: Sequence[Job], interrupted: str | None) -> None:
         print_table(directory.path, model.name, among_others=len(grid.directories) > 1)
         kept = sum(job.trial.model == model and job.result is not None and bool(job.result.best_model) for job in jobs)
         models = f", {kept} best model{'s' if kept > 1 else ''} below {directory.path}" if kept else ""
-        if (
-            grid.flags.rule
-            and interrupted is None
-            and not any(job.trial.model == model and job.state is State.STOPPED for job in jobs)
-        ):
+        if grid.flags.rule and interrupted is None and halving_mark(directory.path) is None:
             print(
                 "halving stopped no trial: it needs two settings, and two evaluations before the last", file=sys.stderr
             )
