@@ -89,6 +89,12 @@ class Job:
         """Whether nothing is left to do."""
         return self.state in (State.DONE, State.STOPPED)
 
+    @property
+    def writes_over(self) -> bool:
+        """Whether a trial that was finished with other settings lies where the files of this one go."""
+        is_known = self.state is State.WAITING and self.configuration_hash != ""
+        return is_known and Result.read_finished(self.paths.result) is not None
+
     def standing(self) -> str:
         """``57.30 after 40/320 steps: held``, of a trial that a search has held, stopped or let pass."""
         where = {State.HELD: "held for the others", State.STOPPED: "stopped"}.get(self.state, "goes on")

@@ -34,7 +34,7 @@ from cluebench.scheduler.promises import Promises
 from cluebench.scheduler.recorder import Observers, Recorder
 from cluebench.scheduler.runner import StartOrder
 from cluebench.scheduler.state import record_stopped
-from cluebench.scheduler.status import print_failures
+from cluebench.scheduler.status import print_failures, writing_over
 
 
 def run(grid: Grid) -> int:
@@ -190,6 +190,8 @@ def _search(grid: Grid, jobs: list[Job], engine: Engine, events: Events) -> str 
         Promises(observers.note) if flags.engine == "local" else None,
     )
     observers.note(_opening(jobs, engine.devices))
+    if over := writing_over(jobs):
+        observers.note(over)
     with _signals(events):
         with suppress(OSError):
             display.attach(scheduler)

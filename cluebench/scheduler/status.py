@@ -44,10 +44,21 @@ def print_plan(grid: Grid) -> None:
         print(counts + forecast.of_task(task), file=sys.stderr)
     for line in forecast.in_all():
         print(line, file=sys.stderr)
+    if over := writing_over(jobs):
+        print(over, file=sys.stderr)
     for model in grid.directories:
         near = [] if model.directory else near_published(model.name)
         if near and not any(job.result for job in jobs if job.trial.model == model):
             print(f"{model} is none of the published models: did you mean {', '.join(near)}?", file=sys.stderr)
+
+
+def writing_over(jobs: Sequence[Job]) -> str | None:
+    """What is said of finished trials of other settings that a plan would write over."""
+    over = [job for job in jobs if job.writes_over]
+    if not over:
+        return None
+    count = f"{len(over)} finished trial{'s' if len(over) > 1 else ''} of other settings"
+    return f"{count} (such as {over[0].key}) will be written over; another --run_root keeps them"
 
 
 def _counts(jobs: Sequence[Job], width: int = 0) -> list[str]:

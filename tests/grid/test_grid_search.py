@@ -64,8 +64,12 @@ def test_both_slots_work_and_the_cores_are_shared(grid):
 
 def test_changed_settings_and_data_are_other_trials(grid):
     one = ("--tasks", "tnews", "--learning_rates", "3e-5", "--batch_sizes", "32", "--devices", "cpu:1")
-    for arguments in (one, (*one, "--num_train_epochs", "2"), (*one, "--limit", "5"), one):
-        assert grid.run(*arguments).returncode == 0
+    over = "1 finished trial of other settings (such as some-model/tnews/3e-05_32_0.1) will be written over"
+    assert over not in grid.run(*one, "--dry_run").stderr
+    for number, arguments in enumerate((one, (*one, "--num_train_epochs", "2"), (*one, "--limit", "5"), one)):
+        result = grid.run(*arguments)
+        assert result.returncode == 0 and (over in result.stderr) == (number > 0), result.stderr
+    assert over in grid.run(*one, "--limit", "5", "--dry_run").stderr and over not in grid.run(*one).stderr
     assert len(grid.book("done")) == 4  # each overwrote the one before
     (grid.data / "tnews_public" / "dev.json").write_text('{"a": 1}\n')
     grid.run(*one)
