@@ -11,6 +11,7 @@ import paddle
 from cluebench.errors import UsageError
 from cluebench.model_files import ADDED_TOKENS, ModelFiles
 from cluebench.models.one_line import in_one_line
+from cluebench.models.settings import settled
 from cluebench.tasks import Task
 
 #: Share of the embeddings that a vocabulary has tokens for at least: some are filled up to a round number.
@@ -23,14 +24,8 @@ _DEVIATIONS = "cluebench"
 def written_config(files: ModelFiles, head: type[Any]) -> dict[str, Any]:
     """The configuration as published or as its author wrote it. Raises UsageError for what PaddleNLP can't build."""
     if files.config is None:
-        return copy.deepcopy(head.pretrained_init_configuration[files.model.name])
-    written = files.read_config()
-    positions = written.get("position_embedding_type") or "absolute"
-    if positions != "absolute":
-        raise UsageError(
-            f'{files.config}: "position_embedding_type" is {positions}, but {head.__name__} has absolute ones only'
-        )
-    return written
+        return settled(head.pretrained_init_configuration[files.model.name], files.folder)
+    return settled(files.read_config(), files.config)
 
 
 def configured(

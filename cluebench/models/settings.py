@@ -1,0 +1,54 @@
+"""What a configuration may say: keys that are set here whatever a file says, and keys with values that are refused.
+
+A key of config.json that does not stand here either is a size, which the weights prove, or is followed by PaddleNLP, or
+concerns what no encoder does. `tests/models/test_settings.py` goes through all keys of PaddleNLP's configurations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cluebench.errors import UsageError
+
+#: Keys that only add outputs, or choose another way to compute the same.
+SET_HERE: Mapping[str, Any] = {
+    "return_dict": False,
+    "output_hidden_states": False,
+    "output_attentions": False,
+    "use_cache": False,  # true in every BERT that Transformers writes: PaddleNLP then returns (logits, caches)
+    "problem_type": None,  # chooses a loss that PaddleNLP's classes compute where they are given labels
+    "dtype": "float32",  # weights are read as float32; --amp chooses what training computes in
+    "add_pooling_layer": True,
+    "fuse": False,
+    "recompute": False,
+    "sequence_parallel": False,
+    "tensor_parallel_degree": 1,
+}
+
+#: Keys that change the numbers but which PaddleNLP's encoders do not follow: key → the values that they compute.
+ONLY: Mapping[str, tuple[Any, ...]] = {
+    "is_decoder": (False,),
+    "add_cross_attention": (False,),
+    "is_encoder_decoder": (False,),
+    "cross_attention_hidden_size": (None,),
+    "position_embedding_type": ("absolute",),
+    "pruned_heads": ({},),
+    "quantization_config": ({},),
+    "summary_type": ("first",),
+    "summary_use_proj": (True,),
+    "summary_activation": ("gelu",),
+}
+
+
+def settled(written: Mapping[str, Any], where: Path) -> dict[str, Any]:
+    """The configuration with `SET_HERE`. Raises UsageError for a value that `ONLY` does not have; ``where`` it stands.
+
+    A null value is one that is not given.
+    """
+    for key, values in ONLY.items():
+        value = written.get(key)
+        if value is not None and value not in values:
+            raise UsageError(f'{where}: "{key}" is {value}, which PaddleNLP\'s encoders do not compute')
+    return {**{key: value for key, value in written.items() if key != "torch_dtype"}, **SET_HERE}
