@@ -26,10 +26,10 @@ def main() -> None:
     warnings.simplefilter("ignore")
     from paddlenlp.transformers import ErnieTokenizer
 
+    from cluebench.benchmark.tasks import TASKS
     from cluebench.data.source import DataSource
-    from cluebench.data.synthetic import Sizes, write_synthetic
+    from cluebench.demo.synthetic import Sizes, write_synthetic
     from cluebench.features import TextEncoder
-    from cluebench.tasks import TASKS
 
     encoder = TextEncoder(ErnieTokenizer(arguments.vocabulary))
     with tempfile.TemporaryDirectory() as scratch:

@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def write_records(folder: Path, records: int) -> None:
-    from cluebench.data.synthetic import Sizes, write_synthetic
+    from cluebench.demo.synthetic import Sizes, write_synthetic
 
     # Passages of about 120 characters, as in the real data.
     write_synthetic(folder, ["chid"], {"chid": Sizes(records, 10, 10, sentences=5, blanks=BLANKS_PER_RECORD)})
@@ -55,9 +55,9 @@ def write_records(folder: Path, records: int) -> None:
 def measure(folder: Path, vocabulary: str) -> dict:
     from paddlenlp.transformers import ErnieTokenizer
 
+    from cluebench.benchmark.tasks import TASKS
     from cluebench.data.source import DataSource
     from cluebench.features import FeatureCache, TextEncoder, load_features
-    from cluebench.tasks import TASKS
 
     task, source, cache = TASKS["chid"], DataSource(folder), FeatureCache(folder / "cache")
     encoder = TextEncoder(ErnieTokenizer(vocabulary))

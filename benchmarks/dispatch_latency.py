@@ -22,24 +22,25 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from cluebench.model import Model
-from cluebench.runlog import Result
-from cluebench.scheduler.devices import NvidiaDriver, find_devices
-from cluebench.scheduler.engine import Events, Interrupted
-from cluebench.scheduler.estimates import DurationModel, MemoryModel
-from cluebench.scheduler.flags import GridFlags
-from cluebench.scheduler.grid import Grid
-from cluebench.scheduler.jobs import Job
-from cluebench.scheduler.ledger import Ledger
-from cluebench.scheduler.local_engine import LocalEngine
-from cluebench.scheduler.loop import Rules, Scheduler
-from cluebench.scheduler.plan import build_plan
-from cluebench.scheduler.progress import Display
-from cluebench.scheduler.promises import Promises
-from cluebench.scheduler.recorder import Observers, Recorder
-from cluebench.scheduler.runner import StartOrder
-from cluebench.scheduler.search import GridTrials
-from cluebench.scheduler.state import RunDirectory
+from cluebench.machine.devices import find_devices
+from cluebench.machine.nvidia import NvidiaDriver
+from cluebench.pretrained.model import Model
+from cluebench.records.result import Result
+from cluebench.scheduler.allocation.ledger import Ledger
+from cluebench.scheduler.allocation.promises import Promises
+from cluebench.scheduler.loop.loop import Rules, Scheduler
+from cluebench.scheduler.plan.estimates import DurationModel, MemoryModel
+from cluebench.scheduler.plan.grid_flags import GridFlags
+from cluebench.scheduler.plan.jobs import Job
+from cluebench.scheduler.plan.trials import build_plan
+from cluebench.scheduler.processes.engine import Events, Interrupted
+from cluebench.scheduler.processes.local_engine import LocalEngine
+from cluebench.scheduler.processes.trial_process import StartOrder
+from cluebench.scheduler.run.display import Display
+from cluebench.scheduler.run.planned_grid import PlannedGrid
+from cluebench.scheduler.run.recorder import Observers, Recorder
+from cluebench.scheduler.run.run_directory import RunDirectory
+from cluebench.scheduler.run.run_grid import GridTrials
 
 CARDS, POLL_SECONDS, LIMIT, SHARE = 4, 15.0, 0.5, 0.2
 HAND_OVERS = 240
@@ -120,7 +121,7 @@ def measured_gaps(folder: Path, models: int, driver: NvidiaDriver) -> tuple[int,
     events, display, settings = Events(), Display(io.StringIO()), GridFlags()
     engine = LocalEngine(find_devices("gpu", {}, driver), driver, events)
     recorders = [Recorder(directory, jobs, {}) for directory in directories.values()]
-    trials = BriefTrials(folder, Grid(settings, plan, directories), jobs, engine, recorders)
+    trials = BriefTrials(folder, PlannedGrid(settings, plan, directories), jobs, engine, recorders)
     scheduler = Scheduler(
         trials, engine, Ledger(engine.devices), DurationModel(settings), MemoryModel(),
         Observers([Enough(events, HAND_OVERS), display, *recorders]), events, Rules(mrc_cards=1), Promises(print),

@@ -16,9 +16,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from cluebench.repository import ROOT
-from cluebench.runlog import Result
-from cluebench.tasks import TASKS
+from cluebench.benchmark.tasks import TASKS
+from cluebench.foundation.repository import ROOT
+from cluebench.records.result import Result
 
 NAMES = ("tnews", "afqmc")
 SETTINGS = ["--learning_rates", "5e-4,1e-3,2e-3", "--batch_sizes", "16,32", "--dropouts", "0.1", "--max_steps", "800"]

@@ -32,9 +32,9 @@ def main() -> None:
     warnings.simplefilter("ignore")
     from paddlenlp.transformers import ErnieTokenizer
 
+    from cluebench.benchmark.tasks import TASKS
     from cluebench.data.source import DataSource
-    from cluebench.data.synthetic import write_synthetic
-    from cluebench.tasks import TASKS
+    from cluebench.demo.synthetic import write_synthetic
 
     tokenizer, ratios = ErnieTokenizer(arguments.vocabulary), []
     with tempfile.TemporaryDirectory() as scratch:

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from cluebench import repository
+from cluebench.foundation import repository
 
 MOST_SECONDS = 5.0
 

@@ -92,7 +92,7 @@ def clean_environment() -> dict[str, str]:
 
 def prepared_data(folder: Path) -> Path:
     """A data directory with OCNLI unpacked, since the plain way reads no zips."""
-    from cluebench.data.synthetic import Sizes, write_synthetic
+    from cluebench.demo.synthetic import Sizes, write_synthetic
 
     data = folder / "data"
     real = os.environ.get("CLUE_DATA_DIR")
@@ -108,7 +108,7 @@ def prepared_data(folder: Path) -> Path:
 
 def write_model(folder: Path, data: Path) -> None:
     """The 2-layer model with the characters of the data as its vocabulary."""
-    from cluebench import environment
+    from cluebench.foundation import environment
 
     environment.import_paddle()
     from cluebench import models

@@ -39,10 +39,10 @@ def main() -> None:
     arguments = parser.parse_args()
 
     os.environ["OMP_NUM_THREADS"] = "1"
-    from cluebench import environment
+    from cluebench.foundation import environment
 
     environment.import_paddle()
-    from cluebench.tasks import SPAN, TASKS
+    from cluebench.benchmark.tasks import SPAN, TASKS
 
     if arguments.measure:
         LENGTHS.write_text(json.dumps(measured(os.environ["CLUE_DATA_DIR"]), indent=None) + "\n")
@@ -68,9 +68,9 @@ def measured(data_dir: str) -> dict[str, dict[str, list[int]]]:
     """Task → 101 quantiles of its rows' lengths, of a question's longest; of choices, how much shorter options are."""
     from paddlenlp.transformers import ErnieTokenizer
 
+    from cluebench.benchmark.tasks import TASKS
     from cluebench.data.source import DataSource
     from cluebench.features import TextEncoder, load_features
-    from cluebench.tasks import TASKS
 
     encoder, source, found = TextEncoder(ErnieTokenizer(str(VOCABULARY))), DataSource(data_dir), {}
     for task in TASKS.values():

@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def made_up_data(folder: Path) -> Path:
-    from cluebench.data.synthetic import Sizes, write_synthetic
+    from cluebench.demo.synthetic import Sizes, write_synthetic
 
     sizes = {"c3": Sizes(3000, 500, 10, 3), "cmrc2018": Sizes(3000, 500, 10, 12), "chid": Sizes(500, 50, 10, 5)}
     write_synthetic(folder / "data", sizes, sizes)
@@ -64,8 +64,8 @@ def made_up_data(folder: Path) -> Path:
 
 def measure_ours(names: list[str], source, tokenizer, cache_folder: Path) -> dict[str, float]:
     """Seconds of a cold warm-up by task, as the warm-up script does it; prints the warm ones too."""
+    from cluebench.benchmark.tasks import TASKS
     from cluebench.features import FeatureCache, TextEncoder, load_features
-    from cluebench.tasks import TASKS
 
     encoder, cold = TextEncoder(tokenizer), {}
     for state in ("cold", "warm"):
@@ -88,8 +88,8 @@ def measure_ours(names: list[str], source, tokenizer, cache_folder: Path) -> dic
 
 def measure_plain(name: str, source, tokenizer, full: bool) -> float:
     """Seconds the plain way takes for train and dev, or would take by the sample it says it measured."""
+    from cluebench.benchmark.tasks import TASKS
     from cluebench.data.rows import load_rows
-    from cluebench.tasks import TASKS
 
     task = TASKS[name]
     rows = [row for split in SPLITS for row in load_rows(source, task, split)]

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from cluebench import repository
+from cluebench.foundation import repository
 from cluebench.report.grid_page import REPORT_FILE, write_report
 
 MOST_MB, MOST_SECONDS = {1: 6, 8: 15}, 1.0

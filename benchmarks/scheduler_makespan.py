@@ -18,15 +18,15 @@ from pathlib import Path
 
 from simulated import Outcome, SimulatedEngine, SimulatedTime, SimulatedTrials
 
-from cluebench.model import Model
-from cluebench.runlog import TrialPaths
-from cluebench.scheduler.devices import Device
-from cluebench.scheduler.estimates import DurationModel, MemoryModel, forward_tokens
-from cluebench.scheduler.flags import GridFlags
-from cluebench.scheduler.jobs import Job
-from cluebench.scheduler.ledger import Ledger
-from cluebench.scheduler.loop import Rules, Scheduler
-from cluebench.scheduler.plan import Trial, build_plan
+from cluebench.machine.nvidia import Device
+from cluebench.pretrained.model import Model
+from cluebench.records.paths import TrialPaths
+from cluebench.scheduler.allocation.ledger import Ledger
+from cluebench.scheduler.loop.loop import Rules, Scheduler
+from cluebench.scheduler.plan.estimates import DurationModel, MemoryModel, forward_tokens
+from cluebench.scheduler.plan.grid_flags import GridFlags
+from cluebench.scheduler.plan.jobs import Job
+from cluebench.scheduler.plan.trials import Trial, build_plan
 
 MODEL = "ernie-3.0-base-zh"
 FORWARD_TOKENS_PER_SECOND = 60_000

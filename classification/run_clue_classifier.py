@@ -12,13 +12,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cluebench import analysis, command
-from cluebench.configure import configure
+from cluebench.benchmark.tasks import TASKS
 from cluebench.features import PairFeatures
-from cluebench.flags import flag, parse
-from cluebench.run_flags import RunFlags, classification_task
-from cluebench.runlog import Evaluation
-from cluebench.tasks import TASKS
+from cluebench.foundation import command
+from cluebench.foundation.flags import flag, parse
+from cluebench.records import analysis
+from cluebench.records.dev_predictions import Evaluation
+from cluebench.records.run_flags import RunFlags, classification_task
+from cluebench.training.configure import configure
+from cluebench.training.life import carry_out
 
 if TYPE_CHECKING:  # Paddle is imported when the run starts, once its flags are known to be right
     from paddle.nn import Layer
@@ -37,7 +39,7 @@ class ClassifierFlags(RunFlags):
 
 def main() -> None:
     flags = parse(ClassifierFlags)
-    configure(flags, classification_task("--task_name", flags.task_name)).carry_out(train, evaluate, predict)
+    carry_out(configure(flags, classification_task("--task_name", flags.task_name)), train, evaluate, predict)
 
 
 def train(run: Run, model: Layer) -> None:

@@ -10,8 +10,9 @@ interrupted run, started again with the same --output_dir, goes on from its last
 
 from __future__ import annotations
 
-from cluebench import command, environment
-from cluebench.configure import configure
+from cluebench.foundation import command, environment
+from cluebench.training.configure import configure
+from cluebench.training.life import started
 
 
 def main() -> None:
@@ -23,7 +24,7 @@ def main() -> None:
         paddlenlp_arguments.run_flags(own, arguments), task, **paddlenlp_arguments.other_settings(arguments)
     )
     resumed = paddlenlp_trainer.checkpoint_to_resume(config, own, arguments)
-    with config.started() as run:
+    with started(config) as run:
         model = run.new_model()
         trainer = paddlenlp_trainer.build_trainer(run, model, arguments)
         if arguments.do_train:

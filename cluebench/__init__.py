@@ -14,7 +14,19 @@ __version__ = "0.1.0"
 PYTHONS = ((3, 10), (3, 11), (3, 12))
 
 #: What everything but models and training imports.
-NEEDED = ("filelock", "jinja2", "msgspec", "numpy", "plotly", "psutil", "requests", "rich", "scipy", "tqdm")
+NEEDED = (
+    "filelock",
+    "jinja2",
+    "msgspec",
+    "numpy",
+    "plotly",
+    "psutil",
+    "requests",
+    "rich",
+    "safetensors",
+    "scipy",
+    "tqdm",
+)
 
 _REPOSITORY = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 

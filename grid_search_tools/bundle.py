@@ -15,14 +15,14 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluebench import atomic, command
 from cluebench.bundle import contents, packing, verifying
 from cluebench.bundle.contents import MANIFEST, Manifest
 from cluebench.bundle.verifying import MISFIT, Verdict
 from cluebench.data.source import DataSource, open_source
-from cluebench.errors import UsageError
-from cluebench.flags import flag, parse, refuse_unwritable
-from cluebench.repository import RUN_ROOT
+from cluebench.foundation import atomic, command
+from cluebench.foundation.errors import UsageError
+from cluebench.foundation.flags import flag, parse, refuse_unwritable
+from cluebench.foundation.repository import RUN_ROOT
 
 NAME = "bundle.py"
 

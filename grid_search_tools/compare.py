@@ -11,17 +11,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from cluebench import command
+from cluebench.benchmark.tasks import Task, tasks_named
 from cluebench.data.rows import load_rows
 from cluebench.data.source import open_source
-from cluebench.errors import DataError, UsageError
-from cluebench.flags import flag, parse
-from cluebench.grid_file import read_grid
+from cluebench.foundation import command
+from cluebench.foundation.errors import DataError, UsageError
+from cluebench.foundation.flags import flag, parse
+from cluebench.foundation.repository import RUN_ROOT
+from cluebench.records.grid_file import read_grid
 from cluebench.report import comparison_formats
 from cluebench.report.comparison import Comparison, Contender, compare, contender
 from cluebench.report.examples import examples_of
-from cluebench.repository import RUN_ROOT
-from cluebench.tasks import Task, tasks_named
 
 NAME = "compare.py"
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cluebench import command, repository
 from cluebench.diagnosis.checks import findings
 from cluebench.diagnosis.facts import gather
 from cluebench.diagnosis.report import report
-from cluebench.flags import flag, parse
+from cluebench.foundation import command, repository
+from cluebench.foundation.flags import flag, parse
 
 NAME = "doctor.py"
 

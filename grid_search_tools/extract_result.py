@@ -11,13 +11,13 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-from cluebench import command
-from cluebench.errors import UsageError
-from cluebench.flags import flag, parse
-from cluebench.published import ATTRIBUTION
+from cluebench.benchmark.published import ATTRIBUTION
+from cluebench.foundation import command
+from cluebench.foundation.errors import UsageError
+from cluebench.foundation.flags import flag, parse
+from cluebench.foundation.repository import RUN_ROOT
 from cluebench.report.grid_page import REPORT_FILE, write_report
 from cluebench.report.table import print_table, run_directory
-from cluebench.repository import RUN_ROOT
 
 NAME = "extract_result.sh"
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cluebench import command
-from cluebench.flags import parse, refuse_unwritable
-from cluebench.scheduler import search
-from cluebench.scheduler.flags import GridFlags, completed
-from cluebench.scheduler.grid import Grid
-from cluebench.scheduler.status import print_plan, print_status
+from cluebench.foundation import command
+from cluebench.foundation.flags import parse, refuse_unwritable
+from cluebench.scheduler.plan.grid_flags import GridFlags, completed
+from cluebench.scheduler.run import run_grid
+from cluebench.scheduler.run.planned_grid import PlannedGrid
+from cluebench.scheduler.run.status import print_plan, print_status
 
 NAME = "grid_search.py"
 
@@ -30,7 +30,7 @@ def main() -> int:
     if not (flags.status or flags.dry_run):
         refuse_unwritable(flags)
     flags = completed(flags)
-    grid = Grid.of(flags)
+    grid = PlannedGrid.of(flags)
     if flags.status:
         print_status(grid.directories.values(), flags)
         return 0
@@ -39,7 +39,7 @@ def main() -> int:
     if flags.dry_run:
         print_plan(grid)
         return 0
-    return search.run(grid)
+    return run_grid.run(grid)
 
 
 if __name__ == "__main__":

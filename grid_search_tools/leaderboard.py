@@ -13,13 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluebench import atomic, command
-from cluebench.errors import UsageError
-from cluebench.flags import flag, parse
-from cluebench.published import ATTRIBUTION
+from cluebench.benchmark.published import ATTRIBUTION
+from cluebench.foundation import atomic, command
+from cluebench.foundation.errors import UsageError
+from cluebench.foundation.flags import flag, parse
+from cluebench.foundation.repository import RUN_ROOT
 from cluebench.report.leaderboard import ORDERS, Leaderboard, measured_rows, published_rows
 from cluebench.report.leaderboard_formats import FORMATS, rendered
-from cluebench.repository import RUN_ROOT
 
 NAME = "leaderboard.py"
 

@@ -12,14 +12,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluebench import command
+from cluebench.benchmark.tasks import TASKS
 from cluebench.data.source import open_source
-from cluebench.flags import flag, parse, refuse_unwritable
-from cluebench.grid_file import read_grid
-from cluebench.notices import notice
-from cluebench.report import scores, submitted
+from cluebench.foundation import command
+from cluebench.foundation.flags import flag, parse, refuse_unwritable
+from cluebench.foundation.notices import notice
+from cluebench.records import finished_trials
+from cluebench.records.grid_file import read_grid
+from cluebench.report import submitted
 from cluebench.submission import diagnostics, kept, packing
-from cluebench.tasks import TASKS
 
 NAME = "make_submission.py"
 
@@ -77,7 +78,7 @@ def main() -> None:
     if diagnosed and diagnosed.state == "ok":
         print(*diagnostics.shares_right(diagnosed.content, source), sep="\n")
     packing.pack(entries, misnamed, output)
-    if run and (mark := scores.halving_mark(run)):
+    if run and (mark := finished_trials.halving_mark(run)):
         print(f"({mark})")
     packed = [entry.test.submission for entry in entries if entry.state == "ok"]
     for warning in submitted.remember(output, run, flags.name or folder.resolve().name, packed):

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cluebench import command
-from cluebench.errors import UsageError
-from cluebench.flags import flag, parse
-from cluebench.report import replayed, scores
+from cluebench.benchmark.tasks import tasks_named
+from cluebench.foundation import command
+from cluebench.foundation.errors import UsageError
+from cluebench.foundation.flags import flag, parse
+from cluebench.foundation.repository import RUN_ROOT
+from cluebench.records import finished_trials
+from cluebench.report import replayed
 from cluebench.report.table import run_directory
-from cluebench.repository import RUN_ROOT
-from cluebench.tasks import tasks_named
 
 NAME = "replay_search.py"
 
@@ -41,7 +42,7 @@ def main() -> None:
     names = {task.name for task in tasks_named(flags.tasks)}
     models = []
     for model in flags.models:
-        trials = scores.finished_trials(run_directory(model, flags.run_root))
+        trials = finished_trials.finished_trials(run_directory(model, flags.run_root))
         models.append(replayed.replayed(model, {name: trials[name] for name in trials if name in names}))
     if not any(model.outcomes for model in models):
         reasons = [f"{name}: {reason}" for model in models for name, reason in model.left_out.items()]

@@ -13,14 +13,14 @@ import os
 import sys
 from dataclasses import dataclass
 
-from cluebench import command, environment
+from cluebench.benchmark.tasks import TASKS, Task, task_named
 from cluebench.data.source import open_source, split_files
-from cluebench.errors import UsageError
 from cluebench.features import TextEncoder
-from cluebench.flags import flag, parse
-from cluebench.model import Model
+from cluebench.foundation import command, environment
+from cluebench.foundation.errors import UsageError
+from cluebench.foundation.flags import flag, parse
+from cluebench.pretrained.model import Model
 from cluebench.report.inputs import described, shown_examples
-from cluebench.tasks import TASKS, Task, task_named
 
 NAME = "show_features.py"
 

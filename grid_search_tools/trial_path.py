@@ -19,13 +19,13 @@ import time
 from pathlib import Path
 from typing import TypeVar
 
-from cluebench import command
-from cluebench.errors import ClueError, UsageError
-from cluebench.model import Model
-from cluebench.repository import RUN_ROOT
-from cluebench.scheduler.launch import start_time
-from cluebench.scheduler.plan import Trial
-from cluebench.tasks import DEFAULT_SEED, task_named
+from cluebench.benchmark.tasks import DEFAULT_SEED, task_named
+from cluebench.foundation import command
+from cluebench.foundation.errors import ClueError, UsageError
+from cluebench.foundation.repository import RUN_ROOT
+from cluebench.pretrained.model import Model
+from cluebench.scheduler.plan.trials import Trial
+from cluebench.scheduler.processes.launch import start_time
 
 T = TypeVar("T", int, float)
 

@@ -10,14 +10,16 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from cluebench import command, environment, warmup
+from cluebench.benchmark.tasks import tasks_named
 from cluebench.data.source import open_source
-from cluebench.errors import UsageError
+from cluebench.diagnosis import warmup
 from cluebench.features import FeatureCache, TextEncoder
-from cluebench.flags import flag, parse, refuse_unwritable
-from cluebench.model import Model
-from cluebench.notices import waiting
-from cluebench.tasks import tasks_named
+from cluebench.foundation import command, environment
+from cluebench.foundation.errors import UsageError
+from cluebench.foundation.flags import flag, parse, refuse_unwritable
+from cluebench.foundation.notices import waiting
+from cluebench.pretrained import model_files
+from cluebench.pretrained.model import Model
 
 
 @dataclass
@@ -45,7 +47,7 @@ def main() -> None:
     tasks = tasks_named(flags.tasks)
     chosen = [Model.of(typed, "model") for typed in flags.models]
     for model in chosen:  # seconds, where the data can take minutes
-        model.find(offline=flags.offline)
+        model_files.find(model, offline=flags.offline)
     source = open_source(flags.data_dir, offline=flags.offline)
     warmup.check_data(source, tasks)
     with waiting("importing Paddle"):  # only now: what is wrong with flags, models or data is told of within seconds

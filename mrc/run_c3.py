@@ -12,14 +12,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cluebench import analysis, command
-from cluebench.configure import configure
+from cluebench.benchmark.tasks import TASKS
 from cluebench.features import ChoiceFeatures
-from cluebench.flags import flag, parse
-from cluebench.metrics import decode_choices
-from cluebench.run_flags import RunFlags
-from cluebench.runlog import Evaluation
-from cluebench.tasks import TASKS
+from cluebench.features.metrics import decode_choices
+from cluebench.foundation import command
+from cluebench.foundation.flags import flag, parse
+from cluebench.records import analysis
+from cluebench.records.dev_predictions import Evaluation
+from cluebench.records.run_flags import RunFlags
+from cluebench.training.configure import configure
+from cluebench.training.life import carry_out
 
 if TYPE_CHECKING:  # Paddle is imported when the run starts, once its flags are known to be right
     from paddle.nn import Layer
@@ -35,7 +37,7 @@ class C3Flags(RunFlags):
 
 
 def main() -> None:
-    configure(parse(C3Flags), TASKS["c3"]).carry_out(train, evaluate, predict)
+    carry_out(configure(parse(C3Flags), TASKS["c3"]), train, evaluate, predict)
 
 
 def train(run: Run, model: Layer) -> None:

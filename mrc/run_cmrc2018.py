@@ -13,15 +13,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cluebench import analysis, command
-from cluebench.configure import configure
-from cluebench.dev_predictions import DevPredictions
+from cluebench.benchmark.tasks import TASKS
 from cluebench.features import SpanFeatures
-from cluebench.flags import flag, parse
-from cluebench.metrics import decode_spans, mean_cross_entropy, organisers_span_scores, percent, question_scores
-from cluebench.run_flags import RunFlags
-from cluebench.runlog import Evaluation
-from cluebench.tasks import TASKS
+from cluebench.features.metrics import (
+    decode_spans,
+    mean_cross_entropy,
+    organisers_span_scores,
+    percent,
+    question_scores,
+)
+from cluebench.foundation import command
+from cluebench.foundation.flags import flag, parse
+from cluebench.records import analysis
+from cluebench.records.dev_predictions import DevPredictions, Evaluation
+from cluebench.records.run_flags import RunFlags
+from cluebench.training.configure import configure
+from cluebench.training.life import carry_out
 
 if TYPE_CHECKING:  # Paddle is imported when the run starts, once its flags are known to be right
     from paddle.nn import Layer
@@ -49,7 +56,7 @@ class CmrcFlags(RunFlags):
 
 
 def main() -> None:
-    configure(parse(CmrcFlags), TASK).carry_out(train, evaluate, predict)
+    carry_out(configure(parse(CmrcFlags), TASK), train, evaluate, predict)
 
 
 def train(run: Run[CmrcFlags], model: Layer) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cluebench import environment
+from cluebench.foundation import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -17,17 +17,20 @@ from pathlib import Path
 
 import numpy as np
 
-from cluebench import atomic, identity
+from cluebench.benchmark.published import published_models
+from cluebench.benchmark.tasks import DEFAULT_SEED, TASKS, Setting, Task
 from cluebench.data.official import official_files
 from cluebench.data.rows import load_rows
 from cluebench.data.source import DataSource, fingerprint_of, official_md5s
-from cluebench.data.synthetic import Sizes, write_synthetic
-from cluebench.dev_predictions import DevPredictions
-from cluebench.published import published_models
-from cluebench.report.scores import protocol_hash
-from cluebench.run_flags import RunFlags, resolved
-from cluebench.runlog import DevPoint, ModelSize, Result, RunLog, TrialPaths, trial_name
-from cluebench.tasks import DEFAULT_SEED, TASKS, Setting, Task
+from cluebench.demo.synthetic import Sizes, write_synthetic
+from cluebench.foundation import atomic
+from cluebench.records import identity
+from cluebench.records.dev_predictions import DevPredictions
+from cluebench.records.finished_trials import protocol_hash
+from cluebench.records.log import RunLog
+from cluebench.records.paths import TrialPaths, trial_name
+from cluebench.records.result import DevPoint, ModelSize, Result
+from cluebench.records.run_flags import RunFlags, resolved
 
 #: Rows that share a passage or a record.
 SHARING = 4

@@ -3,8 +3,8 @@ import math
 
 import numpy as np
 
-from cluebench import analysis
 from cluebench.data.rows import SpanRow
+from cluebench.records import analysis
 
 
 def test_choices_carry_the_softmax_of_what_was_predicted():

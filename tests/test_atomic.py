@@ -1,6 +1,6 @@
 import pytest
 
-from cluebench import atomic
+from cluebench.foundation import atomic
 
 
 def test_an_error_leaves_what_was_there(tmp_path):

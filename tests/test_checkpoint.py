@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from cluebench.runlog import DevPoint, Result
+from cluebench.records.result import DevPoint, Result
 
 pytestmark = pytest.mark.slow
 

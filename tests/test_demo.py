@@ -1,6 +1,7 @@
 import pytest
 
-from cluebench import demo, environment
+from cluebench import demo
+from cluebench.foundation import environment
 
 
 @pytest.mark.slow

@@ -4,11 +4,11 @@ import json
 import numpy as np
 import pytest
 
-from cluebench import dev_predictions
-from cluebench.dev_predictions import DevPredictions, rows_fingerprint
-from cluebench.errors import DataError
-from cluebench.runlog import DevPoint, Result
-from cluebench.tasks import TASKS
+from cluebench.benchmark.tasks import TASKS
+from cluebench.foundation.errors import DataError
+from cluebench.records import dev_predictions
+from cluebench.records.dev_predictions import DevPredictions, rows_fingerprint
+from cluebench.records.result import DevPoint, Result
 
 CONFIGURATION = {"task": "ocnli", "learning_rate": 3e-05, "data": "0123456789abcdef"}
 

@@ -12,14 +12,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from cluebench.data import synthetic
+from cluebench.benchmark.tasks import TASKS
 from cluebench.data.source import DataSource
+from cluebench.demo import synthetic
 from cluebench.diagnosis import facts as found_out
 from cluebench.diagnosis.checks import findings
 from cluebench.diagnosis.facts import Disk, Facts, ModelFacts, TaskData, look_at_disk, look_at_task, pinned_versions
 from cluebench.diagnosis.report import report
-from cluebench.scheduler.devices import DeviceLost, NvidiaDriver
-from cluebench.tasks import TASKS
+from cluebench.machine.nvidia import DeviceLost, NvidiaDriver
 from tests.conftest import ROOT
 
 DOCTOR = "grid_search_tools/doctor.py"
@@ -303,7 +303,7 @@ def test_it_works_where_paddle_does_not(broken_paddle, tmp_path):
 
 @pytest.mark.slow
 def test_a_real_model_and_real_data(tmp_path):
-    from cluebench import environment
+    from cluebench.foundation import environment
 
     environment.import_paddle()
     from cluebench import models

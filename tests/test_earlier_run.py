@@ -2,12 +2,13 @@
 
 import pytest
 
-from cluebench import identity
-from cluebench.earlier_run import CheckpointState, Generators, differences, refuse_other_settings
-from cluebench.errors import UsageError
-from cluebench.run_flags import RunFlags, resolved
-from cluebench.runlog import Result
-from cluebench.tasks import TASKS
+from cluebench.benchmark.tasks import TASKS
+from cluebench.foundation.errors import UsageError
+from cluebench.records import identity
+from cluebench.records.result import Result
+from cluebench.records.run_flags import RunFlags, resolved
+from cluebench.training.checkpoint_format import CheckpointState, Generators
+from cluebench.training.overwriting import different_settings, refuse_other_settings
 
 TASK = TASKS["tnews"]
 
@@ -87,8 +88,8 @@ def test_a_checkpoint_of_other_settings_is_in_the_way(tmp_path, resume):
 
 def test_differences_are_told_by_key():
     assert (
-        differences({"a": 1, "b": 2}, {"b": 3, "c": 4})
+        different_settings({"a": 1, "b": 2}, {"b": 3, "c": 4})
         == "a 1 there, None here; b 2 there, 3 here; c None there, 4 here"
     )
-    assert differences(dict.fromkeys("abcdef", 1), {}).endswith("; 2 more")
-    assert differences({}, {}) == "it does not say which"
+    assert different_settings(dict.fromkeys("abcdef", 1), {}).endswith("; 2 more")
+    assert different_settings({}, {}) == "it does not say which"

@@ -13,18 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from cluebench import published, tasks
-from cluebench.data import synthetic
+from cluebench.benchmark import published, tasks
+from cluebench.benchmark.tasks import TASKS
 from cluebench.data.rows import load_rows
 from cluebench.data.source import open_source
-from cluebench.errors import UsageError
-from cluebench.model import Model
+from cluebench.demo import synthetic
+from cluebench.foundation.errors import UsageError
+from cluebench.pretrained.model import Model
+from cluebench.records import finished_trials
+from cluebench.records.result import Result
 from cluebench.report import grid_page, scores
-from cluebench.runlog import Result
-from cluebench.scheduler.estimates import DurationModel, MemoryModel
-from cluebench.scheduler.flags import GridFlags
-from cluebench.scheduler.plan import build_plan
-from cluebench.tasks import TASKS
+from cluebench.scheduler.plan.estimates import DurationModel, MemoryModel
+from cluebench.scheduler.plan.grid_flags import GridFlags
+from cluebench.scheduler.plan.trials import build_plan
 from tests.grid.test_scores import PUBLISHED_EXAMPLE, write_log, write_result
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,9 +79,9 @@ def test_it_has_a_column_and_leaves_the_published_average_as_it_was(weibo, tmp_p
     runs, model = tmp_path / "ernie-3.0-base-zh", published.published_model("ernie-3.0-base-zh")
     for task, (score, name) in PUBLISHED_EXAMPLE.items():
         write_log(runs, task, name, score)
-    before = scores.average(scores.best_settings(scores.finished_trials(runs)))
+    before = scores.average(scores.best_settings(finished_trials.finished_trials(runs)))
     write_result(runs, "weibo", "3e-05_16_0.1", (12.34,))
-    bests = scores.best_settings(scores.finished_trials(runs))
+    bests = scores.best_settings(finished_trials.finished_trials(runs))
     assert scores.average(bests) == before == pytest.approx(float(model.average), abs=0.005)
     head, row = scores.best_score_table(bests).splitlines()[:2]
     assert head.endswith("\tC3\tWEIBO") and row.endswith("\t77.88\t12.34")

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 
-from cluebench.flags import flag, parse
+from cluebench.foundation.flags import flag, parse
 from tests.conftest import ROOT
 
 

@@ -1,10 +1,10 @@
 from dataclasses import dataclass, fields
 
-from cluebench import identity
-from cluebench.flags import flag
-from cluebench.identity import configuration, configuration_hash
-from cluebench.run_flags import NOT_SCORED, RunFlags, resolved
-from cluebench.tasks import TASKS
+from cluebench.benchmark.tasks import TASKS
+from cluebench.foundation.flags import flag
+from cluebench.records import identity
+from cluebench.records.identity import configuration, configuration_hash
+from cluebench.records.run_flags import NOT_SCORED, RunFlags, resolved
 
 
 def hash_of(task="tnews", model="ernie-3.0-base-zh", data="d", cards=1, flags_class=RunFlags, **changes) -> str:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from cluebench import atomic, json_files
-from cluebench.errors import BadFile, UsageError, one_line
-from cluebench.json_files import Count, NotJson, Score, parse
-from cluebench.notices import notice
+from cluebench.foundation import atomic, json_files
+from cluebench.foundation.errors import BadFile, UsageError, one_line
+from cluebench.foundation.json_files import Count, NotJson, Score, parse
+from cluebench.foundation.notices import notice
 from tests.test_rooms import ROOT, sources
 
 
@@ -181,6 +181,6 @@ def test_a_device_and_a_pipe_are_not_replaced(tmp_path):
 def test_what_is_declared_is_left_alone_when_a_process_ends():
     """The collector took declarations apart then, and msgspec with them: SIGSEGV, in one process of five."""
     # What is registered first is done last.
-    program = "import atexit, gc\natexit.register(lambda: print(gc.get_freeze_count()))\nimport cluebench.json_files"
+    program = "import atexit, gc\natexit.register(lambda: print(gc.get_freeze_count()))\nimport cluebench.foundation.json_files"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
     assert ended.returncode == 0 and int(ended.stdout) > 1000

@@ -3,13 +3,11 @@
 import numpy as np
 import pytest
 
-from cluebench import metrics
 from cluebench.data.rows import SpanRow
-from cluebench.features import TextEncoder, choice, idiom, span
+from cluebench.features import TextEncoder, choice, idiom, metrics, span
 from cluebench.features.choice import ChoiceFeatures
 from cluebench.features.idiom import IdiomFeatures
-from cluebench.features.span import SpanFeatures
-from cluebench.metrics import (
+from cluebench.features.metrics import (
     NO_ANSWER,
     accuracy,
     decode_choices,
@@ -20,6 +18,7 @@ from cluebench.metrics import (
     percent,
     question_scores,
 )
+from cluebench.features.span import SpanFeatures
 from tests.features.conftest import GOLDEN
 from tests.features.rows import choice_rows, idiom_records, span_rows
 from tests.features.standin import StandIn

@@ -6,14 +6,14 @@ import re
 
 import pytest
 
-from cluebench.configure import configure
-from cluebench.data import synthetic
-from cluebench.errors import UsageError
-from cluebench.model import Model
-from cluebench.run_flags import RunFlags
-from cluebench.scheduler.flags import GridFlags
-from cluebench.scheduler.plan import build_plan, configurations
-from cluebench.tasks import TASKS
+from cluebench.benchmark.tasks import TASKS
+from cluebench.demo import synthetic
+from cluebench.foundation.errors import UsageError
+from cluebench.pretrained.model import Model
+from cluebench.records.run_flags import RunFlags
+from cluebench.scheduler.plan.grid_flags import GridFlags
+from cluebench.scheduler.plan.trials import build_plan, configurations
+from cluebench.training.configure import configure
 
 NAME = "ernie-3.0-base-zh"
 
@@ -166,7 +166,7 @@ def test_what_is_wrong_with_a_model_is_told_before_data_and_paddle(here, file, c
     (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n")
     (folder / "model_state.pdparams").write_bytes(b"weights")
     (folder / file).write_bytes(content)
-    monkeypatch.setattr("cluebench.configure.open_source", lambda *_, **__: pytest.fail("data came first"))
+    monkeypatch.setattr("cluebench.training.configure.open_source", lambda *_, **__: pytest.fail("data came first"))
     flags = RunFlags("mine", do_train=True, max_seq_length=128, output_dir=str(here / "out"))
     with pytest.raises(UsageError, match=re.escape(said)):
         configure(flags, TASKS["tnews"])

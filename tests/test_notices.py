@@ -1,4 +1,4 @@
-from cluebench.notices import notice
+from cluebench.foundation.notices import notice
 
 
 def test_one_line_on_stderr_for_all_cards(monkeypatch, capsys):

@@ -6,7 +6,7 @@ from contextlib import contextmanager, nullcontext
 
 import pytest
 
-from cluebench.errors import Diverged, UsageError
+from cluebench.foundation.errors import Diverged, UsageError
 
 pytestmark = pytest.mark.slow
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from cluebench import atomic
+from cluebench.foundation import atomic
 
 CLASSIFIER, GRID = "classification/run_clue_classifier.py", "grid_search_tools/grid_search.py"
 RUN = ("--model_name_or_path", "some-model", "--do_train")

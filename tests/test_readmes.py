@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cluebench.published import published_models
-from cluebench.tasks import TASKS
+from cluebench.benchmark.published import published_models
+from cluebench.benchmark.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAIRS = [("README.md", "README_zh.md"), ("grid_search_tools/README.md", "grid_search_tools/README_zh.md")]

@@ -5,19 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from cluebench import runlog
-from cluebench.runlog import (
-    DevPoint,
-    GrowingLog,
-    Result,
-    RunLog,
-    TrialPaths,
-    find_logs,
-    parse_trial_name,
-    read_log,
-    trial_name,
-)
-from cluebench.scheduler.launch import is_done
+from cluebench.records import result as result_module
+from cluebench.records.log import GrowingLog, RunLog, read_log
+from cluebench.records.paths import TrialPaths, find_logs, parse_trial_name, trial_name
+from cluebench.records.result import DevPoint, Result
+from cluebench.scheduler.processes.launch import is_done
 
 
 def test_lines_to_the_letter():
@@ -263,8 +255,8 @@ def test_a_bad_point_of_the_curve_is_left_out(tmp_path, capsys):
 
 def test_what_a_run_has_cost_goes_on_from_its_checkpoint(monkeypatch):
     """Seconds of its processes up to the checkpoints that were taken up, times its cards."""
-    now = runlog._BEGAN + 10.0
-    monkeypatch.setattr(runlog.time, "perf_counter", lambda: now)
+    now = result_module._BEGAN + 10.0
+    monkeypatch.setattr(result_module.time, "perf_counter", lambda: now)
     first, second, third = (Result("tnews", "m", {}, "0" * 16, cards=2) for _ in range(3))
     first.train_seconds, first.eval_seconds = 4.0, 1.0
     kept = first.progress()
@@ -272,7 +264,7 @@ def test_what_a_run_has_cost_goes_on_from_its_checkpoint(monkeypatch):
     now += 100.0  # behind the checkpoint
     first.spend()
     assert first.device_seconds == first.cost == pytest.approx(220.0)
-    now = runlog._BEGAN + 3.0  # in another process
+    now = result_module._BEGAN + 3.0  # in another process
     second.take_up(kept)
     second.spend()
     assert second.device_seconds == pytest.approx(26.0)

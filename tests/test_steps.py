@@ -60,7 +60,7 @@ def test_no_checkpoint_after_the_last_step():
 
 
 def test_an_empty_split_is_refused():
-    from cluebench.errors import DataError
+    from cluebench.foundation.errors import DataError
     from cluebench.training.steps import StepPlan
 
     with pytest.raises(DataError, match="empty"):

@@ -2,8 +2,8 @@ from itertools import product
 
 import pytest
 
-from cluebench.runlog import trial_name
-from cluebench.tasks import TASKS, task_named
+from cluebench.benchmark.tasks import TASKS, task_named
+from cluebench.records.paths import trial_name
 
 
 def test_134_trials_with_unique_names():

@@ -16,9 +16,10 @@ import tempfile
 from itertools import product
 from pathlib import Path
 
-from cluebench.repository import ROOT
-from cluebench.runlog import Result, trial_name
-from cluebench.tasks import TASKS, Task
+from cluebench.benchmark.tasks import TASKS, Task
+from cluebench.foundation.repository import ROOT
+from cluebench.records.paths import trial_name
+from cluebench.records.result import Result
 
 LEARNING_RATES, BATCH_SIZES, DROPOUT = (3e-4, 1e-3, 2e-3, 4e-3), (16, 32, 64), 0.1
 ROWS, EPOCHS, EVALUATED_EVERY = 192, 8, 2

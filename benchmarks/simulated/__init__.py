@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from cluebench.runlog import Result
-from cluebench.scheduler.devices import Device, DeviceLost, Reading
-from cluebench.scheduler.engine import Event, Exited, Measured
-from cluebench.scheduler.halving_search import HalvingSearch
-from cluebench.scheduler.jobs import Job
-from cluebench.scheduler.runner import Orphan, StartOrder
+from cluebench.machine.nvidia import Device, DeviceLost, Reading
+from cluebench.records.result import Result
+from cluebench.scheduler.plan.jobs import Job
+from cluebench.scheduler.plan.live_halving import HalvingSearch
+from cluebench.scheduler.processes.engine import Event, Exited, Measured
+from cluebench.scheduler.processes.trial_process import Orphan, StartOrder
 
 
 class SimulatedTime:

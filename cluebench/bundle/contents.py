@@ -13,14 +13,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
-from cluebench import json_files
+from cluebench.benchmark.tasks import TASKS
 from cluebench.data import archive
-from cluebench.dev_predictions import SUFFIX
-from cluebench.errors import BadFile, DataError
-from cluebench.grid_file import GRID_FILE, GridFile
-from cluebench.json_files import matching
-from cluebench.runlog import PUBLISHED_LINE, parse_trial_name, trial_name
-from cluebench.tasks import TASKS
+from cluebench.foundation import json_files
+from cluebench.foundation.errors import BadFile, DataError
+from cluebench.foundation.json_files import matching
+from cluebench.records.dev_predictions import SUFFIX
+from cluebench.records.grid_file import GRID_FILE, GridFile
+from cluebench.records.log import PUBLISHED_LINE
+from cluebench.records.paths import parse_trial_name, trial_name
 
 MANIFEST = "manifest.json"
 

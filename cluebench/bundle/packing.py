@@ -12,17 +12,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cluebench
-from cluebench import dev_predictions, repository, submission
+from cluebench.benchmark.tasks import TASKS, Task
 from cluebench.bundle.contents import MANIFEST, BundledModel, Manifest, Sums, bare, sha256
 from cluebench.data.source import DataSource, fingerprint_of, official_md5s, split_files
-from cluebench.errors import ClueError, DataError, UsageError
-from cluebench.grid_file import GRID_FILE, GridFile, PlannedTrial, read_grid
-from cluebench.model import Model
-from cluebench.model_files import kept_weights
+from cluebench.foundation import atomic, repository
+from cluebench.foundation.errors import ClueError, DataError, UsageError
+from cluebench.pretrained import model_files
+from cluebench.pretrained.model import Model
+from cluebench.pretrained.model_files import kept_weights
+from cluebench.records import dev_predictions, finished_trials
+from cluebench.records.finished_trials import FinishedTrial
+from cluebench.records.grid_file import GRID_FILE, GridFile, PlannedTrial, read_grid
+from cluebench.records.log import PUBLISHED_LINE
+from cluebench.records.paths import trial_name
+from cluebench.records.result import Result
 from cluebench.report import scores
-from cluebench.report.scores import FinishedTrial
-from cluebench.runlog import PUBLISHED_LINE, Result, trial_name
-from cluebench.tasks import TASKS, Task
 
 #: Flags of a grid search whose values are no paths, hosts or devices; the others are left out with their names.
 _TOLD_FLAGS = re.compile(
@@ -44,7 +48,7 @@ class _Packed(NamedTuple):
 
 def pack(run: Path, output: Path, source: DataSource) -> list[str]:
     """Writes the bundle of a run directory; returns lines that say what it holds. Raises UsageError, DataError."""
-    found = [trial for of_task in scores.finished_trials(run).values() for trial in of_task]
+    found = [trial for of_task in finished_trials.finished_trials(run).values() for trial in of_task]
     identities = {str(trial.result.configuration.get("model")) for trial in found if trial.result}
     if not identities:
         raise UsageError(f"{run}: no finished trial with a result; name the run directory of a model")
@@ -53,7 +57,7 @@ def pack(run: Path, output: Path, source: DataSource) -> list[str]:
             f"{run} holds trials of several models ({', '.join(sorted(identities))}): move one's elsewhere"
         )
     grid, (identity,) = read_grid(run), identities
-    name = scores.model_name(run, grid, identity)
+    name = finished_trials.model_name(run, grid, identity)
     trials = [_packed(one, one.result, one.path, name) for one in found if one.result and one.path]
     manifest = Manifest(
         format=1,
@@ -69,7 +73,7 @@ def pack(run: Path, output: Path, source: DataSource) -> list[str]:
         devices=sorted({f"{one.result.device}, {one.result.cards} card(s)" for one in trials}),
         commit=repository.commit(),
         command=_command(grid, name),
-        search=scores.halving_mark(run),
+        search=finished_trials.halving_mark(run),
         packed_by=cluebench.__version__,
     )
     files = {GRID_FILE: _json(_grid(run, grid, trials, manifest.model))}
@@ -80,7 +84,7 @@ def pack(run: Path, output: Path, source: DataSource) -> list[str]:
     logs = _best_logs(trials)
     files |= logs
     manifest.files = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    submission.write_archive(output, {MANIFEST: _json(manifest), **files})
+    atomic.write_archive(output, {MANIFEST: _json(manifest), **files})
     without = sum(f"{one.task}/{one.name}{dev_predictions.SUFFIX}" not in files for one in trials)
     counts = {"task": len({one.task for one in trials}), "trial": len(trials), "log": len(logs)}
     lines = [f"{output}: " + ", ".join(f"{number} {what}{'s' * (number != 1)}" for what, number in counts.items())]
@@ -110,7 +114,7 @@ def _grid(run: Path, grid: GridFile | None, trials: Sequence[_Packed], model: Bu
         more = {**one.trial.setting._asdict(), "seed": one.trial.seed}
         plan.setdefault(key, PlannedTrial(*key, **more, configuration_hash=one.result.configuration_hash, state="done"))
     states = Counter(one.state for one in plan.values())
-    protocols = {one.task: scores.protocol_hash(one.result.configuration) for one in trials}
+    protocols = {one.task: finished_trials.protocol_hash(one.result.configuration) for one in trials}
     status = "done" if set(states) == {"done"} else "stopped"
     known, counts, planned = grid or GridFile(1, model.name, "", []), dict(states), list(plan.values())
     return bare(replace(known, status=status, counts=counts, protocols=protocols, trials=planned), model)
@@ -149,7 +153,7 @@ def _md5s_here(task: Task, source: DataSource) -> Sums | None:
 def _model_weights(name: str, identity: str) -> Sums:
     """Of a published model that is on this machine: its identity is only its name."""
     try:
-        held = None if identity.startswith("directory:") else Model(name, name).find(offline=True)
+        held = None if identity.startswith("directory:") else model_files.find(Model(name, name), offline=True)
     except ClueError:
         held = None
     return {path.name: sha256(path) for path in held.weights} if held else {}

@@ -9,10 +9,12 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cluebench import identity
-from cluebench.report.comparability import differences
-from cluebench.runlog import PUBLISHED_LINE, DevPoint, Result, parse_trial_name, shown_score
-from cluebench.tasks import Task
+from cluebench.benchmark.tasks import Task
+from cluebench.records import identity
+from cluebench.records.log import PUBLISHED_LINE, shown_score
+from cluebench.records.paths import parse_trial_name
+from cluebench.records.result import DevPoint, Result
+from cluebench.report.comparability import unlike_published
 
 _WRONG_KIND = (TypeError, ValueError, KeyError, AttributeError, ArithmeticError, IndexError)
 
@@ -34,7 +36,7 @@ def _identity(task: Task, name: str, result: Result) -> Iterator[str]:
     named = (settings["learning_rate"], settings["batch_size"], settings["dropout"], settings["seed"])
     if named != parse_trial_name(name):
         yield f"it is of {named}, not of what its name says"
-    for key, (value, published) in differences(task, settings).items():
+    for key, (value, published) in unlike_published(task, settings).items():
         yield f"another protocol: {key} is {value!r}, as published {published!r}"
 
 

@@ -10,20 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from cluebench import dev_predictions, environment, json_files
+from cluebench.benchmark.tasks import IDIOM, SPAN, TASKS, Setting, Task
 from cluebench.bundle import protocol
 from cluebench.bundle.contents import Manifest
 from cluebench.data.official import usable_rows
 from cluebench.data.rows import IDIOM_TAG, load_rows
 from cluebench.data.source import DataSource, fingerprint_of, official_md5s, split_files
-from cluebench.dev_predictions import DevPredictions, rows_fingerprint
-from cluebench.errors import BadFile, DataError
-from cluebench.grid_file import GRID_FILE, GridFile
-from cluebench.metrics import question_scores
+from cluebench.features.metrics import question_scores
+from cluebench.foundation import environment, json_files
+from cluebench.foundation.errors import BadFile, DataError
+from cluebench.records import dev_predictions, finished_trials
+from cluebench.records.dev_predictions import DevPredictions, rows_fingerprint
+from cluebench.records.finished_trials import FinishedTrial
+from cluebench.records.grid_file import GRID_FILE, GridFile
+from cluebench.records.paths import parse_trial_name
+from cluebench.records.result import Result
 from cluebench.report import scores
-from cluebench.report.scores import FinishedTrial
-from cluebench.runlog import Result, parse_trial_name
-from cluebench.tasks import IDIOM, SPAN, TASKS, Setting, Task
 
 VERIFIED, NOT_HERE, MISFIT = "verified", "not verifiable here", "does not fit"
 
@@ -148,7 +150,7 @@ class _Checked:
 
     def _of_all_together(self) -> Iterator[str]:
         planned = self.grid.protocols.get(self.task.name)
-        if {scores.protocol_hash(result.configuration) for result in self.results.values()} - {planned}:
+        if {finished_trials.protocol_hash(result.configuration) for result in self.results.values()} - {planned}:
             yield "its trials are of another protocol than the plan's, or of several"
         losses: dict[tuple, str] = {}
         for name, result in self.results.items():

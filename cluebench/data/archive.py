@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from cluebench.errors import DataError
+from cluebench.foundation.errors import DataError
 
 #: The largest official member is CHID's train.json, about 180 MB; the limits leave room for larger data of one's own.
 MAX_MEMBER_BYTES = 512 << 20

@@ -24,11 +24,11 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
+from cluebench.benchmark.tasks import Task
 from cluebench.data.archive import check_archive, find_member, md5_of, open_member
 from cluebench.data.official import OfficialFile, official_files
-from cluebench.errors import DataError, DiskFull, NetworkError
-from cluebench.notices import notice, progress
-from cluebench.tasks import Task
+from cluebench.foundation.errors import DataError, DiskFull, NetworkError
+from cluebench.foundation.notices import notice, progress
 
 if TYPE_CHECKING:
     import requests

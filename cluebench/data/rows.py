@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Any, NamedTuple, TypeVar
 
+from cluebench.benchmark.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
 from cluebench.data.json_text import members
 from cluebench.data.source import DataSource, split_files
-from cluebench.errors import DataError
-from cluebench.json_files import Misfit, NotJson, converted
-from cluebench.json_files import parse as parse_json
-from cluebench.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
+from cluebench.foundation.errors import DataError
+from cluebench.foundation.json_files import Misfit, NotJson, converted
+from cluebench.foundation.json_files import parse as parse_json
 
 #: A blank in a ChID passage, and what is left of one that was damaged.
 IDIOM_TAG = re.compile(r"#idiom\d+#")

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from cluebench.benchmark.tasks import Task
 from cluebench.data.archive import find_member, md5_of, open_member
 from cluebench.data.download import data_home, fetch_archive
 from cluebench.data.official import official_files
-from cluebench.errors import DataError
-from cluebench.notices import notice
-from cluebench.tasks import Task
+from cluebench.foundation.errors import DataError
+from cluebench.foundation.notices import notice
 
 #: Names the directory of the official files when no --data_dir is given.
 DATA_DIR_VARIABLE = "CLUE_DATA_DIR"

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cluebench import PYTHONS
+from cluebench.benchmark.tasks import TASKS
 from cluebench.diagnosis.facts import Disk, Facts
-from cluebench.tasks import TASKS
 
 #: Of other versions of these it is known what goes wrong.
 _KNOWN_TROUBLE = {

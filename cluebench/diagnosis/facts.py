@@ -24,14 +24,15 @@ from typing import Any
 import psutil
 
 import cluebench
-from cluebench import environment, model_files
+from cluebench.benchmark.tasks import TASKS, Task
 from cluebench.data.download import data_home
 from cluebench.data.official import official_files
 from cluebench.data.source import DATA_DIR_VARIABLE, SYNTHETIC_MARK, DataSource, open_source
-from cluebench.errors import ClueError
-from cluebench.model import Model
-from cluebench.scheduler.devices import DeviceLost, NvidiaDriver
-from cluebench.tasks import TASKS, Task
+from cluebench.foundation import environment
+from cluebench.foundation.errors import ClueError
+from cluebench.machine.nvidia import DeviceLost, NvidiaDriver
+from cluebench.pretrained import model_files
+from cluebench.pretrained.model import Model
 
 #: Seconds for a process that imports Paddle and PaddleNLP, or loads a model, on a busy machine.
 _PATIENCE = 300
@@ -336,9 +337,9 @@ import json, sys
 from cluebench import environment
 environment.import_paddle()
 from cluebench import models
-from cluebench.errors import ClueError
-from cluebench.model import Model
-from cluebench.tasks import TASKS
+from cluebench.foundation.errors import ClueError
+from cluebench.pretrained.model import Model
+from cluebench.benchmark.tasks import TASKS
 try:
     import paddle
     paddle.set_device("cpu")
@@ -355,7 +356,7 @@ def _look_at_model(name: str, facts: Facts) -> ModelFacts:
         model = Model.of(name, "model")
         found.not_fetched = model.directory is None and model_files.held_by_paddlenlp(model) is None
         found.place = str(model.directory or model_files.model_home() / model.name)
-        files = model.find()
+        files = model_files.find(model)
     except ClueError as error:
         found.error = str(error)
         return found

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 import cluebench
+from cluebench.benchmark.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
 from cluebench.data.rows import load_rows
 from cluebench.data.source import DataSource, split_files
-from cluebench.errors import UsageError
 from cluebench.features import choice, idiom, pair, span
 from cluebench.features.batches import length_sorted_batches
 from cluebench.features.cache import FeatureCache
@@ -30,7 +30,7 @@ from cluebench.features.idiom import IdiomFeatures
 from cluebench.features.pair import PairFeatures
 from cluebench.features.span import SpanFeatures
 from cluebench.features.tokenization import TextEncoder
-from cluebench.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
+from cluebench.foundation.errors import UsageError
 
 __all__ = [
     "ChoiceFeatures",

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from cluebench import atomic, json_files
-from cluebench.atomic import FileFacts, facts_of
-from cluebench.errors import BadFile
-from cluebench.notices import notice
+from cluebench.foundation import atomic, json_files
+from cluebench.foundation.errors import BadFile
+from cluebench.foundation.file_facts import FileFacts, facts_of
+from cluebench.foundation.notices import notice
 
 _META = "meta.json"
 _PATIENCE = 10  # seconds another process may build before it is worth a line

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from cluebench.data.rows import SpanRow
-from cluebench.errors import UsageError
 from cluebench.features.batches import Piece, assemble, token
 from cluebench.features.columns import pack_ids, special_ids, unpack_ids
 from cluebench.features.ragged import (
@@ -24,6 +23,7 @@ from cluebench.features.ragged import (
     unpack_string,
 )
 from cluebench.features.tokenization import TextEncoder
+from cluebench.foundation.errors import UsageError
 
 Arrays = dict[str, np.ndarray]
 

@@ -1,11 +1,10 @@
-"""Models and tokenizers: PaddleNLP's own, the heads it lacks, the dropout rule, and the tiny model of the demo.
+"""Models and tokenizers: PaddleNLP's own, the heads it lacks and the dropout rule.
 
 This package imports Paddle: call `environment.import_paddle` before it.
 """
 
 from paddlenlp.utils.log import logger
 
-from cluebench.models.demo_model import write_demo_model
 from cluebench.models.dropout import set_dropout
 from cluebench.models.heads import score_options, unwrapped
 from cluebench.models.loading import load_model, load_tokenizer, size_of
@@ -28,7 +27,6 @@ __all__ = [
     "set_dropout",
     "size_of",
     "unwrapped",
-    "write_demo_model",
 ]
 
 logger.set_level("WARNING")  # PaddleNLP's own chatter would stand between the log lines users parse

@@ -7,10 +7,10 @@ from typing import Any
 
 import paddlenlp.transformers
 
-from cluebench.errors import UsageError
-from cluebench.model_files import CONFIG_FILES, ModelFiles
+from cluebench.benchmark.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
+from cluebench.foundation.errors import UsageError
 from cluebench.models.heads import multiple_choice_class
-from cluebench.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
+from cluebench.pretrained.model_files import CONFIG_FILES, ModelFiles
 
 #: Head of each kind of task, as PaddleNLP names it behind the architecture.
 HEADS = {

@@ -8,11 +8,11 @@ from typing import Any
 
 import paddle
 
-from cluebench.errors import UsageError
-from cluebench.model_files import ADDED_TOKENS, ModelFiles
+from cluebench.benchmark.tasks import Task
+from cluebench.foundation.errors import UsageError
 from cluebench.models.one_line import in_one_line
 from cluebench.models.settings import settled
-from cluebench.tasks import Task
+from cluebench.pretrained.model_files import ADDED_TOKENS, ModelFiles
 
 #: Share of the embeddings that a vocabulary has tokens for at least: some are filled up to a round number.
 _LEAST_KNOWN = 0.9

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import paddle
 
-from cluebench.errors import UsageError
+from cluebench.foundation.errors import UsageError
 
 
 def set_dropout(model: paddle.nn.Layer, p: float) -> None:

@@ -7,12 +7,12 @@ from dataclasses import replace
 import paddlenlp.transformers
 from paddlenlp.utils.download import bos_download, bos_file_exists
 
-from cluebench import model_files
-from cluebench.errors import ClueError, NetworkError, UsageError
-from cluebench.model import Model
-from cluebench.model_files import ModelFiles
+from cluebench.benchmark.published import unless_published
+from cluebench.foundation.errors import ClueError, NetworkError, UsageError
 from cluebench.models.classes import published_prefix, published_tokenizer
-from cluebench.published import unless_published
+from cluebench.pretrained import model_files
+from cluebench.pretrained.model import Model
+from cluebench.pretrained.model_files import ModelFiles
 
 
 def located(model: Model, *, offline: bool = False, weights: bool = True) -> ModelFiles:
@@ -20,7 +20,7 @@ def located(model: Model, *, offline: bool = False, weights: bool = True) -> Mod
 
     ``weights`` False: only what the tokenizer needs. Raises UsageError and NetworkError.
     """
-    files = model.find(offline=offline, weights=weights) or _fetch(model, weights)
+    files = model_files.find(model, offline=offline, weights=weights) or _fetch(model, weights)
     # Of its own models PaddleNLP knows the configuration; whatever lies beside the weights is no part of them.
     return files if model.directory or not published_prefix(model.name) else replace(files, config=None)
 

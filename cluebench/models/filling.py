@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import paddle
 
-from cluebench.errors import UsageError
-from cluebench.model_files import ModelFiles
+from cluebench.benchmark.tasks import Task
+from cluebench.foundation.errors import UsageError
+from cluebench.foundation.notices import notice
 from cluebench.models.hugging_face import in_paddle, is_hugging_face
-from cluebench.models.reading import read_weights
-from cluebench.notices import notice
-from cluebench.tasks import Task
+from cluebench.pretrained.model_files import ModelFiles
+from cluebench.pretrained.weights import read_weights
 
 #: Architectures whose Hugging Face weights are known to mean the same in PaddleNLP's model of that name.
 _FROM_HUGGING_FACE = ("Bert", "Ernie", "ErnieGram", "Roberta", "TinyBert")

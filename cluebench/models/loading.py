@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from cluebench.model import Model
+from cluebench.benchmark.tasks import Task
 from cluebench.models.classes import head_class, tokenizer_class
 from cluebench.models.configuration import build, check_fit, configured, written_config
 from cluebench.models.dropout import set_dropout
@@ -15,8 +15,8 @@ from cluebench.models.fetching import located
 from cluebench.models.filling import check_sizes, fill, read, refuse_other_task
 from cluebench.models.hugging_face import in_paddle, is_hugging_face
 from cluebench.models.one_line import in_one_line
-from cluebench.runlog import ModelSize
-from cluebench.tasks import Task
+from cluebench.pretrained.model import Model
+from cluebench.records.result import ModelSize
 
 
 def load_tokenizer(model: Model, *, offline: bool = False, **settings: Any) -> Any:

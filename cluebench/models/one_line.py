@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cluebench.errors import ClueError, UsageError
-from cluebench.model import Model
+from cluebench.foundation.errors import ClueError, UsageError
+from cluebench.pretrained.model import Model
 
 
 @contextmanager

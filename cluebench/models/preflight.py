@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import paddle
 
-from cluebench.errors import UsageError
-from cluebench.model import Model
-from cluebench.model_files import ModelFiles
+from cluebench.benchmark.tasks import IDIOM, Task
+from cluebench.foundation.errors import UsageError
 from cluebench.models.classes import HEADS, head_class
 from cluebench.models.configuration import build, check_fit, configured, longest_input, written_config
 from cluebench.models.dropout import set_dropout
@@ -21,7 +20,8 @@ from cluebench.models.heads import score_options
 from cluebench.models.hugging_face import in_paddle, is_hugging_face
 from cluebench.models.loading import load_tokenizer
 from cluebench.models.one_line import in_one_line
-from cluebench.tasks import IDIOM, Task
+from cluebench.pretrained.model import Model
+from cluebench.pretrained.model_files import ModelFiles
 
 
 def preflight(model: Model, tasks: Iterable[Task], *, offline: bool = False) -> dict[str, str | None]:

@@ -9,9 +9,9 @@ from typing import Any
 
 import paddle
 
-from cluebench.errors import UsageError
-from cluebench.model_files import WEIGHT_FILES
+from cluebench.foundation.errors import UsageError
 from cluebench.models.heads import unwrapped
+from cluebench.pretrained.model_files import WEIGHT_FILES
 
 _WEIGHTS = "model_state.pdparams"
 _SAVED_FILES = (

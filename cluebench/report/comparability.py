@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from cluebench import identity
+from cluebench.benchmark.published import averaged_tasks
+from cluebench.benchmark.tasks import DEFAULT_SEED, TASKS, Task
 from cluebench.data.official import usable_rows
 from cluebench.data.source import fingerprint_of, official_md5s
-from cluebench.published import averaged_tasks
-from cluebench.report.scores import FinishedTrial, of_whole_grid
-from cluebench.run_flags import RunFlags, resolved
-from cluebench.runlog import Result
-from cluebench.tasks import DEFAULT_SEED, TASKS, Task
+from cluebench.records import identity
+from cluebench.records.finished_trials import FinishedTrial, of_whole_grid
+from cluebench.records.result import Result
+from cluebench.records.run_flags import RunFlags, resolved
 
 #: What a grid varies, and ways of computing that are no protocol of their own.
 _FREE = frozenset({"learning_rate", "batch_size", "dropout", "seed", "amp", "padding", "model", "data"})
@@ -59,7 +59,7 @@ def _reasons(task: Task, trials: Sequence[FinishedTrial]) -> Iterator[str]:
     results = [trial.result for trial in trials if trial.result]
     if len(results) < len(trials):
         yield "logs alone: data and settings not known"
-    for name, (value, _) in differences(task, results[0].configuration).items() if results else ():
+    for name, (value, _) in unlike_published(task, results[0].configuration).items() if results else ():
         yield f"{name} not known" if value is None else f"{name} {value}"  # one for all: they are of one protocol
     if (seeds := {trial.seed for trial in trials}) - {DEFAULT_SEED}:
         yield f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, sorted(seeds)))}"
@@ -67,7 +67,7 @@ def _reasons(task: Task, trials: Sequence[FinishedTrial]) -> Iterator[str]:
         yield "settings beyond the published grid"
 
 
-def differences(task: Task, configuration: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+def unlike_published(task: Task, configuration: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Setting → (its value, the published one), where a trial's configuration is not that of the published protocol.
 
     A value that is not stated is None. What a grid varies, model and data are left out.

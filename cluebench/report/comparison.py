@@ -9,16 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from cluebench.dev_predictions import DevPredictions
-from cluebench.errors import DataError, UsageError
-from cluebench.published import published_model
-from cluebench.report import evidence, scores
-from cluebench.report.comparability import differences, has_official_sums
+from cluebench.benchmark.published import published_model
+from cluebench.benchmark.tasks import TASKS
+from cluebench.foundation.errors import DataError, UsageError
+from cluebench.records import finished_trials
+from cluebench.records.dev_predictions import DevPredictions
+from cluebench.report import evidence
+from cluebench.report.comparability import has_official_sums, unlike_published
 from cluebench.report.evidence import Evidence, difference_error, incomparable, is_paired
 from cluebench.report.table import run_directory
 from cluebench.statistics import paired, uncertainty
 from cluebench.statistics.ranks import LEVEL
-from cluebench.tasks import TASKS
 
 #: What a difference was tested by.
 MCNEMAR, BOOTSTRAP, UNPAIRED = "McNemar", "bootstrap", "unpaired"
@@ -56,7 +57,7 @@ def contender(given: str, run_root: str) -> Contender:
     if not given.startswith(PUBLISHED):
         try:
             run = run_directory(given, run_root)
-            return Contender(given, *evidence.of_run(scores.finished_trials(run)), run)
+            return Contender(given, *evidence.of_run(finished_trials.finished_trials(run)), run)
         except UsageError:
             if row is None:
                 raise
@@ -218,7 +219,7 @@ def _not_as_published(comparison: Comparison) -> list[str]:
     tasks: dict[tuple[str, str], list[str]] = {}
     for side in (comparison.first, comparison.second):
         for name, one in side.evidence.items():
-            unlike = differences(TASKS[name], one.predictions[0].configuration) if one.predictions else {}
+            unlike = unlike_published(TASKS[name], one.predictions[0].configuration) if one.predictions else {}
             for setting, (value, _) in unlike.items():
                 if value is not None:
                     tasks.setdefault((side.name, f"{setting} {value}"), []).append(TASKS[name].title)

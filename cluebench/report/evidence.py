@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cluebench import dev_predictions
+from cluebench.benchmark.published import PublishedModel, averaged_tasks
+from cluebench.benchmark.tasks import TASKS, Task
 from cluebench.data.official import usable_rows
-from cluebench.dev_predictions import DevPredictions
-from cluebench.published import PublishedModel, averaged_tasks
+from cluebench.records import dev_predictions
+from cluebench.records.dev_predictions import DevPredictions
+from cluebench.records.finished_trials import FinishedTrial
 from cluebench.report import scores
-from cluebench.report.scores import FinishedTrial
 from cluebench.statistics import paired, uncertainty
 from cluebench.statistics.selection import Selection, selection
-from cluebench.tasks import TASKS, Task
 
 #: Why a score has no evidence.
 NO_PREDICTIONS = "its trial kept no dev predictions"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from cluebench.benchmark.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
 from cluebench.data.rows import IDIOM_TAG, ChoiceRow, IdiomRecord, SpanRow, TextRow
-from cluebench.dev_predictions import DevPredictions, rows_fingerprint
-from cluebench.errors import DataError
-from cluebench.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
+from cluebench.foundation.errors import DataError
+from cluebench.records.dev_predictions import DevPredictions, rows_fingerprint
 
 #: Characters of a passage shown on either side of a blank.
 _AROUND_BLANK = 80

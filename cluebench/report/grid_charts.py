@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from cluebench import runlog
+from cluebench.benchmark.tasks import Task
 from cluebench.data.rows import load_rows
 from cluebench.data.source import open_source
-from cluebench.dev_predictions import DevPredictions
-from cluebench.errors import ClueError
-from cluebench.report import scores
+from cluebench.foundation.errors import ClueError
+from cluebench.records import finished_trials
+from cluebench.records.dev_predictions import DevPredictions
+from cluebench.records.finished_trials import FinishedTrial
+from cluebench.records.log import read_log
 from cluebench.report.examples import Example, examples_of
-from cluebench.report.scores import FinishedTrial
 from cluebench.search.replay import Outcome, points
 from cluebench.statistics.budget import expected_best
 from cluebench.statistics.effects import main_effects
-from cluebench.tasks import Task
 
 #: Points of a curve that are drawn: more can't be told apart.
 _CURVE_POINTS = 80
@@ -61,7 +61,7 @@ def charts(
 
     best: what those of the best setting said of dev; outcomes: of the halving rules.
     """
-    whole = scores.of_whole_grid(trials)
+    whole = finished_trials.of_whole_grid(trials)
     settings = [[*trial.setting, trial.seed] for trial in whole]
     varied = [place for place in range(len(AXES)) if len({setting[place] for setting in settings}) > 1]
     values = [trial.score[0] for trial in whole]
@@ -98,7 +98,7 @@ def _trial(trial: FinishedTrial) -> dict[str, Any]:
     source, losses = trial.result or trial.log, trial.log.losses if trial.log else []
     if trial.path is not None:
         try:
-            losses = runlog.read_log(trial.path.with_suffix(".log")).losses
+            losses = read_log(trial.path.with_suffix(".log")).losses
         except OSError:
             pass
     curve = [(point.step, point.score[0]) for point in source.dev_curve] if source else []

@@ -13,15 +13,18 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, get_args
 
-from cluebench import atomic
+from cluebench.benchmark.published import ATTRIBUTION, published_model
+from cluebench.benchmark.tasks import TASKS, Setting, Task
 from cluebench.data.source import DataSource
-from cluebench.grid_file import GridFile, PlannedTrial, TrialState, read_grid
-from cluebench.published import ATTRIBUTION, published_model
-from cluebench.report import comparability, cost, evidence, grid_charts, page, reproduction, scores
+from cluebench.foundation import atomic
+from cluebench.records import cost, finished_trials
+from cluebench.records.finished_trials import FinishedTrial
+from cluebench.records.grid_file import GridFile, PlannedTrial, TrialState, read_grid
+from cluebench.records.paths import TrialPaths, trial_name
+from cluebench.records.result import STOPPED, Result
+from cluebench.report import comparability, evidence, grid_charts, page, reproduction, scores
 from cluebench.report.replayed import replayed
-from cluebench.report.scores import Best, FinishedTrial
-from cluebench.runlog import STOPPED, Result, TrialPaths, trial_name
-from cluebench.tasks import TASKS, Setting, Task
+from cluebench.report.scores import Best
 
 #: In a run directory.
 REPORT_FILE = "report.html"
@@ -34,7 +37,7 @@ def write_report(folder: Path) -> None:
 
 def report(folder: Path) -> str:
     """The page."""
-    run = _Run(folder, read_grid(folder), scores.finished_trials(folder))
+    run = _Run(folder, read_grid(folder), finished_trials.finished_trials(folder))
     tasks = [_task(run, TASKS[name]) for name in TASKS if name in run.planned or run.trials.get(name)]
     average, error = scores.average(run.bests), evidence.error_of_avg(run.known)
     theirs = run.published.average if run.published else None
@@ -42,7 +45,7 @@ def report(folder: Path) -> str:
         "report.html",
         {task["name"]: task.pop("charts") for task in tasks},
         model=run.model,
-        title=scores.model_name(folder, run.grid, run.identity),
+        title=finished_trials.model_name(folder, run.grid, run.identity),
         grid=run.grid,
         running=run.is_running,
         counts=_counts(trial["state"] for task in tasks for trial in task["trials"]),
@@ -55,7 +58,7 @@ def report(folder: Path) -> str:
             "difference": None if average is None or theirs is None else average - float(theirs),
         },
         attribution=ATTRIBUTION if run.published else None,
-        mark=scores.halving_mark(folder, run.trials),
+        mark=finished_trials.halving_mark(folder, run.trials),
         warnings=[text for is_other, text in _data(run) if is_other],
         failures=_failures(run),
         provenance=_provenance(run),
@@ -161,7 +164,7 @@ def _task(run: _Run, task: Task) -> dict[str, Any]:
         "command": reproduction.command(task, of_best[0], run.model, data_dir) if of_best else None,
         "hours": cost.shown(spent.hours) if spent and spent.hours else None,
         "maps": list(_heat_maps(trials)),
-        "selection": evidence.selection_of(scores.of_whole_grid(finished)) if len(finished) > 1 else None,
+        "selection": evidence.selection_of(finished_trials.of_whole_grid(finished)) if len(finished) > 1 else None,
         "errors": grid_charts.errors(task, said[0], data_dir, not run.is_running) if said else [],
         "charts": drawn,
         "figures": grid_charts.figures(drawn) if finished else [],

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from cluebench.benchmark.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
 from cluebench.data.rows import NO_AGREED_LABEL, load_rows
 from cluebench.data.source import DataSource, split_files
 from cluebench.features import Features, IdiomFeatures, SpanFeatures, TextEncoder, load_features
-from cluebench.json_files import parse
-from cluebench.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
+from cluebench.foundation.json_files import parse
 
 # Examples -------------------------------------------------------------------------------------------------------------
 

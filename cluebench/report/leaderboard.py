@@ -11,19 +11,20 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
 
-from cluebench.errors import UsageError
-from cluebench.grid_file import read_grid
-from cluebench.published import PublishedModel, averaged_tasks, published_models
+from cluebench.benchmark.published import PublishedModel, averaged_tasks, published_models
+from cluebench.benchmark.tasks import TASKS, Setting
+from cluebench.foundation.errors import UsageError
+from cluebench.records import finished_trials
+from cluebench.records.cost import Cost, cost_by_task
+from cluebench.records.finished_trials import FinishedTrial
+from cluebench.records.grid_file import read_grid
+from cluebench.records.result import ModelSize, Result
 from cluebench.report import comparability, evidence, scores
 from cluebench.report.comparability import Mark
-from cluebench.report.cost import Cost, cost_by_task
 from cluebench.report.evidence import Evidence
 from cluebench.report.grid_page import REPORT_FILE
-from cluebench.report.scores import FinishedTrial
 from cluebench.report.submitted import RECORD, Submitted
-from cluebench.runlog import ModelSize, Result
 from cluebench.statistics.ranks import shared_ranks
-from cluebench.tasks import TASKS, Setting
 
 #: What the rows can be sorted by.
 ORDERS = ("average", "score_per_hour")
@@ -74,7 +75,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Difference:
+class FromBaseline:
     """A row minus the baseline, in points: of the averages, with its two-sided p, and of each task both have."""
 
     average: float | None
@@ -104,7 +105,7 @@ class Leaderboard:
             raise UsageError(f"--baseline {baseline}: not among {', '.join(known)}")
         return cls(rows, base)
 
-    def difference(self, row: Row) -> Difference | None:
+    def difference(self, row: Row) -> FromBaseline | None:
         """From the baseline; None without one, and of itself."""
         base = self.baseline
         if base is None or row is base:
@@ -112,26 +113,26 @@ class Leaderboard:
         both = {name: (row.scores[name][0], base.scores[name][0]) for name in row.scores if name in base.scores}
         tasks = {name: round(round(mine, 2) - round(theirs, 2), 2) for name, (mine, theirs) in both.items()}
         if row.average is None or base.average is None:
-            return Difference(None, None, tasks)
+            return FromBaseline(None, None, tasks)
         known = row.error is not None and base.error is not None
         p = evidence.average_p(base.evidence, row.evidence) if known else None
-        return Difference(row.average - base.average, p, tasks)
+        return FromBaseline(row.average - base.average, p, tasks)
 
 
 def measured_rows(run_root: Path) -> list[Row]:
     """A row for every folder of the run root that holds a finished trial."""
     folders = sorted(path for path in run_root.iterdir() if path.is_dir())
-    found = [(folder, scores.finished_trials(folder)) for folder in folders]
+    found = [(folder, finished_trials.finished_trials(folder)) for folder in folders]
     return [_row(folder, trials) for folder, trials in found if any(trials.values())]
 
 
 def _row(folder: Path, trials: Mapping[str, Sequence[FinishedTrial]]) -> Row:
     """Of the grid's own trials: the further seeds that confirm its best settings would be another way to choose."""
-    own = {name: scores.of_whole_grid(of_task) for name, of_task in trials.items()}
+    own = {name: finished_trials.of_whole_grid(of_task) for name, of_task in trials.items()}
     bests = scores.best_settings(own)
     known, left_out = evidence.of_run(own)
     name, size = _model(folder, [trial.result for of_task in own.values() for trial in of_task if trial.result])
-    stopped, record = scores.halving_mark(folder, trials), Submitted.read(folder / RECORD)
+    stopped, record = finished_trials.halving_mark(folder, trials), Submitted.read(folder / RECORD)
     marks = [*comparability.marks(own), *([Mark(stopped, ())] if stopped else [])]
     marks += [Mark(why, tuple(name for name in left_out if left_out[name] == why)) for why in {*left_out.values()}]
     return Row(
@@ -152,7 +153,7 @@ def _row(folder: Path, trials: Mapping[str, Sequence[FinishedTrial]]) -> Row:
 def _model(folder: Path, results: Sequence[Result]) -> tuple[str, ModelSize | None]:
     """Its name, and its size as its trials measured it: with a pooler, where the head of any task has one."""
     identity = str(results[0].configuration.get("model")) if results else None
-    name = scores.model_name(folder, read_grid(folder), identity)
+    name = finished_trials.model_name(folder, read_grid(folder), identity)
     sizes = [result.model_size for result in results if result.model_size]
     if sizes:
         return name, max(sizes, key=attrgetter("parameters"))

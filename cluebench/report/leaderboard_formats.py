@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from cluebench.published import ATTRIBUTION
+from cluebench.benchmark.published import ATTRIBUTION
+from cluebench.benchmark.tasks import TASKS
+from cluebench.records.cost import shown
 from cluebench.report import page
-from cluebench.report.cost import shown
-from cluebench.report.leaderboard import Difference, Leaderboard, Row
-from cluebench.tasks import TASKS
+from cluebench.report.leaderboard import FromBaseline, Leaderboard, Row
 
 FORMATS = ("text", "markdown", "csv", "json", "html")
 
@@ -87,7 +87,7 @@ def _table(board: Leaderboard) -> list[tuple[str, ...]]:
     return list(zip(*columns))
 
 
-def _cells(row: Row, difference: Difference | None) -> list[str]:
+def _cells(row: Row, difference: FromBaseline | None) -> list[str]:
     """Scores with their errors; in brackets differences and scores of test sets."""
     average = [] if row.average is None else [f"{row.average:.2f}" + (f"±{row.error:.2f}" if row.error else "")]
     average += [f"({difference.average:+.2f})"] if difference and difference.average is not None else []

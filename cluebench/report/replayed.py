@@ -8,16 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from cluebench.benchmark.tasks import TASKS, Setting, Task
+from cluebench.records.finished_trials import FinishedTrial
 from cluebench.report import evidence
 from cluebench.report.evidence import Evidence
-from cluebench.report.scores import FinishedTrial
 from cluebench.search.halving import Curve
 from cluebench.search.replay import (
     RULES,
     SAFE,
-    Grid,
     Outcome,
     Recorded,
+    RecordedGrid,
     Summary,
     outcome,
     points,
@@ -25,7 +26,6 @@ from cluebench.search.replay import (
     scores_of,
     summaries,
 )
-from cluebench.tasks import TASKS, Setting, Task
 
 FORMATS = ("text", "json")
 
@@ -45,7 +45,7 @@ class Replayed:
 
 
 def replayed(model: str, trials: Mapping[str, Sequence[FinishedTrial]]) -> Replayed:
-    """``trials``: of each task, as `scores.finished_trials` gives them."""
+    """``trials``: of each task, as `finished_trials.finished_trials` gives them."""
     outcomes, errors, left_out = {}, {}, {}
     measured, _ = evidence.of_run(trials)
     for name in (name for name in TASKS if trials.get(name)):
@@ -73,7 +73,7 @@ def _error(name: str, measured: Mapping[str, Evidence], trials: Sequence[Finishe
     return known.error[0] if known else None
 
 
-def grid_of(trials: Sequence[FinishedTrial]) -> tuple[Grid, int]:
+def grid_of(trials: Sequence[FinishedTrial]) -> tuple[RecordedGrid, int]:
     """(the settings that the table chooses from with a recording a seed, the number of trials that have none).
 
     Seeds that at most half of the settings have are further seeds of the best ones, and left out; so are the settings

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from cluebench.report.comparability import differences
-from cluebench.runlog import Result
-from cluebench.tasks import SPAN, Task
+from cluebench.benchmark.tasks import SPAN, Task
+from cluebench.records.result import Result
+from cluebench.report.comparability import unlike_published
 
 #: Settings of a configuration whose flags are called otherwise.
 _FLAG_OF = {"epochs": "num_train_epochs", "eval_every_steps": "save_steps"}
@@ -29,7 +29,7 @@ def command(task: Task, result: Result, model: str, data_dir: str | None) -> str
     flags["gradient_accumulation_steps"] = result.accumulation_steps * result.cards
     flags["padding"] = (task.kind != SPAN and "padding" not in settings) or None
     flags["amp"] = settings["amp"] if settings["amp"] != "off" else None
-    for name, (value, _) in differences(task, settings).items():
+    for name, (value, _) in unlike_published(task, settings).items():
         warmup = "warmup_steps" if isinstance(value, int) else "warmup_proportion"
         flags[warmup if name == "warmup" else _FLAG_OF.get(name, name)] = value
     if any(isinstance(value, dict) for value in flags.values()):

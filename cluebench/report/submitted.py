@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import cluebench
-from cluebench import atomic, json_files
-from cluebench.errors import BadFile, UsageError
-from cluebench.json_files import Percent, declared
+from cluebench.benchmark.tasks import task_named
+from cluebench.foundation import atomic, json_files
+from cluebench.foundation.errors import BadFile, UsageError
+from cluebench.foundation.json_files import Percent, declared
+from cluebench.records import finished_trials
 from cluebench.report import evidence, scores
-from cluebench.tasks import task_named
 
 RECORD = "submit.json"
 
@@ -109,7 +110,7 @@ def _places(output: Path, run: Path | None) -> list[Path]:
 
 def _on_dev(run: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """(score and error of each task, versions that they were reached with)"""
-    trials = scores.finished_trials(run)
+    trials = finished_trials.finished_trials(run)
     known, versions = evidence.of_run(trials)[0], {}
     for of_task in trials.values():
         for trial in of_task:

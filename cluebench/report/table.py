@@ -6,15 +6,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cluebench.errors import UsageError
-from cluebench.grid_file import read_grid
-from cluebench.model import Model
-from cluebench.published import ATTRIBUTION, PublishedModel, published_model
+from cluebench.benchmark.published import ATTRIBUTION, PublishedModel, published_model
+from cluebench.benchmark.tasks import TASKS
+from cluebench.foundation.errors import UsageError
+from cluebench.pretrained.model import Model
+from cluebench.records import finished_trials
+from cluebench.records.finished_trials import FinishedTrial
+from cluebench.records.grid_file import read_grid
 from cluebench.report import evidence, scores
 from cluebench.report.evidence import Evidence
-from cluebench.report.scores import FinishedTrial
 from cluebench.statistics.budget import expected_best
-from cluebench.tasks import TASKS
 
 
 def run_directory(model: str, run_root: str) -> Path:
@@ -56,10 +57,10 @@ def print_table(
     """
     if among_others:
         print(f"{model}:")
-    trials = scores.finished_trials(folder)
+    trials = finished_trials.finished_trials(folder)
     bests = scores.best_settings(trials)
     print(scores.best_score_table(bests), end="")
-    mark = scores.halving_mark(folder, trials)
+    mark = finished_trials.halving_mark(folder, trials)
     notes = [f"({mark})"] * bool(mark) + scores.edge_notes(trials, bests)
     if stderr:
         found, left_out = evidence.of_run(trials)
@@ -103,7 +104,7 @@ def expected_bests(trials: Mapping[str, Sequence[FinishedTrial]], budget: int) -
     """A cell a task: the best score to expect of so many of its trials, EM for spans; and tasks that have fewer."""
     cells, fewer = [], []
     for name, task in TASKS.items():
-        curve = expected_best([trial.score[0] for trial in scores.of_whole_grid(trials.get(name, ()))])
+        curve = expected_best([trial.score[0] for trial in finished_trials.of_whole_grid(trials.get(name, ()))])
         cells.append(f"{curve[budget - 1]:.2f}" if budget <= len(curve) else "-")
         fewer += [f"{task.title} ({len(curve)})"] if 0 < len(curve) < budget else []
     return cells, fewer

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from statistics import mean
 
-from cluebench.tasks import Setting, rank
+from cluebench.benchmark.tasks import Setting, rank
 
 #: Evaluations of a trial before any verdict on it: one alone may be of a model that has hardly begun to learn.
 FEWEST_EVALUATIONS = 2

@@ -10,8 +10,8 @@ from itertools import combinations
 from statistics import mean
 from typing import NamedTuple
 
+from cluebench.benchmark.tasks import Setting
 from cluebench.search.halving import Curve, Rule, in_order, standings
-from cluebench.tasks import Setting
 
 _RUNGS = (Fraction(1, 8), Fraction(1, 4), Fraction(1, 2))
 
@@ -47,7 +47,7 @@ class Recorded:
 
 
 #: The finished trials of a task: each setting with the same number of seeds.
-Grid = Mapping[Setting, Sequence[Recorded]]
+RecordedGrid = Mapping[Setting, Sequence[Recorded]]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Outcome:
     safe: bool  # see SAFE
 
 
-def outcome(rule: Rule, grid: Grid, error: float | None) -> Outcome:
+def outcome(rule: Rule, grid: RecordedGrid, error: float | None) -> Outcome:
     """``error``: one standard error of the grid's best score, in points; where it is not known nothing is safe."""
     curves, scores = _curves(grid), scores_of(grid)
     found, chosen, order = standings(rule, curves), _chosen(rule, grid, curves), in_order(scores)
@@ -91,22 +91,22 @@ def outcome(rule: Rule, grid: Grid, error: float | None) -> Outcome:
     )
 
 
-def _curves(grid: Grid) -> dict[Setting, list[Curve]]:
+def _curves(grid: RecordedGrid) -> dict[Setting, list[Curve]]:
     return {setting: [trial.curve for trial in trials] for setting, trials in grid.items()}
 
 
-def scores_of(grid: Grid) -> dict[Setting, float]:
+def scores_of(grid: RecordedGrid) -> dict[Setting, float]:
     """Each setting's final score, the mean over its seeds, rounded as in the table."""
     return {setting: round(mean(trial.score for trial in trials), 2) for setting, trials in grid.items()}
 
 
-def _chosen(rule: Rule, grid: Grid, curves: Mapping[Setting, Sequence[Curve]]) -> Setting:
+def _chosen(rule: Rule, grid: RecordedGrid, curves: Mapping[Setting, Sequence[Curve]]) -> Setting:
     """The best of the settings that reach their end when the rungs see ``curves``."""
     found, scores = standings(rule, curves), scores_of(grid)
     return in_order({setting: scores[setting] for setting in grid if not found[setting].stopped})[0]
 
 
-def _is_safe(rule: Rule, grid: Grid, error: float) -> bool:
+def _is_safe(rule: Rule, grid: RecordedGrid, error: float) -> bool:
     """By SAFE, in this grid. To be right where the rungs err in its disfavour is what luck alone does not give."""
     scores = scores_of(grid)
     best = max(scores.values())

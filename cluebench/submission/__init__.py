@@ -1,23 +1,21 @@
 """Submission files for the CLUE leaderboard: how they are written, what they are called, the archive they go into.
 
 Shapes: a JSON object a line (classification, C3), or one JSON object (CHID: tag → candidate, CMRC2018: id → answer).
-Names stand in the task table (`cluebench.tasks.TestSet.submission`). What is wrong with one says `checks`; `kept` has
-models of a grid predict, and `packing` makes the zip.
+Names stand in the task table (`cluebench.benchmark.tasks.TestSet`). What is wrong with one says `checks`; `kept`
+has models of a grid predict, and `packing` makes the zip.
 """
 
 from __future__ import annotations
 
 import difflib
-import io
 import json
 import os
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
 
-from cluebench import atomic
-from cluebench.errors import UsageError
-from cluebench.tasks import TASKS, Task, TestSet
+from cluebench.benchmark.tasks import TASKS, Task, TestSet
+from cluebench.foundation import atomic
+from cluebench.foundation.errors import UsageError
 
 # Writing --------------------------------------------------------------------------------------------------------------
 
@@ -33,23 +31,6 @@ def write_labels(path: str | os.PathLike, ids: Sequence[int], labels: Sequence[s
 def write_answers(path: str | os.PathLike, answers: Mapping[str, str | int]) -> None:
     """One JSON object, tag → candidate index or question id → answer text. Whole or not at all."""
     atomic.write_text(path, json.dumps(answers, ensure_ascii=False, indent=0) + "\n")
-
-
-def write_archive(path: str | os.PathLike, files: Mapping[str, bytes]) -> None:
-    """The zip to upload: the files at its root, in order of name. The same files give the same bytes.
-
-    Whole or not at all; whatever stood at ``path`` is replaced.
-    """
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in sorted(files):
-            member = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            member.compress_type = zipfile.ZIP_DEFLATED
-            member.create_system = 3  # Unix, so that the permissions count
-            member.external_attr = 0o644 << 16
-            archive.writestr(member, files[name])
-    with atomic.replacing(path) as temporary:
-        temporary.write_bytes(content.getvalue())
 
 
 # Names ----------------------------------------------------------------------------------------------------------------

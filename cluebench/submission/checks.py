@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cluebench.benchmark.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task, TestSet
 from cluebench.data.json_text import members
 from cluebench.data.rows import IDIOM_TAG
-from cluebench.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task, TestSet
 
 
 @dataclass(frozen=True)

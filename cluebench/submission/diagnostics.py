@@ -9,16 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cluebench import atomic
+from cluebench.benchmark.tasks import DIAGNOSED, DIAGNOSTICS
 from cluebench.data.rows import load_rows
 from cluebench.data.source import DataSource
-from cluebench.errors import ClueError
-from cluebench.json_files import parse
+from cluebench.foundation import atomic
+from cluebench.foundation.errors import ClueError
+from cluebench.foundation.json_files import parse
+from cluebench.records import finished_trials
 from cluebench.report import scores
 from cluebench.statistics.uncertainty import binomial_error
 from cluebench.submission import kept
 from cluebench.submission.packing import Entry
-from cluebench.tasks import DIAGNOSED, DIAGNOSTICS
 
 (_TEST,) = DIAGNOSTICS.test_sets
 (_STANDS_FOR,) = DIAGNOSED.test_sets  # what the script takes the diagnostic set for
@@ -36,7 +37,7 @@ def entry_for(wanted: Iterable[Entry], source: DataSource) -> Entry | None:
 
 def take_model(entry: Entry, run: Path, source: DataSource, flags: kept.PredictionFlags) -> None:
     """Lets the best kept model predict the set, through its task's script, and points the entry to the file."""
-    trials = scores.finished_trials(run).get(DIAGNOSED.name, [])
+    trials = finished_trials.finished_trials(run).get(DIAGNOSED.name, [])
     best = scores.best_setting(trials)
     model = kept.best_kept_model(run, trials, best.setting) if best else None
     if model is None:

@@ -9,15 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluebench import atomic, json_files, repository, runlog
+from cluebench.benchmark.tasks import TASKS, Setting, Task, TestSet
 from cluebench.data.source import DataSource
-from cluebench.errors import ClueError
-from cluebench.model_files import CONFIG_FILES, kept_weights
-from cluebench.notices import waiting
+from cluebench.foundation import atomic, json_files, repository
+from cluebench.foundation.errors import ClueError
+from cluebench.foundation.notices import waiting
+from cluebench.pretrained.model_files import CONFIG_FILES, kept_weights
+from cluebench.records import finished_trials
+from cluebench.records.finished_trials import FinishedTrial
+from cluebench.records.log import read_log
+from cluebench.records.paths import TrialPaths, trial_name
 from cluebench.report import scores
-from cluebench.report.scores import Best, FinishedTrial
+from cluebench.report.scores import Best
 from cluebench.submission.packing import Entry
-from cluebench.tasks import TASKS, Setting, Task, TestSet
 
 #: In a kept model's directory: what its prediction files were made from.
 _MADE_FROM = ".predictions.json"
@@ -71,7 +75,7 @@ def best_kept_model(run: Path, trials: Sequence[FinishedTrial], best: Setting) -
 
 
 def _model_folder(run: Path, trial: FinishedTrial) -> Path:
-    return runlog.TrialPaths(run / trial.task, runlog.trial_name(*trial.setting, trial.seed)).output_dir
+    return TrialPaths(run / trial.task, trial_name(*trial.setting, trial.seed)).output_dir
 
 
 def _holds_model(folder: Path) -> bool:
@@ -80,7 +84,7 @@ def _holds_model(folder: Path) -> bool:
 
 def take_models(run: Path, wanted: Sequence[Entry], source: DataSource, flags: PredictionFlags) -> None:
     """Finds each task's best kept model and lets it predict what it has not predicted from this data yet."""
-    trials = scores.finished_trials(run)
+    trials = finished_trials.finished_trials(run)
     for task in dict.fromkeys(entry.task.name for entry in wanted):
         entries = [entry for entry in wanted if entry.task.name == task]
         finished = trials.get(task, [])
@@ -154,7 +158,7 @@ def predict(model: KeptModel, flags: PredictionFlags, output: Path) -> str:
         ).returncode
     if code == 0:
         return f"the script wrote no such file; see {log}"
-    lines = [line for line in runlog.read_log(log).last_lines if line.strip()]
+    lines = [line for line in read_log(log).last_lines if line.strip()]
     return f"{lines[-1] if lines else f'exit code {code}'} (see {log})"
 
 

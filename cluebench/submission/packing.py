@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cluebench import submission
+from cluebench.benchmark.tasks import DIAGNOSTICS, TASKS, Task, TestSet, tasks_named
 from cluebench.data.rows import load_rows
 from cluebench.data.source import DataSource
-from cluebench.errors import BadFile, ClueError, UsageError
-from cluebench.json_files import content_of
+from cluebench.foundation import atomic
+from cluebench.foundation.errors import BadFile, ClueError, UsageError
+from cluebench.foundation.json_files import content_of
 from cluebench.report.table import holds_tasks
 from cluebench.submission.checks import problems_in
-from cluebench.tasks import DIAGNOSTICS, TASKS, Task, TestSet, tasks_named
 
 #: Problems of one file that are printed; the rest is counted.
 _SHOWN_PROBLEMS = 5
@@ -148,7 +149,7 @@ def pack(entries: Sequence[Entry], misnamed: Sequence[str], output: Path) -> Non
     good = [entry for entry in entries if entry.state == "ok"]
     if not good:
         raise ClueError(f"{output} was not written: there is nothing to pack")
-    submission.write_archive(output, {entry.test.submission: entry.content for entry in good})
+    atomic.write_archive(output, {entry.test.submission: entry.content for entry in good})
     print(f"{output}: {len(good)} file(s), checked {_use(good)}")
     left_out = [entry.task.title for entry in entries if entry.state == "missing"]
     if left_out:

@@ -16,9 +16,10 @@ import numpy as np
 import paddle
 from safetensors.numpy import load_file, save_file
 
-from cluebench import atomic, environment
-from cluebench.earlier_run import ANEW, STATE_FILE, CheckpointState, Generators
-from cluebench.runlog import Result
+from cluebench.foundation import atomic, environment
+from cluebench.foundation.file_facts import facts_of
+from cluebench.records.result import Result
+from cluebench.training.checkpoint_format import ANEW, STATE_FILE, CheckpointState, Generators
 from cluebench.training.optimization import Precision
 
 _WEIGHTS, _MOMENTS = "model.safetensors", "optimizer.safetensors"
@@ -51,7 +52,7 @@ class Checkpoint:
                 self.result.configuration_hash,
                 self.result.progress(),
                 self.result.configuration,
-                {name: atomic.facts_of(temporary / name) for name in (_WEIGHTS, _MOMENTS)},
+                {name: facts_of(temporary / name) for name in (_WEIGHTS, _MOMENTS)},
                 step=step,
                 schedule=self.optimizer.state_dict()[_SCHEDULE],
                 scaler=_scaler_state(self.precision.scaler) if self.precision.scaler else None,

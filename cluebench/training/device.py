@@ -8,8 +8,8 @@ import resource
 import numpy as np
 import paddle
 
-from cluebench import environment
-from cluebench.errors import UsageError
+from cluebench.foundation import environment
+from cluebench.foundation.errors import UsageError
 
 
 def use_device(device: str | None) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import paddle
 
-from cluebench import environment, models
+from cluebench import models
 from cluebench.features import Features, length_sorted_batches
-from cluebench.notices import progress
+from cluebench.foundation import environment
+from cluebench.foundation.notices import progress
 from cluebench.training.optimization import Precision
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import paddle
 
-from cluebench import atomic, environment
+from cluebench.foundation import atomic, environment
 from cluebench.models import unwrapped
 from cluebench.training.run import Run
 

@@ -12,9 +12,9 @@ from typing import TypeVar
 import paddle
 from paddlenlp.transformers import LinearDecayWithWarmup
 
-from cluebench import environment
-from cluebench.errors import Diverged, UsageError
-from cluebench.run_flags import RunFlags, refuse_amp
+from cluebench.foundation import environment
+from cluebench.foundation.errors import Diverged, UsageError
+from cluebench.records.run_flags import RunFlags, refuse_amp
 from cluebench.training.steps import Step
 
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import paddle
-import paddlenlp.prompt.prompt_trainer  # noqa: F401  (see cluebench.paddlenlp_import)
+import paddlenlp.prompt.prompt_trainer  # noqa: F401  (see cluebench.foundation.paddlenlp_import)
 from paddlenlp.trainer import PdArgumentParser, TrainingArguments
 
-from cluebench import atomic
-from cluebench.errors import UsageError
-from cluebench.flags import OneLineParser, add_flags, flag, taken
-from cluebench.run_flags import RunFlags, classification_task
-from cluebench.tasks import TASKS, Task
+from cluebench.benchmark.tasks import TASKS, Task
+from cluebench.foundation import atomic
+from cluebench.foundation.errors import UsageError
+from cluebench.foundation.flags import OneLineParser, add_flags, flag, taken
+from cluebench.records.run_flags import RunFlags, classification_task
 
 
 def _as_elsewhere(name: str) -> Any:

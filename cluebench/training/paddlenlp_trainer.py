@@ -18,18 +18,22 @@ from typing import Any
 
 import numpy as np
 import paddle
-import paddlenlp.prompt.prompt_trainer  # noqa: F401  (see cluebench.paddlenlp_import)
+import paddlenlp.prompt.prompt_trainer  # noqa: F401  (see cluebench.foundation.paddlenlp_import)
 from paddlenlp.trainer import EvalPrediction, IntervalStrategy, Trainer, TrainerCallback, TrainingArguments
 
-from cluebench import analysis, atomic, environment, models
-from cluebench.configure import RunConfig
-from cluebench.earlier_run import COMPLETE_FILE, CheckpointOwner, differences
-from cluebench.errors import Diverged, UsageError
+from cluebench import models
 from cluebench.features import Features
-from cluebench.metrics import accuracy, mean_cross_entropy
-from cluebench.models.reading import refuse_programs
+from cluebench.features.metrics import accuracy, mean_cross_entropy
+from cluebench.foundation import environment
+from cluebench.foundation.errors import Diverged, UsageError
+from cluebench.foundation.file_facts import facts_of
+from cluebench.pretrained.weights import refuse_programs
+from cluebench.records import analysis
+from cluebench.training.checkpoint_format import COMPLETE_FILE, CheckpointOwner
+from cluebench.training.configure import RunConfig
 from cluebench.training.evaluation import forward, on_device
 from cluebench.training.optimization import Precision, accumulate
+from cluebench.training.overwriting import different_settings
 from cluebench.training.paddlenlp_arguments import TaskFlags
 from cluebench.training.run import Run
 
@@ -230,7 +234,7 @@ class ProtocolTrainer(Trainer):
             self._rotate_checkpoints(use_mtime=True, output_dir=self.args.output_dir)
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         result = self.run.result
-        files = {path.name: atomic.facts_of(path) for path in folder.iterdir() if path.is_file()}
+        files = {path.name: facts_of(path) for path in folder.iterdir() if path.is_file()}
         owner = CheckpointOwner(result.configuration_hash, result.progress(), result.configuration, files)
         owner.write(folder / COMPLETE_FILE)
 
@@ -316,7 +320,7 @@ def _last_checkpoint(config: RunConfig) -> Path | None:
             found[int(number[1])] = folder, owner
     for _, (folder, owner) in sorted(found.items(), reverse=True):
         if owner.configuration_hash != config.result.configuration_hash:
-            different = differences(owner.configuration, config.result.configuration)
+            different = different_settings(owner.configuration, config.result.configuration)
             raise UsageError(
                 f"--output_dir {config.flags.output_dir} holds checkpoints of another run ({different}): "
                 "give another one, or --overwrite_output_dir to begin anew"

@@ -6,9 +6,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from cluebench import environment
-from cluebench.notices import progress
-from cluebench.runlog import STEP_FILE
+from cluebench.foundation import environment
+from cluebench.foundation.notices import progress
+from cluebench.records.paths import STEP_FILE
 
 #: Seconds between two writings of the file.
 _EVERY = 2.0

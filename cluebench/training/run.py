@@ -10,31 +10,35 @@ from typing import Any, Generic, NoReturn
 import numpy as np
 import paddle
 
-from cluebench import analysis, dev_predictions, environment, models, submission
-from cluebench.configure import RunConfig
+from cluebench import models, submission
+from cluebench.benchmark.tasks import TestSet
 from cluebench.data.rows import load_rows
-from cluebench.earlier_run import CHECKPOINT
-from cluebench.errors import Paused
 from cluebench.features import FeatureCache, Features, TextEncoder, load_features
-from cluebench.model import Model
-from cluebench.notices import notice, waiting
-from cluebench.run_flags import F
-from cluebench.runlog import DevPoint, Evaluation, RunLog
-from cluebench.scalars import Scalars
-from cluebench.tasks import TestSet
+from cluebench.foundation import environment
+from cluebench.foundation.errors import Paused
+from cluebench.foundation.notices import notice, waiting
+from cluebench.pretrained.model import Model
+from cluebench.records import analysis, dev_predictions
+from cluebench.records.dev_predictions import Evaluation
+from cluebench.records.log import RunLog
+from cluebench.records.result import DevPoint
+from cluebench.records.run_flags import F
 from cluebench.training import device
 from cluebench.training.checkpoint import Checkpoint
+from cluebench.training.checkpoint_format import CHECKPOINT
+from cluebench.training.configure import RunConfig
 from cluebench.training.evaluation import forward, on_device, outputs_of
 from cluebench.training.optimization import LossMeter, Precision, accumulate, build_optimizer
 from cluebench.training.progress import TrainingProgress
+from cluebench.training.scalars import Scalars
 from cluebench.training.steps import Step, StepPlan, optimizer_steps, order_of
 
 
 class Run(Generic[F]):
     """What every stage of a script needs.
 
-    Made by `cluebench.configure`, on every rank. Raises UsageError, before any model is loaded, when the device can't
-    be had or can't compute in the precision asked for, or when the model's tokenizer can't be loaded.
+    Made by `cluebench.training.life`, on every rank. Raises UsageError, before any model is loaded, when the device
+    can't be had or can't compute in the precision asked for, or when the model's tokenizer can't be loaded.
     """
 
     def __init__(self, config: RunConfig[F]):

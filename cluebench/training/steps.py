@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import paddle
 
-from cluebench.errors import DataError
+from cluebench.foundation.errors import DataError
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from cluebench import json_files
-from cluebench.errors import ClueError
+from cluebench.foundation import json_files
+from cluebench.foundation.errors import ClueError
 
 #: Examples of each property: 200, or as many as asked for.
 EXAMPLES = settings(

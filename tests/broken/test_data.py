@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluebench.benchmark.tasks import TASKS
 from cluebench.data.rows import load_rows
 from cluebench.data.source import DataSource
 from cluebench.submission.checks import problems_in
-from cluebench.tasks import TASKS
 from tests.broken.mutations import EXAMPLES, NOWHERE, broken_bytes, broken_json, outcome, paths, replaced
 from tests.submission.test_validators import ROWS, SOUND, sound
 

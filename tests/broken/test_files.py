@@ -18,33 +18,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluebench import analysis, dev_predictions, identity
-from cluebench.atomic import FileFacts
+from cluebench.benchmark.tasks import TASKS
 from cluebench.data import archive
-from cluebench.dev_predictions import DevPredictions
-from cluebench.earlier_run import CheckpointState, Generators, refuse_other_settings
 from cluebench.features.cache import FeatureCache
-from cluebench.grid_file import read_grid
-from cluebench.model import Model
-from cluebench.model_files import Configuration
-from cluebench.report import grid_page, leaderboard_formats, scores, submitted, table
+from cluebench.foundation.file_facts import FileFacts
+from cluebench.pretrained import model_files
+from cluebench.pretrained.model import Model
+from cluebench.pretrained.model_files import Configuration
+from cluebench.records import analysis, dev_predictions, finished_trials, identity
+from cluebench.records.dev_predictions import DevPredictions
+from cluebench.records.grid_file import read_grid
+from cluebench.records.log import read_log
+from cluebench.records.paths import TrialPaths
+from cluebench.records.result import DevPoint, Result
+from cluebench.records.run_flags import RunFlags, resolved
+from cluebench.report import grid_page, leaderboard_formats, submitted, table
 from cluebench.report.leaderboard import Leaderboard, measured_rows
 from cluebench.report.leaderboard_formats import FORMATS
-from cluebench.run_flags import RunFlags, resolved
-from cluebench.runlog import DevPoint, Result, TrialPaths, read_log
-from cluebench.scheduler import launch, status
-from cluebench.scheduler.estimates import model_size
-from cluebench.scheduler.failures import Failure, FailureKind
-from cluebench.scheduler.flags import GridFlags
-from cluebench.scheduler.grid import Grid
-from cluebench.scheduler.jobs import Attempt, Job, State
-from cluebench.scheduler.plan import Trial
-from cluebench.scheduler.promises import Promise, Promises
-from cluebench.scheduler.recorder import trial_state
-from cluebench.scheduler.runner import LockRecord, orphan_of
-from cluebench.scheduler.state import Holder, RunDirectory
+from cluebench.scheduler.allocation.promises import Promise, Promises
+from cluebench.scheduler.plan.estimates import model_size
+from cluebench.scheduler.plan.failures import Failure, FailureKind
+from cluebench.scheduler.plan.grid_flags import GridFlags
+from cluebench.scheduler.plan.jobs import Attempt, Job, State
+from cluebench.scheduler.plan.trials import Trial
+from cluebench.scheduler.processes import launch
+from cluebench.scheduler.processes.trial_process import LockRecord, orphan_of
+from cluebench.scheduler.run import status
+from cluebench.scheduler.run.planned_grid import PlannedGrid
+from cluebench.scheduler.run.recorder import trial_state
+from cluebench.scheduler.run.run_directory import Holder, RunDirectory
 from cluebench.submission import kept, packing
-from cluebench.tasks import TASKS
+from cluebench.training.checkpoint_format import CheckpointState, Generators
+from cluebench.training.overwriting import refuse_other_settings
 from tests.broken.mutations import EXAMPLES, NOWHERE, ODD, Outcome, broken_bytes, broken_json, outcome, paths, replaced
 
 MODEL = "some-model"
@@ -106,7 +111,7 @@ class RunFolder:
                 dev_predictions.beside(self.paths(name).result), result(name).configuration, 200
             )
         jobs = [job("tnews"), job("cmrc2018"), job("tnews", 1e-5, State.FAILED), job("c3", 1e-5, State.RUNNING)]
-        hashes = {name: scores.protocol_hash(result(name).configuration) for name in ("tnews", "cmrc2018")}
+        hashes = {name: finished_trials.protocol_hash(result(name).configuration) for name in ("tnews", "cmrc2018")}
         details = {"command": ["grid_search.py"], "data_dir": None, "devices": ["gpu 0"]}
         entries = [json.dumps(trial_state(one)) for one in jobs]
         self.directory.write_grid("running", entries, Counter(one.state.value for one in jobs), hashes, details)
@@ -131,7 +136,7 @@ class RunFolder:
         board = Leaderboard.of(measured_rows(self.root))
         for style in FORMATS:
             leaderboard_formats.rendered(board, style)
-        Grid(GridFlags(), [trial("tnews"), trial("c3", 1e-5)], {Model.of(MODEL): self.directory}).jobs()
+        PlannedGrid(GridFlags(), [trial("tnews"), trial("c3", 1e-5)], {Model.of(MODEL): self.directory}).jobs()
         self.directory.refuse_other_model()
         packing.run_directory(self.root)
         page, _, scripts = grid_page.report(self.directory.path).partition('<script type="application/json"')
@@ -237,7 +242,7 @@ def test_logs_never_end_in_a_traceback(content, tmp_path_factory):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "3e-05_32_0.1.log").write_bytes(content)
     read_log(folder / "3e-05_32_0.1.log")
-    for one in scores.finished_trials(folder.parent).get("tnews", []):
+    for one in finished_trials.finished_trials(folder.parent).get("tnews", []):
         assert 0 <= one.score[0] <= 100
 
 
@@ -362,7 +367,7 @@ def model_folder(tmp_path_factory):
 
 
 def look_at(folder: Path) -> None:
-    files = Model.of(folder).find()
+    files = model_files.find(Model.of(folder))
     files.read_config()
     files.check_tokenizer()
     model_size.cache_clear()

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from cluebench import atomic, demo
-from cluebench.earlier_run import COMPLETE_FILE, CheckpointOwner
-from cluebench.model import Model
-from cluebench.runlog import DevPoint, Result
-from cluebench.tasks import TASKS
+from cluebench import demo
+from cluebench.benchmark.tasks import TASKS
+from cluebench.foundation import atomic
+from cluebench.pretrained.model import Model
+from cluebench.records.result import DevPoint, Result
+from cluebench.training.checkpoint_format import COMPLETE_FILE, CheckpointOwner
 from tests.broken.mutations import EXAMPLES, NOWHERE, ODD, broken_bytes, broken_json, outcome, paths, replaced
 from tests.models.conftest import write_model
 from tests.models.test_weights import StandInTorch, write_safetensors
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory):
-    from cluebench import environment
+    from cluebench.foundation import environment
 
     environment.import_paddle()
     return write_model(tmp_path_factory.mktemp("models") / "Bert", "Bert", tokens=None)
@@ -74,7 +75,7 @@ def weights(request, tmp_path, monkeypatch):
 
 
 def test_broken_weights_never_end_in_a_traceback(weights):
-    from cluebench.models.reading import read_weights
+    from cluebench.pretrained.weights import read_weights
 
     whole = weights.read_bytes()
 
@@ -91,7 +92,7 @@ def test_broken_weights_never_end_in_a_traceback(weights):
 
 
 def test_a_broken_safetensors_header_is_said(tmp_path):
-    from cluebench.models.reading import read_weights
+    from cluebench.pretrained.weights import read_weights
 
     path = tmp_path / "model.safetensors"
     header = {
@@ -124,7 +125,7 @@ RANGES = {
 
 @pytest.mark.parametrize("kind", RANGES)
 def test_ranges_that_are_not_end_to_end_are_refused(kind, tmp_path):
-    from cluebench.models.reading import read_weights
+    from cluebench.pretrained.weights import read_weights
 
     (first, last), path = RANGES[kind], tmp_path / "model.safetensors"
     sizes = [abs(end - start) // 4 for start, end in (first, last)]
@@ -136,7 +137,7 @@ def test_ranges_that_are_not_end_to_end_are_refused(kind, tmp_path):
 
 
 def test_an_array_in_two_files_of_one_model_is_refused(tmp_path):
-    from cluebench.models.reading import read_weights
+    from cluebench.pretrained.weights import read_weights
 
     for name in ("a.safetensors", "b.safetensors"):
         write_safetensors(tmp_path / name, ARRAYS)
@@ -146,7 +147,7 @@ def test_an_array_in_two_files_of_one_model_is_refused(tmp_path):
 
 def test_a_tensor_is_no_larger_than_its_storage(tmp_path, monkeypatch):
     """A step of 0 would make any number of numbers out of one."""
-    from cluebench.models.reading import read_weights
+    from cluebench.pretrained.weights import read_weights
 
     torch = StandInTorch(monkeypatch)
     torch.save(tmp_path / "pytorch_model.bin", {"a": torch.tensor(ARRAYS["bias"], size=(10**6, 10**6), stride=(0, 0))})
@@ -158,7 +159,7 @@ def test_a_tensor_is_no_larger_than_its_storage(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    from cluebench import environment
+    from cluebench.foundation import environment
 
     environment.import_paddle()
     import paddle

@@ -7,16 +7,19 @@ import math
 import numpy as np
 import pytest
 
-from cluebench import atomic, dev_predictions, identity
+from cluebench.benchmark.tasks import DEFAULT_SEED, IDIOM, SPAN, TASKS, Setting
 from cluebench.data import official
 from cluebench.data.rows import load_rows
 from cluebench.data.source import DataSource
-from cluebench.data.synthetic import Sizes, write_synthetic
-from cluebench.dev_predictions import DevPredictions
-from cluebench.report.scores import protocol_hash
-from cluebench.run_flags import RunFlags, resolved
-from cluebench.runlog import DevPoint, Result, RunLog, trial_name
-from cluebench.tasks import DEFAULT_SEED, IDIOM, SPAN, TASKS, Setting
+from cluebench.demo.synthetic import Sizes, write_synthetic
+from cluebench.foundation import atomic
+from cluebench.records import dev_predictions, identity
+from cluebench.records.dev_predictions import DevPredictions
+from cluebench.records.finished_trials import protocol_hash
+from cluebench.records.log import RunLog
+from cluebench.records.paths import trial_name
+from cluebench.records.result import DevPoint, Result
+from cluebench.records.run_flags import RunFlags, resolved
 
 SIZES = {
     "afqmc": Sizes(700, 200, 10),
@@ -177,7 +180,7 @@ def spans_without_paddle(answers, rows):
 def without_paddle(monkeypatch):
     """EM and F1 of answers that are right or have nothing in common with the right one."""
     monkeypatch.setattr("cluebench.bundle.verifying.question_scores", spans_without_paddle)
-    monkeypatch.setattr("cluebench.environment.import_paddle", lambda: None)
+    monkeypatch.setattr("cluebench.foundation.environment.import_paddle", lambda: None)
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cluebench.identity import configuration_hash
-from cluebench.report.scores import halving_mark
-from cluebench.runlog import Result
+from cluebench.records.finished_trials import halving_mark
+from cluebench.records.identity import configuration_hash
+from cluebench.records.result import Result
 from tests.bundle.conftest import SECRETS
 
 COMMAND = "grid_search_tools/bundle.py"

@@ -5,9 +5,9 @@ import zipfile
 
 import pytest
 
+from cluebench.benchmark.tasks import TASKS
 from cluebench.data import source as source_module
 from cluebench.data.source import DataSource
-from cluebench.tasks import TASKS
 
 
 @pytest.fixture(autouse=True)

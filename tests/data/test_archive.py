@@ -8,7 +8,7 @@ import pytest
 
 from cluebench.data import archive
 from cluebench.data.archive import check_archive, find_member, open_member
-from cluebench.errors import DataError
+from cluebench.foundation.errors import DataError
 from tests.data.conftest import zip_of
 
 

@@ -19,12 +19,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from cluebench.benchmark.tasks import TASKS
 from cluebench.data import download
 from cluebench.data.download import Patience, fetch_archive, mirror_addresses
 from cluebench.data.official import OfficialFile, official_files
 from cluebench.data.source import open_source
-from cluebench.errors import DataError, DiskFull, NetworkError
-from cluebench.tasks import TASKS
+from cluebench.foundation.errors import DataError, DiskFull, NetworkError
 
 AFQMC = TASKS["afqmc"]
 QUICK = Patience(reach=5.0, connect=5.0, read=5.0, pauses=(0.01, 0.02, 0.03))
@@ -485,7 +485,7 @@ def test_parallel_processes_download_once(mirrors, tmp_path):
         "import sys, pathlib\n"
         "from cluebench.data import download\n"
         "from cluebench.data.official import OfficialFile\n"
-        "from cluebench.tasks import TASKS\n"
+        "from cluebench.benchmark.tasks import TASKS\n"
         "facts = {('afqmc', n): OfficialFile('afqmc', n, None, None, None, '', None) for n in TASKS['afqmc'].files}\n"
         "download.official_files = lambda: facts\n"
         "download.fetch_archive(TASKS['afqmc'], pathlib.Path(sys.argv[1]), addresses=[sys.argv[2]])\n"

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from cluebench.data.rows import ChoiceRow, IdiomRecord, SpanRow, TextRow, load_rows
-from cluebench.errors import DataError
+from cluebench.foundation.errors import DataError
 
 # Good rows ------------------------------------------------------------------------------------------------------------
 
@@ -476,8 +476,8 @@ def test_no_damage_ends_in_anything_but_rows_or_one_line(shelf, name, capsys):
     """200 damaged files a task. Each split reads one file that may be damaged, and that is written anew each time."""
     from random import Random
 
-    from cluebench.data.synthetic import Sizes, write_synthetic
-    from cluebench.tasks import TASKS
+    from cluebench.benchmark.tasks import TASKS
+    from cluebench.demo.synthetic import Sizes, write_synthetic
 
     write_synthetic(shelf.folder, [name], {name: Sizes(3, 3, 3)})
     task, rng, refused = TASKS[name], Random(name), 0

@@ -5,11 +5,11 @@ import os
 
 import pytest
 
+from cluebench.benchmark.tasks import TASKS
 from cluebench.data import download, source
 from cluebench.data.official import OfficialFile, official_files
 from cluebench.data.source import open_source, split_files
-from cluebench.errors import DataError
-from cluebench.tasks import TASKS
+from cluebench.foundation.errors import DataError
 
 AFQMC = TASKS["afqmc"]
 

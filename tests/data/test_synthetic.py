@@ -5,11 +5,11 @@ from collections import Counter
 
 import pytest
 
-from cluebench.data import synthetic
+from cluebench.benchmark.tasks import TASKS
 from cluebench.data.rows import IDIOM_TAG, IdiomRecord, load_rows
 from cluebench.data.source import open_source
-from cluebench.data.synthetic import DEMO_SIZES, Sizes, write_synthetic
-from cluebench.tasks import TASKS
+from cluebench.demo import synthetic
+from cluebench.demo.synthetic import DEMO_SIZES, Sizes, write_synthetic
 
 SMALL = {name: Sizes(60, 30, 40) for name in TASKS}
 

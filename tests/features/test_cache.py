@@ -7,9 +7,9 @@ import time
 import numpy as np
 import pytest
 
-from cluebench import atomic
 from cluebench.features import cache as cache_module
 from cluebench.features.cache import FeatureCache
+from cluebench.foundation import atomic
 
 KEY = {"task": "tnews", "split": "dev", "data": "0123", "max_seq_length": 128, "limit": None}
 ARRAYS = {

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
+from cluebench.benchmark.tasks import TASKS
 from cluebench.data.rows import ChoiceRow, IdiomRecord, SpanRow, TextRow
 from cluebench.features import TextEncoder, choice, idiom, pair, span
 from cluebench.features.choice import ChoiceFeatures
 from cluebench.features.idiom import IdiomFeatures
 from cluebench.features.pair import PairFeatures
 from cluebench.features.span import SpanFeatures
-from cluebench.tasks import TASKS
 from tests.features.conftest import GOLDEN
 
 EXPECTED = [json.loads(line) for line in (GOLDEN / "features.jsonl").read_text(encoding="utf-8").splitlines()]

@@ -7,12 +7,12 @@ import pytest
 
 import cluebench
 from cluebench import features as features_module
+from cluebench.benchmark.tasks import TASKS
 from cluebench.data.rows import load_rows
 from cluebench.data.source import DataSource
-from cluebench.data.synthetic import Sizes, write_synthetic
-from cluebench.errors import UsageError
+from cluebench.demo.synthetic import Sizes, write_synthetic
 from cluebench.features import FeatureCache, TextEncoder, feature_key, load_features
-from cluebench.tasks import TASKS
+from cluebench.foundation.errors import UsageError
 from tests.features.standin import StandIn
 
 LENGTH = 64

@@ -5,10 +5,11 @@ import time
 import numpy as np
 import pytest
 
+from cluebench.benchmark.tasks import TASKS
 from cluebench.data.rows import load_rows
 from cluebench.data.source import DataSource
 from cluebench.features import FeatureCache, TextEncoder, load_features
-from cluebench.metrics import (
+from cluebench.features.metrics import (
     accuracy,
     decode_choices,
     decode_idioms,
@@ -17,7 +18,6 @@ from cluebench.metrics import (
     percent,
     question_scores,
 )
-from cluebench.tasks import TASKS
 from tests.features.standin import StandIn
 
 pytestmark = pytest.mark.slow

@@ -108,9 +108,9 @@ def test_a_saved_tokenizer_with_added_tokens(paddlenlp_transformers, tmp_path):
 
 
 def test_real_texts(paddlenlp_transformers, clue_data_dir):
+    from cluebench.benchmark.tasks import TASKS
     from cluebench.data.rows import load_rows
     from cluebench.data.source import DataSource
-    from cluebench.tasks import TASKS
 
     source = DataSource(clue_data_dir)
     contexts = sorted({row.context for row in load_rows(source, TASKS["cmrc2018"], "dev")})

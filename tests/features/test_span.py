@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from cluebench.data.rows import SpanRow
-from cluebench.errors import UsageError
 from cluebench.features import span
 from cluebench.features.span import SpanFeatures, windows
+from cluebench.foundation.errors import UsageError
 from tests.features import reference
 from tests.features.rows import span_rows
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cluebench.tasks import TASKS
+from cluebench.benchmark.tasks import TASKS
 from tests.conftest import ROOT
 
 FAKE_REPOSITORY = Path(__file__).resolve().parent / "fake_repository"

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from cluebench.scheduler.promises import Promises
-from cluebench.scheduler.recorder import Observers
+from cluebench.scheduler.allocation.promises import Promises
+from cluebench.scheduler.run.recorder import Observers
 from tests.conftest import ROOT
 
 TNEWS = ("--tasks", "tnews", "--learning_rates", "1e-5,3e-5", "--batch_sizes", "32,64")
@@ -22,7 +22,7 @@ TNEWS = ("--tasks", "tnews", "--learning_rates", "1e-5,3e-5", "--batch_sizes", "
 
 @pytest.mark.slow
 def test_a_full_disk_holds_the_grid_and_costs_nothing(grid):
-    grid.prelude = "from cluebench.scheduler import blame; blame._HOLD_RECHECK = 0.5\n"
+    grid.prelude = "from cluebench.scheduler.loop import fault_attribution as blame; blame._HOLD_RECHECK = 0.5\n"
     grid.behave(trials={"*": {"attempts": [{"exit": 6}], "seconds": 0.1}})
     private = grid.runs / "some-model" / ".scheduler"
     private.mkdir(parents=True)
@@ -49,7 +49,9 @@ def test_with_room_on_the_disk_nothing_is_held(grid):
 # A driver in trouble --------------------------------------------------------------------------------------------------
 
 TWO = "card GPU-aaaa Test-24G 24576 24000 ok\ncard GPU-bbbb Test-24G 24576 24000 ok\n"
-HURRY = "from cluebench.scheduler import cards; cards._HEALTH_CHECK = 0.3; cards._ANSWER_DUE = 0.6\n"
+HURRY = (
+    "from cluebench.scheduler.loop import device_health as cards; cards._HEALTH_CHECK = 0.3; cards._ANSWER_DUE = 0.6\n"
+)
 PAIR = ("--tasks", "tnews", "--learning_rates", "1e-5", "--batch_sizes", "16,32", "--max_attempts", "1")
 
 
@@ -79,7 +81,7 @@ def test_a_driver_in_trouble_about_one_card_ends_no_healthy_trial(grid, cards, s
 @pytest.mark.parametrize("interrupt", [False, True])
 def test_a_driver_that_hangs_at_the_start_is_said_and_obeys(grid, cards, interrupt):
     cards(TWO.replace("ok", "hang"))
-    grid.prelude = f"from cluebench.scheduler import devices; devices.DISCOVERY_SECONDS = {30 if interrupt else 1}\n"
+    grid.prelude = f"from cluebench.machine import nvidia; nvidia.DISCOVERY_SECONDS = {30 if interrupt else 1}\n"
     started = time.monotonic()
     scheduler = grid.start(*PAIR)
     if interrupt:

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from cluebench.model import Model
-from cluebench.runlog import TrialPaths
-from cluebench.scheduler.commands import trial_command
-from cluebench.scheduler.devices import Device, cpu_slots
-from cluebench.scheduler.flags import GridFlags
-from cluebench.scheduler.jobs import Job
-from cluebench.scheduler.plan import Trial
+from cluebench.machine.devices import cpu_slots
+from cluebench.machine.nvidia import Device
+from cluebench.pretrained.model import Model
+from cluebench.records.paths import TrialPaths
+from cluebench.scheduler.plan.grid_flags import GridFlags
+from cluebench.scheduler.plan.jobs import Job
+from cluebench.scheduler.plan.trials import Trial
+from cluebench.scheduler.processes.trial_command import trial_command
 from tests.conftest import ROOT
 from tests.grid.test_scores import PUBLISHED_EXAMPLE, write_log
 

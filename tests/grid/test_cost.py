@@ -8,20 +8,21 @@ from fractions import Fraction
 import pytest
 
 from benchmarks.simulated import Outcome
-from cluebench.grid_file import Spent
-from cluebench.model import Model
-from cluebench.report.cost import Cost, cost_by_task, shown
-from cluebench.runlog import DevPoint, Result
-from cluebench.scheduler.devices import DeviceLost, Reading, cpu_slots
-from cluebench.scheduler.estimates import forward_tokens
-from cluebench.scheduler.flags import GridFlags
-from cluebench.scheduler.forecast import Forecast, weight_bytes
-from cluebench.scheduler.grid import Grid
-from cluebench.scheduler.launch import BUSY
-from cluebench.scheduler.ledger import Ledger
-from cluebench.scheduler.plan import Trial
-from cluebench.scheduler.runner import LockRecord, Orphan
-from cluebench.tasks import TASKS
+from cluebench.benchmark.tasks import TASKS
+from cluebench.machine.devices import cpu_slots
+from cluebench.machine.nvidia import DeviceLost, Reading
+from cluebench.pretrained.model import Model
+from cluebench.records.cost import Cost, cost_by_task, shown
+from cluebench.records.grid_file import Spent
+from cluebench.records.result import DevPoint, Result
+from cluebench.scheduler.allocation.ledger import Ledger
+from cluebench.scheduler.plan.estimates import forward_tokens
+from cluebench.scheduler.plan.grid_flags import GridFlags
+from cluebench.scheduler.plan.trials import Trial
+from cluebench.scheduler.processes.launch import BUSY
+from cluebench.scheduler.processes.trial_process import LockRecord, Orphan
+from cluebench.scheduler.run.forecast import Forecast, weight_bytes
+from cluebench.scheduler.run.planned_grid import PlannedGrid
 from tests.grid.conftest import until
 from tests.grid.test_loop import GIB, Run, gpu, trials
 
@@ -247,7 +248,7 @@ def test_status_counts_what_still_runs(grid):
 def planned(run_root, *tasks, model="ernie-3.0-base-zh", left=None, **flags):
     """The forecast of a plan; ``left``: writes what an earlier start has left of some of its jobs."""
     chosen = {"learning_rates": [3e-5], "batch_sizes": [32], "dropouts": [0.1], "devices": "gpu"} | flags
-    grid = Grid.of(GridFlags(models=[str(model)], tasks=list(tasks), run_root=str(run_root), **chosen))
+    grid = PlannedGrid.of(GridFlags(models=[str(model)], tasks=list(tasks), run_root=str(run_root), **chosen))
     if left:
         left(grid.jobs())
     return Forecast(grid, grid.jobs())

@@ -10,18 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from cluebench.environment import usable_cores
-from cluebench.errors import UsageError
-from cluebench.scheduler.devices import (
-    Device,
-    DeviceLost,
-    NvidiaDriver,
-    Reading,
-    ask,
-    child_environment,
-    find_devices,
-)
-from cluebench.scheduler.ledger import Ledger
+from cluebench.foundation.environment import usable_cores
+from cluebench.foundation.errors import UsageError
+from cluebench.machine.devices import child_environment, find_devices
+from cluebench.machine.nvidia import Device, DeviceLost, NvidiaDriver, Reading, ask
+from cluebench.scheduler.allocation.ledger import Ledger
 
 GIB = 1 << 30
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,7 +40,7 @@ def with_driver(fake_driver, tmp_path):
         cards.write_text(text)
         variables = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
         variables |= {"LD_LIBRARY_PATH": str(fake_driver), "FAKE_NVML": str(cards), **environment}
-        program = "import json, os, time\nfrom cluebench.scheduler.devices import *\ncards = os.environ['FAKE_NVML']\n"
+        program = "import json, os, time\nfrom cluebench.machine.devices import *\ncards = os.environ['FAKE_NVML']\n"
         result = subprocess.run(
             [sys.executable, "-c", program + textwrap.dedent(code)],
             env=variables,

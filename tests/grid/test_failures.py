@@ -5,26 +5,27 @@ import time
 
 import pytest
 
-from cluebench.model import Model
-from cluebench.runlog import Result, TrialPaths
-from cluebench.scheduler.estimates import (
+from cluebench.benchmark.tasks import TASKS
+from cluebench.pretrained.model import Model
+from cluebench.records.paths import TrialPaths
+from cluebench.records.result import Result
+from cluebench.scheduler.allocation.job_queue import JobQueue
+from cluebench.scheduler.plan.estimates import (
     DurationModel,
     Underway,
     estimated_bytes,
-    model_size,
+    estimated_size,
     seconds_left,
     time_left,
     workloads,
 )
-from cluebench.scheduler.failures import Failure, FailureKind, classify
-from cluebench.scheduler.flags import GridFlags
-from cluebench.scheduler.jobs import Attempt, Job, LogReader, State
-from cluebench.scheduler.plan import Trial, build_plan
-from cluebench.scheduler.progress import Display, display_for, duration
-from cluebench.scheduler.recorder import Recorder
-from cluebench.scheduler.roll import Roll
-from cluebench.scheduler.state import RunDirectory
-from cluebench.tasks import TASKS
+from cluebench.scheduler.plan.failures import Failure, FailureKind, classify
+from cluebench.scheduler.plan.grid_flags import GridFlags
+from cluebench.scheduler.plan.jobs import Attempt, Job, LogReader, State
+from cluebench.scheduler.plan.trials import Trial, build_plan
+from cluebench.scheduler.run.display import Display, display_for, duration
+from cluebench.scheduler.run.recorder import Recorder
+from cluebench.scheduler.run.run_directory import RunDirectory
 
 #: Ends of logs as Paddle, its launcher, the driver and the system write them.
 OUT_OF_MEMORY = """\
@@ -97,19 +98,19 @@ def test_every_task_has_a_workload():
 
 def test_model_size_from_published_table_and_configurations(tmp_path):
     assert (
-        model_size(Model.of("ernie-3.0-medium-zh")).layers,
-        model_size(Model.of("ernie-3.0-medium-zh")).hidden_size,
+        estimated_size(Model.of("ernie-3.0-medium-zh")).layers,
+        estimated_size(Model.of("ernie-3.0-medium-zh")).hidden_size,
     ) == (6, 768)
-    assert model_size(Model.of("nobody/knows")).layers == 12
+    assert estimated_size(Model.of("nobody/knows")).layers == 12
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "config.json").write_text('{"num_hidden_layers": 4, "hidden_size": 312, "vocab_size": 21128}')
-    assert model_size(Model.of(tmp_path / "a")).parameters == 12 * 4 * 312**2 + 21128 * 312
+    assert estimated_size(Model.of(tmp_path / "a")).parameters == 12 * 4 * 312**2 + 21128 * 312
     (tmp_path / "b").mkdir()  # old PaddleNLP layout
     text = '{"init_args": [{"vocab_size": 100, "hidden_size": 64, "num_hidden_layers": 2}], "init_class": "BertForX"}'
     (tmp_path / "b" / "model_config.json").write_text(text)
     assert (
-        model_size(Model.of(tmp_path / "b")).layers,
-        model_size(Model.of(tmp_path / "b")).hidden_size,
+        estimated_size(Model.of(tmp_path / "b")).layers,
+        estimated_size(Model.of(tmp_path / "b")).hidden_size,
     ) == (2, 64)
 
 
@@ -188,7 +189,7 @@ class Stage:
 
     def __init__(self, jobs):
         self.logs = LogReader()
-        self.jobs, self.roll = jobs, Roll(jobs, lambda job: 1.0, time.monotonic)
+        self.jobs, self.queue = jobs, JobQueue(jobs, lambda job: 1.0, time.monotonic)
 
     def running(self):
         return [job for job in self.jobs if job.state is State.RUNNING]
@@ -351,7 +352,7 @@ def test_a_report_that_cannot_be_made_is_said_and_ends_no_grid(tmp_path, monkeyp
 
     said, directory = [], RunDirectory(tmp_path, Model.of("m"))
     directory.path.mkdir()
-    monkeypatch.setattr("cluebench.scheduler.recorder.write_report", report)
+    monkeypatch.setattr("cluebench.scheduler.run.recorder.write_report", report)
     Recorder(directory, jobs_on_stage(tmp_path), {}, complain=said.append).finish()
     assert said == [
         f"{directory.path}: report.html can't be written: {IndexError('of an odd' + chr(10) + 'file')!r}; going on"

@@ -11,14 +11,15 @@ import sys
 
 import pytest
 
-from cluebench.model import Model
-from cluebench.runlog import Result, TrialPaths
-from cluebench.scheduler.engine import Events
-from cluebench.scheduler.jobs import Attempt, Job
-from cluebench.scheduler.launch import BUSY, TRIAL_VARIABLE, start_time
-from cluebench.scheduler.local_engine import LocalEngine
-from cluebench.scheduler.plan import Trial
-from cluebench.scheduler.runner import StartOrder, orphan_of
+from cluebench.pretrained.model import Model
+from cluebench.records.paths import TrialPaths
+from cluebench.records.result import Result
+from cluebench.scheduler.plan.jobs import Attempt, Job
+from cluebench.scheduler.plan.trials import Trial
+from cluebench.scheduler.processes.engine import Events
+from cluebench.scheduler.processes.launch import BUSY, TRIAL_VARIABLE, start_time
+from cluebench.scheduler.processes.local_engine import LocalEngine
+from cluebench.scheduler.processes.trial_process import StartOrder, orphan_of
 from tests.conftest import ROOT
 from tests.grid.conftest import alive, until
 
@@ -395,7 +396,7 @@ def test_orphan_is_known_by_its_lock_and_start(tmp_path):
     launch = launch_of(tmp_path, [sys.executable, "-c", "import time; time.sleep(60)"])
     assert orphan_of(launch.job.key, launch.job.lock) is None
     # Started by a scheduler that ends: its trial is nobody's child.
-    code = "import pickle, sys; from cluebench.scheduler.local_engine import LocalEngine\n"
+    code = "import pickle, sys; from cluebench.scheduler.processes.local_engine import LocalEngine\n"
     code += "LocalEngine([], None, None).start(pickle.load(sys.stdin.buffer), [])"
     subprocess.run([sys.executable, "-c", code], input=pickle.dumps(launch), check=True)
     until(lambda: (orphan := orphan_of(launch.job.key, launch.job.lock)) and orphan.pid, what="the record")
@@ -527,7 +528,7 @@ def test_several_models_in_one_grid(grid):
 
 
 def test_the_scheduler_never_imports_paddle():
-    modules = "cluebench.scheduler.search, cluebench.scheduler.ray_engine, cluebench.report.leaderboard"
+    modules = "cluebench.scheduler.run.run_grid, cluebench.scheduler.processes.ray_engine, cluebench.report.leaderboard"
     code = f"import sys, {modules}; sys.exit(bool({{'paddle', 'paddlenlp'}} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 

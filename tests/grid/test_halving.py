@@ -8,8 +8,8 @@ from contextlib import suppress
 
 import pytest
 
-from cluebench.report.scores import halving_mark
-from cluebench.runlog import Result
+from cluebench.records.finished_trials import halving_mark
+from cluebench.records.result import Result
 from tests.grid.conftest import alive
 
 pytestmark = pytest.mark.slow

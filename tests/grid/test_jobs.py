@@ -4,8 +4,8 @@ from typing import get_args
 
 import pytest
 
-from cluebench.grid_file import TrialState
-from cluebench.scheduler.jobs import State
+from cluebench.records.grid_file import TrialState
+from cluebench.scheduler.plan.jobs import State
 from tests.grid.test_loop import job_of, trials
 
 

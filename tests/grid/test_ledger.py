@@ -2,10 +2,11 @@
 
 import pytest
 
-from cluebench.grid_file import Spent
-from cluebench.scheduler.devices import Device, Reading, cpu_slots
-from cluebench.scheduler.ledger import FIRST_SET_ASIDE, LONGEST_SET_ASIDE, SUSPICIOUS, Ledger
-from cluebench.scheduler.promises import Promise
+from cluebench.machine.devices import cpu_slots
+from cluebench.machine.nvidia import Device, Reading
+from cluebench.records.grid_file import Spent
+from cluebench.scheduler.allocation.ledger import FIRST_SET_ASIDE, LONGEST_SET_ASIDE, SUSPICIOUS, Ledger
+from cluebench.scheduler.allocation.promises import Promise
 
 
 def card(name, joinable=True):

@@ -5,20 +5,21 @@ from pathlib import Path
 import pytest
 
 from benchmarks.simulated import Outcome, SimulatedEngine, SimulatedTime, SimulatedTrials
-from cluebench.errors import UsageError
-from cluebench.model import Model
-from cluebench.runlog import TrialPaths
-from cluebench.scheduler.devices import Device, DeviceLost, Reading, cpu_slots
-from cluebench.scheduler.engine import Exited, Interrupted, Measured
-from cluebench.scheduler.estimates import GIB, DurationModel, MemoryModel
-from cluebench.scheduler.failures import FailureKind
-from cluebench.scheduler.flags import GridFlags
-from cluebench.scheduler.jobs import Job, State
-from cluebench.scheduler.ledger import Ledger
-from cluebench.scheduler.loop import Rules, Scheduler
-from cluebench.scheduler.plan import Trial, build_plan
-from cluebench.scheduler.runner import LockRecord, Orphan
-from cluebench.tasks import TASKS
+from cluebench.benchmark.tasks import TASKS
+from cluebench.foundation.errors import UsageError
+from cluebench.machine.devices import cpu_slots
+from cluebench.machine.nvidia import Device, DeviceLost, Reading
+from cluebench.pretrained.model import Model
+from cluebench.records.paths import TrialPaths
+from cluebench.scheduler.allocation.ledger import Ledger
+from cluebench.scheduler.loop.loop import Rules, Scheduler
+from cluebench.scheduler.plan.estimates import GIB, DurationModel, MemoryModel
+from cluebench.scheduler.plan.failures import FailureKind
+from cluebench.scheduler.plan.grid_flags import GridFlags
+from cluebench.scheduler.plan.jobs import Job, State
+from cluebench.scheduler.plan.trials import Trial, build_plan
+from cluebench.scheduler.processes.engine import Exited, Interrupted, Measured
+from cluebench.scheduler.processes.trial_process import LockRecord, Orphan
 
 
 class Witness:
@@ -419,7 +420,7 @@ def test_mrc_cards_waits_for_them_and_nothing_slips_in():
     def exited(event):
         if event.key == "nobody":
             run.ledger.release("someone")
-            run.scheduler.cards.ask("GPU-1")
+            run.scheduler.health.ask("GPU-1")
         else:
             original(event)
 
@@ -524,7 +525,7 @@ def test_no_figure_of_an_outdated_reading_is_given():
     run.run()
     run.ledger.slots["GPU-0"].fresh = False
     assert run.scheduler.why_idle() is None
-    run.scheduler.cards._asked["GPU-0"] = float("inf")
+    run.scheduler.health._asked["GPU-0"] = float("inf")
     assert run.scheduler.why_idle() == "waiting for the driver to answer about gpu 0"
 
 

@@ -3,14 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from cluebench import identity
-from cluebench.errors import UsageError
-from cluebench.model import Model
-from cluebench.published import published_model, published_models
-from cluebench.run_flags import RunFlags, resolved
-from cluebench.scheduler.flags import GridFlags
-from cluebench.scheduler.plan import Trial, build_plan, configurations
-from cluebench.tasks import TASKS
+from cluebench.benchmark.published import published_model, published_models
+from cluebench.benchmark.tasks import TASKS
+from cluebench.foundation.errors import UsageError
+from cluebench.pretrained.model import Model
+from cluebench.records import identity
+from cluebench.records.run_flags import RunFlags, resolved
+from cluebench.scheduler.plan.grid_flags import GridFlags
+from cluebench.scheduler.plan.trials import Trial, build_plan, configurations
 
 FACTS = Path(__file__).resolve().parents[2] / "cluebench" / "facts"
 

@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 
-from cluebench.model import Model
-from cluebench.scheduler.estimates import MemoryModel
-from cluebench.scheduler.plan import Trial
+from cluebench.pretrained.model import Model
+from cluebench.scheduler.plan.estimates import MemoryModel
+from cluebench.scheduler.plan.trials import Trial
 from tests.grid.test_grid_search import KEYS, TABLE_ROW, TNEWS, check_nothing_lost_or_twice, until
 
 ray = pytest.importorskip("ray")
@@ -153,7 +153,7 @@ def test_interruption_ends_the_trials_on_the_cluster_and_cards_of_others_are_wai
     until(lambda: list(grid.runs.glob("*/tnews/*/checkpoint")), what="a checkpoint")
     # the card is the first grid's until it ends
     other = type(grid)(grid.folder / "other")
-    other.prelude = "from cluebench.scheduler import ray_engine; ray_engine._PATIENCE = 2.0"
+    other.prelude = "from cluebench.scheduler.processes import ray_engine; ray_engine._PATIENCE = 2.0"
     waiting = other.start(*TNEWS, *grid.on_ray)
     line = next(line for line in waiting.stderr if "waiting" in line)
     assert line == "waiting until the Ray cluster has a card or core to spare for the grid\n" and not other.book(

@@ -7,16 +7,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from cluebench.errors import UsageError
-from cluebench.model import Model
-from cluebench.runlog import TrialPaths
-from cluebench.scheduler import ray_engine
-from cluebench.scheduler.devices import Device, Reading
-from cluebench.scheduler.engine import Changed, Events, Exited
-from cluebench.scheduler.jobs import Attempt, Job
-from cluebench.scheduler.local_engine import LocalEngine
-from cluebench.scheduler.plan import Trial
-from cluebench.scheduler.runner import StartOrder
+from cluebench.foundation.errors import UsageError
+from cluebench.machine.nvidia import Device, Reading
+from cluebench.pretrained.model import Model
+from cluebench.records.paths import TrialPaths
+from cluebench.scheduler.plan.jobs import Attempt, Job
+from cluebench.scheduler.plan.trials import Trial
+from cluebench.scheduler.processes import ray_engine
+from cluebench.scheduler.processes.engine import Changed, Events, Exited
+from cluebench.scheduler.processes.local_engine import LocalEngine
+from cluebench.scheduler.processes.trial_process import StartOrder
 from tests.grid.conftest import until
 
 

@@ -4,10 +4,11 @@ import sys
 
 import pytest
 
-from cluebench.published import published_model
+from cluebench.benchmark.published import published_model
+from cluebench.benchmark.tasks import TASKS, Setting
+from cluebench.records import finished_trials
+from cluebench.records.result import DevPoint, Result
 from cluebench.report import grid_page, scores
-from cluebench.runlog import DevPoint, Result
-from cluebench.tasks import TASKS, Setting
 from tests.conftest import ROOT
 
 #: The published example table, score and setting of each task.
@@ -91,7 +92,7 @@ def test_published_example_table_from_logs_byte_by_byte(tmp_path, prefix):
 
 
 def best(folder, task):
-    return scores.best_setting(scores.finished_trials(folder).get(task, []))
+    return scores.best_setting(finished_trials.finished_trials(folder).get(task, []))
 
 
 def test_numbers_not_texts_are_compared(tmp_path):
@@ -122,7 +123,7 @@ def test_what_the_grid_varies_is_compared(other, tmp_path):
 def test_a_score_has_two_decimals(tmp_path):
     write_result(tmp_path, "tnews", "3e-05_32_0.1", (57.0049,))
     write_result(tmp_path, "tnews", "3e-05_32_0.1", (57.0051,), seed=43)
-    assert [trial.score for trial in scores.finished_trials(tmp_path)["tnews"]] == [(57.0,), (57.01,)]
+    assert [trial.score for trial in finished_trials.finished_trials(tmp_path)["tnews"]] == [(57.0,), (57.01,)]
 
 
 def test_ties_are_ties_of_what_is_printed(tmp_path):
@@ -137,7 +138,7 @@ def test_task_folders_in_any_case_and_other_files_do_no_harm(tmp_path):
     (tmp_path / "TNEWS" / "3e-05_32_0.1.attempt1.log").write_text("best_result: 99.99\n")
     (tmp_path / "other").mkdir()
     write_log(tmp_path, "afqmc", "3e-05_32_0.1", "57.00/60.00")  # two numbers are no accuracy
-    assert scores.finished_trials(tmp_path)["tnews"][0].score == (57.0,)
+    assert finished_trials.finished_trials(tmp_path)["tnews"][0].score == (57.0,)
     assert best(tmp_path, "afqmc") is None
 
 
@@ -151,7 +152,7 @@ def test_a_result_that_is_not_done_hides_its_log(tmp_path):
 
 def test_no_trial_is_a_dash(tmp_path):
     (tmp_path / "tnews").mkdir()
-    table = scores.best_score_table(scores.best_settings(scores.finished_trials(tmp_path)))
+    table = scores.best_score_table(scores.best_settings(finished_trials.finished_trials(tmp_path)))
     assert table.splitlines()[1] == "\t".join(["-"] * 10)
     assert table.splitlines()[7] == "TNEWS\t-\t-"
 
@@ -163,8 +164,8 @@ def test_seeds_give_mean_and_deviation_and_lucky_single_seeds_do_not_win(tmp_pat
     found = best(tmp_path, "tnews")
     # sample deviation of 57, 58, 59 is 1
     assert (found.text(TASKS["tnews"]), found.setting.learning_rate, found.seeds) == ("99.00, 58.00±1.00 (3)", 3e-5, 3)
-    assert scores.of_whole_grid(scores.finished_trials(tmp_path)["tnews"]) == [
-        trial for trial in scores.finished_trials(tmp_path)["tnews"] if trial.seed == 42
+    assert finished_trials.of_whole_grid(finished_trials.finished_trials(tmp_path)["tnews"]) == [
+        trial for trial in finished_trials.finished_trials(tmp_path)["tnews"] if trial.seed == 42
     ]
     (tmp_path / "tnews" / "5e-05_32_0.1.json").unlink()
     assert best(tmp_path, "tnews").text(TASKS["tnews"]) == "58.00±1.00"
@@ -178,7 +179,7 @@ def test_results_of_other_settings_are_not_compared(tmp_path):
     write_result(tmp_path, "tnews", "5e-05_32_0.1", (57.0,), epochs=3, finished="2024-01-02T00:00:00+00:00")
     assert best(tmp_path, "tnews").score == (57.0,)  # the latest finished
     result = Result.read(tmp_path / "tnews" / "3e-05_32_0.1.json")
-    protocols = {"tnews": scores.protocol_hash(result.configuration)}
+    protocols = {"tnews": finished_trials.protocol_hash(result.configuration)}
     (tmp_path / "grid.json").write_text(json.dumps({**GRID, "protocols": protocols}))
     assert best(tmp_path, "tnews").score == (90.0,)  # what grid.json planned
 
@@ -189,7 +190,7 @@ def test_edges_of_the_grid_are_pointed_out(tmp_path):
         write_log(tmp_path, "tnews", f"{rate}_32_0.1", "50.00")
     for rate, score in (("1e-05", "55.00"), ("2e-05", "58.00"), ("3e-05", "57.00")):
         write_log(tmp_path, "afqmc", f"{rate}_16_0.1", score)
-    trials = scores.finished_trials(tmp_path)
+    trials = finished_trials.finished_trials(tmp_path)
     notes = scores.edge_notes(trials, scores.best_settings(trials))
     assert notes == ["TNEWS: the best learning rate, 3e-05, is the largest tried; a larger one may do better"]
 
@@ -198,7 +199,7 @@ def test_edges_of_the_grid_are_pointed_out(tmp_path):
 def test_an_edge_is_at_either_end_of_three_or_more(best_batch, edge, tmp_path):
     for batch in (8, 16, 32, 64):
         write_log(tmp_path, "tnews", f"3e-05_{batch}_0.1", "60.00" if batch == best_batch else "50.00")
-    trials = scores.finished_trials(tmp_path)
+    trials = finished_trials.finished_trials(tmp_path)
     assert scores.edges(trials, scores.best_settings(trials)) == ({("tnews", "batch_size"): edge} if edge else {})
 
 
@@ -293,20 +294,20 @@ def test_trials_that_a_search_stopped_are_counted_in_the_mark_and_in_no_table(tm
     """Of the protocol of those that are finished only: what an earlier plan left says nothing of this table."""
     for setting, score in (("1e-05_32_0.1", 50), ("2e-05_32_0.1", 51), ("3e-05_32_0.1", 52)):
         write_result(tmp_path, "tnews", setting, [score])
-    assert scores.halving_mark(tmp_path) is None
+    assert finished_trials.halving_mark(tmp_path) is None
     write_result(tmp_path, "tnews", "5e-05_32_0.1", [99], status="stopped")
     for status in ("paused", "failed"):  # a run that someone pauses is not stopped by a search
         write_result(tmp_path, "tnews", "5e-05_64_0.1", [99], status=status)
         write_result(tmp_path, "tnews", "5e-05_16_0.1", [99], status="stopped", epochs=9)
-        mark = scores.halving_mark(tmp_path)
-        assert mark == scores.halving_mark(tmp_path, scores.finished_trials(tmp_path))
+        mark = finished_trials.halving_mark(tmp_path)
+        assert mark == finished_trials.halving_mark(tmp_path, finished_trials.finished_trials(tmp_path))
         assert mark == "halving: 1 of 4 trials stopped early"
     planned = {"configuration_hash": "0" * 16, "learning_rate": 1e-5, "batch_size": 16, "dropout": 0.1, "seed": 42}
     names = ("1e-05_32_0.1", "5e-05_64_0.1")  # one that is done since, one more without a result
     entries = [{**planned, "task": "tnews", "name": name, "state": "stopped"} for name in names]
-    protocol = scores.protocol_hash(scores.finished_trials(tmp_path)["tnews"][0].result.configuration)
+    protocol = finished_trials.protocol_hash(finished_trials.finished_trials(tmp_path)["tnews"][0].result.configuration)
     (tmp_path / "grid.json").write_text(json.dumps({**GRID, "protocols": {"tnews": protocol}, "trials": entries}))
-    assert scores.halving_mark(tmp_path) == "halving: 2 of 5 trials stopped early"
+    assert finished_trials.halving_mark(tmp_path) == "halving: 2 of 5 trials stopped early"
     ended = extracted(tmp_path)
     assert ended.stdout.splitlines()[1].split("\t")[1] == "52.00"
     assert "(halving: 2 of 5 trials stopped early)\n" in ended.stderr and "halving" not in ended.stdout

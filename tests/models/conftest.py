@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cluebench.data import synthetic
-from cluebench.tasks import TASKS
+from cluebench.benchmark.tasks import TASKS
+from cluebench.demo import synthetic
 from tests.scripts.conftest import run_script, start_script  # noqa: F401
 
 #: Prefix of PaddleNLP's classes → what the configuration needs beside the common settings.
@@ -64,7 +64,7 @@ def write_model(folder: Path, prefix: str, head: str = "Model", seed: int = 0, *
 @pytest.fixture(scope="session")
 def architectures(tmp_path_factory):
     """Prefix → model directory."""
-    from cluebench import environment
+    from cluebench.foundation import environment
 
     environment.import_paddle()
     folder = tmp_path_factory.mktemp("architectures")

@@ -14,8 +14,8 @@ import numpy as np
 import paddle
 
 from cluebench import models
-from cluebench.model import Model
-from cluebench.tasks import TASKS
+from cluebench.benchmark.tasks import TASKS
+from cluebench.pretrained.model import Model
 from cluebench.training.evaluation import forward, on_device
 
 PAD = 0

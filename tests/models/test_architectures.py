@@ -8,8 +8,8 @@ import numpy as np
 import paddle
 import pytest
 
-from cluebench.runlog import ModelSize, Result
-from cluebench.tasks import TASKS
+from cluebench.benchmark.tasks import TASKS
+from cluebench.records.result import ModelSize, Result
 from tests.models.conftest import ARCHITECTURES, COMMON
 from tests.scripts.test_classifier import losses, without_dropout
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cluebench.data import synthetic
-from cluebench.errors import UsageError
-from cluebench.model import Model
-from cluebench.tasks import TASKS
+from cluebench.benchmark.tasks import TASKS
+from cluebench.demo import synthetic
+from cluebench.foundation.errors import UsageError
+from cluebench.pretrained import model_files
+from cluebench.pretrained.model import Model
 from tests.models.conftest import ARCHITECTURES, SPECIAL, vocabulary, write_model
 from tests.models.test_weights import StandInTorch, write_safetensors
 
@@ -507,7 +508,7 @@ def test_tokenizer_json_becomes_a_vocabulary_by_the_advice(architectures, tmp_pa
         json.dumps({"model": {"vocab": {token: n for n, token in enumerate(vocabulary)}}})
     )
     with pytest.raises(UsageError) as refused:
-        Model.of(folder).find()
+        model_files.find(Model.of(folder))
     command = str(refused.value).split("cd there and ")[1]
     subprocess.run(command, shell=True, check=True, cwd=folder)
     assert (folder / "vocab.txt").read_text(encoding="utf-8").splitlines() == vocabulary

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cluebench.errors import UsageError
-from cluebench.model import Model
-from cluebench.tasks import SPAN, TASKS
+from cluebench.benchmark.tasks import SPAN, TASKS
+from cluebench.foundation.errors import UsageError
+from cluebench.pretrained.model import Model
 from tests.models.conftest import ARCHITECTURES, COMMON, SPECIAL, vocabulary, write_model
 
 pytestmark = pytest.mark.slow

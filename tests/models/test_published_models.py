@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cluebench import model_files
-from cluebench.errors import NetworkError, UsageError
-from cluebench.model import REACH, Model
-from cluebench.published import published_models
-from cluebench.tasks import TASKS
+from cluebench.benchmark.published import published_models
+from cluebench.benchmark.tasks import TASKS
+from cluebench.foundation.errors import NetworkError, UsageError
+from cluebench.pretrained import model_files
+from cluebench.pretrained.model import REACH, Model
 from tests.models.conftest import ARCHITECTURES, COMMON
 from tests.models.test_own_models import hidden, inputs
 
@@ -75,7 +75,7 @@ def published(server, architectures, monkeypatch):
 @pytest.mark.slow
 def test_every_published_model_has_its_classes_and_room_for_every_task():
     """26 of the 27 are built into PaddleNLP; mengzi is one of its community's. All have positions for 512 tokens."""
-    from cluebench import environment
+    from cluebench.foundation import environment
 
     environment.import_paddle()
     from cluebench.models import classes, configuration
@@ -184,7 +184,7 @@ def test_a_damaged_file_in_paddlenlps_home_is_named(published, server):
 
 def test_offline_never_asks(server):
     with pytest.raises(UsageError, match=f"{NAME}: not in .*{NAME}, and --offline forbids fetching it"):
-        Model.of(NAME).find(offline=True)
+        model_files.find(Model.of(NAME), offline=True)
     assert Quiet.asked == []
 
 
@@ -200,7 +200,7 @@ def test_a_name_that_is_not_published_is_told_what_may_be_meant(typed, meant, se
     said += f"; did you mean {meant}" if meant else "): not in "
     for error, offline in ((UsageError, True), (NetworkError, False)):
         with pytest.raises(error) as told:
-            Model.of(typed).find(offline=offline)
+            model_files.find(Model.of(typed), offline=offline)
         assert str(told.value).startswith(said) and len(str(told.value)) < 500
     assert "so nobody knows whether it has this model" in str(told.value)
 
@@ -212,7 +212,7 @@ def test_a_server_that_cannot_be_reached(tmp_path, monkeypatch):
     with pytest.raises(
         NetworkError, match=f"{NAME}: not in .*, and {CLOSED} can't be reached .*copy .* or give the directory"
     ):
-        Model.of(NAME).find()
+        model_files.find(Model.of(NAME))
     assert time.monotonic() - start < REACH + 1
 
 

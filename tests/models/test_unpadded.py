@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cluebench.tasks import TASKS
+from cluebench.benchmark.tasks import TASKS
 from tests.models.conftest import ARCHITECTURES, write_model
 
 WIDTH, PAD, CLS = 20, 0, 2
@@ -29,7 +29,7 @@ def loaded(architectures):
     import paddle
 
     from cluebench import models
-    from cluebench.model import Model
+    from cluebench.pretrained.model import Model
 
     def load(prefix, task, dtype, folder=None):
         model = models.load_model(TASKS[task], Model.of(folder or architectures[prefix]))
@@ -136,7 +136,7 @@ def test_a_text_may_hold_what_padding_is_made_of(prefix, loaded, dtype):
 
 def test_only_a_head_that_reads_every_place_gets_every_place(architectures):
     from cluebench import models
-    from cluebench.model import Model
+    from cluebench.pretrained.model import Model
 
     found = {}
     for prefix, folder in architectures.items():

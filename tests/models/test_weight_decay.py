@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cluebench.tasks import TASKS
+from cluebench.benchmark.tasks import TASKS
 
 pytestmark = pytest.mark.slow
 

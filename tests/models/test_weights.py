@@ -14,10 +14,11 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 
-from cluebench.errors import UsageError
-from cluebench.model import Model
+from cluebench.foundation.errors import UsageError
 from cluebench.models.hugging_face import in_paddle, is_hugging_face, plain_name
-from cluebench.models.reading import read_weights
+from cluebench.pretrained import model_files
+from cluebench.pretrained.model import Model
+from cluebench.pretrained.weights import read_weights
 
 ARRAYS = {
     "encoder.weight": np.arange(12, dtype=np.float32).reshape(3, 4),
@@ -220,13 +221,13 @@ def test_shards(tmp_path):
     write_safetensors(tmp_path / "b.safetensors", {"scalar": ARRAYS["scalar"]})
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"bias": "a.safetensors", "scalar": "b.safetensors"}}))
-    assert set(read_weights(Model.of(tmp_path).find().weights)) == {"bias", "scalar"}
+    assert set(read_weights(model_files.find(Model.of(tmp_path)).weights)) == {"bias", "scalar"}
     (tmp_path / "b.safetensors").unlink()
     with pytest.raises(UsageError, match="lists b.safetensors, which is not there"):
-        Model.of(tmp_path).find()
+        model_files.find(Model.of(tmp_path))
     index.write_text("[]")
     with pytest.raises(UsageError, match="Expected object, got array"):
-        Model.of(tmp_path).find()
+        model_files.find(Model.of(tmp_path))
 
 
 # What must not be believed --------------------------------------------------------------------------------------------

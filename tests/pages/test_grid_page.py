@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from cluebench.grid_file import read_grid
+from cluebench.benchmark.tasks import TASKS
+from cluebench.records import finished_trials
+from cluebench.records.grid_file import read_grid
 from cluebench.report import grid_page, scores
 from cluebench.report.page import charts_library
-from cluebench.tasks import TASKS
 from tests.made_up_runs import write_run, write_small
 from tests.pages.conftest import LIGHT_AND_DARK
 
@@ -66,7 +67,7 @@ def test_every_trial_stands_in_the_table_with_its_files(report, failures):
     report.page.get_by_role("searchbox").fill("task=tnews score>57")
     (above,) = [
         [trial for trial in found if trial.score[0] > 57]
-        for name, found in scores.finished_trials(failures).items()
+        for name, found in finished_trials.finished_trials(failures).items()
         if name == "tnews"
     ]
     assert rows.count() == len(above) > 0
@@ -88,7 +89,9 @@ def test_a_failure_says_what_was_said_and_of_which_trials(report, failures):
 def test_a_curve_shows_the_values_of_the_results(report, failures):
     chart = report.page.locator("[data-task=tnews][data-chart=curves]")
     chart.scroll_into_view_if_needed()
-    best = max(scores.finished_trials(failures)["tnews"], key=lambda trial: scores.rank(trial.score, trial.setting))
+    best = max(
+        finished_trials.finished_trials(failures)["tnews"], key=lambda trial: scores.rank(trial.score, trial.setting)
+    )
     point = max(best.result.dev_curve, key=lambda point: point.score[0])
     x, y = chart.evaluate(
         "(chart, [x, y]) => { const { xaxis, yaxis } = chart._fullLayout, box = chart.querySelector('.nsewdrag').getBoundingClientRect();"
@@ -115,11 +118,13 @@ def test_a_click_on_a_value_keeps_the_lines_through_it(report):
 def test_a_map_has_a_cell_a_setting_and_can_be_had_for_a_seed(report, failures):
     cells = report.texts("#tnews table.heat:visible td")
     assert len(cells) == 12 and sum(cell.endswith("best") for cell in cells) == 1
-    best = scores.best_settings(scores.finished_trials(failures))["tnews"]
+    best = scores.best_settings(finished_trials.finished_trials(failures))["tnews"]
     assert f"{best.score[0]:.2f} best" in cells
     report.page.locator("#tnews [data-maps]").select_option("43")
     of_seed = report.texts("#tnews table.heat:visible td")
-    single = {f"{trial.score[0]:.2f}" for trial in scores.finished_trials(failures)["tnews"] if trial.seed == 43}
+    single = {
+        f"{trial.score[0]:.2f}" for trial in finished_trials.finished_trials(failures)["tnews"] if trial.seed == 43
+    }
     assert len(of_seed) == 12 and single <= {cell.removesuffix(" best") for cell in of_seed}
 
 
@@ -129,7 +134,7 @@ def test_what_is_drawn_can_be_taken_along(report, failures):
     taken = json.loads(download.value.path().read_text())
     assert list(taken) == ["tnews", "cluewsc2020", "cmrc2018"]
     found = {tuple(trial["score"]) for trial in taken["cmrc2018"]["trials"]}
-    assert found == {trial.score for trial in scores.finished_trials(failures)["cmrc2018"]}
+    assert found == {trial.score for trial in finished_trials.finished_trials(failures)["cmrc2018"]}
     assert all(trial["losses"][1] for trial in taken["tnews"]["trials"])
 
 

@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from cluebench import atomic
+from cluebench.benchmark.tasks import TASKS
+from cluebench.foundation import atomic
 from cluebench.report.leaderboard import Leaderboard, measured_rows, published_rows
 from cluebench.report.leaderboard_formats import rendered
-from cluebench.tasks import TASKS
 from tests.made_up_runs import write_run, write_small
 from tests.pages.conftest import LIGHT_AND_DARK
 

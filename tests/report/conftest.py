@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 
-from cluebench import dev_predictions
-from cluebench.dev_predictions import DevPredictions
+from cluebench.benchmark.tasks import TASKS
+from cluebench.records import dev_predictions
+from cluebench.records.dev_predictions import DevPredictions
+from cluebench.records.paths import trial_name
+from cluebench.records.result import DevPoint, Result
 from cluebench.report.evidence import measured
-from cluebench.runlog import DevPoint, Result, trial_name
-from cluebench.tasks import TASKS
 
 PROTOCOL = {"data": "0123456789abcdef", "epochs": 3, "limit": None, "learning_rate": 3e-05, "model": "m", "seed": 42}
 

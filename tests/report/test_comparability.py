@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from cluebench import identity
+from cluebench.benchmark.tasks import TASKS
 from cluebench.data.source import fingerprint_of, official_md5s
-from cluebench.grid_file import GridFile
+from cluebench.records import identity
+from cluebench.records.finished_trials import FinishedTrial, model_name
+from cluebench.records.grid_file import GridFile
+from cluebench.records.result import Result
+from cluebench.records.run_flags import RunFlags, resolved
 from cluebench.report.comparability import differences, is_official, marks
-from cluebench.report.scores import FinishedTrial, model_name
-from cluebench.run_flags import RunFlags, resolved
-from cluebench.runlog import Result
-from cluebench.tasks import TASKS
 
 ROWS = {"chid": 84709}  # of which no sums were published
 

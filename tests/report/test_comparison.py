@@ -3,13 +3,13 @@ import json
 import numpy as np
 import pytest
 
+from cluebench.benchmark.tasks import TASKS
 from cluebench.data.source import fingerprint_of, official_md5s
-from cluebench.errors import UsageError
+from cluebench.foundation.errors import UsageError
 from cluebench.report.comparison import Contender, compare, notes, sentence
 from cluebench.report.comparison_formats import rendered
 from cluebench.report.evidence import measured, published
 from cluebench.statistics import paired
-from cluebench.tasks import TASKS
 
 RIGHT = np.arange(2000) % 3 > 0
 

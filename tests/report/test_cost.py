@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from cluebench.report.cost import Cost, cost_by_task, shown
-from cluebench.runlog import DevPoint, Result
+from cluebench.records.cost import Cost, cost_by_task, shown
+from cluebench.records.result import DevPoint, Result
 
 HOUR = 3600.0
 

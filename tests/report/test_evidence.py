@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from cluebench.benchmark.tasks import TASKS
 from cluebench.report.evidence import average_p, difference_error, incomparable, is_paired, measured, published
 from cluebench.statistics.uncertainty import standard_error
-from cluebench.tasks import TASKS
 
 
 def test_measured_error_is_over_clusters_for_every_metric(evidence):

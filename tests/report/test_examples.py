@@ -3,14 +3,14 @@ import json
 import numpy as np
 import pytest
 
+from cluebench.benchmark.tasks import TASKS
 from cluebench.data.rows import ChoiceRow, IdiomRecord, SpanRow, TextRow
-from cluebench.dev_predictions import DevPredictions
-from cluebench.errors import DataError
+from cluebench.foundation.errors import DataError
+from cluebench.records.dev_predictions import DevPredictions
 from cluebench.report.comparison import Contender, compare
 from cluebench.report.comparison_formats import disagreements, rendered_disagreements
 from cluebench.report.evidence import measured
 from cluebench.report.examples import examples_of
-from cluebench.tasks import TASKS
 
 IDIOMS = (
     "一心一意",

@@ -6,12 +6,12 @@ from importlib import import_module
 
 import pytest
 
-from cluebench import identity
-from cluebench.flags import parse
+from cluebench.benchmark.tasks import TASKS
+from cluebench.foundation.flags import parse
+from cluebench.records import identity
+from cluebench.records.result import Result
+from cluebench.records.run_flags import RunFlags, resolved
 from cluebench.report import reproduction
-from cluebench.run_flags import RunFlags, resolved
-from cluebench.runlog import Result
-from cluebench.tasks import TASKS
 
 FLAGS = [
     {},

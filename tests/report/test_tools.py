@@ -7,10 +7,10 @@ import re
 import numpy as np
 import pytest
 
+from cluebench.benchmark.tasks import TASKS
 from cluebench.data.source import DataSource, fingerprint_of, official_md5s
-from cluebench.data.synthetic import Sizes, write_synthetic
+from cluebench.demo.synthetic import Sizes, write_synthetic
 from cluebench.report import grid_page
-from cluebench.tasks import TASKS
 
 COMPARE, EXTRACT, LEADERBOARD = (
     f"grid_search_tools/{name}.py" for name in ("compare", "extract_result", "leaderboard")

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from cluebench.data import synthetic
-from cluebench.tasks import TASKS
+from cluebench.benchmark.tasks import TASKS
+from cluebench.demo import synthetic
 from tests.conftest import ROOT
 
 #: Small enough for seconds, large enough for several steps an epoch.

@@ -17,7 +17,7 @@ import numpy as np
 import paddle
 from paddlenlp.transformers import AutoModelForSequenceClassification, AutoTokenizer, LinearDecayWithWarmup
 
-from cluebench.tasks import TASKS
+from cluebench.benchmark.tasks import TASKS
 
 
 def published_losses(

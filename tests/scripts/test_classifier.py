@@ -11,9 +11,9 @@ import time
 import numpy as np
 import pytest
 
-from cluebench import dev_predictions
-from cluebench.runlog import Result
-from cluebench.tasks import TASKS
+from cluebench.benchmark.tasks import TASKS
+from cluebench.records import dev_predictions
+from cluebench.records.result import Result
 from tests.scripts.conftest import check_interrupted
 from tests.scripts.reference import published_losses
 

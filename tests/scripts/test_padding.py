@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cluebench.runlog import Result
-from cluebench.tasks import TASKS
+from cluebench.benchmark.tasks import TASKS
+from cluebench.records.result import Result
 from tests.scripts.test_classifier import common, losses, without_dropout
 
 pytestmark = pytest.mark.slow

@@ -12,9 +12,9 @@ import random
 import numpy as np
 import pytest
 
+from cluebench.benchmark.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, TASKS
 from cluebench.data.source import open_source
 from cluebench.features import TextEncoder, load_features
-from cluebench.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, TASKS
 from tests.scripts.test_classifier import common, losses
 
 pytestmark = pytest.mark.slow

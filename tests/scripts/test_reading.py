@@ -8,12 +8,12 @@ import re
 import numpy as np
 import pytest
 
-from cluebench import dev_predictions
+from cluebench.benchmark.tasks import CHOICE, IDIOM, TASKS
 from cluebench.data.rows import load_rows
 from cluebench.data.source import open_source
+from cluebench.records import dev_predictions
+from cluebench.records.result import Result
 from cluebench.report.examples import examples_of
-from cluebench.runlog import Result
-from cluebench.tasks import CHOICE, IDIOM, TASKS
 from tests.scripts.test_classifier import losses, without_dropout
 
 pytestmark = pytest.mark.slow

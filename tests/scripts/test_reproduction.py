@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from cluebench import dev_predictions
+from cluebench.benchmark.tasks import TASKS
+from cluebench.records import dev_predictions
+from cluebench.records.result import Result
 from cluebench.report import reproduction
-from cluebench.runlog import Result
-from cluebench.tasks import TASKS
 from tests.conftest import ROOT
 from tests.scripts.test_classifier import common
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cluebench.dev_predictions import of_result
-from cluebench.runlog import Result
-from cluebench.tasks import TASKS
+from cluebench.benchmark.tasks import TASKS
+from cluebench.records.dev_predictions import of_result
+from cluebench.records.result import Result
 from tests.scripts.conftest import start
 from tests.scripts.test_classifier import common, losses
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from cluebench import repository, submission
-from cluebench.model import Model
+from cluebench import submission
+from cluebench.benchmark.tasks import TASKS
+from cluebench.foundation import repository
+from cluebench.pretrained.model import Model
 from cluebench.submission import kept as kept_models
-from cluebench.tasks import TASKS
 from tests.submission import independent
 from tests.submission.test_make_submission import kept
 

@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cluebench import atomic
-from cluebench.dev_predictions import of_result
-from cluebench.earlier_run import CheckpointOwner
-from cluebench.model import Model
-from cluebench.runlog import Result, read_log
-from cluebench.tasks import TASKS
+from cluebench.benchmark.tasks import TASKS
+from cluebench.foundation import atomic
+from cluebench.pretrained.model import Model
+from cluebench.records.dev_predictions import of_result
+from cluebench.records.log import read_log
+from cluebench.records.result import Result
+from cluebench.training.checkpoint_format import CheckpointOwner
 from tests.scripts.conftest import check_interrupted
 
 pytestmark = pytest.mark.slow

@@ -6,18 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.simulated import Outcome, SimulatedEngine, SimulatedTime, SimulatedTrials
-from cluebench.model import Model
-from cluebench.runlog import DevPoint, Result, TrialPaths, parse_trial_name
-from cluebench.scheduler.estimates import DurationModel, MemoryModel, forward_tokens
-from cluebench.scheduler.flags import GridFlags
-from cluebench.scheduler.halving_search import HalvingSearch
-from cluebench.scheduler.jobs import Job, State
-from cluebench.scheduler.ledger import Ledger
-from cluebench.scheduler.loop import Rules, Scheduler
-from cluebench.scheduler.plan import Trial
+from cluebench.benchmark.tasks import Setting
+from cluebench.pretrained.model import Model
+from cluebench.records.paths import TrialPaths, parse_trial_name
+from cluebench.records.result import DevPoint, Result
+from cluebench.scheduler.allocation.ledger import Ledger
+from cluebench.scheduler.loop.loop import Rules, Scheduler
+from cluebench.scheduler.plan.estimates import DurationModel, MemoryModel, forward_tokens
+from cluebench.scheduler.plan.grid_flags import GridFlags
+from cluebench.scheduler.plan.jobs import Job, State
+from cluebench.scheduler.plan.live_halving import HalvingSearch
+from cluebench.scheduler.plan.trials import Trial
 from cluebench.search.halving import Curve, in_order
 from cluebench.search.replay import Recorded, scores_of
-from cluebench.tasks import Setting
 
 MODEL = Model.of("ernie-3.0-base-zh")
 

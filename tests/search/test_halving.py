@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluebench.benchmark.tasks import Setting
 from cluebench.search.halving import Curve, Rule, Standing, in_order, standings
 from cluebench.search.replay import RULES
-from cluebench.tasks import Setting
 
 A, B, C, D = (Setting(rate, 32, 0.1) for rate in (1e-5, 2e-5, 3e-5, 5e-5))
 EIGHTH, QUARTER, HALF = Fraction(1, 8), Fraction(1, 4), Fraction(1, 2)

@@ -6,13 +6,14 @@ from fractions import Fraction
 import pytest
 
 from benchmarks.simulated import Outcome
-from cluebench.errors import OutOfMemory
-from cluebench.scheduler.devices import Device, cpu_slots
-from cluebench.scheduler.flags import GridFlags
-from cluebench.scheduler.jobs import State
+from cluebench.benchmark.tasks import Setting
+from cluebench.foundation.errors import OutOfMemory
+from cluebench.machine.devices import cpu_slots
+from cluebench.machine.nvidia import Device
+from cluebench.scheduler.plan.grid_flags import GridFlags
+from cluebench.scheduler.plan.jobs import State
 from cluebench.search.halving import Curve, Rule, standings
 from cluebench.search.replay import RULES, outcome
-from cluebench.tasks import Setting
 from tests.search.simulated import LiveSearch, real_runs, recorded, with_durations
 
 A, B, C, D = (Setting(rate, 32, 0.1) for rate in (1e-5, 2e-5, 3e-5, 5e-5))

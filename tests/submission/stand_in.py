@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 from cluebench import submission
+from cluebench.benchmark.tasks import TASKS, task_named
 from cluebench.data.rows import load_rows
 from cluebench.data.source import open_source
-from cluebench.tasks import TASKS, task_named
 
 
 def main() -> None:

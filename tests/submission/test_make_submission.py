@@ -12,11 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from cluebench import repository, runlog, submission
-from cluebench.data import synthetic
+from cluebench import submission
+from cluebench.benchmark.tasks import TASKS
 from cluebench.data.rows import IDIOM_TAG, load_rows
 from cluebench.data.source import DataSource, open_source
-from cluebench.tasks import TASKS
+from cluebench.demo import synthetic
+from cluebench.foundation import repository
+from cluebench.records.paths import TrialPaths
+from cluebench.records.result import Result
 from tests.conftest import ROOT
 from tests.submission import independent
 
@@ -75,10 +78,10 @@ def run(tmp_path, data, monkeypatch, run_command):
 
 def kept(run_root: Path, task: str, name: str, score, *, model: bool = True, **more) -> Path:
     """A finished trial in the layout of a run, and the directory of its model."""
-    paths = runlog.TrialPaths(Path(run_root) / "some-model" / task, name)
+    paths = TrialPaths(Path(run_root) / "some-model" / task, name)
     configuration = {"task": task, "max_seq_length": 64, **more}
     scores = score if isinstance(score, tuple) else (score,)
-    runlog.Result(
+    Result(
         task, "some-model", configuration, "0" * 16, "done", TASKS[task].metric, best_score=scores, best_step=1
     ).write(paths.result)
     if model:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from cluebench.data import synthetic
+from cluebench.benchmark.tasks import TASKS
 from cluebench.data.source import open_source
+from cluebench.demo import synthetic
 from cluebench.features import TextEncoder
 from cluebench.report.inputs import described, shown_examples
-from cluebench.tasks import TASKS
 from tests.features.standin import StandIn
 
 COMMAND = "grid_search_tools/show_features.py"

@@ -7,11 +7,12 @@ import json
 import pytest
 
 from cluebench import submission
+from cluebench.benchmark.tasks import TASKS
 from cluebench.data.rows import IDIOM_TAG, ChoiceRow, IdiomRecord, SpanRow, TextRow, load_rows
 from cluebench.data.source import open_source
-from cluebench.errors import UsageError
+from cluebench.foundation import atomic
+from cluebench.foundation.errors import UsageError
 from cluebench.submission.checks import problems_in
-from cluebench.tasks import TASKS
 
 NEWS = [TextRow((f"新闻{number}",), None, number) for number in range(4)]
 PRONOUNS = [TextRow((f"_他_和[他]{number}",), None, number + 1) for number in range(3)]  # the file's ids count from 1
@@ -230,8 +231,8 @@ def test_archive_is_whole_and_always_the_same(tmp_path):
     import zipfile
 
     files = {"b_predict.json": b"{}\n", "a_predict.json": "答案".encode()}
-    submission.write_archive(tmp_path / "one.zip", files)
-    submission.write_archive(tmp_path / "two.zip", dict(reversed(files.items())))
+    atomic.write_archive(tmp_path / "one.zip", files)
+    atomic.write_archive(tmp_path / "two.zip", dict(reversed(files.items())))
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
     with zipfile.ZipFile(tmp_path / "one.zip") as archive:
         assert archive.namelist() == ["a_predict.json", "b_predict.json"] and archive.testzip() is None

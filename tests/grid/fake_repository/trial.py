@@ -17,12 +17,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluebench import identity, runlog
+from cluebench.benchmark.tasks import task_named
 from cluebench.data.source import open_source
-from cluebench.flags import flag, parse
-from cluebench.model import Model
-from cluebench.run_flags import RunFlags, resolved
-from cluebench.tasks import task_named
+from cluebench.foundation.flags import flag, parse
+from cluebench.pretrained.model import Model
+from cluebench.records import identity
+from cluebench.records.log import RunLog
+from cluebench.records.paths import trial_name
+from cluebench.records.result import DevPoint, Result
+from cluebench.records.run_flags import RunFlags, resolved
 
 
 @dataclass
@@ -42,7 +45,7 @@ def main():
         sys.exit()  # only rank 0 writes
     task = task_named(flags.task_name or re.search(r"run_(\w+)\.py", sys.argv[0])[1])
     cards = int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))
-    name = runlog.trial_name(flags.learning_rate, flags.batch_size * cards, flags.dropout, flags.seed)
+    name = trial_name(flags.learning_rate, flags.batch_size * cards, flags.dropout, flags.seed)
     data, key = Path(flags.data_dir), f"{task.name}/{name}"
     behaviour = json.loads((data / "behaviour.json").read_text()) if (data / "behaviour.json").exists() else {}
     behaviour = behaviour.get(key, behaviour.get("*", {}))
@@ -62,7 +65,7 @@ def main():
     )
     if "BROKEN_NODE" in os.environ:
         sys.exit("ImportError: libcudart.so: cannot open shared object file")
-    log = runlog.RunLog()
+    log = RunLog()
     planned = behaviour.get("attempts", [])
     if number < len(planned):
         wait_at(behaviour, data)
@@ -80,10 +83,10 @@ def main():
     percent = 50 + (flags.learning_rate * 1e5 * 7 + flags.batch_size * cards * 0.11 + flags.seed * 0.01) % 40
     curve = behaviour.get("curve") or [percent * (steps + step) / (2 * steps) for step in range(1, steps + 1)]
     points = [
-        runlog.DevPoint(step, 0, (round(one, 2), round(one + 5, 2)) if task.metric == "em_f1" else (round(one, 2),))
+        DevPoint(step, 0, (round(one, 2), round(one + 5, 2)) if task.metric == "em_f1" else (round(one, 2),))
         for step, one in enumerate(curve, start=1)
     ]
-    result = runlog.Result(
+    result = Result(
         task=task.name,
         model=flags.model_name_or_path,
         configuration=settings,

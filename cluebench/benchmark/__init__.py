@@ -1,0 +1,1 @@
+"""What CLUE is: the task table and the published facts."""

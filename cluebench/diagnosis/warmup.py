@@ -1,0 +1,88 @@
+"""What no trial should wait for: the data found or fetched, and all splits of all tasks tokenized for a model."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+from cluebench.benchmark.tasks import TASKS, Task
+from cluebench.data.source import DataSource
+from cluebench.features import FeatureCache, TextEncoder, feature_key, load_features
+from cluebench.foundation.errors import DataError, UsageError
+from cluebench.foundation.notices import notice, progress, say, waiting
+from cluebench.pretrained.model import Model
+
+
+def check_data(source: DataSource, tasks: Sequence[Task]) -> None:
+    """Finds every file of every task, downloading what may be downloaded.
+
+    Raises NetworkError, or DataError after a line for each task whose data is missing or broken.
+    """
+    reasons: dict[Task, DataError] = {}
+    for task in tasks:
+        try:
+            source.fingerprint(task, task.files)
+        except DataError as error:
+            reasons[task] = error
+    if reasons:
+        for reason in reasons.values():
+            notice(str(reason))
+        advice = _with_others([task for task in tasks if task not in reasons], "name another place by --data_dir")
+        raise DataError(f"no whole data of {', '.join(task.title for task in reasons)}: {advice}")
+    print(f"data: {', '.join(task.title for task in tasks)} found", flush=True)
+
+
+def refuse_what_it_cannot_do(model: Model, reasons: Mapping[str, str | None]) -> None:
+    """One line for each task that the preflight found impossible, then UsageError."""
+    unable = [TASKS[name] for name, reason in reasons.items() if reason]
+    for task in unable:
+        notice(f"{model.typed} can't do {task.title}: {reasons[task.name]}")
+    if unable:
+        advice = _with_others([TASKS[name] for name in reasons if not reasons[name]], "choose another model")
+        raise UsageError(f"{model.typed} can't do {', '.join(task.title for task in unable)}: {advice}")
+
+
+def _with_others(tasks: Sequence[Task], otherwise: str) -> str:
+    """The advice to go on with ``tasks``; ``otherwise`` where there is none."""
+    return f"--tasks {' '.join(task.title for task in tasks)} runs the others" if tasks else otherwise
+
+
+def tokenize(
+    model: Model,
+    tasks: Sequence[Task],
+    source: DataSource,
+    encoder: TextEncoder,
+    cache: FeatureCache,
+    *,
+    limit: int | None = None,
+    overwrite: bool = False,
+    num_proc: int = 1,
+) -> None:
+    """All splits of the tasks, as trials will ask for them; says of each whether it was in the cache."""
+    start, made, splits = time.perf_counter(), 0, list(splits_of(tasks))
+    with progress(model.typed, len(splits), "split") as bar:
+        for task, split in splits:
+            length = task.max_seq_length
+            key = feature_key(task, split, source, encoder, max_seq_length=length, limit=limit)
+            found = cache.holds(key) and not overwrite
+            begin = time.perf_counter()
+            with waiting(f"{task.title} {split}"):
+                features = load_features(
+                    task, split, source, encoder, cache,
+                    max_seq_length=length, limit=limit, overwrite=overwrite, num_proc=num_proc,
+                )  # fmt: skip
+            what = "found" if found else f"tokenized in {time.perf_counter() - begin:.1f} s"
+            say(f"{task.title} {split}: {len(features):,} examples, {what}", sys.stdout)
+            bar.update()
+            made += not found
+    seconds = time.perf_counter() - start
+    held = f"{len(splits) - made} found in {cache.directory}"
+    say(f"{model.typed}: {made} splits tokenized, {held}, {seconds:.1f} s", sys.stdout)
+
+
+def splits_of(tasks: Sequence[Task]) -> Iterator[tuple[Task, str]]:
+    """Every split a script may ask for: train, dev and all test sets."""
+    for task in tasks:
+        for split in ("train", "dev", *(test.split for test in task.test_sets)):
+            yield task, split

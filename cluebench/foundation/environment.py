@@ -1,0 +1,85 @@
+"""What must be set before Paddle is imported, and what the launcher says about this process."""
+
+from __future__ import annotations
+
+import io
+import os
+import platform
+import sys
+import warnings
+from contextlib import redirect_stderr
+from pathlib import Path
+
+from cluebench.foundation.errors import UsageError
+from cluebench.foundation.paddlenlp_import import only_what_is_used
+
+
+def prepare() -> None:
+    """Sets CPU threads and the AMD switch of Paddle's MKL, unless the user has set them.
+
+    Paddle runs on one thread without OMP_NUM_THREADS, and its MKL takes a slow path on AMD processors without
+    MKL_DEBUG_CPU_TYPE=5. Both are read when Paddle is imported, so this must be called before.
+    Raises RuntimeError when it comes too late.
+    """
+    if "paddle" in sys.modules and "OMP_NUM_THREADS" not in os.environ:
+        raise RuntimeError("environment.prepare() must run before paddle is imported")
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // local_processes())))
+    if has_amd_processor():
+        os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
+    # glog's INFO lines of the C++ core would stand between the log lines users parse.
+    os.environ.setdefault("GLOG_minloglevel", "2")
+
+
+def import_paddle() -> None:
+    """`prepare`, then the first import of Paddle and PaddleNLP, without the advice they print into every log.
+
+    Raises UsageError where they are missing or broken.
+    """
+    prepare()
+    if "paddlenlp" in sys.modules:
+        return
+    with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            with only_what_is_used():
+                import paddlenlp  # noqa: F401
+        except ImportError as error:
+            advice = "python grid_search_tools/doctor.py says what to do"
+            raise UsageError(f"{sys.executable} can't import Paddle ({error}): {advice}") from error
+
+
+def usable_cores() -> int:
+    """Cores this process may run on, containers and taskset respected."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def rank() -> int:
+    """Number of this process among those started by paddle.distributed.launch; 0 alone."""
+    return int(os.environ.get("PADDLE_TRAINER_ID", "0"))
+
+
+def world_size() -> int:
+    """Processes started together by paddle.distributed.launch; 1 alone."""
+    return int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))
+
+
+def local_processes() -> int:
+    """Of those, the ones that share this machine."""
+    return int(os.environ.get("PADDLE_LOCAL_SIZE") or world_size())
+
+
+def cache_home() -> Path:
+    """Where features are kept between runs: CLUEBENCH_CACHE, else the XDG cache directory."""
+    if chosen := os.environ.get("CLUEBENCH_CACHE"):
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cluebench"
+
+
+def has_amd_processor() -> bool:
+    """Whether Paddle's MKL needs its switch for AMD."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return False
+    try:
+        return "AuthenticAMD" in Path("/proc/cpuinfo").read_text(errors="replace")[:4096]
+    except OSError:
+        return "AMD" in platform.processor()

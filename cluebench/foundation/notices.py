@@ -1,0 +1,55 @@
+"""The one way by which a line, a warning, or a word on what takes its time leaves a process.
+
+Progress is for people at a terminal, on stderr: logs get lines only. Of processes started together on several cards,
+rank 0 speaks for all.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+from cluebench.foundation import environment
+from cluebench.foundation.errors import one_line
+
+
+def notice(text: str) -> None:
+    """One line on stderr, at once."""
+    if environment.rank() == 0:
+        say(one_line(text), sys.stderr)
+
+
+def say(text: str, stream: TextIO) -> None:
+    """One line at once, above the bars of a terminal."""
+    with tqdm.external_write_mode(stream):
+        print(text, file=stream, flush=True)
+
+
+def progress(what: str, total: int | None, unit: str = "it", **settings: Any) -> tqdm:
+    """A bar with the time left, gone when it is closed; ``update(n)`` moves it. ``settings``: of tqdm."""
+    hidden = None if environment.rank() == 0 else True  # None: where stderr is no terminal
+    settings = {"desc": what, "total": total, "unit": unit, "leave": False, "dynamic_ncols": True, **settings}
+    return tqdm(file=sys.stderr, disable=hidden, **settings)
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Shows for how long something has been going on whose end is not known."""
+    with progress(what, None, bar_format="{desc} {elapsed}") as bar:
+        done = threading.Event()
+
+        def tick() -> None:
+            while not done.wait(1):
+                bar.refresh()
+
+        if not bar.disable:
+            threading.Thread(target=tick, name="waiting", daemon=True).start()
+        try:
+            yield
+        finally:
+            done.set()

@@ -1,0 +1,1 @@
+"""Which pretrained model is meant, where it lies and who it is. No Paddle."""

@@ -1,0 +1,99 @@
+"""The model that is meant: a published name or a directory, where it lies, what its run folder is called, who it is.
+
+Made once, where flags are read; what works on a model is handed this value. Nothing here needs Paddle, so that a model
+that is not there, or not whole, is told of before anything is imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from cluebench.foundation.errors import UsageError
+
+#: What makes a directory a model's: the layout of Hugging Face and PaddleNLP, that of older PaddleNLP.
+CONFIG_FILES = ("config.json", "model_config.json")
+
+_SAMPLED_BLOCKS, _BLOCK_BYTES = 64, 1 << 16
+_WEIGHT_SUFFIXES = {".pdparams", ".safetensors", ".bin"}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A published model, or one in a directory of the user's. `Model.of` tells which."""
+
+    name: str  # for a command line typed anywhere: the published name, or the directory's absolute path
+    typed: str = field(compare=False)
+
+    @classmethod
+    def of(cls, typed: str | os.PathLike, flag: str = "--model_name_or_path") -> Model:
+        """Raises UsageError for a path that is no model directory; ``flag``: by which it was given.
+
+        A folder without a configuration is no model: logs of the published tool stand in folders named like models.
+        """
+        typed = os.fspath(typed)
+        if not typed.strip("/"):
+            raise UsageError(f"{flag} {typed!r}: name a published model or the directory of a model")
+        path = Path(os.path.expanduser(typed))
+        if path.is_file():
+            raise UsageError(f"{flag} {typed}: a file; give the directory it lies in")
+        if first_of(path, CONFIG_FILES):
+            return cls(str(path.resolve()), typed)
+        if not typed.startswith((".", "/", "~")) and typed.strip("/").count("/") < 2:
+            return cls(typed.strip("/"), typed)
+        if not path.is_dir():
+            raise UsageError(f"{flag} {typed}: no such directory")
+        raise UsageError(f"{path}: no {' or '.join(CONFIG_FILES)} in this model directory")
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def directory(self) -> Path | None:
+        """Where it lies, links followed; None for a published name."""
+        return Path(self.name) if os.path.isabs(self.name) else None
+
+    @property
+    def folder(self) -> str:
+        """The name of its run directory: ``hfl--rbt3`` for ``hfl/rbt3``; of a directory, the directory's own."""
+        return self.directory.name if self.directory else self.name.replace("/", "--")
+
+    @cached_property
+    def identity(self) -> str:
+        """A published name as it is; of a directory its content when first asked, so that new weights are a new model.
+
+        Configuration and vocabulary files are hashed whole; of weights the size and 64 blocks of 64 KiB spread over the
+        file, which takes milliseconds and still tells any two training runs apart.
+        """
+        if self.directory is None:
+            return self.name
+        digest = hashlib.sha256()
+        for path in sorted(self.directory.iterdir()):
+            if not path.is_file() or path.name.startswith("."):
+                continue
+            if path.suffix in _WEIGHT_SUFFIXES:
+                digest.update(f"{path.name}:{path.stat().st_size}:".encode())
+                _update_sampled(digest, path)
+            elif path.suffix in (".json", ".txt", ".model"):
+                digest.update(f"{path.name}:".encode() + path.read_bytes())
+        return f"directory:{digest.hexdigest()[:16]}"
+
+
+def first_of(folder: Path, names: Sequence[str]) -> Path | None:
+    """The first of these files that is in the folder."""
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def _update_sampled(digest: hashlib._Hash, path: Path) -> None:
+    size = os.path.getsize(path)
+    with open(path, "rb") as stream:
+        if size <= _SAMPLED_BLOCKS * _BLOCK_BYTES:
+            digest.update(stream.read())
+            return
+        for block in range(_SAMPLED_BLOCKS):
+            stream.seek(block * (size - _BLOCK_BYTES) // (_SAMPLED_BLOCKS - 1))
+            digest.update(stream.read(_BLOCK_BYTES))

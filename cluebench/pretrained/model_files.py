@@ -1,0 +1,269 @@
+"""The files of a model: in a directory of the user's, or in PaddleNLP's own home under a published name."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from cluebench.benchmark.published import unless_published
+from cluebench.data import download
+from cluebench.foundation import json_files
+from cluebench.foundation.errors import BadFile, NetworkError, UsageError
+from cluebench.foundation.json_files import Count, FileName, between
+from cluebench.pretrained.model import CONFIG_FILES, Model, first_of
+
+VOCABULARY = "vocab.txt"
+TOKENIZER_FILE = "tokenizer_config.json"
+
+#: Seconds until a machine without network is told so.
+REACH = 5.0
+
+#: In the order in which they are taken: safetensors hold no code, so they go before pickles.
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "model_state.pdparams",
+    "model_state.pdparams.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+
+#: Share of a vocabulary's lines that may repeat others: some published ones have a few.
+_MOST_REPEATED = 0.01
+
+#: Vocabularies of tokenizers that are no WordPiece.
+_OTHER_VOCABULARIES = ("vocab.json", "*.model")
+
+
+_Share = Annotated[float, between(0, 0.999)]
+_Token = Annotated[int, between(-1, 1 << 24)]
+
+
+@dataclass
+class Deviations:
+    """What a configuration that this project saved says beside PaddleNLP's settings; see `models.configuration`."""
+
+    first_position: Annotated[int, between(0, 1 << 24)] | None = None
+    layer_norm_eps: Annotated[float, between(1e-30, 1)] | None = None
+
+
+@dataclass
+class Configuration:
+    """config.json, as far as anything depends on it. Bounds are beyond any encoder, but not beyond any memory.
+
+    A size of 0 is one that is not said.
+    """
+
+    vocab_size: Annotated[int, between(1, 1 << 24)] = 0
+    hidden_size: Annotated[int, between(1, 1 << 16)] = 0
+    embedding_size: Annotated[int, between(1, 1 << 16)] | None = None
+    fit_size: Annotated[int, between(1, 1 << 16)] | None = None
+    num_hidden_layers: Annotated[int, between(1, 1000)] = 0
+    num_attention_heads: Annotated[int, between(1, 1 << 12)] = 0
+    intermediate_size: Annotated[int, between(1, 1 << 20)] = 0
+    max_position_embeddings: Annotated[int, between(1, 1 << 20)] = 0
+    rel_pos_size: Annotated[int, between(0, 1 << 16)] | None = None
+    type_vocab_size: Annotated[int, between(0, 1 << 10)] = 2
+    task_type_vocab_size: Annotated[int, between(1, 1 << 10)] | None = None
+    num_labels: Annotated[int, between(1, 1 << 16)] | None = None
+    num_choices: Annotated[int, between(1, 1 << 10)] | None = None
+    hidden_dropout_prob: _Share = 0.1
+    attention_probs_dropout_prob: _Share = 0.1
+    classifier_dropout: _Share | None = None
+    dropout: _Share | None = None
+    layer_norm_eps: Annotated[float, between(1e-30, 1)] | None = None
+    initializer_range: Annotated[float, between(0, 10)] | None = None
+    pad_token_id: _Token | None = None
+    cls_token_id: _Token | None = None
+    hidden_act: str | None = None
+    position_embedding_type: str | None = None
+    architectures: list[str] | None = None
+    init_class: str | None = None
+    model_type: str | None = None
+    finetuning_task: str | None = None
+    use_task_id: bool | None = None
+    cluebench: Deviations | None = None
+    init_args: list[Configuration | int | float | str | bool | None] = field(default_factory=list)  # PaddleNLP 2
+
+    def __post_init__(self) -> None:
+        heads, size = self.num_attention_heads, self.hidden_size
+        if heads and size and size % heads:
+            raise ValueError(f"hidden_size {size} is no multiple of num_attention_heads {heads}")
+
+
+@dataclass
+class SpecialToken:
+    """One that says more of itself than its text."""
+
+    content: str
+
+
+@dataclass
+class TokenizerConfiguration:
+    """tokenizer_config.json and special_tokens_map.json, as far as anything depends on them."""
+
+    tokenizer_class: str | None = None
+    init_class: str | None = None
+    do_lower_case: bool = True
+    unk_token: str | SpecialToken = "[UNK]"
+    sep_token: str | SpecialToken = "[SEP]"
+    pad_token: str | SpecialToken = "[PAD]"
+    cls_token: str | SpecialToken = "[CLS]"
+    mask_token: str | SpecialToken | None = "[MASK]"
+
+
+@dataclass
+class WeightIndex:
+    """Which file of several each array of a model is in."""
+
+    weight_map: dict[str, FileName]
+
+
+#: What PaddleNLP's tokenizers read beside their configuration and vocabulary.
+ADDED_TOKENS = "added_tokens.json"
+_BESIDE_VOCABULARY = {"special_tokens_map.json": TokenizerConfiguration, ADDED_TOKENS: dict[str, Count]}
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """The files of a model, found on this machine."""
+
+    model: Model
+    folder: Path
+    config: Path | None  # None: PaddleNLP carries the configuration of this published model
+    weights: tuple[Path, ...]  # empty: only the tokenizer was asked for
+    vocabulary: Path | None  # vocab.txt; None: a tokenizer of another kind
+
+    def read_config(self) -> dict[str, Any]:
+        """The configuration as its author wrote it. Raises BadFile where it can be no encoder's."""
+        return json_files.read_object(self.config, Configuration) if self.config else {}
+
+    def read_tokenizer_config(self) -> dict[str, Any]:
+        """Empty where there is none. Raises BadFile."""
+        path = self.folder / TOKENIZER_FILE
+        return json_files.read_object(path, TokenizerConfiguration) if path.is_file() else {}
+
+    def check_length(self, max_seq_length: int | None, positions: int | None) -> None:
+        """Raises UsageError when inputs are longer than what the model has positions for; None where nobody knows."""
+        if max_seq_length and positions and max_seq_length > positions:
+            raise UsageError(
+                f"--max_seq_length {max_seq_length}: {self.model.typed} has positions for {positions} tokens only; "
+                "give at most that"
+            )
+
+    def check_tokenizer(self) -> None:
+        """Says in one line when vocab.txt repeats itself; raises BadFile when a file of the tokenizer is broken."""
+        self.read_tokenizer_config()
+        for name, kind in _BESIDE_VOCABULARY.items():
+            if (self.folder / name).is_file():
+                json_files.read(self.folder / name, kind)
+        if self.vocabulary is not None:
+            _check_vocabulary(self.vocabulary)
+
+
+def kept_weights(folder: Path) -> list[Path]:
+    """The weight files in the directory of a trial's best model; empty where none was kept."""
+    suffixes = (".pdparams", ".safetensors")
+    return sorted(path for path in folder.iterdir() if path.suffix in suffixes) if folder.is_dir() else []
+
+
+def find(model: Model, *, offline: bool = False, weights: bool = True) -> ModelFiles | None:
+    """The files of a model on this machine; None for a published model that still has to be fetched, which then can be.
+
+    ``weights`` False: the tokenizer alone will do. Raises UsageError when a directory is not whole, or a published
+    model is not here and ``offline`` forbids fetching it; NetworkError when PaddleNLP's server can't be reached,
+    within seconds.
+    """
+    if model.directory:
+        return in_directory(model, model.directory, weights)
+    if held := held_by_paddlenlp(model, weights):
+        return held
+    place, address = model_home() / model.name, server()
+    if offline:
+        raise UsageError(
+            f"{model.name}{unless_published(model.name)}: not in {place}, and --offline forbids fetching it: "
+            "run once without --offline, or give the directory of a model"
+        )
+    if reasons := download.unreachable([address], REACH):
+        raise NetworkError(
+            f"{model.name}{unless_published(model.name)}: not in {place}, and {address} can't be reached "
+            f"({reasons[address]}), so nobody knows whether it has this model: "
+            "copy it there from a machine that has it, or give the directory of a model"
+        )
+    return None
+
+
+def in_directory(model: Model, folder: Path, weights: bool = True) -> ModelFiles:
+    """The files in the user's directory. Raises UsageError naming what is missing."""
+    vocabulary = first_of(folder, (VOCABULARY,))
+    if vocabulary is None and not any(any(folder.glob(pattern)) for pattern in _OTHER_VOCABULARIES):
+        raise UsageError(f"{folder}: no {VOCABULARY} in this model directory{_vocabulary_advice(folder)}")
+    files = _weight_files(folder)
+    if weights and not files:
+        raise UsageError(f"{folder}: no weights in this model directory; put {' or '.join(WEIGHT_FILES[::2])} there")
+    return ModelFiles(model, folder, first_of(folder, CONFIG_FILES), files if weights else (), vocabulary)
+
+
+def held_by_paddlenlp(model: Model, weights: bool = True) -> ModelFiles | None:
+    """What PaddleNLP's home holds of a published model; None when anything needed is missing."""
+    folder = model_home() / model.name
+    files = _weight_files(folder)
+    vocabularies = sorted(folder.glob("*vocab.txt"), key=lambda path: path.name != VOCABULARY)
+    if not vocabularies or (weights and not files):
+        return None
+    return ModelFiles(model, folder, first_of(folder, CONFIG_FILES), files if weights else (), vocabularies[0])
+
+
+def model_home() -> Path:
+    """Where PaddleNLP keeps published models: PPNLP_HOME, else ~/.paddlenlp."""
+    return Path(os.environ.get("PPNLP_HOME") or "~/.paddlenlp").expanduser() / "models"
+
+
+def server() -> str:
+    """Where PaddleNLP fetches published models from."""
+    return os.environ.get("PPNLP_ENDPOINT", "https://bj.bcebos.com/paddlenlp")
+
+
+def _vocabulary_advice(folder: Path) -> str:
+    """Newer Transformers write the vocabulary into tokenizer.json only."""
+    if not (folder / "tokenizer.json").is_file():
+        return ""
+    return (
+        "; write it from tokenizer.json: cd there and python -c \"import json; v = json.load(open('tokenizer.json'))"
+        "['model']['vocab']; open('vocab.txt', 'w').write('\\n'.join(sorted(v, key=v.get)))\""
+    )
+
+
+def _weight_files(folder: Path) -> tuple[Path, ...]:
+    first = first_of(folder, WEIGHT_FILES)
+    if first is None:
+        return ()
+    return _shards(first) if first.suffix == ".json" else (first,)
+
+
+def _shards(index: Path) -> tuple[Path, ...]:
+    """The files that an index (``*.index.json``) lists. Raises UsageError when it is broken or one is missing."""
+    names = sorted(set(json_files.read(index, WeightIndex).weight_map.values()))
+    files = tuple(index.parent / name for name in names)
+    for file in files:
+        if not file.is_file():
+            raise UsageError(f"{index} lists {file.name}, which is not there: the model was copied incompletely")
+    return files
+
+
+def _check_vocabulary(path: Path) -> None:
+    """Each line is a token, and its number the row of the embeddings: one line too many shifts all behind it."""
+    try:
+        lines = json_files.content_of(path).decode().removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise BadFile(f"{path}: is not UTF-8 text (byte {error.start + 1})") from None
+    first: dict[str, int] = {}
+    repeated = [(number, line) for number, line in enumerate(lines, 1) if first.setdefault(line, number) != number]
+    if repeated:
+        number, line = repeated[0]
+        told = f"{path}: {len(repeated)} line(s) repeat earlier ones (line {number} has {line!r} of line {first[line]})"
+        if len(repeated) > _MOST_REPEATED * len(lines):
+            raise BadFile(f"{told}: get the model's own {path.name}")
+        json_files.tell_once(f"warning: {told}")

@@ -1,0 +1,225 @@
+"""Weights from files to arrays, without ever running what a file says. Without Paddle.
+
+Two of the formats in use are pickles, which are programs: loading one with the libraries that wrote it runs whatever
+its author put there. Here they go through an unpickler that knows arrays, containers and nothing else, and refuses the
+rest by name. Safetensors files hold no code.
+"""
+
+from __future__ import annotations
+
+import _codecs
+import math
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import safetensors
+
+from cluebench.foundation.errors import UsageError
+
+
+def read_weights(files: Sequence[Path]) -> dict[str, np.ndarray]:
+    """The arrays of one or more files under the names they were saved by; floating-point ones as float32.
+
+    Reads .safetensors, .pdparams of ``paddle.save`` and .bin of ``torch.save`` (PyTorch 1.6 or later; PyTorch is not
+    needed). Raises UsageError naming the file, when it is damaged, of another format, or a pickle of more than arrays.
+    """
+    readers = {".safetensors": _read_safetensors, ".pdparams": _read_paddle, ".bin": _read_torch}
+    found: dict[str, np.ndarray] = {}
+    for file in files:
+        try:
+            arrays = readers[file.suffix](file)
+        except _Forbidden as error:
+            raise UsageError(
+                f"{file}: the pickle asks for {error}, which no weights need; it is not loaded, as it could run any "
+                "program. If you trust its author, save the weights as model.safetensors"
+            ) from None
+        except UsageError:
+            raise
+        except Exception as error:  # a damaged pickle, zip or header raises nearly anything
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+            raise UsageError(f"{file}: damaged, or no file of weights ({reason})") from None
+        if repeated := found.keys() & arrays.keys():
+            raise UsageError(f"{file}: {min(repeated)} is in another of the model's files too")
+        found.update((name, _finite_floats(file, name, array)) for name, array in arrays.items())
+    return found
+
+
+def _finite_floats(file: Path, name: str, array: np.ndarray) -> np.ndarray:
+    """`_plain_floats`. Raises UsageError for NaN and infinity, which no training leaves but a broken one."""
+    plain = _plain_floats(array)
+    with np.errstate(all="ignore"):  # one pass: what is not finite shows in the sum, as may numbers that are very large
+        sound = plain.dtype.kind != "f" or np.isfinite(plain.sum()) or np.isfinite(plain).all()
+    if not sound:
+        raise UsageError(f"{file}: {name} holds NaN or infinite numbers: the file is damaged, or its training diverged")
+    return plain
+
+
+def _plain_floats(array: np.ndarray) -> np.ndarray:
+    """float32 for every floating-point type; numpy has no bfloat16, whose 16 bits are the upper half of a float32."""
+    if array.dtype == np.uint16:
+        return np.asarray(np.left_shift(array, 16, dtype=np.uint32)).view(np.float32)
+    return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
+
+
+_SAFETENSORS_TYPES = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "U8": "u1", "BOOL": "?",
+}  # fmt: skip
+
+
+def _read_safetensors(file: Path) -> dict[str, np.ndarray]:
+    """The library sees to it that the arrays lie end to end and fill the file. (Its numpy reader has no bfloat16.)"""
+    arrays = {}
+    for name, entry in safetensors.deserialize(file.read_bytes()):
+        if entry["dtype"] not in _SAFETENSORS_TYPES:
+            raise UsageError(f"{file}: {name} is of type {entry['dtype']}, which no weights have here")
+        arrays[name] = np.frombuffer(entry["data"], _SAFETENSORS_TYPES[entry["dtype"]]).reshape(entry["shape"])
+    return arrays
+
+
+class _Forbidden(Exception):
+    """What a pickle asks for that arrays don't need."""
+
+
+def _data_of(expression: str, names: Mapping[str, Any]) -> Any:
+    """Stands for ``eval``, by which Paddle pickles one kind of tensor: always ``eval("data", {"data": array})``."""
+    if expression != "data":
+        raise _Forbidden(f"eval({expression[:40]!r})")
+    return names["data"]
+
+
+class _GeneratorState:
+    """Stands for that of one of Paddle's random generators, which checkpoints of PaddleNLP's Trainer have."""
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+_ARRAY, _SCALAR = np.zeros(0).__reduce__()[0], np.float32(0).__reduce__()[0]  # wherever this numpy keeps them
+
+#: Everything a pickle of arrays may name; modules as pickles of Python 2 and of numpy 1 and 2 call them.
+_ALLOWED = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("builtins", "tuple"): tuple,
+    ("builtins", "eval"): _data_of,
+    ("__builtin__", "tuple"): tuple,
+    ("__builtin__", "eval"): _data_of,
+    ("_codecs", "encode"): _codecs.encode,
+    ("paddle.base.libpaddle", "GeneratorState"): _GeneratorState,
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _ARRAY for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "scalar"): _SCALAR for core in ("core", "_core")},
+}
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            raise _Forbidden(f"{module}.{name}") from None
+
+
+def refuse_programs(checkpoint: Path) -> None:
+    """Raises UsageError when a pickle in a checkpoint of PaddleNLP's Trainer, who loads it, asks for more."""
+    for file in (path for path in sorted(checkpoint.iterdir()) if path.suffix in (".pdparams", ".pdopt", ".pth")):
+        try:
+            with open(file, "rb") as stream:
+                _ArrayUnpickler(stream, encoding="latin1").load()
+        except Exception as error:
+            why = f"the pickle asks for {error}" if isinstance(error, _Forbidden) else f"damaged ({error})"
+            advice = "so it is not gone on from; --overwrite_output_dir begins anew"
+            raise UsageError(f"{file}: {why}, {advice}") from None
+
+
+def _read_paddle(file: Path) -> dict[str, np.ndarray]:
+    """``paddle.save`` pickles a dict of arrays, or of (name, array)."""
+    with open(file, "rb") as stream:
+        saved = _ArrayUnpickler(stream, encoding="latin1").load()
+    if not isinstance(saved, dict):
+        raise UsageError(f"{file}: holds a {type(saved).__name__}, not a model's state")
+    if "UnpackBigParamInfor@@" in saved:
+        raise UsageError(f"{file}: an array over 1 GB was cut into parts; save the weights again with protocol=4")
+    values = {name: value[1] if isinstance(value, tuple) else value for name, value in saved.items()}
+    return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+
+
+# PyTorch --------------------------------------------------------------------------------------------------------------
+
+_TORCH_TYPES = {
+    "DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "BFloat16Storage": "<u2", "LongStorage": "<i8",
+    "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "?",
+}  # fmt: skip
+
+
+class _StorageType(NamedTuple):
+    dtype: str
+
+
+def _rebuild_tensor(storage: np.ndarray, offset: int, size: tuple, stride: tuple, *_: Any) -> np.ndarray:
+    """A view of a storage; what would reach beyond its end is refused."""
+    last = offset + sum((length - 1) * step for length, step in zip(size, stride))
+    if min((offset, last, *stride, *size)) < 0 or (all(size) and last >= len(storage)):
+        raise ValueError("a tensor lies outside its storage")
+    if math.prod(size) > len(storage):
+        raise ValueError("a tensor has more numbers than its storage")
+    steps = [step * storage.itemsize for step in stride]
+    return np.lib.stride_tricks.as_strided(storage[offset:], size, steps, writeable=False)
+
+
+def _rebuild_parameter(data: np.ndarray, *_: Any) -> np.ndarray:
+    return data
+
+
+class _TorchUnpickler(_ArrayUnpickler):
+    """``torch.save`` keeps the numbers of each tensor in a member of its own, named by a persistent id."""
+
+    def __init__(self, stream: Any, archive: zipfile.ZipFile, root: str):
+        super().__init__(stream, encoding="utf-8")
+        self._archive, self._root = archive, root
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "torch._utils" and name in ("_rebuild_tensor_v2", "_rebuild_parameter"):
+            return _rebuild_tensor if name == "_rebuild_tensor_v2" else _rebuild_parameter
+        if module == "torch" and name in _TORCH_TYPES:
+            return _StorageType(_TORCH_TYPES[name])
+        if (module, name) == ("torch", "Size"):
+            return tuple
+        return super().find_class(module, name)
+
+    def persistent_load(self, identity: tuple) -> np.ndarray:
+        _, kind, key, _, count = identity
+        member = self._archive.getinfo(f"{self._root}/data/{key}")
+        if member.compress_type != zipfile.ZIP_STORED:  # else a few bytes could unpack to any number
+            raise ValueError(f"{member.filename} is packed, as torch.save never does")
+        return np.frombuffer(self._archive.read(member), kind.dtype, count)
+
+
+#: Typed where PyTorch is installed; shared tensors are cloned, since safetensors refuses them.
+_TORCH_CONVERSION = (
+    "python -c \"import torch; from safetensors.torch import save_file; w = torch.load('pytorch_model.bin', "
+    "map_location='cpu', weights_only=True); save_file({k: v.clone().contiguous() for k, v in w.items()}, "
+    "'model.safetensors')\""
+)
+
+
+def _read_torch(file: Path) -> dict[str, np.ndarray]:
+    if not zipfile.is_zipfile(file):
+        raise UsageError(
+            f"{file}: cut off, or of the format before PyTorch 1.6: where there is a PyTorch, run in its directory "
+            + _TORCH_CONVERSION
+        )
+    with zipfile.ZipFile(file) as archive:
+        member = next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
+        if member is None:
+            raise UsageError(f"{file}: a zip archive without data.pkl, so nothing torch.save wrote")
+        with archive.open(member) as stream:
+            saved = _TorchUnpickler(stream, archive, member.removesuffix("/data.pkl")).load()
+    if not isinstance(saved, dict):
+        raise UsageError(f"{file}: holds a {type(saved).__name__}, not a model's state")
+    return {name: value for name, value in saved.items() if isinstance(value, np.ndarray)}

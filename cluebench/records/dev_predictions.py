@@ -1,0 +1,220 @@
+"""What the best model of a trial said of every dev row: a small file beside its result, whether or not it is kept.
+
+``<trial>.predictions`` is one gzipped JSON object; ``zcat`` shows it:
+
+    format         1
+    configuration  the trial's, as in its result: what decides the score (see `cluebench.records.identity`)
+    step           optimizer steps done by the model that predicted
+    rows           16 hexadecimal digits of the rows' ids, in order
+    predicted      a row each: the index of the label, option or candidate; of spans the answer's text
+    gold           a row each: the right index; absent for spans
+    exact, f1      spans only, a question each: its EM (0 or 1) and F1 (0 to 1), as in the result
+    clusters       a row each: the number of the passage or record it shares with others; absent where it shares none
+
+A row is what the metric counts: a row of a classification file, a question, a blank. A file of another format is
+refused, never guessed at; nothing in one is ever run.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+
+from cluebench.benchmark.tasks import TASKS
+from cluebench.foundation import atomic, json_files
+from cluebench.foundation.errors import BadFile, DataError
+from cluebench.foundation.json_files import Count, between
+from cluebench.records.result import Result, Settings
+
+SUFFIX = ".predictions"
+
+_FORMAT = 1
+_MOST_BYTES = 1 << 26  # unpacked; the largest official dev split takes less than 1 MB
+
+Index = Annotated[int, between(0, (1 << 15) - 1)]
+Share = Annotated[float, between(0, 1)]
+
+
+@dataclass(frozen=True, eq=False)
+class DevPredictions:
+    """What one model said of every dev row, and how right that was.
+
+    scores: float64 [rows, metrics], shares of 1: right or wrong; for spans EM and F1. predicted: int64 [rows], or the
+    texts of spans; gold: int64 [rows], None for spans. clusters: int64 [rows], None where rows share nothing.
+    configuration, step: of the trial, empty until written.
+    """
+
+    rows: str
+    scores: np.ndarray
+    predicted: np.ndarray | list[str]
+    gold: np.ndarray | None = None
+    clusters: np.ndarray | None = None
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+    step: int = 0
+
+    @classmethod
+    def of_choices(
+        cls, ids: Sequence[int | str], predicted: np.ndarray, gold: np.ndarray, clusters: np.ndarray | None = None
+    ) -> DevPredictions:
+        """Of rows with one choice of several; predicted and gold [rows] are indices."""
+        return cls(rows_fingerprint(ids), _right(predicted, gold), predicted, gold, _numbered(clusters))
+
+    @classmethod
+    def of_spans(
+        cls,
+        ids: Sequence[str],
+        answers: Mapping[str, str],
+        exact: Sequence[float],
+        f1: Sequence[float],
+        clusters: np.ndarray | None = None,
+    ) -> DevPredictions:
+        """Of questions answered by texts, ``answers`` by id; exact and f1 [questions] in the order of the ids."""
+        scores = np.stack([exact, f1], axis=1).astype(np.float64)
+        return cls(rows_fingerprint(ids), scores, [answers[name] for name in ids], None, _numbered(clusters))
+
+    @property
+    def task(self) -> str:
+        """Lower-case name."""
+        return self.configuration["task"]
+
+    @property
+    def score(self) -> tuple[float, ...]:
+        """In percent, as in a result."""
+        return tuple(100 * self.scores.mean(axis=0))
+
+    def write(self, path: str | os.PathLike, configuration: Mapping[str, Any], step: int) -> None:
+        """Whole or not at all, the same bytes for the same predictions. Raises OSError."""
+        content: dict[str, Any] = {"format": _FORMAT, "configuration": dict(configuration), "step": step}
+        content |= {"rows": self.rows, "predicted": _listed(self.predicted)}
+        if self.gold is None:
+            content |= {"exact": self.scores[:, 0].astype(int).tolist(), "f1": self.scores[:, 1].round(6).tolist()}
+        else:
+            content["gold"] = _listed(self.gold)
+        if self.clusters is not None:
+            content["clusters"] = _listed(self.clusters)
+        packed = gzip.compress(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(), mtime=0)
+        with atomic.replacing(path) as temporary:
+            temporary.write_bytes(packed)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike) -> DevPredictions:
+        """Raises DataError in one line when there is no such file, or it is not whole and of this format."""
+        try:
+            found = json_files.declared(json_files.parse(_unpacked(path)), _File, path)
+        except BadFile as error:
+            raise DataError(f"{error}: this is no whole file of dev predictions") from None
+        except FileNotFoundError:
+            raise DataError(f"{path}: there is no such file of dev predictions") from None
+        except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
+            raise DataError(f"{path} is no whole file of dev predictions: {error}") from None
+        clusters = None if found.clusters is None else np.array(found.clusters)
+        about: dict[str, Any] = dict(configuration=found.configuration, step=found.step, clusters=clusters)
+        if found.gold is None:
+            return cls(found.rows, np.stack([found.exact, found.f1], axis=1), found.predicted, **about)  # type: ignore
+        predicted, gold = np.array(found.predicted), np.array(found.gold)
+        return cls(found.rows, _right(predicted, gold), predicted, gold, **about)
+
+
+def rows_fingerprint(ids: Sequence[int | str]) -> str:
+    """16 hexadecimal digits of SHA-256 over the ids of rows, in order."""
+    return hashlib.sha256(json.dumps(list(ids), ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+def beside(result_path: str | os.PathLike) -> Path:
+    """Where the predictions of a trial are, given where its result is."""
+    return Path(result_path).with_suffix(SUFFIX)
+
+
+def of_result(result: Result, path: str | os.PathLike) -> DevPredictions | None:
+    """The predictions beside a result at ``path``; None where there are none, or none of its best model.
+
+    Those of another configuration or step, or that don't give the result's score, are none of its best model: an
+    earlier version wrote the result, or the trial was ended between the one file and the other.
+    """
+    if not beside(path).exists():
+        return None
+    try:
+        found = DevPredictions.read(beside(path))
+    except DataError as error:
+        json_files.tell_once(f"warning: {error}; they count for nothing")
+        return None
+    score = result.best_score or ()
+    same = found.configuration == result.configuration and found.step == result.best_step
+    fits = len(found.score) == len(score) and np.allclose(found.score, score, rtol=0, atol=0.005)
+    return found if same and fits else None
+
+
+def _right(predicted: np.ndarray, gold: np.ndarray) -> np.ndarray:
+    """The scores of rows with one choice of several."""
+    return (predicted == gold).astype(np.float64)[:, None]
+
+
+def _numbered(clusters: np.ndarray | None) -> np.ndarray | None:
+    """Any names of clusters as numbers from 0."""
+    return None if clusters is None else np.unique(clusters, return_inverse=True)[1]
+
+
+def _listed(values: np.ndarray | list[str]) -> list:
+    return values.tolist() if isinstance(values, np.ndarray) else list(values)
+
+
+def _unpacked(path: str | os.PathLike) -> bytes:
+    with gzip.open(path) as stream:
+        content = stream.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise ValueError(f"it holds more than {_MOST_BYTES >> 20} MiB")
+    return content
+
+
+@dataclass
+class _File:
+    """What such a file holds; see the top of this module."""
+
+    format: Literal[1]
+    configuration: Settings
+    step: Count
+    rows: str
+    predicted: list[Index | str]
+    gold: list[Index] | None = None
+    exact: list[Share] | None = None
+    f1: list[Share] | None = None
+    clusters: list[Index] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.configuration.get("task"), str):
+            raise ValueError("'configuration' is not that of a trial")
+        if not self.predicted:
+            raise ValueError("'predicted' lists nothing")
+        kind, needed = (str, ["exact", "f1"]) if self.gold is None else (int, ["gold"])
+        if not all(isinstance(answer, kind) for answer in self.predicted):
+            raise ValueError(f"'predicted' holds something other than {'texts' if kind is str else 'whole numbers'}")
+        task = TASKS.get(str(self.configuration["task"]))
+        options = len(task.labels) or task.num_choices if task and self.gold is not None else 0
+        if task and options and max((*self.predicted, *(self.gold or ()))) >= options:
+            raise ValueError(f"{task.title} has {options} answers to choose from")
+        number = len(self.predicted)
+        for name in needed if self.clusters is None else [*needed, "clusters"]:
+            if len(getattr(self, name) or ()) != number:
+                raise ValueError(f"{name!r} is not a list of {number} numbers")
+        if self.clusters and max(self.clusters) >= number:
+            raise ValueError(f"'clusters' holds a number outside 0 to {number - 1}")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a pass over dev found."""
+
+    loss: float
+    score: tuple[float, ...]  # percent; EM and F1 for spans
+    said: DevPredictions
+    predictions: Iterable[Mapping[str, Any]]  # of `cluebench.records.analysis`, read only if they are the best so far
+    organisers: tuple[float, float] | None = None  # CMRC2018: the organisers' EM and F1, percent

@@ -1,0 +1,69 @@
+"""The identity of a trial: everything that can move its score, hashed. Never imports Paddle.
+
+The scheduler computes it before a trial starts, the script when it runs; a finished trial counts for a plan when both
+agree. Cards and accumulation are left out on purpose: the total batch is the same, so a trial retried with smaller
+micro-batches is the same trial.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import fields
+from typing import Any
+
+from cluebench.benchmark.tasks import Task
+from cluebench.records.run_flags import NOT_SCORED, RunFlags
+
+#: Flags that every configuration states, some of them under names of their own; the hash is over these.
+_STATED = frozenset({
+    "model_name_or_path", "learning_rate", "batch_size", "dropout", "seed", "num_train_epochs", "max_seq_length",
+    "warmup_steps", "warmup_proportion", "weight_decay", "adam_epsilon", "max_grad_norm", "max_steps", "limit", "amp",
+    "save_steps", "padding",
+})  # fmt: skip
+
+
+def configuration(
+    task: Task, flags: RunFlags, model: str, data_fingerprint: str, *, cards: int = 1, **more: Any
+) -> dict[str, Any]:
+    """The settings of a trial that decide its score.
+
+    ``flags``: resolved, of the trial's script or the ones all scripts share. ``model``: a
+    `Model.identity`. ``more``: settings of a program that has others. Every flag counts but those listed as
+    `NOT_SCORED`; one that is not stated below is written down only where it differs from the task's row and its
+    default, so that results keep their identity when flags are added, and a scheduler need not know those of every
+    script.
+    """
+    settings: dict[str, Any] = {
+        "task": task.name,
+        "model": model,
+        "data": data_fingerprint,
+        "learning_rate": float(flags.learning_rate),
+        "batch_size": int(flags.batch_size) * cards,  # over all cards and micro-batches
+        "dropout": None if flags.dropout is None else float(flags.dropout),  # None: the model's own
+        "seed": int(flags.seed),
+        "epochs": int(flags.num_train_epochs),
+        "max_seq_length": int(flags.max_seq_length),
+        "warmup": int(flags.warmup_steps) if flags.warmup_steps else float(flags.warmup_proportion),
+        "weight_decay": float(flags.weight_decay),
+        "adam_epsilon": float(flags.adam_epsilon),
+        "max_grad_norm": float(flags.max_grad_norm or 0),
+        "max_steps": int(flags.max_steps),
+        "limit": flags.limit,
+        "amp": flags.amp,
+        "eval_every_steps": flags.save_steps,
+    }
+    if not flags.padding:
+        settings["padding"] = False  # results that don't say so are of a time when it was always computed
+    for flag in fields(flags):
+        value = getattr(flags, flag.name)
+        counts = flag.name not in NOT_SCORED | _STATED
+        if counts and value is not None and value != getattr(task, flag.name, flag.default):
+            settings[flag.name] = value
+    return settings | more
+
+
+def configuration_hash(settings: dict[str, Any]) -> str:
+    """16 hexadecimal digits of SHA-256 over the settings, whatever their order."""
+    text = json.dumps(settings, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

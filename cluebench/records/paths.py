@@ -1,0 +1,66 @@
+"""Every file name of a trial, and what a name says of its setting."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluebench.benchmark.tasks import DEFAULT_SEED
+
+#: In --output_dir while a run trains: "12/5004", for displays that would else wait for the next log line.
+STEP_FILE = "step.txt"
+
+
+def trial_name(learning_rate: float, batch_size: int, dropout: float, seed: int = DEFAULT_SEED) -> str:
+    """``3e-05_32_0.1``, with ``_seed43`` behind it for a seed other than 42."""
+    name = f"{float(learning_rate)}_{int(batch_size)}_{float(dropout)}"
+    return name if seed == DEFAULT_SEED else f"{name}_seed{seed}"
+
+
+_TRIAL_NAME = re.compile(r"(?P<lr>[0-9.eE+-]+)_(?P<batch>\d+)_(?P<dropout>\d*\.?\d+)(?:_seed(?P<seed>\d+))?$")
+
+
+def parse_trial_name(name: str) -> tuple[float, int, float, int] | None:
+    """The (learning rate, batch size, dropout, seed) behind a file name without suffix; None if it is no trial's."""
+    match = _TRIAL_NAME.match(name)
+    if match is None:
+        return None
+    try:
+        return float(match["lr"]), int(match["batch"]), float(match["dropout"]), int(match["seed"] or DEFAULT_SEED)
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True)
+class TrialPaths:
+    """Every file name of one trial: ``<run_root>/<model>/<task>/<trial>{.log,.json,/}``."""
+
+    folder: Path  # <run_root>/<model>/<task>
+    name: str
+
+    @property
+    def log(self) -> Path:
+        return self.folder / f"{self.name}.log"
+
+    @property
+    def result(self) -> Path:
+        return self.folder / f"{self.name}.json"
+
+    @property
+    def predictions(self) -> Path:
+        """What its best model said of dev; see `cluebench.records.dev_predictions`."""
+        return self.folder / f"{self.name}.predictions"
+
+    @property
+    def output_dir(self) -> Path:
+        """The best model, when it is kept; the periodic checkpoint and the step file while the trial runs."""
+        return self.folder / self.name
+
+
+def find_logs(folder: str | Path) -> Iterator[tuple[Path, tuple[float, int, float, int]]]:
+    """The trial logs directly in a task's folder, with what their names say, in name order."""
+    for path in sorted(Path(folder).glob("*.log")):
+        if (trial := parse_trial_name(path.stem)) is not None:
+            yield path, trial

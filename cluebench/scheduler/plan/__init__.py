@@ -1,0 +1,1 @@
+"""What is to run: the grid's flags, trials, jobs, estimates."""

@@ -1,0 +1,284 @@
+"""How long a trial will take and how much memory it needs: computed beforehand, corrected by finished trials.
+
+Durations order the trials (longest first) and give the time left; a wrong one costs some idle time at the end of a
+grid, nothing else. Memory decides what may share a card, so it carries a margin.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from statistics import median
+
+from cluebench.benchmark.published import published_model
+from cluebench.benchmark.tasks import Task
+from cluebench.foundation import json_files
+from cluebench.pretrained import model_files
+from cluebench.pretrained.model import Model
+from cluebench.pretrained.model_files import Configuration
+from cluebench.scheduler.plan.grid_flags import GridFlags
+from cluebench.scheduler.plan.trials import Trial
+
+GIB = 1 << 30
+
+#: Forward and backward pass together, in forward passes.
+_TRAIN_PASSES = 3
+#: What an optimizer step costs beside its tokens (launching kernels, the optimizer), in tokens of a forward pass.
+_STEP_TOKENS = 1500
+#: What a trial costs beside its steps (imports, loading the model), in tokens of a forward pass.
+_START_TOKENS = 300_000
+
+#: Models that differ more in time per token say nothing of each other: a card is busy in another way.
+_SIMILAR = 3
+
+#: CUDA context, cuDNN and cuBLAS workspaces of a process, beside what the framework's allocator counts.
+CONTEXT_BYTES = int(0.9 * GIB)
+#: Head room over an estimate, and over a peak that was measured.
+_ESTIMATE_MARGIN, _MEASURED_MARGIN = 1.15, 1.05
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A task's size: examples (windows, blanks), sequences per example, mean tokens per sequence."""
+
+    train_examples: int
+    dev_examples: int
+    sequences_per_example: int
+    train_tokens: int
+    eval_tokens: int
+
+
+@cache
+def workloads() -> dict[str, Workload]:
+    """Task name → size, from workloads.csv."""
+    lines = (Path(__file__).parent / "workloads.csv").read_text(encoding="utf-8").splitlines()
+    rows = csv.DictReader(line for line in lines if not line.startswith("#"))
+    return {row.pop("task"): Workload(**{key: int(value) for key, value in row.items()}) for row in rows}
+
+
+def workload(task: Task) -> Workload:
+    """The size of a task; of one that workloads.csv lacks, a usual one with texts that fill half the length."""
+    tokens = max(1, task.max_seq_length // 2)
+    return workloads().get(task.name) or Workload(20_000, 3_000, task.num_choices or 1, tokens, tokens)
+
+
+def schedule(trial: Trial, flags: GridFlags) -> tuple[int, int]:
+    """Optimizer steps in all, and from one evaluation to the next."""
+    train = min(workload(trial.row).train_examples, flags.limit or sys.maxsize)
+    an_epoch = max(1, train // trial.batch_size)
+    steps = (flags.num_train_epochs or trial.row.epochs) * an_epoch
+    return min(steps, flags.max_steps or steps), trial.row.eval_every_steps or an_epoch
+
+
+def forward_tokens(trial: Trial, flags: GridFlags) -> float:
+    """The trial's work in tokens passed forward through the model: training, evaluations, steps and start."""
+    work, (steps, every) = workload(trial.row), schedule(trial, flags)
+    dev, evaluations = min(work.dev_examples, flags.limit or sys.maxsize), 1 + steps // every
+    per_step = _TRAIN_PASSES * trial.batch_size * work.sequences_per_example * work.train_tokens + _STEP_TOKENS
+    per_evaluation = dev * work.sequences_per_example * work.eval_tokens
+    return steps * per_step + evaluations * per_evaluation + _START_TOKENS
+
+
+class DurationModel:
+    """Seconds of one device a trial needs. Unknown in absolute terms until something has been observed."""
+
+    def __init__(self, flags: GridFlags):
+        self._flags = flags
+        self._ratios: dict[tuple[Model, str], tuple[int, float]] = {}  # (model, task) → trials, their seconds per token
+        self._running: dict[Trial, float] = {}
+        self._known: dict[tuple[Model, str], float | None] = {}  # what `_ratio` gave since something was learnt
+
+    def observe(self, trial: Trial, device_seconds: float, flags: GridFlags | None = None) -> None:
+        """A finished trial took this long, times the devices it had. ``flags``: of its own grid, if it is another's."""
+        count, sum_ = self._ratios.get((trial.model, trial.task), (0, 0.0))
+        ratio = device_seconds / forward_tokens(trial, flags or self._flags)
+        self._ratios[trial.model, trial.task] = count + 1, sum_ + ratio
+        self._running.pop(trial, None)
+        self._known.clear()
+
+    def project(self, trial: Trial, device_seconds: float) -> None:
+        """A running trial is going to take this long in all: used only while nothing has finished."""
+        self._running[trial] = device_seconds / forward_tokens(trial, self._flags)
+        self._known.clear()
+
+    def relative(self, trial: Trial) -> float:
+        """A duration comparable with other trials' of the same grid; larger is longer."""
+        return forward_tokens(trial, self._flags) * (self._ratio(trial) or _size_factor(trial.model))
+
+    def seconds(self, trial: Trial) -> float | None:
+        """Estimated device seconds; None until a trial has finished or been projected."""
+        ratio = self._ratio(trial)
+        return None if ratio is None else forward_tokens(trial, self._flags) * ratio
+
+    def known(self, trial: Trial) -> tuple[float, Model] | None:
+        """Device seconds by finished trials of the same task, and whose they are; None where there are none.
+
+        This model's own, else those of the nearest in size, up to `_SIMILAR` times as slow or as fast, scaled by it.
+        """
+        scales = {
+            model: _size_factor(trial.model) / _size_factor(model) for model, task in self._ratios if task == trial.task
+        }
+        nearest = min(scales, key=lambda model: (model != trial.model, abs(math.log(scales[model]))), default=None)
+        if nearest is None or not 1 / _SIMILAR <= scales[nearest] <= _SIMILAR:
+            return None
+        count, sum_ = self._ratios[nearest, trial.task]
+        return forward_tokens(trial, self._flags) * sum_ / count * scales[nearest], nearest
+
+    def _ratio(self, trial: Trial) -> float | None:
+        """Seconds per token: this model on this task, else this model, else any model scaled by size."""
+        key = trial.model, trial.task
+        if key not in self._known:
+            self._known[key] = self._ratio_anew(trial)
+        return self._known[key]
+
+    def _ratio_anew(self, trial: Trial) -> float | None:
+        if same := self._ratios.get((trial.model, trial.task)):
+            return same[1] / same[0]
+        known = [(model, total / count) for (model, _), (count, total) in self._ratios.items()] or [
+            (other.model, ratio) for other, ratio in self._running.items()
+        ]
+        if same_model := [ratio for model, ratio in known if model == trial.model]:
+            return median(same_model)
+        scaled = [ratio * _size_factor(trial.model) / _size_factor(model) for model, ratio in known]
+        return median(scaled) if scaled else None
+
+
+@dataclass(frozen=True)
+class EstimatedSize:
+    """What of a model's configuration decides its memory and speed."""
+
+    layers: int
+    hidden_size: int
+    vocabulary: int
+
+    @property
+    def parameters(self) -> int:
+        """12 h² a layer (attention 4, feed-forward 8) plus the word embeddings."""
+        return 12 * self.layers * self.hidden_size**2 + self.vocabulary * self.hidden_size
+
+
+#: For a model nothing is known about: the size most Chinese encoders have.
+_USUAL_SIZE = EstimatedSize(layers=12, hidden_size=768, vocabulary=40_000)
+
+
+@cache
+def estimated_size(model: Model) -> EstimatedSize:
+    """By the published table's architecture, by a directory's configuration, else the usual 12 layers of 768."""
+    if row := published_model(model.name):
+        return EstimatedSize(row.layers, row.hidden_size, _USUAL_SIZE.vocabulary)
+    path = model_files.first_of(model.directory, model_files.CONFIG_FILES) if model.directory else None
+    written = json_files.read_if_sound(path, Configuration) if path else None
+    # Old PaddleNLP layouts keep sizes among the arguments of the model inside.
+    for config in (written, *(written.init_args if written else ())):
+        if isinstance(config, Configuration) and config.num_hidden_layers and config.hidden_size:
+            return EstimatedSize(
+                config.num_hidden_layers, config.hidden_size, config.vocab_size or _USUAL_SIZE.vocabulary
+            )
+    return _USUAL_SIZE
+
+
+def _size_factor(model: Model) -> float:
+    """Time per token relative to a model of the usual size: by parameters of the layers, with a floor for overhead."""
+    size, usual = estimated_size(model), _USUAL_SIZE
+    return 0.02 + (size.layers * size.hidden_size**2) / (usual.layers * usual.hidden_size**2)
+
+
+def estimated_bytes(trial: Trial, micro_batch: int, amp: str) -> int:
+    """Device memory of one process training with this micro-batch, allocator's view (without the CUDA context).
+
+    Weights, gradients and AdamW's two moments take 16 bytes a parameter in float32. Activations follow Korthikanti et
+    al. 2022, "Reducing Activation Recomputation in Large Transformer Models": h·(34 + 5·a·s/h) bytes a token and layer
+    in 16 bits, twice that in 32, with heads of 64.
+    """
+    size, task = estimated_size(trial.model), trial.row
+    sequences = micro_batch * workload(task).sequences_per_example
+    tokens = sequences * task.max_seq_length
+    per_token = size.hidden_size * 34 + 5 * (size.hidden_size / 64) * task.max_seq_length
+    width = 2 if amp == "off" else 1
+    return int(16 * size.parameters + tokens * size.layers * per_token * width)
+
+
+class MemoryModel:
+    """Bytes a trial needs on each of its cards, the CUDA context included."""
+
+    def __init__(self, amp: str = "off"):
+        self._amp = amp
+        self._peaks: dict[tuple[Model, str, int], int] = {}  # (model, task, micro-batch) → highest peak
+        self._ratios: dict[Model, float] = {}  # model → highest measured / estimated
+        self._exceeded: dict[tuple[Model, str], dict[int, int]] = {}  # model, task → micro-batch → more than so much
+
+    def observe(self, trial: Trial, micro_batch: int, peak_bytes: int) -> None:
+        """A finished trial's allocator reached this peak on one card."""
+        key = (trial.model, trial.task, micro_batch)
+        self._peaks[key] = max(peak_bytes, self._peaks.get(key, 0))
+        ratio = peak_bytes / estimated_bytes(trial, micro_batch, self._amp)
+        self._ratios[trial.model] = max(ratio, self._ratios.get(trial.model, 0.0))
+
+    def exceeded(self, trial: Trial, micro_batch: int, free_bytes: int) -> None:
+        """A trial ran out of memory with so much of a card for itself."""
+        known = self._exceeded.setdefault((trial.model, trial.task), {})
+        known[micro_batch] = max(free_bytes, known.get(micro_batch, 0))
+
+    def needed_bytes(self, trial: Trial, micro_batch: int) -> int:
+        """By the peak of this model, task and micro-batch, else by the estimate scaled with this model's peaks.
+
+        More than what did not suffice for micro-batches of this size or less.
+        """
+        known = self._exceeded.get((trial.model, trial.task), {})
+        too_little = max((size for other, size in known.items() if other <= micro_batch), default=0)
+        return max(self._expected_bytes(trial, micro_batch), int(too_little * _MEASURED_MARGIN))
+
+    def _expected_bytes(self, trial: Trial, micro_batch: int) -> int:
+        if peak := self._peaks.get((trial.model, trial.task, micro_batch)):
+            return int(peak * _MEASURED_MARGIN) + CONTEXT_BYTES
+        # One odd measurement must not let everything or nothing fit.
+        ratio = min(2.0, max(0.5, self._ratios.get(trial.model, 1.0)))
+        return int(estimated_bytes(trial, micro_batch, self._amp) * ratio * _ESTIMATE_MARGIN) + CONTEXT_BYTES
+
+
+@dataclass(frozen=True)
+class Underway:
+    """A trial that runs, as far as it shows."""
+
+    trial: Trial
+    devices: int
+    seconds: float = 0.0  # since its attempt was started
+    step: tuple[int, int] | None = None  # done, in all; None before the first
+    steps_per_second: float | None = None
+
+    def left(self, seconds: float) -> float:
+        """What is still to be done of its ``seconds`` on one device, on each of those it has."""
+        done = self.step[0] / self.step[1] if self.step else min(0.95, self.seconds * self.devices / seconds)
+        return (1 - done) * seconds / self.devices
+
+
+def time_left(
+    durations: DurationModel, running: Sequence[Underway], waiting: Sequence[Trial], devices: int
+) -> float | None:
+    """Seconds until the last trial ends; ``waiting``: in order of start. None while nothing is known of durations."""
+    for now in running:
+        if now.step:
+            speed = now.steps_per_second or now.step[0] / max(1.0, now.seconds)
+            durations.project(now.trial, now.step[1] / speed * now.devices)
+    known = {trial: durations.seconds(trial) for trial in [*(now.trial for now in running), *waiting]}
+    seconds = {trial: value for trial, value in known.items() if value is not None}
+    if len(seconds) < len(known):
+        return None
+    left = [now.left(seconds[now.trial]) for now in running for _ in range(now.devices)]
+    return seconds_left(left, [seconds[trial] for trial in waiting], devices)
+
+
+def seconds_left(running: list[float], waiting: list[float], devices: int) -> float:
+    """Until the last trial ends, when ``waiting`` (seconds, in order of start) follow ``running`` (seconds left)."""
+    free_at = [0.0] * devices
+    for duration in [*sorted(running, reverse=True), *waiting]:
+        earliest = min(range(len(free_at)), key=free_at.__getitem__, default=None)
+        if earliest is None:
+            return float("inf")
+        free_at[earliest] += duration
+    return max(free_at, default=0.0)

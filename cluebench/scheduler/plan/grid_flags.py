@@ -1,0 +1,164 @@
+"""The flags of a grid search."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import TypeVar
+
+from cluebench.benchmark.tasks import DEFAULT_SEED
+from cluebench.data.source import DATA_DIR_VARIABLE
+from cluebench.foundation import repository
+from cluebench.foundation.errors import ClueError, UsageError
+from cluebench.foundation.flags import flag
+from cluebench.search.halving import Rule
+
+#: The embedded model is no pretrained one: it needs larger steps than any published setting to learn its small data,
+#: and has learnt most of it after so many of them.
+DEMO_LEARNING_RATE, DEMO_BATCH_SIZE, DEMO_STEPS = 1e-3, 16, 100
+
+#: On recorded curves (benchmarks/README.md) the rules that judge at 1/8 and again at 1/4 lost far more.
+_RUNGS = (Fraction(1, 4), Fraction(1, 2))
+
+
+@dataclass
+class GridFlags:
+    """Which trials to run, where, and with what that they all share. Empty lists: all tasks, each task's own grid."""
+
+    models: list[str] = flag(
+        [], "published model names, or directories (PaddleNLP or Hugging Face layout)", positional=True
+    )
+    tasks: list[str] = flag([], "tasks to run", default_text="all ten")
+    data_dir: str | None = flag(
+        None, "official CLUE files, unpacked or zipped", default_text="CLUE_DATA_DIR, else they are downloaded"
+    )
+    cache_dir: str | None = flag(
+        None, "where token ids are kept between runs", default_text="~/.cache/cluebench", writes="directory"
+    )
+    run_root: str | None = flag(
+        None,
+        "directory of logs and results, one folder a model",
+        default_text="runs/ in the repository",
+        writes="directory",
+    )
+    devices: str = flag("auto", "auto, gpu, gpu:0,1, gpu:UUID, cpu, or cpu:N for N trials at once on the CPU")
+    jobs_per_device: int = flag(1, "trials at once on one device, as far as its memory goes", minimum=1, maximum=64)
+    learning_rates: list[float] = flag([], "peak learning rates", above=0, default_text="each task's grid")
+    batch_sizes: list[int] = flag([], "batch sizes over all cards", minimum=1, default_text="each task's grid")
+    dropouts: list[float] = flag([], "dropout probabilities", minimum=0, maximum=0.99, default_text="each task's grid")
+    seeds: list[int] = flag(
+        [DEFAULT_SEED], "seeds; with several the table shows mean ± standard deviation", minimum=0, maximum=2**32 - 1
+    )
+    confirm_seeds: int = flag(
+        1, "seeds in all of each task's best settings, run once its grid is done; 1: none beside the grid's", minimum=1
+    )
+    top_k: int = flag(3, "with confirm_seeds: so many best settings of each task", minimum=1)
+    best_only: bool = flag(False, "only the published best hyper-parameters of a published model: 10 trials")
+    search: str = flag(
+        "grid", "grid: every trial runs to its end; halving: at each rung only the best settings of a task go on",
+        choices=("grid", "halving"),
+    )  # fmt: skip
+    keep: int | None = flag(
+        None, "with search halving: of so many settings one goes on at a rung", minimum=2, default_text="2"
+    )
+    rungs: list[Fraction] = flag(
+        [], "with search halving: shares of a trial's steps at which it is judged", above=0,
+        default_text="1/4,1/2",
+    )  # fmt: skip
+    mrc_cards: int | None = flag(
+        None, "cards of one reading comprehension trial", minimum=1, maximum=64,
+        default_text="the published 2 or 4 when that many are free, else 1",
+    )  # fmt: skip
+    amp: str = flag("off", "mixed precision", choices=("off", "fp16", "bf16"))
+    padding: bool = flag(False, "compute padding too; to go on with a grid that was begun when it always was")
+    save_best_model: bool = flag(False, "keep the best model of each task")
+    keep_all_models: bool = flag(False, "with save_best_model: keep the best model of every trial")
+    max_attempts: int = flag(3, "attempts at a trial before it is given up", minimum=1)
+    trial_timeout: float = flag(3600.0, "seconds without a new log line before a trial is ended; 0: never", minimum=0)
+    num_train_epochs: int | None = flag(None, "passes over the train split", minimum=1, default_text="each task's")
+    max_steps: int = flag(0, "stop each trial after this many optimizer steps; 0: no limit", minimum=0)
+    limit: int | None = flag(None, "only the first N rows of every split, for a try", minimum=1)
+    offline: bool = flag(False, "never touch the network")
+    engine: str = flag("local", "where trials run: on this machine, or on a Ray cluster", choices=("local", "ray"))
+    ray_address: str | None = flag(
+        None, "with engine ray: address of the cluster", default_text="RAY_ADDRESS, else a cluster of this machine"
+    )
+    worker: bool = flag(
+        False, "take trials of a grid that others may plan and run, as on other machines; leave when none is left"
+    )
+    dry_run: bool = flag(False, "print the plan and stop")
+    status: bool = flag(False, "print where a running or stopped grid stands, and stop")
+    demo: bool = flag(False, "the embedded model and data, one setting a task unless others are given")
+
+    @property
+    def rule(self) -> Rule | None:
+        """By which trials are stopped early; None where none is. Raises ValueError for one that makes no sense."""
+        return Rule(self.keep or 2, tuple(self.rungs) or _RUNGS) if self.search == "halving" else None
+
+
+F = TypeVar("F", bound=GridFlags)
+
+
+def completed(flags: F) -> F:
+    """The flags with what depends on other flags, paths made absolute. Raises UsageError."""
+    if flags.keep_all_models and not flags.save_best_model:
+        raise UsageError("--keep_all_models needs --save_best_model True")
+    if flags.confirm_seeds > 1 and (len(flags.seeds) > 1 or flags.seeds[0] + flags.confirm_seeds > 2**32):
+        raise UsageError("--confirm_seeds runs the seeds behind --seeds, which must be a single one that leaves room")
+    if flags.worker and (flags.engine != "local" or flags.confirm_seeds > 1):
+        raise UsageError("--worker runs trials on this machine's devices: it takes no --engine ray or --confirm_seeds")
+    if (flags.keep or flags.rungs) and flags.search != "halving":
+        raise UsageError("--keep and --rungs need --search halving")
+    if flags.worker and flags.search == "halving":
+        raise UsageError("--worker takes no --search halving: one scheduler has to judge all trials of a task")
+    try:
+        _ = flags.rule
+    except ValueError:
+        raise UsageError(f"--rungs {','.join(map(str, flags.rungs))}: rising shares of the steps, below 1") from None
+    if flags.ray_address and flags.engine != "ray":
+        raise UsageError("--ray_address needs --engine ray")
+    if flags.best_only and (flags.learning_rates or flags.batch_sizes or flags.dropouts):
+        raise UsageError(
+            "--best_only takes no --learning_rates, --batch_sizes or --dropouts: its settings are published"
+        )
+    if flags.demo:
+        flags = _with_demo(flags)
+    if not flags.models:
+        raise UsageError("name a model or a model's directory, or try --demo")
+    return replace(
+        flags,
+        data_dir=_absolute(flags.data_dir or os.environ.get(DATA_DIR_VARIABLE)),
+        cache_dir=_absolute(flags.cache_dir),
+    )
+
+
+def _absolute(path: str | None) -> str | None:
+    """Trials run in the repository's directory, wherever the command was typed."""
+    return None if not path else str(Path(path).expanduser().resolve())
+
+
+def _with_demo(flags: F) -> F:
+    """Writes the embedded model and data, and plans one setting a task where the user has not said otherwise."""
+    if flags.models or flags.data_dir:
+        raise UsageError("--demo brings its own model and data: leave out the models and --data_dir")
+    folder = repository.ROOT / "demo"
+    command = [sys.executable, "-m", "cluebench.demo", str(folder)]
+    if subprocess.run(command, cwd=repository.ROOT, stdout=sys.stderr).returncode:
+        raise ClueError("the embedded model and data could not be written; the error stands above")
+    return replace(
+        flags,
+        models=[str(folder / "model")],
+        data_dir=str(folder / "data"),
+        run_root=flags.run_root or str(folder / "runs"),
+        cache_dir=flags.cache_dir or str(folder / "cache"),
+        learning_rates=flags.learning_rates or [DEMO_LEARNING_RATE],
+        batch_sizes=flags.batch_sizes or [DEMO_BATCH_SIZE],
+        dropouts=flags.dropouts or [0.1],
+        max_steps=flags.max_steps or (0 if flags.num_train_epochs else DEMO_STEPS),
+        save_best_model=True,  # tiny, and what make_submission.py predicts with
+        offline=True,
+    )

@@ -1,0 +1,89 @@
+"""Successive halving of a grid that runs: which of its trials stand still at a rung, and which are stopped there.
+
+Nothing is remembered that a crash could lose: where a trial stands follows from the evaluations in its result file, by
+the rule that the replay asks as well.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+
+from cluebench.benchmark.tasks import Setting
+from cluebench.pretrained.model import Model
+from cluebench.records.result import Result
+from cluebench.scheduler.plan.jobs import Job, State, written
+from cluebench.search.halving import Curve, Rule, standings
+
+
+class HalvingSearch:
+    """The contests of a grid, one for each model and task.
+
+    ``jobs``: of the grid itself; further seeds of its best settings are in no contest. ``result_on_disk``: of a job's
+    very trial, done or not.
+    """
+
+    def __init__(self, rule: Rule, jobs: Iterable[Job], result_on_disk: Callable[[Job], Result | None] = written):
+        self.rule, self._result_on_disk = rule, result_on_disk
+        self._contests: dict[tuple[Model, str], list[Job]] = defaultdict(list)
+        for job in jobs:
+            self._contests[job.trial.model, job.trial.task].append(job)
+            job.curve = Curve((), (), 0, ended=False)
+            self._look_at(job)
+
+    def _look_at(self, job: Job) -> None:
+        """A process that goes on from an older checkpoint has fewer evaluations for a while: it makes them again."""
+        result = job.result or self._result_on_disk(job)
+        if result is not None and job.curve is not None and len(result.curve.steps) >= len(job.curve.steps):
+            job.curve = result.curve
+
+    def verdicts(self, job: Job | None = None) -> list[tuple[Job, State]]:
+        """What changes, among jobs that neither run nor have ended, now that an attempt at ``job`` is over.
+
+        None: in all contests, at the start. A seed that has failed for good is left out, and its setting judged by the
+        others.
+        """
+        if job is None:
+            return [change for contest in self._contests.values() for change in self._changes(contest)]
+        if job.curve is None:  # in no contest
+            return []
+        self._look_at(job)
+        return self._changes(self._contests[job.trial.model, job.trial.task])
+
+    def _changes(self, contest: Iterable[Job]) -> list[tuple[Job, State]]:
+        by_setting: dict[Setting, list[Job]] = defaultdict(list)
+        for job in contest:
+            if job.state is not State.FAILED:
+                by_setting[job.trial.setting].append(job)
+        curves = {setting: [job.curve for job in jobs if job.curve] for setting, jobs in by_setting.items()}
+        changes = []
+        for setting, standing in standings(self.rule, curves).items():
+            for job, held in zip(by_setting[setting], standing.held, strict=True):
+                state = State.WAITING if held is None else State.STOPPED if standing.stopped else State.HELD
+                if job.state is not state and job.state in (State.WAITING, State.HELD, State.STOPPED):
+                    changes.append((job, state))
+        return changes
+
+    def pause_at(self, job: Job) -> Fraction | None:
+        """The rung at which the next attempt at a job stands still; None where nothing is left to be decided."""
+        if job.curve is None or len({rival.trial.setting for rival in self._rivals(job)}) < 2:
+            return None
+        return next((rung for rung in self.rule.rungs if job.curve.evaluations_at(rung) is None), None)
+
+    def _rivals(self, job: Job) -> list[Job]:
+        """Those that are still in the job's contest, itself among them."""
+        contest = self._contests[job.trial.model, job.trial.task]
+        return [other for other in contest if other.state not in (State.FAILED, State.STOPPED)]
+
+    def tail(self, job: Job, duration: Callable[[Job], float]) -> float:
+        """How long it takes, after a job has been started, until its contest is over, if nothing else is in the way.
+
+        What has the longest is to be started first: the contests that last longest come to their verdicts early, and
+        the others fill the devices meanwhile.
+        """
+        steps = job.curve.share if job.curve else 0.0
+        rung = self.pause_at(job)
+        if rung is None:
+            return duration(job) * (1 - steps)
+        return duration(job) * (rung - steps) + max(map(duration, self._rivals(job))) * (1 - rung)

@@ -1,0 +1,88 @@
+"""Where trials run, and the events by which the loop hears of them."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from cluebench.machine.nvidia import Device, DeviceLost, Reading
+from cluebench.scheduler.plan.jobs import Job
+from cluebench.scheduler.processes.trial_process import Orphan, StartOrder
+
+#: Seconds between SIGTERM and SIGKILL: time to finish a step and write a checkpoint.
+GRACE = 30.0
+
+
+@dataclass(frozen=True)
+class Exited:
+    """All processes of a trial are gone."""
+
+    key: str
+    code: int | None  # negative: ended by that signal; None: unknown
+    lost: bool = False  # the machine it ran on is gone
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The driver's answer about a card."""
+
+    device_id: str
+    answer: Reading | DeviceLost
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A cluster has gained devices, or lost them, or has a node that can't be used."""
+
+    note: str
+    joined: Sequence[Device] = ()
+    left: Sequence[str] = ()  # ids
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """The user, or the machine, wants the grid to stop."""
+
+    name: str  # of the signal
+
+
+Event = Exited | Measured | Changed | Interrupted
+
+
+class Events:
+    """The queue between the threads that see things happen and the loop, and the clock by which the loop waits."""
+
+    clock = staticmethod(time.monotonic)
+
+    def __init__(self) -> None:
+        # SimpleQueue.put may be called in a signal handler.
+        self._queue: queue.SimpleQueue[Event] = queue.SimpleQueue()
+
+    def put(self, event: Event) -> None:
+        self._queue.put(event)
+
+    def get(self, timeout: float) -> Event | None:
+        """The next event, or None after ``timeout`` seconds."""
+        try:
+            return self._queue.get(timeout=max(0.0, timeout)) if timeout != float("inf") else self._queue.get()
+        except queue.Empty:
+            return None
+
+
+class Engine(Protocol):
+    """Where trials run. Results come back as events."""
+
+    @property
+    def devices(self) -> Sequence[Device]: ...
+
+    def measure(self, device_id: str) -> None: ...
+    def start(self, order: StartOrder, device_ids: Sequence[str]) -> int | None: ...
+    def stop(self, key: str, *, now: bool = False) -> None: ...
+    def allocated(self, key: str, reading: Reading) -> int: ...
+    def silence(self, job: Job) -> float: ...
+    def orphan(self, job: Job) -> Orphan | None: ...
+    def adopt(self, orphan: Orphan) -> None: ...
+    def close(self) -> None: ...

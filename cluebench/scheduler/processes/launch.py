@@ -1,0 +1,130 @@
+"""Becomes one attempt of a trial:  python -I -S launch.py '{"lock": …, "command": […], …}'
+
+Runs in the process the scheduler has forked, takes the trial's lock, and only then becomes the trial by exec. The lock
+belongs to the process (and to children that inherit it), not to the scheduler, so however a scheduler dies, a trial
+never runs twice at once, and the next scheduler finds out by the lock who still runs. Between the fork and the lock
+there is nothing to lose: no file has been touched yet. Standard library only, to start in some 20 ms.
+"""
+
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+
+#: Exit code when another process holds the trial's lock.
+BUSY = 75
+#: Exit code when the disk is full (cluebench.foundation.errors.DiskFull).
+NO_SPACE = 6
+
+#: In the environment of all processes of an attempt, in whatever group or session they are: lock, "#", attempt.
+TRIAL_VARIABLE = "CLUEBENCH_TRIAL"
+
+
+def start_time(pid: int) -> str | None:
+    """When a process started: boot id and clock ticks since then, which together never come twice; None without one."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
+            fields = stream.read().rpartition(")")[2].split()
+        with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as stream:
+            boot = stream.read().strip()
+    except OSError:
+        return None
+    if fields[0] in ("Z", "X"):  # dead, only not reaped yet
+        return None
+    return f"{boot}:{fields[19]}"
+
+
+def is_done(result: str, configuration_hash: str) -> bool:
+    """Whether the trial has finished already. Where there is a result, the one who knows what that means is asked."""
+    if not os.path.exists(result):
+        return False
+    question = (
+        "import sys; from cluebench.records.result import Result; sys.exit(not Result.read_finished(*sys.argv[1:]))"
+    )
+    return os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-c", question, result, configuration_hash]) == 0
+
+
+def keep_earlier_log(log: str) -> None:
+    """Renames the log of the attempt before this one to ``….attempt<n>.log``."""
+    if not os.path.exists(log):
+        return
+    stem, number = log.removesuffix(".log"), 1
+    while os.path.exists(f"{stem}.attempt{number}.log"):
+        number += 1
+    os.rename(log, f"{stem}.attempt{number}.log")
+
+
+def command(specification: dict) -> list:
+    """The command line that becomes the attempt described by ``specification``."""
+    return [sys.executable, "-I", "-S", os.path.abspath(__file__), json.dumps(specification)]
+
+
+def end_with_parent() -> None:
+    """Has the kernel send SIGTERM to this process, whatever it becomes by exec, when its parent dies."""
+    import ctypes
+
+    set_parent_death_signal = 1  # PR_SET_PDEATHSIG in linux/prctl.h
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+    if os.getppid() != parent:
+        sys.exit(128 + signal.SIGTERM)
+
+
+def end_leftovers(lock: str) -> None:
+    """Kills what is left of earlier attempts: workers in sessions of their own, whose launcher died before them.
+
+    Only the holder of the lock may do that. Other launches of the trial, about to find it taken, are not meant.
+    """
+    mark = f"{TRIAL_VARIABLE}={lock}#".encode()
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        try:
+            with open(f"/proc/{name}/environ", "rb") as stream:
+                marked = any(variable.startswith(mark) for variable in stream.read().split(b"\0"))
+            with open(f"/proc/{name}/cmdline", "rb") as stream:
+                is_launch = os.path.abspath(__file__).encode() in stream.read().split(b"\0")
+            if marked and not is_launch:
+                os.kill(int(name), signal.SIGKILL)
+        except OSError:
+            continue  # another user's, or gone meanwhile
+
+
+def main(specification: dict) -> None:
+    if specification.get("end_with_parent"):
+        end_with_parent()
+    lock = os.open(specification["lock"], os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(BUSY)
+    # Asked again under the lock: an orphan may have finished since the scheduler looked.
+    if is_done(specification["result"], specification["configuration_hash"]):
+        sys.exit(0)
+    end_leftovers(specification["lock"])
+    pid = os.getpid()
+    about = {"pid": pid, "start_time": start_time(pid), "host": os.uname().nodename, "started": time.time()}
+    record = specification["record"] | about
+    content = json.dumps(record).encode()
+    try:
+        os.pwrite(lock, content, 0)
+        os.ftruncate(lock, len(content))
+        keep_earlier_log(specification["log"])
+        log = os.open(specification["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
+    except OSError as error:
+        print(f"{specification['log']}: {error.strerror}", file=sys.stderr)
+        sys.exit(NO_SPACE)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.set_inheritable(lock, True)
+    try:
+        os.execvp(specification["command"][0], specification["command"])
+    except OSError as error:
+        print(f"{specification['command'][0]}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

@@ -1,0 +1,49 @@
+"""A trial's settings → the command that runs it, as an argument list."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+from cluebench.machine.nvidia import Device
+from cluebench.scheduler.plan.grid_flags import GridFlags
+from cluebench.scheduler.plan.jobs import Job
+from cluebench.scheduler.plan.trials import script_flags
+
+
+def trial_command(
+    job: Job,
+    devices: Sequence[Device],
+    flags: GridFlags,
+    repository: Path,
+    launcher_logs: Path,
+    pause_at: Fraction | None = None,
+) -> list[str]:
+    """The fine-tuning script's command for one attempt of a trial on ``devices``.
+
+    Several cards go through paddle.distributed.launch, each with its share of the batch.
+    """
+    cards = len(devices)
+    script = str(repository / job.trial.row.script)
+    command = [sys.executable, "-u", script]
+    if cards > 1:
+        # CUDA_VISIBLE_DEVICES holds UUIDs, and the launcher looks up --gpus among them.
+        gpus = ",".join(device.cuda for device in devices)
+        command = [sys.executable, "-u", "-m", "paddle.distributed.launch"]
+        command += ["--gpus", gpus, "--log_dir", str(launcher_logs), script]
+    told = script_flags(job.trial, flags) | {
+        "batch_size": job.trial.batch_size // cards,
+        "gradient_accumulation_steps": job.accumulation(cards),
+        "output_dir": job.paths.output_dir,
+        "result_json": job.paths.result,
+        "device": devices[0].kind,
+    }
+    if pause_at is not None:
+        told["pause_at"] = pause_at
+    if job.trial.row.is_classification:  # one script for all of them
+        told["task_name"] = job.trial.row.title
+    for name, value in told.items():
+        command += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    return command

@@ -1,0 +1,202 @@
+"""What people see while a grid runs: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import TextIO
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from cluebench.pretrained.model import Model
+from cluebench.records.log import LogFacts
+from cluebench.scheduler.allocation.job_queue import Sparingly
+from cluebench.scheduler.loop.loop import Scheduler
+from cluebench.scheduler.plan.jobs import Job, State
+
+#: Seconds between plain status lines, those before the first one, and those between updates of the live table.
+_PLAIN_EVERY, _PLAIN_FIRST, _LIVE_EVERY = 60.0, 15.0, 1.0
+
+
+def duration(seconds: float | None) -> str:
+    """``45 s``, ``12 min``, ``3 h 05 min``, ``2 d 4 h``; ``unknown`` for None."""
+    if seconds is None:
+        return "unknown"
+    seconds = max(0, round(seconds))
+    if seconds < 120:
+        return f"{seconds} s"
+    minutes = round(seconds / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def score_text(job: Job, facts: LogFacts | None = None) -> str:
+    """The trial's result, or the last dev score of a running one; ``-`` before there is any."""
+    score = job.result.best_score if job.result is not None else facts.last_score if facts is not None else None
+    return "-" if score is None else job.trial.row.format_score(score)
+
+
+def summary(scheduler: Scheduler) -> str:
+    """``12 done, 4 running, 118 left, 1 failed; time left about 5 h 10 min``."""
+    count = scheduler.queue.count
+    text = f"{count(State.DONE)} done, {count(State.RUNNING)} running, {count(State.WAITING)} left"
+    if count(State.FAILED):
+        text += f", {count(State.FAILED)} failed"
+    text += "".join(f", {count(state)} {state.value}" for state in (State.HELD, State.STOPPED) if count(state))
+    if left := scheduler.seconds_left():
+        text += f"; time left {'at most' if scheduler.halving else 'about'} {duration(left)}"
+    idle = scheduler.why_idle()
+    return text + (f"; {idle}" if idle else "")
+
+
+class Display:
+    """An observer that prints a line for everything that happens. `LiveDisplay` adds the table."""
+
+    interval = _PLAIN_EVERY
+
+    def __init__(self, stream: TextIO | None = None):
+        self._stream = stream or sys.stderr
+        self._next = 0.0
+
+    def attach(self, scheduler: Scheduler) -> None:
+        """Before anything is told."""
+        self.scheduler = scheduler
+
+    def close(self) -> None:
+        """Leaves the terminal as it was."""
+
+    def note(self, text: str) -> None:
+        print(text, file=self._stream, flush=True)
+
+    def started(self, job: Job) -> None:
+        number = job.attempt.number
+        again = "" if number == 1 else f", attempt {number}" if job.failures else ", going on"
+        self.note(f"started {job.key} on {', '.join(job.attempt.devices)}{again}")
+
+    def ended(self, job: Job) -> None:
+        place = f"[{self.scheduler.queue.count(State.DONE)}/{len(self.scheduler.jobs)}]"
+        took = duration((job.attempt.finished or time.time()) - job.attempt.started) if job.attempts else ""
+        if job.state is State.DONE:
+            self.note(f"{place} {job.key}  {score_text(job)}  ({took}); {summary(self.scheduler)}")
+        else:
+            failure = job.failures[-1]
+            after = "is tried again" if job.state is State.WAITING else "given up"
+            self.note(f"{place} {job.key}  failed: {failure.kind.value}: {failure.detail} ({took}); {after}")
+
+    def judged(self, job: Job) -> None:
+        self.note(f"{job.key}  {job.standing()}")
+
+    def tick(self, now: float) -> float:
+        if now >= self._next:
+            if self._next:
+                self.note(self._heartbeat())
+            self._next = now + (self.interval if self._next else _PLAIN_FIRST)
+        return self._next
+
+    def _heartbeat(self) -> str:
+        running = [
+            f"{job.key} {self._step(job)}{score_text(job, self.scheduler.logs.facts(job))}"
+            for job in self.scheduler.running()
+        ]
+        return summary(self.scheduler) + (": " + ", ".join(running) if running else "")
+
+    def _step(self, job: Job) -> str:
+        step = self.scheduler.logs.step(job)
+        return f"{100 * step[0] / step[1]:.0f}% " if step else ""
+
+
+class LiveDisplay(Display):
+    """How far the grid, its tasks and the running trials are, at the bottom of the terminal under `Display`'s lines.
+
+    Made for 80 columns: long names lose their end, nothing else does.
+    """
+
+    interval = _LIVE_EVERY
+
+    def __init__(self, stream: TextIO | None = None):
+        super().__init__(stream)
+        self._task_rows = Sparingly(self._tasks, time.monotonic)
+        self._console = Console(file=self._stream)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+
+    def attach(self, scheduler: Scheduler) -> None:
+        super().attach(scheduler)
+        self._live.update(self._picture())
+        self._live.start()
+
+    def close(self) -> None:
+        self._live.stop()
+
+    def note(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def tick(self, now: float) -> float:
+        if now >= self._next:
+            self._live.update(self._picture(), refresh=True)
+            self._next = now + self.interval
+        return self._next
+
+    def _picture(self) -> Group:
+        jobs = self.scheduler.jobs
+        done = sum(job.is_settled for job in jobs)
+        whole = Table.grid(expand=True)
+        whole.add_row(Text(summary(self.scheduler)))
+        whole.add_row(ProgressBar(total=len(jobs), completed=done))
+        return Group(whole, self._task_rows(), self._running())
+
+    def _tasks(self) -> Table:
+        """A row a task: trials done, and the best so far. Of several models only tasks that are on their way."""
+        rows: dict[tuple[Model, str], list[Job]] = {}
+        for job in self.scheduler.jobs:
+            rows.setdefault((job.trial.model, job.trial.task), []).append(job)
+        several = len({model for model, _ in rows}) > 1
+        table = Table.grid(padding=(0, 2))
+        for (model, _), jobs in rows.items():
+            counts = Counter(job.state for job in jobs)
+            if several and not counts[State.RUNNING]:
+                continue
+            best = max((job for job in jobs if job.result is not None), key=lambda job: job.score[0], default=None)
+            bar = ProgressBar(total=len(jobs), completed=counts[State.DONE], width=12)
+            score = f"best {score_text(best)}" if best else ""
+            where = [best.trial.name if best else "", model.folder if several else ""]
+            done = f"{counts[State.DONE]}/{len(jobs)}"
+            table.add_row(jobs[0].trial.row.title, done, bar, score, _cut(" ".join(where)))
+        return table
+
+    def _running(self) -> Table:
+        logs, several = self.scheduler.logs, len({job.trial.model for job in self.scheduler.jobs}) > 1
+        table = Table.grid(padding=(0, 2))
+        table.add_row(*(Text(title, style="bold") for title in ("running", "on", "step", "last dev", "left")))
+        for job in self.scheduler.running():
+            name = f"{job.trial.task}/{job.trial.name}" + (f" {job.trial.model.folder}" if several else "")
+            step, left = logs.step(job), logs.seconds_left(job)
+            shown = f"{step[0]}/{step[1]}" if step else "-"
+            cells = [shown, score_text(job, logs.facts(job)), "-" if left is None else duration(left)]
+            table.add_row(_cut(name), *(Text(cell, no_wrap=True) for cell in (_joined(job.attempt.devices), *cells)))
+        return table
+
+
+def _cut(text: str) -> Text:
+    """A name that is cut where the line is too short for it, and gives way to what stands beside it."""
+    return Text(text, no_wrap=True, overflow="ellipsis")
+
+
+def _joined(labels: Sequence[str]) -> str:
+    """``gpu 0,1`` for gpu 0 and gpu 1."""
+    kinds = {label.rpartition(" ")[0] for label in labels}
+    if len(kinds) > 1:
+        return ", ".join(labels)
+    return f"{kinds.pop()} " + ",".join(label.rpartition(" ")[2] for label in labels) if labels else ""
+
+
+def display_for(stream: TextIO) -> Display:
+    """The live table on a terminal, plain lines on anything else."""
+    return LiveDisplay(stream) if stream.isatty() else Display(stream)

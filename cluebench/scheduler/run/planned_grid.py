@@ -1,0 +1,142 @@
+"""The grid that a command is about: its trials, the run directory of each model, and what is done already."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from cluebench.benchmark.tasks import TASKS
+from cluebench.data.source import open_source, split_files
+from cluebench.foundation import repository
+from cluebench.foundation.errors import UsageError
+from cluebench.pretrained.model import Model
+from cluebench.pretrained.model_files import CONFIG_FILES, first_of
+from cluebench.records import identity
+from cluebench.records.grid_file import Spent, read_grid
+from cluebench.records.result import Result
+from cluebench.report.scores import rank
+from cluebench.scheduler.plan.grid_flags import GridFlags
+from cluebench.scheduler.plan.jobs import Job, State
+from cluebench.scheduler.plan.live_halving import HalvingSearch
+from cluebench.scheduler.plan.trials import Trial, build_plan, configurations
+from cluebench.scheduler.run.run_directory import RunDirectory
+
+
+@dataclass(frozen=True)
+class PlannedGrid:
+    """What one command is to run."""
+
+    flags: GridFlags
+    trials: list[Trial]
+    directories: Mapping[Model, RunDirectory]
+
+    @classmethod
+    def of(cls, flags: GridFlags) -> PlannedGrid:
+        """The grid behind completed flags. Raises UsageError naming the flag that is wrong."""
+        models = [Model.of(typed, "model") for typed in flags.models]
+        for model in models:
+            hidden = repository.ROOT / model.name
+            if model.directory is None and first_of(hidden, CONFIG_FILES):
+                where = f"trials run in {repository.ROOT}, where a model directory has that name"
+                raise UsageError(f"model {model}: {where}: rename it, or give {hidden} if it is meant")
+        trials = build_plan(models, flags)
+        run_root = flags.run_root or repository.RUN_ROOT
+        return cls(flags, trials, {trial.model: RunDirectory(run_root, trial.model) for trial in trials})
+
+    def jobs(self, require_data: bool = False) -> list[Job]:
+        """A job a trial, done where its result is on disk, those of `confirmations` behind the grid's own.
+
+        With ``require_data`` missing data raises DataError.
+        """
+        configured = configurations(self.trials, self.flags, self._data_fingerprints(require_data))
+        factors, spent = self._remembered()
+        jobs = [self._job(trial, number, configured.get(trial, {})) for number, trial in enumerate(self.trials)]
+        if halving := self.halving(jobs):
+            for job, state in halving.verdicts():
+                job.state = state
+        jobs += self.confirmations(jobs)
+        for job in jobs:
+            kind = (job.trial.model.folder, job.trial.task, job.trial.batch_size)
+            usual = job.memory_factor
+            job.memory_factor = factors.get(job.configuration_hash, factors.get(kind, usual))
+            if job.accumulation() is None:  # a batch that can't be cut so far: whatever wrote this was no scheduler
+                job.memory_factor = usual
+            job.spent = spent.get(job.configuration_hash) or job.spent
+        return jobs
+
+    def halving(self, jobs: Iterable[Job]) -> HalvingSearch | None:
+        """What is held and stopped of the grid's own jobs; None where every trial runs to its end."""
+        own, rule = set(self.trials), self.flags.rule
+        return HalvingSearch(rule, [job for job in jobs if job.trial in own]) if rule else None
+
+    def _job(self, trial: Trial, number: int, configuration: Mapping) -> Job:
+        directory, digest = self.directories[trial.model], ""
+        if configuration:
+            digest = identity.configuration_hash(dict(configuration))
+        job = Job(trial, number, directory.paths(trial), directory.trial_lock(trial), digest, configuration)
+        job.result = Result.read_finished(job.paths.result, digest) if digest else None
+        job.state = State.WAITING if job.result is None else State.DONE
+        return job
+
+    def _data_fingerprints(self, require: bool) -> dict[str, str]:
+        """Task → fingerprint of its train and dev files, for the tasks whose files are here, or else all."""
+        source, found = open_source(self.flags.data_dir, offline=True), {}
+        for task in (TASKS[name] for name in dict.fromkeys(trial.task for trial in self.trials)):
+            files = split_files(task, "train") + split_files(task, "dev")
+            if require or all(source.has(task, file) for file in files):
+                found[task.name] = source.fingerprint(task)
+        return found
+
+    def _remembered(self) -> tuple[dict[str | tuple, int], dict[str, Spent]]:
+        """How far earlier starts had to cut micro-batches, by configuration hash, and by (folder, task, batch).
+
+        And what they have spent on each trial, by configuration hash.
+        """
+        factors: dict[str | tuple, int] = {}
+        spent: dict[str, Spent] = {}
+        for directory in self.directories.values():
+            grid = read_grid(directory.path)
+            for entry in grid.trials if grid else ():
+                kind = (directory.path.name, entry.task, entry.batch_size)
+                factors[entry.configuration_hash] = entry.memory_factor
+                factors[kind] = max(entry.memory_factor, factors.get(kind, 1))
+                spent |= {entry.configuration_hash: entry.spent} if entry.configuration_hash else {}
+        return factors, spent
+
+    # Confirmation -----------------------------------------------------------------------------------------------------
+
+    def confirmations(self, jobs: Collection[Job]) -> list[Job]:
+        """What --confirm_seeds adds to ``jobs``: of each task whose grid is done, its best settings with more seeds."""
+        found: list[Job] = []
+        known = {job.key for job in jobs}
+        for group in self._by_task(jobs):
+            if all(job.is_settled for job in group):
+                done = [job for job in group if job.state is State.DONE]
+                done.sort(key=lambda job: rank(job.score, job.trial.setting), reverse=True)
+                for best in done[: self.flags.top_k]:
+                    for more in range(1, self.flags.confirm_seeds):
+                        trial = replace(best.trial, seed=best.trial.seed + more)
+                        if trial.key not in known:
+                            found.append(self._like(best, trial, len(jobs) + len(found)))
+        return found
+
+    def confirmations_to_come(self, jobs: Collection[Job]) -> int:
+        """How many trials at most `confirmations` will add once the grids of the other tasks are done."""
+        groups = [group for group in self._by_task(jobs) if not all(job.is_settled for job in group)]
+        return sum(min(self.flags.top_k, len(group)) * (self.flags.confirm_seeds - 1) for group in groups)
+
+    def _by_task(self, jobs: Iterable[Job]) -> list[list[Job]]:
+        """The grid's own jobs, by model and task."""
+        groups: dict[tuple[Model, str], list[Job]] = defaultdict(list)
+        own = set(self.trials)
+        for job in jobs:
+            if job.trial in own:
+                groups[job.trial.model, job.trial.task].append(job)
+        return list(groups.values())
+
+    def _like(self, best: Job, trial: Trial, number: int) -> Job:
+        """A job of ``trial``, which differs from that of ``best`` in the seed."""
+        job = self._job(trial, number, {**best.configuration, "seed": trial.seed} if best.configuration else {})
+        job.memory_factor = best.memory_factor
+        return job

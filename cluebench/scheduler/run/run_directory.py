@@ -1,0 +1,224 @@
+"""A model's run directory: its lock, its plan and state in grid.json, and which trials are done.
+
+Nothing here decides what has to run but the result files themselves: grid.json is written for people and for --status,
+and read back only for hints. So there is nothing that a crash could corrupt.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import get_args
+
+from cluebench.foundation import atomic
+from cluebench.foundation.errors import BadFile, ClueError, UsageError
+from cluebench.foundation.json_files import NotJson, declared, parse
+from cluebench.pretrained.model import Model
+from cluebench.records.grid_file import GRID_FILE, GRID_FORMAT, TrialState, read_grid
+from cluebench.records.paths import TrialPaths
+from cluebench.records.result import STOPPED, Result
+from cluebench.scheduler.plan.jobs import Job, written
+from cluebench.scheduler.plan.trials import Trial
+from cluebench.scheduler.processes import trial_process
+from cluebench.scheduler.processes.engine import GRACE
+from cluebench.scheduler.processes.trial_process import held_by
+
+#: Enough for a file system to notice that it has none to give.
+_PROBE_BYTES = 1 << 20
+
+
+class AlreadyRunning(ClueError):
+    """Another scheduler holds the run directory."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The scheduler that holds a run directory, as it has written into the lock."""
+
+    pid: int
+    host: str
+    started: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}, since {self.started}"
+
+
+class RunDirectory:
+    """``<run_root>/<model>/``, for one model."""
+
+    def __init__(self, run_root: str | Path, model: Model):
+        self.model = model
+        self.path = Path(run_root).expanduser().resolve() / model.folder
+        self.grid_json, self.grid_log = self.path / GRID_FILE, self.path / "grid.log"
+        self.private = self.path / ".scheduler"  # locks and launcher logs: the scheduler's own
+        self._lock: int | None = None
+
+    def paths(self, trial: Trial) -> TrialPaths:
+        return TrialPaths(self.path / trial.task, trial.name)
+
+    def trial_lock(self, trial: Trial) -> Path:
+        return self.private / f"{trial.task}--{trial.name}.lock"
+
+    def launcher_logs(self, trial: Trial) -> Path:
+        """Where paddle.distributed.launch keeps the logs of single workers."""
+        return self.private / f"{trial.task}--{trial.name}.workers"
+
+    # The lock -----------------------------------------------------------------------------------------------------
+
+    def acquire(self, shared: bool = False) -> None:
+        """Makes this process the directory's scheduler, or one of its workers.
+
+        Raises AlreadyRunning naming the scheduler that is, and UsageError where there are no locks.
+        """
+        try:
+            self.private.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.private / ("workers" if shared else "lock"), os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise UsageError(f"--run_root: {self.private} can't be written: {error.strerror}") from None
+        for patience in (0.1, 0.1, 0.0):  # someone asking for the holder has it locked for an instant
+            try:
+                fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not patience:
+                    os.close(descriptor)
+                    message = f"{self.path} is in use by another grid search: {self.holder()}"
+                    raise AlreadyRunning(message) from None
+                time.sleep(patience)
+            except OSError as error:
+                os.close(descriptor)
+                raise self._without_locks(str(error.strerror)) from None
+        self._lock = descriptor
+        if not self._locks_hold():
+            raise self._without_locks("flock excludes nobody")
+        if not shared:
+            content = json.dumps(asdict(Holder(os.getpid(), socket.gethostname(), _now()))).encode()
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, content, 0)
+
+    def _without_locks(self, why: str | None) -> UsageError:
+        return UsageError(
+            f"{self.path}: its file system has no locks ({why}), without which trials might run twice: "
+            "give another --run_root"
+        )
+
+    def _locks_hold(self) -> bool:
+        """Whether of two that want a lock here one has to wait."""
+        with open(self.private / f"try-{socket.gethostname()}-{os.getpid()}", "w") as one, open(one.name, "w") as two:
+            os.unlink(one.name)
+            try:
+                fcntl.flock(one, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(two, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    def release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def holder(self) -> Holder | str | None:
+        """The scheduler that holds the directory, or words for one that nobody knows; None when nobody does."""
+        lock = self.private / "lock"
+        content = held_by(lock)
+        try:
+            return None if content is None else declared(parse(content), Holder, lock)
+        except (NotJson, BadFile):
+            return "a process that has not written down who it is"
+
+    def refuse_other_model(self) -> None:
+        """Raises UsageError when the directory holds runs of another model that has the same folder name."""
+        grid = read_grid(self.path)
+        if grid is None or grid.model == self.model.name:
+            return
+        if grid.model_identity != self.model.identity:
+            raise UsageError(
+                f"{self.path} holds runs of {grid.model}, not of {self.model}: "
+                "rename one of the two directories, or give another --run_root"
+            )
+
+    def unwritable(self) -> str | None:
+        """Why nothing can be written here, found out by writing a little; None when it can."""
+        try:
+            with open(self.private / "probe", "wb") as stream:
+                stream.write(bytes(_PROBE_BYTES))
+                stream.flush()
+                os.fsync(stream.fileno())
+            (self.private / "probe").unlink()
+        except OSError as error:
+            return f"{self.path} can't be written: {error.strerror or error}"
+        return None
+
+    # The plan -----------------------------------------------------------------------------------------------------
+
+    def write_grid(
+        self, status: str, trials: Sequence[str], counts: Mapping, protocols: Mapping[str, str], details: Mapping
+    ) -> None:
+        """``trials``: the JSON of each. Raises OSError when the disk is full; the directory stays as it was then."""
+        grid = {
+            "format": GRID_FORMAT,
+            "model": self.model.name,
+            "model_identity": self.model.identity,
+            "status": status,
+            "updated": _now(),
+            "scheduler": {"pid": os.getpid(), "host": socket.gethostname()},
+            "counts": {state: counts.get(state, 0) for state in get_args(TrialState)},
+            **details,
+            "protocols": dict(protocols),
+        }
+        head = json.dumps(grid, ensure_ascii=False, indent=2, allow_nan=False).removesuffix("\n}")
+        lines = ",\n    ".join(trials)  # one each: thousands of them are written twice a second
+        atomic.write_text(self.grid_json, f'{head},\n  "trials": [\n    {lines}\n  ]\n}}\n')
+
+
+def drop_model(paths: TrialPaths, result: Result) -> None:
+    """Removes a finished trial's model, and strikes it from the result. Raises OSError."""
+    if paths.output_dir.is_dir():
+        on_disk = Result.read(paths.result) or result  # by now another machine may have written what it cost
+        on_disk.best_model = result.best_model = None
+        on_disk.write(paths.result)
+        # Out of the way under another name first, so that nobody meets half a model.
+        doomed = paths.output_dir.with_name(f".{paths.name}.removed-{os.getpid()}-{time.monotonic_ns()}")
+        os.rename(paths.output_dir, doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+
+def record_stopped(job: Job) -> None:
+    """Says in a trial's result that a verdict has stopped it. Raises OSError."""
+    result = written(job)
+    if result is not None and result.status not in ("done", STOPPED):
+        result.status = STOPPED
+        result.write(job.paths.result)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def end_strays(directories: Iterable[RunDirectory], planned: Collection[Path], note: Callable[[str], None]) -> None:
+    """Ends trials of a dead scheduler on this machine whose locks are not among ``planned``.
+
+    They would hold devices that nobody accounts for. Returns when they are gone, after the grace period at the latest.
+    """
+    due = time.monotonic() + GRACE
+    marks = []
+    for directory in directories:
+        for lock in sorted(directory.private.glob("*--*.lock")):
+            key = f"{directory.path.name}/{lock.stem.replace('--', '/', 1)}"
+            orphan = None if lock in planned else trial_process.orphan_of(key, lock)
+            if orphan is not None and orphan.pid and orphan.is_ours:
+                note(f"{key}: process {orphan.pid} of an earlier grid runs it, and it is not in this plan: ended")
+                trial_process.signal_group(orphan.pid, signal.SIGTERM)
+                marks.append(orphan.record.mark)
+    for mark in marks:
+        trial_process.end_all(mark, grace=max(0.0, due - time.monotonic()))

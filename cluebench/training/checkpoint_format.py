@@ -1,0 +1,89 @@
+"""What an earlier run left in --output_dir: its checkpoint and its best model, and who may go on from or over them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from cluebench.foundation import atomic, json_files
+from cluebench.foundation.errors import BadFile
+from cluebench.foundation.file_facts import FileFacts, facts_of
+from cluebench.foundation.json_files import FileName, Positive
+from cluebench.records.identity import configuration_hash
+from cluebench.records.result import Progress, Settings
+
+#: The periodic checkpoint in --output_dir, and the file in it that says whose it is, written last.
+CHECKPOINT, STATE_FILE = "checkpoint", "state.json"
+#: Such a file in a checkpoint of PaddleNLP's Trainer.
+COMPLETE_FILE = "complete.json"
+#: Key in both of a hash over the others.
+_DIGEST = "digest"
+
+ANEW = "the checkpoint counts for nothing, training begins anew"
+
+Owner = TypeVar("Owner", bound="CheckpointOwner")
+
+
+@dataclass
+class CheckpointOwner:
+    """The run that a checkpoint belongs to, what that had gathered by it, and the files that it is made of."""
+
+    configuration_hash: str
+    result: Progress
+    configuration: Settings
+    files: dict[FileName, FileFacts]
+
+    def write(self, path: Path) -> None:
+        """The last file of a checkpoint. Raises OSError."""
+        content = asdict(self)
+        atomic.write_json(path, {**content, _DIGEST: configuration_hash(content)})
+
+    @classmethod
+    def read(cls: type[Owner], path: Path, otherwise: str) -> Owner | None:
+        """None where there is none, and where it or a file of the checkpoint is not what was written.
+
+        That is said in one line, and what follows from it: ``otherwise``.
+        """
+        try:
+            content = json_files.read_object(path, cls)
+            if content.pop(_DIGEST, None) != configuration_hash(content):
+                raise BadFile(f"{path} is not what was written")
+            return json_files.declared(content, cls, path)
+        except FileNotFoundError:
+            return None
+        except BadFile as error:
+            json_files.tell_once(f"warning: {error}; {otherwise}")
+            return None
+
+    def is_whole(self, folder: Path, otherwise: str) -> bool:
+        """Whether every file of the checkpoint is as it was written; a line says what is not."""
+        for name, facts in self.files.items():
+            try:
+                if facts_of(folder / name) == facts:
+                    continue
+                reason = "is not what was written"
+            except OSError as error:
+                reason = str(error.strerror or error)
+            json_files.tell_once(f"warning: {folder / name}: {reason}; {otherwise}")
+            return False
+        return True
+
+
+@dataclass
+class Generators:
+    """The states of the random generators of python, numpy and Paddle."""
+
+    python: tuple[int, list[int], float | None]
+    numpy: tuple[str, list[int], int, int, float]
+    paddle: list[tuple[int, int, int, str]]  # device, seed, offset, engine
+
+
+@dataclass
+class CheckpointState(CheckpointOwner):
+    """A checkpoint of the scripts but for its arrays."""
+
+    step: Positive
+    schedule: dict[str, float | int | bool | str | None]  # as Paddle's schedules give it
+    scaler: dict[str, float | int | bool | list[float]] | None  # of fp16; as Paddle's gives it
+    generators: Generators

@@ -1,0 +1,105 @@
+"""The life of a run, from flags that were found right to its result. Paddle is imported when it starts."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+import cluebench
+from cluebench.foundation import environment
+from cluebench.foundation.command import as_clue_error
+from cluebench.foundation.errors import Paused, one_line
+from cluebench.foundation.notices import notice, waiting
+from cluebench.records.dev_predictions import Evaluation
+from cluebench.records.result import PAUSED, Result
+from cluebench.records.run_flags import F
+from cluebench.training.configure import RunConfig
+
+if TYPE_CHECKING:
+    from paddle.nn import Layer
+
+    from cluebench.training.run import Run
+
+
+def carry_out(
+    config: RunConfig[F],
+    train: Callable[[Run[F], Layer], None],
+    evaluate: Callable[[Run[F], Layer], Evaluation],
+    predict: Callable[[Run[F], Layer], None],
+) -> None:
+    """The life of a run: its script says how to train, evaluate and predict, its flags which of them to do."""
+    with started(config) as run:
+        model = run.new_model()
+        if config.flags.do_train:
+            train(run, model)
+            model = run.best_model(model)
+        if config.flags.do_eval:
+            run.evaluated(evaluate(run, model), model)
+        run.log_best()
+        if config.flags.do_predict:
+            predict(run, model)
+
+
+@contextmanager
+def started(config: RunConfig[F]) -> Iterator[Run[F]]:
+    """The run, on its device, with its tokenizer; its result is written when the block ends, well or badly."""
+    with recording(config.result, config.flags.result_json):
+        with waiting("importing Paddle"):
+            environment.import_paddle()
+        from cluebench.training.run import Run  # imports Paddle: seconds, which a wrong flag need not wait for
+
+        run = Run(config)
+        yield run
+        run.finish()
+
+
+@contextmanager
+def recording(result: Result, path: str | None) -> Iterator[Result]:
+    """Stamps ``result`` and writes it to ``path`` when the block ends: status "done", or "failed" with the reason.
+
+    Paused ends the block well, with a status of its own. An interruption writes nothing, so that the trial counts as
+    not finished. Only rank 0 writes.
+    """
+    result.started = _now()
+    result.versions = versions()
+    try:
+        yield result
+        result.status = "done"
+    except Paused:
+        result.status = PAUSED
+    except Exception as error:
+        result.status = "failed"
+        known = as_clue_error(error)
+        result.error = one_line(known or f"{type(error).__name__}: {error}")
+        try:
+            _write(result, path)
+        except OSError as unwritten:
+            notice(f"{path}: the result could not be written ({unwritten})")
+        raise
+    _write(result, path)
+
+
+def _write(result: Result, path: str | None) -> None:
+    result.finished = _now()
+    result.spend()
+    if environment.rank() == 0:
+        result.write(path)
+
+
+def versions() -> dict[str, str]:
+    """Versions that a score depends on."""
+    found = {"python": platform.python_version(), "cluebench": cluebench.__version__}
+    for package in ("paddlepaddle", "paddlepaddle-gpu", "paddlenlp", "numpy"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,47 @@
+"""Whether a run may write over what an earlier run left in --output_dir. No Paddle here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cluebench.foundation.errors import UsageError
+from cluebench.pretrained import model_files
+from cluebench.records.result import Result, Settings
+from cluebench.records.run_flags import RunFlags
+from cluebench.training.checkpoint_format import ANEW, CHECKPOINT, STATE_FILE, CheckpointState
+
+
+def refuse_other_settings(flags: RunFlags, result: Result) -> None:
+    """Raises UsageError when training would write over the checkpoint or the finished model of a run of other settings.
+
+    ``flags``: resolved; ``result``: the new run's. The same settings again are the same run, which may be repeated.
+    """
+    if not flags.do_train or flags.overwrite_output_dir:
+        return
+    folder = Path(flags.output_dir)
+    state = CheckpointState.read(folder / CHECKPOINT / STATE_FILE, ANEW)
+    if state and state.configuration_hash != result.configuration_hash:
+        raise UsageError(_in_the_way(folder, f"the checkpoint after step {state.step}", state.configuration, result))
+    for path in {flags.result_json or "", str(folder / "result.json")}:
+        other = Result.read_finished(path)
+        has_model = other and other.best_model and model_files.first_of(folder, model_files.WEIGHT_FILES)
+        if other and has_model and other.configuration_hash != result.configuration_hash:
+            score = "/".join(f"{number:.2f}" for number in other.best_score or ())
+            raise UsageError(_in_the_way(folder, f"the finished model ({score} on dev)", other.configuration, result))
+
+
+def _in_the_way(folder: Path, what: str, there: Settings, result: Result) -> str:
+    different = different_settings(there, result.configuration)
+    return (
+        f"--output_dir {folder}: holds {what} of a run with other settings ({different}): "
+        "give another directory, or --overwrite_output_dir to begin anew and write over it"
+    )
+
+
+def different_settings(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """``learning_rate 3e-05 there, 5e-05 here; …``"""
+    keys = [key for key in {**there, **here} if there.get(key) != here.get(key)]
+    told = [f"{key} {there.get(key)} there, {here.get(key)} here" for key in keys[:4]]
+    return "; ".join(told + ([f"{len(keys) - 4} more"] if len(keys) > 4 else [])) or "it does not say which"
