@@ -15,7 +15,7 @@ import sys
 import time
 
 SIDES = {
-    "ours": "from cluebench import environment; environment.import_paddle(); import paddlenlp.transformers",
+    "ours": "from cluebench.foundation import environment; environment.import_paddle(); import paddlenlp.transformers",
     "plain": "import paddlenlp.transformers",
 }
 

@@ -21,7 +21,7 @@ COMMANDS = {
     ("grid_search_tools/make_submission.py", "/"): {"--output": "file", "--cache_dir": "directory"},
     ("grid_search_tools/bundle.py", "pack", "/"): {"--output": "file"},
     ("grid_search_tools/bundle.py", "merge", "/"): {"--run_root": "directory"},
-    ("cluebench/demo.py",): {"folder": "directory"},
+    ("cluebench/demo/__main__.py",): {"folder": "directory"},
 }  # fmt: skip
 TRAINER = ("classification/run_clue_classifier_trainer.py", *RUN, "--dataset", "clue tnews")
 

@@ -13,7 +13,7 @@ UNUSED = ("datasets", "fastapi", "pandas", "sklearn", "seqeval")
 
 
 def output_of(program: str) -> str:
-    whole = f"import sys\nfrom cluebench import environment\nenvironment.import_paddle()\n{program}"
+    whole = f"import sys\nfrom cluebench.foundation import environment\nenvironment.import_paddle()\n{program}"
     return subprocess.run([sys.executable, "-c", whole], capture_output=True, text=True, check=True).stdout
 
 

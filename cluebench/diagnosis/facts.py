@@ -334,7 +334,7 @@ def look_at_task(source: DataSource, task: Task) -> TaskData:
 
 _MODEL_PROBE = """
 import json, sys
-from cluebench import environment
+from cluebench.foundation import environment
 environment.import_paddle()
 from cluebench import models
 from cluebench.foundation.errors import ClueError

@@ -150,6 +150,6 @@ def _code_version() -> str:
     digest = hashlib.sha256(cluebench.__version__.encode())
     package = Path(cluebench.__file__).parent
     for path in [*sorted((package / "features").glob("*.py")), package / "data" / "rows.py"]:
-        if path.is_file():
+        if path.is_file() and path.name != "metrics.py":  # which comes after the features
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

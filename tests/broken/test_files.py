@@ -36,7 +36,7 @@ from cluebench.report import grid_page, leaderboard_formats, submitted, table
 from cluebench.report.leaderboard import Leaderboard, measured_rows
 from cluebench.report.leaderboard_formats import FORMATS
 from cluebench.scheduler.allocation.promises import Promise, Promises
-from cluebench.scheduler.plan.estimates import model_size
+from cluebench.scheduler.plan.estimates import estimated_size
 from cluebench.scheduler.plan.failures import Failure, FailureKind
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Attempt, Job, State
@@ -370,8 +370,8 @@ def look_at(folder: Path) -> None:
     files = model_files.find(Model.of(folder))
     files.read_config()
     files.check_tokenizer()
-    model_size.cache_clear()
-    assert model_size(Model.of(folder)).parameters > 0
+    estimated_size.cache_clear()
+    assert estimated_size(Model.of(folder)).parameters > 0
 
 
 MODEL_FILES = ("config.json", "tokenizer_config.json", "model.safetensors.index.json", "vocab.txt")

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from cluebench import demo
 from cluebench.benchmark.tasks import TASKS
+from cluebench.demo import directory as demo
 from cluebench.foundation import atomic
 from cluebench.pretrained.model import Model
 from cluebench.records.result import DevPoint, Result
@@ -266,11 +266,11 @@ def test_a_broken_checkpoint_of_the_trainer_is_passed_over(checkpoint, tmp_path_
 
 
 def test_a_demo_of_a_broken_record_is_made_again(bert, tmp_path_factory, monkeypatch):
-    from cluebench import models
+    from cluebench.demo import embedded_model
 
     made: list = []
     monkeypatch.setattr(demo.synthetic, "write_synthetic", lambda folder: made.append(folder))
-    monkeypatch.setattr(models, "write_demo_model", lambda folder, characters: made.append(folder))
+    monkeypatch.setattr(embedded_model, "write_demo_model", lambda folder, characters: made.append(folder))
     folder = tmp_path_factory.mktemp("demo")
     demo.write(folder)
     record, whole = folder / "made.json", (folder / "made.json").read_bytes()

@@ -20,7 +20,7 @@ FAKE_REPOSITORY = Path(__file__).resolve().parent / "fake_repository"
 _COMMAND = f"""
 import runpy, sys
 from pathlib import Path
-from cluebench import repository
+from cluebench.foundation import repository
 repository.ROOT = Path(sys.argv.pop(1))
 runpy.run_path({str(ROOT / "grid_search_tools" / "grid_search.py")!r}, run_name="__main__")
 """

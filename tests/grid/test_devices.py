@@ -40,7 +40,7 @@ def with_driver(fake_driver, tmp_path):
         cards.write_text(text)
         variables = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
         variables |= {"LD_LIBRARY_PATH": str(fake_driver), "FAKE_NVML": str(cards), **environment}
-        program = "import json, os, time\nfrom cluebench.machine.devices import *\ncards = os.environ['FAKE_NVML']\n"
+        program = "import json, os, time\nfrom cluebench.machine.devices import *\nfrom cluebench.machine.nvidia import *\ncards = os.environ['FAKE_NVML']\n"
         result = subprocess.run(
             [sys.executable, "-c", program + textwrap.dedent(code)],
             env=variables,

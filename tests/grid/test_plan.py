@@ -12,7 +12,7 @@ from cluebench.records.run_flags import RunFlags, resolved
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.trials import Trial, build_plan, configurations
 
-FACTS = Path(__file__).resolve().parents[2] / "cluebench" / "facts"
+FACTS = Path(__file__).resolve().parents[2] / "cluebench" / "benchmark" / "facts"
 
 
 def test_a_model_has_116_and_18_trials_with_unique_names():

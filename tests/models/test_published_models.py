@@ -19,7 +19,8 @@ from cluebench.benchmark.published import published_models
 from cluebench.benchmark.tasks import TASKS
 from cluebench.foundation.errors import NetworkError, UsageError
 from cluebench.pretrained import model_files
-from cluebench.pretrained.model import REACH, Model
+from cluebench.pretrained.model import Model
+from cluebench.pretrained.model_files import REACH
 from tests.models.conftest import ARCHITECTURES, COMMON
 from tests.models.test_own_models import hidden, inputs
 

@@ -11,7 +11,7 @@ from cluebench.records.finished_trials import FinishedTrial, model_name
 from cluebench.records.grid_file import GridFile
 from cluebench.records.result import Result
 from cluebench.records.run_flags import RunFlags, resolved
-from cluebench.report.comparability import differences, is_official, marks
+from cluebench.report.comparability import is_official, marks, unlike_published
 
 ROWS = {"chid": 84709}  # of which no sums were published
 
@@ -112,7 +112,7 @@ def test_data_of_unpublished_sums_is_judged_by_its_rows_and_its_company(grid):
 
 def test_differences_say_both_values():
     one = trial(TASKS["tnews"], next(TASKS["tnews"].grid.points()), num_train_epochs=1, limit=5)
-    assert differences(TASKS["tnews"], one.result.configuration) == {"epochs": (1, 3), "limit": (5, None)}
+    assert unlike_published(TASKS["tnews"], one.result.configuration) == {"epochs": (1, 3), "limit": (5, None)}
 
 
 def test_names_are_those_that_users_type(tmp_path):
