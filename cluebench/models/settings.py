@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cluebench.errors import UsageError
+from cluebench.foundation.errors import UsageError
 
 #: Keys that only add outputs, or choose another way to compute the same.
 SET_HERE: Mapping[str, Any] = {

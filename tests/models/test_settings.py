@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cluebench.errors import UsageError
+from cluebench.foundation.errors import UsageError
 from tests.models.conftest import ARCHITECTURES, write_model
 
 pytestmark = pytest.mark.slow
@@ -75,8 +75,8 @@ def outputs(folder: Path) -> list:
     import paddle
 
     from cluebench import models
-    from cluebench.model import Model
-    from cluebench.tasks import TASKS
+    from cluebench.benchmark.tasks import TASKS
+    from cluebench.pretrained.model import Model
 
     found = []
     for name in ("ocnli", "c3", "cmrc2018"):

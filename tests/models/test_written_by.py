@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cluebench.errors import UsageError
+from cluebench.benchmark.tasks import TASKS, Task
 from cluebench.features import TextEncoder
-from cluebench.model import Model
-from cluebench.tasks import TASKS, Task
+from cluebench.foundation.errors import UsageError
+from cluebench.pretrained.model import Model
 
 pytestmark = pytest.mark.slow
 
