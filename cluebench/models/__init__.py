@@ -10,10 +10,9 @@ from cluebench.models.heads import score_options, unwrapped
 from cluebench.models.loading import load_model, load_tokenizer, size_of
 from cluebench.models.preflight import preflight
 from cluebench.models.saving import check_output, remove_model, save_model
-from cluebench.models.unpadded import ENCODERS, Places, leaving_out, padding_of
+from cluebench.models.unpadded import Places, leaving_out, padding_of
 
 __all__ = [
-    "ENCODERS",
     "Places",
     "check_output",
     "leaving_out",

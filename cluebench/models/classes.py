@@ -9,7 +9,9 @@ import paddlenlp.transformers
 
 from cluebench.benchmark.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
 from cluebench.foundation.errors import UsageError
-from cluebench.models.heads import multiple_choice_class
+from cluebench.models import modernbert
+from cluebench.models.architectures import ARCHITECTURES, SPELLINGS
+from cluebench.models.heads import multiple_choice_class, on_ids_and_types
 from cluebench.pretrained.model_files import CONFIG_FILES, ModelFiles
 
 #: Head of each kind of task, as PaddleNLP names it behind the architecture.
@@ -24,43 +26,59 @@ _CLASS_NAME = re.compile(r"(?P<prefix>\w+?)(?:Model|For[A-Z]\w*|LMHeadModel)$")
 
 
 def head_class(files: ModelFiles, task: Task) -> type[Any]:
-    """The model class with the task's head. Raises UsageError where PaddleNLP has none and it can't be made here."""
+    """The model class with the task's head, called with ids and token types.
+
+    Raises UsageError where PaddleNLP has none and it can't be made here.
+    """
     prefix = architecture(files)
-    found = getattr(paddlenlp.transformers, prefix + HEADS[task.kind], None)
-    if found is not None:
-        return found
-    if task.kind not in (CHOICE, IDIOM):
+    found = _class(prefix + HEADS[task.kind])
+    if found is None and task.kind not in (CHOICE, IDIOM):
         raise UsageError(
             f"{files.model.typed}: PaddleNLP has no {prefix}{HEADS[task.kind]}, so it can't do {task.title}"
         )
-    return multiple_choice_class(prefix, getattr(paddlenlp.transformers, f"{prefix}Model"))
+    if found is None:
+        return multiple_choice_class(prefix, _class(f"{prefix}Model"))
+    return found if ARCHITECTURES[prefix].published else on_ids_and_types(found)
+
+
+def _class(name: str) -> Any:
+    """PaddleNLP's class of that name, or ours; None where there is none."""
+    return getattr(modernbert, name, None) or getattr(paddlenlp.transformers, name, None)
 
 
 def architecture(files: ModelFiles) -> str:
-    """``"Ernie"``, ``"Bert"``, …: the class-name prefix of a model. Raises UsageError for one PaddleNLP hasn't."""
+    """``"Ernie"``, ``"Bert"``, …: a key of `ARCHITECTURES`. Raises UsageError for a model that is none of these."""
     if files.config is None:
         prefix = published_prefix(files.model.name)
         if prefix is None:
             raise UsageError(f"{files.folder}: no {' or '.join(CONFIG_FILES)} in this model directory")
+        named = f"{prefix}Model"
+    else:
+        config = files.read_config()
+        names = [name for name in config.get("architectures") or [config.get("init_class")] if isinstance(name, str)]
+        match = _CLASS_NAME.match(names[-1]) if names else None
+        prefix = match["prefix"] if match else _prefix_of_type(config.get("model_type"))
+        named = names[-1] if names else config.get("model_type") or "no model class"
+    prefix = SPELLINGS.get(prefix or "", prefix)
+    if prefix is not None and prefix in ARCHITECTURES:
         return prefix
-    config = files.read_config()
-    names = [name for name in config.get("architectures") or [config.get("init_class")] if isinstance(name, str)]
-    match = _CLASS_NAME.match(names[-1]) if names else None
-    prefix = match["prefix"] if match else _prefix_of_type(config.get("model_type"))
-    if prefix is None or not hasattr(paddlenlp.transformers, f"{prefix}Model"):
-        said = f"{names[-1]}, which PaddleNLP has not" if names else "no model class"
+    known = f"encoders of these architectures are: {', '.join(ARCHITECTURES)}"
+    if re.search(_NO_ENCODERS, named, re.IGNORECASE):
         raise UsageError(
-            f'{files.config}: names {said}; "architectures" must be one like BertModel, ErnieModel, ErnieGramModel, '
-            "RobertaModel, RoFormerv2Model or TinyBertModel"
+            f"{files.config or files.model.typed}: {named} generates text and can't be fine-tuned here; {known}"
         )
-    return prefix
+    raise UsageError(f"{files.config or files.model.typed}: {named} can't be fine-tuned here; {known}")
+
+
+#: Parts of the names of models that generate text.
+_NO_ENCODERS = "CausalLM|LMHead|ConditionalGeneration|gpt|llama|qwen|chatglm|mistral|gemma|deepseek|bloom|bart|t5|opt"
 
 
 def _prefix_of_type(model_type: str | None) -> str | None:
     """By ``model_type``, where a configuration names no class."""
-    for name, kind in vars(paddlenlp.transformers).items():
-        if model_type and name.endswith("Config") and getattr(kind, "model_type", None) == model_type:
-            return name.removesuffix("Config")
+    for prefix in ARCHITECTURES:
+        if model_type and model_type == getattr(_class(f"{prefix}Config"), "model_type", None):
+            return prefix
     return None
 
 

@@ -10,6 +10,8 @@ import paddle
 
 from cluebench.benchmark.tasks import Task
 from cluebench.foundation.errors import UsageError
+from cluebench.models.architectures import architecture_of
+from cluebench.models.mending import mended
 from cluebench.models.one_line import in_one_line
 from cluebench.models.settings import settled
 from cluebench.pretrained.model_files import ADDED_TOKENS, ModelFiles
@@ -35,11 +37,15 @@ def configured(
 
     ``hugging_face``: whether the weights are named as Hugging Face's Transformers names them.
     """
+    if hugging_face:
+        written = _as_paddlenlp_says(written, head)
     with in_one_line(files.model, "configuration"):
         config = head.config_class.from_dict(copy.deepcopy(dict(written)))
     if task.labels:
         config.id2label = dict(enumerate(task.labels))  # saved with the model: what an index of its logits means
         config.label2id = {label: index for index, label in config.id2label.items()}
+    if head.__name__.endswith("ForQuestionAnswering"):
+        config.num_labels = 2  # starts and ends; some classes go by it
     if task.num_choices:
         config.num_choices = task.num_choices
     if 0 in (written.get("classifier_dropout"), written.get("dropout")):
@@ -50,6 +56,19 @@ def configured(
     if tokenizer is not None:
         config.pad_token_id = tokenizer.pad_token_id  # what batches are padded with is what must be masked
     return config
+
+
+def _as_paddlenlp_says(written: Mapping[str, Any], head: type[Any]) -> dict[str, Any]:
+    """The settings of a configuration that Transformers wrote, under PaddleNLP's keys, with Transformers' defaults."""
+    architecture = architecture_of(head)
+    settings = {architecture.settings.get(key, key): value for key, value in written.items()}
+    if settings.get("embedding_size", 0) is None:
+        del settings["embedding_size"]
+    if "embedding_size" not in settings and hasattr(head.config_class(), "embedding_size"):
+        settings["embedding_size"] = written.get("hidden_size")
+    if head.__name__ == "RoFormerForSequenceClassification":  # its dense layer is PaddleNLP's pooler, which has tanh
+        settings["pool_act"] = settings.get("hidden_act", "gelu")
+    return {**architecture.defaults, **settings}
 
 
 def _deviations(head: type[Any], config: Any, written: Mapping[str, Any], hugging_face: bool) -> dict[str, Any]:
@@ -64,7 +83,7 @@ def _deviations(head: type[Any], config: Any, written: Mapping[str, Any], huggin
     found: dict[str, Any] = {}
     if head.base_model_prefix == "roberta":
         # As PaddleNLP itself decided when the published scores were made: English tokenizers have [CLS] at 0.
-        from_zero = not hugging_face and config.cls_token_id != 0
+        from_zero = architecture_of(head).published and not hugging_face and config.cls_token_id != 0
         pad = written.get("pad_token_id", 1) if hugging_face else config.pad_token_id
         found["first_position"] = 0 if from_zero else pad + 1
     if hugging_face and written.get("layer_norm_eps") is not None:
@@ -109,13 +128,13 @@ def first_position(config: Any) -> int:
 def build(files: ModelFiles, head: type[Any], config: Any) -> paddle.nn.Layer:
     """The model with weights drawn anew, and what differs from PaddleNLP's seen to."""
     with in_one_line(files.model, "model"):
-        model = head(config)
+        model = mended(head, config)
     deviations = getattr(config, _DEVIATIONS, {})
     if (epsilon := deviations.get("layer_norm_eps")) is not None:
         for layer in model.sublayers():
             if isinstance(layer, paddle.nn.LayerNorm):
                 layer._epsilon = epsilon
-    first_position = deviations.get("first_position")
+    first_position = deviations.get("first_position") if architecture_of(head).published else None
     one_type = getattr(config, "type_vocab_size", 2) == 1
     if first_position is not None or one_type:
         hook = _EmbeddingInputs(first_position, one_type)
@@ -132,7 +151,7 @@ class _EmbeddingInputs:
     def __call__(self, layer: paddle.nn.Layer, given: tuple, named: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         named = {**dict(zip(("input_ids", "token_type_ids", "position_ids"), given)), **named}
         if self.one_token_type:
-            named["token_type_ids"] = None
+            named["token_type_ids"] = paddle.zeros_like(named["input_ids"])
         if self.first_position is not None and named.get("position_ids") is None:
             ones = paddle.ones_like(named["input_ids"])
             named["position_ids"] = paddle.cumsum(ones, axis=-1) + (self.first_position - 1)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import paddle
 
 from cluebench.foundation.errors import UsageError
+
+#: Names of layers that drop shares of attention. (Paddle's own encoder layers have no layer for it.)
+_OF_ATTENTION = re.compile(r"(attention_dropout|(attention\.self|self_attn)\.dropout)$")
 
 
 def set_dropout(model: paddle.nn.Layer, p: float) -> None:
@@ -17,11 +22,12 @@ def set_dropout(model: paddle.nn.Layer, p: float) -> None:
     backbone = model.base_model
     if getattr(backbone.config, "hidden_dropout_prob", None) == p:
         return
-    try:
-        dropouts = [backbone.embeddings.dropout]
-        for layer in backbone.encoder.layers:
-            dropouts += [layer.dropout, layer.dropout1, layer.dropout2]
-    except AttributeError as error:
-        raise UsageError(f"--dropout can't be applied to {type(model).__name__}: {error}") from None
+    dropouts = [
+        layer
+        for name, layer in backbone.named_sublayers()
+        if isinstance(layer, paddle.nn.Dropout) and not _OF_ATTENTION.search(name)
+    ]
+    if not dropouts:
+        raise UsageError(f"--dropout can't be applied to {type(model).__name__}: it has no layers of dropout")
     for dropout in dropouts:
         dropout.p = p

@@ -12,12 +12,10 @@ import paddle
 from cluebench.benchmark.tasks import Task
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.notices import notice
+from cluebench.models.architectures import ARCHITECTURES, architecture_of
 from cluebench.models.hugging_face import in_paddle, is_hugging_face
 from cluebench.pretrained.model_files import ModelFiles
 from cluebench.pretrained.weights import read_weights
-
-#: Architectures whose Hugging Face weights are known to mean the same in PaddleNLP's model of that name.
-_FROM_HUGGING_FACE = ("Bert", "Ernie", "ErnieGram", "Roberta", "TinyBert")
 
 #: Parts of a backbone that files may lack: pretraining leaves them out, or fine-tuning does not use them.
 _DISPENSABLE = re.compile(r"pooler\.|fit_dense|rel_pos_embeddings\.|task_type_embeddings\.")
@@ -42,14 +40,22 @@ def fill(
 ) -> None:
     """Copies the weights into the model. Raises UsageError when they are not those of this model."""
     prefix = model.base_model_prefix
-    if is_hugging_face(weights) and not type(model).__name__.startswith(_FROM_HUGGING_FACE):
+    architecture = architecture_of(type(model))
+    hugging_face = is_hugging_face(weights, architecture)
+    if hugging_face and not architecture.in_transformers:
+        known = ", ".join(name for name, one in ARCHITECTURES.items() if one.in_transformers)
         raise UsageError(
             f"{files.model.typed}: Hugging Face weights can't be converted for {type(model).__name__}; "
-            f"they can for {', '.join(_FROM_HUGGING_FACE)}"
+            f"they can for {known}"
         )
-    stored = in_paddle(weights, prefix)
+    if hugging_face and head_required and type(model).__name__.endswith(tuple(architecture.unlike) or "-"):
+        raise UsageError(
+            f"{files.model.typed}: Transformers' {type(model).__name__} reads the last token, this one the first, "
+            "so its head can't be used; add --do_train"
+        )
+    stored = in_paddle(weights, architecture)
     backbone = plain_backbone(model)
-    head = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(f"{prefix}.")}
+    head = {name: tensor for name, tensor in model.named_parameters() if not name.startswith(f"{prefix}.")}
     check_backbone(backbone, stored, files)
     _refuse_whole_numbers(head, stored, files)
     lacking = [name for name, tensor in head.items() if not _fits(stored.get(name), tensor)]
@@ -64,8 +70,8 @@ def fill(
 def plain_backbone(model: paddle.nn.Layer) -> dict[str, paddle.Tensor]:
     """Its parameters under names without the backbone's prefix."""
     prefix = f"{model.base_model_prefix}."
-    state = model.state_dict()
-    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    parameters = model.named_parameters()
+    return {name.removeprefix(prefix): tensor for name, tensor in parameters if name.startswith(prefix)}
 
 
 #: An array, one of its axes, and the setting that says how long that is.
@@ -76,7 +82,7 @@ _SIZES = (
     ("encoder.layers.0.linear1.weight", 0, "hidden_size"),
     ("encoder.layers.0.linear1.weight", 1, "intermediate_size"),
 )
-_LAYER = re.compile(r"encoder\.layers\.(\d{1,9})\.")
+_LAYER = re.compile(r"encoder\.layers?\.(\d{1,9})\.")
 
 
 def check_sizes(files: ModelFiles, config: Any, stored: Mapping[str, np.ndarray]) -> None:

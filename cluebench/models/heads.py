@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import paddle
@@ -18,27 +19,47 @@ def unwrapped(model: paddle.nn.Layer) -> paddle.nn.Layer:
     return model._layers if isinstance(model, paddle.DataParallel) else model
 
 
+def on_ids_and_types(head: type[Any]) -> type[Any]:
+    """The same model class, called with (ids, token types): PaddleNLP's take them in different places, or no types."""
+    takes_types = "token_type_ids" in inspect.signature(head.forward).parameters
+    spans_of_albert = head.__name__ == "AlbertForQuestionAnswering"
+
+    def forward(self, input_ids, token_type_ids=None):
+        """See the class that this one extends."""
+        given = {"token_type_ids": token_type_ids} if takes_types else {}
+        if spans_of_albert:  # PaddleNLP returns the starts twice
+            return tuple(paddle.unstack(self.qa_outputs(self.transformer(input_ids, **given)[0]), axis=-1))
+        return head.forward(self, input_ids=input_ids, **given)
+
+    return type(head.__name__, (head,), {"forward": forward})
+
+
 def multiple_choice_class(prefix: str, backbone: type[Any]) -> type[Any]:
     """A multiple-choice model of an architecture for which PaddleNLP has none; saved and loaded like its own.
 
-    As in PaddleNLP's other multiple-choice models: dropout and one linear unit on the pooled first token.
+    As in PaddleNLP's other multiple-choice models: dropout and one linear unit on the pooled first token. Where the
+    encoder has no pooler, which is DistilBERT, a dense layer with ReLU stands before them, as in Transformers.
     """
+    takes_types = "token_type_ids" in inspect.signature(backbone.forward).parameters
 
     def __init__(self, config):
         super(head, self).__init__(config)
         setattr(self, self.base_model_prefix, backbone(config))
         self.num_choices = config.num_choices or 2
+        if not hasattr(self.base_model, "pooler"):
+            self.pre_classifier = paddle.nn.Linear(config.hidden_size, config.hidden_size)
         own = getattr(config, "classifier_dropout", None)
         self.dropout = paddle.nn.Dropout(config.hidden_dropout_prob if own is None else own)
         self.classifier = paddle.nn.Linear(config.hidden_size, 1)
 
     def forward(self, input_ids, token_type_ids=None):
         """Scores [B, N] for ids [B, N, T]."""
-        flat_types = None if token_type_ids is None else token_type_ids.reshape([-1, token_type_ids.shape[-1]])
-        outputs = getattr(self, self.base_model_prefix)(
-            input_ids.reshape([-1, input_ids.shape[-1]]), token_type_ids=flat_types
-        )
-        pooled = outputs[1] if isinstance(outputs, (tuple, list)) else outputs[:, 0]
+        given = {} if token_type_ids is None or not takes_types else {"token_type_ids": token_type_ids.flatten(0, 1)}
+        outputs = self.base_model(input_ids.flatten(0, 1), **given)
+        if isinstance(outputs, (tuple, list)):
+            pooled = outputs[1]
+        else:
+            pooled = paddle.nn.functional.relu(self.pre_classifier(outputs[:, 0]))
         return self.classifier(self.dropout(pooled)).reshape([-1, self.num_choices])
 
     pretrained = backbone.__mro__[1]  # <Architecture>PretrainedModel: configuration, weight initialisation, file names

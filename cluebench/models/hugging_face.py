@@ -3,52 +3,56 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
-#: In front of a backbone's names when it was saved with a head.
-_PREFIXES = {"bert", "ernie", "ernie_gram", "roberta", "roformerv2", "tinybert"}
+from cluebench.models.architectures import Architecture, Pairs
 
-#: Hugging Face's names of a BERT-like encoder's parts, and PaddleNLP's.
-_RENAMED = (
-    (re.compile(r"\bgamma$"), "weight"),
-    (re.compile(r"\bbeta$"), "bias"),
-    (re.compile(r"\bembeddings\.LayerNorm\."), "embeddings.layer_norm."),
-    (re.compile(r"\bencoder\.layer\."), "encoder.layers."),
-    (re.compile(r"\battention\.self\.(query|key|value)\."), lambda match: f"self_attn.{match[1][0]}_proj."),
-    (re.compile(r"\battention\.output\.dense\."), "self_attn.out_proj."),
-    (re.compile(r"\battention\.output\.LayerNorm\."), "norm1."),
-    (re.compile(r"(?<=\d\.)intermediate\.dense\."), "linear1."),
-    (re.compile(r"(?<=\d\.)output\.dense\."), "linear2."),
-    (re.compile(r"(?<=\d\.)output\.LayerNorm\."), "norm2."),
-    (re.compile(r"^qa_outputs\."), "classifier."),
-)
+#: Older checkpoints call the parameters of a norm so.
+_NORM: Pairs = (("gamma.", "weight."), ("beta.", "bias."))
+
+#: Tables, [tokens, size] in both libraries; any other matrix is a linear layer's.
+_TABLE = re.compile(r"embeddings\.weight$")
 
 
-def is_hugging_face(names: Iterable[str]) -> bool:
-    """Whether weights are named as Hugging Face's Transformers names them, whatever file they came in."""
-    return any(re.search(r"\bencoder\.layer\.\d", name) for name in names)
+def is_hugging_face(weights: Mapping[str, np.ndarray], architecture: Architecture) -> bool:
+    """Whether weights are named as Hugging Face's Transformers names them, whatever file they came in.
+
+    Where both libraries have the same names, the matrices say so: PyTorch's have a row for each bias.
+    """
+    if architecture.renamed:
+        return any(f".{architecture.renamed[0][0]}" in f".{name}" for name in weights)
+    feed_forward = next((name for name in weights if name.endswith(".intermediate.dense.weight")), "")
+    bias = weights.get(feed_forward.removesuffix("weight") + "bias")
+    return bias is not None and weights[feed_forward].shape[:1] == bias.shape
 
 
-def plain_name(name: str, prefix: str = "") -> str:
+def plain_name(name: str, architecture: Architecture) -> str:
     """The name without the backbone's prefix: ``"ernie.pooler.dense.weight"`` → ``"pooler.dense.weight"``."""
     first, _, rest = name.partition(".")
-    return rest if rest and (first == prefix or first in _PREFIXES) else name
+    return rest if rest and first in architecture.prefixes else name
 
 
-def in_paddle(weights: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, np.ndarray]:
+def in_paddle(weights: Mapping[str, np.ndarray], architecture: Architecture) -> dict[str, np.ndarray]:
     """Weights under PaddleNLP's plain names. Those of Hugging Face are renamed, and linear layers transposed.
 
     PyTorch keeps the matrix of a linear layer as [outputs, inputs], Paddle as [inputs, outputs]; embeddings are
     [tokens, size] in both.
     """
-    if not is_hugging_face(weights):
-        return {plain_name(name, prefix): array for name, array in weights.items()}
+    if not is_hugging_face(weights, architecture):
+        return {plain_name(name, architecture): array for name, array in weights.items()}
+    pairs = [*_NORM, *architecture.renamed, *(pair for of_head in architecture.heads.values() for pair in of_head)]
     renamed = {}
     for name, array in weights.items():
-        name = plain_name(name, prefix)
-        for pattern, replacement in _RENAMED:
-            name = pattern.sub(replacement, name)
-        renamed[name] = array.T if array.ndim == 2 and "embeddings" not in name else array
+        name = _replaced(plain_name(name, architecture), pairs)
+        renamed[name] = array.T if array.ndim == 2 and not _TABLE.search(name) else array
     return renamed
+
+
+def _replaced(name: str, pairs: Pairs) -> str:
+    """The name with each part replaced, at its beginning or behind a dot, as often as it stands there."""
+    name = f".{name}."
+    for part, replacement in pairs:
+        name = name.replace(f".{part}", f".{replacement}")
+    return name[1:-1]

@@ -8,6 +8,7 @@ import numpy as np
 import paddle
 
 from cluebench.benchmark.tasks import Task
+from cluebench.models.architectures import architecture_of
 from cluebench.models.classes import head_class, tokenizer_class
 from cluebench.models.configuration import build, check_fit, configured, written_config
 from cluebench.models.dropout import set_dropout
@@ -60,9 +61,9 @@ def load_model(
     if head_required:
         refuse_other_task(files, written, head, task)
     weights = read(files)
-    config = configured(files, head, written, task, tokenizer, is_hugging_face(weights))
+    config = configured(files, head, written, task, tokenizer, is_hugging_face(weights, architecture_of(head)))
     check_fit(files, config, tokenizer, max_seq_length)
-    check_sizes(files, config, in_paddle(weights, head.base_model_prefix))
+    check_sizes(files, config, in_paddle(weights, architecture_of(head)))
     loaded = build(files, head, config)
     fill(loaded, weights, files, task, head_required)
     if dropout is not None:

@@ -11,6 +11,7 @@ import paddle
 
 from cluebench.benchmark.tasks import IDIOM, Task
 from cluebench.foundation.errors import UsageError
+from cluebench.models.architectures import architecture_of
 from cluebench.models.classes import HEADS, head_class
 from cluebench.models.configuration import build, check_fit, configured, longest_input, written_config
 from cluebench.models.dropout import set_dropout
@@ -56,9 +57,11 @@ def _try_head(
         return f"its vocabulary has no {', '.join(absent)}", None
     try:
         head = head_class(files, task)
-        config = configured(files, head, written_config(files, head), task, tokenizer, is_hugging_face(weights))
+        config = configured(
+            files, head, written_config(files, head), task, tokenizer, is_hugging_face(weights, architecture_of(head))
+        )
         check_fit(files, config, tokenizer, None)
-        check_sizes(files, config, in_paddle(weights, head.base_model_prefix))
+        check_sizes(files, config, in_paddle(weights, architecture_of(head)))
         _try_cut_down(files, head, config, task, list(needed.values()), weights)
     except UsageError as error:
         return str(error).removeprefix(f"{files.model.typed}: "), None
@@ -83,7 +86,7 @@ def _try_cut_down(
         for name, tensor in plain_backbone(model).items()
         for layer in range(layers if ".layers.0." in name else 1)
     }
-    check_backbone(of_all_layers, in_paddle(weights, model.base_model_prefix), files)
+    check_backbone(of_all_layers, in_paddle(weights, architecture_of(type(model))), files)
     with in_one_line(files.model, head.__name__):
         ids = paddle.to_tensor([tokens])
         types = paddle.to_tensor([[0] * (len(tokens) - 1) + [1]])

@@ -11,29 +11,38 @@ A head that reads every place, as CMRC2018's does (its published loss runs over 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any
 
 import numpy as np
 import paddle
 
+from cluebench.models.architectures import STANDARD, architecture_of
 from cluebench.models.configuration import first_position
 
-#: Encoders for which this has been proven equal, as PaddleNLP names their classes.
-ENCODERS = ("BertModel", "ErnieModel", "ErnieGramModel", "RobertaModel", "RoFormerv2Model", "TinyBertModel")
 #: Heads that read the first token of each row, or what the pooler makes of it.
 _HEADS = ("ForSequenceClassification", "ForMultipleChoice")
+
+#: Names of the layers before which tokens become rows, and behind which rows become tokens again.
+_INTO_ATTENTION = re.compile(r"(attention(\.self)?\.(query|key|value)|attn\.qkv)$")
+_OUT_OF_ATTENTION = re.compile(r"(attention\.(output\.)?dense|attn\.out_proj)$")
 
 
 def padding_of(model: paddle.nn.Layer) -> int | None:
     """The token id that `leaving_out` can leave out of this model's inputs; None where it is not known to be right.
 
-    It is for an encoder of `ENCODERS` under a head that reads first tokens only.
+    It is for an architecture that has been proven equal, under a head that reads first tokens only.
     """
-    encoder = getattr(model.base_model, "encoder", None)  # Paddle's fused encoders are lists of other layers
-    known = type(model.base_model).__name__ in ENCODERS and isinstance(encoder, paddle.nn.TransformerEncoder)
-    return model.base_model.pad_token_id if known and type(model).__name__.endswith(_HEADS) else None
+    architecture, backbone = architecture_of(type(model)), model.base_model
+    fused = architecture.renamed is STANDARD and not isinstance(backbone.encoder, paddle.nn.TransformerEncoder)
+    mean = getattr(model.config, "classifier_pooling", "cls") == "mean"
+    positions = hasattr(backbone.embeddings, "position_embeddings")
+    given = any("position_ids" in signature(layer.forward).parameters for layer in (backbone, backbone.embeddings))
+    known = architecture.leaves_out_padding and not fused and not mean and (given or not positions)
+    return model.config.pad_token_id if known and type(model).__name__.endswith(_HEADS) else None
 
 
 @contextmanager
@@ -43,7 +52,27 @@ def leaving_out(model: paddle.nn.Layer, places: Places) -> Iterator[None]:
     ``model``: one with a `padding_of`, without paddle.DataParallel round it; what is called may have that.
     """
     backbone = model.base_model
-    hooks = [backbone.register_forward_pre_hook(_InLine(places), with_kwargs=True)]
+    hooks = [backbone.register_forward_pre_hook(_InLine(places, model), with_kwargs=True)]
+    if "position_ids" not in signature(backbone.forward).parameters:
+        hooks.append(backbone.embeddings.register_forward_pre_hook(_Positions(places, model), with_kwargs=True))
+    if isinstance(backbone.encoder, paddle.nn.TransformerEncoder):
+        hooks += _on_paddles_layers(backbone, places)
+    else:
+        for name, layer in backbone.named_sublayers():
+            if _INTO_ATTENTION.search(name):
+                hooks.append(layer.register_forward_post_hook(places.in_rows))
+            elif _OUT_OF_ATTENTION.search(name):
+                hooks.append(layer.register_forward_pre_hook(places.in_line))
+        hooks.append(backbone.encoder.register_forward_post_hook(places.first_tokens))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _on_paddles_layers(backbone: paddle.nn.Layer, places: Places) -> list[Any]:
+    hooks = []
     *layers, last = (layer.self_attn for layer in backbone.encoder.layers)
     for attention in layers:
         hooks.append(attention.q_proj.register_forward_post_hook(places.in_rows))
@@ -54,11 +83,7 @@ def leaving_out(model: paddle.nn.Layer, places: Places) -> Iterator[None]:
     first = _FirstTokens(places)
     hooks.append(backbone.encoder.layers[-1].register_forward_pre_hook(first.before_layer))
     hooks.append(last.register_forward_pre_hook(first.before_attention))
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+    return hooks
 
 
 class Places:
@@ -90,22 +115,56 @@ class Places:
         """Hook before a layer: [rows, width, hidden] as [1, tokens, hidden]."""
         return paddle.gather(given[0].flatten(0, 1), self.places).unsqueeze(0)
 
+    def first_tokens(self, encoder: paddle.nn.Layer, given: tuple, output: Any) -> Any:
+        """Hook after an encoder: of [1, tokens, hidden] each row's first, [rows, 1, hidden].
+
+        Encoders return hidden states, of the last layer or of all, alone or with more behind them.
+        """
+        if isinstance(output, (tuple, list)):
+            place = 0 if isinstance(output, tuple) else -1
+            output = list(output)
+            output[place] = self.first_tokens(encoder, given, output[place])
+            return tuple(output) if place == 0 else output
+        return paddle.gather(output.squeeze(0), self.first).unsqueeze(1)
+
+    def positions(self, config: Any) -> paddle.Tensor:
+        """Of every token, [1, tokens]."""
+        return (self.places % self.width + first_position(config)).unsqueeze(0)
+
 
 class _InLine:
     """Hook before a backbone: ids [rows, width] as [1, tokens], with their positions and the mask of the rows."""
 
-    def __init__(self, places: Places):
-        self.places = places
+    def __init__(self, places: Places, model: paddle.nn.Layer):
+        self.places, self.config, self.architecture = places, model.config, architecture_of(type(model))
 
     def __call__(self, backbone: paddle.nn.Layer, given: tuple, named: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
-        named = {**named, **dict(zip(("input_ids", "token_type_ids"), given))}
-        named["attention_mask"] = named["input_ids"] != backbone.pad_token_id
+        parameters = list(signature(backbone.forward).parameters)
+        named = {**named, **dict(zip(parameters, given))}
+        real = named["input_ids"] != self.config.pad_token_id
+        if self.architecture.adds_mask:
+            named["attention_mask"] = (1.0 - real.astype("float32")).unsqueeze([1, 2]) * -1e4
+        else:
+            named["attention_mask"] = real if self.architecture.published else real.astype("int64")
         for name in ("input_ids", "token_type_ids"):
-            named[name] = paddle.gather(named[name].flatten(), self.places.places).unsqueeze(0)
-        if hasattr(backbone.embeddings, "position_embeddings"):  # else attention turns queries and keys, in rows
-            columns = self.places.places % self.places.width
-            named["position_ids"] = (columns + first_position(backbone.config)).unsqueeze(0)
+            if named.get(name) is not None:
+                named[name] = paddle.gather(named[name].flatten(), self.places.places).unsqueeze(0)
+        # Without a table of positions attention turns queries and keys, in rows.
+        if hasattr(backbone.embeddings, "position_embeddings") and "position_ids" in parameters:
+            named["position_ids"] = self.places.positions(self.config)
         return (), named
+
+
+class _Positions:
+    """Hook before embeddings whose backbone takes no positions."""
+
+    def __init__(self, places: Places, model: paddle.nn.Layer):
+        self.places, self.config = places, model.config
+
+    def __call__(self, layer: paddle.nn.Layer, given: tuple, named: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        if "position_ids" in signature(layer.forward).parameters:
+            named = {**named, "position_ids": self.places.positions(self.config)}
+        return given, named
 
 
 class _FirstTokens:

@@ -115,7 +115,10 @@ class Run(Generic[F]):
             )
         self.result.model_size = models.size_of(model)
         if not self.flags.padding and models.padding_of(model) is None:
-            notice(f"{self.model.typed}: padding is computed too; only {', '.join(models.ENCODERS)} can do without it")
+            kind = type(model).__name__
+            notice(
+                f"{self.model.typed}: padding is computed too; {kind} is not known to give the same results without it"
+            )
         return model
 
     @property

@@ -448,7 +448,7 @@ WRONG = {
     "configuration is no JSON": (broken("config.json", "{"), "config.json, line 1: is broken JSON"),
     "configuration is no object": (broken("config.json", "[]"), "config.json: Expected object, got array"),
     "tokenizer configuration is no JSON": (broken("tokenizer_config.json", "{"), "tokenizer_config.json, line 1: is broken JSON"),
-    "unknown class": (config_with(architectures=["SwinModel"]), "names SwinModel, which PaddleNLP has not"),
+    "unknown class": (config_with(architectures=["SwinModel"]), "SwinModel can't be fine-tuned here"),
     "no class": (config_with(architectures=None, model_type=None), "names no model class"),
     "relative positions": (config_with(position_embedding_type="relative_key"), '"position_embedding_type" is relative_key'),
     "more layers": (config_with(num_hidden_layers=3), "has num_hidden_layers 2, config.json 3"),

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from cluebench.foundation.errors import UsageError
+from cluebench.models.architectures import ARCHITECTURES
 from cluebench.models.hugging_face import in_paddle, is_hugging_face, plain_name
 from cluebench.pretrained import model_files
 from cluebench.pretrained.model import Model
@@ -339,8 +340,8 @@ def test_hugging_face_names_become_paddlenlps():
     given = {
         name: vector if name.endswith(("bias", "beta", "gamma")) or "Norm" in name else matrix for name in expected
     }
-    assert is_hugging_face(given)
-    found = in_paddle(given)
+    assert is_hugging_face(given, ARCHITECTURES["Bert"])
+    found = in_paddle(given, ARCHITECTURES["Bert"])
     assert list(found) == list(expected.values())
     for name, array in found.items():
         turned = array.ndim == 2 and "embeddings" not in name
@@ -353,15 +354,24 @@ def test_hugging_face_names_become_paddlenlps():
 def test_paddlenlps_names_stay_and_nothing_is_turned():
     matrix = np.arange(6.0).reshape(2, 3)
     given = {"ernie.encoder.layers.0.linear1.weight": matrix, "classifier.weight": matrix}
-    assert not is_hugging_face(given)
-    found = in_paddle(given)
+    assert not is_hugging_face(given, ARCHITECTURES["Ernie"])
+    found = in_paddle(given, ARCHITECTURES["Ernie"])
     assert list(found) == ["encoder.layers.0.linear1.weight", "classifier.weight"]
     assert all(array is matrix for array in found.values())
 
 
 def test_prefixes():
-    assert plain_name("electra.encoder.x", "electra") == "encoder.x"
-    assert plain_name("electra.encoder.x", "bert") == "electra.encoder.x"
-    assert plain_name("bert", "bert") == "bert"
+    assert plain_name("electra.encoder.x", ARCHITECTURES["Electra"]) == "encoder.x"
+    assert plain_name("electra.encoder.x", ARCHITECTURES["Bert"]) == "electra.encoder.x"
+    assert plain_name("bert", ARCHITECTURES["Bert"]) == "bert"
     for prefix in ("bert", "ernie", "ernie_gram", "roberta", "roformerv2", "tinybert"):
-        assert plain_name(f"{prefix}.encoder.x") == "encoder.x"
+        assert plain_name(f"{prefix}.encoder.x", ARCHITECTURES["Bert"]) == "encoder.x"
+
+
+@pytest.mark.parametrize(
+    "weights", [{"encoder.layer.0.intermediate.dense": (8, 12)}, {"encoder.layer.0.intermediate.dense": (12, 8)}]
+)
+def test_where_both_libraries_have_the_same_names_the_matrices_tell(weights):
+    ((name, shape),) = weights.items()
+    given = {f"{name}.weight": np.zeros(shape), f"{name}.bias": np.zeros(12)}
+    assert is_hugging_face(given, ARCHITECTURES["XLMRoberta"]) == (shape == (12, 8))

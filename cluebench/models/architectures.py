@@ -1,0 +1,150 @@
+"""The encoders that can be fine-tuned: how each differs from the others, as data.
+
+Names of arrays are those of Hugging Face's Transformers 4.57 and 5.24 on the left, PaddleNLP's on the right. What is
+said of PaddleNLP is said of 3.0.0b4; `tests/models/test_expected.py` compares outputs and gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Pairs = Sequence[tuple[str, str]]
+
+#: Encoders on Paddle's own layers.
+STANDARD: Pairs = (
+    ("encoder.layer.", "encoder.layers."),
+    ("attention.self.query.", "self_attn.q_proj."),
+    ("attention.self.key.", "self_attn.k_proj."),
+    ("attention.self.value.", "self_attn.v_proj."),
+    ("attention.output.dense.", "self_attn.out_proj."),
+    ("attention.output.LayerNorm.", "norm1."),
+    ("intermediate.dense.", "linear1."),
+    ("output.dense.", "linear2."),
+    ("output.LayerNorm.", "norm2."),
+    ("embeddings.LayerNorm.", "embeddings.layer_norm."),
+)
+_NEZHA: Pairs = (
+    ("attention.self.query.", "attention.query."),
+    ("attention.self.key.", "attention.key."),
+    ("attention.self.value.", "attention.value."),
+    ("attention.output.LayerNorm.", "attention.layer_norm."),
+    ("attention.output.dense.", "attention.dense."),
+    ("intermediate.dense.", "ffn."),
+    ("output.dense.", "ffn_output."),
+    ("output.LayerNorm.", "layer_norm."),
+    ("embeddings.LayerNorm.", "embeddings.layer_norm."),
+)
+_DISTILBERT: Pairs = (
+    ("transformer.layer.", "encoder.layers."),
+    ("attention.q_lin.", "self_attn.q_proj."),
+    ("attention.k_lin.", "self_attn.k_proj."),
+    ("attention.v_lin.", "self_attn.v_proj."),
+    ("attention.out_lin.", "self_attn.out_proj."),
+    ("sa_layer_norm.", "norm1."),
+    ("ffn.lin1.", "linear1."),
+    ("ffn.lin2.", "linear2."),
+    ("output_layer_norm.", "norm2."),
+    ("embeddings.LayerNorm.", "embeddings.layer_norm."),
+)
+_MODERNBERT: Pairs = (
+    ("embeddings.tok_embeddings.", "embeddings.word_embeddings."),
+    ("embeddings.norm.", "embeddings.layer_norm."),
+    ("layers.", "encoder.layers."),
+    ("attn.Wqkv.", "attn.qkv."),
+    ("attn.Wo.", "attn.out_proj."),
+    ("mlp.Wi.", "mlp.wi."),
+    ("mlp.Wo.", "mlp.wo."),
+    ("final_norm.", "encoder.final_norm."),
+)
+_ANSWERS: Mapping[str, Pairs] = {"ForQuestionAnswering": (("qa_outputs.", "classifier."),)}
+_DISTILBERT_SETTINGS = {
+    "activation": "hidden_act",
+    "dropout": "hidden_dropout_prob",
+    "attention_dropout": "attention_probs_dropout_prob",
+    "seq_classif_dropout": "classifier_dropout",
+}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What is particular to one encoder. The defaults are those of BERT."""
+
+    prefixes: Sequence[str]  # before a backbone's arrays that were saved with a head; Transformers' own first
+    renamed: Pairs = STANDARD  # in this order; () where both libraries have the same names
+    heads: Mapping[str, Pairs] = field(default_factory=lambda: _ANSWERS)  # renamed besides, under one head only
+    settings: Mapping[str, str] = field(default_factory=dict)  # config.json's key → PaddleNLP's
+    defaults: Mapping[str, Any] = field(default_factory=dict)  # of Transformers, where PaddleNLP has others
+    in_transformers: bool = True
+    unlike: Sequence[str] = ()  # heads that compute something else in Transformers
+    needs_mask: bool = False  # PaddleNLP masks no padding by itself
+    adds_mask: bool = False  # PaddleNLP adds a mask to the scores as it is
+    published: bool = False  # its scores are, by PaddleNLP: it computes what PaddleNLP does for every input
+    always_gelu: Sequence[tuple[str, str]] = ()  # parts of heads that do not go by hidden_act, and their activations
+    leaves_out_padding: bool = True  # proven equal; see `unpadded`
+
+
+#: Models of BERT's structure are saved under any of these.
+_FAMILY = ("ernie", "ernie_gram", "roberta", "tinybert", "bert", "roformerv2")
+
+
+def _published(prefix: str, **particular: Any) -> Architecture:
+    return Architecture((prefix, *_FAMILY), published=True, **particular)
+
+
+#: By the prefix of PaddleNLP's class names.
+ARCHITECTURES: Mapping[str, Architecture] = {
+    "Bert": _published("bert"),
+    "Ernie": _published("ernie"),
+    "ErnieGram": _published("ernie_gram"),
+    "Roberta": _published("roberta"),
+    "TinyBert": _published("tinybert"),
+    "RoFormerv2": _published("roformerv2", in_transformers=False),
+    "Skep": _published("skep", in_transformers=False, leaves_out_padding=False),
+    "PPMiniLM": _published("ppminilm", in_transformers=False, leaves_out_padding=False),
+    "Electra": Architecture(
+        ("electra",),
+        heads={**_ANSWERS, "ForMultipleChoice": (("sequence_summary.summary.", "sequence_summary.dense."),)},
+        always_gelu=(("classifier", "act"), ("sequence_summary", "activation")),
+    ),
+    "Albert": Architecture(
+        ("albert", "transformer"),
+        (("LayerNorm.", "layer_norm."),),
+        {},
+        defaults={"hidden_act": "gelu_new"},
+        needs_mask=True,
+    ),
+    "NeZha": Architecture(("nezha",), _NEZHA, defaults={"use_relative_position": True}, needs_mask=True),
+    "MegatronBert": Architecture(("bert", "megatronbert"), (("ln.", "layer_norm."),), {}, adds_mask=True),
+    "RoFormer": Architecture(
+        ("roformer",),
+        heads={
+            **_ANSWERS,
+            "ForSequenceClassification": (
+                ("classifier.dense.", "pooler.dense."),
+                ("classifier.out_proj.", "classifier."),
+            ),
+        },
+        unlike=("ForMultipleChoice",),
+    ),
+    "DistilBert": Architecture(("distilbert",), _DISTILBERT, settings=_DISTILBERT_SETTINGS),
+    "DebertaV2": Architecture(
+        ("deberta",), (), {}, defaults={"conv_act": "tanh"}, needs_mask=True, leaves_out_padding=False
+    ),
+    "XLMRoberta": Architecture(("roberta",), (), {}, needs_mask=True),
+    "ModernBert": Architecture(("model",), _MODERNBERT, {}),
+}
+
+#: How Transformers spells a prefix otherwise.
+SPELLINGS = {"Nezha": "NeZha"}
+
+
+def architecture_of(head: type[Any]) -> Architecture:
+    """Of a model's class, with any head."""
+    return ARCHITECTURES[prefix_of(head.__name__)]
+
+
+def prefix_of(class_name: str) -> str:
+    """``"Ernie"`` for ``"ErnieForMultipleChoice"``."""
+    return max((prefix for prefix in ARCHITECTURES if class_name.startswith(prefix)), key=len)

@@ -1,0 +1,105 @@
+"""What PaddleNLP 3.0.0b4 computes otherwise than the original libraries, put right from outside of its classes."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from typing import Any
+
+import paddle
+from paddlenlp.transformers.activations import ACT2FN
+from paddlenlp.transformers.deberta_v2 import modeling as deberta_v2
+
+from cluebench.models.architectures import architecture_of
+
+
+def mended(head: type[Any], config: Any) -> paddle.nn.Layer:
+    """The model of a class with weights drawn anew, computing what the original library does."""
+    model = _with_any_activation(head, config)
+    architecture = architecture_of(head)
+    if architecture.published:
+        return model
+    backbone = model.base_model
+    backbone.embeddings.word_embeddings._padding_idx = None  # else the vector of padding is 0
+    if architecture.needs_mask:
+        backbone.register_forward_pre_hook(_Mask(backbone, config.pad_token_id), with_kwargs=True)
+    for part, attribute in architecture.always_gelu:
+        if hasattr(getattr(model, part, None), attribute):
+            setattr(getattr(model, part), attribute, ACT2FN["gelu"])
+    if head.__name__.startswith("DebertaV2"):
+        _mend_deberta(model, config)
+    return model
+
+
+def _with_any_activation(head: type[Any], config: Any) -> paddle.nn.Layer:
+    """Paddle's encoder layers know only the activations of paddle.nn.functional: not "gelu_new"."""
+    act = getattr(config, "hidden_act", None)
+    if act is None or hasattr(paddle.nn.functional, act):
+        return head(config)
+    known = copy.deepcopy(config)
+    known.hidden_act = "gelu"
+    encoder = getattr(head(known).base_model, "encoder", None)
+    if not isinstance(encoder, paddle.nn.TransformerEncoder):
+        return head(config)
+    model = head(known)
+    model.config.hidden_act = model.base_model.config.hidden_act = act
+    for layer in model.base_model.encoder.layers:
+        layer.activation = ACT2FN[act]
+    return model
+
+
+class _Mask:
+    """Hook before a backbone: the mask that PaddleNLP does not make from padding, int64 [rows, width]."""
+
+    def __init__(self, backbone: paddle.nn.Layer, pad: int):
+        self.names, self.pad = list(inspect.signature(backbone.forward).parameters), pad
+
+    def __call__(self, backbone: paddle.nn.Layer, given: tuple, named: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        named = {**named, **dict(zip(self.names, given))}
+        if named.get("attention_mask") is None:
+            named["attention_mask"] = (named["input_ids"] != self.pad).astype("int64")
+        return (), named
+
+
+# DeBERTa --------------------------------------------------------------------------------------------------------------
+
+
+def _mend_deberta(model: paddle.nn.Layer, config: Any) -> None:
+    encoder = model.base_model.encoder
+    if encoder.conv is not None:
+        encoder.conv = _Convolution(config)
+    for layer in encoder.layer:
+        layer.intermediate.intermediate_act_fn = ACT2FN[getattr(config, "hidden_act", "gelu")]
+    if hasattr(model, "pooler"):
+        model.pooler = _Pooler(config)
+    for layer in model.sublayers():
+        for name, dropout in list(layer.named_children()):
+            if isinstance(dropout, deberta_v2.StableDropout):  # Paddle 3.3 refuses its backward pass
+                setattr(layer, name, paddle.nn.Dropout(dropout.drop_prob))
+    encoder.register_forward_pre_hook(_every_query_sees_a_key)
+
+
+def _every_query_sees_a_key(encoder: paddle.nn.Layer, given: tuple) -> tuple:
+    """Hook before the encoder: queries at padding see what all others see.
+
+    PaddleNLP's own mask lets them see nothing: a softmax over -inf, which is NaN on a CPU unless the padded width is a
+    multiple of 8, and NaN reaches every token in the next layer.
+    """
+    hidden, mask, *rest = given
+    return hidden, mask.unsqueeze(1).expand([-1, mask.shape[-1], -1]), *rest
+
+
+class _Convolution(deberta_v2.ConvLayer):
+    """PaddleNLP's, with the configuration's activation."""
+
+    def forward(self, hidden_states, residual_states, input_mask):
+        real = input_mask.unsqueeze(-1).astype(hidden_states.dtype)
+        convolved = self.conv(hidden_states.transpose([0, 2, 1])).transpose([0, 2, 1]) * real
+        return self.LayerNorm(residual_states + ACT2FN[self.conv_act](self.dropout(convolved))) * real
+
+
+class _Pooler(deberta_v2.ContextPooler):
+    """PaddleNLP's, with the configuration's activation."""
+
+    def forward(self, hidden_states):
+        return ACT2FN[getattr(self.config, "pooler_hidden_act", "gelu")](self.dense(self.dropout(hidden_states[:, 0])))

@@ -1,0 +1,129 @@
+"""Outputs and gradients are those of the original library, within 1e-5 of their size: see write_expected.py."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from cluebench.benchmark.tasks import TASKS
+
+FILES = sorted((Path(__file__).parent / "expected").glob("*.npz"))
+#: Kind of head → a task that has it, with as many labels.
+OF_KIND = {"pair": "ocnli", "choice": "c3", "span": "cmrc2018"}
+#: Transformers' head reads another token.
+UNLIKE = {("roformer", "choice"), ("roformer_value", "choice")}
+CASES = [
+    pytest.param(file, kind, id=f"{file.stem}-{kind}")
+    for file in FILES
+    for kind in OF_KIND
+    if f"{kind}/config" in np.load(file) and (file.stem, kind) not in UNLIKE
+]
+
+
+def write_directory(folder: Path, file: Path, kind: str) -> Path:
+    """config.json and model.safetensors as the library names everything."""
+    held = np.load(file)
+    folder.mkdir(exist_ok=True)
+    weights = {}
+    for name in held:
+        part, _, key = name.partition("weights/")
+        if part in ("", f"{kind}/") and key:
+            weights[key] = held[name]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads(str(held[f"{kind}/config"]))
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "vocab.txt").write_text("\n".join(f"t{number}" for number in range(40)))
+    return folder
+
+
+def passed(model, file: Path, kind: str, leave_out: bool = False) -> tuple[list, dict]:
+    """Outputs, and each parameter's gradient of the sum of factors times outputs."""
+    import paddle
+
+    from cluebench.models import Places, padding_of
+    from cluebench.training.evaluation import forward
+
+    held = np.load(file)
+    ids, types = held["input_ids"], held["token_type_ids"]
+    if kind == "choice":
+        ids, types = ids.reshape(2, 2, -1), types.reshape(2, 2, -1)
+    batch = {"input_ids": paddle.to_tensor(ids), "token_type_ids": paddle.to_tensor(types)}
+    if leave_out:
+        assert padding_of(model) is not None
+        batch["places"] = Places(ids, padding_of(model))
+    outputs = forward(model, batch)
+    factors = [paddle.to_tensor(held[f"{kind}/factors/{number}"]) for number in range(len(outputs))]
+    sum((output * factor).sum() for output, factor in zip(outputs, factors)).backward()
+    return [output.numpy() for output in outputs], {
+        name: parameter.grad.numpy() for name, parameter in model.named_parameters() if parameter.grad is not None
+    }
+
+
+def assert_as_expected(model, file: Path, kind: str, leave_out: bool = False) -> None:
+    from cluebench.models.architectures import architecture_of
+    from cluebench.models.hugging_face import in_paddle, plain_name
+
+    held = np.load(file)
+    outputs, gradients = passed(model, file, kind, leave_out)
+    for number, output in enumerate(outputs):
+        expected = held[f"{kind}/outputs/{number}"]
+        real = held[f"{kind}/factors/{number}"] != 0
+        assert np.abs(output - expected)[real].max() < 1e-5 * np.abs(expected).max()
+    architecture = architecture_of(type(model))
+    named = {
+        name.removeprefix(f"{kind}/gradients/"): held[name] for name in held if name.startswith(f"{kind}/gradients/")
+    }
+    expected = in_paddle(named, architecture)
+    found = {plain_name(name, architecture): gradient for name, gradient in gradients.items()}
+    largest = max(np.abs(gradient).max() for gradient in expected.values())
+    compared = 0
+    for name, gradient in expected.items():
+        if name == "embeddings.word_embeddings.weight":  # PyTorch gives the row of padding no gradient
+            pad = model.base_model.config.pad_token_id
+            gradient, found[name] = np.delete(gradient, pad, 0), np.delete(found[name], pad, 0)
+        if not gradient.any() and name not in found:
+            continue
+        assert np.abs(found[name] - gradient).max() < 1e-5 * largest, name
+        compared += 1
+    assert compared > 10
+
+
+@pytest.fixture(scope="module")
+def load(tmp_path_factory):
+    from cluebench.foundation import environment
+
+    environment.import_paddle()
+    from cluebench import models
+    from cluebench.pretrained.model import Model
+
+    def of(file: Path, kind: str):
+        folder = write_directory(tmp_path_factory.mktemp(file.stem), file, kind)
+        model = models.load_model(TASKS[OF_KIND[kind]], Model.of(folder), dropout=0.0)
+        for layer in model.sublayers():
+            if type(layer).__name__ == "Dropout":
+                layer.p = 0.0
+        model.train()
+        return model
+
+    return of
+
+
+@pytest.mark.parametrize("file, kind", CASES)
+def test_outputs_and_gradients(file, kind, load):
+    assert_as_expected(load(file, kind), file, kind)
+
+
+LEFT_OUT = [
+    case
+    for case in CASES
+    if case.values[1] != "span" and not case.values[0].stem.startswith(("deberta", "modernbert_biased"))
+]
+
+
+@pytest.mark.parametrize("file, kind", LEFT_OUT)
+def test_outputs_and_gradients_with_padding_left_out(file, kind, load):
+    assert_as_expected(load(file, kind), file, kind, leave_out=True)
