@@ -111,10 +111,10 @@ def write_model(folder: Path, data: Path) -> None:
     from cluebench.foundation import environment
 
     environment.import_paddle()
-    from cluebench import models
+    from cluebench.demo.embedded_model import write_demo_model
 
     seen = Counter((data / "ocnli_public" / "train.50k.json").read_text(encoding="utf-8").lower())
-    models.write_demo_model(folder, "".join(sorted(c for c in seen if not c.isascii() and not c.isspace())))
+    write_demo_model(folder, "".join(sorted(c for c in seen if not c.isascii() and not c.isspace())))
 
 
 def timed(side: str, command: list[str], log: Path) -> tuple[float, float]:

@@ -306,9 +306,9 @@ def test_a_real_model_and_real_data(tmp_path):
     from cluebench.foundation import environment
 
     environment.import_paddle()
-    from cluebench import models
+    from cluebench.demo.embedded_model import write_demo_model
 
-    models.write_demo_model(tmp_path / "model", synthetic.characters())
+    write_demo_model(tmp_path / "model", synthetic.characters())
     synthetic.write_synthetic(tmp_path / "data", sizes={name: synthetic.Sizes(4, 4, 4) for name in TASKS})
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "config.json").write_text("{}")

@@ -19,9 +19,7 @@ def write(folder: str | Path) -> tuple[Path, Path]:
         return model, data
     synthetic.write_synthetic(data)
     environment.import_paddle()
-    from cluebench.demo.embedded_model import (
-        write_demo_model,  # imports Paddle: seconds, which a demo that is there already does not cost
-    )
+    from cluebench.demo.embedded_model import write_demo_model  # imports Paddle, which takes seconds
 
     write_demo_model(model, synthetic.characters())
     atomic.write_json(made, version)

@@ -20,11 +20,11 @@ SIZES = {name: synthetic.Sizes(96, 48, 24) for name in TASKS}
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory):
     """(model directory, data directory)"""
-    from cluebench import models
+    from cluebench.demo.embedded_model import write_demo_model
 
     folder = tmp_path_factory.mktemp("demo")
     synthetic.write_synthetic(folder / "data", sizes=SIZES)
-    models.write_demo_model(folder / "model", synthetic.characters())
+    write_demo_model(folder / "model", synthetic.characters())
     return str(folder / "model"), str(folder / "data")
 
 
