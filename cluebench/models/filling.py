@@ -14,6 +14,7 @@ from cluebench.foundation.errors import UsageError
 from cluebench.foundation.notices import notice
 from cluebench.models.architectures import ARCHITECTURES, architecture_of
 from cluebench.models.hugging_face import in_paddle, is_hugging_face
+from cluebench.models.labels import in_task_order
 from cluebench.pretrained.model_files import ModelFiles
 from cluebench.pretrained.weights import read_weights
 
@@ -36,9 +37,17 @@ def read(files: ModelFiles) -> dict[str, np.ndarray]:
 
 
 def fill(
-    model: paddle.nn.Layer, weights: Mapping[str, np.ndarray], files: ModelFiles, task: Task, head_required: bool
+    model: paddle.nn.Layer,
+    weights: Mapping[str, np.ndarray],
+    files: ModelFiles,
+    written: Mapping[str, Any],
+    task: Task,
+    head_required: bool,
 ) -> None:
-    """Copies the weights into the model. Raises UsageError when they are not those of this model."""
+    """Copies the weights into the model. Raises UsageError when they are not those of this model.
+
+    ``written``: its configuration, which names the labels of a head.
+    """
     prefix = model.base_model_prefix
     architecture = architecture_of(type(model))
     hugging_face = is_hugging_face(weights, architecture)
@@ -58,6 +67,7 @@ def fill(
     head = {name: tensor for name, tensor in model.named_parameters() if not name.startswith(f"{prefix}.")}
     check_backbone(backbone, stored, files)
     _refuse_whole_numbers(head, stored, files)
+    stored = in_task_order(stored, list(head), files, written, task, head_required)
     lacking = [name for name, tensor in head.items() if not _fits(stored.get(name), tensor)]
     if lacking and head_required:
         raise UsageError(_no_head(files, task, lacking, stored))

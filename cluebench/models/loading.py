@@ -65,7 +65,7 @@ def load_model(
     check_fit(files, config, tokenizer, max_seq_length)
     check_sizes(files, config, in_paddle(weights, architecture_of(head)))
     loaded = build(files, head, config)
-    fill(loaded, weights, files, task, head_required)
+    fill(loaded, weights, files, written, task, head_required)
     if dropout is not None:
         set_dropout(loaded, dropout)
     return loaded

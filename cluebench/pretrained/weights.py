@@ -46,7 +46,22 @@ def read_weights(files: Sequence[Path]) -> dict[str, np.ndarray]:
         if repeated := found.keys() & arrays.keys():
             raise UsageError(f"{file}: {min(repeated)} is in another of the model's files too")
         found.update((name, _finite_floats(file, name, array)) for name, array in arrays.items())
-    return found
+    return _without_wrappers(found)
+
+
+#: Modules that PyTorch puts around a model: by DataParallel, compile, FSDP and activation checkpointing.
+_WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+
+
+def _without_wrappers(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Names as of the bare model: ``"module.bert.pooler.dense.bias"`` → ``"bert.pooler.dense.bias"``.
+
+    Lightning calls a whole model ``model``; only ModernBERT's backbone has that name, and its head stands beside it.
+    """
+    names = {name: ".".join(part for part in name.split(".") if part not in _WRAPPERS) for name in arrays}
+    if all(name.startswith("model.") for name in names.values()):
+        names = {name: plain.removeprefix("model.") for name, plain in names.items()}
+    return {names[name]: array for name, array in arrays.items()}
 
 
 def _finite_floats(file: Path, name: str, array: np.ndarray) -> np.ndarray:
@@ -145,8 +160,17 @@ def _read_paddle(file: Path) -> dict[str, np.ndarray]:
         raise UsageError(f"{file}: holds a {type(saved).__name__}, not a model's state")
     if "UnpackBigParamInfor@@" in saved:
         raise UsageError(f"{file}: an array over 1 GB was cut into parts; save the weights again with protocol=4")
-    values = {name: value[1] if isinstance(value, tuple) else value for name, value in saved.items()}
-    return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+    return _state_in({name: value[1] if isinstance(value, tuple) else value for name, value in saved.items()})
+
+
+#: Under which key training programs keep the model beside its optimizer; the first that is there is read.
+_STATES = ("state_dict", "model_state_dict", "model", "module")
+
+
+def _state_in(saved: Mapping[Any, Any]) -> dict[str, np.ndarray]:
+    """The arrays of a saved dict, or of the dict in it that holds a model's."""
+    inner = next((saved[key] for key in _STATES if isinstance(saved.get(key), dict)), saved)
+    return {name: value for name, value in inner.items() if isinstance(value, np.ndarray)}
 
 
 # PyTorch --------------------------------------------------------------------------------------------------------------
@@ -222,4 +246,4 @@ def _read_torch(file: Path) -> dict[str, np.ndarray]:
             saved = _TorchUnpickler(stream, archive, member.removesuffix("/data.pkl")).load()
     if not isinstance(saved, dict):
         raise UsageError(f"{file}: holds a {type(saved).__name__}, not a model's state")
-    return {name: value for name, value in saved.items() if isinstance(value, np.ndarray)}
+    return _state_in(saved)
