@@ -36,7 +36,9 @@ def in_task_order(
     wanted = [label.lower() for label in task.labels]
     if all(re.fullmatch(r"label_\d+", label) for label in labels):
         if written.get("finetuning_task") != task.name:
-            notice(f"{files.model.typed}: its labels have no names; their order is taken to be {', '.join(task.labels)}")
+            notice(
+                f"{files.model.typed}: its labels have no names; their order is taken to be {', '.join(task.labels)}"
+            )
     elif sorted(labels) == sorted(wanted):
         order = [labels.index(label) for label in wanted]
         return {**stored, **{name: stored[name][..., order] for name in outputs}}
