@@ -1,0 +1,81 @@
+"""Results as people have them, written by the version of 29 November 2026: they stay the trials that they were.
+
+``earlier_results/`` holds a grid of twelve trials on made-up rows: its plan, results and dev predictions, and the train
+and dev files. Never write these anew: a plan that no longer finds them done makes every finished trial run again.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cluebench.pretrained.model import Model
+from cluebench.records.dev_predictions import DevPredictions
+from cluebench.records.finished_trials import finished_trials, protocol_hash
+from cluebench.records.grid_file import read_grid
+from cluebench.report import evidence
+from cluebench.report.comparison import compare, contender
+from cluebench.scheduler.plan.grid_flags import GridFlags, completed
+from cluebench.scheduler.plan.jobs import State
+from cluebench.scheduler.run.planned_grid import PlannedGrid
+
+EARLIER = Path(__file__).parent / "earlier_results"
+HASHES = {
+    "tnews": ["51ded015f1d81e58", "82f049b148b98e52"],
+    "ocnli": ["924c1709877280a5", "d1130037c133409c"],
+    "cluewsc2020": ["17910d318f5d289b", "53498924cd01ca58"],
+    "cmrc2018": ["249c4c522e396922", "f6f38d92f8577b2d"],
+    "chid": ["cc5cf3f46dffeba5", "9e485516d540b05d"],
+    "c3": ["d5e823bcce14972e", "2209fdd330787be2"],
+}
+
+
+@pytest.fixture
+def grid(tmp_path, monkeypatch):
+    """The grid as it was planned, its results under a run root."""
+    shutil.copytree(EARLIER / "model", tmp_path / "runs" / "model")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    monkeypatch.setattr(Model, "identity", "directory:f859e805cb290fde")
+    flags = GridFlags(
+        [str(tmp_path / "model")], tasks=list(HASHES), data_dir=str(EARLIER / "data"), run_root=str(tmp_path / "runs"),
+        learning_rates=[1e-3], batch_sizes=[16], dropouts=[0.1], seeds=[42, 43], max_steps=3, offline=True,
+    )  # fmt: skip
+    return PlannedGrid.of(completed(flags))
+
+
+def test_identities_are_unchanged_and_every_trial_is_done(grid):
+    jobs = grid.jobs(require_data=True)
+    found = {name: [job.configuration_hash for job in jobs if job.trial.task == name] for name in HASHES}
+    assert found == HASHES
+    for job in jobs:
+        written = json.loads(job.paths.result.read_text(encoding="utf-8"))
+        assert job.state is State.DONE and job.score == tuple(written["best_score"])
+        assert job.configuration == written["configuration"]
+        assert job.key == f"model/{job.trial.task}/{job.paths.result.stem}"
+
+
+def test_the_plan_is_read_as_it_was_written(grid):
+    (directory,) = grid.directories.values()
+    plan, jobs = read_grid(directory.path), grid.jobs(require_data=True)
+    assert [(one.task, one.name, one.configuration_hash) for one in plan.trials] == [
+        (job.trial.task, job.trial.name, job.configuration_hash) for job in jobs
+    ]
+    assert plan.protocols == {job.trial.task: protocol_hash(job.configuration) for job in jobs}
+    assert [job.spent for job in jobs] == [one.spent for one in plan.trials]
+
+
+def test_tables_and_errors_are_made_of_them(grid):
+    (directory,) = grid.directories.values()
+    trials = finished_trials(directory.path)
+    assert [len(trials[name]) for name in HASHES] == [2] * 6
+    known, left_out = evidence.of_run(trials)
+    assert {*known} == {*HASHES} and not left_out
+
+
+@pytest.mark.parametrize("task", HASHES)
+def test_their_predictions_are_read_and_compared(task):
+    paths = [EARLIER / "model" / task / f"0.001_16_0.1{seed}.predictions" for seed in ("", "_seed43")]
+    compared = compare(*(contender(str(path), "runs") for path in paths))
+    assert compared.tasks[0].rows == len(DevPredictions.read(paths[0]).scores)
