@@ -2,22 +2,30 @@
 PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do $$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$python && break; done)
 BIN = .venv/bin
 
-.PHONY: quickstart test test-fast lint bench clean
+.PHONY: quickstart test test-fast coverage lint bench constraints clean
 
 quickstart: .venv/installed  ## a whole grid search on the embedded model and data, ending in its table
 	$(BIN)/python grid_search_tools/grid_search.py --demo --devices cpu
 
-test: .venv/installed-dev  ## every test
-	$(BIN)/python -m pytest
+test: .venv/installed-dev  ## every test, on two processes; PYTEST="-n 8" for more
+	$(BIN)/python -m pytest -n 2 $(PYTEST)
 
 test-fast: .venv/installed-dev  ## the tests that take milliseconds
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow" $(PYTEST)
+
+coverage: .venv/installed-dev  ## every test, and the lines of the package that none of them runs, processes of trials included
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term-missing:skip-covered $(PYTEST)
 
 lint: .venv/installed-dev  ## style, then types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 bench: .venv/installed-dev  ## every claim of speed, measured here and now
 	for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
+
+constraints: .venv/installed-dev  ## constraints.txt again, for Python 3.10 to 3.12; UPGRADE=--upgrade takes the newest of everything
+	$(BIN)/pip install --quiet uv==0.13.9
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-annotate --custom-compile-command "make constraints" \
+		--extra dev --extra ray $(UPGRADE) --output-file constraints.txt pyproject.toml constraints.in
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.10, 3.11 or 3.12 is needed; name it with: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }

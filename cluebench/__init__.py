@@ -31,14 +31,14 @@ NEEDED = (
 _REPOSITORY = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 
-def python_beside():
+def python_beside() -> "str | None":
     """The Python of the repository's own environment; None without one, and in the one that runs this."""
     python = os.path.join(_REPOSITORY, ".venv", "bin", "python")
     is_this = os.path.realpath(sys.prefix) == os.path.join(_REPOSITORY, ".venv")
     return python if os.path.exists(python) and not is_this else None
 
 
-def _why_not_this_python():
+def _why_not_this_python() -> "str | None":
     """One line on what to type in place of this Python; None when it can run the commands."""
     version = ".".join(map(str, sys.version_info[:3]))
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
@@ -54,7 +54,16 @@ def _why_not_this_python():
     return f"{reason}; make the environment: cd {_REPOSITORY} && {made}make quickstart (with GPUs as README.md says)"
 
 
+def _is_command() -> bool:
+    """Whether a command of this repository is being run, and not an interpreter or a program of the user's."""
+    main = os.path.realpath(getattr(sys.modules.get("__main__"), "__file__", None) or "")
+    folders = ("classification", "mrc", "grid_search_tools")
+    return os.path.dirname(main) in [os.path.join(_REPOSITORY, folder) for folder in folders]
+
+
 _REFUSAL = _why_not_this_python()
-if _REFUSAL:
-    print("error: " + _REFUSAL, file=sys.stderr)
+if _REFUSAL and _is_command():
+    sys.stderr.write("error: " + _REFUSAL + "\n")
     sys.exit(2)
+if _REFUSAL:
+    raise ImportError(_REFUSAL)

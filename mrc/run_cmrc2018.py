@@ -10,6 +10,7 @@ CMRC 2018 organisers' own is logged beside it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ from cluebench.training.configure import configure
 from cluebench.training.life import carry_out
 
 if TYPE_CHECKING:  # Paddle is imported when the run starts, once its flags are known to be right
+    from paddle import Tensor
     from paddle.nn import Layer
 
     from cluebench.training.run import Run
@@ -62,7 +64,7 @@ def main() -> None:
 def train(run: Run[CmrcFlags], model: Layer) -> None:
     """Fine-tunes on the train split; every evaluation that improves saves the model into --output_dir."""
 
-    def loss_of(model, batch):
+    def loss_of(model: Layer, batch: Mapping[str, Any]) -> Tensor:
         starts, ends = run.forward(model, batch)
         of_starts = run.cross_entropy(starts, batch["start_positions"])
         return (of_starts + run.cross_entropy(ends, batch["end_positions"])) / 2

@@ -26,7 +26,7 @@ from cluebench.report import grid_page, scores
 from cluebench.scheduler.plan.estimates import DurationModel, MemoryModel
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.trials import build_plan
-from tests.grid.test_scores import PUBLISHED_EXAMPLE, write_log, write_result
+from tests.run_directories import PUBLISHED_EXAMPLE, write_log, write_result
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -108,7 +108,7 @@ def test_warm_up_trial_table_and_submission(tmp_path):
     for folder in ("cluebench", "classification", "grid_search_tools"):
         # The commands' folders link to the package: to the copy of it, then.
         shutil.copytree(ROOT / folder, tmp_path / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-    with open(tmp_path / "cluebench" / "tasks.py", "a", encoding="utf-8") as table:
+    with open(tmp_path / "cluebench" / "benchmark" / "tasks.py", "a", encoding="utf-8") as table:
         table.write(f'\nTASKS["weibo"] = {ROW}\n')
 
     def ran(command, *arguments):

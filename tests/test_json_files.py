@@ -13,7 +13,7 @@ from cluebench.foundation import atomic, json_files
 from cluebench.foundation.errors import BadFile, UsageError, one_line
 from cluebench.foundation.json_files import Count, NotJson, Score, parse
 from cluebench.foundation.notices import notice
-from tests.test_rooms import ROOT, sources
+from tests.sources import ROOT, sources
 
 
 @dataclass

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import cluebench
 from cluebench.benchmark.tasks import TASKS
+from tests.sources import ROOT, sources
 
-ROOT = Path(__file__).resolve().parent.parent
 PADDLE = {"paddle", "paddlenlp", "safetensors"}
 
 #: Room (a folder of cluebench, or the folders of commands) → the libraries beside numpy that it may import.
@@ -104,17 +104,6 @@ class Import:
     @property
     def library(self) -> str:
         return self.name.split(".")[0]
-
-
-@cache
-def sources() -> dict[str, ast.Module]:
-    """Every product file, by its place without ``cluebench/`` and ``.py``."""
-    files = [*ROOT.glob("cluebench/**/*.py")]
-    files += [
-        path for folder in ("classification", "mrc", "grid_search_tools") for path in (ROOT / folder).glob("*.py")
-    ]
-    places = {str(path.relative_to(ROOT)).removeprefix("cluebench/").removesuffix(".py"): path for path in files}
-    return {place: ast.parse(path.read_text(encoding="utf-8")) for place, path in sorted(places.items())}
 
 
 @cache

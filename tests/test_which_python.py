@@ -31,9 +31,9 @@ def bare(tmp_path_factory):
     return folder
 
 
-def refused(command, *python):
-    """What is said by a Python without site-packages."""
-    ended = subprocess.run([*(python or (sys.executable, "-S")), command, "--help"], capture_output=True, text=True)
+def refused(command):
+    """What a command prints when a Python without site-packages runs it."""
+    ended = subprocess.run([sys.executable, "-S", command, "--help"], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
     return ended.stderr
 
@@ -55,11 +55,13 @@ def test_every_command_says_which_python_to_take(command, bare):
 
 
 @pytest.mark.parametrize("version", [(3, 9, 2), (3, 13, 0)])
-def test_another_python_is_told_which_the_packages_are_for(version, bare):
-    code = f"import runpy, sys; sys.version_info = {version}; sys.path.insert(0, sys.argv[1] + '/mrc')"
-    command = f"{code}; runpy.run_path(sys.argv[1] + '/mrc/run_c3.py')"
-    said = refused(str(bare), sys.executable, "-c", command)
-    assert f"Python {'.'.join(map(str, version))} " in said and "for 3.10, 3.11 and 3.12; make the" in said
+def test_a_program_with_another_python_gets_an_import_error(version, bare):
+    code = f"import sys; sys.version_info = {version}; sys.path.insert(0, sys.argv[1])"
+    program = f"{code}\ntry:\n    import cluebench\nexcept ImportError as error:\n    print('goes on:', error)"
+    ended = subprocess.run([sys.executable, "-c", program, bare], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "") and ended.stdout.startswith("goes on: ")
+    assert f"Python {'.'.join(map(str, version))} " in ended.stdout
+    assert "for 3.10, 3.11 and 3.12; make the" in ended.stdout
 
 
 def test_what_stands_before_the_check_can_be_read_by_old_pythons():

@@ -24,7 +24,7 @@ def on_ids_and_types(head: type[Any]) -> type[Any]:
     takes_types = "token_type_ids" in inspect.signature(head.forward).parameters
     spans_of_albert = head.__name__ == "AlbertForQuestionAnswering"
 
-    def forward(self, input_ids, token_type_ids=None):
+    def forward(self: Any, input_ids: Any, token_type_ids: Any = None) -> Any:
         """See the class that this one extends."""
         given = {"token_type_ids": token_type_ids} if takes_types else {}
         if spans_of_albert:  # PaddleNLP returns the starts twice
@@ -42,7 +42,7 @@ def multiple_choice_class(prefix: str, backbone: type[Any]) -> type[Any]:
     """
     takes_types = "token_type_ids" in inspect.signature(backbone.forward).parameters
 
-    def __init__(self, config):
+    def __init__(self: Any, config: Any) -> None:
         super(head, self).__init__(config)
         setattr(self, self.base_model_prefix, backbone(config))
         self.num_choices = config.num_choices or 2
@@ -52,7 +52,7 @@ def multiple_choice_class(prefix: str, backbone: type[Any]) -> type[Any]:
         self.dropout = paddle.nn.Dropout(config.hidden_dropout_prob if own is None else own)
         self.classifier = paddle.nn.Linear(config.hidden_size, 1)
 
-    def forward(self, input_ids, token_type_ids=None):
+    def forward(self: Any, input_ids: Any, token_type_ids: Any = None) -> Any:
         """Scores [B, N] for ids [B, N, T]."""
         given = {} if token_type_ids is None or not takes_types else {"token_type_ids": token_type_ids.flatten(0, 1)}
         outputs = self.base_model(input_ids.flatten(0, 1), **given)

@@ -92,7 +92,7 @@ def _every_query_sees_a_key(encoder: paddle.nn.Layer, given: tuple) -> tuple:
 class _Convolution(deberta_v2.ConvLayer):
     """PaddleNLP's, with the configuration's activation."""
 
-    def forward(self, hidden_states, residual_states, input_mask):
+    def forward(self, hidden_states: Any, residual_states: Any, input_mask: Any) -> Any:
         real = input_mask.unsqueeze(-1).astype(hidden_states.dtype)
         convolved = self.conv(hidden_states.transpose([0, 2, 1])).transpose([0, 2, 1]) * real
         return self.LayerNorm(residual_states + ACT2FN[self.conv_act](self.dropout(convolved))) * real
@@ -101,5 +101,5 @@ class _Convolution(deberta_v2.ConvLayer):
 class _Pooler(deberta_v2.ContextPooler):
     """PaddleNLP's, with the configuration's activation."""
 
-    def forward(self, hidden_states):
+    def forward(self, hidden_states: Any) -> Any:
         return ACT2FN[getattr(self.config, "pooler_hidden_act", "gelu")](self.dense(self.dropout(hidden_states[:, 0])))

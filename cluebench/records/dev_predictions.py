@@ -84,7 +84,7 @@ class DevPredictions:
     @property
     def task(self) -> str:
         """Lower-case name."""
-        return self.configuration["task"]
+        return str(self.configuration["task"])
 
     @property
     def score(self) -> tuple[float, ...]:
@@ -155,7 +155,7 @@ def of_result(result: Result, path: str | os.PathLike) -> DevPredictions | None:
 
 def _right(predicted: np.ndarray, gold: np.ndarray) -> np.ndarray:
     """The scores of rows with one choice of several."""
-    return (predicted == gold).astype(np.float64)[:, None]
+    return np.equal(predicted, gold).astype(np.float64)[:, None]
 
 
 def _numbered(clusters: np.ndarray | None) -> np.ndarray | None:

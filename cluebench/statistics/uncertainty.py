@@ -20,7 +20,8 @@ def standard_error(values: np.ndarray, clusters: np.ndarray | None = None) -> np
     if number < 2:
         return np.full(sums.shape[:-1], np.nan)
     left_out = (sums.sum(axis=-1, keepdims=True) - sums) / (sizes.sum() - sizes)
-    return np.sqrt((number - 1) * left_out.var(axis=-1))
+    errors: np.ndarray = np.sqrt((number - 1) * left_out.var(axis=-1))
+    return errors
 
 
 def binomial_error(share: float, rows: int) -> float:

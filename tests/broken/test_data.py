@@ -13,7 +13,7 @@ from cluebench.data.rows import load_rows
 from cluebench.data.source import DataSource
 from cluebench.submission.checks import problems_in
 from tests.broken.mutations import EXAMPLES, NOWHERE, broken_bytes, broken_json, outcome, paths, replaced
-from tests.submission.test_validators import ROWS, SOUND, sound
+from tests.submission.made_up import ROWS, SOUND, sound
 
 IDIOMS = list("甲乙丙丁戊己庚辛壬癸")
 QUESTION = {"question": "问？", "choice": ["甲", "乙"], "answer": "甲", "id": 1}

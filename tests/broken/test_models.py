@@ -20,7 +20,7 @@ from cluebench.records.result import DevPoint, Result
 from cluebench.training.checkpoint_format import COMPLETE_FILE, CheckpointOwner
 from tests.broken.mutations import EXAMPLES, NOWHERE, ODD, broken_bytes, broken_json, outcome, paths, replaced
 from tests.models.conftest import write_model
-from tests.models.test_weights import StandInTorch, write_safetensors
+from tests.models.weight_files import StandInTorch, write_safetensors
 
 pytestmark = pytest.mark.slow
 

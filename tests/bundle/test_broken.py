@@ -15,7 +15,7 @@ from cluebench.bundle.contents import unpack
 from cluebench.bundle.verifying import MISFIT, verify
 from cluebench.data.source import DataSource
 from tests.broken.mutations import EXAMPLES, broken_bytes, broken_json, outcome
-from tests.bundle.test_bundle import FIRST, SECOND, best_log, edit, members, write
+from tests.bundle.editing import FIRST, SECOND, best_log, edit, members, write
 
 pytestmark = pytest.mark.slow
 

@@ -16,39 +16,15 @@ from cluebench.records.finished_trials import halving_mark
 from cluebench.records.identity import configuration_hash
 from cluebench.records.result import Result
 from tests.bundle.conftest import SECRETS
+from tests.bundle.editing import FIRST, SECOND, best_log, edit, members, write
 
 COMMAND = "grid_search_tools/bundle.py"
 GRID_OF = b'{"format": 1, "model": "m", "status": "done", "trials": %s}'
-FIRST, SECOND = "afqmc/1e-05_16_0.1", "afqmc/1e-05_32_0.1"
 
 
 @pytest.fixture
 def verify(run_command, data):
     return lambda bundle, *more: run_command(COMMAND, "verify", bundle, "--data_dir", data, *more)
-
-
-def members(bundle):
-    with zipfile.ZipFile(bundle) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
-def write(bundle, files, seal=True):
-    """The bundle anew; ``seal``: with the hashes that a forger would not forget."""
-    if seal:
-        manifest = json.loads(files["manifest.json"])
-        manifest["files"] = {
-            name: hashlib.sha256(value).hexdigest() for name, value in files.items() if name != "manifest.json"
-        }
-        files["manifest.json"] = json.dumps(manifest).encode()
-    with zipfile.ZipFile(bundle, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, value in files.items():
-            archive.writestr(name, value)
-
-
-def edit(files, name, change):
-    value = json.loads(files[name])
-    change(value)
-    files[name] = json.dumps(value).encode()
 
 
 def edit_predictions(files, name, change):
@@ -168,10 +144,6 @@ def test_a_bundle_that_does_not_fit_is_not_merged(bundle, data, run_command, tmp
 
 
 # Forgeries that are sealed again: only what is said does not fit ------------------------------------------------------
-
-
-def best_log(files):
-    return next(name for name in files if name.startswith("afqmc/") and name.endswith(".log"))
 
 
 def changed_score(files):

@@ -8,7 +8,7 @@ import pytest
 
 from cluebench.features import TextEncoder
 from tests.features.conftest import GOLDEN
-from tests.features.test_tokenization import TRICKY
+from tests.features.tricky import TRICKY
 
 pytestmark = pytest.mark.slow
 

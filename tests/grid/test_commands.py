@@ -18,7 +18,7 @@ from cluebench.scheduler.plan.jobs import Job
 from cluebench.scheduler.plan.trials import Trial
 from cluebench.scheduler.processes.trial_command import trial_command
 from tests.conftest import ROOT
-from tests.grid.test_scores import PUBLISHED_EXAMPLE, write_log
+from tests.run_directories import PUBLISHED_EXAMPLE, write_log
 
 REPOSITORY = Path("/repository")
 LEADERBOARD = "grid_search_tools/leaderboard.py"

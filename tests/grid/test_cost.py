@@ -7,7 +7,6 @@ from fractions import Fraction
 
 import pytest
 
-from benchmarks.simulated import Outcome
 from cluebench.benchmark.tasks import TASKS
 from cluebench.machine.devices import cpu_slots
 from cluebench.machine.nvidia import DeviceLost, Reading
@@ -16,7 +15,7 @@ from cluebench.records.cost import Cost, cost_by_task, shown
 from cluebench.records.grid_file import Spent
 from cluebench.records.result import DevPoint, Result
 from cluebench.scheduler.allocation.ledger import Ledger
-from cluebench.scheduler.plan.estimates import forward_tokens
+from cluebench.scheduler.plan.estimates import GIB, forward_tokens
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.trials import Trial
 from cluebench.scheduler.processes.launch import BUSY
@@ -24,7 +23,8 @@ from cluebench.scheduler.processes.trial_process import LockRecord, Orphan
 from cluebench.scheduler.run.forecast import Forecast, weight_bytes
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from tests.grid.conftest import until
-from tests.grid.test_loop import GIB, Run, gpu, trials
+from tests.grid.simulated_run import Run, gpu, trials
+from tests.simulated import Outcome
 
 WATTS = 300.0
 CARD = "card GPU-aaaa Test-80G 81920 81000 ok\n"

@@ -22,13 +22,9 @@ from cluebench.scheduler.processes.local_engine import LocalEngine
 from cluebench.scheduler.processes.trial_process import StartOrder, orphan_of
 from tests.conftest import ROOT
 from tests.grid.conftest import alive, until
+from tests.grid.small_grid import KEYS, TABLE_ROW, TNEWS, check_nothing_lost_or_twice
 
 pytestmark = pytest.mark.slow
-
-TNEWS = ("--tasks", "tnews", "--learning_rates", "1e-5,3e-5", "--batch_sizes", "16,32")
-KEYS = ["tnews/1e-05_16_0.1", "tnews/1e-05_32_0.1", "tnews/3e-05_16_0.1", "tnews/3e-05_32_0.1"]
-#: What the stand-in scripts score, worked out by their rule.
-TABLE_ROW = "-\t74.94\t-\t-\t-\t-\t-\t-\t-\t-"
 
 
 def test_a_grid_ends_in_its_table_and_runs_nothing_twice(grid):
@@ -306,13 +302,6 @@ def killed_again_and_again(grid, kills, seed, arguments):
         scheduler.kill()
         scheduler.communicate()
     return grid.run(*arguments, timeout=300)
-
-
-def check_nothing_lost_or_twice(grid, result, trials):
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert not grid.book("overlap")
-    done = sorted(words[1] for words in grid.book("done"))
-    assert len(done) == trials and len(set(done)) == trials
 
 
 def test_killed_schedulers_lose_nothing_and_run_nothing_twice(grid, tmp_path):

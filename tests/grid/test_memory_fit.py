@@ -1,12 +1,12 @@
 """A driver that answers late or not at all, a hold that may have passed, an estimate beyond every card."""
 
-from benchmarks.simulated import SimulatedEngine, SimulatedTime
 from cluebench.scheduler.allocation.ledger import Ledger
 from cluebench.scheduler.allocation.memory_fit import MemoryFit
 from cluebench.scheduler.loop.device_health import DeviceHealth
 from cluebench.scheduler.loop.fault_attribution import Hold
 from cluebench.scheduler.plan.estimates import GIB, MemoryModel
-from tests.grid.test_loop import empty, gpu, job_of, trials
+from tests.grid.simulated_run import empty, gpu, job_of, trials
+from tests.simulated import SimulatedEngine, SimulatedTime
 
 
 def one_card():

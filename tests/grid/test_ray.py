@@ -9,7 +9,8 @@ import pytest
 from cluebench.pretrained.model import Model
 from cluebench.scheduler.plan.estimates import MemoryModel
 from cluebench.scheduler.plan.trials import Trial
-from tests.grid.test_grid_search import KEYS, TABLE_ROW, TNEWS, check_nothing_lost_or_twice, until
+from tests.grid.small_grid import KEYS, TABLE_ROW, TNEWS, check_nothing_lost_or_twice
+from tests.grid.test_grid_search import until
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 from cluebench.benchmark.tasks import TASKS
 from cluebench.records.result import ModelSize, Result
 from tests.models.conftest import ARCHITECTURES, COMMON
-from tests.scripts.test_classifier import losses, without_dropout
+from tests.scripts.running import losses, without_dropout
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,8 @@ from cluebench.foundation.errors import UsageError
 from cluebench.pretrained import model_files
 from cluebench.pretrained.model import Model
 from tests.models.conftest import ARCHITECTURES, SPECIAL, vocabulary, write_model
-from tests.models.test_weights import StandInTorch, write_safetensors
+from tests.models.hidden_states import hidden, inputs
+from tests.models.weight_files import StandInTorch, write_safetensors
 
 pytestmark = pytest.mark.slow
 
@@ -95,24 +96,6 @@ def write_hugging_face(
     (folder / "config.json").write_text(json.dumps({**written, **config}))
     shutil.copy(Path(source) / "vocab.txt", folder)
     return model
-
-
-def inputs():
-    import paddle
-
-    rng = np.random.default_rng(0)
-    ids = rng.integers(6, 200, (3, 17))
-    ids[0, 12:] = ids[1, 5:] = 0
-    types = np.where(np.arange(17) > 4, 1, 0)[None].repeat(3, axis=0)
-    return paddle.to_tensor(ids), paddle.to_tensor(types)
-
-
-def hidden(model, ids, types) -> np.ndarray:
-    """Hidden states of the tokens that are no padding."""
-    model.eval()
-    states = model.base_model(ids, types)
-    states = states[0] if isinstance(states, (tuple, list)) else states
-    return states.numpy()[ids.numpy() != 0]
 
 
 def changed(source, folder: Path, **config) -> str:

@@ -22,7 +22,7 @@ from cluebench.pretrained import model_files
 from cluebench.pretrained.model import Model
 from cluebench.pretrained.model_files import REACH
 from tests.models.conftest import ARCHITECTURES, COMMON
-from tests.models.test_own_models import hidden, inputs
+from tests.models.hidden_states import hidden, inputs
 
 NAME, COMMUNITY = "ernie-3.0-nano-zh", "somebody/tiny-roberta"
 #: Nothing listens there.

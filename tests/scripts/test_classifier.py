@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import random
-import re
 import time
 
 import numpy as np
@@ -16,22 +15,11 @@ from cluebench.records import dev_predictions
 from cluebench.records.result import Result
 from tests.scripts.conftest import check_interrupted
 from tests.scripts.reference import published_losses
+from tests.scripts.running import LOSS, common, losses, without_dropout
 
 pytestmark = pytest.mark.slow
 
 SCRIPT = "classification/run_clue_classifier.py"
-LOSS = re.compile(
-    r"global step (\d+)/(\d+), epoch: (\d+), batch: (\d+), rank_id: 0, loss: (\S+), lr: (\S+), speed: \S+ step/s"
-)
-
-
-def losses(lines):
-    return [float(match[5]) for match in map(LOSS.match, lines) if match]
-
-
-def common(demo, out, *more):
-    model, data = demo
-    return ["--model_name_or_path", model, "--data_dir", data, "--output_dir", out, "--device", "cpu", *more]
 
 
 @pytest.mark.parametrize(
@@ -180,18 +168,6 @@ def test_no_model_is_kept_when_none_is_wanted(demo, run_script, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "result.json", "result.predictions", "dev_predictions.jsonl", "tnews11_predict.json", "tnews10_predict.json",
     }  # fmt: skip
-
-
-def without_dropout(model: str, folder) -> str:
-    """A copy of the model whose attention dropout, which --dropout leaves alone, is off too."""
-    import shutil
-
-    copy = folder / "without_dropout"
-    shutil.copytree(model, copy)
-    config = json.loads((copy / "config.json").read_text())
-    config.update(attention_probs_dropout_prob=0.0, hidden_dropout_prob=0.0)
-    (copy / "config.json").write_text(json.dumps(config))
-    return str(copy)
 
 
 def test_learning_rate_line_is_of_the_next_step(demo, run_script, tmp_path):

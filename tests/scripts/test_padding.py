@@ -7,7 +7,7 @@ import pytest
 
 from cluebench.benchmark.tasks import TASKS
 from cluebench.records.result import Result
-from tests.scripts.test_classifier import common, losses, without_dropout
+from tests.scripts.running import common, losses, without_dropout
 
 pytestmark = pytest.mark.slow
 

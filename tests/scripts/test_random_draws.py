@@ -15,7 +15,7 @@ import pytest
 from cluebench.benchmark.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, TASKS
 from cluebench.data.source import open_source
 from cluebench.features import TextEncoder, load_features
-from tests.scripts.test_classifier import common, losses
+from tests.scripts.running import common, losses
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from cluebench.data.source import open_source
 from cluebench.records import dev_predictions
 from cluebench.records.result import Result
 from cluebench.report.examples import examples_of
-from tests.scripts.test_classifier import losses, without_dropout
+from tests.scripts.running import losses, without_dropout
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from cluebench.records import dev_predictions
 from cluebench.records.result import Result
 from cluebench.report import reproduction
 from tests.conftest import ROOT
-from tests.scripts.test_classifier import common
+from tests.scripts.running import common
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from cluebench.benchmark.tasks import TASKS
 from cluebench.records.dev_predictions import of_result
 from cluebench.records.result import Result
 from tests.scripts.conftest import start
-from tests.scripts.test_classifier import common, losses
+from tests.scripts.running import common, losses
 
 pytestmark = pytest.mark.slow
 

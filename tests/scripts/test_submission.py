@@ -14,7 +14,7 @@ from cluebench.foundation import repository
 from cluebench.pretrained.model import Model
 from cluebench.submission import kept as kept_models
 from tests.submission import independent
-from tests.submission.test_make_submission import kept
+from tests.submission.made_up import kept
 
 pytestmark = pytest.mark.slow
 COMMAND = "grid_search_tools/make_submission.py"

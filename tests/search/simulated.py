@@ -5,7 +5,6 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.simulated import Outcome, SimulatedEngine, SimulatedTime, SimulatedTrials
 from cluebench.benchmark.tasks import Setting
 from cluebench.pretrained.model import Model
 from cluebench.records.paths import TrialPaths, parse_trial_name
@@ -19,6 +18,7 @@ from cluebench.scheduler.plan.live_halving import HalvingSearch
 from cluebench.scheduler.plan.trials import Trial
 from cluebench.search.halving import Curve, in_order
 from cluebench.search.replay import Recorded, scores_of
+from tests.simulated import Outcome, SimulatedEngine, SimulatedTime, SimulatedTrials
 
 MODEL = Model.of("ernie-3.0-base-zh")
 

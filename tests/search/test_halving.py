@@ -7,16 +7,10 @@ from hypothesis import strategies as st
 from cluebench.benchmark.tasks import Setting
 from cluebench.search.halving import Curve, Rule, Standing, in_order, standings
 from cluebench.search.replay import RULES
+from tests.search.curves import NAN, A, B, C, D, curve, tasks
 
-A, B, C, D = (Setting(rate, 32, 0.1) for rate in (1e-5, 2e-5, 3e-5, 5e-5))
 EIGHTH, QUARTER, HALF = Fraction(1, 8), Fraction(1, 4), Fraction(1, 2)
-NAN = float("nan")
 ON = Standing((None,))
-
-
-def curve(*scores, ended=True, total=None):
-    """Evaluated every 100 steps."""
-    return Curve(tuple(range(100, 100 * len(scores) + 1, 100)), scores, total or 100 * len(scores), ended)
 
 
 def stopped_after(rule, curves):
@@ -144,15 +138,6 @@ def test_names_of_rules():
 def test_trials_at_a_rung_wait_for_those_on_the_way():
     curves = {A: [curve(50, 60, ended=False, total=400)], B: [curve(70, ended=False, total=400)], C: [curve(10, 20)]}
     assert standings(Rule(2, (HALF,)), curves) == {A: Standing((2,)), B: ON, C: ON}
-
-
-@st.composite
-def tasks(draw):
-    settings = draw(st.lists(st.builds(Setting, st.sampled_from([1e-5, 2e-5, 3e-5]), st.sampled_from([16, 32]),
-                                       st.sampled_from([0.0, 0.1])), min_size=1, max_size=9, unique=True))  # fmt: skip
-    scores = st.lists(st.one_of(st.floats(0, 100), st.just(NAN)), min_size=1, max_size=12)
-    seeds = draw(st.integers(1, 2))
-    return {setting: [curve(*draw(scores)) for _ in range(seeds)] for setting in settings}
 
 
 def so_far(curves, evaluations):

@@ -5,7 +5,6 @@ from fractions import Fraction
 
 import pytest
 
-from benchmarks.simulated import Outcome
 from cluebench.benchmark.tasks import Setting
 from cluebench.foundation.errors import OutOfMemory
 from cluebench.machine.devices import cpu_slots
@@ -15,6 +14,7 @@ from cluebench.scheduler.plan.jobs import State
 from cluebench.search.halving import Curve, Rule, standings
 from cluebench.search.replay import RULES, outcome
 from tests.search.simulated import LiveSearch, real_runs, recorded, with_durations
+from tests.simulated import Outcome
 
 A, B, C, D = (Setting(rate, 32, 0.1) for rate in (1e-5, 2e-5, 3e-5, 5e-5))
 HALF = Rule(2, (Fraction(1, 2),))

@@ -16,7 +16,7 @@ from cluebench.search.replay import (
     recommended,
     summaries,
 )
-from tests.search.test_halving import NAN, A, B, C, D, curve, tasks
+from tests.search.curves import NAN, A, B, C, D, curve, tasks
 
 HALF_AT_HALF = Rule(2, (Fraction(1, 2),))
 

@@ -18,10 +18,9 @@ from cluebench.data.rows import IDIOM_TAG, load_rows
 from cluebench.data.source import DataSource, open_source
 from cluebench.demo import synthetic
 from cluebench.foundation import repository
-from cluebench.records.paths import TrialPaths
-from cluebench.records.result import Result
 from tests.conftest import ROOT
 from tests.submission import independent
+from tests.submission.made_up import kept
 
 COMMAND = "grid_search_tools/make_submission.py"
 SIZES = {name: synthetic.Sizes(8, 4, 7) for name in TASKS}
@@ -74,21 +73,6 @@ def run(tmp_path, data, monkeypatch, run_command):
         return ended.code, ended.out, ended.err
 
     return call
-
-
-def kept(run_root: Path, task: str, name: str, score, *, model: bool = True, **more) -> Path:
-    """A finished trial in the layout of a run, and the directory of its model."""
-    paths = TrialPaths(Path(run_root) / "some-model" / task, name)
-    configuration = {"task": task, "max_seq_length": 64, **more}
-    scores = score if isinstance(score, tuple) else (score,)
-    Result(
-        task, "some-model", configuration, "0" * 16, "done", TASKS[task].metric, best_score=scores, best_step=1
-    ).write(paths.result)
-    if model:
-        paths.output_dir.mkdir(parents=True)
-        (paths.output_dir / "config.json").write_text("{}")
-        (paths.output_dir / "model_state.pdparams").write_bytes(name.encode())
-    return paths.output_dir
 
 
 def calls(folder: Path) -> list[list[str]]:

@@ -8,43 +8,12 @@ import pytest
 
 from cluebench import submission
 from cluebench.benchmark.tasks import TASKS
-from cluebench.data.rows import IDIOM_TAG, ChoiceRow, IdiomRecord, SpanRow, TextRow, load_rows
+from cluebench.data.rows import IDIOM_TAG, TextRow, load_rows
 from cluebench.data.source import open_source
 from cluebench.foundation import atomic
 from cluebench.foundation.errors import UsageError
 from cluebench.submission.checks import problems_in
-
-NEWS = [TextRow((f"新闻{number}",), None, number) for number in range(4)]
-PRONOUNS = [TextRow((f"_他_和[他]{number}",), None, number + 1) for number in range(3)]  # the file's ids count from 1
-QUESTIONS = [
-    ChoiceRow("男：走吧。\n女：好。", "去哪儿？", ("家", "店", "山"), None, 508),
-    ChoiceRow("天黑了。", "什么时候？", tuple("一二三四五六七八九十"), None, 12),
-    ChoiceRow("天黑了。", "几点？", ("七", "八"), None, 13),
-]
-RECORDS = [
-    IdiomRecord(("他#idiom000000#地#idiom000001#。", "她#idiom000002#。"), tuple("甲乙丙丁戊己庚辛壬癸"), None),
-    IdiomRecord(("没有空格。", "天#idiom000010#地"), tuple("甲乙丙丁戊己庚辛壬癸"), None),
-]
-SPANS = [SpanRow(f"TEST_0_QUERY_{number}", "罗亚尔港号是巡洋舰。", "是什么？", (), ()) for number in range(3)]
-
-ROWS = {"tnews": NEWS, "iflytek": NEWS, "cluewsc2020": PRONOUNS, "c3": QUESTIONS, "chid": RECORDS, "cmrc2018": SPANS}
-
-SOUND = {
-    "tnews": ["101", "102", "116", "100"],
-    "iflytek": ["0", "118", "7", "7"],
-    "cluewsc2020": ["true", "false", "true"],
-    "c3": [2, 9, 0],
-    "chid": {"#idiom000000#": 0, "#idiom000001#": 0, "#idiom000002#": 9, "#idiom000010#": 4},  # an idiom twice is legal
-    "cmrc2018": {"TEST_0_QUERY_0": "巡洋舰", "TEST_0_QUERY_1": "", "TEST_0_QUERY_2": "罗亚尔\n港号"},
-}
-
-
-def sound(task: str) -> str:
-    answers = SOUND[task]
-    if isinstance(answers, dict):
-        return json.dumps(answers, ensure_ascii=False, indent=0) + "\n"
-    ids = [row.id for row in QUESTIONS] if task == "c3" else range(len(answers))
-    return "".join(json.dumps({"id": number, "label": label}) + "\n" for number, label in zip(ids, answers))
+from tests.submission.made_up import ROWS, SOUND, sound
 
 
 def problems(task: str, content: str | bytes) -> list[str]:

@@ -1,0 +1,80 @@
+"""The loop on simulated devices and time."""
+
+from pathlib import Path
+
+from cluebench.machine.nvidia import Device, Reading
+from cluebench.pretrained.model import Model
+from cluebench.records.paths import TrialPaths
+from cluebench.scheduler.allocation.ledger import Ledger
+from cluebench.scheduler.loop.loop import Rules, Scheduler
+from cluebench.scheduler.plan.estimates import GIB, DurationModel, MemoryModel
+from cluebench.scheduler.plan.grid_flags import GridFlags
+from cluebench.scheduler.plan.jobs import Job
+from cluebench.scheduler.plan.trials import build_plan
+from tests.simulated import Outcome, SimulatedEngine, SimulatedTime, SimulatedTrials
+
+
+class Witness:
+    def __init__(self):
+        self.notes, self.ends = [], []
+
+    def started(self, job):
+        pass
+
+    def ended(self, job):
+        self.ends.append((job.key, job.state))
+
+    def judged(self, job):
+        self.notes.append(f"{job.key} {job.standing()}")
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def tick(self, now):
+        return float("inf")
+
+
+def job_of(trial, number=0):
+    return Job(
+        trial, number, TrialPaths(Path("/nonexistent"), trial.name), Path("/nonexistent/lock"), f"hash-{trial.key}"
+    )
+
+
+def gpu(number, gigabytes=24, joinable=True):
+    return Device(f"GPU-{number}", f"gpu {number}", "gpu", "Test Card", gigabytes * GIB, joinable)
+
+
+def empty(device_id, gigabytes=24):
+    return Reading(gigabytes * GIB, gigabytes * GIB, {})
+
+
+class Run:
+    """A scheduler on simulated time."""
+
+    def __init__(self, trials, devices, outcome=None, memory=None, orphans=(), jobs_per_device=1,
+                 unwritable=lambda: None, **rules):  # fmt: skip
+        self.time, self.witness = SimulatedTime(), Witness()
+        self.jobs = [job_of(trial, number) for number, trial in enumerate(trials)]
+        by_key = {job.key: job for job in self.jobs}
+        self.engine = SimulatedEngine(
+            self.time, devices, by_key, outcome or (lambda job, ids: Outcome()), memory,
+            {orphan.key: orphan for orphan in orphans},
+        )  # fmt: skip
+        self.ledger = Ledger(devices, jobs_per_device)
+        self.memory_model = MemoryModel()
+        self.scheduler = Scheduler(
+            SimulatedTrials(self.jobs, self.engine.result_of, unwritable=unwritable), self.engine, self.ledger,
+            DurationModel(GridFlags()), self.memory_model, self.witness, self.time, Rules(**rules),
+        )  # fmt: skip
+
+    def run(self):
+        self.scheduler.run()
+        return self
+
+    def states(self):
+        return [job.state for job in self.jobs]
+
+
+def trials(*tasks, model="ernie-3.0-base-zh", **selection):
+    chosen = {"learning_rates": [3e-5], "batch_sizes": [24], "dropouts": [0.1]} | selection
+    return build_plan([Model.of(model)], GridFlags(tasks=tasks, **chosen))
