@@ -21,12 +21,13 @@ from simulated import Outcome, SimulatedEngine, SimulatedTime, SimulatedTrials
 from cluebench.machine.nvidia import Device
 from cluebench.pretrained.model import Model
 from cluebench.records.paths import TrialPaths
+from cluebench.records.trial import Trial
 from cluebench.scheduler.allocation.ledger import Ledger
 from cluebench.scheduler.loop.loop import Rules, Scheduler
 from cluebench.scheduler.plan.estimates import DurationModel, MemoryModel, forward_tokens
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job
-from cluebench.scheduler.plan.trials import Trial, build_plan
+from cluebench.scheduler.plan.trials import build_plan
 
 MODEL = "ernie-3.0-base-zh"
 FORWARD_TOKENS_PER_SECOND = 60_000

@@ -19,12 +19,12 @@ import time
 from pathlib import Path
 from typing import TypeVar
 
-from cluebench.benchmark.tasks import DEFAULT_SEED, task_named
+from cluebench.benchmark.tasks import DEFAULT_SEED, Setting, task_named
 from cluebench.foundation import command
 from cluebench.foundation.errors import ClueError, UsageError
 from cluebench.foundation.repository import RUN_ROOT
 from cluebench.pretrained.model import Model
-from cluebench.scheduler.plan.trials import Trial
+from cluebench.records.trial import Trial
 from cluebench.scheduler.processes.launch import start_time
 
 T = TypeVar("T", int, float)
@@ -44,15 +44,15 @@ def main() -> None:
     seeds = re.findall(r"(?:^|\0)--seed[=\0]([^\0]*)", "\0".join(arguments[5:])) or [str(DEFAULT_SEED)]
     try:
         row = task_named(task)
-        point = (
+        setting = Setting(
             _number(float, "LEARNING_RATE", numbers[0]),
             _number(int, "BATCH_SIZE", numbers[1]),
             _number(float, "DROPOUT", numbers[2]),
-            _number(int, "--seed", seeds[-1]),
         )
+        seed = _number(int, "--seed", seeds[-1])
     except ValueError as error:
         raise UsageError(str(error)) from None
-    trial = Trial(Model.of(model, "model"), row.name, *point)
+    trial = Trial(Model.of(model, "model"), row.name, setting, seed)
     print(Path(os.environ.get("RUN_ROOT", RUN_ROOT)).expanduser().resolve() / trial.key)
     print(row.script)
 

@@ -65,7 +65,7 @@ def write_run(
                 flags = RunFlags(model, do_train=True, **setting._asdict(), seed=seed, limit=limit)
                 configuration = identity.configuration(task, resolved(flags, task), model, fingerprint)
                 protocols[task.name] = protocol_hash(configuration)
-                entry = {"task": task.name, "name": trial_name(*setting, seed), **setting._asdict(), "seed": seed}
+                entry = {"task": task.name, "name": trial_name(setting, seed), **setting._asdict(), "seed": seed}
                 entry |= {"configuration_hash": identity.configuration_hash(configuration)}
                 entry |= _fate(state, len(trials))
                 trials.append(entry)

@@ -12,7 +12,7 @@ from cluebench.foundation.errors import UsageError
 from cluebench.pretrained.model import Model
 from cluebench.records.run_flags import RunFlags
 from cluebench.scheduler.plan.grid_flags import GridFlags
-from cluebench.scheduler.plan.trials import build_plan, configurations
+from cluebench.scheduler.plan.trials import build_plan, shared_flags
 from cluebench.training.configure import configure
 
 NAME = "ernie-3.0-base-zh"
@@ -147,7 +147,7 @@ def test_plan_and_script_mean_the_same_model(here, monkeypatch):
         )
         flags = RunFlags(trial.model.name, do_train=True, dropout=0.1, data_dir=str(here / "data"), offline=True)
         run = configure(flags, TASKS["tnews"])
-        (planned,) = configurations([trial], GridFlags(), {"tnews": run.source.fingerprint(run.task)}).values()
+        planned = trial.configuration(shared_flags(GridFlags()), run.source.fingerprint(run.task))
         assert run.result.configuration == planned
         assert run.result.configuration["model"] == trial.model.identity
 

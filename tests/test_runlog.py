@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cluebench.benchmark.tasks import Setting
 from cluebench.records import result as result_module
 from cluebench.records.log import GrowingLog, RunLog, read_log
 from cluebench.records.paths import TrialPaths, find_logs, parse_trial_name, trial_name
@@ -109,10 +110,10 @@ def test_what_is_done_again_after_a_checkpoint_counts_once_in_the_curve(tmp_path
 
 
 def test_names_of_trials():
-    assert trial_name(3e-5, 32, 0.1) == "3e-05_32_0.1"
-    assert trial_name(1e-5, 8, 0, seed=43) == "1e-05_8_0.0_seed43"
-    assert parse_trial_name("3e-05_32_0.1") == (3e-5, 32, 0.1, 42)
-    assert parse_trial_name("1e-05_8_0.0_seed43") == (1e-5, 8, 0.0, 43)
+    assert trial_name(Setting(3e-5, 32, 0.1)) == "3e-05_32_0.1"
+    assert trial_name(Setting(1e-5, 8, 0), 43) == "1e-05_8_0.0_seed43"
+    assert parse_trial_name("3e-05_32_0.1") == (Setting(3e-5, 32, 0.1), 42)
+    assert parse_trial_name("1e-05_8_0.0_seed43") == (Setting(1e-5, 8, 0.0), 43)
     assert parse_trial_name("3e-05_32_0.1.attempt1") is None and parse_trial_name("grid") is None
 
 

@@ -10,7 +10,7 @@ def test_134_trials_with_unique_names():
     sizes = {name: len(list(task.grid.points())) for name, task in TASKS.items()}
     assert sum(sizes.values()) == 134
     assert sum(size for name, size in sizes.items() if TASKS[name].is_classification) == 116
-    names = [f"{name}/{trial_name(*point)}" for name, task in TASKS.items() for point in task.grid.points()]
+    names = [f"{name}/{trial_name(point)}" for name, task in TASKS.items() for point in task.grid.points()]
     assert len(set(names)) == 134
 
 

@@ -16,7 +16,7 @@ import tempfile
 from itertools import product
 from pathlib import Path
 
-from cluebench.benchmark.tasks import TASKS, Task
+from cluebench.benchmark.tasks import TASKS, Setting, Task
 from cluebench.foundation.repository import ROOT
 from cluebench.records.paths import trial_name
 from cluebench.records.result import Result
@@ -57,7 +57,7 @@ def main() -> None:
         subprocess.run([sys.executable, "-m", "cluebench.demo", folder], check=True)
         for task in (task for task in TASKS.values() if task.is_classification):
             curves[task.name] = {
-                trial_name(rate, batch, DROPOUT): recorded(task, rate, batch, Path(folder))
+                trial_name(Setting(rate, batch, DROPOUT)): recorded(task, rate, batch, Path(folder))
                 for rate, batch in product(LEARNING_RATES, BATCH_SIZES)
             }
     lines = [

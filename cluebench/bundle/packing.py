@@ -24,7 +24,6 @@ from cluebench.records import dev_predictions, finished_trials
 from cluebench.records.finished_trials import FinishedTrial
 from cluebench.records.grid_file import GRID_FILE, GridFile, PlannedTrial, read_grid
 from cluebench.records.log import PUBLISHED_LINE
-from cluebench.records.paths import trial_name
 from cluebench.records.result import Result
 from cluebench.report import scores
 
@@ -98,10 +97,9 @@ def _packed(trial: FinishedTrial, result: Result, path: Path, model: str) -> _Pa
             raise UsageError(f"{path}: its setting {key} names a path of this machine, so it can't be packed")
     device = re.match(r"(?:gpu|cpu|xpu|npu)(?::\d+)?", result.device)
     versions = {name: result.versions[name] for name in _VERSIONED if name in result.versions}
-    name = trial_name(*trial.setting, trial.seed)
     kind = device[0] if device else "unknown"
     told = replace(result, model=model, device=kind, best_model=None, error=None, versions=versions)
-    return _Packed(trial.task, name, trial, told, path)
+    return _Packed(trial.task, trial.name, trial, told, path)
 
 
 def _grid(run: Path, grid: GridFile | None, trials: Sequence[_Packed], model: BundledModel) -> GridFile:

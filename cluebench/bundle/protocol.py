@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cluebench.benchmark.tasks import Task
+from cluebench.benchmark.tasks import Setting, Task
 from cluebench.records import identity
 from cluebench.records.log import PUBLISHED_LINE, shown_score
 from cluebench.records.paths import parse_trial_name
@@ -33,9 +33,9 @@ def _identity(task: Task, name: str, result: Result) -> Iterator[str]:
         yield f"it is not a finished trial of {task.title}"
     if identity.configuration_hash(settings) != result.configuration_hash:
         yield "its configuration is not that of its hash"
-    named = (settings["learning_rate"], settings["batch_size"], settings["dropout"], settings["seed"])
-    if named != parse_trial_name(name):
-        yield f"it is of {named}, not of what its name says"
+    setting = Setting(settings["learning_rate"], settings["batch_size"], settings["dropout"])
+    if (setting, settings["seed"]) != parse_trial_name(name):
+        yield f"it is of {(*setting, settings['seed'])}, not of what its name says"
     for key, (value, published) in unlike_published(task, settings).items():
         yield f"another protocol: {key} is {value!r}, as published {published!r}"
 

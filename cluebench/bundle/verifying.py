@@ -234,8 +234,8 @@ class _Checked:
 
 def _finished(task: Task, name: str, score: tuple[float, ...] | None = None) -> FinishedTrial:
     """The trial of a bundle that has this name."""
-    rate, batch, dropout, seed = parse_trial_name(name) or (0.0, 0, 0.0, 0)  # unpacking refused other names
-    return FinishedTrial(task.name, Setting(rate, batch, dropout), seed, score or ())
+    setting, seed = parse_trial_name(name) or (Setting(0.0, 0, 0.0), 0)  # unpacking refused other names
+    return FinishedTrial(task.name, setting, seed, score or ())
 
 
 def _right_answers(task: Task, rows: Sequence[Any]) -> dict[Any, Any]:

@@ -14,7 +14,6 @@ from pathlib import Path
 from cluebench.benchmark.tasks import TASKS
 from cluebench.records.finished_trials import FinishedTrial, finished_trials
 from cluebench.records.grid_file import Spent, read_grid
-from cluebench.records.paths import trial_name
 from cluebench.records.result import Result
 
 
@@ -77,7 +76,7 @@ def cost_by_task(folder: Path, trials: Mapping[str, Sequence[FinishedTrial]] | N
     planned = {(entry.task, entry.name): entry for entry in (grid.trials if grid else ())}
     found = finished_trials(folder) if trials is None else trials
     for trial in (trial for of_task in found.values() for trial in of_task):
-        entry = planned.pop((trial.task, trial_name(*trial.setting, trial.seed)), None)
+        entry = planned.pop((trial.task, trial.name), None)
         costs[trial.task] += _of_finished(trial.result, entry.spent if entry else Spent())
     for entry in planned.values():
         seconds, energy = entry.spent.device_seconds, entry.spent.energy_joules or 0.0

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from cluebench.benchmark.tasks import TASKS, Setting, Task
-from cluebench.foundation.notices import notice
+from cluebench.foundation import json_files
 from cluebench.records import identity
 from cluebench.records.grid_file import GridFile, read_grid
 from cluebench.records.log import LogFacts, read_log
 from cluebench.records.paths import find_logs, parse_trial_name, trial_name
 from cluebench.records.result import STOPPED, Result
 
-#: What differs between the trials of one grid and one task, and what is only another way to the same: trials that
-#: differ in anything else are not compared.
-_GRID_KEYS = ("learning_rate", "batch_size", "dropout", "seed", "padding")
+#: What differs between the trials of one grid and one task.
+_SETTING = (*Setting._fields, "seed")
+#: And what is only another way to the same: trials that differ in anything else are not compared.
+_GRID_KEYS = (*_SETTING, "padding")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,29 @@ class FinishedTrial:
     result: Result | None = None  # None when only a log says so
     path: Path | None = None  # of the result
     log: LogFacts | None = None  # what the log says, where there is no result
+
+    @property
+    def name(self) -> str:
+        """As its files are called."""
+        return trial_name(self.setting, self.seed)
+
+    @classmethod
+    def of(cls, result: Result, path: Path, task: Task) -> FinishedTrial | None:
+        """The trial of a result in a task's folder, finished or stopped, by what the result says.
+
+        Of what it leaves open, such as the dropout of a model's own configuration, its name tells. None where the two
+        contradict each other, which one line says.
+        """
+        assert (named := parse_trial_name(path.stem)) is not None, f"{path} is no trial's"
+        setting, seed = named
+        by_name = {"task": task.name, **setting._asdict(), "seed": seed}
+        stated = {"task": result.task, **{key: result.configuration.get(key) for key in _SETTING}}
+        differing = {key: value for key, value in stated.items() if value is not None and value != by_name[key]}
+        if differing:
+            said = ", ".join(f"{key} {value}" for key, value in differing.items())
+            json_files.tell_once(f"warning: {path}: its result says {said}, its place says otherwise; left out")
+            return None
+        return cls(task.name, setting, seed, _rounded(result.best_score or ()), result, path)
 
 
 def model_name(run: Path, grid: GridFile | None, identity: str | None) -> str:
@@ -67,16 +91,9 @@ def _task_folders(folder: Path) -> list[tuple[Task, Path]]:
 
 
 def _with_results(task: Task, folder: Path) -> list[FinishedTrial]:
-    found = []
-    for path in sorted(folder.glob("*.json")):
-        named = parse_trial_name(path.stem)
-        result = Result.read_finished(path) if named else None
-        if named and result and result.best_score:
-            if result.task == task.name:
-                found.append(_trial(task, named, result.best_score, result, path))
-            else:
-                notice(f"warning: {path}: a result of {result.task} among those of {task.title}; left out")
-    return found
+    paths = (path for path in sorted(folder.glob("*.json")) if parse_trial_name(path.stem))
+    results = ((result, path) for path in paths if (result := Result.read_finished(path)))
+    return [trial for result, path in results if (trial := FinishedTrial.of(result, path, task))]
 
 
 def halving_mark(folder: Path, trials: Mapping[str, Sequence[FinishedTrial]] | None = None) -> str | None:
@@ -89,7 +106,7 @@ def halving_mark(folder: Path, trials: Mapping[str, Sequence[FinishedTrial]] | N
     finished = [trial for of_task in trials.values() for trial in of_task]
     protocols = {trial.task: protocol_hash(trial.result.configuration) for trial in finished if trial.result}
     known, grid = {trial.path for trial in finished}, read_grid(folder)
-    done = {(trial.task, trial_name(*trial.setting, trial.seed)) for trial in finished}
+    done = {(trial.task, trial.name) for trial in finished}
     stopped = {(trial.task, trial.name) for trial in (grid.trials if grid else ()) if trial.state == STOPPED}
     for task, task_folder in _task_folders(folder):
         for path in (path for path in task_folder.glob("*.json") if path not in known):
@@ -103,22 +120,18 @@ def halving_mark(folder: Path, trials: Mapping[str, Sequence[FinishedTrial]] | N
 
 def _with_logs_only(task: Task, folder: Path) -> list[FinishedTrial]:
     found = []
-    for path, named in find_logs(folder):
+    for path, (setting, seed) in find_logs(folder):
         if path.with_name(f"{path.stem}.json").exists():
             continue
         facts = read_log(path)
         score = facts.best_score
         if score and len(score) == (2 if task.metric == "em_f1" else 1) and max(score) <= 100:
-            found.append(replace(_trial(task, named, score), log=facts))
+            found.append(FinishedTrial(task.name, setting, seed, _rounded(score), log=facts))
     return found
 
 
-def _trial(
-    task: Task, named: tuple, score: Sequence[float], result: Result | None = None, path: Path | None = None
-) -> FinishedTrial:
-    learning_rate, batch_size, dropout, seed = named
-    rounded = tuple(round(float(number), 2) for number in score)
-    return FinishedTrial(task.name, Setting(learning_rate, batch_size, dropout), seed, rounded, result, path)
+def _rounded(score: Sequence[float]) -> tuple[float, ...]:
+    return tuple(round(float(number), 2) for number in score)
 
 
 def protocol_hash(configuration: Mapping) -> str:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cluebench.benchmark.tasks import TASKS
+from cluebench.benchmark.tasks import TASKS, Setting
 from cluebench.foundation import json_files
 from cluebench.foundation.json_files import Count, Seconds, between
-from cluebench.records.paths import parse_trial_name
+from cluebench.records.paths import trial_name
 
 GRID_FILE = "grid.json"
 GRID_FORMAT = 1
@@ -65,8 +65,12 @@ class PlannedTrial:
     spent: Spent = field(default_factory=Spent)
 
     def __post_init__(self) -> None:
-        if self.task not in TASKS or parse_trial_name(self.name) is None:
-            raise ValueError(f"{self.task}/{self.name} is no trial")
+        if self.task not in TASKS or self.name != trial_name(self.setting, self.seed):
+            raise ValueError(f"{self.task}/{self.name} is no trial of {tuple(self.setting)} and seed {self.seed}")
+
+    @property
+    def setting(self) -> Setting:
+        return Setting(self.learning_rate, self.batch_size, self.dropout)
 
 
 @dataclass

@@ -7,28 +7,29 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluebench.benchmark.tasks import DEFAULT_SEED
+from cluebench.benchmark.tasks import DEFAULT_SEED, Setting
 
 #: In --output_dir while a run trains: "12/5004", for displays that would else wait for the next log line.
 STEP_FILE = "step.txt"
 
 
-def trial_name(learning_rate: float, batch_size: int, dropout: float, seed: int = DEFAULT_SEED) -> str:
+def trial_name(setting: Setting, seed: int = DEFAULT_SEED) -> str:
     """``3e-05_32_0.1``, with ``_seed43`` behind it for a seed other than 42."""
-    name = f"{float(learning_rate)}_{int(batch_size)}_{float(dropout)}"
+    name = f"{float(setting.learning_rate)}_{int(setting.batch_size)}_{float(setting.dropout)}"
     return name if seed == DEFAULT_SEED else f"{name}_seed{seed}"
 
 
 _TRIAL_NAME = re.compile(r"(?P<lr>[0-9.eE+-]+)_(?P<batch>\d+)_(?P<dropout>\d*\.?\d+)(?:_seed(?P<seed>\d+))?$")
 
 
-def parse_trial_name(name: str) -> tuple[float, int, float, int] | None:
-    """The (learning rate, batch size, dropout, seed) behind a file name without suffix; None if it is no trial's."""
+def parse_trial_name(name: str) -> tuple[Setting, int] | None:
+    """The setting and seed behind a file name without suffix; None if it is no trial's."""
     match = _TRIAL_NAME.match(name)
     if match is None:
         return None
     try:
-        return float(match["lr"]), int(match["batch"]), float(match["dropout"]), int(match["seed"] or DEFAULT_SEED)
+        setting = Setting(float(match["lr"]), int(match["batch"]), float(match["dropout"]))
+        return setting, int(match["seed"] or DEFAULT_SEED)
     except ValueError:
         return None
 
@@ -59,7 +60,7 @@ class TrialPaths:
         return self.folder / self.name
 
 
-def find_logs(folder: str | Path) -> Iterator[tuple[Path, tuple[float, int, float, int]]]:
+def find_logs(folder: str | Path) -> Iterator[tuple[Path, tuple[Setting, int]]]:
     """The trial logs directly in a task's folder, with what their names say, in name order."""
     for path in sorted(Path(folder).glob("*.log")):
         if (trial := parse_trial_name(path.stem)) is not None:

@@ -99,9 +99,8 @@ class _Run:
         for planned in self.planned.get(task.name, ()):
             path = TrialPaths(self.folder / task.name, planned.name).result
             result = Result.read(path) if planned.state == STOPPED else None
-            if result and result.task == task.name and result.best_score:
-                setting = Setting(planned.learning_rate, planned.batch_size, planned.dropout)
-                yield FinishedTrial(task.name, setting, planned.seed, tuple(result.best_score), result, path)
+            if result and result.best_score and (trial := FinishedTrial.of(result, path, task)):
+                yield trial
 
     @cached_property
     def bests(self) -> dict[str, Best]:
@@ -180,11 +179,10 @@ def _trials(run: _Run, task: Task) -> list[dict[str, Any]]:
     ):
         found[trial.setting, trial.seed] = ("done", trial)
     for planned in run.planned.get(task.name, ()):
-        setting = Setting(planned.learning_rate, planned.batch_size, planned.dropout)
-        found.setdefault((setting, planned.seed), (planned.state, None))
+        found.setdefault((planned.setting, planned.seed), (planned.state, None))
     rows = []
     for (setting, seed), (state, done) in found.items():
-        paths = TrialPaths(Path(task.name), trial_name(*setting, seed))
+        paths = TrialPaths(Path(task.name), trial_name(setting, seed))
         rows.append({
             "setting": setting,
             "seed": seed,

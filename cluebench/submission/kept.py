@@ -18,7 +18,7 @@ from cluebench.pretrained.model_files import CONFIG_FILES, kept_weights
 from cluebench.records import finished_trials
 from cluebench.records.finished_trials import FinishedTrial
 from cluebench.records.log import read_log
-from cluebench.records.paths import TrialPaths, trial_name
+from cluebench.records.paths import TrialPaths
 from cluebench.report import scores
 from cluebench.report.scores import Best
 from cluebench.submission.packing import Entry
@@ -75,7 +75,7 @@ def best_kept_model(run: Path, trials: Sequence[FinishedTrial], best: Setting) -
 
 
 def _model_folder(run: Path, trial: FinishedTrial) -> Path:
-    return TrialPaths(run / trial.task, trial_name(*trial.setting, trial.seed)).output_dir
+    return TrialPaths(run / trial.task, trial.name).output_dir
 
 
 def _holds_model(folder: Path) -> bool:

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluebench.benchmark.tasks import TASKS
+from cluebench.benchmark.tasks import TASKS, Setting
 from cluebench.data import archive
 from cluebench.features.cache import FeatureCache
 from cluebench.foundation.file_facts import FileFacts
@@ -32,6 +32,7 @@ from cluebench.records.log import read_log
 from cluebench.records.paths import TrialPaths
 from cluebench.records.result import DevPoint, Result
 from cluebench.records.run_flags import RunFlags, resolved
+from cluebench.records.trial import Trial
 from cluebench.report import grid_page, leaderboard_formats, submitted, table
 from cluebench.report.leaderboard import Leaderboard, measured_rows
 from cluebench.report.leaderboard_formats import FORMATS
@@ -40,7 +41,6 @@ from cluebench.scheduler.plan.estimates import estimated_size
 from cluebench.scheduler.plan.failures import Failure, FailureKind
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Attempt, Job, State
-from cluebench.scheduler.plan.trials import Trial
 from cluebench.scheduler.processes import launch
 from cluebench.scheduler.processes.trial_process import LockRecord, orphan_of
 from cluebench.scheduler.run import status
@@ -73,7 +73,7 @@ class Broken:
 
 
 def trial(task: str, rate: float = 3e-5) -> Trial:
-    return Trial(Model.of(MODEL), task, rate, 32 if TASKS[task].is_classification else 24, 0.1)
+    return Trial(Model.of(MODEL), task, Setting(rate, 32 if TASKS[task].is_classification else 24, 0.1))
 
 
 def result(task: str, rate: float = 3e-5) -> Result:

@@ -76,7 +76,7 @@ def write_grid(folder, results):
     trials = [
         {
             "task": one.task,
-            "name": trial_name(*(one.configuration[key] for key in ("learning_rate", "batch_size", "dropout"))),
+            "name": trial_name(Setting(*map(one.configuration.get, Setting._fields))),
             **{key: one.configuration[key] for key in ("learning_rate", "batch_size", "dropout", "seed")},
             "configuration_hash": one.configuration_hash,
             "state": "done",
@@ -123,7 +123,7 @@ def write_trial(folder, task, source, setting):
     steps = [(epoch, first) for epoch in range(task.epochs) for first in range(0, examples, setting.batch_size)]
     result.total_steps = len(steps)
     answers = gold_of(task, source)
-    path = folder / task.name / f"{trial_name(*setting)}.json"
+    path = folder / task.name / f"{trial_name(setting)}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path.with_suffix(".log"), "w") as stream:
         log = RunLog(stream)

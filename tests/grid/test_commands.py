@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from cluebench.benchmark.tasks import Setting
 from cluebench.machine.devices import cpu_slots
 from cluebench.machine.nvidia import Device
 from cluebench.pretrained.model import Model
 from cluebench.records.paths import TrialPaths
+from cluebench.records.trial import Trial
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job
-from cluebench.scheduler.plan.trials import Trial
 from cluebench.scheduler.processes.trial_command import trial_command
 from tests.conftest import ROOT
 from tests.run_directories import PUBLISHED_EXAMPLE, write_log
@@ -35,7 +36,7 @@ def cards(count):
 
 def test_classification_trial():
     settings = GridFlags(data_dir="/clue", limit=10, max_steps=5, num_train_epochs=2, amp="bf16", offline=True)
-    assert command(Trial(Model.of("m"), "csl", 3e-5, 32, 0.1, 43), cpu_slots(1), settings) == [
+    assert command(Trial(Model.of("m"), "csl", Setting(3e-5, 32, 0.1), 43), cpu_slots(1), settings) == [
         sys.executable, "-u", "/repository/classification/run_clue_classifier.py", "--model_name_or_path", "m",
         "--learning_rate", "3e-05", "--batch_size", "32", "--dropout", "0.1", "--seed", "43", "--do_train", "--resume", "--overwrite_output_dir",
         "--save_best_model", "False", "--amp", "bf16", "--num_train_epochs", "2", "--max_steps", "5", "--limit", "10",
@@ -51,7 +52,7 @@ def test_classification_trial():
      ("cmrc2018", 32, 1, 32, 4), ("cmrc2018", 32, 2, 16, 2)],
 )  # fmt: skip
 def test_reading_trials_keep_the_total_batch_on_any_number_of_cards(task, batch, count, per_card, accumulation):
-    words = command(Trial(Model.of("m"), task, 2e-5, batch, 0.1), cards(count))
+    words = command(Trial(Model.of("m"), task, Setting(2e-5, batch, 0.1)), cards(count))
     assert words[words.index("--batch_size") + 1] == str(per_card)
     assert words[words.index("--gradient_accumulation_steps") + 1] == str(accumulation)
     assert "--task_name" not in words and words[-2:] == ["--device", "gpu"]
@@ -93,7 +94,7 @@ def test_run_cls_starts_what_the_scheduler_starts(told, tmp_path):
     assert result.returncode == 0, result.stderr
     shell, scheduler = (
         flags_of(result.stdout.split()),
-        flags_of(command(Trial(Model.of("m"), "tnews", 3e-5, 32, 0.1, 43), cpu_slots(1))),
+        flags_of(command(Trial(Model.of("m"), "tnews", Setting(3e-5, 32, 0.1), 43), cpu_slots(1))),
     )
     place = str(tmp_path / "runs" / "m" / "tnews" / "3e-05_32_0.1_seed43")
     assert (shell.pop("--output_dir"), shell.pop("--result_json")) == (place, place + ".json")

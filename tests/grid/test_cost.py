@@ -7,17 +7,17 @@ from fractions import Fraction
 
 import pytest
 
-from cluebench.benchmark.tasks import TASKS
+from cluebench.benchmark.tasks import TASKS, Setting
 from cluebench.machine.devices import cpu_slots
 from cluebench.machine.nvidia import DeviceLost, Reading
 from cluebench.pretrained.model import Model
 from cluebench.records.cost import Cost, cost_by_task, shown
 from cluebench.records.grid_file import Spent
 from cluebench.records.result import DevPoint, Result
+from cluebench.records.trial import Trial
 from cluebench.scheduler.allocation.ledger import Ledger
 from cluebench.scheduler.plan.estimates import GIB, forward_tokens
 from cluebench.scheduler.plan.grid_flags import GridFlags
-from cluebench.scheduler.plan.trials import Trial
 from cluebench.scheduler.processes.launch import BUSY
 from cluebench.scheduler.processes.trial_process import LockRecord, Orphan
 from cluebench.scheduler.run.forecast import Forecast, weight_bytes
@@ -293,7 +293,7 @@ def test_hours_by_this_models_own_trials_then_by_those_of_similar_models(tmp_pat
 
 def test_shorter_trials_of_another_grid_are_taken_for_what_they_are(tmp_path):
     finished(tmp_path, "ernie-3.0-base-zh", "tnews", 60.0, max_steps=100)
-    trial = Trial(Model.of("ernie-3.0-base-zh"), "tnews", 3e-5, 32, 0.1)
+    trial = Trial(Model.of("ernie-3.0-base-zh"), "tnews", Setting(3e-5, 32, 0.1))
     work = forward_tokens(trial, GridFlags()) / forward_tokens(trial, GridFlags(max_steps=100))
     assert planned(tmp_path, "tnews").hours(TASKS["tnews"])[1] == pytest.approx(work * 60 / 3600)
     assert planned(tmp_path, "tnews", max_steps=100).hours(TASKS["tnews"])[1] == pytest.approx(60 / 3600)

@@ -5,10 +5,11 @@ import time
 
 import pytest
 
-from cluebench.benchmark.tasks import TASKS
+from cluebench.benchmark.tasks import TASKS, Setting
 from cluebench.pretrained.model import Model
 from cluebench.records.paths import TrialPaths
 from cluebench.records.result import Result
+from cluebench.records.trial import Trial
 from cluebench.scheduler.allocation.job_queue import JobQueue
 from cluebench.scheduler.plan.estimates import (
     DurationModel,
@@ -22,7 +23,7 @@ from cluebench.scheduler.plan.estimates import (
 from cluebench.scheduler.plan.failures import Failure, FailureKind, classify
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Attempt, Job, LogReader, State
-from cluebench.scheduler.plan.trials import Trial, build_plan
+from cluebench.scheduler.plan.trials import build_plan
 from cluebench.scheduler.run.display import Display, display_for, duration
 from cluebench.scheduler.run.recorder import Recorder
 from cluebench.scheduler.run.run_directory import RunDirectory
@@ -115,7 +116,7 @@ def test_model_size_from_published_table_and_configurations(tmp_path):
 
 
 def test_memory_of_bert_base_worked_out_by_hand():
-    trial = Trial(Model.of("bert-base-chinese"), "tnews", 3e-5, 32, 0.1)
+    trial = Trial(Model.of("bert-base-chinese"), "tnews", Setting(3e-5, 32, 0.1))
     parameters = 12 * 12 * 768**2 + 40_000 * 768
     activations = 32 * 128 * 12 * (768 * 34 + 5 * 12 * 128) * 2
     assert estimated_bytes(trial, 32, "off") == 16 * parameters + activations
@@ -123,8 +124,11 @@ def test_memory_of_bert_base_worked_out_by_hand():
 
 
 def test_durations_are_learnt_by_task_then_model_then_size():
-    known, other_task = Trial(Model.of("m"), "tnews", 3e-5, 32, 0.1), Trial(Model.of("m"), "afqmc", 3e-5, 32, 0.1)
-    other_model = Trial(Model.of("ernie-3.0-xbase-zh"), "tnews", 3e-5, 32, 0.1)
+    known, other_task = (
+        Trial(Model.of("m"), "tnews", Setting(3e-5, 32, 0.1)),
+        Trial(Model.of("m"), "afqmc", Setting(3e-5, 32, 0.1)),
+    )
+    other_model = Trial(Model.of("ernie-3.0-xbase-zh"), "tnews", Setting(3e-5, 32, 0.1))
     model = DurationModel(GridFlags())
     assert model.seconds(known) is None
     model.project(known, 50.0)
@@ -136,7 +140,7 @@ def test_durations_are_learnt_by_task_then_model_then_size():
 
 
 def test_limit_and_steps_shorten_the_estimate():
-    trial = Trial(Model.of("m"), "cmnli", 3e-5, 32, 0.1)
+    trial = Trial(Model.of("m"), "cmnli", Setting(3e-5, 32, 0.1))
     whole = DurationModel(GridFlags()).relative(trial)
     assert DurationModel(GridFlags(limit=1000)).relative(trial) < whole / 20
     assert DurationModel(GridFlags(max_steps=100)).relative(trial) < whole / 20
@@ -152,7 +156,7 @@ def test_time_left_on_several_devices():
 
 def test_time_left_of_a_grid_worked_out_by_hand():
     """By what has finished and how far the others are, the same for the scheduler and for --status."""
-    long, short = (Trial(Model.of("m"), task, 3e-5, 32, 0.1) for task in ("tnews", "afqmc"))
+    long, short = (Trial(Model.of("m"), task, Setting(3e-5, 32, 0.1)) for task in ("tnews", "afqmc"))
     durations = DurationModel(GridFlags())
     assert time_left(durations, [Underway(long, 1)], [short], 2) is None
     half_way = Underway(long, 1, step=(500, 1000), steps_per_second=10.0)  # 100 s in all, 50 of them done
@@ -204,7 +208,7 @@ class Stage:
 def jobs_on_stage(tmp_path):
     jobs = []
     for number, state in enumerate((State.DONE, State.RUNNING, State.WAITING)):
-        trial = Trial(Model.of("m"), "tnews", (1 + number) * 1e-5, 32, 0.1)
+        trial = Trial(Model.of("m"), "tnews", Setting((1 + number) * 1e-5, 32, 0.1))
         job = Job(trial, number, TrialPaths(tmp_path / "tnews", trial.name), tmp_path / "lock", "h", state=state)
         job.attempts.append(Attempt(1, ["gpu 0"], 1, 1, 0.0, 60.0))
         jobs.append(job)
@@ -294,7 +298,7 @@ def test_long_names_at_80_columns_give_way_to_numbers(tmp_path, terminal):
     jobs = []
     for name in ("hfl/a-model-of-a-name-that-goes-on-for-longer-than-any-line", "another"):
         for task in TASKS.values():
-            trial = Trial(Model.of(name), task.name, 3e-5, 32, 0.1, 43)
+            trial = Trial(Model.of(name), task.name, Setting(3e-5, 32, 0.1), 43)
             paths = TrialPaths(tmp_path / trial.model.folder / task.name, trial.name)
             jobs.append(Job(trial, 0, paths, tmp_path / "lock", "h", state=State.RUNNING))
             jobs[-1].attempts.append(Attempt(1, [f"gpu {card}" for card in range(task.cards)], task.cards, 1, 0.0))

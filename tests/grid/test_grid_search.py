@@ -11,11 +11,12 @@ import sys
 
 import pytest
 
+from cluebench.benchmark.tasks import Setting
 from cluebench.pretrained.model import Model
 from cluebench.records.paths import TrialPaths
 from cluebench.records.result import Result
+from cluebench.records.trial import Trial
 from cluebench.scheduler.plan.jobs import Attempt, Job
-from cluebench.scheduler.plan.trials import Trial
 from cluebench.scheduler.processes.engine import Events
 from cluebench.scheduler.processes.launch import BUSY, TRIAL_VARIABLE, start_time
 from cluebench.scheduler.processes.local_engine import LocalEngine
@@ -329,7 +330,7 @@ def test_many_killed_schedulers(grid, tmp_path):
 
 
 def launch_of(tmp_path, command, digest="h"):
-    trial, paths = Trial(Model.of("m"), "tnews", 3e-5, 32, 0.1), TrialPaths(tmp_path / "tnews", "t")
+    trial, paths = Trial(Model.of("m"), "tnews", Setting(3e-5, 32, 0.1)), TrialPaths(tmp_path / "tnews", "t")
     job = Job(trial, 0, paths, tmp_path / "private" / "t.lock", digest, attempts=[Attempt(1, [], 1, 1, 0.0)])
     return StartOrder(job, command, {}, tmp_path)
 

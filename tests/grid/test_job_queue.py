@@ -4,15 +4,16 @@ import random
 from collections import Counter
 from pathlib import Path
 
+from cluebench.benchmark.tasks import Setting
 from cluebench.pretrained.model import Model
 from cluebench.records.paths import TrialPaths
+from cluebench.records.trial import Trial
 from cluebench.scheduler.allocation.job_queue import JobQueue, Sparingly
 from cluebench.scheduler.plan.jobs import Job, State
-from cluebench.scheduler.plan.trials import Trial
 
 
 def jobs_of(count):
-    trials = [Trial(Model.of("m"), "tnews", 1e-5, 32, 0.1, seed) for seed in range(count)]
+    trials = [Trial(Model.of("m"), "tnews", Setting(1e-5, 32, 0.1), seed) for seed in range(count)]
     return [Job(t, n, TrialPaths(Path("/no"), t.name), Path("/no"), "h") for n, t in enumerate(trials)]
 
 

@@ -2,16 +2,17 @@
 
 import pytest
 
-from cluebench.benchmark.tasks import TASKS
+from cluebench.benchmark.tasks import TASKS, Setting
 from cluebench.foundation.errors import UsageError
 from cluebench.machine.devices import cpu_slots
 from cluebench.machine.nvidia import DeviceLost, Reading
 from cluebench.pretrained.model import Model
+from cluebench.records.trial import Trial
 from cluebench.scheduler.plan.estimates import GIB, MemoryModel
 from cluebench.scheduler.plan.failures import FailureKind
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import State
-from cluebench.scheduler.plan.trials import Trial, build_plan
+from cluebench.scheduler.plan.trials import build_plan
 from cluebench.scheduler.processes.engine import Exited, Interrupted, Measured
 from cluebench.scheduler.processes.trial_process import LockRecord, Orphan
 from tests.grid.simulated_run import Run, empty, gpu, job_of, trials
@@ -487,4 +488,4 @@ def test_whole_plan_on_eight_cards_uses_no_card_twice_at_once():
 
 
 def test_a_trial_key_names_its_place():
-    assert Trial(Model.of("hfl/rbt3"), "tnews", 3e-5, 32, 0.1, 7).key == "hfl--rbt3/tnews/3e-05_32_0.1_seed7"
+    assert Trial(Model.of("hfl/rbt3"), "tnews", Setting(3e-5, 32, 0.1), 7).key == "hfl--rbt3/tnews/3e-05_32_0.1_seed7"

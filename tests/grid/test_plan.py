@@ -4,13 +4,14 @@ from pathlib import Path
 import pytest
 
 from cluebench.benchmark.published import published_model, published_models
-from cluebench.benchmark.tasks import TASKS
+from cluebench.benchmark.tasks import TASKS, Setting
 from cluebench.foundation.errors import UsageError
 from cluebench.pretrained.model import Model
 from cluebench.records import identity
 from cluebench.records.run_flags import RunFlags, resolved
+from cluebench.records.trial import Trial
 from cluebench.scheduler.plan.grid_flags import GridFlags
-from cluebench.scheduler.plan.trials import Trial, build_plan, configurations
+from cluebench.scheduler.plan.trials import build_plan, shared_flags
 
 FACTS = Path(__file__).resolve().parents[2] / "cluebench" / "benchmark" / "facts"
 
@@ -36,7 +37,7 @@ def test_axes_given_replace_the_tasks_own():
 
 def test_best_only_is_the_published_table_for_every_model():
     planned = {
-        (trial.model.name, trial.task): (trial.learning_rate, trial.batch_size, trial.dropout)
+        (trial.model.name, trial.task): tuple(trial.setting)
         for trial in build_plan(list(map(Model.of, published_models())), GridFlags(best_only=True))
     }
     with open(FACTS / "published_hyperparameters.csv", encoding="utf-8") as stream:
@@ -90,9 +91,9 @@ def test_two_models_must_not_share_a_run_directory(tmp_path):
 
 
 def test_hashes_are_those_the_scripts_compute():
-    trial = Trial(Model.of("ernie-3.0-base-zh"), "tnews", 3e-5, 32, 0.1, 43)
+    trial = Trial(Model.of("ernie-3.0-base-zh"), "tnews", Setting(3e-5, 32, 0.1), 43)
     settings = GridFlags(num_train_epochs=1, max_steps=10, limit=100, amp="bf16")
-    planned = configurations([trial], settings, {"tnews": "0123456789abcdef"})
+    planned = trial.configuration(shared_flags(settings), "0123456789abcdef")
     typed = RunFlags(
         model_name_or_path=trial.model, do_train=True, learning_rate=3e-5, batch_size=32, dropout=0.1, seed=43,
         num_train_epochs=1, max_steps=10, limit=100, amp="bf16", max_seq_length=128, warmup_proportion=0.1,
@@ -100,7 +101,7 @@ def test_hashes_are_those_the_scripts_compute():
     )  # fmt: skip
     flags = resolved(typed, TASKS["tnews"])
     script = identity.configuration(TASKS["tnews"], flags, "ernie-3.0-base-zh", "0123456789abcdef")
-    assert identity.configuration_hash(planned[trial]) == identity.configuration_hash(script)
+    assert identity.configuration_hash(planned) == identity.configuration_hash(script)
 
 
 @pytest.mark.parametrize(
@@ -109,14 +110,14 @@ def test_hashes_are_those_the_scripts_compute():
     ids=lambda change: next(iter(change)),
 )
 def test_what_moves_a_score_makes_another_trial(change):
-    trial = Trial(Model.of("m"), "tnews", 3e-5, 32, 0.1)
-    usual = configurations([trial], GridFlags(), {"tnews": "a" * 16})
-    assert configurations([trial], GridFlags(**change), {"tnews": "a" * 16}) != usual
-    assert configurations([trial], GridFlags(), {"tnews": "b" * 16}) != usual
+    trial = Trial(Model.of("m"), "tnews", Setting(3e-5, 32, 0.1))
+    usual = trial.configuration(shared_flags(GridFlags()), "a" * 16)
+    assert trial.configuration(shared_flags(GridFlags(**change)), "a" * 16) != usual
+    assert trial.configuration(shared_flags(GridFlags()), "b" * 16) != usual
 
 
 def test_where_files_are_makes_no_other_trial():
-    trial = Trial(Model.of("m"), "tnews", 3e-5, 32, 0.1)
+    trial = Trial(Model.of("m"), "tnews", Setting(3e-5, 32, 0.1))
     elsewhere = GridFlags(data_dir="/a", cache_dir="/b", offline=True, save_best_model=True)
-    prints = {"tnews": "a" * 16}
-    assert configurations([trial], elsewhere, prints) == configurations([trial], GridFlags(), prints)
+    here, there = (trial.configuration(shared_flags(flags), "a" * 16) for flags in (GridFlags(), elsewhere))
+    assert here == there

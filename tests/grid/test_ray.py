@@ -6,9 +6,10 @@ from collections import Counter
 
 import pytest
 
+from cluebench.benchmark.tasks import Setting
 from cluebench.pretrained.model import Model
+from cluebench.records.trial import Trial
 from cluebench.scheduler.plan.estimates import MemoryModel
-from cluebench.scheduler.plan.trials import Trial
 from tests.grid.small_grid import KEYS, TABLE_ROW, TNEWS, check_nothing_lost_or_twice
 from tests.grid.test_grid_search import until
 
@@ -92,7 +93,7 @@ def test_cards_of_one_trial_are_of_one_node_which_shares_its_cores(grid, nodes, 
 def test_memory_is_accounted_for_where_a_node_has_a_driver(grid, nodes, fake_driver, tmp_path):
     """Four trials may share a card; the memory of one card is enough for two."""
     plan = ("--tasks", "tnews", "--learning_rates", "1e-5,2e-5,3e-5,5e-5", "--batch_sizes", "16", "--seeds", "42,43")
-    needed = MemoryModel().needed_bytes(Trial(Model.of("some-model"), "tnews", 1e-5, 16, 0.1, 42), 16) >> 20
+    needed = MemoryModel().needed_bytes(Trial(Model.of("some-model"), "tnews", Setting(1e-5, 16, 0.1), 42), 16) >> 20
     (tmp_path / "cards.txt").write_text(f"card GPU-aaaa Test-80G 81920 {int(2.5 * needed)} ok\n")
     nodes.add("driver", 4, 1, LD_LIBRARY_PATH=fake_driver, FAKE_NVML=tmp_path / "cards.txt")
     nodes.add("pretended", 4, 1)

@@ -7,12 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from cluebench.benchmark.tasks import Setting
 from cluebench.foundation.errors import UsageError
 from cluebench.machine.nvidia import Device, Reading
 from cluebench.pretrained.model import Model
 from cluebench.records.paths import TrialPaths
+from cluebench.records.trial import Trial
 from cluebench.scheduler.plan.jobs import Attempt, Job
-from cluebench.scheduler.plan.trials import Trial
 from cluebench.scheduler.processes import ray_engine
 from cluebench.scheduler.processes.engine import Changed, Events, Exited
 from cluebench.scheduler.processes.local_engine import LocalEngine
@@ -231,7 +232,7 @@ def test_a_card_that_others_hold_joins_when_it_is_free_and_one_that_dies_leaves_
 def test_a_trial_is_lost_with_its_actor_and_by_nothing_else(start, tmp_path, ends, exited):
     ray = StandIn(a={"CPU": 1.0, "GPU": 1.0})
     engine, events = start(ray)
-    job = Job(Trial(Model.of("m"), "t", 3e-5, 32, 0.1), 0, TrialPaths(tmp_path, "x"), tmp_path / "lock", "h")
+    job = Job(Trial(Model.of("m"), "t", Setting(3e-5, 32, 0.1)), 0, TrialPaths(tmp_path, "x"), tmp_path / "lock", "h")
     job.attempts.append(Attempt(1, [], 1, 1, 0.0))
     engine.start(StartOrder(job, ["true"], {}, tmp_path), [engine.devices[0].id])
     ray.actors[0].answer("run", ends)

@@ -114,6 +114,34 @@ def test_a_result_that_is_not_done_hides_its_log(tmp_path):
     assert best(tmp_path, "tnews") is None
 
 
+@pytest.mark.parametrize(
+    "place, said",
+    [("tnews/5e-05_32_0.1", "learning_rate 3e-05"), ("tnews/3e-05_16_0.1", "batch_size 32"),
+     ("tnews/3e-05_32_0.0", "dropout 0.1"), ("tnews/3e-05_32_0.1_seed43", "seed 42"), ("afqmc/3e-05_32_0.1", "task tnews"),
+     ("afqmc/3e-05_32_0.1_seed7", "task tnews, seed 42")],
+)  # fmt: skip
+def test_a_result_whose_name_says_otherwise_is_said_once_and_left_out(tmp_path, capsys, place, said):
+    write_result(tmp_path, "tnews", "3e-05_32_0.1", [58.0])
+    moved = tmp_path / f"{place}.json"
+    moved.parent.mkdir(exist_ok=True)
+    (tmp_path / "tnews" / "3e-05_32_0.1.json").rename(moved)
+    for _ in range(2):
+        assert not any(finished_trials.finished_trials(tmp_path).values())
+    line = f"warning: {moved}: its result says {said}, its place says otherwise; left out\n"
+    assert capsys.readouterr().err == line
+
+
+def test_what_a_result_leaves_open_its_name_tells(tmp_path):
+    """As the dropout of a run that kept its model's own."""
+    write_result(tmp_path, "tnews", "3e-05_32_0.1", [58.0])
+    path = tmp_path / "tnews" / "3e-05_32_0.1.json"
+    written = json.loads(path.read_text())
+    written["configuration"]["dropout"] = None
+    path.write_text(json.dumps(written))
+    (trial,) = finished_trials.finished_trials(tmp_path)["tnews"]
+    assert (trial.setting, trial.seed, trial.name) == (Setting(3e-5, 32, 0.1), 42, "3e-05_32_0.1")
+
+
 def test_no_trial_is_a_dash(tmp_path):
     (tmp_path / "tnews").mkdir()
     table = scores.best_score_table(scores.best_settings(finished_trials.finished_trials(tmp_path)))
@@ -266,9 +294,11 @@ def test_trials_that_a_search_stopped_are_counted_in_the_mark_and_in_no_table(tm
         mark = finished_trials.halving_mark(tmp_path)
         assert mark == finished_trials.halving_mark(tmp_path, finished_trials.finished_trials(tmp_path))
         assert mark == "halving: 1 of 4 trials stopped early"
-    planned = {"configuration_hash": "0" * 16, "learning_rate": 1e-5, "batch_size": 16, "dropout": 0.1, "seed": 42}
-    names = ("1e-05_32_0.1", "5e-05_64_0.1")  # one that is done since, one more without a result
-    entries = [{**planned, "task": "tnews", "name": name, "state": "stopped"} for name in names]
+    planned = {"configuration_hash": "0" * 16, "dropout": 0.1, "seed": 42, "task": "tnews", "state": "stopped"}
+    entries = [
+        {**planned, "name": "1e-05_32_0.1", "learning_rate": 1e-5, "batch_size": 32},  # done since
+        {**planned, "name": "5e-05_64_0.1", "learning_rate": 5e-5, "batch_size": 64},  # without a result
+    ]
     protocol = finished_trials.protocol_hash(finished_trials.finished_trials(tmp_path)["tnews"][0].result.configuration)
     (tmp_path / "grid.json").write_text(json.dumps({**GRID, "protocols": {"tnews": protocol}, "trials": entries}))
     assert finished_trials.halving_mark(tmp_path) == "halving: 2 of 5 trials stopped early"

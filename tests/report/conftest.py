@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cluebench.benchmark.tasks import TASKS
+from cluebench.benchmark.tasks import TASKS, Setting
 from cluebench.records import dev_predictions
 from cluebench.records.dev_predictions import DevPredictions
 from cluebench.records.paths import trial_name
@@ -43,7 +43,7 @@ def finished(tmp_path):
         result = Result(task, "m", dict(said.configuration), "0" * 16, status="done", total_steps=200)
         result.metric = TASKS[task].metric
         result.add(DevPoint(100, 0, said.score))
-        path = folder / task / f"{trial_name(learning_rate, 32, 0.1, seed)}.json"
+        path = folder / task / f"{trial_name(Setting(learning_rate, 32, 0.1), seed)}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         result.write(path)
         if keeps:

@@ -5,17 +5,16 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
-from cluebench.benchmark.tasks import Setting
 from cluebench.pretrained.model import Model
 from cluebench.records.paths import TrialPaths, parse_trial_name
 from cluebench.records.result import DevPoint, Result
+from cluebench.records.trial import Trial
 from cluebench.scheduler.allocation.ledger import Ledger
 from cluebench.scheduler.loop.loop import Rules, Scheduler
 from cluebench.scheduler.plan.estimates import DurationModel, MemoryModel, forward_tokens
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job, State
 from cluebench.scheduler.plan.live_halving import HalvingSearch
-from cluebench.scheduler.plan.trials import Trial
 from cluebench.search.halving import Curve, in_order
 from cluebench.search.replay import Recorded, scores_of
 from tests.simulated import Outcome, SimulatedEngine, SimulatedTime, SimulatedTrials
@@ -27,7 +26,7 @@ def real_runs():
     """Task → setting → the recording of its one seed, by benchmarks/curves/record.py."""
     tasks = json.loads(Path(__file__).with_name("curves.json").read_text())
     return {
-        task: {Setting(*parse_trial_name(name)[:3]): [_recorded(**trial)] for name, trial in trials.items()}
+        task: {parse_trial_name(name)[0]: [_recorded(**trial)] for name, trial in trials.items()}
         for task, trials in tasks.items()
     }
 
@@ -46,7 +45,7 @@ def with_durations(grids, seed):
         factor = chance.lognormvariate(0, 0.3)
         found[task] = {}
         for setting, (one,) in grid.items():
-            seconds = forward_tokens(Trial(MODEL, task, *setting), GridFlags()) / 60_000
+            seconds = forward_tokens(Trial(MODEL, task, setting), GridFlags()) / 60_000
             seconds *= factor * chance.lognormvariate(0, 0.1)
             found[task][setting] = [replace(one, train_seconds=seconds, eval_seconds=0.0)]
     return found
@@ -81,7 +80,7 @@ class LiveSearch:
     def __init__(self, grids, rule, devices, trouble=lambda job: None, **rules):
         self.time, self.witness, self.results, self.work = SimulatedTime(), Witness(), {}, 0.0
         self.recordings = {
-            Trial(MODEL, task, *setting, 42 + seed): one
+            Trial(MODEL, task, setting, 42 + seed): one
             for task, grid in grids.items()
             for setting, seeds in grid.items()
             for seed, one in enumerate(seeds)

@@ -76,7 +76,7 @@ class MemoryFit:
     def learn(self, job: Job, result: Result) -> None:
         """Takes in what an attempt that ended well has needed."""
         if result.peak_memory_bytes and not result.device.startswith("cpu"):
-            per_card = job.trial.batch_size // max(1, result.cards)
+            per_card = job.trial.setting.batch_size // max(1, result.cards)
             micro_batch = max(1, per_card // max(1, result.accumulation_steps))
             self._memory.observe(job.trial, micro_batch, result.peak_memory_bytes)
 

@@ -270,7 +270,7 @@ class Scheduler:
             if not self.ledger.has_room(now, closed):
                 break
             trial = job.trial
-            kind = (trial.model.folder, trial.task, trial.batch_size, job.memory_factor, frozenset(job.avoid))
+            kind = (trial.model.folder, trial.task, trial.setting.batch_size, job.memory_factor, frozenset(job.avoid))
             if kind in refused:
                 continue
             cards = self.memory_fit.cards(job, now, self.health.coming, closed)

@@ -21,8 +21,8 @@ from cluebench.foundation import json_files
 from cluebench.pretrained import model_files
 from cluebench.pretrained.model import Model
 from cluebench.pretrained.model_files import Configuration
+from cluebench.records.trial import Trial
 from cluebench.scheduler.plan.grid_flags import GridFlags
-from cluebench.scheduler.plan.trials import Trial
 
 GIB = 1 << 30
 
@@ -70,7 +70,7 @@ def workload(task: Task) -> Workload:
 def schedule(trial: Trial, flags: GridFlags) -> tuple[int, int]:
     """Optimizer steps in all, and from one evaluation to the next."""
     train = min(workload(trial.row).train_examples, flags.limit or sys.maxsize)
-    an_epoch = max(1, train // trial.batch_size)
+    an_epoch = max(1, train // trial.setting.batch_size)
     steps = (flags.num_train_epochs or trial.row.epochs) * an_epoch
     return min(steps, flags.max_steps or steps), trial.row.eval_every_steps or an_epoch
 
@@ -79,7 +79,7 @@ def forward_tokens(trial: Trial, flags: GridFlags) -> float:
     """The trial's work in tokens passed forward through the model: training, evaluations, steps and start."""
     work, (steps, every) = workload(trial.row), schedule(trial, flags)
     dev, evaluations = min(work.dev_examples, flags.limit or sys.maxsize), 1 + steps // every
-    per_step = _TRAIN_PASSES * trial.batch_size * work.sequences_per_example * work.train_tokens + _STEP_TOKENS
+    per_step = _TRAIN_PASSES * trial.setting.batch_size * work.sequences_per_example * work.train_tokens + _STEP_TOKENS
     per_evaluation = dev * work.sequences_per_example * work.eval_tokens
     return steps * per_step + evaluations * per_evaluation + _START_TOKENS
 

@@ -12,8 +12,8 @@ from cluebench.records.grid_file import Spent
 from cluebench.records.log import GrowingLog, LogFacts, furthest_step
 from cluebench.records.paths import TrialPaths
 from cluebench.records.result import Result
+from cluebench.records.trial import Trial
 from cluebench.scheduler.plan.failures import Failure, FailureKind
-from cluebench.scheduler.plan.trials import Trial
 from cluebench.search.halving import Curve
 
 #: Bytes of a log that are read at once at most: the loop has more to do, and what counts stands at the end.
@@ -131,7 +131,7 @@ class Job:
     def micro_batch(self, cards: int = 1) -> int | None:
         """Rows of a micro-batch; None as in `accumulation`."""
         accumulation = self.accumulation(cards)
-        return None if accumulation is None else self.trial.batch_size // cards // accumulation
+        return None if accumulation is None else self.trial.setting.batch_size // cards // accumulation
 
     def charge_seconds(self, result: Result) -> None:
         """The run has counted as if it had its devices alone: where it shared them it cost its part.
@@ -171,7 +171,8 @@ def written(job: Job) -> Result | None:
 
 def _accumulation(trial: Trial, cards: int, factor: int) -> int | None:
     """The smallest number that cuts a card's rows evenly and is at least ``factor`` times the task's own."""
-    rows, least = trial.batch_size // cards, factor * trial.row.accumulation_steps(trial.batch_size, cards)
+    batch = trial.setting.batch_size
+    rows, least = batch // cards, factor * trial.row.accumulation_steps(batch, cards)
     return next((number for number in range(least, rows + 1) if rows % number == 0), None)
 
 

@@ -1,54 +1,20 @@
-"""What a grid search is to run: the trials, in the order of the task table, and the identity of each.
+"""What a grid search is to run: the trials, in the order of the task table, and the flags that they share.
 
-The plan knows the task table and the published settings. It starts nothing and reads no data: a task's data fingerprint
-is handed in.
+The plan knows the task table and the published settings. It starts nothing and reads no data.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
 from cluebench.benchmark.published import published_model, unless_published
-from cluebench.benchmark.tasks import DEFAULT_SEED, TASKS, Grid, Setting, Task, tasks_named
+from cluebench.benchmark.tasks import TASKS, Grid, Setting, Task, tasks_named
 from cluebench.foundation.errors import UsageError
 from cluebench.pretrained.model import Model
-from cluebench.records import identity
-from cluebench.records.paths import trial_name
-from cluebench.records.run_flags import RunFlags, resolved
+from cluebench.records.trial import Trial
 from cluebench.scheduler.plan.grid_flags import GridFlags
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One fine-tuning run: a model, a task and a point of its grid."""
-
-    model: Model
-    task: str  # lower-case name
-    learning_rate: float
-    batch_size: int  # over all cards and micro-batches
-    dropout: float
-    seed: int = DEFAULT_SEED
-
-    @property
-    def setting(self) -> Setting:
-        return Setting(self.learning_rate, self.batch_size, self.dropout)
-
-    @property
-    def name(self) -> str:
-        """``3e-05_32_0.1``, as the trial's files are called."""
-        return trial_name(*self.setting, self.seed)
-
-    @property
-    def key(self) -> str:
-        """``<model folder>/<task>/<name>``: unique in a plan, and the trial's place under the run root."""
-        return f"{self.model.folder}/{self.task}/{self.name}"
-
-    @property
-    def row(self) -> Task:
-        return TASKS[self.task]
 
 
 def build_plan(models: Sequence[Model], flags: GridFlags) -> list[Trial]:
@@ -63,7 +29,7 @@ def build_plan(models: Sequence[Model], flags: GridFlags) -> list[Trial]:
     for model in models:
         for task in tasks:
             for point, seed in product(_points(model, task, flags), flags.seeds):
-                trials.append(Trial(model, task.name, *point, seed))
+                trials.append(Trial(model, task.name, point, seed))
     _check_batches(trials)
     return list(dict.fromkeys(trials))
 
@@ -102,35 +68,14 @@ def _points(model: Model, task: Task, flags: GridFlags) -> list[Setting]:
 def _check_batches(trials: Sequence[Trial]) -> None:
     for trial in trials:
         try:
-            trial.row.accumulation_steps(trial.batch_size)
+            trial.row.accumulation_steps(trial.setting.batch_size)
         except ValueError as error:
             raise UsageError(f"--batch_sizes: {error}") from None
 
 
-def configurations(
-    trials: Sequence[Trial], flags: GridFlags, data_fingerprints: Mapping[str, str]
-) -> dict[Trial, dict]:
-    """The settings that decide a trial's score, as the fine-tuning script will write them into its result."""
-    return {
-        trial: identity.configuration(
-            trial.row,
-            resolved(RunFlags(**script_flags(trial, flags)), trial.row),
-            trial.model.identity,
-            data_fingerprints[trial.task],
-        )
-        for trial in trials
-        if trial.task in data_fingerprints
-    }
-
-
-def script_flags(trial: Trial, flags: GridFlags) -> dict[str, Any]:
-    """The flags of the fine-tuning script for a trial on one card, as fields of its `RunFlags`."""
+def shared_flags(flags: GridFlags) -> dict[str, Any]:
+    """The flags of the fine-tuning scripts that all trials of a grid have, as fields of `RunFlags`."""
     given = {
-        "model_name_or_path": trial.model.name,
-        "learning_rate": trial.learning_rate,
-        "batch_size": trial.batch_size,
-        "dropout": trial.dropout,
-        "seed": trial.seed,
         "do_train": True,
         "resume": True,
         "overwrite_output_dir": True,  # a plan with other settings is carried out, whatever an earlier one left

@@ -10,7 +10,7 @@ from pathlib import Path
 from cluebench.machine.nvidia import Device
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job
-from cluebench.scheduler.plan.trials import script_flags
+from cluebench.scheduler.plan.trials import shared_flags
 
 
 def trial_command(
@@ -33,8 +33,8 @@ def trial_command(
         gpus = ",".join(device.cuda for device in devices)
         command = [sys.executable, "-u", "-m", "paddle.distributed.launch"]
         command += ["--gpus", gpus, "--log_dir", str(launcher_logs), script]
-    told = script_flags(job.trial, flags) | {
-        "batch_size": job.trial.batch_size // cards,
+    told = job.trial.flags(shared_flags(flags)) | {
+        "batch_size": job.trial.setting.batch_size // cards,
         "gradient_accumulation_steps": job.accumulation(cards),
         "output_dir": job.paths.output_dir,
         "result_json": job.paths.result,

@@ -16,10 +16,10 @@ from cluebench.records.cost import shown
 from cluebench.records.finished_trials import finished_trials
 from cluebench.records.grid_file import read_grid
 from cluebench.records.result import Result
+from cluebench.records.trial import Trial
 from cluebench.scheduler.plan.estimates import DurationModel, estimated_size, schedule
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job, State, written
-from cluebench.scheduler.plan.trials import Trial
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from cluebench.search.halving import Curve, Rule, standings
 
@@ -50,7 +50,7 @@ class Forecast:
                 continue
             for done in (done for found in finished_trials(folder).values() for done in found):
                 if done.result and done.result.cost:
-                    yield Trial(model, done.task, *done.setting, done.seed), done.result
+                    yield Trial(model, done.task, done.setting, done.seed), done.result
 
     @property
     def _run_root(self) -> Path:

@@ -15,11 +15,12 @@ from cluebench.pretrained.model_files import CONFIG_FILES, first_of
 from cluebench.records import identity
 from cluebench.records.grid_file import Spent, read_grid
 from cluebench.records.result import Result
+from cluebench.records.trial import Trial
 from cluebench.report.scores import rank
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job, State
 from cluebench.scheduler.plan.live_halving import HalvingSearch
-from cluebench.scheduler.plan.trials import Trial, build_plan, configurations
+from cluebench.scheduler.plan.trials import build_plan, shared_flags
 from cluebench.scheduler.run.run_directory import RunDirectory
 
 
@@ -49,15 +50,18 @@ class PlannedGrid:
 
         With ``require_data`` missing data raises DataError.
         """
-        configured = configurations(self.trials, self.flags, self._data_fingerprints(require_data))
+        data, shared = self._data_fingerprints(require_data), shared_flags(self.flags)
         factors, spent = self._remembered()
-        jobs = [self._job(trial, number, configured.get(trial, {})) for number, trial in enumerate(self.trials)]
+        configured = [
+            trial.configuration(shared, data[trial.task]) if trial.task in data else {} for trial in self.trials
+        ]
+        jobs = [self._job(*pair, number) for number, pair in enumerate(zip(self.trials, configured, strict=True))]
         if halving := self.halving(jobs):
             for job, state in halving.verdicts():
                 job.state = state
         jobs += self.confirmations(jobs)
         for job in jobs:
-            kind = (job.trial.model.folder, job.trial.task, job.trial.batch_size)
+            kind = (job.trial.model.folder, job.trial.task, job.trial.setting.batch_size)
             usual = job.memory_factor
             job.memory_factor = factors.get(job.configuration_hash, factors.get(kind, usual))
             if job.accumulation() is None:  # a batch that can't be cut so far: whatever wrote this was no scheduler
@@ -70,7 +74,7 @@ class PlannedGrid:
         own, rule = set(self.trials), self.flags.rule
         return HalvingSearch(rule, [job for job in jobs if job.trial in own]) if rule else None
 
-    def _job(self, trial: Trial, number: int, configuration: Mapping) -> Job:
+    def _job(self, trial: Trial, configuration: Mapping, number: int) -> Job:
         directory, digest = self.directories[trial.model], ""
         if configuration:
             digest = identity.configuration_hash(dict(configuration))
@@ -137,6 +141,6 @@ class PlannedGrid:
 
     def _like(self, best: Job, trial: Trial, number: int) -> Job:
         """A job of ``trial``, which differs from that of ``best`` in the seed."""
-        job = self._job(trial, number, {**best.configuration, "seed": trial.seed} if best.configuration else {})
+        job = self._job(trial, {**best.configuration, "seed": trial.seed} if best.configuration else {}, number)
         job.memory_factor = best.memory_factor
         return job

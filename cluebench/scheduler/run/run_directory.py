@@ -26,8 +26,8 @@ from cluebench.pretrained.model import Model
 from cluebench.records.grid_file import GRID_FILE, GRID_FORMAT, TrialState, read_grid
 from cluebench.records.paths import TrialPaths
 from cluebench.records.result import STOPPED, Result
+from cluebench.records.trial import Trial
 from cluebench.scheduler.plan.jobs import Job, written
-from cluebench.scheduler.plan.trials import Trial
 from cluebench.scheduler.processes import trial_process
 from cluebench.scheduler.processes.engine import GRACE
 from cluebench.scheduler.processes.trial_process import held_by
@@ -63,7 +63,7 @@ class RunDirectory:
         self._lock: int | None = None
 
     def paths(self, trial: Trial) -> TrialPaths:
-        return TrialPaths(self.path / trial.task, trial.name)
+        return trial.paths(self.path)
 
     def trial_lock(self, trial: Trial) -> Path:
         return self.private / f"{trial.task}--{trial.name}.lock"

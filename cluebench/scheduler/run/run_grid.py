@@ -230,7 +230,7 @@ def _refuse_what_fails_everywhere(flags: GridFlags, jobs: Sequence[Job], chosen:
     for job in jobs:
         if job.trial.row.cards > 1:
             try:
-                job.trial.row.accumulation_steps(job.trial.batch_size, flags.mrc_cards)
+                job.trial.row.accumulation_steps(job.trial.setting.batch_size, flags.mrc_cards)
             except ValueError as error:
                 raise UsageError(f"--mrc_cards {flags.mrc_cards}: {error}") from None
 

@@ -13,12 +13,11 @@ from cluebench.benchmark.published import near_published
 from cluebench.records.cost import Cost, cost_by_task, cost_lines
 from cluebench.records.grid_file import NotedFailure, PlannedTrial, TrialState, read_grid
 from cluebench.records.log import GrowingLog, LogFacts, furthest_step
-from cluebench.records.paths import TrialPaths
 from cluebench.records.result import Result
+from cluebench.records.trial import Trial
 from cluebench.scheduler.plan.estimates import DurationModel, Underway, time_left
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job, LogReader, State
-from cluebench.scheduler.plan.trials import Trial
 from cluebench.scheduler.run.display import duration
 from cluebench.scheduler.run.forecast import Forecast
 from cluebench.scheduler.run.planned_grid import PlannedGrid
@@ -136,8 +135,8 @@ class _TrialNow:
     @classmethod
     def of(cls, directory: RunDirectory, entry: PlannedTrial, is_running: bool) -> _TrialNow:
         """The result on disk knows better than a grid.json whose writer has died."""
-        point = entry.learning_rate, entry.batch_size, entry.dropout, entry.seed
-        trial, paths = Trial(directory.model, entry.task, *point), TrialPaths(directory.path / entry.task, entry.name)
+        trial = Trial(directory.model, entry.task, entry.setting, entry.seed)
+        paths = directory.paths(trial)
         if result := Result.read_finished(paths.result, entry.configuration_hash):
             return cls(trial, entry, "done", result)
         if entry.state in ("failed", "held", "stopped"):

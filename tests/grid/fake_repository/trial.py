@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluebench.benchmark.tasks import task_named
+from cluebench.benchmark.tasks import Setting, task_named
 from cluebench.data.source import open_source
 from cluebench.foundation.flags import flag, parse
 from cluebench.pretrained.model import Model
@@ -45,7 +45,7 @@ def main():
         sys.exit()  # only rank 0 writes
     task = task_named(flags.task_name or re.search(r"run_(\w+)\.py", sys.argv[0])[1])
     cards = int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))
-    name = trial_name(flags.learning_rate, flags.batch_size * cards, flags.dropout, flags.seed)
+    name = trial_name(Setting(flags.learning_rate, flags.batch_size * cards, flags.dropout), flags.seed)
     data, key = Path(flags.data_dir), f"{task.name}/{name}"
     behaviour = json.loads((data / "behaviour.json").read_text()) if (data / "behaviour.json").exists() else {}
     behaviour = behaviour.get(key, behaviour.get("*", {}))

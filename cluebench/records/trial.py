@@ -1,0 +1,51 @@
+"""One fine-tuning run of a grid as one value: its name, key, files and flags, and the configuration it is known by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cluebench.benchmark.tasks import DEFAULT_SEED, TASKS, Setting, Task
+from cluebench.pretrained.model import Model
+from cluebench.records import identity
+from cluebench.records.paths import TrialPaths, trial_name
+from cluebench.records.run_flags import RunFlags, resolved
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A model, a task, a point of its grid and a seed."""
+
+    model: Model
+    task: str  # lower-case name
+    setting: Setting
+    seed: int = DEFAULT_SEED
+
+    @property
+    def name(self) -> str:
+        """``3e-05_32_0.1``, as the trial's files are called."""
+        return trial_name(self.setting, self.seed)
+
+    @property
+    def key(self) -> str:
+        """``<model folder>/<task>/<name>``: unique in a plan, and the trial's place under the run root."""
+        return f"{self.model.folder}/{self.task}/{self.name}"
+
+    @property
+    def row(self) -> Task:
+        return TASKS[self.task]
+
+    def paths(self, run_directory: Path) -> TrialPaths:
+        """Its files; ``run_directory``: its model's."""
+        return TrialPaths(run_directory / self.task, self.name)
+
+    def flags(self, shared: Mapping[str, Any]) -> dict[str, Any]:
+        """The flags of its fine-tuning script on one card; ``shared``: those that all trials of its grid have."""
+        return {"model_name_or_path": self.model.name, **self.setting._asdict(), "seed": self.seed, **shared}
+
+    def configuration(self, shared: Mapping[str, Any], data_fingerprint: str) -> dict[str, Any]:
+        """What decides its score, as its script will write it into its result; hashed, it is the trial's identity."""
+        flags = resolved(RunFlags(**self.flags(shared)), self.row)
+        return identity.configuration(self.row, flags, self.model.identity, data_fingerprint)
