@@ -35,7 +35,7 @@ ROOMS = {
     "scheduler/loop/": set(),
     "scheduler/run/": {"rich"},
     "diagnosis/": {"psutil"},
-    "models/": PADDLE,
+    "models/": PADDLE | {"tokenizers"},
     "training/": PADDLE | {"visualdl"},
     "demo/": PADDLE,
     "classification/ mrc/ grid_search_tools/": PADDLE,
@@ -56,6 +56,7 @@ ONLY = {
     "safetensors": {"pretrained/weights", "models/", "training/"},
     "scipy": {"statistics/paired"},
     "subprocess": {"foundation/repository", "scheduler/", "submission/", "diagnosis/"},
+    "tokenizers": {"models/tokenizer_file"},
     "tqdm": {"foundation/notices"},
     "visualdl": {"training/scalars"},
 }

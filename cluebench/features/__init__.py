@@ -64,16 +64,17 @@ class _Recipe(NamedTuple):
 
     build: Callable[..., dict[str, np.ndarray]]
     features: Callable[[dict[str, np.ndarray]], Features]
+    texts: int  # in a sequence
+    least: int = 2  # tokens of theirs that max_seq_length must have room for
     settings: tuple[str, ...] = ()  # fields of the task, or arguments of load_features, that build takes too
-    shortest: int = 4  # max_seq_length with room for special tokens and at least a token or two
 
 
 _RECIPES = {
-    SINGLE: _Recipe(pair.build, PairFeatures),
-    PAIR: _Recipe(pair.build, PairFeatures, shortest=5),
-    CHOICE: _Recipe(choice.build, ChoiceFeatures, ("num_choices",), shortest=7),
-    IDIOM: _Recipe(idiom.build, IdiomFeatures, ("num_choices",), shortest=10),
-    SPAN: _Recipe(span.build, SpanFeatures, ("doc_stride", "max_query_length"), shortest=5),
+    SINGLE: _Recipe(pair.build, PairFeatures, 1),
+    PAIR: _Recipe(pair.build, PairFeatures, 2),
+    CHOICE: _Recipe(choice.build, ChoiceFeatures, 3, 3, ("num_choices",)),
+    IDIOM: _Recipe(idiom.build, IdiomFeatures, 2, 7, ("num_choices",)),
+    SPAN: _Recipe(span.build, SpanFeatures, 2, 2, ("doc_stride", "max_query_length")),
 }
 
 
@@ -98,8 +99,9 @@ def load_features(
     UsageError for a max_seq_length without room for text, and what load_rows raises.
     """
     recipe = _RECIPES[task.kind]
-    if max_seq_length < recipe.shortest:
-        raise UsageError(f"--max_seq_length {max_seq_length}: {task.title} needs at least {recipe.shortest}")
+    shortest = encoder.template.special_tokens(recipe.texts) + recipe.least
+    if max_seq_length < shortest:
+        raise UsageError(f"--max_seq_length {max_seq_length}: {task.title} needs at least {shortest}")
 
     def build() -> dict[str, np.ndarray]:
         rows, chosen = load_rows(source, task, split, limit), _settings(task, settings)

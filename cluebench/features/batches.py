@@ -19,10 +19,10 @@ class Piece(NamedTuple):
     token_type: int = 0
 
 
-def token(index: int, rows: int, token_type: int = 0) -> Piece:
-    """The same one token in every row."""
-    zeros = np.zeros(rows, np.int64)
-    return Piece(np.array([index], np.int64), zeros, zeros + 1, token_type)
+def token(ids: int | Sequence[int], rows: int, token_type: int = 0) -> Piece:
+    """The same token or tokens in every row."""
+    values, zeros = np.array(ids, np.int64, ndmin=1), np.zeros(rows, np.int64)
+    return Piece(values, zeros, zeros + len(values), token_type)
 
 
 def assemble(pieces: Sequence[Piece], pad_id: int) -> dict[str, np.ndarray]:

@@ -1,5 +1,7 @@
 """Multiple choice (C3): ``[CLS] context [SEP] question [SEP] option [SEP]`` for each option of a question.
 
+Models with other special tokens: see `templates`.
+
 Token type is 0 up to and including the first [SEP], then 1. Everything is lower-cased, whatever the tokenizer does, and
 questions are filled up to four options, as in the published runs. When a question's longest option does not fit, the
 longest of context, question and option gives up tokens from its end until it does; so all options of a question see the
@@ -15,8 +17,9 @@ import numpy as np
 
 from cluebench.data.rows import ChoiceRow
 from cluebench.features.batches import Piece, assemble, token
-from cluebench.features.columns import pack_ids, special_ids, unpack_ids
+from cluebench.features.columns import pack_ids, unpack_ids
 from cluebench.features.ragged import Ragged, distinct, narrowest, offsets_of
+from cluebench.features.templates import Template
 from cluebench.features.tokenization import TextEncoder
 
 Arrays = dict[str, np.ndarray]
@@ -24,7 +27,7 @@ Arrays = dict[str, np.ndarray]
 #: What questions with few options are filled up with; scored in training, never predicted.
 NO_OPTION = "无效答案"
 
-_SPECIAL_TOKENS = 4
+_TEXTS = 3
 
 
 def build(
@@ -40,7 +43,7 @@ def build(
     for row in rows:
         strings += [row.context.lower(), row.question.lower(), *(option.lower() for option in row.options)]
     texts, index = distinct(strings)
-    ids = encoder.encode(texts, num_proc).cut(max_seq_length - _SPECIAL_TOKENS)
+    ids = encoder.encode(texts, num_proc).cut(max_seq_length - encoder.template.special_tokens(_TEXTS))
     counts = np.array([len(row.options) for row in rows], np.int64)
     first = 1 + offsets_of(counts + 2)[:-1]  # where a row's context stands among the strings
     is_option = np.ones(len(index), bool)
@@ -52,7 +55,7 @@ def build(
         "questions": narrowest(index[first + 1]),
         "options": narrowest(index[is_option]),
         "option_offsets": offsets_of(counts),
-        "special": special_ids(encoder),
+        **encoder.template.columns(encoder.pad_id),
         "max_seq_length": np.array(max_seq_length),
         "num_choices": np.array(num_choices),
         **pack_ids([row.id for row in rows]),
@@ -75,12 +78,13 @@ class ChoiceFeatures:
         self.contexts = arrays["contexts"].astype(np.int64)
         self._questions = arrays["questions"].astype(np.int64)
         self._options = Ragged(arrays["options"], arrays["option_offsets"])
-        self._cls, self._sep, self._pad = arrays["special"].tolist()
+        self._template, self._pad = Template.of(arrays), int(arrays["pad"])
         self._num_choices = int(arrays["num_choices"])
         self.labels: Any = arrays.get("labels")
         self.ids = unpack_ids(arrays)
-        self._kept = self._fitted(int(arrays["max_seq_length"]) - _SPECIAL_TOKENS)
-        self.lengths = np.sum(self._kept, axis=0) + _SPECIAL_TOKENS
+        special_tokens = self._template.special_tokens(_TEXTS)
+        self._kept = self._fitted(int(arrays["max_seq_length"]) - special_tokens)
+        self.lengths = np.sum(self._kept, axis=0) + special_tokens
 
     def __len__(self) -> int:
         return len(self.contexts)
@@ -105,15 +109,16 @@ class ChoiceFeatures:
         texts = options.reshape(-1)
         option = np.minimum(option, self._tokens.lengths_at(texts))
         values, starts, n = self._tokens.values, self._tokens.starts, len(sequences)
+        template, second = self._template, self._template.second_type
         batch = assemble(
             [
-                token(self._cls, n),
+                token(template.before, n),
                 Piece(values, starts[self.contexts[sequences]], context),
-                token(self._sep, n),
-                Piece(values, starts[self._questions[sequences]], question, 1),
-                token(self._sep, n, 1),
-                Piece(values, starts[texts], option, 1),
-                token(self._sep, n, 1),
+                token(template.between, n),
+                Piece(values, starts[self._questions[sequences]], question, second),
+                token(template.between, n, second),
+                Piece(values, starts[texts], option, second),
+                token(template.after, n, second),
             ],
             self._pad,
         )

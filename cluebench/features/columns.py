@@ -1,4 +1,4 @@
-"""Columns that several kinds of features store: special tokens, and ids of rows."""
+"""Ids of rows, as several kinds of features store them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from cluebench.features.ragged import Ragged, pack_strings, unpack_strings
-from cluebench.features.tokenization import TextEncoder
-
-
-def special_ids(encoder: TextEncoder) -> np.ndarray:
-    """int64 [3]: ids of [CLS], [SEP] and [PAD]."""
-    return np.array([encoder.cls_id, encoder.sep_id, encoder.pad_id], np.int64)
 
 
 def pack_ids(ids: Sequence[int | str | None]) -> dict[str, np.ndarray]:

@@ -2,7 +2,8 @@
 
 One example a blank: a window of its passage, max_seq_length - 8 tokens (56 of 64), half on each side of the blank, a
 side that is short giving its room to the other. Other blanks in the window become four [MASK], and each side keeps the
-length it had before that, nearest the blank. Tokens go to ids directly, never back through text.
+length it had before that, nearest the blank. Tokens go to ids directly, never back through text. Where a tokenizer that
+is not of vocab.txt makes more than four tokens of an idiom, a window gives up as many. Special tokens: see `templates`.
 
 A passage is stored once, with every blank as four [MASK]. Cutting twice then comes down to how many tokens each side
 may have: counted with other blanks as one token, taken from the stored passage outwards from the blank.
@@ -17,7 +18,6 @@ import numpy as np
 
 from cluebench.data.rows import IDIOM_TAG, IdiomRecord
 from cluebench.features.batches import Piece, assemble, token
-from cluebench.features.columns import special_ids
 from cluebench.features.ragged import (
     Ragged,
     distinct,
@@ -27,6 +27,7 @@ from cluebench.features.ragged import (
     pack_strings,
     unpack_strings,
 )
+from cluebench.features.templates import Template
 from cluebench.features.tokenization import TextEncoder
 
 Arrays = dict[str, np.ndarray]
@@ -38,8 +39,7 @@ BLANK = "[unused1]"
 #: [MASK] tokens that stand for another blank: idioms have four characters.
 _MASKS = 4
 
-#: [CLS], an idiom's four tokens, [SEP], [unused1], [SEP].
-_NOT_PASSAGE = 8
+_TEXTS = 2
 
 _PUNCTUATION = (("“", '"'), ("”", '"'), ("‘", "'"), ("’", "'"), ("—", "-"), ("―", "-"), ("…", "..."))
 
@@ -70,7 +70,12 @@ def build(
         for start in range(0, max(len(rows), 1), _RECORDS_AT_ONCE)
     ]
     blanks = _joined(parts)
-    left, right = window_sides(blanks["before"], blanks["after"], max_seq_length - _NOT_PASSAGE)
+    candidate_index = candidate_index.reshape(len(rows), num_choices)
+    longest = np.full(len(rows), _MASKS)
+    if not encoder.of_vocabulary:
+        longest = np.maximum(longest, idioms.lengths[candidate_index].max(axis=1, initial=0))
+    room = (max_seq_length - encoder.template.special_tokens(_TEXTS) - 1 - longest)[blanks["records"]]
+    left, right = window_sides(blanks["before"], blanks["after"], room)
     arrays = {
         "tokens": blanks["tokens"],
         "places": narrowest(blanks["places"]),
@@ -81,8 +86,8 @@ def build(
         "tag_offsets": narrowest(offsets_of(blanks["tag_lengths"])),
         "idioms": narrowest(idioms.values),
         "idiom_offsets": idioms.offsets,
-        "candidates": narrowest(candidate_index).reshape(len(rows), num_choices),
-        "special": special_ids(encoder),
+        "candidates": narrowest(candidate_index),
+        **encoder.template.columns(encoder.pad_id),
         "blank": np.array(encoder.token_id(BLANK)),
         "max_seq_length": np.array(max_seq_length),
     }
@@ -143,7 +148,7 @@ def _joined(parts: Sequence[Arrays]) -> Arrays:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def window_sides(before: np.ndarray, after: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray]:
+def window_sides(before: np.ndarray, after: np.ndarray, room: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
     """Tokens kept left and right of blanks with so many on either side: half of ``room`` each, and what one side lacks.
 
     An odd token goes to the right.
@@ -169,14 +174,15 @@ class IdiomFeatures:
         self._idioms = Ragged(arrays["idioms"], arrays["idiom_offsets"])
         self._candidates = arrays["candidates"]
         self._tags = Ragged(arrays["tags"], arrays["tag_offsets"])
-        self._cls, self._sep, self._pad = arrays["special"].tolist()
+        self._template, self._pad = Template.of(arrays), int(arrays["pad"])
+        self._not_text = self._template.special_tokens(_TEXTS) + 1  # the blank
         self._blank = int(arrays["blank"])
         self._max_seq_length = int(arrays["max_seq_length"])
         self.labels: Any = arrays.get("labels")
         self.records = arrays["records"].astype(np.int64)
         longest = self._idioms.lengths[self._candidates.astype(np.int64)].max(axis=1)
         window = self._left.astype(np.int64) + self._right
-        self.lengths = np.minimum(window + _NOT_PASSAGE - _MASKS + longest[self.records], self._max_seq_length)
+        self.lengths = np.minimum(window + self._not_text + longest[self.records], self._max_seq_length)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -194,18 +200,18 @@ class IdiomFeatures:
         left, right, place = (
             np.repeat(column[rows].astype(np.int64), number) for column in (self._left, self._right, self._places)
         )
-        fits = self._max_seq_length - (_NOT_PASSAGE - _MASKS) - left - right
+        fits = self._max_seq_length - self._not_text - left - right
         idiom_lengths = np.minimum(self._idioms.lengths_at(idioms), fits)
-        n = len(idioms)
+        n, template = len(idioms), self._template
         batch = assemble(
             [
-                token(self._cls, n),
+                token(template.before, n),
                 Piece(self._idioms.values, self._idioms.starts[idioms], idiom_lengths),
-                token(self._sep, n),
+                token(template.between, n),
                 Piece(self._tokens, place - left, left),
                 token(self._blank, n),
                 Piece(self._tokens, place + _MASKS, right),
-                token(self._sep, n),
+                token(template.after, n),
             ],
             self._pad,
         )

@@ -9,8 +9,9 @@ import numpy as np
 
 from cluebench.data.rows import TextRow
 from cluebench.features.batches import Piece, assemble, token
-from cluebench.features.columns import pack_ids, special_ids, unpack_ids
+from cluebench.features.columns import pack_ids, unpack_ids
 from cluebench.features.ragged import Ragged, distinct, narrowest
+from cluebench.features.templates import Template
 from cluebench.features.tokenization import TextEncoder
 
 Arrays = dict[str, np.ndarray]
@@ -20,12 +21,12 @@ def build(rows: Sequence[TextRow], encoder: TextEncoder, *, max_seq_length: int,
     """Every distinct text tokenised once; a row is the numbers of its texts. Nothing longer than fits is kept."""
     segments = len(rows[0].texts) if rows else 1
     texts, index = distinct(text for row in rows for text in row.texts)
-    ids = encoder.encode(texts, num_proc).cut(max_seq_length - segments - 1)
+    ids = encoder.encode(texts, num_proc).cut(max_seq_length - encoder.template.special_tokens(segments))
     arrays = {
         "tokens": narrowest(ids.values),
         "offsets": ids.offsets,
         "texts": narrowest(index).reshape(len(rows), segments),
-        "special": special_ids(encoder),
+        **encoder.template.columns(encoder.pad_id),
         "max_seq_length": np.array(max_seq_length),
         **pack_ids([row.id for row in rows]),
     }
@@ -44,11 +45,12 @@ class PairFeatures:
     def __init__(self, arrays: Arrays):
         self._tokens = Ragged(arrays["tokens"], arrays["offsets"])
         self._texts = arrays["texts"]
-        self._cls, self._sep, self._pad = arrays["special"].tolist()
-        self._room = int(arrays["max_seq_length"]) - 1 - self._texts.shape[1]
+        self._template, self._pad = Template.of(arrays), int(arrays["pad"])
+        special_tokens = self._template.special_tokens(self._texts.shape[1])
+        self._room = int(arrays["max_seq_length"]) - special_tokens
         self.labels: Any = arrays.get("labels")
         self.ids = unpack_ids(arrays)
-        self.lengths = np.sum(self._kept(self._texts.astype(np.int64)), axis=0) + 1 + self._texts.shape[1]
+        self.lengths = np.sum(self._kept(self._texts.astype(np.int64)), axis=0) + special_tokens
 
     def __len__(self) -> int:
         return len(self._texts)
@@ -57,11 +59,12 @@ class PairFeatures:
         """``input_ids``, ``token_type_ids`` int64 [B, longest], and where known ``labels`` int64 [B]."""
         rows = np.asarray(indices, np.int64)
         texts = self._texts[rows].astype(np.int64)  # stored narrow: arithmetic on it would overflow
-        pieces = [token(self._cls, len(rows))]
+        n, template, pieces = len(rows), self._template, []
         for segment, lengths in enumerate(self._kept(texts)):
-            starts = self._tokens.offsets[texts[:, segment]]
-            pieces += [Piece(self._tokens.values, starts, lengths, segment), token(self._sep, len(rows), segment)]
-        batch = assemble(pieces, self._pad)
+            starts, kind = self._tokens.offsets[texts[:, segment]], template.second_type * segment
+            pieces += [token(template.between if segment else template.before, n)]
+            pieces += [Piece(self._tokens.values, starts, lengths, kind)]
+        batch = assemble([*pieces, token(template.after, n, kind)], self._pad)
         if self.labels is not None:
             batch["labels"] = np.asarray(self.labels[rows], np.int64)
         return batch

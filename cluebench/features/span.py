@@ -14,7 +14,7 @@ import numpy as np
 
 from cluebench.data.rows import SpanRow
 from cluebench.features.batches import Piece, assemble, token
-from cluebench.features.columns import pack_ids, special_ids, unpack_ids
+from cluebench.features.columns import pack_ids, unpack_ids
 from cluebench.features.ragged import (
     Ragged,
     distinct,
@@ -22,12 +22,13 @@ from cluebench.features.ragged import (
     pack_strings,
     unpack_string,
 )
+from cluebench.features.templates import Template
 from cluebench.features.tokenization import TextEncoder
 from cluebench.foundation.errors import UsageError
 
 Arrays = dict[str, np.ndarray]
 
-_SPECIAL_TOKENS = 3
+_TEXTS = 2
 
 
 def build(
@@ -51,7 +52,7 @@ def build(
     if max_query_length is not None:
         question_ids = question_ids.cut(max_query_length)
 
-    room = max_seq_length - _SPECIAL_TOKENS - question_ids.lengths[question]
+    room = max_seq_length - encoder.template.special_tokens(_TEXTS) - question_ids.lengths[question]
     if len(rows) and room.min() < 1:
         raise UsageError(
             f"--max_seq_length {max_seq_length}: the question {rows[int(room.argmin())].question!r} leaves no room for "
@@ -72,7 +73,7 @@ def build(
         "questions": narrowest(question),
         "rows": narrowest(of_row),
         "first": narrowest(first),
-        "special": special_ids(encoder),
+        **encoder.template.columns(encoder.pad_id),
         "max_seq_length": np.array(max_seq_length),
         **pack_ids([row.id for row in rows]),
     }
@@ -113,7 +114,7 @@ class SpanFeatures:
         self.contexts = arrays["contexts"].astype(np.int64)
         self._questions = arrays["questions"].astype(np.int64)
         self._first = arrays["first"].astype(np.int64)
-        self._cls, self._sep, self._pad = arrays["special"].tolist()
+        self._template, self._pad = Template.of(arrays), int(arrays["pad"])
         self.rows = arrays["rows"].astype(np.int64)
         self.ids = [str(one) for one in unpack_ids(arrays) or ()]
         self.start_positions: Any = arrays.get("start_positions")
@@ -121,9 +122,11 @@ class SpanFeatures:
 
         question = self._question_tokens.lengths[self._questions[self.rows]]
         left_over = self._tokens.lengths[self.contexts[self.rows]] - self._first
-        self._kept = np.minimum(left_over, int(arrays["max_seq_length"]) - _SPECIAL_TOKENS - question)
-        self._context_at = question + 2  # place in the sequence of a window's first context token
-        self.lengths = question + self._kept + _SPECIAL_TOKENS
+        template, special_tokens = self._template, self._template.special_tokens(_TEXTS)
+        self._kept = np.minimum(left_over, int(arrays["max_seq_length"]) - special_tokens - question)
+        # Place in the sequence of a window's first context token.
+        self._context_at = question + len(template.before) + len(template.between)
+        self.lengths = question + self._kept + special_tokens
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -132,14 +135,14 @@ class SpanFeatures:
         """``input_ids``, ``token_type_ids`` int64 [B, longest]; ``start_positions``, ``end_positions`` [B] if known."""
         chosen = np.asarray(indices, np.int64)
         rows, n = self.rows[chosen], len(chosen)
-        question, asked = self._questions[rows], self._question_tokens
+        question, asked, template = self._questions[rows], self._question_tokens, self._template
         batch = assemble(
             [
-                token(self._cls, n),
+                token(template.before, n),
                 Piece(asked.values, asked.starts[question], asked.lengths_at(question)),
-                token(self._sep, n),
-                Piece(self._tokens.values, self._begin(chosen), self._kept[chosen], 1),
-                token(self._sep, n, 1),
+                token(template.between, n),
+                Piece(self._tokens.values, self._begin(chosen), self._kept[chosen], template.second_type),
+                token(template.after, n, template.second_type),
             ],
             self._pad,
         )

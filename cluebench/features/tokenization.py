@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from cluebench.features.ragged import Ragged
+from cluebench.features.templates import Template
 
 T = TypeVar("T")
 
@@ -68,11 +69,14 @@ class TextEncoder:
     """Token ids of strings, without special tokens: ``tokenizer.convert_tokens_to_ids(tokenizer.tokenize(text))``.
 
     ``tokenizer`` is any slow PaddleNLP tokenizer; of a fast one ids differ on rare characters. One that is not of the
-    BERT scheme is called string by string: correct, and slow.
+    BERT scheme is called string by string: correct, and slow. One that has ``encode_texts``, ``template`` and
+    ``fingerprint``, as `models.tokenizer_file` has, is asked for many strings at once.
     """
 
     def __init__(self, tokenizer: Any):
         self.tokenizer = tokenizer
+        self._encode_texts = getattr(tokenizer, "encode_texts", None)
+        self.of_vocabulary = self._encode_texts is None
         self.cls_id, self.sep_id = tokenizer.cls_token_id, tokenizer.sep_token_id
         self.pad_id, self.mask_id = tokenizer.pad_token_id, tokenizer.mask_token_id
         self._basic: Any = getattr(self.tokenizer, "basic_tokenizer", None)
@@ -80,7 +84,8 @@ class TextEncoder:
         self._lower = bool(getattr(self.tokenizer, "do_lower_case", False))
         self._forms = _Made(self._form)  # code point → how it is written, as str.translate takes it
         self._words = _Made(self._pieces)  # word as written → its token ids
-        self._fingerprint: str | None = None
+        self._fingerprint: str | None = getattr(tokenizer, "fingerprint", None)
+        self.template = getattr(tokenizer, "template", None) or _template_of(tokenizer)
         self.is_bulk = self._basic is not None and self._wordpiece is not None
         self._strips = self.is_bulk and self._basic_words("e\u0301") == ["e"]
         self._literals = self._literal_tokens()
@@ -114,11 +119,17 @@ class TextEncoder:
         return ids, spans[:, 0], spans[:, 1]
 
     def _encode(self, texts: Sequence[str], offsets: bool, num_proc: int | None) -> tuple[Ragged, np.ndarray]:
-        chunks = list(_chunks(texts, _CHUNK_CHARACTERS if self.is_bulk else _CHUNK_CHARACTERS >> 5)) or [[]]
+        quick = self.is_bulk or not self.of_vocabulary
+        chunks = list(_chunks(texts, _CHUNK_CHARACTERS if quick else _CHUNK_CHARACTERS >> 5)) or [[]]
+        if not self.of_vocabulary:
+            num_proc = None  # it has threads of its own
         ids, spans = zip(*_map_processes(partial(self._encode_chunk, offsets=offsets), chunks, num_proc))
         return Ragged.concatenate(ids), np.concatenate(spans)
 
     def _encode_chunk(self, texts: list[str], offsets: bool) -> tuple[Ragged, np.ndarray]:
+        if self._encode_texts is not None:
+            ids, spans = self._encode_texts(texts)
+            return Ragged.of(ids), np.concatenate([np.zeros((0, 2), np.int32), *spans])
         all_regular, ids, spans = self._is_regular("\n".join(texts)), [], []
         for text in texts:
             is_regular = all_regular or self._is_regular(text)
@@ -260,6 +271,18 @@ class TextEncoder:
                 digest.update(f"{token}\t{index}\n".encode("utf-8", "surrogatepass"))
             self._fingerprint = digest.hexdigest()[:16]
         return self._fingerprint
+
+
+def _template_of(tokenizer: Any) -> Template:
+    """Read off what a slow tokenizer makes of a pair."""
+    first, second = -1, -2  # no token's ids
+    try:
+        ids = tokenizer.build_inputs_with_special_tokens([first], [second])
+        types = tokenizer.create_token_type_ids_from_sequences([first], [second])
+        one, two = ids.index(first), ids.index(second)
+        return Template(tuple(ids[:one]), tuple(ids[one + 1 : two]), tuple(ids[two + 1 :]), int(types[two]))
+    except (AttributeError, ValueError, IndexError, NotImplementedError):
+        return Template((tokenizer.cls_token_id,), (tokenizer.sep_token_id,), (tokenizer.sep_token_id,))
 
 
 def _plain(value: Any) -> Any:

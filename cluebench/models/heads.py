@@ -29,7 +29,8 @@ def on_ids_and_types(head: type[Any]) -> type[Any]:
         given = {"token_type_ids": token_type_ids} if takes_types else {}
         if spans_of_albert:  # PaddleNLP returns the starts twice
             return tuple(paddle.unstack(self.qa_outputs(self.transformer(input_ids, **given)[0]), axis=-1))
-        return head.forward(self, input_ids=input_ids, **given)
+        outputs = head.forward(self, input_ids=input_ids, **given)
+        return outputs[0] if isinstance(outputs, tuple) and len(outputs) == 1 else outputs
 
     return type(head.__name__, (head,), {"forward": forward})
 

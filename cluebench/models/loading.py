@@ -8,25 +8,34 @@ import numpy as np
 import paddle
 
 from cluebench.benchmark.tasks import Task
+from cluebench.foundation.errors import UsageError
 from cluebench.models.architectures import architecture_of
-from cluebench.models.classes import head_class, tokenizer_class
+from cluebench.models.classes import architecture, head_class, tokenizer_class
 from cluebench.models.configuration import build, check_fit, configured, written_config
 from cluebench.models.dropout import set_dropout
 from cluebench.models.fetching import located
 from cluebench.models.filling import check_sizes, fill, read, refuse_other_task
 from cluebench.models.hugging_face import in_paddle, is_hugging_face
 from cluebench.models.one_line import in_one_line
+from cluebench.models.tokenizer_file import TokenizerFile
 from cluebench.pretrained.model import Model
 from cluebench.records.result import ModelSize
 
 
 def load_tokenizer(model: Model, *, offline: bool = False, **settings: Any) -> Any:
-    """The PaddleNLP tokenizer of a model. Raises UsageError or NetworkError in one line.
+    """The tokenizer of a model: PaddleNLP's for vocab.txt, else what tokenizer.json holds.
+
+    Raises UsageError or NetworkError in one line.
 
     ``settings`` override the model's own, as ``do_lower_case=False``. ``offline``: the network is not touched.
     """
     files = located(model, offline=offline, weights=False)
+    architecture(files)  # of a model that can't be fine-tuned, the tokenizer does not matter
     files.check_tokenizer()
+    if files.config is not None and files.vocabulary is None and files.tokenizer.is_file():
+        if settings:
+            raise UsageError(f"--{next(iter(settings))}: {files.tokenizer} says so itself; leave the flag out")
+        return TokenizerFile(files.tokenizer, files.read_special_tokens())
     with in_one_line(model, "tokenizer"):
         kind = tokenizer_class(files)
         if files.config is not None:

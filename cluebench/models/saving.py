@@ -22,6 +22,7 @@ _SAVED_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.txt",
+    "tokenizer.json",
 )
 
 

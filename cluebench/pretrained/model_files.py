@@ -16,6 +16,7 @@ from cluebench.pretrained.model import CONFIG_FILES, Model, first_of
 
 VOCABULARY = "vocab.txt"
 TOKENIZER_FILE = "tokenizer_config.json"
+WHOLE_TOKENIZER = "tokenizer.json"
 
 #: Seconds until a machine without network is told so.
 REACH = 5.0
@@ -34,7 +35,7 @@ WEIGHT_FILES = (
 _MOST_REPEATED = 0.01
 
 #: Vocabularies of tokenizers that are no WordPiece.
-_OTHER_VOCABULARIES = ("vocab.json", "*.model")
+_OTHER_VOCABULARIES = (WHOLE_TOKENIZER, "vocab.json", "*.model")
 
 
 _Share = Annotated[float, between(0, 0.999)]
@@ -145,6 +146,17 @@ class ModelFiles:
         path = self.folder / TOKENIZER_FILE
         return json_files.read_object(path, TokenizerConfiguration) if path.is_file() else {}
 
+    @property
+    def tokenizer(self) -> Path:
+        """Where tokenizer.json would be."""
+        return self.folder / WHOLE_TOKENIZER
+
+    def read_special_tokens(self) -> dict[str, Any]:
+        """tokenizer_config.json, and what only special_tokens_map.json says. Raises BadFile."""
+        path = self.folder / "special_tokens_map.json"
+        beside = json_files.read_object(path, TokenizerConfiguration) if path.is_file() else {}
+        return {**beside, **self.read_tokenizer_config()}
+
     def check_length(self, max_seq_length: int | None, positions: int | None) -> None:
         """Raises UsageError when inputs are longer than what the model has positions for; None where nobody knows."""
         if max_seq_length and positions and max_seq_length > positions:
@@ -199,7 +211,7 @@ def in_directory(model: Model, folder: Path, weights: bool = True) -> ModelFiles
     """The files in the user's directory. Raises UsageError naming what is missing."""
     vocabulary = first_of(folder, (VOCABULARY,))
     if vocabulary is None and not any(any(folder.glob(pattern)) for pattern in _OTHER_VOCABULARIES):
-        raise UsageError(f"{folder}: no {VOCABULARY} in this model directory{_vocabulary_advice(folder)}")
+        raise UsageError(f"{folder}: no {VOCABULARY} or {WHOLE_TOKENIZER} in this model directory")
     files = _weight_files(folder)
     if weights and not files:
         raise UsageError(f"{folder}: no weights in this model directory; put {' or '.join(WEIGHT_FILES[::2])} there")
@@ -224,16 +236,6 @@ def model_home() -> Path:
 def server() -> str:
     """Where PaddleNLP fetches published models from."""
     return os.environ.get("PPNLP_ENDPOINT", "https://bj.bcebos.com/paddlenlp")
-
-
-def _vocabulary_advice(folder: Path) -> str:
-    """Newer Transformers write the vocabulary into tokenizer.json only."""
-    if not (folder / "tokenizer.json").is_file():
-        return ""
-    return (
-        "; write it from tokenizer.json: cd there and python -c \"import json; v = json.load(open('tokenizer.json'))"
-        "['model']['vocab']; open('vocab.txt', 'w').write('\\n'.join(sorted(v, key=v.get)))\""
-    )
 
 
 def _weight_files(folder: Path) -> tuple[Path, ...]:

@@ -1,0 +1,43 @@
+"""Where a model's special tokens stand: ``[CLS] a [SEP] b [SEP]`` of BERT, ``<s> a </s></s> b </s>`` of RoBERTa, ….
+
+Sequences of this project are written down for BERT. For any other model the special tokens change, and nothing else:
+those before the first text stand for [CLS], those between a pair's texts for each [SEP] between two texts, those after
+the second for the last [SEP]. So C3's are ``<s> context </s></s> question </s></s> option </s>``, CHID's
+``<s> idiom </s></s> left blank right </s>``, where the blank is [unused1], else the unknown token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Template(NamedTuple):
+    """Ids of special tokens, and the token type of all texts behind the first (0 or 1)."""
+
+    before: tuple[int, ...]
+    between: tuple[int, ...]
+    after: tuple[int, ...]
+    second_type: int = 1
+
+    def special_tokens(self, texts: int) -> int:
+        """How many stand in a sequence of so many texts."""
+        return len(self.before) + (texts - 1) * len(self.between) + len(self.after)
+
+    def columns(self, pad_id: int) -> dict[str, np.ndarray]:
+        """What features store of it, with the id of padding."""
+        parts = [self.before, self.between, self.after]
+        return {
+            "special": np.array([token for part in parts for token in part], np.int64),
+            "special_lengths": np.array([len(part) for part in parts], np.int64),
+            "second_type": np.array(self.second_type),
+            "pad": np.array(pad_id, np.int64),
+        }
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> Template:
+        """From the `columns`."""
+        before, between, after = np.split(arrays["special"], np.cumsum(arrays["special_lengths"])[:-1])
+        return cls(tuple(before.tolist()), tuple(between.tolist()), tuple(after.tolist()), int(arrays["second_type"]))
