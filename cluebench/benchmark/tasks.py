@@ -88,6 +88,8 @@ class Task:
     text_fields: tuple[str, ...] = ()  # classification: row keys of the first and second segment
     joined_field: str | None = None  # a list-valued text field, joined by one space
     marked_spans: bool = False  # mark the noun and the pronoun in the text (CLUEWSC2020)
+    group_segment: int = 0  # classification: which text rows share that are no independent evidence, as of one premise
+    line_ids: bool = False  # ids of train and dev are the lines' numbers, which copies keep
     labels: tuple[str, ...] = ()  # classification: label strings in index order
     label_file: str | None = None  # official list of the labels, one JSON object a line
     answer_files: dict[str, str] = field(default_factory=dict, hash=False)  # official file → file with its answers
@@ -203,6 +205,7 @@ TASKS: dict[str, Task] = {
             epochs=5,
             train_files=("train.50k.json",),
             test_sets=(TestSet("1.1", "test.json", "ocnli_50k_predict.json"),),
+            line_ids=True,
         ),
         _classification(
             "cluewsc2020",
@@ -224,6 +227,7 @@ TASKS: dict[str, Task] = {
             _BOOLEAN,
             epochs=5,
             joined_field="keyword",
+            group_segment=1,
             max_seq_length=256,
             accumulation=2,
         ),

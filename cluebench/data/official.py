@@ -1,19 +1,22 @@
 """What the official files are: names, rows, md5 sums and where PaddleNLP downloads them from.
 
-``cluebench/benchmark/facts/datasets.csv`` lists the files of the CLUE data sets (Xu et al. 2020, "CLUE: A Chinese
-Language Understanding Evaluation Benchmark") as PaddleNLP's data set loaders name them, with the addresses and md5 sums
-that those loaders use; row counts were taken from the files. An empty md5 means that none has been published.
+``cluebench/facts/datasets.csv`` lists the files of the CLUE data sets (Xu et al. 2020, "CLUE: A Chinese Language
+Understanding Evaluation Benchmark") as PaddleNLP's data set loaders name them, with the addresses and md5 sums that
+those loaders use; row counts were taken from the files. An empty md5 means that none has been published. ``row_hash`` was
+taken from the files with that md5 (see `cluebench.data.rows.row_hash`), where this project had them.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from cluebench.foundation.json_files import converted
+from cluebench.json_files import converted
+from cluebench.tasks import Task
 
 FACTS_FILE = Path(__file__).resolve().parent.parent / "benchmark" / "facts" / "datasets.csv"
 
@@ -29,6 +32,7 @@ class OfficialFile:
     md5: str | None
     archive_url: str
     archive_md5: str | None
+    row_hash: str | None = None  # of what a model or a score sees of its rows
 
 
 @cache
@@ -45,3 +49,29 @@ def usable_rows(task: str, files: Iterable[str]) -> int | None:
     known = [official_files().get((task, file)) for file in files]
     rows = [file.usable_rows for file in known if file and file.usable_rows]
     return sum(rows) if len(rows) == len(known) else None
+
+
+def split_files(task: Task, split: str) -> tuple[str, ...]:
+    """The official files behind a split, answers included: "train", "dev", or "test" and a version ("test1.1").
+
+    Raises ValueError listing the task's splits.
+    """
+    files = {"train": task.train_files, "dev": task.dev_files}
+    files.update({f"test{test.version}": (test.file,) for test in task.test_sets})
+    if split not in files:
+        raise ValueError(f"{task.title} has no split {split!r}; its splits are {', '.join(files)}")
+    names = files[split]
+    return names + tuple(task.answer_files[name] for name in names if name in task.answer_files)
+
+
+def fingerprint_of(task: Task, md5s: Mapping[str, str]) -> str:
+    """What `cluebench.data.source.DataSource.fingerprint` says of files of these md5 sums, by name."""
+    lines = [f"{file} {md5s[file]}\n" for file in sorted(md5s)]
+    return hashlib.sha256("".join([f"{task.name}\n", *lines]).encode()).hexdigest()[:16]
+
+
+def official_md5s(task: Task) -> dict[str, str] | None:
+    """Of train's and dev's official files, by name; None where the sum of one has not been published."""
+    names = split_files(task, "train") + split_files(task, "dev")
+    sums = {name: known.md5 for name in names if (known := official_files().get((task.name, name))) and known.md5}
+    return sums if len(sums) == len(set(names)) else None

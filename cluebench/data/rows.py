@@ -7,20 +7,22 @@ the file, the line and the field. Rows of test splits never need labels.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from cluebench.benchmark.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
 from cluebench.data.json_text import members
-from cluebench.data.source import DataSource, split_files
-from cluebench.foundation.errors import DataError
-from cluebench.foundation.json_files import Misfit, NotJson, converted
-from cluebench.foundation.json_files import parse as parse_json
+from cluebench.data.official import split_files
+from cluebench.errors import DataError
+from cluebench.json_files import Misfit, NotJson, converted
+from cluebench.json_files import parse as parse_json
+from cluebench.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
 
 #: A blank in a ChID passage, and what is left of one that was damaged.
 IDIOM_TAG = re.compile(r"#idiom\d+#")
@@ -30,6 +32,7 @@ T = TypeVar("T")
 
 #: The label of rows on which the annotators did not agree (OCNLI, CMNLI): they are dropped from train and dev.
 NO_AGREED_LABEL = "-"
+_UNLABELLED = re.compile(rb'[{,]\s*"label"\s*:\s*"-"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,19 @@ class SpanRow:
     answer_starts: tuple[int, ...]  # character positions in context
 
 
-def load_rows(source: DataSource, task: Task, split: str, limit: int | None = None) -> list:
+class Files(Protocol):
+    """Where official files are read from: a `cluebench.data.source.DataSource`, whose methods these are."""
+
+    def read(self, task: Task, file: str) -> bytes: ...
+
+    def describe(self, task: Task, file: str) -> str: ...
+
+    def is_official(self, task: Task, file: str) -> bool: ...
+
+    def say_once(self, text: str) -> None: ...
+
+
+def load_rows(source: Files, task: Task, split: str, limit: int | None = None) -> list:
     """The rows of a split in the file's order: TextRow, ChoiceRow, IdiomRecord or SpanRow by the task's kind.
 
     ``split`` is "train", "dev", or "test" and a version ("test1.1"). Rows of train and dev whose label is ``-`` are
@@ -91,6 +106,31 @@ def load_rows(source: DataSource, task: Task, split: str, limit: int | None = No
     if not rows and limit != 0:
         raise DataError(f"{task.name}: {source.describe(task, files[0])} holds no usable rows")
     return rows
+
+
+def row_hash(source: Files, task: Task, file: str) -> str:
+    """The `hash_of_rows` of one official file. Raises DataError."""
+    return hash_of_rows(task, _LOADERS[task.kind](source, task, (file,), file in task.train_files + task.dev_files))
+
+
+def hash_of_rows(task: Task, rows: Iterable[Any]) -> str:
+    """16 hexadecimal digits of what a model or a score sees of rows, in order.
+
+    Of texts, options, right answers and places, not of ids: the same rows in another layout, or of a copy, give the same.
+    """
+    digest = hashlib.sha256()
+    for row in rows:
+        seen = [getattr(row, name) for name in type(row).__slots__ if name != "id"]
+        if task.labels:
+            seen[1] = None if row.label is None else task.labels[row.label]
+        digest.update(json.dumps(seen, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+    return digest.hexdigest()[:16]
+
+
+def unlabelled_rows(source: Files, task: Task, split: str) -> int:
+    """Rows of a split's files that `load_rows` drops, as the annotators did not agree on them. Raises as it does."""
+    labelled = task.labels and not split.startswith("test")
+    return sum(len(_UNLABELLED.findall(source.read(task, file))) for file in split_files(task, split) if labelled)
 
 
 class _Defect(Exception):
@@ -143,7 +183,7 @@ def _shown(value: Any, longest: int = 60) -> str:
 # Files of one JSON object a line --------------------------------------------------------------------------------------
 
 
-def _json_lines(source: DataSource, task: Task, file: str, parse: Callable[[Any], T]) -> Iterator[T]:
+def _json_lines(source: Files, task: Task, file: str, parse: Callable[[Any], T]) -> Iterator[T]:
     """``parse`` of each line's value. Lines end at \\n alone: texts hold other line separators, such as U+2028."""
     content = source.read(task, file)
     for number, line in enumerate(io.BytesIO(content.removeprefix(b"\xef\xbb\xbf")), start=1):
@@ -177,7 +217,7 @@ class _Target:
     span2_index: int
 
 
-def _text_rows(source: DataSource, task: Task, files: Sequence[str], labelled: bool) -> Iterator[TextRow]:
+def _text_rows(source: Files, task: Task, files: Sequence[str], labelled: bool) -> Iterator[TextRow]:
     label_index = {label: index for index, label in enumerate(task.labels)}
 
     def parse(row: Any) -> TextRow | None:
@@ -236,13 +276,13 @@ class _Record:
     candidates: list[str]
 
 
-def _idiom_records(source: DataSource, task: Task, files: Sequence[str], labelled: bool) -> Iterator[IdiomRecord]:
+def _idiom_records(source: Files, task: Task, files: Sequence[str], labelled: bool) -> Iterator[IdiomRecord]:
     for file in files:
         if file not in task.answer_files.values():
             yield from _records_of_file(source, task, file, task.answer_files[file] if labelled else None)
 
 
-def _records_of_file(source: DataSource, task: Task, file: str, answer_file: str | None) -> Iterator[IdiomRecord]:
+def _records_of_file(source: Files, task: Task, file: str, answer_file: str | None) -> Iterator[IdiomRecord]:
     answers = None
     if answer_file:
         (answers,) = _document_rows(source, task, answer_file, lambda document: iter([_declared(document, dict)]))
@@ -285,7 +325,7 @@ def _idiom_answer(answers: dict, tag: str, candidates: int) -> int:
 # Files of one JSON value: C3 and CMRC2018 -----------------------------------------------------------------------------
 
 
-def _document_rows(source: DataSource, task: Task, file: str, parse: Callable[[Any], Iterator[T]]) -> Iterator[T]:
+def _document_rows(source: Files, task: Task, file: str, parse: Callable[[Any], Iterator[T]]) -> Iterator[T]:
     """What ``parse`` finds in a document; its defects, and broken JSON, get the line on which they stand."""
     content, place = source.read(task, file).removeprefix(b"\xef\xbb\xbf"), source.describe(task, file)
     try:
@@ -324,7 +364,7 @@ class _Item(NamedTuple):
     document: Any = None
 
 
-def _choice_rows(source: DataSource, task: Task, files: Sequence[str], labelled: bool) -> Iterator[ChoiceRow]:
+def _choice_rows(source: Files, task: Task, files: Sequence[str], labelled: bool) -> Iterator[ChoiceRow]:
     numbers = count()
     seen: set[int | str] = set()
 
@@ -388,7 +428,7 @@ class _Articles:
     data: list[_Article]
 
 
-def _span_rows(source: DataSource, task: Task, files: Sequence[str], labelled: bool) -> Iterator[SpanRow]:
+def _span_rows(source: Files, task: Task, files: Sequence[str], labelled: bool) -> Iterator[SpanRow]:
     for file in files:
         seen: set[str] = set()
         misplaced: list[str] = []
@@ -435,11 +475,16 @@ def _span_row(question: _SpanQuestion, context: str, labelled: bool, path: tuple
         if index == 0 and not 0 <= start < len(context):  # the official dev file has -1 in some second answers
             message = f"field 'answer_start' is {start}, outside the context's {len(context)} characters"
             raise _Defect(message, (*at, "answer_start"))
-        if index == 0 and not context.startswith(answer.text, start):
+        if index == 0 and not stands(context, answer.text.strip(), start):
             misplaced.append(identity)
         texts.append(answer.text.strip())
         starts.append(start if start < 0 else max(0, start - indent))
     return SpanRow(identity, context.strip(), question.question.strip(), tuple(texts), tuple(starts))
+
+
+def stands(context: str, answer: str, start: int) -> bool:
+    """Whether an answer is at its start, behind white space that was stripped from it."""
+    return start >= 0 and context[start:].lstrip().startswith(answer)
 
 
 _LOADERS = {

@@ -1,21 +1,28 @@
-"""Where the official files come from: a directory of folders or zips, or a download into the PaddleNLP data home."""
+"""Where the official files come from: folders, zips, a copy of them, or a download into the PaddleNLP data home.
+
+What counts is the rows: a file whose bytes are not the official ones, but whose rows are, stands for the official file.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from cluebench.benchmark.tasks import Task
 from cluebench.data.archive import find_member, md5_of, open_member
+from cluebench.data.copies import LOST, Copy, find_copy, is_lines, task_folders
 from cluebench.data.download import data_home, fetch_archive
-from cluebench.data.official import official_files
-from cluebench.foundation.errors import DataError
-from cluebench.foundation.notices import notice
+from cluebench.data.official import OfficialFile, fingerprint_of, official_files, split_files
+from cluebench.data.rows import row_hash
+from cluebench.errors import DataError
+from cluebench.notices import notice
+from cluebench.tasks import Task
 
 #: Names the directory of the official files when no --data_dir is given.
 DATA_DIR_VARIABLE = "CLUE_DATA_DIR"
@@ -23,34 +30,19 @@ DATA_DIR_VARIABLE = "CLUE_DATA_DIR"
 #: Beside made-up data sets: they are known not to be the official ones, so nothing is said about their md5 sums.
 SYNTHETIC_MARK = "synthetic.json"
 
-#: md5 of what was read in this process, by `_Place.version`, so that a file is hashed once.
-_known_md5: dict[tuple, str] = {}
+#: Hugging Face's old download cache: archives are unpacked into folders called by a hash.
+_HASH_FOLDER = re.compile("[0-9a-f]{40,64}")
 
 
-def split_files(task: Task, split: str) -> tuple[str, ...]:
-    """The official files behind a split, answers included: "train", "dev", or "test" and a version ("test1.1").
+class _Sum(NamedTuple):
+    """md5 of what was read, and what counts: the official file's where the rows are its rows."""
 
-    Raises ValueError listing the task's splits.
-    """
-    files = {"train": task.train_files, "dev": task.dev_files}
-    files.update({f"test{test.version}": (test.file,) for test in task.test_sets})
-    if split not in files:
-        raise ValueError(f"{task.title} has no split {split!r}; its splits are {', '.join(files)}")
-    names = files[split]
-    return names + tuple(task.answer_files[name] for name in names if name in task.answer_files)
+    read: str
+    counts: str
 
 
-def fingerprint_of(task: Task, md5s: Mapping[str, str]) -> str:
-    """What `DataSource.fingerprint` says of files of these md5 sums, by name."""
-    lines = [f"{file} {md5s[file]}\n" for file in sorted(md5s)]
-    return hashlib.sha256("".join([f"{task.name}\n", *lines]).encode()).hexdigest()[:16]
-
-
-def official_md5s(task: Task) -> dict[str, str] | None:
-    """Of train's and dev's official files, by name; None where the sum of one has not been published."""
-    names = split_files(task, "train") + split_files(task, "dev")
-    sums = {name: known.md5 for name in names if (known := official_files().get((task.name, name))) and known.md5}
-    return sums if len(sums) == len(set(names)) else None
+#: Of what was read in this process, by `_Place.version`, so that a file is hashed once.
+_known_md5: dict[tuple, _Sum] = {}
 
 
 @dataclass(frozen=True)
@@ -86,23 +78,34 @@ class DataSource:
     """The official files of the tasks in one directory.
 
     A task's files stand in ``<directory>/<task>_public/`` (or one folder deeper, as some programs unpack them), or in
-    ``<directory>/<task>_public.zip``, at the root of the archive or inside one folder. ``fetch`` is called with a
-    task of which a file is missing, and has to bring ``<task>_public.zip`` into the directory.
+    ``<directory>/<task>_public.zip``, at the root of the archive or inside one folder. Else they are looked for in
+    folders called by the task, as official files (also as PaddleNLP's loaders call them) or as a copy, see
+    `cluebench.data.copies`. ``fetch`` is called with a task of which a file is missing, and has to bring
+    ``<task>_public.zip`` into the directory. ``also``: a directory that is looked into after it.
     """
 
-    def __init__(self, directory: str | Path, *, fetch: Callable[[Task], object] | None = None, advice: str = ""):
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        fetch: Callable[[Task], object] | None = None,
+        advice: str = "",
+        also: Path | None = None,
+    ):
         self.directory = Path(directory)
         self._fetch = fetch
         self._advice = advice
+        self._also = [also] if also else []
         self.is_synthetic = (self.directory / SYNTHETIC_MARK).is_file()
+        self._elsewhere: dict[Task, list[Path]] = {}
         self._told: dict[tuple[str, str], str] = {}  # (task name, file) → md5 last told
         self._said: set[str] = set()
 
     def read(self, task: Task, file: str) -> bytes:
         """A file's bytes. Raises DataError when it is missing or unreadable, NetworkError when fetching fails.
 
-        Raised, too, when it is not what `md5` said, by which features are kept: someone has written to it since. When
-        the file is not the official one, by its md5, one line on stderr says so, once in a process.
+        Raised, too, when it is not what `md5` was taken of, by which features are kept: someone has written to it
+        since. Where its rows are not the official ones, one line on stderr says so, once in a process.
         """
         place = self._require(task, file)
         version = place.version()
@@ -118,15 +121,22 @@ class DataSource:
         """Whether the file is there, without fetching anything."""
         return self._find(task, file) is not None
 
+    def lacks(self, task: Task, file: str) -> bool:
+        """Whether the task is read from a copy that can't have the file."""
+        return self._find(task, file) is None and isinstance(self._find(task, task.dev_files[0]), Copy)
+
     def md5(self, task: Task, file: str) -> str:
-        """32 hexadecimal digits; of a zip's member those of its unpacked content. Raises as `read` does."""
+        """32 hexadecimal digits; of a zip's member those of its unpacked content. Raises as `read` does.
+
+        Of a file with the official rows, the official md5; of another copy, that of the official layout.
+        """
         place = self._require(task, file)
         version = place.version()
         if version not in _known_md5:
             with place.opened() as stream:
                 self._learn_md5(task, file, place, version, md5_of(stream))
-        self._told[task.name, file] = _known_md5[version]
-        return _known_md5[version]
+        self._told[task.name, file] = _known_md5[version].read
+        return _known_md5[version].counts
 
     def say_once(self, text: str) -> None:
         """A notice on what was read, for files that a run reads more than once."""
@@ -135,14 +145,18 @@ class DataSource:
         self._said.add(text)
 
     def is_official(self, task: Task, file: str) -> bool:
-        """Whether the file is the one published, as far as its md5 was. Raises as `read` does."""
+        """Whether its rows are those published, as far as that is known. Raises as `read` does."""
         known = official_files().get((task.name, file))
         return not self.is_synthetic and known is not None and known.md5 in (None, self.md5(task, file))
 
-    def fingerprint(self, task: Task, files: Sequence[str] | None = None) -> str:
-        """16 hexadecimal digits that change with the content of ``files``; without any, of train's and dev's.
+    def row_hash(self, task: Task, file: str) -> str:
+        """See `cluebench.data.rows.row_hash`; whatever the bytes are. Raises as `read` does."""
+        return row_hash(_Unchecked(self), task, file)
 
-        Zipped and unpacked files give the same. Raises as `read` does.
+    def fingerprint(self, task: Task, files: Sequence[str] | None = None) -> str:
+        """16 hexadecimal digits that change with the rows in ``files``; without any, of train's and dev's.
+
+        Zipped and unpacked files give the same, and so does a copy of the official rows. Raises as `read` does.
         """
         if files is None:
             files = split_files(task, "train") + split_files(task, "dev")
@@ -159,7 +173,7 @@ class DataSource:
     def _archive(self, task: Task) -> Path:
         return self.directory / f"{task.name}_public.zip"
 
-    def _find(self, task: Task, file: str) -> _Place | None:
+    def _find(self, task: Task, file: str) -> _Place | Copy | None:
         folder, archive = self._folder(task), self._archive(task)
         if (folder / file).is_file():
             return _Place(folder / file)
@@ -172,9 +186,22 @@ class DataSource:
         if archive.is_file():
             member = find_member(archive, file)
             return None if member is None else _Place(archive, member)
-        return None
+        return self._find_elsewhere(task, file)
 
-    def _require(self, task: Task, file: str) -> _Place:
+    def _find_elsewhere(self, task: Task, file: str) -> _Place | Copy | None:
+        """In folders called by the task: as the official file, under PaddleNLP's names, or of a copy."""
+        if task not in self._elsewhere:
+            places = [self.directory, *self._also]
+            folders = [folder for place in places for folder in task_folders(place, task)]
+            self._elsewhere[task] = folders + [one for place in places for one in _hash_folders(place, task)]
+        for folder in self._elsewhere[task]:
+            for name in (file, f"{task.name}-{file}", f"{task.name}_{file}"):
+                for path in (folder / name, *sorted(folder.glob(f"*/{name}"))):
+                    if path.is_file() and not is_lines(path, task):
+                        return _Place(path)
+        return find_copy(self._elsewhere[task], task, file)
+
+    def _require(self, task: Task, file: str) -> _Place | Copy:
         place = self._find(task, file)
         if place is None and self._fetch is not None:
             self._fetch(task)
@@ -188,20 +215,81 @@ class DataSource:
         inside = f"{archive} (which has no such member)" if archive.is_file() else str(archive)
         known = official_files().get((task.name, file))
         address = f" ({known.archive_url})" if known else ""
-        return (
-            f"{task.name}: {file} is missing: looked for {self._folder(task) / file} and in {inside}; "
-            f"put the official archive{address} there as it is, or unpacked{self._advice}"
-        )
+        advice = f"put the official archive{address} there as it is, or unpacked{self._advice}"
+        if self.lacks(task, file):
+            copy = self.describe(task, task.dev_files[0])
+            return f"{task.name}: {file} is not in this copy ({copy}): copies have no {LOST}; {advice}"
+        looked = f"looked for {self._folder(task) / file}, in {inside}, and for a copy in folders called {task.name}"
+        return f"{task.name}: {file} is missing: {looked}{self._seen(task)}; {advice}"
 
-    def _learn_md5(self, task: Task, file: str, place: _Place, version: tuple, md5: str) -> None:
-        """Keeps it for the process; the first time, says so when it is not that of the official file."""
-        known = official_files().get((task.name, file))
-        if version not in _known_md5 and not self.is_synthetic and known and known.md5 not in (None, md5):
-            notice(
-                f"warning: {task.name}: {place} is not the official file (its md5 is {md5}, the official {known.md5}): "
-                "scores on it can't be compared with published ones"
-            )
-        _known_md5[version] = md5
+    def _seen(self, task: Task) -> str:
+        """What lies where the file was looked for."""
+        folders = self._elsewhere.get(task) or [self.directory]
+        names = sorted(path.name for folder in folders[:1] if folder.is_dir() for path in folder.iterdir())
+        return f" ({folders[0]} holds {', '.join(names[:6])}{', …' if len(names) > 6 else ''})" if names else ""
+
+    def _learn_md5(self, task: Task, file: str, place: _Place | Copy, version: tuple, md5: str) -> None:
+        """Keeps it for the process; the first time, says so when the rows are not those of the official file."""
+        if version in _known_md5:
+            return
+        known, counts = official_files().get((task.name, file)), md5
+        if known and known.md5 not in (None, md5) and not self.is_synthetic:
+            if self._has_official_rows(task, known, place):
+                counts = known.md5 or md5
+            else:
+                notice(f"warning: {task.name}: {place} {_why_other(known, place, md5)}")
+        _known_md5[version] = _Sum(md5, counts)
+
+    def _has_official_rows(self, task: Task, known: OfficialFile, place: _Place | Copy) -> bool:
+        if isinstance(place, Copy):  # the official bytes, but for a last line end that most of the files have
+            whole = hashlib.md5(place.content() + b"\n", usedforsecurity=False).hexdigest()
+            if whole == known.md5:
+                return True
+        try:
+            return known.row_hash is not None and self.row_hash(task, known.file) == known.row_hash
+        except DataError:  # said when the rows are read
+            return False
+
+
+class _Unchecked:
+    """The files of a source, read without looking at their sums."""
+
+    def __init__(self, source: DataSource):
+        self._source = source
+
+    def read(self, task: Task, file: str) -> bytes:
+        place = self._source._require(task, file)
+        with place.opened() as stream:
+            return _read_all(stream, place)
+
+    def describe(self, task: Task, file: str) -> str:
+        return self._source.describe(task, file)
+
+    def is_official(self, task: Task, file: str) -> bool:
+        return False
+
+    def say_once(self, text: str) -> None: ...
+
+
+def _why_other(known: OfficialFile, place: _Place | Copy, md5: str) -> str:
+    if isinstance(place, Copy) and known.row_hash is None:
+        return "is a copy, and nobody here knows whether its rows are the official ones: its scores stand apart"
+    what = "has other rows than" if isinstance(place, Copy) else "is not"
+    sums = "" if isinstance(place, Copy) else f" (its md5 is {md5}, the official {known.md5})"
+    return f"{what} the official file{sums}: scores on it can't be compared with published ones"
+
+
+def _hash_folders(directory: Path, task: Task) -> list[Path]:
+    """Folders of Hugging Face's old download cache that hold the task's official files, which are told by their md5."""
+    places = (directory, directory / "extracted", directory / "downloads" / "extracted")
+    found = []
+    for folder in (path for place in places for path in sorted(place.glob("*")) if _HASH_FOLDER.fullmatch(path.name)):
+        named = [folder / file for file in (*task.dev_files, *task.answer_files.values())]
+        if all(path.is_file() for path in named):
+            known = official_files().get((task.name, named[0].name))
+            if known and known.md5 in (None, hashlib.md5(named[0].read_bytes(), usedforsecurity=False).hexdigest()):
+                found.append(folder)
+    return found
 
 
 def open_source(data_dir: str | Path | None = None, *, offline: bool = False) -> DataSource:
@@ -215,15 +303,15 @@ def open_source(data_dir: str | Path | None = None, *, offline: bool = False) ->
         home = data_home()
         if offline:
             advice = f", name another place by --data_dir or {DATA_DIR_VARIABLE}, or leave out --offline to download it"
-            return DataSource(home, advice=advice)
-        return DataSource(home, fetch=lambda task: fetch_archive(task, home))
+            return DataSource(home, advice=advice, also=home.parent)
+        return DataSource(home, fetch=lambda task: fetch_archive(task, home), also=home.parent)
     directory = Path(given).expanduser()
     if not directory.is_dir():
         raise DataError(f"{origin} {directory} is not a directory: give the one that holds the official files")
     return DataSource(directory, advice=f", or leave out {origin} to have it downloaded")
 
 
-def _read_all(stream: IO[bytes], place: _Place) -> bytes:
+def _read_all(stream: IO[bytes], place: _Place | Copy) -> bytes:
     try:
         return stream.read()
     except OSError as error:

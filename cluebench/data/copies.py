@@ -1,0 +1,342 @@
+"""Copies of the data sets as people have them, read and written again as the official files are.
+
+Hugging Face's ``clue`` as Parquet, as `save_to_disk` leaves it (Arrow) or as `to_json` does (one object a line). Files are
+read by pyarrow alone: what one release of `datasets` writes, another can't always open. What an integer label means comes
+from the file's own schema, never from a guess. Rows whose label is ``-`` and a few fields are lost in these copies (see
+`LOST`); what a model or a score sees is not.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import IO, Any
+
+from cluebench import json_files
+from cluebench.data.official import official_files
+from cluebench.errors import BadFile, DataError
+from cluebench.tasks import CHOICE, IDIOM, SPAN, Task
+
+#: What no copy has, in words; asked for, it is an error.
+LOST = "test sets of version 1.0 and lists of labels, nor the keywords of TNEWS, nor the levels and genres of OCNLI"
+
+_PARTS = re.compile(r"-(\d{5})-of-(\d{5})\.")
+_COLUMNS = {
+    CHOICE: ("id", "context", "question", "choice", "answer"),
+    IDIOM: ("candidates", "content", "answers"),
+    SPAN: ("id", "context", "question", "answers"),
+}
+_TASK_FOLDERS = 3  # levels below the data directory at which a task's folder is looked for
+_MOST_FOLDERS = 2000  # that are looked at for it
+
+Row = dict[str, Any]
+
+
+def task_folders(directory: Path, task: Task) -> list[Path]:
+    """Folders called by the task, with or without ``_public``, in any case: the directory itself, and those below it."""
+    names = {task.name, f"{task.name}_public"}
+    found = [directory] if directory.resolve().name.lower() in names else []
+    level, seen = [directory], 0
+    for _ in range(_TASK_FOLDERS):
+        below = [path for folder in level for path in _folders_in(folder)]
+        found += [path for path in below if path.name.lower() in names]
+        level = [path for path in below if path.name.lower() not in names]
+        seen += len(below)
+        if seen > _MOST_FOLDERS:
+            break
+    return found
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError:
+        return []
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A split of a copy, standing for an official file."""
+
+    task: Task
+    file: str  # the official one
+    split: str  # "train", "dev" or "test1.1"
+    paths: tuple[Path, ...]  # its parts, in order
+
+    def __str__(self) -> str:
+        return str(self.paths[0])
+
+    def version(self) -> tuple:
+        """Changes whenever the bytes may have changed."""
+        status = [path.stat() for path in self.paths]
+        times = [(one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for one in status]
+        return str(self), self.file, *times
+
+    @contextmanager
+    def opened(self) -> Iterator[IO[bytes]]:
+        """The rows as the official file would have them. Raises DataError."""
+        yield io.BytesIO(self.content())
+
+    def content(self) -> bytes:
+        rows = [row for path in self.paths for row in _rows_of(path, self.task)]
+        if rows and "idx" in rows[0]:
+            rows.sort(key=lambda row: row["idx"])  # the number of the official line
+        return _WRITERS.get(self.task.kind, _text_lines)(self, rows)
+
+
+def find_copy(folders: Sequence[Path], task: Task, file: str) -> Copy | None:
+    """The split of a copy that stands for an official file. Raises DataError where parts of it are missing."""
+    split = _split_of(task, file)
+    if split is None:
+        return None
+    name = {"train": "train", "dev": "(?:validation|dev)", "test1.1": "test"}[split]
+    pattern = re.compile(rf"(?:[\w.]+[-_])?{name}(?:-\d{{5}}-of-\d{{5}})?\.(parquet|arrow|jsonl?)", re.IGNORECASE)
+    for folder in folders:
+        parts: dict[str, list[Path]] = {"parquet": [], "arrow": [], "json": []}
+        for place in (folder, folder / "data"):
+            for path in sorted(place.glob("*")):
+                if (match := pattern.fullmatch(path.name)) and path.is_file():
+                    parts[match[1].lower().removesuffix("l")].append(path)
+        for below in ("train",) if split == "train" else ("test",) if split == "test1.1" else ("validation", "dev"):
+            parts["arrow"] += sorted((folder / below).glob("data-*.arrow"))
+        parts["json"] = [path for path in parts["json"] if is_lines(path, task)]
+        for found in parts.values():
+            if found:
+                return Copy(task, file, split, _whole(found))
+    return None
+
+
+def _split_of(task: Task, file: str) -> str | None:
+    """Of which split of a copy an official file is made; None where no copy has it."""
+    rows = {answers: rows for rows, answers in task.answer_files.items()}.get(file, file)
+    if rows in task.train_files:
+        return "train"
+    if rows in task.dev_files:
+        return "dev"
+    return next((test.split for test in task.test_sets if test.file == rows and test.version == "1.1"), None)
+
+
+def _whole(paths: list[Path]) -> tuple[Path, ...]:
+    """The parts of a split; of files that aren't numbered, the first. Raises DataError where some are missing."""
+    numbered = [match for path in paths if (match := _PARTS.search(path.name))]
+    if not numbered:
+        return (paths[0],)
+    number = int(numbered[0][2])
+    if [int(match[1]) for match in numbered] != list(range(number)) or len(numbered) < len(paths):
+        raise DataError(
+            f"{paths[0].parent} holds {len(paths)} parts such as {paths[0].name}, not the {number} of one copy"
+        )
+    return tuple(paths)
+
+
+# Reading --------------------------------------------------------------------------------------------------------------
+
+
+def _rows_of(path: Path, task: Task) -> Iterator[Row]:
+    """Every row, its label as the official files write it. Raises DataError."""
+    import pyarrow  # slow to import, and most people have the official files
+
+    try:
+        if path.suffix in (".json", ".jsonl"):
+            rows, columns, metadata = _lines(path)
+        else:
+            rows, columns, metadata = _table(path)
+        _check_columns(path, task, columns)
+        names = _label_names(path, task, metadata)
+        for number, row in enumerate(rows, start=1):
+            yield _named(path, task, row, names, number)
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{task.name}: {path} can't be read: {reason}") from error
+
+
+def _table(path: Path) -> tuple[Iterator[Row], Sequence[str], bytes | None]:
+    """(rows, columns, what `datasets` wrote of the schema) of a Parquet or Arrow file."""
+    import pyarrow
+    from pyarrow import ipc, parquet
+
+    if path.suffix == ".parquet":
+        file = parquet.ParquetFile(path)
+        schema, batches = file.schema_arrow, file.iter_batches(batch_size=8192)
+    else:
+        stream = pyarrow.memory_map(str(path))
+        try:
+            reader = ipc.open_stream(stream)
+            batches = iter(reader)
+        except pyarrow.ArrowInvalid:  # Arrow's other layout
+            reader = ipc.open_file(stream)
+            batches = map(reader.get_batch, range(reader.num_record_batches))
+        schema = reader.schema
+    metadata = (schema.metadata or {}).get(b"huggingface")
+    return (row for batch in batches for row in batch.to_pylist()), schema.names, metadata
+
+
+def _lines(path: Path) -> tuple[Iterator[Row], Sequence[str], None]:
+    content = path.read_bytes()
+
+    def rows() -> Iterator[Row]:
+        for number, line in enumerate(io.BytesIO(content), start=1):
+            try:
+                yield json_files.declared(json_files.parse(line), dict, path)
+            except (json_files.NotJson, BadFile) as error:
+                raise DataError(f"{path}, line {number}: {error}") from None
+
+    return rows(), list(next(rows(), {})), None
+
+
+def is_lines(path: Path, task: Task) -> bool:
+    """Whether it is no official file but one object a line as `to_json` writes them, by its first line."""
+    try:
+        with open(path, "rb") as stream:
+            row = json_files.parse(stream.readline(1 << 20))
+    except (OSError, json_files.NotJson):
+        return False
+    if not isinstance(row, dict):
+        return False
+    columns = _COLUMNS.get(task.kind)
+    return columns[-1] in row if columns else type(row.get("label")) is int and "idx" in row
+
+
+def _check_columns(path: Path, task: Task, columns: Sequence[str]) -> None:
+    needed = _COLUMNS.get(task.kind) or (*task.text_fields, *(("target",) if task.marked_spans else ()), "label")
+    if lacking := [name for name in needed if name not in columns]:
+        raise DataError(
+            f"{task.name}: found {path} of another schema: it has the columns {', '.join(columns)}, not "
+            f"{', '.join(lacking)}"
+        )
+
+
+@dataclass
+class _Feature:
+    names: list[str] | None = None
+
+
+@dataclass
+class _Info:
+    """What is read of dataset_info.json, and of what `datasets` writes into a schema."""
+
+    features: dict[str, Any]
+
+
+@dataclass
+class _Schema:
+    info: _Info
+
+
+def _label_names(path: Path, task: Task, metadata: bytes | None) -> list[str] | None:
+    """What the file's schema, or dataset_info.json beside it, says that labels mean; None where neither says it."""
+    if not task.labels:
+        return None
+    info = None
+    if metadata:
+        try:
+            info = json_files.converted(json_files.parse(metadata), _Schema).info
+        except (json_files.NotJson, ValueError) as error:
+            raise DataError(f"{task.name}: {path}: its schema can't be read: {error}") from None
+    for folder in () if info else (path.parent, path.parent.parent):
+        info = info or json_files.read_if_sound(folder / "dataset_info.json", _Info)
+    label = info.features.get("label") if info else None
+    names = json_files.converted(label, _Feature).names if isinstance(label, dict) else None
+    if names is not None and not set(names) <= set(task.labels):
+        unknown = next(name for name in names if name not in task.labels)
+        raise DataError(f"{task.name}: found {path} of another schema: its label {unknown!r} is none of the task's")
+    return names
+
+
+def _named(path: Path, task: Task, row: Row, names: list[str] | None, number: int) -> Row:
+    """The row with its label's name for an index; without any where the split has none, which is -1."""
+    label = row.get("label")
+    if not task.labels or type(label) is not int or label == -1:
+        return row
+    if names is None:
+        raise DataError(
+            f"{task.name}: {path} has integer labels, and nothing says what they mean: neither a schema in it nor "
+            "dataset_info.json beside it; write it with `to_parquet` or `save_to_disk`"
+        )
+    if not 0 <= label < len(names):
+        raise DataError(f"{task.name}: {path}, row {number}: label {label} is none of the {len(names)} in its schema")
+    return {**row, "label": names[label]}
+
+
+# Writing as the official files are ------------------------------------------------------------------------------------
+
+
+def _text_lines(copy: Copy, rows: list[Row]) -> bytes:
+    """Keys in the order that most official files have, so that the bytes may be theirs, too."""
+    task, is_test = copy.task, copy.split.startswith("test")
+    fields = sorted((*task.text_fields, *(("target",) if task.marked_spans else ())))
+    lines = []
+    for row in rows:
+        number = row.get("corpus_id", row.get("idx") if is_test or task.line_ids else None)
+        line = {} if number is None else {"id": number}
+        line |= {name: row[name] for name in fields}
+        if task.marked_spans and isinstance(row["target"], dict):
+            line["target"] = {name: row["target"][name] for name in sorted(row["target"])}
+        lines.append(_json(line if is_test else {**line, "label": row["label"]}))
+    return "\n".join(lines).encode()
+
+
+def _choice_document(copy: Copy, rows: list[Row]) -> bytes:
+    """Questions with one passage number are of one passage; a test set has the questions' own ids instead."""
+    is_test, items = copy.split.startswith("test"), []
+    for _, of_passage in groupby(_of_file(copy, rows), lambda row: row["context"] if is_test else row["id"]):
+        questions = list(of_passage)
+        key = "id" if is_test else "answer"
+        asked = [{"question": one["question"], "choice": one["choice"], key: one[key]} for one in questions]
+        items.append([questions[0]["context"], asked])
+    return b"[" + ",\n".join(map(_json, items)).encode() + b"]"
+
+
+def _of_file(copy: Copy, rows: list[Row]) -> list[Row]:
+    """The rows of one of several official files that a split of a copy holds one after the other."""
+    files = copy.task.train_files if copy.split == "train" else copy.task.dev_files
+    if copy.file not in files[:-1] and copy.file not in files[1:]:
+        return rows
+    start = 0
+    for file in files:
+        known = official_files().get((copy.task.name, file))
+        end = len(rows) if file == files[-1] or not known or not known.rows else start + known.rows
+        if file == copy.file:
+            return rows[start:end]
+        start = end
+    return []
+
+
+def _idiom_lines(copy: Copy, rows: list[Row]) -> bytes:
+    if copy.file not in copy.task.answer_files.values():
+        return "\n".join(_json({"content": row["content"], "candidates": row["candidates"]}) for row in rows).encode()
+    answers: dict[str, Any] = {}
+    for number, row in enumerate(rows, start=1):
+        tags = re.findall(r"#idiom\d+#", "".join(row["content"]))
+        chosen = row["answers"]["candidate_id"]
+        if len(chosen) != len(tags):
+            raise DataError(f"{copy.task.name}: {copy}, row {number}: {len(chosen)} answers to {len(tags)} blanks")
+        answers |= zip(tags, chosen)
+    return _json(answers).encode()
+
+
+def _span_document(copy: Copy, rows: list[Row]) -> bytes:
+    paragraphs = []
+    for context, of_context in groupby(rows, lambda row: row["context"]):
+        questions = []
+        for row in of_context:
+            answers = [
+                {"text": text, "answer_start": start}
+                for text, start in zip(*map(row["answers"].get, ("text", "answer_start")))
+            ]
+            questions.append({"id": row["id"], "question": row["question"], "answers": answers})
+        paragraphs.append({"paragraphs": [{"context": context, "qas": questions}]})
+    return b'{"data": [' + ",\n".join(map(_json, paragraphs)).encode() + b"]}"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+_WRITERS = {CHOICE: _choice_document, IDIOM: _idiom_lines, SPAN: _span_document}
