@@ -104,7 +104,7 @@ def _split(task: Task, split: str, rows: Sequence[Any], units: Units, train: Uni
 
 def _twins(train: Units, units: Units, of_train: Sequence, whole: Sequence) -> Twins:
     exact = overlap.stand_in(of_train, whole)
-    known, right = overlap.label_by_text(train, of_train), None
+    known, right = overlap.label_by_text(train, of_train, whole), None
     if exact.any() and None not in units.labels:
         right = 100 * float(np.mean([known[whole[row]] == units.labels[row] for row in np.flatnonzero(exact)]))
     return Twins(int(exact.sum()), int(overlap.twins(train, units).sum()), right)
