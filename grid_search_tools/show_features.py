@@ -14,7 +14,8 @@ import sys
 from dataclasses import dataclass
 
 from cluebench.benchmark.tasks import TASKS, Task, task_named
-from cluebench.data.source import open_source, split_files
+from cluebench.data.official import split_files
+from cluebench.data.source import open_source
 from cluebench.features import TextEncoder
 from cluebench.foundation import command, environment
 from cluebench.foundation.errors import UsageError

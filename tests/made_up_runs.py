@@ -19,9 +19,9 @@ import numpy as np
 
 from cluebench.benchmark.published import published_models
 from cluebench.benchmark.tasks import DEFAULT_SEED, TASKS, Setting, Task
-from cluebench.data.official import official_files
+from cluebench.data.official import fingerprint_of, official_files, official_md5s
 from cluebench.data.rows import load_rows
-from cluebench.data.source import DataSource, fingerprint_of, official_md5s
+from cluebench.data.source import DataSource
 from cluebench.demo.synthetic import Sizes, write_synthetic
 from cluebench.foundation import atomic
 from cluebench.records import identity

@@ -22,7 +22,7 @@ ROOMS = {
     "machine/": {"psutil", "pynvml"},
     "statistics/": {"scipy"},
     "search/": set(),
-    "data/": {"filelock", "requests", "urllib3"},
+    "data/": {"filelock", "pyarrow", "requests", "sklearn", "urllib3"},
     "features/": {"filelock"},
     "pretrained/": {"safetensors"},
     "records/": set(),
@@ -49,12 +49,14 @@ LOOSE = {"__init__", "scheduler/__init__"}
 ONLY = {
     "jinja2": {"report/page"},
     "msgspec": {"foundation/json_files"},
+    "pyarrow": {"data/copies"},
     "pynvml": {"machine/nvidia"},
     "ray": {"scheduler/processes/ray_engine"},
     "requests": {"data/download"},
     "rich": {"scheduler/run/display"},
     "safetensors": {"pretrained/weights", "models/", "training/"},
     "scipy": {"statistics/paired"},
+    "sklearn": {"data/floors"},
     "subprocess": {"foundation/repository", "scheduler/", "submission/", "diagnosis/"},
     "tokenizers": {"models/tokenizer_file"},
     "tqdm": {"foundation/notices"},
@@ -79,7 +81,9 @@ BEFORE_PADDLE = (
 _FLAGS_FIRST = "wrong flags are told before Paddle is imported, which takes seconds"
 INSIDE = {
     "foundation/environment": ({"paddlenlp"}, "the one place that imports Paddle, once what Paddle reads is set"),
+    "data/copies": ({"pyarrow"}, "slow to import and rarely wanted"),
     "data/download": ({"requests", "urllib3"}, "slow to import and rarely wanted"),
+    "data/floors": ({"sklearn"}, "slow to import and rarely wanted"),
     "demo/directory": ({"cluebench.demo.embedded_model"}, _FLAGS_FIRST),
     "features/metrics": ({"paddlenlp"}, "EM and F1 are PaddleNLP's own, as published, and Paddle runs by then"),
     "machine/nvidia": ({"pynvml"}, "may be broken where there is no NVIDIA card"),

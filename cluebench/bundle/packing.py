@@ -14,7 +14,8 @@ from typing import NamedTuple
 import cluebench
 from cluebench.benchmark.tasks import TASKS, Task
 from cluebench.bundle.contents import MANIFEST, BundledModel, Manifest, Sums, bare, sha256
-from cluebench.data.source import DataSource, fingerprint_of, official_md5s, split_files
+from cluebench.data.official import fingerprint_of, official_md5s, split_files
+from cluebench.data.source import DataSource
 from cluebench.foundation import atomic, repository
 from cluebench.foundation.errors import ClueError, DataError, UsageError
 from cluebench.pretrained import model_files

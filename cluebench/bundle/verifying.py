@@ -13,9 +13,9 @@ import numpy as np
 from cluebench.benchmark.tasks import IDIOM, SPAN, TASKS, Setting, Task
 from cluebench.bundle import protocol
 from cluebench.bundle.contents import Manifest
-from cluebench.data.official import usable_rows
+from cluebench.data.official import fingerprint_of, official_md5s, split_files, usable_rows
 from cluebench.data.rows import IDIOM_TAG, load_rows
-from cluebench.data.source import DataSource, fingerprint_of, official_md5s, split_files
+from cluebench.data.source import DataSource
 from cluebench.features.metrics import question_scores
 from cluebench.foundation import environment, json_files
 from cluebench.foundation.errors import BadFile, DataError

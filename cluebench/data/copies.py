@@ -1,9 +1,9 @@
 """Copies of the data sets as people have them, read and written again as the official files are.
 
-Hugging Face's ``clue`` as Parquet, as `save_to_disk` leaves it (Arrow) or as `to_json` does (one object a line). Files are
-read by pyarrow alone: what one release of `datasets` writes, another can't always open. What an integer label means comes
-from the file's own schema, never from a guess. Rows whose label is ``-`` and a few fields are lost in these copies (see
-`LOST`); what a model or a score sees is not.
+Hugging Face's ``clue`` as Parquet, as `save_to_disk` writes it (Arrow), or as `to_json` does (one object a line). Only
+pyarrow reads the files, because a release of `datasets` can't always open what a later one wrote. The file's own schema
+says what an integer label means; it is never guessed. These copies lack rows whose label is ``-`` and a few fields (see
+`LOST`), but nothing that a model or a score sees.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import IO, Any
 
-from cluebench import json_files
+from cluebench.benchmark.tasks import CHOICE, IDIOM, SPAN, Task
 from cluebench.data.official import official_files
-from cluebench.errors import BadFile, DataError
-from cluebench.tasks import CHOICE, IDIOM, SPAN, Task
+from cluebench.foundation import json_files
+from cluebench.foundation.errors import BadFile, DataError
 
 #: What no copy has, in words; asked for, it is an error.
 LOST = "test sets of version 1.0 and lists of labels, nor the keywords of TNEWS, nor the levels and genres of OCNLI"
@@ -39,7 +39,7 @@ Row = dict[str, Any]
 
 
 def task_folders(directory: Path, task: Task) -> list[Path]:
-    """Folders called by the task, with or without ``_public``, in any case: the directory itself, and those below it."""
+    """Folders named as the task, with or without ``_public``, in any case: the directory itself and those below it."""
     names = {task.name, f"{task.name}_public"}
     found = [directory] if directory.resolve().name.lower() in names else []
     level, seen = [directory], 0
@@ -84,10 +84,17 @@ class Copy:
         yield io.BytesIO(self.content())
 
     def content(self) -> bytes:
+        """See `opened`."""
         rows = [row for path in self.paths for row in _rows_of(path, self.task)]
-        if rows and "idx" in rows[0]:
-            rows.sort(key=lambda row: row["idx"])  # the number of the official line
-        return _WRITERS.get(self.task.kind, _text_lines)(self, rows)
+        try:
+            if rows and "idx" in rows[0]:
+                rows.sort(key=lambda row: row["idx"])  # the number of the official line
+            return _WRITERS.get(self.task.kind, _text_lines)(self, rows)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise DataError(
+                f"{self.task.name}: found {self} of another schema: a row has other values ({reason})"
+            ) from None
 
 
 def find_copy(folders: Sequence[Path], task: Task, file: str) -> Copy | None:

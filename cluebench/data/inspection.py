@@ -1,4 +1,4 @@
-"""What is in a task's data, in numbers that a reader of its scores needs: as values, as text and as a markdown table."""
+"""What is in a task's data, in numbers that a reader of its scores needs: as values, as text or as a markdown table."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from typing import Any
 
 import numpy as np
 
+from cluebench.benchmark.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
 from cluebench.data import overlap
-from cluebench.data.official import official_files
-from cluebench.data.overlap import Floors, Repeated, Units
+from cluebench.data.floors import Floors, floors, surface
+from cluebench.data.official import official_files, split_files
+from cluebench.data.overlap import Repeated, Units
 from cluebench.data.rows import hash_of_rows, load_rows, stands, unlabelled_rows
-from cluebench.data.source import DataSource, split_files
-from cluebench.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
+from cluebench.data.source import DataSource
 
 FORMATS = ("text", "markdown", "json")
+
+#: Of twins: all texts of a row together.
+WHOLE = "whole row"
 
 #: A word of Latin letters or digits, or one other character: no tokenizer makes fewer tokens of a text.
 _LEAST_TOKENS = re.compile(r"[A-Za-z0-9]+|[^\sA-Za-z0-9]")
@@ -44,7 +48,7 @@ class SplitFacts:
     labels: dict[str, int] = field(default_factory=dict)
     repeated: Repeated | None = None
     groups: Repeated | None = None
-    twins: dict[str, Twins] = field(default_factory=dict)  # "whole row" and each part
+    twins: dict[str, Twins] = field(default_factory=dict)  # of `WHOLE` rows and of each part
     cut: float | None = None  # percent of the rows longer than the task's length, at the least
     odd: dict[str, int] = field(default_factory=dict)
     pronouns: int | None = None  # distinct ones, where rows ask about them
@@ -65,7 +69,7 @@ def inspect(source: DataSource, task: Task) -> TaskFacts:
     """Of train, dev and the 1.1 test set, as far as they are here. Raises DataError where train or dev is not."""
     splits = ["train", "dev", *(test.split for test in task.test_sets if test.version == "1.1")]
     splits = [split for split in splits if split in ("train", "dev") or source.has(task, split_files(task, split)[0])]
-    facts = TaskFacts(task.name, overlap.surface(task), [], {})
+    facts = TaskFacts(task.name, surface(task), [], {})
     train = None
     for split in splits:
         rows = load_rows(source, task, split)
@@ -89,16 +93,16 @@ def _split(task: Task, split: str, rows: Sequence[Any], units: Units, train: Uni
     if task.marked_spans:
         found.pronouns = len({row.texts[0].replace("_", "") for row in rows})
     if task.labels and not split.startswith("test"):
-        found.labels = {label: number for label, number in sorted(Counter(units.labels).items(), key=str)}
+        found.labels = dict(sorted(Counter(label for label in units.labels if label is not None).items()))
     if train is not None:
-        found.twins = {"whole row": _twins(train, units, train.whole, whole)}
+        found.twins = {WHOLE: _twins(train, units, train.whole, whole)}
         if len(units.parts) > 1:
             for name, texts in units.parts.items():
                 exact = overlap.stand_in(train.parts[name], texts)
                 alike = overlap.stand_in(train.normalised_part(name), units.normalised_part(name))
                 found.twins[name] = Twins(int(exact.sum()), int(alike.sum()), None)
         if split == "dev":
-            found.floors = overlap.floors(task, train, units)
+            found.floors = floors(task, train, units)
     return found
 
 
@@ -181,15 +185,15 @@ def _markdown(cells: Sequence[str]) -> str:
 
 
 def _cells(task: TaskFacts, split: SplitFacts) -> list[str]:
-    whole, *parts = split.twins.items() or [None]
-    by_part = [f"{name} {_shown_twins(twins)}" for name, twins in parts]
+    shown = {name: _shown_twins(twins) for name, twins in split.twins.items()}
+    whole = shown.pop(WHOLE, "–")
     share = "" if (split.cut or 0) < 0.05 else f"{split.cut:.1f} % cut"
     odd = [f"{number:,} with {what}" for what, number in split.odd.items() if number]
     labels = f", {len(split.labels)} labels" if split.labels else ""
     return [
         f"{split.rows:,}{labels}" + (f", {split.unlabelled} more without a label" if split.unlabelled else ""),
-        _shown_twins(whole[1]) if whole else "–",
-        "; ".join(by_part) or "–",
+        whole,
+        "; ".join(f"{name} {text}" for name, text in shown.items()) or "–",
         _shown_groups(split),
         _shown_floors(task, split.floors),
         "; ".join([*odd, *([share] if share else [])]) or "–",

@@ -1,9 +1,9 @@
 """What the official files are: names, rows, md5 sums and where PaddleNLP downloads them from.
 
-``cluebench/facts/datasets.csv`` lists the files of the CLUE data sets (Xu et al. 2020, "CLUE: A Chinese Language
-Understanding Evaluation Benchmark") as PaddleNLP's data set loaders name them, with the addresses and md5 sums that
-those loaders use; row counts were taken from the files. An empty md5 means that none has been published. ``row_hash`` was
-taken from the files with that md5 (see `cluebench.data.rows.row_hash`), where this project had them.
+``cluebench/benchmark/facts/datasets.csv`` lists the files of the CLUE data sets (Xu et al. 2020, "CLUE: A Chinese
+Language Understanding Evaluation Benchmark") as PaddleNLP's data set loaders name them, with the addresses and md5 sums
+that those loaders use; row counts were taken from the files. An empty md5 means that none has been published.
+``row_hash`` was taken from the files with that md5 (see `cluebench.data.rows.row_hash`), where this project had them.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from cluebench.json_files import converted
-from cluebench.tasks import Task
+from cluebench.benchmark.tasks import Task
+from cluebench.foundation.json_files import converted
 
 FACTS_FILE = Path(__file__).resolve().parent.parent / "benchmark" / "facts" / "datasets.csv"
 

@@ -1,7 +1,7 @@
-"""What rows share: texts of dev and test rows that stand in train too, repeated texts, groups, and scores that need no reading.
+"""What rows share: dev and test texts that are in train too, repeated texts, groups, and scores without reading.
 
-Everything counts rows as the metric does: a row of a classification file, a question, a blank. Texts are compared as they
-are, and `normalised`; a row's *twin* is a row of train with the same normalised texts, whatever their labels.
+Rows are counted as the metric counts them: a row of a classification file, a question, a blank. Texts are compared as
+they are and `normalised`. A row's *twin* is a row of train with the same normalised texts, whatever its label.
 """
 
 from __future__ import annotations
@@ -16,24 +16,21 @@ from typing import Any
 
 import numpy as np
 
+from cluebench.benchmark.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
 from cluebench.data.rows import IDIOM_TAG, ChoiceRow, IdiomRecord, SpanRow, TextRow
-from cluebench.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
 
 _NOT_WORDS = re.compile(r"[\W_]+")
 _COMMON_MARKS = re.compile("[，。！？：；（）、“”‘’《》…—,.!?:;()\\s]+")
 _MARKS = re.compile(r"[_\[\]]")
-
-#: Rows of train from which the surface baseline learns, evenly spread.
-_LEARNED_FROM = 20_000
 
 
 @dataclass
 class Units:
     """What the metric counts, in order.
 
-    parts: name → text of each. labels: what is right of each, in words; None in test splits. gold: the same as an index,
-    None for spans. options: of each, those to choose from; none where all rows have the same labels. groups: what a row
-    shares with others that are no independent evidence.
+    parts: name → text of each unit. labels: the right answer in words, None in test splits. gold: the same as an index.
+    options: what there is to choose from; empty where all rows have the same labels. groups: what rows share that makes
+    them no independent evidence, such as a premise.
     """
 
     parts: dict[str, list[str]]
@@ -163,98 +160,3 @@ def repeated(keys: Sequence[Hashable], labels: Sequence[str | None]) -> Repeated
     apart = [of_key for of_key in several if len(set(of_key)) > 1]
     largest = max(map(len, found.values()), default=0)
     return Repeated(len(several), sum(map(len, several)), largest, len(apart), sum(map(len, apart)))
-
-
-# Floors ---------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Floors:
-    """Dev scores in percent that need no reading; None where a rule does not apply.
-
-    majority: the most frequent label (or place among the options) of train for every row. twin: the label of the row's
-    twin in train, else the majority. surface: a logistic regression on what `surface` names.
-    """
-
-    majority: float | None = None
-    twin: float | None = None
-    surface: float | None = None
-
-    @property
-    def best(self) -> float | None:
-        return max((one for one in (self.majority, self.twin, self.surface) if one is not None), default=None)
-
-
-def floors(task: Task, train: Units, dev: Units) -> Floors:
-    """None of spans, whose answers are texts."""
-    if task.kind == SPAN or not len(train) or not len(dev):
-        return Floors()
-    most = Counter(train.gold).most_common(1)[0][0]
-    by_majority = np.array([gold == most for gold in dev.gold])
-    known = label_by_text(train, train.normal, dev.normal)
-    said = [known.get(key) for key in dev.normal]
-    by_twin = [majority if one is None else one == label for one, label, majority in zip(said, dev.labels, by_majority)]
-    return Floors(_percent(by_majority), _percent(by_twin), _percent(_surface(task, train, dev)))
-
-
-def surface(task: Task) -> str | None:
-    """What the surface baseline of a task sees, in words."""
-    if task.kind == SPAN:
-        return None
-    if task.kind in (CHOICE, IDIOM):
-        return "the options alone"
-    if task.joined_field:
-        return "number and lengths of the keywords alone"
-    if task.kind == PAIR:
-        return f"{task.text_fields[1]} alone"
-    return "lengths and the places of the marks alone" if task.marked_spans else "lengths and kinds of characters alone"
-
-
-def _percent(right: Sequence[bool] | np.ndarray) -> float:
-    return 100 * float(np.mean(right))
-
-
-def _surface(task: Task, train: Units, dev: Units) -> np.ndarray:
-    """bool [dev rows]: where the surface baseline is right."""
-    from sklearn.feature_extraction.text import HashingVectorizer
-    from sklearn.linear_model import LogisticRegression, SGDClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import FunctionTransformer, StandardScaler
-
-    by_option, by_text = task.kind in (CHOICE, IDIOM), task.kind == PAIR and not task.joined_field
-    if by_option or by_text:  # many sparse features: a few passes of gradient descent do
-        characters = HashingVectorizer(analyzer="char", ngram_range=(1, 2), n_features=1 << 16)
-        model = make_pipeline(
-            characters, SGDClassifier(loss="log_loss", alpha=1e-5, max_iter=15, tol=None, random_state=0)
-        )
-    else:
-        shapes = FunctionTransformer(lambda texts: np.array([_shape(task, one) for one in texts]))
-        model = make_pipeline(shapes, StandardScaler(), LogisticRegression(max_iter=300))
-    of_part = list(train.parts)[1 if by_text else 0]
-    chosen = range(0, len(train), -(-len(train) // _LEARNED_FROM) * (10 if by_option else 1))
-    gold = [train.gold[row] for row in chosen]
-    if not by_option:
-        if len(set(gold)) < 2:
-            return np.array(dev.gold) == gold[0]
-        model.fit([train.parts[of_part][row] for row in chosen], gold)
-        return model.predict(dev.parts[of_part]) == np.array(dev.gold)
-    pairs = [(text, place == train.gold[row]) for row in chosen for place, text in enumerate(train.options[row])]
-    model.fit(*zip(*pairs))
-    scores = iter(model.decision_function([text for options in dev.options for text in options]))
-    said = [np.argmax([next(scores) for _ in options]) for options in dev.options]
-    return np.array(said) == np.array(dev.gold)
-
-
-def _shape(task: Task, text: str) -> list[float]:
-    """Numbers that say nothing of what a text means."""
-    if task.joined_field:
-        lengths = [len(word) for word in text.split(" ")] or [0]
-        histogram = [sum(length == number for length in lengths) for number in range(1, 9)]
-        return [len(lengths), sum(lengths), min(lengths), max(lengths), float(np.mean(lengths)), *histogram]
-    kinds = Counter(map(unicodedata.category, text))
-    numbers = [len(text), *(kinds[kind] for kind in ("Lo", "Lu", "Ll", "Nd", "Po", "Ps", "Zs"))]
-    if task.marked_spans:
-        first, second = text.find("_"), text.find("[")
-        span, other = text.find("_", first + 1) - first, text.find("]") - second
-        numbers += [first, second, second - first, abs(second - first), float(first < second), span, other]
-    return numbers

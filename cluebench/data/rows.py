@@ -19,10 +19,9 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from cluebench.benchmark.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
 from cluebench.data.json_text import members
 from cluebench.data.official import split_files
-from cluebench.errors import DataError
-from cluebench.json_files import Misfit, NotJson, converted
-from cluebench.json_files import parse as parse_json
-from cluebench.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
+from cluebench.foundation.errors import DataError
+from cluebench.foundation.json_files import Misfit, NotJson, converted
+from cluebench.foundation.json_files import parse as parse_json
 
 #: A blank in a ChID passage, and what is left of one that was damaged.
 IDIOM_TAG = re.compile(r"#idiom\d+#")
@@ -116,7 +115,8 @@ def row_hash(source: Files, task: Task, file: str) -> str:
 def hash_of_rows(task: Task, rows: Iterable[Any]) -> str:
     """16 hexadecimal digits of what a model or a score sees of rows, in order.
 
-    Of texts, options, right answers and places, not of ids: the same rows in another layout, or of a copy, give the same.
+    It covers texts, options, right answers and their places, but no ids: the same rows in another layout, or from a
+    copy, give the same hash.
     """
     digest = hashlib.sha256()
     for row in rows:

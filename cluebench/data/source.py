@@ -20,9 +20,8 @@ from cluebench.data.copies import LOST, Copy, find_copy, is_lines, task_folders
 from cluebench.data.download import data_home, fetch_archive
 from cluebench.data.official import OfficialFile, fingerprint_of, official_files, split_files
 from cluebench.data.rows import row_hash
-from cluebench.errors import DataError
-from cluebench.notices import notice
-from cluebench.tasks import Task
+from cluebench.foundation.errors import DataError
+from cluebench.foundation.notices import notice
 
 #: Names the directory of the official files when no --data_dir is given.
 DATA_DIR_VARIABLE = "CLUE_DATA_DIR"
@@ -273,7 +272,7 @@ class _Unchecked:
 
 def _why_other(known: OfficialFile, place: _Place | Copy, md5: str) -> str:
     if isinstance(place, Copy) and known.row_hash is None:
-        return "is a copy, and nobody here knows whether its rows are the official ones: its scores stand apart"
+        return "is a copy, and it is not known whether its rows are the official ones, so its scores are not ranked"
     what = "has other rows than" if isinstance(place, Copy) else "is not"
     sums = "" if isinstance(place, Copy) else f" (its md5 is {md5}, the official {known.md5})"
     return f"{what} the official file{sums}: scores on it can't be compared with published ones"

@@ -320,7 +320,7 @@ def look_at_task(source: DataSource, task: Task) -> TaskData:
     for file, known in official.items():
         try:
             if not source.has(task, file):
-                found.missing.append(file)
+                found.missing += [] if source.lacks(task, file) else [file]
                 continue
             with contextlib.redirect_stderr(io.StringIO()):  # what it would say is said below
                 md5 = source.md5(task, file)

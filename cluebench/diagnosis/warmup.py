@@ -22,7 +22,11 @@ def check_data(source: DataSource, tasks: Sequence[Task]) -> None:
     reasons: dict[Task, DataError] = {}
     for task in tasks:
         try:
-            source.fingerprint(task, task.files)
+            lacking = [file for file in task.files if source.lacks(task, file)]
+            source.fingerprint(task, [file for file in task.files if file not in lacking])
+            if lacking:
+                copy = source.describe(task, task.dev_files[0])
+                notice(f"{task.title} is read from a copy ({copy}), which has no {', '.join(lacking)}")
         except DataError as error:
             reasons[task] = error
     if reasons:
@@ -60,7 +64,7 @@ def tokenize(
     num_proc: int = 1,
 ) -> None:
     """All splits of the tasks, as trials will ask for them; says of each whether it was in the cache."""
-    start, made, splits = time.perf_counter(), 0, list(splits_of(tasks))
+    start, made, splits = time.perf_counter(), 0, list(splits_of(tasks, source))
     with progress(model.typed, len(splits), "split") as bar:
         for task, split in splits:
             length = task.max_seq_length
@@ -81,8 +85,8 @@ def tokenize(
     say(f"{model.typed}: {made} splits tokenized, {held}, {seconds:.1f} s", sys.stdout)
 
 
-def splits_of(tasks: Sequence[Task]) -> Iterator[tuple[Task, str]]:
-    """Every split a script may ask for: train, dev and all test sets."""
+def splits_of(tasks: Sequence[Task], source: DataSource) -> Iterator[tuple[Task, str]]:
+    """Every split a script may ask for: train, dev and all test sets, but those that a copy of the data lacks."""
     for task in tasks:
-        for split in ("train", "dev", *(test.split for test in task.test_sets)):
+        for split in ("train", "dev", *(test.split for test in task.test_sets if not source.lacks(task, test.file))):
             yield task, split

@@ -20,8 +20,9 @@ import numpy as np
 
 import cluebench
 from cluebench.benchmark.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
+from cluebench.data.official import split_files
 from cluebench.data.rows import load_rows
-from cluebench.data.source import DataSource, split_files
+from cluebench.data.source import DataSource
 from cluebench.features import choice, idiom, pair, span
 from cluebench.features.batches import length_sorted_batches
 from cluebench.features.cache import FeatureCache

@@ -10,8 +10,7 @@ from typing import Any
 
 from cluebench.benchmark.published import averaged_tasks
 from cluebench.benchmark.tasks import DEFAULT_SEED, TASKS, Task
-from cluebench.data.official import usable_rows
-from cluebench.data.source import fingerprint_of, official_md5s
+from cluebench.data.official import fingerprint_of, official_md5s, usable_rows
 from cluebench.records import identity
 from cluebench.records.finished_trials import FinishedTrial, of_whole_grid
 from cluebench.records.result import Result

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from cluebench.benchmark.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
+from cluebench.data.official import split_files
 from cluebench.data.rows import NO_AGREED_LABEL, load_rows
-from cluebench.data.source import DataSource, split_files
+from cluebench.data.source import DataSource
 from cluebench.features import Features, IdiomFeatures, SpanFeatures, TextEncoder, load_features
 from cluebench.foundation.json_files import parse
 

@@ -294,9 +294,12 @@ class Run(Generic[F]):
         self.log.best(self.task.format_score(self.result.best_score))
 
     def test_sets(self) -> Iterator[tuple[TestSet, Any]]:
-        """The task's test sets, each with its `features`."""
+        """The task's test sets, each with its `features`, but those that a copy of the data lacks."""
         for test in self.task.test_sets:
-            yield test, self.features(test.split)
+            if self.source.lacks(self.task, test.file):
+                notice(f"{self.task.title}: no {test.submission}: the data is a copy, which has no {test.file}")
+            else:
+                yield test, self.features(test.split)
 
     def submit_labels(self, test: TestSet, ids: Sequence[Any], labels: Sequence[Any]) -> None:
         """The submission file of a test set: an id and a label a line."""

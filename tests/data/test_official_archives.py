@@ -3,9 +3,9 @@
 import pytest
 
 from cluebench.benchmark.tasks import TASKS
-from cluebench.data.official import official_files
+from cluebench.data.official import official_files, split_files
 from cluebench.data.rows import load_rows
-from cluebench.data.source import open_source, split_files
+from cluebench.data.source import open_source
 
 SPLITS = [(task.name, split) for task in TASKS.values() for split in ("train", "dev")]
 SPLITS += [(task.name, f"test{test.version}") for task in TASKS.values() for test in task.test_sets]

@@ -7,8 +7,8 @@ import pytest
 
 from cluebench.benchmark.tasks import TASKS
 from cluebench.data import download, source
-from cluebench.data.official import OfficialFile, official_files
-from cluebench.data.source import open_source, split_files
+from cluebench.data.official import OfficialFile, official_files, split_files
+from cluebench.data.source import open_source
 from cluebench.foundation.errors import DataError
 
 AFQMC = TASKS["afqmc"]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cluebench.benchmark.tasks import TASKS
-from cluebench.data.source import fingerprint_of, official_md5s
+from cluebench.data.official import fingerprint_of, official_md5s
 from cluebench.records import identity
 from cluebench.records.finished_trials import FinishedTrial, model_name
 from cluebench.records.grid_file import GridFile

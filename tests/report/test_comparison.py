@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cluebench.benchmark.tasks import TASKS
-from cluebench.data.source import fingerprint_of, official_md5s
+from cluebench.data.official import fingerprint_of, official_md5s
 from cluebench.foundation.errors import UsageError
 from cluebench.report.comparison import Contender, compare, notes, sentence
 from cluebench.report.comparison_formats import rendered

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from cluebench.benchmark.tasks import TASKS
-from cluebench.data.source import DataSource, fingerprint_of, official_md5s
+from cluebench.data.official import fingerprint_of, official_md5s
+from cluebench.data.source import DataSource
 from cluebench.demo.synthetic import Sizes, write_synthetic
 from cluebench.report import grid_page
 

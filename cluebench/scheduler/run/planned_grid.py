@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from cluebench.benchmark.tasks import TASKS
-from cluebench.data.source import open_source, split_files
+from cluebench.data.official import split_files
+from cluebench.data.source import open_source
 from cluebench.foundation import repository
 from cluebench.foundation.errors import UsageError
 from cluebench.pretrained.model import Model

@@ -7,8 +7,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from cluebench.data.synthetic import Sizes, write_synthetic
-from cluebench.tasks import TASKS
+from cluebench.benchmark.tasks import TASKS
+from cluebench.demo.synthetic import Sizes, write_synthetic
 
 
 def main() -> None:

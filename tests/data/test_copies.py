@@ -1,0 +1,247 @@
+"""Copies as three releases of `datasets` write them: the rows of the official files, or one line that says what is wrong."""
+
+import json
+import shutil
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from cluebench.benchmark.tasks import TASKS
+from cluebench.data import source as source_module
+from cluebench.data.official import official_files
+from cluebench.data.rows import load_rows
+from cluebench.data.source import DataSource, open_source
+from cluebench.foundation.errors import DataError
+
+HERE = Path(__file__).resolve().parent / "copies"
+WRITERS = sorted(path.stem for path in HERE.glob("datasets_*.zip"))
+SPLITS = ("train", "dev", "test1.1")
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("copies")
+    for path in HERE.glob("*.zip"):
+        zipfile.ZipFile(path).extractall(folder / path.stem)
+    return folder
+
+
+def without_lost_ids(task, split, rows):
+    """Ids of train and dev of CLUEWSC2020 are in no copy."""
+    return [replace(row, id=None) for row in rows] if task.marked_spans and split != "test1.1" else rows
+
+
+@pytest.mark.parametrize("form", ["parquet", "saved", "lines"])
+@pytest.mark.parametrize("writer", WRITERS)
+def test_rows_of_a_copy_are_the_official_rows(unpacked, writer, form, capsys):
+    assert len(WRITERS) == 3
+    official, copy = DataSource(unpacked / "official"), DataSource(unpacked / writer / form)
+    for task in TASKS.values():
+        for split in SPLITS:
+            expected = without_lost_ids(task, split, load_rows(official, task, split))
+            assert load_rows(copy, task, split) == expected, (task.name, split)
+        assert not copy.has(task, "labels.json") and not any(copy.has(task, test.file) for test in task.test_sets[1:])
+    assert "other rows than the official file" in capsys.readouterr().err
+
+
+def test_of_official_rows_a_copy_is_official(unpacked, monkeypatch, capsys):
+    """Its fingerprint, by which trials are known, is that of the official files to the letter."""
+    official = DataSource(unpacked / "official")
+    known = dict(official_files())
+    for task in TASKS.values():
+        for file in task.files:
+            if (one := known.get((task.name, file))) and file != task.label_file:
+                hashed = file not in task.answer_files.values()
+                rows = official.row_hash(task, file) if hashed else None
+                md5 = _md5(official, task, file)
+                known[task.name, file] = replace(one, md5=md5, row_hash=rows, rows=None)
+    for module in ("source", "copies", "official"):
+        monkeypatch.setattr(f"cluebench.data.{module}.official_files", lambda: known)
+    monkeypatch.setattr(source_module, "_known_md5", {})
+    copy = DataSource(unpacked / WRITERS[0] / "parquet")
+    for name in ("afqmc", "tnews", "iflytek", "ocnli", "cmnli", "cluewsc2020", "csl", "cmrc2018"):
+        assert copy.fingerprint(TASKS[name]) == official.fingerprint(TASKS[name])
+        assert all(copy.is_official(TASKS[name], file) for file in TASKS[name].train_files)
+    assert capsys.readouterr().err == ""
+
+
+def _md5(source, task, file):
+    with source._require(task, file).opened() as stream:
+        return source_module.md5_of(stream)
+
+
+def test_where_copies_lie(unpacked, tmp_path):
+    """A task's own folder, the folder above, names in any case, and PaddleNLP's own names of official files."""
+    task = TASKS["tnews"]
+    rows = load_rows(DataSource(unpacked / "official"), task, "dev")
+    parquet_folder = unpacked / WRITERS[0] / "parquet"
+    for place in ("a/TNEWS", "b/CLUEdataset/tnews", "c/hub/clue/tnews/data"):
+        shutil.copytree(parquet_folder / "tnews", tmp_path / place)
+    for directory in ("a", "a/TNEWS", "b", "b/CLUEdataset", "c", "c/hub/clue/tnews"):
+        assert load_rows(DataSource(tmp_path / directory), task, "dev") == rows
+    shutil.copytree(unpacked / "official" / "tnews_public", tmp_path / "d" / "CLUEdataset" / "tnews")
+    shutil.copytree(unpacked / "official" / "c3_public", tmp_path / "e" / "C3" / "train")
+    for path in (tmp_path / "e" / "C3" / "train").iterdir():
+        path.rename(path.with_name(f"c3-{path.name}"))
+    assert load_rows(DataSource(tmp_path / "d"), task, "dev") == rows
+    own = DataSource(unpacked / "official")
+    assert load_rows(DataSource(tmp_path / "e"), TASKS["c3"], "dev") == load_rows(own, TASKS["c3"], "dev")
+
+
+def test_the_old_download_cache(unpacked, tmp_path, monkeypatch):
+    """``downloads/extracted/<hash>/`` of one task each; which one, the md5 of its dev file says."""
+    known = dict(official_files())
+    official = DataSource(unpacked / "official")
+    for number, name in enumerate(("tnews", "csl")):
+        folder = tmp_path / "downloads" / "extracted" / (f"{number}" * 64)
+        shutil.copytree(unpacked / "official" / f"{name}_public", folder)
+        known[name, "dev.json"] = replace(known[name, "dev.json"], md5=_md5(official, TASKS[name], "dev.json"))
+    monkeypatch.setattr(source_module, "official_files", lambda: known)
+    for directory in (tmp_path, tmp_path / "downloads", tmp_path / "downloads" / "extracted"):
+        source = DataSource(directory)
+        assert load_rows(source, TASKS["csl"], "dev") == load_rows(official, TASKS["csl"], "dev")
+        assert not source.has(TASKS["afqmc"], "dev.json")
+
+
+def test_paddlenlps_cache_is_found_without_data_dir(unpacked, tmp_path, monkeypatch):
+    monkeypatch.setenv("PPNLP_HOME", str(tmp_path))
+    shutil.copytree(unpacked / "official" / "afqmc_public", tmp_path / "datasets" / "Clue" / "afqmc_public")
+    rows = load_rows(open_source(None), TASKS["afqmc"], "train")
+    assert rows == load_rows(DataSource(unpacked / "official"), TASKS["afqmc"], "train")
+
+
+@pytest.fixture
+def tnews(tmp_path, unpacked):
+    """A copy of TNEWS as Parquet, and a function that writes its train split anew from a changed table."""
+    folder = tmp_path / "tnews"
+    shutil.copytree(unpacked / WRITERS[-1] / "parquet" / "tnews", folder)
+    path = folder / "train-00000-of-00001.parquet"
+
+    def change(edit):
+        parquet.write_table(edit(parquet.read_table(path)), path)
+        return DataSource(tmp_path)
+
+    return change
+
+
+def labels_of(table, labels):
+    return table.set_column(table.schema.get_field_index("label"), "label", pa.array(labels))
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (
+            lambda table: table.drop_columns(["sentence"]),
+            "of another schema: it has the columns label, idx, not sentence",
+        ),
+        (lambda table: labels_of(table, [15] * len(table)), "row 1: label 15 is none of the 15 in its schema"),
+        (lambda table: labels_of(table, [-1] * len(table)), "line 1: field 'label' is -1, not one of 100"),
+        (lambda table: table.replace_schema_metadata({}), "has integer labels, and nothing says what they mean"),
+        (
+            lambda table: table.replace_schema_metadata(
+                {"huggingface": json.dumps({"info": {"features": {"label": {"names": ["news_story"] * 15}}}})}
+            ),
+            "its label 'news_story' is none of the task's",
+        ),
+        (lambda table: table.replace_schema_metadata({"huggingface": "{"}), "its schema can't be read"),
+        (
+            lambda table: table.set_column(0, "sentence", pa.array([None] * len(table), pa.string())),
+            "field 'sentence' is None, not a string",
+        ),
+        (lambda table: table.set_column(2, "idx", pa.array(["a", None] * (len(table) // 2))), "of another schema"),
+    ],
+)
+def test_what_is_wrong_with_a_copy(tnews, edit, told):
+    with pytest.raises(DataError) as raised:
+        load_rows(tnews(edit), TASKS["tnews"], "train")
+    assert told in str(raised.value) and "train-00000-of-00001.parquet" in str(raised.value)
+
+
+def test_labels_are_never_guessed(unpacked, tmp_path):
+    """NLI's labels stand in another order in copies than in the task; lines without a schema are refused."""
+    shutil.copytree(unpacked / WRITERS[0] / "lines" / "ocnli", tmp_path / "ocnli")
+    official = DataSource(unpacked / "official")
+    assert load_rows(DataSource(tmp_path), TASKS["ocnli"], "train") == load_rows(official, TASKS["ocnli"], "train")
+    (tmp_path / "ocnli" / "dataset_info.json").unlink()
+    with pytest.raises(DataError, match="integer labels, and nothing says what they mean"):
+        load_rows(DataSource(tmp_path), TASKS["ocnli"], "train")
+    assert load_rows(DataSource(tmp_path), TASKS["ocnli"], "test1.1")  # has no labels to mistake
+
+
+def test_parts_and_broken_files(unpacked, tmp_path):
+    folder = tmp_path / "c3"
+    shutil.copytree(unpacked / WRITERS[0] / "parquet" / "c3", folder)
+    whole = folder / "train-00000-of-00001.parquet"
+    table = parquet.read_table(whole)
+    for number in range(2):
+        parquet.write_table(
+            table.slice(number * 10, 10 if number == 0 else None), folder / f"train-0000{number}-of-00002.parquet"
+        )
+    whole.unlink()
+    official = load_rows(DataSource(unpacked / "official"), TASKS["c3"], "train")
+    assert load_rows(DataSource(tmp_path), TASKS["c3"], "train") == official
+    (folder / "train-00000-of-00002.parquet").unlink()
+    with pytest.raises(DataError, match="holds 1 parts such as train-00001-of-00002.parquet, not the 2 of one copy"):
+        load_rows(DataSource(tmp_path), TASKS["c3"], "train")
+    dev = folder / "validation-00000-of-00001.parquet"
+    dev.write_bytes(dev.read_bytes()[:-100])
+    with pytest.raises(DataError, match="validation-00000-of-00001.parquet can't be read"):
+        load_rows(DataSource(tmp_path), TASKS["c3"], "dev")
+
+
+def test_rows_stand_in_the_official_order(tnews, tmp_path):
+    before = load_rows(DataSource(tmp_path), TASKS["tnews"], "train")
+    assert load_rows(tnews(lambda table: table.take(list(range(len(table)))[::-1])), TASKS["tnews"], "train") == before
+
+
+def test_what_a_copy_lacks_is_named(tmp_path, unpacked):
+    source = DataSource(unpacked / WRITERS[0] / "parquet")
+    assert source.lacks(TASKS["tnews"], "test1.0.json") and not source.lacks(TASKS["tnews"], "test.json")
+    with pytest.raises(
+        DataError, match="test1.0.json is not in this copy .*validation.*copies have no test sets of version 1.0"
+    ):
+        load_rows(source, TASKS["tnews"], "test1.0")
+    (tmp_path / "tnews.csv").touch()
+    with pytest.raises(DataError, match=r"train.json is missing: .* holds tnews.csv\)"):
+        load_rows(DataSource(tmp_path), TASKS["tnews"], "train")
+
+
+def test_the_same_rows_in_other_bytes_are_official(unpacked, tmp_path, monkeypatch, capsys):
+    """Written with other spaces and an own key: the rows count. One other letter makes other rows."""
+    official, task = DataSource(unpacked / "official"), TASKS["tnews"]
+    known = {
+        ("tnews", file): replace(
+            official_files()["tnews", file], md5=_md5(official, task, file), row_hash=official.row_hash(task, file)
+        )
+        for file in ("train.json", "dev.json")
+    }
+    monkeypatch.setattr(source_module, "official_files", lambda: known)
+    monkeypatch.setattr(source_module, "_known_md5", {})
+    folder = tmp_path / "tnews_public"
+    folder.mkdir()
+    for file in ("train.json", "dev.json"):
+        rows = [json.loads(line) for line in (unpacked / "official" / "tnews_public" / file).open(encoding="utf-8")]
+        (folder / file).write_text("\n".join(json.dumps({**row, "mine": 1}) for row in rows), encoding="utf-8")
+    assert DataSource(tmp_path).fingerprint(task) == official.fingerprint(task)
+    assert capsys.readouterr().err == ""
+    rows[0]["sentence"] += "。"
+    (folder / "dev.json").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    assert DataSource(tmp_path).fingerprint(task) != official.fingerprint(task)
+    assert "is not the official file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [task.name for task in TASKS.values()])
+def test_hashes_of_the_real_rows(clue_data_dir, name):
+    """Those in the table of official files are of the files with the published md5."""
+    source, task, looked = open_source(clue_data_dir), TASKS[name], 0
+    for file in task.files:
+        known = official_files().get((name, file))
+        if known and known.md5 and known.row_hash and source.has(task, file) and source.md5(task, file) == known.md5:
+            looked += source.row_hash(task, file) == known.row_hash or pytest.fail(f"{name} {file}")
+    if not looked:
+        pytest.skip(f"no official {name} here")
