@@ -68,6 +68,7 @@ class FeatureCache:
                 return arrays  # another process built it meanwhile
             arrays = build()
             try:
+                atomic.remove_leftovers(self.directory, path.name)  # of processes that were killed
                 _save(path, key, arrays)
             except OSError as error:
                 self._report(error)

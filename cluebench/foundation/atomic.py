@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import glob
 import io
 import json
 import os
@@ -9,11 +11,15 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from cluebench.foundation.errors import UsageError
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
+#: What is in the way where old and new content can't be exchanged in one step: in the holder of the new content.
+_REPLACED = "replaced"
 
 
 @contextmanager
@@ -21,26 +27,75 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a temporary path beside ``path``; on success it is synced and renamed over ``path``, else removed.
 
     The temporary path may be made a file or a directory; a directory replaces an existing one, which is removed.
-    Parent directories are created. Whatever stands at ``path`` is untouched until the new content is whole. Raises
-    OSError, and UsageError for a device or a pipe.
+    Parent directories are created. Whatever stands at ``path`` is untouched until the new content is whole on the disk.
+    If the process is killed, `remove_leftovers` removes the temporary path. Raises OSError, and UsageError for a device
+    or a pipe.
     """
     path = Path(path)
     if path.exists() and not path.is_file() and not path.is_dir():
         raise UsageError(f"{path} is a device or a pipe, which a file would take the place of: name a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
-    temporary = holder / path.name
     try:
+        temporary = holder / path.name
         yield temporary
-        if temporary.is_dir():
-            if path.exists():
-                os.rename(path, holder / "replaced")
-        else:
-            with open(temporary, "rb") as stream:
-                os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        sync_tree(temporary)
+        if not (temporary.is_dir() and path.exists()):
+            os.replace(temporary, path)
+        elif not _exchanged(temporary, path):  # on some network file systems
+            os.rename(path, holder / _REPLACED)
+            os.rename(temporary, path)
+        sync_directory(path.parent)
     finally:
-        shutil.rmtree(holder, ignore_errors=True)
+        _remove_holder(holder, path)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Exchanges two paths in one step, so that a whole directory is at each at every instant; False where it can't."""
+    renameat2: Any = getattr(ctypes.CDLL(None), "renameat2", None)  # Linux, with a C library of 2018 or later
+    paths = os.fsencode(one), os.fsencode(other)
+    return bool(renameat2) and renameat2(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE) == 0
+
+
+def _remove_holder(holder: Path, path: Path) -> None:
+    """Removes a temporary directory of `replacing`. What was moved out of the way goes back if nothing came there."""
+    if (holder / _REPLACED).exists() and not path.exists():
+        os.rename(holder / _REPLACED, path)
+    shutil.rmtree(holder, ignore_errors=True)
+
+
+def remove_leftovers(folder: str | os.PathLike, name: str | None = None) -> None:
+    """Removes what killed processes left of files of one name in `replacing`; None: of all names that are not hidden.
+
+    Only for the one process that writes those files.
+    """
+    for holder in Path(folder).glob(f".{glob.escape(name) if name else '[!.]*'}.????????.tmp"):
+        _remove_holder(holder, holder.with_name(holder.name[1 : -len(".????????.tmp")]))
+
+
+def sync_tree(path: str | os.PathLike) -> None:
+    """Returns when a file, or a directory and all in it, is on the disk. Raises OSError."""
+    for folder, _, names in os.walk(os.fspath(path), topdown=False):
+        for name in names:
+            _sync_file(os.path.join(folder, name))
+        sync_directory(folder)
+    if os.path.isfile(path):
+        _sync_file(path)
+
+
+def _sync_file(path: str | os.PathLike) -> None:
+    with open(path, "rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def sync_directory(path: str | os.PathLike) -> None:
+    """Returns when the names in a directory are on the disk, where its file system can tell."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def why_unwritable(path: str | os.PathLike, *, directory: bool = False) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import paddle
 
+from cluebench.foundation import atomic
 from cluebench.foundation.errors import UsageError
 from cluebench.models.heads import unwrapped
 from cluebench.pretrained.model_files import WEIGHT_FILES
@@ -29,17 +30,19 @@ _SAVED_FILES = (
 def save_model(model: paddle.nn.Layer, tokenizer: Any, folder: str | os.PathLike) -> None:
     """Saves model and tokenizer, over what stands there.
 
-    Every file is written beside its place and renamed, the weights last. Between two saves of one run only the
+    Every file is written beside its place, synced and renamed, the weights last. Between two saves of one run only the
     weights change, so the directory holds a whole model at every instant. Raises OSError.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as temporary:
+    with tempfile.TemporaryDirectory(prefix=f".{_WEIGHTS}.", suffix=".tmp", dir=folder) as temporary:
         unwrapped(model).save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
+        atomic.sync_tree(temporary)
         files = sorted(Path(temporary).iterdir(), key=lambda path: path.suffix == ".pdparams")
         for path in files:
             os.replace(path, folder / path.name)
+        atomic.sync_directory(folder)
 
 
 def check_output(folder: str | os.PathLike) -> None:

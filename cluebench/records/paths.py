@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import glob
 import re
+import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from cluebench.benchmark.tasks import DEFAULT_SEED, Setting
+from cluebench.foundation import atomic
 
 #: In --output_dir while a run trains: "12/5004", for displays that would else wait for the next log line.
 STEP_FILE = "step.txt"
+#: In --output_dir until a run is done: what --resume goes on from.
+CHECKPOINT = "checkpoint"
+#: Stands behind the name of an output directory that is being removed.
+REMOVED = ".removed-"
 
 
 def trial_name(setting: Setting, seed: int = DEFAULT_SEED) -> str:
@@ -58,6 +66,18 @@ class TrialPaths:
     def output_dir(self) -> Path:
         """The best model, when it is kept; the periodic checkpoint and the step file while the trial runs."""
         return self.folder / self.name
+
+    def remove_leftovers(self) -> None:
+        """Removes what killed processes left of a trial that is done, so that no process will begin with it again."""
+        for name in (self.result.name, self.predictions.name):
+            atomic.remove_leftovers(self.folder, name)
+        for removed in self.folder.glob(f".{glob.escape(self.name)}{REMOVED}*"):
+            shutil.rmtree(removed, ignore_errors=True)
+        if self.output_dir.is_dir():
+            atomic.remove_leftovers(self.output_dir)
+            shutil.rmtree(self.output_dir / CHECKPOINT, ignore_errors=True)
+            with suppress(OSError):  # a model is kept there
+                self.output_dir.rmdir()
 
 
 def find_logs(folder: str | Path) -> Iterator[tuple[Path, tuple[Setting, int]]]:

@@ -6,7 +6,6 @@ A checkpoint is a directory of JSON and arrays; nothing in it can hold code.
 from __future__ import annotations
 
 import random
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,11 +76,6 @@ class Checkpoint:
             self.precision.scaler.load_state_dict(state.scaler)
         self.result.take_up(state.result)
         return state.step
-
-    def remove(self) -> None:
-        """The run is done: nothing is left to go on from."""
-        if environment.rank() == 0:
-            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _parameters(self) -> list[str]:
         return [parameter.name for parameter in self.model.parameters()]

@@ -13,8 +13,8 @@ from cluebench.foundation.json_files import FileName, Positive
 from cluebench.records.identity import configuration_hash
 from cluebench.records.result import Progress, Settings
 
-#: The periodic checkpoint in --output_dir, and the file in it that says whose it is, written last.
-CHECKPOINT, STATE_FILE = "checkpoint", "state.json"
+#: In a checkpoint: says whose it is. Written last.
+STATE_FILE = "state.json"
 #: Such a file in a checkpoint of PaddleNLP's Trainer.
 COMPLETE_FILE = "complete.json"
 #: Key in both of a hash over the others.

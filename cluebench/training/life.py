@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import platform
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cluebench
@@ -15,9 +17,11 @@ from cluebench.foundation.command import as_clue_error
 from cluebench.foundation.errors import Paused, one_line
 from cluebench.foundation.notices import notice, waiting
 from cluebench.records.dev_predictions import Evaluation
+from cluebench.records.paths import CHECKPOINT
 from cluebench.records.result import PAUSED, Result
 from cluebench.records.run_flags import F
 from cluebench.training.configure import RunConfig
+from cluebench.training.overwriting import remove_leftovers
 
 if TYPE_CHECKING:
     from paddle.nn import Layer
@@ -46,7 +50,13 @@ def carry_out(
 
 @contextmanager
 def started(config: RunConfig[F]) -> Iterator[Run[F]]:
-    """The run, on its device, with its tokenizer; its result is written when the block ends, well or badly."""
+    """The run, on its device, with its tokenizer; its result is written when the block ends, well or badly.
+
+    A checkpoint is removed once the result says "done", so that a kill at any time costs the steps since then at most.
+    """
+    trains = config.flags.do_train and environment.rank() == 0
+    if trains:
+        remove_leftovers(config.flags)
     with recording(config.result, config.flags.result_json):
         with waiting("importing Paddle"):
             environment.import_paddle()
@@ -55,6 +65,8 @@ def started(config: RunConfig[F]) -> Iterator[Run[F]]:
         run = Run(config)
         yield run
         run.finish()
+    if trains and config.result.status == "done":
+        shutil.rmtree(Path(config.flags.output_dir) / CHECKPOINT, ignore_errors=True)
 
 
 @contextmanager

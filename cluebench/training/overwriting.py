@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cluebench.foundation import atomic
 from cluebench.foundation.errors import UsageError
 from cluebench.pretrained import model_files
+from cluebench.records import dev_predictions
+from cluebench.records.paths import CHECKPOINT
 from cluebench.records.result import Result, Settings
 from cluebench.records.run_flags import RunFlags
-from cluebench.training.checkpoint_format import ANEW, CHECKPOINT, STATE_FILE, CheckpointState
+from cluebench.training.checkpoint_format import ANEW, STATE_FILE, CheckpointState
 
 
 def refuse_other_settings(flags: RunFlags, result: Result) -> None:
@@ -30,6 +33,17 @@ def refuse_other_settings(flags: RunFlags, result: Result) -> None:
         if other and has_model and other.configuration_hash != result.configuration_hash:
             score = "/".join(f"{number:.2f}" for number in other.best_score or ())
             raise UsageError(_in_the_way(folder, f"the finished model ({score} on dev)", other.configuration, result))
+
+
+def remove_leftovers(flags: RunFlags) -> None:
+    """Removes temporary files of an earlier process of this run that was killed. On rank 0, before anything is written.
+
+    Only one process may train into an output directory; a grid sees to that by the trial's lock.
+    """
+    atomic.remove_leftovers(flags.output_dir)
+    if flags.result_json:
+        for path in (Path(flags.result_json), dev_predictions.beside(flags.result_json)):
+            atomic.remove_leftovers(path.parent, path.name)
 
 
 def _in_the_way(folder: Path, what: str, there: Settings, result: Result) -> str:

@@ -21,11 +21,11 @@ from cluebench.pretrained.model import Model
 from cluebench.records import analysis, dev_predictions
 from cluebench.records.dev_predictions import Evaluation
 from cluebench.records.log import RunLog
+from cluebench.records.paths import CHECKPOINT
 from cluebench.records.result import DevPoint
 from cluebench.records.run_flags import F
 from cluebench.training import device
 from cluebench.training.checkpoint import Checkpoint
-from cluebench.training.checkpoint_format import CHECKPOINT
 from cluebench.training.configure import RunConfig
 from cluebench.training.evaluation import forward, on_device, outputs_of
 from cluebench.training.optimization import LossMeter, Precision, accumulate, build_optimizer
@@ -191,7 +191,6 @@ class Run(Generic[F]):
                 self._progress.close()
                 self._pause(step.number)
         self._progress.close()
-        checkpoint.remove()
 
     def _resumed(self, checkpoint: Checkpoint, plan: StepPlan) -> int:
         """The steps an earlier process had done, taken up from its checkpoint."""

@@ -24,9 +24,10 @@ from cluebench.foundation.errors import BadFile, ClueError, UsageError
 from cluebench.foundation.json_files import NotJson, declared, parse
 from cluebench.pretrained.model import Model
 from cluebench.records.grid_file import GRID_FILE, GRID_FORMAT, TrialState, read_grid
-from cluebench.records.paths import TrialPaths
+from cluebench.records.paths import REMOVED, TrialPaths
 from cluebench.records.result import STOPPED, Result
 from cluebench.records.trial import Trial
+from cluebench.report.grid_page import REPORT_FILE
 from cluebench.scheduler.plan.jobs import Job, written
 from cluebench.scheduler.processes import trial_process
 from cluebench.scheduler.processes.engine import GRACE
@@ -101,6 +102,8 @@ class RunDirectory:
         if not self._locks_hold():
             raise self._without_locks("flock excludes nobody")
         if not shared:
+            for name in (GRID_FILE, REPORT_FILE):
+                atomic.remove_leftovers(self.path, name)
             content = json.dumps(asdict(Holder(os.getpid(), socket.gethostname(), _now()))).encode()
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, content, 0)
@@ -188,7 +191,7 @@ def drop_model(paths: TrialPaths, result: Result) -> None:
         on_disk.best_model = result.best_model = None
         on_disk.write(paths.result)
         # Out of the way under another name first, so that nobody meets half a model.
-        doomed = paths.output_dir.with_name(f".{paths.name}.removed-{os.getpid()}-{time.monotonic_ns()}")
+        doomed = paths.output_dir.with_name(f".{paths.name}{REMOVED}{os.getpid()}-{time.monotonic_ns()}")
         os.rename(paths.output_dir, doomed)
         shutil.rmtree(doomed, ignore_errors=True)
 

@@ -50,6 +50,9 @@ def run(grid: PlannedGrid) -> int:
         jobs, interrupted = grid.jobs(), None
         for job in (job for job in jobs if job.state is State.STOPPED):
             record_stopped(job)
+        if not grid.flags.worker:  # which has company
+            for job in (job for job in jobs if job.state is State.DONE):
+                job.paths.remove_leftovers()
         if any(job.state is State.WAITING for job in jobs):
             events = Events()
             with closing(_engine(grid, events)) as engine:
