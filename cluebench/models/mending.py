@@ -72,7 +72,7 @@ def _mend_deberta(model: paddle.nn.Layer, config: Any) -> None:
         layer.intermediate.intermediate_act_fn = ACT2FN[getattr(config, "hidden_act", "gelu")]
     if hasattr(model, "pooler"):
         model.pooler = _Pooler(config)
-    for layer in model.sublayers():
+    for layer in model.sublayers(include_self=True):
         for name, dropout in list(layer.named_children()):
             if isinstance(dropout, deberta_v2.StableDropout):  # Paddle 3.3 refuses its backward pass
                 setattr(layer, name, paddle.nn.Dropout(dropout.drop_prob))

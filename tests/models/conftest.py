@@ -8,6 +8,7 @@ import pytest
 
 from cluebench.benchmark.tasks import TASKS
 from cluebench.demo import synthetic
+from tests.models.tokenizer_files import write_byte_pairs, write_unigram
 from tests.scripts.conftest import run_script, start_script  # noqa: F401
 
 #: Prefix of PaddleNLP's classes → what the configuration needs beside the common settings.
@@ -19,6 +20,21 @@ ARCHITECTURES = {
     "RoFormerv2": {},
     "TinyBert": {"fit_size": 48},
 }
+#: The same of those that PaddleNLP published no scores of.
+LATER = {
+    "Electra": {"embedding_size": 16},
+    "Albert": {"embedding_size": 16},
+    "NeZha": {"use_relative_position": True},
+    "MegatronBert": {},
+    "RoFormer": {"embedding_size": 32},
+    "DistilBert": {},
+    "DebertaV2": {
+        "relative_attention": True, "position_buckets": 8, "pos_att_type": ["p2c", "c2p"], "conv_kernel_size": 3,
+        "conv_act": "gelu", "share_att_key": True, "norm_rel_ebd": "layer_norm", "pooler_hidden_size": 32,
+    },
+    "XLMRoberta": {"pad_token_id": 1, "type_vocab_size": 1},
+    "ModernBert": {"local_attention": 8, "pad_token_id": 1},
+}  # fmt: skip
 COMMON = dict(
     hidden_size=32,
     num_hidden_layers=2,
@@ -28,7 +44,11 @@ COMMON = dict(
     type_vocab_size=2,
     pad_token_id=0,
 )
-TOKENIZERS = {"Roberta": "RobertaChineseTokenizer"}
+TOKENIZERS = {
+    "Roberta": "RobertaChineseTokenizer", "Albert": "BertTokenizer", "DebertaV2": "BertTokenizer",
+    "RoFormer": "BertTokenizer",
+}  # fmt: skip
+TOKENIZER_FILES = {"XLMRoberta": write_unigram, "ModernBert": write_byte_pairs}
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused1]"]
 
@@ -39,25 +59,34 @@ def vocabulary(characters: str) -> list[str]:
 
 
 def write_model(folder: Path, prefix: str, head: str = "Model", seed: int = 0, **settings) -> Path:
-    """A model as PaddleNLP's own save_pretrained leaves it, tokenizer included; returns its directory."""
+    """A model as PaddleNLP's own save_pretrained leaves it, tokenizer included; returns its directory.
+
+    XLM-RoBERTa and ModernBERT get a tokenizer.json.
+    """
     import paddle
     import paddlenlp.transformers as transformers
 
+    from cluebench.models import modernbert
+
     folder.mkdir(parents=True, exist_ok=True)
-    tokens = settings.pop("tokens", None) or vocabulary(synthetic.characters())
-    (folder / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
-    config = getattr(transformers, f"{prefix}Config")(
-        **{"vocab_size": len(tokens), **COMMON, **ARCHITECTURES[prefix], **settings}
+    if of_file := TOKENIZER_FILES.get(prefix):
+        tokens = of_file(folder, synthetic.characters())
+    else:
+        tokens = settings.pop("tokens", None) or vocabulary(synthetic.characters())
+        (folder / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    classes = modernbert if prefix == "ModernBert" else transformers
+    config = getattr(classes, f"{prefix}Config")(
+        **{"vocab_size": len(tokens), **COMMON, **{**ARCHITECTURES, **LATER}[prefix], **settings}
     )
     paddle.seed(seed)
-    model = getattr(transformers, prefix + head)(config)
+    model = getattr(classes, prefix + head)(config)
     for parameter in model.parameters():
         if parameter.ndim == 1:  # biases and norms start at 0 and 1, which would hide one taken for another
             parameter.set_value(parameter + 0.1 * paddle.randn(parameter.shape))
     model.save_pretrained(str(folder))
-    getattr(transformers, TOKENIZERS.get(prefix, f"{prefix}Tokenizer"))(str(folder / "vocab.txt")).save_pretrained(
-        str(folder)
-    )
+    if prefix not in TOKENIZER_FILES:
+        kind = TOKENIZERS.get(prefix, f"{prefix}Tokenizer")
+        getattr(transformers, kind)(str(folder / "vocab.txt")).save_pretrained(str(folder))
     return folder
 
 
@@ -69,6 +98,16 @@ def architectures(tmp_path_factory):
     environment.import_paddle()
     folder = tmp_path_factory.mktemp("architectures")
     return {prefix: str(write_model(folder / prefix, prefix)) for prefix in ARCHITECTURES}
+
+
+@pytest.fixture(scope="session")
+def later_architectures(tmp_path_factory):
+    """Prefix → model directory."""
+    from cluebench.foundation import environment
+
+    environment.import_paddle()
+    folder = tmp_path_factory.mktemp("later_architectures")
+    return {prefix: str(write_model(folder / prefix, prefix)) for prefix in LATER}
 
 
 @pytest.fixture(scope="session")
