@@ -12,7 +12,7 @@ from cluebench.foundation.errors import UsageError
 from cluebench.models import modernbert
 from cluebench.models.architectures import ARCHITECTURES, SPELLINGS
 from cluebench.models.heads import multiple_choice_class, on_ids_and_types
-from cluebench.pretrained.model_files import CONFIG_FILES, ModelFiles
+from cluebench.pretrained.model_files import CONFIG_FILES, VOCABULARY, ModelFiles
 
 #: Head of each kind of task, as PaddleNLP names it behind the architecture.
 HEADS = {
@@ -100,22 +100,20 @@ def published_tokenizer(name: str) -> type[Any]:
     return found[0]
 
 
-def tokenizer_class(files: ModelFiles) -> type[Any]:
-    """The slow tokenizer that the model's files name, else the one usual for its architecture and vocabulary.
+def tokenizer_class(files: ModelFiles, is_wordpiece: bool) -> type[Any]:
+    """The slow tokenizer that a directory's files name, else the one usual for its architecture and vocabulary.
 
     PaddleNLP's AutoTokenizer takes RoBERTa for the English one, and no directory without tokenizer_config.json.
     Raises UsageError when PaddleNLP has none for these files.
     """
-    if files.config is None:
-        return published_tokenizer(files.model.name)
     said = files.read_tokenizer_config()
     prefix = architecture(files)
-    wordpiece = [f"{prefix}ChineseTokenizer", f"{prefix}Tokenizer", "BertTokenizer"] if files.vocabulary else []
+    wordpiece = [f"{prefix}ChineseTokenizer", f"{prefix}Tokenizer", "BertTokenizer"] if is_wordpiece else []
     names = [said.get("tokenizer_class"), said.get("init_class"), *wordpiece, f"{prefix}BPETokenizer"]
     for name in (str(name).removesuffix("Fast") for name in names if name):
         kind = getattr(paddlenlp.transformers, name, None)
         if isinstance(kind, type) and hasattr(kind, "resource_files_names"):
-            vocabulary = kind.resource_files_names.get("vocab_file")
-            if vocabulary is None or (files.folder / vocabulary).is_file():
+            needed = set(kind.resource_files_names.values()) - ({VOCABULARY} if is_wordpiece else set())
+            if kind.resource_files_names and all((files.folder / name).is_file() for name in needed):
                 return kind
     raise UsageError(f"{files.folder}: PaddleNLP has no tokenizer for the files in this directory")

@@ -14,7 +14,7 @@ from cluebench.models.architectures import architecture_of
 from cluebench.models.mending import mended
 from cluebench.models.one_line import in_one_line
 from cluebench.models.settings import settled
-from cluebench.pretrained.model_files import ADDED_TOKENS, ModelFiles
+from cluebench.pretrained.model_files import ModelFiles
 
 #: Share of the embeddings that a vocabulary has tokens for at least: some are filled up to a round number.
 _LEAST_KNOWN = 0.9
@@ -96,11 +96,6 @@ def check_fit(files: ModelFiles, config: Any, tokenizer: Any, max_seq_length: in
     files.check_length(max_seq_length, longest_input(config))
     if tokenizer is None or files.config is None:
         return
-    special = (tokenizer.cls_token, tokenizer.sep_token, tokenizer.pad_token, tokenizer.unk_token)
-    added = {} if (files.folder / ADDED_TOKENS).is_file() else tokenizer.get_added_vocab()
-    if absent := [token for token in special if token in added]:
-        # PaddleNLP puts them behind the vocabulary, where the embeddings are another token's or nobody's.
-        raise UsageError(f"{files.model.typed}: its vocabulary has no {', '.join(absent)}")
     tokens = max(tokenizer.get_vocab().values()) + 1
     if tokens > config.vocab_size:
         raise UsageError(

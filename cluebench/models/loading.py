@@ -10,7 +10,7 @@ import paddle
 from cluebench.benchmark.tasks import Task
 from cluebench.foundation.errors import UsageError
 from cluebench.models.architectures import architecture_of
-from cluebench.models.classes import architecture, head_class, tokenizer_class
+from cluebench.models.classes import architecture, head_class, published_tokenizer, tokenizer_class
 from cluebench.models.configuration import build, check_fit, configured, written_config
 from cluebench.models.dropout import set_dropout
 from cluebench.models.fetching import located
@@ -18,12 +18,14 @@ from cluebench.models.filling import check_sizes, fill, read, refuse_other_task
 from cluebench.models.hugging_face import in_paddle, is_hugging_face
 from cluebench.models.one_line import in_one_line
 from cluebench.models.tokenizer_file import TokenizerFile
+from cluebench.models.wordpiece import wordpiece_tokenizer
 from cluebench.pretrained.model import Model
+from cluebench.pretrained.wordpiece import read_wordpiece
 from cluebench.records.result import ModelSize
 
 
 def load_tokenizer(model: Model, *, offline: bool = False, **settings: Any) -> Any:
-    """The tokenizer of a model: PaddleNLP's for vocab.txt, else what tokenizer.json holds.
+    """The tokenizer of a model: PaddleNLP's for a WordPiece vocabulary, else what tokenizer.json holds.
 
     Raises UsageError or NetworkError in one line.
 
@@ -32,14 +34,18 @@ def load_tokenizer(model: Model, *, offline: bool = False, **settings: Any) -> A
     files = located(model, offline=offline, weights=False)
     architecture(files)  # of a model that can't be fine-tuned, the tokenizer does not matter
     files.check_tokenizer()
-    if files.config is not None and files.vocabulary is None and files.tokenizer.is_file():
+    said = read_wordpiece(files) if files.config is not None else None
+    if files.config is not None and said is None and files.tokenizer.is_file():
         if settings:
             raise UsageError(f"--{next(iter(settings))}: {files.tokenizer} says so itself; leave the flag out")
         return TokenizerFile(files.tokenizer, files.read_special_tokens())
     with in_one_line(model, "tokenizer"):
-        kind = tokenizer_class(files)
         if files.config is not None:
+            kind = tokenizer_class(files, said is not None)
+            if said is not None:
+                return wordpiece_tokenizer(kind, files, said, **settings)
             return kind.from_pretrained(str(files.folder), **settings)
+        kind = published_tokenizer(model.name)
         # from_pretrained of a published name writes into PaddleNLP's home, which other trials are reading.
         tokenizer = kind(str(files.vocabulary), **{**kind.pretrained_init_configuration[model.name], **settings})
         tokenizer.sanitize_special_tokens()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,10 +32,13 @@ WEIGHT_FILES = (
     "pytorch_model.bin.index.json",
 )
 
+#: Weights in another precision beside the usual ones, or instead of them: model.fp16.safetensors.
+_VARIANT = re.compile(r"(model|pytorch_model)(\.safetensors\.index|\.bin\.index)?\.\w+\.(safetensors|bin|json)")
+
 #: Share of a vocabulary's lines that may repeat others: some published ones have a few.
 _MOST_REPEATED = 0.01
 
-#: Vocabularies of tokenizers that are no WordPiece.
+#: Where a vocabulary is, if it is not in vocab.txt.
 _OTHER_VOCABULARIES = (WHOLE_TOKENIZER, "vocab.json", "*.model")
 
 
@@ -214,7 +218,10 @@ def in_directory(model: Model, folder: Path, weights: bool = True) -> ModelFiles
         raise UsageError(f"{folder}: no {VOCABULARY} or {WHOLE_TOKENIZER} in this model directory")
     files = _weight_files(folder)
     if weights and not files:
-        raise UsageError(f"{folder}: no weights in this model directory; put {' or '.join(WEIGHT_FILES[::2])} there")
+        variants = sorted(path.name for path in folder.iterdir() if _VARIANT.fullmatch(path.name))
+        there = f"but {', '.join(variants)}, which would have to be renamed; " if variants else ""
+        wanted = " or ".join(WEIGHT_FILES[::2])
+        raise UsageError(f"{folder}: no weights in this model directory; {there}put {wanted} there")
     return ModelFiles(model, folder, first_of(folder, CONFIG_FILES), files if weights else (), vocabulary)
 
 

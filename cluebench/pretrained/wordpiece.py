@@ -1,0 +1,183 @@
+"""What a directory's files say of a WordPiece tokenizer: its vocabulary, its settings, words added to it. No Paddle.
+
+Several files say the same, and people copy some of them only: vocab.txt, tokenizer.json (alone since Transformers 5),
+tokenizer_config.json, special_tokens_map.json, added_tokens.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cluebench.foundation import json_files
+from cluebench.foundation.errors import BadFile, UsageError
+from cluebench.foundation.json_files import Count
+from cluebench.pretrained.model_files import ADDED_TOKENS, TOKENIZER_FILE, WHOLE_TOKENIZER, ModelFiles
+
+SPECIAL_TOKENS_FILE = "special_tokens_map.json"
+
+#: Special tokens of the scheme, by the keys that files give them under.
+_SPECIAL = {
+    "unk_token": "[UNK]",
+    "sep_token": "[SEP]",
+    "pad_token": "[PAD]",
+    "cls_token": "[CLS]",
+    "mask_token": "[MASK]",
+}
+#: tokenizer.json's name of a setting of its normalizer, and tokenizer_config.json's.
+_NORMALIZER = {
+    "lowercase": "do_lower_case",
+    "strip_accents": "strip_accents",
+    "handle_chinese_chars": "tokenize_chinese_chars",
+}
+#: Keys of tokenizer_config.json that are not settings of the tokenizer, or are read apart.
+_APART = {"added_tokens_decoder", "tokenizer_class", "init_class", "name_or_path", "vocab_file", "tokenizer_file"}
+
+
+@dataclass
+class AddedToken:
+    """A token that tokenizer.json or tokenizer_config.json lists beside the vocabulary."""
+
+    content: str
+    id: Count = 0
+
+
+@dataclass
+class TokenizerJson:
+    """tokenizer.json of the tokenizers library, as far as it is read here."""
+
+    model: dict[str, Any]
+    normalizer: dict[str, Any] | None = None
+    added_tokens: list[AddedToken] = field(default_factory=list)
+
+    @property
+    def is_wordpiece(self) -> bool:
+        """Whether it is the scheme of BERT's tokenizers, which PaddleNLP's compute."""
+        model = self.model
+        kind = model.get("type", "WordPiece" if "continuing_subword_prefix" in model else None)
+        same = model.get("continuing_subword_prefix") == "##" and model.get("max_input_chars_per_word") == 100
+        return kind == "WordPiece" and same and (self.normalizer or {}).get("type") == "BertNormalizer"
+
+
+@dataclass(frozen=True)
+class WordPiece:
+    """A tokenizer of BERT's scheme. ``settings``: as PaddleNLP's tokenizers take them."""
+
+    vocabulary: tuple[str, ...]  # by row of the embeddings
+    settings: Mapping[str, Any]
+    added: Mapping[str, int]  # words of their own rows, behind the vocabulary
+    notices: tuple[str, ...]  # where files contradict each other, and which counts
+
+
+def read_tokenizer_json(folder: Path) -> TokenizerJson | None:
+    """None where there is none. Raises BadFile."""
+    path = folder / WHOLE_TOKENIZER
+    return json_files.read(path, TokenizerJson) if path.is_file() else None
+
+
+def read_wordpiece(files: ModelFiles) -> WordPiece | None:
+    """None where the files are of another kind of tokenizer. Raises BadFile and UsageError naming what contradicts."""
+    saved = read_tokenizer_json(files.folder)
+    of_json = saved is not None and saved.is_wordpiece
+    if files.vocabulary is None and not of_json:
+        return None
+    notices: list[str] = []
+    listed = _listed(files.folder / WHOLE_TOKENIZER, saved) if saved and of_json else None
+    if files.vocabulary is None:
+        vocabulary, name = listed or [], WHOLE_TOKENIZER
+    else:
+        vocabulary, name = _lines(files.vocabulary), files.vocabulary.name
+        if listed is not None and listed != vocabulary[: len(listed)]:
+            notices.append(f"{name} and {WHOLE_TOKENIZER} have different vocabularies; {name} counts")
+    settings = _settings(files, saved if of_json else None, notices)
+    added = _added(files, saved if of_json else None, vocabulary, name)
+    known = {*vocabulary, *added}
+    missing = [settings[key] for key in _SPECIAL if key != "mask_token" and settings[key] not in known]
+    if missing:
+        raise UsageError(f"{files.model.typed}: its vocabulary has no {', '.join(missing)}")
+    if settings["mask_token"] not in known:
+        settings["mask_token"] = None  # PaddleNLP would put it behind the vocabulary, where there is no embedding
+    return WordPiece(tuple(vocabulary), settings, added, tuple(notices))
+
+
+def _lines(path: Path) -> list[str]:
+    return json_files.content_of(path).decode().removesuffix("\n").split("\n")
+
+
+def _listed(path: Path, saved: TokenizerJson) -> list[str]:
+    """The tokens by row; a row without one has a name that no text is made into."""
+    rows = json_files.declared(saved.model.get("vocab"), dict[str, Count], path)
+    size = max(rows.values(), default=-1) + 1
+    if size > 2 * len(rows) + 1000:
+        raise BadFile(f"{path}: a vocabulary of {len(rows):,} tokens has the row {size - 1:,}")
+    vocabulary = [f"[row {number}]" for number in range(size)]
+    for token, number in rows.items():
+        vocabulary[number] = token
+    return vocabulary
+
+
+def _settings(files: ModelFiles, saved: TokenizerJson | None, notices: list[str]) -> dict[str, Any]:
+    """tokenizer_config.json counts, as in Transformers, then tokenizer.json."""
+    config = files.read_tokenizer_config()
+    special = files.folder / SPECIAL_TOKENS_FILE
+    more = json_files.read(special, dict[str, Any]) if special.is_file() else {}
+    said = {key: _plain(value) for key, value in (config | more).items() if key not in _APART}
+    for in_json, key in _NORMALIZER.items():
+        of_json = (saved.normalizer or {}).get(in_json) if saved else None
+        if of_json is None:
+            continue
+        if said.get(key) is None:
+            said[key] = of_json
+            if key == "do_lower_case" and not of_json:
+                notices.append(
+                    f"{WHOLE_TOKENIZER} keeps capitals and {TOKENIZER_FILE} says nothing, so capitals are kept; "
+                    'Transformers would lower-case the text, unless "do_lower_case": false stands there'
+                )
+        elif said[key] != of_json:
+            notices.append(
+                f'"{key}" is {said[key]} in {TOKENIZER_FILE}, {of_json} in {WHOLE_TOKENIZER}; the first counts'
+            )
+    return {**said, **{key: said.get(key) or token for key, token in _SPECIAL.items()}}
+
+
+def _plain(value: Any) -> Any:
+    """A token given as an object as its text, in lists too."""
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return value["content"] if isinstance(value, dict) and isinstance(value.get("content"), str) else value
+
+
+def _added(files: ModelFiles, saved: TokenizerJson | None, vocabulary: list[str], name: str) -> dict[str, int]:
+    """Words behind the vocabulary. Raises BadFile for a token whose id is another row's."""
+    rows = {token: number for number, token in enumerate(vocabulary)}
+    added: dict[str, int] = {}
+    for file, token, number in sorted(_tokens_with_ids(files, saved), key=lambda one: one[2]):
+        row = {**rows, **added}.get(token)
+        if row == number:
+            continue
+        if row is not None:
+            raise BadFile(f"{files.folder / file}: {token} has the id {number}, but is row {row} of {name}")
+        if number != len(vocabulary) + len(added):
+            there = (
+                f"the row of {vocabulary[number]!r}" if number < len(vocabulary) else f"not row {len(rows)} behind it"
+            )
+            raise BadFile(f"{files.folder / file}: {token} has the id {number}, {there} in {name}")
+        added[token] = number
+    return added
+
+
+def _tokens_with_ids(files: ModelFiles, saved: TokenizerJson | None) -> Iterator[tuple[str, str, int]]:
+    """Of each token that a file lists beside the vocabulary: the file, the token, its id."""
+    path = files.folder / TOKENIZER_FILE
+    beside = files.read_tokenizer_config().get("added_tokens_decoder") or {}
+    for key, token in json_files.declared(beside, dict[str, AddedToken], path).items():
+        if not key.isdecimal():
+            raise BadFile(f'{path}: "added_tokens_decoder" has the key {key!r}, which is no id')
+        yield TOKENIZER_FILE, token.content, int(key)
+    for token in saved.added_tokens if saved else ():
+        yield WHOLE_TOKENIZER, token.content, token.id
+    if (files.folder / ADDED_TOKENS).is_file():
+        for word, row in json_files.read(files.folder / ADDED_TOKENS, dict[str, Count]).items():
+            yield ADDED_TOKENS, word, row
