@@ -58,11 +58,13 @@ def architecture(files: ModelFiles) -> str:
         names = [name for name in config.get("architectures") or [config.get("init_class")] if isinstance(name, str)]
         match = _CLASS_NAME.match(names[-1]) if names else None
         prefix = match["prefix"] if match else _prefix_of_type(config.get("model_type"))
-        named = names[-1] if names else config.get("model_type") or "no model class"
+        named = names[-1] if names else config.get("model_type") or ""
     prefix = SPELLINGS.get(prefix or "", prefix)
     if prefix is not None and prefix in ARCHITECTURES:
         return prefix
     known = f"encoders of these architectures are: {', '.join(ARCHITECTURES)}"
+    if not named:
+        raise UsageError(f"{files.config}: names no model class; {known}")
     if re.search(_NO_ENCODERS, named, re.IGNORECASE):
         raise UsageError(
             f"{files.config or files.model.typed}: {named} generates text and can't be fine-tuned here; {known}"

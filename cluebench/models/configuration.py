@@ -10,6 +10,7 @@ import paddle
 
 from cluebench.benchmark.tasks import Task
 from cluebench.foundation.errors import UsageError
+from cluebench.foundation.notices import notice
 from cluebench.models.architectures import architecture_of
 from cluebench.models.mending import mended
 from cluebench.models.one_line import in_one_line
@@ -89,6 +90,15 @@ def _deviations(head: type[Any], config: Any, written: Mapping[str, Any], huggin
     if hugging_face and written.get("layer_norm_eps") is not None:
         found["layer_norm_eps"] = float(written["layer_norm_eps"])
     return found
+
+
+def tell_of_positions(files: ModelFiles, config: Any, written: Mapping[str, Any]) -> None:
+    """Says that a fine-tuned RoBERTa of PaddleNLP's may have been trained with other positions, which no file says."""
+    if _DEVIATIONS not in written and getattr(config, _DEVIATIONS, {}).get("first_position") == 0:
+        notice(
+            f"{files.model.typed}: positions count from 0 here, but from {config.pad_token_id + 1} in PaddleNLP 2.8.1 "
+            "and 3.0.0b4; a model that one of those fine-tuned gives other predictions here"
+        )
 
 
 def check_fit(files: ModelFiles, config: Any, tokenizer: Any, max_seq_length: int | None) -> None:

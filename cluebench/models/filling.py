@@ -157,7 +157,7 @@ def refuse_other_task(files: ModelFiles, written: Mapping[str, Any], head: type[
     names = [name for name in written.get("architectures") or [written.get("init_class")] if name]
     if isinstance(tuned, str) and tuned != task.name:
         reason = f"was fine-tuned for {tuned.upper()}"
-    elif names and names[-1] != head.__name__:
+    elif names and names[-1].lower() != head.__name__.lower():  # Transformers writes Nezha, PaddleNLP NeZha
         reason = f"is a {names[-1]}, not a {head.__name__}"
     else:
         return

@@ -11,7 +11,7 @@ from cluebench.benchmark.tasks import Task
 from cluebench.foundation.errors import UsageError
 from cluebench.models.architectures import architecture_of
 from cluebench.models.classes import architecture, head_class, published_tokenizer, tokenizer_class
-from cluebench.models.configuration import build, check_fit, configured, written_config
+from cluebench.models.configuration import build, check_fit, configured, tell_of_positions, written_config
 from cluebench.models.dropout import set_dropout
 from cluebench.models.fetching import located
 from cluebench.models.filling import check_sizes, fill, read, refuse_other_task
@@ -78,6 +78,8 @@ def load_model(
     weights = read(files)
     config = configured(files, head, written, task, tokenizer, is_hugging_face(weights, architecture_of(head)))
     check_fit(files, config, tokenizer, max_seq_length)
+    if head_required:
+        tell_of_positions(files, config, written)
     check_sizes(files, config, in_paddle(weights, architecture_of(head)))
     loaded = build(files, head, config)
     fill(loaded, weights, files, written, task, head_required)
