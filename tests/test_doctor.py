@@ -326,5 +326,5 @@ def test_a_real_model_and_real_data(tmp_path):
     lines = ended.stdout.splitlines()
     assert f"model             {tmp_path / 'model'}: in {tmp_path / 'model'}, can do all tasks" in lines
     assert any(line.startswith("data ") and "10 of 10 tasks whole" in line for line in lines)
-    assert any("broken: no vocab.txt in this model directory" in line for line in lines)
+    assert any("broken: no vocab.txt or tokenizer.json in this model directory" in line for line in lines)
     assert ended.returncode == 1
