@@ -54,7 +54,12 @@ def evaluate(run: Run, model: Layer) -> Evaluation:
     dev: PairFeatures = run.features("dev")
     (logits,) = run.outputs(model, dev)
     return analysis.evaluated_choices(
-        logits, logits.argmax(axis=1), dev.labels, ids=range(len(dev)), names=run.task.labels
+        logits,
+        logits.argmax(axis=1),
+        dev.labels,
+        ids=range(len(dev)),
+        clusters=dev.groups,
+        names=run.task.labels,
     )
 
 

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from cluebench.benchmark.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
-from cluebench.data import overlap
+from cluebench.data import overlap, row_facts
 from cluebench.data.floors import Floors, floors, surface
 from cluebench.data.official import official_files, split_files
 from cluebench.data.overlap import Repeated, Units
+from cluebench.data.row_facts import RowFacts
 from cluebench.data.rows import hash_of_rows, load_rows, stands, unlabelled_rows
 from cluebench.data.source import DataSource
 
@@ -66,7 +67,10 @@ class TaskFacts:
 
 
 def inspect(source: DataSource, task: Task) -> TaskFacts:
-    """Of train, dev and the 1.1 test set, as far as they are here. Raises DataError where train or dev is not."""
+    """Of train, dev and the 1.1 test set, as far as they are here. Raises DataError where train or dev is not.
+
+    What scores without twins need of it is kept for other commands, see `row_facts`.
+    """
     splits = ["train", "dev", *(test.split for test in task.test_sets if test.version == "1.1")]
     splits = [split for split in splits if split in ("train", "dev") or source.has(task, split_files(task, split)[0])]
     facts = TaskFacts(task.name, surface(task), [], {})
@@ -78,6 +82,9 @@ def inspect(source: DataSource, task: Task) -> TaskFacts:
         found = _split(task, split, rows, units, None if units is train else train)
         found.unlabelled, found.row_hash = unlabelled_rows(source, task, split), hash_of_rows(task, rows)
         facts.splits.append(found)
+        if found.floors:
+            hashes = [one.row_hash for one in facts.splits]
+            row_facts.keep(RowFacts.of(task, source.fingerprint(task), hashes, train, units, found.floors))
         for file in split_files(task, split):
             if file not in task.answer_files.values():
                 known = official_files().get((task.name, file))

@@ -21,6 +21,7 @@ import numpy as np
 import cluebench
 from cluebench.benchmark.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
 from cluebench.data.official import split_files
+from cluebench.data.overlap import groups_of
 from cluebench.data.rows import load_rows
 from cluebench.data.source import DataSource
 from cluebench.features import choice, idiom, pair, span
@@ -106,7 +107,10 @@ def load_features(
 
     def build() -> dict[str, np.ndarray]:
         rows, chosen = load_rows(source, task, split, limit), _settings(task, settings)
-        return recipe.build(rows, encoder, max_seq_length=max_seq_length, num_proc=num_proc, **chosen)
+        arrays = recipe.build(rows, encoder, max_seq_length=max_seq_length, num_proc=num_proc, **chosen)
+        if split == "dev" and task.is_classification:  # other kinds of features know their passages and records
+            arrays["groups"] = groups_of(task, rows)
+        return arrays
 
     if cache is None:
         return recipe.features(build())
@@ -152,7 +156,11 @@ def _code_version() -> str:
     """Changes with any change to the code between files and features, so that no stale entry is ever used."""
     digest = hashlib.sha256(cluebench.__version__.encode())
     package = Path(cluebench.__file__).parent
-    for path in [*sorted((package / "features").glob("*.py")), package / "data" / "rows.py"]:
+    for path in [
+        *sorted((package / "features").glob("*.py")),
+        package / "data" / "rows.py",
+        package / "data" / "overlap.py",
+    ]:
         if path.is_file() and path.name != "metrics.py":  # which comes after the features
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

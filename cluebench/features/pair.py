@@ -39,7 +39,7 @@ class PairFeatures:
     """Classification rows; example i is row i.
 
     lengths: int64 [rows], tokens with the special ones. labels: int64 [rows], None in test splits. ids: those of the
-    file, None where it has none.
+    file, None where it has none. groups: int64 [rows] of dev, one number for rows of one premise, abstract or text.
     """
 
     def __init__(self, arrays: Arrays):
@@ -49,6 +49,7 @@ class PairFeatures:
         special_tokens = self._template.special_tokens(self._texts.shape[1])
         self._room = int(arrays["max_seq_length"]) - special_tokens
         self.labels: Any = arrays.get("labels")
+        self.groups: Any = arrays.get("groups")
         self.ids = unpack_ids(arrays)
         self.lengths = np.sum(self._kept(self._texts.astype(np.int64)), axis=0) + special_tokens
 

@@ -9,7 +9,8 @@
     predicted      a row each: the index of the label, option or candidate; of spans the answer's text
     gold           a row each: the right index; absent for spans
     exact, f1      spans only, a question each: its EM (0 or 1) and F1 (0 to 1), as in the result
-    clusters       a row each: the number of the passage or record it shares with others; absent where it shares none
+    clusters       a row each: the number of the passage, record, premise, abstract or text that it shares with others;
+                   absent where no row shares one
 
 A row is what the metric counts: a row of a classification file, a question, a blank. A file of another format is
 refused, never guessed at; nothing in one is ever run.
@@ -23,7 +24,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -87,9 +88,28 @@ class DevPredictions:
         return str(self.configuration["task"])
 
     @property
+    def one_label(self) -> str | None:
+        """``one label (102) for all 2,000 rows``, where a classifier says the same of all; else None."""
+        labels = TASKS[self.task].labels if self.task in TASKS else ()
+        if not labels or len(self.predicted) < 2 or len(set(_listed(self.predicted))) > 1:
+            return None
+        return f"one label ({labels[int(self.predicted[0])]}) for all {len(self.predicted):,} rows"
+
+    @property
     def score(self) -> tuple[float, ...]:
         """In percent, as in a result."""
         return tuple(100 * self.scores.mean(axis=0))
+
+    def only(self, kept: np.ndarray) -> DevPredictions:
+        """Of the rows that ``kept``, bool [rows], says."""
+        of_rows = {name: getattr(self, name)[kept] for name in ("gold", "clusters") if getattr(self, name) is not None}
+        predicted = [answer for answer, stays in zip(_listed(self.predicted), kept) if stays]
+        return replace(
+            self,
+            scores=self.scores[kept],
+            predicted=predicted if self.gold is None else np.array(predicted, np.int64),
+            **of_rows,
+        )
 
     def write(self, path: str | os.PathLike, configuration: Mapping[str, Any], step: int) -> None:
         """Whole or not at all, the same bytes for the same predictions. Raises OSError."""
@@ -159,8 +179,11 @@ def _right(predicted: np.ndarray, gold: np.ndarray) -> np.ndarray:
 
 
 def _numbered(clusters: np.ndarray | None) -> np.ndarray | None:
-    """Any names of clusters as numbers from 0."""
-    return None if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    """Any names of clusters as numbers from 0; None where every row is alone in its own."""
+    if clusters is None:
+        return None
+    names, numbers = np.unique(clusters, return_inverse=True)
+    return None if len(names) == len(numbers) else numbers
 
 
 def _listed(values: np.ndarray | list[str]) -> list:

@@ -16,7 +16,7 @@ from cluebench.records import finished_trials
 from cluebench.records.dev_predictions import DevPredictions
 from cluebench.report import evidence
 from cluebench.report.comparability import has_official_sums, unlike_published
-from cluebench.report.evidence import Evidence, difference_error, incomparable, is_paired
+from cluebench.report.evidence import Evidence, clusters_of, difference_error, incomparable, is_paired
 from cluebench.report.table import run_directory
 from cluebench.statistics import paired, uncertainty
 from cluebench.statistics.ranks import LEVEL
@@ -78,7 +78,7 @@ class Difference:
     p: float  # two-sided
     test: str
     rows: int | None = None
-    clusters: int | None = None  # passages or records that the rows belong to
+    clusters: int | None = None  # passages, records, premises or texts that the rows belong to
     only_first_right: int | None = None  # rows, where McNemar's test applies
     only_second_right: int | None = None
     p_holm: float | None = None  # all tasks of the comparison taken together; None for AVG
@@ -135,7 +135,7 @@ def _drawn(name: str, first: Evidence, second: Evidence) -> np.ndarray | None:
     if not is_paired(first, second):
         return None
     seed = (_SEED, list(TASKS).index(name))
-    return paired.bootstrap_means(second.by_row[:, 0] - first.by_row[:, 0], first.clusters, seed=seed)
+    return paired.bootstrap_means(second.by_row[:, 0] - first.by_row[:, 0], clusters_of(first, second), seed=seed)
 
 
 def _on_task(name: str, first: Evidence, second: Evidence, drawn: np.ndarray | None) -> Difference:
@@ -143,8 +143,8 @@ def _on_task(name: str, first: Evidence, second: Evidence, drawn: np.ndarray | N
     if drawn is None:
         return _unpaired(title, *scores, difference_error(first, second))
     about: dict[str, Any] = {"p": paired.two_sided_p(drawn), "test": BOOTSTRAP, "rows": len(first.by_row)}
-    if first.clusters is not None:
-        about["clusters"] = len(np.unique(first.clusters))
+    if (clusters := clusters_of(first, second)) is not None:
+        about["clusters"] = len(np.unique(clusters))
     elif len(first.predictions) == len(second.predictions) == 1:  # rows are independent, and each is right or wrong
         right, also = first.by_row[:, 0] == 100, second.by_row[:, 0] == 100
         about["only_first_right"], about["only_second_right"], about["p"] = paired.mcnemar(right, also)

@@ -44,8 +44,8 @@ class Evidence:
 
     @property
     def clusters(self) -> np.ndarray | None:
-        """The passage or record of each row; None where rows share none."""
-        return self.predictions[0].clusters if self.predictions else None
+        """The passage, record, premise or text of each row; None where rows share none."""
+        return _clusters(self.predictions)
 
 
 def measured(predictions: Sequence[DevPredictions]) -> Evidence:
@@ -55,7 +55,7 @@ def measured(predictions: Sequence[DevPredictions]) -> Evidence:
         if differing := incomparable(first, other):
             raise ValueError(f"seeds differ in {differing}")
     shares = np.mean([one.scores for one in predictions], axis=0)
-    error = uncertainty.standard_error(100 * shares.T, first.clusters)
+    error = uncertainty.standard_error(100 * shares.T, _clusters(predictions))
     # 100 times a mean, as in results: the mean of hundreds may round to another last digit.
     return Evidence(tuple(100 * shares.mean(axis=0)), tuple(error), 100 * shares, tuple(predictions))
 
@@ -100,7 +100,7 @@ def selection_of(trials: Sequence[FinishedTrial]) -> Selection | None:
     """
     kept = [one for one in map(predictions_of, trials) if one is not None]
     kept = [one for one in kept if not incomparable(one, kept[0])]
-    clusters = kept[0].clusters if kept else None
+    clusters = _clusters(kept)
     if len(kept) < 2 or len(np.unique(np.arange(len(kept[0].scores)) if clusters is None else clusters)) < 2:
         return None
     return selection(np.stack([100 * one.scores[:, 0] for one in kept]), clusters)
@@ -127,15 +127,26 @@ def incomparable(first: DevPredictions, second: DevPredictions) -> str:
 
 
 def _same_rows(first: DevPredictions, second: DevPredictions) -> bool:
-    pairs = ((first.gold, second.gold), (first.clusters, second.clusters))
-    return first.rows == second.rows and all(np.array_equal(one, other) for one, other in pairs)  # type: ignore
+    known = [one.clusters for one in (first, second) if one.clusters is not None]  # older files know fewer of them
+    same = np.array_equal(first.gold, second.gold) and all(np.array_equal(known[0], one) for one in known)  # type: ignore
+    return first.rows == second.rows and same
+
+
+def _clusters(predictions: Sequence[DevPredictions]) -> np.ndarray | None:
+    """Of predictions on the same rows, as far as one of them knows."""
+    return next((one.clusters for one in predictions if one.clusters is not None), None)
 
 
 def difference_error(first: Evidence, second: Evidence) -> float:
     """One standard error of the difference of the first metric: paired where rows are known and the same."""
     if is_paired(first, second):
-        return float(uncertainty.standard_error(second.by_row[:, 0] - first.by_row[:, 0], first.clusters))
+        return float(uncertainty.standard_error(second.by_row[:, 0] - first.by_row[:, 0], clusters_of(first, second)))
     return float(np.hypot(first.error[0], second.error[0]))
+
+
+def clusters_of(*found: Evidence) -> np.ndarray | None:
+    """Of evidence on the same rows; see `Evidence.clusters`."""
+    return _clusters([one for each in found for one in each.predictions])
 
 
 def is_paired(first: Evidence, second: Evidence) -> bool:

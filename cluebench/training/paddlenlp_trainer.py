@@ -206,7 +206,12 @@ class ProtocolTrainer(Trainer):
         epoch = (step - 1) // self.steps_per_epoch if step else 0
         logits, gold = self.dev_output.predictions, self.dev_output.label_ids
         found = analysis.evaluated_choices(
-            logits, logits.argmax(axis=1), gold, ids=range(len(gold)), names=run.task.labels
+            logits,
+            logits.argmax(axis=1),
+            gold,
+            ids=range(len(gold)),
+            clusters=run.features("dev").groups,
+            names=run.task.labels,
         )
         again = run.flags.do_train and not self.is_in_train
         run.record(found, step, epoch, metrics["eval_runtime"], again=again)

@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 
 from cluebench.benchmark.tasks import TASKS
-from cluebench.report.evidence import average_p, difference_error, incomparable, is_paired, measured, published
+from cluebench.report.evidence import (
+    average_p,
+    clusters_of,
+    difference_error,
+    incomparable,
+    is_paired,
+    measured,
+    published,
+)
 from cluebench.statistics.uncertainty import standard_error
 
 
@@ -38,7 +46,10 @@ def test_what_makes_no_pair_is_named(predictions):
     assert incomparable(first, other) == "data (0123456789abcdef and fedcba9876543210), epochs (3 and 5)"
     assert incomparable(first, predictions("tnews", [0, 0, 1], amp="fp16")) == "amp (None and fp16)"
     assert incomparable(first, predictions("tnews", [0, 1])) == "their dev rows (3 and 2 of them)"
-    assert "dev rows" in incomparable(first, predictions("tnews", [0, 0, 1], np.array([0, 0, 1])))
+    shared = predictions("tnews", [0, 0, 1], np.array([0, 0, 1]))
+    assert incomparable(first, shared) == ""  # a file of a time when repeated texts were not looked for
+    assert "dev rows" in incomparable(predictions("tnews", [1, 0, 1], np.array([0, 1, 1])), shared)
+    assert clusters_of(measured([first]), measured([shared])).tolist() == [0, 0, 1]
 
 
 def test_paired_errors_are_smaller_where_models_agree(evidence):

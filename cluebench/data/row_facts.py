@@ -1,0 +1,96 @@
+"""What is known of a task's rows, kept once for a data set: which dev rows have a twin in train, and the floors.
+
+A small JSON file in the cache directory, ``rows/<task>-<fingerprint of the data>.json``, and ``rows.json`` in a run
+directory that came out of a bundle. Nothing at training needs it; what a model is scored on without twins does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+
+from cluebench.benchmark.tasks import Task
+from cluebench.data import overlap
+from cluebench.data.floors import Floors, floors
+from cluebench.data.overlap import Units
+from cluebench.data.rows import hash_of_rows, load_rows
+from cluebench.data.source import DataSource
+from cluebench.foundation import atomic, environment, json_files
+from cluebench.foundation.json_files import Count, Positive, matching
+from cluebench.foundation.notices import notice
+
+#: In a run directory: task name → its facts, as in a bundle.
+RUN_FILE = "rows.json"
+
+Hash = Annotated[str, matching("^[0-9a-f]{16}$")]
+
+
+@dataclass
+class RowFacts:
+    """Of the data with this fingerprint. twins: numbers of the dev rows whose texts stand in train, normalised."""
+
+    format: Literal[1]
+    task: str
+    data: Hash  # see `DataSource.fingerprint`
+    train: Hash  # see `cluebench.data.rows.hash_of_rows`
+    dev: Hash
+    dev_rows: Positive
+    twins: list[Count]
+    floors: Floors
+
+    def __post_init__(self) -> None:
+        if self.twins != sorted(set(self.twins)) or (self.twins and self.twins[-1] >= self.dev_rows):
+            raise ValueError("'twins' lists something other than dev rows")
+
+    @classmethod
+    def of(cls, task: Task, data: str, hashes: Sequence[str], train: Units, dev: Units, known: Floors) -> RowFacts:
+        """``hashes``: of the rows of train and dev; ``known``: the floors."""
+        twins, (of_train, of_dev) = np.flatnonzero(overlap.twins(train, dev)).tolist(), hashes
+        return cls(1, task.name, data, of_train, of_dev, len(dev), twins, known)
+
+    def is_twin(self) -> np.ndarray:
+        """bool [dev rows]."""
+        return np.isin(np.arange(self.dev_rows), self.twins)
+
+
+def found(task: Task, data: str, run: Path | None = None) -> RowFacts | None:
+    """What a run directory or the cache says of the data with this fingerprint; None where neither does."""
+    own = json_files.read_if_sound(run / RUN_FILE, dict[str, RowFacts]) if run else None
+    facts = (own or {}).get(task.name) or json_files.read_if_sound(_path(task.name, data), RowFacts)
+    return facts if facts and (facts.task, facts.data) == (task.name, data) else None
+
+
+def made(task: Task, source: DataSource) -> RowFacts:
+    """Of train and dev of a source, and kept. Takes seconds. Raises DataError."""
+    rows = [load_rows(source, task, split) for split in ("train", "dev")]
+    train, dev = (overlap.units_of(task, of_split) for of_split in rows)
+    hashes = [hash_of_rows(task, of_split) for of_split in rows]
+    facts = RowFacts.of(task, source.fingerprint(task), hashes, train, dev, floors(task, train, dev))
+    keep(facts)
+    return facts
+
+
+def keep(facts: RowFacts) -> None:
+    """In the cache directory; where it can't be written, one line says so."""
+    path = _path(facts.task, facts.data)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write_json(path, asdict(facts))
+    except OSError as error:
+        notice(f"{path} can't be written ({error.strerror or error}): what rows share is looked for again each time")
+
+
+def same_rows(task: Task, one: str, other: str) -> bool:
+    """Whether two fingerprints are of the same train and dev rows, as far as this machine has looked at both."""
+    if one == other:
+        return True
+    first, second = found(task, one), found(task, other)
+    return first is not None and second is not None and (first.train, first.dev) == (second.train, second.dev)
+
+
+def _path(task: str, data: str) -> Path:
+    return environment.cache_home() / "rows" / f"{task}-{data}.json"
