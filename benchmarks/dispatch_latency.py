@@ -35,7 +35,7 @@ from cluebench.scheduler.plan.jobs import Job
 from cluebench.scheduler.plan.trials import build_plan
 from cluebench.scheduler.processes.engine import Events, Interrupted
 from cluebench.scheduler.processes.local_engine import LocalEngine
-from cluebench.scheduler.processes.trial_process import StartOrder
+from cluebench.scheduler.processes.trial_process import Holding, StartOrder
 from cluebench.scheduler.run.display import Display
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from cluebench.scheduler.run.recorder import Observers, Recorder
@@ -145,7 +145,7 @@ class BriefTrials(GridTrials):
         super().__init__(*arguments)
         self.folder = folder
 
-    def order(self, job: Job) -> StartOrder:
+    def order(self, job: Job, holding: Holding) -> StartOrder:
         result = Result(
             task=job.trial.task, model=job.trial.model.name, configuration={}, status="done", best_score=(50.0,),
             configuration_hash=job.configuration_hash,
@@ -153,10 +153,10 @@ class BriefTrials(GridTrials):
         scratch = self.folder / "content.json"
         result.write(scratch)
         seconds = 0.4 + 0.4 * (job.number % 7) / 6
-        book = self.folder / f"{job.device_ids[0]}.book"
+        book = self.folder / f"{holding.devices[0]}.book"
         arguments = [str(book), str(job.paths.result), scratch.read_text(), str(seconds)]
         command = [sys.executable, "-I", "-S", "-c", _TRIAL, *arguments]
-        return StartOrder(job, command, {}, self.folder)
+        return StartOrder(job, holding, command, {}, self.folder)
 
 
 def hand_overs(folder: Path) -> list[float]:

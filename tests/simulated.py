@@ -13,7 +13,7 @@ from cluebench.records.result import Result
 from cluebench.scheduler.plan.jobs import Job
 from cluebench.scheduler.plan.live_halving import HalvingSearch
 from cluebench.scheduler.processes.engine import Event, Exited, Measured
-from cluebench.scheduler.processes.trial_process import Orphan, StartOrder
+from cluebench.scheduler.processes.trial_process import Holding, Orphan, StartOrder
 
 
 class SimulatedTime:
@@ -73,11 +73,11 @@ class SimulatedEngine:
         if self.memory is not None:
             self.time.put(Measured(device_id, self.memory(device_id)), 0.001)
 
-    def start(self, order: StartOrder, device_ids: Sequence[str]) -> None:
+    def start(self, order: StartOrder) -> None:
         key = order.job.key
         assert key not in self.running, f"{key} runs twice at once"
-        self.starts.append((self.time.now, key, tuple(device_ids)))
-        self._run(key, self.outcome(order.job, device_ids))
+        self.starts.append((self.time.now, key, order.holding.devices))
+        self._run(key, self.outcome(order.job, order.holding.devices))
 
     def _run(self, key: str, outcome: Outcome) -> None:
         self.running[key] = outcome
@@ -131,9 +131,9 @@ class SimulatedTrials:
     halving: HalvingSearch | None = None
 
     @staticmethod
-    def order(job: Job) -> StartOrder:
+    def order(job: Job, holding: Holding) -> StartOrder:
         """An order that starts nothing."""
-        return StartOrder(job, (), {}, Path("/nonexistent"))
+        return StartOrder(job, holding, (), {}, Path("/nonexistent"))
 
     def charged(self, job: Job) -> None: ...
 

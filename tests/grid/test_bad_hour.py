@@ -247,7 +247,8 @@ def test_whose_out_of_memory(grid, cards, others):
 
 #: Stands in for a kernel that can't end a process of a driver in trouble: no signal reaches trials that hang.
 UNDYING = """
-from cluebench.scheduler import loop, local_engine
+from cluebench.scheduler.loop import loop
+from cluebench.scheduler.processes import local_engine
 loop._DEATH_DUE, loop.GRACE = 1.0, 0.5
 loop.Rules.__init__.__defaults__ = (3, 3600.0, None, 0.5, False)
 local_engine.LocalEngine.stop = lambda self, key, now=False: None

@@ -15,6 +15,7 @@ from cluebench.foundation.errors import UsageError
 from cluebench.machine.devices import child_environment, find_devices
 from cluebench.machine.nvidia import Device, DeviceLost, NvidiaDriver, Reading, ask
 from cluebench.scheduler.allocation.ledger import Ledger
+from cluebench.scheduler.processes.trial_process import Holding
 
 GIB = 1 << 30
 ROOT = Path(__file__).resolve().parents[2]
@@ -269,7 +270,8 @@ def test_released_memory_has_to_be_read_again():
     ledger = Ledger([card()])
     ledger.read("GPU-0", Reading(24 * GIB, 20 * GIB, {}), lambda key: 0)
     ledger.reserve("a", ["GPU-0"], 8 * GIB)
-    assert ledger.release("a") == ["GPU-0"]
+    assert ledger.holding("a") == ledger.release("a") == Holding(("GPU-0",), 8 * GIB)
+    assert ledger.holding("a") == Holding()
     assert ledger.place(1, GIB, 0.0) is None
     ledger.read("GPU-0", Reading(24 * GIB, 20 * GIB, {}), lambda key: 0)
     assert ledger.place(1, GIB, 0.0) == ["GPU-0"]

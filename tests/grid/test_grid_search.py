@@ -20,7 +20,7 @@ from cluebench.scheduler.plan.jobs import Attempt, Job
 from cluebench.scheduler.processes.engine import Events
 from cluebench.scheduler.processes.launch import BUSY, TRIAL_VARIABLE, start_time
 from cluebench.scheduler.processes.local_engine import LocalEngine
-from cluebench.scheduler.processes.trial_process import StartOrder, orphan_of
+from cluebench.scheduler.processes.trial_process import Holding, StartOrder, orphan_of
 from tests.conftest import ROOT
 from tests.grid.conftest import alive, until
 from tests.grid.small_grid import KEYS, TABLE_ROW, TNEWS, check_nothing_lost_or_twice
@@ -332,12 +332,12 @@ def test_many_killed_schedulers(grid, tmp_path):
 def launch_of(tmp_path, command, digest="h"):
     trial, paths = Trial(Model.of("m"), "tnews", Setting(3e-5, 32, 0.1)), TrialPaths(tmp_path / "tnews", "t")
     job = Job(trial, 0, paths, tmp_path / "private" / "t.lock", digest, attempts=[Attempt(1, [], 1, 1, 0.0)])
-    return StartOrder(job, command, {}, tmp_path)
+    return StartOrder(job, Holding(), command, {}, tmp_path)
 
 
 def run_launch(launch):
     events = Events()
-    LocalEngine([], None, events).start(launch, [])
+    LocalEngine([], None, events).start(launch)
     return [events.get(timeout=60).code]
 
 
@@ -347,7 +347,7 @@ def test_of_two_launches_of_a_trial_one_runs(tmp_path):
     code = f"import os, time\nopen({str(mark)!r}, 'a').write('x')\n{waits}"
     launch, events = launch_of(tmp_path, [sys.executable, "-c", code]), Events()
     for _ in range(4):
-        LocalEngine([], None, events).start(launch, [])
+        LocalEngine([], None, events).start(launch)
     assert [events.get(timeout=60).code for _ in range(3)] == [BUSY] * 3
     go.touch()
     assert events.get(timeout=60).code == 0 and mark.read_text() == "x"
@@ -387,7 +387,7 @@ def test_orphan_is_known_by_its_lock_and_start(tmp_path):
     assert orphan_of(launch.job.key, launch.job.lock) is None
     # Started by a scheduler that ends: its trial is nobody's child.
     code = "import pickle, sys; from cluebench.scheduler.processes.local_engine import LocalEngine\n"
-    code += "LocalEngine([], None, None).start(pickle.load(sys.stdin.buffer), [])"
+    code += "LocalEngine([], None, None).start(pickle.load(sys.stdin.buffer))"
     subprocess.run([sys.executable, "-c", code], input=pickle.dumps(launch), check=True)
     until(lambda: (orphan := orphan_of(launch.job.key, launch.job.lock)) and orphan.pid, what="the record")
     orphan = orphan_of(launch.job.key, launch.job.lock)

@@ -7,6 +7,7 @@ from cluebench.machine.nvidia import Device, Reading
 from cluebench.records.grid_file import Spent
 from cluebench.scheduler.allocation.ledger import FIRST_SET_ASIDE, LONGEST_SET_ASIDE, SUSPICIOUS, Ledger
 from cluebench.scheduler.allocation.promises import Promise
+from cluebench.scheduler.processes.trial_process import Holding
 
 
 def card(name, joinable=True):
@@ -31,7 +32,7 @@ def test_nothing_is_placed_by_an_outdated_reading():
     read(ledger, "a", free=100)
     assert ledger.slots["a"].free_bytes() == 100 and ledger.place(1, 100, now=0) == ["a"]
     ledger.reserve("one", ["a"], 60)
-    assert ledger.release("one") == ["a"] and ledger.release("one") == []
+    assert ledger.release("one") == Holding(("a",), 60) and ledger.release("one") == Holding()
     assert ledger.slots["a"].free_bytes() == 0 and ledger.place(1, 0, now=0) is None
 
 
@@ -200,8 +201,9 @@ def test_cards_of_one_trial_are_of_one_node():
     ledger.reserve("two", ["a 1"], 0)
     assert ledger.place(2, 0, now=0) == ["b 0", "b 1"] and ledger.held_back_for(2, 0, now=0) == ["b 0", "b 1"]
     # the nodes to avoid are taken only where no other has so many
-    assert ledger.place(2, 0, now=0, avoid=ledger.alike(["b 0"])) is None  # waits for a's
-    assert ledger.place(3, 0, now=0, avoid=ledger.alike(["b 0"])) == ["b 0", "b 1", "b 3"]
+    ledger.avoid("failed", ["b 0"])
+    assert ledger.place(2, 0, now=0, avoid=ledger.avoided("failed")) is None  # waits for a's
+    assert ledger.place(3, 0, now=0, avoid=ledger.avoided("failed")) == ["b 0", "b 1", "b 3"]
 
 
 def test_a_node_on_which_trials_crash_in_a_row_is_suspected_as_a_whole():

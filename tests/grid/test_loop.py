@@ -390,7 +390,7 @@ def test_crash_on_a_card_that_turns_out_lost_is_not_the_trials_fault():
         return DeviceLost("GPU is lost") if run.time.now > 5 and device_id == "GPU-0" else empty(device_id)
 
     run = Run(trials("tnews"), [gpu(0), gpu(1)], None, memory, max_attempts=1)
-    run.engine.outcome = lambda job, ids: Outcome(10.0, 1, None) if ids == ["GPU-0"] else Outcome(10.0)
+    run.engine.outcome = lambda job, ids: Outcome(10.0, 1, None) if ids == ("GPU-0",) else Outcome(10.0)
     run.run()
     assert run.jobs[0].state is State.DONE
     assert run.jobs[0].failures[0].kind is FailureKind.LOST_DEVICE
@@ -414,7 +414,7 @@ def uncertain(text):
 def test_a_card_that_only_fails_to_answer_ends_a_trial_after_three_times_and_silence(silent):
     run = Run(trials("tnews"), [gpu(0), gpu(1)], None, None)
     run.engine.memory = lambda i: uncertain("Unknown Error") if run.time.now > 5 and i == "GPU-0" else empty(i)
-    run.engine.outcome = lambda job, ids: Outcome(None if ids == ["GPU-0"] and silent else 400.0)
+    run.engine.outcome = lambda job, ids: Outcome(None if ids == ("GPU-0",) and silent else 400.0)
     run.engine.silence = lambda job: 1000.0 if silent else 0.0
     run.run()
     assert run.jobs[0].state is State.DONE and len(run.jobs[0].attempts) == (2 if silent else 1)
@@ -432,7 +432,7 @@ def test_a_bad_card_does_not_eat_up_the_grid():
     """GPU-0 crashes every trial in a second, and is always free again; GPU-1 is slow and good."""
     plan = trials("tnews", learning_rates=[1e-5, 2e-5, 3e-5, 5e-5], batch_sizes=[16, 32, 64])
     run = Run(plan, [gpu(0), gpu(1)], None, empty)
-    run.engine.outcome = lambda job, ids: Outcome(1.0, 1, None) if ids == ["GPU-0"] else Outcome(600.0)
+    run.engine.outcome = lambda job, ids: Outcome(1.0, 1, None) if ids == ("GPU-0",) else Outcome(600.0)
     run.run()
     assert set(run.states()) == {State.DONE}
     assert "gpu 0 is set aside for 30 s: the last 3 trials on it crashed" in run.witness.notes

@@ -17,7 +17,7 @@ from cluebench.scheduler.plan.jobs import Attempt, Job
 from cluebench.scheduler.processes import ray_engine
 from cluebench.scheduler.processes.engine import Changed, Events, Exited
 from cluebench.scheduler.processes.local_engine import LocalEngine
-from cluebench.scheduler.processes.trial_process import StartOrder
+from cluebench.scheduler.processes.trial_process import Holding, StartOrder
 from tests.grid.conftest import until
 
 
@@ -234,7 +234,7 @@ def test_a_trial_is_lost_with_its_actor_and_by_nothing_else(start, tmp_path, end
     engine, events = start(ray)
     job = Job(Trial(Model.of("m"), "t", Setting(3e-5, 32, 0.1)), 0, TrialPaths(tmp_path, "x"), tmp_path / "lock", "h")
     job.attempts.append(Attempt(1, [], 1, 1, 0.0))
-    engine.start(StartOrder(job, ["true"], {}, tmp_path), [engine.devices[0].id])
+    engine.start(StartOrder(job, Holding((engine.devices[0].id,)), ["true"], {}, tmp_path))
     ray.actors[0].answer("run", ends)
     assert heard(events, Exited) == exited
 

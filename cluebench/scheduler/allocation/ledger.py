@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from cluebench.machine.nvidia import Device, Reading
 from cluebench.records.grid_file import Spent
 from cluebench.scheduler.allocation.promises import Promise
+from cluebench.scheduler.processes.trial_process import Holding
 
 #: A card that failed is tried again after this many seconds, doubled with each further failure up to the second number.
 FIRST_SET_ASIDE, LONGEST_SET_ASIDE = 30.0, 600.0
@@ -74,6 +75,7 @@ class Ledger:
         self.jobs_per_device = jobs_per_device
         self._crashes: dict[str, tuple[int, float]] = {}  # of a card or node → how many in a row, when the last was
         self.spent: dict[str, Spent] = {}  # trial key → where its cost is added up
+        self._avoided: dict[str, set[str]] = {}  # trial key → ids of devices it failed on, or of those like them
         self._settled = 0.0
         for device in devices:
             self.add(device)
@@ -134,10 +136,15 @@ class Ledger:
             slot = self.slots[device_id]
             slot.promised[key] = promised_bytes
 
-    def release(self, key: str) -> list[str]:
-        """Takes a trial off its devices, whose memory has to be read again; returns them."""
-        held = [device_id for device_id, slot in self.slots.items() if key in slot.promised]
-        for device_id in held:
+    def holding(self, key: str) -> Holding:
+        """What a trial has now; nothing when it does not run."""
+        promised = {device_id: slot.promised[key] for device_id, slot in self.slots.items() if key in slot.promised}
+        return Holding(tuple(promised), max(promised.values(), default=0))
+
+    def release(self, key: str) -> Holding:
+        """Takes a trial off its devices, whose memory has to be read again; returns what it had."""
+        held = self.holding(key)
+        for device_id in held.devices:
             slot = self.slots[device_id]
             del slot.promised[key]
             slot.allocated.pop(key, None)
@@ -206,10 +213,14 @@ class Ledger:
                 found |= {device_id: reason for device_id in self._present() if name in self._suspects([device_id])}
         return found
 
-    def alike(self, device_ids: Collection[str]) -> set[str]:
-        """The devices that may be broken where these are: themselves, and in a cluster all of their node."""
+    def avoid(self, key: str, device_ids: Collection[str]) -> None:
+        """A trial failed on these devices; what may be broken where they are is, in a cluster, all of their node."""
         names = set(self._suspects(device_ids))
-        return {device_id for device_id in self.slots if names.intersection(self._suspects([device_id]))}
+        self._avoided[key] = {one for one in self.slots if names.intersection(self._suspects([one]))}
+
+    def avoided(self, key: str) -> Collection[str]:
+        """Devices on which a trial is not tried again as long as there are others."""
+        return self._avoided.get(key, ())
 
     def _suspects(self, device_ids: Collection[str]) -> list[str]:
         return list(dict.fromkeys(name for each in device_ids for name in self.slots[each].device.suspects))

@@ -39,8 +39,8 @@ class MemoryFit:
             return min(self._mrc_cards, joinable)
         if job.accumulation(row.cards) is None:
             return 1
-        needed = self.needed(job, row.cards)
-        free = self._ledger.place(row.cards, needed, now, avoid=job.avoid, closed=closed, coming=coming)
+        needed, avoid = self.needed(job, row.cards), self._ledger.avoided(job.key)
+        free = self._ledger.place(row.cards, needed, now, avoid=avoid, closed=closed, coming=coming)
         return 1 if free is None else row.cards
 
     def needed(self, job: Job, cards: int) -> int:
@@ -80,12 +80,12 @@ class MemoryFit:
             micro_batch = max(1, per_card // max(1, result.accumulation_steps))
             self._memory.observe(job.trial, micro_batch, result.peak_memory_bytes)
 
-    def learn_the_limit(self, job: Job, free: int | None, others: Iterable[Job]) -> None:
-        """Cuts the micro-batches of those ``others`` that would run out of memory as this trial did.
+    def learn_the_limit(self, job: Job, cards: int, free: int | None, others: Iterable[Job]) -> None:
+        """Cuts the micro-batches of those ``others`` that would run out of memory as this trial did on ``cards``.
 
         ``free``: bytes that it had for itself on a card, where that is known.
         """
-        micro_batch = job.micro_batch(len(job.device_ids) or 1) or 1
+        micro_batch = job.micro_batch(max(1, cards)) or 1
         largest = max((slot.device.total_bytes or 0) - slot.used_by_others for slot in self._ledger.slots.values())
         if free is not None:
             self._memory.exceeded(job.trial, micro_batch, free)

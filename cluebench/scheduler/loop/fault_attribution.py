@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from cluebench.scheduler.allocation.ledger import Slot
 from cluebench.scheduler.plan.failures import Failure, FailureKind
 from cluebench.scheduler.plan.jobs import Job
+from cluebench.scheduler.processes.trial_process import Holding
 
 #: Seconds between looks at whether a full disk or a missing network has passed.
 _HOLD_RECHECK = 30.0
@@ -23,6 +24,7 @@ class Case:
 
     job: Job
     failure: Failure
+    held: Holding
     ask: set[str]  # ids of devices that have not answered
     free: int | None = None  # bytes on the fullest of those that have
 
@@ -30,7 +32,7 @@ class Case:
     def others_took_memory(self) -> bool:
         """Whether it ran out of memory because others have taken what it was promised."""
         is_memory = self.failure.kind is FailureKind.OUT_OF_MEMORY
-        return is_memory and self.free is not None and self.free < self.job.promised_bytes
+        return is_memory and self.free is not None and self.free < self.held.promised_bytes
 
 
 class OpenCases(dict[str, Case]):

@@ -28,7 +28,7 @@ from cluebench.scheduler.plan.jobs import Attempt, Job, LogReader, State
 from cluebench.scheduler.plan.live_halving import HalvingSearch
 from cluebench.scheduler.processes.engine import GRACE, Changed, Engine, Event, Events, Exited, Interrupted, Measured
 from cluebench.scheduler.processes.launch import BUSY
-from cluebench.scheduler.processes.trial_process import StartOrder
+from cluebench.scheduler.processes.trial_process import Holding, StartOrder
 
 #: Seconds that the end of a grid waits for what the driver says of the energy of its last trials.
 _COUNTERS_DUE = 2.0
@@ -46,7 +46,7 @@ class Trials(Protocol):
     jobs: list[Job]  # grows by `more`
     halving: HalvingSearch | None
 
-    def order(self, job: Job) -> StartOrder: ...  # of the next attempt, on the devices that the job has been given
+    def order(self, job: Job, holding: Holding) -> StartOrder: ...  # of the next attempt, on these devices
     def finished(self, job: Job) -> Result | None: ...  # None: it is not done
     def written(self, job: Job) -> Result | None: ...  # its result on disk, done or not
     def unwritable(self) -> str | None: ...  # what keeps trials from writing; None: nothing
@@ -215,8 +215,8 @@ class Scheduler:
         """Estimated time until the grid is done, were no more trials stopped; None while nothing is known of it."""
         now = self._clock()
         running = [
-            Underway(job.trial, max(1, len(job.device_ids)), now - job.started_at, *self.logs.pace(job))
-            for job in self.running()
+            Underway(job.trial, max(1, len(held.devices)), now - job.started_at, *self.logs.pace(job))
+            for job, held in ((job, self.ledger.holding(job.key)) for job in self.running())
         ]
         waiting = [job.trial for job in (*self.queue.in_order(), *self.queue.of(State.HELD))]
         return time_left(self.durations, running, waiting, max(1, len(self.ledger.usable(now))))
@@ -269,13 +269,13 @@ class Scheduler:
         for job in self.queue.turn(now):
             if not self.ledger.has_room(now, closed):
                 break
-            trial = job.trial
-            kind = (trial.model.folder, trial.task, trial.setting.batch_size, job.memory_factor, frozenset(job.avoid))
+            trial, avoid = job.trial, self.ledger.avoided(job.key)
+            kind = (trial.model.folder, trial.task, trial.setting.batch_size, job.memory_factor, frozenset(avoid))
             if kind in refused:
                 continue
             cards = self.memory_fit.cards(job, now, self.health.coming, closed)
             needed = self.memory_fit.needed(job, cards)
-            placed = self.ledger.place(cards, needed, now, avoid=job.avoid, closed=closed)
+            placed = self.ledger.place(cards, needed, now, avoid=avoid, closed=closed)
             if placed is not None:
                 if (result := self._trials.finished(job)) is not None:
                     self._done_elsewhere(job, result)
@@ -288,7 +288,7 @@ class Scheduler:
                 closed = self.ledger.held_back_for(cards, needed, now)
 
     def _done_elsewhere(self, job: Job, result: Result) -> None:
-        number, job.device_ids = len(job.attempts) + 1, []
+        number = len(job.attempts) + 1
         job.attempts.append(Attempt(number, ["elsewhere"], result.cards, result.accumulation_steps, time.time()))
         self._done(job, result)
 
@@ -299,18 +299,18 @@ class Scheduler:
         self._begin(job, attempt, device_ids, self.memory_fit.needed(job, cards), os.getpid())
         job.spent.attempts += 1
         try:
-            job.pid = self.engine.start(self._trials.order(job), device_ids)
+            job.pid = self.engine.start(self._trials.order(job, self.ledger.holding(job.key)))
             if job.pid is not None:
                 self._promise(job, job.pid)
         except OSError as error:
-            self._release(job)
-            self._failed(job, Failure(FailureKind.DISK_FULL, f"can't be started: {error.strerror or error}"))
+            failure = Failure(FailureKind.DISK_FULL, f"can't be started: {error.strerror or error}")
+            self._failed(job, failure, self._release(job))
             return
         self._told(self._observer.started, job)
 
     def _begin(self, job: Job, attempt: Attempt, device_ids: list[str], promised_bytes: int, pid: int) -> None:
         """From now on an attempt holds devices, whose memory is promised to the process ``pid``."""
-        job.device_ids, job.promised_bytes, job.started_at = device_ids, promised_bytes, self._clock()
+        job.started_at = self._clock()
         job.ended_for, job.must_go, job.kill_at, job.killed = None, False, float("inf"), False
         job.progress_due = job.started_at + (self.rules.trial_timeout or float("inf"))
         job.attempts.append(attempt)
@@ -321,10 +321,11 @@ class Scheduler:
         self._promise(job, pid)
 
     def _promise(self, job: Job, pid: int) -> None:
-        if self._promises is not None and any(map(self.health.is_accounted, job.device_ids)):
-            self._promises.make(job.lock, pid, job.device_ids, job.promised_bytes)
+        held = self.ledger.holding(job.key)
+        if self._promises is not None and any(map(self.health.is_accounted, held.devices)):
+            self._promises.make(job.lock, pid, held.devices, held.promised_bytes)
 
-    def _release(self, job: Job) -> list[str]:
+    def _release(self, job: Job) -> Holding:
         self.ledger.settle(self._clock())
         self._uncharged[job.key] = job
         if self._promises is not None:
@@ -363,13 +364,15 @@ class Scheduler:
             self._unstuck(job)
         elif job is None or job.state is not State.RUNNING or job.key in self._cases:
             return
-        for device_id in self._release(job):
+        held = self._release(job)
+        for device_id in held.devices:
             self.health.ask(device_id)
         job.attempt.finished = time.time()
         job.progress_due = job.kill_at = float("inf")
         result = self._trials.finished(job)
         if result is not None:
             job.charge_seconds(result)
+            self.ledger.succeeded(held.devices)
             self._done(job, result)
         elif event.code == BUSY and job.ended_for is None:
             job.attempts.pop()
@@ -377,17 +380,18 @@ class Scheduler:
             self.queue.move(job, State.WAITING)
             self._take_orphan(job)
         elif (paused := self._paused_result(job, event)) is not None:
+            self.ledger.succeeded(held.devices)
             self._paused(job, paused)
         elif job.must_go or (self.interrupted is not None and job.ended_for is None):
             self.queue.move(job, State.WAITING)
             job.attempt.outcome = "interrupted"
             self._carry_out_verdicts(job)
         else:
-            case = Case(job, self._failure_of(job, event), set(filter(self.health.is_accounted, job.device_ids)))
+            case = Case(job, self._failure_of(job, event), held, set(filter(self.health.is_accounted, held.devices)))
             if case.failure.kind in ASK_THE_CARD and case.ask:
                 self._cases[job.key] = case
             else:
-                self._failed(job, case.failure)
+                self._failed(job, case.failure, held)
 
     def _done(self, job: Job, result: Result) -> None:
         job.result = result
@@ -412,7 +416,6 @@ class Scheduler:
     def _ended_well(self, job: Job, result: Result, outcome: str) -> None:
         self.logs.forget(job)
         job.attempt.outcome = outcome
-        self.ledger.succeeded([device_id for device_id in job.device_ids if device_id in self.ledger.slots])
         self._learn(job, result)
 
     def _learn(self, job: Job, result: Result) -> None:
@@ -472,13 +475,13 @@ class Scheduler:
             return named
         if self._promises is not None:
             self._promises.settle(job.lock)
-        return named or job.promised_bytes
+        return named or self.ledger.holding(key).promised_bytes
 
     def _end_trials_on(self, device_id: str, lost: DeviceLost) -> None:
         """Ends a trial on a card if that is gone, or keeps failing and the trial's log is silent."""
         slot = self.ledger.slots[device_id]
         for job in self.running():
-            if device_id not in job.device_ids or job.ended_for is not None or job.key in self._cases:
+            if job.key not in slot.promised or job.ended_for is not None or job.key in self._cases:
                 continue
             silent = self.engine.silence(job) >= self._clock() - slot.failing_since
             if lost.certain or (slot.failed_readings >= _FAILED_READINGS and silent):
@@ -490,7 +493,7 @@ class Scheduler:
             if case.others_took_memory:
                 self._wait_for_memory(case)
             else:
-                self._failed(case.job, case.failure, case.free)
+                self._failed(case.job, case.failure, case.held, case.free)
 
     def _wait_for_memory(self, case: Case) -> None:
         """Out of memory because others have taken what was promised is no failure."""
@@ -498,28 +501,29 @@ class Scheduler:
         job.attempt.outcome = FailureKind.OUT_OF_MEMORY.value
         job.attempt.detail = f"others have taken its memory: {(case.free or 0) / GIB:.1f} GiB are left"
         self.queue.move(job, State.WAITING)
-        self._note(f"{job.key}: {job.attempt.detail}; it waits for {job.promised_bytes / GIB:.1f} GiB")
+        self._note(f"{job.key}: {job.attempt.detail}; it waits for {case.held.promised_bytes / GIB:.1f} GiB")
 
-    def _failed(self, job: Job, failure: Failure, free: int | None = None) -> None:
+    def _failed(self, job: Job, failure: Failure, held: Holding, free: int | None = None) -> None:
         """Records a failure, and says when and how the trial is tried again, if it is.
 
-        ``free``: bytes that a trial out of memory had for itself on a card, where that is known.
+        ``held``: what it had; ``free``: bytes that a trial out of memory had for itself on a card, where that is known.
         """
         job.attempt.finished, job.attempt.outcome, job.attempt.detail = time.time(), failure.kind.value, failure.detail
         if failure.policy.holds and self._hold.begin(f"{failure.kind.value}: {failure.detail}"):
             self.queue.move(job, State.WAITING)
             return
         job.failures.append(failure)
-        job.avoid = self.ledger.alike(job.device_ids)
+        self.ledger.avoid(job.key, held.devices)
         pause = job.pause_after_failure(self.rules.max_attempts)
         if failure.kind is FailureKind.OUT_OF_MEMORY and pause is not None:
-            self.memory_fit.learn_the_limit(job, free, [*self._waiting(), *self.queue.of(State.HELD)])
+            others = [*self._waiting(), *self.queue.of(State.HELD)]
+            self.memory_fit.learn_the_limit(job, len(held.devices), free, others)
             pause = pause if job.cut_further() else None
         now, bad = self._clock(), {}
         if failure.kind is FailureKind.LOST_DEVICE:
-            bad = dict.fromkeys(job.device_ids, failure.detail)
+            bad = dict.fromkeys(held.devices, failure.detail)
         elif failure.kind in MAYBE_THE_CARD:
-            bad = self.ledger.suspect(job.device_ids, job.started_at, now)
+            bad = self.ledger.suspect(held.devices, job.started_at, now)
         for device_id, reason in bad.items():
             self.health.set_aside(device_id, reason)
         job.not_before = now + (pause or 0.0)
@@ -572,7 +576,7 @@ class Scheduler:
         self._stuck.add(job.key)
         labels = ", ".join(job.attempt.devices)
         failure = Failure(FailureKind.UNKILLABLE, f"process {job.pid} on {labels} does not die of SIGKILL")
-        for device_id in filter(self.health.is_accounted, job.device_ids):
+        for device_id in filter(self.health.is_accounted, self.ledger.holding(job.key).devices):
             self.ledger.slots[device_id].set_aside_until = float("inf")
         self._note(f"{job.key}: {failure.detail}; {labels} is not used, and the trial not tried again, until it does")
         job.kill_at = float("inf")
@@ -581,7 +585,7 @@ class Scheduler:
 
     def _unstuck(self, job: Job) -> None:
         self._stuck.remove(job.key)
-        for device_id in job.device_ids:
+        for device_id in self.ledger.holding(job.key).devices:
             self.ledger.slots[device_id].set_aside_until = 0.0
         self._note(f"{job.key}: process {job.pid} has ended after all")
         job.must_go = True

@@ -64,10 +64,7 @@ class Job:
     memory_factor: int = 1  # how often the task's micro-batches are to be halved: 1, 2, 4 …
     not_before: float = 0.0  # clock time of the next attempt
     elsewhere: bool = False  # someone else ran it when it was last looked at
-    avoid: set[str] = field(default_factory=set)  # ids of devices it failed on
-    # Of the running attempt:
-    device_ids: list[str] = field(default_factory=list)
-    promised_bytes: int = 0  # on each of them
+    # Of the running attempt, but for its devices, which the ledger knows:
     started_at: float = 0.0  # clock time
     progress_due: float = float("inf")  # clock time when its log must have grown
     kill_at: float = float("inf")  # clock time when asking turns into killing, and then when that has failed

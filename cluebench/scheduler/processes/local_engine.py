@@ -27,7 +27,7 @@ class LocalEngine:
         if self._driver is not None:
             ask(self._driver.read, device_id, lambda *answer: self._events.put(Measured(*answer)))
 
-    def start(self, order: StartOrder, device_ids: Sequence[str]) -> int:
+    def start(self, order: StartOrder) -> int:
         """Forks and returns the process's id. Raises OSError when the process can't be started at all."""
         specified, mark = trial_process.prepared(order)
         process = trial_process.started_process(

@@ -231,11 +231,11 @@ class RayEngine:
             answer = DeviceLost("its Ray actor is dead")
         self._events.put(Measured(device_id, answer))
 
-    def start(self, order: StartOrder, device_ids: Sequence[str]) -> None:
+    def start(self, order: StartOrder) -> None:
         specified, mark = trial_process.prepared(order)
         # The node may be lost to us with the trial running on: it ends with the actor.
         specified["end_with_parent"] = True
-        actor = self._actors[device_ids[0]]
+        actor = self._actors[order.holding.devices[0]]
         self._running[order.job.key] = actor, mark
         environment = {**order.environment, launch.TRIAL_VARIABLE: mark}
         ended = actor.run.remote(specified, environment, str(order.directory))

@@ -29,10 +29,19 @@ _SWEEP_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
+class Holding:
+    """What the ledger has given to a trial, or has just taken back from it."""
+
+    devices: tuple[str, ...] = ()  # ids
+    promised_bytes: int = 0  # on each of them
+
+
+@dataclass(frozen=True)
 class StartOrder:
     """Everything needed to start one attempt of a trial."""
 
-    job: Job  # that has its devices, and this attempt as its last
+    job: Job  # that has this attempt as its last
+    holding: Holding
     command: Sequence[str]
     environment: Mapping[str, str]  # on top of the scheduler's own
     directory: Path  # where the command runs
@@ -113,11 +122,11 @@ def prepared(order: StartOrder) -> tuple[dict, str]:
         folder.mkdir(parents=True, exist_ok=True)
     mark = f"{job.lock}#{uuid.uuid4().hex}"
     record = {  # a LockRecord, for the next scheduler
-        "devices": job.device_ids,
+        "devices": order.holding.devices,
         "labels": attempt.devices,
         "cards": attempt.cards,
         "accumulation": attempt.accumulation,
-        "promised_bytes": job.promised_bytes,
+        "promised_bytes": order.holding.promised_bytes,
         "key": job.key,
         "starter": {"pid": os.getpid(), "start_time": launch.start_time(os.getpid())},
         "mark": mark,

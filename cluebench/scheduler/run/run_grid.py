@@ -30,7 +30,7 @@ from cluebench.scheduler.plan.jobs import Job, State, written
 from cluebench.scheduler.processes import trial_command
 from cluebench.scheduler.processes.engine import Engine, Events, Interrupted
 from cluebench.scheduler.processes.local_engine import LocalEngine
-from cluebench.scheduler.processes.trial_process import StartOrder
+from cluebench.scheduler.processes.trial_process import Holding, StartOrder
 from cluebench.scheduler.run.display import display_for
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from cluebench.scheduler.run.recorder import Observers, Recorder
@@ -137,13 +137,13 @@ class GridTrials:
         self._grid, self.jobs, self._engine, self._recorders = grid, jobs, engine, recorders
         self.halving = grid.halving(jobs)
 
-    def order(self, job: Job) -> StartOrder:
-        taken = [device for device in self._engine.devices if device.id in job.device_ids]
+    def order(self, job: Job, holding: Holding) -> StartOrder:
+        taken = [device for device in self._engine.devices if device.id in holding.devices]
         launcher_logs = self._grid.directories[job.trial.model].launcher_logs(job.trial)
         rung, flags = self.halving.pause_at(job) if self.halving else None, self._grid.flags
         command = trial_command.trial_command(job, taken, flags, repository.ROOT, launcher_logs, rung)
         environment = devices.child_environment(taken, len(self._engine.devices), flags.jobs_per_device)
-        return StartOrder(job, command, environment, repository.ROOT)
+        return StartOrder(job, holding, command, environment, repository.ROOT)
 
     def finished(self, job: Job) -> Result | None:
         return Result.read_finished(job.paths.result, job.configuration_hash)
