@@ -19,7 +19,7 @@ from cluebench.diagnosis import facts as found_out
 from cluebench.diagnosis.checks import findings
 from cluebench.diagnosis.facts import Disk, Facts, ModelFacts, TaskData, look_at_disk, look_at_task, pinned_versions
 from cluebench.diagnosis.report import report
-from cluebench.machine.nvidia import DeviceLost, NvidiaDriver
+from cluebench.machine.nvidia import DeviceLost, DriverFails, NvidiaDriver
 from tests.conftest import ROOT
 
 DOCTOR = "grid_search_tools/doctor.py"
@@ -105,6 +105,7 @@ FAULTS = {
     "CPU build beside cards": (with_cards(installed=dict(CPU_SET), paddle=healthy().paddle), "2 NVIDIA card(s), but this PaddlePaddle was built for CPUs", INSTALL + "requirements.txt"),
     "GPU build without driver": (with_cards(driver=None, cards=[], libraries={"libcuda": False, "libcudnn": True}), "no NVIDIA driver answers and libcuda.so.1 is not there", "--gpus all"),
     "driver hangs": (healthy(driver_error="the NVIDIA driver did not answer within 15 s"), "did not answer within 15 s", "nvidia-smi"),
+    "card lost": (with_cards(lost_cards=["gpu 1 does not answer: GPU is lost"]), "gpu 1 does not answer: GPU is lost", "rebooted"),
     "driver too old": (with_cards(driver={"version": "470.10", "cuda": "11.4"}), "driver 470.10 runs CUDA 11.4, PaddlePaddle was built for 12.6", "changing cu126 in /repository/requirements.txt"),
     "no cuDNN": (with_cards(installed=dict(GPU_SET)), "no libcudnn for this GPU build", INSTALL + "requirements.txt"),
     "card fails": (with_cards(paddle={**with_cards().paddle, "card_error": "no kernel image is available"}), "can't compute on the first card: no kernel image", "nvidia-smi; "),
@@ -238,7 +239,7 @@ def test_driver_versions():
 
 
 def driver_that(**methods):
-    base = dict(versions=lambda: ("550.1", "12.4"), cards=list, close=lambda: None)
+    base = dict(versions=lambda: ("550.1", "12.4"), cards=list, lost={}, close=lambda: None)
     return SimpleNamespace(open=lambda: SimpleNamespace(**{**base, **methods}))
 
 
@@ -246,10 +247,15 @@ def fail(*arguments):
     raise DeviceLost("GPU is lost")
 
 
+def fail_to_start():
+    raise DriverFails(Exception("Unknown Error"))
+
+
 @pytest.mark.parametrize(
     "driver, said, versions",
     [
         (driver_that(), None, {"version": "550.1", "cuda": "12.4"}),
+        (SimpleNamespace(open=fail_to_start), str(DriverFails(Exception("Unknown Error"))), None),
         (driver_that(cards=fail), "the NVIDIA driver fails: GPU is lost", None),
         (driver_that(versions=lambda: time.sleep(5)), "the NVIDIA driver did not answer within 0.2 s", None),
         (SimpleNamespace(open=lambda: None), None, None),

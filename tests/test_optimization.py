@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from contextlib import contextmanager, nullcontext
 
 import pytest
@@ -191,6 +192,28 @@ def test_one_loss_that_is_no_number_is_found_whenever_it_came(bad):
         meter.add(paddle.to_tensor(loss))
     for look in (meter.check, meter.read):
         with pytest.raises(
-            Diverged, match=f"the loss became {bad} at or shortly before step 3; try a lower --learning"
+            Diverged, match="the loss became NaN or infinite at or shortly before step 3; try a lower --learning"
         ):
             look(At(3))
+
+
+def test_in_fp16_only_steps_in_a_row_without_end_are_a_divergence():
+    """The optimizer leaves single ones out. The Trainer's steps go by the same rule."""
+    import paddle
+
+    from cluebench.training.optimization import MOST_OVERFLOWS, LossMeter
+    from cluebench.training.paddlenlp_trainer import ProtocolTrainer
+
+    class Trainer:
+        state, args, _not_finite = types.SimpleNamespace(global_step=2), types.SimpleNamespace(fp16=True), 0
+
+    meter, trainer = LossMeter(fp16=True), Trainer()
+    for loss in [float("inf")] * MOST_OVERFLOWS + [1.0] + [float("nan")] * MOST_OVERFLOWS:
+        meter.add(paddle.to_tensor(loss))
+        meter.check(At(3))
+        ProtocolTrainer._check_loss_valid(trainer, paddle.to_tensor(loss))
+    meter.add(paddle.to_tensor(float("nan")))
+    with pytest.raises(Diverged):
+        meter.check(At(3))
+    with pytest.raises(Diverged):
+        ProtocolTrainer._check_loss_valid(trainer, paddle.to_tensor(float("nan")))

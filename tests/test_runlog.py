@@ -271,3 +271,36 @@ def test_what_a_run_has_cost_goes_on_from_its_checkpoint(monkeypatch):
     assert second.device_seconds == pytest.approx(26.0)
     third.take_up(replace(kept, device_seconds=None))  # written when only steps and evaluations were counted
     assert third.device_seconds == third.cost == pytest.approx(10.0)
+
+
+def test_a_best_score_of_an_earlier_process_comes_with_its_point(tmp_path):
+    """Killed after its best evaluation, gone on from before it, killed again; on a card a step may not repeat itself."""
+    path = tmp_path / "r.json"
+    first = result()
+    for step, score in ((100, 50.0), (200, 55.0), (300, 60.0)):
+        first.add(DevPoint(step, 0, (score,), loss=1.0))
+    first.write(path)
+    second = result()
+    second.add(first.dev_curve[0])  # up to the checkpoint
+    second.adopt_newer_best(path)
+    assert (second.best_score, second.best_step) == ((60.0,), 300)
+    second.add(DevPoint(200, 0, (54.0,)))
+    second.write(path)
+    third = result()
+    third.take_up(second.progress())
+    third.adopt_newer_best(path)
+    assert third.curve.up_to(200).steps == (100, 200)
+    assert not third.add(DevPoint(300, 0, (59.0,)))  # the model that was kept is the better one
+    assert third.evaluation_after(300) == first.dev_curve[2]
+    third.add(DevPoint(400, 1, (58.0,)))
+    assert [point.score[0] for point in third.dev_curve] == [50.0, 54.0, 60.0, 58.0] and third.best_step == 300
+    assert third.add(DevPoint(200, 0, (60.0,))) and third.best_step == 200  # the first of equals
+
+
+def test_a_best_score_that_no_curve_has_is_left(tmp_path):
+    earlier, mine = result(), result()
+    earlier.best_score, earlier.best_step = (60.0,), 300
+    earlier.write(tmp_path / "r.json")
+    mine.add(DevPoint(100, 0, (50.0,)))
+    mine.adopt_newer_best(tmp_path / "r.json")
+    assert (mine.best_score, mine.best_step) == ((50.0,), 100)

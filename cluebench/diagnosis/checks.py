@@ -113,6 +113,8 @@ def _imports(facts: Facts) -> Iterator[Finding]:
 def _devices(facts: Facts) -> Iterator[Finding]:
     if facts.driver_error:
         yield Finding(facts.driver_error, "nvidia-smi; if that hangs or fails too, the driver has to be restarted")
+    for lost in facts.lost_cards:
+        yield Finding(lost, "nvidia-smi; if it fails for that card too, the machine must be rebooted")
     paddle, cuda = facts.paddle, facts.paddle.get("cuda")
     if "error" in paddle:
         return

@@ -30,7 +30,7 @@ from cluebench.data.official import official_files
 from cluebench.data.source import DATA_DIR_VARIABLE, SYNTHETIC_MARK, DataSource, open_source
 from cluebench.foundation import environment
 from cluebench.foundation.errors import ClueError
-from cluebench.machine.nvidia import DeviceLost, NvidiaDriver
+from cluebench.machine.nvidia import Device, DeviceLost, DriverFails, NvidiaDriver
 from cluebench.pretrained import model_files
 from cluebench.pretrained.model import Model
 
@@ -98,6 +98,7 @@ class Facts:
     driver: dict[str, Any] | None = None  # version, cuda; None: no NVIDIA driver answers
     driver_error: str | None = None  # why that is not known
     cards: list[str] = field(default_factory=list)
+    lost_cards: list[str] = field(default_factory=list)  # that do not answer, and why
     libraries: dict[str, bool] = field(default_factory=dict)  # libcuda, libcudnn → can be loaded
     disks: list[Disk] = field(default_factory=list)
     data_directory: str = ""
@@ -230,13 +231,13 @@ def _loads(candidates: Iterable[str]) -> bool:
 
 def _ask_driver(facts: Facts) -> None:
     """Cards and driver versions through NVML, on a thread that is left behind when the driver hangs."""
-    answers: queue.SimpleQueue[tuple | DeviceLost] = queue.SimpleQueue()
+    answers: queue.SimpleQueue[tuple | DeviceLost | DriverFails] = queue.SimpleQueue()
 
     def ask() -> None:
         try:
             driver = NvidiaDriver.open()
-            answers.put((None, []) if driver is None else (driver.versions(), driver.cards()))
-        except DeviceLost as error:
+            answers.put((None, [], {}) if driver is None else (driver.versions(), driver.cards(), driver.lost))
+        except (DeviceLost, DriverFails) as error:
             answers.put(error)
 
     threading.Thread(target=ask, daemon=True).start()
@@ -248,9 +249,18 @@ def _ask_driver(facts: Facts) -> None:
     if isinstance(answer, DeviceLost):
         facts.driver_error = f"the NVIDIA driver fails: {answer}"
         return
-    versions, cards = answer
+    if isinstance(answer, DriverFails):
+        facts.driver_error = str(answer)
+        return
+    versions, cards, lost = answer
     facts.driver = versions and dict(zip(("version", "cuda"), versions))
-    facts.cards = [f"{d.label}: {d.name}, {d.total_bytes / 2**30:.0f} GiB" for card in cards for d in card]
+    facts.lost_cards = [f"gpu {number} does not answer: {said}" for number, said in lost.items()]
+    facts.cards = [f"{d.label}: {d.name}, {_memory(d)}" for card in cards for d in card]
+
+
+def _memory(card: Device) -> str:
+    total = card.total_bytes
+    return "memory unknown" if total is None else f"{total / 2**30:.0f} GiB"
 
 
 # Disks ----------------------------------------------------------------------------------------------------------------

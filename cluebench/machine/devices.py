@@ -1,4 +1,4 @@
-"""Which devices ``--devices`` names: NVIDIA cards or slots of CPU cores, and how a trial is kept on its own."""
+"""Which devices ``--devices`` names: cards or slots of CPU cores, and how a trial is kept on its own."""
 
 from __future__ import annotations
 
@@ -11,40 +11,78 @@ import psutil
 
 from cluebench.foundation.environment import usable_cores
 from cluebench.foundation.errors import UsageError
-from cluebench.machine.nvidia import Device, DeviceLost, NvidiaDriver
+from cluebench.foundation.notices import notice
+from cluebench.machine.nvidia import Device, NvidiaDriver
 
 #: Memory one CPU slot should have at least when their number is chosen for the user.
 _BYTES_PER_CPU_SLOT = 8 << 30
+
+#: The first entry of CUDA_VISIBLE_DEVICES where it is meant to leave no card.
+_NO_CARD = ("", "-1", "nodevfiles", "none", "void")
+
+#: Kinds of cards that no driver is asked about → the variables that say which of them a process sees: those that
+#: Paddle's launcher reads, and that of the card's own runtime. All are set for a trial, and the first that is set here
+#: says which cards may be used.
+_OTHER_CARDS = {
+    "npu": ("ASCEND_RT_VISIBLE_DEVICES", "NPU_VISIBLE_DEVICES"),
+    "xpu": ("XPULINK_VISIBLE_DEVICES", "XPU_VISIBLE_DEVICES"),
+}
 
 
 def find_devices(
     request: str, environ: Mapping[str, str], driver: NvidiaDriver | None, *, many_small: bool = False
 ) -> list[Device]:
-    """The devices behind ``--devices``: ``auto``, ``gpu``, ``gpu:0,1``, ``gpu:GPU-5f3c…``, ``cpu`` or ``cpu:2``.
+    """The devices behind ``--devices``: ``auto``, ``gpu``, ``gpu:0,1``, ``gpu:GPU-5f3c…``, ``cpu:2`` or ``npu:0``.
 
-    Cards are those of CUDA_VISIBLE_DEVICES, where it is set (numbers in the order of the PCI bus, UUIDs, MIG
-    instances), that the request names too. ``auto`` falls back to CPU slots. ``many_small`` says that trials need
-    little memory, so that a slot gets one core. Raises UsageError when the request is wrong or leaves nothing.
+    NVIDIA cards are those of CUDA_VISIBLE_DEVICES, where it is set (numbers in the order of the PCI bus, UUIDs, MIG
+    instances), that the request names too. ``auto`` takes CPU slots where there is no card, or the variable says that
+    none is to be used. ``many_small`` says that trials need little memory, so that a slot gets one core. A line names
+    each card that does not answer. Raises UsageError when the request is wrong or leaves nothing.
     """
     kind, _, names = request.strip().partition(":")
-    if kind not in ("auto", "gpu", "cpu") or (kind == "auto" and names) or (":" in request and not names):
-        raise UsageError(f"--devices {request}: choose auto, gpu, gpu:0,1, gpu:UUID, cpu or cpu:2")
+    wrong = (
+        kind not in ("auto", "gpu", "cpu", *_OTHER_CARDS)
+        or (kind == "auto" and names)
+        or (":" in request and not names)
+    )
+    if wrong or (kind in _OTHER_CARDS and not re.fullmatch(r"\d{1,4}(,\d{1,4})*", names)):
+        raise UsageError(f"--devices {request}: choose auto, gpu, gpu:0,1, gpu:UUID, cpu, cpu:2, npu:0,1 or xpu:0,1")
     if kind == "cpu":
         return cpu_slots(_slot_count(request, names) if names else _usual_slots(many_small))
-    try:
-        cards = driver.cards() if driver else []
-    except DeviceLost:
-        cards = [[]]
+    if kind in _OTHER_CARDS:
+        return _other_cards(request, kind, names, environ)
+    cards = driver.cards() if driver else []
     listed = environ.get("CUDA_VISIBLE_DEVICES")
+    _tell_of_lost(driver, listed)
     visible = [device for card in cards for device in card] if listed is None else _visible(listed, cards)
     if not visible and kind == "auto":
-        if not all(cards) and re.match(r"\d|GPU-|MIG-", "0" if listed is None else listed.strip()):
-            lost = f"{cards.count([])} NVIDIA card(s) of this machine do not answer (see nvidia-smi)"
-            raise UsageError(f"--devices auto: {lost}; mend it, or choose --devices cpu")
+        if cards and (listed is None or listed.split(",")[0].strip().lower() not in _NO_CARD):
+            raise UsageError(f"--devices auto: {_why_no_card(listed, cards)}; mend it, or choose --devices cpu")
         return cpu_slots(_usual_slots(many_small))
     if not visible:
-        raise UsageError(f"--devices {request}: {_why_no_card(listed, driver)}")
-    return _requested(request, names, cards, visible) if names else visible
+        why = _why_no_card(listed, cards) if driver else "no NVIDIA driver answers on this machine (does nvidia-smi?)"
+        raise UsageError(f"--devices {request}: {why}; try --devices cpu:2")
+    chosen = _requested(request, names, cards, visible) if names else visible
+    for device in chosen:
+        if device.takes_one:
+            notice(f"{device.label} ({device.name}) does not say how much memory it has: it gets one trial at a time")
+    return chosen
+
+
+def _tell_of_lost(driver: NvidiaDriver | None, listed: str | None) -> None:
+    for number, said in driver.lost.items() if driver else ():
+        if listed is None or str(number) in listed.split(","):
+            notice(f"gpu {number} does not answer ({said}) and is left out; nvidia-smi, or a reboot, may bring it back")
+
+
+def _other_cards(request: str, kind: str, names: str, environ: Mapping[str, str]) -> list[Device]:
+    """Cards by number, of which nothing more is known."""
+    listed = next((environ[variable] for variable in _OTHER_CARDS[kind] if variable in environ), None)
+    allowed = None if listed in (None, "all") else [entry.strip() for entry in str(listed).split(",")]
+    chosen = [number for number in dict.fromkeys(names.split(",")) if allowed is None or number in allowed]
+    if not chosen:
+        raise UsageError(f"--devices {request}: {' and '.join(_OTHER_CARDS[kind])} allow none of these cards")
+    return [Device(f"{kind}:{number}", f"{kind} {number}", kind) for number in chosen]
 
 
 def cpu_slots(count: int) -> list[Device]:
@@ -84,7 +122,8 @@ def _matching(entry: str, cards: Sequence[Sequence[Device]]) -> list[Device]:
         return list(cards[index]) if index < len(cards) else []
     if not entry.startswith(("GPU-", "MIG-")):
         return []
-    matches = [device for card in cards for device in card if device.id.startswith(entry)]
+    every = [device for card in cards for device in card]
+    matches = [device for device in every if device.id.startswith(entry) or device.old_name == entry]
     return matches if len(matches) == 1 else []
 
 
@@ -100,12 +139,13 @@ def _requested(request: str, names: str, cards: Sequence[Sequence[Device]], visi
     return chosen
 
 
-def _why_no_card(listed: str | None, driver: NvidiaDriver | None) -> str:
-    if driver is None:
-        return "no NVIDIA driver answers on this machine (nvidia-smi shows whether there is one); try --devices cpu:2"
+def _why_no_card(listed: str | None, cards: Sequence[Sequence[Device]]) -> str:
+    lost = cards.count([])
+    if lost and (listed is None or re.match(r"\d|GPU-|MIG-", listed.strip())):
+        return f"{lost} NVIDIA card(s) of this machine do not answer (see nvidia-smi)"
     if listed is not None:
-        return f"CUDA_VISIBLE_DEVICES={listed} leaves no card of this machine"
-    return "the NVIDIA driver shows no card that answers"
+        return f"CUDA_VISIBLE_DEVICES={listed} names no card of this machine, which has {len(cards)}"
+    return "the NVIDIA driver shows no card"
 
 
 def most_together(devices: Iterable[Device]) -> int:
@@ -124,6 +164,8 @@ def child_environment(devices: Sequence[Device], slots: int, jobs_per_device: in
     if devices[0].kind == "gpu":
         variables["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
         variables["CUDA_VISIBLE_DEVICES"] = ",".join(device.cuda for device in devices)
-    else:
+    elif devices[0].kind == "cpu":
         variables["CUDA_VISIBLE_DEVICES"] = ""
+    for variable in _OTHER_CARDS.get(devices[0].kind, ()):
+        variables[variable] = ",".join(device.id.partition(":")[2] for device in devices)
     return variables

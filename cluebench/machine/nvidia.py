@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -27,14 +27,15 @@ T = TypeVar("T")
 class Device:
     """A card, a MIG instance of a card, or a slot of CPU cores."""
 
-    id: str  # a card's or instance's UUID; "cpu:0"
+    id: str  # a card's or instance's UUID; "cpu:0", "npu:0"
     label: str  # for people: "gpu 0", "gpu 0 mig 1", "cpu 0"
-    kind: str  # "gpu" or "cpu"
+    kind: str  # "gpu", "cpu", "npu" or "xpu"
     name: str = ""  # the card's product name
     total_bytes: int | None = None  # None: not accounted for
     joinable: bool = False  # several of them, of one node, can run one trial
     node: str = ""  # id of its machine in a cluster; "": this one
     cores: int | None = None  # that go with it; None: a share of this machine's
+    old_name: str = ""  # of an instance, before drivers of 2021: "MIG-GPU-<uuid of the card>/1/0"
 
     @property
     def cuda(self) -> str:
@@ -42,10 +43,14 @@ class Device:
         return self.id.rpartition(" ")[2]
 
     @property
+    def takes_one(self) -> bool:
+        """Whether it takes one trial at a time, whatever --jobs_per_device: a card of unknown memory."""
+        return self.kind != "cpu" and self.total_bytes is None and not self.node
+
+    @property
     def suspects(self) -> tuple[str, ...]:
         """What may be broken where trials crash: the card, the node. Slots of this machine's cores are all the same."""
-        card = self.total_bytes is not None or (self.kind == "gpu" and self.node)
-        return ((self.id,) if card else ()) + ((self.node,) if self.node else ())
+        return ((self.id,) if self.kind != "cpu" else ()) + ((self.node,) if self.node else ())
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,16 @@ class DeviceLost(Exception):
     certain = True
 
 
+class DriverFails(UsageError):
+    """There is an NVIDIA driver, but it can't start, so nobody knows which cards there are."""
+
+    def __init__(self, error: Exception):
+        super().__init__(
+            f"the NVIDIA driver fails: {error}. Start the container again if it has lost its cards; reboot the machine "
+            "if its driver was updated or hangs; or choose --devices cpu"
+        )
+
+
 class NvidiaDriver:
     """NVML, by UUID. Every method but ``close`` raises DeviceLost when the card or the driver fails."""
 
@@ -72,29 +87,34 @@ class NvidiaDriver:
         self._nvml: Any = pynvml
         self._handles: dict[str, Any] = {}
         self._restarting, self._restarts = threading.Lock(), 0
+        self.lost: dict[int, str] = {}  # number of a card that did not answer `cards` → the driver's words
 
     @classmethod
     def open(cls) -> NvidiaDriver | None:
-        """None on a machine without a driver, or with one that can't start."""
+        """None on a machine without a driver. Raises DriverFails where there is one that can't start."""
         try:
             import pynvml
         except ImportError:
             return None
         try:
             pynvml.nvmlInit()
-        except pynvml.NVMLError:
-            return None
+        except pynvml.NVMLError as error:
+            if error.value in (pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED):
+                return None
+            raise DriverFails(error) from None
         return cls(pynvml)
 
     def cards(self) -> list[list[Device]]:
         """One item a card in NVML's order, which is that of the PCI bus: the card alone, or its MIG instances.
 
-        A card that does not answer is an empty list, so that the numbers of the others stay right.
+        A card that does not answer is an empty list, so that the numbers of the others stay right; see `lost`. Raises
+        DriverFails when not even their number is known.
         """
+        self.lost.clear()
         try:
             count = self._nvml.nvmlDeviceGetCount()
         except self._nvml.NVMLError as error:
-            raise DeviceLost(str(error)) from None
+            raise DriverFails(error) from None
         return [self._card(index) for index in range(count)]
 
     def versions(self) -> tuple[str, str]:
@@ -123,6 +143,15 @@ class NvidiaDriver:
         handle, now = self._handle(device_id), time.time()
         memory = self._nvml.nvmlDeviceGetMemoryInfo(handle)
         return Reading(int(memory.total), int(memory.free), self._processes(handle), self._joules(handle), now)
+
+    def _total_bytes(self, handle: Any) -> int | None:
+        """None for a card that shares the machine's memory, such as the GB10: it does not say how much it has."""
+        try:
+            return int(self._nvml.nvmlDeviceGetMemoryInfo(handle).total)
+        except self._nvml.NVMLError as error:
+            if error.value == self._nvml.NVML_ERROR_NOT_SUPPORTED:
+                return None
+            raise
 
     def close(self) -> None:
         try:
@@ -170,9 +199,24 @@ class NvidiaDriver:
             instances = self._instances(handle)
             if not instances:
                 return [self._device(handle, f"gpu {index}", joinable=True)]
-            return [self._device(instance, f"gpu {index} mig {number}") for number, instance in instances]
-        except nvml.NVMLError:
+            card = _text(nvml.nvmlDeviceGetUUID(handle))
+            return [
+                replace(self._device(instance, f"gpu {index} mig {number}"), old_name=self._old_name(card, instance))
+                for number, instance in instances
+            ]
+        except nvml.NVMLError as error:
+            self.lost[index] = str(error)
             return []
+
+    def _old_name(self, card: str, instance: Any) -> str:
+        try:
+            numbers = (
+                self._nvml.nvmlDeviceGetGpuInstanceId(instance),
+                self._nvml.nvmlDeviceGetComputeInstanceId(instance),
+            )
+        except self._nvml.NVMLError:
+            return ""
+        return f"MIG-{card}/{numbers[0]}/{numbers[1]}"
 
     def _instances(self, card: Any) -> list[tuple[int, Any]]:
         nvml = self._nvml
@@ -192,8 +236,7 @@ class NvidiaDriver:
         nvml = self._nvml
         uuid = _text(nvml.nvmlDeviceGetUUID(handle))
         self._handles[uuid] = handle
-        total = int(nvml.nvmlDeviceGetMemoryInfo(handle).total)
-        return Device(uuid, label, "gpu", _text(nvml.nvmlDeviceGetName(handle)), total, joinable)
+        return Device(uuid, label, "gpu", _text(nvml.nvmlDeviceGetName(handle)), self._total_bytes(handle), joinable)
 
 
 def _text(value: str | bytes) -> str:

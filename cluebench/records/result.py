@@ -107,12 +107,24 @@ class Result:
                 raise ValueError(f"{len(score)} number(s) are no score of metric {self.metric}")
 
     def add(self, point: DevPoint) -> bool:
-        """Appends an evaluation; True when it is the best so far. Ties go to the earlier one, as published."""
-        self.dev_curve.append(point)
-        if self.best_score is not None and point.score[0] <= self.best_score[0]:
+        """Takes an evaluation into the curve; True when it is the best so far. Of equal ones that is the earliest.
+
+        It takes the place of one that `adopt_newer_best` took from an earlier process after the same step, unless that
+        is the best and this one is no better: on a card the same step need not come out the same twice.
+        """
+        so_far = (-1.0, 0) if self.best_score is None else (self.best_score[0], -(self.best_step or 0))
+        is_best = (point.score[0], -point.step) > so_far
+        if not is_best and point.step == self.best_step:
             return False
-        self.best_score, self.best_step = point.score, point.step
-        return True
+        others = [other for other in self.dev_curve if other.step != point.step]
+        self.dev_curve = sorted([*others, point], key=lambda one: one.step)
+        if is_best:
+            self.best_score, self.best_step = point.score, point.step
+        return is_best
+
+    def evaluation_after(self, step: int) -> DevPoint:
+        """The point of its curve. Raises StopIteration when there is none."""
+        return next(point for point in self.dev_curve if point.step == step)
 
     @property
     def curve(self) -> Curve:
@@ -149,12 +161,17 @@ class Result:
         self.device_seconds = self.cost
 
     def adopt_newer_best(self, path: str | Path | None) -> None:
-        """Keeps result and saved model in step when an earlier process improved after its last checkpoint."""
+        """Keeps result and saved model in step when an earlier process improved after its last checkpoint.
+
+        The best evaluation is adopted with its point of the curve, or not at all.
+        """
         earlier = Result.read(path) if path else None
-        if earlier is None or earlier.configuration_hash != self.configuration_hash or earlier.best_score is None:
+        if earlier is None or earlier.configuration_hash != self.configuration_hash:
             return
-        if self.best_score is None or earlier.best_score[0] > self.best_score[0]:
-            self.best_score, self.best_step = earlier.best_score, earlier.best_step
+        named = earlier.best_step, earlier.best_score
+        best = [point for point in earlier.dev_curve if (point.step, point.score) == named]
+        if best and (self.best_score is None or best[0].score[0] > self.best_score[0]):
+            self.add(best[0])
 
     def write(self, path: str | Path | None) -> None:
         """Atomically; nowhere where None. Raises OSError (disk full, read-only) with nothing at ``path`` changed."""

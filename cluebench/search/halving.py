@@ -8,8 +8,9 @@ whether it is stopped there or not: the replay of finished trials and a search t
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from statistics import mean
 
@@ -49,6 +50,11 @@ class Curve:
     scores: tuple[float, ...]  # percent, of the metric that ranks
     total_steps: int  # of the whole schedule
     ended: bool = True
+
+    def up_to(self, step: int) -> Curve:
+        """Without the evaluations after later steps."""
+        number = bisect_right(self.steps, step)
+        return replace(self, steps=self.steps[:number], scores=self.scores[:number])
 
     @property
     def share(self) -> float:

@@ -38,8 +38,14 @@ class Checkpoint:
     def save(self, step: int) -> None:
         """Writes everything the run needs to go on after ``step`` as if it had never stopped, whole or not at all.
 
-        Rank 0 writes: model, optimizer and generators are the same on all ranks. Raises OSError.
+        Rank 0 writes: model and optimizer are the same on all ranks, the generators of each are gathered. Called on all
+        of them. Raises OSError.
         """
+        generators: list[Generators] = [_generators()]
+        if environment.world_size() > 1:
+            gathered: list[Generators] = []
+            paddle.distributed.all_gather_object(gathered, generators[0])
+            generators = gathered
         if environment.rank() != 0:
             return
         with atomic.replacing(self.folder) as temporary:
@@ -55,7 +61,8 @@ class Checkpoint:
                 step=step,
                 schedule=self.optimizer.state_dict()[_SCHEDULE],
                 scaler=_scaler_state(self.precision.scaler) if self.precision.scaler else None,
-                generators=_generators(),
+                generators=generators[0],
+                of_other_ranks=generators[1:],
             ).write(temporary / STATE_FILE)
 
     def restore(self) -> int:
@@ -69,7 +76,9 @@ class Checkpoint:
         if not state.is_whole(self.folder, ANEW):
             return 0
         weights, moments = load_file(self.folder / _WEIGHTS), load_file(self.folder / _MOMENTS)
-        _set_generators(state.generators)
+        of_ranks = [state.generators, *state.of_other_ranks]
+        rank = environment.rank()  # of more cards than wrote it, or of a version that kept rank 0's: as rank 0
+        _set_generators(of_ranks[rank if rank < len(of_ranks) else 0])
         self.model.set_state_dict(weights)
         self.optimizer.set_state_dict({**_named(moments, self._parameters()), _SCHEDULE: state.schedule})
         if self.precision.scaler and state.scaler:

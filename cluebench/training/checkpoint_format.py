@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -86,4 +86,5 @@ class CheckpointState(CheckpointOwner):
     step: Positive
     schedule: dict[str, float | int | bool | str | None]  # as Paddle's schedules give it
     scaler: dict[str, float | int | bool | list[float]] | None  # of fp16; as Paddle's gives it
-    generators: Generators
+    generators: Generators  # of rank 0
+    of_other_ranks: list[Generators] = field(default_factory=list)  # ranks 1, 2, …: their dropout drew other numbers

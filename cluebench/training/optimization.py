@@ -107,22 +107,42 @@ def accumulate(
     return total
 
 
+#: Steps in a row that overflow in fp16 before a run counts as diverged. Each is left out and halves the scale of the
+#: loss, so that 15 bring it from 2**15 to 1, where only what has diverged overflows still.
+MOST_OVERFLOWS = 30
+
+
+def refuse_divergence(not_finite: int, step: int, *, fp16: bool) -> None:
+    """Raises Diverged when the losses of so many steps in a row, up to ``step``, were NaN or infinite."""
+    if not_finite > (MOST_OVERFLOWS if fp16 else 0):
+        raise Diverged(
+            f"the loss became NaN or infinite at or shortly before step {step}; "
+            "try a lower --learning_rate, or --amp off"
+        )
+
+
 class LossMeter:
     """The loss and speed for the log line, and the guard against a loss that is no number.
 
-    Losses stay on the device until they are read: a read waits for all steps enqueued so far.
+    Losses stay on the device until they are read: a read waits for all steps enqueued so far. ``fp16``: overflows are
+    left out by the optimizer.
     """
 
     _last: paddle.Tensor  # of the last step
 
-    def __init__(self) -> None:
-        self._sum: paddle.Tensor | None = None  # since the last read
+    def __init__(self, fp16: bool = False) -> None:
+        self._fp16 = fp16
+        # Of the losses so far the sum, which shows one that is not finite; with fp16 how many such came in a row last.
+        self._kept = paddle.zeros([])
         self._steps = 0
         self._since = time.perf_counter()
 
     def add(self, loss: paddle.Tensor) -> None:
         self._last = loss
-        self._sum = loss if self._sum is None else self._sum + loss
+        if self._fp16:
+            self._kept = paddle.where(paddle.isfinite(loss).reshape([]), paddle.zeros([]), self._kept + 1)
+        else:
+            self._kept = self._kept + loss
         self._steps += 1
 
     def read(self, step: Step) -> tuple[float, float]:
@@ -136,13 +156,10 @@ class LossMeter:
         loss = float(last)
         now = time.perf_counter()
         speed = self._steps / max(now - self._since, 1e-9)
-        self._sum, self._steps, self._since = None, 0, now
+        self._steps, self._since = 0, now
         return loss, speed
 
     def check(self, step: Step) -> None:
-        """Raises Diverged when any loss since the last read was NaN or infinite."""
-        if self._sum is not None and not math.isfinite(float(self._sum)):
-            raise Diverged(
-                f"the loss became {float(self._sum)} at or shortly before step {step.number}; "
-                "try a lower --learning_rate, or --amp off"
-            )
+        """Raises Diverged; see `refuse_divergence`."""
+        kept = float(self._kept)
+        refuse_divergence(int(kept) if self._fp16 else int(not math.isfinite(kept)), step.number, fp16=self._fp16)

@@ -25,14 +25,14 @@ from cluebench import models
 from cluebench.features import Features
 from cluebench.features.metrics import accuracy, mean_cross_entropy
 from cluebench.foundation import environment
-from cluebench.foundation.errors import Diverged, UsageError
+from cluebench.foundation.errors import UsageError
 from cluebench.foundation.file_facts import facts_of
 from cluebench.pretrained.weights import refuse_programs
 from cluebench.records import analysis
 from cluebench.training.checkpoint_format import COMPLETE_FILE, CheckpointOwner
 from cluebench.training.configure import RunConfig
 from cluebench.training.evaluation import forward, on_device
-from cluebench.training.optimization import Precision, accumulate
+from cluebench.training.optimization import Precision, accumulate, refuse_divergence
 from cluebench.training.overwriting import different_settings
 from cluebench.training.paddlenlp_arguments import TaskFlags
 from cluebench.training.run import Run
@@ -126,6 +126,7 @@ class ProtocolTrainer(Trainer):
         self.accumulation = arguments.gradient_accumulation_steps
         arguments.gradient_accumulation_steps = 1
         self.run = run
+        self._not_finite = 0  # losses in a row
         generators = random.getstate(), np.random.get_state(), paddle.get_rng_state()
         super().__init__(
             model,
@@ -224,10 +225,8 @@ class ProtocolTrainer(Trainer):
         return len(self.callback_handler.train_dataloader.batch_sampler)
 
     def _check_loss_valid(self, loss: paddle.Tensor) -> None:
-        value = float(loss)
-        if not self.args.fp16 and not np.isfinite(value):
-            step = self.state.global_step + 1
-            raise Diverged(f"the loss became {value} at step {step}; try a lower --learning_rate, or --amp off")
+        self._not_finite = 0 if np.isfinite(float(loss)) else self._not_finite + 1
+        refuse_divergence(self._not_finite, self.state.global_step + 1, fp16=self.args.fp16)
 
     # Checkpoints ------------------------------------------------------------------------------------------------------
 
@@ -352,6 +351,7 @@ class PublishedLines(TrainerCallback):
         self.sampler = train_dataloader.batch_sampler
         self.sampler.last_step = state.max_steps  # a finished run that is resumed would take one more step
         self.run.result.total_steps = state.max_steps
+        self.run.scalars.go_on_from(state.global_step)
         self.run.begins(len(train_dataloader.dataset), state.max_steps)
         self.logged_at = state.global_step, time.perf_counter()
 

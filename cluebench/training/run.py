@@ -47,7 +47,7 @@ class Run(Generic[F]):
         self.log = RunLog(rank=environment.rank())
         self.device = self.result.device = device.use_device(self.flags.device)
         self.precision = Precision.of(self.flags.amp, self.device)
-        self.scalars = Scalars(self.flags.visualdl_dir)
+        self.scalars = Scalars(self.flags.visualdl_dir, self.result.configuration_hash)
         self.tokenizer = models.load_tokenizer(
             self.model, offline=self.flags.offline, **self.flags.tokenizer_settings()
         )
@@ -165,7 +165,7 @@ class Run(Generic[F]):
         done = self._resumed(checkpoint, plan) if flags.resume else 0
         padding = self.padding_left_out(model)
         trained = paddle.DataParallel(model) if environment.world_size() > 1 else model
-        meter = LossMeter()
+        meter = LossMeter(fp16=self.precision.scaler is not None)
         self._progress = TrainingProgress(self.task.title, self.output(""), done, plan.total_steps)
 
         def loss_of_rows(rows: Sequence[int]) -> paddle.Tensor:
@@ -197,12 +197,13 @@ class Run(Generic[F]):
         done = checkpoint.restore()
         if done:  # else training begins anew, and writes over whatever model was the best
             self.result.adopt_newer_best(self.flags.result_json)
+            self.scalars.go_on_from(done)
             self.log.line(f"going on from the checkpoint after step {done}/{plan.total_steps}")
         return done
 
     def _is_to_pause(self, step: int) -> bool:
         rung = self.flags.pause_at
-        reached = rung is not None and self.result.curve.evaluations_at(rung) is not None
+        reached = rung is not None and self.result.curve.up_to(step).evaluations_at(rung) is not None
         return reached and step < self.result.total_steps
 
     def _pause(self, step: int) -> NoReturn:
@@ -269,12 +270,16 @@ class Run(Generic[F]):
 
         ``again``: it is of the best model of this training, which the result has already.
         """
-        self.log.evaluated(found.loss, found.score, seconds, found.organisers)
-        names = ("dev_accuracy",) if len(found.score) == 1 else ("dev_em", "dev_f1")
-        self.scalars.add(step, dev_loss=found.loss, **dict(zip(names, found.score)))
+        point = DevPoint(step, epoch, found.score, found.loss, found.organisers)
+        improved = not again and self.result.add(point)
+        if not again:  # what counts is what is logged
+            point = self.result.evaluation_after(step)
+        loss = found.loss if point.loss is None else point.loss
+        self.log.evaluated(loss, point.score, seconds, point.organisers)
+        names = ("dev_accuracy",) if len(point.score) == 1 else ("dev_em", "dev_f1")
+        self.scalars.add(step, dev_loss=loss, **dict(zip(names, point.score)))
         self.result.eval_seconds += seconds
         self.result.spend()
-        improved = not again and self.result.add(DevPoint(step, epoch, found.score, found.loss, found.organisers))
         if improved and environment.rank() == 0:
             analysis.write(self.wrote(self.output(analysis.DEV_PREDICTIONS)), found.predictions)
             if self.flags.result_json:

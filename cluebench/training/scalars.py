@@ -2,26 +2,64 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+from typing import Any
+
 from cluebench.foundation import environment
+from cluebench.foundation.notices import notice
 
 
 class Scalars:
-    """Writes named numbers by step into ``directory``; does nothing without one, and on ranks other than 0."""
+    """Writes named numbers by step; does nothing without a directory, and on ranks other than 0.
 
-    def __init__(self, directory: str | None):
-        self._writer = None
-        if directory and environment.rank() == 0:
-            from visualdl import LogWriter  # slow to import, rarely wanted
+    VisualDL shows the newest file of a directory and no other. So ``run``, the configuration hash, is part of the file
+    name; where another run's files are in ``directory``, these go into a directory of their own below it.
+    """
 
-            self._writer = LogWriter(directory)
+    def __init__(self, directory: str | None, run: str):
+        self._folder = Path(directory) if directory and environment.rank() == 0 else None
+        self._suffix, self._writer = f".{run[:8]}", None
+        self._earlier: list[Path] = []
+        if self._folder is None:
+            return
+        if any(not path.name.endswith(self._suffix) for path in self._folder.glob("*vdlrecords*")):
+            self._folder /= run[:8]
+            notice(f"--visualdl_dir {directory} has the curves of another run; those of this one are in {self._folder}")
+        self._earlier = sorted(self._folder.glob("*vdlrecords*"))
+
+    def go_on_from(self, step: int) -> None:
+        """Takes over the curves of an earlier process of this run up to ``step``."""
+        if not self._earlier:
+            return
+        from visualdl import LogReader  # slow to import, rarely wanted
+
+        try:
+            reader = LogReader(file_path=str(self._earlier[-1]))
+            points = [(tag, point) for tag in reader.get_tags()["scalar"] for point in reader.get_data("scalar", tag)]
+        except Exception as error:  # whatever it meets in a file that was cut off
+            notice(f"{self._earlier[-1]}: unreadable ({error}); the curves begin at step {step}")
+            return
+        for tag, point in points:
+            if point.id <= step:
+                self._open().add_scalar(tag=tag, value=point.value, step=point.id, walltime=point.timestamp)
 
     def add(self, step: int, **numbers: float) -> None:
         """``train_loss=0.3`` becomes the curve ``train/loss``: the first underscore separates group and name."""
-        if self._writer is None:
+        if self._folder is None:
             return
+        writer = self._open()
         for name, value in numbers.items():
-            self._writer.add_scalar(tag=name.replace("_", "/", 1), value=float(value), step=step)
-        self._writer.flush()
+            writer.add_scalar(tag=name.replace("_", "/", 1), value=float(value), step=step)
+        writer.flush()
+
+    def _open(self) -> Any:
+        if self._writer is None:
+            from visualdl import LogWriter  # slow to import, rarely wanted
+
+            name = f"vdlrecords.{time.time():.6f}.log{self._suffix}"  # names rise with time
+            self._writer = LogWriter(str(self._folder), file_name=name)
+        return self._writer
 
     def close(self) -> None:
         if self._writer is not None:

@@ -1,10 +1,10 @@
 /* Stands in for NVIDIA's libnvidia-ml.so.1 in tests: the cards of the text file that FAKE_NVML names, read anew at
  * every call so that memory changes and cards fail over time. One line a card or MIG instance:
- *     card UUID NAME TOTAL_MIB FREE_MIB STATUS      STATUS: ok, lost, hang or trouble
+ *     card UUID NAME TOTAL_MIB FREE_MIB STATUS      STATUS: ok, lost, hang, trouble or unified
  *     mig  UUID NAME TOTAL_MIB FREE_MIB STATUS      an instance of the card above it
  *     process PID MIB                               on the card above it
  *     energy MILLIJOULES                            of the card above it, which without this line does not count
- * A file that is missing or says "no driver" is a driver that isn't loaded. */
+ * A file that is missing or says "no driver" is a driver that isn't loaded; "fails 999" is one that fails so to start. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,12 +28,13 @@ static int load(void) {
     char line[512], kind[16];
     count = process_count = 0;
     if (!file) return NO_DRIVER;
-    int card = -1;
+    int card = -1, failure;
     while (fgets(line, sizeof line, file)) {
         struct entry *e = &entries[count];
         struct process *p = &processes[process_count];
         unsigned long long total, available;
         if (!strncmp(line, "no driver", 9)) { fclose(file); return NO_DRIVER; }
+        if (sscanf(line, "fails %d", &failure) == 1) { fclose(file); return failure; }
         if (count && sscanf(line, "energy %llu", &entries[count - 1].energy) == 1) continue;
         if (sscanf(line, "process %u %llu", &p->pid, &p->bytes) == 2) {
             p->bytes <<= 20; p->owner = count - 1; process_count++;
@@ -95,6 +96,7 @@ ret nvmlDeviceGetName(void *handle, char *out, unsigned length) { return text(ha
 
 ret nvmlDeviceGetMemoryInfo(void *handle, struct memory *memory) {
     struct entry *e; ret status = at(handle, &e);
+    if (!status && !strcmp(e->status, "unified")) return NOT_SUPPORTED;
     if (!status) { memory->total = e->total; memory->free = e->free; memory->used = e->total - e->free; }
     return status;
 }
@@ -119,6 +121,11 @@ ret nvmlDeviceGetMigMode(void *handle, unsigned *current, unsigned *pending) {
     *current = *pending = instances(handle) > 0;
     return OK;
 }
+
+ret nvmlDeviceGetGpuInstanceId(void *handle, unsigned *number) {
+    *number = (long)handle - 2 - entries[(long)handle - 1].parent + 6; return OK;
+}
+ret nvmlDeviceGetComputeInstanceId(void *handle, unsigned *number) { *number = 0; return OK; }
 
 /* As on real cards there is room for more instances than there are. */
 ret nvmlDeviceGetMaxMigDeviceCount(void *handle, unsigned *total) { *total = 7; return OK; }

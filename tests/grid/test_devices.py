@@ -50,8 +50,14 @@ def with_driver(fake_driver, tmp_path):
             timeout=60,
         )
         assert result.returncode == 0, result.stderr
+        stderr[:] = [result.stderr]
         return json.loads(result.stdout)
 
+    def said(text):
+        assert text in stderr[0]
+
+    stderr = []
+    run.said = said
     return run
 
 
@@ -102,11 +108,68 @@ def test_cuda_visible_devices_is_respected(with_driver, visible, expected):
     assert ids(with_driver(FOUND, TWO_CARDS, REQUEST="auto", CUDA_VISIBLE_DEVICES=visible)) == expected
 
 
-@pytest.mark.parametrize("visible", ["", "-1", "NoDevFiles", "9"])
+@pytest.mark.parametrize("visible", ["", "-1", "NoDevFiles", "none", "void", "-1,0"])
 def test_no_visible_card_means_cpu_slots_in_auto_and_an_error_otherwise(with_driver, visible):
     assert ids(with_driver(FOUND, TWO_CARDS, REQUEST="auto", CUDA_VISIBLE_DEVICES=visible))[0] == "cpu:0"
     said = with_driver(FOUND, TWO_CARDS, REQUEST="gpu", CUDA_VISIBLE_DEVICES=visible)
-    assert said == f"--devices gpu: CUDA_VISIBLE_DEVICES={visible} leaves no card of this machine"
+    none = f"CUDA_VISIBLE_DEVICES={visible} names no card of this machine, which has 2"
+    assert said == f"--devices gpu: {none}; try --devices cpu:2"
+
+
+@pytest.mark.parametrize("visible", ["2,3", "GPU-9999", "cuda:0", "all", "MIG-GPU-aaaa1111/7/0"])
+def test_a_variable_that_names_no_card_where_there_are_some_is_refused(with_driver, visible):
+    said = with_driver(FOUND, TWO_CARDS, REQUEST="auto", CUDA_VISIBLE_DEVICES=visible)
+    none = f"CUDA_VISIBLE_DEVICES={visible} names no card of this machine, which has 2"
+    assert said == f"--devices auto: {none}; mend it, or choose --devices cpu"
+    assert ids(with_driver(FOUND, "", REQUEST="auto", CUDA_VISIBLE_DEVICES=visible))[0] == "cpu:0"  # a machine without
+
+
+@pytest.mark.parametrize("failure, said", [(999, "Unknown Error"), (18, "NVML/RM version mismatch"), (10, "Timeout")])
+def test_a_driver_that_fails_to_start_is_no_machine_without_cards(with_driver, failure, said):
+    found = with_driver(FOUND, f"fails {failure}\n", REQUEST="auto")
+    assert found.startswith("the NVIDIA driver fails: ") and said in found and "reboot" in found
+
+
+def test_cards_that_do_not_report_memory_are_taken_one_trial_each(with_driver):
+    text = TWO_CARDS.replace("24000 ok", "24000 unified")
+    found = with_driver(
+        """
+        from cluebench.scheduler.allocation.ledger import Ledger
+        from cluebench.scheduler.allocation.promises import Promise
+        devices = find_devices("auto", {}, NvidiaDriver.open())
+        ledger = Ledger(devices[:1], jobs_per_device=4)
+        first = ledger.place(1, 1 << 40, 0.0)
+        ledger.reserve("a", first, 0)
+        second = ledger.place(1, 0, 0.0)
+        ledger.release("a")
+        ledger.see([Promise(1, "", first, 0)])
+        print(json.dumps([[d.id, d.total_bytes, d.joinable] for d in devices] + [first, second, ledger.place(1, 0, 0.0)]))
+        """,
+        text,
+    )
+    assert found[:2] == [["GPU-aaaa1111", None, True], ["GPU-bbbb2222", 16 * GIB, True]]
+    assert found[2:] == [["GPU-aaaa1111"], None, None]
+    with_driver.said("gpu 0 (Test-24G) does not say how much memory it has")
+
+
+def test_npus_and_xpus_are_taken_by_number_and_told_to_all_who_look():
+    for kind, variables in (
+        ("npu", ("ASCEND_RT_VISIBLE_DEVICES", "NPU_VISIBLE_DEVICES")),
+        ("xpu", ("XPULINK_VISIBLE_DEVICES", "XPU_VISIBLE_DEVICES")),
+    ):
+        found = find_devices(f"{kind}:1,3,1", {}, None)
+        assert [(d.id, d.label, d.kind, d.total_bytes, d.joinable) for d in found] == [
+            (f"{kind}:{number}", f"{kind} {number}", kind, None, False) for number in (1, 3)
+        ]
+        environment = child_environment(found[1:], 2)
+        assert [environment[name] for name in variables] == ["3", "3"] and "CUDA_VISIBLE_DEVICES" not in environment
+        for name in variables:
+            assert [d.id for d in find_devices(f"{kind}:1,3", {name: "3, 4"}, None)] == [f"{kind}:3"]
+            with pytest.raises(UsageError, match=f"{variables[0]} and {variables[1]} allow none of these cards"):
+                find_devices(f"{kind}:1", {name: "3"}, None)
+        for wrong in (kind, f"{kind}:", f"{kind}:x", f"{kind}:0,"):
+            with pytest.raises(UsageError, match=f"--devices {wrong}: choose"):
+                find_devices(wrong, {}, None)
 
 
 @pytest.mark.parametrize(
@@ -133,6 +196,7 @@ def test_devices_flag_is_intersected(with_driver, request_, visible, expected):
         ),
         ("MIG-bbbb", [["MIG-bbbb", "gpu 0 mig 1", False]]),
         ("0", [["MIG-aaaa", "gpu 0 mig 0", False], ["MIG-bbbb", "gpu 0 mig 1", False]]),
+        ("MIG-GPU-cccc3333/7/0", [["MIG-bbbb", "gpu 0 mig 1", False]]),  # as drivers of before 2021 called it
     ],
 )
 def test_instances_of_a_card_are_devices(with_driver, visible, expected):
@@ -143,6 +207,7 @@ def test_instances_of_a_card_are_devices(with_driver, visible, expected):
 def test_card_that_fails_keeps_the_numbers_of_the_others(with_driver):
     text = TWO_CARDS.replace("24000 ok", "24000 lost")
     assert with_driver(FOUND, text, REQUEST="auto") == [["GPU-bbbb2222", "gpu 1", True]]
+    with_driver.said("gpu 0 does not answer (GPU is lost) and is left out")
 
 
 @pytest.mark.parametrize("text", ["no driver\n", ""])

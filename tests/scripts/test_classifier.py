@@ -113,7 +113,7 @@ def test_nan_ends_the_run_with_one_line(demo, run_script, tmp_path):
         SCRIPT, *arguments, "--logging_steps", 2, "--max_steps", 20, "--warmup_proportion", 0, "--do_train"
     )
     assert ended.code == 3
-    assert ended.err.strip().splitlines()[-1].startswith("error: the loss became nan")
+    assert ended.err.strip().splitlines()[-1].startswith("error: the loss became NaN")
     result = Result.read(tmp_path / "out" / "result.json")
     assert result.status == "failed" and "learning_rate" in result.error
 

@@ -8,11 +8,13 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from cluebench.benchmark.tasks import TASKS
 from cluebench.records.dev_predictions import of_result
 from cluebench.records.result import Result
+from tests.grid.conftest import until
 from tests.scripts.conftest import start
 from tests.scripts.running import common, losses
 
@@ -63,6 +65,29 @@ def test_resume_goes_on_bit_by_bit(task, demo, run_script, start_script, tmp_pat
     assert (a.best_score, a.best_step, b.total_steps) == (b.best_score, b.best_step, a.total_steps)
     assert_same_weights(tmp_path / "whole", tmp_path / "cut")
     assert not (tmp_path / "cut" / "checkpoint").exists()
+
+
+def test_two_ranks_go_on_bit_by_bit(demo, start_script, tmp_path):
+    """Rows differ in length from rank to rank, so their dropout has drawn different numbers."""
+    arguments = [*KINDS["tnews"], *TRAINING, "--max_steps", 16, "--resume"]
+
+    def start(name, attempt):
+        logs = tmp_path / f"{name}{attempt}"
+        launcher = ("-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(logs))
+        return logs / "workerlog.0", start_script(
+            SCRIPT, *common(demo, tmp_path / name), *arguments, launcher=launcher, OMP_NUM_THREADS="1"
+        )
+
+    log, process = start("cut", 1)
+    until(lambda: log.exists() and "global step 12/" in log.read_text(), 240)
+    for worker in [*psutil.Process(process.pid).children(recursive=True), process]:
+        worker.kill()
+    process.wait()
+    (whole_log, whole), (cut_log, resumed) = start("whole", 1), start("cut", 2)
+    assert whole.wait(240) == resumed.wait(240) == 0, cut_log.read_text()[-2000:]
+    expected, seen = (losses(one.read_text().splitlines()) for one in (whole_log, cut_log))
+    assert 1 < len(seen) < 12 and len(expected) == 16 and seen == expected[-len(seen) :]
+    assert_same_weights(tmp_path / "whole", tmp_path / "cut")
 
 
 @pytest.mark.parametrize("task", [TASKS[name] for name in ("tnews", "c3")], ids=lambda task: task.name)

@@ -136,6 +136,9 @@ class Ledger:
             slot = self.slots[device_id]
             slot.promised[key] = promised_bytes
 
+    def is_card(self, device_id: str) -> bool:
+        return device_id in self.slots and self.slots[device_id].device.kind != "cpu"
+
     def holding(self, key: str) -> Holding:
         """What a trial has now; nothing when it does not run."""
         promised = {device_id: slot.promised[key] for device_id, slot in self.slots.items() if key in slot.promised}
@@ -234,7 +237,12 @@ class Ledger:
 
     def open(self, now: float) -> list[Slot]:
         """Those of them that could take another trial, as far as their number goes."""
-        return [slot for slot in self.usable(now) if len(slot.promised) < self.jobs_per_device]
+        return [slot for slot in self.usable(now) if self._has_place(slot)]
+
+    def _has_place(self, slot: Slot) -> bool:
+        if slot.device.takes_one:
+            return not slot.promised and not slot.others
+        return len(slot.promised) < self.jobs_per_device
 
     def has_room(self, now: float, closed: Collection[str] = ()) -> bool:
         """Whether any device that is not ``closed`` could take another trial, as far as their number goes."""
@@ -262,7 +270,7 @@ class Ledger:
             slot
             for slot in (elsewhere if _together(elsewhere, cards) else usable)
             if slot.device.id not in closed
-            and len(slot.promised) < self.jobs_per_device
+            and self._has_place(slot)
             and (cards == 1 or (slot.device.joinable and not slot.promised))
             and (slot.fits(needed_bytes) or (not slot.fresh and slot.device.id in coming))
         ]

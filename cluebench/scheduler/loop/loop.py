@@ -322,7 +322,7 @@ class Scheduler:
 
     def _promise(self, job: Job, pid: int) -> None:
         held = self.ledger.holding(job.key)
-        if self._promises is not None and any(map(self.health.is_accounted, held.devices)):
+        if self._promises is not None and any(self.ledger.is_card(device_id) for device_id in held.devices):
             self._promises.make(job.lock, pid, held.devices, held.promised_bytes)
 
     def _release(self, job: Job) -> Holding:

@@ -45,7 +45,9 @@ class GridFlags:
         default_text="runs/ in the repository",
         writes="directory",
     )
-    devices: str = flag("auto", "auto, gpu, gpu:0,1, gpu:UUID, cpu, or cpu:N for N trials at once on the CPU")
+    devices: str = flag(
+        "auto", "auto, gpu, gpu:0,1, gpu:UUID, cpu, cpu:N for N trials at once on the CPU, npu:0,1 or xpu:0,1"
+    )
     jobs_per_device: int = flag(1, "trials at once on one device, as far as its memory goes", minimum=1, maximum=64)
     learning_rates: list[float] = flag([], "peak learning rates", above=0, default_text="each task's grid")
     batch_sizes: list[int] = flag([], "batch sizes over all cards", minimum=1, default_text="each task's grid")
