@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from cluebench.pretrained.model import Model
+from cluebench.records import dev_predictions
 from cluebench.records.dev_predictions import DevPredictions
 from cluebench.records.finished_trials import finished_trials, protocol_hash
 from cluebench.records.grid_file import read_grid
+from cluebench.records.result import Result
 from cluebench.report import evidence
 from cluebench.report.comparison import compare, contender
 from cluebench.scheduler.plan.grid_flags import GridFlags, completed
@@ -38,11 +40,15 @@ def grid(tmp_path, monkeypatch):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
     monkeypatch.setattr(Model, "identity", "directory:f859e805cb290fde")
-    flags = GridFlags(
-        [str(tmp_path / "model")], tasks=list(HASHES), data_dir=str(EARLIER / "data"), run_root=str(tmp_path / "runs"),
+    return PlannedGrid.of(completed(flags_of(tmp_path)))
+
+
+def flags_of(folder):
+    """The grid's flags as they were, for what lies in ``folder``."""
+    return GridFlags(
+        [str(folder / "model")], tasks=list(HASHES), data_dir=str(EARLIER / "data"), run_root=str(folder / "runs"),
         learning_rates=[1e-3], batch_sizes=[16], dropouts=[0.1], seeds=[42, 43], max_steps=3, offline=True,
     )  # fmt: skip
-    return PlannedGrid.of(completed(flags))
 
 
 def test_identities_are_unchanged_and_every_trial_is_done(grid):
@@ -79,3 +85,46 @@ def test_their_predictions_are_read_and_compared(task):
     paths = [EARLIER / "model" / task / f"0.001_16_0.1{seed}.predictions" for seed in ("", "_seed43")]
     compared = compare(*(contender(str(path), "runs") for path in paths))
     assert compared.tasks[0].rows == len(DevPredictions.read(paths[0]).scores)
+
+
+@pytest.fixture
+def by_samples(tmp_path):
+    """The plan of a grid whose results know the model's large weights by samples, as results once did."""
+    shutil.copytree(EARLIER / "model", tmp_path / "runs" / "model")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    (tmp_path / "model" / "model.safetensors").write_bytes(bytes(5 << 20))
+    sampled = Model.of(tmp_path / "model").sampled_identity
+    for path in (tmp_path / "runs" / "model").glob("*/*.json"):
+        result = Result.read_finished(path)
+        predictions = dev_predictions.of_result(result, path)
+        result.know_as(result.configuration | {"model": sampled})
+        predictions.write(dev_predictions.beside(path), result.configuration, result.best_step)
+        result.write(path)
+    return lambda: PlannedGrid.of(completed(flags_of(tmp_path)))
+
+
+def test_finished_trials_of_unchanged_weights_count_on(by_samples):
+    grid = by_samples()
+    assert {job.state for job in grid.jobs()} == {State.DONE}
+    (directory,) = grid.directories.values()
+    directory.adopt_results()
+    again = by_samples()
+    for job in again.jobs():
+        result = Result.read_finished(job.paths.result, job.configuration_hash)
+        assert result.configuration["model"] == job.trial.model.identity != job.trial.model.sampled_identity
+        assert dev_predictions.of_result(result, job.paths.result) is not None
+        assert not job.writes_over
+
+
+def test_trials_of_weights_that_changed_between_the_samples_do_not(by_samples, tmp_path):
+    (model,) = by_samples().directories
+    sampled, whole = model.sampled_identity, model.identity
+    with open(tmp_path / "model" / "model.safetensors", "r+b") as stream:
+        stream.seek(70_000)
+        stream.write(b"\1")
+    grid = by_samples()
+    (changed,) = grid.directories
+    assert changed.sampled_identity == sampled and changed.identity != whole
+    grid.directories[changed].adopt_results()
+    assert {job.state for job in grid.jobs()} == {State.WAITING}

@@ -94,18 +94,42 @@ def test_a_directory_is_known_by_its_content(here):
     assert len({first, second, Model.of("moved").identity}) == 3
 
 
-@pytest.mark.parametrize("place", [0, 1, 32, 62, 63])
-def test_of_large_weights_blocks_from_one_end_to_the_other_are_read(here, place):
-    """64 blocks of 64 KiB: the first at the beginning, the last at the end, the same way between them."""
+def test_every_byte_of_large_weights_counts(here):
     weights, size = make(here / "mine") / "model.safetensors", 9 << 20
     weights.write_bytes(bytes(size))
+    model = Model.of("mine")
+    of_samples = f"config.json:{{}}model.safetensors:{size}:".encode() + bytes(64 << 16)
+    assert model.sampled_identity == f"directory:{hashlib.sha256(of_samples).hexdigest()[:16]}"  # results count by it
+    found = {model.identity}
+    for place in (0, 1 << 20, 5_000_003, size - 1):
+        with open(weights, "r+b") as stream:
+            stream.seek(place)
+            stream.write(b"\1")
+        os.utime(weights, ns=(place, place))
+        found.add(Model.of("mine").identity)
+    assert len(found) == 5
+
+
+def test_the_hash_of_large_weights_is_remembered(here, monkeypatch):
+    weights = make(here / "mine") / "model.safetensors"
+    weights.write_bytes(os.urandom(5 << 20))
+    monkeypatch.setenv("CLUEBENCH_CACHE", str(here / "cache"))
+    first, opened, plain = Model.of("mine").identity, [], open
+    monkeypatch.setattr("builtins.open", lambda path, *rest: opened.append(path) or plain(path, *rest))
+    assert Model.of("mine").identity == first and weights.resolve() not in opened
+    os.utime(weights, ns=(1, 1))
+    assert Model.of("mine").identity == first and weights.resolve() in opened
+    for memory in (here / "cache" / "content").iterdir():
+        memory.write_text("{}")
+    assert Model.of("mine").identity == first
+
+
+def test_without_a_place_for_a_memory_weights_are_hashed_every_time(here, monkeypatch):
+    (make(here / "mine") / "model.bin").write_bytes(bytes(5 << 20))
+    (here / "file").write_text("")
     first = Model.of("mine").identity
-    content = f"config.json:{{}}model.safetensors:{size}:".encode() + bytes(64 << 16)
-    assert first == f"directory:{hashlib.sha256(content).hexdigest()[:16]}"  # finished trials count by it
-    with open(weights, "r+b") as stream:
-        stream.seek(place * (size - (1 << 16)) // 63 + (0 if place == 0 else (1 << 16) - 1))
-        stream.write(b"\1")
-    assert Model.of("mine").identity != first
+    monkeypatch.setenv("CLUEBENCH_CACHE", str(here / "file"))
+    assert Model.of("mine").identity == first
 
 
 @pytest.mark.parametrize(

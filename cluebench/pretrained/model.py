@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from cluebench.foundation.errors import UsageError
+from cluebench.pretrained.content import content_hash
 
 #: What makes a directory a model's: the layout of Hugging Face and PaddleNLP, that of older PaddleNLP.
 CONFIG_FILES = ("config.json", "model_config.json")
@@ -64,11 +65,16 @@ class Model:
 
     @cached_property
     def identity(self) -> str:
-        """A published name as it is; of a directory its content when first asked, so that new weights are a new model.
+        """A published name as it is; of a directory its content when first asked: new weights are a new model."""
+        return self._identity_by(lambda path: content_hash(path).encode())
 
-        Configuration and vocabulary files are hashed whole; of weights the size and 64 blocks of 64 KiB spread over the
-        file, which takes milliseconds and still tells any two training runs apart.
-        """
+    @cached_property
+    def sampled_identity(self) -> str:
+        """What `identity` was once, when of weights over 4 MiB it knew only 64 blocks of 64 KiB."""
+        return self._identity_by(_samples)
+
+    def _identity_by(self, content_of_large: Callable[[Path], bytes]) -> str:
+        """Configuration and vocabulary files and small weights are hashed whole."""
         if self.directory is None:
             return self.name
         digest = hashlib.sha256()
@@ -76,11 +82,18 @@ class Model:
             if not path.is_file() or path.name.startswith("."):
                 continue
             if path.suffix in _WEIGHT_SUFFIXES:
-                digest.update(f"{path.name}:{path.stat().st_size}:".encode())
-                _update_sampled(digest, path)
+                size = path.stat().st_size
+                large = size > _SAMPLED_BLOCKS * _BLOCK_BYTES
+                digest.update(f"{path.name}:{size}:".encode())
+                digest.update(content_of_large(path) if large else path.read_bytes())
             elif path.suffix in (".json", ".txt", ".model"):
                 digest.update(f"{path.name}:".encode() + path.read_bytes())
         return f"directory:{digest.hexdigest()[:16]}"
+
+    def has_changed_since(self, path: Path) -> bool:
+        """Whether weights in the directory were changed after the file at ``path`` was written."""
+        weights = (one for one in (self.directory or Path()).iterdir() if one.suffix in _WEIGHT_SUFFIXES)
+        return any(one.stat().st_mtime_ns > path.stat().st_mtime_ns for one in weights)
 
 
 def first_of(folder: Path, names: Sequence[str]) -> Path | None:
@@ -88,12 +101,10 @@ def first_of(folder: Path, names: Sequence[str]) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-def _update_sampled(digest: hashlib._Hash, path: Path) -> None:
-    size = os.path.getsize(path)
+def _samples(path: Path) -> bytes:
+    size, blocks = os.path.getsize(path), []
     with open(path, "rb") as stream:
-        if size <= _SAMPLED_BLOCKS * _BLOCK_BYTES:
-            digest.update(stream.read())
-            return
         for block in range(_SAMPLED_BLOCKS):
             stream.seek(block * (size - _BLOCK_BYTES) // (_SAMPLED_BLOCKS - 1))
-            digest.update(stream.read(_BLOCK_BYTES))
+            blocks.append(stream.read(_BLOCK_BYTES))
+    return b"".join(blocks)

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from cluebench.foundation import atomic, json_files
 from cluebench.foundation.json_files import Count, Positive, Score, Seconds, matching
+from cluebench.records import identity
 from cluebench.search.halving import Curve
 
 RESULT_FORMAT: Literal[1] = 1
@@ -172,6 +173,11 @@ class Result:
         best = [point for point in earlier.dev_curve if (point.step, point.score) == named]
         if best and (self.best_score is None or best[0].score[0] > self.best_score[0]):
             self.add(best[0])
+
+    def know_as(self, configuration: Settings) -> None:
+        """Has the result of a configuration under another name of its model."""
+        self.configuration = configuration
+        self.configuration_hash = identity.configuration_hash(configuration)
 
     def write(self, path: str | Path | None) -> None:
         """Atomically; nowhere where None. Raises OSError (disk full, read-only) with nothing at ``path`` changed."""

@@ -11,6 +11,7 @@ from cluebench.benchmark.tasks import DEFAULT_SEED, TASKS, Setting, Task
 from cluebench.pretrained.model import Model
 from cluebench.records import identity
 from cluebench.records.paths import TrialPaths, trial_name
+from cluebench.records.result import Result
 from cluebench.records.run_flags import RunFlags, resolved
 
 
@@ -49,3 +50,17 @@ class Trial:
         """What decides its score, as its script will write it into its result; hashed, it is the trial's identity."""
         flags = resolved(RunFlags(**self.flags(shared)), self.row)
         return identity.configuration(self.row, flags, self.model.identity, data_fingerprint)
+
+    def result_by_samples(self, path: Path, configuration: Mapping[str, Any]) -> Result | None:
+        """Its finished result at ``path`` under the model's `sampled_identity`, known by today's from now on.
+
+        None where there is none, or the model's weights have changed since. ``configuration``: today's.
+        """
+        earlier = dict(configuration) | {"model": self.model.sampled_identity}
+        if earlier == configuration:
+            return None
+        result = Result.read_finished(path, identity.configuration_hash(earlier))
+        if result is None or self.model.has_changed_since(path):
+            return None
+        result.know_as(dict(configuration))
+        return result

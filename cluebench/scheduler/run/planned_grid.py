@@ -80,7 +80,9 @@ class PlannedGrid:
         if configuration:
             digest = identity.configuration_hash(dict(configuration))
         job = Job(trial, number, directory.paths(trial), directory.trial_lock(trial), digest, configuration)
-        job.result = Result.read_finished(job.paths.result, digest) if digest else None
+        if digest:
+            path = job.paths.result
+            job.result = Result.read_finished(path, digest) or trial.result_by_samples(path, configuration)
         job.state = State.WAITING if job.result is None else State.DONE
         return job
 

@@ -23,8 +23,9 @@ from cluebench.foundation import atomic
 from cluebench.foundation.errors import BadFile, ClueError, UsageError
 from cluebench.foundation.json_files import NotJson, declared, parse
 from cluebench.pretrained.model import Model
+from cluebench.records import dev_predictions
 from cluebench.records.grid_file import GRID_FILE, GRID_FORMAT, TrialState, read_grid
-from cluebench.records.paths import REMOVED, TrialPaths
+from cluebench.records.paths import REMOVED, TrialPaths, parse_trial_name
 from cluebench.records.result import STOPPED, Result
 from cluebench.records.trial import Trial
 from cluebench.report.grid_page import REPORT_FILE
@@ -144,11 +145,28 @@ class RunDirectory:
         grid = read_grid(self.path)
         if grid is None or grid.model == self.model.name:
             return
-        if grid.model_identity != self.model.identity:
+        if grid.model_identity not in (self.model.identity, self.model.sampled_identity):
             raise UsageError(
                 f"{self.path} holds runs of {grid.model}, not of {self.model}: "
                 "rename one of the two directories, or give another --run_root"
             )
+
+    def adopt_results(self) -> None:
+        """Has finished trials, which know the model's weights by samples, know them by their whole. Raises OSError.
+
+        Where the weights are as they were; see `Trial.result_by_samples`. Their plan is written anew behind this.
+        """
+        earlier, today = self.model.sampled_identity, self.model.identity
+        for path in sorted(self.path.glob("*/*.json")) if earlier != today else ():
+            result = Result.read_finished(path) if parse_trial_name(path.stem) else None
+            if result is None or result.configuration.get("model") != earlier:
+                continue
+            if not self.model.has_changed_since(path):
+                predictions = dev_predictions.of_result(result, path)
+                result.know_as({**result.configuration, "model": today})
+                if predictions is not None and result.best_step is not None:
+                    predictions.write(dev_predictions.beside(path), result.configuration, result.best_step)
+                result.write(path)
 
     def unwritable(self) -> str | None:
         """Why nothing can be written here, found out by writing a little; None when it can."""

@@ -58,6 +58,8 @@ def run(grid: PlannedGrid) -> int:
             with closing(_engine(grid, events)) as engine:
                 _refuse_what_fails_everywhere(grid.flags, jobs, engine.devices)
                 _warm_up(grid, engine.devices)
+                for directory in grid.directories.values():
+                    directory.adopt_results()
                 jobs = grid.jobs(require_data=True)
                 interrupted = _search(grid, jobs, engine, events)
         else:
