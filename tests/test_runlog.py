@@ -10,7 +10,6 @@ from cluebench.records import result as result_module
 from cluebench.records.log import GrowingLog, RunLog, read_log
 from cluebench.records.paths import TrialPaths, find_logs, parse_trial_name, trial_name
 from cluebench.records.result import DevPoint, Result
-from cluebench.scheduler.processes.launch import is_done
 
 
 def test_lines_to_the_letter():
@@ -215,7 +214,6 @@ def test_only_the_end_of_a_long_log_is_read(tmp_path):
 
 
 def test_done_means_one_thing(tmp_path):
-    """Also to launch.py, which knows nothing but the standard library and asks."""
     path = tmp_path / "r.json"
     made = result()
     made.add(DevPoint(100, 0, (50.0,)))
@@ -236,9 +234,6 @@ def test_done_means_one_thing(tmp_path):
     ):
         path.write_text(json.dumps({**whole, **changed}))
         assert (Result.read_finished(path, "abc") is not None) == done, changed
-        if done or "status" in changed:  # a process each
-            assert is_done(str(path), "abc") == done, changed
-    assert not is_done(str(tmp_path / "none.json"), "abc")
 
 
 def test_a_bad_point_of_the_curve_is_left_out(tmp_path, capsys):

@@ -18,7 +18,7 @@ from cluebench.records.result import Result
 from cluebench.records.trial import Trial
 from cluebench.scheduler.plan.jobs import Attempt, Job
 from cluebench.scheduler.processes.engine import Events
-from cluebench.scheduler.processes.launch import BUSY, TRIAL_VARIABLE, start_time
+from cluebench.scheduler.processes.launch import BUSY, TRIAL_VARIABLE, content_sum, start_time
 from cluebench.scheduler.processes.local_engine import LocalEngine
 from cluebench.scheduler.processes.trial_process import Holding, StartOrder, orphan_of
 from tests.conftest import ROOT
@@ -329,10 +329,10 @@ def test_many_killed_schedulers(grid, tmp_path):
 # The launch -----------------------------------------------------------------------------------------------------------
 
 
-def launch_of(tmp_path, command, digest="h"):
+def launch_of(tmp_path, command, result_sum=None):
     trial, paths = Trial(Model.of("m"), "tnews", Setting(3e-5, 32, 0.1)), TrialPaths(tmp_path / "tnews", "t")
-    job = Job(trial, 0, paths, tmp_path / "private" / "t.lock", digest, attempts=[Attempt(1, [], 1, 1, 0.0)])
-    return StartOrder(job, Holding(), command, {}, tmp_path)
+    job = Job(trial, 0, paths, tmp_path / "private" / "t.lock", "h", attempts=[Attempt(1, [], 1, 1, 0.0)])
+    return StartOrder(job, Holding(), command, {}, tmp_path, result_sum)
 
 
 def run_launch(launch):
@@ -354,14 +354,25 @@ def test_of_two_launches_of_a_trial_one_runs(tmp_path):
 
 
 def test_a_launch_that_comes_too_late_does_nothing(tmp_path):
-    launch = launch_of(tmp_path, [sys.executable, "-c", "open('ran', 'w')"])
-    launch.job.paths.result.parent.mkdir()
-    result = Result("tnews", "m", {}, "h", status="done", best_score=(50.0,), best_step=1)
-    result.write(launch.job.paths.result)
-    assert run_launch(launch) == [0] and not (tmp_path / "ran").exists()
-    result.configuration_hash = "another"
-    result.write(launch.job.paths.result)
-    assert run_launch(launch) == [0] and (tmp_path / "ran").exists()
+    command, path = [sys.executable, "-c", "open('ran', 'w')"], tmp_path / "tnews" / "t.json"
+    path.parent.mkdir()
+    result = Result("tnews", "m", {}, "h", status="paused")
+    result.write(path)
+    seen = content_sum(path)
+    result.status, result.best_score, result.best_step = "done", (50.0,), 1
+    result.write(path)
+    for outdated in (None, seen):  # what the scheduler had looked at is there no more
+        assert run_launch(launch_of(tmp_path, command, outdated)) == [BUSY] and not (tmp_path / "ran").exists()
+    path.unlink()
+    assert run_launch(launch_of(tmp_path, command, seen)) == [BUSY] and not (tmp_path / "ran").exists()
+    assert run_launch(launch_of(tmp_path, command)) == [0] and (tmp_path / "ran").exists()
+
+
+def test_a_launch_goes_on_beside_the_result_that_the_scheduler_has_seen(tmp_path):
+    (tmp_path / "tnews").mkdir()
+    Result("tnews", "m", {}, "h", status="paused").write(tmp_path / "tnews" / "t.json")
+    launch = launch_of(tmp_path, ["/bin/sh", "-c", "echo $PPID"], content_sum(tmp_path / "tnews" / "t.json"))
+    assert run_launch(launch) == [0] and launch.job.paths.log.read_text().split() == [str(os.getpid())]
 
 
 def test_workers_that_outlived_a_dead_scheduler_are_ended_before_the_trial_starts_again(tmp_path):

@@ -45,6 +45,7 @@ class StartOrder:
     command: Sequence[str]
     environment: Mapping[str, str]  # on top of the scheduler's own
     directory: Path  # where the command runs
+    result_sum: int | None = None  # `launch.content_sum` of the trial's result when that was found not to be done
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def prepared(order: StartOrder) -> tuple[dict, str]:
         "lock": str(job.lock),
         "log": str(job.paths.log),
         "result": str(job.paths.result),
-        "configuration_hash": job.configuration_hash,
+        "result_sum": order.result_sum,
         "record": record,
         "command": list(order.command),
     }

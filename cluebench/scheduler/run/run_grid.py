@@ -27,7 +27,7 @@ from cluebench.scheduler.loop.loop import Rules, Scheduler
 from cluebench.scheduler.plan.estimates import DurationModel, MemoryModel
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job, State, written
-from cluebench.scheduler.processes import trial_command
+from cluebench.scheduler.processes import launch, trial_command
 from cluebench.scheduler.processes.engine import Engine, Events, Interrupted
 from cluebench.scheduler.processes.local_engine import LocalEngine
 from cluebench.scheduler.processes.trial_process import Holding, StartOrder
@@ -138,6 +138,7 @@ class GridTrials:
     def __init__(self, grid: PlannedGrid, jobs: list[Job], engine: Engine, recorders: Sequence[Recorder]):
         self._grid, self.jobs, self._engine, self._recorders = grid, jobs, engine, recorders
         self.halving = grid.halving(jobs)
+        self._result_sums: dict[str, int | None] = {}  # trial key → of its result, when that was last looked at
 
     def order(self, job: Job, holding: Holding) -> StartOrder:
         taken = [device for device in self._engine.devices if device.id in holding.devices]
@@ -145,9 +146,10 @@ class GridTrials:
         rung, flags = self.halving.pause_at(job) if self.halving else None, self._grid.flags
         command = trial_command.trial_command(job, taken, flags, repository.ROOT, launcher_logs, rung)
         environment = devices.child_environment(taken, len(self._engine.devices), flags.jobs_per_device)
-        return StartOrder(job, holding, command, environment, repository.ROOT)
+        return StartOrder(job, holding, command, environment, repository.ROOT, self._result_sums.get(job.key))
 
     def finished(self, job: Job) -> Result | None:
+        self._result_sums[job.key] = launch.content_sum(job.paths.result)  # before: what changes meanwhile is seen
         return Result.read_finished(job.paths.result, job.configuration_hash)
 
     def unwritable(self) -> str | None:
