@@ -34,6 +34,9 @@ class Flags:
         False, f"also print the scores {ATTRIBUTION}, and the difference to them (yours minus published)"
     )
     stderr: bool = flag(False, "also print one standard error of each score, from the dev predictions of its trial")
+    without_twins: bool = flag(
+        False, "also print the scores on the dev rows whose text is not in train, from the dev predictions of a trial"
+    )
     budget: int | None = flag(
         None, "also print the best score to expect of so many trials, to compare models at equal budget", minimum=1
     )
@@ -48,7 +51,7 @@ def main() -> None:
         folder = run_directory(model, flags.run_root)
         print_table(
             folder, model, among_others=len(flags.models) > 1,
-            published=flags.published, stderr=flags.stderr, budget=flags.budget,
+            published=flags.published, stderr=flags.stderr, without_twins=flags.without_twins, budget=flags.budget,
         )  # fmt: skip
         if flags.report:
             write_report(folder)

@@ -33,23 +33,30 @@ class Flags:
     published: bool = flag(False, f"add the models whose scores were {ATTRIBUTION}")
     baseline: str | None = flag(None, "a model, or published:NAME: every other one's difference from it is shown")
     all_runs: bool = flag(False, "rank runs of other data or protocols too, and those that lack trials")
+    without_twins: bool = flag(
+        False, "score the dev rows whose text is not in train, from the dev predictions of trials"
+    )
     sort: str = flag("average", "order of the rows; ranks are always by average", choices=ORDERS)
 
 
 def main() -> None:
     flags = parse(Flags, prog=NAME)
     run_roots = [Path(root).expanduser() for root in flags.run_roots or [str(RUN_ROOT)]]
+    if flags.without_twins and flags.published:
+        raise UsageError(
+            "--without_twins needs dev predictions, which published scores have not: leave out --published"
+        )
     rows = []
     for root in run_roots:
         if not root.is_dir():
             raise UsageError(
                 f"no directory {root}: name the one in which grid_search.py has left a folder for each model"
             )
-        rows += measured_rows(root)
+        rows += measured_rows(root, flags.without_twins)
     rows += published_rows() if flags.published else []
     if not rows:
         raise UsageError("no finished trial in " + ", ".join(map(str, run_roots)))
-    board = Leaderboard.of(rows, flags.baseline, flags.all_runs, flags.sort)
+    board = Leaderboard.of(rows, flags.baseline, flags.all_runs, flags.sort, flags.without_twins)
     if flags.format != "html":
         print(rendered(board, flags.format), end="")
         return

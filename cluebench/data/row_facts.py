@@ -6,6 +6,7 @@ directory that came out of a bundle. Nothing at training needs it; what a model 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,7 +27,8 @@ from cluebench.foundation.notices import notice
 #: In a run directory: task name → its facts, as in a bundle.
 RUN_FILE = "rows.json"
 
-Hash = Annotated[str, matching("^[0-9a-f]{16}$")]
+_HASH = re.compile("[0-9a-f]{16}")
+Hash = Annotated[str, matching(f"^{_HASH.pattern}$")]
 
 
 @dataclass
@@ -59,6 +61,8 @@ class RowFacts:
 
 def found(task: Task, data: str, run: Path | None = None) -> RowFacts | None:
     """What a run directory or the cache says of the data with this fingerprint; None where neither does."""
+    if not _HASH.fullmatch(data):  # a stranger's result may say anything
+        return None
     own = json_files.read_if_sound(run / RUN_FILE, dict[str, RowFacts]) if run else None
     facts = (own or {}).get(task.name) or json_files.read_if_sound(_path(task.name, data), RowFacts)
     return facts if facts and (facts.task, facts.data) == (task.name, data) else None

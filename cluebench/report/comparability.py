@@ -10,6 +10,7 @@ from typing import Any
 
 from cluebench.benchmark.published import averaged_tasks
 from cluebench.benchmark.tasks import DEFAULT_SEED, TASKS, Task
+from cluebench.data import row_facts
 from cluebench.data.official import fingerprint_of, official_md5s, usable_rows
 from cluebench.records import identity
 from cluebench.records.finished_trials import FinishedTrial, of_whole_grid
@@ -100,4 +101,4 @@ def is_official(task: Task, result: Result) -> bool | None:
 def has_official_sums(task: Task, configuration: Mapping[str, Any]) -> bool | None:
     """Whether a trial's data files are the official ones by their sums; None for a task whose sums are not known."""
     sums = official_md5s(task)
-    return configuration.get("data") == fingerprint_of(task, sums) if sums else None
+    return row_facts.same_rows(task, str(configuration.get("data")), fingerprint_of(task, sums)) if sums else None

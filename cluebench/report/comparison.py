@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from cluebench.report import evidence
 from cluebench.report.comparability import has_official_sums, unlike_published
 from cluebench.report.evidence import Evidence, clusters_of, difference_error, incomparable, is_paired
 from cluebench.report.table import run_directory
+from cluebench.report.unseen import facts_of, unseen_text
 from cluebench.statistics import paired, uncertainty
 from cluebench.statistics.ranks import LEVEL
 
@@ -226,14 +227,27 @@ def _not_as_published(comparison: Comparison) -> list[str]:
     return [f"not as published: {what} ({_listed(titles)} of {name})" for (name, what), titles in tasks.items()]
 
 
+def _on_unseen_rows(comparison: Comparison) -> Iterator[str]:
+    """A line a task of which dev rows stand in train, as far as both models' rows are known."""
+    sides = [(one, facts_of(one.evidence, one.run, look=True)) for one in (comparison.first, comparison.second)]
+    for name, task in TASKS.items():
+        if all(name in facts and facts[name].twins for _, facts in sides):
+            texts = [
+                f"{model.name} has {task.format_score(model.evidence[name].score)}; "
+                f"{unseen_text(task, model.evidence[name], facts[name])}"
+                for model, facts in sides
+            ]
+            yield f"{task.title}: {', '.join(texts)}"
+
+
 def notes(comparison: Comparison) -> list[str]:
     """What a reader must know to read the numbers, a line each."""
     first, second, tests = comparison.first, comparison.second, {one.test for one in comparison.tasks}
-    found = []
+    found = [*_on_unseen_rows(comparison)]
     if tests & {BOOTSTRAP, MCNEMAR}:
         found.append(
-            f"95 % interval: paired bootstrap on the same dev rows, {paired.DRAWS:,} draws, of whole passages or "
-            "records where rows share one"
+            f"95 % interval: paired bootstrap on the same dev rows, {paired.DRAWS:,} draws, of whole passages, "
+            "records, premises or texts where rows share one"
         )
     if MCNEMAR in tests:
         found.append("McNemar: exact test on the rows that only one of the two has right")

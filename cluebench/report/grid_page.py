@@ -15,6 +15,7 @@ from typing import Any, get_args
 
 from cluebench.benchmark.published import ATTRIBUTION, published_model
 from cluebench.benchmark.tasks import TASKS, Setting, Task
+from cluebench.data.row_facts import RowFacts
 from cluebench.data.source import DataSource
 from cluebench.foundation import atomic
 from cluebench.records import cost, finished_trials
@@ -25,6 +26,7 @@ from cluebench.records.result import STOPPED, Result
 from cluebench.report import comparability, evidence, grid_charts, page, reproduction, scores
 from cluebench.report.replayed import replayed
 from cluebench.report.scores import Best
+from cluebench.report.unseen import facts_of, unseen_text
 
 #: In a run directory.
 REPORT_FILE = "report.html"
@@ -111,6 +113,11 @@ class _Run:
         return evidence.of_run(self.trials)[0]
 
     @cached_property
+    def facts(self) -> dict[str, RowFacts]:
+        """Of the rows; looked for once the grid has ended, as that takes seconds."""
+        return facts_of(self.known, self.folder, look=not self.is_running)
+
+    @cached_property
     def published(self) -> Any:
         return published_model(self.model)
 
@@ -143,6 +150,7 @@ def _task(run: _Run, task: Task) -> dict[str, Any]:
     known = run.known.get(task.name)
     theirs = run.published.score(task) if run.published else None
     spent = run.costs.get(task.name)
+    facts = run.facts.get(task.name)
     of_best = [trial.result for trial in finished if best and trial.setting == best.setting and trial.result]
     data_dir = run.grid.data_dir if run.grid else None
     said, outcomes = known.predictions if known else (), run.outcomes.get(task.name, ())
@@ -158,6 +166,9 @@ def _task(run: _Run, task: Task) -> dict[str, Any]:
             axis: edge for (name, axis), edge in scores.edges(run.trials, run.bests).items() if name == task.name
         },
         "error": "/".join(f"±{error:.2f}" for error in known.error) if known else None,
+        "unseen": unseen_text(task, known, facts) if known and facts else None,
+        "floor": facts.floors.best if facts else None,
+        "one_label": known.predictions[0].one_label if known else None,
         "published": task.format_score(theirs) if theirs else None,
         "difference": best.score[0] - theirs[0] if best and theirs else None,
         "command": reproduction.command(task, of_best[0], run.model, data_dir) if of_best else None,

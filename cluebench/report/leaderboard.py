@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cluebench.benchmark.published import PublishedModel, averaged_tasks, published_models
 from cluebench.benchmark.tasks import TASKS, Setting
+from cluebench.data.row_facts import RowFacts
 from cluebench.foundation.errors import UsageError
 from cluebench.records import finished_trials
 from cluebench.records.cost import Cost, cost_by_task
@@ -24,6 +25,7 @@ from cluebench.report.comparability import Mark
 from cluebench.report.evidence import Evidence
 from cluebench.report.grid_page import REPORT_FILE
 from cluebench.report.submitted import RECORD, Submitted
+from cluebench.report.unseen import facts_of, unseen
 from cluebench.statistics.ranks import shared_ranks
 
 #: What the rows can be sorted by.
@@ -46,6 +48,7 @@ class Row:
     cost: Cost = Cost(unknown=1)
     test: Mapping[str, float] = field(default_factory=dict)  # task → what CLUE's leaderboard said
     rank: int | None = None
+    facts: Mapping[str, RowFacts] = field(default_factory=dict)  # task → what is known of its rows
 
     @property
     def published(self) -> bool:
@@ -89,10 +92,16 @@ class Leaderboard:
 
     rows: Sequence[Row]
     baseline: Row | None = None
+    without_twins: bool = False  # scores are on the dev rows whose text is not in train
 
     @classmethod
     def of(
-        cls, rows: Sequence[Row], baseline: str | None = None, all_runs: bool = False, sort: str = "average"
+        cls,
+        rows: Sequence[Row],
+        baseline: str | None = None,
+        all_runs: bool = False,
+        sort: str = "average",
+        without_twins: bool = False,
     ) -> Leaderboard:
         """baseline: a model, measured rather than published, or ``published:NAME``. sort: one of ORDERS.
 
@@ -103,7 +112,7 @@ class Leaderboard:
         base = known.get(baseline or "", known.get(f"published:{baseline}"))
         if baseline is not None and base is None:
             raise UsageError(f"--baseline {baseline}: not among {', '.join(known)}")
-        return cls(rows, base)
+        return cls(rows, base, without_twins)
 
     def difference(self, row: Row) -> FromBaseline | None:
         """From the baseline; None without one, and of itself."""
@@ -119,18 +128,25 @@ class Leaderboard:
         return FromBaseline(row.average - base.average, p, tasks)
 
 
-def measured_rows(run_root: Path) -> list[Row]:
-    """A row for every folder of the run root that holds a finished trial."""
+def measured_rows(run_root: Path, without_twins: bool = False) -> list[Row]:
+    """A row for every folder of the run root that holds a finished trial.
+
+    without_twins: scored on the dev rows whose text is not in train, as far as that is known.
+    """
     folders = sorted(path for path in run_root.iterdir() if path.is_dir())
     found = [(folder, finished_trials.finished_trials(folder)) for folder in folders]
-    return [_row(folder, trials) for folder, trials in found if any(trials.values())]
+    return [_row(folder, trials, without_twins) for folder, trials in found if any(trials.values())]
 
 
-def _row(folder: Path, trials: Mapping[str, Sequence[FinishedTrial]]) -> Row:
+def _row(folder: Path, trials: Mapping[str, Sequence[FinishedTrial]], without_twins: bool) -> Row:
     """Of the grid's own trials: the further seeds that confirm its best settings would be another way to choose."""
     own = {name: finished_trials.of_whole_grid(of_task) for name, of_task in trials.items()}
     bests = scores.best_settings(own)
     known, left_out = evidence.of_run(own)
+    facts = facts_of(known, folder, look=without_twins)
+    if without_twins:
+        known = {name: one for name in facts if (one := unseen(known[name], facts[name]))}
+        bests = {name: replace(bests[name], score=one.score) for name, one in known.items()}
     name, size = _model(folder, [trial.result for of_task in own.values() for trial in of_task if trial.result])
     stopped, record = finished_trials.halving_mark(folder, trials), Submitted.read(folder / RECORD)
     marks = [*comparability.marks(own), *([Mark(stopped, ())] if stopped else [])]
@@ -147,6 +163,7 @@ def _row(folder: Path, trials: Mapping[str, Sequence[FinishedTrial]]) -> Row:
         size=size,
         cost=sum(cost_by_task(folder, trials).values(), Cost()),
         test=record.test if record else {},
+        facts=facts,
     )
 
 

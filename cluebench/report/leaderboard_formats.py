@@ -18,6 +18,7 @@ from cluebench.benchmark.tasks import TASKS
 from cluebench.records.cost import shown
 from cluebench.report import page
 from cluebench.report.leaderboard import FromBaseline, Leaderboard, Row
+from cluebench.report.unseen import floors_text
 
 FORMATS = ("text", "markdown", "csv", "json", "html")
 
@@ -25,6 +26,7 @@ _MARK = " *"
 _COLUMNS = ["rank", "model", "AVG", *(task.title for task in TASKS.values()), "size", "hours", "AVG/hour"]
 _SURE = len(_COLUMNS) - 3  # so many columns are always shown
 _SHARED = "models share a rank when their AVG can't be told apart at the 5 % level; ± is one standard error"
+_WITHOUT_TWINS = "scores are on the dev rows whose text is not in train"
 _APPROXIMATED = f"{ATTRIBUTION}; its errors are the binomial approximation, and tests against it unpaired"
 
 
@@ -42,7 +44,14 @@ def _lines_below(board: Leaderboard) -> list[str]:
     found = [_SHARED] if any(row.rank for row in board.rows) else []
     found += [_MARK.strip() + " " + _APPROXIMATED] if any(row.published for row in board.rows) else []
     found += [f"in brackets: the difference to {board.baseline.model}"] if board.baseline else []
+    found += _about_rows(board)
     return found + [f"{row.model}: {row.why_marked}" for row in board.rows if row.marks]
+
+
+def _about_rows(board: Leaderboard) -> list[str]:
+    """On which dev rows the scores are, and the floors, as far as they are known."""
+    floors = floors_text({name: facts for row in board.rows for name, facts in row.facts.items()})
+    return [_WITHOUT_TWINS] * board.without_twins + ([floors] if floors else [])
 
 
 def contents(board: Leaderboard) -> dict[str, Any]:
@@ -166,5 +175,13 @@ def _two_digits(number: float | None) -> str:
 def _page(board: Leaderboard, folder: Path) -> str:
     links = [quote(os.path.relpath(row.report, folder)) if row.report else None for row in board.rows]
     written = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    values = dict(board=board, links=links, tasks=TASKS, notes=[_SHARED, _APPROXIMATED], shown=shown, written=written)
+    values = dict(
+        board=board,
+        links=links,
+        tasks=TASKS,
+        notes=[_SHARED, _APPROXIMATED],
+        about_rows=_about_rows(board),
+        shown=shown,
+        written=written,
+    )
     return page.rendered("leaderboard.html", contents(board), **values)

@@ -15,6 +15,7 @@ from cluebench.records.finished_trials import FinishedTrial
 from cluebench.records.grid_file import read_grid
 from cluebench.report import evidence, scores
 from cluebench.report.evidence import Evidence
+from cluebench.report.unseen import facts_of, floors_text, unseen
 from cluebench.statistics.budget import expected_best
 
 
@@ -48,6 +49,7 @@ def print_table(
     among_others: bool = False,
     published: bool = False,
     stderr: bool = False,
+    without_twins: bool = False,
     budget: int | None = None,
 ) -> None:
     """The table on stdout, and what is asked for beside it; notes on the edges of the grid on stderr.
@@ -62,10 +64,17 @@ def print_table(
     print(scores.best_score_table(bests), end="")
     mark = finished_trials.halving_mark(folder, trials)
     notes = [f"({mark})"] * bool(mark) + scores.edge_notes(trials, bests)
+    found, left_out = evidence.of_run(trials)
+    notes += [
+        f"{TASKS[name].title}: the best trial says {one.predictions[0].one_label}"
+        for name, one in found.items()
+        if one.predictions[0].one_label
+    ]
     if stderr:
-        found, left_out = evidence.of_run(trials)
         print("one standard error, in points:", *error_lines(found), sep="\n")
         notes += [f"{TASKS[name].title}: no standard error: {reason}" for name, reason in left_out.items()]
+    if without_twins:
+        print("on the dev rows whose text is not in train:", *unseen_lines(found, folder, notes), sep="\n")
     if published:
         row = _published_row(folder, model)
         if row is None:
@@ -98,6 +107,24 @@ def error_lines(found: Mapping[str, Evidence]) -> list[str]:
     if (error := evidence.error_of_avg(found)) is not None:
         lines.append(f"AVG\t±{error:.2f}")
     return lines
+
+
+def unseen_lines(found: Mapping[str, Evidence], folder: Path, notes: list[str]) -> list[str]:
+    """A cell a task, ``-`` where nothing is known; what that is of, and the floors, are added to the notes."""
+    facts, cells = facts_of(found, folder, look=True), []
+    for name, task in TASKS.items():
+        apart = unseen(found[name], facts[name]) if name in facts else None
+        cells.append(task.format_score(apart.score) if apart else "-")
+        if apart and facts[name].twins:
+            left_out = f"{len(facts[name].twins):,} of {facts[name].dev_rows:,} dev rows"
+            notes.append(f"{task.title}: {left_out} are left out: their text is in train")
+        elif name in found and name not in facts:
+            notes.append(
+                f"{task.title}: the data of its trials is not here, or a part of it was used: see inspect_data.py"
+            )
+    floors = floors_text(facts)
+    notes += [floors] if floors else []
+    return ["\t".join(cells)]
 
 
 def expected_bests(trials: Mapping[str, Sequence[FinishedTrial]], budget: int) -> tuple[list[str], list[str]]:

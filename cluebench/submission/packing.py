@@ -15,7 +15,7 @@ from cluebench.foundation import atomic
 from cluebench.foundation.errors import BadFile, ClueError, UsageError
 from cluebench.foundation.json_files import content_of
 from cluebench.report.table import holds_tasks
-from cluebench.submission.checks import problems_in
+from cluebench.submission.checks import one_label, problems_in
 
 #: Problems of one file that are printed; the rest is counted.
 _SHOWN_PROBLEMS = 5
@@ -109,6 +109,8 @@ def check(entry: Entry, source: DataSource) -> None:
         return
     entry.problems += map(str, problems_in(entry.content, entry.task, entry.test, rows))
     entry.note = entry.note or f"{entry.path}"
+    if not entry.problems and (same := one_label(entry.content, entry.task)):
+        entry.note += f"; warning: {same}"
 
 
 def report(entries: Iterable[Entry], misnamed: Iterable[str]) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import get_args
 
 from cluebench.benchmark.published import near_published
+from cluebench.records import dev_predictions
 from cluebench.records.cost import Cost, cost_by_task, cost_lines
 from cluebench.records.grid_file import NotedFailure, PlannedTrial, TrialState, read_grid
 from cluebench.records.log import GrowingLog, LogFacts, furthest_step
@@ -109,7 +110,22 @@ def _status_lines(directory: RunDirectory, flags: GridFlags) -> list[str]:
     costs = cost_by_task(directory.path)
     if holder is not None:
         _add_what_runs(costs, trials, time.time() - directory.grid_json.stat().st_mtime)
-    return lines + cost_lines(costs) + [line for trial in trials if (line := trial.line())]
+    lines += cost_lines(costs) + [line for trial in trials if (line := trial.line())]
+    return lines + list(_one_label_lines(directory, trials))
+
+
+def _one_label_lines(directory: RunDirectory, trials: Sequence[_TrialNow]) -> Iterator[str]:
+    """Of each task whose best trial says the same of all dev rows."""
+    best: dict[str, _TrialNow] = {}
+    for now in trials:
+        if now.result and now.result.best_score:
+            held = best.setdefault(now.trial.task, now)
+            if (held.result and held.result.best_score or ()) < now.result.best_score:
+                best[now.trial.task] = now
+    for task, now in best.items():
+        said = dev_predictions.of_result(now.result, directory.paths(now.trial).result) if now.result else None
+        if said and said.one_label:
+            yield f"  note\t{task}/{now.entry.name}: the best trial of the task says {said.one_label}"
 
 
 def _add_what_runs(costs: dict[str, Cost], trials: Sequence[_TrialNow], seconds: float) -> None:

@@ -1,0 +1,66 @@
+"""Scores on the dev rows whose text is not in train, and the floors beside which a score has to be read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from cluebench.benchmark.tasks import TASKS, Task
+from cluebench.data import row_facts
+from cluebench.data.row_facts import RowFacts
+from cluebench.data.source import open_source
+from cluebench.foundation.errors import ClueError
+from cluebench.foundation.notices import waiting
+from cluebench.records.grid_file import read_grid
+from cluebench.report.evidence import Evidence, measured
+
+
+def facts_of(found: Mapping[str, Evidence], run: Path | None, *, look: bool) -> dict[str, RowFacts]:
+    """Task name → what is known of the rows that a model of this run was trained and evaluated on.
+
+    Only of trials on all rows. ``look``: where nobody has looked yet and the run's data is here, look now, which takes
+    seconds a task.
+    """
+    grid = read_grid(run) if run else None
+    known = {name: _facts(TASKS[name], one, run, grid.data_dir if grid else None, look) for name, one in found.items()}
+    return {name: facts for name, facts in known.items() if facts is not None}
+
+
+def _facts(task: Task, known: Evidence, run: Path | None, data_dir: str | None, look: bool) -> RowFacts | None:
+    configuration = known.predictions[0].configuration if known.predictions else {}
+    data = configuration.get("data")
+    if not isinstance(data, str) or configuration.get("limit"):
+        return None
+    facts = row_facts.found(task, data, run)
+    if facts is None and look:
+        try:
+            source = open_source(data_dir, offline=True)
+            if source.fingerprint(task) == data:
+                with waiting(f"looking for dev rows of {task.title} in train"):
+                    facts = row_facts.made(task, source)
+        except ClueError:  # the data is not here any more: nothing is known
+            return None
+    return facts if facts and facts.dev_rows == len(known.by_row) else None
+
+
+def unseen(known: Evidence, facts: RowFacts) -> Evidence | None:
+    """The evidence on the rows without a twin in train; None where there are none."""
+    if not facts.twins:
+        return known
+    kept = ~facts.is_twin()
+    return measured([one.only(kept) for one in known.predictions]) if kept.any() else None
+
+
+def unseen_text(task: Task, known: Evidence, facts: RowFacts) -> str | None:
+    """``55.31 on the 8,885 rows whose text is not in train``; None where all are such rows."""
+    apart = unseen(known, facts) if facts.twins else None
+    if apart is None:
+        return None
+    return f"{task.format_score(apart.score)} on the {len(apart.by_row):,} rows whose text is not in train"
+
+
+def floors_text(found: Mapping[str, RowFacts]) -> str | None:
+    """``floors, the best dev scores without reading: TNEWS 18.87, …``; None where none is known."""
+    best = {name: found[name].floors.best for name in TASKS if name in found}
+    parts = [f"{TASKS[name].title} {score:.2f}" for name, score in best.items() if score is not None]
+    return f"floors, the best dev scores without reading: {', '.join(parts)}" if parts else None
