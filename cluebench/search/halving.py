@@ -1,8 +1,8 @@
 """Successive halving: which settings of a task go on, and which stop.
 
-At each rung, a share of a trial's own steps, the best half or third of the settings still in the contest go on
-(Jamieson & Talwalkar 2016). A trial's schedule is that of all its steps, so what it scored up to a rung is the same
-whether it is stopped there or not: the replay of finished trials and a search that runs ask the same function.
+A rung is a share of a trial's own steps. At each rung the best half or third of the settings that are left go on
+(Jamieson & Talwalkar 2016). A trial's learning rate schedule covers all of its steps, so its scores up to a rung do not
+depend on whether it is stopped there. So the replay of finished trials and a live search call the same function.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from statistics import mean
 
 from cluebench.benchmark.tasks import Setting, rank
 
-#: Evaluations of a trial before any verdict on it: one alone may be of a model that has hardly begun to learn.
+#: Evaluations of a trial before it can be judged: at its first one a model may have hardly begun to learn.
 FEWEST_EVALUATIONS = 2
 
 _WORDS = {2: "half", 3: "third", 4: "quarter"}
@@ -24,9 +24,9 @@ _WORDS = {2: "half", 3: "third", 4: "quarter"}
 
 @dataclass(frozen=True)
 class Rule:
-    """Of ``keep`` settings one goes on at each of the ``rungs``, shares of a trial's steps.
+    """One of ``keep`` settings goes on at each of the ``rungs``, which are shares of a trial's steps.
 
-    Raises ValueError for a rule that stops nothing, or whose rungs do not rise between 0 and 1.
+    Raises ValueError if the rule stops nothing, or if the rungs do not rise between 0 and 1.
     """
 
     keep: int
@@ -44,7 +44,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Curve:
-    """The evaluations of a trial on dev so far; those of an ended trial are all it will have."""
+    """The evaluations of a trial on dev so far. If ``ended``, there will be no more."""
 
     steps: tuple[int, ...]  # optimizer steps done at each, never falling
     scores: tuple[float, ...]  # percent, of the metric that ranks
@@ -58,14 +58,14 @@ class Curve:
 
     @property
     def share(self) -> float:
-        """Of all steps, those up to the last evaluation; 0 before one, and where nobody knows how many there are."""
+        """The share of all steps up to the last evaluation; 0 without an evaluation or a known number of steps."""
         return self.steps[-1] / self.total_steps if self.steps and self.total_steps else 0.0
 
     def evaluations_at(self, rung: Fraction) -> int | None:
-        """How many evaluations a verdict at ``rung`` sees; None when the trial has yet to get there.
+        """How many evaluations count at ``rung``; None if the trial has not reached it yet.
 
-        A trial reaches a rung at its first evaluation at or after that share of its steps, never before its second. So
-        the rungs of a task that is evaluated once an epoch are epochs. One that ended before has reached them all.
+        A trial reaches a rung at its first evaluation at or after that share of its steps, but never before its second
+        evaluation. So if a task is evaluated once an epoch, its rungs are epochs. An ended trial has reached all rungs.
         """
         for number in range(FEWEST_EVALUATIONS, len(self.steps) + 1):
             if self.steps[number - 1] >= rung * self.total_steps:
@@ -73,20 +73,20 @@ class Curve:
         return len(self.steps) if self.ended else None
 
     def best_of(self, evaluations: int) -> float:
-        """The best of the first so many scores, rounded as in tables; -inf where none is a finite number."""
+        """The best of the first ``evaluations`` scores, rounded as in tables; -inf if none is a finite number."""
         finite = (round(score, 2) for score in self.scores[:evaluations] if math.isfinite(score))
         return max(finite, default=-math.inf)
 
     def is_over_at(self, evaluations: int) -> bool:
-        """Whether nothing is left to do after so many."""
+        """Whether the trial ends with this number of evaluations."""
         return self.ended and evaluations == len(self.steps)
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a setting stands, a seed each: ``held`` counts the evaluations after which it stands still, None: it runs.
+    """The state of a setting, one number a seed: ``held`` counts the evaluations before its pause; None: it runs.
 
-    ``stopped``: for good, by a verdict; otherwise it is held only until the others reach the same rung.
+    ``stopped``: the search has stopped it for good. Otherwise it is paused until the others reach the same rung.
     """
 
     held: tuple[int | None, ...]
@@ -94,13 +94,12 @@ class Standing:
 
 
 def standings(rule: Rule, trials: Mapping[Setting, Sequence[Curve]]) -> dict[Setting, Standing]:
-    """Where each setting of a task stands by the curves so far, of each seed one.
+    """The state of each setting of a task, from the curves so far, one curve a seed.
 
-    A verdict waits for every trial in the contest, so that more evaluations never change one that was given. A trial
-    that failed is to be left out: its place at the rungs it had passed goes to the next best. Settings are ranked as in
-    the table: by the mean over seeds of the best score so far, ties to the smaller learning rate, batch and dropout. A
-    rung at which no trial in the contest has a new evaluation is passed over. A trial that has reached its end is never
-    stopped.
+    A rung is judged once every trial that is left has reached it, so later evaluations never change a decision. Leave
+    failed trials out: the next best setting takes their place at the rungs that they had passed. Settings are ranked as
+    in the table: by the mean over seeds of the best score so far; if they tie, by the smaller learning rate, batch and
+    dropout. A rung without a new evaluation is skipped. A trial that has reached its end is never stopped.
     """
     contest = {setting: tuple(curves) for setting, curves in trials.items()}
     found = {setting: Standing((None,) * len(curves)) for setting, curves in contest.items()}
@@ -120,7 +119,7 @@ def standings(rule: Rule, trials: Mapping[Setting, Sequence[Curve]]) -> dict[Set
 
 
 def _held(curves: Sequence[Curve], seen: Sequence[int | None]) -> tuple[int | None, ...]:
-    """What stands still at a rung: the seeds that have reached it and would go on."""
+    """The seeds that pause at a rung: they have reached it and are not at their end."""
     return tuple(
         None if number is None or curve.is_over_at(number) else number
         for curve, number in zip(curves, seen, strict=True)
@@ -128,7 +127,7 @@ def _held(curves: Sequence[Curve], seen: Sequence[int | None]) -> tuple[int | No
 
 
 def _passed(keep: int, contest: Mapping[Setting, Sequence[Curve]], seen: Mapping) -> set[Setting]:
-    """The best ``1/keep`` of the settings, rounded up. Where none has a score there is nothing to choose by: all."""
+    """The best ``1/keep`` of the settings, rounded up; all of them if none has a score to choose by."""
     scores = {
         setting: mean(curve.best_of(number) for curve, number in zip(curves, seen[setting], strict=True))
         for setting, curves in contest.items()
@@ -140,5 +139,5 @@ def _passed(keep: int, contest: Mapping[Setting, Sequence[Curve]], seen: Mapping
 
 
 def in_order(scores: Mapping[Setting, float]) -> list[Setting]:
-    """From the best score down, ties as in the table."""
+    """The settings from the best score down; ties as in the table."""
     return sorted(scores, key=lambda setting: rank((scores[setting],), setting), reverse=True)

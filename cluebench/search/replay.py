@@ -18,10 +18,10 @@ _RUNGS = (Fraction(1, 8), Fraction(1, 4), Fraction(1, 2))
 #: The best half or third, at one, two or all of the rungs.
 RULES = tuple(Rule(keep, rungs) for keep in (2, 3) for number in (1, 2, 3) for rungs in combinations(_RUNGS, number))
 
-#: When a rule is called safe; `Outcome.safe` is one of the grids.
+#: When a rule is called safe; `Outcome.safe` speaks of one grid.
 SAFE = (
-    "in every grid replayed it chooses a setting within one standard error of the best score, and still does when all "
-    "such settings score lower at every rung by the standard error of a difference, √2 times as much"
+    "in every replayed grid the rule chooses a setting within one standard error of the best score, and it still does "
+    "if all such settings score lower at every rung by √2 standard errors, the error of a difference of two scores"
 )
 
 
@@ -35,11 +35,11 @@ class Recorded:
     eval_seconds: float = 0.0
 
     def steps_until(self, evaluations: int | None) -> int:
-        """Optimizer steps it takes to be held after so many evaluations; all of them for None."""
+        """Optimizer steps up to this number of evaluations; all steps for None."""
         return self.curve.total_steps if evaluations is None else self.curve.steps[evaluations - 1]
 
     def seconds_until(self, evaluations: int | None) -> float:
-        """The same in seconds, at the trial's mean time a step and an evaluation."""
+        """The same in seconds, from the trial's mean time of a step and of an evaluation."""
         if evaluations is None:
             return self.train_seconds + self.eval_seconds
         steps = self.curve.steps[evaluations - 1] / self.curve.total_steps
@@ -67,7 +67,7 @@ class Outcome:
 
 
 def outcome(rule: Rule, grid: RecordedGrid, error: float | None) -> Outcome:
-    """``error``: one standard error of the grid's best score, in points; where it is not known nothing is safe."""
+    """``error``: one standard error of the grid's best score, in points; if it is unknown, no rule is safe."""
     curves, scores = _curves(grid), scores_of(grid)
     found, chosen, order = standings(rule, curves), _chosen(rule, grid, curves), in_order(scores)
     pairs = [pair for setting in grid for pair in zip(grid[setting], found[setting].held, strict=True)]
@@ -101,13 +101,13 @@ def scores_of(grid: RecordedGrid) -> dict[Setting, float]:
 
 
 def _chosen(rule: Rule, grid: RecordedGrid, curves: Mapping[Setting, Sequence[Curve]]) -> Setting:
-    """The best of the settings that reach their end when the rungs see ``curves``."""
+    """The best of the settings that are not stopped if the rungs see ``curves``."""
     found, scores = standings(rule, curves), scores_of(grid)
     return in_order({setting: scores[setting] for setting in grid if not found[setting].stopped})[0]
 
 
 def _is_safe(rule: Rule, grid: RecordedGrid, error: float) -> bool:
-    """By SAFE, in this grid. To be right where the rungs err in its disfavour is what luck alone does not give."""
+    """Whether the rule is safe in this grid, see SAFE. The lowered scores rule out a choice that was right by luck."""
     scores = scores_of(grid)
     best = max(scores.values())
     as_good = {setting for setting, score in scores.items() if best - score <= error}
@@ -148,7 +148,7 @@ class Summary:
 
 
 def summary(outcomes: Sequence[Outcome]) -> Summary:
-    """Of one rule's outcomes, a grid each."""
+    """The summary of one rule's outcomes, one outcome a grid."""
     steps = [one.steps_saved for one in outcomes]
     seconds = [one.seconds_saved for one in outcomes if one.seconds_saved is not None]
     measured = len(seconds) == len(outcomes)
@@ -167,21 +167,21 @@ def summary(outcomes: Sequence[Outcome]) -> Summary:
 
 
 def summaries(grids: Sequence[Sequence[Outcome]]) -> list[Summary]:
-    """Of each rule; every grid has the outcomes of the same rules in the same order."""
+    """The summary of each rule. Every grid has the outcomes of the same rules in the same order."""
     return [summary(outcomes) for outcomes in zip(*grids, strict=True)]
 
 
 def recommended(grids: Sequence[Sequence[Outcome]]) -> Summary | None:
-    """Of the rules that are safe in every grid of a task, the one that saves most; None where none is, or none saves.
+    """The rule that saves the most among those that are safe in every grid of a task; None without such a rule.
 
-    Of those that save as much, the one that lost less, then the one with fewer rungs.
+    If rules save the same, it is the one that lost less, then the one with fewer rungs.
     """
     safe = [one for one in summaries(grids) if one.safe == one.grids and one.steps_saved > 0]
     return max(safe, key=lambda one: (one.saved, -one.most_lost, -len(one.rule.rungs)), default=None)
 
 
 class Point(NamedTuple):
-    """A rule in a picture of score lost against cost."""
+    """A rule in a chart of score lost against cost."""
 
     rule: str
     cost: float  # share of the whole grid's seconds, of its steps where seconds are not known
@@ -190,7 +190,7 @@ class Point(NamedTuple):
 
 
 def points(grids: Sequence[Sequence[Outcome]]) -> list[Point]:
-    """A point a rule, the whole grid first: it costs 1 and loses nothing."""
+    """One point a rule. The first is the whole grid, which costs 1 and loses nothing."""
     return [Point("grid", 1.0, 0.0, 0.0)] + [
         Point(str(one.rule), 1 - one.saved, one.lost, one.most_lost) for one in summaries(grids)
     ]
