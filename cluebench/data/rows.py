@@ -199,6 +199,19 @@ def _json_lines(source: Files, task: Task, file: str, parse: Callable[[Any], T])
 # Classification -------------------------------------------------------------------------------------------------------
 
 
+def label_names(source: DataSource, task: Task) -> dict[str, str]:
+    """Label → what it stands for, by the official list of a task's labels; empty for a task that has no such list.
+
+    Raises DataError where the list is not here or broken.
+    """
+
+    def parse(row: Any) -> tuple[str, str]:
+        label = _member(row, "label", str)
+        return label, next((str(row[key]) for key in ("label_desc", "label_des") if row.get(key)), label)
+
+    return dict(_json_lines(source, task, task.label_file, parse)) if task.label_file else {}
+
+
 @dataclass
 class _Named:
     """A row's id, whichever of the two the data set calls it."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cluebench.benchmark.tasks import TASKS, Setting, Task
 from cluebench.foundation import json_files
+from cluebench.foundation.phrases import Phrase
 from cluebench.records import identity
 from cluebench.records.grid_file import GridFile, read_grid
 from cluebench.records.log import LogFacts, read_log
@@ -96,7 +97,7 @@ def _with_results(task: Task, folder: Path) -> list[FinishedTrial]:
     return [trial for result, path in results if (trial := FinishedTrial.of(result, path, task))]
 
 
-def halving_mark(folder: Path, trials: Mapping[str, Sequence[FinishedTrial]] | None = None) -> str | None:
+def halving_mark(folder: Path, trials: Mapping[str, Sequence[FinishedTrial]] | None = None) -> Phrase | None:
     """``halving: 61 of 134 trials stopped early``, as every table of a run directory says; None where none was.
 
     ``trials``: the finished ones, where they are known already. A trial was stopped when the plan says so or, of the
@@ -115,7 +116,10 @@ def halving_mark(folder: Path, trials: Mapping[str, Sequence[FinishedTrial]] | N
                 if protocol_hash(result.configuration) == protocols.get(task.name):
                     stopped.add((task.name, path.stem))
     stopped -= done
-    return f"halving: {len(stopped)} of {len(stopped) + len(done)} trials stopped early" if stopped else None
+    if not stopped:
+        return None
+    template = "halving: {stopped} of {trials} trials stopped early"
+    return Phrase(template, stopped=len(stopped), trials=len(stopped) + len(done))
 
 
 def _with_logs_only(task: Task, folder: Path) -> list[FinishedTrial]:

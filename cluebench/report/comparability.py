@@ -12,6 +12,7 @@ from cluebench.benchmark.published import averaged_tasks
 from cluebench.benchmark.tasks import DEFAULT_SEED, TASKS, Task
 from cluebench.data import row_facts
 from cluebench.data.official import fingerprint_of, official_md5s, usable_rows
+from cluebench.foundation.phrases import Phrase
 from cluebench.records import identity
 from cluebench.records.finished_trials import FinishedTrial, of_whole_grid
 from cluebench.records.result import Result
@@ -25,13 +26,14 @@ _FREE = frozenset({"learning_rate", "batch_size", "dropout", "seed", "amp", "pad
 class Mark:
     """One thing that keeps a run out of the ranking."""
 
-    reason: str
+    reason: Phrase
     tasks: tuple[str, ...]  # of which it is true
 
-    def text(self, tasks: int) -> str:
+    def text(self, tasks: int) -> Phrase:
         """The reason; with the tasks behind it, unless it is true of all the ``tasks`` that there are."""
         named = ", ".join(TASKS[name].title for name in self.tasks)
-        return f"{self.reason} ({named})" if 0 < len(self.tasks) < tasks else self.reason
+        is_of_some = 0 < len(self.tasks) < tasks
+        return Phrase("{reason} ({tasks})", reason=self.reason, tasks=named) if is_of_some else self.reason
 
 
 def marks(trials: Mapping[str, Sequence[FinishedTrial]]) -> tuple[Mark, ...]:
@@ -41,30 +43,34 @@ def marks(trials: Mapping[str, Sequence[FinishedTrial]]) -> tuple[Mark, ...]:
     """
     whole = {name: of_whole_grid(trials.get(name, ())) for name in TASKS if name in averaged_tasks()}
     official = {name: is_official(TASKS[name], own[0].result) for name, own in whole.items() if own and own[0].result}
-    found: dict[str, list[str]] = defaultdict(list)
+    found: dict[Phrase, list[str]] = defaultdict(list)
     if False in official.values():  # then those of which nobody can tell came with them
-        found["not on the official files"] = [name for name, known in official.items() if not known]
+        found[Phrase("not on the official files")] = [name for name, known in official.items() if not known]
     for name, own in whole.items():
         for reason in _reasons(TASKS[name], own):
             found[reason].append(name)
     points = {name: set(TASKS[name].grid.points()) for name in whole}
     lacking = {name: len(points[name] - {trial.setting for trial in own}) for name, own in whole.items()}
     if missing := sum(lacking.values()):
-        reason = f"{missing} of the {sum(map(len, points.values()))} trials missing"
+        planned = sum(map(len, points.values()))
+        reason = Phrase("{missing} of the {planned} trials missing", missing=missing, planned=planned)
+        if missing == planned:
+            reason = Phrase("none of the published settings was run")
         found[reason] = [name for name, number in lacking.items() if number]
     return tuple(Mark(reason, tuple(names)) for reason, names in found.items())
 
 
-def _reasons(task: Task, trials: Sequence[FinishedTrial]) -> Iterator[str]:
+def _reasons(task: Task, trials: Sequence[FinishedTrial]) -> Iterator[Phrase]:
     results = [trial.result for trial in trials if trial.result]
     if len(results) < len(trials):
-        yield "logs alone: data and settings not known"
+        yield Phrase("logs alone: data and settings not known")
     for name, (value, _) in unlike_published(task, results[0].configuration).items() if results else ():
-        yield f"{name} not known" if value is None else f"{name} {value}"  # one for all: they are of one protocol
+        # One for all of them: they are of one protocol.
+        yield Phrase("{name} not known" if value is None else "{name} {value}", name=name, value=value)
     if (seeds := {trial.seed for trial in trials}) - {DEFAULT_SEED}:
-        yield f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, sorted(seeds)))}"
+        yield Phrase("seeds {seeds}" if len(seeds) > 1 else "seed {seeds}", seeds=", ".join(map(str, sorted(seeds))))
     if {trial.setting for trial in trials} - set(task.grid.points()):
-        yield "settings beyond the published grid"
+        yield Phrase("settings beyond the published grid")
 
 
 def unlike_published(task: Task, configuration: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -69,7 +69,7 @@ def contender(given: str, run_root: str) -> Contender:
 
 @dataclass(frozen=True)
 class Difference:
-    """The second model's score minus the first's, on a task or over several; all in points of a percent."""
+    """The first model's score minus the second's, on a task or over several; all in points of a percent."""
 
     task: str  # title, or AVG
     first: float
@@ -86,7 +86,7 @@ class Difference:
 
     @property
     def difference(self) -> float:
-        return self.second - self.first
+        return self.first - self.second
 
     @property
     def is_significant(self) -> bool:
@@ -136,7 +136,7 @@ def _drawn(name: str, first: Evidence, second: Evidence) -> np.ndarray | None:
     if not is_paired(first, second):
         return None
     seed = (_SEED, list(TASKS).index(name))
-    return paired.bootstrap_means(second.by_row[:, 0] - first.by_row[:, 0], clusters_of(first, second), seed=seed)
+    return paired.bootstrap_means(first.by_row[:, 0] - second.by_row[:, 0], clusters_of(first, second), seed=seed)
 
 
 def _on_task(name: str, first: Evidence, second: Evidence, drawn: np.ndarray | None) -> Difference:
@@ -155,8 +155,8 @@ def _on_task(name: str, first: Evidence, second: Evidence, drawn: np.ndarray | N
 
 
 def _unpaired(title: str, first: float, second: float, error: float) -> Difference:
-    low, high = paired.normal_interval(second - first, error)
-    return Difference(title, first, second, low, high, paired.normal_p(second - first, error), UNPAIRED)
+    low, high = paired.normal_interval(first - second, error)
+    return Difference(title, first, second, low, high, paired.normal_p(first - second, error), UNPAIRED)
 
 
 def _average(pairs: Mapping[str, tuple[Evidence, Evidence]], drawn: Mapping[str, np.ndarray | None]) -> Difference:
@@ -182,8 +182,8 @@ def sentence(comparison: Comparison) -> str:
     apart = [one for one in tasks if one.is_significant]
     parts = []
     for name, wins in (
-        (second, [one for one in apart if one.difference > 0]),
-        (first, [one for one in apart if one.difference < 0]),
+        (second, [one for one in apart if one.difference < 0]),
+        (first, [one for one in apart if one.difference > 0]),
     ):
         if wins:
             parts.append(f"{name} is better on {_listed([one.task for one in wins])}")
@@ -203,7 +203,7 @@ def _of_average(average: Difference, first: str, second: str, tasks: str) -> str
     if not average.is_significant:
         return f"{over} neither is better than the other"
     low, high = sorted(map(abs, (average.low, average.high)))
-    winner = second if average.difference > 0 else first
+    winner = first if average.difference > 0 else second
     return f"{over} {winner} is better by {abs(average.difference):.2f} ({low:.2f} to {high:.2f})"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,12 +12,13 @@ import numpy as np
 from cluebench.report.comparison import Comparison, Difference, notes, sentence
 from cluebench.report.evidence import Evidence
 from cluebench.report.examples import Example
+from cluebench.report.tables import Table
 from cluebench.statistics.paired import DRAWS
 from cluebench.statistics.ranks import LEVEL
 
 FORMATS = ("text", "markdown", "json")
 
-_COLUMNS = ["task", "first", "second", "difference", "95 % interval", "p", "p (Holm)", "test", "rows"]
+_COLUMNS = ["task", "first", "second", "first − second", "95 % interval", "p", "p (Holm)", "test", "rows"]
 
 #: Characters of a row's text that are shown.
 _SHOWN = 160
@@ -27,11 +28,12 @@ def rendered(comparisons: Sequence[Comparison], style: str) -> str:
     """All of them in one of FORMATS; JSON is a list."""
     if style == "json":
         return json.dumps([_values(one) for one in comparisons], ensure_ascii=False, indent=2) + "\n"
-    bullet, table = ("- ", _markdown_table) if style == "markdown" else ("", _text_table)
+    bullet = "- " if style == "markdown" else ""
     blocks = []
     for one in comparisons:
         blocks.append([f"{bullet}first: {one.first.name}", f"{bullet}second: {one.second.name}"])
-        blocks.append(list(table(_cells(one))))
+        table = Table(_COLUMNS, [_row(task) for task in (*one.tasks, *filter(None, [one.average]))], {"task"})
+        blocks.append(table.markdown() if style == "markdown" else table.text())
         blocks.append([sentence(one)])
         blocks.append([bullet + note for note in notes(one)])
     return "\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n"
@@ -55,10 +57,6 @@ def _values(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _cells(comparison: Comparison) -> list[list[str]]:
-    return [_COLUMNS, *map(_row, (*comparison.tasks, *filter(None, [comparison.average])))]
-
-
 def _row(one: Difference) -> list[str]:
     rows = "-" if one.rows is None else f"{one.rows}" if one.clusters is None else f"{one.rows} in {one.clusters}"
     scores = [f"{one.first:.2f}", f"{one.second:.2f}", f"{one.difference:+.2f}", f"{one.low:+.2f} to {one.high:+.2f}"]
@@ -67,19 +65,6 @@ def _row(one: Difference) -> list[str]:
 
 def _p(value: float) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _text_table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    for row in rows:
-        yield "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
-
-
-def _markdown_table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    for number, row in enumerate(rows):
-        yield "| " + " | ".join(row) + " |"
-        if number == 0:
-            yield "| --- |" + " ---: |" * (len(row) - 1)
 
 
 # Rows on which two models part ----------------------------------------------------------------------------------------

@@ -14,16 +14,18 @@ from cluebench.benchmark.published import PublishedModel, averaged_tasks
 from cluebench.benchmark.tasks import TASKS, Task
 from cluebench.data import row_facts
 from cluebench.data.official import usable_rows
+from cluebench.foundation.phrases import Phrase
 from cluebench.records import dev_predictions
 from cluebench.records.dev_predictions import DevPredictions
 from cluebench.records.finished_trials import FinishedTrial
 from cluebench.report import scores
 from cluebench.statistics import paired, uncertainty
+from cluebench.statistics.ranks import LEVEL
 from cluebench.statistics.selection import Selection, selection
 
 #: Why a score has no evidence.
-NO_PREDICTIONS = "its trial kept no dev predictions"
-ONE_ROW = "of a single dev row, or passage, nobody knows an error"
+NO_PREDICTIONS = Phrase("its trial kept no dev predictions")
+ONE_ROW = Phrase("a single dev row, or passage, has no standard error")
 
 #: Settings in which trials may differ and still be compared: what a grid varies, and the model.
 _COMPARED = ("model", "learning_rate", "batch_size", "dropout", "seed")
@@ -72,9 +74,10 @@ def published(task: Task, score: Sequence[float]) -> Evidence | None:
     return Evidence(tuple(score), tuple(100 * uncertainty.binomial_error(share / 100, rows) for share in score))
 
 
-def of_run(trials: Mapping[str, Sequence[FinishedTrial]]) -> tuple[dict[str, Evidence], dict[str, str]]:
+def of_run(trials: Mapping[str, Sequence[FinishedTrial]]) -> tuple[dict[str, Evidence], dict[str, Phrase]]:
     """(evidence of each task's best setting, task name → why there is none), of a model's finished trials."""
-    found, left_out = {}, {}
+    found: dict[str, Evidence] = {}
+    left_out: dict[str, Phrase] = {}
     for name, best in scores.best_settings(trials).items():
         of_best = [trial for trial in trials[name] if trial.setting == best.setting]
         kept = [one for one in map(predictions_of, of_best) if one is not None]
@@ -84,7 +87,7 @@ def of_run(trials: Mapping[str, Sequence[FinishedTrial]]) -> tuple[dict[str, Evi
         try:
             found[name] = measured(kept)
         except ValueError as error:
-            left_out[name] = str(error)
+            left_out[name] = Phrase(str(error))
     left_out |= {name: ONE_ROW for name, one in found.items() if np.isnan(one.error).any()}
     return {name: one for name, one in found.items() if name not in left_out}, left_out
 
@@ -94,8 +97,17 @@ def predictions_of(trial: FinishedTrial) -> DevPredictions | None:
     return dev_predictions.of_result(trial.result, trial.path) if trial.result and trial.path else None
 
 
-def selection_of(trials: Sequence[FinishedTrial]) -> Selection | None:
-    """How much of the winner's lead is selection, among those of a task's trials that kept their predictions.
+@dataclass(frozen=True)
+class Choice:
+    """The choice of a task's best trial, looked at on dev's rows."""
+
+    selection: Selection  # how much of the winner's lead is selection
+    others: int  # trials beside the best
+    as_good: int  # of these, trials that a paired test at the 5 % level can't tell from the best
+
+
+def choice(trials: Sequence[FinishedTrial]) -> Choice | None:
+    """Of those of a task's trials that kept their predictions.
 
     None with fewer than two, or where rows can't be cut in halves.
     """
@@ -104,7 +116,12 @@ def selection_of(trials: Sequence[FinishedTrial]) -> Selection | None:
     clusters = _clusters(kept)
     if len(kept) < 2 or len(np.unique(np.arange(len(kept[0].scores)) if clusters is None else clusters)) < 2:
         return None
-    return selection(np.stack([100 * one.scores[:, 0] for one in kept]), clusters)
+    shares = np.stack([100 * one.scores[:, 0] for one in kept])
+    best = shares.mean(axis=1).argmax()
+    errors = uncertainty.standard_error(shares - shares[best], clusters)
+    differences = np.delete(shares.mean(axis=1) - shares[best].mean(), best)
+    as_good = [paired.normal_p(*pair) > LEVEL for pair in zip(differences, np.delete(errors, best), strict=True)]
+    return Choice(selection(shares, clusters), len(as_good), sum(as_good))
 
 
 def of_published(model: PublishedModel) -> dict[str, Evidence]:

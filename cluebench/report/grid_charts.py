@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from cluebench.benchmark.tasks import Task
+from cluebench.data.rows import label_names as official_names
 from cluebench.data.rows import load_rows
 from cluebench.data.source import open_source
 from cluebench.foundation.errors import ClueError
+from cluebench.foundation.phrases import Phrase
 from cluebench.records import finished_trials
 from cluebench.records.dev_predictions import DevPredictions
 from cluebench.records.finished_trials import FinishedTrial
 from cluebench.records.log import read_log
+from cluebench.records.paths import trial_name
 from cluebench.report.examples import Example, examples_of
 from cluebench.search.replay import Outcome, points
 from cluebench.statistics.budget import expected_best
@@ -28,8 +32,8 @@ _PAIRS, _EXAMPLES, _CHARACTERS = 8, 3, 240
 AXES = ("learning_rate", "batch_size", "dropout", "seed")
 #: Name, title and how to read it, of each chart of a task.
 _FIGURES = (
-    ("curves", "Dev score", "By learning rate: a click on one hides it. The best trial is thick."),
-    ("losses", "Training loss", "By learning rate, as the logs have it."),
+    ("curves", "Dev score", "A click on a line chooses the trial, here and everywhere. Dashed: not finished."),
+    ("losses", "Training loss", "From the logs."),
     (
         "effects",
         "What each hyper-parameter does",
@@ -40,7 +44,7 @@ _FIGURES = (
         "All settings",
         "A line a trial, from blue to orange as the score rises; a click on a value keeps the lines through it.",
     ),
-    ("expected", "What a smaller search finds", "The best score to expect of so many of these trials, drawn by lot."),
+    ("expected", "What a smaller search finds", "The expected best score of as many random trials of this grid."),
     (
         "rules",
         "What halving would have cost and lost",
@@ -48,6 +52,8 @@ _FIGURES = (
     ),
     ("confusion", "Confusions of the best model", "Rows of dev by their right label and the predicted one."),
 )
+#: Labels in a picture of confusions: more can't be read.
+_LABELS = 20
 
 
 def charts(
@@ -55,13 +61,13 @@ def charts(
     trials: Sequence[FinishedTrial],
     best: Sequence[DevPredictions],
     outcomes: Sequence[Outcome],
-    stopped: Sequence[FinishedTrial],
+    names: Sequence[str],
 ) -> dict[str, Any]:
-    """Of a task's finished trials, and the curves of those that were stopped early.
+    """Of a task's finished trials. Without ``trials``, which `trial` draws: running ones are among them.
 
-    best: what those of the best setting said of dev; outcomes: of the halving rules.
+    best: the predictions of the best setting; outcomes: of the halving rules; names: of the labels.
     """
-    whole = finished_trials.of_whole_grid(trials)
+    whole = finished_trials.of_whole_grid(trials) if trials else []
     settings = [[*trial.setting, trial.seed] for trial in whole]
     varied = [place for place in range(len(AXES)) if len({setting[place] for setting in settings}) > 1]
     values = [trial.score[0] for trial in whole]
@@ -69,23 +75,22 @@ def charts(
     return {
         "title": task.title,
         "metric": "EM" if task.metric == "em_f1" else "accuracy",
-        "trials": [_trial(trial) for trial in trials],
-        "stopped": [_trial(trial) for trial in stopped],
         "varied": [AXES[place] for place in varied],
         "effects": [{"axis": AXES[place], **vars(effect)} for place, effect in zip(varied, effects, strict=True)],
-        "expected": [round(float(score), 3) for score in expected_best(values)],
+        "expected": [round(float(score), 3) for score in expected_best(values)] if values else [],
         "rules": [point._asdict() for point in points([outcomes])] if len(trials) > 2 and outcomes else [],
-        "confusion": confusion(task, best) if task.labels and best else None,
+        "confusion": confusion(names, best) if task.labels and best else None,
     }
 
 
 def figures(drawn: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Of what `charts` gave, the charts that show something."""
+    """The charts that a task has, as `_FIGURES` names them; those without anything to show are left out."""
+    finished = [trial for trial in drawn["trials"] if trial["state"] == "done"]
     shown = {
-        "curves": any(len(trial["curve"][0]) > 1 for trial in drawn["trials"]),
-        "losses": any(len(trial["losses"][0]) > 1 for trial in drawn["trials"]),
+        "curves": any(len(trial["curve"][0]) for trial in drawn["trials"]),
+        "losses": any(len(trial["losses"][0]) for trial in drawn["trials"]),
         "effects": drawn["effects"],
-        "parallel": drawn["varied"],
+        "parallel": len(finished) > 2 and drawn["varied"],
         "expected": len(drawn["expected"]) > 2,
         "rules": drawn["rules"],
         "confusion": drawn["confusion"],
@@ -93,20 +98,26 @@ def figures(drawn: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return [figure for figure in _FIGURES if shown[figure[0]]]
 
 
-def _trial(trial: FinishedTrial) -> dict[str, Any]:
-    """Setting, score and curves of a trial."""
+def trial(task: Task, trial: FinishedTrial, state: str) -> dict[str, Any]:
+    """Setting, score and curves of a trial; ``pace``: seconds a step, ``epoch``: epochs a step, None where unknown."""
     source, losses = trial.result or trial.log, trial.log.losses if trial.log else []
-    if trial.path is not None:
+    if trial.path is not None and trial.log is None:
         try:
             losses = read_log(trial.path.with_suffix(".log")).losses
         except OSError:
             pass
     curve = [(point.step, point.score[0]) for point in source.dev_curve] if source else []
+    epochs: Any = trial.result.configuration.get("epochs") if trial.result else None
+    seconds, last = source.train_seconds + source.eval_seconds if source else 0.0, max([0, *(step for step, _ in curve)])
     return {
         **dict(zip(AXES, [*trial.setting, trial.seed])),
+        "id": f"{task.name}/{trial_name(trial.setting, trial.seed)}",
+        "state": state,
         "score": trial.score,
         "curve": _thinned(curve, 2),
         "losses": _thinned(losses, 4),
+        "pace": float(f"{seconds / last:.4g}") if last and seconds else None,
+        "epoch": (epochs or task.epochs) / source.total_steps if source and source.total_steps else None,
     }
 
 
@@ -118,30 +129,56 @@ def _thinned(curve: Sequence[tuple[int, float]], digits: int) -> list[list[float
     return [[step for step, _ in shown], [round(value, digits) for _, value in shown]]
 
 
-def confusion(task: Task, best: Sequence[DevPredictions]) -> dict[str, Any]:
-    """Labels, and how often a row of each (a list each) was given every one of them."""
-    counts = np.zeros((len(task.labels), len(task.labels)), int)
-    for said in best:
-        np.add.at(counts, (np.asarray(said.gold), np.asarray(said.predicted)), 1)
-    return {"labels": task.labels, "counts": counts.tolist()}
+def label_names(task: Task, data_dir: str | None) -> list[str]:
+    """What a task's labels stand for, in index order; the labels themselves where no list on this machine says so."""
+    try:
+        known = official_names(open_source(data_dir, offline=True), task)
+    except ClueError:
+        known = {}
+    times = Counter(known.values())
+    return [
+        label if label not in known else known[label] if times[known[label]] == 1 else f"{known[label]} {label}"
+        for label in task.labels
+    ]
 
 
-def errors(task: Task, said: DevPredictions, data_dir: str | None, with_texts: bool) -> list[dict[str, Any]]:
+def confusion(names: Sequence[str], best: Sequence[DevPredictions]) -> dict[str, Any]:
+    """Labels, and how often a row of each (a list each) was predicted to be every one of them.
+
+    Of many labels only those with the most errors, in index order; ``rows``: all rows of each, ``labels_in_all``.
+    """
+    counts = np.zeros((len(names), len(names)), int)
+    for one in best:
+        np.add.at(counts, (np.asarray(one.gold), np.asarray(one.predicted)), 1)
+    errors = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
+    worst = np.sort(np.argsort(-errors, kind="stable")[:_LABELS])
+    return {
+        "labels": [names[label] for label in worst],
+        "labels_in_all": len(names),
+        "counts": counts[np.ix_(worst, worst)].tolist(),
+        "rows": counts.sum(axis=1)[worst].tolist(),
+    }
+
+
+def errors(
+    task: Task, said: DevPredictions, data_dir: str | None, names: Sequence[str], with_texts: bool
+) -> list[dict[str, Any]]:
     """The pairs of labels mixed up most often, with rows of each; of tasks without labels, some rows answered wrongly.
 
     with_texts: whether the rows' texts are read from the data, which takes up to a second. Where they can't be read,
     or others lie there by now, there are none.
     """
-    examples = _examples(task, said, data_dir) if with_texts else []
+    named = replace(task, labels=tuple(names))
+    examples = _examples(named, said, data_dir) if with_texts else []
     wrong = np.flatnonzero(said.scores[:, 0] < 1)
     if said.gold is None or not task.labels:
-        return [{"title": "answered wrongly", "times": len(wrong), "share": len(wrong) / len(said.scores),
+        return [{"title": Phrase("answered wrongly"), "times": len(wrong), "share": len(wrong) / len(said.scores),
                  "examples": list(_shown(examples, said, wrong[:_PAIRS]))}]  # fmt: skip
     predicted = np.asarray(said.predicted)
     pairs = Counter(zip(said.gold[wrong].tolist(), predicted[wrong].tolist()))
     return [
         {
-            "title": f"{task.labels[gold]} → {task.labels[other]}",
+            "title": f"{names[gold]} → {names[other]}",
             "times": times,
             "share": times / int((said.gold == gold).sum()),
             "examples": list(

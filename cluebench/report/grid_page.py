@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from operator import itemgetter
@@ -18,14 +18,17 @@ from cluebench.benchmark.tasks import TASKS, Setting, Task
 from cluebench.data.row_facts import RowFacts
 from cluebench.data.source import DataSource
 from cluebench.foundation import atomic
+from cluebench.foundation.phrases import Phrase
 from cluebench.records import cost, finished_trials
 from cluebench.records.finished_trials import FinishedTrial
 from cluebench.records.grid_file import GridFile, PlannedTrial, TrialState, read_grid
+from cluebench.records.log import LogFacts, furthest_step, read_log
 from cluebench.records.paths import TrialPaths, trial_name
 from cluebench.records.result import STOPPED, Result
-from cluebench.report import comparability, evidence, grid_charts, page, reproduction, scores
+from cluebench.report import advice, comparability, evidence, grid_charts, page, reproduction, scores
 from cluebench.report.replayed import replayed
 from cluebench.report.scores import Best
+from cluebench.report.units import duration, unit_of
 from cluebench.report.unseen import facts_of, unseen_text
 
 #: In a run directory.
@@ -41,27 +44,26 @@ def report(folder: Path) -> str:
     """The page."""
     run = _Run(folder, read_grid(folder), finished_trials.finished_trials(folder))
     tasks = [_task(run, TASKS[name]) for name in TASKS if name in run.planned or run.trials.get(name)]
-    average, error = scores.average(run.bests), evidence.error_of_avg(run.known)
-    theirs = run.published.average if run.published else None
+    running = [trial for task in tasks for trial in task["trials"] if trial["state"] == "running"]
+    hours = unit_of([task["device_seconds"] for task in tasks])
     return page.rendered(
         "report.html",
         {task["name"]: task.pop("charts") for task in tasks},
         model=run.model,
         title=finished_trials.model_name(folder, run.grid, run.identity),
         grid=run.grid,
-        running=run.is_running,
+        is_running=run.is_running,
+        running=running,
         counts=_counts(trial["state"] for task in tasks for trial in task["trials"]),
-        cost=str(sum(run.costs.values(), cost.Cost())) if run.costs else "",
+        costs=_costs(run),
+        device_time=hours,
+        trial_time=unit_of([trial["seconds"] for task in tasks for trial in task["trials"]]),
         tasks=tasks,
-        average={
-            "score": average,
-            "error": error,
-            "published": theirs,
-            "difference": None if average is None or theirs is None else average - float(theirs),
-        },
+        average=_average(run),
         attribution=ATTRIBUTION if run.published else None,
         mark=finished_trials.halving_mark(folder, run.trials),
         warnings=[text for is_other, text in _data(run) if is_other],
+        advice=run.advice({task["name"]: task["choice"] for task in tasks if task["choice"]}),
         failures=_failures(run),
         provenance=_provenance(run),
     )
@@ -96,13 +98,15 @@ class _Run:
             found[trial.task].append(trial)
         return dict(found)
 
-    def stopped(self, task: Task) -> Iterator[FinishedTrial]:
-        """Trials that a search has stopped early, with their scores so far."""
+    def unfinished(self, task: Task) -> Iterator[tuple[PlannedTrial, FinishedTrial]]:
+        """Trials that a search has stopped early, and those that run: with their scores so far, if there are any."""
         for planned in self.planned.get(task.name, ()):
-            path = TrialPaths(self.folder / task.name, planned.name).result
-            result = Result.read(path) if planned.state == STOPPED else None
-            if result and result.best_score and (trial := FinishedTrial.of(result, path, task)):
-                yield trial
+            paths = TrialPaths(self.folder / task.name, planned.name)
+            result = Result.read(paths.result) if planned.state == STOPPED else None
+            if result and result.best_score and (trial := FinishedTrial.of(result, paths.result, task)):
+                yield planned, trial
+            elif planned.state == "running" and self.is_running:
+                yield planned, FinishedTrial(task.name, planned.setting, planned.seed, (), None, paths.result, _log(paths))
 
     @cached_property
     def bests(self) -> dict[str, Best]:
@@ -116,6 +120,20 @@ class _Run:
     def facts(self) -> dict[str, RowFacts]:
         """Of the rows; looked for once the grid has ended, as that takes seconds."""
         return facts_of(self.known, self.folder, look=not self.is_running)
+
+    @cached_property
+    def edges(self) -> dict[tuple[str, str], str]:
+        return scores.edges(self.trials, self.bests, self.errors)
+
+    @property
+    def errors(self) -> dict[str, float]:
+        return {name: one.error[0] for name, one in self.known.items()}
+
+    def advice(self, choices: Mapping[str, evidence.Choice]) -> list[advice.Advice]:
+        """What to do next, unless the grid runs: then it may change with every trial."""
+        if self.grid is None or self.is_running:
+            return []
+        return advice.advice(self.grid, self.trials, self.bests, self.errors, choices, self.outcomes)
 
     @cached_property
     def published(self) -> Any:
@@ -135,9 +153,44 @@ class _Run:
         return [trial.result for of_task in self.trials.values() for trial in of_task if trial.result]
 
 
+def _log(paths: TrialPaths) -> LogFacts:
+    """What the log of a running trial says by now, its step as it is this very second."""
+    try:
+        facts = read_log(paths.log)
+    except OSError:
+        facts = LogFacts()
+    if step := furthest_step(facts, paths.output_dir):
+        facts.step, facts.total_steps = step
+    return facts
+
+
 def _counts(states: Iterable[str]) -> dict[str, int]:
     found = Counter(states)
     return {state: found[state] for state in get_args(TrialState) if found[state]}
+
+
+def _average(run: _Run) -> dict[str, Any]:
+    average, theirs = scores.average(run.bests), run.published.average if run.published else None
+    return {
+        "score": average,
+        "error": evidence.error_of_avg(run.known),
+        "published": theirs,
+        "difference": None if average is None or theirs is None else average - float(theirs),
+        "missing": scores.missing_from_average(run.bests),
+    }
+
+
+def _costs(run: _Run) -> list[Phrase]:
+    """What the run has cost, a part each."""
+    spent = sum(run.costs.values(), cost.Cost())
+    found = [Phrase("{time} of device time", time=duration(3600 * spent.hours))] if spent.hours else []
+    if spent.lost_seconds > 0.01 * spent.device_seconds:
+        found.append(Phrase("{time} of it in failed attempts", time=duration(spent.lost_seconds)))
+    if spent.kilowatt_hours is not None:
+        found.append(Phrase("{energy} kWh", energy=cost.shown(spent.kilowatt_hours)))
+    if spent.unknown:
+        found.append(Phrase("device time unknown for {number} trials", number=spent.unknown))
+    return found
 
 
 # Tasks ----------------------------------------------------------------------------------------------------------------
@@ -146,15 +199,19 @@ def _counts(states: Iterable[str]) -> dict[str, int]:
 def _task(run: _Run, task: Task) -> dict[str, Any]:
     """What the page says of a task."""
     finished, best = run.trials.get(task.name, ()), run.bests.get(task.name)
-    trials = _trials(run, task)
+    unfinished = list(run.unfinished(task))
+    trials = _trials(run, task, unfinished)
     known = run.known.get(task.name)
     theirs = run.published.score(task) if run.published else None
     spent = run.costs.get(task.name)
     facts = run.facts.get(task.name)
     of_best = [trial.result for trial in finished if best and trial.setting == best.setting and trial.result]
     data_dir = run.grid.data_dir if run.grid else None
-    said, outcomes = known.predictions if known else (), run.outcomes.get(task.name, ())
-    drawn = grid_charts.charts(task, finished, said, outcomes, list(run.stopped(task))) if finished else {}
+    predictions, outcomes = known.predictions if known else (), run.outcomes.get(task.name, ())
+    names, shown = grid_charts.label_names(task, data_dir), [*finished, *(trial for _, trial in unfinished)]
+    states = {trial.path: planned.state for planned, trial in unfinished}
+    drawn = grid_charts.charts(task, finished, predictions, outcomes, names)
+    drawn["trials"] = [grid_charts.trial(task, one, states.get(one.path, "done")) for one in shown]
     return {
         "name": task.name,
         "title": task.title,
@@ -162,9 +219,7 @@ def _task(run: _Run, task: Task) -> dict[str, Any]:
         "trials": trials,
         "best": best.text(task) if best else None,
         "setting": best.setting if best else None,
-        "edges": {
-            axis: edge for (name, axis), edge in scores.edges(run.trials, run.bests).items() if name == task.name
-        },
+        "edges": {axis: edge for (name, axis), edge in run.edges.items() if name == task.name},
         "error": "/".join(f"±{error:.2f}" for error in known.error) if known else None,
         "unseen": unseen_text(task, known, facts) if known and facts else None,
         "floor": facts.floors.best if facts else None,
@@ -172,16 +227,19 @@ def _task(run: _Run, task: Task) -> dict[str, Any]:
         "published": task.format_score(theirs) if theirs else None,
         "difference": best.score[0] - theirs[0] if best and theirs else None,
         "command": reproduction.command(task, of_best[0], run.model, data_dir) if of_best else None,
-        "hours": cost.shown(spent.hours) if spent and spent.hours else None,
+        "device_seconds": 3600 * spent.hours if spent else 0.0,
         "maps": list(_heat_maps(trials)),
-        "selection": evidence.selection_of(finished_trials.of_whole_grid(finished)) if len(finished) > 1 else None,
-        "errors": grid_charts.errors(task, said[0], data_dir, not run.is_running) if said else [],
+        "choice": evidence.choice(finished_trials.of_whole_grid(finished)) if len(finished) > 1 else None,
+        "errors": grid_charts.errors(task, predictions[0], data_dir, names, not run.is_running) if predictions else [],
         "charts": drawn,
-        "figures": grid_charts.figures(drawn) if finished else [],
+        "charts_labels": len(task.labels),
+        "figures": grid_charts.figures(drawn),
     }
 
 
-def _trials(run: _Run, task: Task) -> list[dict[str, Any]]:
+def _trials(
+    run: _Run, task: Task, unfinished: Sequence[tuple[PlannedTrial, FinishedTrial]]
+) -> list[dict[str, Any]]:
     """A row each, the finished ones first, best first. The files that exist of one are linked below its folder."""
     best = run.bests.get(task.name)
     found: dict[tuple[Setting, int], tuple[str, FinishedTrial | None]] = {}
@@ -189,21 +247,37 @@ def _trials(run: _Run, task: Task) -> list[dict[str, Any]]:
         run.trials.get(task.name, ()), key=lambda one: scores.rank(one.score, one.setting), reverse=True
     ):
         found[trial.setting, trial.seed] = ("done", trial)
+    for planned, trial in unfinished:
+        found.setdefault((trial.setting, trial.seed), (planned.state, trial))
     for planned in run.planned.get(task.name, ()):
         found.setdefault((planned.setting, planned.seed), (planned.state, None))
     rows = []
-    for (setting, seed), (state, done) in found.items():
+    for (setting, seed), (state, known) in found.items():
         paths = TrialPaths(Path(task.name), trial_name(setting, seed))
+        log = known.log if known else None
         rows.append({
+            "task": task,
+            "name": paths.name,
             "setting": setting,
             "seed": seed,
             "state": state,
-            "score": done.score if done else (),
-            "result": done.result if done else None,
-            "best": done is not None and best is not None and setting == best.setting,
+            "score": known.score if known else (),
+            "last": task.format_score(log.last_score) if log and log.last_score else None,
+            "progress": (log.step, log.total_steps) if log and log.step else None,
+            "left": _left(log) if log and state == "running" else None,
+            "result": known.result if known else None,
+            "seconds": known.result.train_seconds + known.result.eval_seconds if known and known.result else 0.0,
+            "best": known is not None and state == "done" and best is not None and setting == best.setting,
             "files": {path.suffix: path for path in (paths.log, paths.result) if (run.folder / path).is_file()},
         })  # fmt: skip
     return rows
+
+
+def _left(log: LogFacts) -> Phrase | None:
+    """The time that the steps left take, at the speed of the last ones."""
+    if not (log.step and log.total_steps and log.steps_per_second):
+        return None
+    return duration((log.total_steps - log.step) / log.steps_per_second)
 
 
 def _heat_maps(rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -228,33 +302,35 @@ def _heat_maps(rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 def _cell(rows: Sequence[dict[str, Any]], all_rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Of the trials of one setting; ``share``: from 0 for the lowest score of all trials to 1."""
-    own, values = ([row["score"][0] for row in some if row["score"]] for some in (rows, all_rows))
-    score = mean(own) if own else None
-    share = 0.0 if score is None else (score - min(values)) / ((max(values) - min(values)) or 1)
-    return {"score": score, "share": share, "state": rows[-1]["state"], "best": rows[0]["best"]}
+    own, values = [row["score"][0] for row in rows if row["score"]], [row["score"][0] for row in all_rows if row["state"] == "done"]
+    score, row, state = mean(own) if own else None, rows[-1], rows[-1]["state"]
+    share = (score - min(values)) / ((max(values) - min(values)) or 1) if score is not None and state == "done" else 0.0
+    trials = " ".join(f"{one['task'].name}/{one['name']}" for one in rows)
+    return {"score": score, "share": share, "state": state, "best": rows[0]["best"], "trials": trials, "row": row}
 
 
 # The run --------------------------------------------------------------------------------------------------------------
 
 
-def _data(run: _Run) -> Iterator[tuple[bool, str]]:
+def _data(run: _Run) -> Iterator[tuple[bool, Phrase]]:
     """(whether it makes the scores no match for published ones, in words) of what was trained and evaluated on."""
     if run.grid and run.grid.data_dir and DataSource(Path(run.grid.data_dir).expanduser()).is_synthetic:
-        yield True, "made-up data: these scores say nothing about any model's language"
+        yield True, Phrase("made-up data: these scores say nothing about any model's language")
     else:
         tasks = defaultdict(list)
         for result in run.results:
             tasks[comparability.is_official(TASKS[result.task], result)].append(TASKS[result.task].title)
-        words = {
-            True: "the official files",
-            False: "data other than the official files",
-            None: "files of which no sums were published",
-        }
         for is_official, titles in tasks.items():
-            yield is_official is False, f"{words[is_official]} ({', '.join(dict.fromkeys(titles))})"
+            names = ", ".join(dict.fromkeys(titles))
+            if is_official is None:
+                yield False, Phrase("files whose md5 was not published ({tasks})", tasks=names)
+            else:
+                files = "the official files" if is_official else "data other than the official files"
+                yield not is_official, Phrase("{files} ({tasks})", files=Phrase(files), tasks=names)
     limits = {str(result.configuration.get("limit") or "") for result in run.results} - {""}
     if limits:
-        yield True, f"limited data: only the first {', '.join(sorted(limits))} rows of every split"
+        rows = ", ".join(sorted(limits))
+        yield True, Phrase("limited data: only the first {rows} rows of every split", rows=rows)
 
 
 def _failures(run: _Run) -> list[dict[str, Any]]:
@@ -277,9 +353,11 @@ def _provenance(run: _Run) -> dict[str, list[str]]:
     data = {result.task: result.configuration.get("data") for result in results}
     lines: dict[str, list[str | None]] = {
         "data": [*(text for _, text in _data(run)), grid.data_dir],
-        "not as published": [mark.text(len(run.trials)) for mark in comparability.marks(run.trials)] or ["nothing"],
+        "not as published": [mark.text(len(run.trials)) for mark in comparability.marks(run.trials)] or [Phrase("nothing")],
         "versions": [
-            text if number == len(results) else f"{text} ({number} of {len(results)} trials)"
+            text
+            if number == len(results)
+            else Phrase("{version} ({number} of {all} trials)", version=text, number=number, all=len(results))
             for text, number in sorted(versions.items())
         ],
         "devices": [*(grid.devices or sorted({result.device for result in results}))],

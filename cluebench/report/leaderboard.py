@@ -15,6 +15,7 @@ from cluebench.benchmark.published import PublishedModel, averaged_tasks, publis
 from cluebench.benchmark.tasks import TASKS, Setting
 from cluebench.data.row_facts import RowFacts
 from cluebench.foundation.errors import UsageError
+from cluebench.foundation.phrases import Phrase
 from cluebench.records import finished_trials
 from cluebench.records.cost import Cost, cost_by_task
 from cluebench.records.finished_trials import FinishedTrial
@@ -71,10 +72,19 @@ class Row:
         return path if path and path.is_file() else None
 
     @property
-    def why_marked(self) -> str:
+    def reasons(self) -> list[Phrase]:
         """Its marks in words."""
         judged = self.scores.keys() & averaged_tasks()
-        return "; ".join(mark.text(len(judged)) for mark in self.marks)
+        return [mark.text(len(judged)) for mark in self.marks]
+
+    @property
+    def why_marked(self) -> str:
+        return "; ".join(self.reasons)
+
+    @property
+    def missing(self) -> list[str]:
+        """Titles of the tasks that AVG lacks."""
+        return [task.title for name, task in TASKS.items() if name in averaged_tasks() and name not in self.scores]
 
 
 @dataclass(frozen=True)

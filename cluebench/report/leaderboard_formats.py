@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
-import re
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,19 +13,28 @@ from urllib.parse import quote
 
 from cluebench.benchmark.published import ATTRIBUTION
 from cluebench.benchmark.tasks import TASKS
+from cluebench.foundation.phrases import Phrase
 from cluebench.records.cost import shown
 from cluebench.report import page
 from cluebench.report.leaderboard import FromBaseline, Leaderboard, Row
+from cluebench.report.tables import Table, markdown_escaped
+from cluebench.report.units import unit_of
 from cluebench.report.unseen import floors_text
 
 FORMATS = ("text", "markdown", "csv", "json", "html")
 
 _MARK = " *"
-_COLUMNS = ["rank", "model", "AVG", *(task.title for task in TASKS.values()), "size", "hours", "AVG/hour"]
-_SURE = len(_COLUMNS) - 3  # so many columns are always shown
-_SHARED = "models share a rank when their AVG can't be told apart at the 5 % level; ± is one standard error"
-_WITHOUT_TWINS = "scores are on the dev rows whose text is not in train"
-_APPROXIMATED = f"{ATTRIBUTION}; its errors are the binomial approximation, and tests against it unpaired"
+_SURE = ["rank", "model", "AVG", *(task.title for task in TASKS.values())]  # columns that are always shown
+_SHARED = Phrase(
+    "Models share a rank when their AVG can't be told apart at the 5 % level; ± is one standard error."
+)
+_WITHOUT_TWINS = Phrase("Scores are on the dev rows whose text is not in train.")
+_APPROXIMATED = Phrase(
+    "Published scores: PaddleNLP's CLUE Benchmark document, not measured by this project. Their errors are the binomial "
+    "approximation, and tests against them are unpaired."
+)
+#: Characters of a model's name in a terminal of 120 columns.
+_NAME = 29
 
 
 def rendered(board: Leaderboard, style: str, folder: Path = Path()) -> str:
@@ -41,9 +48,9 @@ def rendered(board: Leaderboard, style: str, folder: Path = Path()) -> str:
 
 def _lines_below(board: Leaderboard) -> list[str]:
     """How to read a table, and of each model that is in no ranking why."""
-    found = [_SHARED] if any(row.rank for row in board.rows) else []
+    found: list[str] = [_SHARED] if any(row.rank for row in board.rows) else []
     found += [_MARK.strip() + " " + _APPROXIMATED] if any(row.published for row in board.rows) else []
-    found += [f"in brackets: the difference to {board.baseline.model}"] if board.baseline else []
+    found += [f"Differences: the model's score minus that of {board.baseline.model}."] if board.baseline else []
     found += _about_rows(board)
     return found + [f"{row.model}: {row.why_marked}" for row in board.rows if row.marks]
 
@@ -89,16 +96,14 @@ def _record(board: Leaderboard, row: Row) -> dict[str, Any]:
     }
 
 
-def _table(board: Leaderboard) -> list[tuple[str, ...]]:
-    """The head and a line a row, as people read them; without the last columns where nobody knows any."""
-    lines = [_COLUMNS, *(_cells(row, board.difference(row)) for row in board.rows)]
-    columns = [one for place, one in enumerate(zip(*lines)) if place < _SURE or {*one[1:]} != {"-"}]
-    return list(zip(*columns))
+def _wide(board: Leaderboard) -> Table:
+    """All that a line of markdown has room for: scores with their errors; in brackets differences and test scores."""
+    rows = [_cells(row, board.difference(row)) for row in board.rows]
+    return Table([*_SURE, "size", "hours", "AVG/hour"], rows, {"model"}).without_empty(keep=_SURE)
 
 
 def _cells(row: Row, difference: FromBaseline | None) -> list[str]:
-    """Scores with their errors; in brackets differences and scores of test sets."""
-    average = [] if row.average is None else [f"{row.average:.2f}" + (f"±{row.error:.2f}" if row.error else "")]
+    average = [] if row.average is None else [_with_error(row)]
     average += [f"({difference.average:+.2f})"] if difference and difference.average is not None else []
     cells = [str(row.rank or "-"), row.model + _MARK * row.published, " ".join(average) or "-"]
     for name, task in TASKS.items():
@@ -113,36 +118,44 @@ def _cells(row: Row, difference: FromBaseline | None) -> list[str]:
     return [*cells, "-" if row.cost.unknown else shown(row.cost.hours), per_hour]
 
 
+def _with_error(row: Row) -> str:
+    return "-" if row.average is None else f"{row.average:.2f}" + (f"±{row.error:.2f}" if row.error else "")
+
+
+def _narrow(board: Leaderboard) -> Iterator[tuple[Row, list[str]]]:
+    """What a terminal of 120 columns has room for: a line a model, below it its differences and test scores."""
+    for row in board.rows:
+        name = row.model + _MARK * row.published
+        name = name if len(name) <= _NAME else name[: _NAME // 2] + "…" + name[-_NAME // 2 + 1 :]
+        scores = [task.format_score(row.scores[name]) if name in row.scores else "-" for name, task in TASKS.items()]
+        yield row, [str(row.rank or "-"), name, _with_error(row), *scores]
+        if difference := board.difference(row):
+            average = "" if difference.average is None else f"{difference.average:+.2f}"
+            differences = [f"{difference.scores[name]:+.2f}" if name in difference.scores else "" for name in TASKS]
+            yield row, ["", "  difference", average, *differences]
+        if row.test:
+            yield row, ["", "  on the test set", "", *(_two_digits(row.test.get(name)).strip("-") for name in TASKS)]
+
+
 def _text(board: Leaderboard) -> str:
-    lines = _table(board)
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    printed = [
-        "  ".join([line[0].rjust(widths[0]), line[1].ljust(widths[1]), *map(str.rjust, line[2:], widths[2:])]).rstrip()
-        for line in lines
-    ]
-    ranked = 1 + sum(row.rank is not None for row in board.rows)
-    printed[ranked:ranked] = ["not in the ranking:"] * (1 < ranked < len(lines))
-    return "\n".join([*printed, *_lines_below(board)]) + "\n"
+    lines = list(_narrow(board))
+    titles = [title.removesuffix("2020") for title in _SURE]
+    head, *printed = Table(titles, [cells for _, cells in lines], {"model"}).text(" ")
+    ranked = sum(row.rank is not None for row, _ in lines)
+    if 0 < ranked < len(lines):
+        printed.insert(ranked, "not in the ranking:")
+    more = "More in the other formats: --format markdown, csv, json or html (errors of the tasks, sizes, costs)."
+    return "\n".join([head, *printed, *_lines_below(board), more]) + "\n"
 
 
 def _markdown(board: Leaderboard) -> str:
-    head, *rows = ["| " + " | ".join(map(_escaped, line)) + " |" for line in _table(board)]
-    rule = re.sub("[^|]+", " ---: ", head).replace(" ---: | ---: ", " ---: | --- ", 1)
-    return "\n\n".join(["\n".join([head, rule, *rows]), *map(_escaped, _lines_below(board))]) + "\n"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("*", "\\*")
+    return "\n\n".join(["\n".join(_wide(board).markdown()), *map(markdown_escaped, _lines_below(board))]) + "\n"
 
 
 def _csv(board: Leaderboard) -> str:
     """A row's scores first; what else is known of it behind them, in columns called by what they hold."""
     rows = [_csv_row(board, row) for row in board.rows]
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()
+    return Table([*rows[0]], [[*map(str, row.values())] for row in rows]).csv()
 
 
 def _csv_row(board: Leaderboard, row: Row) -> dict[str, Any]:
@@ -175,13 +188,7 @@ def _two_digits(number: float | None) -> str:
 def _page(board: Leaderboard, folder: Path) -> str:
     links = [quote(os.path.relpath(row.report, folder)) if row.report else None for row in board.rows]
     written = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    values = dict(
-        board=board,
-        links=links,
-        tasks=TASKS,
-        notes=[_SHARED, _APPROXIMATED],
-        about_rows=_about_rows(board),
-        shown=shown,
-        written=written,
-    )
+    unit = unit_of([3600 * row.cost.hours for row in board.rows if not row.cost.unknown])
+    notes = dict(notes=[_SHARED, _APPROXIMATED], about_rows=_about_rows(board))
+    values = dict(board=board, links=links, tasks=TASKS, unit=unit, written=written, **notes)
     return page.rendered("leaderboard.html", contents(board), **values)

@@ -1,14 +1,23 @@
-"""Pages of one file each, which ask nothing of any host: templates with style, scripts and data in the page itself."""
+"""Pages of one file each, which ask nothing of any host: templates with style, scripts and data in the page itself.
+
+Pages are in English and Chinese. A text of a page is a phrase of the catalogue ``templates/zh.json``, which has the
+Chinese of each; the page holds English, and its script replaces it (``templates/language.js``).
+"""
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cluebench.foundation.phrases import Phrase
+
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+_TEMPLATES = Path(__file__).with_name("templates")
 
 
 @cache
@@ -17,14 +26,15 @@ def _templates() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False, "separators": (",", ":")}
-    environment.globals["charts_library"] = charts_library
+    environment.globals |= {"charts_library": charts_library, "chinese": chinese, "phrase": Phrase}
+    environment.filters |= {"t": _text, "t_attr": _attribute}
     return environment
 
 
@@ -32,6 +42,33 @@ def _templates() -> Environment:
 def charts_library() -> str:
     """The script of plotly.js, as its Python package ships it."""
     return (resources.files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
+
+
+@cache
+def chinese() -> dict[str, str]:
+    """Template of a phrase → its Chinese."""
+    return json.loads((_TEMPLATES / "zh.json").read_text(encoding="utf-8"))
+
+
+def _phrase(text: str, values: dict[str, Any]) -> tuple[Phrase, str]:
+    said = text if isinstance(text, Phrase) else Phrase(text, **values)
+    return said, json.dumps(said.parts(), ensure_ascii=False) if said.values else ""
+
+
+def _text(text: str, **values: Any) -> str:
+    """Filter ``t``: an element with the text, which the page can translate."""
+    from markupsafe import Markup
+
+    said, parts = _phrase(text, values)
+    return Markup('<span data-t="{}">{}</span>' if parts else "<span data-t{}>{}</span>").format(parts, said)
+
+
+def _attribute(text: str, name: str, **values: Any) -> str:
+    """Filter ``t_attr``: an attribute with a text, which the page can translate."""
+    from markupsafe import Markup
+
+    said, parts = _phrase(text, values)
+    return Markup('{0}="{1}" data-t-{0}="{2}"').format(name, said, parts)
 
 
 def rendered(template: str, data: Any, **values: Any) -> str:

@@ -12,6 +12,7 @@ from cluebench.benchmark.tasks import TASKS, Setting, Task
 from cluebench.records.finished_trials import FinishedTrial
 from cluebench.report import evidence
 from cluebench.report.evidence import Evidence
+from cluebench.report.tables import Table
 from cluebench.search.halving import Curve
 from cluebench.search.replay import (
     RULES,
@@ -31,6 +32,7 @@ FORMATS = ("text", "json")
 
 _COLUMNS = ["rule", "stopped", "steps saved", "seconds saved", "lost", "rank", "safe"]
 _OVER_GRIDS = ["rule", "steps saved (least)", "seconds saved (least)", "lost (most)", "worst rank", "safe in"]
+_WORDS = {"task", "rule"}
 _BY_TASK = ["task", "rule", "steps saved", "seconds saved", "lost", "worst rank"]
 
 
@@ -122,9 +124,9 @@ def rendered(models: Sequence[Replayed], style: str) -> str:
         return json.dumps(_values(models), ensure_ascii=False, indent=2) + "\n"
     blocks = [block for model in models for block in _model_blocks(model)]
     grids = [outcomes for model in models for outcomes in model.outcomes.values()]
-    blocks.append([f"over {len(grids)} grids", *_table([_OVER_GRIDS, *map(_over_grids, summaries(grids))])])
-    rows = [_BY_TASK, *(_recommendation(TASKS[name], one) for name, one in recommendations(models).items())]
-    blocks.append(["recommended", *_table(rows)])
+    blocks.append([f"over {len(grids)} grids", *Table(_OVER_GRIDS, [*map(_over_grids, summaries(grids))], _WORDS).text()])
+    rows = [_recommendation(TASKS[name], one) for name, one in recommendations(models).items()]
+    blocks.append(["recommended", *Table(_BY_TASK, rows, _WORDS).text()])
     blocks.append(
         [f"safe: {SAFE}. Saved: share of the whole grid's. Lost: points; the most of any grid, if recommended."]
     )
@@ -165,7 +167,7 @@ def _model_blocks(model: Replayed) -> Iterator[list[str]]:
         known = "its standard error is not known" if error is None else f"±{error:.2f}"
         best = outcomes[0].score + outcomes[0].lost
         title = f"{model.model}, {TASKS[name].title}: {outcomes[0].trials} trials, best {best:.2f} ({known})"
-        yield [title, *_table([_COLUMNS, *map(_row, outcomes)])]
+        yield [title, *Table(_COLUMNS, [*map(_row, outcomes)], _WORDS).text()]
     for name, reason in model.left_out.items():
         yield [f"{model.model}, {TASKS[name].title}: left out: {reason}"]
 
@@ -192,16 +194,3 @@ def _recommendation(task: Task, one: Summary | None) -> list[str]:
 
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.0f} %"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns side by side: words, then numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    words = 2 if rows[0][1] == "rule" else 1
-    return [
-        "  ".join(
-            cell.ljust(width) if place < words else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]

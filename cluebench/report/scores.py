@@ -41,9 +41,7 @@ def best_setting(trials: Iterable[FinishedTrial]) -> Best | None:
     Settings that lack seeds others have are considered only if none is complete. Ties go to the smaller learning rate,
     then the smaller batch, then the smaller dropout.
     """
-    by_setting: dict[Setting, dict[int, tuple[float, ...]]] = defaultdict(dict)
-    for trial in trials:
-        by_setting[trial.setting][trial.seed] = trial.score
+    by_setting = _by_setting(trials)
     if not by_setting:
         return None
     most_seeds = max(map(len, by_setting.values()))
@@ -57,6 +55,14 @@ def best_setting(trials: Iterable[FinishedTrial]) -> Best | None:
         return best
     every = [(score, setting) for setting, scores in by_setting.items() for score in scores.values()]
     return replace(best, single=max(every, key=lambda pair: rank(*pair))[0])
+
+
+def _by_setting(trials: Iterable[FinishedTrial]) -> dict[Setting, dict[int, tuple[float, ...]]]:
+    """Setting → seed → score."""
+    found: dict[Setting, dict[int, tuple[float, ...]]] = defaultdict(dict)
+    for trial in trials:
+        found[trial.setting][trial.seed] = trial.score
+    return found
 
 
 def _over_seeds(setting: Setting, scores: list[tuple[float, ...]]) -> Best:
@@ -103,6 +109,11 @@ def published_comparison(bests: Mapping[str, Best], published: PublishedModel) -
     return "\t".join(shown) + "\n" + "\t".join(differences) + "\n"
 
 
+def missing_from_average(bests: Mapping[str, Best]) -> list[str]:
+    """Titles of the tasks that AVG lacks."""
+    return [task.title for name, task in TASKS.items() if name in averaged_tasks() and name not in bests]
+
+
 def average(bests: Mapping[str, Best]) -> float | None:
     """AVG of the published table: the mean of its ten tasks, EM for spans; None unless all are there."""
     if not averaged_tasks() <= bests.keys():
@@ -110,22 +121,34 @@ def average(bests: Mapping[str, Best]) -> float | None:
     return mean(round(bests[name].score[0], 2) for name in averaged_tasks())
 
 
-def edges(trials: Mapping[str, Sequence[FinishedTrial]], bests: Mapping[str, Best]) -> dict[tuple[str, str], str]:
-    """(task, "learning_rate" or "batch_size") → "smallest" or "largest", where the winner has it of three or more."""
+def edges(
+    trials: Mapping[str, Sequence[FinishedTrial]], bests: Mapping[str, Best], errors: Mapping[str, float] | None = None
+) -> dict[tuple[str, str], str]:
+    """(task, "learning_rate" or "batch_size") → "smallest" or "largest", where the best setting has it of three or more.
+
+    None where a setting with a value in between scores as high, or less by at most one standard error of the best
+    score. ``errors``: task → that standard error, in points; 0 where it is not known.
+    """
     found = {}
     for name, best in bests.items():
+        least = best.score[0] - (errors or {}).get(name, 0.0)
+        settings = _by_setting(trials[name])
         for axis in ("learning_rate", "batch_size"):
-            values = sorted({getattr(trial.setting, axis) for trial in trials[name]})
+            values = sorted({getattr(setting, axis) for setting in settings})
             value = getattr(best.setting, axis)
-            if len(values) >= 3 and value in (values[0], values[-1]):
+            inner = [mean(score[0] for score in of.values()) for one, of in settings.items()
+                     if values[0] < getattr(one, axis) < values[-1]]  # fmt: skip
+            if len(values) >= 3 and value in (values[0], values[-1]) and round(max(inner), 2) < round(least, 2):
                 found[name, axis] = "smallest" if value == values[0] else "largest"
     return found
 
 
-def edge_notes(trials: Mapping[str, Sequence[FinishedTrial]], bests: Mapping[str, Best]) -> list[str]:
-    """One line for each winner at an edge of its grid."""
+def edge_notes(
+    trials: Mapping[str, Sequence[FinishedTrial]], bests: Mapping[str, Best], errors: Mapping[str, float] | None = None
+) -> list[str]:
+    """One line for each of the `edges`."""
     notes = []
-    for (name, axis), edge in edges(trials, bests).items():
+    for (name, axis), edge in edges(trials, bests, errors).items():
         value, beyond = getattr(bests[name].setting, axis), {"smallest": "smaller", "largest": "larger"}[edge]
         label = axis.replace("_", " ")
         notes.append(

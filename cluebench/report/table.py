@@ -63,8 +63,9 @@ def print_table(
     bests = scores.best_settings(trials)
     print(scores.best_score_table(bests), end="")
     mark = finished_trials.halving_mark(folder, trials)
-    notes = [f"({mark})"] * bool(mark) + scores.edge_notes(trials, bests)
     found, left_out = evidence.of_run(trials)
+    errors = {name: one.error[0] for name, one in found.items()}
+    notes = [f"({mark})"] * bool(mark) + scores.edge_notes(trials, bests, errors)
     notes += [
         f"{TASKS[name].title}: the best trial says {one.predictions[0].one_label}"
         for name, one in found.items()

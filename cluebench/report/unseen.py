@@ -11,6 +11,7 @@ from cluebench.data.row_facts import RowFacts
 from cluebench.data.source import open_source
 from cluebench.foundation.errors import ClueError
 from cluebench.foundation.notices import waiting
+from cluebench.foundation.phrases import Phrase
 from cluebench.records.grid_file import read_grid
 from cluebench.report.evidence import Evidence, measured
 
@@ -51,16 +52,17 @@ def unseen(known: Evidence, facts: RowFacts) -> Evidence | None:
     return measured([one.only(kept) for one in known.predictions]) if kept.any() else None
 
 
-def unseen_text(task: Task, known: Evidence, facts: RowFacts) -> str | None:
+def unseen_text(task: Task, known: Evidence, facts: RowFacts) -> Phrase | None:
     """``55.31 on the 8,885 rows whose text is not in train``; None where all are such rows."""
     apart = unseen(known, facts) if facts.twins else None
     if apart is None:
         return None
-    return f"{task.format_score(apart.score)} on the {len(apart.by_row):,} rows whose text is not in train"
+    score, rows = task.format_score(apart.score), f"{len(apart.by_row):,}"
+    return Phrase("{score} on the {rows} rows whose text is not in train", score=score, rows=rows)
 
 
-def floors_text(found: Mapping[str, RowFacts]) -> str | None:
+def floors_text(found: Mapping[str, RowFacts]) -> Phrase | None:
     """``floors, the best dev scores without reading: TNEWS 18.87, …``; None where none is known."""
     best = {name: found[name].floors.best for name in TASKS if name in found}
     parts = [f"{TASKS[name].title} {score:.2f}" for name, score in best.items() if score is not None]
-    return f"floors, the best dev scores without reading: {', '.join(parts)}" if parts else None
+    return Phrase("floors, the best dev scores without reading: {scores}", scores=", ".join(parts)) if parts else None

@@ -1,28 +1,44 @@
 // Tables that can be sorted, filtered and taken along: every <table data-sortable>. A cell's value is its data-value,
-// else its text; a column is called by its head's data-key, else by the head's text without spaces.
+// else its text. A column has its head's data-key, else its text without spaces, and is also called by that text in
+// either language and by data-also.
 //
-// A filter is words, each of which some cell of a row must contain, and conditions such as score>80, lr=3e-5, task!=c3.
+// A filter is words, each of which some cell of a row must contain, and conditions such as score > 80 or parameters<110M.
 // A checkbox or an option with data-table (the id of the table) adds its value to the filter while it is chosen.
 "use strict";
 (() => {
   const valueOf = cell => cell ? cell.dataset.value ?? cell.textContent.trim() : "";
   const numberOf = text => /^[-+]?[\d.]/.test(text) && isFinite(text) ? Number(text) : NaN;
+  // As people type them: 110M, 3e-5, 80%
+  const typedNumber = text => {
+    const [, digits, unit] = text.match(/^(.*?)([kmgb%]?)$/i);
+    return numberOf(digits) * ({ k: 1e3, m: 1e6, g: 1e9, b: 1e9 }[unit.toLowerCase()] ?? 1);
+  };
   const compare = { ">": (a, b) => a > b, "<": (a, b) => a < b, ">=": (a, b) => a >= b, "<=": (a, b) => a <= b,
                     "=": (a, b) => a === b, "!=": (a, b) => a !== b };
+  const plain = name => name.toLowerCase().replace(/[\s_]/g, "");
+  const CONDITION = /([^<>=!\s]*)(>=|<=|!=|>|<|=)([^<>=!\s]+)/g;
 
-  // (row's values) => whether they meet one condition or hold one word.
-  function condition(text, keys) {
-    const [, key, sign, wanted] = text.match(/^([^<>=!]*)(>=|<=|!=|>|<|=)(.+)$/) ?? [];
-    const asked = sign ? keys.flatMap((name, place) => name === key ? [place] : []) : [];
-    const places = sign && !key ? keys.map((_, place) => place) : asked;
-    if (!sign || (key && !places.length)) return values => values.some(value => value.toLowerCase().includes(text));
-    const number = numberOf(wanted);
-    return values => places.some(place => {
-      const value = numberOf(values[place]);
-      if (!isNaN(number) && !isNaN(value)) return compare[sign](value, number);
-      if (sign === "=") return values[place].toLowerCase() === wanted;
-      return sign === "!=" && values[place].toLowerCase() !== wanted;
-    });
+  // {tests: (row's values) => whether they meet it, of every condition and word; unknown: names that no column has}
+  function filterOf(text, columns) {
+    const unknown = [], tests = [], names = columns.flatMap(column => column.names).sort((a, b) => b.length - a.length);
+    text = text.toLowerCase().replace(/\s*(>=|<=|!=|>|<|=)\s*/g, "$1");
+    for (const name of names.filter(name => name.includes(" ")))  // learning rate>3e-5
+      text = text.replace(new RegExp(`${name.replace(/[^\w ]/g, "\\$&")}(?=[<>=!])`, "g"), plain);
+    const words = text.replace(CONDITION, (_, name, sign, wanted) => {
+      const asked = columns.flatMap((column, place) =>
+        (name ? column.names.some(one => plain(one) === plain(name)) : column.names.length) ? [place] : []);
+      if (!asked.length) unknown.push(name);
+      else tests.push(values => asked.some(place => meets(values[place], sign, wanted)));
+      return " ";
+    }).split(/\s+/).filter(Boolean);
+    for (const word of words) tests.push(values => values.some(value => value.toLowerCase().includes(word)));
+    return { unknown, tests };
+  }
+
+  function meets(value, sign, wanted) {
+    const number = typedNumber(wanted);
+    if (!isNaN(number) && !isNaN(numberOf(value))) return compare[sign](numberOf(value), number);
+    return sign === "=" ? value.toLowerCase() === wanted : sign === "!=" && value.toLowerCase() !== wanted;
   }
 
   // For the scripts of pages, too.
@@ -34,34 +50,38 @@
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   };
 
-  function made(tag, attributes, text) {
+  function made(tag, attributes, phrase) {
     const element = Object.assign(document.createElement(tag), attributes);
-    if (text !== undefined) element.textContent = text;
+    if (phrase !== undefined) { element.dataset.t = ""; element.textContent = phrase; }
     return element;
   }
 
   function enliven(table) {
     const heads = [...table.tHead.rows[table.tHead.rows.length - 1].cells], body = table.tBodies[0];
-    const keys = heads.map(head => (head.dataset.key ?? head.textContent.replace(/\s/g, "")).toLowerCase());
-    const name = table.dataset.name ?? table.id;
+    const keys = heads.map(head => head.dataset.key ?? head.textContent.replace(/\s/g, "").toLowerCase());
+    const columns = heads.map((head, place) => ({ names: keys[place] === "" ? [] : [keys[place],
+      ...inEveryLanguage(head.textContent.trim()), ...(head.dataset.also ?? "").split(" ")].filter(Boolean).map(name => name.toLowerCase()) }));
+    const name = table.dataset.name ?? table.id, listed = keys.filter(Boolean).join(", ");
     const rows = [...body.rows].map(row => ({ row, values: heads.map((_, place) => valueOf(row.cells[place])) }));
     const shown = made("span", { className: "dim" });
     shown.setAttribute("aria-live", "polite");
-    const asked = made("input", { type: "search", placeholder: table.dataset.hint ?? "filter" });
-    asked.setAttribute("aria-label", `filter ${name}: words, or conditions on ${keys.filter(Boolean).join(", ")}`);
-    asked.title = `words, or conditions such as ${keys.find(Boolean)}=…; columns: ${keys.filter(Boolean).join(", ")}`;
+    const asked = made("input", { type: "search", id: `${table.id}-filter`, placeholder: table.dataset.hint ?? "filter" });
+    asked.setAttribute("aria-label", "filter");
+    asked.setAttribute("data-t-title", JSON.stringify(["words, or conditions on the columns {columns}", { columns: listed }]));
+    asked.title = listed;
     const chosen = [...document.querySelectorAll("[data-table]")].filter(one => one.dataset.table === table.id);
 
     function filter() {
       const choices = chosen.map(one => one.type === "checkbox" && !one.checked ? "" : one.value);
-      const conditions = [asked.value, ...choices].join(" ").toLowerCase().split(/\s+/).filter(Boolean)
-        .map(text => condition(text, keys));
+      const { unknown, tests } = filterOf([asked.value, ...choices].join(" "), columns);
       let count = 0;
       for (const { row, values } of rows) {
-        row.hidden = !conditions.every(holds => holds(values));
+        row.hidden = !tests.every(test => test(values)) || (table.only?.(row) ?? true) === false;
         count += !row.hidden;
       }
-      shown.textContent = `${count} of ${rows.length} shown`;
+      asked.setAttribute("aria-invalid", unknown.length > 0);
+      shown.textContent = unknown.length ? t("no column is called {name}; columns: {columns}", { name: unknown.join(", "), columns: listed })
+        : t("{count} of {all} shown", { count, all: rows.length });
     }
 
     function sort(place) {
@@ -91,10 +111,10 @@
     const named = keys.map((key, place) => place).filter(place => keys[place]);  // what has no name is links
     const visible = () => rows.filter(one => !one.row.hidden).map(one => named.map(place => one.values[place]));
     const quoted = text => /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-    const csv = made("button", { type: "button", title: "the rows shown, as CSV" }, "CSV");
+    const csv = made("button", { type: "button", title: "the rows shown, as CSV", textContent: "CSV" });
     csv.addEventListener("click", () =>
       save(`${name}.csv`, "text/csv", [named.map(place => keys[place]), ...visible()].map(line => line.map(quoted).join(",") + "\n").join("")));
-    const json = made("button", { type: "button", title: "the rows shown, as JSON" }, "JSON");
+    const json = made("button", { type: "button", title: "the rows shown, as JSON", textContent: "JSON" });
     json.addEventListener("click", () => {
       const typed = text => isNaN(numberOf(text)) ? text : numberOf(text);
       const objects = visible().map(line => Object.fromEntries(line.map((text, place) => [keys[named[place]], typed(text)])));
@@ -106,18 +126,31 @@
     (table.closest(".scroll") ?? table).before(tools);
     asked.addEventListener("input", filter);
     chosen.forEach(one => one.addEventListener("input", filter));
+    document.addEventListener("language", filter);
+    table.refilter = filter;
     filter();
   }
 
+  // A box that is too narrow for its table says so, and a click shows the next columns.
+  function signposted(box) {
+    const sign = made("button", { type: "button", className: "more", hidden: true, tabIndex: -1 }, "more columns →");
+    box.before(sign);
+    sign.addEventListener("click", () => box.scrollBy({ left: box.clientWidth / 2, behavior: "smooth" }));
+    const look = () => { sign.hidden = box.scrollLeft + box.clientWidth >= box.scrollWidth - 2; };
+    box.addEventListener("scroll", look);
+    new ResizeObserver(look).observe(box);
+    document.addEventListener("language", look);
+  }
+
   document.querySelectorAll("table[data-sortable]").forEach(enliven);
+  document.querySelectorAll(".scroll").forEach(signposted);
 
   // <button data-copy="text">: to the clipboard; where the browser keeps that from a page, the text can be taken by hand.
   document.addEventListener("click", event => {
     const button = event.target.closest?.("[data-copy]");
     if (!button) return;
-    const said = button.textContent;
     navigator.clipboard.writeText(button.dataset.copy).then(
-      () => { button.textContent = "copied"; setTimeout(() => { button.textContent = said; }, 1500); },
-      () => prompt("Copy:", button.dataset.copy));
+      () => { button.textContent = t("copied"); setTimeout(() => { button.textContent = t("copy"); }, 1500); },
+      () => prompt(t("copy"), button.dataset.copy));
   });
 })();

@@ -16,26 +16,13 @@ from rich.text import Text
 
 from cluebench.pretrained.model import Model
 from cluebench.records.log import LogFacts
+from cluebench.report.units import duration
 from cluebench.scheduler.allocation.job_queue import Sparingly
 from cluebench.scheduler.loop.loop import Scheduler
 from cluebench.scheduler.plan.jobs import Job, State
 
 #: Seconds between plain status lines, those before the first one, and those between updates of the live table.
 _PLAIN_EVERY, _PLAIN_FIRST, _LIVE_EVERY = 60.0, 15.0, 1.0
-
-
-def duration(seconds: float | None) -> str:
-    """``45 s``, ``12 min``, ``3 h 05 min``, ``2 d 4 h``; ``unknown`` for None."""
-    if seconds is None:
-        return "unknown"
-    seconds = max(0, round(seconds))
-    if seconds < 120:
-        return f"{seconds} s"
-    minutes = round(seconds / 60)
-    if minutes < 120:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
 def score_text(job: Job, facts: LogFacts | None = None) -> str:
