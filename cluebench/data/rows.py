@@ -199,7 +199,7 @@ def _json_lines(source: Files, task: Task, file: str, parse: Callable[[Any], T])
 # Classification -------------------------------------------------------------------------------------------------------
 
 
-def label_names(source: DataSource, task: Task) -> dict[str, str]:
+def label_names(source: Files, task: Task) -> dict[str, str]:
     """Label → what it stands for, by the official list of a task's labels; empty for a task that has no such list.
 
     Raises DataError where the list is not here or broken.

@@ -91,12 +91,12 @@ def _edges(
         if further.batch_size < 1:
             continue
         text = Phrase(
-            "{task}: the best {axis}, {value}, is the {edge} tried, and every setting between the edges scores lower by "
-            "more than one standard error. Try one beyond it (with it the run is not in the ranking):",
+            "{task}: the best {axis}, {value}, is the {edge} tried, and every setting between the edges scores lower "
+            "by more than one standard error. Try one beyond it (with it the run is not in the ranking):",
             task=TASKS[name].title, axis=Phrase(axis.replace("_", " ")), value=value, edge=Phrase(edge),
         )  # fmt: skip
-        rates = {"learning_rates": further.learning_rate, "batch_sizes": further.batch_size, "dropouts": setting.dropout}
-        flags = {flag: str(one) for flag, one in {"tasks": name, **rates}.items()}
+        one = {"learning_rates": further.learning_rate, "batch_sizes": further.batch_size, "dropouts": further.dropout}
+        flags = {"tasks": name, **{flag: str(number) for flag, number in one.items()}}
         found.append(Advice(text, changed(grid.command, best_only=None, **flags) if grid.command else None))
     return found
 
@@ -114,7 +114,9 @@ def _choices(grid: GridFile, choices: Mapping[str, Choice]) -> list[Advice]:
                 "{task}: {number} of {others} other settings; the whole lead over the average is selection"
                 if lead and by_selection >= lead
                 else "{task}: {number} of {others} other settings",
-                task=TASKS[name].title, number=one.as_good, others=one.others,
+                task=TASKS[name].title,
+                number=one.as_good,
+                others=one.others,
             )  # fmt: skip
         )
     if not unsure:
@@ -131,11 +133,13 @@ def _cheaper(grid: GridFile, outcomes: Mapping[str, Sequence[Outcome]]) -> list[
         return []
     best = recommended(list(outcomes.values()))
     if best is None:
-        return [Advice(Phrase("No halving rule was safe on every task of this grid: the next model needs the whole grid."))]
+        return [
+            Advice(Phrase("No halving rule was safe on every task of this grid: the next model needs the whole grid."))
+        ]
     rungs = ", ".join(map(str, best.rule.rungs))
     rule = Phrase("1 setting in {keep} goes on at {rungs} of the steps", keep=best.rule.keep, rungs=rungs)
-    text = Phrase("For the next model of this kind: halving ({rule}) was safe on every task of this grid, saved {saved} % "
-                  "of the time and lost at most {lost} points. Put its name in place of this one's:",
+    text = Phrase("For the next model of this kind: halving ({rule}) was safe on every task of this grid, saved "
+                  "{saved} % of the time and lost at most {lost} points. Put its name in place of this one's:",
                   rule=rule, saved=round(100 * best.saved), lost=f"{best.most_lost:.2f}")  # fmt: skip
     flags = {"search": "halving", "keep": str(best.rule.keep), "rungs": rungs.replace(" ", "")}
     return [Advice(text, changed(grid.command, **flags) if grid.command else None)]

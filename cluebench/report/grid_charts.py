@@ -108,7 +108,10 @@ def trial(task: Task, trial: FinishedTrial, state: str) -> dict[str, Any]:
             pass
     curve = [(point.step, point.score[0]) for point in source.dev_curve] if source else []
     epochs: Any = trial.result.configuration.get("epochs") if trial.result else None
-    seconds, last = source.train_seconds + source.eval_seconds if source else 0.0, max([0, *(step for step, _ in curve)])
+    seconds, last = (
+        source.train_seconds + source.eval_seconds if source else 0.0,
+        max([0, *(step for step, _ in curve)]),
+    )
     return {
         **dict(zip(AXES, [*trial.setting, trial.seed])),
         "id": f"{task.name}/{trial_name(trial.setting, trial.seed)}",

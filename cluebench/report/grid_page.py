@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from operator import itemgetter
@@ -106,7 +106,10 @@ class _Run:
             if result and result.best_score and (trial := FinishedTrial.of(result, paths.result, task)):
                 yield planned, trial
             elif planned.state == "running" and self.is_running:
-                yield planned, FinishedTrial(task.name, planned.setting, planned.seed, (), None, paths.result, _log(paths))
+                yield (
+                    planned,
+                    FinishedTrial(task.name, planned.setting, planned.seed, (), None, paths.result, _log(paths)),
+                )
 
     @cached_property
     def bests(self) -> dict[str, Best]:
@@ -237,9 +240,7 @@ def _task(run: _Run, task: Task) -> dict[str, Any]:
     }
 
 
-def _trials(
-    run: _Run, task: Task, unfinished: Sequence[tuple[PlannedTrial, FinishedTrial]]
-) -> list[dict[str, Any]]:
+def _trials(run: _Run, task: Task, unfinished: Sequence[tuple[PlannedTrial, FinishedTrial]]) -> list[dict[str, Any]]:
     """A row each, the finished ones first, best first. The files that exist of one are linked below its folder."""
     best = run.bests.get(task.name)
     found: dict[tuple[Setting, int], tuple[str, FinishedTrial | None]] = {}
@@ -302,7 +303,10 @@ def _heat_maps(rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 def _cell(rows: Sequence[dict[str, Any]], all_rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Of the trials of one setting; ``share``: from 0 for the lowest score of all trials to 1."""
-    own, values = [row["score"][0] for row in rows if row["score"]], [row["score"][0] for row in all_rows if row["state"] == "done"]
+    own, values = (
+        [row["score"][0] for row in rows if row["score"]],
+        [row["score"][0] for row in all_rows if row["state"] == "done"],
+    )
     score, row, state = mean(own) if own else None, rows[-1], rows[-1]["state"]
     share = (score - min(values)) / ((max(values) - min(values)) or 1) if score is not None and state == "done" else 0.0
     trials = " ".join(f"{one['task'].name}/{one['name']}" for one in rows)
@@ -353,7 +357,8 @@ def _provenance(run: _Run) -> dict[str, list[str]]:
     data = {result.task: result.configuration.get("data") for result in results}
     lines: dict[str, list[str | None]] = {
         "data": [*(text for _, text in _data(run)), grid.data_dir],
-        "not as published": [mark.text(len(run.trials)) for mark in comparability.marks(run.trials)] or [Phrase("nothing")],
+        "not as published": [mark.text(len(run.trials)) for mark in comparability.marks(run.trials)]
+        or [Phrase("nothing")],
         "versions": [
             text
             if number == len(results)

@@ -25,13 +25,11 @@ FORMATS = ("text", "markdown", "csv", "json", "html")
 
 _MARK = " *"
 _SURE = ["rank", "model", "AVG", *(task.title for task in TASKS.values())]  # columns that are always shown
-_SHARED = Phrase(
-    "Models share a rank when their AVG can't be told apart at the 5 % level; ± is one standard error."
-)
+_SHARED = Phrase("Models share a rank when their AVG can't be told apart at the 5 % level; ± is one standard error.")
 _WITHOUT_TWINS = Phrase("Scores are on the dev rows whose text is not in train.")
 _APPROXIMATED = Phrase(
-    "Published scores: PaddleNLP's CLUE Benchmark document, not measured by this project. Their errors are the binomial "
-    "approximation, and tests against them are unpaired."
+    "Published scores: PaddleNLP's CLUE Benchmark document, not measured by this project. Their errors are the "
+    "binomial approximation, and tests against them are unpaired."
 )
 #: Characters of a model's name in a terminal of 120 columns.
 _NAME = 29

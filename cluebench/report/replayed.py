@@ -124,7 +124,9 @@ def rendered(models: Sequence[Replayed], style: str) -> str:
         return json.dumps(_values(models), ensure_ascii=False, indent=2) + "\n"
     blocks = [block for model in models for block in _model_blocks(model)]
     grids = [outcomes for model in models for outcomes in model.outcomes.values()]
-    blocks.append([f"over {len(grids)} grids", *Table(_OVER_GRIDS, [*map(_over_grids, summaries(grids))], _WORDS).text()])
+    blocks.append(
+        [f"over {len(grids)} grids", *Table(_OVER_GRIDS, [*map(_over_grids, summaries(grids))], _WORDS).text()]
+    )
     rows = [_recommendation(TASKS[name], one) for name, one in recommendations(models).items()]
     blocks.append(["recommended", *Table(_BY_TASK, rows, _WORDS).text()])
     blocks.append(

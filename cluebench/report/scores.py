@@ -124,7 +124,8 @@ def average(bests: Mapping[str, Best]) -> float | None:
 def edges(
     trials: Mapping[str, Sequence[FinishedTrial]], bests: Mapping[str, Best], errors: Mapping[str, float] | None = None
 ) -> dict[tuple[str, str], str]:
-    """(task, "learning_rate" or "batch_size") → "smallest" or "largest", where the best setting has it of three or more.
+    """(task, "learning_rate" or "batch_size") → "smallest" or "largest", where the best setting has it, of three or
+    more.
 
     None where a setting with a value in between scores as high, or less by at most one standard error of the best
     score. ``errors``: task → that standard error, in points; 0 where it is not known.

@@ -31,7 +31,7 @@ class Table:
         lines = [list(self.columns), *self.rows]
         widths = [max(map(len, column)) for column in zip(*lines)]
         aligned = [str.ljust if title in self.words else str.rjust for title in self.columns]
-        return [gap.join(align(*pair) for align, *pair in zip(aligned, line, widths)).rstrip() for line in lines]
+        return [gap.join(map(lambda align, *pair: align(*pair), aligned, line, widths)).rstrip() for line in lines]
 
     def markdown(self) -> list[str]:
         """A line a row, under a head and its rule."""

@@ -9,7 +9,11 @@ from cluebench.foundation.phrases import Phrase
 from cluebench.report import page
 from tests.conftest import ROOT
 
-TEMPLATES = {path.name: path.read_text(encoding="utf-8") for path in page._TEMPLATES.glob("*.[hj][ts]*") if path.suffix != ".json"}
+TEMPLATES = {
+    path.name: path.read_text(encoding="utf-8")
+    for path in page._TEMPLATES.glob("*.[hj][ts]*")
+    if path.suffix != ".json"
+}
 ROOMS = [ROOT / "cluebench" / name for name in ("report", "records", "foundation")]
 SOURCES = [ast.parse(path.read_text(encoding="utf-8")) for room in ROOMS for path in room.glob("*.py")]
 
@@ -54,7 +58,11 @@ def test_every_phrase_has_its_chinese():
 def test_a_translation_is_used_and_has_the_places_of_its_phrase():
     known = {node.value for tree in SOURCES for node in ast.walk(tree) if isinstance(node, ast.Constant)}
     written = "".join(TEMPLATES.values())
-    unused = [text for text in page.chinese() if text not in known and html.escape(text, False) not in written and text not in written]
+    unused = [
+        text
+        for text in page.chinese()
+        if text not in known and html.escape(text, False) not in written and text not in written
+    ]
     assert unused == []
     for pair in page.chinese().items():
         first, second = ({field for _, field, _, _ in Formatter().parse(one)} - {None} for one in pair)
@@ -64,5 +72,8 @@ def test_a_translation_is_used_and_has_the_places_of_its_phrase():
 def test_a_phrase_is_its_english_text_and_knows_what_was_filled_in():
     inner = Phrase("{n} of {all}", n=1, all=2)
     outer = Phrase("{what} (C3)", what=inner)
-    assert outer == "1 of 2 (C3)" and outer.parts() == ["{what} (C3)", {"what": ["{n} of {all}", {"n": "1", "all": "2"}]}]
+    assert outer == "1 of 2 (C3)" and outer.parts() == [
+        "{what} (C3)",
+        {"what": ["{n} of {all}", {"n": "1", "all": "2"}]},
+    ]
     assert Phrase("a {brace}") == "a {brace}"
