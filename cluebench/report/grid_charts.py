@@ -171,8 +171,7 @@ def errors(
     with_texts: whether the rows' texts are read from the data, which takes up to a second. Where they can't be read,
     or others lie there by now, there are none.
     """
-    named = replace(task, labels=tuple(names))
-    examples = _examples(named, said, data_dir) if with_texts else []
+    examples = _examples(task, said, data_dir, names) if with_texts else []
     wrong = np.flatnonzero(said.scores[:, 0] < 1)
     if said.gold is None or not task.labels:
         return [{"title": Phrase("answered wrongly"), "times": len(wrong), "share": len(wrong) / len(said.scores),
@@ -192,10 +191,11 @@ def errors(
     ]
 
 
-def _examples(task: Task, said: DevPredictions, data_dir: str | None) -> list[Example]:
+def _examples(task: Task, said: DevPredictions, data_dir: str | None, names: Sequence[str]) -> list[Example]:
     limit: Any = said.configuration.get("limit")
     try:
-        return examples_of(task, load_rows(open_source(data_dir, offline=True), task, "dev", limit), said)
+        rows = load_rows(open_source(data_dir, offline=True), task, "dev", limit)
+        return examples_of(replace(task, labels=tuple(names)), rows, said)
     except ClueError:
         return []
 

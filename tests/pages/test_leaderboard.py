@@ -114,7 +114,7 @@ def test_filters_by_size_and_source(shown):
     page.page.get_by_role("combobox", name="layers × hidden").select_option("6L384H")
     assert names(page) == ["ernie-3.0-mini-zh"]
     page.page.get_by_role("combobox", name="layers × hidden").select_option("any")
-    page.page.get_by_role("combobox", name="parameters").select_option("below 20 million")
+    page.page.get_by_role("combobox", name="parameters").select_option("< 20 M")
     assert {"ernie-3.0-nano-zh", "uer/chinese-roberta-tiny"} <= set(names(page)) and "hfl/rbt3" not in names(page)
     page.page.get_by_role("combobox", name="parameters").select_option("any")
     page.page.get_by_label("without published ones").check()

@@ -35,7 +35,7 @@ def test_mcnemar_decides_where_rows_are_independent(contender):
     (tnews,) = found.tasks
     assert (tnews.test, tnews.only_first_right, tnews.only_second_right) == ("McNemar", 15, 40)
     assert tnews.p == paired.mcnemar(RIGHT, with_gains(RIGHT, 40, 15))[2] == tnews.p_holm
-    assert tnews.difference == pytest.approx(1.25) and tnews.low < 1.25 < tnews.high
+    assert tnews.difference == pytest.approx(-1.25) and tnews.low < -1.25 < tnews.high
     assert found.average is None
     assert sentence(found) == "b is better on TNEWS."
 
@@ -47,7 +47,7 @@ def test_bootstrap_decides_where_rows_share_a_passage_or_seeds_are_averaged(evid
     assert (c3.test, c3.rows, c3.clusters, c3.only_first_right) == ("bootstrap", 2000, 500, None)
     seeds = measured([predictions("tnews", RIGHT), predictions("tnews", better, seed=43)])
     (tnews,) = compare(Contender("a", {"tnews": seeds}), Contender("b", {"tnews": evidence("tnews", RIGHT)})).tasks
-    assert tnews.test == "bootstrap" and tnews.difference == pytest.approx(-0.625)
+    assert tnews.test == "bootstrap" and tnews.difference == pytest.approx(0.625)
 
 
 def test_holm_is_over_the_tasks_and_the_average_over_all_of_them(contender):
@@ -59,7 +59,7 @@ def test_holm_is_over_the_tasks_and_the_average_over_all_of_them(contender):
     p = {one.task: one.p for one in found.tasks}
     assert 0.025 * 2 > p["TNEWS"] * 2 and p["TNEWS"] < 0.05
     assert [one.p_holm for one in found.tasks] == paired.holm([one.p for one in found.tasks]).tolist()
-    assert found.average.difference == pytest.approx(0.7 / 3) and found.average.p_holm is None
+    assert found.average.difference == pytest.approx(-0.7 / 3) and found.average.p_holm is None
     assert sentence(found).startswith("b is better on AFQMC")
     assert "a is better on CSL" in sentence(found)
 
@@ -123,8 +123,8 @@ def test_formats_show_the_same_numbers(contender):
     text, markdown = (rendered([found], style).splitlines() for style in ("text", "markdown"))
     assert text[:2] == ["first: a", "second: b"]
     (row,) = [line.split() for line in text if line.startswith("TNEWS")]
-    assert row[:4] == ["TNEWS", "66.65", "67.90", "+1.25"] and row[-2:] == ["McNemar", "2000"]
-    assert any(line.startswith("| TNEWS | 66.65 | 67.90 | +1.25 |") for line in markdown)
+    assert row[:4] == ["TNEWS", "66.65", "67.90", "-1.25"] and row[-2:] == ["McNemar", "2000"]
+    assert any(line.startswith("| TNEWS | 66.65 | 67.90 | -1.25 |") for line in markdown)
     assert "left out: C3 of b: no dev predictions" in text
     (values,) = json.loads(rendered([found], "json"))
     assert values["sentence"] in text and values["sentence"] in markdown
