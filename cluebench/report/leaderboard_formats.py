@@ -53,7 +53,7 @@ def _lines_below(board: Leaderboard) -> list[str]:
     return found + [f"{row.model}: {row.why_marked}" for row in board.rows if row.marks]
 
 
-def _about_rows(board: Leaderboard) -> list[str]:
+def _about_rows(board: Leaderboard) -> list[Phrase]:
     """On which dev rows the scores are, and the floors, as far as they are known."""
     floors = floors_text({name: facts for row in board.rows for name, facts in row.facts.items()})
     return [_WITHOUT_TWINS] * board.without_twins + ([floors] if floors else [])

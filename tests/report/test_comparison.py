@@ -129,5 +129,5 @@ def test_formats_show_the_same_numbers(contender):
     (values,) = json.loads(rendered([found], "json"))
     assert values["sentence"] in text and values["sentence"] in markdown
     assert values["tasks"][0]["task"] == "TNEWS" and values["tasks"][0]["significant"] is True
-    assert values["average"]["difference"] == pytest.approx(0.625)
+    assert values["average"]["difference"] == pytest.approx(-0.625)
     assert rendered([found, found], "text").count("first: a") == 2

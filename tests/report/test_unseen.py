@@ -102,7 +102,7 @@ def test_the_table_the_leaderboard_and_the_comparison(runs, run_command):
     assert "TNEWS: 30 of 60 dev rows are left out: their text is in train" in table.err
     assert "floors, the best dev scores without reading: TNEWS" in table.err
     board = run_command("grid_search_tools/leaderboard.py", runs, "--without_twins").out
-    assert f"{expected}±" in board and "scores are on the dev rows whose text is not in train" in board
+    assert f" {expected} " in board and "Scores are on the dev rows whose text is not in train" in board
     assert "floors, the best dev scores" in run_command("grid_search_tools/leaderboard.py", runs).out
     compared = run_command("grid_search_tools/compare.py", runs / "one", runs / "two").out
     assert f"{expected} on the 30 rows whose text is not in train" in compared
