@@ -16,8 +16,8 @@ from cluebench.benchmark.tasks import TASKS
 from cluebench.features import PairFeatures
 from cluebench.foundation import command
 from cluebench.foundation.flags import flag, parse
-from cluebench.records import analysis
-from cluebench.records.dev_predictions import Evaluation
+from cluebench.records.analysis import Choices
+from cluebench.records.dev_predictions import CutEvaluation, Evaluation
 from cluebench.records.run_flags import RunFlags, classification_task
 from cluebench.training.configure import configure
 from cluebench.training.life import carry_out
@@ -49,18 +49,11 @@ def train(run: Run, model: Layer) -> None:
             run.evaluated(evaluate(run, model), model, step)
 
 
-def evaluate(run: Run, model: Layer) -> Evaluation:
+def evaluate(run: Run, model: Layer) -> Evaluation | CutEvaluation:
     """Loss and accuracy on the dev split, and what was predicted."""
     dev: PairFeatures = run.features("dev")
-    (logits,) = run.outputs(model, dev)
-    return analysis.evaluated_choices(
-        logits,
-        logits.argmax(axis=1),
-        dev.labels,
-        ids=range(len(dev)),
-        clusters=dev.groups,
-        names=run.task.labels,
-    )
+    rows = Choices(dev.labels, ids=range(len(dev)), clusters=dev.groups, names=run.task.labels)
+    return run.evaluation(model, dev, rows)
 
 
 def predict(run: Run, model: Layer) -> None:

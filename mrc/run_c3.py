@@ -17,8 +17,8 @@ from cluebench.features import ChoiceFeatures
 from cluebench.features.metrics import decode_choices
 from cluebench.foundation import command
 from cluebench.foundation.flags import flag, parse
-from cluebench.records import analysis
-from cluebench.records.dev_predictions import Evaluation
+from cluebench.records.analysis import Choices
+from cluebench.records.dev_predictions import CutEvaluation, Evaluation
 from cluebench.records.run_flags import RunFlags
 from cluebench.training.configure import configure
 from cluebench.training.life import carry_out
@@ -50,12 +50,11 @@ def train(run: Run, model: Layer) -> None:
             run.evaluated(evaluate(run, model), model, step)
 
 
-def evaluate(run: Run, model: Layer) -> Evaluation:
+def evaluate(run: Run, model: Layer) -> Evaluation | CutEvaluation:
     """Loss and accuracy over the questions of the dev split, and what was predicted."""
     dev: ChoiceFeatures = run.features("dev")
-    (scores,) = run.outputs(model, dev)
-    predicted = decode_choices(scores, dev.option_mask)
-    return analysis.evaluated_choices(scores, predicted, dev.labels, ids=range(len(dev)), clusters=dev.contexts)
+    questions = Choices(dev.labels, ids=range(len(dev)), clusters=dev.contexts, option_mask=dev.option_mask)
+    return run.evaluation(model, dev, questions)
 
 
 def predict(run: Run, model: Layer) -> None:

@@ -17,8 +17,8 @@ from cluebench.features import IdiomFeatures
 from cluebench.features.metrics import decode_idioms
 from cluebench.foundation import command
 from cluebench.foundation.flags import flag, parse
-from cluebench.records import analysis
-from cluebench.records.dev_predictions import Evaluation
+from cluebench.records.analysis import Choices
+from cluebench.records.dev_predictions import CutEvaluation, Evaluation
 from cluebench.records.run_flags import RunFlags
 from cluebench.training.configure import configure
 from cluebench.training.life import carry_out
@@ -47,12 +47,11 @@ def train(run: Run, model: Layer) -> None:
             run.evaluated(evaluate(run, model), model, step)
 
 
-def evaluate(run: Run, model: Layer) -> Evaluation:
+def evaluate(run: Run, model: Layer) -> Evaluation | CutEvaluation:
     """Loss and accuracy over the blanks of the dev split, decoded a record at a time, and what was predicted."""
     dev: IdiomFeatures = run.features("dev")
-    (scores,) = run.outputs(model, dev)
-    predicted = decode_idioms(scores, dev.records)
-    return analysis.evaluated_choices(scores, predicted, dev.labels, ids=dev.tags, clusters=dev.records)
+    blanks = Choices(dev.labels, ids=dev.tags, clusters=dev.records, records=dev.records)
+    return run.evaluation(model, dev, blanks)
 
 
 def predict(run: Run, model: Layer) -> None:

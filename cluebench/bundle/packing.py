@@ -30,8 +30,8 @@ from cluebench.report import scores
 
 #: Flags of a grid search whose values are no paths, hosts or devices; the others are left out with their names.
 _TOLD_FLAGS = re.compile(
-    "--(tasks|learning_rates|batch_sizes|dropouts|seeds|best_only|amp|padding|num_train_epochs|max_steps|limit"
-    "|save_best_model|confirm_seeds|top_k|search|keep|rungs)(=.*)?"
+    "--(tasks|learning_rates|batch_sizes|dropouts|seeds|best_only|amp|padding|evaluation|num_train_epochs|max_steps"
+    "|limit|save_best_model|confirm_seeds|top_k|search|keep|rungs)(=.*)?"
 )
 _VERSIONED = ("python", "cluebench", "paddlepaddle", "paddlepaddle-gpu", "paddlenlp", "numpy")
 

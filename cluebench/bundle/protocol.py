@@ -70,7 +70,12 @@ def _curve(task: Task, result: Result) -> Iterator[str]:
     for point in curve:
         if point.epoch != (point.step - 1) // an_epoch:
             yield f"step {point.step} of its curve is not of epoch {point.epoch}"
-    best = max(curve, key=lambda point: (point.score[0], -point.step))
+    best = curve[0]
+    for point in curve:
+        if point.cut_after is None:
+            best = max(best, point, key=lambda one: one.score[0])
+        elif point is curve[0] or point.score[0] > best.score[0]:
+            yield f"step {point.step} of its curve was cut at {point.score[0]} %, though nothing before was as good"
     if (result.best_step, result.best_score) != (best.step, best.score):
         yield f"its best score is {result.best_score} at {result.best_step}, of its curve {best.score} at {best.step}"
 

@@ -154,8 +154,8 @@ class _Checked:
             yield "its trials are of another protocol than the plan's, or of several"
         losses: dict[tuple, str] = {}
         for name, result in self.results.items():
-            curve = tuple(point.loss for point in result.dev_curve)
-            if None not in curve and losses.setdefault(curve, name) != name:
+            curve = tuple((point.step, point.loss) for point in result.dev_curve if point.loss is not None)
+            if curve and losses.setdefault(curve, name) != name:
                 yield f"{name}: its losses are those of {losses[curve]}, to the last digit"
         if self._examples is None and self.results:
             bounds = [protocol.possible_examples(self.task, result) for result in self.results.values()]

@@ -12,7 +12,13 @@ from typing import Any
 import numpy as np
 
 from cluebench.data.rows import SpanRow
-from cluebench.features.metrics import accuracy, mean_cross_entropy, organisers_span_scores
+from cluebench.features.metrics import (
+    accuracy,
+    decode_choices,
+    decode_idioms,
+    mean_cross_entropy,
+    organisers_span_scores,
+)
 from cluebench.foundation import atomic, json_files
 from cluebench.records.dev_predictions import DevPredictions, Evaluation
 
@@ -20,25 +26,41 @@ from cluebench.records.dev_predictions import DevPredictions, Evaluation
 DEV_PREDICTIONS = "dev_predictions.jsonl"
 
 
-def evaluated_choices(
-    logits: np.ndarray,
-    predicted: np.ndarray,
-    gold: np.ndarray,
-    *,
-    ids: Sequence[Any],
-    clusters: np.ndarray | None = None,
-    names: Sequence[str] | None = None,
-) -> Evaluation:
-    """What a pass over dev found, of examples with one choice of several: predicted and gold [B] index logits [B, N].
+@dataclass(frozen=True, eq=False)
+class Choices:
+    """The dev rows of a task with one choice of several each, and how a model's logits become answers.
 
-    ``clusters`` [B]: which examples share a passage or a record, and so are not independent. ``names``: see `choices`.
+    gold: int [rows], the index of the right option. clusters: [rows], which rows share a passage or a record, and so
+    are not independent. names: what to call the indices, see `choices`. option_mask: bool [rows, N], the real options;
+    None: all are. records: int [rows], equal where rows are decoded together, each option once; None: rows are alone.
     """
-    return Evaluation(
-        loss=mean_cross_entropy(logits, gold),
-        score=(100 * accuracy(predicted, gold),),
-        said=DevPredictions.of_choices(ids, predicted, gold, clusters),
-        predictions=choices(ids, gold, predicted, logits, names),
-    )
+
+    gold: np.ndarray
+    ids: Sequence[Any]
+    clusters: np.ndarray | None = None
+    names: Sequence[str] | None = None
+    option_mask: np.ndarray | None = None
+    records: np.ndarray | None = None
+
+    def possible(self, logits: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """The logits [len(rows), N] of some rows, -inf where an option is only padding."""
+        return logits if self.option_mask is None else np.where(self.option_mask[rows], logits, -np.inf)
+
+    def decoded(self, logits: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """int64: the answers to some rows by their logits [len(rows), N]; records must be whole."""
+        if self.records is not None:
+            return decode_idioms(logits, self.records[rows])
+        return logits.argmax(axis=1) if self.option_mask is None else decode_choices(logits, self.option_mask[rows])
+
+    def evaluation(self, logits: np.ndarray) -> Evaluation:
+        """What a pass over all rows found."""
+        predicted = self.decoded(logits, np.arange(len(self.gold)))
+        return Evaluation(
+            loss=mean_cross_entropy(logits, self.gold),
+            score=(100 * accuracy(predicted, self.gold),),
+            said=DevPredictions.of_choices(self.ids, predicted, self.gold, self.clusters),
+            predictions=choices(self.ids, self.gold, predicted, logits, self.names),
+        )
 
 
 def choices(

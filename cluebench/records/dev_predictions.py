@@ -21,6 +21,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import math
 import os
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +35,7 @@ from cluebench.benchmark.tasks import TASKS
 from cluebench.foundation import atomic, json_files
 from cluebench.foundation.errors import BadFile, DataError
 from cluebench.foundation.json_files import Count, between
-from cluebench.records.result import Result, Settings
+from cluebench.records.result import DevPoint, Result, Settings
 
 SUFFIX = ".predictions"
 
@@ -241,3 +242,21 @@ class Evaluation:
     said: DevPredictions
     predictions: Iterable[Mapping[str, Any]]  # of `cluebench.records.analysis`, read only if they are the best so far
     organisers: tuple[float, float] | None = None  # CMRC2018: the organisers' EM and F1, percent
+
+    def point(self, step: int, epoch: int) -> DevPoint:
+        """Of the curve, after ``step`` optimizer steps."""
+        return DevPoint(step, epoch, self.score, self.loss, self.organisers)
+
+
+@dataclass(frozen=True)
+class CutEvaluation:
+    """What a pass over dev found that ended when it could no longer become the best of its run."""
+
+    bound: float  # percent: the accuracy was at most this
+    computed: int  # rows
+    rows: int  # of dev
+    loss = math.nan
+
+    def point(self, step: int, epoch: int) -> DevPoint:
+        """Of the curve, after ``step`` optimizer steps."""
+        return DevPoint(step, epoch, (self.bound,), cut_after=self.computed)

@@ -46,6 +46,10 @@ class RunLog:
         behind = "" if organisers is None else ", cmrc2018 organisers' exact: {:.4f}, f1: {:.4f}".format(*organisers)
         self.line(f"eval loss: {loss:f}, {shown_score(score)}, eval done total : {seconds:.2f} s{behind}")
 
+    def cut(self, bound: float, computed: int, rows: int, seconds: float) -> None:
+        """Of an evaluation that can't be the best; no word of it is one that a score is looked for by."""
+        self.line(f"dev cut after {computed}/{rows} rows, at most {bound:.4f} % right, {seconds:.2f} s")
+
     def best(self, score: str) -> None:
         """``score`` as Task.format_score gives it."""
         self.line(f"best_result: {score}")
@@ -61,6 +65,9 @@ _EVALUATED_SPAN = re.compile(r"\bexact: (?P<em>[.\deE+-]+), f1: (?P<f1>[.\deE+-]
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _CHUNK, _LONGEST_LINE = 1 << 20, 1 << 12
 _EVALUATED_IN = re.compile(r"\beval done total : (?P<seconds>\d{1,9}(?:\.\d+)?) s")
+_CUT = re.compile(
+    r"\bdev cut after (?P<computed>\d{1,12})/\d{1,12} rows, at most (?P<bound>[.\d]+) % right, (?P<seconds>[.\d]+) s"
+)
 _BEST = re.compile(r"best_result: (?P<score>\d+(?:\.\d+)?(?:/\d+(?:\.\d+)?)?)")
 
 _NUMBER = r"[-+]?(?:\d+(?:\.\d+)?(?:[eE][-+]?\d+)?|inf|nan)"
@@ -112,6 +119,12 @@ class LogFacts:
             return
         self.last_score = score
         self.dev_curve.append(DevPoint(self.step or 0, self._epoch, score))
+
+    def cut(self, bound: float, computed: int, seconds: float) -> None:
+        """An evaluation that ended early; its bound is no score."""
+        self.eval_seconds += seconds
+        if bound <= 100:
+            self.dev_curve.append(DevPoint(self.step or 0, self._epoch, (bound,), cut_after=computed))
 
     def ended(self, best_score: tuple[float, ...]) -> None:
         """The last evaluation follows the last step, wherever the last training line was."""
@@ -174,6 +187,8 @@ def _take(facts: LogFacts, raw: bytes) -> None:
         if match := _TRAIN.search(line):
             step, total, speed = int(match["step"]), int(float(match["total"])), float(match["speed"])
             facts.trained(step, total, int(match["epoch"]), speed, float(match["loss"]))
+        elif match := _CUT.search(line):
+            facts.cut(float(match["bound"]), int(match["computed"]), float(match["seconds"]))
         elif match := _BEST.search(line):
             facts.ended(tuple(float(part) for part in match["score"].split("/")))
         elif match := _EVALUATED_SPAN.search(line):

@@ -41,6 +41,7 @@ class DevPoint:
     score: Score  # percent; EM and F1 for spans
     loss: float | None = None
     organisers: Score | None = None  # CMRC2018: the organisers' EM and F1, percent
+    cut_after: Count | None = None  # rows computed; then the score is only an upper bound, no more than the best before
 
 
 @dataclass

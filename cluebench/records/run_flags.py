@@ -23,7 +23,7 @@ _EVAL_BATCH_SIZES = {SINGLE: 64, PAIR: 64, SPAN: 32, CHOICE: 16, IDIOM: 16}
 NOT_SCORED = frozenset({
     "task_name", "do_train", "do_eval", "do_predict", "output_dir", "eval_batch_size", "gradient_accumulation_steps",
     "device", "logging_steps", "checkpoint_steps", "pause_at", "resume", "overwrite_output_dir", "save_best_model",
-    "data_dir", "cache_dir", "overwrite_cache", "num_proc", "visualdl_dir", "result_json", "offline",
+    "data_dir", "cache_dir", "evaluation", "overwrite_cache", "num_proc", "visualdl_dir", "result_json", "offline",
 })  # fmt: skip
 
 
@@ -81,6 +81,10 @@ class RunFlags:
         minimum=1,
         default_text="100 in classification, an epoch in reading comprehension",
     )
+    evaluation: str = flag(
+        "full", "bounded: an evaluation during training ends once it can't be the best so far; best score, best model "
+        "and predictions are the same", choices=("full", "bounded"),
+    )  # fmt: skip
     checkpoint_steps: int = flag(500, "optimizer steps between checkpoints for --resume; 0: none", minimum=0)
     pause_at: Fraction | None = flag(
         None,

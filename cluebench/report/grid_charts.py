@@ -106,11 +106,12 @@ def trial(task: Task, trial: FinishedTrial, state: str) -> dict[str, Any]:
             losses = read_log(trial.path.with_suffix(".log")).losses
         except OSError:
             pass
-    curve = [(point.step, point.score[0]) for point in source.dev_curve] if source else []
+    points = source.dev_curve if source else []
+    curve = [(point.step, point.score[0]) for point in points if point.cut_after is None]  # else it is no score
     epochs: Any = trial.result.configuration.get("epochs") if trial.result else None
     seconds, last = (
         source.train_seconds + source.eval_seconds if source else 0.0,
-        max([0, *(step for step, _ in curve)]),
+        max([0, *(point.step for point in points)]),
     )
     return {
         **dict(zip(AXES, [*trial.setting, trial.seed])),

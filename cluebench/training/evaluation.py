@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -13,6 +13,7 @@ from cluebench import models
 from cluebench.features import Features, length_sorted_batches
 from cluebench.foundation import environment
 from cluebench.foundation.notices import progress
+from cluebench.training.bounded import Compute
 from cluebench.training.optimization import Precision
 
 
@@ -43,25 +44,53 @@ def outputs_of(
     examples of similar length. ``padding``: see `on_device`. Dropout is off; the model is left in training mode if it
     was.
     """
+    batches = length_sorted_batches(features.lengths, batch_size, environment.rank(), environment.world_size())
+    batches = progress("evaluating", len(batches), "batch", iterable=batches)
+    return _in_order(_gathered(_computed(model, features, batches, precision, padding)), len(features))
+
+
+def outputs_in_turns(
+    model: paddle.nn.Layer, features: Features, precision: Precision, padding: int | None = None
+) -> Compute:
+    """As `outputs_of` computes: from batches, one a rank, to the rows and the first output of each, on every rank."""
+
+    def compute(batches: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+        own = batches[environment.rank() :: environment.world_size()]
+        pieces = _gathered(_computed(model, features, own, precision, padding))
+        return [(rows, outputs[0]) for rows, outputs in pieces]
+
+    return compute
+
+
+_Piece = tuple[np.ndarray, list[np.ndarray]]  # rows of a batch, and each output of the model's head for them
+
+
+def _computed(
+    model: paddle.nn.Layer, features: Features, batches: Iterable[np.ndarray], precision: Precision, padding: int | None
+) -> list[_Piece]:
     was_training = model.training
     model.eval()
     pieces = []
     with paddle.no_grad():
-        batches = length_sorted_batches(features.lengths, batch_size, environment.rank(), environment.world_size())
-        for rows in progress("evaluating", len(batches), "batch", iterable=batches):
+        for rows in batches:
             with precision.context():
                 outputs = forward(model, on_device(features.batch(rows), padding))
             pieces.append((rows, [output.astype("float32").numpy() for output in outputs]))
     if was_training:
         model.train()
-    if environment.world_size() > 1:
-        gathered: list[Any] = []
-        paddle.distributed.all_gather_object(gathered, pieces)
-        pieces = [piece for of_rank in gathered for piece in of_rank]
-    return _in_order(pieces, len(features))
+    return pieces
 
 
-def _in_order(pieces: list[tuple[np.ndarray, list[np.ndarray]]], examples: int) -> tuple[np.ndarray, ...]:
+def _gathered(pieces: list[_Piece]) -> list[_Piece]:
+    """Those of all ranks."""
+    if environment.world_size() == 1:
+        return pieces
+    of_ranks: list[Any] = []
+    paddle.distributed.all_gather_object(of_ranks, pieces)
+    return [piece for of_rank in of_ranks for piece in of_rank]
+
+
+def _in_order(pieces: list[_Piece], examples: int) -> tuple[np.ndarray, ...]:
     whole = []
     for outputs in zip(*(outputs for _, outputs in pieces)):
         merged = np.full((examples, max(output.shape[1] for output in outputs)), -np.inf, dtype=np.float32)

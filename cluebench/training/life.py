@@ -16,7 +16,7 @@ from cluebench.foundation import environment
 from cluebench.foundation.command import as_clue_error
 from cluebench.foundation.errors import Paused, one_line
 from cluebench.foundation.notices import notice, waiting
-from cluebench.records.dev_predictions import Evaluation
+from cluebench.records.dev_predictions import CutEvaluation, Evaluation
 from cluebench.records.paths import CHECKPOINT
 from cluebench.records.result import PAUSED, Result
 from cluebench.records.run_flags import F
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def carry_out(
     config: RunConfig[F],
     train: Callable[[Run[F], Layer], None],
-    evaluate: Callable[[Run[F], Layer], Evaluation],
+    evaluate: Callable[[Run[F], Layer], Evaluation | CutEvaluation],
     predict: Callable[[Run[F], Layer], None],
 ) -> None:
     """The life of a run: its script says how to train, evaluate and predict, its flags which of them to do."""

@@ -51,6 +51,7 @@ class Precision:
 
     context: Callable[[], AbstractContextManager] = nullcontext  # in which a forward pass runs
     scaler: paddle.amp.GradScaler | None = None
+    spacing: float = 2.0**-23  # of the numbers it computes with, relative to their size
 
     @classmethod
     def of(cls, amp: str, device: str) -> Precision:
@@ -65,8 +66,8 @@ class Precision:
             raise UsageError(f"--amp bf16: {device} does not compute in bfloat16; use --amp fp16 or off")
         if amp == "fp16":
             scaler = paddle.amp.GradScaler(init_loss_scaling=2.0**15)
-            return cls(lambda: paddle.amp.auto_cast(level="O1", dtype="float16"), scaler)
-        return cls(lambda: paddle.amp.auto_cast(level="O1", dtype="bfloat16"))
+            return cls(lambda: paddle.amp.auto_cast(level="O1", dtype="float16"), scaler, 2.0**-10)
+        return cls(lambda: paddle.amp.auto_cast(level="O1", dtype="bfloat16"), spacing=2.0**-7)
 
     def backward(self, loss: paddle.Tensor) -> None:
         (self.scaler.scale(loss) if self.scaler else loss).backward()

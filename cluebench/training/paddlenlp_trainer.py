@@ -28,7 +28,7 @@ from cluebench.foundation import environment
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.file_facts import facts_of
 from cluebench.pretrained.weights import refuse_programs
-from cluebench.records import analysis
+from cluebench.records.analysis import Choices
 from cluebench.training.checkpoint_format import COMPLETE_FILE, CheckpointOwner
 from cluebench.training.configure import RunConfig
 from cluebench.training.evaluation import forward, on_device
@@ -206,14 +206,8 @@ class ProtocolTrainer(Trainer):
         run, step = self.run, self.state.global_step
         epoch = (step - 1) // self.steps_per_epoch if step else 0
         logits, gold = self.dev_output.predictions, self.dev_output.label_ids
-        found = analysis.evaluated_choices(
-            logits,
-            logits.argmax(axis=1),
-            gold,
-            ids=range(len(gold)),
-            clusters=run.features("dev").groups,
-            names=run.task.labels,
-        )
+        rows = Choices(gold, ids=range(len(gold)), clusters=run.features("dev").groups, names=run.task.labels)
+        found = rows.evaluation(logits)
         again = run.flags.do_train and not self.is_in_train
         run.record(found, step, epoch, metrics["eval_runtime"], again=again)
         if self.is_in_train and self.is_world_process_zero():

@@ -11,7 +11,7 @@ import numpy as np
 import paddle
 
 from cluebench import models, submission
-from cluebench.benchmark.tasks import TestSet
+from cluebench.benchmark.tasks import SPAN, TestSet
 from cluebench.data.rows import load_rows
 from cluebench.features import FeatureCache, Features, TextEncoder, load_features
 from cluebench.foundation import environment
@@ -19,15 +19,16 @@ from cluebench.foundation.errors import Paused
 from cluebench.foundation.notices import notice, waiting
 from cluebench.pretrained.model import Model
 from cluebench.records import analysis, dev_predictions
-from cluebench.records.dev_predictions import Evaluation
+from cluebench.records.analysis import Choices
+from cluebench.records.dev_predictions import CutEvaluation, Evaluation
 from cluebench.records.log import RunLog
 from cluebench.records.paths import CHECKPOINT
-from cluebench.records.result import DevPoint
 from cluebench.records.run_flags import F
 from cluebench.training import device
+from cluebench.training.bounded import BoundedEvaluation
 from cluebench.training.checkpoint import Checkpoint
 from cluebench.training.configure import RunConfig
-from cluebench.training.evaluation import forward, on_device, outputs_of
+from cluebench.training.evaluation import forward, on_device, outputs_in_turns, outputs_of
 from cluebench.training.optimization import LossMeter, Precision, accumulate, build_optimizer
 from cluebench.training.progress import TrainingProgress
 from cluebench.training.scalars import Scalars
@@ -56,6 +57,9 @@ class Run(Generic[F]):
         self._rows: dict[str, Any] = {}
         self._begun, self._stepped, self._evaluating_since = False, False, 0.0
         self._progress: TrainingProgress | None = None
+        self._bounding = False  # whether a pass over dev may end early
+        self._bounded: BoundedEvaluation | None = None
+        self._at = 0  # the step that was taken last
         self._written: list[Path] = []
 
     def begins(self, examples: int, steps: int | None = None) -> None:
@@ -161,6 +165,9 @@ class Run(Generic[F]):
         optimizer, schedule = build_optimizer(model, plan.total_steps, flags)
         checkpoint = Checkpoint(self.output(CHECKPOINT), model, optimizer, self.precision, self.result)
         self._stepped, self.result.total_steps = True, plan.total_steps
+        self._bounding = flags.evaluation == "bounded" and self.task.kind != SPAN
+        if flags.evaluation == "bounded" and not self._bounding:
+            notice(f"{self.task.title}: every evaluation computes all of dev, as no bound is known for spans")
         self.begins(len(examples), plan.total_steps)
         done = self._resumed(checkpoint, plan) if flags.resume else 0
         padding = self.padding_left_out(model)
@@ -183,6 +190,7 @@ class Run(Generic[F]):
                 self._log_training(step, plan.total_steps, meter, optimizer.get_lr())
             if step.evaluates or step.checkpoints:
                 meter.check(step)
+            self._at = step.number
             yield step
             pauses = step.evaluates and self._is_to_pause(step.number)
             if step.checkpoints or pauses:
@@ -191,6 +199,7 @@ class Run(Generic[F]):
                 self._progress.close()
                 self._pause(step.number)
         self._progress.close()
+        self._bounding = False
 
     def _resumed(self, checkpoint: Checkpoint, plan: StepPlan) -> int:
         """The steps an earlier process had done, taken up from its checkpoint."""
@@ -242,13 +251,28 @@ class Run(Generic[F]):
         padding = self.padding_left_out(model)
         return outputs_of(model, split, self.flags.eval_batch_size, self.precision, padding)
 
+    def evaluation(self, model: paddle.nn.Layer, dev: Features, choices: Choices) -> Evaluation | CutEvaluation:
+        """What a pass over dev finds; cut, with --evaluation bounded, once it can't become the best of the training."""
+        if not self._bounding:
+            (logits,) = self.outputs(model, dev)
+            return choices.evaluation(logits)
+        self._evaluating_since = time.perf_counter()
+        if self._bounded is None:
+            size, world, spacing = self.flags.eval_batch_size, environment.world_size(), self.precision.spacing
+            self._bounded = BoundedEvaluation(choices, dev.lengths, size, world, spacing)
+        compute = outputs_in_turns(model, dev, self.precision, self.padding_left_out(model))
+        # A run that goes on may know the best of a step that it has yet to do again: that doesn't count here.
+        before = [point for point in self.result.dev_curve if point.step < self._at and point.cut_after is None]
+        found = self._bounded.evaluate(compute, max((point.score[0] for point in before), default=None))
+        return found if isinstance(found, CutEvaluation) else choices.evaluation(found)
+
     def padding_left_out(self, model: paddle.nn.Layer) -> int | None:
         """The id of the padding that is not computed; None with --padding, and where a model needs it."""
         return None if self.flags.padding else models.padding_of(model)
 
     # What is recorded -------------------------------------------------------------------------------------------------
 
-    def evaluated(self, found: Evaluation, model: paddle.nn.Layer, step: Step | None = None) -> None:
+    def evaluated(self, found: Evaluation | CutEvaluation, model: paddle.nn.Layer, step: Step | None = None) -> None:
         """Logs an evaluation. During training a new best model is saved before the result names it.
 
         ``step``: the one just taken; None when a finished model is evaluated on its own. The seconds are those since
@@ -259,28 +283,33 @@ class Run(Generic[F]):
         improved = self.record(found, number, epoch, seconds, again=step is None and self.flags.do_train)
         if step is None or environment.rank() != 0:
             return
-        if improved and self._progress:
-            self._progress.best(self.task.format_score(found.score))
+        if improved and self._progress and self.result.best_score:
+            self._progress.best(self.task.format_score(self.result.best_score))
         if improved and self.keeps_best:
             models.save_model(model, self.tokenizer, self.flags.output_dir)
         self.result.write(self.flags.result_json)
 
-    def record(self, found: Evaluation, step: int, epoch: int, seconds: float, *, again: bool = False) -> bool:
+    def record(
+        self, found: Evaluation | CutEvaluation, step: int, epoch: int, seconds: float, *, again: bool = False
+    ) -> bool:
         """Logs an evaluation after ``step``, and keeps what was predicted when it is the best so far: then True.
 
         ``again``: it is of the best model of this training, which the result has already.
         """
-        point = DevPoint(step, epoch, found.score, found.loss, found.organisers)
+        self.result.eval_seconds += seconds
+        self.result.spend()
+        point = found.point(step, epoch)
         improved = not again and self.result.add(point)
         if not again:  # what counts is what is logged
             point = self.result.evaluation_after(step)
+        if isinstance(found, CutEvaluation) and point.cut_after is not None:
+            self.log.cut(found.bound, found.computed, found.rows, seconds)
+            return improved
         loss = found.loss if point.loss is None else point.loss
         self.log.evaluated(loss, point.score, seconds, point.organisers)
         names = ("dev_accuracy",) if len(point.score) == 1 else ("dev_em", "dev_f1")
         self.scalars.add(step, dev_loss=loss, **dict(zip(names, point.score)))
-        self.result.eval_seconds += seconds
-        self.result.spend()
-        if improved and environment.rank() == 0:
+        if improved and isinstance(found, Evaluation) and environment.rank() == 0:
             analysis.write(self.wrote(self.output(analysis.DEV_PREDICTIONS)), found.predictions)
             if self.flags.result_json:
                 path = self.wrote(dev_predictions.beside(self.flags.result_json))

@@ -39,7 +39,7 @@ def test_classification_trial():
     assert command(Trial(Model.of("m"), "csl", Setting(3e-5, 32, 0.1), 43), cpu_slots(1), settings) == [
         sys.executable, "-u", "/repository/classification/run_clue_classifier.py", "--model_name_or_path", "m",
         "--learning_rate", "3e-05", "--batch_size", "32", "--dropout", "0.1", "--seed", "43", "--do_train", "--resume", "--overwrite_output_dir",
-        "--save_best_model", "False", "--amp", "bf16", "--num_train_epochs", "2", "--max_steps", "5", "--limit", "10",
+        "--save_best_model", "False", "--amp", "bf16", "--evaluation", "bounded", "--num_train_epochs", "2", "--max_steps", "5", "--limit", "10",
         "--data_dir", "/clue", "--offline", "--gradient_accumulation_steps", "2",
         "--output_dir", "/runs/m/csl/3e-05_32_0.1_seed43", "--result_json", "/runs/m/csl/3e-05_32_0.1_seed43.json",
         "--device", "cpu", "--task_name", "CSL",
@@ -101,6 +101,7 @@ def test_run_cls_starts_what_the_scheduler_starts(told, tmp_path):
     assert Path(place + ".log").read_text() == result.stdout
     assert float(shell.pop("--learning_rate")) == float(scheduler.pop("--learning_rate"))
     scheduler.pop("--overwrite_output_dir")  # a plan is carried out; who types a trial is told what is in the way
+    assert scheduler.pop("--evaluation") == "bounded"  # whose trial by hand has a published line for every evaluation
     # what the shell script leaves out is the task's own
     for own in ("--output_dir", "--result_json", "--gradient_accumulation_steps", "--amp", "--device"):
         scheduler.pop(own)

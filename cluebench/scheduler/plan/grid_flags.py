@@ -76,6 +76,10 @@ class GridFlags:
         default_text="the published 2 or 4 when that many are free, else 1",
     )  # fmt: skip
     amp: str = flag("off", "mixed precision", choices=("off", "fp16", "bf16"))
+    evaluation: str = flag(
+        "bounded", "bounded: an evaluation ends once it can't be the best of its trial, and the table is the same; "
+        "full: every evaluation computes all of dev", choices=("bounded", "full"),
+    )  # fmt: skip
     padding: bool = flag(False, "compute padding too; to go on with a grid that was begun when it always was")
     save_best_model: bool = flag(False, "keep the best model of each task")
     keep_all_models: bool = flag(False, "with save_best_model: keep the best model of every trial")

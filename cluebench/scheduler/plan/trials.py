@@ -82,6 +82,7 @@ def shared_flags(flags: GridFlags) -> dict[str, Any]:
         "save_best_model": flags.save_best_model,
         "amp": flags.amp,
         "padding": flags.padding or None,
+        "evaluation": flags.evaluation if flags.evaluation != "full" else None,
         "num_train_epochs": flags.num_train_epochs,
         "max_steps": flags.max_steps or None,
         "limit": flags.limit,

@@ -1,0 +1,110 @@
+"""--evaluation bounded, end to end: fewer rows of dev are computed, and all that a table reads is the same to the bit."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cluebench.benchmark.tasks import CHOICE, IDIOM, SPAN, TASKS
+from cluebench.records.log import read_log
+from cluebench.records.result import Result
+from tests.scripts.test_classifier import common, losses, without_dropout
+from tests.scripts.test_resume import assert_same_weights, kill_after
+
+pytestmark = pytest.mark.slow
+
+#: Learning rates at which scores waver, so that many an evaluation can't be the best.
+TRAINING = ["--dropout", 0.1, "--logging_steps", 1, "--eval_batch_size", 4, "--max_steps", 24, "--do_train"]
+OF_KIND = {
+    CHOICE: ["--batch_size", 6, "--max_seq_length", 40, "--learning_rate", 3e-3, "--save_steps", 2],
+    IDIOM: ["--batch_size", 8, "--max_seq_length", 32, "--learning_rate", 3e-3, "--save_steps", 2, "--limit", 20],
+    SPAN: ["--batch_size", 8, "--max_seq_length", 96, "--learning_rate", 1e-3, "--save_steps", 6, "--limit", 24],
+}
+ROWS = ["--batch_size", 16, "--learning_rate", 5e-3, "--save_steps", 2]
+
+
+def flags(task, *more):
+    named = ["--task_name", task.name] if task.is_classification else []
+    return [*named, *OF_KIND.get(task.kind, ROWS), *TRAINING, *more]
+
+
+def assert_same(folder, other):
+    """Of the run in ``folder`` and that with bounded evaluations in ``other``; returns the latter's result."""
+    a, b = Result.read(folder / "result.json"), Result.read(other / "result.json")
+    assert a.configuration_hash == b.configuration_hash and b.status == "done"
+    assert (a.best_score, a.best_step) == (b.best_score, b.best_step)
+    assert (folder / "result.predictions").read_bytes() == (other / "result.predictions").read_bytes()
+    assert_same_weights(folder, other)
+    labels = [
+        [{**json.loads(line), "score": None} for line in (path / "dev_predictions.jsonl").read_text().splitlines()]
+        for path in (folder, other)
+    ]
+    assert labels[0] == labels[1]
+    assert [point.step for point in a.dev_curve] == [point.step for point in b.dev_curve]
+    best = None
+    for full, bounded in zip(a.dev_curve, b.dev_curve):
+        if bounded.cut_after is None:
+            assert bounded.score == full.score and bounded.loss == pytest.approx(full.loss, abs=1e-5)
+            best = max(best, full.score) if best else full.score
+        else:
+            assert full.score <= bounded.score <= best and bounded.loss is None
+    return b
+
+
+@pytest.mark.parametrize(
+    "name, more",
+    [
+        ("tnews", []),
+        ("ocnli", ["--padding"]),
+        ("iflytek", ["--limit", 40]),
+        ("cluewsc2020", ["--dropout", 0]),
+        ("c3", []),
+        ("chid", []),
+        ("cmrc2018", []),
+    ],
+)
+def test_what_counts_is_the_same_to_the_bit(name, more, demo, run_script, tmp_path):
+    task, ended = TASKS[name], {}
+    for way in ("full", "bounded"):
+        arguments = [*common(demo, tmp_path / way), *flags(task, *more, "--evaluation", way)]
+        ended[way] = run_script(task.script, *arguments)
+        assert ended[way].code == 0, ended[way].err
+    assert losses(ended["full"].lines) == losses(ended["bounded"].lines)  # evaluation draws nothing at random
+    assert ended["full"].lines[-1] == ended["bounded"].lines[-1]
+    result = assert_same(tmp_path / "full", tmp_path / "bounded")
+    cut = [point for point in result.dev_curve if point.cut_after is not None]
+    assert ("every evaluation computes all of dev" in ended["bounded"].err) is (task.kind == SPAN) is (not cut)
+    said = [line for line in ended["bounded"].lines if line.startswith("dev cut after ")]
+    assert len(said) == len(cut) and not any(word in line for line in said for word in ("acc:", "loss", "best_result"))
+    (tmp_path / "log").write_text(ended["bounded"].out)
+    curve = read_log(tmp_path / "log").dev_curve
+    assert [(point.step, point.cut_after) for point in curve] == [
+        (point.step, point.cut_after) for point in result.dev_curve
+    ]
+
+
+def test_two_processes_cut_alike(demo, start_script, tmp_path):
+    """Gradients of two processes are added in another order, so two are compared with two."""
+    model = without_dropout(demo[0], tmp_path)
+    for way in ("full", "bounded"):
+        launcher = ("-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(tmp_path / "logs"))
+        arguments = [*common((model, demo[1]), tmp_path / way), *flags(TASKS["tnews"], "--evaluation", way)]
+        process = start_script(TASKS["tnews"].script, *arguments, launcher=launcher, OMP_NUM_THREADS="1")
+        _, error = process.communicate(timeout=300)
+        assert process.returncode == 0, error[-2000:]
+    result = assert_same(tmp_path / "full", tmp_path / "bounded")
+    assert result.cards == 2 and any(point.cut_after for point in result.dev_curve)
+
+
+def test_a_run_that_is_resumed_has_the_same_best(demo, run_script, start_script, tmp_path):
+    """Its first evaluation computes all rows again, to learn which are hard."""
+    task, more = TASKS["tnews"], ["--checkpoint_steps", 5]
+    whole = run_script(task.script, *common(demo, tmp_path / "full"), *flags(task, *more))
+    assert whole.code == 0, whole.err
+    arguments = [*common(demo, tmp_path / "cut"), *flags(task, *more, "--evaluation", "bounded", "--resume")]
+    kill_after(start_script(task.script, *arguments), step=12)
+    resumed = run_script(task.script, *arguments)
+    assert resumed.code == 0 and resumed.lines[0].startswith("going on from the checkpoint after step "), resumed.err
+    result = assert_same(tmp_path / "full", tmp_path / "cut")
+    assert any(point.cut_after for point in result.dev_curve)
