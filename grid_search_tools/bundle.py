@@ -23,6 +23,7 @@ from cluebench.foundation import atomic, command
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.flags import flag, parse, refuse_unwritable
 from cluebench.foundation.repository import RUN_ROOT
+from cluebench.foundation.shown import shown
 
 NAME = "bundle.py"
 
@@ -82,7 +83,7 @@ def opened(bundle: Path, flags: Flags, source: DataSource) -> int:
 def show(bundle: Path, manifest: Manifest, verdicts: list[Verdict]) -> None:
     model = manifest.model
     about = f" ({model.identity})" if model.identity != model.name else ""
-    mark = f" ({verifying.printable(manifest.search)})" if manifest.search else ""
+    mark = f" ({shown(manifest.search)})" if manifest.search else ""
     print(f"{bundle}: {model.name}{about}{mark}")
     for verdict in verdicts:
         print("\n".join(verdict.lines()))

@@ -20,6 +20,7 @@ from cluebench.features import TextEncoder
 from cluebench.foundation import command, environment
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.flags import flag, parse
+from cluebench.foundation.shown import printable
 from cluebench.pretrained.model import Model
 from cluebench.report.inputs import described, shown_examples
 
@@ -60,7 +61,10 @@ def main() -> None:
     shown = shown_examples(task, split, source, encoder, flags.limit, max_seq_length=length, doc_stride=stride)
     try:
         for example in shown:
-            text = json.dumps(example, ensure_ascii=False) if flags.json else "\n".join(described(task, example)) + "\n"
+            if flags.json:
+                text = json.dumps(example, ensure_ascii=False)
+            else:
+                text = "\n".join(map(printable, described(task, example))) + "\n"
             print(text)
         sys.stdout.flush()
     except BrokenPipeError:  # as in "… | head"

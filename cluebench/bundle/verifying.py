@@ -19,6 +19,7 @@ from cluebench.data.source import DataSource
 from cluebench.features.metrics import question_scores
 from cluebench.foundation import environment, json_files
 from cluebench.foundation.errors import BadFile, DataError
+from cluebench.foundation.shown import shown
 from cluebench.records import dev_predictions, finished_trials
 from cluebench.records.dev_predictions import DevPredictions, rows_fingerprint
 from cluebench.records.finished_trials import FinishedTrial
@@ -31,6 +32,8 @@ VERIFIED, NOT_HERE, MISFIT = "verified", "not verifiable here", "does not fit"
 
 #: Points of a percent by which a score made anew may differ: F1 is kept with six digits.
 _CLOSE = 0.001
+#: Characters of a line about a stranger's bundle.
+_LONGEST = 300
 
 
 @dataclass
@@ -50,8 +53,8 @@ class Verdict:
     def lines(self, most: int = 5) -> Iterator[str]:
         told = [f"{self.trials} trial{'s' * (self.trials != 1)}", *self.notes]
         told += [] if self.misfits else self.not_here[:1]
-        yield f"{self.task.title:<13}{self.state}: {printable('; '.join(told))}"
-        yield from (f"{'':<13}{printable(reason)}" for reason in self.misfits[:most])
+        yield f"{self.task.title:<13}{self.state}: {shown('; '.join(told))[:_LONGEST]}"
+        yield from (f"{'':<13}{shown(reason)[:_LONGEST]}" for reason in self.misfits[:most])
         if len(self.misfits) > most:
             yield f"{'':<13}and {len(self.misfits) - most} more"
 
@@ -253,8 +256,3 @@ def _same(one: Sequence[float], other: Sequence[float] | None) -> bool:
 
 def _shown(score: Sequence[float] | None) -> str:
     return "/".join(f"{one:.4f}" for one in score or ())
-
-
-def printable(text: str, longest: int = 300) -> str:
-    """Without what would steer a terminal: a bundle's words are a stranger's."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text[:longest])

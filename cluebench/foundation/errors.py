@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from cluebench.foundation.shown import shown
+
 #: Characters of a line about an error: a name or a value in it may be of any length.
 _LONGEST_LINE = 500
 
 
 def one_line(said: object) -> str:
     """An error's words as one line of at most 500 characters; what is too long is cut in its middle."""
-    text = " ".join(str(said).split())
+    text = shown(said)
     kept = _LONGEST_LINE // 2 - 2
     return text if len(text) <= _LONGEST_LINE else f"{text[:kept]} … {text[-kept:]}"
 

@@ -7,14 +7,13 @@ rest by name. Safetensors files hold no code.
 
 from __future__ import annotations
 
-import _codecs
 import math
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -100,6 +99,80 @@ class _Forbidden(Exception):
     """What a pickle asks for that arrays don't need."""
 
 
+class _StandIn:
+    """What a pickle gets for a name that it may ask for. It can be called, and neither it nor what it does be changed.
+
+    No function or class of numpy is handed out: their constructors trust what a pickle says of sizes and types.
+    """
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Callable[..., Any]):
+        self._call = call
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._call(*arguments)
+
+    def __setstate__(self, state: Any) -> None:
+        raise _Forbidden("a change of what it is handed")
+
+
+class _Dtype(_StandIn):
+    """Stands for a numpy type; called for none."""
+
+    __slots__ = ("name", "order")
+
+    def __init__(self, name: Any, *_: Any):
+        self.name, self.order = name, "<"
+        if name not in _TYPES:
+            raise _Forbidden(f"numpy.dtype({str(name)[:40]!r})")
+
+    def __setstate__(self, state: Any) -> None:
+        if state[1] not in ("<", ">", "|", "=") or tuple(state[2:]) != (None, None, None, -1, -1, 0):
+            raise _Forbidden(f"a numpy type of {str(state)[:40]}")
+        self.order = state[1]
+
+    def read(self, data: bytes | str, count: int) -> np.ndarray:
+        """Raises ValueError unless these are exactly so many numbers."""
+        content = data.encode("latin1") if isinstance(data, str) else data
+        dtype = np.dtype(self.order + self.name)
+        if not isinstance(content, bytes) or len(content) != count * dtype.itemsize:
+            raise ValueError(f"no {count * dtype.itemsize} bytes for {count} numbers of {dtype}")
+        return np.frombuffer(content, dtype) if count else np.zeros(0, dtype)
+
+
+class _Array(_StandIn):
+    """Stands for a numpy array, which it holds once the pickle has said what is in it."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: np.ndarray | None = None):
+        self.array = array
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, dtype, by_columns, data = state
+        if self.array is not None or not isinstance(dtype, _Dtype):
+            raise _Forbidden("an array that changes")
+        if not _are_counts(shape):
+            raise ValueError(f"{str(shape)[:40]} is no shape")
+        self.array = dtype.read(data, math.prod(shape)).reshape(shape, order="F" if by_columns else "C")
+
+
+def _are_counts(numbers: Any) -> bool:
+    """Whether this is a tuple of sizes or steps that numpy can count."""
+    is_short = isinstance(numbers, tuple) and len(numbers) <= 32
+    return is_short and all(type(number) is int and 0 <= number < 1 << 48 for number in numbers)
+
+
+class _GeneratorState:
+    """Stands for that of one of Paddle's random generators, which checkpoints of PaddleNLP's Trainer have."""
+
+    def __setstate__(self, state: Any) -> None:
+        device, seed, offset, engine = state
+        if not all(type(number) is int for number in (device, seed, offset, *engine)) or not isinstance(engine, list):
+            raise _Forbidden("a random generator whose state is none")
+
+
 def _data_of(expression: str, names: Mapping[str, Any]) -> Any:
     """Stands for ``eval``, by which Paddle pickles one kind of tensor: always ``eval("data", {"data": array})``."""
     if expression != "data":
@@ -107,28 +180,40 @@ def _data_of(expression: str, names: Mapping[str, Any]) -> Any:
     return names["data"]
 
 
-class _GeneratorState:
-    """Stands for that of one of Paddle's random generators, which checkpoints of PaddleNLP's Trainer have."""
+def _encoded(text: str, encoding: str) -> bytes:
+    """Stands for ``_codecs.encode``, by which protocol 2 writes bytes."""
+    if encoding != "latin1":
+        raise _Forbidden(f"the encoding {encoding[:40]!r}")
+    return text.encode("latin1")
 
-    def __setstate__(self, state: Any) -> None:
-        pass
+
+def _reconstructed(kind: Any, *_: Any) -> _Array:
+    if kind is not _NDARRAY:
+        raise _Forbidden("an array of another kind")
+    return _Array()
 
 
-_ARRAY, _SCALAR = np.zeros(0).__reduce__()[0], np.float32(0).__reduce__()[0]  # wherever this numpy keeps them
+def _scalar(dtype: _Dtype, data: bytes | str) -> float | int:
+    return dtype.read(data, 1).item()
+
+
+_TYPES = frozenset("b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8".split())
+_NDARRAY = _StandIn(_reconstructed)
+_EVAL = _StandIn(_data_of)
 
 #: Everything a pickle of arrays may name; modules as pickles of Python 2 and of numpy 1 and 2 call them.
 _ALLOWED = {
     ("collections", "OrderedDict"): OrderedDict,
     ("builtins", "tuple"): tuple,
-    ("builtins", "eval"): _data_of,
+    ("builtins", "eval"): _EVAL,
     ("__builtin__", "tuple"): tuple,
-    ("__builtin__", "eval"): _data_of,
-    ("_codecs", "encode"): _codecs.encode,
+    ("__builtin__", "eval"): _EVAL,
+    ("_codecs", "encode"): _StandIn(_encoded),
     ("paddle.base.libpaddle", "GeneratorState"): _GeneratorState,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _ARRAY for core in ("core", "_core")},
-    **{(f"numpy.{core}.multiarray", "scalar"): _SCALAR for core in ("core", "_core")},
+    ("numpy", "ndarray"): _NDARRAY,
+    ("numpy", "dtype"): _StandIn(_Dtype),
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _StandIn(_reconstructed) for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "scalar"): _StandIn(_scalar) for core in ("core", "_core")},
 }
 
 
@@ -170,7 +255,8 @@ _STATES = ("state_dict", "model_state_dict", "model", "module")
 def _state_in(saved: Mapping[Any, Any]) -> dict[str, np.ndarray]:
     """The arrays of a saved dict, or of the dict in it that holds a model's."""
     inner = next((saved[key] for key in _STATES if isinstance(saved.get(key), dict)), saved)
-    return {name: value for name, value in inner.items() if isinstance(value, np.ndarray)}
+    arrays = {name: value.array for name, value in inner.items() if isinstance(value, _Array)}
+    return {name: array for name, array in arrays.items() if array is not None}
 
 
 # PyTorch --------------------------------------------------------------------------------------------------------------
@@ -181,23 +267,39 @@ _TORCH_TYPES = {
 }  # fmt: skip
 
 
-class _StorageType(NamedTuple):
-    dtype: str
+class _StorageType(_StandIn):
+    """Stands for a kind of storage; called for none."""
+
+    __slots__ = ("dtype",)
+
+    def __init__(self, dtype: str):
+        self.dtype = dtype
 
 
-def _rebuild_tensor(storage: np.ndarray, offset: int, size: tuple, stride: tuple, *_: Any) -> np.ndarray:
+def _rebuild_tensor(stored: _Array, offset: int, size: tuple, stride: tuple, *_: Any) -> _Array:
     """A view of a storage; what would reach beyond its end is refused."""
+    storage = stored.array
+    if storage is None or storage.ndim != 1 or not all(map(_are_counts, (size, stride, (offset,)))):
+        raise ValueError("a tensor of no storage, or of sizes that are none")
     last = offset + sum((length - 1) * step for length, step in zip(size, stride))
-    if min((offset, last, *stride, *size)) < 0 or (all(size) and last >= len(storage)):
+    if len(size) != len(stride) or (all(size) and last >= len(storage)):
         raise ValueError("a tensor lies outside its storage")
     if math.prod(size) > len(storage):
         raise ValueError("a tensor has more numbers than its storage")
     steps = [step * storage.itemsize for step in stride]
-    return np.lib.stride_tricks.as_strided(storage[offset:], size, steps, writeable=False)
+    return _Array(np.lib.stride_tricks.as_strided(storage[offset:], size, steps, writeable=False))
 
 
-def _rebuild_parameter(data: np.ndarray, *_: Any) -> np.ndarray:
+def _rebuild_parameter(data: _Array, *_: Any) -> _Array:
     return data
+
+
+_TORCH_ALLOWED = {
+    ("torch._utils", "_rebuild_tensor_v2"): _StandIn(_rebuild_tensor),
+    ("torch._utils", "_rebuild_parameter"): _StandIn(_rebuild_parameter),
+    ("torch", "Size"): tuple,
+    **{("torch", name): _StorageType(dtype) for name, dtype in _TORCH_TYPES.items()},
+}
 
 
 class _TorchUnpickler(_ArrayUnpickler):
@@ -208,20 +310,14 @@ class _TorchUnpickler(_ArrayUnpickler):
         self._archive, self._root = archive, root
 
     def find_class(self, module: str, name: str) -> Any:
-        if module == "torch._utils" and name in ("_rebuild_tensor_v2", "_rebuild_parameter"):
-            return _rebuild_tensor if name == "_rebuild_tensor_v2" else _rebuild_parameter
-        if module == "torch" and name in _TORCH_TYPES:
-            return _StorageType(_TORCH_TYPES[name])
-        if (module, name) == ("torch", "Size"):
-            return tuple
-        return super().find_class(module, name)
+        return _TORCH_ALLOWED.get((module, name)) or super().find_class(module, name)
 
-    def persistent_load(self, identity: tuple) -> np.ndarray:
+    def persistent_load(self, identity: tuple) -> _Array:
         _, kind, key, _, count = identity
         member = self._archive.getinfo(f"{self._root}/data/{key}")
         if member.compress_type != zipfile.ZIP_STORED:  # else a few bytes could unpack to any number
             raise ValueError(f"{member.filename} is packed, as torch.save never does")
-        return np.frombuffer(self._archive.read(member), kind.dtype, count)
+        return _Array(np.frombuffer(self._archive.read(member), kind.dtype, count))
 
 
 #: Typed where PyTorch is installed; shared tensors are cloned, since safetensors refuses them.

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cluebench.foundation.shown import shown
 from cluebench.report.comparison import Comparison, Difference, notes, sentence
 from cluebench.report.evidence import Evidence
 from cluebench.report.examples import Example
@@ -31,11 +32,12 @@ def rendered(comparisons: Sequence[Comparison], style: str) -> str:
     bullet = "- " if style == "markdown" else ""
     blocks = []
     for one in comparisons:
-        blocks.append([f"{bullet}first: {one.first.name}", f"{bullet}second: {one.second.name}"])
+        names = shown(one.first.name, style), shown(one.second.name, style)
+        blocks.append([f"{bullet}first: {names[0]}", f"{bullet}second: {names[1]}"])
         table = Table(_COLUMNS, [_row(task) for task in (*one.tasks, *filter(None, [one.average]))], {"task"})
         blocks.append(table.markdown() if style == "markdown" else table.text())
-        blocks.append([sentence(one)])
-        blocks.append([bullet + note for note in notes(one)])
+        blocks.append([shown(sentence(one), style)])
+        blocks.append([bullet + shown(note, style) for note in notes(one)])
     return "\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n"
 
 
@@ -95,21 +97,22 @@ def rendered_disagreements(title: str, comparison: Comparison, found: Sequence[d
     """All of them in one of FORMATS; long texts are cut but in JSON."""
     if style == "json":
         return json.dumps(found, ensure_ascii=False, indent=2) + "\n"
-    names = {"first": comparison.first.name, "second": comparison.second.name}
+    names = {"first": shown(comparison.first.name, style), "second": shown(comparison.second.name, style)}
     wins = ", ".join(f"{name} on {sum(one['right'] == side for one in found)}" for side, name in names.items())
     lines = [f"{title}: exactly one is right on {len(found)} dev rows: {wins}"]
     bold, bullet = ("**", "- ") if style == "markdown" else ("", "    ")
     for one in found:
-        lines += ["", f"{bold}{one['id']}{bold}", ""] if bold else ["", str(one["id"])]
+        name = shown(one["id"], style)
+        lines += ["", f"{bold}{name}{bold}", ""] if bold else ["", name]
         for key, value in one.items():
             if key in names:
                 said = "right" if one["right"] == key else "wrong"
-                lines.append(f"{bullet}{names[key]}: {_shortened(value)} ({said})")
+                lines.append(f"{bullet}{names[key]}: {_shortened(value, style)} ({said})")
             elif key not in ("id", "right"):
-                lines.append(f"{bullet}{key}: {_shortened(value)}")
+                lines.append(f"{bullet}{key}: {_shortened(value, style)}")
     return "\n".join(lines) + "\n"
 
 
-def _shortened(text: str) -> str:
+def _shortened(text: str, style: str) -> str:
     text = " ".join(text.split())
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+    return shown(text if len(text) <= _SHOWN else text[:_SHOWN] + "…", style)

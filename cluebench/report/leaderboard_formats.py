@@ -14,10 +14,11 @@ from urllib.parse import quote
 from cluebench.benchmark.published import ATTRIBUTION
 from cluebench.benchmark.tasks import TASKS
 from cluebench.foundation.phrases import Phrase
+from cluebench.foundation.shown import shown as shown_text
 from cluebench.records.cost import shown
 from cluebench.report import page
 from cluebench.report.leaderboard import FromBaseline, Leaderboard, Row
-from cluebench.report.tables import Table, markdown_escaped
+from cluebench.report.tables import Table
 from cluebench.report.units import unit_of
 from cluebench.report.unseen import floors_text
 
@@ -50,7 +51,7 @@ def _lines_below(board: Leaderboard) -> list[str]:
     found += [_MARK.strip() + " " + _APPROXIMATED] if any(row.published for row in board.rows) else []
     found += [f"Differences: the model's score minus that of {board.baseline.model}."] if board.baseline else []
     found += _about_rows(board)
-    return found + [f"{row.model}: {row.why_marked}" for row in board.rows if row.marks]
+    return found + [shown_text(f"{row.model}: {row.why_marked}") for row in board.rows if row.marks]
 
 
 def _about_rows(board: Leaderboard) -> list[Phrase]:
@@ -147,7 +148,12 @@ def _text(board: Leaderboard) -> str:
 
 
 def _markdown(board: Leaderboard) -> str:
-    return "\n\n".join(["\n".join(_wide(board).markdown()), *map(markdown_escaped, _lines_below(board))]) + "\n"
+    return (
+        "\n\n".join(
+            ["\n".join(_wide(board).markdown()), *(shown_text(line, "markdown") for line in _lines_below(board))]
+        )
+        + "\n"
+    )
 
 
 def _csv(board: Leaderboard) -> str:

@@ -7,6 +7,8 @@ import io
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from cluebench.foundation.shown import printable, shown
+
 
 @dataclass(frozen=True)
 class Table:
@@ -28,7 +30,7 @@ class Table:
 
     def text(self, gap: str = "  ") -> list[str]:
         """A line a row, words to the left and numbers to the right."""
-        lines = [list(self.columns), *self.rows]
+        lines = [list(self.columns), *([printable(cell) for cell in row] for row in self.rows)]
         widths = [max(map(len, column)) for column in zip(*lines)]
         aligned = [str.ljust if title in self.words else str.rjust for title in self.columns]
         return [gap.join(map(lambda align, *pair: align(*pair), aligned, line, widths)).rstrip() for line in lines]
@@ -36,15 +38,10 @@ class Table:
     def markdown(self) -> list[str]:
         """A line a row, under a head and its rule."""
         rule = ["---" if title in self.words else "---:" for title in self.columns]
-        rows = [[markdown_escaped(cell) for cell in row] for row in self.rows]
+        rows = [[shown(cell, "markdown") for cell in row] for row in self.rows]
         return [f"| {' | '.join(line)} |" for line in (self.columns, rule, *rows)]
 
     def csv(self) -> str:
-        stream = io.StringIO()
-        csv.writer(stream, lineterminator="\n").writerows([self.columns, *self.rows])
+        stream, rows = io.StringIO(), [[shown(cell, "csv") for cell in row] for row in self.rows]
+        csv.writer(stream, lineterminator="\n").writerows([self.columns, *rows])
         return stream.getvalue()
-
-
-def markdown_escaped(text: str) -> str:
-    """A text that markdown shows as it is, in a table too."""
-    return text.replace("|", "\\|").replace("*", "\\*")

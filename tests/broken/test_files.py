@@ -315,7 +315,9 @@ def test_locks_never_end_in_a_traceback(kind, run):
 def test_broken_promises_are_none_and_do_not_stay(tmp_path_factory):
     """What a living process has promised counts as it was written, or not at all."""
     promises = Promises(pytest.fail)
-    promises._directory = tmp_path_factory.mktemp("promises")
+    promises._root = tmp_path_factory.mktemp("promises")
+    promises._directory = promises._root / f"cluebench-promises-{os.getuid()}"
+    promises._directory.mkdir()
     path = promises._directory / "0-abc.json"
     sound = asdict(Promise(os.getpid(), launch.start_time(os.getpid()), ["GPU-a"], 1 << 30))
 

@@ -15,6 +15,7 @@ from hypothesis import given
 from cluebench.benchmark.tasks import TASKS
 from cluebench.demo import directory as demo
 from cluebench.foundation import atomic
+from cluebench.foundation.file_facts import facts_of
 from cluebench.pretrained.model import Model
 from cluebench.records.result import DevPoint, Result
 from cluebench.training.checkpoint_format import COMPLETE_FILE, CheckpointOwner
@@ -232,7 +233,7 @@ def test_a_broken_checkpoint_of_the_trainer_is_passed_over(checkpoint, tmp_path_
     for step in (5, 10):
         weights = folder / f"checkpoint-{step}" / "model_state.pdparams"
         atomic.write_text(weights, "weights")
-        facts = {weights.name: atomic.facts_of(weights)}
+        facts = {weights.name: facts_of(weights)}
         owner = CheckpointOwner(result.configuration_hash, result.progress(), result.configuration, facts)
         owner.write(weights.with_name(COMPLETE_FILE))
     last = folder / "checkpoint-10"

@@ -1,5 +1,6 @@
 """An hour in which a disk, a driver, a neighbour or a terminal misbehaves: real processes and the stand-in driver."""
 
+import json
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import time
 import pytest
 
 from cluebench.scheduler.allocation.promises import Promises
+from cluebench.scheduler.processes.launch import start_time
 from cluebench.scheduler.run.recorder import Observers
 from tests.conftest import ROOT
 
@@ -145,6 +147,9 @@ def test_an_observer_that_fails_falls_silent_and_the_others_hear_of_it():
 # One ledger for a machine ---------------------------------------------------------------------------------------------
 
 
+FOLDER = f"cluebench-promises-{os.getuid()}"
+
+
 def most_at_once(grid):
     times = [(float(words[3]), 1) for words in grid.book("start")] + [(float(w[3]), -1) for w in grid.book("done")]
     running = most = 0
@@ -173,7 +178,7 @@ def test_two_schedulers_promise_no_memory_twice(grid, cards, tmp_path, shared):
     assert [scheduler.returncode for scheduler in schedulers] == [0, 0], said
     assert len(grid.book("done")) == 6
     assert (most_at_once(grid) <= 3) == shared, grid.book("start")
-    assert not list((tmp_path).glob("*/cluebench-promises/*.json"))
+    assert not list((tmp_path).glob("*/cluebench-promises-*/*.json"))
 
 
 def test_promises_of_the_dead_count_for_nothing(tmp_path, monkeypatch):
@@ -183,11 +188,12 @@ def test_promises_of_the_dead_count_for_nothing(tmp_path, monkeypatch):
     with one.locked() as others:
         assert others == []
         one.make(tmp_path / "a.lock", sleeper.pid, ["GPU-0"], 5)
-    (tmp_path / "cluebench-promises" / "garbage.json").write_text("{")
+    (tmp_path / FOLDER / "garbage.json").write_text("{")
     with two.locked() as others:
         assert [(other.pid, other.bytes, other.settled) for other in others] == [(sleeper.pid, 5, None)]
-        with pytest.raises(BlockingIOError), one.locked():
-            pass
+        for _ in range(2):
+            with pytest.raises(BlockingIOError), one.locked():
+                pass
     one.settle(tmp_path / "a.lock")
     with two.locked() as others:
         assert others[0].settled <= time.time()
@@ -202,8 +208,73 @@ def test_promises_of_the_dead_count_for_nothing(tmp_path, monkeypatch):
         assert others == []
 
 
+def promised(folder, name="1-abc.json"):
+    """A promise of 7 bytes to this process, in a directory that stands for another user's."""
+    folder.mkdir(exist_ok=True)
+    promise = {"pid": os.getpid(), "start_time": start_time(os.getpid()), "devices": ["GPU-0"], "bytes": 7}
+    (folder / name).write_text(json.dumps(promise))
+
+
+def test_directories_of_other_users_are_read_and_not_trusted(tmp_path, monkeypatch):
+    """Only what belongs to the user that the name tells; nothing through a link."""
+    if os.getuid() != 0:
+        pytest.skip("only root can give files away")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    promised(tmp_path / "cluebench-promises-4321")
+    promises = Promises(pytest.fail)
+    with promises.locked() as others:
+        assert others == []  # root's, under another's name
+    for path in (tmp_path / "cluebench-promises-4321", tmp_path / "cluebench-promises-4321" / "1-abc.json"):
+        os.chown(path, 4321, 4321)
+    with promises.locked() as others:
+        assert [other.bytes for other in others] == [7]
+    promised(tmp_path / "elsewhere")
+    (tmp_path / "cluebench-promises-4321" / "2-abc.json").symlink_to(tmp_path / "elsewhere" / "1-abc.json")
+    os.mkfifo(tmp_path / "cluebench-promises-4321" / "3-abc.json")
+    (tmp_path / "cluebench-promises-4322").symlink_to(tmp_path / "cluebench-promises-4321")
+    with promises.locked() as others:
+        assert [other.bytes for other in others] == [7]
+    (tmp_path / "cluebench-promises-4321").chmod(0o777)  # anyone can write there
+    with promises.locked() as others:
+        assert others == []
+    assert (tmp_path / "cluebench-promises-4321" / "1-abc.json").exists()
+
+
+@pytest.mark.parametrize("trap", ["link", "open to all"])
+def test_a_directory_that_others_have_laid_out_is_not_written(trap, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "theirs").mkdir()
+    if trap == "link":
+        (tmp_path / FOLDER).symlink_to(tmp_path / "theirs")
+    else:
+        (tmp_path / FOLDER).mkdir()
+        (tmp_path / FOLDER).chmod(0o777)
+    said = []
+    promises = Promises(said.append)
+    with promises.locked() as others:
+        promises.make(tmp_path / "a.lock", os.getpid(), ["GPU-0"], 5)
+    assert others == [] and len(said) == 1 and "no directory that you alone can write" in said[0]
+    assert not list((tmp_path / FOLDER).iterdir())
+
+
+def test_a_lock_that_is_never_free_stops_no_grid(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("cluebench.scheduler.allocation.promises._PATIENCE", 0.01)
+    said = []
+    one, two = Promises(print), Promises(said.append)
+    with one.locked():
+        one.make(tmp_path / "a.lock", os.getpid(), ["GPU-0"], 5)
+        for _ in range(2):
+            with pytest.raises(BlockingIOError), two.locked():
+                pass
+        for _ in range(2):
+            with two.locked() as others:
+                assert [other.bytes for other in others] == [5]
+    assert len(said) == 1 and "somebody keeps its lock" in said[0]
+
+
 def test_a_machine_without_a_place_for_promises_is_said_once(tmp_path, monkeypatch):
-    (tmp_path / "cluebench-promises").write_text("no directory")
+    (tmp_path / FOLDER).write_text("no directory")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     said = []
     promises = Promises(said.append)

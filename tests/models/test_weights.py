@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import pickle
 import zipfile
@@ -13,9 +14,9 @@ import pytest
 from cluebench.foundation.errors import UsageError
 from cluebench.models.architectures import ARCHITECTURES
 from cluebench.models.hugging_face import in_paddle, is_hugging_face, plain_name
-from cluebench.pretrained import model_files
+from cluebench.pretrained import model_files, weights
 from cluebench.pretrained.model import Model
-from cluebench.pretrained.weights import read_weights
+from cluebench.pretrained.weights import read_weights, refuse_programs
 from tests.models.weight_files import STORAGES, StandInTorch, write_safetensors
 
 ARRAYS = {
@@ -201,6 +202,75 @@ def test_half_an_allowed_name_is_not_enough(named, tmp_path):
         with pytest.raises(UsageError) as refused:
             read_weights([path])
         assert f"the pickle asks for {named}, which no weights need" in str(refused.value)
+
+
+class Numpy(Reduced):
+    """Pickled as numpy pickles an array, with a state that may contradict itself."""
+
+    def __init__(self, shape, dtype, data, kind=np.ndarray, version=1):
+        self.call = np.zeros(0).__reduce__()[0], (kind, (0,), b"b"), (version, shape, dtype, False, data)
+
+
+class Type(Reduced):
+    def __init__(self, name, order="<", fields=None):
+        self.call = np.dtype, (name, False, True), (3, order, None, fields, None, -1, -1, 0)
+
+
+CONTRADICTIONS = {
+    "more numbers than bytes": Numpy((1 << 20,), Type("f4"), b"12345678"),
+    "fewer numbers than bytes": Numpy((1,), Type("f4"), b"12345678"),
+    "a negative size": Numpy((-1, -2), Type("f4"), b"12345678"),
+    "sizes whose product overflows": Numpy((1 << 32, 1 << 32), Type("f4"), b""),
+    "sizes that are none": Numpy((2.0,), Type("f4"), b"12345678"),
+    "a shape that is none": Numpy([2], Type("f4"), b"12345678"),
+    "a number of bytes for bytes": Numpy((2,), Type("f4"), 8),
+    "numbers for bytes": Numpy((2,), Type("f4"), [1.0, 2.0]),
+    "no type": Numpy((2,), "f4", b"12345678"),
+    "objects": Numpy((1,), Type("O8", "|"), [1]),
+    "addresses": Numpy((1,), Type("O8", "|"), b"12345678"),
+    "records": Numpy((1,), Type("V8", "|", ("a",)), b"12345678"),
+    "fields of a number": Numpy((1,), Type("f8", "<", ("a",)), b"12345678"),
+    "an unknown order": Numpy((1,), Type("f8", "x"), b"12345678"),
+    "text": Numpy((1,), Type("U2"), b"12345678"),
+    "an array of another class": Numpy((1,), Type("f8"), b"12345678", kind=OrderedDict),
+    "a scalar of other size": Reduced(np.float32(0).__reduce__()[0], Type("f4"), b"12345678"),
+    "another encoding": Reduced(codecs.encode, "text", "rot13"),
+}
+
+
+@pytest.mark.parametrize("what", CONTRADICTIONS)
+def test_sizes_types_and_bytes_that_contradict_each_other_are_refused(what, tmp_path):
+    """In weights, and in a checkpoint of the Trainer, who would hand them to numpy."""
+    path = tmp_path / "model_state.pdparams"
+    path.write_bytes(pickle.dumps({"a": CONTRADICTIONS[what]}, 4))
+    for read in (lambda: read_weights([path]), lambda: refuse_programs(tmp_path)):
+        with pytest.raises(UsageError) as refused:
+            read()
+        assert str(path) in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_no_constructor_of_a_library_is_handed_out():
+    """What a pickle gets is of this module, but for two containers of Python's own that can't be changed."""
+    for name, given in {**weights._ALLOWED, **weights._TORCH_ALLOWED}.items():
+        assert (
+            given in (tuple, OrderedDict)
+            or type(given).__module__ == weights.__name__
+            or given.__module__ == (weights.__name__)
+        ), name
+
+
+@pytest.mark.parametrize(
+    "named", ["numpy.dtype", "numpy.ndarray", "numpy.core.multiarray._reconstruct", "builtins.eval"]
+)
+def test_what_a_pickle_is_handed_can_not_be_changed_by_it(named, tmp_path):
+    """BUILD, which sets attributes."""
+    module, _, name = named.rpartition(".")
+    path = tmp_path / "model_state.pdparams"
+    before = [weights._ALLOWED[one] for one in weights._ALLOWED]
+    path.write_bytes(b"\x80\x02}U\x01ac" + f"{module}\n{name}\n".encode() + b"N}U\x05_callK\x01s\x86" + b"bs.")
+    with pytest.raises(UsageError, match="a change of what it is handed"):
+        read_weights([path])
+    assert before == [weights._ALLOWED[one] for one in weights._ALLOWED]
 
 
 @pytest.mark.parametrize(

@@ -79,3 +79,6 @@ def test_rows_that_exactly_one_has_right():
     assert "    a: 100 (right)" in text and "    b: 101 (wrong)" in text and "    answer: 100" in text
     assert "**1**" in rendered_disagreements("TNEWS", compare(*pair), found, "markdown")
     assert json.loads(rendered_disagreements("TNEWS", compare(*pair), found, "json"))[0]["sentence"] == "甲" * 500
+    found[0] |= {"sentence": "\x1b[2J|<b>", "first": "\x1b]0;x\x07"}
+    assert "\x1b" not in rendered_disagreements("TNEWS", compare(*pair), found, "text")
+    assert r"?\[2J\|\<b\>" in rendered_disagreements("TNEWS", compare(*pair), found, "markdown")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cluebench.benchmark.tasks import TASKS
-from cluebench.foundation import atomic
+from cluebench.foundation.file_facts import facts_of
 from cluebench.pretrained.model import Model
 from cluebench.records.dev_predictions import of_result
 from cluebench.records.log import read_log
@@ -324,7 +324,7 @@ def test_no_code_in_a_checkpoint_is_run(given, demo, run_trainer, tmp_path, monk
     last = tmp_path / "out" / "checkpoint-4"
     (last / "optimizer.pdopt").write_bytes(pickle.dumps({"moment": Harm()}))
     owner = CheckpointOwner.read(last / "complete.json", "")
-    owner.files["optimizer.pdopt"] = atomic.facts_of(last / "optimizer.pdopt")
+    owner.files["optimizer.pdopt"] = facts_of(last / "optimizer.pdopt")
     owner.write(last / "complete.json")
     ended = run_trainer(*arguments, *(["--resume_from_checkpoint", last] if given else []))
     assert ended.code == 2 and ended.err.count("\n") == 1

@@ -1,27 +1,37 @@
 """What the schedulers of a machine have promised of its cards, so that no two of them promise the same memory.
 
-A directory with one file a trial, of any user's schedulers, changed and read under one lock. A file counts as long as
-its process lives: the trial's, or while that is being started the scheduler's.
+Each user has a directory in the temporary one that nobody else can write, with one file a trial. All are read, and all
+locked before one is changed. Others' directories are not trusted: what is no regular file of the user that the
+directory's name tells counts for nothing, and a lock that is never free is passed over. A file counts as long as its
+process lives: the trial's, or while that is being started the scheduler's.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import stat
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cluebench.foundation import json_files
 from cluebench.foundation.errors import BadFile
-from cluebench.foundation.json_files import Count, Pid, Seconds
+from cluebench.foundation.json_files import Count, NotJson, Pid, Seconds, declared, parse
 from cluebench.scheduler.processes import launch
 
+#: Before the number of a user, in the name of a directory.
+_PREFIX = "cluebench-promises-"
+#: Of a directory and of a file in it that may be a stranger's.
+_MOST_FILES, _MOST_BYTES = 1000, 1 << 16
+#: Times in a row that a lock may not be free before it is passed over.
+_REFUSALS = 3
 #: Seconds to wait for a scheduler that holds the lock, which takes milliseconds unless it has been stopped.
 _PATIENCE = 1.0
 
@@ -38,52 +48,66 @@ class Promise:
 
 
 class Promises:
-    """The directory, as one scheduler sees it. ``complain`` is told once when it can't be used: all goes on without."""
+    """The directories, as one scheduler sees them. ``complain`` is told once when they can't be used."""
 
     def __init__(self, complain: Callable[[str], None]):
-        self._directory = Path(tempfile.gettempdir()) / "cluebench-promises"
-        self._complain = complain
+        self._root, self._complain = Path(tempfile.gettempdir()), complain
+        self._directory = self._root / f"{_PREFIX}{os.getuid()}"
         self._own: dict[str, Promise] = {}  # file name → promise
+        self._usable = True
+        self._refused: Counter[str] = Counter()  # directory → how often its lock was not free, in a row
 
     @contextmanager
     def locked(self) -> Iterator[list[Promise]]:
         """The other schedulers' promises, while nobody can make another. Raises BlockingIOError when that can't be."""
-        descriptor = None
+        with ExitStack() as opened:
+            yield self._look(opened) if self._usable else []
+
+    def _look(self, opened: ExitStack) -> list[Promise]:
         try:
             with suppress(FileExistsError):
                 self._directory.mkdir()
-                self._directory.chmod(0o1777)  # any user's, as /tmp itself
-            descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            _lock(descriptor)
-            others = self._others()
+                self._directory.chmod(0o755)
+            paths = sorted(self._root.glob(f"{_PREFIX}*"))
+            found = {path: folder for path in paths if (folder := _opened(path, opened)) is not None}
+            if self._directory not in found:
+                raise NotADirectoryError(errno.ENOTDIR, "no directory that you alone can write")
+            for path, folder in found.items():
+                self._lock(path.name, folder)
+            return [promise for path, folder in found.items() for promise in self._others(path, folder)]
         except BlockingIOError:
-            if descriptor is not None:
-                os.close(descriptor)
             raise
         except OSError as error:
+            self._usable = False
             self._complain(f"{self._directory}: {error.strerror}; other schedulers on these cards can't be seen")
-            self._complain, others = lambda text: None, []
-        try:
-            yield others
-        finally:
-            if descriptor is not None:
-                os.close(descriptor)
+            return []
 
-    def _others(self) -> list[Promise]:
-        found = []
-        for path in self._directory.glob("*.json"):
-            if path.name in self._own:
+    def _lock(self, name: str, folder: int) -> None:
+        if self._refused[name] == _REFUSALS:
+            return
+        try:
+            _lock(folder)
+            self._refused[name] = 0
+        except BlockingIOError:
+            self._refused[name] += 1
+            if self._refused[name] < _REFUSALS:
+                raise
+            self._complain(f"{self._root / name}: somebody keeps its lock; the grid goes on without waiting for it")
+
+    def _others(self, path: Path, folder: int) -> Iterator[Promise]:
+        for name in os.listdir(folder)[:_MOST_FILES]:
+            if not name.endswith(".json") or (path == self._directory and name in self._own):
                 continue
             try:
-                promise = json_files.read(path, Promise)
+                promise = declared(parse(_content(name, folder)), Promise, path / name)
                 if launch.start_time(promise.pid) == promise.start_time is not None:
-                    found.append(promise)
+                    yield promise
                     continue
-            except (FileNotFoundError, BadFile):
+            except (OSError, NotJson, BadFile):
                 pass  # written by another version, or by a disk that was full
-            with suppress(OSError):  # of a dead process; another user's is left to them
-                path.unlink()
-        return found
+            if path == self._directory:
+                with suppress(OSError):  # of a dead process; another user's is left to them
+                    os.unlink(name, dir_fd=folder)
 
     def make(self, lock: Path, pid: int, devices: Sequence[str], size: int) -> None:
         """Promises ``size`` bytes of each device to the trial with this lock. To be called under the lock here."""
@@ -103,10 +127,34 @@ class Promises:
 
     def _write(self, name: str, promise: Promise) -> None:
         self._own[name] = promise
-        with suppress(OSError):
-            new = self._directory / f"{name}.new"
-            new.write_text(json.dumps(asdict(promise)), encoding="utf-8")
-            os.replace(new, self._directory / name)
+        if self._usable:
+            with suppress(OSError):
+                descriptor, new = tempfile.mkstemp(dir=self._directory)  # of a random name, and never through a link
+                with open(descriptor, "w", encoding="utf-8") as stream:
+                    stream.write(json.dumps(asdict(promise)))
+                os.chmod(new, 0o644)
+                os.replace(new, self._directory / name)
+
+
+def _opened(path: Path, until: ExitStack) -> int | None:
+    """A directory that only the user whose number its name ends in can write; None for anything else."""
+    try:
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    until.callback(os.close, folder)
+    status = os.fstat(folder)
+    return folder if path.name == f"{_PREFIX}{status.st_uid}" and not status.st_mode & 0o022 else None
+
+
+def _content(name: str, folder: int) -> bytes:
+    """Raises OSError; ValueError for what is no file of the directory's owner."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with open(os.open(name, flags, dir_fd=folder), "rb") as stream:
+        status = os.fstat(stream.fileno())
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.fstat(folder).st_uid:
+            raise NotJson("is no file of its directory's owner")
+        return stream.read(_MOST_BYTES)
 
 
 def _lock(descriptor: int) -> None:
