@@ -148,12 +148,8 @@ def _text(board: Leaderboard) -> str:
 
 
 def _markdown(board: Leaderboard) -> str:
-    return (
-        "\n\n".join(
-            ["\n".join(_wide(board).markdown()), *(shown_text(line, "markdown") for line in _lines_below(board))]
-        )
-        + "\n"
-    )
+    below = [shown_text(line, "markdown") for line in _lines_below(board)]
+    return "\n\n".join(["\n".join(_wide(board).markdown()), *below]) + "\n"
 
 
 def _csv(board: Leaderboard) -> str:
