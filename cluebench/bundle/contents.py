@@ -1,8 +1,9 @@
 """What a bundle holds, and how it is opened: as if whoever wrote it meant harm.
 
-A zip of ``manifest.json``, ``grid.json`` and, of each task, ``<task>/<trial>.json``, ``<task>/<trial>.predictions``
-and, of its best setting, ``<task>/<trial>.log`` with the published lines. Any other name is refused, so nothing can lie
-outside the folder it is unpacked to, and nothing that could hold code is read.
+A zip of ``manifest.json``, ``grid.json``, ``rows.json`` (see `cluebench.data.row_facts`) and, of each task,
+``<task>/<trial>.json``, ``<task>/<trial>.predictions`` and, of its best setting, ``<task>/<trial>.log`` with the
+published lines. Any other name is refused, so nothing can lie outside the folder it is unpacked to, and nothing that
+could hold code is read.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Annotated, Literal, NoReturn
 
 from cluebench.benchmark.tasks import TASKS
 from cluebench.data import archive
+from cluebench.data.row_facts import RUN_FILE, RowFacts
 from cluebench.foundation import json_files
 from cluebench.foundation.errors import BadFile, DataError
 from cluebench.foundation.json_files import matching
@@ -97,7 +99,7 @@ def is_member(name: str) -> bool:
     trial, dot, suffix = file.rpartition(".")
     named = parse_trial_name(trial)
     of_trial = task in TASKS and named is not None and trial_name(*named) == trial
-    return name in (MANIFEST, GRID_FILE) or (of_trial and dot + suffix in (".json", ".log", SUFFIX))
+    return name in (MANIFEST, GRID_FILE, RUN_FILE) or (of_trial and dot + suffix in (".json", ".log", SUFFIX))
 
 
 def _checked(bundle: Path, folder: Path, names: list[str]) -> Manifest:
@@ -108,6 +110,10 @@ def _checked(bundle: Path, folder: Path, names: list[str]) -> Manifest:
             lines = (folder / name).read_text(encoding="utf-8", errors="replace").splitlines()
             if not all(PUBLISHED_LINE.fullmatch(line) for line in lines):
                 _refuse(bundle, f"holds {name}, which has lines that are none of a run's")
+    if RUN_FILE in names:
+        facts = json_files.read(folder / RUN_FILE, dict[str, RowFacts])
+        if any(name not in TASKS or one.task != name for name, one in facts.items()):
+            _refuse(bundle, f"holds a {RUN_FILE} that is of other tasks than it says")
     grid, manifest = json_files.read(folder / GRID_FILE, GridFile), json_files.read(folder / MANIFEST, Manifest)
     if grid != bare(grid, manifest.model) or not grid.status.isprintable():  # words of a stranger's, shown once merged
         _refuse(bundle, f"holds a {GRID_FILE} that is of another model, or tells what no bundle does")

@@ -14,7 +14,9 @@ from typing import NamedTuple
 import cluebench
 from cluebench.benchmark.tasks import TASKS, Task
 from cluebench.bundle.contents import MANIFEST, BundledModel, Manifest, Sums, bare, sha256
+from cluebench.data import row_facts
 from cluebench.data.official import fingerprint_of, official_md5s, split_files
+from cluebench.data.row_facts import RUN_FILE
 from cluebench.data.source import DataSource
 from cluebench.foundation import atomic, repository
 from cluebench.foundation.errors import ClueError, DataError, UsageError
@@ -81,6 +83,8 @@ def pack(run: Path, output: Path, source: DataSource) -> list[str]:
         files[f"{one.task}/{one.name}.json"] = _json(one.result)
         if dev_predictions.of_result(one.result, one.path):
             files[f"{one.task}/{one.name}{dev_predictions.SUFFIX}"] = dev_predictions.beside(one.path).read_bytes()
+    if facts := _row_facts(run, trials, source):
+        files[RUN_FILE] = (json.dumps(facts, ensure_ascii=False, indent=1) + "\n").encode()
     logs = _best_logs(trials)
     files |= logs
     manifest.files = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
@@ -142,6 +146,18 @@ def _data(trials: Sequence[_Packed], source: DataSource) -> dict[str, Sums]:
             if sums and fingerprint_of(TASKS[name], sums) == data:
                 found[name] = sums
     return found
+
+
+def _row_facts(run: Path, trials: Sequence[_Packed], source: DataSource) -> dict[str, dict]:
+    """Task → its `RowFacts`, of the tasks of which they are known, or whose files are here."""
+    known: dict[str, dict] = {}
+    for name, data in {one.task: str(one.result.configuration.get("data")) for one in trials}.items():
+        task = TASKS[name]
+        facts = row_facts.found(task, data, run)
+        if facts is None and _md5s_here(task, source) and source.fingerprint(task) == data:
+            facts = row_facts.made(task, source)
+        known |= {name: asdict(facts)} if facts else {}
+    return known
 
 
 def _md5s_here(task: Task, source: DataSource) -> Sums | None:

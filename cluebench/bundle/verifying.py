@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ import numpy as np
 from cluebench.benchmark.tasks import IDIOM, SPAN, TASKS, Setting, Task
 from cluebench.bundle import protocol
 from cluebench.bundle.contents import Manifest
+from cluebench.data import row_facts
 from cluebench.data.official import fingerprint_of, official_md5s, split_files, usable_rows
+from cluebench.data.row_facts import RUN_FILE, RowFacts
 from cluebench.data.rows import IDIOM_TAG, load_rows
 from cluebench.data.source import DataSource
 from cluebench.features.metrics import question_scores
@@ -62,7 +64,7 @@ class Verdict:
 def verify(folder: Path, manifest: Manifest, source: DataSource) -> list[Verdict]:
     """A verdict a task, of the bundle unpacked into ``folder``."""
     grid = json_files.read(folder / GRID_FILE, GridFile)
-    names = {name.split("/")[0] for name in manifest.files} | {trial.task for trial in grid.trials}
+    names = {name.split("/")[0] for name in manifest.files if "/" in name} | {trial.task for trial in grid.trials}
     return [_Checked(TASKS[name], folder / name, manifest, grid, source).verdict() for name in TASKS if name in names]
 
 
@@ -85,7 +87,7 @@ class _Checked:
         if not found.misfits:
             found.misfits += [*self._of_all_together(), *self._of_logs(found)]
         if not found.misfits:
-            found.misfits += self._of_predictions(found)
+            found.misfits += [*self._of_predictions(found), *self._of_row_facts()]
         return found
 
     @cached_property
@@ -225,6 +227,17 @@ class _Checked:
         made = tuple(100 * float(np.mean(one)) for one in right)
         if not _same(made, result.best_score):
             yield f"it predicted {_shown(made)} of the official dev files, its result says {_shown(result.best_score)}"
+
+    def _of_row_facts(self) -> Iterator[str]:
+        """What it says of twins, where the rows are here; the floors change nothing and depend on versions."""
+        told = (json_files.read_if_sound(self.folder.parent / RUN_FILE, dict[str, RowFacts]) or {}).get(self.task.name)
+        names = split_files(self.task, "train") + split_files(self.task, "dev")
+        if told is None or not all(self.source.has(self.task, name) for name in names):
+            return
+        if told.data == self.source.fingerprint(self.task):
+            known = row_facts.found(self.task, told.data) or row_facts.made(self.task, self.source)
+            if replace(told, floors=known.floors) != known:
+                yield f"{RUN_FILE}: it names other dev rows than those whose text is in train"
 
     def _is_here(self) -> bool:
         """Whether the files that the trials were evaluated on are in the data directory; where none are known to be the

@@ -337,6 +337,13 @@ def values_of_the_wrong_kind(files):
     edit(files, f"{FIRST}.json", lambda value: value.update(total_steps="many", cards=None))
 
 
+def another_twin_in_train(files):
+    def change(value):
+        value["afqmc"]["twins"] = sorted({*range(200)} - {*value["afqmc"]["twins"]})
+
+    edit(files, "rows.json", change)
+
+
 def result_that_is_none(files):
     files[f"{FIRST}.json"] = b"{}"
 
@@ -345,6 +352,7 @@ def result_that_is_none(files):
     "forge, said",
     [
         (changed_score, "its best score is (99.0,)"),
+        (another_twin_in_train, "rows.json: it names other dev rows than those whose text is in train"),
         (changed_score_and_curve, "its result 99.5000"),
         (predictions_scored_against_other_answers, "of the official dev files, its result says 99.5000"),
         (dropped_trial, "the plan says that it is done"),
@@ -424,6 +432,8 @@ def pickled_array():
     "name, content, said",
     [
         ("../escaped.json", b"{}", "which is no file of a bundle"),
+        ("rows.json", b'{"afqmc": {"twins": [3, 3]}}', "rows.json"),
+        ("rows.json", b'{"../afqmc": null}', "rows.json"),
         ("/tmp/escaped.json", b"{}", "which is no file of a bundle"),
         ("afqmc/../../escaped.json", b"{}", "which is no file of a bundle"),
         ("afqmc\\..\\escaped.json", b"{}", "which is no file of a bundle"),
