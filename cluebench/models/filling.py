@@ -36,36 +36,43 @@ def read(files: ModelFiles) -> dict[str, np.ndarray]:
             raise UsageError(f"{files.weights[0]}: damaged; remove it, and it is fetched again") from None
 
 
+def in_paddles_names(
+    files: ModelFiles, head: type[Any], weights: Mapping[str, np.ndarray], head_required: bool
+) -> tuple[dict[str, np.ndarray], bool]:
+    """The weights under PaddleNLP's plain names, and whether they had Hugging Face's.
+
+    Raises UsageError where those mean something else in this model.
+    """
+    architecture = architecture_of(head)
+    hugging_face = is_hugging_face(weights, architecture)
+    if hugging_face and not architecture.in_transformers:
+        known = ", ".join(name for name, one in ARCHITECTURES.items() if one.in_transformers)
+        raise UsageError(
+            f"{files.model.typed}: Hugging Face weights can't be converted for {head.__name__}; they can for {known}"
+        )
+    if hugging_face and head_required and head.__name__.endswith(tuple(architecture.unlike) or "-"):
+        raise UsageError(
+            f"{files.model.typed}: Transformers' {head.__name__} reads the last token, this one the first, "
+            "so its head can't be used; add --do_train"
+        )
+    return in_paddle(weights, architecture), hugging_face
+
+
 def fill(
     model: paddle.nn.Layer,
-    weights: Mapping[str, np.ndarray],
+    stored: Mapping[str, np.ndarray],
     files: ModelFiles,
     written: Mapping[str, Any],
     task: Task,
     head_required: bool,
 ) -> None:
-    """Copies the weights into the model. Raises UsageError when they are not those of this model.
+    """Copies weights, under PaddleNLP's plain names, into the model. Raises UsageError when they are of another one.
 
     ``written``: its configuration, which names the labels of a head.
     """
     prefix = model.base_model_prefix
-    architecture = architecture_of(type(model))
-    hugging_face = is_hugging_face(weights, architecture)
-    if hugging_face and not architecture.in_transformers:
-        known = ", ".join(name for name, one in ARCHITECTURES.items() if one.in_transformers)
-        raise UsageError(
-            f"{files.model.typed}: Hugging Face weights can't be converted for {type(model).__name__}; "
-            f"they can for {known}"
-        )
-    if hugging_face and head_required and type(model).__name__.endswith(tuple(architecture.unlike) or "-"):
-        raise UsageError(
-            f"{files.model.typed}: Transformers' {type(model).__name__} reads the last token, this one the first, "
-            "so its head can't be used; add --do_train"
-        )
-    stored = in_paddle(weights, architecture)
     backbone = plain_backbone(model)
     head = {name: tensor for name, tensor in model.named_parameters() if not name.startswith(f"{prefix}.")}
-    check_backbone(backbone, stored, files)
     _refuse_whole_numbers(head, stored, files)
     stored = in_task_order(stored, list(head), files, written, task, head_required)
     lacking = [name for name, tensor in head.items() if not _fits(stored.get(name), tensor)]
@@ -75,6 +82,17 @@ def fill(
     for name, tensor in (*backbone.items(), *head.items()):
         if name in stored and name not in lacking:
             tensor.set_value(np.ascontiguousarray(stored[name]))
+
+
+def of_all_layers(backbone: Mapping[str, paddle.Tensor], layers: int) -> dict[str, paddle.Tensor]:
+    """The arrays of a backbone of which only the first layers are built: the last of those stands for all behind it."""
+    built = max((int(match[1]) for name in backbone if (match := _LAYER.search(name))), default=0)
+    found = dict(backbone)
+    for name, tensor in backbone.items():
+        if (match := _LAYER.search(name)) and int(match[1]) == built:
+            start, end = match.span(1)
+            found |= {f"{name[:start]}{layer}{name[end:]}": tensor for layer in range(built + 1, layers)}
+    return found
 
 
 def plain_backbone(model: paddle.nn.Layer) -> dict[str, paddle.Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,17 +10,25 @@ import paddle
 
 from cluebench.benchmark.tasks import Task
 from cluebench.foundation.errors import UsageError
-from cluebench.models.architectures import architecture_of
 from cluebench.models.classes import architecture, head_class, published_tokenizer, tokenizer_class
 from cluebench.models.configuration import build, check_fit, configured, tell_of_positions, written_config
 from cluebench.models.dropout import set_dropout
 from cluebench.models.fetching import located
-from cluebench.models.filling import check_sizes, fill, read, refuse_other_task
-from cluebench.models.hugging_face import in_paddle, is_hugging_face
+from cluebench.models.filling import (
+    check_backbone,
+    check_sizes,
+    fill,
+    in_paddles_names,
+    of_all_layers,
+    plain_backbone,
+    read,
+    refuse_other_task,
+)
 from cluebench.models.one_line import in_one_line
 from cluebench.models.tokenizer_file import TokenizerFile
 from cluebench.models.wordpiece import wordpiece_tokenizer
 from cluebench.pretrained.model import Model
+from cluebench.pretrained.model_files import ModelFiles
 from cluebench.pretrained.wordpiece import read_wordpiece
 from cluebench.records.result import ModelSize
 
@@ -71,18 +80,39 @@ def load_model(
     Raises UsageError when the architecture can't do the task, a setting can't be applied, or the files are not whole.
     """
     files = located(model, offline=offline)
+    return built(
+        files, read(files), task, dropout, tokenizer=tokenizer, max_seq_length=max_seq_length,
+        head_required=head_required,
+    )  # fmt: skip
+
+
+def built(
+    files: ModelFiles,
+    weights: Mapping[str, np.ndarray],
+    task: Task,
+    dropout: float | None = None,
+    *,
+    tokenizer: Any = None,
+    max_seq_length: int | None = None,
+    head_required: bool = False,
+    layers: int | None = None,
+) -> paddle.nn.Layer:
+    """See `load_model`. ``layers``: only the first ones are built, but the weights are checked to the last."""
     head = head_class(files, task)
     written = written_config(files, head)
     if head_required:
         refuse_other_task(files, written, head, task)
-    weights = read(files)
-    config = configured(files, head, written, task, tokenizer, is_hugging_face(weights, architecture_of(head)))
+    stored, hugging_face = in_paddles_names(files, head, weights, head_required)
+    config = configured(files, head, written, task, tokenizer, hugging_face)
     check_fit(files, config, tokenizer, max_seq_length)
     if head_required:
         tell_of_positions(files, config, written)
-    check_sizes(files, config, in_paddle(weights, architecture_of(head)))
+    check_sizes(files, config, stored)
+    every = config.num_hidden_layers
+    config.num_hidden_layers = min(layers or every, every)
     loaded = build(files, head, config)
-    fill(loaded, weights, files, written, task, head_required)
+    check_backbone(of_all_layers(plain_backbone(loaded), every), stored, files)
+    fill(loaded, stored, files, written, task, head_required)
     if dropout is not None:
         set_dropout(loaded, dropout)
     return loaded

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from cluebench import models
 from cluebench.features import Features, length_sorted_batches
 from cluebench.foundation import environment
 from cluebench.foundation.notices import progress
+from cluebench.models.forward_pass import forward
 from cluebench.training.bounded import Compute
 from cluebench.training.optimization import Precision
 
@@ -21,18 +21,6 @@ def on_device(batch: Mapping[str, np.ndarray], padding: int | None = None) -> di
     """The batch as tensors; with the id of ``padding`` that is to be left out, also the ``places`` of all else."""
     tensors: dict[str, Any] = {name: paddle.to_tensor(values) for name, values in batch.items()}
     return tensors if padding is None else tensors | {"places": models.Places(batch["input_ids"], padding)}
-
-
-def forward(model: paddle.nn.Layer, batch: Mapping[str, Any]) -> tuple[paddle.Tensor, ...]:
-    """The outputs of the model's head for a batch of ``input_ids`` and ``token_type_ids``, [B, T] or [B, N, T].
-
-    (logits [B, labels],) of rows, (scores [B, N],) of the N options of each question, (starts [B, T], ends [B, T]) of
-    spans. Nothing but its ``places`` is computed where the batch has them.
-    """
-    ids, types, places = batch["input_ids"], batch["token_type_ids"], batch.get("places")
-    with models.leaving_out(models.unwrapped(model), places) if places else nullcontext():
-        outputs = models.score_options(model, ids, types) if ids.ndim == 3 else model(ids, types)
-    return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
 
 
 def outputs_of(

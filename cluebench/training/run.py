@@ -17,6 +17,7 @@ from cluebench.features import FeatureCache, Features, TextEncoder, load_feature
 from cluebench.foundation import environment
 from cluebench.foundation.errors import Paused
 from cluebench.foundation.notices import notice, waiting
+from cluebench.models.forward_pass import forward
 from cluebench.pretrained.model import Model
 from cluebench.records import analysis, dev_predictions
 from cluebench.records.analysis import Choices
@@ -28,7 +29,7 @@ from cluebench.training import device
 from cluebench.training.bounded import BoundedEvaluation
 from cluebench.training.checkpoint import Checkpoint
 from cluebench.training.configure import RunConfig
-from cluebench.training.evaluation import forward, on_device, outputs_in_turns, outputs_of
+from cluebench.training.evaluation import on_device, outputs_in_turns, outputs_of
 from cluebench.training.optimization import LossMeter, Precision, accumulate, build_optimizer
 from cluebench.training.progress import TrainingProgress
 from cluebench.training.scalars import Scalars
@@ -232,7 +233,7 @@ class Run(Generic[F]):
     # The model over batches and splits --------------------------------------------------------------------------------
 
     def forward(self, model: paddle.nn.Layer, batch: Mapping[str, Any]) -> tuple[paddle.Tensor, ...]:
-        """The outputs of the model's head for a batch; see `cluebench.training.evaluation.forward`."""
+        """The outputs of the model's head for a batch; see `cluebench.models.forward_pass.forward`."""
         return forward(model, batch)
 
     def cross_entropy(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:

@@ -15,8 +15,9 @@ import paddle
 
 from cluebench import models
 from cluebench.benchmark.tasks import TASKS
+from cluebench.models.forward_pass import forward
 from cluebench.pretrained.model import Model
-from cluebench.training.evaluation import forward, on_device
+from cluebench.training.evaluation import on_device
 
 PAD = 0
 

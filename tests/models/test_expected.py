@@ -45,7 +45,7 @@ def passed(model, file: Path, kind: str, leave_out: bool = False) -> tuple[list,
     import paddle
 
     from cluebench.models import Places, padding_of
-    from cluebench.training.evaluation import forward
+    from cluebench.models.forward_pass import forward
 
     held = np.load(file)
     ids, types = held["input_ids"], held["token_type_ids"]

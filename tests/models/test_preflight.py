@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from cluebench.benchmark.tasks import SPAN, TASKS
 from cluebench.foundation.errors import UsageError
 from cluebench.pretrained.model import Model
 from tests.models.conftest import ARCHITECTURES, COMMON, vocabulary, write_model
+from tests.models.test_written_by import WRITTEN_BY
 
 pytestmark = pytest.mark.slow
 
@@ -144,3 +146,35 @@ def test_only_chid_needs_a_mask(tmp_path):
     found = models.preflight(Model.of(folder), TASKS.values())
     assert found.pop("chid") == "its vocabulary has no [MASK], which stands for the blanks"
     assert not any(found.values())
+
+
+def test_a_model_that_takes_padding_for_text(monkeypatch):
+    """PaddleNLP's ALBERT makes no mask from padding; without ours every score would depend on the batch."""
+    from cluebench import models
+    from cluebench.models import mending
+
+    folder = WRITTEN_BY / "tf5_albert_backbone"
+    tnews = replace(TASKS["tnews"], max_seq_length=30)
+    assert models.preflight(Model.of(folder), [tnews]) == {"tnews": None}
+    monkeypatch.setattr(mending._Mask, "__call__", lambda self, backbone, given, named: (given, named))
+    found = models.preflight(Model.of(folder), [tnews])
+    assert found["tnews"] == "its outputs depend on the padding beside a text, or are no numbers"
+
+
+def test_a_model_that_can_not_be_trained(monkeypatch):
+    """Paddle 3.3 refuses the backward pass of PaddleNLP's DeBERTa dropout, which ours replaces."""
+    from cluebench import models
+    from cluebench.models import mending
+
+    monkeypatch.setattr(mending.deberta_v2, "StableDropout", type("NoDropout", (), {}))
+    found = models.preflight(Model.of(WRITTEN_BY / "tf5_debertav2_backbone"), [replace(TASKS["c3"], max_seq_length=30)])
+    assert found["c3"] and "\n" not in found["c3"]
+
+
+def test_layers_that_are_not_built_are_checked_like_the_last_that_is():
+    from cluebench.models.filling import of_all_layers
+
+    built = {"pooler.weight": 0, "encoder.layer.0.a": 1, "encoder.layer.1.a": 2, "encoder.layer.1.b": 3}
+    behind = {f"encoder.layer.{layer}.{name}": value for layer in (2, 3) for name, value in (("a", 2), ("b", 3))}
+    assert of_all_layers(built, 4) == built | behind
+    assert of_all_layers({"encoder.layers.0.a": 1}, 2) == {"encoder.layers.0.a": 1, "encoder.layers.1.a": 1}
