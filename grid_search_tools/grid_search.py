@@ -36,6 +36,8 @@ def main() -> int:
         return 0
     for directory in grid.directories.values():
         directory.refuse_other_model()
+    if flags.conclude:
+        return run_grid.conclude(grid)
     if flags.dry_run:
         print_plan(grid)
         return 0

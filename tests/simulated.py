@@ -66,6 +66,7 @@ class SimulatedEngine:
     running: dict[str, Outcome] = field(default_factory=dict)
     stopped: list[tuple[float, str, bool]] = field(default_factory=list)
     finished: dict[str, Outcome] = field(default_factory=dict)
+    locked: set[str] = field(default_factory=set)  # keys of trials whose locks others have
     deaf: set[str] = field(default_factory=set)  # keys of trials that pay no heed to SIGTERM
     undying: set[str] = field(default_factory=set)  # keys of trials that pay no heed to SIGKILL either
 
@@ -78,6 +79,13 @@ class SimulatedEngine:
         assert key not in self.running, f"{key} runs twice at once"
         self.starts.append((self.time.now, key, order.holding.devices))
         self._run(key, self.outcome(order.job, order.holding.devices))
+
+    def take(self, job: Job) -> bool:
+        """Nobody else has its lock, unless a test says so."""
+        return job.key not in self.locked
+
+    def release(self, job: Job) -> None:
+        """Locks are the test's."""
 
     def _run(self, key: str, outcome: Outcome) -> None:
         self.running[key] = outcome
@@ -136,6 +144,10 @@ class SimulatedTrials:
         return StartOrder(job, holding, (), {}, Path("/nonexistent"))
 
     def charged(self, job: Job) -> None: ...
+
+    def recall(self, job: Job) -> None: ...
+
+    def note_failures(self, job: Job) -> None: ...
 
     def more(self) -> Sequence[Job]:
         return ()

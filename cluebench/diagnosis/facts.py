@@ -30,6 +30,7 @@ from cluebench.data.official import official_files
 from cluebench.data.source import DATA_DIR_VARIABLE, SYNTHETIC_MARK, DataSource, open_source
 from cluebench.foundation import environment
 from cluebench.foundation.errors import ClueError
+from cluebench.foundation.resource_limits import memory_limit, usable_cores
 from cluebench.machine.nvidia import Device, DeviceLost, DriverFails, NvidiaDriver
 from cluebench.pretrained import model_files
 from cluebench.pretrained.model import Model
@@ -122,9 +123,9 @@ def gather(
         pinned=pinned,
         required=_required(),
         environ=os.environ,
-        cores=environment.usable_cores(),
+        cores=usable_cores(),
         is_amd=environment.has_amd_processor(),
-        memory_bytes=psutil.virtual_memory().total,
+        memory_bytes=min(psutil.virtual_memory().total, memory_limit() or psutil.virtual_memory().total),
         shared_memory_bytes=psutil.disk_usage("/dev/shm").total if Path("/dev/shm").is_dir() else None,
         libraries={name: _loads(candidates) for name, candidates in _LIBRARIES.items()},
         disks=_disks(cache_dir, run_root),

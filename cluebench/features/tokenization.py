@@ -27,6 +27,7 @@ import numpy as np
 
 from cluebench.features.ragged import Ragged
 from cluebench.features.templates import Template
+from cluebench.foundation.resource_limits import usable_cores
 
 T = TypeVar("T")
 
@@ -320,9 +321,9 @@ def _call_inherited(texts: list[str]) -> Any:
 
 
 def _map_processes(encode: Callable[[list[str]], T], chunks: list[list[str]], num_proc: int | None) -> list[T]:
-    """``encode`` of all chunks, in order, by up to ``num_proc`` forked processes."""
+    """``encode`` of all chunks, in order, by up to ``num_proc`` forked processes, but no more than there are cores."""
     global _inherited
-    workers = min(num_proc or 1, len(chunks))
+    workers = min(num_proc or 1, len(chunks), usable_cores())
     if workers < 2 or "fork" not in multiprocessing.get_all_start_methods():
         return list(map(encode, chunks))
     _inherited = encode

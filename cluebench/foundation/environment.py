@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.paddlenlp_import import only_what_is_used
+from cluebench.foundation.resource_limits import usable_cores
 
 
 def prepare() -> None:
@@ -46,11 +47,6 @@ def import_paddle() -> None:
         except ImportError as error:
             advice = "python grid_search_tools/doctor.py says what to do"
             raise UsageError(f"{sys.executable} can't import Paddle ({error}): {advice}") from error
-
-
-def usable_cores() -> int:
-    """Cores this process may run on, containers and taskset respected."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def rank() -> int:

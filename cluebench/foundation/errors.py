@@ -59,5 +59,11 @@ class DiskFull(ClueError):
     exit_code = 6
 
 
+class LeftToOthers(ClueError):
+    """One trial after the other has crashed in this process: its machine may be broken, and others may do better."""
+
+    exit_code = 7
+
+
 class Paused(Exception):
     """No error: a run stands still where it was told to, with a checkpoint, and its process ends."""

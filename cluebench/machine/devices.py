@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import psutil
 
-from cluebench.foundation.environment import usable_cores
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.notices import notice
+from cluebench.foundation.resource_limits import memory_limit, usable_cores
 from cluebench.machine.nvidia import Device, NvidiaDriver
 
 #: Memory one CPU slot should have at least when their number is chosen for the user.
@@ -58,6 +58,9 @@ def find_devices(
     if not visible and kind == "auto":
         if cards and (listed is None or listed.split(",")[0].strip().lower() not in _NO_CARD):
             raise UsageError(f"--devices auto: {_why_no_card(listed, cards)}; mend it, or choose --devices cpu")
+        if given := environ.get("SLURM_JOB_GPUS"):
+            node = f"Slurm has given this job GPU {given} of {environ.get('SLURMD_NODENAME', 'this node')}"
+            raise UsageError(f"--devices auto: {node}, but no card answers there (see nvidia-smi); or --devices cpu")
         return cpu_slots(_usual_slots(many_small))
     if not visible:
         why = _why_no_card(listed, cards) if driver else "no NVIDIA driver answers on this machine (does nvidia-smi?)"
@@ -100,7 +103,8 @@ def _usual_slots(many_small: bool) -> int:
     if many_small:
         return min(8, usable_cores())
     # Two cores a slot keep one trial busy; memory limits large machines.
-    return max(1, min(usable_cores() // 2, psutil.virtual_memory().available // _BYTES_PER_CPU_SLOT))
+    available = psutil.virtual_memory().available
+    return max(1, min(usable_cores() // 2, min(available, memory_limit() or available) // _BYTES_PER_CPU_SLOT))
 
 
 def _visible(listed: str, cards: Sequence[Sequence[Device]]) -> list[Device]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -67,3 +68,10 @@ def configuration_hash(settings: dict[str, Any]) -> str:
     """16 hexadecimal digits of SHA-256 over the settings, whatever their order."""
     text = json.dumps(settings, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def different_settings(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """``learning_rate 3e-05 there, 5e-05 here; …``"""
+    keys = [key for key in {**there, **here} if there.get(key) != here.get(key)]
+    told = [f"{key} {there.get(key)} there, {here.get(key)} here" for key in keys[:4]]
+    return "; ".join(told + ([f"{len(keys) - 4} more"] if len(keys) > 4 else [])) or "it does not say which"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,28 +23,41 @@ def on_device(batch: Mapping[str, np.ndarray], padding: int | None = None) -> di
     return tensors if padding is None else tensors | {"places": models.Places(batch["input_ids"], padding)}
 
 
+def nothing() -> None:
+    """Is done between two batches."""
+
+
 def outputs_of(
-    model: paddle.nn.Layer, features: Features, batch_size: int, precision: Precision, padding: int | None = None
+    model: paddle.nn.Layer,
+    features: Features,
+    batch_size: int,
+    precision: Precision,
+    padding: int | None = None,
+    between: Callable[[], None] = nothing,
 ) -> tuple[np.ndarray, ...]:
     """`forward` for every example of a split: float32 arrays [examples, longest], in order, on every rank.
 
     Where outputs differ in length from batch to batch, shorter rows are filled up with -inf. Batches are made of
-    examples of similar length. ``padding``: see `on_device`. Dropout is off; the model is left in training mode if it
-    was.
+    examples of similar length. ``padding``: see `on_device`; ``between``: called before each batch. Dropout is off; the
+    model is left in training mode if it was.
     """
     batches = length_sorted_batches(features.lengths, batch_size, environment.rank(), environment.world_size())
     batches = progress("evaluating", len(batches), "batch", iterable=batches)
-    return _in_order(_gathered(_computed(model, features, batches, precision, padding)), len(features))
+    return _in_order(_gathered(_computed(model, features, batches, precision, padding, between)), len(features))
 
 
 def outputs_in_turns(
-    model: paddle.nn.Layer, features: Features, precision: Precision, padding: int | None = None
+    model: paddle.nn.Layer,
+    features: Features,
+    precision: Precision,
+    padding: int | None = None,
+    between: Callable[[], None] = nothing,
 ) -> Compute:
     """As `outputs_of` computes: from batches, one a rank, to the rows and the first output of each, on every rank."""
 
     def compute(batches: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
         own = batches[environment.rank() :: environment.world_size()]
-        pieces = _gathered(_computed(model, features, own, precision, padding))
+        pieces = _gathered(_computed(model, features, own, precision, padding, between))
         return [(rows, outputs[0]) for rows, outputs in pieces]
 
     return compute
@@ -54,13 +67,19 @@ _Piece = tuple[np.ndarray, list[np.ndarray]]  # rows of a batch, and each output
 
 
 def _computed(
-    model: paddle.nn.Layer, features: Features, batches: Iterable[np.ndarray], precision: Precision, padding: int | None
+    model: paddle.nn.Layer,
+    features: Features,
+    batches: Iterable[np.ndarray],
+    precision: Precision,
+    padding: int | None,
+    between: Callable[[], None],
 ) -> list[_Piece]:
     was_training = model.training
     model.eval()
     pieces = []
     with paddle.no_grad():
         for rows in batches:
+            between()
             with precision.context():
                 outputs = forward(model, on_device(features.batch(rows), padding))
             pieces.append((rows, [output.astype("float32").numpy() for output in outputs]))

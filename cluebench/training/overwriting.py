@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from cluebench.foundation import atomic
 from cluebench.foundation.errors import UsageError
 from cluebench.pretrained import model_files
 from cluebench.records import dev_predictions
+from cluebench.records.identity import different_settings
 from cluebench.records.paths import CHECKPOINT
 from cluebench.records.result import Result, Settings
 from cluebench.records.run_flags import RunFlags
@@ -52,10 +51,3 @@ def _in_the_way(folder: Path, what: str, there: Settings, result: Result) -> str
         f"--output_dir {folder}: holds {what} of a run with other settings ({different}): "
         "give another directory, or --overwrite_output_dir to begin anew and write over it"
     )
-
-
-def different_settings(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """``learning_rate 3e-05 there, 5e-05 here; …``"""
-    keys = [key for key in {**there, **here} if there.get(key) != here.get(key)]
-    told = [f"{key} {there.get(key)} there, {here.get(key)} here" for key in keys[:4]]
-    return "; ".join(told + ([f"{len(keys) - 4} more"] if len(keys) > 4 else [])) or "it does not say which"

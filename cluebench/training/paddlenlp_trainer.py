@@ -30,11 +30,11 @@ from cluebench.foundation.file_facts import facts_of
 from cluebench.models.forward_pass import forward
 from cluebench.pretrained.weights import refuse_programs
 from cluebench.records.analysis import Choices
+from cluebench.records.identity import different_settings
 from cluebench.training.checkpoint_format import COMPLETE_FILE, CheckpointOwner
 from cluebench.training.configure import RunConfig
 from cluebench.training.evaluation import on_device
 from cluebench.training.optimization import Precision, accumulate, refuse_divergence
-from cluebench.training.overwriting import different_settings
 from cluebench.training.paddlenlp_arguments import TaskFlags
 from cluebench.training.run import Run
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import Any, Generic, NoReturn
 
@@ -29,6 +31,7 @@ from cluebench.training import device
 from cluebench.training.bounded import BoundedEvaluation
 from cluebench.training.checkpoint import Checkpoint
 from cluebench.training.configure import RunConfig
+from cluebench.training.ending import Ending
 from cluebench.training.evaluation import on_device, outputs_in_turns, outputs_of
 from cluebench.training.optimization import LossMeter, Precision, accumulate, build_optimizer
 from cluebench.training.progress import TrainingProgress
@@ -60,7 +63,7 @@ class Run(Generic[F]):
         self._progress: TrainingProgress | None = None
         self._bounding = False  # whether a pass over dev may end early
         self._bounded: BoundedEvaluation | None = None
-        self._at = 0  # the step that was taken last
+        self._ending, self._at = Ending(), 0  # the step that was taken last
         self._written: list[Path] = []
 
     def begins(self, examples: int, steps: int | None = None) -> None:
@@ -151,7 +154,8 @@ class Run(Generic[F]):
         ``loss_of``: from the model (with several cards, one that exchanges gradients between them) and a micro-batch on
         the device to the mean loss. With --resume, what an earlier process had done is taken up first. After a step
         that evaluates, the caller evaluates; the checkpoint that may follow holds what it recorded. Raises Diverged
-        when a loss is no number, and Paused where --pause_at says.
+        when a loss is no number, Paused where --pause_at says, and KeyboardInterrupt once the checkpoint is written
+        that SIGTERM asks for.
         """
         flags, examples = self.flags, self.features("train")
         micro_batch = flags.batch_size // flags.gradient_accumulation_steps
@@ -174,33 +178,40 @@ class Run(Generic[F]):
         padding = self.padding_left_out(model)
         trained = paddle.DataParallel(model) if environment.world_size() > 1 else model
         meter = LossMeter(fp16=self.precision.scaler is not None)
-        self._progress = TrainingProgress(self.task.title, self.output(""), done, plan.total_steps)
+        self._progress, self._at = TrainingProgress(self.task.title, self.output(""), done, plan.total_steps), done
 
         def loss_of_rows(rows: Sequence[int]) -> paddle.Tensor:
             return loss_of(trained, on_device(examples.batch(rows), padding))
 
-        for step in optimizer_steps(examples, micro_batch, plan, done):
-            start = time.perf_counter()
-            meter.add(accumulate(trained, step.micro_batches, loss_of_rows, self.precision))
-            self.precision.step(optimizer)
-            schedule.step()
-            optimizer.clear_grad()
-            self.result.train_seconds += time.perf_counter() - start
-            self._progress.took(step.number)
-            if step.number % flags.logging_steps == 0:
-                self._log_training(step, plan.total_steps, meter, optimizer.get_lr())
-            if step.evaluates or step.checkpoints:
-                meter.check(step)
-            self._at = step.number
-            yield step
-            pauses = step.evaluates and self._is_to_pause(step.number)
-            if step.checkpoints or pauses:
-                checkpoint.save(step.number)
-            if pauses:
-                self._progress.close()
-                self._pause(step.number)
+        def save() -> int:
+            checkpoint.save(self._at)
+            return self._at
+
+        with self._ending.heard(save) if flags.checkpoint_steps else nullcontext():
+            for step in chain(self._unevaluated(plan, done), optimizer_steps(examples, micro_batch, plan, done)):
+                if step.number > done:
+                    start = time.perf_counter()
+                    meter.add(accumulate(trained, step.micro_batches, loss_of_rows, self.precision))
+                    self.precision.step(optimizer)
+                    schedule.step()
+                    optimizer.clear_grad()
+                    self.result.train_seconds += time.perf_counter() - start
+                    self._took(step, plan.total_steps, meter, optimizer.get_lr())
+                self._ending.after(step.number, step.evaluates)
+                yield step
+                pauses = step.evaluates and self._is_to_pause(step.number)
+                if step.checkpoints or pauses:
+                    save()
+                self._ending.after(step.number, step.evaluates)
+                if pauses:
+                    self._pause(step.number)
         self._progress.close()
         self._bounding = False
+
+    def _unevaluated(self, plan: StepPlan, done: int) -> list[Step]:
+        """The last step of an earlier process, if that was asked to end before it had evaluated."""
+        last = [plan.taken(done)] if done else []
+        return [step for step in last if step.evaluates and done not in (point.step for point in self.result.dev_curve)]
 
     def _resumed(self, checkpoint: Checkpoint, plan: StepPlan) -> int:
         """The steps an earlier process had done, taken up from its checkpoint."""
@@ -218,17 +229,25 @@ class Run(Generic[F]):
 
     def _pause(self, step: int) -> NoReturn:
         """Once the checkpoint is whole: no rank leaves before."""
+        assert self._progress is not None, "only a run that trains pauses"
+        self._progress.close()
         device.wait_for_all()
         self.result.peak_memory_bytes = device.peak_memory_bytes(self.device)
         self.scalars.close()
         notice(f"stands still after step {step}/{self.result.total_steps}, as --pause_at says; --resume goes on")
         raise Paused
 
-    def _log_training(self, step: Step, total_steps: int, meter: LossMeter, learning_rate: float) -> None:
-        """The published training line, and the same numbers as scalars; the learning rate is of the next step."""
-        loss, speed = meter.read(step)
-        self.log.train(step.number, total_steps, step.epoch, step.batch, loss, learning_rate, speed)
-        self.scalars.add(step.number, train_loss=loss, train_lr=learning_rate, train_speed=speed)
+    def _took(self, step: Step, total_steps: int, meter: LossMeter, learning_rate: float) -> None:
+        """Logs a step, with the published line and the same numbers as scalars; the learning rate is of the next."""
+        assert self._progress is not None, "a step is taken while training"
+        self._at = step.number
+        self._progress.took(step.number)
+        if step.number % self.flags.logging_steps == 0:
+            loss, speed = meter.read(step)
+            self.log.train(step.number, total_steps, step.epoch, step.batch, loss, learning_rate, speed)
+            self.scalars.add(step.number, train_loss=loss, train_lr=learning_rate, train_speed=speed)
+        if step.evaluates or step.checkpoints:
+            meter.check(step)
 
     # The model over batches and splits --------------------------------------------------------------------------------
 
@@ -250,7 +269,9 @@ class Run(Generic[F]):
         self.begins(len(split))
         self._evaluating_since = time.perf_counter()
         padding = self.padding_left_out(model)
-        return outputs_of(model, split, self.flags.eval_batch_size, self.precision, padding)
+        return outputs_of(
+            model, split, self.flags.eval_batch_size, self.precision, padding, self._ending.between_batches
+        )
 
     def evaluation(self, model: paddle.nn.Layer, dev: Features, choices: Choices) -> Evaluation | CutEvaluation:
         """What a pass over dev finds; cut, with --evaluation bounded, once it can't become the best of the training."""
@@ -261,7 +282,8 @@ class Run(Generic[F]):
         if self._bounded is None:
             size, world, spacing = self.flags.eval_batch_size, environment.world_size(), self.precision.spacing
             self._bounded = BoundedEvaluation(choices, dev.lengths, size, world, spacing)
-        compute = outputs_in_turns(model, dev, self.precision, self.padding_left_out(model))
+        padding, between = self.padding_left_out(model), self._ending.between_batches
+        compute = outputs_in_turns(model, dev, self.precision, padding, between)
         # A run that goes on may know the best of a step that it has yet to do again: that doesn't count here.
         before = [point for point in self.result.dev_curve if point.step < self._at and point.cut_after is None]
         found = self._bounded.evaluate(compute, max((point.score[0] for point in before), default=None))

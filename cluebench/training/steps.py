@@ -41,6 +41,13 @@ class StepPlan:
             return True
         return ends_epoch if self.eval_every is None else number % self.eval_every == 0
 
+    def taken(self, number: int) -> Step:
+        """A step that an earlier process has taken, without its rows."""
+        epoch, before = divmod(number - 1, self.steps_per_epoch)
+        ends_epoch = before + 1 == self.steps_per_epoch
+        last = self.micro_batches if ends_epoch else (before + 1) * self.accumulation
+        return Step(number, epoch, last - 1, (), ends_epoch, self.evaluates_after(number, ends_epoch), False)
+
     def checkpoints_after(self, number: int) -> bool:
         return bool(self.checkpoint_every) and number % self.checkpoint_every == 0 and number < self.total_steps
 

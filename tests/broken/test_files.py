@@ -40,7 +40,7 @@ from cluebench.scheduler.allocation.promises import Promise, Promises
 from cluebench.scheduler.plan.estimates import estimated_size
 from cluebench.scheduler.plan.failures import Failure, FailureKind
 from cluebench.scheduler.plan.grid_flags import GridFlags
-from cluebench.scheduler.plan.jobs import Attempt, Job, State
+from cluebench.scheduler.plan.jobs import Attempt, Job, State, note_failures, recall_failures
 from cluebench.scheduler.processes import launch
 from cluebench.scheduler.processes.trial_process import LockRecord, orphan_of
 from cluebench.scheduler.run import status
@@ -283,6 +283,43 @@ def test_what_a_checkpoint_may_not_hold_is_said(checkpoint):
 
 
 # Locks ----------------------------------------------------------------------------------------------------------------
+
+
+def test_settings_of_other_processes_never_end_in_a_traceback(run):
+    """While nobody else is there they count for nothing; while someone is, they are compared."""
+    path, ours = run.directory.private / "settings", {"tnews": {"epochs": 3}}
+    other = RunDirectory(run.directory.path.parent, run.directory.model)
+    assert other.join(ours)
+
+    @EXAMPLES
+    @given(content=broken_json({"tasks": ours}))
+    def check(content):
+        path.write_bytes(content)
+        outcome(lambda: run.directory.join(ours))
+
+    check()
+    other.release()
+    run.directory.release()
+
+
+def test_noted_failures_never_end_in_a_traceback(run):
+    one = trial("tnews")
+    failed = Job(one, 0, run.directory.paths(one), run.directory.trial_lock(one), "h")
+    failed.failures = [Failure(FailureKind.CRASHED, "exit code 1")]
+    failed.lock.parent.mkdir(exist_ok=True)
+    note_failures(failed)
+    sound = json.loads(failed.failure_notes.read_bytes())
+
+    @EXAMPLES
+    @given(content=broken_json(sound))
+    def check(content):
+        failed.failure_notes.write_bytes(content)
+        failed.failures = []
+        outcome(lambda: recall_failures(failed))
+        assert len(failed.failures) <= 1 and failed.accumulation() is not None
+
+    check()
+    failed.failure_notes.unlink()
 
 
 @pytest.mark.parametrize("kind", ["trial", "directory"])

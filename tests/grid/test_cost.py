@@ -18,7 +18,6 @@ from cluebench.records.trial import Trial
 from cluebench.scheduler.allocation.ledger import Ledger
 from cluebench.scheduler.plan.estimates import GIB, forward_tokens
 from cluebench.scheduler.plan.grid_flags import GridFlags
-from cluebench.scheduler.processes.launch import BUSY
 from cluebench.scheduler.processes.trial_process import LockRecord, Orphan
 from cluebench.scheduler.run.forecast import Forecast, weight_bytes
 from cluebench.scheduler.run.planned_grid import PlannedGrid
@@ -117,14 +116,14 @@ def test_an_adopted_trials_energy_is_unknown_and_its_seconds_count_from_then_on(
     memory = counting(lambda: run.time.now)
     (job,) = run.jobs
 
-    def taken_already(job, ids):
+    def taken_already(job):
         record = LockRecord(4711, devices=["GPU-0"], labels=["gpu 0"], promised_bytes=GIB)
         run.engine.orphans[job.key] = Orphan(job.key, job.lock, 4711, "", record.host, job.configuration_hash, record)
-        return Outcome(1.0, code=BUSY, score=None)
+        return False
 
-    run.engine.outcome = taken_already
+    run.engine.take = taken_already
     run.run()  # 5 s from its adoption
-    assert spent(job) == (pytest.approx(6, abs=0.1), None) and job.result.energy_joules is None
+    assert spent(job) == (pytest.approx(5, abs=0.1), None) and job.result.energy_joules is None
 
 
 def test_what_a_card_takes_while_it_is_idle_is_nobodys():

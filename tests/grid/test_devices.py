@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cluebench.foundation.environment import usable_cores
 from cluebench.foundation.errors import UsageError
+from cluebench.foundation.resource_limits import usable_cores
 from cluebench.machine.devices import child_environment, find_devices
 from cluebench.machine.nvidia import Device, DeviceLost, NvidiaDriver, Reading, ask
 from cluebench.scheduler.allocation.ledger import Ledger
@@ -272,6 +272,12 @@ def test_cpu_slots_share_the_cores():
     environment = child_environment(slots[:1], 2)
     assert environment["OMP_NUM_THREADS"] == os.environ.get("OMP_NUM_THREADS", str(max(1, usable_cores() // 2)))
     assert environment["CUDA_VISIBLE_DEVICES"] == "" and environment["PYTHONUNBUFFERED"] == "1"
+
+
+def test_a_slurm_job_that_was_given_cards_never_falls_back_to_the_cpu():
+    with pytest.raises(UsageError, match="Slurm has given this job GPU 1 of n7, but no card answers there"):
+        find_devices("auto", {"SLURM_JOB_GPUS": "1", "SLURMD_NODENAME": "n7", "CUDA_VISIBLE_DEVICES": "0"}, None)
+    assert find_devices("cpu:1", {"SLURM_JOB_GPUS": "1"}, None)
 
 
 def test_children_get_uuids_in_the_order_of_the_bus():

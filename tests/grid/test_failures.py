@@ -60,8 +60,8 @@ CRASH = ["Traceback (most recent call last):", '  File "x.py", line 1, in <modul
         (3, ["error: loss is nan at step 7"], FailureKind.DIVERGED),
         (6, [], FailureKind.DISK_FULL),
         (-9, [], FailureKind.KILLED),
-        (-15, [], FailureKind.KILLED),
-        (130, ["interrupted"], FailureKind.KILLED),
+        (-15, [], FailureKind.INTERRUPTED),
+        (130, ["interrupted"], FailureKind.INTERRUPTED),
         (None, ["global step 1/2"], FailureKind.KILLED),
         (0, ["best_result: 57.00"], FailureKind.NO_RESULT),
         (0, ["a sentence about out of memory"], FailureKind.NO_RESULT),
@@ -200,6 +200,9 @@ class Stage:
 
     def seconds_left(self):
         return 18_600.0
+
+    def elsewhere(self):
+        return 0
 
     def why_idle(self):
         return None

@@ -18,7 +18,7 @@ from cluebench.records.result import Result
 from cluebench.records.trial import Trial
 from cluebench.scheduler.plan.jobs import Attempt, Job
 from cluebench.scheduler.processes.engine import Events
-from cluebench.scheduler.processes.launch import BUSY, TRIAL_VARIABLE, content_sum, start_time
+from cluebench.scheduler.processes.launch import TRIAL_VARIABLE, start_time
 from cluebench.scheduler.processes.local_engine import LocalEngine
 from cluebench.scheduler.processes.trial_process import Holding, StartOrder, orphan_of
 from tests.conftest import ROOT
@@ -337,8 +337,12 @@ def launch_of(tmp_path, command, result_sum=None):
 
 def run_launch(launch):
     events = Events()
-    LocalEngine([], None, events).start(launch)
-    return [events.get(timeout=60).code]
+    engine = LocalEngine([], None, events)
+    assert engine.take(launch.job)
+    engine.start(launch)
+    code = events.get(timeout=60).code
+    engine.release(launch.job)
+    return [code]
 
 
 def test_of_two_launches_of_a_trial_one_runs(tmp_path):
@@ -346,33 +350,16 @@ def test_of_two_launches_of_a_trial_one_runs(tmp_path):
     waits = f"while not os.path.exists({str(go)!r}): time.sleep(0.02)"
     code = f"import os, time\nopen({str(mark)!r}, 'a').write('x')\n{waits}"
     launch, events = launch_of(tmp_path, [sys.executable, "-c", code]), Events()
-    for _ in range(4):
-        LocalEngine([], None, events).start(launch)
-    assert [events.get(timeout=60).code for _ in range(3)] == [BUSY] * 3
+    first, *others = (LocalEngine([], None, events) for _ in range(4))
+    assert first.take(launch.job) and not any(other.take(launch.job) for other in others)
+    first.start(launch)
+    until(mark.exists, what="the trial")
+    assert not any(other.take(launch.job) for other in others)
     go.touch()
     assert events.get(timeout=60).code == 0 and mark.read_text() == "x"
-
-
-def test_a_launch_that_comes_too_late_does_nothing(tmp_path):
-    command, path = [sys.executable, "-c", "open('ran', 'w')"], tmp_path / "tnews" / "t.json"
-    path.parent.mkdir()
-    result = Result("tnews", "m", {}, "h", status="paused")
-    result.write(path)
-    seen = content_sum(path)
-    result.status, result.best_score, result.best_step = "done", (50.0,), 1
-    result.write(path)
-    for outdated in (None, seen):  # what the scheduler had looked at is there no more
-        assert run_launch(launch_of(tmp_path, command, outdated)) == [BUSY] and not (tmp_path / "ran").exists()
-    path.unlink()
-    assert run_launch(launch_of(tmp_path, command, seen)) == [BUSY] and not (tmp_path / "ran").exists()
-    assert run_launch(launch_of(tmp_path, command)) == [0] and (tmp_path / "ran").exists()
-
-
-def test_a_launch_goes_on_beside_the_result_that_the_scheduler_has_seen(tmp_path):
-    (tmp_path / "tnews").mkdir()
-    Result("tnews", "m", {}, "h", status="paused").write(tmp_path / "tnews" / "t.json")
-    launch = launch_of(tmp_path, ["/bin/sh", "-c", "echo $PPID"], content_sum(tmp_path / "tnews" / "t.json"))
-    assert run_launch(launch) == [0] and launch.job.paths.log.read_text().split() == [str(os.getpid())]
+    assert not others[0].take(launch.job)  # until it is written down how it ended
+    first.release(launch.job)
+    assert others[0].take(launch.job)
 
 
 def test_workers_that_outlived_a_dead_scheduler_are_ended_before_the_trial_starts_again(tmp_path):
@@ -398,7 +385,8 @@ def test_orphan_is_known_by_its_lock_and_start(tmp_path):
     assert orphan_of(launch.job.key, launch.job.lock) is None
     # Started by a scheduler that ends: its trial is nobody's child.
     code = "import pickle, sys; from cluebench.scheduler.processes.local_engine import LocalEngine\n"
-    code += "LocalEngine([], None, None).start(pickle.load(sys.stdin.buffer))"
+    code += "order, engine = pickle.load(sys.stdin.buffer), LocalEngine([], None, None)\n"
+    code += "engine.take(order.job), engine.start(order)"
     subprocess.run([sys.executable, "-c", code], input=pickle.dumps(launch), check=True)
     until(lambda: (orphan := orphan_of(launch.job.key, launch.job.lock)) and orphan.pid, what="the record")
     orphan = orphan_of(launch.job.key, launch.job.lock)
@@ -529,7 +517,7 @@ def test_several_models_in_one_grid(grid):
 
 
 def test_the_scheduler_never_imports_paddle():
-    modules = "cluebench.scheduler.run.run_grid, cluebench.scheduler.processes.ray_engine, cluebench.report.leaderboard"
+    modules = "cluebench.scheduler.run.run_grid, cluebench.scheduler.run.ray_workers, cluebench.report.leaderboard"
     code = f"import sys, {modules}; sys.exit(bool({{'paddle', 'paddlenlp'}} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 

@@ -208,7 +208,6 @@ def test_reading_trials_go_on_on_several_cards(grid, cards):
         (["--search", "halving", "--rungs", "1"], "--rungs 1: rising shares of the steps, below 1"),
         (["--search", "halving", "--rungs", "1/0"], "--rungs: '1/0' is not a number or a fraction such as 1/4"),
         (["--search", "halving", "--keep", "1"], "--keep 1: must be at least 2"),
-        (["--search", "halving", "--worker"], "--worker takes no --search halving: one scheduler has to judge"),
         (["--search", "asha"], "--search asha: choose from grid, halving"),
     ],
 )

@@ -7,6 +7,7 @@ from cluebench.foundation.errors import UsageError
 from cluebench.machine.devices import cpu_slots
 from cluebench.machine.nvidia import DeviceLost, Reading
 from cluebench.pretrained.model import Model
+from cluebench.records.result import Result
 from cluebench.records.trial import Trial
 from cluebench.scheduler.plan.estimates import GIB, MemoryModel
 from cluebench.scheduler.plan.failures import FailureKind
@@ -233,14 +234,34 @@ def test_orphan_with_other_settings_is_ended_and_the_trial_run():
 
 
 def test_busy_trial_is_left_to_whoever_runs_it():
+    """It is looked at again every ten seconds, and nothing is said of it but once."""
     plan = trials("tnews")
-    codes = [75, 75]
-    run = Run(plan, cpu_slots(1), failing(codes)).run()
-    assert run.jobs[0].state is State.DONE and len(run.jobs[0].attempts) == 1 and run.jobs[0].failures == []
     elsewhere = orphan_for(job_of(plan[0]), f"hash-{plan[0].key}", host="another-machine")
-    run = Run(plan, cpu_slots(1), failing([75]), orphans=[elsewhere])
+    run = Run(plan, cpu_slots(1), orphans=[elsewhere])
+    run.engine.orphans, run.engine.locked = dict(run.engine.orphans), {plan[0].key}
+    looks = []
+
+    def take(job):
+        looks.append(run.time.now)
+        if run.time.now >= 30:
+            run.engine.orphans.clear()
+            run.engine.locked.clear()
+        return job.key not in run.engine.locked
+
+    run.engine.take = take
     run.run()
-    assert "on another-machine: left to it" in run.witness.notes[0] and run.time.now >= 10
+    assert run.witness.notes == [f"{plan[0].key} is being run by process 4711 on another-machine: left to it"]
+    assert looks == [10.0, 20.0, 30.0] and len(run.engine.starts) == 1 and len(run.jobs[0].attempts) == 1
+
+
+def test_a_trial_that_another_process_has_ended_meanwhile_is_not_run():
+    plan = trials("tnews", learning_rates=[1e-5, 2e-5])
+    run = Run(plan, cpu_slots(2))
+    run.scheduler._trials.finished = lambda job: Result(
+        "tnews", "m", {}, job.configuration_hash, status="done", best_score=(50.0,)
+    )
+    run.run()
+    assert run.engine.starts == [] and set(run.states()) == {State.DONE}
 
 
 # Memory and cards -----------------------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import time
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -67,7 +69,8 @@ def test_resume_goes_on_bit_by_bit(task, demo, run_script, start_script, tmp_pat
     assert not (tmp_path / "cut" / "checkpoint").exists()
 
 
-def test_two_ranks_go_on_bit_by_bit(demo, start_script, tmp_path):
+@pytest.mark.parametrize("end", ["killed", "asked"])
+def test_two_ranks_go_on_bit_by_bit(end, demo, start_script, tmp_path):
     """Rows differ in length from rank to rank, so their dropout has drawn different numbers."""
     arguments = [*KINDS["tnews"], *TRAINING, "--max_steps", 16, "--resume"]
 
@@ -79,14 +82,40 @@ def test_two_ranks_go_on_bit_by_bit(demo, start_script, tmp_path):
         )
 
     log, process = start("cut", 1)
-    until(lambda: log.exists() and "global step 12/" in log.read_text(), 240)
-    for worker in [*psutil.Process(process.pid).children(recursive=True), process]:
-        worker.kill()
-    process.wait()
+    told = f"global step {5 if end == 'asked' else 12}/"
+    until(lambda: log.exists() and told in log.read_text(), 240)
+    if end == "asked":
+        process.terminate()
+    else:
+        for worker in [*psutil.Process(process.pid).children(recursive=True), process]:
+            worker.kill()
+    process.wait(60)
+    assert ("asked to end" in log.read_text()) == (end == "asked")
     (whole_log, whole), (cut_log, resumed) = start("whole", 1), start("cut", 2)
     assert whole.wait(240) == resumed.wait(240) == 0, cut_log.read_text()[-2000:]
     expected, seen = (losses(one.read_text().splitlines()) for one in (whole_log, cut_log))
     assert 1 < len(seen) < 12 and len(expected) == 16 and seen == expected[-len(seen) :]
+
+
+@pytest.mark.parametrize("step", [7, 10])
+def test_a_run_that_is_asked_to_end_loses_no_step(step, demo, run_script, start_script, tmp_path):
+    """Between two evaluations, and while it evaluates, which the next process does again; told several times."""
+    arguments = [*KINDS["tnews"], *TRAINING, "--checkpoint_steps", 1000, "--eval_batch_size", 1]
+    process = start_script(SCRIPT, *common(demo, tmp_path / "cut"), *arguments, "--resume")
+    next(line for line in process.stdout if line.startswith(f"global step {step}/"))
+    for _ in range(2):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.05)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "asked to end: the checkpoint after step" in err
+    whole = run_script(SCRIPT, *common(demo, tmp_path / "whole"), *arguments)
+    resumed = run_script(SCRIPT, *common(demo, tmp_path / "cut"), *arguments, "--resume")
+    expected, seen = losses(whole.lines), losses(resumed.lines)
+    done = len(expected) - len(seen)
+    assert done == step + len(losses(out.splitlines())) and seen == expected[done:]
+    assert resumed.lines[0].startswith(f"going on from the checkpoint after step {done}/")
+    a, b = (Result.read(tmp_path / name / "result.json") for name in ("whole", "cut"))
+    assert a.dev_curve == b.dev_curve and (a.best_score, a.best_step) == (b.best_score, b.best_step)
     assert_same_weights(tmp_path / "whole", tmp_path / "cut")
 
 

@@ -87,7 +87,10 @@ class JobQueue:
                     yield job
         finally:
             for job in reversed(passed):
-                if job.state is State.WAITING:
+                if job.state is State.WAITING and job.not_before > now:  # it is to be looked at again then
+                    self._queued[job.key] = False
+                    heapq.heappush(self._paused, (job.not_before, job.number, job))
+                elif job.state is State.WAITING:
                     self._line.append(job)
                 else:
                     self._queued.pop(job.key, None)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from cluebench.machine.nvidia import DeviceLost, Reading
 from cluebench.scheduler.allocation.ledger import Ledger
-from cluebench.scheduler.processes.engine import Changed, Engine
+from cluebench.scheduler.processes.engine import Engine
 
 #: Seconds between questions to the driver about cards whose memory other people's processes hold, and about all cards.
 _MEMORY_RECHECK, _HEALTH_CHECK = 2.0, 30.0
@@ -91,16 +91,6 @@ class DeviceHealth:
         self._due[device_id] = until
         if not already:
             self._note(f"{slot.device.label} is set aside for {until - now:.0f} s: {reason}")
-
-    def change(self, event: Changed) -> None:
-        """Devices join the cluster, or leave it."""
-        new = [device.id for device in event.joined if self._ledger.add(device)]
-        for device_id in new:
-            self.ask(device_id)
-        for device_id in event.left:
-            self._ledger.leave(device_id)
-        if new or not event.joined:
-            self._note(event.note)
 
     def next_due(self) -> float:
         """Clock time at which `ask_what_is_due` has something to do."""

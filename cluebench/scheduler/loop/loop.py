@@ -17,7 +17,7 @@ from typing import Protocol
 from cluebench.machine.nvidia import DeviceLost, Reading
 from cluebench.records.result import PAUSED, Result
 from cluebench.scheduler.allocation.job_queue import JobQueue, Sparingly
-from cluebench.scheduler.allocation.ledger import Ledger
+from cluebench.scheduler.allocation.ledger import SUSPICIOUS, Ledger
 from cluebench.scheduler.allocation.memory_fit import MemoryFit
 from cluebench.scheduler.allocation.promises import Promises
 from cluebench.scheduler.loop.device_health import DeviceHealth
@@ -26,16 +26,17 @@ from cluebench.scheduler.plan.estimates import GIB, DurationModel, MemoryModel, 
 from cluebench.scheduler.plan.failures import Failure, FailureKind, classify
 from cluebench.scheduler.plan.jobs import Attempt, Job, LogReader, State
 from cluebench.scheduler.plan.live_halving import HalvingSearch
-from cluebench.scheduler.processes.engine import GRACE, Changed, Engine, Event, Events, Exited, Interrupted, Measured
-from cluebench.scheduler.processes.launch import BUSY
+from cluebench.scheduler.processes.engine import GRACE, Engine, Event, Events, Exited, Interrupted, Measured
 from cluebench.scheduler.processes.trial_process import Holding, StartOrder
 
 #: Seconds that the end of a grid waits for what the driver says of the energy of its last trials.
 _COUNTERS_DUE = 2.0
 #: Seconds that a process may take to die of SIGKILL, before it is given up with its card.
 _DEATH_DUE = 60.0
-#: Seconds before a trial that someone else is running is looked at again.
-_ELSEWHERE_PAUSE = 10.0
+#: Seconds between looks at trials that someone else is running, and before a lock that is just changing hands is.
+_ELSEWHERE_PAUSE, _LOCK_PAUSE = 10.0, 0.3
+#: When a wait takes so many seconds longer than it was to, the whole job has been suspended.
+_SUSPENDED = 10.0
 #: Readings of a card that fail before trials on it are ended, if they are silent as well.
 _FAILED_READINGS = 3
 
@@ -48,6 +49,8 @@ class Trials(Protocol):
 
     def order(self, job: Job, holding: Holding) -> StartOrder: ...  # of the next attempt, on these devices
     def finished(self, job: Job) -> Result | None: ...  # None: it is not done
+    def recall(self, job: Job) -> None: ...  # takes in the failures that others have noted of it
+    def note_failures(self, job: Job) -> None: ...  # for others
     def written(self, job: Job) -> Result | None: ...  # its result on disk, done or not
     def unwritable(self) -> str | None: ...  # what keeps trials from writing; None: nothing
     def charged(self, job: Job) -> None: ...  # it is known by now what the last attempt cost
@@ -99,6 +102,7 @@ class Scheduler:
         self._clock = clock = events.clock
         self.interrupted: str | None = None
         self._give_up_at = float("inf")
+        self._look_due = self._resumed = float("-inf")
         self.queue = JobQueue(self.jobs, self._length, clock)
         self.memory_fit = MemoryFit(ledger, memory, self.rules.mrc_cards)
         self.health = DeviceHealth(ledger, engine, self._note, clock)
@@ -106,6 +110,8 @@ class Scheduler:
         self.seconds_left = Sparingly(self._seconds_left, clock)
         self._by_key = {job.key: job for job in self.jobs}
         self.logs = LogReader()
+        self.broken: str | None = None  # why a worker leaves trials to others
+        self._crashed: set[str] = set()  # keys of a worker's trials, since one ended well
         self._stuck: set[str] = set()  # keys of trials whose processes can't be killed
         self._uncharged: dict[str, Job] = {}  # trial key → whose attempt has ended
         self._news: list[Callable[[], None]] = []  # what observers are still to be told
@@ -139,7 +145,10 @@ class Scheduler:
                 break
             self.ledger.settle(self._clock())
             tick = self._observer.tick(self._clock())
-            event = self.events.get(min(tick, self._next_due()) - self._clock())
+            due = min(tick, self._next_due())
+            event = self.events.get(due - self._clock())
+            if self._clock() - due > _SUSPENDED:
+                self._resumed = self._clock()
             while event is not None:
                 self._handle(event)
                 event = self.events.get(0.0)
@@ -162,6 +171,15 @@ class Scheduler:
         orphan = self.engine.orphan(job) if job.elsewhere else None
         return orphan is not None and orphan.pid != 0 and not orphan.is_ours
 
+    def _look_elsewhere(self, now: float) -> None:
+        """Takes in what other processes have done with the trials that wait."""
+        self._look_due = now + _ELSEWHERE_PAUSE
+        self._judge_rivals(self.halving.look_again() if self.halving else [])
+        for job in self._waiting():
+            if not self._has_ended_elsewhere(job):
+                orphan = self.engine.orphan(job)
+                job.elsewhere = orphan.elsewhere if orphan else None
+
     def _waiting(self) -> list[Job]:
         return self.queue.of(State.WAITING)
 
@@ -173,18 +191,19 @@ class Scheduler:
             self._exited(event)
         elif isinstance(event, Measured):
             self._measured(event)
-        elif isinstance(event, Changed):
-            self.health.change(event)
         else:
             self._interrupt(event)
 
     def _next_due(self) -> float:
         times = [self.queue.next_turn(self._clock()), self._hold.recheck, self.health.next_due(), self._give_up_at]
+        times += [self._look_due] if self.rules.leaves else []
         return min(times + [due for job in self.running() for due in (job.progress_due, job.kill_at)])
 
     def _do_what_is_due(self) -> None:
         now = self._clock()
         self._hold.look_again()
+        if self.rules.leaves and self._look_due <= now:
+            self._look_elsewhere(now)
         for device_id in self.health.ask_what_is_due():
             self._judge(device_id)
         for job in self.running():
@@ -214,12 +233,17 @@ class Scheduler:
     def _seconds_left(self) -> float | None:
         """Estimated time until the grid is done, were no more trials stopped; None while nothing is known of it."""
         now = self._clock()
-        running = [
-            Underway(job.trial, max(1, len(held.devices)), now - job.started_at, *self.logs.pace(job))
-            for job, held in ((job, self.ledger.holding(job.key)) for job in self.running())
-        ]
-        waiting = [job.trial for job in (*self.queue.in_order(), *self.queue.of(State.HELD))]
-        return time_left(self.durations, running, waiting, max(1, len(self.ledger.usable(now))))
+        held = {job.key: self.ledger.holding(job.key).devices for job in self.running()}
+        here = [(job, max(1, len(held[job.key])), now - job.started_at) for job in self.running()]
+        there = [(job, by.cards, time.time() - by.started) for job in self._waiting() if (by := job.elsewhere)]
+        running = [Underway(job.trial, cards, for_, *self.logs.pace(job)) for job, cards, for_ in here + there]
+        waiting = [job.trial for job in (*self.queue.in_order(), *self.queue.of(State.HELD)) if not job.elsewhere]
+        devices = len(self.ledger.usable(now)) + sum(cards for _, cards, _ in there)
+        return time_left(self.durations, running, waiting, max(1, devices))
+
+    def elsewhere(self) -> int:
+        """How many trials other processes are running, as far as is known."""
+        return sum(job.elsewhere is not None for job in self._waiting())
 
     def why_idle(self) -> str | None:
         """Why nothing more is started although a device has room; None when nothing waits, or nothing has room."""
@@ -277,10 +301,7 @@ class Scheduler:
             needed = self.memory_fit.needed(job, cards)
             placed = self.ledger.place(cards, needed, now, avoid=avoid, closed=closed)
             if placed is not None:
-                if (result := self._trials.finished(job)) is not None:
-                    self._done_elsewhere(job, result)
-                else:
-                    self._start(job, placed)
+                self._start(job, placed)
                 continue
             refused.add(kind)
             if not closed:
@@ -292,20 +313,48 @@ class Scheduler:
         job.attempts.append(Attempt(number, ["elsewhere"], result.cards, result.accumulation_steps, time.time()))
         self._done(job, result)
 
+    def _has_ended_elsewhere(self, job: Job) -> bool:
+        """Whether someone else has finished a trial, brought it to a rung, or given it up: taken as if it were us."""
+        if (result := self._trials.finished(job)) is not None:
+            self._done_elsewhere(job, result)
+            return True
+        if self.halving and self.rules.leaves:
+            self._judge_rivals(self.halving.verdicts(job))
+            if job.state is not State.WAITING:
+                return True
+        before = len(job.failures)
+        self._trials.recall(job)
+        if len(job.failures) == before or job.pause_after_failure(self.rules.max_attempts) is not None:
+            return False
+        self.queue.move(job, State.FAILED)
+        self._ended(job)
+        return True
+
     def _start(self, job: Job, device_ids: list[str]) -> None:
+        """Starts a trial, unless someone else runs it or has ended it meanwhile."""
         cards, number = len(device_ids), len(job.attempts) + 1
         labels = [self.ledger.slots[device_id].device.label for device_id in device_ids]
         attempt = Attempt(number, labels, cards, job.accumulation(cards) or 1, time.time())
-        self._begin(job, attempt, device_ids, self.memory_fit.needed(job, cards), os.getpid())
-        job.spent.attempts += 1
         try:
+            if not self.engine.take(job):
+                self._take_orphan(job)
+                job.not_before = max(job.not_before, self._clock() + _LOCK_PAUSE)
+                return
+            if self._has_ended_elsewhere(job):
+                self.engine.release(job)
+                return
+            self._begin(job, attempt, device_ids, self.memory_fit.needed(job, cards), os.getpid())
+            job.spent.attempts += 1
             job.pid = self.engine.start(self._trials.order(job, self.ledger.holding(job.key)))
             if job.pid is not None:
                 self._promise(job, job.pid)
         except OSError as error:
-            failure = Failure(FailureKind.DISK_FULL, f"can't be started: {error.strerror or error}")
-            self._failed(job, failure, self._release(job))
+            held = self._release(job) if job.state is State.RUNNING else Holding()
+            job.attempts += [attempt] if job.state is not State.RUNNING else []
+            self._failed(job, Failure(FailureKind.DISK_FULL, f"can't be started: {error.strerror or error}"), held)
+            self.engine.release(job)
             return
+        job.elsewhere = None
         self._told(self._observer.started, job)
 
     def _begin(self, job: Job, attempt: Attempt, device_ids: list[str], promised_bytes: int, pid: int) -> None:
@@ -338,10 +387,10 @@ class Scheduler:
         if orphan is None:
             return
         now, record, number = self._clock(), orphan.record, len(job.attempts) + 1
-        if orphan.pid == 0 or not orphan.is_ours:
-            if orphan.pid and not job.elsewhere:
-                self._note(f"{job.key} is being run by process {orphan.pid} on {orphan.host}: left to it")
-            job.elsewhere, job.not_before = True, now + (_ELSEWHERE_PAUSE if orphan.pid else 0.3)
+        if orphan.pid == 0 or not orphan.is_ours or self.rules.leaves:  # a worker's trials end with it
+            if orphan.pid and not (job.elsewhere and job.elsewhere.who):
+                self._note(f"{job.key} is being run by {orphan.elsewhere.who}: left to it")
+            job.elsewhere, job.not_before = orphan.elsewhere, now + (_ELSEWHERE_PAUSE if orphan.pid else _LOCK_PAUSE)
             return
         job.pid, job.spent.energy_joules = orphan.pid, None  # nobody counted before this start
         devices = [device for device in record.devices if device in self.ledger.slots]
@@ -374,11 +423,6 @@ class Scheduler:
             job.charge_seconds(result)
             self.ledger.succeeded(held.devices)
             self._done(job, result)
-        elif event.code == BUSY and job.ended_for is None:
-            job.attempts.pop()
-            job.spent.attempts -= 1
-            self.queue.move(job, State.WAITING)
-            self._take_orphan(job)
         elif (paused := self._paused_result(job, event)) is not None:
             self.ledger.succeeded(held.devices)
             self._paused(job, paused)
@@ -390,8 +434,9 @@ class Scheduler:
             case = Case(job, self._failure_of(job, event), held, set(filter(self.health.is_accounted, held.devices)))
             if case.failure.kind in ASK_THE_CARD and case.ask:
                 self._cases[job.key] = case
-            else:
-                self._failed(job, case.failure, held)
+                return
+            self._failed(job, case.failure, held)
+        self.engine.release(job)
 
     def _done(self, job: Job, result: Result) -> None:
         job.result = result
@@ -415,6 +460,7 @@ class Scheduler:
 
     def _ended_well(self, job: Job, result: Result, outcome: str) -> None:
         self.logs.forget(job)
+        self._crashed.clear()
         job.attempt.outcome = outcome
         self._learn(job, result)
 
@@ -432,10 +478,7 @@ class Scheduler:
 
     def _carry_out_verdicts(self, job: Job) -> None:
         """What the end of an attempt decides about the trials of its task, and what there is more to do then."""
-        for other, state in self.halving.verdicts(job) if self.halving else ():
-            self.queue.move(other, state)
-            self.queue.estimates_changed()
-            self._told(self._observer.judged, other)
+        self._judge_rivals(self.halving.verdicts(job) if self.halving else [])
         for added in self._trials.more():
             self.jobs.append(added)
             self._by_key[added.key] = added
@@ -443,6 +486,12 @@ class Scheduler:
             self._note(f"{added.key} is planned: its setting is among the best of its task")
             if added.state is State.WAITING:
                 self._take_orphan(added)
+
+    def _judge_rivals(self, verdicts: Sequence[tuple[Job, State]]) -> None:
+        for other, state in verdicts:
+            self.queue.move(other, state)
+            self.queue.estimates_changed()
+            self._told(self._observer.judged, other)
 
     # Failures ---------------------------------------------------------------------------------------------------------
 
@@ -455,7 +504,7 @@ class Scheduler:
             lines,
             error,
             no_progress_seconds=self.rules.trial_timeout if job.ended_for is FailureKind.NO_PROGRESS else None,
-            device_lost=event.lost or job.ended_for is FailureKind.LOST_DEVICE,
+            device_lost=job.ended_for is FailureKind.LOST_DEVICE,
         )
 
     def _measured(self, event: Measured) -> None:
@@ -494,6 +543,7 @@ class Scheduler:
                 self._wait_for_memory(case)
             else:
                 self._failed(case.job, case.failure, case.held, case.free)
+            self.engine.release(case.job)
 
     def _wait_for_memory(self, case: Case) -> None:
         """Out of memory because others have taken what was promised is no failure."""
@@ -527,9 +577,20 @@ class Scheduler:
         for device_id, reason in bad.items():
             self.health.set_aside(device_id, reason)
         job.not_before = now + (pause or 0.0)
+        if failure.kind in MAYBE_THE_CARD and self.rules.leaves:
+            self._leave_to_others(job)
+        self._trials.note_failures(job)
         self.queue.move(job, State.FAILED if pause is None else State.WAITING)
         self.logs.forget(job)
         self._ended(job)
+
+    def _leave_to_others(self, job: Job) -> None:
+        """A worker's trial has crashed: another machine may try it first, and this one may be broken."""
+        self._crashed.add(job.key)
+        job.not_before += _ELSEWHERE_PAUSE
+        if len(self._crashed) >= SUSPICIOUS and self.interrupted is None:
+            self.broken = f"the last {len(self._crashed)} trials on this machine crashed ({job.failures[-1].detail})"
+            self._interrupt(Interrupted(self.broken))
 
     def _give_up(self, job: Job, failure: Failure) -> None:
         job.failures.append(failure)
@@ -540,6 +601,8 @@ class Scheduler:
 
     def _interrupt(self, event: Interrupted) -> None:
         second = self.interrupted is not None
+        if second and event.name != "SIGINT":  # a batch system may tell this process and the shell that tells it too
+            return
         self.interrupted = event.name
         self._give_up_at = self._clock() + (0.0 if second else self.rules.grace) + 10.0
         for job in self.running():
@@ -554,7 +617,7 @@ class Scheduler:
             )
 
     def _check_progress(self, job: Job, now: float) -> None:
-        silence = self.engine.silence(job)
+        silence = min(self.engine.silence(job), now - self._resumed)
         if silence >= self.rules.trial_timeout:
             self._end(job, FailureKind.NO_PROGRESS)
         else:

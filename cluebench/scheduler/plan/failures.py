@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from cluebench.foundation import errors
+from cluebench.foundation import command, errors
 
 
 class FailureKind(str, Enum):
@@ -21,6 +21,7 @@ class FailureKind(str, Enum):
     DISK_FULL = "disk full"
     LOST_DEVICE = "lost device"
     KILLED = "killed"
+    INTERRUPTED = "interrupted"
     NO_PROGRESS = "no progress"
     NO_RESULT = "no result"
     TOO_LARGE = "does not fit"
@@ -48,6 +49,8 @@ POLICIES = {
     FailureKind.DISK_FULL: Policy(pause=60.0, counts=False, limit=8, holds=True),
     FailureKind.LOST_DEVICE: Policy(counts=False, limit=5),
     FailureKind.KILLED: Policy(),
+    # A batch system that ends a job may tell its trials first, and whoever runs them a moment later.
+    FailureKind.INTERRUPTED: Policy(pause=2.0, counts=False, limit=5),
     FailureKind.NO_PROGRESS: Policy(),
     FailureKind.NO_RESULT: Policy(),
     FailureKind.TOO_LARGE: Policy(retry=False),
@@ -134,10 +137,10 @@ def classify(
     for kind, pattern in _BY_LOG:
         if match := pattern.search(text):
             return Failure(kind, error or _line_with(log_lines, match[0]) or detail)
-    if exit_code is not None and (exit_code < 0 or exit_code == 130):
-        return Failure(
-            FailureKind.KILLED, f"ended by {_signal_name(-exit_code) if exit_code < 0 else 'an interruption'}"
-        )
+    if exit_code in (command.INTERRUPTED, -signal.SIGTERM):
+        return Failure(FailureKind.INTERRUPTED, "someone else has asked it to end (SIGTERM)")
+    if exit_code is not None and exit_code < 0:
+        return Failure(FailureKind.KILLED, f"ended by {_signal_name(-exit_code)}")
     if exit_code == 0:
         return Failure(FailureKind.NO_RESULT, "ended without a result of this configuration")
     if exit_code is None:

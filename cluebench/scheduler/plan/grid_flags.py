@@ -96,6 +96,9 @@ class GridFlags:
     worker: bool = flag(
         False, "take trials of a grid that others may plan and run, as on other machines; leave when none is left"
     )
+    conclude: bool = flag(
+        False, "only the end of a grid that workers have run: table, grid.json, report; keep only the best models"
+    )
     dry_run: bool = flag(False, "print the plan and stop")
     status: bool = flag(False, "print where a running or stopped grid stands, and stop")
     demo: bool = flag(False, "the embedded model and data, one setting a task unless others are given")
@@ -115,12 +118,10 @@ def completed(flags: F) -> F:
         raise UsageError("--keep_all_models needs --save_best_model True")
     if flags.confirm_seeds > 1 and (len(flags.seeds) > 1 or flags.seeds[0] + flags.confirm_seeds > 2**32):
         raise UsageError("--confirm_seeds runs the seeds behind --seeds, which must be a single one that leaves room")
-    if flags.worker and (flags.engine != "local" or flags.confirm_seeds > 1):
-        raise UsageError("--worker runs trials on this machine's devices: it takes no --engine ray or --confirm_seeds")
+    if flags.worker and flags.engine != "local":
+        raise UsageError("--worker runs trials on this machine's devices: it takes no --engine ray")
     if (flags.keep or flags.rungs) and flags.search != "halving":
         raise UsageError("--keep and --rungs need --search halving")
-    if flags.worker and flags.search == "halving":
-        raise UsageError("--worker takes no --search halving: one scheduler has to judge all trials of a task")
     try:
         _ = flags.rule
     except ValueError:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import Annotated
 
-from cluebench.records.grid_file import Spent
+from cluebench.foundation import atomic, json_files
+from cluebench.foundation.json_files import between
+from cluebench.records.grid_file import NotedFailure, Spent
 from cluebench.records.log import GrowingLog, LogFacts, furthest_step
 from cluebench.records.paths import TrialPaths
 from cluebench.records.result import Result
@@ -45,6 +48,15 @@ class Attempt:
     detail: str = ""
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """Who else runs a trial, as its lock says."""
+
+    who: str  # "job 4711_2 on n2", "process 815 on n1"; empty: it does not say yet
+    cards: int = 1
+    started: float = 0.0  # seconds since 1970
+
+
 @dataclass
 class Job:
     """A trial and what the scheduler knows about it."""
@@ -63,7 +75,7 @@ class Job:
     spent: Spent = field(default_factory=Spent)  # by earlier starts of the grid too
     memory_factor: int = 1  # how often the task's micro-batches are to be halved: 1, 2, 4 …
     not_before: float = 0.0  # clock time of the next attempt
-    elsewhere: bool = False  # someone else ran it when it was last looked at
+    elsewhere: Elsewhere | None = None  # someone else ran it when it was last looked at
     # Of the running attempt, but for its devices, which the ledger knows:
     started_at: float = 0.0  # clock time
     progress_due: float = float("inf")  # clock time when its log must have grown
@@ -101,6 +113,10 @@ class Job:
             return where
         best = self.curve.best_of(len(self.curve.steps))
         return f"{best:.2f} after {self.curve.steps[-1]}/{self.curve.total_steps} steps: {where}"
+
+    @property
+    def failure_notes(self) -> Path:
+        return self.lock.with_suffix(".failures")
 
     @property
     def attempt(self) -> Attempt:
@@ -164,6 +180,35 @@ def written(job: Job) -> Result | None:
     """The result of this very trial on disk, done or not."""
     result = Result.read(job.paths.result)
     return result if result and result.configuration_hash == job.configuration_hash else None
+
+
+@dataclass
+class FailureNotes:
+    """What whoever takes a trial next must know of the attempts that failed, in whatever process."""
+
+    configuration_hash: str
+    failures: list[NotedFailure]
+    memory_factor: Annotated[int, between(1, 1 << 20)] = 1
+
+
+def note_failures(job: Job) -> None:
+    """Beside the trial's lock, which the caller has. Raises OSError."""
+    noted = [NotedFailure(failure.kind.value, failure.detail) for failure in job.failures]
+    atomic.write_json(job.failure_notes, asdict(FailureNotes(job.configuration_hash, noted, job.memory_factor)))
+
+
+def recall_failures(job: Job) -> None:
+    """Takes in the failures that were noted of this very trial, if they are more than are known."""
+    notes = json_files.read_if_sound(job.failure_notes, FailureNotes, ["failures"], "the trial counts as never failed")
+    if notes is None or notes.configuration_hash != job.configuration_hash:
+        return
+    kinds = {kind.value: kind for kind in FailureKind}
+    known = [Failure(kinds[noted.kind], noted.detail) for noted in notes.failures if noted.kind in kinds]
+    if len(known) > len(job.failures):
+        usual, job.failures = job.memory_factor, known
+        job.memory_factor = max(usual, notes.memory_factor)
+        if job.accumulation() is None:  # a batch that can't be cut so far
+            job.memory_factor = usual
 
 
 def _accumulation(trial: Trial, cards: int, factor: int) -> int | None:

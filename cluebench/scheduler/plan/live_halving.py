@@ -51,6 +51,12 @@ class HalvingSearch:
         self._look_at(job)
         return self._changes(self._contests[job.trial.model, job.trial.task])
 
+    def look_again(self) -> list[tuple[Job, State]]:
+        """What changes in all contests by what other processes have written."""
+        for job in (job for contest in self._contests.values() for job in contest):
+            self._look_at(job)
+        return self.verdicts()
+
     def _changes(self, contest: Iterable[Job]) -> list[tuple[Job, State]]:
         by_setting: dict[Setting, list[Job]] = defaultdict(list)
         for job in contest:

@@ -22,7 +22,6 @@ class Exited:
 
     key: str
     code: int | None  # negative: ended by that signal; None: unknown
-    lost: bool = False  # the machine it ran on is gone
 
 
 @dataclass(frozen=True)
@@ -34,22 +33,13 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Changed:
-    """A cluster has gained devices, or lost them, or has a node that can't be used."""
-
-    note: str
-    joined: Sequence[Device] = ()
-    left: Sequence[str] = ()  # ids
-
-
-@dataclass(frozen=True)
 class Interrupted:
     """The user, or the machine, wants the grid to stop."""
 
     name: str  # of the signal
 
 
-Event = Exited | Measured | Changed | Interrupted
+Event = Exited | Measured | Interrupted
 
 
 class Events:
@@ -79,6 +69,8 @@ class Engine(Protocol):
     def devices(self) -> Sequence[Device]: ...
 
     def measure(self, device_id: str) -> None: ...
+    def take(self, job: Job) -> bool: ...
+    def release(self, job: Job) -> None: ...
     def start(self, order: StartOrder) -> int | None: ...
     def stop(self, key: str, *, now: bool = False) -> None: ...
     def allocated(self, key: str, reading: Reading) -> int: ...

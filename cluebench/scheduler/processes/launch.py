@@ -1,21 +1,17 @@
 """Becomes one attempt of a trial:  python -I -S launch.py '{"lock": …, "command": […], …}'
 
-Runs in the process the scheduler has forked, takes the trial's lock, and only then becomes the trial by exec. The lock
-belongs to the process (and to children that inherit it), not to the scheduler, so however a scheduler dies, a trial
-never runs twice at once, and the next scheduler finds out by the lock who still runs. Between the fork and the lock
-there is nothing to lose: no file has been touched yet. Standard library only, to start in some 20 ms.
+Runs in the process the scheduler has forked, which inherits the trial's lock, writes into it who it is, and becomes the
+trial by exec. The process (with children that inherit it) has the lock on its own, so however a scheduler dies, a trial
+never runs twice at once, and the next scheduler finds out by the lock who still runs. Standard library only, to start
+in some 20 ms.
 """
 
-import fcntl
 import json
 import os
 import signal
 import sys
 import time
-import zlib
 
-#: Exit code when another process holds the trial's lock, or has changed its result: the scheduler is to look again.
-BUSY = 75
 #: Exit code when the disk is full (cluebench.foundation.errors.DiskFull).
 NO_SPACE = 6
 
@@ -35,15 +31,6 @@ def start_time(pid: int) -> str | None:
     if fields[0] in ("Z", "X"):  # dead, only not reaped yet
         return None
     return f"{boot}:{fields[19]}"
-
-
-def content_sum(path: str | os.PathLike) -> int | None:
-    """A checksum of a file's content, which all machines that see the file agree on; None where there is none."""
-    try:
-        with open(path, "rb") as stream:
-            return zlib.crc32(stream.read())
-    except OSError:
-        return None
 
 
 def keep_earlier_log(log: str) -> None:
@@ -75,7 +62,7 @@ def end_with_parent() -> None:
 def end_leftovers(lock: str) -> None:
     """Kills what is left of earlier attempts: workers in sessions of their own, whose launcher died before them.
 
-    Only the holder of the lock may do that. Other launches of the trial, about to find it taken, are not meant.
+    Only the holder of the lock may do that.
     """
     mark = f"{TRIAL_VARIABLE}={lock}#".encode()
     for name in os.listdir("/proc"):
@@ -84,9 +71,7 @@ def end_leftovers(lock: str) -> None:
         try:
             with open(f"/proc/{name}/environ", "rb") as stream:
                 marked = any(variable.startswith(mark) for variable in stream.read().split(b"\0"))
-            with open(f"/proc/{name}/cmdline", "rb") as stream:
-                is_launch = os.path.abspath(__file__).encode() in stream.read().split(b"\0")
-            if marked and not is_launch:
+            if marked:
                 os.kill(int(name), signal.SIGKILL)
         except OSError:
             continue  # another user's, or gone meanwhile
@@ -95,14 +80,7 @@ def end_leftovers(lock: str) -> None:
 def main(specification: dict) -> None:
     if specification.get("end_with_parent"):
         end_with_parent()
-    lock = os.open(specification["lock"], os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        sys.exit(BUSY)
-    # Looked at again under the lock: whoever held it may have finished since the scheduler found the trial not done.
-    if content_sum(specification["result"]) != specification["result_sum"]:
-        sys.exit(BUSY)
+    lock = specification["descriptor"]
     end_leftovers(specification["lock"])
     pid = os.getpid()
     about = {"pid": pid, "start_time": start_time(pid), "host": os.uname().nodename, "started": time.time()}

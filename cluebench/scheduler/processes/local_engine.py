@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -21,18 +22,28 @@ class LocalEngine:
     def __init__(self, devices: Sequence[Device], driver: NvidiaDriver | None, events: Events):
         self.devices, self._events = list(devices), events
         self._processes: dict[str, tuple[int, str | None, str]] = {}  # trial key → pid, start time, mark
+        self._locks: dict[str, int] = {}  # trial key → descriptor of its lock
         self._driver = driver
 
     def measure(self, device_id: str) -> None:
         if self._driver is not None:
             ask(self._driver.read, device_id, lambda *answer: self._events.put(Measured(*answer)))
 
+    def take(self, job: Job) -> bool:
+        """Takes a trial's lock, which its process shares then; False while someone else has it. Raises OSError."""
+        descriptor = trial_process.take(job.lock)
+        if descriptor is not None:
+            self._locks[job.key] = descriptor
+        return descriptor is not None
+
+    def release(self, job: Job) -> None:
+        """What there is to say of a trial's end is on the disk: anyone may run it now."""
+        if (descriptor := self._locks.pop(job.key, None)) is not None:
+            os.close(descriptor)
+
     def start(self, order: StartOrder) -> int:
-        """Forks and returns the process's id. Raises OSError when the process can't be started at all."""
-        specified, mark = trial_process.prepared(order)
-        process = trial_process.started_process(
-            specified, {**order.environment, launch.TRIAL_VARIABLE: mark}, order.directory
-        )
+        """Forks and returns the id of the process, of a trial that is taken. Raises OSError when there can't be one."""
+        process, mark = trial_process.started(order, self._locks[order.job.key])
         self._watch(order.job.key, process.pid, launch.start_time(process.pid), mark, process.wait)
         return process.pid
 

@@ -1,6 +1,6 @@
 """Processes of trials: started as argument lists, each in a process group of its own, watched without polling.
 
-The process that runs a trial holds the trial's lock (see launch.py) and has written into it who it is, so that the next
+The process that runs a trial inherits the trial's lock (see launch.py) and writes into it who it is, so that the next
 scheduler finds the orphans of one that died.
 """
 
@@ -21,7 +21,7 @@ import psutil
 
 from cluebench.foundation.errors import BadFile
 from cluebench.foundation.json_files import Count, NotJson, Pid, Positive, Seconds, declared, parse
-from cluebench.scheduler.plan.jobs import Job
+from cluebench.scheduler.plan.jobs import Elsewhere, Job
 from cluebench.scheduler.processes import launch
 
 #: How long processes that outlive their trial may take to die of SIGKILL before the devices are given on regardless.
@@ -45,7 +45,7 @@ class StartOrder:
     command: Sequence[str]
     environment: Mapping[str, str]  # on top of the scheduler's own
     directory: Path  # where the command runs
-    result_sum: int | None = None  # `launch.content_sum` of the trial's result when that was found not to be done
+    ends_with_us: bool = False  # however the scheduler dies
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class Starter:
 
     pid: Pid = 0  # 0: nobody knows
     start_time: str | None = None
+    is_worker: bool = False  # its trials end with it
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class LockRecord:
     promised_bytes: Count = 0
     started: Seconds = field(default_factory=time.time)
     starter: Starter = field(default_factory=Starter)
+    batch_job: str = ""  # "job 4711_2", where a batch system has started the starter
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,11 @@ class Orphan:
     record: LockRecord
 
     @property
+    def elsewhere(self) -> Elsewhere:
+        who = self.record.batch_job or f"process {self.pid}"
+        return Elsewhere(f"{who} on {self.host}" if self.pid else "", self.record.cards, self.record.started)
+
+    @property
     def is_local(self) -> bool:
         return self.host == socket.gethostname()
 
@@ -98,29 +105,27 @@ class Orphan:
         return self.is_local and (not alive or starter.pid == os.getpid())
 
 
-def started_process(specified: dict, environment: Mapping[str, str], directory: str | Path) -> subprocess.Popen:
-    """The process that becomes an attempt, in a group of its own; ``environment`` on top of this process's.
+def take(lock: Path) -> int | None:
+    """The descriptor of a trial's lock, taken; None while someone else has it. Raises OSError."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            return None
+        raise
+    return descriptor
 
-    Raises OSError when it can't be started at all.
-    """
-    return subprocess.Popen(
-        launch.command(specified),
-        env={**os.environ, **environment},
-        cwd=directory,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-    )
 
+def started(order: StartOrder, descriptor: int) -> tuple[subprocess.Popen, str]:
+    """The process that becomes an attempt, in a group of its own, with the trial's lock; and the attempt's mark.
 
-def prepared(order: StartOrder) -> tuple[dict, str]:
-    """What launch.py is told, and the mark that all processes of this attempt carry in their environment.
-
-    The folders are there then. Raises OSError when they can't be made.
+    All processes of the attempt carry the mark in their environment. Raises OSError when it can't be started at all.
     """
     job, attempt = order.job, order.job.attempt
-    for folder in (job.lock.parent, job.paths.folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    job.paths.folder.mkdir(parents=True, exist_ok=True)
     mark = f"{job.lock}#{uuid.uuid4().hex}"
     record = {  # a LockRecord, for the next scheduler
         "devices": order.holding.devices,
@@ -129,19 +134,39 @@ def prepared(order: StartOrder) -> tuple[dict, str]:
         "accumulation": attempt.accumulation,
         "promised_bytes": order.holding.promised_bytes,
         "key": job.key,
-        "starter": {"pid": os.getpid(), "start_time": launch.start_time(os.getpid())},
+        "starter": {
+            "pid": os.getpid(),
+            "start_time": launch.start_time(os.getpid()),
+            "is_worker": order.ends_with_us,
+        },
         "mark": mark,
+        "batch_job": _batch_job(),
         "configuration_hash": job.configuration_hash,
     }
     specified = {
         "lock": str(job.lock),
+        "descriptor": descriptor,
         "log": str(job.paths.log),
-        "result": str(job.paths.result),
-        "result_sum": order.result_sum,
         "record": record,
         "command": list(order.command),
+        "end_with_parent": order.ends_with_us,
     }
-    return specified, mark
+    process = subprocess.Popen(
+        launch.command(specified),
+        env={**os.environ, **order.environment, launch.TRIAL_VARIABLE: mark},
+        cwd=order.directory,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+        pass_fds=(descriptor,),
+    )
+    return process, mark
+
+
+def _batch_job() -> str:
+    """``job 4711_2``, Slurm's name of what this process belongs to; empty outside."""
+    of_array, number, job = (os.environ.get(f"SLURM_{name}") for name in ("ARRAY_JOB_ID", "ARRAY_TASK_ID", "JOB_ID"))
+    return f"job {of_array}_{number}" if of_array and number else f"job {job}" if job else ""
 
 
 def held_by(lock: Path) -> bytes | None:

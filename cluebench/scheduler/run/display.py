@@ -32,9 +32,11 @@ def score_text(job: Job, facts: LogFacts | None = None) -> str:
 
 
 def summary(scheduler: Scheduler) -> str:
-    """``12 done, 4 running, 118 left, 1 failed; time left about 5 h 10 min``."""
-    count = scheduler.queue.count
-    text = f"{count(State.DONE)} done, {count(State.RUNNING)} running, {count(State.WAITING)} left"
+    """``12 done, 4 running, 2 running elsewhere, 116 left, 1 failed; time left about 5 h 10 min``."""
+    count, elsewhere = scheduler.queue.count, scheduler.elsewhere()
+    text = f"{count(State.DONE)} done, {count(State.RUNNING)} running, "
+    text += f"{elsewhere} running elsewhere, " if elsewhere else ""
+    text += f"{count(State.WAITING) - elsewhere} left"
     if count(State.FAILED):
         text += f", {count(State.FAILED)} failed"
     text += "".join(f", {count(state)} {state.value}" for state in (State.HELD, State.STOPPED) if count(state))

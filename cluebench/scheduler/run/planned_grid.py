@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from cluebench.benchmark.tasks import TASKS
+from cluebench.benchmark.tasks import TASKS, Setting
 from cluebench.data.official import split_files
 from cluebench.data.source import open_source
 from cluebench.foundation import repository
@@ -19,7 +19,7 @@ from cluebench.records.result import Result
 from cluebench.records.trial import Trial
 from cluebench.report.scores import rank
 from cluebench.scheduler.plan.grid_flags import GridFlags
-from cluebench.scheduler.plan.jobs import Job, State
+from cluebench.scheduler.plan.jobs import Job, State, recall_failures
 from cluebench.scheduler.plan.live_halving import HalvingSearch
 from cluebench.scheduler.plan.trials import build_plan, shared_flags
 from cluebench.scheduler.run.run_directory import RunDirectory
@@ -64,11 +64,20 @@ class PlannedGrid:
         for job in jobs:
             kind = (job.trial.model.folder, job.trial.task, job.trial.setting.batch_size)
             usual = job.memory_factor
-            job.memory_factor = factors.get(job.configuration_hash, factors.get(kind, usual))
+            job.memory_factor = max(usual, factors.get(job.configuration_hash, factors.get(kind, usual)))
             if job.accumulation() is None:  # a batch that can't be cut so far: whatever wrote this was no scheduler
                 job.memory_factor = usual
             job.spent = spent.get(job.configuration_hash) or job.spent
         return jobs
+
+    def shared_settings(self, model: Model, jobs: Iterable[Job]) -> dict[str, dict]:
+        """By task whose data is here, the settings that all of a model's trials have in common."""
+        own = {*Setting._fields, "seed"}
+        return {
+            job.trial.task: {key: value for key, value in job.configuration.items() if key not in own}
+            for job in jobs
+            if job.trial.model == model and job.configuration
+        }
 
     def halving(self, jobs: Iterable[Job]) -> HalvingSearch | None:
         """What is held and stopped of the grid's own jobs; None where every trial runs to its end."""
@@ -83,7 +92,9 @@ class PlannedGrid:
         if digest:
             path = job.paths.result
             job.result = Result.read_finished(path, digest) or trial.result_by_samples(path, configuration)
-        job.state = State.WAITING if job.result is None else State.DONE
+        recall_failures(job)
+        given_up = job.failures and job.pause_after_failure(self.flags.max_attempts) is None
+        job.state = State.DONE if job.result else State.FAILED if given_up else State.WAITING
         return job
 
     def _data_fingerprints(self, require: bool) -> dict[str, str]:

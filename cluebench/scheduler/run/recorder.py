@@ -105,6 +105,16 @@ class Recorder:
             self._report_due = now + _REPORT_EVERY
         return max(self._state_due, now + 0.05) if self._dirty else float("inf")
 
+    def begin(self) -> None:
+        """Writes the plan, for --status."""
+        self._write("running", self._renewed())
+
+    def conclude(self) -> None:
+        """Keeps only the best models, and writes how it ended."""
+        for job in list(self._done.values()):
+            self.drop_lower_models(job)
+        self.finish()
+
     def finish(self) -> None:
         """Writes how it ended: "done", "failed" or, with trials left to run, "stopped"."""
         for thread in filter(threading.Thread.is_alive, (self._writing, self._reporting)):

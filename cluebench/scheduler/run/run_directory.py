@@ -19,14 +19,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import get_args
 
+from cluebench.benchmark.tasks import TASKS
 from cluebench.foundation import atomic
 from cluebench.foundation.errors import BadFile, ClueError, UsageError
 from cluebench.foundation.json_files import NotJson, declared, parse
 from cluebench.pretrained.model import Model
-from cluebench.records import dev_predictions
+from cluebench.records import dev_predictions, identity
 from cluebench.records.grid_file import GRID_FILE, GRID_FORMAT, TrialState, read_grid
 from cluebench.records.paths import REMOVED, TrialPaths, parse_trial_name
-from cluebench.records.result import STOPPED, Result
+from cluebench.records.result import STOPPED, Result, Settings
 from cluebench.records.trial import Trial
 from cluebench.report.grid_page import REPORT_FILE
 from cluebench.scheduler.plan.jobs import Job, written
@@ -39,7 +40,7 @@ _PROBE_BYTES = 1 << 20
 
 
 class AlreadyRunning(ClueError):
-    """Another scheduler holds the run directory."""
+    """Another process plans the grid of the run directory."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class RunDirectory:
         self.grid_json, self.grid_log = self.path / GRID_FILE, self.path / "grid.log"
         self.private = self.path / ".scheduler"  # locks and launcher logs: the scheduler's own
         self._lock: int | None = None
+        self._members: int | None = None
 
     def paths(self, trial: Trial) -> TrialPaths:
         return trial.paths(self.path)
@@ -76,19 +78,15 @@ class RunDirectory:
 
     # The lock -----------------------------------------------------------------------------------------------------
 
-    def acquire(self, shared: bool = False) -> None:
-        """Makes this process the directory's scheduler, or one of its workers.
+    def acquire(self) -> None:
+        """Makes this process the one that plans the grid here, reports on it and keeps its models.
 
-        Raises AlreadyRunning naming the scheduler that is, and UsageError where there are no locks.
+        Raises AlreadyRunning naming the process that is, and UsageError where there are no locks.
         """
-        try:
-            self.private.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.private / ("workers" if shared else "lock"), os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise UsageError(f"--run_root: {self.private} can't be written: {error.strerror}") from None
+        descriptor = self._opened("lock")
         for patience in (0.1, 0.1, 0.0):  # someone asking for the holder has it locked for an instant
             try:
-                fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if not patience:
@@ -96,18 +94,57 @@ class RunDirectory:
                     message = f"{self.path} is in use by another grid search: {self.holder()}"
                     raise AlreadyRunning(message) from None
                 time.sleep(patience)
-            except OSError as error:
-                os.close(descriptor)
-                raise self._without_locks(str(error.strerror)) from None
         self._lock = descriptor
-        if not self._locks_hold():
+        for name in (GRID_FILE, REPORT_FILE):
+            atomic.remove_leftovers(self.path, name)
+        content = json.dumps(asdict(Holder(os.getpid(), socket.gethostname(), _now()))).encode()
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, content, 0)
+
+    def join(self, settings: Mapping[str, Settings]) -> bool:
+        """Makes this process one of those that run trials here; whether it is the only one.
+
+        ``settings``: by task, those that all of its trials share. Raises UsageError when another process runs a task
+        with other settings, and where there are no locks.
+        """
+        if self._members is None:
+            self._members = self._opened("workers")
+        with open(self._opened("settings"), "r+", encoding="utf-8", errors="replace") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)  # of those who come at once, one after the other
+            try:
+                fcntl.flock(self._members, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                alone, there = True, dict[str, Settings]()
+            except BlockingIOError:
+                alone, there = False, _shared_settings(stream.read(), self.private / "settings")
+            for task, ours in settings.items():
+                if ours != there.setdefault(task, dict(ours)):
+                    what = identity.different_settings(there[task], ours)
+                    raise UsageError(
+                        f"{self.path}: another process runs {TASKS[task].title} there with other settings ({what}): "
+                        "give the same flags, another --run_root, or wait until it has ended"
+                    )
+            fcntl.flock(self._members, fcntl.LOCK_SH)
+            stream.seek(0)
+            stream.truncate()
+            json.dump({"tasks": there}, stream)
+        return alone
+
+    def _opened(self, name: str) -> int:
+        """A descriptor of a file of locks. Raises UsageError where it can't be written, or has no locks."""
+        try:
+            self.private.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.private / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise UsageError(f"--run_root: {self.private} can't be written: {error.strerror}") from None
+        try:
+            hold = self._locks_hold()
+        except OSError as error:
+            os.close(descriptor)
+            raise self._without_locks(str(error.strerror)) from None
+        if not hold:
+            os.close(descriptor)
             raise self._without_locks("flock excludes nobody")
-        if not shared:
-            for name in (GRID_FILE, REPORT_FILE):
-                atomic.remove_leftovers(self.path, name)
-            content = json.dumps(asdict(Holder(os.getpid(), socket.gethostname(), _now()))).encode()
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, content, 0)
+        return descriptor
 
     def _without_locks(self, why: str | None) -> UsageError:
         return UsageError(
@@ -126,10 +163,15 @@ class RunDirectory:
                 return True
         return False
 
+    def forget_failures(self) -> None:
+        """Trials that were given up are tried again."""
+        for notes in self.private.glob("*.failures"):
+            notes.unlink(missing_ok=True)
+
     def release(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        for descriptor in filter(None, (self._lock, self._members)):
+            os.close(descriptor)
+        self._lock = self._members = None
 
     def holder(self) -> Holder | str | None:
         """The scheduler that holds the directory, or words for one that nobody knows; None when nobody does."""
@@ -220,6 +262,20 @@ def record_stopped(job: Job) -> None:
     if result is not None and result.status not in ("done", STOPPED):
         result.status = STOPPED
         result.write(job.paths.result)
+
+
+@dataclass(frozen=True)
+class SharedSettings:
+    """By task, the settings of the trials that processes run in a directory now."""
+
+    tasks: dict[str, Settings]
+
+
+def _shared_settings(text: str, path: Path) -> dict[str, Settings]:
+    try:
+        return dict(declared(parse(text.encode()), SharedSettings, path).tasks)
+    except (NotJson, BadFile):
+        return {}
 
 
 def _now() -> str:

@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
+from typing import Any
 
 from cluebench.foundation import repository
 from cluebench.foundation.command import INTERRUPTED
-from cluebench.foundation.errors import ClueError, UsageError
+from cluebench.foundation.errors import ClueError, LeftToOthers, UsageError
 from cluebench.machine import devices, nvidia
 from cluebench.machine.nvidia import Device
 from cluebench.records.cost import cost_by_task, cost_lines
@@ -26,75 +27,138 @@ from cluebench.scheduler.allocation.promises import Promises
 from cluebench.scheduler.loop.loop import Rules, Scheduler
 from cluebench.scheduler.plan.estimates import DurationModel, MemoryModel
 from cluebench.scheduler.plan.grid_flags import GridFlags
-from cluebench.scheduler.plan.jobs import Job, State, written
-from cluebench.scheduler.processes import launch, trial_command
+from cluebench.scheduler.plan.jobs import Job, State, note_failures, recall_failures, written
+from cluebench.scheduler.processes import trial_command
 from cluebench.scheduler.processes.engine import Engine, Events, Interrupted
 from cluebench.scheduler.processes.local_engine import LocalEngine
 from cluebench.scheduler.processes.trial_process import Holding, StartOrder
-from cluebench.scheduler.run.display import display_for
+from cluebench.scheduler.run.display import Display, display_for
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from cluebench.scheduler.run.recorder import Observers, Recorder
-from cluebench.scheduler.run.run_directory import end_strays, record_stopped
+from cluebench.scheduler.run.run_directory import AlreadyRunning, end_strays, record_stopped
 from cluebench.scheduler.run.status import print_failures, writing_over
 
 
 def run(grid: PlannedGrid) -> int:
     """Runs what is not done, prints the tables, returns the exit code: 0 only when every trial is done.
 
-    Raises ClueError when a run directory is in use, or before any trial is started.
+    A worker concludes the grid if it finds the plan finished. Raises ClueError when a run directory is in use, or
+    before any trial is started.
     """
+    flags, interrupted = grid.flags, None
     with ExitStack() as locks:
         for directory in grid.directories.values():
-            directory.acquire(shared=grid.flags.worker)
             locks.callback(directory.release)
-        jobs, interrupted = grid.jobs(), None
-        for job in (job for job in jobs if job.state is State.STOPPED):
-            record_stopped(job)
-        if not grid.flags.worker:  # which has company
+            if not flags.worker:
+                directory.acquire()
+                directory.forget_failures()
+        jobs = _joined(grid)
+        if not flags.worker:  # which has company
             for job in (job for job in jobs if job.state is State.DONE):
                 job.paths.remove_leftovers()
         if any(job.state is State.WAITING for job in jobs):
             events = Events()
-            with closing(_engine(grid, events)) as engine:
-                _refuse_what_fails_everywhere(grid.flags, jobs, engine.devices)
-                _warm_up(grid, engine.devices)
-                for directory in grid.directories.values():
-                    directory.adopt_results()
-                jobs = grid.jobs(require_data=True)
-                interrupted = _search(grid, jobs, engine, events)
+            if flags.engine == "ray":
+                jobs, interrupted = _run_on_ray(grid, events)
+            else:
+                with closing(_engine(grid, events)) as engine:
+                    _refuse_what_fails_everywhere(flags, jobs, engine.devices)
+                    _warm_up(grid, engine.devices[0].kind)
+                    jobs = _joined(grid, require_data=True)
+                    interrupted = _search(grid, jobs, engine, events)
         else:
             stopped = sum(job.state is State.STOPPED for job in jobs)
             early = f", {stopped} of them stopped early" if stopped else ""
             print(f"all {len(jobs)} trials are done already{early}", file=sys.stderr)
-        left = [job for job in jobs if not job.is_settled]
-        if grid.flags.worker:  # the rest is being run by others
-            left = [job for job in left if job.state is State.FAILED]
-        with _heard():
-            _conclude(grid, jobs, interrupted)
+            if not flags.worker:
+                _conclude(grid, jobs)
+        if flags.worker:
+            return _leave(grid, interrupted)
+        _print_end(grid, jobs, interrupted)
+    left = [job for job in jobs if not job.is_settled]
     return INTERRUPTED if interrupted is not None else 1 if left else 0
 
 
-def _conclude(grid: PlannedGrid, jobs: Sequence[Job], interrupted: str | None) -> None:
+def conclude(grid: PlannedGrid) -> int:
+    """Only the end of a grid that other processes have run: what is kept, report and tables; returns the exit code.
+
+    0 only when every trial is done. Raises AlreadyRunning while a scheduler runs the grid: it does this itself.
+    """
+    with ExitStack() as locks:
+        for directory in grid.directories.values():
+            locks.callback(directory.release)
+            directory.acquire()
+        jobs = grid.jobs()
+        _conclude(grid, jobs)
+        _print_end(grid, jobs, None)
+    left = [job for job in jobs if not job.is_settled]
+    if waiting := sum(job.state is not State.FAILED for job in left):
+        print(f"{waiting} of {len(jobs)} trials are not done", file=sys.stderr)
+    return 1 if left else 0
+
+
+def _joined(grid: PlannedGrid, require_data: bool = False) -> list[Job]:
+    """The jobs, once no other process is known to run them with other settings. The first worker writes the plan."""
+    if require_data:
+        for directory in grid.directories.values():
+            directory.adopt_results()
+    jobs = grid.jobs(require_data)
+    alone = [directory.join(grid.shared_settings(model, jobs)) for model, directory in grid.directories.items()]
+    if grid.flags.worker and all(alone):
+        for recorder in _recorders(grid, jobs, _details(grid)):
+            recorder.begin()
+    return jobs
+
+
+def _leave(grid: PlannedGrid, interrupted: str | None) -> int:
+    """The end of a worker; concludes the grid if the plan is finished and no scheduler is there to do it."""
+    jobs = grid.jobs()
+    done, failed = (sum(job.state is state for job in jobs) for state in (State.DONE, State.FAILED))
+    count = f"{done} of {len(jobs)} trials are done" + (f", {failed} failed" if failed else "")
+    with _heard():
+        if interrupted is not None:
+            print(f"stopped by {interrupted}: {count}; the same command goes on", file=sys.stderr)
+            return INTERRUPTED
+        print(f"{count}, none is left to take", file=sys.stderr)
+        if all(job.is_settled or job.state is State.FAILED for job in jobs):
+            try:
+                return conclude(grid)
+            except AlreadyRunning as scheduler:
+                print(f"it concludes the grid: {scheduler}", file=sys.stderr)
+        print_failures([job for job in jobs if job.state is State.FAILED])
+    return 1 if failed else 0
+
+
+def _conclude(grid: PlannedGrid, jobs: Sequence[Job]) -> None:
+    """grid.json, the report, and only the best models, of trials that nobody runs any more."""
+    for job in jobs:
+        if job.state is State.STOPPED:
+            record_stopped(job)
+    for recorder in _recorders(grid, jobs, _details(grid)):
+        recorder.conclude()
+
+
+def _print_end(grid: PlannedGrid, jobs: Sequence[Job], interrupted: str | None) -> None:
     """Prints the tables, where everything is, and what is left to do."""
     left = [job for job in jobs if not job.is_settled]
-    if grid.flags.worker and interrupted is None:
-        print(f"{len(jobs) - len(left)} of {len(jobs)} trials are done, none is left to take", file=sys.stderr)
-        return
-    for model, directory in grid.directories.items():
-        print_table(directory.path, model.name, among_others=len(grid.directories) > 1)
-        kept = sum(job.trial.model == model and job.result is not None and bool(job.result.best_model) for job in jobs)
-        models = f", {kept} best model{'s' if kept > 1 else ''} below {directory.path}" if kept else ""
-        if grid.flags.rule and interrupted is None and halving_mark(directory.path) is None:
-            print(
-                "halving stopped no trial: it needs two settings, and two evaluations before the last", file=sys.stderr
-            )
-        for line in cost_lines(cost_by_task(directory.path)):
-            print(line, file=sys.stderr)
-        print(f"report: {directory.path / REPORT_FILE}, log: {directory.grid_log}{models}", file=sys.stderr)
-    if interrupted is not None:
-        print(f"stopped by {interrupted} with {len(left)} trials left; the same command goes on", file=sys.stderr)
-    else:
-        print_failures(left)
+    with _heard():
+        for model, directory in grid.directories.items():
+            print_table(directory.path, model.name, among_others=len(grid.directories) > 1)
+            done = [job.result for job in jobs if job.trial.model == model and job.result is not None]
+            kept = sum(bool(result.best_model) for result in done)
+            if grid.flags.rule and interrupted is None and halving_mark(directory.path) is None:
+                needed = "two settings, and two evaluations before the last"
+                print(f"halving stopped no trial: it needs {needed}", file=sys.stderr)
+            for line in cost_lines(cost_by_task(directory.path)):
+                print(line, file=sys.stderr)
+            files = {"report": directory.path / REPORT_FILE, "log": directory.grid_log}
+            named = [f"{what}: {path}" for what, path in files.items() if path.is_file()]
+            named += [f"{kept} best model{'s' if kept > 1 else ''} below {directory.path}"] if kept else []
+            print(", ".join(named), file=sys.stderr)
+        if interrupted is not None:
+            print(f"stopped by {interrupted} with {len(left)} trials left; the same command goes on", file=sys.stderr)
+        else:
+            print_failures([job for job in left if job.state is State.FAILED])
 
 
 @contextmanager
@@ -109,12 +173,29 @@ def _heard() -> Iterator[None]:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
 
 
-def _warm_up(grid: PlannedGrid, chosen: Sequence[Device]) -> None:
+def _run_on_ray(grid: PlannedGrid, events: Events) -> tuple[list[Job], str | None]:
+    """Runs the grid by workers on a Ray cluster; the jobs as these have left them, and the signal that ended it."""
+    from cluebench.scheduler.run import ray_workers  # Ray is an extra that most don't have
+
+    cluster = ray_workers.Cluster(grid)
+    _warm_up(grid, "cpu")
+    recorders = _recorders(grid, _joined(grid, require_data=True), _details(grid))
+    observers = Observers([Display(), *recorders])
+    for recorder in recorders:
+        recorder.begin()
+    with _signals(events):
+        interrupted = cluster.run(events, observers.note)
+    jobs = grid.jobs()
+    _conclude(grid, jobs)
+    return jobs, interrupted
+
+
+def _warm_up(grid: PlannedGrid, device: str) -> None:
     """Fetches models and data and fills the cache before any device is taken. Raises ClueError where it fails."""
     flags, tasks = grid.flags, dict.fromkeys(trial.task for trial in grid.trials)
     script = repository.ROOT / "grid_search_tools" / "warmup_dataset_and_model.py"
     command = [sys.executable, "-u", str(script), *map(str, grid.directories), "--tasks", *tasks]
-    command += ["--device", chosen[0].kind]
+    command += ["--device", device]
     for name, value in (("--data_dir", flags.data_dir), ("--cache_dir", flags.cache_dir), ("--limit", flags.limit)):
         command += [name, str(value)] if value else []
     command += ["--offline"] if flags.offline else []
@@ -138,7 +219,6 @@ class GridTrials:
     def __init__(self, grid: PlannedGrid, jobs: list[Job], engine: Engine, recorders: Sequence[Recorder]):
         self._grid, self.jobs, self._engine, self._recorders = grid, jobs, engine, recorders
         self.halving = grid.halving(jobs)
-        self._result_sums: dict[str, int | None] = {}  # trial key → of its result, when that was last looked at
 
     def order(self, job: Job, holding: Holding) -> StartOrder:
         taken = [device for device in self._engine.devices if device.id in holding.devices]
@@ -146,20 +226,29 @@ class GridTrials:
         rung, flags = self.halving.pause_at(job) if self.halving else None, self._grid.flags
         command = trial_command.trial_command(job, taken, flags, repository.ROOT, launcher_logs, rung)
         environment = devices.child_environment(taken, len(self._engine.devices), flags.jobs_per_device)
-        return StartOrder(job, holding, command, environment, repository.ROOT, self._result_sums.get(job.key))
+        return StartOrder(job, holding, command, environment, repository.ROOT, ends_with_us=flags.worker)
 
     def finished(self, job: Job) -> Result | None:
-        self._result_sums[job.key] = launch.content_sum(job.paths.result)  # before: what changes meanwhile is seen
         return Result.read_finished(job.paths.result, job.configuration_hash)
 
     def unwritable(self) -> str | None:
         return next(filter(None, (directory.unwritable() for directory in self._grid.directories.values())), None)
+
+    @staticmethod
+    def recall(job: Job) -> None:
+        recall_failures(job)
+
+    @staticmethod
+    def note_failures(job: Job) -> None:
+        with suppress(OSError):  # others try the trial once more
+            note_failures(job)
 
     def charged(self, job: Job) -> None:
         """Writes what a trial has cost into its result, if it is done, and into its grid."""
         if job.result is not None:
             with suppress(OSError):  # as it was, it is whole and true
                 job.result.write(job.paths.result)
+                job.failure_notes.unlink(missing_ok=True)
         for recorder in self._recorders:
             recorder.charged(job)
 
@@ -171,20 +260,9 @@ def _search(grid: PlannedGrid, jobs: list[Job], engine: Engine, events: Events) 
     """Runs the loop, which may add to ``jobs``; returns the name of the signal that ended it early, or None."""
     flags, directories = grid.flags, grid.directories
     display = display_for(sys.stderr)
-    kept = [] if flags.worker else directories.values()  # by whoever planned the grid
-    details = {
-        "command": sys.argv,
-        "data_dir": flags.data_dir,
-        "search": str(flags.rule) if flags.rule else None,
-        "devices": [f"{device.label} {device.name}".strip() for device in engine.devices],
-        "commit": repository.commit(),
-    }
-    only_best = flags.save_best_model and not flags.keep_all_models
-    recorders = [
-        Recorder(directory, jobs, details, keep_only_best=only_best, complain=display.note) for directory in kept
-    ]
+    recorders = [] if flags.worker else _recorders(grid, jobs, _details(grid, engine.devices), display.note)
     observers = Observers([display, *recorders])
-    if flags.engine == "local" and not flags.worker:
+    if not flags.worker:
         end_strays(directories.values(), [job.lock for job in jobs], observers.note)
     scheduler = Scheduler(
         GridTrials(grid, jobs, engine, recorders),
@@ -195,7 +273,7 @@ def _search(grid: PlannedGrid, jobs: list[Job], engine: Engine, events: Events) 
         observers,
         events,
         Rules(flags.max_attempts, flags.trial_timeout, flags.mrc_cards, leaves=flags.worker),
-        Promises(observers.note) if flags.engine == "local" else None,
+        Promises(observers.note),
     )
     observers.note(_opening(jobs, engine.devices))
     if over := writing_over(jobs):
@@ -210,16 +288,36 @@ def _search(grid: PlannedGrid, jobs: list[Job], engine: Engine, events: Events) 
                 display.close()
             for recorder in recorders:
                 recorder.finish()
+    if scheduler.broken:
+        raise LeftToOthers(f"{scheduler.broken}: this worker leaves the rest to others")
     return scheduler.interrupted
+
+
+def _details(grid: PlannedGrid, chosen: Sequence[Device] = ()) -> dict[str, Any]:
+    """What grid.json says beside its trials, of the devices ``chosen``."""
+    return {
+        "command": sys.argv,
+        "data_dir": grid.flags.data_dir,
+        "search": str(grid.flags.rule) if grid.flags.rule else None,
+        "devices": [f"{device.label} {device.name}".strip() for device in chosen],
+        "commit": repository.commit(),
+    }
+
+
+def _recorders(
+    grid: PlannedGrid,
+    jobs: Sequence[Job],
+    details: Mapping[str, Any],
+    complain: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
+) -> list[Recorder]:
+    """One a model."""
+    best = grid.flags.save_best_model and not grid.flags.keep_all_models
+    directories = grid.directories.values()
+    return [Recorder(one, jobs, details, keep_only_best=best, complain=complain) for one in directories]
 
 
 def _engine(grid: PlannedGrid, events: Events) -> Engine:
     flags = grid.flags
-    if flags.engine == "ray":
-        from cluebench.scheduler.processes.ray_engine import RayEngine  # Ray is an extra that most don't have
-
-        paths = [repository.ROOT / "mrc", *(directory.private for directory in grid.directories.values())]
-        return RayEngine(flags.devices, flags.ray_address, flags.jobs_per_device, events, paths)
     asks = not flags.devices.startswith("cpu")
     driver = nvidia.answered(nvidia.NvidiaDriver.open) if asks else None
     find = partial(devices.find_devices, flags.devices, os.environ, driver, many_small=flags.demo)

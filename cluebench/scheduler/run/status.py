@@ -13,16 +13,21 @@ from cluebench.benchmark.published import near_published
 from cluebench.records import dev_predictions
 from cluebench.records.cost import Cost, cost_by_task, cost_lines
 from cluebench.records.grid_file import NotedFailure, PlannedTrial, TrialState, read_grid
-from cluebench.records.log import GrowingLog, LogFacts, furthest_step
+from cluebench.records.log import LogFacts, furthest_step
 from cluebench.records.result import Result
 from cluebench.records.trial import Trial
 from cluebench.scheduler.plan.estimates import DurationModel, Underway, time_left
+from cluebench.scheduler.plan.failures import Failure
 from cluebench.scheduler.plan.grid_flags import GridFlags
-from cluebench.scheduler.plan.jobs import Job, LogReader, State
+from cluebench.scheduler.plan.jobs import Job, LogReader, State, recall_failures
+from cluebench.scheduler.processes.trial_process import Orphan, orphan_of
 from cluebench.scheduler.run.display import duration
 from cluebench.scheduler.run.forecast import Forecast
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from cluebench.scheduler.run.run_directory import RunDirectory
+
+#: Other processes that are named.
+_NAMED = 3
 
 
 def print_plan(grid: PlannedGrid) -> None:
@@ -95,21 +100,24 @@ def _status_lines(directory: RunDirectory, flags: GridFlags) -> list[str]:
     grid, holder = read_grid(directory.path), directory.holder()
     if grid is None:
         return [f"{directory.path}: no grid has been started here"]
+    trials = [_TrialNow.of(directory, entry, flags) for entry in grid.trials]
+    running = [now for now in trials if now.orphan]
     if holder is not None:
         state = f"running: {holder}"
+    elif any(now.orphan.record.starter.is_worker for now in running if now.orphan):
+        state = "running, by workers"
     else:
         state = "not running" + (", ended in the middle" if grid.status == "running" else f", {grid.status}")
+    counts, named = Counter(now.state for now in trials), get_args(TrialState)
+    others = sorted({now.orphan.elsewhere.who for now in running if now.orphan and now.orphan.record.starter.is_worker})
+    where = f" ({', '.join(others[:_NAMED])}{', …' if len(others) > _NAMED else ''})" if others else ""
+    shown = [state for state in named if counts[state] or state in named[:4]]
     lines = [f"{directory.path}: {state}"]
-    trials = [_TrialNow.of(directory, entry, holder is not None) for entry in grid.trials]
-    counts = [sum(trial.state == state for trial in trials) for state in get_args(TrialState)]
-    always = get_args(TrialState)[:4]
-    shown = [(count, state) for count, state in zip(counts, get_args(TrialState)) if count or state in always]
-    lines.append(", ".join(f"{count} {state}" for count, state in shown))
-    if holder is not None and (left := _seconds_left(trials, DurationModel(flags))) is not None:
+    lines.append(", ".join(f"{counts[one]} {one}{where if one == 'running' else ''}" for one in shown))
+    if running and (left := _seconds_left(trials, DurationModel(flags))) is not None:
         lines[-1] += f"; time left {'at most' if grid.search else 'about'} {duration(left)}"
     costs = cost_by_task(directory.path)
-    if holder is not None:
-        _add_what_runs(costs, trials, time.time() - directory.grid_json.stat().st_mtime)
+    _add_what_runs(costs, trials, directory.grid_json.stat().st_mtime if holder is not None else 0.0)
     lines += cost_lines(costs) + [line for trial in trials if (line := trial.line())]
     return lines + list(_one_label_lines(directory, trials))
 
@@ -128,57 +136,65 @@ def _one_label_lines(directory: RunDirectory, trials: Sequence[_TrialNow]) -> It
             yield f"  note\t{task}/{now.entry.name}: the best trial of the task says {said.one_label}"
 
 
-def _add_what_runs(costs: dict[str, Cost], trials: Sequence[_TrialNow], seconds: float) -> None:
-    """What trials that still run have spent in the ``seconds`` since grid.json was written."""
-    running = [trial for trial in trials if trial.state == "running"]
-    on = Counter(device for trial in running for device in trial.devices)
-    for now in running:
-        held = sum(seconds / on[device] for device in now.devices)
-        costs[now.trial.task] = costs.get(now.trial.task, Cost()) + Cost(held)
+def _add_what_runs(costs: dict[str, Cost], trials: Sequence[_TrialNow], written: float) -> None:
+    """What trials that still run have spent since grid.json was ``written``, or since they were started."""
+    on = Counter(device for now in trials for device in now.devices)
+    for now in trials:
+        if record := now.orphan and now.orphan.record:
+            seconds = time.time() - (record.started if record.starter.is_worker else max(record.started, written))
+            held = sum(seconds / on[device] for device in now.devices)
+            costs[now.trial.task] = costs.get(now.trial.task, Cost()) + Cost(held)
 
 
 @dataclass(frozen=True)
 class _TrialNow:
-    """A trial of grid.json, and what the files beside it say now."""
+    """A trial of grid.json, and what its result, its lock and the files beside them say now, whoever runs it."""
 
     trial: Trial
     entry: PlannedTrial
     state: str
-    result: Result | None  # of a trial that is done
+    result: Result | None = None  # of a trial that is done
+    failures: Sequence[Failure] = ()
+    orphan: Orphan | None = None  # who runs it
     facts: LogFacts = field(default_factory=LogFacts)
     step: tuple[int, int] | None = None
 
     @classmethod
-    def of(cls, directory: RunDirectory, entry: PlannedTrial, is_running: bool) -> _TrialNow:
-        """The result on disk knows better than a grid.json whose writer has died."""
+    def of(cls, directory: RunDirectory, entry: PlannedTrial, flags: GridFlags) -> _TrialNow:
+        """The files know better than a grid.json that nobody keeps up to date."""
         trial = Trial(directory.model, entry.task, entry.setting, entry.seed)
-        paths = directory.paths(trial)
-        if result := Result.read_finished(paths.result, entry.configuration_hash):
+        job = Job(trial, 0, directory.paths(trial), directory.trial_lock(trial), entry.configuration_hash)
+        if result := Result.read_finished(job.paths.result, entry.configuration_hash):
             return cls(trial, entry, "done", result)
-        if entry.state in ("failed", "held", "stopped"):
-            return cls(trial, entry, entry.state, None)
-        if not is_running or entry.state != "running":
-            return cls(trial, entry, entry.state if is_running else "waiting", None)
-        try:
-            facts = GrowingLog(paths.log, 1 << 20).read()
-        except OSError:
-            facts = LogFacts()
-        return cls(trial, entry, "running", None, facts, furthest_step(facts, paths.output_dir))
+        if orphan := orphan_of(job.key, job.lock):
+            facts = LogReader().facts(job)
+            return cls(trial, entry, "running", None, (), orphan, facts, furthest_step(facts, job.paths.output_dir))
+        recall_failures(job)
+        if job.failures and job.pause_after_failure(flags.max_attempts) is None:
+            return cls(trial, entry, "failed", None, job.failures)
+        return cls(trial, entry, entry.state if entry.state in ("failed", "held", "stopped") else "waiting")
 
     @property
     def devices(self) -> list[str]:
-        return self.entry.attempts[-1].devices if self.entry.attempts else []
+        """Each with its machine, as a shared file system has trials of several."""
+        if self.orphan is None:
+            return []
+        return [f"{label} of {self.orphan.host}" for label in self.orphan.record.labels]
 
     def line(self) -> str | None:
         name = f"  {self.state}\t{self.entry.task}/{self.entry.name}"
         if self.state == "failed":
-            failure = self.entry.failures[-1] if self.entry.failures else NotedFailure("-", "-")
+            noted = [NotedFailure(failure.kind.value, failure.detail) for failure in self.failures]
+            failure = [NotedFailure("-", "-"), *self.entry.failures, *noted][-1]
             return f"{name}\t{failure.kind}: {failure.detail}"
-        if self.state != "running":
+        if self.orphan is None:
             return None
         score = self.trial.row.format_score(self.facts.last_score) if self.facts.last_score else "-"
         step = f"{self.step[0]}/{self.step[1]}" if self.step else "-"
-        return f"{name}\tstep {step}\tlast dev {score}\ton {', '.join(self.devices) or '-'}"
+        place = ", ".join(self.orphan.record.labels) or "-"
+        return f"{name}\tstep {step}\tlast dev {score}\ton {place}" + (
+            f" of {self.orphan.elsewhere.who}" if self.orphan.record.starter.is_worker else ""
+        )
 
 
 def _seconds_left(trials: Sequence[_TrialNow], durations: DurationModel) -> float | None:

@@ -1,0 +1,270 @@
+"""A grid on a Ray cluster: workers as Ray tasks, one a card. Needs the extra ``ray``, and the same paths on every node.
+
+A task holds a card (``num_gpus=1``), or a few cores, of a node and runs ``grid_search.py --worker`` there, which takes
+trials under their locks until none is left. So what a node has, what fits there and what fails is found out by the same
+code as on one machine, and a card goes back to Ray as soon as there is nothing more to take. This process only looks
+which nodes there are and what the run directories say.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from cluebench.foundation import repository
+from cluebench.foundation.command import INTERRUPTED
+from cluebench.foundation.errors import LeftToOthers, UsageError
+from cluebench.scheduler.plan.grid_flags import GridFlags
+from cluebench.scheduler.plan.jobs import Job, State
+from cluebench.scheduler.processes import launch
+from cluebench.scheduler.processes.engine import GRACE, Events, Interrupted
+from cluebench.scheduler.processes.trial_process import orphan_of
+from cluebench.scheduler.run.planned_grid import PlannedGrid
+
+#: Cores of a worker where the cluster has no cards and the user has named no number of workers.
+_CORES_PER_WORKER = 2
+#: Seconds between looks at nodes and run directories, and those without any worker before a word is said.
+_LOOK_EVERY, _PATIENCE = 2.0, 30.0
+#: Flags that a worker is not given, as they are this process's own, or given another value.
+_OWN = ("models", "demo", "engine", "ray_address", "devices", "worker", "run_root", "mrc_cards")
+
+
+@dataclass(eq=False)
+class _Worker:
+    """A task that Ray has been asked for."""
+
+    node: str  # its id
+    answer: Any
+    asked: float = field(default_factory=time.monotonic)
+
+
+class Cluster:
+    """The workers of a grid on a Ray cluster. Raises UsageError when there is no Ray, or no cluster at the address."""
+
+    def __init__(self, grid: PlannedGrid):
+        try:
+            import ray
+        except ImportError:
+            raise UsageError("--engine ray: Ray is not installed; pip install -e '.[ray]' brings it") from None
+        self._ray: Any = ray
+        self._grid, flags = grid, grid.flags
+        _check_reachable(flags.ray_address)
+        try:
+            ray.init(address=flags.ray_address, log_to_driver=False)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise UsageError(f"--ray_address {flags.ray_address}: {' '.join(str(error).split())}") from None
+        self._cards, self._cores, self._most = _wanted(flags, [node["Resources"] for node in self._nodes()])
+        self._workers: list[_Worker] = []
+        self._unfit: dict[str, str] = {}  # id of a node → why it is not used
+        self._seen = {job.key for job in grid.jobs() if job.is_settled}
+
+    def run(self, events: Events, note: Callable[[str], None]) -> str | None:
+        """Runs what is not done until nothing more can be; the name of the signal that ended it early, or None.
+
+        Raises UsageError when no node can be used; waits while others have all cards.
+        """
+        self._note, begin, said, interrupted = note, time.monotonic(), False, None
+        try:
+            while (left := self._left()) and interrupted is None:
+                self._start(left)
+                if not self._workers:
+                    raise UsageError(f"--engine ray: {'; '.join(self._unfit.values()) or 'the cluster has no cores'}")
+                if not said and time.monotonic() - begin > _PATIENCE and not any(self._run_by(job) for job in left):
+                    said = True
+                    self._note("waiting until the Ray cluster has a card or core to spare for the grid")
+                event = events.get(_LOOK_EVERY)
+                interrupted = event.name if isinstance(event, Interrupted) else None
+                self._hear()
+        finally:
+            self._end()
+        return interrupted
+
+    # Nodes and workers ------------------------------------------------------------------------------------------------
+
+    def _nodes(self) -> list[dict]:
+        """The living nodes, those with most cores first."""
+        living = [node for node in self._ray.nodes() if node["Alive"]]
+        return sorted(living, key=lambda node: -node["Resources"].get("CPU", 0))
+
+    def _start(self, left: Sequence[Job]) -> None:
+        """Asks for a worker on every card of every node, but for no more than there are trials to take."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        free = sum(job.state is State.WAITING and self._run_by(job) is None for job in left)
+        free -= sum(worker.asked > time.monotonic() - _PATIENCE for worker in self._workers)  # these take some of them
+        there = Counter(worker.node for worker in self._workers)
+        for node in self._nodes():
+            cores, places = self._places(node["Resources"])
+            for _ in range(there[node["NodeID"]], 0 if node["NodeID"] in self._unfit else places):
+                if free <= 0 or len(self._workers) >= self._most:
+                    return
+                free -= 1
+                here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+                wanted = {"num_gpus": self._cards, "num_cpus": min(cores, 1.0) if self._cards else cores}
+                task = self._ray.remote(_work).options(scheduling_strategy=here, max_retries=0, **wanted)
+                threads = os.environ.get("OMP_NUM_THREADS", str(max(1, int(cores))))
+                answer = task.remote(self._command(), os.getcwd(), threads, self._log(node), self._needed())
+                self._workers.append(_Worker(node["NodeID"], answer))
+
+    def _places(self, resources: Mapping[str, float]) -> tuple[float, int]:
+        """Cores of each worker on a node, and how many workers it has room for."""
+        cores, cards = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+        if not self._cards:
+            return min(cores, self._cores), _slots(cores, self._cores)
+        places = cards // self._cards
+        return cores / max(1, places), places
+
+    def _needed(self) -> list[str]:
+        folders = [directory.private for directory in self._grid.directories.values()]
+        return [sys.executable, *map(str, (repository.ROOT / "mrc", *folders))]
+
+    def _log(self, node: Mapping) -> str:
+        first = next(iter(self._grid.directories.values()))
+        return str(first.private / f"worker-{_name(node)}-{len(self._workers)}-{time.time_ns()}.log")
+
+    def _command(self) -> list[str]:
+        """The worker's command: this grid's flags, but where it runs."""
+        flags, usual = self._grid.flags, GridFlags()
+        first = next(iter(self._grid.directories.values()))
+        command = [sys.executable, "-u", str(repository.ROOT / "grid_search_tools" / "grid_search.py")]
+        command += [*map(str, self._grid.directories), "--worker", "--run_root", str(first.path.parent)]
+        command += ["--devices", "gpu" if self._cards else "cpu:1"]
+        command += ["--mrc_cards", str(self._cards)] if self._cards else []
+        for one in fields(GridFlags):
+            value = getattr(flags, one.name)
+            if one.name not in _OWN and value != getattr(usual, one.name):
+                shown = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+                command += [f"--{one.name}", *([] if value is True else [shown])]
+        return command
+
+    def _hear(self) -> None:
+        """Takes in which workers have ended, and how."""
+        for worker in list(self._workers):
+            ready, _ = self._ray.wait([worker.answer], timeout=0)
+            if not ready:
+                continue
+            self._workers.remove(worker)
+            name = next((_name(node) for node in self._ray.nodes() if node["NodeID"] == worker.node), worker.node)
+            try:
+                code, said = self._ray.get(worker.answer)
+            except self._ray.exceptions.TaskCancelledError:
+                continue
+            except self._ray.exceptions.RayTaskError as error:
+                wrong = re.findall(r"^\w*Error: .*", str(error), re.MULTILINE)
+                code, said = UsageError.exit_code, (wrong or ["it can't run a worker"])[-1]
+            except self._ray.exceptions.RayError:
+                self._note(f"a worker on {name} is lost; its trials go on elsewhere from their checkpoints")
+                continue
+            if code not in (0, 1, INTERRUPTED) and worker.node not in self._unfit:
+                why = "more trials are not started there" if code == LeftToOthers.exit_code else "it is not used"
+                self._unfit[worker.node] = f"node {name}: {said}; {why}"
+                self._note(self._unfit[worker.node])
+
+    def _end(self) -> None:
+        """Ends the workers, whose trials write their checkpoints."""
+        answers = [worker.answer for worker in self._workers]
+        for force, patience in ((False, GRACE + 10), (True, 5.0)):
+            for answer in answers:
+                self._ray.cancel(answer, force=force)
+            if answers:
+                _, answers = self._ray.wait(answers, num_returns=len(answers), timeout=patience)
+        self._ray.shutdown()
+
+    # What the run directories say -------------------------------------------------------------------------------------
+
+    def _left(self) -> list[Job]:
+        """The trials that are to be run, or are being run. What has been done since the last look is said."""
+        jobs = self._grid.jobs()
+        done = sum(job.is_settled for job in jobs)
+        for job in jobs:
+            if job.key not in self._seen and (job.is_settled or job.state is State.FAILED):
+                self._seen.add(job.key)
+                failure = (
+                    f"failed: {job.failures[-1].kind.value}: {job.failures[-1].detail}; given up"
+                    if job.failures
+                    else ""
+                )
+                score = job.trial.row.format_score(job.score) if job.result else failure or job.standing()
+                self._note(f"[{done}/{len(jobs)}] {job.key}  {score}")
+        return [job for job in jobs if not job.is_settled and job.state is not State.FAILED]
+
+    def _run_by(self, job: Job) -> str | None:
+        orphan = orphan_of(job.key, job.lock)
+        return None if orphan is None else orphan.elsewhere.who
+
+
+def _work(command: list[str], directory: str, threads: str, log: str, needed: list[str]) -> tuple[int, str]:
+    """The task: runs a worker to its end; its exit code, and the last line that it wrote."""
+    if missing := [path for path in needed if not os.path.exists(path)]:
+        return UsageError.exit_code, f"there is no {missing[0]}"
+    with open(log, "wb") as stream:
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, "OMP_NUM_THREADS": threads},
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            preexec_fn=launch.end_with_parent,  # ``ray stop``, a driver that is killed
+        )
+    try:
+        while process.poll() is None:  # Ray's cancel is heard between two calls only
+            time.sleep(0.2)
+    finally:
+        process.terminate()
+        process.wait()
+    lines = Path(log).read_text(encoding="utf-8", errors="replace").split("\n")
+    return process.returncode, next((line for line in reversed(lines) if line), "it said nothing")
+
+
+def _name(node: Mapping) -> str:
+    """What its owner has called it, else its host."""
+    given = node["NodeName"]
+    return node["NodeManagerHostname"] if given == node["NodeManagerAddress"] else given
+
+
+def _check_reachable(address: str | None) -> None:
+    """Raises UsageError when nothing listens at ``host:port``, which Ray itself takes minutes to find out."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # "auto", "local" or a name that Ray looks up
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise UsageError(f"--ray_address {address}: {error.strerror or error}") from None
+
+
+def _wanted(flags: GridFlags, nodes: Sequence[Mapping[str, float]]) -> tuple[int, int, float]:
+    """Cards of each worker; where these are none, its cores; how many workers there may be. Raises UsageError."""
+    request, cards = flags.devices, sum(int(node.get("GPU", 0)) for node in nodes)
+    by_node = [int(node.get("CPU", 0)) for node in nodes]
+    kind, _, number = request.partition(":")
+    if kind in ("auto", "gpu") and not number and cards:
+        most = max(int(node.get("GPU", 0)) for node in nodes)
+        if flags.mrc_cards and flags.mrc_cards > most:
+            raise UsageError(f"--mrc_cards {flags.mrc_cards}: no node of the cluster has more than {most} card(s)")
+        return flags.mrc_cards or 1, 0, float("inf")
+    if kind == "gpu":
+        raise UsageError(f"--devices {request}: under Ray give auto, gpu or cpu:N; the cluster has {cards} cards")
+    if not number:
+        return 0, _CORES_PER_WORKER, float("inf")
+    if not (number.isdigit() and 0 < int(number) <= sum(by_node)):
+        raise UsageError(f"--devices {request}: the cluster has {sum(by_node)} cores")
+    share = sum(by_node) // int(number)
+    while sum(_slots(cores, share) for cores in by_node) < int(number):
+        share -= 1
+    return 0, share, int(number)
+
+
+def _slots(cores: int, share: int) -> int:
+    """Workers of ``share`` cores on a node; a small one has one that gets less."""
+    return max(min(cores, 1), cores // share)

@@ -1,0 +1,59 @@
+"""A run that is asked to end (SIGTERM) while it trains: it does so where a checkpoint can be written."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import paddle
+
+from cluebench.foundation import environment
+from cluebench.foundation.notices import notice
+
+#: Steps between questions among several ranks, which all have to leave after the same step.
+_TOGETHER_EVERY = 10
+
+
+class Ending:
+    """Turns SIGTERM into a KeyboardInterrupt where the run asks for it, once the checkpoint has been written."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._save: Callable[[], int] | None = None
+
+    @contextmanager
+    def heard(self, save: Callable[[], int]) -> Iterator[None]:
+        """While a run trains. ``save``: writes the checkpoint, on all ranks, and returns its step."""
+        self._save = save
+        before = signal.signal(signal.SIGTERM, self._ask)
+        try:
+            yield
+        finally:
+            self._save = None
+            signal.signal(signal.SIGTERM, signal.SIG_IGN if self._asked else before)  # it is ending already
+
+    def _ask(self, number: int, frame: object) -> None:
+        self._asked = True
+
+    def after(self, step: int, evaluates: bool) -> None:
+        """All ranks call it after the same steps; with several they ask each other now and then."""
+        if environment.world_size() == 1:
+            self.between_batches()
+        elif self._save and (evaluates or step % _TOGETHER_EVERY == 0):
+            asked: list[bool] = []
+            paddle.distributed.all_gather_object(asked, self._asked)
+            self._asked = any(asked)
+            self._end()
+
+    def between_batches(self) -> None:
+        """Of an evaluation, whose step is evaluated again by the next process."""
+        if environment.world_size() == 1:
+            self._end()
+
+    def _end(self) -> None:
+        if self._asked and self._save:
+            step = self._save()
+            if environment.rank() == 0:
+                notice(f"asked to end: the checkpoint after step {step} is written, and --resume goes on from it")
+            raise KeyboardInterrupt

@@ -1,0 +1,107 @@
+"""Grids on a real Slurm: whatever ends a job, the table is that of an undisturbed run, and nothing runs twice."""
+
+import re
+
+import pytest
+
+from tests.grid.conftest import alive, until
+from tests.grid.small_grid import KEYS, TABLE_ROW, TNEWS
+
+pytestmark = [pytest.mark.slow, pytest.mark.slurm]
+
+LONG = {"*": {"seconds": 20.0, "steps": 20}}
+SHORT = {"*": {"seconds": 0.2, "steps": 20}}
+
+
+def check_as_undisturbed(grid, slurm, log):
+    """Each trial was done once, by whomever; one process has concluded the grid; nothing is left behind."""
+    assert sorted(words[1] for words in grid.book("done")) == KEYS and not grid.book("overlap")
+    assert not any(alive(int(words[2])) for words in grid.book("start"))
+    assert TABLE_ROW in log, log
+    assert grid.state()["status"] == "done" and grid.state()["counts"]["done"] == len(KEYS)
+    for named in re.findall(r"(?:report|log): (\S+?)(?:,|$)", log, re.MULTILINE):
+        assert (grid.runs / named).is_file()
+
+
+def test_the_script_at_first_go(grid, slurm):
+    """An array on cards; each task's trials have the one core that Slurm gave it, not the machine's two."""
+    grid.behave(trials={"*": {"seconds": 1.0}})
+    number = slurm.submit(*TNEWS, options=["--array=1-3"])
+    slurm.wait_for(number, "COMPLETED")
+    check_as_undisturbed(grid, slurm, "".join(slurm.logs(number)))
+    assert {words[5] for words in grid.book("start")} == {"threads=1"}
+    assert {words[4] for words in grid.book("start")} <= {"cuda=GPU-aaaa", "cuda=GPU-bbbb"}
+
+
+def test_near_its_time_limit_a_task_queues_itself_again(grid, slurm):
+    """The real limit takes half a minute to come near, so it does with one way of tracking only."""
+    grid.behave(trials=LONG)
+    real = slurm.name == "cgroup"
+    limit = ["--time=1", "--signal=B:USR1@55"] if real else []
+    number = slurm.submit(*TNEWS, options=["--array=1", *limit])
+    task = f"{number}_1"
+    grid.wait_for("start", 1)
+    until(lambda: list(grid.runs.glob("*/tnews/*/checkpoint")), what="a checkpoint")
+    if not real:
+        slurm.run("scancel", "--batch", "--signal=USR1", task)
+    until(lambda: slurm.job(task)["Restarts"] == "1", 60, "the queue")
+    grid.behave(trials=SHORT)
+    slurm.run("scontrol", "update", f"JobId={task}", "TimeLimit=10")
+    slurm.start_again(task)
+    slurm.wait_for(task, "COMPLETED")
+    (log,) = slurm.logs(number)
+    check_as_undisturbed(grid, slurm, log)
+    assert "the time limit is near: the task is queued again" in log  # the log goes on
+    assert len(grid.book("start")) == len(KEYS) + 1
+
+
+@pytest.mark.parametrize("how", ["requeue", "node down"])
+def test_a_task_that_slurm_queues_again_goes_on(grid, slurm, how):
+    grid.behave(trials=LONG)
+    number = slurm.submit(*TNEWS, options=["--array=1"])
+    task = f"{number}_1"
+    until(lambda: list(grid.runs.glob("*/tnews/*/checkpoint")), what="a checkpoint")
+    node = slurm.job(task)["NodeList"]
+    if how == "requeue":
+        slurm.run("scontrol", "requeue", task)
+    else:
+        slurm.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
+    until(lambda: not any(alive(int(words[2])) for words in grid.book("start")), 60, "the end of the trials")
+    grid.behave(trials=SHORT)
+    slurm.start_again(task)
+    slurm.wait_for(task, "COMPLETED")
+    slurm.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
+    check_as_undisturbed(grid, slurm, "".join(slurm.logs(number)))
+    assert len(grid.book("start")) == len(KEYS) + 1
+
+
+def test_scancel_ends_the_trials_and_the_next_job_goes_on(grid, slurm):
+    grid.behave(trials=LONG)
+    number = slurm.submit(*TNEWS, options=["--array=1-2"])
+    grid.wait_for("start", 2)
+    until(lambda: len(list(grid.runs.glob("*/tnews/*/checkpoint"))) == 2, what="checkpoints")
+    status = grid.run(*TNEWS, "--status").stdout
+    assert re.search(
+        rf"running, by workers\n0 done, 2 running \(job {number}_1 on \S+, job {number}_2 on \S+\), 2 wait", status
+    )
+    slurm.run("scancel", number)
+    slurm.wait_for(number, "CANCELLED")
+    until(lambda: not any(alive(int(words[2])) for words in grid.book("start")), 30, "the end of the trials")
+    logs = "".join(slurm.logs(number))
+    assert "queued again" not in logs and logs.count("stopped by SIGTERM: 0 of 4 trials are done") == 2
+    grid.behave(trials=SHORT)
+    again = slurm.submit(*TNEWS, options=["--array=1"])
+    slurm.wait_for(again, "COMPLETED")
+    check_as_undisturbed(grid, slurm, "".join(slurm.logs(again)))
+
+
+def test_a_trial_that_cannot_succeed_fails_once_for_two_arrays_and_conclude_names_it(grid, slurm):
+    grid.behave(trials={"*": {"seconds": 0.5}, "tnews/1e-05_16_0.1": {"attempts": [{"exit": 3}] * 9}})
+    numbers = [slurm.submit(*TNEWS, options=["--array=1-2"]) for _ in range(2)]
+    after = ["--array=1", f"--dependency=afterany:{':'.join(numbers)}"]
+    last = slurm.submit(*TNEWS, "--conclude", options=after)
+    slurm.wait_for(last, "FAILED")
+    assert len(grid.book("start")) == 4 and not grid.book("overlap")
+    (log,) = slurm.logs(last)
+    assert "tnews/1e-05_16_0.1\t" in log and "diverged" in log and (grid.runs / "some-model" / "report.html").is_file()
+    assert "1 failed" in "".join(slurm.logs(numbers[0]) + slurm.logs(numbers[1]))
