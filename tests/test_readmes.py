@@ -24,6 +24,8 @@ PAIRS += [
 PAGES = [*(page for pair in PAIRS for page in pair), "CONTRIBUTING.md"]
 #: Commands that have flags of their own; the two that run one trial hand theirs to a fine-tuning script.
 WITHOUT_HELP = {"grid_search_tools/run_cls.sh", "grid_search_tools/run_mrc.sh"}
+#: Options of Slurm's commands, as far as their first hyphen.
+SLURM_OPTIONS = {f"--{name}" for name in "batch cpus exclusive full gres mem open requeue signal".split()}
 
 
 @dataclass
@@ -218,7 +220,7 @@ def test_flags_in_the_text_are_known_to_some_command(page):
     scripts = {words[place] for page in PAGES for words in commands(page) if (place := script_of(words)) is not None}
     known = set().union(*(flags_known_to(script) for script in scripts - WITHOUT_HELP if "/test" not in script))
     mentioned = {flag for section in sections(page) for span in section.spans for flag in re.findall(r"--\w+", span)}
-    assert mentioned <= known | {"--help"}
+    assert mentioned <= known | SLURM_OPTIONS | {"--help"}
 
 
 # Facts ----------------------------------------------------------------------------------------------------------------
