@@ -26,6 +26,7 @@ from cluebench.foundation.errors import BadFile, DataError
 #: What no copy has, in words; asked for, it is an error.
 LOST = "test sets of version 1.0 and lists of labels, nor the keywords of TNEWS, nor the levels and genres of OCNLI"
 
+_FORMATS = ("parquet", "arrow", "json")  # the first that is there is read
 _PARTS = re.compile(r"-(\d{5})-of-(\d{5})\.")
 _COLUMNS = {
     CHOICE: ("id", "context", "question", "choice", "answer"),
@@ -102,21 +103,29 @@ def find_copy(folders: Sequence[Path], task: Task, file: str) -> Copy | None:
     split = _split_of(task, file)
     if split is None:
         return None
-    name = {"train": "train", "dev": "(?:validation|dev)", "test1.1": "test"}[split]
-    pattern = re.compile(rf"(?:[\w.]+[-_])?{name}(?:-\d{{5}}-of-\d{{5}})?\.(parquet|arrow|jsonl?)", re.IGNORECASE)
     for folder in folders:
-        parts: dict[str, list[Path]] = {"parquet": [], "arrow": [], "json": []}
-        for place in (folder, folder / "data"):
-            for path in sorted(place.glob("*")):
-                if (match := pattern.fullmatch(path.name)) and path.is_file():
-                    parts[match[1].lower().removesuffix("l")].append(path)
-        for below in ("train",) if split == "train" else ("test",) if split == "test1.1" else ("validation", "dev"):
-            parts["arrow"] += sorted((folder / below).glob("data-*.arrow"))
-        parts["json"] = [path for path in parts["json"] if is_lines(path, task)]
-        for found in parts.values():
-            if found:
-                return Copy(task, file, split, _whole(found))
+        for place in (
+            folder,
+            folder / "data",
+            *sorted(folder.glob("*.*.*/*")),
+        ):  # versions, as in the cache of `datasets`
+            for kind, paths in _parts(place, split).items():
+                found = [path for path in paths if kind != "json" or is_lines(path, task)]
+                if found:
+                    return Copy(task, file, split, _whole(found))
     return None
+
+
+def _parts(folder: Path, split: str) -> dict[str, list[Path]]:
+    """Format → the files of a split in a folder: by their own name, or in a folder called by the split."""
+    names = {"train": ("train",), "dev": ("validation", "dev"), "test1.1": ("test",)}[split]
+    own = re.compile(
+        rf"(?:[\w.]+[-_])?(?:{'|'.join(names)})(?:-\d{{5}}-of-\d{{5}})?\.(?:parquet|arrow|jsonl?)", re.IGNORECASE
+    )
+    paths = [path for path in sorted(folder.glob("*")) if own.fullmatch(path.name) and path.is_file()]
+    for name in names:
+        paths += sorted([*(folder / name).glob("data-*.arrow"), *(folder / name).glob("*.parquet")])
+    return {kind: [path for path in paths if path.suffix.lower().startswith(f".{kind}")] for kind in _FORMATS}
 
 
 def _split_of(task: Task, file: str) -> str | None:
@@ -130,10 +139,14 @@ def _split_of(task: Task, file: str) -> str | None:
 
 
 def _whole(paths: list[Path]) -> tuple[Path, ...]:
-    """The parts of a split; of files that aren't numbered, the first. Raises DataError where some are missing."""
+    """The parts of a split, in order. Raises DataError where some are missing, or another file of it stands there."""
     numbered = [match for path in paths if (match := _PARTS.search(path.name))]
     if not numbered:
-        return (paths[0],)
+        if len(paths) > 1 and not all(path.stem.isdigit() for path in paths):
+            raise DataError(
+                f"{paths[0].parent}: {paths[0].name} and {paths[1].name} are of one split: leave only the right one"
+            )
+        return tuple(paths)
     number = int(numbered[0][2])
     if [int(match[1]) for match in numbered] != list(range(number)) or len(numbered) < len(paths):
         raise DataError(

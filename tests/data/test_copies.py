@@ -92,6 +92,25 @@ def test_where_copies_lie(unpacked, tmp_path):
     assert load_rows(DataSource(tmp_path / "e"), TASKS["c3"], "dev") == load_rows(own, TASKS["c3"], "dev")
 
 
+def test_caches_of_datasets_and_converted_branches(unpacked, tmp_path):
+    """``tnews/1.0.0/<hash>/clue-train.arrow``, and ``tnews/train/0000.parquet`` and on."""
+    rows = load_rows(DataSource(unpacked / "official"), TASKS["tnews"], "train")
+    saved = unpacked / WRITERS[0] / "saved" / "tnews" / "train"
+    cache = tmp_path / "cache" / "clue" / "tnews" / "1.0.0" / "0123abcd"
+    shutil.copytree(saved, cache)
+    (cache / "data-00000-of-00001.arrow").rename(cache / "clue-train.arrow")
+    assert load_rows(DataSource(tmp_path / "cache"), TASKS["tnews"], "train") == rows
+    table = parquet.read_table(unpacked / WRITERS[0] / "parquet" / "tnews" / "train-00000-of-00001.parquet")
+    branch = tmp_path / "branch" / "tnews" / "train"
+    branch.mkdir(parents=True)
+    for number in range(3):
+        parquet.write_table(table.slice(number * 8, 8), branch / f"000{number}.parquet")
+    assert load_rows(DataSource(tmp_path / "branch"), TASKS["tnews"], "train") == rows
+    parquet.write_table(table, branch / "all.parquet")
+    with pytest.raises(DataError, match="0000.parquet and 0001.parquet are of one split: leave only the right one"):
+        load_rows(DataSource(tmp_path / "branch"), TASKS["tnews"], "train")
+
+
 def test_the_old_download_cache(unpacked, tmp_path, monkeypatch):
     """``downloads/extracted/<hash>/`` of one task each; which one, the md5 of its dev file says."""
     known = dict(official_files())

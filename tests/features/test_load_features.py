@@ -1,5 +1,6 @@
 import dataclasses
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,22 @@ def test_every_split_of_every_task(task, source, encoder, tmp_path):
         assert (batch["input_ids"] != encoder.pad_id).sum(-1).max() == features.lengths.max()
         labels = {"labels", "start_positions", "end_positions"} & set(batch)
         assert bool(labels) == (split in ("train", "dev"))
+
+
+@pytest.mark.parametrize("form", ["parquet", "saved", "lines"])
+def test_model_inputs_of_a_copy_are_those_of_the_official_files(form, encoder, tmp_path):
+    """Batch by batch, of all tasks and splits, and with the same rows in one group."""
+    copies = Path(__file__).resolve().parent.parent / "data" / "copies"
+    for name in ("official", "datasets_5.2.0"):
+        zipfile.ZipFile(copies / f"{name}.zip").extractall(tmp_path / name)
+    sources = DataSource(tmp_path / "official"), DataSource(tmp_path / "datasets_5.2.0" / form)
+    for task in TASKS.values():
+        for split in ("train", "dev", "test1.1"):
+            made = [load_features(task, split, source, encoder, None, max_seq_length=LENGTH) for source in sources]
+            one, other = (features.batch(np.arange(len(features))) for features in made)
+            assert one.keys() == other.keys() and all(np.array_equal(one[key], other[key]) for key in one), task.name
+            if task.is_classification and split == "dev":
+                assert np.array_equal(made[0].groups, made[1].groups) and len(made[0].groups) == len(made[0])
 
 
 def test_rows_are_read_once(source, encoder, tmp_path, monkeypatch):
