@@ -10,9 +10,12 @@ from cluebench.data import row_facts
 from cluebench.data.floors import Floors
 from cluebench.data.row_facts import RowFacts
 from cluebench.foundation import atomic
+from cluebench.records.dev_predictions import DevPredictions
 from cluebench.records.finished_trials import finished_trials
+from cluebench.records.result import Result
 from cluebench.report.evidence import incomparable, of_run
 from cluebench.report.unseen import facts_of, unseen, unseen_text
+from cluebench.submission.checks import one_label
 from tests.made_up_runs import write_run
 from tests.report.conftest import PROTOCOL
 
@@ -121,3 +124,34 @@ def test_one_label_for_all_rows_is_named(finished, tmp_path, run_command):
     assert told in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     finished(tmp_path / "other", "tnews", [0] * 1999 + [1], learning_rate=1e-5)
     assert "one label" not in run_command("grid_search_tools/extract_result.py", tmp_path / "other").err
+
+
+def test_status_names_one_label_for_all_rows(runs, run_command):
+    """Of the best trial of the task, not of a lower one."""
+    lower, best = sorted((runs / "one" / "tnews").glob("*.json"), key=lambda path: Result.read(path).best_score)
+    status = ("grid_search_tools/grid_search.py", "one", "--run_root", runs, "--status")
+    says_the_same(lower, share=0.1)
+    assert "one label" not in run_command(*status).out
+    says_the_same(best, share=0.9)
+    assert (
+        f"tnews/{best.stem}: the best trial of the task says one label (100) for all 60 rows"
+        in run_command(*status).out
+    )
+
+
+def says_the_same(path, share):
+    """Makes a trial's best model say the first label of all 60 rows, and be right on a share of them."""
+    result, gold = Result.read(path), np.where(np.arange(60) < 60 * share, 0, 1)
+    said = DevPredictions.of_choices(range(60), np.zeros(60, int), gold)
+    result.best_score = said.score
+    result.write(path)
+    said.write(path.with_suffix(".predictions"), result.configuration, result.best_step)
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [(["102"] * 3, "one label (102) for all 3 rows"), (["102", "101"], None), (["102"], None)],
+)
+def test_a_submission_of_one_label(labels, told):
+    content = "".join(f'{{"id": {number}, "label": "{label}"}}\n' for number, label in enumerate(labels)).encode()
+    assert one_label(content, TNEWS) == told and one_label(content, TASKS["c3"]) is None
