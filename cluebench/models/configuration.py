@@ -17,8 +17,8 @@ from cluebench.models.one_line import in_one_line
 from cluebench.models.settings import settled
 from cluebench.pretrained.model_files import ModelFiles
 
-#: Share of the embeddings that a vocabulary has tokens for at least: some are filled up to a round number.
-_LEAST_KNOWN = 0.9
+#: Rows of the embeddings, or share of them, that a vocabulary may lack: some are filled up to a round number.
+_FILLED_UP, _LEAST_KNOWN = 128, 0.9
 
 #: Key in a saved configuration of what PaddleNLP's own settings can't express; see `_deviations`.
 _DEVIATIONS = "cluebench"
@@ -112,7 +112,7 @@ def check_fit(files: ModelFiles, config: Any, tokenizer: Any, max_seq_length: in
             f"{files.model.typed}: its tokenizer has {tokens:,} tokens, the model embeddings for "
             f"{config.vocab_size:,}: vocabulary and {files.config.name} belong to different models"
         )
-    if tokens < _LEAST_KNOWN * config.vocab_size:
+    if tokens < min(_LEAST_KNOWN * config.vocab_size, config.vocab_size - _FILLED_UP):
         raise UsageError(
             f"{files.model.typed}: its tokenizer has {tokens:,} tokens only, the model embeddings for "
             f"{config.vocab_size:,}: the vocabulary was cut off, or is another model's"

@@ -111,7 +111,7 @@ class TokenizerConfiguration:
 
     tokenizer_class: str | None = None
     init_class: str | None = None
-    do_lower_case: bool = True
+    do_lower_case: bool | None = None
     unk_token: str | SpecialToken = "[UNK]"
     sep_token: str | SpecialToken = "[SEP]"
     pad_token: str | SpecialToken = "[PAD]"

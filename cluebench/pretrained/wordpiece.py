@@ -7,14 +7,14 @@ tokenizer_config.json, special_tokens_map.json, added_tokens.json.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cluebench.foundation import json_files
 from cluebench.foundation.errors import BadFile, UsageError
 from cluebench.foundation.json_files import Count
-from cluebench.pretrained.model_files import ADDED_TOKENS, TOKENIZER_FILE, WHOLE_TOKENIZER, ModelFiles
+from cluebench.pretrained.model_files import ADDED_TOKENS, TOKENIZER_FILE, VOCABULARY, WHOLE_TOKENIZER, ModelFiles
 
 SPECIAL_TOKENS_FILE = "special_tokens_map.json"
 
@@ -32,6 +32,8 @@ _NORMALIZER = {
     "strip_accents": "strip_accents",
     "handle_chinese_chars": "tokenize_chinese_chars",
 }
+#: Classes of Transformers that leave tokenizer.json's normalizer as it is.
+_AS_IN_TOKENIZER_JSON = ("PreTrainedTokenizerFast", "TokenizersBackend")
 #: Keys of tokenizer_config.json that are not settings of the tokenizer, or are read apart.
 _APART = {"added_tokens_decoder", "tokenizer_class", "init_class", "name_or_path", "vocab_file", "tokenizer_file"}
 
@@ -50,7 +52,7 @@ class TokenizerJson:
 
     model: dict[str, Any]
     normalizer: dict[str, Any] | None = None
-    added_tokens: list[AddedToken] = field(default_factory=list)
+    added_tokens: list[AddedToken] | None = None
 
     @property
     def is_wordpiece(self) -> bool:
@@ -84,13 +86,13 @@ def read_wordpiece(files: ModelFiles) -> WordPiece | None:
     if files.vocabulary is None and not of_json:
         return None
     notices: list[str] = []
-    listed = _listed(files.folder / WHOLE_TOKENIZER, saved) if saved and of_json else None
+    rows = _rows(files.folder / WHOLE_TOKENIZER, saved) if saved and of_json else {}
     if files.vocabulary is None:
-        vocabulary, name = listed or [], WHOLE_TOKENIZER
+        vocabulary, name = _by_row(rows, files.folder / WHOLE_TOKENIZER), WHOLE_TOKENIZER
     else:
-        vocabulary, name = _lines(files.vocabulary), files.vocabulary.name
-        if listed is not None and listed != vocabulary[: len(listed)]:
-            notices.append(f"{name} and {WHOLE_TOKENIZER} have different vocabularies; {name} counts")
+        vocabulary, name = files.vocabulary.read_text(encoding="utf-8").removesuffix("\n").split("\n"), VOCABULARY
+        if not rows.items() <= {token: row for row, token in enumerate(vocabulary)}.items():
+            notices.append(f"{VOCABULARY} and {WHOLE_TOKENIZER} have different vocabularies; {VOCABULARY} counts")
     settings = _settings(files, saved if of_json else None, notices)
     added = _added(files, saved if of_json else None, vocabulary, name)
     known = {*vocabulary, *added}
@@ -102,13 +104,13 @@ def read_wordpiece(files: ModelFiles) -> WordPiece | None:
     return WordPiece(tuple(vocabulary), settings, added, tuple(notices))
 
 
-def _lines(path: Path) -> list[str]:
-    return json_files.content_of(path).decode().removesuffix("\n").split("\n")
+def _rows(path: Path, saved: TokenizerJson) -> dict[str, int]:
+    """Token → row of the embeddings."""
+    return json_files.declared(saved.model.get("vocab"), dict[str, Count], path)
 
 
-def _listed(path: Path, saved: TokenizerJson) -> list[str]:
-    """The tokens by row; a row without one has a name that no text is made into."""
-    rows = json_files.declared(saved.model.get("vocab"), dict[str, Count], path)
+def _by_row(rows: Mapping[str, int], path: Path) -> list[str]:
+    """The tokens in the order of their rows; a row without one has a name that no text is made into."""
     size = max(rows.values(), default=-1) + 1
     if size > 2 * len(rows) + 1000:
         raise BadFile(f"{path}: a vocabulary of {len(rows):,} tokens has the row {size - 1:,}")
@@ -123,14 +125,14 @@ def _settings(files: ModelFiles, saved: TokenizerJson | None, notices: list[str]
     config = files.read_tokenizer_config()
     special = files.folder / SPECIAL_TOKENS_FILE
     more = json_files.read(special, dict[str, Any]) if special.is_file() else {}
-    said = {key: _plain(value) for key, value in (config | more).items() if key not in _APART}
+    said = {key: _plain(value) for key, value in (config | more).items() if key not in _APART and value is not None}
     for in_json, key in _NORMALIZER.items():
         of_json = (saved.normalizer or {}).get(in_json) if saved else None
         if of_json is None:
             continue
         if said.get(key) is None:
             said[key] = of_json
-            if key == "do_lower_case" and not of_json:
+            if key == "do_lower_case" and not of_json and config.get("tokenizer_class") not in _AS_IN_TOKENIZER_JSON:
                 notices.append(
                     f"{WHOLE_TOKENIZER} keeps capitals and {TOKENIZER_FILE} says nothing, so capitals are kept; "
                     'Transformers would lower-case the text, unless "do_lower_case": false stands there'
@@ -154,17 +156,19 @@ def _added(files: ModelFiles, saved: TokenizerJson | None, vocabulary: list[str]
     rows = {token: number for number, token in enumerate(vocabulary)}
     added: dict[str, int] = {}
     for file, token, number in sorted(_tokens_with_ids(files, saved), key=lambda one: one[2]):
-        row = {**rows, **added}.get(token)
+        row = rows.get(token, added.get(token))
         if row == number:
             continue
+        following = len(vocabulary) + len(added)
+        if row is None and number == following:
+            added[token] = number
+            continue
+        where = f"{files.folder / file}: {token} has the id {number}"
         if row is not None:
-            raise BadFile(f"{files.folder / file}: {token} has the id {number}, but is row {row} of {name}")
-        if number != len(vocabulary) + len(added):
-            there = (
-                f"the row of {vocabulary[number]!r}" if number < len(vocabulary) else f"not row {len(rows)} behind it"
-            )
-            raise BadFile(f"{files.folder / file}: {token} has the id {number}, {there} in {name}")
-        added[token] = number
+            raise BadFile(f"{where}, but is row {row} of {name}")
+        if number < len(vocabulary):
+            raise BadFile(f"{where}, which is the row of {vocabulary[number]} in {name}")
+        raise BadFile(f"{where}, but the next row behind {name} is {following}")
     return added
 
 
@@ -176,7 +180,7 @@ def _tokens_with_ids(files: ModelFiles, saved: TokenizerJson | None) -> Iterator
         if not key.isdecimal():
             raise BadFile(f'{path}: "added_tokens_decoder" has the key {key!r}, which is no id')
         yield TOKENIZER_FILE, token.content, int(key)
-    for token in saved.added_tokens if saved else ():
+    for token in (saved.added_tokens or ()) if saved else ():
         yield WHOLE_TOKENIZER, token.content, token.id
     if (files.folder / ADDED_TOKENS).is_file():
         for word, row in json_files.read(files.folder / ADDED_TOKENS, dict[str, Count]).items():
