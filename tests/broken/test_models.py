@@ -21,6 +21,7 @@ from cluebench.records.result import DevPoint, Result
 from cluebench.training.checkpoint_format import COMPLETE_FILE, CheckpointOwner
 from tests.broken.mutations import EXAMPLES, NOWHERE, ODD, broken_bytes, broken_json, outcome, paths, replaced
 from tests.models.conftest import write_model
+from tests.models.test_written_by import WRITTEN_BY
 from tests.models.weight_files import StandInTorch, write_safetensors
 
 pytestmark = pytest.mark.slow
@@ -51,6 +52,28 @@ def test_a_broken_directory_never_ends_in_a_traceback(name, bert, tmp_path_facto
 
     @EXAMPLES
     @given(content=broken_bytes(whole) if name == "vocab.txt" else broken_json(json.loads(whole)))
+    def check(content):
+        (folder / name).write_bytes(content)
+        found = outcome(lambda: load(folder))
+        assert not found.refused or str(folder) in found.refused
+
+    check()
+
+
+@pytest.mark.parametrize(
+    ("directory", "name"),
+    [
+        ("tf4_bert_added_words", "tokenizer_config.json"),
+        ("tf4_bert_added_words", "added_tokens.json"),
+        ("tf5_bert_added_words", "tokenizer.json"),
+    ],
+)
+def test_broken_tokenizers_of_transformers_never_end_in_a_traceback(directory, name, tmp_path_factory):
+    folder = shutil.copytree(WRITTEN_BY / directory, tmp_path_factory.mktemp("broken") / "model")
+    whole = json.loads((folder / name).read_bytes())
+
+    @EXAMPLES
+    @given(content=broken_json(whole))
     def check(content):
         (folder / name).write_bytes(content)
         found = outcome(lambda: load(folder))

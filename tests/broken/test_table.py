@@ -17,8 +17,10 @@ TESTS = {
     "`config.json`, `model_config.json`": (FILES, "test_files_of_a_model_never_end_in_a_traceback"),
     "`tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json`": (
         MODELS, "test_a_broken_directory_never_ends_in_a_traceback"),
+    "`tokenizer.json`": (MODELS, "test_broken_tokenizers_of_transformers_never_end_in_a_traceback"),
     "`vocab.txt`": (MODELS, "test_a_broken_directory_never_ends_in_a_traceback"),
     "`*.safetensors`, `*.pdparams`, `*.bin`, `*.index.json`": (MODELS, "test_broken_weights_never_end_in_a_traceback"),
+    "`content/*.json` in the cache directory": ("test_model.py", "test_the_hash_of_large_weights_is_remembered"),
     "weights of other sizes than the configuration, or of more layers": (
         "models/test_preflight.py", "test_weights_are_checked_to_the_last_layer"),
     "entries of the feature cache": (FILES, "test_a_broken_cache_entry_gives_the_right_arrays"),
