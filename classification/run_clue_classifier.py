@@ -52,8 +52,7 @@ def train(run: Run, model: Layer) -> None:
 def evaluate(run: Run, model: Layer) -> Evaluation | CutEvaluation:
     """Loss and accuracy on the dev split, and what was predicted."""
     dev: PairFeatures = run.features("dev")
-    rows = Choices(dev.labels, ids=range(len(dev)), clusters=dev.groups, names=run.task.labels)
-    return run.evaluation(model, dev, rows)
+    return run.evaluation(model, dev, Choices(dev.labels, dev.ids, dev.groups))
 
 
 def predict(run: Run, model: Layer) -> None:

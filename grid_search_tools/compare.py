@@ -18,7 +18,6 @@ from cluebench.foundation import command
 from cluebench.foundation.errors import DataError, UsageError
 from cluebench.foundation.flags import flag, parse
 from cluebench.foundation.repository import RUN_ROOT
-from cluebench.records.grid_file import read_grid
 from cluebench.report import comparison_formats
 from cluebench.report.comparison import Comparison, Contender, compare, contender
 from cluebench.report.examples import examples_of
@@ -76,7 +75,7 @@ def differences(compared: Comparison, task: Task, flags: Flags) -> str:
     first, second = (one.evidence[task.name] for one in (compared.first, compared.second))
     if not (first.predictions and second.predictions):
         raise UsageError("--differences needs two models whose dev predictions are here: published scores have no rows")
-    grids = [read_grid(model.run) for model in (compared.first, compared.second) if model.run]
+    grids = [model.run.grid for model in (compared.first, compared.second) if model.run]
     used = next((grid.data_dir for grid in grids if grid and grid.data_dir), None)
     known, source = first.predictions[0], open_source(flags.data_dir or used)
     if source.fingerprint(task) != known.configuration.get("data"):

@@ -16,6 +16,7 @@ from cluebench.foundation import command
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.flags import flag, parse
 from cluebench.foundation.repository import RUN_ROOT
+from cluebench.records.finished_trials import OpenedRun
 from cluebench.report.grid_page import REPORT_FILE, write_report
 from cluebench.report.table import print_table, run_directory
 
@@ -48,14 +49,14 @@ def main() -> None:
     if not flags.models:
         raise UsageError("name a model or a run directory")
     for model in flags.models:
-        folder = run_directory(model, flags.run_root)
+        run = OpenedRun(run_directory(model, flags.run_root))
         print_table(
-            folder, model, among_others=len(flags.models) > 1,
+            run, model, among_others=len(flags.models) > 1,
             published=flags.published, stderr=flags.stderr, without_twins=flags.without_twins, budget=flags.budget,
         )  # fmt: skip
         if flags.report:
-            write_report(folder)
-            print(f"report: {folder / REPORT_FILE}", file=sys.stderr)
+            write_report(run.folder)
+            print(f"report: {run.folder / REPORT_FILE}", file=sys.stderr)
 
 
 if __name__ == "__main__":

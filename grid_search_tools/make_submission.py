@@ -17,8 +17,7 @@ from cluebench.data.source import open_source
 from cluebench.foundation import command
 from cluebench.foundation.flags import flag, parse, refuse_unwritable
 from cluebench.foundation.notices import notice
-from cluebench.records import finished_trials
-from cluebench.records.grid_file import read_grid
+from cluebench.records.finished_trials import OpenedRun
 from cluebench.report import submitted
 from cluebench.submission import diagnostics, kept, packing
 
@@ -60,8 +59,8 @@ def main() -> None:
         said = ", ".join(f"{TASKS[name].title} {score:.2f}" for name, score in entered.test.items())
         print(f"{submitted.beside(output)}: {said}")
         return
-    grid = read_grid(run) if run else None
-    data_dir = flags.data_dir or (grid.data_dir if grid else None)  # that of the grid search
+    opened = OpenedRun(run) if run else None
+    data_dir = flags.data_dir or (opened.grid.data_dir if opened and opened.grid else None)  # that of the grid search
     source = open_source(data_dir, offline=flags.offline)
     misnamed, diagnosed = [], diagnostics.entry_for(wanted, source)
     entries = wanted + ([diagnosed] if diagnosed else [])
@@ -78,8 +77,8 @@ def main() -> None:
     if diagnosed and diagnosed.state == "ok":
         print(*diagnostics.shares_right(diagnosed.content, source), sep="\n")
     packing.pack(entries, misnamed, output)
-    if run and (mark := finished_trials.halving_mark(run)):
-        print(f"({mark})")
+    if opened and opened.halving_mark:
+        print(f"({opened.halving_mark})")
     packed = [entry.test.submission for entry in entries if entry.state == "ok"]
     for warning in submitted.remember(output, run, flags.name or folder.resolve().name, packed):
         notice(warning)

@@ -53,7 +53,7 @@ def train(run: Run, model: Layer) -> None:
 def evaluate(run: Run, model: Layer) -> Evaluation | CutEvaluation:
     """Loss and accuracy over the questions of the dev split, and what was predicted."""
     dev: ChoiceFeatures = run.features("dev")
-    questions = Choices(dev.labels, ids=range(len(dev)), clusters=dev.contexts, option_mask=dev.option_mask)
+    questions = Choices(dev.labels, dev.ids, dev.contexts, option_mask=dev.option_mask)
     return run.evaluation(model, dev, questions)
 
 

@@ -50,7 +50,7 @@ def train(run: Run, model: Layer) -> None:
 def evaluate(run: Run, model: Layer) -> Evaluation | CutEvaluation:
     """Loss and accuracy over the blanks of the dev split, decoded a record at a time, and what was predicted."""
     dev: IdiomFeatures = run.features("dev")
-    blanks = Choices(dev.labels, ids=dev.tags, clusters=dev.records, records=dev.records)
+    blanks = Choices(dev.labels, dev.tags, dev.records, records=dev.records)
     return run.evaluation(model, dev, blanks)
 
 

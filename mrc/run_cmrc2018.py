@@ -16,17 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from cluebench.benchmark.tasks import TASKS
 from cluebench.features import SpanFeatures
-from cluebench.features.metrics import (
-    decode_spans,
-    mean_cross_entropy,
-    organisers_span_scores,
-    percent,
-    question_scores,
-)
+from cluebench.features.metrics import decode_spans, mean_cross_entropy
 from cluebench.foundation import command
 from cluebench.foundation.flags import flag, parse
 from cluebench.records import analysis
-from cluebench.records.dev_predictions import DevPredictions, Evaluation
+from cluebench.records.dev_predictions import Evaluation
 from cluebench.records.run_flags import RunFlags
 from cluebench.training.configure import configure
 from cluebench.training.life import carry_out
@@ -80,15 +74,7 @@ def evaluate(run: Run[CmrcFlags], model: Layer) -> Evaluation:
     starts, ends = run.outputs(model, dev)
     loss = (mean_cross_entropy(starts, dev.start_positions) + mean_cross_entropy(ends, dev.end_positions)) / 2
     answers = decode_spans(starts, ends, dev, run.flags.n_best_size, run.flags.max_answer_length)
-    rows = run.rows("dev")
-    exact, f1 = question_scores(answers, rows)
-    return Evaluation(
-        loss=loss,
-        score=(percent(exact), percent(f1)),
-        said=DevPredictions.of_spans([row.id for row in rows], answers, exact, f1, dev.contexts),
-        predictions=analysis.spans(rows, answers),
-        organisers=organisers_span_scores(answers, rows),
-    )
+    return analysis.evaluated_spans(loss, answers, run.rows("dev"), dev.contexts)
 
 
 def predict(run: Run[CmrcFlags], model: Layer) -> None:

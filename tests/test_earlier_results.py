@@ -6,10 +6,12 @@ and dev files. Never write these anew: a plan that no longer finds them done mak
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from cluebench.foundation import json_files
 from cluebench.pretrained.model import Model
 from cluebench.records import dev_predictions
 from cluebench.records.dev_predictions import DevPredictions
@@ -18,6 +20,7 @@ from cluebench.records.grid_file import read_grid
 from cluebench.records.result import Result
 from cluebench.report import evidence
 from cluebench.report.comparison import compare, contender
+from cluebench.report.grid_page import report
 from cluebench.scheduler.plan.grid_flags import GridFlags, completed
 from cluebench.scheduler.plan.jobs import State
 from cluebench.scheduler.run.planned_grid import PlannedGrid
@@ -78,6 +81,25 @@ def test_tables_and_errors_are_made_of_them(grid):
     assert [len(trials[name]) for name in HASHES] == [2] * 6
     known, left_out = evidence.of_run(trials)
     assert {*known} == {*HASHES} and not left_out
+
+
+def test_a_report_reads_every_file_once(grid, monkeypatch):
+    (directory,), read = grid.directories.values(), Counter()
+
+    def counting(content_of):
+        def counted(path, *arguments):
+            if Path(path).is_relative_to(directory.path):
+                read[str(Path(path).relative_to(directory.path))] += 1
+            return content_of(path, *arguments)
+
+        return counted
+
+    monkeypatch.setattr(json_files, "content_of", counting(json_files.content_of))
+    monkeypatch.setattr(dev_predictions, "_unpacked", counting(dev_predictions._unpacked))
+    report(directory.path)
+    names = [f"{name}/0.001_16_0.1{seed}{suffix}" for name in HASHES for seed in ("", "_seed43")
+             for suffix in (".json", ".predictions")]  # fmt: skip
+    assert {name: read[name] for name in ["grid.json", *names]} == dict.fromkeys(["grid.json", *names], 1)
 
 
 @pytest.mark.parametrize("task", HASHES)

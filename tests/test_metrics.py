@@ -14,7 +14,7 @@ from cluebench.features.metrics import (
     decode_idioms,
     decode_spans,
     mean_cross_entropy,
-    organisers_span_scores,
+    organisers_question_scores,
     percent,
     question_scores,
 )
@@ -245,12 +245,8 @@ def row(*answers):
     ],
 )
 def test_organisers_scores_by_hand(answers, prediction, exact, f1):
-    assert organisers_span_scores({"Q": prediction}, [row(*answers)]) == pytest.approx((exact, f1))
-
-
-def test_organisers_scores_are_means_over_questions():
-    rows = [SpanRow("A", "", "", ("北京",), (0,)), SpanRow("B", "", "", ("上海市",), (0,))]
-    assert organisers_span_scores({"A": "北京", "B": "上海"}, rows) == pytest.approx((50, 90))
+    scores = organisers_question_scores({"Q": prediction}, [row(*answers)])
+    assert scores == ([exact / 100], [pytest.approx(f1 / 100)])
 
 
 @pytest.mark.parametrize(
@@ -279,11 +275,11 @@ def test_common_run_equals_the_plain_way():
         gold, said = ("".join(draw.choice(list("甲乙丙"), draw.integers(1, 9))) for _ in range(2))
         runs = {gold[i:j] for i in range(len(gold)) for j in range(i + 1, len(gold) + 1)}
         longest = max((len(run) for run in runs if run in said), default=0)
-        expected = 200 * longest / (len(gold) + len(said))
-        assert organisers_span_scores({"Q": said}, [row(gold)])[1] == pytest.approx(expected)
+        expected = 2 * longest / (len(gold) + len(said))
+        assert organisers_question_scores({"Q": said}, [row(gold)])[1] == [pytest.approx(expected)]
 
 
-@pytest.mark.parametrize("score", [organisers_span_scores, question_scores])
+@pytest.mark.parametrize("score", [organisers_question_scores, question_scores])
 def test_what_cannot_be_scored_is_refused(score):
     with pytest.raises(ValueError, match="question Q has no prediction"):
         score({}, [row("北京")])

@@ -24,8 +24,8 @@ from cluebench.pretrained import model_files
 from cluebench.pretrained.model import Model
 from cluebench.pretrained.model_files import kept_weights
 from cluebench.records import dev_predictions, finished_trials
-from cluebench.records.finished_trials import FinishedTrial
-from cluebench.records.grid_file import GRID_FILE, GridFile, PlannedTrial, read_grid
+from cluebench.records.finished_trials import FinishedTrial, OpenedRun
+from cluebench.records.grid_file import GRID_FILE, GridFile, PlannedTrial
 from cluebench.records.log import PUBLISHED_LINE
 from cluebench.records.result import Result
 from cluebench.report import scores
@@ -50,7 +50,8 @@ class _Packed(NamedTuple):
 
 def pack(run: Path, output: Path, source: DataSource) -> list[str]:
     """Writes the bundle of a run directory; returns lines that say what it holds. Raises UsageError, DataError."""
-    found = [trial for of_task in finished_trials.finished_trials(run).values() for trial in of_task]
+    opened = OpenedRun(run)
+    found = [trial for of_task in opened.trials.values() for trial in of_task]
     identities = {str(trial.result.configuration.get("model")) for trial in found if trial.result}
     if not identities:
         raise UsageError(f"{run}: no finished trial with a result; name the run directory of a model")
@@ -58,8 +59,7 @@ def pack(run: Path, output: Path, source: DataSource) -> list[str]:
         raise UsageError(
             f"{run} holds trials of several models ({', '.join(sorted(identities))}): move one's elsewhere"
         )
-    grid, (identity,) = read_grid(run), identities
-    name = finished_trials.model_name(run, grid, identity)
+    grid, name, (identity,) = opened.grid, opened.name, identities
     trials = [_packed(one, one.result, one.path, name) for one in found if one.result and one.path]
     manifest = Manifest(
         format=1,
@@ -75,13 +75,13 @@ def pack(run: Path, output: Path, source: DataSource) -> list[str]:
         devices=sorted({f"{one.result.device}, {one.result.cards} card(s)" for one in trials}),
         commit=repository.commit(),
         command=_command(grid, name),
-        search=finished_trials.halving_mark(run),
+        search=opened.halving_mark,
         packed_by=cluebench.__version__,
     )
     files = {GRID_FILE: _json(_grid(run, grid, trials, manifest.model))}
     for one in trials:
         files[f"{one.task}/{one.name}.json"] = _json(one.result)
-        if dev_predictions.of_result(one.result, one.path):
+        if one.trial.predictions:
             files[f"{one.task}/{one.name}{dev_predictions.SUFFIX}"] = dev_predictions.beside(one.path).read_bytes()
     if facts := _row_facts(run, trials, source):
         files[RUN_FILE] = (json.dumps(facts, ensure_ascii=False, indent=1) + "\n").encode()

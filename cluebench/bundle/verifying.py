@@ -16,14 +16,14 @@ from cluebench.bundle.contents import Manifest
 from cluebench.data import row_facts
 from cluebench.data.official import fingerprint_of, official_md5s, split_files, usable_rows
 from cluebench.data.row_facts import RUN_FILE, RowFacts
-from cluebench.data.rows import IDIOM_TAG, load_rows
+from cluebench.data.rows import IDIOM_TAG, ids_or_numbers, load_rows
 from cluebench.data.source import DataSource
 from cluebench.features.metrics import question_scores
 from cluebench.foundation import environment, json_files
 from cluebench.foundation.errors import BadFile, DataError
 from cluebench.foundation.shown import shown
 from cluebench.records import dev_predictions, finished_trials
-from cluebench.records.dev_predictions import DevPredictions, rows_fingerprint
+from cluebench.records.dev_predictions import DevPredictions
 from cluebench.records.finished_trials import FinishedTrial
 from cluebench.records.grid_file import GRID_FILE, GridFile
 from cluebench.records.paths import parse_trial_name
@@ -215,15 +215,15 @@ class _Checked:
             yield from protocol.impossible_points(result.dev_curve, len(said.scores))
         if rows is None:
             return
-        gold = _right_answers(self.task, rows)
-        if said.rows != rows_fingerprint(list(gold)) or len(said.predicted) != len(gold):
+        ids, gold = _right_answers(self.task, rows)
+        if not said.are_of(ids) or len(said.predicted) != len(gold):
             yield "its dev predictions are of other rows than the official dev files"
             return
         if self.task.kind == SPAN:
             environment.import_paddle()  # EM and F1 are PaddleNLP's own, as published
-            right: Sequence[Any] = question_scores(dict(zip(gold, map(str, said.predicted))), rows)
+            right: Sequence[Any] = question_scores({row.id: str(text) for row, text in zip(rows, said.predicted)}, rows)
         else:
-            right = [np.asarray(said.predicted) == list(gold.values())]
+            right = [np.asarray(said.predicted) == gold]
         made = tuple(100 * float(np.mean(one)) for one in right)
         if not _same(made, result.best_score):
             yield f"it predicted {_shown(made)} of the official dev files, its result says {_shown(result.best_score)}"
@@ -254,13 +254,15 @@ def _finished(task: Task, name: str, score: tuple[float, ...] | None = None) -> 
     return FinishedTrial(task.name, setting, seed, score or ())
 
 
-def _right_answers(task: Task, rows: Sequence[Any]) -> dict[Any, Any]:
-    """What the metric counts, in order: id → the right index; None where the answer is a text."""
+def _right_answers(task: Task, rows: Sequence[Any]) -> tuple[Sequence[int | str], list]:
+    """What the metric counts, in order: ids, and the right indices; None where the answer is a text."""
     if task.kind == SPAN:
-        return dict.fromkeys(row.id for row in rows)
+        return [row.id for row in rows], [None] * len(rows)
     if task.kind == IDIOM:
-        return {tag: answer for row in rows for tag, answer in row.answers.items()}
-    return dict(enumerate(row.label if task.is_classification else row.answer for row in rows))
+        answers = [answer for row in rows for answer in row.answers.items()]
+        return [tag for tag, _ in answers], [index for _, index in answers]
+    gold = [row.label if task.is_classification else row.answer for row in rows]
+    return ids_or_numbers([row.id for row in rows]), gold
 
 
 def _same(one: Sequence[float], other: Sequence[float] | None) -> bool:

@@ -133,6 +133,14 @@ def unlabelled_rows(source: Files, task: Task, split: str) -> int:
     return sum(len(_UNLABELLED.findall(source.read(task, file))) for file in split_files(task, split) if labelled)
 
 
+def ids_or_numbers(ids: Sequence[int | str | None]) -> Sequence[int | str]:
+    """The ids of rows, all numbers or all texts; the numbers of the rows where one has no id."""
+    known = [one for one in ids if one is not None]
+    if len(known) < len(ids):
+        return range(len(ids))
+    return known if all(isinstance(one, int) for one in known) else [*map(str, known)]
+
+
 class _Defect(Exception):
     """What is wrong with a row; the loader, who knows file and line, makes a DataError of it."""
 
@@ -386,7 +394,7 @@ def _choice_rows(source: Files, task: Task, files: Sequence[str], labelled: bool
             for index, question in enumerate(item.questions):
                 path = (item_number, 1, index)
                 row = _choice_row(question, "\n".join(item.context), labelled, next(numbers), path)
-                if row.id in seen:
+                if row.id in seen and not labelled:
                     raise _Defect(f"field 'id' is {_shown(row.id)} for the second time in this split", (*path, "id"))
                 seen.add(row.id)
                 yield row
@@ -402,12 +410,13 @@ def _choice_row(question: _Question, context: str, labelled: bool, number: int, 
     needed = "answer" if labelled else "id"
     if getattr(question, needed) is None:
         raise _Defect(f"field {needed!r} is missing", path)
+    named = number if question.id is None else question.id
     if not labelled:
-        return ChoiceRow(context, question.question, options, None, question.id)  # type: ignore[arg-type]
+        return ChoiceRow(context, question.question, options, None, named)
     if question.answer not in options:
         shown = _shown(question.answer)
         raise _Defect(f"field 'answer' is {shown}, none of the options in 'choice'", (*path, "answer"))
-    return ChoiceRow(context, question.question, options, options.index(question.answer), number)
+    return ChoiceRow(context, question.question, options, options.index(question.answer), named)
 
 
 @dataclass

@@ -159,20 +159,23 @@ def question_scores(predictions: Mapping[str, str], rows: Sequence[SpanRow]) -> 
     return [exact[row.id] for row in rows], [f1[row.id] for row in rows]
 
 
-def organisers_span_scores(predictions: Mapping[str, str], rows: Sequence[SpanRow]) -> tuple[float, float]:
-    """(EM, F1) in percent as the organisers of CMRC 2018 define them (Cui et al. 2019).
+def organisers_question_scores(
+    predictions: Mapping[str, str], rows: Sequence[SpanRow]
+) -> tuple[list[float], list[float]]:
+    """EM (0 or 1) and F1 (0 to 1) of each row as the organisers of CMRC 2018 define them (Cui et al. 2019).
 
     Both ignore case and a list of punctuation marks. EM: the remaining text is equal. F1: of the longest common run of
     units over both texts, a unit being a Chinese character or a word of another script. Each question counts its best
     over all of its answers. Raises as question_scores does.
     """
     _check_answered(predictions, rows)
-    exact = f1 = 0.0
+    exact, f1 = [], []
     for row in rows:
         prediction, answers = predictions[row.id], set(row.answers)
-        exact += any(_without_punctuation(answer) == _without_punctuation(prediction) for answer in answers)
-        f1 += max(_common_run_f1(_units(answer), _units(prediction)) for answer in answers)
-    return 100 * exact / len(rows), 100 * f1 / len(rows)
+        same = any(_without_punctuation(answer) == _without_punctuation(prediction) for answer in answers)
+        exact.append(float(same))
+        f1.append(max(_common_run_f1(_units(answer), _units(prediction)) for answer in answers))
+    return exact, f1
 
 
 def _check_answered(predictions: Mapping[str, str], rows: Sequence[SpanRow]) -> None:

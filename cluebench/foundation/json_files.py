@@ -201,18 +201,6 @@ def read_if_sound(path: str | os.PathLike, kind: type[T], lists: Sequence[str] =
         return None
 
 
-def read_lines(path: str | os.PathLike, kind: type[T]) -> list[T]:
-    """A file of one object a line, each as ``kind``; bad ones are left out, with a line on stderr. Raises as `read`."""
-    found = []
-    for number, line in enumerate(content_of(path).splitlines(), start=1):
-        try:
-            found.append(declared(parse(line), kind, f"{path}, line {number}"))
-        except (NotJson, BadFile) as error:
-            where = "" if isinstance(error, BadFile) else f"{path}, line {number}: "
-            tell_once(f"warning: {where}{error}; this line is left out")
-    return found
-
-
 def read_object(path: str | os.PathLike, kind: type[T]) -> dict[str, Any]:
     """An object with all its keys, those that ``kind`` does not declare included, for others who know them.
 

@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from cluebench.benchmark.tasks import Task
 from cluebench.data.rows import SpanRow
 from cluebench.features.metrics import (
     accuracy,
     decode_choices,
     decode_idioms,
     mean_cross_entropy,
-    organisers_span_scores,
+    organisers_question_scores,
+    percent,
+    question_scores,
 )
-from cluebench.foundation import atomic, json_files
+from cluebench.foundation import atomic
 from cluebench.records.dev_predictions import DevPredictions, Evaluation
 
 #: File in --output_dir: one {"id", "gold", "predicted", "score"} a line, of the best evaluation on dev.
@@ -30,15 +33,15 @@ DEV_PREDICTIONS = "dev_predictions.jsonl"
 class Choices:
     """The dev rows of a task with one choice of several each, and how a model's logits become answers.
 
-    gold: int [rows], the index of the right option. clusters: [rows], which rows share a passage or a record, and so
-    are not independent. names: what to call the indices, see `choices`. option_mask: bool [rows, N], the real options;
-    None: all are. records: int [rows], equal where rows are decoded together, each option once; None: rows are alone.
+    gold: int [rows], the index of the right option. ids: of the rows as their file has them; None where it has none,
+    and their numbers stand for them. clusters: [rows], which rows share a passage or a record, and so are not
+    independent. option_mask: bool [rows, N], the real options; None: all are. records: int [rows], equal where rows are
+    decoded together, each option once; None: rows are alone.
     """
 
     gold: np.ndarray
-    ids: Sequence[Any]
+    ids: Sequence[int | str] | None = None
     clusters: np.ndarray | None = None
-    names: Sequence[str] | None = None
     option_mask: np.ndarray | None = None
     records: np.ndarray | None = None
 
@@ -55,63 +58,64 @@ class Choices:
     def evaluation(self, logits: np.ndarray) -> Evaluation:
         """What a pass over all rows found."""
         predicted = self.decoded(logits, np.arange(len(self.gold)))
+        ids = range(len(self.gold)) if self.ids is None else self.ids
+        shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
         return Evaluation(
             loss=mean_cross_entropy(logits, self.gold),
             score=(100 * accuracy(predicted, self.gold),),
-            said=DevPredictions.of_choices(self.ids, predicted, self.gold, self.clusters),
-            predictions=choices(self.ids, self.gold, predicted, logits, self.names),
+            said=DevPredictions.of_choices(ids, predicted, self.gold, self.clusters),
+            ids=ids,
+            shown=shifted[np.arange(len(predicted)), predicted] / shifted.sum(axis=1),  # softmax
         )
 
 
-def choices(
-    ids: Sequence[Any], gold: np.ndarray, predicted: np.ndarray, logits: np.ndarray, names: Sequence[str] | None = None
-) -> Iterator[dict[str, Any]]:
-    """Records of examples with one choice of several; gold and predicted [B] index logits [B, N].
-
-    ``names``: what to call the indices, the indices themselves if None. ``score``: the softmax of the predicted one.
-    """
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    shares = shifted[np.arange(len(predicted)), predicted] / shifted.sum(axis=1)
-    for name, right, said, share in zip(ids, gold.tolist(), predicted.tolist(), shares.tolist()):
-        right, said = (names[right], names[said]) if names else (right, said)
-        yield {"id": name, "gold": right, "predicted": said, "score": round(share, 4)}
-
-
-def spans(rows: Sequence[SpanRow], answers: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """Records of questions; ``gold`` lists the accepted answers, ``score`` is the F1 by the organisers' definition."""
-    for row in rows:
-        _, f1 = organisers_span_scores(answers, [row])
-        yield {"id": row.id, "gold": list(row.answers), "predicted": answers[row.id], "score": round(f1 / 100, 4)}
+def evaluated_spans(
+    loss: float, answers: Mapping[str, str], rows: Sequence[SpanRow], clusters: np.ndarray | None = None
+) -> Evaluation:
+    """What a pass over dev found, of questions answered by texts, ``answers`` by id. ``clusters`` [rows]: as above."""
+    (exact, f1), organisers = question_scores(answers, rows), organisers_question_scores(answers, rows)
+    ids = [row.id for row in rows]
+    return Evaluation(
+        loss=loss,
+        score=(percent(exact), percent(f1)),
+        said=DevPredictions.of_spans(ids, answers, exact, f1, clusters),
+        ids=ids,
+        shown=organisers[1],
+        accepted=[row.answers for row in rows],
+        organisers=(100 * sum(organisers[0]) / len(rows), 100 * sum(organisers[1]) / len(rows)),
+    )
 
 
-def write(path: str | os.PathLike, records: Iterable[Mapping[str, Any]]) -> None:
+def records(task: Task, found: Evaluation) -> Iterator[dict[str, Any]]:
+    """A row each: id, what is right and what was predicted, labels by their names, and the evaluation's ``shown``."""
+    said, names = found.said, task.labels or range(task.num_choices)
+    gold = found.accepted if said.gold is None else [names[right] for right in said.gold.tolist()]
+    predicted = said.predicted if said.gold is None else [names[index] for index in np.asarray(said.predicted).tolist()]
+    for name, right, answer, shown in zip(found.ids, gold, predicted, found.shown, strict=True):
+        right = list(right) if said.gold is None else right
+        yield {"id": name, "gold": right, "predicted": answer, "score": round(float(shown), 4)}
+
+
+def write(path: str | os.PathLike, task: Task, found: Evaluation) -> None:
     """One JSON object a line, whole or not at all. Raises OSError."""
-    atomic.write_text(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+    lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records(task, found))
+    atomic.write_text(path, "".join(lines))
 
 
-@dataclass
-class _Labelled:
-    """Of a record of a row with a label, what `worst_pairs` reads."""
-
-    gold: str
-    predicted: str
-
-
-def worst_pairs(path: str | os.PathLike, most: int = 10) -> list[str]:
-    """Lines of a table of the label pairs mixed up most often, by the predictions `write` left in ``path``.
+def worst_pairs(task: Task, said: DevPredictions, most: int = 10) -> list[str]:
+    """Lines of a table of the label pairs mixed up most often, of a task with labels.
 
     Empty when nothing was wrong. ``of gold``: the share of the gold label's examples that went this way.
     """
-    records = json_files.read_lines(path, _Labelled)
-    examples = Counter(record.gold for record in records)
-    errors = Counter((record.gold, record.predicted) for record in records if record.gold != record.predicted)
+    gold, predicted = ([task.labels[index] for index in np.asarray(of).tolist()] for of in (said.gold, said.predicted))
+    examples = Counter(gold)
+    errors = Counter(pair for pair in zip(gold, predicted) if pair[0] != pair[1])
     if not errors:
         return []
-    wrong = sum(errors.values())
     lines = [
-        f"dev errors of the best model: {wrong} of {len(records)}",
+        f"dev errors of the best model: {errors.total()} of {len(gold)}",
         "gold             predicted        times  of gold",
     ]
-    for (gold, predicted), times in sorted(errors.items(), key=lambda item: (-item[1], item[0]))[:most]:
-        lines.append(f"{gold:<16} {predicted:<16} {times:5d}  {100 * times / examples[gold]:6.1f}%")
+    for (right, other), times in sorted(errors.items(), key=lambda item: (-item[1], item[0]))[:most]:
+        lines.append(f"{right:<16} {other:<16} {times:5d}  {100 * times / examples[right]:6.1f}%")
     return lines

@@ -7,13 +7,12 @@ four, and trials that share one have a part each.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from cluebench.benchmark.tasks import TASKS
-from cluebench.records.finished_trials import FinishedTrial, finished_trials
-from cluebench.records.grid_file import Spent, read_grid
+from cluebench.records.finished_trials import OpenedRun
+from cluebench.records.grid_file import Spent
 from cluebench.records.result import Result
 
 
@@ -66,16 +65,11 @@ def shown(amount: float) -> str:
     return f"{amount:,.0f}" if amount >= 100 else f"{amount:.3g}"
 
 
-def cost_by_task(folder: Path, trials: Mapping[str, Sequence[FinishedTrial]] | None = None) -> dict[str, Cost]:
-    """Task name → what its trials have cost: those that are done, and those that its grid has begun.
-
-    ``trials``: what `finished_trials` says of the folder, where that was asked already.
-    """
-    grid = read_grid(folder)
+def cost_by_task(run: OpenedRun) -> dict[str, Cost]:
+    """Task name → what its trials have cost: those that are done, and those that its grid has begun."""
     costs: dict[str, Cost] = defaultdict(Cost)
-    planned = {(entry.task, entry.name): entry for entry in (grid.trials if grid else ())}
-    found = finished_trials(folder) if trials is None else trials
-    for trial in (trial for of_task in found.values() for trial in of_task):
+    planned = {(entry.task, entry.name): entry for entry in (run.grid.trials if run.grid else ())}
+    for trial in (trial for of_task in run.trials.values() for trial in of_task):
         entry = planned.pop((trial.task, trial.name), None)
         costs[trial.task] += _of_finished(trial.result, entry.spent if entry else Spent())
     for entry in planned.values():

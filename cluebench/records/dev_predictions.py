@@ -5,7 +5,8 @@
     format         1
     configuration  the trial's, as in its result: what decides the score (see `cluebench.records.identity`)
     step           optimizer steps done by the model that predicted
-    rows           16 hexadecimal digits of the rows' ids, in order
+    rows           16 hexadecimal digits of the rows' ids in order, as the file has them; of its row numbers where a row
+                   has none, and in what earlier versions wrote of classification and multiple choice
     predicted      a row each: the index of the label, option or candidate; of spans the answer's text
     gold           a row each: the right index; absent for spans
     exact, f1      spans only, a question each: its EM (0 or 1) and F1 (0 to 1), as in the result
@@ -24,7 +25,7 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -52,7 +53,7 @@ class DevPredictions:
 
     scores: float64 [rows, metrics], shares of 1: right or wrong; for spans EM and F1. predicted: int64 [rows], or the
     texts of spans; gold: int64 [rows], None for spans. clusters: int64 [rows], None where rows share nothing.
-    configuration, step: of the trial, empty until written.
+    configuration, step: of the trial, empty until written. numbered: whether rows is of row numbers.
     """
 
     rows: str
@@ -62,13 +63,15 @@ class DevPredictions:
     clusters: np.ndarray | None = None
     configuration: Mapping[str, Any] = field(default_factory=dict)
     step: int = 0
+    numbered: bool = False
 
     @classmethod
     def of_choices(
         cls, ids: Sequence[int | str], predicted: np.ndarray, gold: np.ndarray, clusters: np.ndarray | None = None
     ) -> DevPredictions:
         """Of rows with one choice of several; predicted and gold [rows] are indices."""
-        return cls(rows_fingerprint(ids), _right(predicted, gold), predicted, gold, _numbered(clusters))
+        rows, scores = rows_fingerprint(ids), _right(predicted, gold)
+        return cls(rows, scores, predicted, gold, _numbered(clusters), numbered=_is_of_numbers(rows, len(gold)))
 
     @classmethod
     def of_spans(
@@ -100,6 +103,10 @@ class DevPredictions:
     def score(self) -> tuple[float, ...]:
         """In percent, as in a result."""
         return tuple(100 * self.scores.mean(axis=0))
+
+    def are_of(self, ids: Sequence[int | str]) -> bool:
+        """Whether they are of the rows with these ids, as far as that is known."""
+        return self.rows == rows_fingerprint(ids) or (self.numbered and len(self.scores) == len(ids))
 
     def only(self, kept: np.ndarray) -> DevPredictions:
         """Of the rows that ``kept``, bool [rows], says."""
@@ -142,12 +149,17 @@ class DevPredictions:
         if found.gold is None:
             return cls(found.rows, np.stack([found.exact, found.f1], axis=1), found.predicted, **about)  # type: ignore
         predicted, gold = np.array(found.predicted), np.array(found.gold)
+        about["numbered"] = _is_of_numbers(found.rows, len(gold))
         return cls(found.rows, _right(predicted, gold), predicted, gold, **about)
 
 
 def rows_fingerprint(ids: Sequence[int | str]) -> str:
     """16 hexadecimal digits of SHA-256 over the ids of rows, in order."""
     return hashlib.sha256(json.dumps(list(ids), ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+def _is_of_numbers(rows: str, count: int) -> bool:
+    return rows == rows_fingerprint(range(count))
 
 
 def beside(result_path: str | os.PathLike) -> Path:
@@ -233,14 +245,16 @@ class _File:
             raise ValueError(f"'clusters' holds a number outside 0 to {number - 1}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a pass over dev found."""
+    """What a pass over dev found. ids, shown, accepted: of each row, what only `cluebench.records.analysis` shows."""
 
     loss: float
     score: tuple[float, ...]  # percent; EM and F1 for spans
     said: DevPredictions
-    predictions: Iterable[Mapping[str, Any]]  # of `cluebench.records.analysis`, read only if they are the best so far
+    ids: Sequence[int | str]
+    shown: Sequence[float]  # how sure the model was of its choice (0 to 1); of spans the organisers' F1
+    accepted: Sequence[Sequence[str]] = ()  # spans: the answers that are right
     organisers: tuple[float, float] | None = None  # CMRC2018: the organisers' EM and F1, percent
 
     def point(self, step: int, epoch: int) -> DevPoint:

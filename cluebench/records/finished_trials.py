@@ -9,21 +9,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from cluebench.benchmark.tasks import TASKS, Setting, Task
 from cluebench.foundation import json_files
 from cluebench.foundation.phrases import Phrase
-from cluebench.records import identity
+from cluebench.records import dev_predictions, identity
+from cluebench.records.dev_predictions import DevPredictions
 from cluebench.records.grid_file import GridFile, read_grid
 from cluebench.records.log import LogFacts, read_log
 from cluebench.records.paths import find_logs, parse_trial_name, trial_name
 from cluebench.records.result import STOPPED, Result
-
-#: What differs between the trials of one grid and one task.
-_SETTING = (*Setting._fields, "seed")
-#: And what is only another way to the same: trials that differ in anything else are not compared.
-_GRID_KEYS = (*_SETTING, "padding")
 
 
 @dataclass(frozen=True)
@@ -43,6 +40,11 @@ class FinishedTrial:
         """As its files are called."""
         return trial_name(self.setting, self.seed)
 
+    @cached_property
+    def predictions(self) -> DevPredictions | None:
+        """What its best model said of dev; None where it kept nothing that fits its result."""
+        return dev_predictions.of_result(self.result, self.path) if self.result and self.path else None
+
     @classmethod
     def of(cls, result: Result, path: Path, task: Task) -> FinishedTrial | None:
         """The trial of a result in a task's folder, finished or stopped, by what the result says.
@@ -53,7 +55,7 @@ class FinishedTrial:
         assert (named := parse_trial_name(path.stem)) is not None, f"{path} is no trial's"
         setting, seed = named
         by_name = {"task": task.name, **setting._asdict(), "seed": seed}
-        stated = {"task": result.task, **{key: result.configuration.get(key) for key in _SETTING}}
+        stated = {"task": result.task, **{key: result.configuration.get(key) for key in identity.VARIED}}
         differing = {key: value for key, value in stated.items() if value is not None and value != by_name[key]}
         if differing:
             said = ", ".join(f"{key} {value}" for key, value in differing.items())
@@ -62,28 +64,71 @@ class FinishedTrial:
         return cls(task.name, setting, seed, _rounded(result.best_score or ()), result, path)
 
 
-def model_name(run: Path, grid: GridFile | None, identity: str | None) -> str:
-    """The model of a run as its user knows it: a published name (``hfl/rbt3``); of a directory only its last part.
+@dataclass(frozen=True, eq=False)
+class OpenedRun:
+    """A run directory: a folder a task, its name in any case. Each file is read once, when it is first wanted."""
 
-    identity: what its trials say that it is; None for logs alone, whose folder is named like the model.
-    """
-    if identity and not identity.startswith("directory:"):
-        return identity
-    return Path(grid.model).name if grid else run.resolve().name if identity else run.resolve().name.replace("--", "/")
+    folder: Path
+
+    @cached_property
+    def grid(self) -> GridFile | None:
+        return read_grid(self.folder)
+
+    @cached_property
+    def trials(self) -> dict[str, list[FinishedTrial]]:
+        """Task name → its finished trials; where there is a grid.json, without those of another protocol than its."""
+        protocols = self.grid.protocols if self.grid else {}
+        trials: dict[str, list[FinishedTrial]] = {}
+        for task, folder in _task_folders(self.folder):
+            found = _with_results(task, folder) + _with_logs_only(task, folder)
+            trials.setdefault(task.name, []).extend(_of_one_protocol(found, protocols.get(task.name)))
+        return trials
+
+    @property
+    def results(self) -> list[Result]:
+        return [trial.result for of_task in self.trials.values() for trial in of_task if trial.result]
+
+    @property
+    def identity(self) -> str | None:
+        """Of the model, as its trials have it; None for logs alone."""
+        return next((str(result.configuration.get("model")) for result in self.results), None)
+
+    @property
+    def name(self) -> str:
+        """The model as its user knows it: a published name (``hfl/rbt3``); of a directory only its last part."""
+        if self.identity and not self.identity.startswith("directory:"):
+            return self.identity
+        own = self.folder.resolve().name  # of logs alone the folder is named like the model
+        return Path(self.grid.model).name if self.grid else own if self.identity else own.replace("--", "/")
+
+    @cached_property
+    def halving_mark(self) -> Phrase | None:
+        """``halving: 61 of 134 trials stopped early``, as every table of a run directory says; None where none was.
+
+        A trial was stopped when the plan says so or, of the protocol of those that are finished, its result, and it has
+        not finished since.
+        """
+        finished = [trial for of_task in self.trials.values() for trial in of_task]
+        protocols = {trial.task: protocol_hash(trial.result.configuration) for trial in finished if trial.result}
+        known, done = {trial.path for trial in finished}, {(trial.task, trial.name) for trial in finished}
+        planned = self.grid.trials if self.grid else ()
+        stopped = {(trial.task, trial.name) for trial in planned if trial.state == STOPPED}
+        for task, folder in _task_folders(self.folder):
+            for path in (path for path in folder.glob("*.json") if path not in known):
+                result = Result.read(path) if parse_trial_name(path.stem) else None
+                if result and result.status == STOPPED:
+                    if protocol_hash(result.configuration) == protocols.get(task.name):
+                        stopped.add((task.name, path.stem))
+        stopped -= done
+        if not stopped:
+            return None
+        template = "halving: {stopped} of {trials} trials stopped early"
+        return Phrase(template, stopped=len(stopped), trials=len(stopped) + len(done))
 
 
 def finished_trials(folder: Path) -> dict[str, list[FinishedTrial]]:
-    """Task name → its finished trials under ``folder``, which holds one folder a task, its name in any case.
-
-    Where ``folder`` has a grid.json, results of another configuration than its plan's are left out.
-    """
-    grid = read_grid(folder)
-    protocols = grid.protocols if grid else {}
-    trials: dict[str, list[FinishedTrial]] = {}
-    for task, task_folder in _task_folders(folder):
-        found = _with_results(task, task_folder) + _with_logs_only(task, task_folder)
-        trials.setdefault(task.name, []).extend(_of_one_protocol(found, protocols.get(task.name)))
-    return trials
+    """The `trials` of a run directory of which nothing else is wanted."""
+    return OpenedRun(folder).trials
 
 
 def _task_folders(folder: Path) -> list[tuple[Task, Path]]:
@@ -95,31 +140,6 @@ def _with_results(task: Task, folder: Path) -> list[FinishedTrial]:
     paths = (path for path in sorted(folder.glob("*.json")) if parse_trial_name(path.stem))
     results = ((result, path) for path in paths if (result := Result.read_finished(path)))
     return [trial for result, path in results if (trial := FinishedTrial.of(result, path, task))]
-
-
-def halving_mark(folder: Path, trials: Mapping[str, Sequence[FinishedTrial]] | None = None) -> Phrase | None:
-    """``halving: 61 of 134 trials stopped early``, as every table of a run directory says; None where none was.
-
-    ``trials``: the finished ones, where they are known already. A trial was stopped when the plan says so or, of the
-    protocol of those that are finished, its result, and it has not finished since.
-    """
-    trials = finished_trials(folder) if trials is None else trials
-    finished = [trial for of_task in trials.values() for trial in of_task]
-    protocols = {trial.task: protocol_hash(trial.result.configuration) for trial in finished if trial.result}
-    known, grid = {trial.path for trial in finished}, read_grid(folder)
-    done = {(trial.task, trial.name) for trial in finished}
-    stopped = {(trial.task, trial.name) for trial in (grid.trials if grid else ()) if trial.state == STOPPED}
-    for task, task_folder in _task_folders(folder):
-        for path in (path for path in task_folder.glob("*.json") if path not in known):
-            result = Result.read(path) if parse_trial_name(path.stem) else None
-            if result and result.status == STOPPED:
-                if protocol_hash(result.configuration) == protocols.get(task.name):
-                    stopped.add((task.name, path.stem))
-    stopped -= done
-    if not stopped:
-        return None
-    template = "halving: {stopped} of {trials} trials stopped early"
-    return Phrase(template, stopped=len(stopped), trials=len(stopped) + len(done))
 
 
 def _with_logs_only(task: Task, folder: Path) -> list[FinishedTrial]:
@@ -139,8 +159,10 @@ def _rounded(score: Sequence[float]) -> tuple[float, ...]:
 
 
 def protocol_hash(configuration: Mapping) -> str:
-    """Hash of all settings but the grid's: trials with the same one may be compared."""
-    return identity.configuration_hash({key: value for key, value in configuration.items() if key not in _GRID_KEYS})
+    """Hash of all settings that make a protocol: trials of a grid with the same one may be compared."""
+    return identity.configuration_hash(
+        {key: value for key, value in configuration.items() if key not in identity.WITHIN_A_GRID}
+    )
 
 
 def _of_one_protocol(trials: list[FinishedTrial], planned: str | None) -> list[FinishedTrial]:

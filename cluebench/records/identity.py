@@ -13,8 +13,18 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from cluebench.benchmark.tasks import Task
+from cluebench.benchmark.tasks import Setting, Task
 from cluebench.records.run_flags import NOT_SCORED, RunFlags
+
+#: The settings that a grid varies.
+VARIED = (*Setting._fields, "seed")
+#: What may differ between comparable runs: these, and ways of computing that are no protocol of their own.
+COMPARABLE = frozenset({*VARIED, "amp", "padding"})
+#: Its three uses: the trials of one table, whose grid has one precision; two runs compared row by row; a run beside the
+#: published scores, whose data is judged by itself.
+WITHIN_A_GRID = COMPARABLE - {"amp"}
+BETWEEN_RUNS = COMPARABLE | {"model"}
+BESIDE_PUBLISHED = COMPARABLE | {"model", "data"}
 
 #: Flags that every configuration states, some of them under names of their own; the hash is over these.
 _STATED = frozenset({

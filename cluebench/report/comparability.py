@@ -18,9 +18,6 @@ from cluebench.records.finished_trials import FinishedTrial, of_whole_grid
 from cluebench.records.result import Result
 from cluebench.records.run_flags import RunFlags, resolved
 
-#: What a grid varies, and ways of computing that are no protocol of their own.
-_FREE = frozenset({"learning_rate", "batch_size", "dropout", "seed", "amp", "padding", "model", "data"})
-
 
 @dataclass(frozen=True)
 class Mark:
@@ -80,7 +77,7 @@ def unlike_published(task: Task, configuration: Mapping[str, Any]) -> dict[str, 
     """
     published = _published(task)
     pairs = {name: (configuration.get(name), published.get(name)) for name in sorted({*configuration, *published})}
-    return {name: pair for name, pair in pairs.items() if name not in _FREE and pair[0] != pair[1]}
+    return {name: pair for name, pair in pairs.items() if name not in identity.BESIDE_PUBLISHED and pair[0] != pair[1]}
 
 
 @cache

@@ -12,8 +12,8 @@ import numpy as np
 from cluebench.benchmark.published import published_model
 from cluebench.benchmark.tasks import TASKS
 from cluebench.foundation.errors import DataError, UsageError
-from cluebench.records import finished_trials
 from cluebench.records.dev_predictions import DevPredictions
+from cluebench.records.finished_trials import OpenedRun
 from cluebench.report import evidence
 from cluebench.report.comparability import has_official_sums, unlike_published
 from cluebench.report.evidence import Evidence, clusters_of, difference_error, incomparable, is_paired
@@ -39,7 +39,7 @@ class Contender:
     name: str  # as the user typed it
     evidence: Mapping[str, Evidence]  # by task name
     left_out: Mapping[str, str] = field(default_factory=dict)  # task name → why there is no evidence
-    run: Path | None = None  # its run directory
+    run: OpenedRun | None = None
 
 
 def contender(given: str, run_root: str) -> Contender:
@@ -53,12 +53,13 @@ def contender(given: str, run_root: str) -> Contender:
         predictions = DevPredictions.read(path)
         if predictions.task not in TASKS:
             raise DataError(f"{given}: dev predictions of the unknown task {predictions.task!r}")
-        return Contender(given, {predictions.task: evidence.measured([predictions])}, run=path.absolute().parents[1])
+        run = OpenedRun(path.absolute().parents[1])
+        return Contender(given, {predictions.task: evidence.measured([predictions])}, run=run)
     row = published_model(given.removeprefix(PUBLISHED).strip("/"))
     if not given.startswith(PUBLISHED):
         try:
-            run = run_directory(given, run_root)
-            return Contender(given, *evidence.of_run(finished_trials.finished_trials(run)), run)
+            run = OpenedRun(run_directory(given, run_root))
+            return Contender(given, *evidence.of_run(run.trials), run)
         except UsageError:
             if row is None:
                 raise

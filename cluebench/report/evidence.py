@@ -15,9 +15,9 @@ from cluebench.benchmark.tasks import TASKS, Task
 from cluebench.data import row_facts
 from cluebench.data.official import usable_rows
 from cluebench.foundation.phrases import Phrase
-from cluebench.records import dev_predictions
 from cluebench.records.dev_predictions import DevPredictions
 from cluebench.records.finished_trials import FinishedTrial
+from cluebench.records.identity import BETWEEN_RUNS
 from cluebench.report import scores
 from cluebench.statistics import paired, uncertainty
 from cluebench.statistics.ranks import LEVEL
@@ -26,9 +26,6 @@ from cluebench.statistics.selection import Selection, selection
 #: Why a score has no evidence.
 NO_PREDICTIONS = Phrase("its trial kept no dev predictions")
 ONE_ROW = Phrase("a single dev row, or passage, has no standard error")
-
-#: Settings in which trials may differ and still be compared: what a grid varies, and the model.
-_COMPARED = ("model", "learning_rate", "batch_size", "dropout", "seed")
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +77,7 @@ def of_run(trials: Mapping[str, Sequence[FinishedTrial]]) -> tuple[dict[str, Evi
     left_out: dict[str, Phrase] = {}
     for name, best in scores.best_settings(trials).items():
         of_best = [trial for trial in trials[name] if trial.setting == best.setting]
-        kept = [one for one in map(predictions_of, of_best) if one is not None]
+        kept = [one for one in (trial.predictions for trial in of_best) if one is not None]
         if len(kept) < len(of_best):
             left_out[name] = NO_PREDICTIONS
             continue
@@ -90,11 +87,6 @@ def of_run(trials: Mapping[str, Sequence[FinishedTrial]]) -> tuple[dict[str, Evi
             left_out[name] = Phrase(str(error))
     left_out |= {name: ONE_ROW for name, one in found.items() if np.isnan(one.error).any()}
     return {name: one for name, one in found.items() if name not in left_out}, left_out
-
-
-def predictions_of(trial: FinishedTrial) -> DevPredictions | None:
-    """What a trial's best model said of dev; None where it kept nothing that fits its result."""
-    return dev_predictions.of_result(trial.result, trial.path) if trial.result and trial.path else None
 
 
 @dataclass(frozen=True)
@@ -111,7 +103,7 @@ def choice(trials: Sequence[FinishedTrial]) -> Choice | None:
 
     None with fewer than two, or where rows can't be cut in halves.
     """
-    kept = [one for one in map(predictions_of, trials) if one is not None]
+    kept = [one for one in (trial.predictions for trial in trials) if one is not None]
     kept = [one for one in kept if not incomparable(one, kept[0])]
     clusters = _clusters(kept)
     if len(kept) < 2 or len(np.unique(np.arange(len(kept[0].scores)) if clusters is None else clusters)) < 2:
@@ -137,7 +129,7 @@ def incomparable(first: DevPredictions, second: DevPredictions) -> str:
     differing = [
         f"{name} ({mine} and {other})"
         for name, (mine, other) in pairs.items()
-        if name not in _COMPARED and mine != other and not (name == "data" and _same_data(first.task, mine, other))
+        if name not in BETWEEN_RUNS and mine != other and not (name == "data" and _same_data(first.task, mine, other))
     ]
     if not differing and not _same_rows(first, second):
         differing = [f"their dev rows ({len(first.scores)} and {len(second.scores)} of them)"]
@@ -152,7 +144,8 @@ def _same_data(task: str, one: object, other: object) -> bool:
 def _same_rows(first: DevPredictions, second: DevPredictions) -> bool:
     known = [one.clusters for one in (first, second) if one.clusters is not None]  # older files know fewer of them
     same = np.array_equal(first.gold, second.gold) and all(np.array_equal(known[0], one) for one in known)  # type: ignore
-    return first.rows == second.rows and same
+    alike = first.rows == second.rows or first.numbered or second.numbered  # as files without ids, and older versions
+    return alike and len(first.scores) == len(second.scores) and same
 
 
 def _clusters(predictions: Sequence[DevPredictions]) -> np.ndarray | None:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from cluebench.benchmark.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
-from cluebench.data.rows import IDIOM_TAG, ChoiceRow, IdiomRecord, SpanRow, TextRow
+from cluebench.data.rows import IDIOM_TAG, ChoiceRow, IdiomRecord, SpanRow, TextRow, ids_or_numbers
 from cluebench.foundation.errors import DataError
-from cluebench.records.dev_predictions import DevPredictions, rows_fingerprint
+from cluebench.records.dev_predictions import DevPredictions
 
 #: Characters of a passage shown on either side of a blank.
 _AROUND_BLANK = 80
@@ -30,20 +30,20 @@ class Example(NamedTuple):
 def examples_of(task: Task, rows: Sequence, predictions: DevPredictions) -> list[Example]:
     """Of the dev rows that ``predictions`` are of. Raises DataError when they are of other rows."""
     examples = list(_KINDS[task.kind](task, rows))
-    if rows_fingerprint([example.id for example in examples]) != predictions.rows:
+    if not predictions.are_of([example.id for example in examples]):
         raise DataError(f"{task.title}: the predictions are of other dev rows: --data_dir must name their files")
     return examples
 
 
 def _texts(task: Task, rows: Sequence[TextRow]) -> Iterator[Example]:
-    for number, row in enumerate(rows):
-        yield Example(number, dict(zip(task.text_fields, row.texts)), _named(task.labels, row.label), task.labels)
+    for name, row in zip(ids_or_numbers([row.id for row in rows]), rows):
+        yield Example(name, dict(zip(task.text_fields, row.texts)), _named(task.labels, row.label), task.labels)
 
 
 def _choices(task: Task, rows: Sequence[ChoiceRow]) -> Iterator[Example]:
-    for number, row in enumerate(rows):
+    for name, row in zip(ids_or_numbers([row.id for row in rows]), rows):
         texts = {"context": row.context, "question": row.question, "options": " | ".join(row.options)}
-        yield Example(number, texts, _named(row.options, row.answer), row.options)
+        yield Example(name, texts, _named(row.options, row.answer), row.options)
 
 
 def _blanks(task: Task, rows: Sequence[IdiomRecord]) -> Iterator[Example]:

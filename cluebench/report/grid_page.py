@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from operator import itemgetter
@@ -20,8 +19,8 @@ from cluebench.data.source import DataSource
 from cluebench.foundation import atomic
 from cluebench.foundation.phrases import Phrase
 from cluebench.records import cost, finished_trials
-from cluebench.records.finished_trials import FinishedTrial
-from cluebench.records.grid_file import GridFile, PlannedTrial, TrialState, read_grid
+from cluebench.records.finished_trials import FinishedTrial, OpenedRun
+from cluebench.records.grid_file import GridFile, PlannedTrial, TrialState
 from cluebench.records.log import LogFacts, furthest_step, read_log
 from cluebench.records.paths import TrialPaths, trial_name
 from cluebench.records.result import STOPPED, Result
@@ -42,7 +41,7 @@ def write_report(folder: Path) -> None:
 
 def report(folder: Path) -> str:
     """The page."""
-    run = _Run(folder, read_grid(folder), finished_trials.finished_trials(folder))
+    run = _Run(folder)
     tasks = [_task(run, TASKS[name]) for name in TASKS if name in run.planned or run.trials.get(name)]
     running = [trial for task in tasks for trial in task["trials"] if trial["state"] == "running"]
     hours = unit_of([task["device_seconds"] for task in tasks])
@@ -50,7 +49,7 @@ def report(folder: Path) -> str:
         "report.html",
         {task["name"]: task.pop("charts") for task in tasks},
         model=run.model,
-        title=finished_trials.model_name(folder, run.grid, run.identity),
+        title=run.name,
         grid=run.grid,
         is_running=run.is_running,
         running=running,
@@ -61,7 +60,7 @@ def report(folder: Path) -> str:
         tasks=tasks,
         average=_average(run),
         attribution=ATTRIBUTION if run.published else None,
-        mark=finished_trials.halving_mark(folder, run.trials),
+        mark=run.halving_mark,
         warnings=[text for is_other, text in _data(run) if is_other],
         advice=run.advice({task["name"]: task["choice"] for task in tasks if task["choice"]}),
         failures=_failures(run),
@@ -69,22 +68,12 @@ def report(folder: Path) -> str:
     )
 
 
-@dataclass(frozen=True)
-class _Run:
+class _Run(OpenedRun):
     """A run directory, and what is found out about it once."""
-
-    folder: Path
-    grid: GridFile | None
-    trials: Mapping[str, Sequence[FinishedTrial]]  # the finished ones, by task name
 
     @property
     def model(self) -> str:
         return self.grid.model if self.grid else self.folder.name.replace("--", "/")
-
-    @property
-    def identity(self) -> str | None:
-        """Of the model, as the trials have it."""
-        return next((str(result.configuration.get("model")) for result in self.results), None)
 
     @property
     def is_running(self) -> bool:
@@ -122,7 +111,7 @@ class _Run:
     @cached_property
     def facts(self) -> dict[str, RowFacts]:
         """Of the rows; looked for once the grid has ended, as that takes seconds."""
-        return facts_of(self.known, self.folder, look=not self.is_running)
+        return facts_of(self.known, self, look=not self.is_running)
 
     @cached_property
     def edges(self) -> dict[tuple[str, str], str]:
@@ -144,16 +133,12 @@ class _Run:
 
     @cached_property
     def costs(self) -> dict[str, cost.Cost]:
-        return cost.cost_by_task(self.folder, self.trials)
+        return cost.cost_by_task(self)
 
     @cached_property
     def outcomes(self) -> Mapping[str, Sequence]:
         """Of the halving rules, of finished grids only."""
         return {} if self.is_running else replayed(self.model, self.trials).outcomes
-
-    @property
-    def results(self) -> list[Result]:
-        return [trial.result for of_task in self.trials.values() for trial in of_task if trial.result]
 
 
 def _log(paths: TrialPaths) -> LogFacts:

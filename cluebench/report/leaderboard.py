@@ -18,8 +18,7 @@ from cluebench.foundation.errors import UsageError
 from cluebench.foundation.phrases import Phrase
 from cluebench.records import finished_trials
 from cluebench.records.cost import Cost, cost_by_task
-from cluebench.records.finished_trials import FinishedTrial
-from cluebench.records.grid_file import read_grid
+from cluebench.records.finished_trials import OpenedRun
 from cluebench.records.result import ModelSize, Result
 from cluebench.report import comparability, evidence, scores
 from cluebench.report.comparability import Mark
@@ -143,49 +142,46 @@ def measured_rows(run_root: Path, without_twins: bool = False) -> list[Row]:
 
     without_twins: scored on the dev rows whose text is not in train, as far as that is known.
     """
-    folders = sorted(path for path in run_root.iterdir() if path.is_dir())
-    found = [(folder, finished_trials.finished_trials(folder)) for folder in folders]
-    return [_row(folder, trials, without_twins) for folder, trials in found if any(trials.values())]
+    runs = [OpenedRun(path) for path in sorted(run_root.iterdir()) if path.is_dir()]
+    return [_row(run, without_twins) for run in runs if any(run.trials.values())]
 
 
-def _row(folder: Path, trials: Mapping[str, Sequence[FinishedTrial]], without_twins: bool) -> Row:
+def _row(run: OpenedRun, without_twins: bool) -> Row:
     """Of the grid's own trials: the further seeds that confirm its best settings would be another way to choose."""
-    own = {name: finished_trials.of_whole_grid(of_task) for name, of_task in trials.items()}
+    own = {name: finished_trials.of_whole_grid(of_task) for name, of_task in run.trials.items()}
     bests = scores.best_settings(own)
     known, left_out = evidence.of_run(own)
-    facts = facts_of(known, folder, look=without_twins)
+    facts = facts_of(known, run, look=without_twins)
     if without_twins:
         known = {name: one for name in facts if (one := unseen(known[name], facts[name]))}
         bests = {name: replace(bests[name], score=one.score) for name, one in known.items()}
-    name, size = _model(folder, [trial.result for of_task in own.values() for trial in of_task if trial.result])
-    stopped, record = finished_trials.halving_mark(folder, trials), Submitted.read(folder / RECORD)
+    size = _size(run, [trial.result for of_task in own.values() for trial in of_task if trial.result])
+    stopped, record = run.halving_mark, Submitted.read(run.folder / RECORD)
     marks = [*comparability.marks(own), *([Mark(stopped, ())] if stopped else [])]
     marks += [Mark(why, tuple(name for name in left_out if left_out[name] == why)) for why in {*left_out.values()}]
     return Row(
-        name,
+        run.name,
         scores.average(bests),
         {name: best.score for name, best in bests.items()},
         {name: best.setting for name, best in bests.items()},
         known,
         tuple(marks),
-        run=folder,
+        run=run.folder,
         trials=sum(map(len, own.values())),
         size=size,
-        cost=sum(cost_by_task(folder, trials).values(), Cost()),
+        cost=sum(cost_by_task(run).values(), Cost()),
         test=record.test if record else {},
         facts=facts,
     )
 
 
-def _model(folder: Path, results: Sequence[Result]) -> tuple[str, ModelSize | None]:
-    """Its name, and its size as its trials measured it: with a pooler, where the head of any task has one."""
-    identity = str(results[0].configuration.get("model")) if results else None
-    name = finished_trials.model_name(folder, read_grid(folder), identity)
+def _size(run: OpenedRun, results: Sequence[Result]) -> ModelSize | None:
+    """As its trials measured it: with a pooler, where the head of any task has one."""
     sizes = [result.model_size for result in results if result.model_size]
     if sizes:
-        return name, max(sizes, key=attrgetter("parameters"))
-    published = published_models().get(name) if identity in (None, name) else None
-    return name, _published_size(published) if published else None
+        return max(sizes, key=attrgetter("parameters"))
+    published = published_models().get(run.name) if run.identity in (None, run.name) else None
+    return _published_size(published) if published else None
 
 
 def published_rows() -> list[Row]:

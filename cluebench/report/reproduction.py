@@ -6,13 +6,12 @@ import shlex
 from typing import Any
 
 from cluebench.benchmark.tasks import SPAN, Task
+from cluebench.records.identity import VARIED
 from cluebench.records.result import Result
 from cluebench.report.comparability import unlike_published
 
 #: Settings of a configuration whose flags are called otherwise.
 _FLAG_OF = {"epochs": "num_train_epochs", "eval_every_steps": "save_steps"}
-
-_VARIED = ("learning_rate", "batch_size", "dropout", "seed")
 
 
 def command(task: Task, result: Result, model: str, data_dir: str | None) -> str | None:
@@ -21,11 +20,11 @@ def command(task: Task, result: Result, model: str, data_dir: str | None) -> str
     None where settings are missing, or are not flags of the task's script, as those of PaddleNLP's Trainer.
     """
     settings: dict[str, Any] = result.configuration
-    if not {*_VARIED, "amp"} <= settings.keys():
+    if not {*VARIED, "amp"} <= settings.keys():
         return None
     flags: dict[str, Any] = {"task_name": task.title} if task.is_classification else {}
     flags |= {"model_name_or_path": model, "do_train": True}
-    flags |= {name: settings[name] for name in _VARIED}
+    flags |= {name: settings[name] for name in VARIED}
     flags["gradient_accumulation_steps"] = result.accumulation_steps * result.cards
     flags["padding"] = (task.kind != SPAN and "padding" not in settings) or None
     flags["amp"] = settings["amp"] if settings["amp"] != "off" else None

@@ -11,8 +11,7 @@ from cluebench.benchmark.tasks import TASKS
 from cluebench.foundation.errors import UsageError
 from cluebench.pretrained.model import Model
 from cluebench.records import finished_trials
-from cluebench.records.finished_trials import FinishedTrial
-from cluebench.records.grid_file import read_grid
+from cluebench.records.finished_trials import FinishedTrial, OpenedRun
 from cluebench.report import evidence, scores
 from cluebench.report.evidence import Evidence
 from cluebench.report.unseen import facts_of, floors_text, unseen
@@ -43,7 +42,7 @@ def holds_tasks(folder: Path) -> bool:
 
 
 def print_table(
-    folder: Path,
+    run: OpenedRun,
     model: str,
     *,
     among_others: bool = False,
@@ -59,13 +58,12 @@ def print_table(
     """
     if among_others:
         print(f"{model}:")
-    trials = finished_trials.finished_trials(folder)
+    trials = run.trials
     bests = scores.best_settings(trials)
     print(scores.best_score_table(bests), end="")
-    mark = finished_trials.halving_mark(folder, trials)
     found, left_out = evidence.of_run(trials)
     errors = {name: one.error[0] for name, one in found.items()}
-    notes = [f"({mark})"] * bool(mark) + scores.edge_notes(trials, bests, errors)
+    notes = [f"({run.halving_mark})"] * bool(run.halving_mark) + scores.edge_notes(trials, bests, errors)
     notes += [
         f"{TASKS[name].title}: the best trial says {one.predictions[0].one_label}"
         for name, one in found.items()
@@ -75,9 +73,9 @@ def print_table(
         print("one standard error, in points:", *error_lines(found), sep="\n")
         notes += [f"{TASKS[name].title}: no standard error: {reason}" for name, reason in left_out.items()]
     if without_twins:
-        print("on the dev rows whose text is not in train:", *unseen_lines(found, folder, notes), sep="\n")
+        print("on the dev rows whose text is not in train:", *unseen_lines(found, run, notes), sep="\n")
     if published:
-        row = _published_row(folder, model)
+        row = _published_row(run, model)
         if row is None:
             raise UsageError(f"--published: no scores of {model} were published")
         print(f"{ATTRIBUTION}, and the difference:")
@@ -94,10 +92,9 @@ def print_table(
         print(f"{model}: {note}" if among_others else note, file=sys.stderr)
 
 
-def _published_row(folder: Path, model: str) -> PublishedModel | None:
+def _published_row(run: OpenedRun, model: str) -> PublishedModel | None:
     """By the name that was typed; of a directory by its grid's, else by its own."""
-    grid = read_grid(folder)
-    names = [model.strip("/"), grid.model if grid else "", folder.resolve().name.replace("--", "/")]
+    names = [model.strip("/"), run.grid.model if run.grid else "", run.folder.resolve().name.replace("--", "/")]
     return next((row for row in map(published_model, names) if row), None)
 
 
@@ -110,9 +107,9 @@ def error_lines(found: Mapping[str, Evidence]) -> list[str]:
     return lines
 
 
-def unseen_lines(found: Mapping[str, Evidence], folder: Path, notes: list[str]) -> list[str]:
+def unseen_lines(found: Mapping[str, Evidence], run: OpenedRun, notes: list[str]) -> list[str]:
     """A cell a task, ``-`` where nothing is known; what that is of, and the floors, are added to the notes."""
-    facts, cells = facts_of(found, folder, look=True), []
+    facts, cells = facts_of(found, run, look=True), []
     for name, task in TASKS.items():
         apart = unseen(found[name], facts[name]) if name in facts else None
         cells.append(task.format_score(apart.score) if apart else "-")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from cluebench.benchmark.tasks import TASKS, Task
 from cluebench.data import row_facts
@@ -12,30 +11,29 @@ from cluebench.data.source import open_source
 from cluebench.foundation.errors import ClueError
 from cluebench.foundation.notices import waiting
 from cluebench.foundation.phrases import Phrase
-from cluebench.records.grid_file import read_grid
+from cluebench.records.finished_trials import OpenedRun
 from cluebench.report.evidence import Evidence, measured
 
 
-def facts_of(found: Mapping[str, Evidence], run: Path | None, *, look: bool) -> dict[str, RowFacts]:
+def facts_of(found: Mapping[str, Evidence], run: OpenedRun | None, *, look: bool) -> dict[str, RowFacts]:
     """Task name → what is known of the rows that a model of this run was trained and evaluated on.
 
     Only of trials on all rows. ``look``: where nobody has looked yet and the run's data is here, look now, which takes
     seconds a task.
     """
-    grid = read_grid(run) if run else None
-    known = {name: _facts(TASKS[name], one, run, grid.data_dir if grid else None, look) for name, one in found.items()}
+    known = {name: _facts(TASKS[name], one, run, look) for name, one in found.items()}
     return {name: facts for name, facts in known.items() if facts is not None}
 
 
-def _facts(task: Task, known: Evidence, run: Path | None, data_dir: str | None, look: bool) -> RowFacts | None:
+def _facts(task: Task, known: Evidence, run: OpenedRun | None, look: bool) -> RowFacts | None:
     configuration = known.predictions[0].configuration if known.predictions else {}
     data = configuration.get("data")
     if not isinstance(data, str) or configuration.get("limit"):
         return None
-    facts = row_facts.found(task, data, run)
+    facts = row_facts.found(task, data, run.folder if run else None)
     if facts is None and look:
         try:
-            source = open_source(data_dir, offline=True)
+            source = open_source(run.grid.data_dir if run and run.grid else None, offline=True)
             if source.fingerprint(task) == data:
                 with waiting(f"looking for dev rows of {task.title} in train"):
                     facts = row_facts.made(task, source)

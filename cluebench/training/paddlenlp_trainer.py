@@ -206,9 +206,8 @@ class ProtocolTrainer(Trainer):
         metrics = super().evaluate(*arguments, **settings)
         run, step = self.run, self.state.global_step
         epoch = (step - 1) // self.steps_per_epoch if step else 0
-        logits, gold = self.dev_output.predictions, self.dev_output.label_ids
-        rows = Choices(gold, ids=range(len(gold)), clusters=run.features("dev").groups, names=run.task.labels)
-        found = rows.evaluation(logits)
+        logits, gold, dev = self.dev_output.predictions, self.dev_output.label_ids, run.features("dev")
+        found = Choices(gold, dev.ids, dev.groups).evaluation(logits)
         again = run.flags.do_train and not self.is_in_train
         run.record(found, step, epoch, metrics["eval_runtime"], again=again)
         if self.is_in_train and self.is_world_process_zero():

@@ -23,7 +23,7 @@ from cluebench.models.forward_pass import forward
 from cluebench.pretrained.model import Model
 from cluebench.records import analysis, dev_predictions
 from cluebench.records.analysis import Choices
-from cluebench.records.dev_predictions import CutEvaluation, Evaluation
+from cluebench.records.dev_predictions import CutEvaluation, DevPredictions, Evaluation
 from cluebench.records.log import RunLog
 from cluebench.records.paths import CHECKPOINT
 from cluebench.records.run_flags import F
@@ -64,6 +64,7 @@ class Run(Generic[F]):
         self._bounding = False  # whether a pass over dev may end early
         self._bounded: BoundedEvaluation | None = None
         self._ending, self._at = Ending(), 0  # the step that was taken last
+        self._best: DevPredictions | None = None  # of the best model, where this process has made them
         self._written: list[Path] = []
 
     def begins(self, examples: int, steps: int | None = None) -> None:
@@ -333,7 +334,8 @@ class Run(Generic[F]):
         names = ("dev_accuracy",) if len(point.score) == 1 else ("dev_em", "dev_f1")
         self.scalars.add(step, dev_loss=loss, **dict(zip(names, point.score)))
         if improved and isinstance(found, Evaluation) and environment.rank() == 0:
-            analysis.write(self.wrote(self.output(analysis.DEV_PREDICTIONS)), found.predictions)
+            self._best = found.said
+            analysis.write(self.wrote(self.output(analysis.DEV_PREDICTIONS)), self.task, found)
             if self.flags.result_json:
                 path = self.wrote(dev_predictions.beside(self.flags.result_json))
                 found.said.write(path, self.result.configuration, step)
@@ -343,9 +345,11 @@ class Run(Generic[F]):
         """The pairs of labels the best model mixes up most, then the published last line."""
         if self.result.best_score is None:
             return
-        predictions = self.output(analysis.DEV_PREDICTIONS)
-        if self.task.is_classification and predictions.is_file() and environment.rank() == 0:
-            for line in analysis.worst_pairs(predictions):
+        if self.task.is_classification and environment.rank() == 0:
+            path, best = self.flags.result_json, self._best
+            if best is None and path:  # an earlier process has made it
+                best = dev_predictions.of_result(self.result, path)
+            for line in analysis.worst_pairs(self.task, best) if best else ():
                 self.log.line(line)
         self.log.best(self.task.format_score(self.result.best_score))
 

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from cluebench.benchmark.tasks import TASKS, Setting
 from cluebench.data import archive
@@ -25,8 +24,9 @@ from cluebench.foundation.file_facts import FileFacts
 from cluebench.pretrained import model_files
 from cluebench.pretrained.model import Model
 from cluebench.pretrained.model_files import Configuration
-from cluebench.records import analysis, dev_predictions, finished_trials, identity
+from cluebench.records import dev_predictions, finished_trials, identity
 from cluebench.records.dev_predictions import DevPredictions
+from cluebench.records.finished_trials import OpenedRun
 from cluebench.records.grid_file import read_grid
 from cluebench.records.log import read_log
 from cluebench.records.paths import TrialPaths
@@ -131,7 +131,7 @@ class RunFolder:
 
     def everything(self) -> str:
         """All that reads a run folder: tables, report, leaderboard, status, what is to be done."""
-        table.print_table(self.directory.path, MODEL)
+        table.print_table(OpenedRun(self.directory.path), MODEL)
         status.print_status([self.directory], GridFlags())
         board = Leaderboard.of(measured_rows(self.root))
         for style in FORMATS:
@@ -508,19 +508,6 @@ def test_archives_never_end_in_a_traceback(tmp_path_factory):
 
 
 # Small files ----------------------------------------------------------------------------------------------------------
-
-
-def test_predictions_of_labels_never_end_in_a_traceback(tmp_path_factory):
-    path = tmp_path_factory.mktemp("out") / "dev_predictions.jsonl"
-    lines = [{"id": n, "gold": "a", "predicted": "b", "score": 0.5} for n in range(3)]
-
-    @EXAMPLES
-    @given(content=broken_json(lines[1]), raw=st.booleans())
-    def check(content, raw):
-        path.write_bytes(b"\n".join([json.dumps(lines[0]).encode(), content, json.dumps(lines[2]).encode()]))
-        assert outcome(lambda: analysis.worst_pairs(path)).value
-
-    check()
 
 
 def test_notes_of_predictions_never_end_in_a_traceback(tmp_path_factory):

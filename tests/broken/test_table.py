@@ -31,7 +31,6 @@ TESTS = {
     "`<trial>.predictions`": (FILES, "test_what_a_file_of_a_run_may_not_hold_is_said"),
     "`grid.json`": (FILES, "test_what_a_file_of_a_run_may_not_hold_is_said"),
     "`submit.json`": (FILES, "test_what_a_file_of_a_run_may_not_hold_is_said"),
-    "`dev_predictions.jsonl`": (FILES, "test_predictions_of_labels_never_end_in_a_traceback"),
     "submission files": (DATA, "test_submissions_never_end_in_a_traceback"),
     "`.predictions.json` beside a kept model": (FILES, "test_notes_of_predictions_never_end_in_a_traceback"),
     "locks in `.scheduler/`": (FILES, "test_locks_never_end_in_a_traceback"),

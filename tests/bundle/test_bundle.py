@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cluebench.records.finished_trials import halving_mark
+from cluebench.records.finished_trials import OpenedRun
 from cluebench.records.identity import configuration_hash
 from cluebench.records.result import Result
 from tests.bundle.conftest import SECRETS
@@ -569,10 +569,10 @@ def test_a_bundle_of_a_halving_says_so_packed_verified_and_merged(run, data, run
     for trial in grid["trials"]:
         trial["state"] = "stopped" if trial["name"] in {path.stem for path in stopped} else "done"
     (run / "grid.json").write_text(json.dumps(grid))
-    mark = halving_mark(run)
+    mark = OpenedRun(run).halving_mark
     bundle, root = tmp_path / "halved.zip", tmp_path / "merged"
     assert mark == f"halving: 3 of {len(grid['trials'])} trials stopped early"
     assert run_command(COMMAND, "pack", run, "--data_dir", data, "--output", bundle).code == 0
     ended = run_command(COMMAND, "merge", bundle, "--data_dir", data, "--run_root", root)
     assert ended.code == 0 and ended.out.splitlines()[0] == f"{bundle}: hfl/rbt3 ({mark})"
-    assert halving_mark(root / "hfl--rbt3") == mark
+    assert OpenedRun(root / "hfl--rbt3").halving_mark == mark

@@ -12,6 +12,7 @@ from cluebench.machine.devices import cpu_slots
 from cluebench.machine.nvidia import DeviceLost, Reading
 from cluebench.pretrained.model import Model
 from cluebench.records.cost import Cost, cost_by_task, shown
+from cluebench.records.finished_trials import OpenedRun
 from cluebench.records.grid_file import Spent
 from cluebench.records.result import DevPoint, Result
 from cluebench.records.trial import Trial
@@ -48,7 +49,7 @@ def on_cards(plan, seconds, cards=1, read=counting, **more):
 
 
 def total(folder):
-    return sum(cost_by_task(folder).values(), Cost())
+    return sum(cost_by_task(OpenedRun(folder)).values(), Cost())
 
 
 # By the loop, on simulated time ---------------------------------------------------------------------------------------

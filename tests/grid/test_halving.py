@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from cluebench.records.finished_trials import halving_mark
+from cluebench.records.finished_trials import OpenedRun
 from cluebench.records.result import Result
 from tests.grid.conftest import alive
 
@@ -67,7 +67,7 @@ def test_a_grid_search_afterwards_finishes_what_was_stopped_from_its_checkpoints
     assert grid.run(*TNEWS, *HALVING).returncode == 0
     ended = grid.run(*TNEWS, "--devices", "cpu:2")
     assert ended.returncode == 0 and ended.stdout.splitlines()[1] == TABLE_ROW
-    assert "halving" not in ended.stderr and halving_mark(grid.runs / "some-model") is None
+    assert "halving" not in ended.stderr and OpenedRun(grid.runs / "some-model").halving_mark is None
     assert set(states(grid).values()) == {"done"} and grid.state()["search"] is None
     begun = [log.read_text().split("from step ")[1][0] for log in sorted(grid.runs.glob("*/tnews/*_0.1.log"))]
     assert begun == ["2", "2", "4", "4"]  # where each stood; the best is not run again
@@ -129,7 +129,7 @@ def test_a_random_kill_at_any_instant_changes_nothing(grid, tmp_path):
     ended = grid.run(*arguments, timeout=600)
     assert ended.returncode == expected.returncode == 0, ended.stderr
     assert ended.stdout == expected.stdout and not grid.book("overlap")
-    assert halving_mark(grid.runs / "some-model") == halving_mark(undisturbed.runs / "some-model")
+    assert OpenedRun(grid.runs / "some-model").halving_mark == OpenedRun(undisturbed.runs / "some-model").halving_mark
     for task in ("tnews", "cmrc2018"):
         assert states(grid, task) == states(undisturbed, task) and "stopped" in states(grid, task).values()
         for path in (undisturbed.runs / "some-model" / task).glob("*.json"):

@@ -7,6 +7,7 @@ import pytest
 from cluebench.benchmark.published import published_model
 from cluebench.benchmark.tasks import TASKS, Setting
 from cluebench.records import finished_trials
+from cluebench.records.finished_trials import OpenedRun
 from cluebench.records.result import Result
 from cluebench.report import grid_page, scores
 from tests.conftest import ROOT
@@ -286,14 +287,12 @@ def test_trials_that_a_search_stopped_are_counted_in_the_mark_and_in_no_table(tm
     """Of the protocol of those that are finished only: what an earlier plan left says nothing of this table."""
     for setting, score in (("1e-05_32_0.1", 50), ("2e-05_32_0.1", 51), ("3e-05_32_0.1", 52)):
         write_result(tmp_path, "tnews", setting, [score])
-    assert finished_trials.halving_mark(tmp_path) is None
+    assert OpenedRun(tmp_path).halving_mark is None
     write_result(tmp_path, "tnews", "5e-05_32_0.1", [99], status="stopped")
     for status in ("paused", "failed"):  # a run that someone pauses is not stopped by a search
         write_result(tmp_path, "tnews", "5e-05_64_0.1", [99], status=status)
         write_result(tmp_path, "tnews", "5e-05_16_0.1", [99], status="stopped", epochs=9)
-        mark = finished_trials.halving_mark(tmp_path)
-        assert mark == finished_trials.halving_mark(tmp_path, finished_trials.finished_trials(tmp_path))
-        assert mark == "halving: 1 of 4 trials stopped early"
+        assert OpenedRun(tmp_path).halving_mark == "halving: 1 of 4 trials stopped early"
     planned = {"configuration_hash": "0" * 16, "dropout": 0.1, "seed": 42, "task": "tnews", "state": "stopped"}
     entries = [
         {**planned, "name": "1e-05_32_0.1", "learning_rate": 1e-5, "batch_size": 32},  # done since
@@ -301,7 +300,7 @@ def test_trials_that_a_search_stopped_are_counted_in_the_mark_and_in_no_table(tm
     ]
     protocol = finished_trials.protocol_hash(finished_trials.finished_trials(tmp_path)["tnews"][0].result.configuration)
     (tmp_path / "grid.json").write_text(json.dumps({**GRID, "protocols": {"tnews": protocol}, "trials": entries}))
-    assert finished_trials.halving_mark(tmp_path) == "halving: 2 of 5 trials stopped early"
+    assert OpenedRun(tmp_path).halving_mark == "halving: 2 of 5 trials stopped early"
     ended = extracted(tmp_path)
     assert ended.stdout.splitlines()[1].split("\t")[1] == "52.00"
     assert "(halving: 2 of 5 trials stopped early)\n" in ended.stderr and "halving" not in ended.stdout

@@ -7,7 +7,7 @@ import pytest
 from cluebench.benchmark.tasks import TASKS
 from cluebench.data.official import fingerprint_of, official_md5s
 from cluebench.records import identity
-from cluebench.records.finished_trials import FinishedTrial, model_name
+from cluebench.records.finished_trials import FinishedTrial, OpenedRun
 from cluebench.records.grid_file import GridFile
 from cluebench.records.result import Result
 from cluebench.records.run_flags import RunFlags, resolved
@@ -116,8 +116,14 @@ def test_differences_say_both_values():
 
 
 def test_names_are_those_that_users_type(tmp_path):
+    def named(folder, grid=None, model=None):
+        run = OpenedRun(tmp_path / folder)
+        found = trial(TASKS["tnews"], next(TASKS["tnews"].grid.points()))
+        found.result.configuration["model"] = model
+        vars(run).update(grid=grid, trials={"tnews": [found] if model else []})
+        return run.name
+
     grid = GridFile(1, "/home/zhangsan/models/mine", "done", [])
-    assert model_name(tmp_path / "hfl--rbt3", None, "hfl/rbt3") == "hfl/rbt3"
-    assert model_name(tmp_path / "hfl--rbt3", None, None) == "hfl/rbt3"
-    assert model_name(tmp_path / "elsewhere", grid, "directory:0123456789abcdef") == "mine"
-    assert model_name(tmp_path / "my--model", None, "directory:0123456789abcdef") == "my--model"
+    assert named("hfl--rbt3", model="hfl/rbt3") == named("hfl--rbt3") == "hfl/rbt3"
+    assert named("elsewhere", grid, "directory:0123456789abcdef") == "mine"
+    assert named("my--model", model="directory:0123456789abcdef") == "my--model"

@@ -5,13 +5,14 @@ import json
 import pytest
 
 from cluebench.records.cost import Cost, cost_by_task, shown
+from cluebench.records.finished_trials import OpenedRun
 from cluebench.records.result import DevPoint, Result
 
 HOUR = 3600.0
 
 
 def total(folder):
-    return sum(cost_by_task(folder).values(), Cost())
+    return sum(cost_by_task(OpenedRun(folder)).values(), Cost())
 
 
 def write_result(folder, task, name="3e-05_32_0.1", **more):
@@ -40,7 +41,7 @@ def test_results_carry_what_they_cost_and_older_ones_their_steps_and_evaluations
     write_result(tmp_path, "tnews", device_seconds=2 * HOUR, train_seconds=HOUR, energy_joules=3.6e6)
     write_result(tmp_path, "tnews", "1e-05_32_0.1", train_seconds=HOUR, eval_seconds=HOUR / 2, cards=2)
     write_result(tmp_path, "afqmc", device_seconds=HOUR)
-    assert cost_by_task(tmp_path) == {
+    assert cost_by_task(OpenedRun(tmp_path)) == {
         "afqmc": Cost(HOUR),
         "tnews": Cost(2 * HOUR + 2 * 1.5 * HOUR, energy_joules=3.6e6, counted_seconds=2 * HOUR),
     }
@@ -56,7 +57,7 @@ def test_failed_attempts_are_the_grids_and_not_the_trials(tmp_path):
         ("afqmc", "1e-05_32_0.1", "waiting", 0.25 * HOUR, 9e4),  # interrupted: goes on from its checkpoint
         ("afqmc", "3e-05_32_0.1", "waiting", 0.0, 0.0),
     )
-    by_task = cost_by_task(tmp_path)
+    by_task = cost_by_task(OpenedRun(tmp_path))
     assert by_task["tnews"] == Cost(HOUR, 2.5 * HOUR, 12.6e5, 3.5 * HOUR)
     assert by_task["afqmc"] == Cost(0.25 * HOUR, 0.0, 9e4, 0.25 * HOUR)
     assert str(total(tmp_path)) == "3.75 device hours (2.5 of them in vain), 0.375 kWh"

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from cluebench.benchmark.tasks import TASKS
+from cluebench.records.dev_predictions import DevPredictions
 from cluebench.report.evidence import (
     average_p,
     clusters_of,
@@ -44,7 +45,9 @@ def test_what_makes_no_pair_is_named(predictions):
     assert incomparable(first, predictions("tnews", [0, 0, 1], learning_rate=1e-5, model="other", seed=7)) == ""
     other = predictions("tnews", [0, 0, 1], data="fedcba9876543210", epochs=5)
     assert incomparable(first, other) == "data (0123456789abcdef and fedcba9876543210), epochs (3 and 5)"
-    assert incomparable(first, predictions("tnews", [0, 0, 1], amp="fp16")) == "amp (None and fp16)"
+    ways = {"amp": "fp16", "padding": False}  # that share a ranking
+    assert incomparable(first, predictions("tnews", [0, 0, 1], **ways)) == ""
+    assert incomparable(first, predictions("tnews", [0, 0, 1], warmup=0.2, **ways)) == "warmup (None and 0.2)"
     assert incomparable(first, predictions("tnews", [0, 1])) == "their dev rows (3 and 2 of them)"
     shared = predictions("tnews", [0, 0, 1], np.array([0, 0, 1]))
     assert incomparable(first, shared) == ""  # a file of a time when repeated texts were not looked for
@@ -68,3 +71,18 @@ def test_p_of_an_average_counts_the_tasks_of_both(evidence):
     assert average_p(first, first) == 1
     assert average_p(first, {"tnews": evidence("tnews", better)}) < 0.001
     assert average_p(first, {"tnews": first["tnews"], "afqmc": evidence("afqmc", right[::-1])}) > 0.9
+
+
+def test_rows_are_told_apart_by_their_ids_and_older_files_by_their_number(tmp_path):
+    def written(ids, right):
+        made = DevPredictions.of_choices(ids, np.array(right), np.ones(3, int))
+        made.write(tmp_path / "written", {"task": "ocnli", "data": "0" * 16}, 100)
+        return DevPredictions.read(tmp_path / "written")
+
+    one, other = written([3, 5, 8], [1, 0, 1]), written([3, 5, 9], [1, 0, 1])
+    older = written(range(3), [1, 1, 0])
+    assert incomparable(one, written([3, 5, 8], [0, 0, 1])) == ""
+    assert incomparable(one, other) == "their dev rows (3 and 3 of them)"
+    assert (
+        incomparable(older, written(range(3), [0, 0, 0])) == incomparable(older, one) == incomparable(one, older) == ""
+    )

@@ -32,9 +32,9 @@ def choices(ids, predicted, gold):
 
 def test_rows_of_every_kind_in_words():
     rows = [TextRow(("今天股市大涨",), 3, 7), TextRow(("他赢了比赛",), 2, 8)]
-    first, _ = examples_of(TASKS["tnews"], rows, choices([0, 1], [3, 3], [3, 2]))
+    first, _ = examples_of(TASKS["tnews"], rows, choices([7, 8], [3, 3], [3, 2]))
     assert (first.id, first.texts, first.gold, first.name(np.int64(2))) == (
-        0,
+        7,
         {"sentence": "今天股市大涨"},
         "103",
         "102",
@@ -61,6 +61,11 @@ def test_rows_of_every_kind_in_words():
 def test_predictions_of_other_rows_are_refused():
     with pytest.raises(DataError, match="TNEWS: the predictions are of other dev rows: --data_dir"):
         examples_of(TASKS["tnews"], [TextRow(("今天",), 3)], choices([0, 1], [3, 3], [3, 2]))
+    rows = [TextRow(("今天",), 3, 7), TextRow(("明天",), 2, 8)]
+    with pytest.raises(DataError, match="TNEWS: the predictions are of other dev rows: --data_dir"):
+        examples_of(TASKS["tnews"], rows, choices([8, 7], [3, 3], [3, 2]))
+    older = choices([0, 1], [3, 3], [3, 2])  # known by their numbers
+    assert [example.id for example in examples_of(TASKS["tnews"], rows, older)] == [7, 8]
 
 
 def test_rows_that_exactly_one_has_right():

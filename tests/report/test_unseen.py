@@ -11,7 +11,7 @@ from cluebench.data.floors import Floors
 from cluebench.data.row_facts import RowFacts
 from cluebench.foundation import atomic
 from cluebench.records.dev_predictions import DevPredictions
-from cluebench.records.finished_trials import finished_trials
+from cluebench.records.finished_trials import OpenedRun, finished_trials
 from cluebench.records.result import Result
 from cluebench.report.evidence import incomparable, of_run
 from cluebench.report.unseen import facts_of, unseen, unseen_text
@@ -56,7 +56,7 @@ def test_only_facts_of_the_same_data_and_rows_count(evidence, tmp_path):
     assert facts_of({"tnews": evidence("tnews", [1, 1, 0, 1], data="c" * 16)}, None, look=False) == {}
     own = facts([0, 2])
     atomic.write_json(tmp_path / "run" / "rows.json", {"tnews": asdict(own)})
-    assert facts_of(known, tmp_path / "run", look=False) == {"tnews": own}  # a bundle's own
+    assert facts_of(known, OpenedRun(tmp_path / "run"), look=False) == {"tnews": own}  # a bundle's own
 
 
 @pytest.mark.parametrize("twins", ["[4]", "[1, 1]", "[-1]", "true"])

@@ -13,8 +13,7 @@ from cluebench.foundation.errors import UsageError
 from cluebench.pretrained import model_files
 from cluebench.pretrained.model import Model
 from cluebench.records.cost import shown
-from cluebench.records.finished_trials import finished_trials
-from cluebench.records.grid_file import read_grid
+from cluebench.records.finished_trials import OpenedRun
 from cluebench.records.result import Result
 from cluebench.records.trial import Trial
 from cluebench.scheduler.plan.estimates import DurationModel, estimated_size, schedule
@@ -43,12 +42,12 @@ class Forecast:
     def _finished(self) -> Iterator[tuple[Trial, Result]]:
         """The finished trials of all grids under the run root."""
         for folder in sorted({path.parent for path in self._run_root.glob("*/grid.json")}):
-            written = read_grid(folder)
+            run = OpenedRun(folder)
             try:
-                model = Model.of(written.model if written else "")
+                model = Model.of(run.grid.model if run.grid else "")
             except UsageError:  # a directory that is gone: its size is not known
                 continue
-            for done in (done for found in finished_trials(folder).values() for done in found):
+            for done in (done for found in run.trials.values() for done in found):
                 if done.result and done.result.cost:
                     yield Trial(model, done.task, done.setting, done.seed), done.result
 

@@ -17,7 +17,7 @@ from cluebench.foundation.errors import ClueError, LeftToOthers, UsageError
 from cluebench.machine import devices, nvidia
 from cluebench.machine.nvidia import Device
 from cluebench.records.cost import cost_by_task, cost_lines
-from cluebench.records.finished_trials import halving_mark
+from cluebench.records.finished_trials import OpenedRun
 from cluebench.records.result import Result
 from cluebench.records.run_flags import refuse_amp
 from cluebench.report.grid_page import REPORT_FILE
@@ -143,13 +143,14 @@ def _print_end(grid: PlannedGrid, jobs: Sequence[Job], interrupted: str | None) 
     left = [job for job in jobs if not job.is_settled]
     with _heard():
         for model, directory in grid.directories.items():
-            print_table(directory.path, model.name, among_others=len(grid.directories) > 1)
+            opened = OpenedRun(directory.path)
+            print_table(opened, model.name, among_others=len(grid.directories) > 1)
             done = [job.result for job in jobs if job.trial.model == model and job.result is not None]
             kept = sum(bool(result.best_model) for result in done)
-            if grid.flags.rule and interrupted is None and halving_mark(directory.path) is None:
+            if grid.flags.rule and interrupted is None and opened.halving_mark is None:
                 needed = "two settings, and two evaluations before the last"
                 print(f"halving stopped no trial: it needs {needed}", file=sys.stderr)
-            for line in cost_lines(cost_by_task(directory.path)):
+            for line in cost_lines(cost_by_task(opened)):
                 print(line, file=sys.stderr)
             files = {"report": directory.path / REPORT_FILE, "log": directory.grid_log}
             named = [f"{what}: {path}" for what, path in files.items() if path.is_file()]

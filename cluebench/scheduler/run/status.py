@@ -12,7 +12,8 @@ from typing import get_args
 from cluebench.benchmark.published import near_published
 from cluebench.records import dev_predictions
 from cluebench.records.cost import Cost, cost_by_task, cost_lines
-from cluebench.records.grid_file import NotedFailure, PlannedTrial, TrialState, read_grid
+from cluebench.records.finished_trials import OpenedRun
+from cluebench.records.grid_file import NotedFailure, PlannedTrial, TrialState
 from cluebench.records.log import LogFacts, furthest_step
 from cluebench.records.result import Result
 from cluebench.records.trial import Trial
@@ -97,7 +98,8 @@ def print_status(directories: Iterable[RunDirectory], flags: GridFlags) -> None:
 
 
 def _status_lines(directory: RunDirectory, flags: GridFlags) -> list[str]:
-    grid, holder = read_grid(directory.path), directory.holder()
+    run, holder = OpenedRun(directory.path), directory.holder()
+    grid = run.grid
     if grid is None:
         return [f"{directory.path}: no grid has been started here"]
     trials = [_TrialNow.of(directory, entry, flags) for entry in grid.trials]
@@ -116,7 +118,7 @@ def _status_lines(directory: RunDirectory, flags: GridFlags) -> list[str]:
     lines.append(", ".join(f"{counts[one]} {one}{where if one == 'running' else ''}" for one in shown))
     if running and (left := _seconds_left(trials, DurationModel(flags))) is not None:
         lines[-1] += f"; time left {'at most' if grid.search else 'about'} {duration(left)}"
-    costs = cost_by_task(directory.path)
+    costs = cost_by_task(run)
     _add_what_runs(costs, trials, directory.grid_json.stat().st_mtime if holder is not None else 0.0)
     lines += cost_lines(costs) + [line for trial in trials if (line := trial.line())]
     return lines + list(_one_label_lines(directory, trials))
