@@ -16,9 +16,13 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+import signal
+import threading
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from itertools import chain
 from typing import Any, TypeVar
@@ -27,6 +31,7 @@ import numpy as np
 
 from cluebench.features.ragged import Ragged
 from cluebench.features.templates import Template
+from cluebench.foundation.errors import ClueError
 from cluebench.foundation.resource_limits import usable_cores
 
 T = TypeVar("T")
@@ -320,15 +325,35 @@ def _call_inherited(texts: list[str]) -> Any:
     return _inherited(texts)
 
 
+def _end_with_parent() -> None:
+    """On a thread: a worker whose parent was killed would keep the cache's lock, which it has inherited."""
+
+    def wait() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+        signal.raise_signal(signal.SIGKILL)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def _map_processes(encode: Callable[[list[str]], T], chunks: list[list[str]], num_proc: int | None) -> list[T]:
-    """``encode`` of all chunks, in order, by up to ``num_proc`` forked processes, but no more than there are cores."""
+    """``encode`` of all chunks, in order, by up to ``num_proc`` forked processes, but no more than there are cores.
+
+    Raises ClueError when one of them is killed.
+    """
     global _inherited
     workers = min(num_proc or 1, len(chunks), usable_cores())
     if workers < 2 or "fork" not in multiprocessing.get_all_start_methods():
         return list(map(encode, chunks))
     _inherited = encode
     try:
-        with multiprocessing.get_context("fork").Pool(workers) as pool:
-            return pool.map(_call_inherited, chunks, chunksize=1)
+        forking = multiprocessing.get_context("fork")
+        with ProcessPoolExecutor(workers, mp_context=forking, initializer=_end_with_parent) as pool:
+            return list(pool.map(_call_inherited, chunks))
+    except BrokenProcessPool:
+        raise ClueError(
+            f"one of {workers} processes that tokenize was killed, as happens when memory runs out: lower --num_proc"
+        ) from None
     finally:
         _inherited = None

@@ -16,14 +16,15 @@ from cluebench.records.dev_predictions import DevPredictions
 from cluebench.records.finished_trials import OpenedRun
 from cluebench.report import evidence
 from cluebench.report.comparability import has_official_sums, unlike_published
-from cluebench.report.evidence import Evidence, clusters_of, difference_error, incomparable, is_paired
+from cluebench.report.evidence import Evidence, clusters_of, difference_spread, incomparable, is_paired, of_seeds
 from cluebench.report.table import run_directory
 from cluebench.report.unseen import facts_of, unseen_text
 from cluebench.statistics import paired, uncertainty
 from cluebench.statistics.ranks import LEVEL
+from cluebench.statistics.uncertainty import Spread
 
 #: What a difference was tested by.
-MCNEMAR, BOOTSTRAP, UNPAIRED = "McNemar", "bootstrap", "unpaired"
+MCNEMAR, BOOTSTRAP, SEEDS, UNPAIRED = "McNemar", "bootstrap", "seeds and rows", "unpaired"
 
 #: In front of a model's name: its published scores, though there are runs of it.
 PUBLISHED = "published:"
@@ -133,8 +134,8 @@ def compare(first: Contender, second: Contender) -> Comparison:
 
 
 def _drawn(name: str, first: Evidence, second: Evidence) -> np.ndarray | None:
-    """[draws]: bootstrap of the difference on a task; None where the rows are not known."""
-    if not is_paired(first, second):
+    """[draws]: bootstrap of the difference on a task; None where the rows are not known, or seeds count too."""
+    if not is_paired(first, second) or of_seeds(first, second):
         return None
     seed = (_SEED, list(TASKS).index(name))
     return paired.bootstrap_means(first.by_row[:, 0] - second.by_row[:, 0], clusters_of(first, second), seed=seed)
@@ -142,22 +143,26 @@ def _drawn(name: str, first: Evidence, second: Evidence) -> np.ndarray | None:
 
 def _on_task(name: str, first: Evidence, second: Evidence, drawn: np.ndarray | None) -> Difference:
     title, scores = TASKS[name].title, (float(first.score[0]), float(second.score[0]))
+    about: dict[str, Any] = {}
+    clusters = clusters_of(first, second)
+    if is_paired(first, second):
+        about = {"rows": len(first.by_row), "clusters": None if clusters is None else len(np.unique(clusters))}
     if drawn is None:
-        return _unpaired(title, *scores, difference_error(first, second))
-    about: dict[str, Any] = {"p": paired.two_sided_p(drawn), "test": BOOTSTRAP, "rows": len(first.by_row)}
-    if (clusters := clusters_of(first, second)) is not None:
-        about["clusters"] = len(np.unique(clusters))
-    elif len(first.predictions) == len(second.predictions) == 1:  # rows are independent, and each is right or wrong
+        test = SEEDS if about else UNPAIRED
+        return _by_error(title, *scores, difference_spread(first, second), test, **about)
+    if clusters is None and len(first.predictions) == len(second.predictions) == 1:
+        # Rows are independent, and each is right or wrong.
         right, also = first.by_row[:, 0] == 100, second.by_row[:, 0] == 100
-        about["only_first_right"], about["only_second_right"], about["p"] = paired.mcnemar(right, also)
-        about["test"] = MCNEMAR
-    low, high = paired.interval(drawn)
-    return Difference(title, *scores, low, high, **about)
+        only_first, only_second, p = paired.mcnemar(right, also)
+        low, high = (100 * bound for bound in paired.mcnemar_interval(only_first, only_second, len(right)))
+        about |= {"only_first_right": only_first, "only_second_right": only_second}
+        return Difference(title, *scores, low, high, p, MCNEMAR, **about)
+    return Difference(title, *scores, *paired.interval(drawn), paired.two_sided_p(drawn), BOOTSTRAP, **about)
 
 
-def _unpaired(title: str, first: float, second: float, error: float) -> Difference:
-    low, high = paired.normal_interval(first - second, error)
-    return Difference(title, first, second, low, high, paired.normal_p(first - second, error), UNPAIRED)
+def _by_error(title: str, first: float, second: float, spread: Spread, test: str, **about: Any) -> Difference:
+    low, high = paired.normal_interval(first - second, *spread)
+    return Difference(title, first, second, low, high, paired.normal_p(first - second, *spread), test, **about)
 
 
 def _average(pairs: Mapping[str, tuple[Evidence, Evidence]], drawn: Mapping[str, np.ndarray | None]) -> Difference:
@@ -165,8 +170,10 @@ def _average(pairs: Mapping[str, tuple[Evidence, Evidence]], drawn: Mapping[str,
     first, second = (float(np.mean([pair[side].score[0] for pair in pairs.values()])) for side in (0, 1))
     known = [means for means in drawn.values() if means is not None]
     if len(known) < len(drawn):
-        errors = [difference_error(*pair) for pair in pairs.values()]
-        return _unpaired("AVG", first, second, uncertainty.error_of_average(errors))
+        spread = uncertainty.together([difference_spread(*pair) for pair in pairs.values()])
+        spread = spread._replace(error=spread.error / len(pairs))
+        test = SEEDS if all(is_paired(*pair) for pair in pairs.values()) else UNPAIRED
+        return _by_error("AVG", first, second, spread, test)
     means = np.mean(known, axis=0)
     low, high = paired.interval(means)
     return Difference("AVG", first, second, low, high, paired.two_sided_p(means), BOOTSTRAP)
@@ -245,17 +252,25 @@ def notes(comparison: Comparison) -> list[str]:
     """What a reader must know to read the numbers, a line each."""
     first, second, tests = comparison.first, comparison.second, {one.test for one in comparison.tasks}
     found = [*_on_unseen_rows(comparison)]
-    if tests & {BOOTSTRAP, MCNEMAR}:
+    if BOOTSTRAP in tests:
         found.append(
-            f"95 % interval: paired bootstrap on the same dev rows, {paired.DRAWS:,} draws, of whole passages, "
+            f"bootstrap: paired bootstrap on the same dev rows, {paired.DRAWS:,} draws, of whole passages, "
             "records, premises or texts where rows share one"
         )
     if MCNEMAR in tests:
-        found.append("McNemar: exact test on the rows that only one of the two has right")
+        found.append(
+            "McNemar: exact test on the rows that only one of the two has right, with the 95 % interval of that test"
+        )
+    if SEEDS in tests:
+        found.append(
+            "seeds and rows: both were run with several seeds, and how much these differ counts beside the dev rows; "
+            "the 95 % interval is of the settings, whatever the seed"
+        )
     if any(len(one.predictions) == 1 for side in (first, second) for one in side.evidence.values()):
         found.append(
             "what is compared are these fine-tuned models: the same setting with another seed may differ as much; "
-            "grid_search.py --confirm_seeds runs several, and their mean is compared then"
+            "grid_search.py --confirm_seeds runs several; if both models have them, their means are compared, and the "
+            "test counts how much seeds differ"
         )
     if UNPAIRED in tests:
         found.append(

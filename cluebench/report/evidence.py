@@ -22,6 +22,7 @@ from cluebench.report import scores
 from cluebench.statistics import paired, uncertainty
 from cluebench.statistics.ranks import LEVEL
 from cluebench.statistics.selection import Selection, selection
+from cluebench.statistics.uncertainty import Spread
 
 #: Why a score has no evidence.
 NO_PREDICTIONS = Phrase("its trial kept no dev predictions")
@@ -153,11 +154,21 @@ def _clusters(predictions: Sequence[DevPredictions]) -> np.ndarray | None:
     return next((one.clusters for one in predictions if one.clusters is not None), None)
 
 
-def difference_error(first: Evidence, second: Evidence) -> float:
-    """One standard error of the difference of the first metric: paired where rows are known and the same."""
-    if is_paired(first, second):
-        return float(uncertainty.standard_error(second.by_row[:, 0] - first.by_row[:, 0], clusters_of(first, second)))
-    return float(np.hypot(first.error[0], second.error[0]))
+def difference_spread(first: Evidence, second: Evidence) -> Spread:
+    """Of the difference of the first metric: paired where rows are known and the same; of seeds too, see `of_seeds`."""
+    if not is_paired(first, second):
+        return Spread(float(np.hypot(first.error[0], second.error[0])))
+    difference = first.by_row[:, 0] - second.by_row[:, 0]
+    of_rows = Spread(float(uncertainty.standard_error(difference, clusters_of(first, second))))
+    if not of_seeds(first, second):
+        return of_rows
+    scores = (np.array([100 * one.scores[:, 0].mean() for one in each.predictions]) for each in (first, second))
+    return uncertainty.together([of_rows, uncertainty.spread_of_seeds(*scores)])
+
+
+def of_seeds(first: Evidence, second: Evidence) -> bool:
+    """Whether both have several seeds, so that a difference is of their settings, whatever the seed."""
+    return min(len(first.predictions), len(second.predictions)) > 1
 
 
 def clusters_of(*found: Evidence) -> np.ndarray | None:
@@ -175,8 +186,8 @@ def average_p(first: Mapping[str, Evidence], second: Mapping[str, Evidence]) -> 
     """Two-sided p of the difference of two models' means over the tasks of AVG that both have, task name → evidence."""
     shared = [name for name in first if name in second and name in averaged_tasks()]
     difference = np.mean([second[name].score[0] - first[name].score[0] for name in shared])
-    errors = [difference_error(first[name], second[name]) for name in shared]
-    return paired.normal_p(float(difference), uncertainty.error_of_average(errors))
+    spread = uncertainty.together([difference_spread(first[name], second[name]) for name in shared])
+    return paired.normal_p(float(difference), spread.error / len(shared), spread.freedom)
 
 
 def error_of_avg(found: Mapping[str, Evidence]) -> float | None:

@@ -27,6 +27,18 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, float]:
     return only_first, only_second, min(1.0, 2 * float(tail))
 
 
+def mcnemar_interval(only_first: int, only_second: int, rows: int, coverage: float = 0.95) -> tuple[float, float]:
+    """The interval of the difference of two shares of ``rows`` that belongs to mcnemar: without 0 if p is at most 0.05.
+
+    Given the number of rows on which the two disagree, as the test is: of these the first's share (Clopper & Pearson
+    1934).
+    """
+    apart, tail = only_first + only_second, (1 - coverage) / 2
+    low = special.betaincinv(only_first, only_second + 1, tail) if only_first else 0.0
+    high = special.betaincinv(only_first + 1, only_second, 1 - tail) if only_second else 1.0
+    return float((2 * low - 1) * apart / rows), float((2 * high - 1) * apart / rows)
+
+
 def bootstrap_means(
     values: np.ndarray, clusters: np.ndarray | None = None, *, seed: int | Sequence[int], draws: int = DRAWS
 ) -> np.ndarray:
@@ -64,20 +76,25 @@ def two_sided_p(means: np.ndarray) -> float:
     return min(1.0, 2 * (either + 1) / (len(means) + 1))
 
 
-def normal_p(difference: float, error: float) -> float:
+def normal_p(difference: float, error: float, freedom: float = np.inf) -> float:
     """Two-sided p of a difference with a known standard error, by the normal distribution; NaN for an unknown one.
 
-    For two shares that are known as numbers alone, ``error`` is √(e₁² + e₂²): the two-sample binomial test. Where both
-    were measured on the same rows that is too large, so that it tells apart too little, never too much.
+    With finite degrees of ``freedom`` of the error by Student's. For two shares that are known as numbers alone,
+    ``error`` is √(e₁² + e₂²): the two-sample binomial test. Where both were measured on the same rows that is too
+    large, so that it tells apart too little, never too much.
     """
     if error == 0:
         return float(difference == 0)
-    return float(2 * special.ndtr(-abs(difference) / error))
+    far = -abs(difference) / error
+    return float(2 * (special.ndtr(far) if np.isinf(freedom) else special.stdtr(freedom, far)))
 
 
-def normal_interval(difference: float, error: float, coverage: float = 0.95) -> tuple[float, float]:
+def normal_interval(
+    difference: float, error: float, freedom: float = np.inf, coverage: float = 0.95
+) -> tuple[float, float]:
     """The interval that belongs to normal_p."""
-    reach = float(special.ndtri((1 + coverage) / 2)) * error
+    share = (1 + coverage) / 2
+    reach = float(special.ndtri(share) if np.isinf(freedom) else special.stdtrit(freedom, share)) * error
     return difference - reach, difference + reach
 
 

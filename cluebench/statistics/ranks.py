@@ -12,21 +12,16 @@ def shared_ranks(scores: Sequence[float], p_value: Callable[[int, int], float], 
 
     From the best score down (equal ones in the order given), a model joins the group above it unless its difference
     from that group's best is significant; then it is the best of the next group. ``p_value(best, other)`` is asked for
-    two places in ``scores``. The level is divided by the number of pairs among the models from the group's best down to
-    the one in question: the best of many equal models lies far above the last by luck alone. So any two of equal
-    models, however many there are, are put apart in at most ``level`` of cases, and models further down change nothing
-    above them. NaN, an unknown p, is not significant.
+    two places in ``scores``. The level is divided by the number of pairs of models, as any of them may turn out to be
+    a group's best and its rival. So at most ``level`` of leaderboards put any model below a best that it equals.
+    Two equal models may have different ranks all the same, where only one of them differs significantly from a third
+    that is better than both. NaN, an unknown p, is not significant.
     """
     ranks = [0] * len(scores)
-    best, rank = 0, 1
-    group: list[int] = []
+    best = rank = 0
+    pairs = len(scores) * (len(scores) - 1) / 2
     for place, model in enumerate(sorted(range(len(scores)), key=lambda model: -scores[model])):
-        if group:
-            pairs = (len(group) + 1) * len(group) / 2
-            if p_value(best, model) <= level / pairs:
-                group = []
-        if not group:
+        if place == 0 or p_value(best, model) <= level / pairs:
             best, rank = model, place + 1
-        group.append(model)
         ranks[model] = rank
     return ranks

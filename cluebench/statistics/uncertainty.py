@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,3 +33,28 @@ def binomial_error(share: float, rows: int) -> float:
 def error_of_average(errors: Sequence[float]) -> float:
     """The standard error of the plain mean of numbers that err independently, as scores on different tasks do."""
     return float(np.sqrt(np.sum(np.square(errors)))) / len(errors)
+
+
+class Spread(NamedTuple):
+    """How far off a number may be."""
+
+    error: float  # one standard error
+    freedom: float = np.inf  # degrees of freedom by which the error itself is known
+
+
+def together(spreads: Sequence[Spread]) -> Spread:
+    """Of a sum of numbers that err independently (Welch 1947 and Satterthwaite 1946 for the degrees of freedom)."""
+    variances = np.array([spread.error**2 for spread in spreads])
+    uncertain = sum(variance**2 / spread.freedom for variance, spread in zip(variances, spreads))
+    total = float(variances.sum())
+    return Spread(float(np.sqrt(total)), total**2 / uncertain if uncertain else np.inf)
+
+
+def spread_of_seeds(first: np.ndarray, second: np.ndarray) -> Spread:
+    """Of the difference of the means of scores [seeds] and [other seeds] of two settings, together three or more.
+
+    Both settings are taken to vary alike (Student's test): of two or three seeds alone no variance is known.
+    """
+    freedom = len(first) + len(second) - 2
+    variance = (np.var(first) * len(first) + np.var(second) * len(second)) / freedom
+    return Spread(float(np.sqrt(variance * (1 / len(first) + 1 / len(second)))), freedom)

@@ -1,13 +1,21 @@
 """The bulk way against the tokenizer itself, on a stand-in that follows BERT's rules; PaddleNLP's own: see
 test_slow_tokenizers.py."""
 
+import fcntl
+import multiprocessing
+import os
 import random
+import signal
+import subprocess
 import sys
+import textwrap
+import time
 import unicodedata
 
 import pytest
 
 from cluebench.features import TextEncoder, tokenization
+from cluebench.foundation.errors import ClueError
 from tests.features.standin import StandIn
 from tests.features.tricky import TRICKY
 
@@ -99,6 +107,44 @@ def test_many_chunks_and_processes_make_no_difference(monkeypatch):
     alone = TextEncoder(tokenizer).encode_with_offsets(texts)
     assert shared[0].values.tolist() == alone[0].values.tolist()
     assert [part.tolist() for part in shared[1:]] == [part.tolist() for part in alone[1:]]
+
+
+def test_a_worker_that_is_killed_is_told(monkeypatch):
+    """As by the kernel where memory runs out; nobody waits for it."""
+
+    def encode(texts):
+        if multiprocessing.parent_process() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(ClueError, match="one of 2 processes that tokenize was killed.*--num_proc"):
+        tokenization._map_processes(encode, [["a"], ["b"], ["c"]], 2)
+
+
+def test_workers_end_with_their_parent(tmp_path):
+    """They have inherited the cache's lock."""
+    program = """
+        import fcntl, os, sys, time
+        from cluebench.features import tokenization
+        lock = open(sys.argv[1], "w")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        def encode(texts):
+            print("begun", flush=True)
+            time.sleep(60)
+        tokenization._map_processes(encode, [["a"], ["b"], ["c"]], 2)
+    """
+    lock = tmp_path / "lock"
+    command = [sys.executable, "-c", textwrap.dedent(program), str(lock)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == process.stdout.readline() == "begun\n"
+        process.kill()
+        begun = time.monotonic()
+        with open(lock, "w") as again:
+            while time.monotonic() < begun + 30:
+                try:
+                    return fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    time.sleep(0.05)
+    pytest.fail("the lock is not free")
 
 
 def test_words_are_remembered_within_bounds(monkeypatch):

@@ -2,6 +2,7 @@ import errno
 import io
 import re
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +12,7 @@ from cluebench.records.paths import TrialPaths
 from cluebench.records.result import Result
 from cluebench.records.trial import Trial
 from cluebench.scheduler.allocation.job_queue import JobQueue
+from cluebench.scheduler.plan import jobs as jobs_module
 from cluebench.scheduler.plan.estimates import (
     DurationModel,
     Underway,
@@ -365,3 +367,22 @@ def test_a_report_that_cannot_be_made_is_said_and_ends_no_grid(tmp_path, monkeyp
         f"{directory.path}: report.html can't be written: {IndexError('of an odd' + chr(10) + 'file')!r}; going on"
     ]
     assert directory.grid_json.is_file()
+
+
+def test_the_start_of_a_trial_is_not_taken_for_steps(tmp_path, monkeypatch):
+    """A minute until the first step, then ten a second: no estimate at first, and a right one from step 20 on."""
+    now = [1000.0]
+    monkeypatch.setattr(jobs_module.time, "monotonic", lambda: now[0])
+    one = Trial(Model.of("m"), "tnews", Setting(3e-5, 32, 0.1))
+    job = SimpleNamespace(paths=TrialPaths(tmp_path, "3e-05_32_0.1"))
+    logs, durations = LogReader(), DurationModel(GridFlags())
+    job.paths.output_dir.mkdir()
+    for step, seconds in ((1, 60.0), (11, 61.0), (21, 62.0)):
+        now[0] = 1000.0 + seconds
+        (job.paths.output_dir / "step.txt").write_text(f"{step}/1000")
+        underway = Underway(one, 1, seconds, *logs.pace(job))
+        left = time_left(durations, [underway], [], 1)
+        assert left == (pytest.approx(97.9) if step == 21 else None)
+        assert logs.seconds_left(job) == (left and pytest.approx(left))
+    early = Underway(one, 1, step=(19, 1000), steps_per_second=10.0)
+    assert time_left(DurationModel(GridFlags()), [early], [], 1) is None

@@ -6,7 +6,7 @@ from cluebench.records.dev_predictions import DevPredictions
 from cluebench.report.evidence import (
     average_p,
     clusters_of,
-    difference_error,
+    difference_spread,
     incomparable,
     is_paired,
     measured,
@@ -60,8 +60,8 @@ def test_paired_errors_are_smaller_where_models_agree(evidence):
     first, second = evidence("tnews", right), evidence("tnews", right ^ (np.arange(400) < 10))
     theirs = published(TASKS["tnews"], second.score)
     assert is_paired(first, second) and not is_paired(first, theirs)
-    assert difference_error(first, second) < 0.3 * np.hypot(first.error[0], second.error[0])
-    assert difference_error(first, theirs) == pytest.approx(np.hypot(first.error[0], theirs.error[0]))
+    assert difference_spread(first, second).error < 0.3 * np.hypot(first.error[0], second.error[0])
+    assert difference_spread(first, theirs).error == pytest.approx(np.hypot(first.error[0], theirs.error[0]))
 
 
 def test_p_of_an_average_counts_the_tasks_of_both(evidence):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.stats import binomtest
 from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import test_proportions_2indep as reference_proportions
@@ -96,3 +97,29 @@ def test_unpaired_p_equals_the_wald_test_of_two_shares():
     assert paired.normal_p(0.08, error) == pytest.approx(expected, rel=1e-9)
     low, high = paired.normal_interval(0.08, error)
     assert (low, high) == pytest.approx((0.08 - 1.959964 * error, 0.08 + 1.959964 * error))
+
+
+@pytest.mark.parametrize("rows", [60, 1000])
+def test_mcnemars_interval_says_what_its_p_says(rows):
+    """Whatever the rows on which two models disagree: 0 lies in the interval where p is above 0.05, and only there."""
+    for apart in range(40):
+        for only_first in range(apart + 1):
+            first = np.arange(rows) < only_first
+            second = (np.arange(rows) >= only_first) & (np.arange(rows) < apart)
+            _, _, p = paired.mcnemar(first, second)
+            low, high = paired.mcnemar_interval(only_first, apart - only_first, rows)
+            assert low <= (2 * only_first - apart) / rows <= high
+            assert (p <= 0.05) == (low > 0 or high < 0)
+
+
+def test_mcnemars_interval_is_that_of_scipys_binomial_test():
+    expected = binomtest(12, 40).proportion_ci(0.95, "exact")
+    low, high = paired.mcnemar_interval(12, 28, 500)
+    assert (low, high) == pytest.approx(((2 * expected.low - 1) * 40 / 500, (2 * expected.high - 1) * 40 / 500))
+
+
+def test_students_distribution_where_the_error_is_known_by_few():
+    assert paired.normal_p(1.0, 0.4, 4) == pytest.approx(2 * stats.t.sf(2.5, 4))
+    low, high = paired.normal_interval(1.0, 0.4, 4)
+    assert (low, high) == pytest.approx(stats.t.interval(0.95, 4, 1.0, 0.4))
+    assert paired.normal_p(1.0, 0.4, 1e9) == pytest.approx(paired.normal_p(1.0, 0.4))

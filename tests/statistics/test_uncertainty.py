@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from cluebench.statistics import paired, uncertainty
 from cluebench.statistics.clusters import cluster_sums
 from cluebench.statistics.uncertainty import binomial_error, error_of_average, standard_error
 
@@ -63,3 +64,30 @@ def test_error_of_one_share_and_of_an_average():
     # Ten tasks that err by 1 point each: √10 / 10.
     assert error_of_average([1.0] * 10) == pytest.approx(0.316228, abs=1e-6)
     assert error_of_average([3.0, 4.0]) == 2.5
+
+
+def false_differences(counted, shift, seeds, runs=1500):
+    """Percent of pairs of equal settings that are told apart, each run with some seeds that shift all of its rows."""
+    generator, apart = np.random.default_rng(13), 0
+    for _ in range(runs):
+        chance = generator.beta(3, 2, size=800)
+        scores = [
+            generator.random((seeds, 800)) < chance + generator.normal(0, shift, size=(seeds, 1)) for _ in range(2)
+        ]
+        difference = scores[0].mean(axis=0) - scores[1].mean(axis=0)
+        spreads = [uncertainty.Spread(float(uncertainty.standard_error(difference)))]
+        spreads += [uncertainty.spread_of_seeds(*(one.mean(axis=1) for one in scores))] if counted else []
+        apart += paired.normal_p(difference.mean(), *uncertainty.together(spreads)) <= 0.05
+    return 100 * apart / runs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize("shift", [0.0, 0.01, 0.05])
+def test_a_shift_that_a_seed_has_in_common_is_no_difference(seeds, shift):
+    assert false_differences(True, shift, seeds) <= 5 + 1.2  # two standard errors of the simulation
+
+
+@pytest.mark.slow
+def test_without_counting_seeds_it_would_be():
+    assert false_differences(False, 0.05, 3) > 30

@@ -257,14 +257,18 @@ class Underway:
         return (1 - done) * seconds / self.devices
 
 
+def is_telling(steps: int, total: int) -> bool:
+    """Whether so many steps say how long all of them take: the first ones take longer."""
+    return steps >= min(20, max(1, total // 20))
+
+
 def time_left(
     durations: DurationModel, running: Sequence[Underway], waiting: Sequence[Trial], devices: int
 ) -> float | None:
     """Seconds until the last trial ends; ``waiting``: in order of start. None while nothing is known of durations."""
     for now in running:
-        if now.step:
-            speed = now.steps_per_second or now.step[0] / max(1.0, now.seconds)
-            durations.project(now.trial, now.step[1] / speed * now.devices)
+        if now.step and now.steps_per_second and is_telling(*now.step):
+            durations.project(now.trial, now.step[1] / now.steps_per_second * now.devices)
     known = {trial: durations.seconds(trial) for trial in [*(now.trial for now in running), *waiting]}
     seconds = {trial: value for trial, value in known.items() if value is not None}
     if len(seconds) < len(known):

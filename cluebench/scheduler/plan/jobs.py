@@ -16,6 +16,7 @@ from cluebench.records.log import GrowingLog, LogFacts, furthest_step
 from cluebench.records.paths import TrialPaths
 from cluebench.records.result import Result
 from cluebench.records.trial import Trial
+from cluebench.scheduler.plan.estimates import is_telling
 from cluebench.scheduler.plan.failures import Failure, FailureKind
 from cluebench.search.halving import Curve
 
@@ -223,6 +224,7 @@ class LogReader:
 
     def __init__(self) -> None:
         self._logs: dict[Path, GrowingLog] = {}
+        self._first: dict[Path, tuple[int, float]] = {}  # the first step that was seen, and the clock then
 
     def facts(self, job: Job) -> LogFacts:
         """Empty facts while there is no log."""
@@ -236,15 +238,23 @@ class LogReader:
         return furthest_step(self.facts(job), job.paths.output_dir)
 
     def pace(self, job: Job) -> tuple[tuple[int, int] | None, float | None]:
-        """Its `step`, and the steps a second that its log says."""
-        return self.step(job), self.facts(job).steps_per_second
+        """Its `step`, and the steps a second: those that its log says, else since the first one that was seen here.
+
+        The time before that is the start of Python and the model, which is no measure of steps. None while unknown.
+        """
+        step, speed = self.step(job), self.facts(job).steps_per_second
+        if step is None:
+            return None, None
+        first, since = self._first.setdefault(job.paths.log, (step[0], time.monotonic()))
+        if speed is None and is_telling(step[0] - first, step[1]):
+            speed = (step[0] - first) / max(1e-3, time.monotonic() - since)
+        return step, speed if is_telling(*step) else None
 
     def seconds_left(self, job: Job) -> float | None:
         """Of a running trial, by the speed of its steps."""
         step, speed = self.pace(job)
-        if step is None:
-            return None
-        return (step[1] - step[0]) / (speed or step[0] / max(1.0, time.time() - job.attempt.started))
+        return (step[1] - step[0]) / speed if step and speed else None
 
     def forget(self, job: Job) -> None:
         self._logs.pop(job.paths.log, None)
+        self._first.pop(job.paths.log, None)
