@@ -159,11 +159,11 @@ def difference_spread(first: Evidence, second: Evidence) -> Spread:
     if not is_paired(first, second):
         return Spread(float(np.hypot(first.error[0], second.error[0])))
     difference = first.by_row[:, 0] - second.by_row[:, 0]
-    of_rows = Spread(float(uncertainty.standard_error(difference, clusters_of(first, second))))
+    of_rows = float(uncertainty.standard_error(difference, clusters_of(first, second)))
     if not of_seeds(first, second):
-        return of_rows
+        return Spread(of_rows)
     scores = (np.array([100 * one.scores[:, 0].mean() for one in each.predictions]) for each in (first, second))
-    return uncertainty.together([of_rows, uncertainty.spread_of_seeds(*scores)])
+    return uncertainty.with_seeds(of_rows, *scores)
 
 
 def of_seeds(first: Evidence, second: Evidence) -> bool:

@@ -50,11 +50,12 @@ def together(spreads: Sequence[Spread]) -> Spread:
     return Spread(float(np.sqrt(total)), total**2 / uncertain if uncertain else np.inf)
 
 
-def spread_of_seeds(first: np.ndarray, second: np.ndarray) -> Spread:
+def with_seeds(of_rows: float, first: np.ndarray, second: np.ndarray) -> Spread:
     """Of the difference of the means of scores [seeds] and [other seeds] of two settings, together three or more.
 
-    Both settings are taken to vary alike (Student's test): of two or three seeds alone no variance is known.
+    ``of_rows``: its standard error by the rows alone. Both settings are taken to vary alike, as in Student's test. The
+    degrees of freedom are those of the seeds: by more, a few seeds that lie together by luck would count as certain.
     """
     freedom = len(first) + len(second) - 2
     variance = (np.var(first) * len(first) + np.var(second) * len(second)) / freedom
-    return Spread(float(np.sqrt(variance * (1 / len(first) + 1 / len(second)))), freedom)
+    return Spread(float(np.sqrt(of_rows**2 + variance * (1 / len(first) + 1 / len(second)))), freedom)

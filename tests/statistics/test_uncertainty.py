@@ -75,9 +75,10 @@ def false_differences(counted, shift, seeds, runs=1500):
             generator.random((seeds, 800)) < chance + generator.normal(0, shift, size=(seeds, 1)) for _ in range(2)
         ]
         difference = scores[0].mean(axis=0) - scores[1].mean(axis=0)
-        spreads = [uncertainty.Spread(float(uncertainty.standard_error(difference)))]
-        spreads += [uncertainty.spread_of_seeds(*(one.mean(axis=1) for one in scores))] if counted else []
-        apart += paired.normal_p(difference.mean(), *uncertainty.together(spreads)) <= 0.05
+        of_rows = float(uncertainty.standard_error(difference))
+        means = (one.mean(axis=1) for one in scores)
+        spread = uncertainty.with_seeds(of_rows, *means) if counted else uncertainty.Spread(of_rows)
+        apart += paired.normal_p(difference.mean(), *spread) <= 0.05
     return 100 * apart / runs
 
 
