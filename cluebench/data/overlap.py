@@ -83,7 +83,13 @@ def units_of(task: Task, rows: Sequence[Any]) -> Units:
 
 def groups_of(task: Task, rows: Sequence[Any]) -> np.ndarray:
     """int64 [rows]: the same number for rows that share a premise, an abstract, a passage, a record or a text."""
-    return np.unique([hash(group) for group in units_of(task, rows).groups], return_inverse=True)[1].astype(np.int64)
+    return numbered(units_of(task, rows).groups)
+
+
+def numbered(groups: Sequence[Hashable]) -> np.ndarray:
+    """int64 [groups]: from 0 in the order in which they are met, the same number for the same group."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(group, len(numbers)) for group in groups], np.int64)
 
 
 _Unit = tuple[tuple[str, ...], int | None, tuple[str, ...], Hashable]  # texts, right index, options, group

@@ -33,7 +33,10 @@ Hash = Annotated[str, matching(f"^{_HASH.pattern}$")]
 
 @dataclass
 class RowFacts:
-    """Of the data with this fingerprint. twins: numbers of the dev rows whose texts stand in train, normalised."""
+    """Of the data with this fingerprint. twins: numbers of the dev rows whose texts stand in train, normalised.
+
+    groups: of each dev row the number of what it shares with others, see `cluebench.data.overlap.groups_of`.
+    """
 
     format: Literal[1]
     task: str
@@ -42,17 +45,21 @@ class RowFacts:
     dev: Hash
     dev_rows: Positive
     twins: list[Count]
+    groups: list[Count]
     floors: Floors
 
     def __post_init__(self) -> None:
         if self.twins != sorted(set(self.twins)) or (self.twins and self.twins[-1] >= self.dev_rows):
             raise ValueError("'twins' lists something other than dev rows")
+        if len(self.groups) != self.dev_rows:
+            raise ValueError(f"'groups' is not a list of {self.dev_rows} numbers")
 
     @classmethod
     def of(cls, task: Task, data: str, hashes: Sequence[str], train: Units, dev: Units, known: Floors) -> RowFacts:
         """``hashes``: of the rows of train and dev; ``known``: the floors."""
         twins, (of_train, of_dev) = np.flatnonzero(overlap.twins(train, dev)).tolist(), hashes
-        return cls(1, task.name, data, of_train, of_dev, len(dev), twins, known)
+        groups = overlap.numbered(dev.groups).tolist()
+        return cls(1, task.name, data, of_train, of_dev, len(dev), twins, groups, known)
 
     def is_twin(self) -> np.ndarray:
         """bool [dev rows]."""

@@ -33,6 +33,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from cluebench.benchmark.tasks import TASKS
+from cluebench.data import row_facts
 from cluebench.foundation import atomic, json_files
 from cluebench.foundation.errors import BadFile, DataError
 from cluebench.foundation.json_files import Count, between
@@ -183,7 +184,16 @@ def of_result(result: Result, path: str | os.PathLike) -> DevPredictions | None:
     score = result.best_score or ()
     same = found.configuration == result.configuration and found.step == result.best_step
     fits = len(found.score) == len(score) and np.allclose(found.score, score, rtol=0, atol=0.005)
-    return found if same and fits else None
+    return _with_groups(found) if same and fits else None
+
+
+def _with_groups(found: DevPredictions) -> DevPredictions:
+    """With the clusters that a file of an earlier version does not have, where somebody has looked at its data."""
+    task, data = TASKS.get(found.task), str(found.configuration.get("data"))
+    facts = row_facts.found(task, data) if task and found.clusters is None else None
+    if facts is None or facts.dev_rows != len(found.scores):
+        return found
+    return replace(found, clusters=_numbered(np.array(facts.groups)))
 
 
 def _right(predicted: np.ndarray, gold: np.ndarray) -> np.ndarray:

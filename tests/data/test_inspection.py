@@ -50,21 +50,15 @@ def test_repeated_texts():
 def test_groups():
     """A premise, an abstract, a text without its marks, a passage, a record."""
     pairs = [TextRow(("甲", "乙"), 0), TextRow(("甲", "丙"), 1), TextRow(("丁", "丙"), 1)]
-    assert groups_of(TASKS["ocnli"], pairs).tolist() in ([0, 0, 1], [1, 1, 0])
-    assert groups_of(TASKS["csl"], pairs).tolist() in ([0, 1, 1], [1, 0, 0])
+    assert groups_of(TASKS["ocnli"], pairs).tolist() == [0, 0, 1]  # in every process
+    assert groups_of(TASKS["csl"], pairs).tolist() == [0, 1, 1]
     marked = [TextRow((text,), 0) for text in ("_他_说[它]好", "[他]说_它_好", "_她_说[它]好")]
-    assert groups_of(TASKS["cluewsc2020"], marked).tolist() in ([0, 0, 1], [1, 1, 0])
+    assert groups_of(TASKS["cluewsc2020"], marked).tolist() == [0, 0, 1]
     questions = [ChoiceRow("文", question, ("一", "二"), 0, 0) for question in "问答"]
-    assert groups_of(TASKS["c3"], [*questions, ChoiceRow("另", "问", ("一", "二"), 1, 2)]).tolist() in (
-        [0, 0, 1],
-        [1, 1, 0],
-    )
+    assert groups_of(TASKS["c3"], [*questions, ChoiceRow("另", "问", ("一", "二"), 1, 2)]).tolist() == [0, 0, 1]
     candidates = tuple("甲乙丙丁戊己庚辛壬癸")
     records = [IdiomRecord(("a#idiom1#", "b#idiom2#"), candidates, {"#idiom1#": 0, "#idiom2#": 1})]
-    assert groups_of(TASKS["chid"], [*records, IdiomRecord(("a#idiom3#",), candidates, None)]).tolist() in (
-        [0, 0, 1],
-        [1, 1, 0],
-    )
+    assert groups_of(TASKS["chid"], [*records, IdiomRecord(("a#idiom3#",), candidates, None)]).tolist() == [0, 0, 1]
     spans = [SpanRow(f"{number}", "文", f"问{number}", ("文",), (0,)) for number in range(2)]
     assert groups_of(TASKS["cmrc2018"], spans).tolist() == [0, 0]
 

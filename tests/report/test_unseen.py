@@ -10,7 +10,7 @@ from cluebench.data import row_facts
 from cluebench.data.floors import Floors
 from cluebench.data.row_facts import RowFacts
 from cluebench.foundation import atomic
-from cluebench.records.dev_predictions import DevPredictions
+from cluebench.records.dev_predictions import DevPredictions, of_result
 from cluebench.records.finished_trials import OpenedRun, finished_trials
 from cluebench.records.result import Result
 from cluebench.report.evidence import incomparable, of_run
@@ -28,7 +28,8 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def facts(twins=(), rows=4, task="tnews", data=PROTOCOL["data"], **more):
-    return RowFacts(1, task, data, "a" * 16, "b" * 16, rows, list(twins), Floors(10.0, 25.0, 15.0), **more)
+    more = {"groups": [*range(rows)], **more}
+    return RowFacts(1, task, data, "a" * 16, "b" * 16, rows, list(twins), floors=Floors(10.0, 25.0, 15.0), **more)
 
 
 def test_the_score_and_its_error_are_of_the_other_rows(evidence):
@@ -114,6 +115,14 @@ def test_the_table_the_leaderboard_and_the_comparison(runs, run_command):
     assert report.code == 0 and f"{expected} on the 30 rows whose text is not in train" in page
     refused = run_command("grid_search_tools/leaderboard.py", runs, "--without_twins", "--published")
     assert refused.code == 2 and "published scores have not" in refused.err
+
+
+def test_older_predictions_get_their_groups_from_what_is_known_of_the_rows(finished, tmp_path):
+    finished(tmp_path, "tnews", [1, 1, 0, 1], learning_rate=1e-5)
+    (trial,) = finished_trials(tmp_path)["tnews"]
+    assert of_result(trial.result, trial.path).clusters is None
+    row_facts.keep(facts(groups=[0, 0, 1, 2]))
+    assert of_result(trial.result, trial.path).clusters.tolist() == [0, 0, 1, 2]
 
 
 def test_one_label_for_all_rows_is_named(finished, tmp_path, run_command):
