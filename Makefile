@@ -2,7 +2,7 @@
 PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do $$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$python && break; done)
 BIN = .venv/bin
 
-.PHONY: quickstart test test-fast coverage lint bench constraints clean
+.PHONY: quickstart test test-fast coverage lint bench constraints release-check clean
 
 quickstart: .venv/installed  ## a whole grid search on the embedded model and data, ending in its table
 	$(BIN)/python grid_search_tools/grid_search.py --demo --devices cpu
@@ -21,6 +21,9 @@ lint: .venv/installed-dev  ## style, then types
 
 bench: .venv/installed-dev  ## every claim of speed, measured here and now
 	for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
+
+release-check:  ## whether this commit can be released: a fresh clone for each Python that is installed
+	.ci/release_check
 
 constraints: .venv/installed-dev  ## constraints.txt again, for Python 3.10 to 3.12; UPGRADE=--upgrade takes the newest of everything
 	$(BIN)/pip install --quiet uv==0.13.9
