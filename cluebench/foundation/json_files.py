@@ -236,6 +236,19 @@ def converted(value: Any, kind: type[T], *, strict: bool = True) -> T:
 _told: set[str] = set()
 
 
+def schema_of(kind: type[Any]) -> dict[str, Any]:
+    """The JSON Schema (2020-12) of what a file may hold. Its patterns are those of JSON Schema, not of Python."""
+
+    def translated(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: translated(below) for key, below in value.items()}
+        if isinstance(value, list):
+            return [translated(below) for below in value]
+        return value.replace("\\Z", "$") if isinstance(value, str) else value
+
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **translated(msgspec.json.schema(kind))}
+
+
 def tell_once(line: str) -> None:
     """A `notice`, unless this process has given it already: files are read again and again."""
     if line not in _told:

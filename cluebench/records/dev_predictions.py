@@ -138,7 +138,7 @@ class DevPredictions:
     def read(cls, path: str | os.PathLike) -> DevPredictions:
         """Raises DataError in one line when there is no such file, or it is not whole and of this format."""
         try:
-            found = json_files.declared(json_files.parse(_unpacked(path)), _File, path)
+            found = json_files.declared(json_files.parse(_unpacked(path)), PredictionsFile, path)
         except BadFile as error:
             raise DataError(f"{error}: this is no whole file of dev predictions") from None
         except FileNotFoundError:
@@ -222,7 +222,7 @@ def _unpacked(path: str | os.PathLike) -> bytes:
 
 
 @dataclass
-class _File:
+class PredictionsFile:
     """What such a file holds; see the top of this module."""
 
     format: Literal[1]
