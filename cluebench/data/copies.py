@@ -22,6 +22,7 @@ from cluebench.benchmark.tasks import CHOICE, IDIOM, SPAN, Task
 from cluebench.data.official import official_files
 from cluebench.foundation import json_files
 from cluebench.foundation.errors import BadFile, DataError
+from cluebench.foundation.file_facts import visible
 
 #: What no copy has, in words; asked for, it is an error.
 LOST = "test sets of version 1.0 and lists of labels, nor the keywords of TNEWS, nor the levels and genres of OCNLI"
@@ -122,9 +123,9 @@ def _parts(folder: Path, split: str) -> dict[str, list[Path]]:
     own = re.compile(
         rf"(?:[\w.]+[-_])?(?:{'|'.join(names)})(?:-\d{{5}}-of-\d{{5}})?\.(?:parquet|arrow|jsonl?)", re.IGNORECASE
     )
-    paths = [path for path in sorted(folder.glob("*")) if own.fullmatch(path.name) and path.is_file()]
+    paths = [path for path in visible(folder) if own.fullmatch(path.name) and path.is_file()]
     for name in names:
-        paths += sorted([*(folder / name).glob("data-*.arrow"), *(folder / name).glob("*.parquet")])
+        paths += sorted([*visible(folder / name, "data-*.arrow"), *visible(folder / name, "*.parquet")])
     return {kind: [path for path in paths if path.suffix.lower().startswith(f".{kind}")] for kind in _FORMATS}
 
 

@@ -21,6 +21,7 @@ from cluebench.data.download import data_home, fetch_archive
 from cluebench.data.official import OfficialFile, fingerprint_of, official_files, split_files
 from cluebench.data.rows import row_hash
 from cluebench.foundation.errors import DataError
+from cluebench.foundation.file_facts import visible
 from cluebench.foundation.notices import notice
 
 #: Names the directory of the official files when no --data_dir is given.
@@ -195,7 +196,7 @@ class DataSource:
             self._elsewhere[task] = folders + [one for place in places for one in _hash_folders(place, task)]
         for folder in self._elsewhere[task]:
             for name in (file, f"{task.name}-{file}", f"{task.name}_{file}"):
-                for path in (folder / name, *sorted(folder.glob(f"*/{name}"))):
+                for path in (folder / name, *visible(folder, f"*/{name}")):
                     if path.is_file() and not is_lines(path, task):
                         return _Place(path)
         return find_copy(self._elsewhere[task], task, file)
@@ -224,7 +225,7 @@ class DataSource:
     def _seen(self, task: Task) -> str:
         """What lies where the file was looked for."""
         folders = self._elsewhere.get(task) or [self.directory]
-        names = sorted(path.name for folder in folders[:1] if folder.is_dir() for path in folder.iterdir())
+        names = [path.name for folder in folders[:1] for path in visible(folder)]
         return f" ({folders[0]} holds {', '.join(names[:6])}{', …' if len(names) > 6 else ''})" if names else ""
 
     def _learn_md5(self, task: Task, file: str, place: _Place | Copy, version: tuple, md5: str) -> None:

@@ -185,7 +185,9 @@ def _disks(facts: Facts) -> Iterator[Finding]:
         if trouble := _trouble_of(disk):
             elsewhere = f"name another place by {disk.variable}"
             mend = f"free some space, or {elsewhere}"
-            if not disk.writable:
+            if disk.lock_error:
+                mend = f"{elsewhere}, on another file system"
+            elif not disk.writable:
                 mend = f"{elsewhere}, or make this one writable"
             elif disk.bytes_held and disk.use == "token ids (cache)":
                 mend = f"rm -r {disk.path} (it is made again when needed), or {elsewhere}"
@@ -195,6 +197,8 @@ def _disks(facts: Facts) -> Iterator[Finding]:
 def _trouble_of(disk: Disk) -> str | None:
     if not disk.writable:
         return "can't be written"
+    if disk.lock_error:
+        return disk.lock_error
     if disk.inodes_free == 0:
         return "no more files can be made on that disk"
     return None if disk.bytes_free >= ENOUGH_BYTES else f"{size(disk.bytes_free)} free"

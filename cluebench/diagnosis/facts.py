@@ -28,7 +28,7 @@ from cluebench.benchmark.tasks import TASKS, Task
 from cluebench.data.download import data_home
 from cluebench.data.official import official_files
 from cluebench.data.source import DATA_DIR_VARIABLE, SYNTHETIC_MARK, DataSource, open_source
-from cluebench.foundation import environment
+from cluebench.foundation import environment, locks
 from cluebench.foundation.errors import ClueError
 from cluebench.foundation.resource_limits import memory_limit, usable_cores
 from cluebench.machine.nvidia import Device, DeviceLost, DriverFails, NvidiaDriver
@@ -54,6 +54,7 @@ class Disk:
     bytes_free: int = 0
     inodes_free: int | None = None  # None: the file system has no such limit
     writable: bool = True
+    lock_error: str | None = None  # why none can be had
 
 
 @dataclass
@@ -287,6 +288,8 @@ def look_at_disk(use: str, path: Path, variable: str) -> Disk:
     disk.writable = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
     disk.bytes_free, status = psutil.disk_usage(str(nearest)).free, os.statvfs(nearest)
     disk.inodes_free = status.f_favail if status.f_files else None
+    if disk.exists and disk.writable and variable in ("--cache_dir", "--run_root"):
+        disk.lock_error = locks.why_none(path)
     if disk.exists and use != "temporary files":
         disk.bytes_held = _bytes_held(path)
     return disk
@@ -345,7 +348,7 @@ def look_at_task(source: DataSource, task: Task) -> TaskData:
 
 _MODEL_PROBE = """
 import json, sys
-from cluebench.foundation import environment
+from cluebench.foundation import environment, locks
 environment.import_paddle()
 from cluebench import models
 from cluebench.foundation.errors import ClueError

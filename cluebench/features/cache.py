@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from cluebench.foundation import atomic, json_files
+from cluebench.foundation import atomic, json_files, locks
 from cluebench.foundation.errors import BadFile
 from cluebench.foundation.file_facts import FileFacts, facts_of
 from cluebench.foundation.notices import notice
@@ -58,6 +58,8 @@ class FeatureCache:
             return arrays
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
+            if why := locks.why_none(self.directory):
+                raise OSError(errno.ENOLCK, why)
             lock = FileLock(str(self.directory / f".{path.name}.lock"))
             _acquire(lock, path)
         except OSError as error:

@@ -1,10 +1,11 @@
-"""By which a file is known to be the one that was written."""
+"""Which files a directory holds, and by what one is known to be the one that was written."""
 
 from __future__ import annotations
 
 import os
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
 
 from cluebench.foundation.json_files import Count
 
@@ -24,3 +25,11 @@ def facts_of(path: str | os.PathLike) -> FileFacts:
         while block := stream.read(1 << 22):
             checksum = zlib.crc32(block, checksum)
     return FileFacts(os.path.getsize(path), checksum)
+
+
+def visible(folder: str | os.PathLike, pattern: str = "*") -> list[Path]:
+    """The entries of a directory by name, without hidden ones such as the ``._name`` that macOS lays beside a file.
+
+    Empty where there is no directory.
+    """
+    return sorted(path for path in Path(folder).glob(pattern) if not path.name.startswith("."))

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from cluebench.foundation.errors import UsageError
+from cluebench.foundation.file_facts import visible
 from cluebench.pretrained.content import content_hash
 
 #: What makes a directory a model's: the layout of Hugging Face and PaddleNLP, that of older PaddleNLP.
@@ -78,9 +79,7 @@ class Model:
         if self.directory is None:
             return self.name
         digest = hashlib.sha256()
-        for path in sorted(self.directory.iterdir()):
-            if not path.is_file() or path.name.startswith("."):
-                continue
+        for path in filter(Path.is_file, visible(self.directory)):
             if path.suffix in _WEIGHT_SUFFIXES:
                 size = path.stat().st_size
                 large = size > _SAMPLED_BLOCKS * _BLOCK_BYTES
@@ -92,7 +91,7 @@ class Model:
 
     def has_changed_since(self, path: Path) -> bool:
         """Whether weights in the directory were changed after the file at ``path`` was written."""
-        weights = (one for one in (self.directory or Path()).iterdir() if one.suffix in _WEIGHT_SUFFIXES)
+        weights = (one for one in visible(self.directory or Path()) if one.suffix in _WEIGHT_SUFFIXES)
         return any(one.stat().st_mtime_ns > path.stat().st_mtime_ns for one in weights)
 
 

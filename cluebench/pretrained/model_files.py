@@ -12,6 +12,7 @@ from cluebench.benchmark.published import unless_published
 from cluebench.data import download
 from cluebench.foundation import json_files
 from cluebench.foundation.errors import BadFile, NetworkError, UsageError
+from cluebench.foundation.file_facts import visible
 from cluebench.foundation.json_files import Count, FileName, between
 from cluebench.pretrained.model import CONFIG_FILES, Model, first_of
 
@@ -182,7 +183,7 @@ class ModelFiles:
 def kept_weights(folder: Path) -> list[Path]:
     """The weight files in the directory of a trial's best model; empty where none was kept."""
     suffixes = (".pdparams", ".safetensors")
-    return sorted(path for path in folder.iterdir() if path.suffix in suffixes) if folder.is_dir() else []
+    return [path for path in visible(folder) if path.suffix in suffixes]
 
 
 def find(model: Model, *, offline: bool = False, weights: bool = True) -> ModelFiles | None:
@@ -214,11 +215,11 @@ def find(model: Model, *, offline: bool = False, weights: bool = True) -> ModelF
 def in_directory(model: Model, folder: Path, weights: bool = True) -> ModelFiles:
     """The files in the user's directory. Raises UsageError naming what is missing."""
     vocabulary = first_of(folder, (VOCABULARY,))
-    if vocabulary is None and not any(any(folder.glob(pattern)) for pattern in _OTHER_VOCABULARIES):
+    if vocabulary is None and not any(visible(folder, pattern) for pattern in _OTHER_VOCABULARIES):
         raise UsageError(f"{folder}: no {VOCABULARY} or {WHOLE_TOKENIZER} in this model directory")
     files = _weight_files(folder)
     if weights and not files:
-        variants = sorted(path.name for path in folder.iterdir() if _VARIANT.fullmatch(path.name))
+        variants = [path.name for path in visible(folder) if _VARIANT.fullmatch(path.name)]
         there = f"but {', '.join(variants)}, which would have to be renamed; " if variants else ""
         wanted = " or ".join(WEIGHT_FILES[::2])
         raise UsageError(f"{folder}: no weights in this model directory; {there}put {wanted} there")
@@ -229,7 +230,7 @@ def held_by_paddlenlp(model: Model, weights: bool = True) -> ModelFiles | None:
     """What PaddleNLP's home holds of a published model; None when anything needed is missing."""
     folder = model_home() / model.name
     files = _weight_files(folder)
-    vocabularies = sorted(folder.glob("*vocab.txt"), key=lambda path: path.name != VOCABULARY)
+    vocabularies = sorted(visible(folder, "*vocab.txt"), key=lambda path: path.name != VOCABULARY)
     if not vocabularies or (weights and not files):
         return None
     return ModelFiles(model, folder, first_of(folder, CONFIG_FILES), files if weights else (), vocabularies[0])

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cluebench.benchmark.tasks import TASKS, Setting, Task
 from cluebench.foundation import json_files
+from cluebench.foundation.file_facts import visible
 from cluebench.foundation.phrases import Phrase
 from cluebench.records import dev_predictions, identity
 from cluebench.records.dev_predictions import DevPredictions
@@ -114,7 +115,7 @@ class OpenedRun:
         planned = self.grid.trials if self.grid else ()
         stopped = {(trial.task, trial.name) for trial in planned if trial.state == STOPPED}
         for task, folder in _task_folders(self.folder):
-            for path in (path for path in folder.glob("*.json") if path not in known):
+            for path in (path for path in visible(folder, "*.json") if path not in known):
                 result = Result.read(path) if parse_trial_name(path.stem) else None
                 if result and result.status == STOPPED:
                     if protocol_hash(result.configuration) == protocols.get(task.name):
@@ -137,7 +138,7 @@ def _task_folders(folder: Path) -> list[tuple[Task, Path]]:
 
 
 def _with_results(task: Task, folder: Path) -> list[FinishedTrial]:
-    paths = (path for path in sorted(folder.glob("*.json")) if parse_trial_name(path.stem))
+    paths = (path for path in visible(folder, "*.json") if parse_trial_name(path.stem))
     results = ((result, path) for path in paths if (result := Result.read_finished(path)))
     return [trial for result, path in results if (trial := FinishedTrial.of(result, path, task))]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cluebench.benchmark.tasks import DEFAULT_SEED, Setting
 from cluebench.foundation import atomic
+from cluebench.foundation.file_facts import visible
 
 #: In --output_dir while a run trains: "12/5004", for displays that would else wait for the next log line.
 STEP_FILE = "step.txt"
@@ -82,6 +83,6 @@ class TrialPaths:
 
 def find_logs(folder: str | Path) -> Iterator[tuple[Path, tuple[Setting, int]]]:
     """The trial logs directly in a task's folder, with what their names say, in name order."""
-    for path in sorted(Path(folder).glob("*.log")):
+    for path in visible(folder, "*.log"):
         if (trial := parse_trial_name(path.stem)) is not None:
             yield path, trial

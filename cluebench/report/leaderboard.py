@@ -15,6 +15,7 @@ from cluebench.benchmark.published import PublishedModel, averaged_tasks, publis
 from cluebench.benchmark.tasks import TASKS, Setting
 from cluebench.data.row_facts import RowFacts
 from cluebench.foundation.errors import UsageError
+from cluebench.foundation.file_facts import visible
 from cluebench.foundation.phrases import Phrase
 from cluebench.records import finished_trials
 from cluebench.records.cost import Cost, cost_by_task
@@ -142,7 +143,7 @@ def measured_rows(run_root: Path, without_twins: bool = False) -> list[Row]:
 
     without_twins: scored on the dev rows whose text is not in train, as far as that is known.
     """
-    runs = [OpenedRun(path) for path in sorted(run_root.iterdir()) if path.is_dir()]
+    runs = [OpenedRun(path) for path in visible(run_root) if path.is_dir()]
     return [_row(run, without_twins) for run in runs if any(run.trials.values())]
 
 

@@ -14,6 +14,7 @@ import cluebench
 from cluebench.benchmark.tasks import task_named
 from cluebench.foundation import atomic, json_files
 from cluebench.foundation.errors import BadFile, UsageError
+from cluebench.foundation.file_facts import visible
 from cluebench.foundation.json_files import Percent, declared
 from cluebench.records import finished_trials
 from cluebench.report import evidence, scores
@@ -52,7 +53,7 @@ def remember(output: Path, run: Path | None, model: str, files: Sequence[str]) -
     """
     digest = hashlib.sha256(output.read_bytes()).hexdigest()
     found = {}
-    for path in sorted(output.parent.glob("*.json")):
+    for path in visible(output.parent, "*.json"):
         with suppress(BadFile, FileNotFoundError):  # any other file
             found[path] = json_files.read(path, Submitted)
     if run and (record := Submitted.read(run / RECORD)):

@@ -60,7 +60,7 @@ def owner_of(name: str) -> tuple[Task, TestSet]:
 
 def is_like_a_submission(name: str) -> bool:
     """Whether a file's name says that it holds predictions, rightly spelt or not."""
-    return name in FILES or _LIKE_A_SUBMISSION.search(name) is not None
+    return name in FILES or (not name.startswith(".") and _LIKE_A_SUBMISSION.search(name) is not None)
 
 
 def in_version(task: Task, version: str) -> list[TestSet]:

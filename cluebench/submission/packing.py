@@ -13,6 +13,7 @@ from cluebench.data.rows import load_rows
 from cluebench.data.source import DataSource
 from cluebench.foundation import atomic
 from cluebench.foundation.errors import BadFile, ClueError, UsageError
+from cluebench.foundation.file_facts import visible
 from cluebench.foundation.json_files import content_of
 from cluebench.report.table import holds_tasks
 from cluebench.submission.checks import one_label, problems_in
@@ -53,17 +54,17 @@ def run_directory(folder: Path) -> Path | None:
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such directory; give a run directory or a directory of prediction files")
-    if any(path.name in submission.FILES for path in folder.iterdir()):
+    if any(path.name in submission.FILES for path in visible(folder)):
         return None
     if holds_tasks(folder):
         return folder
-    models = sorted(path for path in folder.iterdir() if holds_tasks(path))
+    models = [path for path in visible(folder) if holds_tasks(path)]
     if len(models) > 1:
         names = ", ".join(path.name for path in models)
         raise UsageError(f"{folder} holds runs of several models ({names}): name one, such as {models[0]}")
     if models:
         return models[0]
-    if any(submission.is_like_a_submission(path.name) for path in folder.iterdir()):
+    if any(submission.is_like_a_submission(path.name) for path in visible(folder)):
         return None
     raise UsageError(
         f"{folder} holds neither runs of a model nor prediction files such as {next(iter(submission.FILES))}"
@@ -79,14 +80,14 @@ def take_predictions(folder: Path, wanted: Iterable[Entry]) -> list[str]:
         else:
             entry.note = f"no {entry.test.submission} in {folder}"
     misnamed = []
-    for path in sorted(folder.iterdir()):
+    for path in visible(folder):
         known = {*submission.FILES, *(test.submission for test in DIAGNOSTICS.test_sets)}
         if submission.is_like_a_submission(path.name) and path.name not in known:
             try:
                 submission.owner_of(path.name)
             except UsageError as error:
                 misnamed.append(str(error))
-    others = {path.name for path in folder.iterdir()} & set(submission.FILES)
+    others = {path.name for path in visible(folder)} & set(submission.FILES)
     for name in sorted(others - {entry.test.submission for entry in wanted}):
         print(f"{name} is not packed: --tasks or --version leaves it out")
     return misnamed

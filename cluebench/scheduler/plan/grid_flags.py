@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -15,6 +16,8 @@ from cluebench.data.source import DATA_DIR_VARIABLE
 from cluebench.foundation import repository
 from cluebench.foundation.errors import ClueError, UsageError
 from cluebench.foundation.flags import flag
+from cluebench.foundation.notices import notice
+from cluebench.foundation.resource_limits import usable_cores
 from cluebench.search.halving import Rule
 
 #: The embedded model is no pretrained one: it needs larger steps than any published setting to learn its small data,
@@ -109,11 +112,35 @@ class GridFlags:
         return Rule(self.keep or 2, tuple(self.rungs) or _RUNGS) if self.search == "halving" else None
 
 
+def _check_learning_rate(rate: float) -> None:
+    """Raises UsageError for one above 1, a slip of the pen; a line for one from which no encoder was seen to learn."""
+    if rate > 1:
+        digits, exponent = f"{rate:e}".split("e")
+        meant = f"{float(digits):g}e-{int(exponent)}"
+        raise UsageError(f"--learning_rates {rate:g}: no learning rate is above 1; did you mean {meant}?")
+    if rate > 1e-2:
+        notice(f"--learning_rates {rate:g}: pretrained encoders are fine-tuned with far less, such as 3e-05")
+
+
+def _tell_of_odd_values(flags: GridFlags) -> None:
+    """A line for each list that names a value twice, and for more slots than there are cores."""
+    for name in ("tasks", "learning_rates", "batch_sizes", "dropouts", "seeds"):
+        given = getattr(flags, name)
+        if twice := dict.fromkeys(str(one) for one in given if given.count(one) > 1):
+            notice(f"--{name}: {', '.join(twice)} is given more than once, and counts once")
+    slots = re.fullmatch(r"cpu:(\d+)", flags.devices)
+    if slots and int(slots[1]) > usable_cores():
+        notice(f"--devices {flags.devices}: {slots[1]} trials at once will share {usable_cores()} core(s)")
+
+
 F = TypeVar("F", bound=GridFlags)
 
 
 def completed(flags: F) -> F:
     """The flags with what depends on other flags, paths made absolute. Raises UsageError."""
+    for rate in flags.learning_rates:
+        _check_learning_rate(rate)
+    _tell_of_odd_values(flags)
     if flags.keep_all_models and not flags.save_best_model:
         raise UsageError("--keep_all_models needs --save_best_model True")
     if flags.confirm_seeds > 1 and (len(flags.seeds) > 1 or flags.seeds[0] + flags.confirm_seeds > 2**32):

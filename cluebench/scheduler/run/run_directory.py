@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import get_args
 
 from cluebench.benchmark.tasks import TASKS
-from cluebench.foundation import atomic
+from cluebench.foundation import atomic, locks
 from cluebench.foundation.errors import BadFile, ClueError, UsageError
 from cluebench.foundation.json_files import NotJson, declared, parse
 from cluebench.pretrained.model import Model
@@ -137,13 +137,13 @@ class RunDirectory:
         except OSError as error:
             raise UsageError(f"--run_root: {self.private} can't be written: {error.strerror}") from None
         try:
-            hold = self._locks_hold()
+            hold = not (silent := locks.why_none(self.private)) and self._locks_hold()
         except OSError as error:
             os.close(descriptor)
             raise self._without_locks(str(error.strerror)) from None
         if not hold:
             os.close(descriptor)
-            raise self._without_locks("flock excludes nobody")
+            raise self._without_locks(silent or "flock excludes nobody")
         return descriptor
 
     def _without_locks(self, why: str | None) -> UsageError:

@@ -1,0 +1,52 @@
+"""A file system that keeps whoever asks for a lock, as a broken network one does, is named."""
+
+import fcntl
+import time
+
+import pytest
+
+from cluebench.diagnosis.checks import findings
+from cluebench.diagnosis.facts import look_at_disk
+from cluebench.features.cache import FeatureCache
+from cluebench.foundation import locks
+from cluebench.foundation.errors import UsageError
+from cluebench.pretrained.model import Model
+from cluebench.scheduler.run.run_directory import RunDirectory
+from tests.test_doctor import healthy
+
+
+@pytest.fixture
+def silent(monkeypatch):
+    """flock never answers."""
+    monkeypatch.setattr(fcntl, "flock", lambda *arguments: time.sleep(5))
+    monkeypatch.setattr(locks, "PATIENCE", 0.2)
+
+
+def test_where_locks_work_nothing_is_said(tmp_path):
+    assert locks.why_none(tmp_path) is None and not list(tmp_path.iterdir())
+    kind, _, _ = locks.file_system(tmp_path).partition(" ")
+    assert kind not in ("", "unknown") and locks.file_system("/proc/self").startswith("proc")
+
+
+def test_a_grid_is_refused_with_the_name_of_the_file_system(silent, tmp_path):
+    directory = RunDirectory(tmp_path, Model.of("some-model"))
+    with pytest.raises(UsageError) as refused:
+        directory.acquire()
+    said = str(refused.value)
+    assert "no answer in 0.2 s" in said and locks.file_system(tmp_path) in said and "--run_root" in said
+
+
+def test_features_are_made_without_the_cache(silent, tmp_path, capsys):
+    import numpy as np
+
+    arrays = FeatureCache(tmp_path).get({"task": "tnews"}, lambda: {"ids": np.arange(3)})
+    assert arrays["ids"].tolist() == [0, 1, 2]
+    assert "no answer in 0.2 s" in capsys.readouterr().err
+
+
+def test_doctor_tries_a_lock(silent, tmp_path):
+    disks = [look_at_disk("runs", tmp_path, "--run_root"), look_at_disk("token ids (cache)", tmp_path, "--cache_dir")]
+    found = findings(healthy(disks=disks))
+    assert [("no answer in 0.2 s" in one.problem, "another file system" in one.mend) for one in found] == [
+        (True, True)
+    ] * 2
