@@ -24,6 +24,7 @@ from cluebench.report.grid_page import report
 from cluebench.scheduler.plan.grid_flags import GridFlags, completed
 from cluebench.scheduler.plan.jobs import State
 from cluebench.scheduler.run.planned_grid import PlannedGrid
+from cluebench.scheduler.run.status import writing_over
 
 EARLIER = Path(__file__).parent / "earlier_results"
 HASHES = {
@@ -83,8 +84,9 @@ def test_tables_and_errors_are_made_of_them(grid):
     assert {*known} == {*HASHES} and not left_out
 
 
-def test_a_report_reads_every_file_once(grid, monkeypatch):
-    (directory,), read = grid.directories.values(), Counter()
+def counted_reads(directory, monkeypatch) -> Counter:
+    """How often each file of a run directory is read from now on."""
+    read = Counter()
 
     def counting(content_of):
         def counted(path, *arguments):
@@ -96,6 +98,27 @@ def test_a_report_reads_every_file_once(grid, monkeypatch):
 
     monkeypatch.setattr(json_files, "content_of", counting(json_files.content_of))
     monkeypatch.setattr(dev_predictions, "_unpacked", counting(dev_predictions._unpacked))
+    return read
+
+
+def test_a_start_reads_every_result_once_and_again_once_it_is_another(grid, monkeypatch):
+    (directory,) = grid.directories.values()
+    read = counted_reads(directory, monkeypatch)
+    for _ in range(2):  # as before the warm-up and behind it
+        jobs = grid.jobs(require_data=True)
+        assert writing_over(jobs) is None and all(grid.on_disk(job) is job.result for job in jobs)
+    names = [f"{name}/0.001_16_0.1{seed}.json" for name in HASHES for seed in ("", "_seed43")]
+    assert {name: read[name] for name in names} == dict.fromkeys(names, 1)
+    path = directory.path / names[0]
+    path.write_text(path.read_text().replace("51ded015f1d81e58", "0" * 16))
+    jobs = grid.jobs()
+    assert [job.state is State.DONE for job in jobs] == [False] + [True] * 11
+    assert f"1 finished trial of other settings (such as {jobs[0].key})" in writing_over(jobs)
+
+
+def test_a_report_reads_every_file_once(grid, monkeypatch):
+    (directory,) = grid.directories.values()
+    read = counted_reads(directory, monkeypatch)
     report(directory.path)
     names = [f"{name}/0.001_16_0.1{seed}{suffix}" for name in HASHES for seed in ("", "_seed43")
              for suffix in (".json", ".predictions")]  # fmt: skip

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from cluebench.benchmark.tasks import TASKS, Task
 from cluebench.data.source import DataSource
-from cluebench.features import FeatureCache, TextEncoder, feature_key, load_features
+from cluebench.features import FeatureCache, TextEncoder, load_features
 from cluebench.foundation.errors import DataError, UsageError
 from cluebench.foundation.notices import notice, progress, say, waiting
 from cluebench.pretrained.model import Model
@@ -67,15 +67,13 @@ def tokenize(
     start, made, splits = time.perf_counter(), 0, list(splits_of(tasks, source))
     with progress(model.typed, len(splits), "split") as bar:
         for task, split in splits:
-            length = task.max_seq_length
-            key = feature_key(task, split, source, encoder, max_seq_length=length, limit=limit)
-            found = cache.holds(key) and not overwrite
-            begin = time.perf_counter()
+            begin, built = time.perf_counter(), cache.built
             with waiting(f"{task.title} {split}"):
                 features = load_features(
                     task, split, source, encoder, cache,
-                    max_seq_length=length, limit=limit, overwrite=overwrite, num_proc=num_proc,
+                    max_seq_length=task.max_seq_length, limit=limit, overwrite=overwrite, num_proc=num_proc,
                 )  # fmt: skip
+            found = cache.built == built
             what = "found" if found else f"tokenized in {time.perf_counter() - begin:.1f} s"
             say(f"{task.title} {split}: {len(features):,} examples, {what}", sys.stdout)
             bar.update()

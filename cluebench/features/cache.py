@@ -37,15 +37,12 @@ class FeatureCache:
 
     def __init__(self, directory: str | Path):
         self.directory = Path(directory)
+        self.built = 0  # entries that were not there
 
     def path(self, key: Mapping[str, Any]) -> Path:
         """Where the entry of a key lies; the name starts with what people look for: task and split."""
         name = "-".join(str(key[part]) for part in ("task", "split") if part in key)
         return self.directory / f"{name or 'entry'}-{_hash(key)}"
-
-    def holds(self, key: Mapping[str, Any]) -> bool:
-        """Whether a whole entry is there."""
-        return _load(self.path(key), key) is not None
 
     def get(self, key: Mapping[str, Any], build: Callable[[], Arrays], overwrite: bool = False) -> Arrays:
         """The arrays of ``key``, from the cache or else from ``build`` and then kept; read-only when from the cache.
@@ -64,11 +61,11 @@ class FeatureCache:
             _acquire(lock, path)
         except OSError as error:
             self._report(error)
-            return build()
+            return self._build(build)
         try:
             if not overwrite and (arrays := _load(path, key)) is not None:
                 return arrays  # another process built it meanwhile
-            arrays = build()
+            arrays = self._build(build)
             try:
                 atomic.remove_leftovers(self.directory, path.name)  # of processes that were killed
                 _save(path, key, arrays)
@@ -78,6 +75,10 @@ class FeatureCache:
             return _load(path, key) or arrays
         finally:
             lock.release()
+
+    def _build(self, build: Callable[[], Arrays]) -> Arrays:
+        self.built += 1
+        return build()
 
     def _report(self, error: OSError) -> None:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

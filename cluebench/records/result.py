@@ -129,6 +129,10 @@ class Result:
         return next(point for point in self.dev_curve if point.step == step)
 
     @property
+    def is_finished(self) -> bool:
+        return self.status == "done" and self.best_score is not None
+
+    @property
     def curve(self) -> Curve:
         """Its evaluations, by the number that ranks."""
         steps, scores = (point.step for point in self.dev_curve), (point.score[0] for point in self.dev_curve)
@@ -194,6 +198,6 @@ class Result:
     def read_finished(cls, path: str | Path, configuration_hash: str | None = None) -> Result | None:
         """The result of a trial that is done, in any configuration or this one: what "done" means, everywhere."""
         result = cls.read(path)
-        if result is None or result.status != "done" or result.best_score is None:
+        if result is None or not result.is_finished:
             return None
         return result if configuration_hash in (None, result.configuration_hash) else None

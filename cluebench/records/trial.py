@@ -51,16 +51,14 @@ class Trial:
         flags = resolved(RunFlags(**self.flags(shared)), self.row)
         return identity.configuration(self.row, flags, self.model.identity, data_fingerprint)
 
-    def result_by_samples(self, path: Path, configuration: Mapping[str, Any]) -> Result | None:
-        """Its finished result at ``path`` under the model's `sampled_identity`, known by today's from now on.
+    def result_by_samples(self, found: Result, path: Path, configuration: Mapping[str, Any]) -> Result | None:
+        """``found`` at ``path``, if that is its result by the model's `sampled_identity`; by today's from now on.
 
-        None where there is none, or the model's weights have changed since. ``configuration``: today's.
+        None where the model's weights have changed since. ``configuration``: today's.
         """
         earlier = dict(configuration) | {"model": self.model.sampled_identity}
-        if earlier == configuration:
+        is_its = earlier != configuration and found.configuration_hash == identity.configuration_hash(earlier)
+        if not is_its or self.model.has_changed_since(path):
             return None
-        result = Result.read_finished(path, identity.configuration_hash(earlier))
-        if result is None or self.model.has_changed_since(path):
-            return None
-        result.know_as(dict(configuration))
-        return result
+        found.know_as(dict(configuration))
+        return found

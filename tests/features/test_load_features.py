@@ -12,8 +12,10 @@ from cluebench.benchmark.tasks import TASKS
 from cluebench.data.rows import load_rows
 from cluebench.data.source import DataSource
 from cluebench.demo.synthetic import Sizes, write_synthetic
-from cluebench.features import FeatureCache, TextEncoder, feature_key, load_features
+from cluebench.diagnosis import warmup
+from cluebench.features import FeatureCache, TextEncoder, cache, feature_key, load_features
 from cluebench.foundation.errors import UsageError
+from cluebench.pretrained.model import Model
 from tests.features.standin import StandIn
 
 LENGTH = 64
@@ -174,3 +176,16 @@ def test_a_length_without_room_is_refused(task, source, encoder):
     if task.doc_stride is None:  # what a question leaves room for depends on the question
         features = load_features(task, "dev", source, encoder, None, max_seq_length=shortest)
         assert features.batch(range(len(features)))["input_ids"].shape[-1] <= shortest
+
+
+def test_a_warm_cache_is_checked_once(source, encoder, tmp_path, monkeypatch, capsys):
+    """Every array of every split is read and compared with its checksum, and no more than once."""
+    (tmp_path / "config.json").write_text("{}")
+    model, tasks = Model.of(str(tmp_path)), [TASKS["tnews"], TASKS["chid"]]
+    warmup.tokenize(model, tasks, source, encoder, FeatureCache(tmp_path))
+    assert ": 8 splits tokenized, 0 found" in capsys.readouterr().out
+    checked = []
+    monkeypatch.setattr(cache, "facts_of", lambda path, facts_of=cache.facts_of: checked.append(path) or facts_of(path))
+    warmup.tokenize(model, tasks, source, encoder, FeatureCache(tmp_path))
+    assert ": 0 splits tokenized, 8 found" in capsys.readouterr().out
+    assert sorted(checked) == sorted(tmp_path.glob("*/*.npy"))

@@ -70,6 +70,7 @@ class Job:
     configuration: Mapping = field(default_factory=dict)  # what is hashed
     state: State = State.WAITING
     result: Result | None = None
+    writes_over: bool = False  # a trial that was finished with other settings lay where its files go
     curve: Curve | None = None  # its evaluations, in a search that stops some trials early
     attempts: list[Attempt] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
@@ -100,12 +101,6 @@ class Job:
     def is_settled(self) -> bool:
         """Whether nothing is left to do."""
         return self.state in (State.DONE, State.STOPPED)
-
-    @property
-    def writes_over(self) -> bool:
-        """Whether a trial that was finished with other settings lies where the files of this one go."""
-        is_known = self.state is State.WAITING and self.configuration_hash != ""
-        return is_known and Result.read_finished(self.paths.result) is not None
 
     def standing(self) -> str:
         """``57.30 after 40/320 steps: held``, of a trial that a search has held, stopped or let pass."""

@@ -18,7 +18,7 @@ from cluebench.records.result import Result
 from cluebench.records.trial import Trial
 from cluebench.scheduler.plan.estimates import DurationModel, estimated_size, schedule
 from cluebench.scheduler.plan.grid_flags import GridFlags
-from cluebench.scheduler.plan.jobs import Job, State, written
+from cluebench.scheduler.plan.jobs import Job, State
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from cluebench.search.halving import Curve, Rule, standings
 
@@ -64,11 +64,16 @@ class Forecast:
         whole = {job.key: known[0] for job in jobs if (known := self._durations.known(job.trial))}
         if len(whole) < len(jobs):
             return None
-        done = {job.key: _done(job) for job in jobs}
+        done = {job.key: self._done(job) for job in jobs}
         left = {key: (1 - done[key]) * seconds for key, seconds in whole.items()}
         ends = self._first_ends(self._rule, task, left) if self._rule else {}
         least = sum(max(0.0, ends.get(key, 1.0) - done[key]) * seconds for key, seconds in whole.items())
         return least / 3600, sum(left.values()) / 3600
+
+    def _done(self, job: Job) -> float:
+        """The share of a trial's steps that an earlier start has left a checkpoint of, or nearly so."""
+        result = self._grid.on_disk(job)
+        return result.curve.share if result else 0.0
 
     def _to_run(self, task: Task | None = None) -> list[Job]:
         left = (job for job in self._jobs if job.state not in (State.DONE, State.STOPPED))
@@ -129,12 +134,6 @@ class Forecast:
         parts += [f"{_gigabytes(kept)} for the models to be kept"] if kept else []
         place = next(path for path in (self._run_root, *self._run_root.parents) if path.exists())
         return f"disk: {', '.join(parts)}; {_gigabytes(shutil.disk_usage(place).free)} are free"
-
-
-def _done(job: Job) -> float:
-    """The share of a trial's steps that an earlier start has left a checkpoint of, or nearly so."""
-    result = written(job)
-    return result.curve.share if result else 0.0
 
 
 def _hours(least: float, most: float) -> str:

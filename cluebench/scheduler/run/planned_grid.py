@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from cluebench.benchmark.tasks import TASKS, Setting
+from cluebench.benchmark.tasks import TASKS
 from cluebench.data.official import split_files
 from cluebench.data.source import open_source
 from cluebench.foundation import repository
@@ -32,6 +34,7 @@ class PlannedGrid:
     flags: GridFlags
     trials: list[Trial]
     directories: Mapping[Model, RunDirectory]
+    _results: dict[Path, tuple[tuple, Result | None]] = field(default_factory=dict, repr=False)  # by file
 
     @classmethod
     def of(cls, flags: GridFlags) -> PlannedGrid:
@@ -72,9 +75,8 @@ class PlannedGrid:
 
     def shared_settings(self, model: Model, jobs: Iterable[Job]) -> dict[str, dict]:
         """By task whose data is here, the settings that all of a model's trials have in common."""
-        own = {*Setting._fields, "seed"}
         return {
-            job.trial.task: {key: value for key, value in job.configuration.items() if key not in own}
+            job.trial.task: {key: value for key, value in job.configuration.items() if key not in identity.VARIED}
             for job in jobs
             if job.trial.model == model and job.configuration
         }
@@ -82,16 +84,34 @@ class PlannedGrid:
     def halving(self, jobs: Iterable[Job]) -> HalvingSearch | None:
         """What is held and stopped of the grid's own jobs; None where every trial runs to its end."""
         own, rule = set(self.trials), self.flags.rule
-        return HalvingSearch(rule, [job for job in jobs if job.trial in own]) if rule else None
+        return HalvingSearch(rule, [job for job in jobs if job.trial in own], self.on_disk) if rule else None
+
+    def on_disk(self, job: Job) -> Result | None:
+        """The result of this very trial, done or not."""
+        found = self._read(job.paths.result)
+        return found if found and found.configuration_hash == job.configuration_hash else None
+
+    def _read(self, path: Path) -> Result | None:
+        """The result that lies there; read again only once the file is another."""
+        try:
+            status = os.stat(path)
+        except OSError:
+            return None
+        facts = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        if self._results.get(path, ((), None))[0] != facts:
+            self._results[path] = facts, Result.read(path)
+        return self._results[path][1]
 
     def _job(self, trial: Trial, configuration: Mapping, number: int) -> Job:
         directory, digest = self.directories[trial.model], ""
         if configuration:
             digest = identity.configuration_hash(dict(configuration))
         job = Job(trial, number, directory.paths(trial), directory.trial_lock(trial), digest, configuration)
-        if digest:
-            path = job.paths.result
-            job.result = Result.read_finished(path, digest) or trial.result_by_samples(path, configuration)
+        found = self._read(job.paths.result)
+        if digest and found and found.is_finished:
+            own = found if found.configuration_hash == digest else None
+            job.result = own or trial.result_by_samples(found, job.paths.result, configuration)
+            job.writes_over = job.result is None
         recall_failures(job)
         given_up = job.failures and job.pause_after_failure(self.flags.max_attempts) is None
         job.state = State.DONE if job.result else State.FAILED if given_up else State.WAITING

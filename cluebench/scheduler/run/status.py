@@ -62,7 +62,7 @@ def print_plan(grid: PlannedGrid) -> None:
 
 def writing_over(jobs: Sequence[Job]) -> str | None:
     """What is said of finished trials of other settings that a plan would write over."""
-    over = [job for job in jobs if job.writes_over]
+    over = [job for job in jobs if job.writes_over and job.state is State.WAITING]
     if not over:
         return None
     count = f"{len(over)} finished trial{'s' if len(over) > 1 else ''} of other settings"
