@@ -149,7 +149,7 @@ PartitionName=all Nodes={",".join(NODES)} Default=YES MaxTime=INFINITE State=UP 
 
         def started():
             self.run("scontrol", "update", f"JobId={number}", "StartTime=now")
-            return self.job(number)["JobState"] != "PENDING"
+            return self.job(number)["JobState"] in ("RUNNING", "COMPLETED")
 
         until(lambda: self.job(number)["Restarts"] != "0", 60, f"job {number} in the queue")
         until(started, 60, f"job {number}")

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, redirect_stdout, suppress
 from functools import partial
 from typing import Any
 
@@ -184,7 +184,7 @@ def _run_on_ray(grid: PlannedGrid, events: Events) -> tuple[list[Job], str | Non
     observers = Observers([Display(), *recorders])
     for recorder in recorders:
         recorder.begin()
-    with _signals(events):
+    with _signals(events), redirect_stdout(sys.stderr):  # Ray says on stdout that a node has died
         interrupted = cluster.run(events, observers.note)
     jobs = grid.jobs()
     _conclude(grid, jobs)
