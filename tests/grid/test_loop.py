@@ -198,6 +198,32 @@ def test_interruption_ends_the_children_and_leaves_the_rest_waiting():
     assert run.time.now < 11
 
 
+def test_a_loop_that_was_suspended_grants_the_time_anew():
+    """As by ``scontrol suspend`` for two hours, when its trial has been silent all along."""
+    run = Run(trials("tnews"), cpu_slots(1), lambda job, ids: Outcome(9000.0), trial_timeout=3600.0)
+    get, naps = run.time.get, [7200.0]
+
+    def suspended(timeout):
+        event = get(timeout)
+        if naps and run.time.now > 1800:
+            run.time.now += naps.pop()
+        return event
+
+    run.time.get = suspended
+    run.scheduler._observer.tick = lambda now: now + 60.0
+    run.run()
+    assert run.engine.stopped == [] and run.jobs[0].state is State.DONE
+
+
+def test_a_second_sigterm_hurries_nobody():
+    run = Run(trials("tnews"), cpu_slots(1), lambda job, ids: Outcome(None))
+    run.engine.deaf.add(run.jobs[0].key)
+    for at in (10.0, 10.1, 11.0):
+        run.time.put(Interrupted("SIGTERM"), at)
+    run.run()
+    assert [now for _, _, now in run.engine.stopped] == [False, True] and run.time.now >= 40  # the grace period
+
+
 def test_second_interruption_kills_at_once():
     run = Run(trials("tnews"), cpu_slots(1), lambda job, ids: Outcome(None))
     run.engine.deaf.add(run.jobs[0].key)

@@ -99,10 +99,9 @@ def test_a_node_joins_and_one_goes(grid, nodes, graceful):
 def test_a_broken_node_does_not_eat_up_the_grid(grid, nodes):
     """Each of its trials crashes at once: after three, its workers leave the rest to others."""
     nodes.add("broken", 2, BROKEN_NODE=1)
-    grid.behave(trials={"*": {"seconds": 0.5}})
-    driver = grid.start(*TNEWS, *grid.on_ray)
-    until(lambda: len(grid.book("start")) >= 3, what="crashes")
     nodes.add("good", 2)
+    grid.behave(trials={"*": {"seconds": 4.0}})
+    driver = grid.start(*TNEWS, *grid.on_ray)
     said = finished(grid, TNEWS, driver)
     assert "node broken: grid_search.py: error: the last 3 trials on this machine crashed" in said
     assert len(grid.book("start")) == 3 + 4

@@ -6,6 +6,7 @@ import pytest
 
 from tests.grid.conftest import alive, until
 from tests.grid.small_grid import KEYS, TABLE_ROW, TNEWS
+from tests.slurm.conftest import CONFIGURATIONS
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm]
 
@@ -23,6 +24,7 @@ def check_as_undisturbed(grid, slurm, log):
         assert (grid.runs / named).is_file()
 
 
+@pytest.mark.parametrize("cluster", CONFIGURATIONS, indirect=True)
 def test_the_script_at_first_go(grid, slurm):
     """An array on cards; each task's trials have the one core that Slurm gave it, not the machine's two."""
     grid.behave(trials={"*": {"seconds": 1.0}})
