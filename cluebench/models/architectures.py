@@ -60,6 +60,10 @@ _MODERNBERT: Pairs = (
 )
 _ANSWERS: Mapping[str, Pairs] = {"ForQuestionAnswering": (("qa_outputs.", "classifier."),)}
 _DISTILBERT_SETTINGS = {
+    "dim": "hidden_size",
+    "hidden_dim": "intermediate_size",
+    "n_heads": "num_attention_heads",
+    "n_layers": "num_hidden_layers",
     "activation": "hidden_act",
     "dropout": "hidden_dropout_prob",
     "attention_dropout": "attention_probs_dropout_prob",
@@ -77,12 +81,14 @@ class Architecture:
     settings: Mapping[str, str] = field(default_factory=dict)  # config.json's key → PaddleNLP's
     defaults: Mapping[str, Any] = field(default_factory=dict)  # of Transformers, where PaddleNLP has others
     in_transformers: bool = True
+    model_type: str | None = None  # in Transformers, where PaddleNLP has another
     unlike: Sequence[str] = ()  # heads that compute something else in Transformers
     needs_mask: bool = False  # PaddleNLP masks no padding by itself
     adds_mask: bool = False  # PaddleNLP adds a mask to the scores as it is
     published: bool = False  # its scores are, by PaddleNLP: it computes what PaddleNLP does for every input
     always_gelu: Sequence[tuple[str, str]] = ()  # parts of heads that do not go by hidden_act, and their activations
     leaves_out_padding: bool = True  # proven equal; see `unpadded`
+    in_onnx: bool = True  # Paddle 3.3 never ends turning DeBERTa into a static graph
 
 
 #: Models of BERT's structure are saved under any of these.
@@ -116,7 +122,9 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         needs_mask=True,
     ),
     "NeZha": Architecture(("nezha",), _NEZHA, defaults={"use_relative_position": True}, needs_mask=True),
-    "MegatronBert": Architecture(("bert", "megatronbert"), (("ln.", "layer_norm."),), {}, adds_mask=True),
+    "MegatronBert": Architecture(
+        ("bert", "megatronbert"), (("ln.", "layer_norm."),), {}, model_type="megatron-bert", adds_mask=True
+    ),
     "RoFormer": Architecture(
         ("roformer",),
         heads={
@@ -130,7 +138,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     ),
     "DistilBert": Architecture(("distilbert",), _DISTILBERT, settings=_DISTILBERT_SETTINGS),
     "DebertaV2": Architecture(
-        ("deberta",), (), {}, defaults={"conv_act": "tanh"}, needs_mask=True, leaves_out_padding=False
+        ("deberta",), (), {}, defaults={"conv_act": "tanh"}, needs_mask=True, leaves_out_padding=False, in_onnx=False
     ),
     "XLMRoberta": Architecture(("roberta",), (), {}, needs_mask=True),
     "ModernBert": Architecture(("model",), _MODERNBERT, {}),

@@ -79,7 +79,8 @@ _NO_ENCODERS = "CausalLM|LMHead|ConditionalGeneration|gpt|llama|qwen|chatglm|mis
 def _prefix_of_type(model_type: str | None) -> str | None:
     """By ``model_type``, where a configuration names no class."""
     for prefix in ARCHITECTURES:
-        if model_type and model_type == getattr(_class(f"{prefix}Config"), "model_type", None):
+        known = (ARCHITECTURES[prefix].model_type, getattr(_class(f"{prefix}Config"), "model_type", None))
+        if model_type and model_type in known:
             return prefix
     return None
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from cluebench.models.architectures import Architecture, Pairs
+from cluebench.models.architectures import Architecture, Pairs, architecture_of
 
 #: Older checkpoints call the parameters of a norm so.
 _NORM: Pairs = (("gamma.", "weight."), ("beta.", "bias."))
@@ -56,3 +57,20 @@ def _replaced(name: str, pairs: Pairs) -> str:
     for part, replacement in pairs:
         name = name.replace(f".{part}", f".{replacement}")
     return name[1:-1]
+
+
+def in_hugging_face(model: Any) -> dict[str, np.ndarray]:
+    """The weights of a model under Hugging Face's names; the opposite of `in_paddle`."""
+    architecture, backbone = architecture_of(type(model)), f"{model.base_model_prefix}."
+    of_head = [pairs for head, pairs in architecture.heads.items() if type(model).__name__.endswith(head)]
+    head_pairs = [(ours, theirs) for pairs in of_head for theirs, ours in reversed(pairs)]
+    pairs = [(ours, theirs) for theirs, ours in reversed(architecture.renamed)]
+    weights = {}
+    for name, parameter in model.named_parameters():
+        plain = name.removeprefix(backbone)
+        renamed = _replaced(plain, head_pairs)
+        if renamed == plain and name != plain:
+            renamed = f"{architecture.prefixes[0]}.{_replaced(plain, pairs)}"
+        array = parameter.numpy()
+        weights[renamed] = array.T if array.ndim == 2 and not _TABLE.search(plain) else array
+    return weights

@@ -119,14 +119,13 @@ class ModernBertAttention(nn.Layer):
 
     def forward(self, hidden: paddle.Tensor, unseen: paddle.Tensor, rotation: tuple) -> paddle.Tensor:
         """``unseen``: added to scores [rows, heads, width, width]; ``rotation``: of each position, see `_rotation`."""
-        projected = self.qkv(hidden)
-        rows, width = projected.shape[:2]
-        parts = projected.reshape([rows, width, 3, self.heads, self.head_size]).transpose([2, 0, 3, 1, 4])
+        # In a reshape 0 keeps a size, which a static graph need not know.
+        parts = self.qkv(hidden).reshape([0, 0, 3, self.heads, self.head_size]).transpose([2, 0, 3, 1, 4])
         query, key, value = _rotated(parts[0], *rotation), _rotated(parts[1], *rotation), parts[2]
         scores = paddle.matmul(query, key, transpose_y=True) * self.head_size**-0.5
         shares = nn.functional.softmax(scores + unseen.astype(scores.dtype))
         seen = paddle.matmul(self.attention_dropout(shares), value)
-        return self.out_dropout(self.out_proj(seen.transpose([0, 2, 1, 3]).reshape([rows, width, -1])))
+        return self.out_dropout(self.out_proj(seen.transpose([0, 2, 1, 3]).reshape([0, 0, -1])))
 
 
 class ModernBertFeedForward(nn.Layer):

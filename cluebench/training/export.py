@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import paddle
 
+from cluebench import models
 from cluebench.foundation import atomic, environment
-from cluebench.models import unwrapped
 from cluebench.training.run import Run
 
 
@@ -13,21 +15,21 @@ def export(run: Run, model: paddle.nn.Layer) -> None:
     """<output_dir>/export: the model as a static graph, ``paddle.jit.load("…/export/model")``, and its tokenizer.
 
     Its config.json names what the logits are of (``id2label``).
-    Input: ids and token types, int64 [rows, tokens] of any size. Output: logits, float32 [rows, labels].
+    Input: ids and, where the model has them, token types, int64 [rows, tokens], of any size where Paddle can trace the
+    model so. Output: logits, float32 [rows, labels].
     """
     if environment.rank() != 0:
         return
-    names = ("input_ids", "token_type_ids")
-    model.eval()
-    graph = paddle.jit.to_static(
-        model,
-        input_spec=[paddle.static.InputSpec(shape=[None, None], dtype="int64", name=name) for name in names],
-        full_graph=True,
-    )
     folder = run.output("export")
+    *shapes, last = models.input_shapes(run.task, run.flags.max_seq_length)
     with atomic.replacing(folder) as temporary:
         temporary.mkdir()
-        paddle.jit.save(graph, str(temporary / "model"))
+        for shape in shapes:
+            with suppress(ValueError, AssertionError):  # Paddle's: of an architecture that needs sizes
+                models.static_graph(model, temporary / "model", shape)
+                break
+        else:
+            models.static_graph(model, temporary / "model", last)
         run.tokenizer.save_pretrained(str(temporary))
-        unwrapped(model).config.save_pretrained(str(temporary))
+        models.unwrapped(model).config.save_pretrained(str(temporary))
     run.log.line(f"static graph: {folder / 'model'}")

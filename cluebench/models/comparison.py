@@ -1,0 +1,37 @@
+"""Whether a model that was written elsewhere computes the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import paddle
+
+#: The largest difference of outputs that counts as none, next to their size.
+TOLERANCE = 1e-5
+
+
+def made_up_rows(model: paddle.nn.Layer, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Random ids and token types, the second half of each last row padding."""
+    random, pad = np.random.default_rng(0), model.config.pad_token_id
+    ids = random.integers(0, model.config.vocab_size, shape)
+    ids[ids == pad] = (pad + 1) % model.config.vocab_size
+    types = (np.arange(shape[-1]) > shape[-1] // 4) * np.ones(shape, np.int64)
+    ids[-1, ..., shape[-1] // 2 :] = pad
+    types[-1, ..., shape[-1] // 2 :] = 0
+    return ids, types.astype(np.int64)
+
+
+def outputs_of(model: paddle.nn.Layer, ids: np.ndarray, types: np.ndarray) -> list[np.ndarray]:
+    """The outputs of the model's head."""
+    if ids.ndim == 3:
+        model.num_choices = ids.shape[1]
+    with paddle.no_grad():
+        outputs = model(paddle.to_tensor(ids), paddle.to_tensor(types))
+    return [output.numpy() for output in (outputs if isinstance(outputs, (tuple, list)) else [outputs])]
+
+
+def largest_difference(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:
+    """Next to the largest output. Starts and ends of spans are compared everywhere, at padding too."""
+    largest = max(np.abs(output).max() for output in expected)
+    return float(max(np.abs(one - output).max() for one, output in zip(found, expected, strict=True)) / largest)

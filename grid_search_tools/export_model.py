@@ -1,0 +1,123 @@
+"""Writes a fine-tuned model for those who deploy it: for Hugging Face's Transformers, or as an ONNX graph.
+
+    python export_model.py runs/ernie-3.0-base-zh --task TNEWS --format huggingface --output tnews_model
+    python export_model.py runs/ernie-3.0-base-zh/tnews/3e-05_32_0.1 --format onnx --output tnews_model
+
+takes the best kept model of a task in a run directory, or the model in a directory. What was written is compared with
+the model on made-up rows before it appears in --output.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cluebench.benchmark.tasks import TASKS, Task, task_named
+from cluebench.foundation import atomic, command, environment
+from cluebench.foundation.errors import UsageError
+from cluebench.foundation.flags import flag, parse, refuse_unwritable
+from cluebench.pretrained import model_files
+from cluebench.pretrained.model import CONFIG_FILES, Model, first_of
+from cluebench.records.finished_trials import finished_trials
+from cluebench.report import scores
+from cluebench.submission import kept, packing
+
+NAME = "export_model.py"
+_KEEPS = "grid_search.py … --save_best_model True keeps the best one of each task"
+
+
+@dataclass
+class Flags:
+    __doc__ = __doc__
+
+    directory: str = flag(..., "run directory of one model, or directory of a fine-tuned model", positional=True)
+    format: str = flag(..., "layout to write", choices=("huggingface", "onnx"))
+    output: str = flag(..., "directory to write; it must not exist or be empty", writes="directory")
+    task: str | None = flag(None, "task, in any case", default_text="the one that the model was fine-tuned for")
+    max_seq_length: int | None = flag(
+        None, "tokens of an input of an ONNX graph that takes one length only", minimum=8, default_text="the task's"
+    )
+
+
+def main() -> None:
+    flags = parse(Flags, prog=NAME)
+    refuse_unwritable(flags)
+    output = Path(flags.output).expanduser()
+    if output.exists() and any(output.iterdir()):
+        raise UsageError(f"--output {output}: holds files already; give a directory of its own")
+    model, task = chosen(Path(flags.directory).expanduser(), flags.task)
+    environment.import_paddle()  # only now: wrong flags are told of within a second
+    from cluebench import models
+
+    tokenizer = models.load_tokenizer(model)
+    loaded = models.load_model(task, model, tokenizer=tokenizer, head_required=True)
+    loaded.eval()
+    with atomic.replacing(output) as temporary:
+        temporary.mkdir()
+        if flags.format == "huggingface":
+            said = _to_hugging_face(loaded, tokenizer, task, temporary)
+        else:
+            length = flags.max_seq_length or task.max_seq_length
+            by, shape = models.write_onnx(loaded, task, temporary, length)
+            sizes = ", ".join("any" if size == -1 else str(size) for size in shape)
+            tokenizer.save_pretrained(str(temporary))
+            said = f"inputs of shape [{sizes}]; its outputs by {by} are the model's on made-up rows"
+    print(f"{output}: {task.title}, {model.typed}; {said}, to {models.TOLERANCE:g} of their size")
+
+
+def _to_hugging_face(loaded: Any, tokenizer: Any, task: Task, folder: Path) -> str:
+    """Writes it, reads it back, and compares. Raises UsageError where the two differ."""
+    from cluebench import models
+
+    models.write_hugging_face(loaded, tokenizer, task, folder)
+    again = models.load_model(task, Model.of(folder, "--output"), tokenizer=tokenizer, head_required=True)
+    again.eval()
+    options = [task.num_choices] if task.num_choices else []
+    ids, types = models.made_up_rows(loaded, [4, *options, 24])
+    difference = models.largest_difference(models.outputs_of(again, ids, types), models.outputs_of(loaded, ids, types))
+    if difference > models.TOLERANCE:
+        raise UsageError(f"--output {folder}: read back, its outputs differ by {difference:.1e} of their size")
+    return "read back from there, its outputs are the model's on made-up rows"
+
+
+def chosen(folder: Path, task_name: str | None) -> tuple[Model, Task]:
+    """The model that is meant, and its task. Raises UsageError where either is not clear."""
+    task = _named(task_name) if task_name else None
+    if first_of(folder, CONFIG_FILES) is None:
+        return _best_of_run(folder, task)
+    model = Model.of(folder, "directory")
+    files = model_files.find(model, offline=True)
+    tuned = files.read_config().get("finetuning_task") if files else None
+    if task is None and tuned not in TASKS:
+        raise UsageError(f"{folder}: does not say which task it was fine-tuned for; name it with --task")
+    return model, task or TASKS[str(tuned)]
+
+
+def _named(name: str) -> Task:
+    try:
+        return task_named(name)
+    except ValueError as error:
+        raise UsageError(f"--task: {error}") from None
+
+
+def _best_of_run(folder: Path, task: Task | None) -> tuple[Model, Task]:
+    """The best kept model of a run directory, of the task or of the only one that has a model."""
+    run = packing.run_directory(folder)
+    if run is None:
+        raise UsageError(f"{folder}: holds predictions, and no model")
+    found = {}
+    for name, trials in finished_trials(run).items():
+        best = scores.best_setting(trials)
+        if (task is None or name == task.name) and best and (model := kept.best_kept_model(run, trials, best.setting)):
+            found[name] = model
+    if not found:
+        raise UsageError(f"{run}: no model was kept{f' of {task.title}' if task else ''}; {_KEEPS}")
+    if len(found) > 1:
+        raise UsageError(f"{run}: holds models of {', '.join(TASKS[name].title for name in found)}; choose with --task")
+    (model,) = found.values()
+    return Model.of(model.folder, "directory"), model.task
+
+
+if __name__ == "__main__":
+    command.run(main, NAME)
