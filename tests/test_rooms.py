@@ -35,7 +35,7 @@ ROOMS = {
     "scheduler/loop/": set(),
     "scheduler/run/": {"ray", "rich"},
     "diagnosis/": {"psutil"},
-    "models/": PADDLE | {"tokenizers"},
+    "models/": PADDLE | {"onnx", "onnxruntime", "paddle2onnx", "tokenizers"},
     "training/": PADDLE | {"visualdl"},
     "demo/": PADDLE,
     "classification/ mrc/ grid_search_tools/": PADDLE,
@@ -58,7 +58,7 @@ ONLY = {
     "scipy": {"statistics/paired"},
     "sklearn": {"data/floors"},
     "subprocess": {"foundation/repository", "scheduler/", "submission/", "diagnosis/"},
-    "tokenizers": {"models/tokenizer_file"},
+    "tokenizers": {"models/tokenizer_file", "models/to_hugging_face"},
     "tqdm": {"foundation/notices"},
     "visualdl": {"training/scalars"},
 }
@@ -87,6 +87,7 @@ INSIDE = {
     "demo/directory": ({"cluebench.demo.embedded_model"}, _FLAGS_FIRST),
     "features/metrics": ({"paddlenlp"}, "EM and F1 are PaddleNLP's own, as published, and Paddle runs by then"),
     "machine/nvidia": ({"pynvml"}, "may be broken where there is no NVIDIA card"),
+    "models/to_onnx": ({"onnx", "onnxruntime", "paddle2onnx"}, "slow to import and rarely wanted"),
     "report/page": ({"jinja2", "markupsafe"}, "slow to import, and most commands write no page"),
     "scheduler/processes/launch": ({"ctypes"}, "starts with every trial, and needs it on Linux only"),
     "scheduler/run/ray_workers": ({"ray"}, "Ray is an extra"),
@@ -94,6 +95,7 @@ INSIDE = {
     "training/life": ({"cluebench.training.run"}, _FLAGS_FIRST),
     "training/scalars": ({"visualdl"}, "slow to import and rarely wanted"),
     "classification/run_clue_classifier_trainer": ({"cluebench.training"}, _FLAGS_FIRST),
+    "grid_search_tools/export_model": ({"cluebench.models"}, _FLAGS_FIRST),
     "grid_search_tools/show_features": ({"cluebench.models"}, _FLAGS_FIRST),
     "grid_search_tools/warmup_dataset_and_model": ({"cluebench.models", "cluebench.training", "paddle"}, _FLAGS_FIRST),
 }

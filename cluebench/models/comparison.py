@@ -11,6 +11,14 @@ import paddle
 TOLERANCE = 1e-5
 
 
+def input_names(model: paddle.nn.Layer) -> list[str]:
+    """What the model looks at: ids, and token types where it has more than one."""
+    types = getattr(model.config, "type_vocab_size", 0) > 1 and hasattr(
+        model.base_model.embeddings, "token_type_embeddings"
+    )
+    return ["input_ids", "token_type_ids"] if types else ["input_ids"]
+
+
 def made_up_rows(model: paddle.nn.Layer, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Random ids and token types, the second half of each last row padding."""
     random, pad = np.random.default_rng(0), model.config.pad_token_id

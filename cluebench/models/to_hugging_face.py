@@ -14,6 +14,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from cluebench.benchmark.tasks import Task
 from cluebench.foundation.errors import UsageError
 from cluebench.models.architectures import SPELLINGS, architecture_of, prefix_of
+from cluebench.models.comparison import input_names
 from cluebench.models.configuration import first_position, longest_input
 from cluebench.models.hugging_face import in_hugging_face
 from cluebench.models.tokenizer_file import TokenizerFile
@@ -43,7 +44,7 @@ def write_hugging_face(model: paddle.nn.Layer, tokenizer: Any, task: Task, folde
     (folder / "config.json").write_text(json.dumps(config, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     save_file({name: np.ascontiguousarray(array) for name, array in weights.items()}, folder / "model.safetensors",
               metadata={"format": "pt"})  # fmt: skip
-    _write_tokenizer(tokenizer, longest_input(model.config), folder)
+    _write_tokenizer(tokenizer, model, folder)
 
 
 def _configuration(model: paddle.nn.Layer, task: Task) -> dict[str, Any]:
@@ -71,14 +72,19 @@ def _configuration(model: paddle.nn.Layer, task: Task) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _write_tokenizer(tokenizer: Any, longest: int | None, folder: Path) -> None:
+def _write_tokenizer(tokenizer: Any, model: paddle.nn.Layer, folder: Path) -> None:
     """tokenizer.json and tokenizer_config.json, which both Transformers 4 and 5 read."""
     named = {f"{name}_token": getattr(tokenizer, f"{name}_token") for name in _SPECIAL}
     if isinstance(tokenizer, TokenizerFile):
         tokenizer.save_pretrained(str(folder))
     else:
         _word_pieces(tokenizer).save(str(folder / "tokenizer.json"))
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": longest, **named}
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": longest_input(model.config),
+        "model_input_names": [*input_names(model), "attention_mask"],
+        **named,
+    }
     config = folder / "tokenizer_config.json"
     if not config.is_file():
         settings = {key: value for key, value in settings.items() if value is not None}
@@ -92,7 +98,7 @@ def _word_pieces(tokenizer: Any) -> Tokenizer:
         models.WordPiece(tokenizer.get_vocab(), unk_token=tokenizer.unk_token, max_input_chars_per_word=100)
     )
     made.normalizer = normalizers.BertNormalizer(
-        lowercase=bool(tokenizer.do_lower_case), strip_accents=getattr(basic, "strip_accents", None)
+        lowercase=bool(basic.do_lower_case), strip_accents=getattr(basic, "strip_accents", None)
     )
     made.pre_tokenizer, made.decoder = pre_tokenizers.BertPreTokenizer(), decoders.WordPiece()
     cls, sep = tokenizer.cls_token, tokenizer.sep_token

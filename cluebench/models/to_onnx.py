@@ -12,7 +12,7 @@ import paddle
 from cluebench.benchmark.tasks import Task
 from cluebench.foundation.errors import UsageError
 from cluebench.models.architectures import architecture_of
-from cluebench.models.comparison import TOLERANCE, largest_difference, made_up_rows, outputs_of
+from cluebench.models.comparison import TOLERANCE, input_names, largest_difference, made_up_rows, outputs_of
 
 _OPSET = 17
 
@@ -59,14 +59,6 @@ def static_graph(model: paddle.nn.Layer, path: Path, shape: Sequence[int]) -> No
     with _quiet():
         paddle.jit.save(paddle.jit.to_static(model, input_spec=specs, full_graph=True), str(path))
         model.forward = model.forward.rollback() if hasattr(model.forward, "rollback") else model.forward
-
-
-def input_names(model: paddle.nn.Layer) -> list[str]:
-    """What the model looks at: ids, and token types where it has more than one."""
-    types = getattr(model.config, "type_vocab_size", 0) > 1 and hasattr(
-        model.base_model.embeddings, "token_type_embeddings"
-    )
-    return ["input_ids", "token_type_ids"] if types else ["input_ids"]
 
 
 def _convert(graph: Path, file: Path) -> None:

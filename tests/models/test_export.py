@@ -1,0 +1,112 @@
+"""export_model.py: what it writes computes what the model computes, as Transformers and ONNX runtimes see it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from cluebench.benchmark.tasks import TASKS
+from tests.models.conftest import write_model
+from tests.models.test_expected import CASES, OF_KIND, write_directory
+
+pytestmark = pytest.mark.slow
+TOOL = "grid_search_tools/export_model.py"
+
+
+def tuned(folder: Path, prefix: str, name: str, **settings) -> Path:
+    """As save_model leaves a model that was fine-tuned for a task."""
+    task, head = TASKS[name], "ForSequenceClassification"
+    head = {"choice": "ForMultipleChoice", "idiom": "ForMultipleChoice", "span": "ForQuestionAnswering"}.get(
+        task.kind, head
+    )
+    write_model(
+        folder, prefix, head, num_labels=len(task.labels or "12"), num_choices=task.num_choices or 2, **settings
+    )
+    config = json.loads((folder / "config.json").read_text())
+    labels = {"id2label": dict(enumerate(task.labels))} if task.labels else {}
+    (folder / "config.json").write_text(json.dumps({**config, "finetuning_task": name, **labels}))
+    return folder
+
+
+@pytest.mark.parametrize("file, kind", CASES)
+def test_weights_and_settings_go_back_to_where_they_came_from(file, kind, tmp_path):
+    """From Transformers' directory to a model, and back to the same arrays and settings."""
+    from cluebench.foundation import environment
+
+    environment.import_paddle()
+    from cluebench import models
+    from cluebench.models import to_hugging_face
+    from cluebench.pretrained.model import Model
+
+    source = write_directory(tmp_path / "source", file, kind)
+    model = models.load_model(TASKS[OF_KIND[kind]], Model.of(source))
+    weights = to_hugging_face.in_hugging_face(model)
+    for name, array in load_file(source / "model.safetensors").items():
+        unused = "embed_positions" in name or "pooler" in name and name not in weights
+        if not unused:  # by this head
+            np.testing.assert_array_equal(weights[name], array)
+    assert all("pooler" in name for name in weights.keys() - load_file(source / "model.safetensors").keys())
+    written = json.loads((source / "config.json").read_text())
+    config = to_hugging_face._configuration(model, TASKS[OF_KIND[kind]])
+    assert config["model_type"] == written["model_type"] and config["architectures"] == written["architectures"]
+    general = {"id2label", "label2id", "transformers_version", "use_cache", "is_decoder", "add_cross_attention"}
+    general |= {"tie_word_embeddings", "embedding_size", "pad_token_id", "bos_token_id", "eos_token_id"}
+    for key in written.keys() - general:
+        assert config.get(key, written[key]) == written[key], key
+
+
+@pytest.mark.parametrize("prefix, name", [("Roberta", "ocnli"), ("Ernie", "c3"), ("XLMRoberta", "cmrc2018")])
+def test_huggingface(prefix, name, run_script, tmp_path):
+    model = tuned(tmp_path / "model", prefix, name)
+    ran = run_script(TOOL, model, "--format", "huggingface", "--output", tmp_path / "out")
+    assert ran.code == 0, ran.err
+    assert ran.out.count("\n") == 1 and "read back" in ran.out
+    assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"} <= {
+        path.name for path in (tmp_path / "out").iterdir()
+    }
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    if TASKS[name].labels:
+        assert list(config["id2label"].values()) == list(TASKS[name].labels)
+
+
+@pytest.mark.parametrize("prefix, name", [("Roberta", "ocnli"), ("DistilBert", "cmrc2018"), ("ModernBert", "c3")])
+def test_onnx(prefix, name, run_script, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from cluebench.foundation import environment
+
+    environment.import_paddle()
+    from cluebench import models
+    from cluebench.pretrained.model import Model
+
+    folder = tuned(tmp_path / "model", prefix, name)
+    ran = run_script(TOOL, folder, "--format", "onnx", "--output", tmp_path / "out", "--max_seq_length", 24)
+    assert ran.code == 0, ran.err
+    assert "onnxruntime" in ran.out
+    session = onnxruntime.InferenceSession(str(tmp_path / "out" / "model.onnx"))
+    model = models.load_model(TASKS[name], Model.of(folder), head_required=True)
+    model.eval()
+    options = [TASKS[name].num_choices] if TASKS[name].num_choices else []
+    ids, types = models.made_up_rows(model, [3, *options, 24])
+    feeds = {"input_ids": ids, "token_type_ids": types}
+    found = session.run(None, {one.name: feeds[one.name] for one in session.get_inputs()})
+    assert models.largest_difference(found, models.outputs_of(model, ids, types)) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "prefix, layout, reason",
+    [("ErnieGram", "huggingface", "Transformers has no ErnieGram"), ("DebertaV2", "onnx", "static graph")],
+)
+def test_what_can_not_be_written_is_said_in_one_line(prefix, layout, reason, run_script, tmp_path):
+    model = tuned(tmp_path / "model", prefix, "ocnli")
+    ran = run_script(TOOL, model, "--format", layout, "--output", tmp_path / "out")
+    assert ran.code == 2 and reason in ran.err and not (tmp_path / "out").exists()
+
+
+def test_a_directory_that_names_no_task_needs_one(run_script, tmp_path):
+    model = write_model(tmp_path / "model", "Bert")
+    ran = run_script(TOOL, model, "--format", "onnx", "--output", tmp_path / "out")
+    assert ran.code == 2 and "--task" in ran.err
