@@ -24,6 +24,7 @@ from cluebench.foundation.errors import UsageError
 from cluebench.foundation.flags import flag, parse, refuse_unwritable
 from cluebench.foundation.repository import RUN_ROOT
 from cluebench.foundation.shown import shown
+from cluebench.report.table import run_directory
 
 NAME = "bundle.py"
 
@@ -33,13 +34,15 @@ class Flags:
     __doc__ = __doc__
 
     action: str = flag(..., "what to do", choices=("pack", "verify", "merge"), positional=True)
-    paths: list[str] = flag([], "pack: a run directory; verify, merge: bundles", positional=True)
+    paths: list[str] = flag(
+        [], "pack: a run directory, or the name of a model in the run root; verify, merge: bundles", positional=True
+    )
     output: str | None = flag(None, "pack: the bundle", default_text="<run directory's name>.bundle.zip", writes="file")
     data_dir: str | None = flag(
         None, "official CLUE files, unpacked or zipped", default_text="CLUE_DATA_DIR, else what was downloaded before"
     )
     run_root: str = flag(
-        str(RUN_ROOT), "merge: directory of the runs, one folder a model", default_text="runs/ in the repository",
+        str(RUN_ROOT), "directory of the runs, one folder a model", default_text="runs/ in the repository",
         writes="directory",
     )  # fmt: skip
 
@@ -59,7 +62,7 @@ def main() -> int:
 def pack(flags: Flags, source: DataSource) -> int:
     if len(flags.paths) > 1:
         raise UsageError("pack takes one run directory")
-    run = Path(flags.paths[0]).expanduser()
+    run = run_directory(flags.paths[0], flags.run_root)
     output = Path(flags.output or f"{run.resolve().name}.bundle.zip").expanduser()
     print("\n".join(packing.pack(run, output, source)))
     return 0

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from cluebench.foundation import command
 from cluebench.foundation.flags import parse, refuse_unwritable
-from cluebench.scheduler.plan.grid_flags import GridFlags, completed
+from cluebench.scheduler.plan.grid_flags import GROUPS, GridFlags, completed
 from cluebench.scheduler.run import run_grid
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from cluebench.scheduler.run.status import print_plan, print_status
@@ -26,7 +26,7 @@ class Flags(GridFlags):
 
 
 def main() -> int:
-    flags = parse(Flags, prog=NAME)
+    flags = parse(Flags, prog=NAME, groups=GROUPS)
     if not (flags.status or flags.dry_run):
         refuse_unwritable(flags)
     flags = completed(flags)

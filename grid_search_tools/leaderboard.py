@@ -20,6 +20,7 @@ from cluebench.foundation.flags import flag, parse
 from cluebench.foundation.repository import RUN_ROOT
 from cluebench.report.leaderboard import ORDERS, Leaderboard, measured_rows, published_rows
 from cluebench.report.leaderboard_formats import FORMATS, rendered
+from cluebench.report.table import holds_tasks
 
 NAME = "leaderboard.py"
 
@@ -52,6 +53,8 @@ def main() -> None:
             raise UsageError(
                 f"no directory {root}: name the one in which grid_search.py has left a folder for each model"
             )
+        if holds_tasks(root):
+            raise UsageError(f"{root} is the run directory of one model: give the directory it is in, {root.parent}")
         rows += measured_rows(root, flags.without_twins)
     rows += published_rows() if flags.published else []
     if not rows:

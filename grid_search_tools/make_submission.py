@@ -9,6 +9,7 @@ file is wrong, what is wrong is printed, file by file and line by line, and no z
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from cluebench.benchmark.tasks import TASKS
 from cluebench.data.source import open_source
 from cluebench.foundation import command
 from cluebench.foundation.flags import flag, parse, refuse_unwritable
-from cluebench.foundation.notices import notice
+from cluebench.foundation.notices import notice, waiting
+from cluebench.foundation.repository import RUN_ROOT
 from cluebench.records.finished_trials import OpenedRun
-from cluebench.report import submitted
+from cluebench.report import comparability, submitted
+from cluebench.report.advice import changed
 from cluebench.submission import diagnostics, kept, packing
 
 NAME = "make_submission.py"
@@ -28,7 +31,11 @@ NAME = "make_submission.py"
 class Flags:
     __doc__ = __doc__
 
-    directory: str = flag(..., "run directory of one model, or directory of prediction files", positional=True)
+    directory: str = flag(
+        ...,
+        "run directory of one model or the name of a model in runs/, or directory of prediction files",
+        positional=True,
+    )
     output: str = flag("submit.zip", "the zip to write", writes="file")
     data_dir: str | None = flag(
         None,
@@ -51,6 +58,8 @@ class Flags:
 def main() -> None:
     flags = parse(Flags, prog=NAME)
     folder, output = Path(flags.directory).expanduser(), Path(flags.output).expanduser()
+    named = RUN_ROOT / flags.directory.replace("/", "--")
+    folder = named if named.is_dir() and not folder.is_dir() else folder
     refuse_unwritable(flags)
     wanted = packing.wanted_entries(flags.tasks, flags.version)
     run = packing.run_directory(folder)
@@ -72,8 +81,11 @@ def main() -> None:
         if diagnosed:
             diagnostics.take_model(diagnosed, run, source, settings)
     for entry in entries:
-        packing.check(entry, source)
+        with waiting(f"checking {entry.test.submission}"):
+            packing.check(entry, source)
     packing.report(entries, misnamed)
+    if opened:
+        _warn(opened, entries)
     if diagnosed and diagnosed.state == "ok":
         print(*diagnostics.shares_right(diagnosed.content, source), sep="\n")
     packing.pack(entries, misnamed, output)
@@ -82,6 +94,19 @@ def main() -> None:
     packed = [entry.test.submission for entry in entries if entry.state == "ok"]
     for warning in submitted.remember(output, run, flags.name or folder.resolve().name, packed):
         notice(warning)
+
+
+def _warn(run: OpenedRun, entries: Sequence[packing.Entry]) -> None:
+    """Says how models are kept, where some were not, and which predictions are of no whole, published training."""
+    if any(entry.note == kept.NOT_KEPT for entry in entries):
+        typed = run.grid.command if run.grid else []
+        typed = typed or ["grid_search_tools/grid_search.py", run.folder.name.replace("--", "/")]
+        print(f"to keep the best models: {changed(typed, save_best_model='True')}")
+    packed = {entry.task.name for entry in entries if entry.state == "ok"}
+    trials = {name: of_task for name, of_task in run.trials.items() if name in packed}
+    if unlike := comparability.protocol_marks(trials):
+        what = "; ".join(mark.text(len(packed)) for mark in unlike)
+        print(f"warning: trained otherwise than the published models: {what}")
 
 
 if __name__ == "__main__":

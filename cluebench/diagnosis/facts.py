@@ -30,6 +30,7 @@ from cluebench.data.official import official_files
 from cluebench.data.source import DATA_DIR_VARIABLE, SYNTHETIC_MARK, DataSource, open_source
 from cluebench.foundation import environment, locks
 from cluebench.foundation.errors import ClueError
+from cluebench.foundation.notices import waiting
 from cluebench.foundation.resource_limits import memory_limit, usable_cores
 from cluebench.machine.nvidia import Device, DeviceLost, DriverFails, NvidiaDriver
 from cluebench.pretrained import model_files
@@ -131,10 +132,14 @@ def gather(
         libraries={name: _loads(candidates) for name, candidates in _LIBRARIES.items()},
         disks=_disks(cache_dir, run_root),
     )
-    _try_paddle(facts)
+    with waiting("importing PaddleNLP"):
+        _try_paddle(facts)
     _ask_driver(facts)
-    _look_at_data(facts, data_dir)
-    facts.models = [_look_at_model(name, facts) for name in models]
+    with waiting("looking at the data"):
+        _look_at_data(facts, data_dir)
+    for name in models:
+        with waiting(f"loading {name}"):
+            facts.models.append(_look_at_model(name, facts))
     return facts
 
 

@@ -20,7 +20,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T", bound="DataclassInstance")
+
+#: Title in the help → names of flags.
+Groups: typing.TypeAlias = Mapping[str, Sequence[str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +50,7 @@ class About:
     positional: bool = False
     default_text: str | None = None  # what the default is, where None stands for a rule
     metavar: str | None = None
+    typed: str | None = None  # how the flag is typed, where it has another name than the field
     writes: Literal["file", "directory"] | None = None  # the place of what the command writes: see `refuse_unwritable`
 
 
@@ -61,7 +65,7 @@ def flag(default: Any, help: str, **about: Any) -> Any:
 def _about(field: dataclasses.Field) -> tuple[About, str]:
     """What is said of a flag, and how it is typed."""
     about: About = field.metadata["about"]
-    return about, field.name if about.positional else f"--{field.name}"
+    return about, field.name if about.positional else f"--{about.typed or field.name}"
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -89,7 +93,9 @@ def _meant(word: str, known: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([*initials, *get_close_matches(word, known), *holding]))[:3]
 
 
-def parse(flags_class: type[T], argv: Sequence[str] | None = None, *, prog: str | None = None) -> T:
+def parse(
+    flags_class: type[T], argv: Sequence[str] | None = None, *, prog: str | None = None, groups: Groups | None = None
+) -> T:
     """Parses ``argv`` (default: the program's) into an instance of the dataclass.
 
     A boolean takes ``--name``, ``--name True`` or ``--name false``. A field of type ``list[X]`` takes one value or
@@ -101,16 +107,24 @@ def parse(flags_class: type[T], argv: Sequence[str] | None = None, *, prog: str 
         description=flags_class.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+        usage="%(prog)s [models …] [flags …]" if groups else None,
     )
-    add_flags(parser, flags_class)
+    add_flags(parser, flags_class, groups)
     return taken(parser, flags_class, vars(parser.parse_args(argv)))
 
 
-def add_flags(parser: argparse.ArgumentParser, flags_class: type[T]) -> None:
-    """Gives a parser the flags of a class; `taken` makes one of what it has read."""
+def add_flags(parser: argparse.ArgumentParser, flags_class: type[T], groups: Groups | None = None) -> None:
+    """Gives a parser the flags of a class; `taken` makes one of what it has read.
+
+    groups: title → names, in the order of the help. What is in none of them stands before them.
+    """
     hints = typing.get_type_hints(flags_class)
+    holders = {name: holder for title, names in (groups or {}).items()
+               for holder in [parser.add_argument_group(title)] for name in names}  # fmt: skip
     for field in dataclasses.fields(flags_class):
-        _add(parser, field, hints[field.name])
+        _add(holders.get(field.name, parser), field, hints[field.name])
+    if any(_value_type(hint)[0] is bool for hint in hints.values()):
+        parser.epilog = "BOOL is True or False; the flag alone means True."
 
 
 def taken(parser: argparse.ArgumentParser, flags_class: type[T], values: dict[str, Any]) -> T:
@@ -134,7 +148,7 @@ def refuse_unwritable(flags: DataclassInstance, *names: str) -> None:
             raise UsageError(f"{name} {place}: {reason}; name another place")
 
 
-def _add(parser: argparse.ArgumentParser, field: dataclasses.Field, hint: Any) -> None:
+def _add(parser: argparse._ActionsContainer, field: dataclasses.Field, hint: Any) -> None:
     kind, is_list = _value_type(hint)
     about, name = _about(field)
     default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
@@ -151,7 +165,7 @@ def _add(parser: argparse.ArgumentParser, field: dataclasses.Field, hint: Any) -
         if about.choices:
             options.setdefault("metavar", "{" + ",".join(map(str, about.choices)) + "}")
     if not about.positional:
-        options["required"] = about.required
+        options |= {"required": about.required, "dest": field.name}
     parser.add_argument(name, **options)
 
 

@@ -48,7 +48,10 @@ class RunFlags:
     )
     learning_rate: float = flag(3e-5, "peak learning rate", minimum=0)
     num_train_epochs: int = flag(None, "passes over the train split", minimum=1, default_text="the task's")
-    max_steps: int = flag(-1, "stop after this many optimizer steps, whatever num_train_epochs; 0 or less: no limit")
+    max_steps: int = flag(
+        -1, "stop after this many optimizer steps, whatever num_train_epochs; 0 or less: no limit",
+        default_text="no limit",
+    )  # fmt: skip
     max_seq_length: int = flag(
         None, "longest input in tokens, special tokens included", minimum=8, default_text="the task's"
     )

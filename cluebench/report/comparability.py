@@ -40,12 +40,10 @@ def marks(trials: Mapping[str, Sequence[FinishedTrial]]) -> tuple[Mark, ...]:
     """
     whole = {name: of_whole_grid(trials.get(name, ())) for name in TASKS if name in averaged_tasks()}
     official = {name: is_official(TASKS[name], own[0].result) for name, own in whole.items() if own and own[0].result}
-    found: dict[Phrase, list[str]] = defaultdict(list)
+    found: dict[Phrase, list[str]] = {}
     if False in official.values():  # then those of which nobody can tell came with them
         found[Phrase("not on the official files")] = [name for name, known in official.items() if not known]
-    for name, own in whole.items():
-        for reason in _reasons(TASKS[name], own):
-            found[reason].append(name)
+    found |= {mark.reason: [*mark.tasks] for mark in protocol_marks(whole)}
     points = {name: set(TASKS[name].grid.points()) for name in whole}
     lacking = {name: len(points[name] - {trial.setting for trial in own}) for name, own in whole.items()}
     if missing := sum(lacking.values()):
@@ -54,6 +52,15 @@ def marks(trials: Mapping[str, Sequence[FinishedTrial]]) -> tuple[Mark, ...]:
         if missing == planned:
             reason = Phrase("none of the published settings was run")
         found[reason] = [name for name, number in lacking.items() if number]
+    return tuple(Mark(reason, tuple(names)) for reason, names in found.items())
+
+
+def protocol_marks(trials: Mapping[str, Sequence[FinishedTrial]]) -> tuple[Mark, ...]:
+    """Of each task's trials, whether all of the grid's are there or not: what was set otherwise than published."""
+    found: dict[Phrase, list[str]] = defaultdict(list)
+    for name, own in trials.items():
+        for reason in _reasons(TASKS[name], own):
+            found[reason].append(name)
     return tuple(Mark(reason, tuple(names)) for reason, names in found.items())
 
 

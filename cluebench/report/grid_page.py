@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timezone
 from functools import cached_property
 from itertools import product
 from operator import itemgetter
@@ -52,6 +53,7 @@ def report(folder: Path) -> str:
         title=run.name,
         grid=run.grid,
         is_running=run.is_running,
+        written=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC"),
         running=running,
         counts=_counts(trial["state"] for task in tasks for trial in task["trials"]),
         costs=_costs(run),

@@ -32,6 +32,10 @@ _INPUT_SETTINGS = (
 )  # fmt: skip
 
 
+#: Of a task with finished trials: why nothing can be predicted.
+NOT_KEPT = "no model was kept"
+
+
 @dataclass(frozen=True)
 class PredictionFlags:
     """What the scripts are told beside the model and its inputs."""
@@ -92,8 +96,7 @@ def take_models(run: Path, wanted: Sequence[Entry], source: DataSource, flags: P
         model = best and best_kept_model(run, finished, best.setting)
         if not best or not model:
             for entry in entries:
-                entry.note = "no model was kept" if finished else "no trial is done"
-                entry.note += "; grid_search.py … --save_best_model True keeps the best one of each task"
+                entry.note = NOT_KEPT if finished else "no trial is done"
             continue
         _warn(model, best, source)
         try:

@@ -95,6 +95,11 @@ def parsed(description: str) -> tuple[Task, TaskFlags, Any]:
     return task, own, arguments
 
 
+#: Of TrainingArguments, those that --help shows beside the ones with a default of ours.
+_USUAL = ("output_dir", "do_train", "do_eval", "do_predict", "do_export", "gradient_accumulation_steps", "max_steps",
+          "warmup_steps", "seed", "adam_epsilon", "max_grad_norm", "fp16", "bf16")  # fmt: skip
+
+
 class _Parser(OneLineParser, PdArgumentParser):
     """One line about a wrong flag, as in the other scripts."""
 
@@ -110,9 +115,13 @@ def flag_parser(description: str) -> argparse.ArgumentParser:
     add_flags(parser, TaskFlags)
     parser._add_dataclass_arguments(TrainingArguments)
     parser.set_defaults(**DEFAULTS, **dict.fromkeys(DEPENDENT))
+    parser.add_argument("--help_all", action="help", help="show all of PaddleNLP's TrainingArguments, too, and exit")
+    own = {one.name for one in fields(TaskFlags)} | {"help", "help_all", *DEFAULTS, *DEPENDENT, *_USUAL}
     for action in parser._actions:  # argparse has no public way to change a help text
         if action.dest in DEPENDENT:
             action.help = f"{action.help} (default: {DEPENDENT[action.dest]})"
+        if action.dest not in own and "--help_all" not in sys.argv:
+            action.help = argparse.SUPPRESS
     return parser
 
 

@@ -361,14 +361,18 @@ def test_disk_worked_out_by_hand(tmp_path):
 
 
 @pytest.mark.slow
-def test_dry_run_lists_the_trials_as_ever_and_says_the_cost_beside_them(grid):
+def test_dry_run_says_what_is_to_run_and_its_cost_and_lists_the_trials_when_asked(grid):
     first = grid.run(*TNEWS, "1e-5,3e-5", "--devices", "cpu:1", "--dry_run")
-    assert "\nTNEWS           2 trials    0 done    2 to run, device hours unknown" in f"\n{first.stderr}"
+    assert "\nTNEWS           2 trials    0 done    2 to run, device hours unknown" in first.stdout
     assert grid.run(*TNEWS, "1e-5", "--devices", "cpu:1").returncode == 0
-    said = grid.run(*TNEWS, "1e-5,3e-5", "--devices", "cpu:1", "--dry_run")
-    assert said.stdout.splitlines()[0].startswith("some-model/tnews/1e-05_16_0.1\tdone\t")
-    assert said.stdout.splitlines()[1:] == ["some-model/tnews/3e-05_16_0.1\tto run\t-", "2 trials of 1 model: 1 done, 1 to run"]  # fmt: skip
+    said = grid.run(*TNEWS, "1e-5,3e-5", "--devices", "cpu:1", "--dry_run", "--list")
+    assert said.stdout.splitlines()[0] == "2 trials of 1 model: 1 done, 1 to run"
+    done, to_run = said.stdout.splitlines()[-2:]
+    assert (
+        done.startswith("some-model/tnews/1e-05_16_0.1\tdone\t")
+        and to_run == "some-model/tnews/3e-05_16_0.1\tto run\t-"
+    )
     own = grid.result("tnews/1e-05_16_0.1")["device_seconds"]  # two settings of the same size
-    assert f"about {shown(own / 3600)} device hours (cpu)" in said.stderr
-    nothing_left = grid.run(*TNEWS, "1e-5", "--devices", "cpu:1", "--dry_run").stderr
+    assert f"about {shown(own / 3600)} device hours (cpu)" in said.stdout
+    nothing_left = grid.run(*TNEWS, "1e-5", "--devices", "cpu:1", "--dry_run").stdout
     assert "device hours" not in nothing_left and "disk" not in nothing_left

@@ -386,3 +386,34 @@ def test_the_start_of_a_trial_is_not_taken_for_steps(tmp_path, monkeypatch):
         assert logs.seconds_left(job) == (left and pytest.approx(left))
     early = Underway(one, 1, step=(19, 1000), steps_per_second=10.0)
     assert time_left(DurationModel(GridFlags()), [early], [], 1) is None
+
+
+def test_the_page_is_written_once_there_is_a_plan_and_while_anything_runs(tmp_path, monkeypatch):
+    pages, directory, jobs = [], RunDirectory(tmp_path, Model.of("m")), jobs_on_stage(tmp_path)
+    directory.path.mkdir()
+    monkeypatch.setattr(
+        "cluebench.scheduler.run.recorder.write_report", lambda folder: pages.append((folder / "grid.json").is_file())
+    )
+    recorder, now = Recorder(directory, jobs, {}), 0.0
+
+    def tick(until):
+        """As the loop does: when the recorder has asked for it."""
+        nonlocal now
+        while now < until:
+            now = recorder.tick(now)
+            for thread in (recorder._writing, recorder._reporting):
+                if thread.is_alive():
+                    thread.join()
+
+    for job in jobs:
+        job.state = State.RUNNING
+    recorder.note("begun")
+    tick(1.0)
+    assert pages == [True], "at once, and not before the plan"
+    tick(95.0)
+    assert pages == [True] * 4, "every 30 seconds, though nothing was told"
+    for job in jobs:
+        job.state = State.WAITING
+        recorder.charged(job)
+    tick(1e4)
+    assert now == float("inf") and len(pages) == 5

@@ -88,7 +88,7 @@ def test_seeds_give_mean_and_deviation(grid):
 def test_best_settings_are_confirmed_with_more_seeds(grid):
     confirmed = (*TNEWS, "--devices", "cpu:2", "--confirm_seeds", "3", "--top_k", "2")
     plan = grid.run(*confirmed, "--dry_run").stdout.splitlines()
-    assert plan[-2:] == [
+    assert plan[:2] == [
         "4 trials of 1 model: 0 done, 4 to run",
         "4 more with further seeds, of the best settings of each task once its grid is done",
     ]
@@ -99,7 +99,7 @@ def test_best_settings_are_confirmed_with_more_seeds(grid):
     assert sorted(words[1] for words in grid.book("done")) == sorted([*KEYS, *more])
     assert result.stdout.splitlines()[1].split("\t")[1] == "74.96, 74.95±0.01 (3)"
     assert grid.state()["counts"]["done"] == 8 and grid.state()["status"] == "done"
-    assert "some-model/tnews/3e-05_32_0.1_seed44\tdone\t74.96" in grid.run(*confirmed, "--dry_run").stdout
+    assert "some-model/tnews/3e-05_32_0.1_seed44\tdone\t74.96" in grid.run(*confirmed, "--dry_run", "--list").stdout
     assert grid.run(*confirmed).stdout == result.stdout and len(grid.book("start")) == 8
 
 
@@ -110,8 +110,8 @@ def test_confirmation_goes_on_where_a_killed_scheduler_left_it(grid):
     grid.wait_for("start", 6)
     process.kill()
     process.wait()
-    plan = grid.run(*confirmed, "--dry_run").stdout.splitlines()
-    assert len(plan) == 7 and plan[-1] == "6 trials of 1 model: 4 done, 2 to run"
+    plan = grid.run(*confirmed, "--dry_run", "--list").stdout.splitlines()
+    assert plan[0] == "6 trials of 1 model: 4 done, 2 to run" and len([line for line in plan if "\t" in line]) == 6
     again = grid.start(*confirmed)
     grid.wait_for_note(": adopted", 2)
     grid.open_gate()
@@ -412,22 +412,21 @@ def test_full_disk_at_the_start_is_said(tmp_path):
 
 
 def test_dry_run_prints_the_plan_and_touches_nothing(grid):
-    result = grid.run("--dry_run")
-    lines = result.stdout.splitlines()
-    assert lines[0] == "some-model/afqmc/1e-05_16_0.1\tto run\t-"
-    assert lines[-1] == "134 trials of 1 model: 0 done, 134 to run" and len(lines) == 135
-    line = "CLUEWSC2020    32 trials    0 done   32 to run, device hours unknown until its first trial ends"
-    assert result.stderr.splitlines()[5] == line
-    assert len(result.stderr.splitlines()) == 12  # one each, then time and disk
+    lines = grid.run("--dry_run").stdout.splitlines()
+    assert lines[0] == "134 trials of 1 model: 0 done, 134 to run" and len(lines) == 14
+    assert lines[6] == "CLUEWSC2020    32 trials    0 done   32 to run, device hours unknown until its first trial ends"
+    assert [line.split(":")[0] for line in lines[11:13]] == ["time", "disk"] and lines[13].startswith("--list")
+    listed = grid.run("--dry_run", "--list").stdout.splitlines()
+    assert listed[:13] == lines[:13] and listed[13] == "some-model/afqmc/1e-05_16_0.1\tto run\t-" and len(listed) == 147
     assert not grid.runs.exists() and not (grid.data / "warmup.txt").exists()
     mistyped = grid.run("--dry_run", model="ernie-3.0-bas-zh").stderr
     assert "ernie-3.0-bas-zh is none of the published models: did you mean ernie-3.0-base-zh" in mistyped
     finished = grid.run(*TNEWS)
     place = grid.runs / "some-model"
     assert f"report: {place / 'report.html'}, log: {place / 'grid.log'}\n" in finished.stderr
-    again = grid.run(*TNEWS, "--dry_run")
-    assert "some-model/tnews/3e-05_32_0.1\tdone\t74.94" in again.stdout
-    assert again.stderr == "TNEWS           4 trials    4 done    0 to run\n"
+    again = grid.run(*TNEWS, "--dry_run", "--list")
+    assert "some-model/tnews/3e-05_32_0.1\tdone\t74.94" in again.stdout and again.stderr == ""
+    assert again.stdout.splitlines()[1] == "TNEWS           4 trials    4 done    0 to run"
 
 
 def test_one_failed_trial_is_one(grid):
@@ -437,9 +436,9 @@ def test_one_failed_trial_is_one(grid):
 
 
 def test_dry_run_of_published_best_settings(grid):
-    result = grid.run("--best_only", "--dry_run", model="ernie-3.0-base-zh")
+    result = grid.run("--best_only", "--dry_run", "--list", model="ernie-3.0-base-zh")
     assert "ernie-3.0-base-zh/iflytek/5e-05_32_0.0\tto run\t-" in result.stdout
-    assert result.stdout.splitlines()[-1] == "10 trials of 1 model: 0 done, 10 to run"
+    assert result.stdout.splitlines()[0] == "10 trials of 1 model: 0 done, 10 to run"
 
 
 @pytest.mark.parametrize(
@@ -493,6 +492,22 @@ def test_directory_of_another_model_is_refused(grid, tmp_path):
     # the same model, moved: its trials are done
     os.rename(tmp_path / "a", tmp_path / "c")
     assert "all 1 trials are done" in grid.run(*one, model=str(tmp_path / "c" / "bert")).stderr
+
+
+def test_a_grid_that_kept_no_model_runs_only_the_best_trial_of_each_task_again(grid):
+    first = grid.run(*TNEWS, "--devices", "cpu:2")
+    assert "no model is kept; --save_best_model True keeps each task's best" in first.stderr
+    keeping = (*TNEWS, "--save_best_model", "True", "--devices", "cpu:2")
+    plan = grid.run(*keeping, "--dry_run")
+    assert plan.stdout.splitlines()[0] == "4 trials of 1 model: 3 done, 1 to run"
+    assert "1 best trials (such as some-model/tnews/3e-05_32_0.1) run again" in plan.stderr
+    assert "written over" not in plan.stderr
+    again = grid.run(*keeping)
+    assert again.returncode == 0 and len(grid.book("start")) == 5 and again.stdout == first.stdout
+    folder = grid.runs / "some-model" / "tnews"
+    assert (folder / "3e-05_32_0.1" / "model.safetensors").is_file()
+    assert [path.name for path in folder.iterdir() if path.is_dir()] == ["3e-05_32_0.1"]
+    assert "already" in grid.run(*keeping).stderr and len(grid.book("start")) == 5
 
 
 def test_only_the_best_model_stays_unless_all_are_wanted(grid):

@@ -220,8 +220,8 @@ def test_a_plan_says_what_is_stopped_and_starts_nothing(grid):
     grid.behave(trials={"*": {"steps": 8}})
     assert grid.run(*TNEWS, *HALVING).returncode == 0
     starts = len(grid.book("start"))
-    plan = grid.run(*TNEWS, *HALVING, "--dry_run").stdout.splitlines()
-    assert plan[0] == f"some-model/tnews/{WORST_TO_BEST[0]}\tstopped\t-"
-    assert plan[-1] == "4 trials of 1 model: 1 done, 3 stopped, 0 to run" and len(grid.book("start")) == starts
+    plan = grid.run(*TNEWS, *HALVING, "--dry_run", "--list").stdout.splitlines()
+    assert f"some-model/tnews/{WORST_TO_BEST[0]}\tstopped\t-" in plan
+    assert plan[0] == "4 trials of 1 model: 1 done, 3 stopped, 0 to run" and len(grid.book("start")) == starts
     plan = grid.run(*TNEWS, "--dry_run").stdout.splitlines()
-    assert plan[-1] == "4 trials of 1 model: 1 done, 3 to run"
+    assert plan[0] == "4 trials of 1 model: 1 done, 3 to run"

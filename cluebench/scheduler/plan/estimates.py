@@ -72,7 +72,8 @@ def schedule(trial: Trial, flags: GridFlags) -> tuple[int, int]:
     train = min(workload(trial.row).train_examples, flags.limit or sys.maxsize)
     an_epoch = max(1, train // trial.setting.batch_size)
     steps = (flags.num_train_epochs or trial.row.epochs) * an_epoch
-    return min(steps, flags.max_steps or steps), trial.row.eval_every_steps or an_epoch
+    steps = min(steps, flags.max_steps) if flags.max_steps > 0 else steps
+    return steps, trial.row.eval_every_steps or an_epoch
 
 
 def forward_tokens(trial: Trial, flags: GridFlags) -> float:

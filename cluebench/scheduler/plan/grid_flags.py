@@ -24,6 +24,18 @@ from cluebench.search.halving import Rule
 #: and has learnt most of it after so many of them.
 DEMO_LEARNING_RATE, DEMO_BATCH_SIZE, DEMO_STEPS = 1e-3, 16, 100
 
+#: Of --help.
+GROUPS = {
+    "what to run": ("models", "tasks", "learning_rates", "batch_sizes", "dropouts", "seeds", "best_only", "demo"),
+    "where": ("data_dir", "run_root", "cache_dir", "devices", "jobs_per_device", "mrc_cards", "engine", "ray_address",
+              "worker", "offline"),
+    "how much": ("num_train_epochs", "max_steps", "limit", "search", "keep", "rungs", "confirm_seeds", "top_k"),
+    "what is kept": ("save_best_model", "keep_all_models"),
+    "when things fail": ("max_attempts", "trial_timeout"),
+    "look at a plan or a grid instead of running it": ("dry_run", "list_trials", "time_it", "status"),
+    "advanced": ("amp", "padding", "evaluation"),
+}  # fmt: skip
+
 #: On recorded curves (benchmarks/README.md) the rules that judge at 1/8 and again at 1/4 lost far more.
 _RUNGS = (Fraction(1, 4), Fraction(1, 2))
 
@@ -87,9 +99,13 @@ class GridFlags:
     save_best_model: bool = flag(False, "keep the best model of each task")
     keep_all_models: bool = flag(False, "with save_best_model: keep the best model of every trial")
     max_attempts: int = flag(3, "attempts at a trial before it is given up", minimum=1)
-    trial_timeout: float = flag(3600.0, "seconds without a new log line before a trial is ended; 0: never", minimum=0)
+    trial_timeout: float = flag(
+        3600.0, "seconds without a new log line before a trial is ended; 0: never", minimum=0, default_text="3600: 1 h"
+    )
     num_train_epochs: int | None = flag(None, "passes over the train split", minimum=1, default_text="each task's")
-    max_steps: int = flag(0, "stop each trial after this many optimizer steps; 0: no limit", minimum=0)
+    max_steps: int = flag(
+        -1, "stop each trial after this many optimizer steps; 0 or less: no limit", default_text="no limit"
+    )
     limit: int | None = flag(None, "only the first N rows of every split, for a try", minimum=1)
     offline: bool = flag(False, "never touch the network")
     engine: str = flag("local", "where trials run: on this machine, or on a Ray cluster", choices=("local", "ray"))
@@ -103,6 +119,7 @@ class GridFlags:
         False, "only the end of a grid that workers have run: table, grid.json, report; keep only the best models"
     )
     dry_run: bool = flag(False, "print the plan and stop")
+    list_trials: bool = flag(False, "with dry_run: also print a line for each trial", typed="list")
     status: bool = flag(False, "print where a running or stopped grid stands, and stop")
     demo: bool = flag(False, "the embedded model and data, one setting a task unless others are given")
 
@@ -192,7 +209,7 @@ def _with_demo(flags: F) -> F:
         learning_rates=flags.learning_rates or [DEMO_LEARNING_RATE],
         batch_sizes=flags.batch_sizes or [DEMO_BATCH_SIZE],
         dropouts=flags.dropouts or [0.1],
-        max_steps=flags.max_steps or (0 if flags.num_train_epochs else DEMO_STEPS),
+        max_steps=flags.max_steps if flags.max_steps > 0 else 0 if flags.num_train_epochs else DEMO_STEPS,
         save_best_model=True,  # tiny, and what make_submission.py predicts with
         offline=True,
     )

@@ -77,6 +77,7 @@ class Job:
     spent: Spent = field(default_factory=Spent)  # by earlier starts of the grid too
     memory_factor: int = 1  # how often the task's micro-batches are to be halved: 1, 2, 4 …
     not_before: float = 0.0  # clock time of the next attempt
+    needs_model: bool = False  # it was done without keeping its model, and runs again to keep it
     elsewhere: Elsewhere | None = None  # someone else ran it when it was last looked at
     # Of the running attempt, but for its devices, which the ledger knows:
     started_at: float = 0.0  # clock time

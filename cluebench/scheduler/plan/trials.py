@@ -84,7 +84,7 @@ def shared_flags(flags: GridFlags) -> dict[str, Any]:
         "padding": flags.padding or None,
         "evaluation": flags.evaluation if flags.evaluation != "full" else None,
         "num_train_epochs": flags.num_train_epochs,
-        "max_steps": flags.max_steps or None,
+        "max_steps": flags.max_steps if flags.max_steps > 0 else None,
         "limit": flags.limit,
         "data_dir": flags.data_dir,
         "cache_dir": flags.cache_dir,

@@ -72,7 +72,7 @@ class Forecast:
 
     def _done(self, job: Job) -> float:
         """The share of a trial's steps that an earlier start has left a checkpoint of, or nearly so."""
-        result = self._grid.on_disk(job)
+        result = None if job.needs_model else self._grid.on_disk(job)
         return result.curve.share if result else 0.0
 
     def _to_run(self, task: Task | None = None) -> list[Job]:

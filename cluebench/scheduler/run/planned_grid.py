@@ -8,13 +8,14 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from cluebench.benchmark.published import published_model
 from cluebench.benchmark.tasks import TASKS
 from cluebench.data.official import split_files
 from cluebench.data.source import open_source
 from cluebench.foundation import repository
 from cluebench.foundation.errors import UsageError
 from cluebench.pretrained.model import Model
-from cluebench.pretrained.model_files import CONFIG_FILES, first_of
+from cluebench.pretrained.model_files import CONFIG_FILES, first_of, kept_weights
 from cluebench.records import identity
 from cluebench.records.grid_file import Spent, read_grid
 from cluebench.records.result import Result
@@ -39,12 +40,7 @@ class PlannedGrid:
     @classmethod
     def of(cls, flags: GridFlags) -> PlannedGrid:
         """The grid behind completed flags. Raises UsageError naming the flag that is wrong."""
-        models = [Model.of(typed, "model") for typed in flags.models]
-        for model in models:
-            hidden = repository.ROOT / model.name
-            if model.directory is None and first_of(hidden, CONFIG_FILES):
-                where = f"trials run in {repository.ROOT}, where a model directory has that name"
-                raise UsageError(f"model {model}: {where}: rename it, or give {hidden} if it is meant")
+        models = [_model(typed) for typed in flags.models]
         trials = build_plan(models, flags)
         run_root = flags.run_root or repository.RUN_ROOT
         return cls(flags, trials, {trial.model: RunDirectory(run_root, trial.model) for trial in trials})
@@ -64,6 +60,8 @@ class PlannedGrid:
             for job, state in halving.verdicts():
                 job.state = state
         jobs += self.confirmations(jobs)
+        if self.flags.save_best_model:
+            self._plan_lost_models(jobs)
         for job in jobs:
             kind = (job.trial.model.folder, job.trial.task, job.trial.setting.batch_size)
             usual = job.memory_factor
@@ -80,6 +78,18 @@ class PlannedGrid:
             for job in jobs
             if job.trial.model == model and job.configuration
         }
+
+    def _plan_lost_models(self, jobs: Iterable[Job]) -> None:
+        """Has the best trial of each finished task run again if its model was not kept; see `Job.needs_model`."""
+        tasks: dict[tuple[Model, str], list[Job]] = defaultdict(list)
+        for job in jobs:
+            tasks[job.trial.model, job.trial.task].append(job)
+        for group in tasks.values():
+            done = [job for job in group if job.state is State.DONE]
+            if done and all(job.is_settled for job in group):
+                best = max(done, key=lambda job: rank(job.score, job.trial.setting))
+                if not kept_weights(best.paths.output_dir):
+                    best.state, best.result, best.needs_model = State.WAITING, None, True
 
     def halving(self, jobs: Iterable[Job]) -> HalvingSearch | None:
         """What is held and stopped of the grid's own jobs; None where every trial runs to its end."""
@@ -178,3 +188,17 @@ class PlannedGrid:
         job = self._job(trial, {**best.configuration, "seed": trial.seed} if best.configuration else {}, number)
         job.memory_factor = best.memory_factor
         return job
+
+
+def _model(typed: str) -> Model:
+    """As it was typed; a name that no published model has may also be a directory's in the repository.
+
+    Raises UsageError where a published model's name is also that of a directory there, in which trials run.
+    """
+    model, there = Model.of(typed, "model"), repository.ROOT / typed
+    if model.directory is not None or not first_of(there, CONFIG_FILES):
+        return model
+    if published_model(model.name):
+        where = f"trials run in {repository.ROOT}, where a model directory has that name"
+        raise UsageError(f"model {model}: {where}: rename it, or give {there} if it is meant")
+    return Model.of(str(there), "model")

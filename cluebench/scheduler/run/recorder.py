@@ -44,7 +44,7 @@ class Recorder:
         self._seen = len(jobs)
         self._done = {job.key: job for job in self._jobs if job.state is State.DONE} if keep_only_best else {}
         self._keep_only_best, self._complain = keep_only_best, complain
-        self._dirty, self._state_due, self._report_due = True, 0.0, 0.0
+        self._dirty, self._stale, self._state_due, self._report_due = True, True, 0.0, 0.0
         self._complained: set[str] = set()
         self._writing = self._reporting = threading.Thread()  # none yet
 
@@ -94,16 +94,21 @@ class Recorder:
         self._try("grid.log", lambda: self._append(f"{stamp} {text}\n"))
 
     def tick(self, now: float) -> float:
-        """Writes what is due; returns when it wants to be called again."""
-        if not self._dirty:
-            return float("inf")
-        if now >= self._state_due and not self._writing.is_alive():
+        """Writes what is due; returns when it wants to be called again.
+
+        The page also shows what running trials have logged, of which nobody tells: it is written while anything runs,
+        and first when there is a grid.json that it can read.
+        """
+        if self._dirty and now >= self._state_due and not self._writing.is_alive():
             self._writing = _aside("grid.json", partial(self._write, "running", self._renewed()))
-            self._dirty, self._state_due = False, now + _STATE_EVERY
-        if now >= self._report_due and not self._reporting.is_alive():
+            self._dirty, self._stale, self._state_due = False, True, now + _STATE_EVERY
+        shows_more = self._stale or State.RUNNING.value in self._states.values()
+        is_writing = self._writing.is_alive() or self._reporting.is_alive()
+        if shows_more and self._states and now >= self._report_due and not is_writing:
             self._reporting = _aside("report", self._write_report)
-            self._report_due = now + _REPORT_EVERY
-        return max(self._state_due, now + 0.05) if self._dirty else float("inf")
+            self._stale, self._report_due = False, now + _REPORT_EVERY
+        due = [self._state_due] * self._dirty + [self._report_due] * shows_more
+        return max(min(due, default=float("inf")), now + 0.05)
 
     def begin(self) -> None:
         """Writes the plan, for --status."""

@@ -16,6 +16,7 @@ from cluebench.foundation.command import INTERRUPTED
 from cluebench.foundation.errors import ClueError, LeftToOthers, UsageError
 from cluebench.machine import devices, nvidia
 from cluebench.machine.nvidia import Device
+from cluebench.pretrained.model_files import kept_weights
 from cluebench.records.cost import cost_by_task, cost_lines
 from cluebench.records.finished_trials import OpenedRun
 from cluebench.records.result import Result
@@ -230,7 +231,8 @@ class GridTrials:
         return StartOrder(job, holding, command, environment, repository.ROOT, ends_with_us=flags.worker)
 
     def finished(self, job: Job) -> Result | None:
-        return Result.read_finished(job.paths.result, job.configuration_hash)
+        result = Result.read_finished(job.paths.result, job.configuration_hash)
+        return None if job.needs_model and not kept_weights(job.paths.output_dir) else result
 
     def unwritable(self) -> str | None:
         return next(filter(None, (directory.unwritable() for directory in self._grid.directories.values())), None)
@@ -277,6 +279,8 @@ def _search(grid: PlannedGrid, jobs: list[Job], engine: Engine, events: Events) 
         Promises(observers.note),
     )
     observers.note(_opening(jobs, engine.devices))
+    if not flags.save_best_model:
+        observers.note("no model is kept; --save_best_model True keeps each task's best, for make_submission.py")
     if over := writing_over(jobs):
         observers.note(over)
     with _signals(events):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import get_args
 
-from cluebench.benchmark.published import near_published
+from cluebench.benchmark.published import near_published, published_models
 from cluebench.records import dev_predictions
 from cluebench.records.cost import Cost, cost_by_task, cost_lines
 from cluebench.records.finished_trials import OpenedRun
@@ -32,32 +32,46 @@ _NAMED = 3
 
 
 def print_plan(grid: PlannedGrid) -> None:
-    """One tab-separated line a trial: its key and whether it is done, with its score; then the totals.
+    """The totals, a line a task with what it will cost; with --list one tab-separated line a trial: key, state, score.
 
-    On stderr, for people: the same by task, with what it will cost.
+    What will keep the grid from running, or surprise, stands on stderr.
     """
     jobs = grid.jobs()
     to_come, forecast = grid.confirmations_to_come(jobs), Forecast(grid, jobs)
-    for job in jobs:
-        state = "stopped" if job.state is State.STOPPED else "to run"
-        print(f"{job.key}\t" + (f"done\t{job.trial.row.format_score(job.score)}" if job.result else f"{state}\t-"))
     models = len({job.trial.model for job in jobs})
     print(f"{len(jobs)} trials of {models} model{'s' if models > 1 else ''}: {', '.join(_counts(jobs))}")
     if to_come:
         print(f"{to_come} more with further seeds, of the best settings of each task once its grid is done")
-    sys.stdout.flush()
     for task in dict.fromkeys(job.trial.row for job in jobs):
         its = [job for job in jobs if job.trial.row is task]
         counts = f"{task.title:<12} {len(its):4} trials {' '.join(_counts(its, 4))}"
-        print(counts + forecast.of_task(task), file=sys.stderr)
-    for line in forecast.in_all():
+        print(counts + forecast.of_task(task))
+    print(*forecast.in_all(), sep="\n", end="\n" if forecast.in_all() else "")
+    for job in jobs if grid.flags.list_trials else ():
+        state = "stopped" if job.state is State.STOPPED else "to run"
+        print(f"{job.key}\t" + (f"done\t{job.trial.row.format_score(job.score)}" if job.result else f"{state}\t-"))
+    if not grid.flags.list_trials:
+        print("--list prints a line for each trial")
+    sys.stdout.flush()
+    for line in [*_surprises(grid, jobs)]:
         print(line, file=sys.stderr)
+
+
+def _surprises(grid: PlannedGrid, jobs: Sequence[Job]) -> Iterator[str]:
+    """What a user should know of a plan before it runs."""
+    if again := [job for job in jobs if job.needs_model]:
+        yield f"{len(again)} best trials (such as {again[0].key}) run again, as their models were not kept"
     if over := writing_over(jobs):
-        print(over, file=sys.stderr)
+        yield over
+    if without := dict.fromkeys(job.trial.row.title for job in jobs if not job.configuration_hash):
+        where = f"not in {grid.flags.data_dir}" if grid.flags.data_dir else "not on this machine yet"
+        yield f"the data of {', '.join(without)} is {where}: whether their trials are done is not known"
     for model in grid.directories:
-        near = [] if model.directory else near_published(model.name)
-        if near and not any(job.result for job in jobs if job.trial.model == model):
-            print(f"{model} is none of the published models: did you mean {', '.join(near)}?", file=sys.stderr)
+        is_known = model.directory is not None or model.name in published_models()
+        if not is_known and not any(job.result for job in jobs if job.trial.model == model):
+            near = near_published(model.name)
+            meant = f": did you mean {', '.join(near)}?" if near else ", nor a directory; the warm-up will look for it"
+            yield f"{model} is none of the published models{meant}"
 
 
 def writing_over(jobs: Sequence[Job]) -> str | None:
