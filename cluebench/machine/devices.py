@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import psutil
@@ -153,21 +152,20 @@ def _why_no_card(listed: str | None, cards: Sequence[Sequence[Device]]) -> str:
 
 
 def most_together(devices: Iterable[Device]) -> int:
-    """How many cards a trial can have at most: those of one node that can work together."""
-    return max(Counter(device.node for device in devices if device.joinable).values(), default=0)
+    """How many cards a trial can have at most: those that can work together."""
+    return sum(device.joinable for device in devices)
 
 
 def child_environment(devices: Sequence[Device], slots: int, jobs_per_device: int = 1) -> dict[str, str]:
     """Environment variables that keep a trial on its devices.
 
-    ``slots`` devices, each with ``jobs_per_device`` trials, share this machine's cores; those of a cluster have theirs.
+    ``slots`` devices, each with ``jobs_per_device`` trials, share this machine's cores.
     """
-    cores = devices[0].cores or usable_cores() // max(1, slots)
-    threads = max(1, cores // jobs_per_device)
+    threads = max(1, usable_cores() // max(1, slots) // jobs_per_device)
     variables = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
     if devices[0].kind == "gpu":
         variables["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
-        variables["CUDA_VISIBLE_DEVICES"] = ",".join(device.cuda for device in devices)
+        variables["CUDA_VISIBLE_DEVICES"] = ",".join(device.id for device in devices)
     elif devices[0].kind == "cpu":
         variables["CUDA_VISIBLE_DEVICES"] = ""
     for variable in _OTHER_CARDS.get(devices[0].kind, ()):

@@ -32,25 +32,13 @@ class Device:
     kind: str  # "gpu", "cpu", "npu" or "xpu"
     name: str = ""  # the card's product name
     total_bytes: int | None = None  # None: not accounted for
-    joinable: bool = False  # several of them, of one node, can run one trial
-    node: str = ""  # id of its machine in a cluster; "": this one
-    cores: int | None = None  # that go with it; None: a share of this machine's
+    joinable: bool = False  # several of them can run one trial
     old_name: str = ""  # of an instance, before drivers of 2021: "MIG-GPU-<uuid of the card>/1/0"
-
-    @property
-    def cuda(self) -> str:
-        """Its name in CUDA_VISIBLE_DEVICES. In a cluster ids begin with the node, as numbers of cards come again."""
-        return self.id.rpartition(" ")[2]
 
     @property
     def takes_one(self) -> bool:
         """Whether it takes one trial at a time, whatever --jobs_per_device: a card of unknown memory."""
-        return self.kind != "cpu" and self.total_bytes is None and not self.node
-
-    @property
-    def suspects(self) -> tuple[str, ...]:
-        """What may be broken where trials crash: the card, the node. Slots of this machine's cores are all the same."""
-        return ((self.id,) if self.kind != "cpu" else ()) + ((self.node,) if self.node else ())
+        return self.kind != "cpu" and self.total_bytes is None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ import pytest
 
 from cluebench.machine.devices import cpu_slots
 from cluebench.machine.nvidia import Device, Reading
-from cluebench.records.grid_file import Spent
 from cluebench.scheduler.allocation.ledger import FIRST_SET_ASIDE, LONGEST_SET_ASIDE, SUSPICIOUS, Ledger
 from cluebench.scheduler.allocation.promises import Promise
 from cluebench.scheduler.processes.trial_process import Holding
@@ -179,73 +178,6 @@ def test_when_every_card_is_suspect_none_is():
         assert [slot.device.id for slot in ledger.usable(6)] == ["b"]
     alone = ledger_of("a")
     assert not any(alone.suspect(["a"], now - 0.5, now) for now in range(9))
-
-
-# Nodes ----------------------------------------------------------------------------------------------------------------
-
-
-def cluster_of(**nodes):
-    """Cards of nodes by their numbers, memory not accounted for."""
-    return Ledger(
-        [Device(f"{node} {number}", f"{node} gpu {number}", "gpu", joinable=True, node=node)
-         for node, cards in nodes.items() for number in range(cards)]
-    )  # fmt: skip
-
-
-def test_cards_of_one_trial_are_of_one_node():
-    ledger = cluster_of(a=2, b=4, c=1)
-    assert ledger.place(4, 0, now=0) == ["b 0", "b 1", "b 2", "b 3"] and ledger.place(5, 0, now=0) is None
-    assert ledger.place(2, 0, now=0) == ["a 0", "a 1"] and ledger.place(1, 0, now=0) == ["c 0"]  # whole nodes are kept
-    ledger.reserve("one", ["b 2"], 0)
-    assert ledger.place(4, 0, now=0) is None and ledger.held_back_for(4, 0, now=0) == ["b 0", "b 1", "b 3", "b 2"]
-    ledger.reserve("two", ["a 1"], 0)
-    assert ledger.place(2, 0, now=0) == ["b 0", "b 1"] and ledger.held_back_for(2, 0, now=0) == ["b 0", "b 1"]
-    # the nodes to avoid are taken only where no other has so many
-    ledger.avoid("failed", ["b 0"])
-    assert ledger.place(2, 0, now=0, avoid=ledger.avoided("failed")) is None  # waits for a's
-    assert ledger.place(3, 0, now=0, avoid=ledger.avoided("failed")) == ["b 0", "b 1", "b 3"]
-
-
-def test_a_node_on_which_trials_crash_in_a_row_is_suspected_as_a_whole():
-    ledger = cluster_of(a=2, b=2)
-    assert not ledger.suspect(["a 0"], 0.5, 1) and not ledger.suspect(["a 1"], 1.5, 2)
-    reason = "the last 3 trials on its node crashed"
-    assert ledger.suspect(["a 0", "a 1"], 2.5, 3) == {"a 0": reason, "a 1": reason}
-    ledger.succeeded(["a 1"])
-    assert not ledger.suspect(["a 1"], 3.5, 4)
-    # one bad card of a node is no bad node, until another's crash says that it is
-    ledger = cluster_of(a=2, b=2)
-    assert [set(ledger.suspect(["b 0"], now - 0.5, now)) for now in (1, 2, 3)] == [set(), set(), {"b 0"}]
-    assert set(ledger.suspect(["b 1"], 3.5, 4)) == {"b 0", "b 1"}
-
-
-def test_a_bad_card_of_the_only_node_is_set_aside_alone():
-    ledger = cluster_of(a=2)
-    assert [set(ledger.suspect(["a 0"], now - 0.5, now)) for now in (1, 2, 3)] == [set(), set(), {"a 0"}]
-    slots = Ledger([Device(f"a {number}", "slot", "cpu", node="a") for number in range(2)])
-    assert not any(slots.suspect(["a 0"], now - 0.5, now) for now in range(9))  # the whole cluster can't be bad
-
-
-def test_what_a_card_that_leaves_has_not_said_is_unknown():
-    ledger = ledger_of("a")
-    spent = ledger.spent["one"] = Spent()
-    ledger.read("a", Reading(100, 100, {}, 1000.0), lambda key: 0)
-    ledger.reserve("one", ["a"], 60)
-    ledger.settle(50.0)
-    ledger.release("one")
-    assert not ledger.is_counted("one")
-    ledger.leave("a")
-    assert ledger.is_counted("one") and spent.device_seconds == 50.0 and spent.energy_joules is None
-
-
-def test_devices_come_leave_and_come_back():
-    ledger = cluster_of(a=1)
-    (device,) = (slot.device for slot in ledger.slots.values())
-    assert not ledger.add(device) and ledger.add(Device("b 0", "b", "gpu", node="b"))
-    assert ledger.place(1, 0, now=0, avoid=["a 0"]) == ["b 0"]
-    ledger.leave("b 0")
-    assert ledger.place(1, 0, now=0, avoid=["a 0"]) == ["a 0"]
-    assert ledger.add(Device("b 0", "b", "gpu", node="b")) and ledger.place(1, 0, now=0, avoid=["a 0"]) == ["b 0"]
 
 
 @pytest.mark.parametrize("jobs_per_device", [1, 2])

@@ -7,7 +7,6 @@ the energy these take meanwhile. Pure bookkeeping: readings and the time are han
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -71,27 +70,12 @@ class Ledger:
     """The devices of a grid. Not thread-safe: it belongs to the loop."""
 
     def __init__(self, devices: Sequence[Device], jobs_per_device: int = 1):
-        self.slots: dict[str, Slot] = {}
+        self.slots = {device.id: Slot(device, fresh=device.total_bytes is None) for device in devices}
         self.jobs_per_device = jobs_per_device
-        self._crashes: dict[str, tuple[int, float]] = {}  # of a card or node → how many in a row, when the last was
+        self._crashes: dict[str, tuple[int, float]] = {}  # of a card → how many in a row, when the last was
         self.spent: dict[str, Spent] = {}  # trial key → where its cost is added up
-        self._avoided: dict[str, set[str]] = {}  # trial key → ids of devices it failed on, or of those like them
+        self._avoided: dict[str, set[str]] = {}  # trial key → ids of cards it failed on
         self._settled = 0.0
-        for device in devices:
-            self.add(device)
-
-    def add(self, device: Device) -> bool:
-        """A device that has joined; False when it is here already. One that had left may come back."""
-        slot = self.slots.setdefault(device.id, Slot(device, set_aside_until=float("inf")))
-        new = slot.set_aside_until == float("inf")
-        if new:
-            slot.device, slot.set_aside_until, slot.fresh = device, 0.0, device.total_bytes is None
-        return new
-
-    def leave(self, device_id: str) -> None:
-        """The device is not used, unless it is added again; its counter can't be asked any more."""
-        self._count_energy(self.slots[device_id], None)
-        self.slots[device_id].set_aside_until = float("inf")
 
     def settle(self, now: float) -> None:
         """Charges each trial on a device for its part of the seconds since the last call."""
@@ -186,50 +170,37 @@ class Ledger:
         """A trial ended well on these devices: their failures are forgotten."""
         for device_id in device_ids:
             self.slots[device_id].failures = 0
-            for name in self.slots[device_id].device.suspects:
-                self._crashes.pop(name, None)
+            self._crashes.pop(device_id, None)
 
     def suspect(self, device_ids: Collection[str], started_at: float, now: float) -> dict[str, str]:
-        """A trial crashed here that began at ``started_at``; the devices that are taken for the reason, and why.
+        """A trial crashed here that began at ``started_at``; the cards that are taken for the reason, and why.
 
-        Those are a card, or all of a node, where several crashed in a row; trials that crash together are one incident.
-        When every card, or every node, is suspect, none is: the reason is something that they share.
+        Those are cards where several crashed in a row; trials that crash together are one incident. When every card is
+        suspect, none is: the reason is something that they share.
         """
         found: dict[str, str] = {}
-        of_card = 0
-        for name in self._suspects(device_ids):  # a card before its node
+        for name in filter(self.is_card, device_ids):
             crashes, last = self._crashes.get(name, (0, float("-inf")))
             if started_at <= last:
                 continue
             self._crashes[name] = crashes + 1, now
-            is_card = name in self.slots
-            of_card = crashes + 1 if is_card else of_card
-            peers = [peer for peer in self._suspects(self._present()) if (peer in self.slots) == is_card]
+            peers = [peer for peer, slot in self.slots.items() if slot.set_aside_until < float("inf")]
             if all(self._crashes.get(peer, (0, 0.0))[0] >= SUSPICIOUS for peer in peers):
-                for peer in peers:
-                    del self._crashes[peer]
-                for slot in map(self.slots.__getitem__, self._present()):
+                self._crashes.clear()
+                for slot in map(self.slots.__getitem__, peers):
                     if not slot.failed_readings:
                         slot.set_aside_until = min(slot.set_aside_until, now)
-            elif crashes + 1 >= SUSPICIOUS and (is_card or crashes + 1 > of_card):  # one bad card is no bad node
-                reason = f"the last {SUSPICIOUS} trials on {'it' if is_card else 'its node'} crashed"
-                found |= {device_id: reason for device_id in self._present() if name in self._suspects([device_id])}
+            elif crashes + 1 >= SUSPICIOUS:
+                found[name] = f"the last {SUSPICIOUS} trials on it crashed"
         return found
 
     def avoid(self, key: str, device_ids: Collection[str]) -> None:
-        """A trial failed on these devices; what may be broken where they are is, in a cluster, all of their node."""
-        names = set(self._suspects(device_ids))
-        self._avoided[key] = {one for one in self.slots if names.intersection(self._suspects([one]))}
+        """A trial failed on these devices."""
+        self._avoided[key] = set(filter(self.is_card, device_ids))
 
     def avoided(self, key: str) -> Collection[str]:
         """Devices on which a trial is not tried again as long as there are others."""
         return self._avoided.get(key, ())
-
-    def _suspects(self, device_ids: Collection[str]) -> list[str]:
-        return list(dict.fromkeys(name for each in device_ids for name in self.slots[each].device.suspects))
-
-    def _present(self) -> list[str]:
-        return [device_id for device_id, slot in self.slots.items() if slot.set_aside_until < float("inf")]
 
     def usable(self, now: float) -> list[Slot]:
         """Devices that are not set aside."""
@@ -258,7 +229,7 @@ class Ledger:
         closed: Collection[str] = (),
         coming: Collection[str] = (),
     ) -> list[str] | None:
-        """Devices of one node for a trial of so many cards and bytes on each, or None while there are none.
+        """Devices for a trial of so many cards and bytes on each, or None while there are none.
 
         Several cards must be whole cards without other trials of ours. The emptiest come first, and ``closed`` ones
         not at all; nor do those to ``avoid`` (where the trial failed before), as long as there are others. Those whose
@@ -268,16 +239,14 @@ class Ledger:
         elsewhere = [slot for slot in usable if slot.device.id not in avoid]
         fitting = [
             slot
-            for slot in (elsewhere if _together(elsewhere, cards) else usable)
+            for slot in (elsewhere if len(elsewhere) >= cards else usable)
             if slot.device.id not in closed
             and self._has_place(slot)
             and (cards == 1 or (slot.device.joinable and not slot.promised))
             and (slot.fits(needed_bytes) or (not slot.fresh and slot.device.id in coming))
         ]
-        # A trial on one card leaves whole nodes to those on several.
-        free = Counter(slot.device.node for slot in fitting)
-        fitting.sort(key=lambda s: (s.device.id in avoid, len(s.promised), free[s.device.node], -(s.free_bytes() or 0)))
-        return next(([slot.device.id for slot in chosen] for chosen in _together(fitting, cards)), None)
+        fitting.sort(key=lambda slot: (slot.device.id in avoid, len(slot.promised), -(slot.free_bytes() or 0)))
+        return [slot.device.id for slot in fitting[:cards]] if len(fitting) >= cards else None
 
     def held_back_for(self, cards: int, needed_bytes: int, now: float) -> list[str]:
         """Devices to start nothing else on, so that a trial that only waits for our own trials gets its turn.
@@ -290,17 +259,8 @@ class Ledger:
             if (cards == 1 or slot.device.joinable)
             and (not slot.accounted or (slot.device.total_bytes or 0) - slot.used_by_others >= needed_bytes)
         ]
-        soonest = min(_together(candidates, cards), key=lambda there: sum(bool(s.promised) for s in there), default=[])
-        return [slot.device.id for slot in soonest]
+        return [slot.device.id for slot in candidates[:cards]] if len(candidates) >= cards else []
 
     def waits_for_memory(self, now: float) -> list[str]:
         """Devices with room for another trial by number, whose memory is worth reading again."""
         return [slot.device.id for slot in self.open(now) if slot.accounted]
-
-
-def _together(slots: Sequence[Slot], cards: int) -> list[list[Slot]]:
-    """The first so many of each node that has them, in the order of ``slots``."""
-    nodes: dict[str, list[Slot]] = {}
-    for slot in slots:
-        nodes.setdefault(slot.device.node, []).append(slot)
-    return [there[:cards] for there in nodes.values() if len(there) >= cards]

@@ -85,7 +85,7 @@ class DeviceHealth:
     def set_aside(self, device_id: str, reason: str) -> None:
         """A card that has failed is not used until it has been asked again; a core can't fail."""
         now, slot = self._clock(), self._ledger.slots[device_id]
-        if not slot.device.suspects:
+        if not self._ledger.is_card(device_id):
             return
         already, until = slot.set_aside_until > now, self._ledger.set_aside(device_id, now)
         self._due[device_id] = until

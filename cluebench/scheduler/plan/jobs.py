@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -189,9 +190,10 @@ class FailureNotes:
 
 
 def note_failures(job: Job) -> None:
-    """Beside the trial's lock, which the caller has. Raises OSError."""
+    """Beside the trial's lock, which the caller has. Where that can't be written others try the trial once more."""
     noted = [NotedFailure(failure.kind.value, failure.detail) for failure in job.failures]
-    atomic.write_json(job.failure_notes, asdict(FailureNotes(job.configuration_hash, noted, job.memory_factor)))
+    with suppress(OSError):
+        atomic.write_json(job.failure_notes, asdict(FailureNotes(job.configuration_hash, noted, job.memory_factor)))
 
 
 def recall_failures(job: Job) -> None:

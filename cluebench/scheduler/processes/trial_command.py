@@ -30,7 +30,7 @@ def trial_command(
     command = [sys.executable, "-u", script]
     if cards > 1:
         # CUDA_VISIBLE_DEVICES holds UUIDs, and the launcher looks up --gpus among them.
-        gpus = ",".join(device.cuda for device in devices)
+        gpus = ",".join(device.id for device in devices)
         command = [sys.executable, "-u", "-m", "paddle.distributed.launch"]
         command += ["--gpus", gpus, "--log_dir", str(launcher_logs), script]
     told = job.trial.flags(shared_flags(flags)) | {

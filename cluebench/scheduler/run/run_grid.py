@@ -217,6 +217,8 @@ class GridTrials:
     """The loop's `Trials`: the jobs of a grid, and what lies in its run directories."""
 
     written = staticmethod(written)
+    recall = staticmethod(recall_failures)
+    note_failures = staticmethod(note_failures)
 
     def __init__(self, grid: PlannedGrid, jobs: list[Job], engine: Engine, recorders: Sequence[Recorder]):
         self._grid, self.jobs, self._engine, self._recorders = grid, jobs, engine, recorders
@@ -236,15 +238,6 @@ class GridTrials:
 
     def unwritable(self) -> str | None:
         return next(filter(None, (directory.unwritable() for directory in self._grid.directories.values())), None)
-
-    @staticmethod
-    def recall(job: Job) -> None:
-        recall_failures(job)
-
-    @staticmethod
-    def note_failures(job: Job) -> None:
-        with suppress(OSError):  # others try the trial once more
-            note_failures(job)
 
     def charged(self, job: Job) -> None:
         """Writes what a trial has cost into its result, if it is done, and into its grid."""
