@@ -115,7 +115,7 @@ def measured_gaps(folder: Path, models: int, driver: NvidiaDriver) -> tuple[int,
     jobs, plan = [], build_plan(list(directories), GridFlags())
     for number, trial in enumerate(plan):
         directory = directories[trial.model]
-        jobs.append(Job(trial, number, directory.paths(trial), directory.trial_lock(trial), trial.key))
+        jobs.append(Job(trial, number, trial.paths(directory.path), directory.trial_lock(trial), trial.key))
     for directory in directories.values():
         directory.acquire()
     events, display, settings = Events(), Display(io.StringIO()), GridFlags()

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cluebench.benchmark.tasks import IDIOM, SPAN, TASKS, Setting, Task
+from cluebench.benchmark.tasks import IDIOM, SPAN, TASKS, Task
 from cluebench.bundle import protocol
 from cluebench.bundle.contents import Manifest
 from cluebench.data import row_facts
@@ -123,7 +123,7 @@ class _Checked:
 
     def _lacking(self) -> Iterator[str]:
         """What the published grid has and this one has not."""
-        tried = {_finished(self.task, name).setting for name in self.names}
+        tried = {named[0] for named in map(parse_trial_name, self.names) if named}
         points = list(self.task.grid.points())
         if lacking := [point for point in points if point not in tried]:
             yield f"{len(points) - len(lacking)} of the {len(points)} settings of the published grid"
@@ -169,7 +169,9 @@ class _Checked:
                 yield "no number of training examples gives the steps of all its trials"
 
     def _of_logs(self, found: Verdict) -> Iterator[str]:
-        trials = {name: _finished(self.task, name, result.best_score) for name, result in self.results.items()}
+        paths = {self.folder / f"{name}.json": result for name, result in self.results.items()}
+        each = (FinishedTrial.of(result, path, self.task) for path, result in paths.items())
+        trials = {trial.name: trial for trial in each if trial}
         best = scores.best_setting(trials.values())
         for name, result in self.results.items():
             path = self.folder / f"{name}.log"
@@ -246,12 +248,6 @@ class _Checked:
         names = split_files(task, "dev") + (() if official else split_files(task, "train"))
         sums = official or self.manifest.data.get(task.name, {})
         return all(source.has(task, name) and sums.get(name) == source.md5(task, name) for name in names)
-
-
-def _finished(task: Task, name: str, score: tuple[float, ...] | None = None) -> FinishedTrial:
-    """The trial of a bundle that has this name."""
-    setting, seed = parse_trial_name(name) or (Setting(0.0, 0, 0.0), 0)  # unpacking refused other names
-    return FinishedTrial(task.name, setting, seed, score or ())
 
 
 def _right_answers(task: Task, rows: Sequence[Any]) -> tuple[Sequence[int | str], list]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -70,6 +70,13 @@ class OpenedRun:
     """A run directory: a folder a task, its name in any case. Each file is read once, when it is first wanted."""
 
     folder: Path
+    _read: dict[Path, Result | None] = field(default_factory=dict, init=False)
+
+    def result(self, path: Path) -> Result | None:
+        """What a trial has left there, finished or not."""
+        if path not in self._read:
+            self._read[path] = Result.read(path)
+        return self._read[path]
 
     @cached_property
     def grid(self) -> GridFile | None:
@@ -81,9 +88,14 @@ class OpenedRun:
         protocols = self.grid.protocols if self.grid else {}
         trials: dict[str, list[FinishedTrial]] = {}
         for task, folder in _task_folders(self.folder):
-            found = _with_results(task, folder) + _with_logs_only(task, folder)
+            found = self._with_results(task, folder) + _with_logs_only(task, folder)
             trials.setdefault(task.name, []).extend(_of_one_protocol(found, protocols.get(task.name)))
         return trials
+
+    def _with_results(self, task: Task, folder: Path) -> list[FinishedTrial]:
+        named = ((path, self.result(path)) for path in visible(folder, "*.json") if parse_trial_name(path.stem))
+        done = (FinishedTrial.of(result, path, task) for path, result in named if result and result.is_finished)
+        return [trial for trial in done if trial]
 
     @property
     def results(self) -> list[Result]:
@@ -111,12 +123,12 @@ class OpenedRun:
         """
         finished = [trial for of_task in self.trials.values() for trial in of_task]
         protocols = {trial.task: protocol_hash(trial.result.configuration) for trial in finished if trial.result}
-        known, done = {trial.path for trial in finished}, {(trial.task, trial.name) for trial in finished}
+        done = {(trial.task, trial.name) for trial in finished}
         planned = self.grid.trials if self.grid else ()
         stopped = {(trial.task, trial.name) for trial in planned if trial.state == STOPPED}
         for task, folder in _task_folders(self.folder):
-            for path in (path for path in visible(folder, "*.json") if path not in known):
-                result = Result.read(path) if parse_trial_name(path.stem) else None
+            for path in (path for path in visible(folder, "*.json") if parse_trial_name(path.stem)):
+                result = self.result(path)
                 if result and result.status == STOPPED:
                     if protocol_hash(result.configuration) == protocols.get(task.name):
                         stopped.add((task.name, path.stem))
@@ -135,12 +147,6 @@ def finished_trials(folder: Path) -> dict[str, list[FinishedTrial]]:
 def _task_folders(folder: Path) -> list[tuple[Task, Path]]:
     found = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else ()
     return [(TASKS[path.name.lower()], path) for path in found if path.name.lower() in TASKS]
-
-
-def _with_results(task: Task, folder: Path) -> list[FinishedTrial]:
-    paths = (path for path in visible(folder, "*.json") if parse_trial_name(path.stem))
-    results = ((result, path) for path in paths if (result := Result.read_finished(path)))
-    return [trial for result, path in results if (trial := FinishedTrial.of(result, path, task))]
 
 
 def _with_logs_only(task: Task, folder: Path) -> list[FinishedTrial]:

@@ -24,7 +24,7 @@ from cluebench.records.finished_trials import FinishedTrial, OpenedRun
 from cluebench.records.grid_file import GridFile, PlannedTrial, TrialState
 from cluebench.records.log import LogFacts, furthest_step, read_log
 from cluebench.records.paths import TrialPaths, trial_name
-from cluebench.records.result import STOPPED, Result
+from cluebench.records.result import STOPPED
 from cluebench.report import advice, comparability, evidence, grid_charts, page, reproduction, scores
 from cluebench.report.replayed import replayed
 from cluebench.report.scores import Best
@@ -93,7 +93,7 @@ class _Run(OpenedRun):
         """Trials that a search has stopped early, and those that run: with their scores so far, if there are any."""
         for planned in self.planned.get(task.name, ()):
             paths = TrialPaths(self.folder / task.name, planned.name)
-            result = Result.read(paths.result) if planned.state == STOPPED else None
+            result = self.result(paths.result) if planned.state == STOPPED else None
             if result and result.best_score and (trial := FinishedTrial.of(result, paths.result, task)):
                 yield planned, trial
             elif planned.state == "running" and self.is_running:

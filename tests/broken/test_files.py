@@ -304,7 +304,7 @@ def test_settings_of_other_processes_never_end_in_a_traceback(run):
 
 def test_noted_failures_never_end_in_a_traceback(run):
     one = trial("tnews")
-    failed = Job(one, 0, run.directory.paths(one), run.directory.trial_lock(one), "h")
+    failed = Job(one, 0, one.paths(run.directory.path), run.directory.trial_lock(one), "h")
     failed.failures = [Failure(FailureKind.CRASHED, "exit code 1")]
     failed.lock.parent.mkdir(exist_ok=True)
     note_failures(failed)

@@ -118,8 +118,9 @@ def test_an_adopted_trials_energy_is_unknown_and_its_seconds_count_from_then_on(
     (job,) = run.jobs
 
     def taken_already(job):
-        record = LockRecord(4711, devices=["GPU-0"], labels=["gpu 0"], promised_bytes=GIB)
-        run.engine.orphans[job.key] = Orphan(job.key, job.lock, 4711, "", record.host, job.configuration_hash, record)
+        about = {"configuration_hash": job.configuration_hash, "promised_bytes": GIB}
+        record = LockRecord(4711, devices=["GPU-0"], labels=["gpu 0"], **about)
+        run.engine.orphans[job.key] = Orphan(job.key, job.lock, 4711, record.host, record)
         return False
 
     run.engine.take = taken_already

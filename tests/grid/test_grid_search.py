@@ -390,7 +390,8 @@ def test_orphan_is_known_by_its_lock_and_start(tmp_path):
     subprocess.run([sys.executable, "-c", code], input=pickle.dumps(launch), check=True)
     until(lambda: (orphan := orphan_of(launch.job.key, launch.job.lock)) and orphan.pid, what="the record")
     orphan = orphan_of(launch.job.key, launch.job.lock)
-    assert orphan.is_local and orphan.start_time == start_time(orphan.pid) and orphan.configuration_hash == "h"
+    assert orphan.is_local and orphan.record.start_time == start_time(orphan.pid)
+    assert orphan.record.configuration_hash == "h"
     events = Events()
     other = LocalEngine([], None, events)
     other.adopt(orphan)

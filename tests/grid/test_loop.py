@@ -236,8 +236,8 @@ def test_second_interruption_kills_at_once():
 def orphan_for(job, configuration_hash, device="cpu:0", pid=4711, host=None):
     import socket
 
-    record = LockRecord(devices=[device], labels=["cpu 0"])
-    return Orphan(job.key, job.lock, pid, "boot:1", host or socket.gethostname(), configuration_hash, record)
+    record = LockRecord(pid, configuration_hash=configuration_hash, devices=[device], labels=["cpu 0"])
+    return Orphan(job.key, job.lock, pid, host or socket.gethostname(), record)
 
 
 def test_orphan_is_adopted_and_holds_its_device():

@@ -397,7 +397,7 @@ class Scheduler:
         attempt = Attempt(number, record.labels, record.cards, record.accumulation, record.started)
         self._begin(job, attempt, devices, record.promised_bytes, orphan.pid)
         self.engine.adopt(orphan)
-        if orphan.configuration_hash != job.configuration_hash:
+        if orphan.record.configuration_hash != job.configuration_hash:
             self._note(f"{job.key}: process {orphan.pid} of an earlier grid runs it with other settings: ended")
             self._end(job)
             job.must_go = True

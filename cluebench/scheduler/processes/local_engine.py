@@ -49,7 +49,7 @@ class LocalEngine:
 
     def adopt(self, orphan: Orphan) -> None:
         """Watches a process of a dead scheduler like one of our own, but for its exit code, which is lost."""
-        pid, started = orphan.pid, orphan.start_time
+        pid, started = orphan.pid, orphan.record.start_time
         self._watch(orphan.key, pid, started, orphan.record.mark, lambda: trial_process.wait_for_stranger(pid, started))
 
     def _watch(self, key: str, pid: int, started: str | None, mark: str, wait: Callable[[], int | None]) -> None:

@@ -83,9 +83,7 @@ class Orphan:
     key: str
     lock: Path
     pid: int
-    start_time: str | None
     host: str
-    configuration_hash: str
     record: LockRecord
 
     @property
@@ -197,7 +195,7 @@ def orphan_of(key: str, lock: Path) -> Orphan | None:
     pid = record.pid
     if record.host == socket.gethostname() and launch.start_time(pid) != record.start_time:
         pid = 0  # the record is of an earlier attempt: who holds the lock now is about to write his own
-    return Orphan(key, lock, pid, record.start_time, record.host, record.configuration_hash, record)
+    return Orphan(key, lock, pid, record.host, record)
 
 
 def wait_for_stranger(pid: int, started: str | None) -> None:

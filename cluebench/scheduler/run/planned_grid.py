@@ -116,7 +116,7 @@ class PlannedGrid:
         directory, digest = self.directories[trial.model], ""
         if configuration:
             digest = identity.configuration_hash(dict(configuration))
-        job = Job(trial, number, directory.paths(trial), directory.trial_lock(trial), digest, configuration)
+        job = Job(trial, number, trial.paths(directory.path), directory.trial_lock(trial), digest, configuration)
         found = self._read(job.paths.result)
         if digest and found and found.is_finished:
             own = found if found.configuration_hash == digest else None

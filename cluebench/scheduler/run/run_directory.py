@@ -66,9 +66,6 @@ class RunDirectory:
         self._lock: int | None = None
         self._members: int | None = None
 
-    def paths(self, trial: Trial) -> TrialPaths:
-        return trial.paths(self.path)
-
     def trial_lock(self, trial: Trial) -> Path:
         return self.private / f"{trial.task}--{trial.name}.lock"
 

@@ -147,7 +147,7 @@ def _one_label_lines(directory: RunDirectory, trials: Sequence[_TrialNow]) -> It
             if (held.result and held.result.best_score or ()) < now.result.best_score:
                 best[now.trial.task] = now
     for task, now in best.items():
-        said = dev_predictions.of_result(now.result, directory.paths(now.trial).result) if now.result else None
+        said = dev_predictions.of_result(now.result, now.trial.paths(directory.path).result) if now.result else None
         if said and said.one_label:
             yield f"  note\t{task}/{now.entry.name}: the best trial of the task says {said.one_label}"
 
@@ -179,7 +179,7 @@ class _TrialNow:
     def of(cls, directory: RunDirectory, entry: PlannedTrial, flags: GridFlags) -> _TrialNow:
         """The files know better than a grid.json that nobody keeps up to date."""
         trial = Trial(directory.model, entry.task, entry.setting, entry.seed)
-        job = Job(trial, 0, directory.paths(trial), directory.trial_lock(trial), entry.configuration_hash)
+        job = Job(trial, 0, trial.paths(directory.path), directory.trial_lock(trial), entry.configuration_hash)
         if result := Result.read_finished(job.paths.result, entry.configuration_hash):
             return cls(trial, entry, "done", result)
         if orphan := orphan_of(job.key, job.lock):
