@@ -92,7 +92,8 @@ class TextEncoder:
         self._words = _Made(self._pieces)  # word as written → its token ids
         self._fingerprint: str | None = getattr(tokenizer, "fingerprint", None)
         self.template = getattr(tokenizer, "template", None) or _template_of(tokenizer)
-        self.is_bulk = self._basic is not None and self._wordpiece is not None
+        cuts_words = hasattr(self._basic, "vocab")  # RoFormer's, by jieba: no table of characters says where
+        self.is_bulk = self._basic is not None and self._wordpiece is not None and not cuts_words
         self._strips = self.is_bulk and self._basic_words("e\u0301") == ["e"]
         self._literals = self._literal_tokens()
         self._folded = [token.casefold() for token in self._literals]

@@ -31,6 +31,13 @@ def wordpiece_tokenizer(kind: type[Any], files: ModelFiles, said: WordPiece, **s
     known = inspect.signature(kind.__init__).parameters
     if any(key not in known and settings.get(key, usual) != usual for key, usual in _ONLY_OF_BERT.items()):
         kind = BertTokenizer
+    if (
+        "use_jieba" in known and "use_jieba" not in settings
+    ):  # RoFormer's; Transformers always cuts words, PaddleNLP not
+        settings["use_jieba"] = "transformers_version" in files.read_config()
+        if settings["use_jieba"]:
+            line = "its tokenizer cuts words with jieba, as in Transformers; letters with accents may be cut otherwise"
+            json_files.tell_once(f"{files.model.typed}: {line}")
     with tempfile.TemporaryDirectory() as folder:
         path = files.vocabulary or Path(folder) / VOCABULARY
         if files.vocabulary is None:
@@ -40,7 +47,7 @@ def wordpiece_tokenizer(kind: type[Any], files: ModelFiles, said: WordPiece, **s
         tokenizer.save_resources = partial(_write, said.vocabulary)  # its own copies the file it was made from
     for word, row in said.added.items():
         tokenizer.add_tokens(word, special_tokens=word in tokenizer.all_special_tokens)
-        if tokenizer.convert_tokens_to_ids(word.lower() if tokenizer.do_lower_case else word) != row:
+        if tokenizer.convert_tokens_to_ids(word.lower() if getattr(tokenizer, "do_lower_case", False) else word) != row:
             raise UsageError(f"{files.model.typed}: its added word {word!r} is part of the vocabulary in lower case")
     tokenizer.sanitize_special_tokens()
     return tokenizer

@@ -1,6 +1,6 @@
 """Writes the model directories beside this file, by the libraries that people have them from. Run by hand, never in CI.
 
-    python -m venv tf5 && tf5/bin/pip install torch==2.13.0 transformers==5.24.0 sentence-transformers==6.2.0
+    python -m venv tf5 && tf5/bin/pip install torch==2.13.0 transformers==5.24.0 sentence-transformers==6.2.0 rjieba
     python -m venv tf4 && tf4/bin/pip install torch==2.13.0 transformers==4.57.6
     python -m venv pn2 && pn2/bin/pip install paddlenlp==2.8.1 paddlepaddle==2.6.2 "numpy<2" "setuptools<70"
     for python in tf5/bin/python tf4/bin/python pn2/bin/python .venv/bin/python; do $python make.py [NAME …]; done
@@ -201,7 +201,8 @@ TRANSFORMERS_5 = [
     *architecture("Electra", "BCOQ"),
     *architecture("Albert", "BCOQ"),
     *architecture("MegatronBert", "BCOQ"),
-    *architecture("RoFormer", "BCOQ"),
+    *architecture("RoFormer", "B", tokenizer="words"),
+    *architecture("RoFormer", "COQ"),
     *architecture("DistilBert", "BCOQ"),
     *architecture("DebertaV2", "BCOQ"),
     *architecture("XLMRoberta", "BCOQ", tokenizer="unigram"),
@@ -318,6 +319,9 @@ def torch_tokenizer(kind: str, folder: Path) -> Any:
         backend.train_from_iterator([text for pair in PAIRS for text in pair] * 4, trainer)
         model = json.loads(backend.to_str())["model"]
         return transformers.RobertaTokenizer(vocab=model["vocab"], merges=[tuple(pair) for pair in model["merges"]])
+    if kind == "words":
+        words = [token for token in TOKENS if "é" not in token] + ["明天", "下雨", "中国", "##国"]
+        return transformers.RoFormerTokenizer(vocab={token: row for row, token in enumerate(words)})
     vocabulary = folder / "made_vocab.txt"
     vocabulary.write_text("\n".join(TOKENS) + "\n", encoding="utf-8")
     settings: dict[str, Any] = {"do_lower_case": "cased" not in kind}
