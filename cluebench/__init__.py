@@ -8,7 +8,8 @@ import importlib.util
 import os
 import sys
 
-__version__ = "0.1.0"
+#: The one place of the number: of the package, in results, and in the keys of the feature cache.
+__version__ = "0.2.0.dev0"
 
 #: Versions of Python that the pinned packages are for.
 PYTHONS = ((3, 10), (3, 11), (3, 12))
