@@ -112,7 +112,9 @@ def test_a_column_that_is_wrong_is_named(tmp_path, columns, reason):
 def test_wrong_scores_of_spans_are_refused(tmp_path, columns):
     spans().write(tmp_path / "x", {"task": "cmrc2018"}, 1)
     changed(tmp_path / "x", **columns)
-    with pytest.raises(DataError, match=r"f1\[\d\]: Expected float <= 1|'exact' is not|holds NaN, which is no finite"):
+    with pytest.raises(
+        DataError, match=r"f1\[\d\]: Expected float <= 1|'exact' is not|holds NaN as f1.*, which is no finite"
+    ):
         DevPredictions.read(tmp_path / "x")
 
 

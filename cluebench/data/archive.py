@@ -7,6 +7,7 @@ when a member is out of all proportion to what JSON text packs to (a decompressi
 from __future__ import annotations
 
 import hashlib
+import lzma
 import stat
 import zipfile
 import zlib
@@ -26,7 +27,7 @@ MAX_RATIO = 200
 _HARMLESS_BYTES = 1 << 20
 
 #: What zipfile raises on broken, encrypted (RuntimeError) and unusually packed (NotImplementedError) archives.
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError)
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, EOFError, ValueError)
 
 
 def find_member(path: Path, file: str) -> str | None:
@@ -96,12 +97,14 @@ def md5_of(stream: IO[bytes]) -> str:
 def _is_data_member(info: zipfile.ZipInfo) -> bool:
     """Not a folder, nor the shadow files macOS packs beside the real ones."""
     parts = PurePosixPath(info.filename).parts
-    return not info.is_dir() and "__MACOSX" not in parts and not parts[-1].startswith("._")
+    return bool(parts) and not info.is_dir() and "__MACOSX" not in parts and not parts[-1].startswith("._")
 
 
 def _check_name(path: Path, info: zipfile.ZipInfo) -> None:
     # orig_filename, because zipfile already cuts names at NUL bytes; backslashes separate folders on Windows.
     name = info.orig_filename.replace("\\", "/")
+    if not PurePosixPath(name).parts:
+        raise DataError(f"{path}: a member without a name ({info.orig_filename!r}); refused")
     if name.startswith("/") or name[1:2] == ":" or ".." in name.split("/") or "\0" in name:
         raise DataError(f"{path}: member {info.orig_filename!r} would leave the folder it is unpacked to; refused")
     mode = info.external_attr >> 16

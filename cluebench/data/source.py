@@ -22,6 +22,7 @@ from cluebench.data.official import OfficialFile, fingerprint_of, official_files
 from cluebench.data.rows import row_hash
 from cluebench.foundation.errors import DataError
 from cluebench.foundation.file_facts import visible
+from cluebench.foundation.flags import why_no_text
 from cluebench.foundation.notices import notice
 
 #: Names the directory of the official files when no --data_dir is given.
@@ -305,6 +306,8 @@ def open_source(data_dir: str | Path | None = None, *, offline: bool = False) ->
             advice = f", name another place by --data_dir or {DATA_DIR_VARIABLE}, or leave out --offline to download it"
             return DataSource(home, advice=advice, also=home.parent)
         return DataSource(home, fetch=lambda task: fetch_archive(task, home), also=home.parent)
+    if why := why_no_text(str(given)):
+        raise DataError(f"{origin} {given}: {why}")
     directory = Path(given).expanduser()
     if not directory.is_dir():
         raise DataError(f"{origin} {directory} is not a directory: give the one that holds the official files")

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import os
 import re
 import sys
 import types
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from cluebench.foundation import atomic
 from cluebench.foundation.errors import UsageError, one_line
+from cluebench.foundation.notices import notice
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -35,6 +37,8 @@ T = TypeVar("T", bound="DataclassInstance")
 
 #: Title in the help → names of flags.
 Groups: typing.TypeAlias = Mapping[str, Sequence[str]]
+#: Bytes of one name in a path, on every file system in use.
+_LONGEST_NAME = 255
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,16 +229,32 @@ def _checked(parser: argparse.ArgumentParser, field: dataclasses.Field, hint: An
         value = list(dict.fromkeys(flat))
         if not flat:
             parser.error(f"{name} '': names nothing; leave it out for all")
+        if twice := [str(item) for item in value if flat.count(item) > 1]:
+            notice(f"{name}: {', '.join(twice)} is given more than once, and counts once")
     for item in value if isinstance(value, list) else [value]:
         if item is not None and (wrong := _wrong(item, about)):
             parser.error(f"{name} {item}: {wrong}")
     return value
 
 
+def why_no_text(text: str) -> str | None:
+    """Why a text can be neither a name nor a path; None when it can."""
+    try:
+        parts = text.encode().split(b"/")
+    except UnicodeEncodeError:
+        return "is not UTF-8 text"
+    if max(map(len, parts)) > _LONGEST_NAME:
+        return f"a name of more than {_LONGEST_NAME} bytes"
+    home = os.path.expanduser(parts[0].decode())
+    return f"there is no user {parts[0].decode()[1:]!r}" if home.startswith("~") else None
+
+
 def _wrong(item: Any, about: About) -> str | None:
     """Why a flag can't have this value; None when it can."""
     if about.choices and item not in about.choices:
         return f"choose from {', '.join(map(str, about.choices))}"
+    if isinstance(item, str):
+        return why_no_text(item)
     if isinstance(item, bool) or not isinstance(item, (int, float, Fraction)):
         return None
     if not math.isfinite(item):

@@ -20,7 +20,7 @@ import math
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -92,6 +92,8 @@ def parse(content: bytes) -> Any:
     try:
         text = content.decode()
         value = _DECODER.decode(text)
+    except _NoNumber as error:
+        raise NotJson(f"holds {error}{_place_of_no_number(text)}, which is {error.what}") from None
     except NotJson:
         raise
     except UnicodeDecodeError as error:
@@ -119,14 +121,74 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
+class _NoNumber(ValueError):
+    """A number that other readers don't take."""
+
+    def __init__(self, text: str, what: str):
+        super().__init__(text if len(text) <= 30 else f"{text[:30]}…")
+        self.what = what
+
+
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise NotJson(f"holds {text[:30]}, which is no finite number")
+        raise _NoNumber(text, "no finite number")
     return number
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_finite, parse_float=_finite)
+def _whole(text: str) -> int:
+    if len(text) > 20 or not -(1 << 63) <= int(text) < 1 << 63:
+        raise _NoNumber(text, "beyond 64 bits")
+    return int(text)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_finite, parse_float=_finite, parse_int=_whole)
+
+
+def _place_of_no_number(text: str) -> str:
+    """``" as dev_curve[3].loss"``: the first number of sound JSON that can't be taken; empty for one on its own."""
+
+    def kept(read: Callable[[str], float]) -> Callable[[str], Any]:
+        def number(text: str) -> Any:
+            try:
+                return read(text)
+            except _NoNumber as error:
+                return error
+
+        return number
+
+    decoder = json.JSONDecoder(parse_constant=kept(_finite), parse_float=kept(_finite), parse_int=kept(_whole))
+    try:
+        left: list[tuple[str, Any]] = [("", decoder.decode(text))]
+    except (ValueError, RecursionError):  # broken in another place, too
+        return ""
+    while left:
+        path, value = left.pop()
+        if isinstance(value, _NoNumber):
+            return f" as {path.lstrip('.')}" if path else ""
+        if isinstance(value, dict):
+            left += reversed([(f"{path}.{key[:60]}", below) for key, below in value.items()])
+        elif isinstance(value, list):
+            left += reversed([(f"{path}[{index}]", below) for index, below in enumerate(value)])
+    return ""
+
+
+def repeated_key(content: bytes) -> str | None:
+    """A key that one object of a JSON text has twice, with whatever values; None without one. Raises NotJson."""
+    found: list[str] = []
+
+    def pairs_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        found.extend(key for key in set(keys) if keys.count(key) > 1) if len(set(keys)) < len(keys) else None
+        return dict(pairs)
+
+    try:
+        json.loads(content, object_pairs_hook=pairs_of)
+    except (ValueError, RecursionError) as error:
+        raise NotJson(f"is broken JSON: {error}") from None
+    return min(found, default=None)
+
+
 _TOO_DEEP = f"is broken JSON: nested more than {_DEEPEST} levels deep"
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 

@@ -19,6 +19,7 @@ import numpy as np
 import safetensors
 
 from cluebench.foundation.errors import UsageError
+from cluebench.foundation.json_files import repeated_key
 
 
 def read_weights(files: Sequence[Path]) -> dict[str, np.ndarray]:
@@ -42,6 +43,8 @@ def read_weights(files: Sequence[Path]) -> dict[str, np.ndarray]:
         except Exception as error:  # a damaged pickle, zip or header raises nearly anything
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
             raise UsageError(f"{file}: damaged, or no file of weights ({reason})") from None
+        if odd := [name for name in arrays if not isinstance(name, str)]:
+            raise UsageError(f"{file}: an array is called {str(odd[0])[:60]}, which is no name")
         if repeated := found.keys() & arrays.keys():
             raise UsageError(f"{file}: {min(repeated)} is in another of the model's files too")
         found.update((name, _finite_floats(file, name, array)) for name, array in arrays.items())
@@ -60,6 +63,10 @@ def _without_wrappers(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     names = {name: ".".join(part for part in name.split(".") if part not in _WRAPPERS) for name in arrays}
     if all(name.startswith("model.") for name in names.values()):
         names = {name: plain.removeprefix("model.") for name, plain in names.items()}
+    if len(set(names.values())) < len(names):
+        raise UsageError(
+            "the weights hold an array twice, once inside a wrapper such as DataParallel's and once outside"
+        )
     return {names[name]: array for name, array in arrays.items()}
 
 
@@ -87,8 +94,11 @@ _SAFETENSORS_TYPES = {
 
 def _read_safetensors(file: Path) -> dict[str, np.ndarray]:
     """The library sees to it that the arrays lie end to end and fill the file. (Its numpy reader has no bfloat16.)"""
-    arrays = {}
-    for name, entry in safetensors.deserialize(file.read_bytes()):
+    arrays, content = {}, file.read_bytes()
+    entries = safetensors.deserialize(content)
+    if twice := repeated_key(content[8 : 8 + int.from_bytes(content[:8], "little")]):  # the library takes the last
+        raise UsageError(f"{file}: {twice} is in it twice")
+    for name, entry in entries:
         if entry["dtype"] not in _SAFETENSORS_TYPES:
             raise UsageError(f"{file}: {name} is of type {entry['dtype']}, which no weights have here")
         arrays[name] = np.frombuffer(entry["data"], _SAFETENSORS_TYPES[entry["dtype"]]).reshape(entry["shape"])

@@ -12,7 +12,7 @@ from cluebench.benchmark.tasks import DIAGNOSTICS, TASKS, Task, TestSet, tasks_n
 from cluebench.data.rows import load_rows
 from cluebench.data.source import DataSource
 from cluebench.foundation import atomic
-from cluebench.foundation.errors import BadFile, ClueError, UsageError
+from cluebench.foundation.errors import BadFile, ClueError, UsageError, one_line
 from cluebench.foundation.file_facts import visible
 from cluebench.foundation.json_files import content_of
 from cluebench.report.table import holds_tasks
@@ -119,7 +119,7 @@ def report(entries: Iterable[Entry], misnamed: Iterable[str]) -> None:
     for line in _report_lines(entries):
         print(line)
     for text in misnamed:
-        print(f"{'':<13}wrong    {text}")
+        print(f"{'':<13}wrong    {one_line(text)}")
     sys.stdout.flush()
 
 
@@ -129,7 +129,7 @@ def _report_lines(entries: Iterable[Entry]) -> Iterator[str]:
         if not entry.problems:
             yield f"{start}{entry.test.submission}: {entry.note}"
         for problem in entry.problems[:_SHOWN_PROBLEMS]:
-            yield f"{start}{problem}"
+            yield f"{start}{one_line(problem)}"
         if (more := len(entry.problems) - _SHOWN_PROBLEMS) > 0:
             yield f"{start}{entry.test.submission}: {more} more problems"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluebench.foundation import resource_limits
+from cluebench.foundation import flags, resource_limits
 from cluebench.foundation.errors import UsageError
 from cluebench.scheduler.plan import grid_flags
 from cluebench.scheduler.plan.grid_flags import GridFlags, completed
@@ -16,10 +16,11 @@ def test_a_learning_rate_above_1_is_refused(rate, meant):
 
 def test_odd_values_are_told(capsys, monkeypatch):
     monkeypatch.setattr(grid_flags, "usable_cores", lambda: 2)
-    completed(GridFlags(models=["m"], learning_rates=[3e-2], seeds=[42, 42], devices="cpu:99"))
+    given = ["m", "--learning_rates", "3e-2", "--seeds", "42", "42", "--devices", "cpu:99"]
+    assert completed(flags.parse(GridFlags, given)).seeds == [42]
     said = capsys.readouterr().err.splitlines()
-    assert said[0].startswith("--learning_rates 0.03: ") and "3e-05" in said[0]
-    assert said[1] == "--seeds: 42 is given more than once, and counts once"
+    assert said[1].startswith("--learning_rates 0.03: ") and "3e-05" in said[1]
+    assert said[0] == "--seeds: 42 is given more than once, and counts once"
     assert said[2] == "--devices cpu:99: 99 trials at once will share 2 core(s)"
 
 

@@ -446,7 +446,7 @@ WRONG = {
     "sizes in a list": (config_with(max_position_embeddings=[128]), "max_position_embeddings: Expected int, got arr"),
     "a dropout of 5": (config_with(hidden_dropout_prob=5), "hidden_dropout_prob: Expected float <= 0.999"),
     "a dropout of x": (config_with(attention_probs_dropout_prob="x"), "attention_probs_dropout_prob: Expected float"),
-    "epsilon NaN": (broken("config.json", '{"layer_norm_eps": NaN}'), "holds NaN, which is no finite number"),
+    "epsilon NaN": (broken("config.json", '{"layer_norm_eps": NaN}'), "holds NaN as layer_norm_eps, which is no finite number"),
     "a key twice": (broken("config.json", '{"vocab_size": 1, "vocab_size": 2}'), '"vocab_size" twice in one object'),
     "nested deep": (broken("config.json", "[" * 100_000), "config.json: is broken JSON: nested more than 64"),
     "no unknown token": (broken("tokenizer_config.json", '{"unk_token": null}'), "unk_token: Expected str"),

@@ -139,12 +139,8 @@ def _check_learning_rate(rate: float) -> None:
         notice(f"--learning_rates {rate:g}: pretrained encoders are fine-tuned with far less, such as 3e-05")
 
 
-def _tell_of_odd_values(flags: GridFlags) -> None:
-    """A line for each list that names a value twice, and for more slots than there are cores."""
-    for name in ("tasks", "learning_rates", "batch_sizes", "dropouts", "seeds"):
-        given = getattr(flags, name)
-        if twice := dict.fromkeys(str(one) for one in given if given.count(one) > 1):
-            notice(f"--{name}: {', '.join(twice)} is given more than once, and counts once")
+def _tell_of_many_slots(flags: GridFlags) -> None:
+    """A line for more slots than there are cores."""
     slots = re.fullmatch(r"cpu:(\d+)", flags.devices)
     if slots and int(slots[1]) > usable_cores():
         notice(f"--devices {flags.devices}: {slots[1]} trials at once will share {usable_cores()} core(s)")
@@ -157,7 +153,7 @@ def completed(flags: F) -> F:
     """The flags with what depends on other flags, paths made absolute. Raises UsageError."""
     for rate in flags.learning_rates:
         _check_learning_rate(rate)
-    _tell_of_odd_values(flags)
+    _tell_of_many_slots(flags)
     if flags.keep_all_models and not flags.save_best_model:
         raise UsageError("--keep_all_models needs --save_best_model True")
     if flags.confirm_seeds > 1 and (len(flags.seeds) > 1 or flags.seeds[0] + flags.confirm_seeds > 2**32):
