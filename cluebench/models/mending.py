@@ -26,6 +26,8 @@ def mended(head: type[Any], config: Any) -> paddle.nn.Layer:
     for part, attribute in architecture.always_gelu:
         if hasattr(getattr(model, part, None), attribute):
             setattr(getattr(model, part), attribute, ACT2FN["gelu"])
+    if head.__name__.startswith("Albert"):
+        backbone.get_head_mask = lambda *_: _NoHeadMasks()
     if head.__name__.startswith("DebertaV2"):
         _mend_deberta(model, config)
     return model
@@ -59,6 +61,13 @@ class _Mask:
         if named.get("attention_mask") is None:
             named["attention_mask"] = (named["input_ids"] != self.pad).astype("int64")
         return (), named
+
+
+class _NoHeadMasks:
+    """Stands for a list of None as long as one asks for: PaddleNLP's is too short for several groups of layers."""
+
+    def __getitem__(self, place: int | slice) -> _NoHeadMasks | None:
+        return self if isinstance(place, slice) else None
 
 
 # DeBERTa --------------------------------------------------------------------------------------------------------------

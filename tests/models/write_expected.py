@@ -35,7 +35,7 @@ CONFIGURATIONS = {
     "electra": ("Electra", dict(COMMON, embedding_size=6)),
     "electra_relu": ("Electra", dict(COMMON, hidden_act="relu", embedding_size=8)),
     "albert": ("Albert", dict(COMMON, embedding_size=6, hidden_act="gelu_new", num_hidden_groups=1)),
-    "albert_groups": ("Albert", dict(COMMON, embedding_size=6, num_hidden_groups=2)),
+    "albert_groups": ("Albert", dict(COMMON, embedding_size=6, num_hidden_groups=2, inner_group_num=2)),
     "nezha": ("Nezha", dict(COMMON, max_relative_position=8, layer_norm_eps=1e-5)),
     "megatron": ("MegatronBert", dict(COMMON, layer_norm_eps=1e-5)),
     "roformer": ("RoFormer", dict(COMMON, embedding_size=None)),
