@@ -31,7 +31,7 @@ _LEAST_TOKENS = re.compile(r"[A-Za-z0-9]+|[^\sA-Za-z0-9]")
 
 @dataclass(frozen=True)
 class Twins:
-    """Rows of a split whose texts stand in train."""
+    """Rows of a split whose texts are in train."""
 
     exact: int
     normalised: int

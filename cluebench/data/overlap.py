@@ -126,7 +126,7 @@ _UNITS: dict[str, Callable[[Task, Any], Iterable[_Unit]]] = {
 
 
 def twins(train: Units, other: Units) -> np.ndarray:
-    """bool [rows of other]: whether the whole row, normalised, stands in train."""
+    """bool [rows of other]: whether the whole row, normalised, is in train."""
     return stand_in(train.normal, other.normal)
 
 

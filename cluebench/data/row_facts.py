@@ -33,7 +33,7 @@ Hash = Annotated[str, matching(f"^{_HASH.pattern}$")]
 
 @dataclass
 class RowFacts:
-    """Of the data with this fingerprint. twins: numbers of the dev rows whose texts stand in train, normalised.
+    """Of the data with this fingerprint. twins: numbers of the dev rows whose texts are in train, normalised.
 
     groups: of each dev row the number of what it shares with others, see `cluebench.data.overlap.groups_of`.
     """

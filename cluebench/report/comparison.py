@@ -236,7 +236,7 @@ def _not_as_published(comparison: Comparison) -> list[str]:
 
 
 def _on_unseen_rows(comparison: Comparison) -> Iterator[str]:
-    """A line a task of which dev rows stand in train, as far as both models' rows are known."""
+    """A line a task of which dev rows are in train, as far as both models' rows are known."""
     sides = [(one, facts_of(one.evidence, one.run, look=True)) for one in (comparison.first, comparison.second)]
     for name, task in TASKS.items():
         if all(name in facts and facts[name].twins for _, facts in sides):
