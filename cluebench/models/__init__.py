@@ -6,6 +6,7 @@ This package imports Paddle: call `environment.import_paddle` before it.
 from paddlenlp.utils.log import logger
 
 from cluebench.models.comparison import TOLERANCE, largest_difference, made_up_rows, outputs_of
+from cluebench.models.cpu_backward import sums_as_products
 from cluebench.models.dropout import set_dropout
 from cluebench.models.heads import score_options, unwrapped
 from cluebench.models.loading import load_model, load_tokenizer, size_of
@@ -34,6 +35,7 @@ __all__ = [
     "set_dropout",
     "size_of",
     "static_graph",
+    "sums_as_products",
     "unwrapped",
     "write_hugging_face",
     "write_onnx",

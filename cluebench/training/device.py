@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import resource
 
@@ -24,6 +25,9 @@ def use_device(device: str | None) -> str:
         paddle.set_device(device)
     except (ValueError, RuntimeError, OSError) as error:
         raise UsageError(f"--device {device}: {' '.join(str(error).split())[:200]}") from None
+    if device == "cpu" and "FLAGS_use_stride_kernel" not in os.environ:
+        # Else a transposed tensor is only a view, and attention copies each by a kernel several times as slow.
+        paddle.set_flags({"FLAGS_use_stride_kernel": False})
     if environment.world_size() > 1:
         paddle.distributed.init_parallel_env()
     return device

@@ -182,7 +182,8 @@ class Run(Generic[F]):
         self._progress, self._at = TrainingProgress(self.task.title, self.output(""), done, plan.total_steps), done
 
         def loss_of_rows(rows: Sequence[int]) -> paddle.Tensor:
-            return loss_of(trained, on_device(examples.batch(rows), padding))
+            with models.sums_as_products(model) if self.device == "cpu" else nullcontext():
+                return loss_of(trained, on_device(examples.batch(rows), padding))
 
         def save() -> int:
             checkpoint.save(self._at)

@@ -1,0 +1,47 @@
+"""The backward for CPUs gives Paddle's gradients, of every model and head."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.models.conftest import ARCHITECTURES
+from tests.models.test_unpadded import BATCHES, batch, loaded  # noqa: F401
+
+
+def passed(model, given):
+    import paddle
+
+    from cluebench.models.forward_pass import forward
+    from cluebench.training.evaluation import on_device
+
+    model.clear_gradients()
+    logits = sum(forward(model, on_device(given)))  # of spans both, as their loss reads both
+    (logits * paddle.linspace(0.1, 1, logits.size).reshape(logits.shape)).sum().backward()
+    return logits.numpy(), {name: p.grad.numpy() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("task", ["tnews", "c3", "cmrc2018"])
+@pytest.mark.parametrize("prefix", ARCHITECTURES)
+def test_gradients_are_paddles_own(prefix, task, loaded):  # noqa: F811
+    from cluebench import models
+    from cluebench.models import cpu_backward
+
+    model = loaded(prefix, task, "float32")
+    given = batch(BATCHES["longest first"], options=2 if task == "c3" else 0)
+    logits, expected = passed(model, given)
+    taken = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            cpu_backward, "_sum_of_rows", lambda values, true=cpu_backward._sum_of_rows: taken.append(1) or true(values)
+        )
+        with models.sums_as_products(model):
+            again, found = passed(model, given)
+    assert np.array_equal(logits, again) and expected.keys() == found.keys()
+    assert len(taken) > 10 or prefix.startswith("RoFormer")  # which has hardly any bias
+    for name, gradient in expected.items():
+        scale = max(1e-2, float(np.abs(gradient).max()))
+        np.testing.assert_allclose(found[name], gradient, atol=2e-5 * scale, rtol=0, err_msg=name)
+    taken.clear()
+    passed(model, given)
+    assert not taken and "forward" not in {name for layer in model.sublayers() for name in vars(layer)}
