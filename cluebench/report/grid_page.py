@@ -292,7 +292,7 @@ def _cell(rows: Sequence[dict[str, Any]], all_rows: Sequence[dict[str, Any]]) ->
     """Of the trials of one setting; ``share``: from 0 for the lowest score of all trials to 1."""
     own, values = (
         [row["score"][0] for row in rows if row["score"]],
-        [row["score"][0] for row in all_rows if row["state"] == "done"],
+        [row["score"][0] for row in all_rows if row["state"] == "done" and row["score"]],
     )
     score, row, state = mean(own) if own else None, rows[-1], rows[-1]["state"]
     share = (score - min(values)) / ((max(values) - min(values)) or 1) if score is not None and state == "done" else 0.0
