@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -70,9 +72,21 @@ def found(task: Task, data: str, run: Path | None = None) -> RowFacts | None:
     """What a run directory or the cache says of the data with this fingerprint; None where neither does."""
     if not _HASH.fullmatch(data):  # a stranger's result may say anything
         return None
-    own = json_files.read_if_sound(run / RUN_FILE, dict[str, RowFacts]) if run else None
-    facts = (own or {}).get(task.name) or json_files.read_if_sound(_path(task.name, data), RowFacts)
+    own = _read_once(run / RUN_FILE, dict[str, RowFacts]) if run else None
+    facts = (own or {}).get(task.name) or _read_once(_path(task.name, data), RowFacts)
     return facts if facts and (facts.task, facts.data) == (task.name, data) else None
+
+
+def _read_once(path: Path, kind: Any) -> Any:
+    """A sound file as ``kind``, or None; every trial of a task asks for the same one, which may be a large one."""
+    with suppress(OSError):
+        status = path.stat()
+        return _read(path, kind, (status.st_ino, status.st_size, status.st_mtime_ns))
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path, kind: Any, version: tuple) -> Any:
+    return json_files.read_if_sound(path, kind)
 
 
 def made(task: Task, source: DataSource) -> RowFacts:
