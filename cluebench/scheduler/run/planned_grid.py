@@ -35,6 +35,7 @@ class PlannedGrid:
     flags: GridFlags
     trials: list[Trial]
     directories: Mapping[Model, RunDirectory]
+    _fingerprints: dict[str, str] = field(default_factory=dict, repr=False)  # by task
     _results: dict[Path, tuple[tuple, Result | None]] = field(default_factory=dict, repr=False)  # by file
 
     @classmethod
@@ -129,12 +130,12 @@ class PlannedGrid:
 
     def _data_fingerprints(self, require: bool) -> dict[str, str]:
         """Task → fingerprint of its train and dev files, for the tasks whose files are here, or else all."""
-        source, found = open_source(self.flags.data_dir, offline=True), {}
+        source, found = open_source(self.flags.data_dir, offline=True), self._fingerprints
         for task in (TASKS[name] for name in dict.fromkeys(trial.task for trial in self.trials)):
             files = split_files(task, "train") + split_files(task, "dev")
-            if require or all(source.has(task, file) for file in files):
+            if task.name not in found and (require or all(source.has(task, file) for file in files)):
                 found[task.name] = source.fingerprint(task)
-        return found
+        return dict(found)
 
     def _remembered(self) -> tuple[dict[str | tuple, int], dict[str, Spent]]:
         """How far earlier starts had to cut micro-batches, by configuration hash, and by (folder, task, batch).

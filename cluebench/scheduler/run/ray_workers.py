@@ -57,6 +57,7 @@ class Cluster:
             raise UsageError("--engine ray: Ray is not installed; pip install -e '.[ray]' brings it") from None
         self._ray: Any = ray
         self._grid, flags = grid, grid.flags
+        self._folders = [directory.private for directory in grid.directories.values()]
         _check_reachable(flags.ray_address)
         try:
             ray.init(address=flags.ray_address, log_to_driver=False)
@@ -76,9 +77,9 @@ class Cluster:
         try:
             while (left := self._left()) and interrupted is None:
                 self._start(left)
-                if not self._workers:
+                if not self._workers and not any(map(self._room, self._nodes())):
                     raise UsageError(f"--engine ray: {'; '.join(self._unfit.values()) or 'the cluster has no cores'}")
-                if not said and time.monotonic() - begin > _PATIENCE and not any(self._run_by(job) for job in left):
+                if not said and time.monotonic() - begin > _PATIENCE and not any(map(_is_run, left)):
                     said = True
                     self._note("waiting until the Ray cluster has a card or core to spare for the grid")
                 event = events.get(_LOOK_EVERY)
@@ -99,12 +100,13 @@ class Cluster:
         """Asks for a worker on every card of every node, but for no more than there are trials to take."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        free = sum(job.state is State.WAITING and self._run_by(job) is None for job in left)
+        free = sum(job.state is State.WAITING and not _is_run(job) for job in left)
         free -= sum(worker.asked > time.monotonic() - _PATIENCE for worker in self._workers)  # these take some of them
         there = Counter(worker.node for worker in self._workers)
         for node in self._nodes():
-            cores, places = self._places(node["Resources"])
-            for _ in range(there[node["NodeID"]], 0 if node["NodeID"] in self._unfit else places):
+            cores = node["Resources"].get("CPU", 0)
+            cores = cores / max(1, self._room(node)) if self._cards else min(cores, self._cores)
+            for _ in range(there[node["NodeID"]], self._room(node)):
                 if free <= 0 or len(self._workers) >= self._most:
                     return
                 free -= 1
@@ -112,31 +114,22 @@ class Cluster:
                 wanted = {"num_gpus": self._cards, "num_cpus": min(cores, 1.0) if self._cards else cores}
                 task = self._ray.remote(_work).options(scheduling_strategy=here, max_retries=0, **wanted)
                 threads = os.environ.get("OMP_NUM_THREADS", str(max(1, int(cores))))
-                answer = task.remote(self._command(), os.getcwd(), threads, self._log(node), self._needed())
+                log = self._folders[0] / f"worker-{_name(node)}-{time.time_ns()}.log"
+                needed = [sys.executable, *map(str, (repository.ROOT / "mrc", *self._folders))]
+                answer = task.remote(self._command(), os.getcwd(), threads, str(log), needed)
                 self._workers.append(_Worker(node["NodeID"], answer))
 
-    def _places(self, resources: Mapping[str, float]) -> tuple[float, int]:
-        """Cores of each worker on a node, and how many workers it has room for."""
-        cores, cards = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
-        if not self._cards:
-            return min(cores, self._cores), _slots(cores, self._cores)
-        places = cards // self._cards
-        return cores / max(1, places), places
-
-    def _needed(self) -> list[str]:
-        folders = [directory.private for directory in self._grid.directories.values()]
-        return [sys.executable, *map(str, (repository.ROOT / "mrc", *folders))]
-
-    def _log(self, node: Mapping) -> str:
-        first = next(iter(self._grid.directories.values()))
-        return str(first.private / f"worker-{_name(node)}-{len(self._workers)}-{time.time_ns()}.log")
+    def _room(self, node: Mapping) -> int:
+        """How many workers a node can have; none where one could not work."""
+        cores, cards = (int(node["Resources"].get(kind, 0)) for kind in ("CPU", "GPU"))
+        room = cards // self._cards if self._cards else _slots(cores, self._cores)
+        return 0 if node["NodeID"] in self._unfit else room
 
     def _command(self) -> list[str]:
         """The worker's command: this grid's flags, but where it runs."""
         flags, usual = self._grid.flags, GridFlags()
-        first = next(iter(self._grid.directories.values()))
         command = [sys.executable, "-u", str(repository.ROOT / "grid_search_tools" / "grid_search.py")]
-        command += [*map(str, self._grid.directories), "--worker", "--run_root", str(first.path.parent)]
+        command += [*map(str, self._grid.directories), "--worker", "--run_root", str(self._folders[0].parent.parent)]
         command += ["--devices", "gpu" if self._cards else "cpu:1"]
         command += ["--mrc_cards", str(self._cards)] if self._cards else []
         for one in fields(GridFlags):
@@ -188,18 +181,14 @@ class Cluster:
         for job in jobs:
             if job.key not in self._seen and (job.is_settled or job.state is State.FAILED):
                 self._seen.add(job.key)
-                failure = (
-                    f"failed: {job.failures[-1].kind.value}: {job.failures[-1].detail}; given up"
-                    if job.failures
-                    else ""
-                )
-                score = job.trial.row.format_score(job.score) if job.result else failure or job.standing()
+                failed = [f"failed: {last.kind.value}: {last.detail}; given up" for last in job.failures[-1:]]
+                score = job.trial.row.format_score(job.score) if job.result else "".join(failed) or job.standing()
                 self._note(f"[{done}/{len(jobs)}] {job.key}  {score}")
         return [job for job in jobs if not job.is_settled and job.state is not State.FAILED]
 
-    def _run_by(self, job: Job) -> str | None:
-        orphan = orphan_of(job.key, job.lock)
-        return None if orphan is None else orphan.elsewhere.who
+
+def _is_run(job: Job) -> bool:
+    return orphan_of(job.key, job.lock) is not None
 
 
 def _work(command: list[str], directory: str, threads: str, log: str, needed: list[str]) -> tuple[int, str]:
