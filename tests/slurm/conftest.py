@@ -17,6 +17,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.grid.conftest import fake_driver, grid, until  # noqa: F401 (fixtures)
+from tests.scripts.conftest import demo  # noqa: F401
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 NODES, CORES, CARDS = ("n1", "n2"), 2, 2

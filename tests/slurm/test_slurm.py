@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.grid.conftest import alive, until
 from tests.grid.small_grid import KEYS, TABLE_ROW, TNEWS
 from tests.slurm.conftest import CONFIGURATIONS
@@ -107,3 +108,29 @@ def test_a_trial_that_cannot_succeed_fails_once_for_two_arrays_and_conclude_name
     (log,) = slurm.logs(last)
     assert "tnews/1e-05_16_0.1\t" in log and "diverged" in log and (grid.runs / "some-model" / "report.html").is_file()
     assert "1 failed" in "".join(slurm.logs(numbers[0]) + slurm.logs(numbers[1]))
+
+
+@pytest.mark.parametrize("cluster", ["linuxproc"], indirect=True)
+def test_a_real_trial_loses_no_step_when_it_is_queued_again(cluster, demo, tmp_path):
+    """The embedded model, through the fine-tuning script itself."""
+    model, data = demo
+    runs = tmp_path / "runs"
+    one = ["--tasks", "tnews", "--learning_rates", "1e-3", "--batch_sizes", "16", "--max_steps", "600"]
+    places = ["--data_dir", data, "--run_root", runs, "--cache_dir", tmp_path / "cache", "--devices", "cpu:1"]
+    told = ["--parsable", "--array=1", "--gres=none", "--cpus-per-task=1", f"--chdir={tmp_path}"]
+    number = cluster.run("sbatch", *told, ROOT / "grid_search_tools" / "slurm.sbatch", model, *one, *places).stdout
+    task = f"{number.strip()}_1"
+
+    def step():
+        found = list(runs.glob("*/tnews/*/step.txt"))
+        return int((found[0].read_text() or "0").partition("/")[0]) if found else 0
+
+    until(lambda: step() > 20, 120, "some steps")
+    cluster.run("scancel", "--batch", "--signal=USR1", task)
+    before = step()
+    cluster.start_again(task)
+    cluster.wait_for(task, "COMPLETED", 240)
+    (log,) = (path.read_text() for path in runs.glob("*/tnews/*.log") if "attempt" not in path.name)
+    (first,) = (path.read_text() for path in runs.glob("*/tnews/*.attempt1.log"))
+    saved = int(re.search(r"asked to end: the checkpoint after step (\d+) is written", first)[1])
+    assert before <= saved < 600 and f"going on from the checkpoint after step {saved}/600" in log
