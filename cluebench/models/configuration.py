@@ -62,7 +62,8 @@ def configured(
 def _as_paddlenlp_says(written: Mapping[str, Any], head: type[Any]) -> dict[str, Any]:
     """The settings of a configuration that Transformers wrote, under PaddleNLP's keys, with Transformers' defaults."""
     architecture = architecture_of(head)
-    settings = {architecture.settings.get(key, key): value for key, value in written.items()}
+    renamed = {key: written[name] for name, key in architecture.settings.items() if name in written}
+    settings = {**written, **renamed}
     if settings.get("embedding_size", 0) is None:
         del settings["embedding_size"]
     if "embedding_size" not in settings and hasattr(head.config_class(), "embedding_size"):

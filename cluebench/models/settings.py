@@ -42,6 +42,10 @@ ONLY: Mapping[str, tuple[Any, ...]] = {
 }
 
 
+#: Other names of activations that PaddleNLP has.
+_ACTIVATIONS = {"gelu_pytorch_tanh": "gelu_new", "gelu_python": "gelu", "swish": "silu"}
+
+
 def settled(written: Mapping[str, Any], where: Path) -> dict[str, Any]:
     """The configuration with `SET_HERE`. Raises UsageError for a value that `ONLY` does not have; ``where`` it stands.
 
@@ -51,4 +55,7 @@ def settled(written: Mapping[str, Any], where: Path) -> dict[str, Any]:
         value = written.get(key)
         if value is not None and value not in values:
             raise UsageError(f'{where}: "{key}" is {value}, which PaddleNLP\'s encoders do not compute')
-    return {**{key: value for key, value in written.items() if key != "torch_dtype"}, **SET_HERE}
+    settings = {**{key: value for key, value in written.items() if key != "torch_dtype"}, **SET_HERE}
+    if settings.get("hidden_act") in _ACTIVATIONS:
+        settings["hidden_act"] = _ACTIVATIONS[settings["hidden_act"]]
+    return settings
