@@ -40,7 +40,7 @@
     const again = () => charts.forEach(chart => chart.classList.contains("js-plotly-plot") && draw(chart));
     document.addEventListener("language", again);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
-    // In the order of the page, and not before its first language is known.
-    document.addEventListener("language", () => charts.forEach(chart => seen.observe(chart)), { once: true });
+    // When the whole page is there, the library among it, and its first language known.
+    addEventListener("DOMContentLoaded", () => charts.forEach(chart => seen.observe(chart)));
   };
 })();
