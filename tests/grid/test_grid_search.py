@@ -430,6 +430,17 @@ def test_dry_run_prints_the_plan_and_touches_nothing(grid):
     assert again.stdout.splitlines()[1] == "TNEWS           4 trials    4 done    0 to run"
 
 
+def test_a_plan_is_timed_when_asked_and_leaves_nothing(grid):
+    timed = grid.run(*TNEWS, "--devices", "cpu:1", "--dry_run", "--time_it")
+    assert timed.returncode == 0 and "estimated by 20 steps and an evaluation: TNEWS" in timed.stdout
+    assert "4 to run, about " in timed.stdout and len(grid.book("start")) == 1 and not grid.runs.exists()
+    grid.behave(trials={"*": {"attempts": [{"exit": 2, "log": "ValueError: a bad day"}] * 3}})
+    failing = grid.run(*TNEWS, "--devices", "cpu:1", "--dry_run", "--time_it")
+    assert "--time_it: TNEWS does not run: ValueError: a bad day" in failing.stderr
+    assert "device hours unknown" in failing.stdout
+    assert grid.run(*TNEWS, "--time_it").returncode == 2
+
+
 def test_one_failed_trial_is_one(grid):
     grid.behave(trials={"*": {"attempts": [{"exit": 2}]}})
     result = grid.run("--tasks", "tnews", "--learning_rates", "3e-5", "--batch_sizes", "32", "--devices", "cpu:1")

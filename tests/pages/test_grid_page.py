@@ -152,6 +152,97 @@ def test_a_link_to_a_task_opens_it(opened, failures):
     shown.page.locator("#cmrc2018[open] .chart svg.main-svg").first.wait_for()
 
 
+# Two languages --------------------------------------------------------------------------------------------------------
+
+
+def untranslated(shown):
+    """Texts of the page that stand in English while Chinese is chosen, and have letters."""
+    return shown.page.evaluate(
+        """() => [...document.querySelectorAll("[data-t]")].flatMap(one => [one.phrase, ...Object.values(one.phrases ?? {})])
+        .filter(phrase => phrase).flatMap(function parts([text, values]) {
+          return [text, ...Object.values(values ?? {}).filter(Array.isArray).flatMap(parts).map(one => one)]; })
+        .filter(text => /[a-z]{2}/.test(text) && t(text) === text && !/^(dropout|\\{name\\})/.test(text))"""
+    )
+
+
+def test_one_page_holds_both_languages_and_remembers_the_choice(report, opened, failures):
+    assert report.texts("#scores h2") == ["Best scores"]
+    report.page.locator("#language").select_option("zh")
+    assert (
+        report.texts("#scores h2") == ["最优分数"] and report.page.evaluate("document.documentElement.lang") == "zh-CN"
+    )
+    assert untranslated(report) == []
+    curves = report.page.locator("[data-task=tnews][data-chart=curves]")
+    assert "优化步数" in curves.text_content() and "optimizer step" not in curves.text_content()
+    assert report.accessibility() == []
+    report.page.reload()
+    assert report.texts("#scores h2") == ["最优分数"]
+    report.page.locator("#language").select_option("en")
+    assert report.texts("#scores h2") == ["Best scores"]
+
+
+def test_a_chinese_browser_gets_chinese(browser, failures):
+    context = browser.new_context(locale="zh-CN", viewport={"width": 390, "height": 800})
+    page = context.new_page()
+    page.goto((failures / "report.html").as_uri())
+    assert page.locator("#scores h2").inner_text() == "最优分数"
+    page.get_by_role("searchbox").fill("分数 > 57")
+    assert 0 < page.locator("#all tbody tr:visible").count() < 100
+    context.close()
+
+
+# What to do next, and choosing trials ---------------------------------------------------------------------------------
+
+
+def test_what_to_do_next_has_commands(report):
+    advice = report.texts("#next .advice > li")
+    assert advice[0].startswith("4 trials failed (out of memory)") and "--save_best_model True" in advice[-1]
+    assert any("More seeds of the best settings" in text and "--confirm_seeds 5 --top_k 3" in text for text in advice)
+    report.page.locator("#next button").last.click()
+    assert report.page.evaluate("navigator.clipboard.readText()").endswith("--save_best_model True")
+
+
+def test_a_click_chooses_a_trial_everywhere(opened, failures):
+    shown = opened(failures / "report.html")
+    shown.page.locator("nav").get_by_text("TNEWS").click()
+    shown.page.locator("[data-task=tnews][data-chart=curves] svg.main-svg").first.wait_for()
+    cell = shown.page.locator("#tnews table.heat:visible td[data-trials]").nth(4)
+    ids = cell.get_attribute("data-trials").split()
+    cell.click()
+    assert len(ids) == 2 and shown.texts("#chosen-count") == ["2 chosen"]
+    rows = shown.page.locator("#all tr.lit")
+    assert sorted(rows.evaluate_all("all => all.map(one => one.dataset.trials)")) == sorted(ids)
+    lit = shown.page.locator("[data-task=tnews][data-chart=curves] .trace.lit")
+    assert lit.count() == 2, "the curves of both seeds stand out"
+    shown.page.locator("#only-chosen").check()
+    assert shown.page.locator("#all tbody tr:visible").count() == 2
+    shown.page.get_by_role("button", name="clear").click()
+    assert shown.page.locator("#all tbody tr:visible").count() == 100 and shown.page.locator(".lit").count() == 0
+
+
+@pytest.mark.parametrize(
+    "asked", ["score > 57", "score>57", "batch_size=16", "learning_rate=3e-5", "learning rate = 3e-5"]
+)
+def test_the_filter_takes_what_people_type(report, asked):
+    box, rows = report.page.get_by_role("searchbox"), report.page.locator("#all tbody tr:visible")
+    box.fill(asked)
+    assert 0 < rows.count() < 100 and box.get_attribute("aria-invalid") == "false"
+    box.fill("speed > 3")
+    said = report.texts("#trials [aria-live]")[0]
+    assert "no column is called speed" in said and "score" in said and box.get_attribute("aria-invalid") == "true"
+    box.fill("")
+
+
+def test_curves_are_coloured_and_laid_out_as_chosen(report):
+    chart = report.page.locator("[data-task=cmrc2018][data-chart=curves]")
+    names = "chart => [...new Set(chart._fullData.filter(one => one.showlegend).map(one => one.name))]"
+    assert chart.evaluate(names) == ["1e-05", "2e-05", "3e-05"]
+    report.page.locator("#cmrc2018 [data-option=colour]").select_option("batch_size")
+    assert chart.evaluate(names) == ["24", "32"]
+    report.page.locator("#cmrc2018 [data-option=axis]").select_option("epoch")
+    assert chart.evaluate("chart => Math.max(...chart._fullData.flatMap(one => one.x))") == pytest.approx(2)
+
+
 # Other grids ----------------------------------------------------------------------------------------------------------
 
 
@@ -172,9 +263,20 @@ def test_a_running_grid_says_that_its_page_is_written_again(opened, tmp_path):
     grid_page.write_report(tmp_path)
     shown = opened(tmp_path / "report.html")
     assert "while the grid runs" in shown.texts("header .note")[0]
+    (row,) = shown.texts("#running tbody tr")
+    assert "TNEWS" in row and "/9000" in row and row.endswith("min")
+    assert "best on dev so far" in shown.texts("#scores th") and shown.texts("#all tbody td.running") == ["running"]
+    chart = shown.page.locator("[data-chart=curves]")
+    chart.locator("svg.main-svg").first.wait_for()
+    assert chart.evaluate("chart => chart._fullData.filter(one => one.line.dash === 'dash').length") == 1
     cells = shown.texts("table.heat td")
     assert "waiting" in cells and sum(cell.endswith(" %") for cell in cells) == 1
     assert shown.page.locator("[data-chart=rules], #next").count() == 0
+    shown.page.get_by_role("searchbox").fill("waiting")
+    shown.page.locator("#tnews").evaluate("task => { task.open = false; }")
+    shown.page.reload()
+    assert shown.page.get_by_role("searchbox").input_value() == "waiting", "a page that reloads keeps its place"
+    assert not shown.page.locator("#tnews").evaluate("task => task.open")
 
 
 def test_an_empty_folder_has_a_page(opened, tmp_path):

@@ -191,3 +191,31 @@ def test_the_rows_shown_can_be_taken_along(shown):
     (row,) = csv.DictReader(download.value.path().read_text().splitlines())
     assert (row["model"], row["architecture"], row["parameters"]) == ("our/better", "12L768H", "102267648")
     assert row["comparable"] == "yes" and float(row["avg"]) > 70 and float(row["hours"]) > 1
+
+
+def test_filters_as_people_type_them_and_in_chinese(shown):
+    page = shown()
+    box = page.page.get_by_role("searchbox")
+    box.fill("parameters<110M C3 > 70")
+    assert {"our/better", "ernie-gram-zh"} <= set(names(page)) and "ernie-3.0-base-zh" not in names(page)
+    page.page.locator("#language").select_option("zh")
+    assert page.texts("h1") == ["CLUE 排行榜"] and page.accessibility() == []
+    box.fill("参数量 > 290M")
+    assert set(names(page)) == {"ernie-3.0-xbase-zh", "ernie-2.0-large-zh", "hfl/roberta-wwm-ext-large"}
+
+
+def test_score_stands_against_cost_in_a_picture(shown):
+    page = shown()
+    chart = page.page.locator(".chart")
+    chart.scroll_into_view_if_needed()
+    chart.locator("svg.main-svg").first.wait_for()
+    assert set(chart.evaluate("chart => chart._fullData[0].text")) == {"our/better", "our/failing", NASTY}
+    assert page.complaints == page.requests == [] and page.page.locator("[data-title*='hare']").count() == 0
+
+
+def test_columns_beyond_the_window_are_announced(shown):
+    page = shown(width=390)
+    sign = page.page.get_by_role("button", name="more columns")
+    sign.click()
+    page.page.evaluate("document.querySelector('.scroll').scrollLeft = 9999")
+    sign.wait_for(state="hidden")

@@ -120,6 +120,9 @@ class GridFlags:
     )
     dry_run: bool = flag(False, "print the plan and stop")
     list_trials: bool = flag(False, "with dry_run: also print a line for each trial", typed="list")
+    time_it: bool = flag(
+        False, "with dry_run: time 20 steps of each task without finished trials, to say how long it takes"
+    )
     status: bool = flag(False, "print where a running or stopped grid stands, and stop")
     demo: bool = flag(False, "the embedded model and data, one setting a task unless others are given")
 
@@ -166,6 +169,8 @@ def completed(flags: F) -> F:
         _ = flags.rule
     except ValueError:
         raise UsageError(f"--rungs {','.join(map(str, flags.rungs))}: rising shares of the steps, below 1") from None
+    if (flags.list_trials or flags.time_it) and not flags.dry_run:
+        raise UsageError("--list and --time_it need --dry_run")
     if flags.ray_address and flags.engine != "ray":
         raise UsageError("--ray_address needs --engine ray")
     if flags.best_only and (flags.learning_rates or flags.batch_sizes or flags.dropouts):

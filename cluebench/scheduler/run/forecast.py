@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cluebench.benchmark.tasks import Setting, Task
@@ -29,12 +29,15 @@ _CHECKPOINT = 3
 class Forecast:
     """What is known of the trials that a grid has still to run, from what lies under its run root."""
 
-    def __init__(self, grid: PlannedGrid, jobs: Sequence[Job]):
+    def __init__(self, grid: PlannedGrid, jobs: Sequence[Job], timed: Iterable[tuple[Trial, float, str]] = ()):
+        """``timed``: trials with the device seconds that each would take, by a short run, and on which kind."""
         self._grid, self._jobs, self._rule = grid, jobs, grid.flags.rule
         by_device: dict[str, DurationModel] = {}
         for trial, result in self._finished():
             kind = result.device.partition(":")[0]
             by_device.setdefault(kind, DurationModel(grid.flags)).observe(trial, result.cost, _flags_of(result))
+        for trial, seconds, kind in timed:
+            by_device.setdefault(kind, DurationModel(grid.flags)).observe(trial, seconds)
         asked = grid.flags.devices.partition(":")[0]
         self.device = asked if asked != "auto" else "gpu" if "gpu" in by_device else "cpu"
         self._durations = by_device.get(self.device, DurationModel(grid.flags))

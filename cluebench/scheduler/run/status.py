@@ -26,6 +26,7 @@ from cluebench.scheduler.run.display import duration
 from cluebench.scheduler.run.forecast import Forecast
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from cluebench.scheduler.run.run_directory import RunDirectory
+from cluebench.scheduler.run.timing import STEPS, timed
 
 #: Other processes that are named.
 _NAMED = 3
@@ -38,6 +39,13 @@ def print_plan(grid: PlannedGrid) -> None:
     """
     jobs = grid.jobs()
     to_come, forecast = grid.confirmations_to_come(jobs), Forecast(grid, jobs)
+    if grid.flags.time_it:
+        tasks = dict.fromkeys(job.trial.row for job in jobs if job.state is State.WAITING)
+        unknown = [task for task in tasks if forecast.hours(task) is None]
+        first = [next(job for job in jobs if job.trial.row is task) for task in unknown]
+        forecast = Forecast(grid, jobs, timed(first, grid.flags))
+        names = ", ".join(task.title for task in unknown) or "no task, as trials of each have finished"
+        print(f"estimated by {STEPS} steps and an evaluation: {names}")
     models = len({job.trial.model for job in jobs})
     print(f"{len(jobs)} trials of {models} model{'s' if models > 1 else ''}: {', '.join(_counts(jobs))}")
     if to_come:
