@@ -12,9 +12,12 @@ PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 DECLARED = re.findall(r'^    "([\w.-]+)([^"]*)",', PROJECT.split("dependencies = [")[1].split("\n]")[0], re.MULTILINE)
 PINNED = dict(re.findall(r"^([\w.-]+)==([\w.]+)", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE))
 
-#: What is imported under another name than it is installed by; Paddle comes with the requirements files.
+#: What is imported under another name than it is installed by; Paddle comes with the requirements files,
+#: the others with PaddleNLP.
 INSTALLED_AS = {"pynvml": "nvidia-ml-py", "sklearn": "scikit-learn"}
-WITH_OTHERS = {"paddle", "visualdl", "ray"}
+WITH_OTHERS = {"paddle", "visualdl", "onnx", "paddle2onnx"}
+#: Of the extras, those for developers among them.
+EXTRA = set(re.findall(r'"([\w.-]+)[^"]*"', PROJECT.split("[project.optional-dependencies]")[1].split("[tool.")[0]))
 
 
 def test_the_version_has_one_place():
@@ -33,7 +36,7 @@ def test_the_version_has_one_place():
 def test_every_library_that_is_imported_is_declared_with_the_least_version_that_was_tested():
     names = [name for name, _ in DECLARED]
     imported = {INSTALLED_AS.get(one, one) for libraries in ROOMS.values() for one in libraries} - WITH_OTHERS
-    assert imported <= {*names}, imported - {*names}
+    assert imported <= {*names} | EXTRA, imported - {*names} - EXTRA
     for name, bounds in DECLARED:
         least = re.search(r"[>=]=([\w.]+)", bounds)
         assert least, name

@@ -97,6 +97,8 @@ class Promises:
     def _others(self, path: Path, folder: int) -> Iterator[Promise]:
         for name in os.listdir(folder)[:_MOST_FILES]:
             if not name.endswith(".json") or (path == self._directory and name in self._own):
+                if path == self._directory and _is_old(name, folder):  # half-written by a process that was killed
+                    os.unlink(name, dir_fd=folder)
                 continue
             try:
                 promise = declared(parse(_content(name, folder)), Promise, path / name)
@@ -145,6 +147,10 @@ def _opened(path: Path, until: ExitStack) -> int | None:
     until.callback(os.close, folder)
     status = os.fstat(folder)
     return folder if path.name == f"{_PREFIX}{status.st_uid}" and not status.st_mode & 0o022 else None
+
+
+def _is_old(name: str, folder: int) -> bool:
+    return name.startswith("tmp") and os.stat(name, dir_fd=folder).st_mtime < time.time() - 60
 
 
 def _content(name: str, folder: int) -> bytes:

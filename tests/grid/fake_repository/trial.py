@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from cluebench.benchmark.tasks import Setting, task_named
 from cluebench.data.source import open_source
+from cluebench.foundation import atomic
 from cluebench.foundation.flags import flag, parse
 from cluebench.pretrained.model import Model
 from cluebench.records import identity
@@ -26,6 +28,7 @@ from cluebench.records.log import RunLog
 from cluebench.records.paths import trial_name
 from cluebench.records.result import DevPoint, Result
 from cluebench.records.run_flags import RunFlags, resolved
+from cluebench.training.overwriting import remove_leftovers
 
 
 @dataclass
@@ -78,7 +81,8 @@ def main():
     )
     steps, seconds = behaviour.get("steps", 4), behaviour.get("seconds", 0.04)
     checkpoint = Path(flags.output_dir) / "checkpoint"
-    first = int(checkpoint.read_text()) if flags.resume and checkpoint.exists() else 0
+    remove_leftovers(flags)
+    first = int((checkpoint / "step").read_text()) if flags.resume and checkpoint.exists() else 0
     # Distinct for every setting, the same however often the trial was interrupted.
     percent = 50 + (flags.learning_rate * 1e5 * 7 + flags.batch_size * cards * 0.11 + flags.seed * 0.01) % 40
     curve = behaviour.get("curve") or [percent * (steps + step) / (2 * steps) for step in range(1, steps + 1)]
@@ -112,9 +116,10 @@ def main():
         result.train_seconds = seconds * step / steps
         result.write(flags.result_json)
         time.sleep(behaviour.get("before_checkpoint", 0.0))
-        checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        checkpoint.with_name("new").write_text(str(step))
-        os.replace(checkpoint.with_name("new"), checkpoint)
+        with atomic.replacing(checkpoint) as temporary:
+            temporary.mkdir()
+            for name in ("weights", "step"):
+                (temporary / name).write_text(str(step))
         if step < steps and flags.pause_at and result.curve.evaluations_at(flags.pause_at) is not None:
             result.status = "paused"
             result.spend()
@@ -125,14 +130,15 @@ def main():
     kept = None
     if flags.save_best_model:
         kept = flags.output_dir
-        (Path(kept) / "model.safetensors").write_bytes(b"weights")
-    checkpoint.unlink()
-    if kept is None:
-        checkpoint.parent.rmdir()
+        with atomic.replacing(Path(kept) / "model.safetensors") as temporary:
+            temporary.write_bytes(b"weights")
     result.status, result.best_model, result.finished = "done", kept, str(time.time())
     result.eval_seconds = 0.01
     result.spend()
     result.write(flags.result_json)
+    shutil.rmtree(checkpoint)
+    if kept is None:
+        checkpoint.parent.rmdir()
     remember(data, f"done {key} {os.getpid()} {time.time():.6f}")
     log.best(task.format_score(score))
 
