@@ -9,7 +9,6 @@ which nodes there are and what the run directories say.
 from __future__ import annotations
 
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from typing import Any
 
 from cluebench.foundation import repository
 from cluebench.foundation.command import INTERRUPTED
-from cluebench.foundation.errors import LeftToOthers, UsageError
+from cluebench.foundation.errors import LeftToOthers, UsageError, one_line
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job, State
 from cluebench.scheduler.processes import launch
@@ -152,8 +151,7 @@ class Cluster:
             except self._ray.exceptions.TaskCancelledError:
                 continue
             except self._ray.exceptions.RayTaskError as error:
-                wrong = re.findall(r"^\w*Error: .*", str(error), re.MULTILINE)
-                code, said = UsageError.exit_code, (wrong or ["it can't run a worker"])[-1]
+                code, said = UsageError.exit_code, _cause_of(error)
             except self._ray.exceptions.RayError:
                 self._note(f"a worker on {name} is lost; its trials go on elsewhere from their checkpoints")
                 continue
@@ -257,3 +255,10 @@ def _wanted(flags: GridFlags, nodes: Sequence[Mapping[str, float]]) -> tuple[int
 def _slots(cores: int, share: int) -> int:
     """Workers of ``share`` cores on a node; a small one has one that gets less."""
     return max(min(cores, 1), cores // share)
+
+
+def _cause_of(error: Any) -> str:
+    """What a task's failure on a node was, in one line; where its imports fail there, Ray tells that at the end."""
+    said = str(error.cause).strip().splitlines()[-1:]
+    name = type(error.cause).__name__
+    return one_line(said[0] if said and name == "RuntimeError" else f"{name}: {' '.join(said)}")
