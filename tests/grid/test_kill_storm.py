@@ -26,7 +26,7 @@ def test_a_storm_of_kills(grid):
         begun, scheduler = len(grid.book("start")), grid.start(*arguments)
         if chance.random() < 0.7:  # else at any instant of its start
             with suppress(AssertionError):  # it goes on with trials that run
-                until(lambda: len(grid.book("start")) > begun, 10, "a trial")
+                until(lambda begun=begun: len(grid.book("start")) > begun, 10, "a trial")
         time.sleep(chance.uniform(0.1, 2.0))
         victims = [int(words[2]) for words in grid.book("start") if alive(int(words[2]))]
         for pid in victims if chance.random() < 0.5 else chance.sample(victims, len(victims) // 2):
