@@ -78,11 +78,16 @@ def schedule(trial: Trial, flags: GridFlags) -> tuple[int, int]:
 
 def forward_tokens(trial: Trial, flags: GridFlags) -> float:
     """The trial's work in tokens passed forward through the model: training, evaluations, steps and start."""
+    work, (steps, _) = workload(trial.row), schedule(trial, flags)
+    per_step = _TRAIN_PASSES * trial.setting.batch_size * work.sequences_per_example * work.train_tokens + _STEP_TOKENS
+    return steps * per_step + evaluation_tokens(trial, flags) + _START_TOKENS
+
+
+def evaluation_tokens(trial: Trial, flags: GridFlags) -> float:
+    """Of that, the evaluations, where each computes all of dev."""
     work, (steps, every) = workload(trial.row), schedule(trial, flags)
     dev, evaluations = min(work.dev_examples, flags.limit or sys.maxsize), 1 + steps // every
-    per_step = _TRAIN_PASSES * trial.setting.batch_size * work.sequences_per_example * work.train_tokens + _STEP_TOKENS
-    per_evaluation = dev * work.sequences_per_example * work.eval_tokens
-    return steps * per_step + evaluations * per_evaluation + _START_TOKENS
+    return evaluations * dev * work.sequences_per_example * work.eval_tokens
 
 
 class DurationModel:

@@ -17,7 +17,7 @@ from cluebench.records.grid_file import NotedFailure, PlannedTrial, TrialState
 from cluebench.records.log import LogFacts, furthest_step
 from cluebench.records.result import Result
 from cluebench.records.trial import Trial
-from cluebench.scheduler.plan.estimates import DurationModel, Underway, time_left
+from cluebench.scheduler.plan.estimates import DurationModel, Underway, evaluation_tokens, forward_tokens, time_left
 from cluebench.scheduler.plan.failures import Failure
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job, LogReader, State, recall_failures
@@ -55,6 +55,7 @@ def print_plan(grid: PlannedGrid) -> None:
         counts = f"{task.title:<12} {len(its):4} trials {' '.join(_counts(its, 4))}"
         print(counts + forecast.of_task(task))
     print(*forecast.in_all(), sep="\n", end="\n" if forecast.in_all() else "")
+    print(_evaluations(jobs, grid.flags))
     for job in jobs if grid.flags.list_trials else ():
         state = "stopped" if job.state is State.STOPPED else "to run"
         print(f"{job.key}\t" + (f"done\t{job.trial.row.format_score(job.score)}" if job.result else f"{state}\t-"))
@@ -63,6 +64,16 @@ def print_plan(grid: PlannedGrid) -> None:
     sys.stdout.flush()
     for line in [*_surprises(grid, jobs)]:
         print(line, file=sys.stderr)
+
+
+def _evaluations(jobs: Sequence[Job], flags: GridFlags) -> str:
+    """What share of the work evaluations are, and that they can be cut."""
+    trials = [job.trial for job in jobs]
+    work, most = (sum(of(trial, flags) for trial in trials) for of in (forward_tokens, evaluation_tokens))
+    cut = "on" if flags.evaluation == "bounded" else "off: --evaluation bounded"
+    return (
+        f"evaluations: {most / work:.0%} of the work if each computes all of dev; cutting those that can't win is {cut}"
+    )
 
 
 def _surprises(grid: PlannedGrid, jobs: Sequence[Job]) -> Iterator[str]:
