@@ -106,7 +106,7 @@ def test_a_trial_that_cannot_succeed_fails_once_for_two_arrays_and_conclude_name
     slurm.wait_for(last, "FAILED")
     assert len(grid.book("start")) == 4 and not grid.book("overlap")
     (log,) = slurm.logs(last)
-    assert "tnews/1e-05_16_0.1\t" in log and "diverged" in log and (grid.runs / "some-model" / "report.html").is_file()
+    assert "tnews/1e-05_16_0.1\t1\tdiverged" in log and (grid.runs / "some-model" / "report.html").is_file()
     assert "1 failed" in "".join(slurm.logs(numbers[0]) + slurm.logs(numbers[1]))
 
 

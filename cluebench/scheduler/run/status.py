@@ -117,7 +117,7 @@ def print_failures(failed: Sequence[Job]) -> None:
     for job in failed:
         failure = job.failures[-1] if job.failures else None
         why = f"{failure.kind.value}\t{failure.detail}" if failure else "-\t-"
-        print(f"{job.key}\t{len(job.attempts)}\t{why}")
+        print(f"{job.key}\t{max(len(job.attempts), len(job.failures))}\t{why}")  # those of other processes too
     for job in failed:
         if lines := LogReader().facts(job).last_lines[-10:]:
             print(f"\nthe last lines of {job.paths.log}:")
