@@ -105,11 +105,8 @@ def find_copy(folders: Sequence[Path], task: Task, file: str) -> Copy | None:
     if split is None:
         return None
     for folder in folders:
-        for place in (
-            folder,
-            folder / "data",
-            *sorted(folder.glob("*.*.*/*")),
-        ):  # versions, as in the cache of `datasets`
+        versions = sorted(folder.glob("*.*.*/*"))  # tnews/1.0.0/<hash>, as in the cache of `datasets`
+        for place in (folder, folder / "data", *versions):
             for kind, paths in _parts(place, split).items():
                 found = [path for path in paths if kind != "json" or is_lines(path, task)]
                 if found:
