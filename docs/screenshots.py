@@ -2,7 +2,7 @@
 
     python docs/screenshots.py
 
-writes report.png and leaderboard.png beside itself, with Debian's chromium.
+writes report.png, report_zh.png and leaderboard.png beside itself, with Debian's chromium.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ def main() -> None:
         write_report(report)
         with sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-            for page, name, height in (
-                (report / REPORT_FILE, "report.png", 1400),
-                (runs / "index.html", "leaderboard.png", 640),
+            for page, name, height, language in (
+                (report / REPORT_FILE, "report.png", 1400, "en-US"),
+                (report / REPORT_FILE, "report_zh.png", 1400, "zh-CN"),
+                (runs / "index.html", "leaderboard.png", 640, "en-US"),
             ):
-                shown = browser.new_page(viewport={"width": 1400, "height": height})
+                shown = browser.new_page(viewport={"width": 1400, "height": height}, locale=language)
                 shown.goto(page.as_uri())
                 shown.wait_for_timeout(4000)  # charts are drawn one after the other
                 shown.screenshot(path=Path(folder) / name)
