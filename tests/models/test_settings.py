@@ -126,3 +126,13 @@ def test_what_changes_the_numbers_is_refused(key, value, tmp_path):
     folder = changed(write_model(tmp_path, "Bert"), **{key: value})
     with pytest.raises(UsageError, match=rf'config.json: "{key}" is .*do not compute$'):
         outputs(folder)
+
+
+def test_other_names_of_activations(tmp_path):
+    """`gelu_pytorch_tanh` of Transformers is PaddleNLP's `gelu_new`."""
+    import numpy as np
+
+    folder = write_model(tmp_path, "Bert")
+    one, other = (outputs(changed(folder, hidden_act=name))[0] for name in ("gelu_new", "gelu_pytorch_tanh"))
+    assert np.array_equal(one.numpy(), other.numpy())
+    assert not np.array_equal(one.numpy(), outputs(changed(folder, hidden_act="gelu"))[0].numpy())
