@@ -26,6 +26,8 @@ def main() -> None:
     resumed = paddlenlp_trainer.checkpoint_to_resume(config, own, arguments)
     with started(config) as run:
         model = run.new_model()
+        if arguments.do_export:
+            export.check(model)
         trainer = paddlenlp_trainer.build_trainer(run, model, arguments)
         if arguments.do_train:
             paddlenlp_trainer.train(run, trainer, resumed)

@@ -13,13 +13,14 @@ from cluebench.models.loading import load_model, load_tokenizer, size_of
 from cluebench.models.preflight import preflight
 from cluebench.models.saving import check_output, remove_model, save_model
 from cluebench.models.to_hugging_face import write_hugging_face
-from cluebench.models.to_onnx import input_shapes, static_graph, write_onnx
+from cluebench.models.to_onnx import check_static, input_shapes, static_graph, write_onnx
 from cluebench.models.unpadded import Places, leaving_out, padding_of
 
 __all__ = [
     "TOLERANCE",
     "Places",
     "check_output",
+    "check_static",
     "input_shapes",
     "largest_difference",
     "leaving_out",

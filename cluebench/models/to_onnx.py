@@ -48,10 +48,15 @@ def input_shapes(task: Task, max_seq_length: int) -> list[list[int]]:
     return [[-1, *options, -1], [-1, *options, max_seq_length], [1, *options, max_seq_length]]
 
 
-def static_graph(model: paddle.nn.Layer, path: Path, shape: Sequence[int]) -> None:
-    """``paddle.jit.save`` of the model in evaluation mode. ``shape``: of its inputs, -1 for any size."""
+def check_static(model: paddle.nn.Layer) -> None:
+    """Raises UsageError for an architecture that Paddle can't make a static graph of."""
     if not architecture_of(type(model)).in_onnx:
         raise UsageError(f"{type(model).__name__} can't be made a static graph with Paddle {paddle.__version__}")
+
+
+def static_graph(model: paddle.nn.Layer, path: Path, shape: Sequence[int]) -> None:
+    """``paddle.jit.save`` of the model in evaluation mode. ``shape``: of its inputs, -1 for any size."""
+    check_static(model)
     model.eval()
     if len(shape) == 3:
         model.num_choices = shape[1]

@@ -33,16 +33,19 @@ class TokenizerFile:
         self._file = file
         try:
             self._tokenizer = tokenizers.Tokenizer.from_file(str(file))
-        except Exception as error:  # the library has no class of its own for it
+            self._tokenizer.no_truncation()
+            self._tokenizer.no_padding()
+            pair, single = self._tokenizer.encode("a", "a"), self._tokenizer.encode("a")
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # the library's own panics are no Exception
             raise UsageError(f"{file}: damaged, or of a newer version ({' '.join(str(error).split())[:200]})") from None
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
         self.cls_token, self.cls_token_id = self._special(special, "cls_token", "[CLS]", "<s>")
         self.sep_token, self.sep_token_id = self._special(special, "sep_token", "[SEP]", "</s>")
         self.pad_token, self.pad_token_id = self._special(special, "pad_token", "[PAD]", "<pad>")
         self.unk_token, self.unk_token_id = self._special(special, "unk_token", "[UNK]", "<unk>")
         self.mask_token, self.mask_token_id = self._special(special, "mask_token", "[MASK]", "<mask>")
-        self.template = self._template()
+        self.template = self._template(pair, single)
 
     def _special(self, special: Mapping[str, Any], key: str, *usual: str) -> tuple[str | None, int | None]:
         """A special token and its id: the one that is named, else the first of the usual ones that is there."""
@@ -53,9 +56,8 @@ class TokenizerFile:
                 return token, index
         return named, None
 
-    def _template(self) -> Template:
+    def _template(self, pair: Any, single: Any) -> Template:
         """Read off a pair of texts and a single one."""
-        pair, single = self._tokenizer.encode("a", "a"), self._tokenizer.encode("a")
         parts: list[list[int]] = [[], [], []]
         part, second_type = 0, 0
         for token, kind, text in zip(pair.ids, pair.type_ids, pair.sequence_ids):

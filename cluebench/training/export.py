@@ -11,6 +11,11 @@ from cluebench.foundation import atomic, environment
 from cluebench.training.run import Run
 
 
+def check(model: paddle.nn.Layer) -> None:
+    """Raises UsageError, before training, where `export` would."""
+    models.check_static(model)
+
+
 def export(run: Run, model: paddle.nn.Layer) -> None:
     """<output_dir>/export: the model as a static graph, ``paddle.jit.load("…/export/model")``, and its tokenizer.
 

@@ -45,6 +45,36 @@ def load(folder):
     return models.load_model(TASKS["tnews"], model, tokenizer=tokenizer, max_seq_length=32)
 
 
+@pytest.mark.parametrize("prefix", ["ModernBert", "DebertaV2", "Albert", "DistilBert"])
+def test_a_broken_configuration_of_a_later_encoder_never_ends_in_a_traceback(prefix, bert, tmp_path_factory):
+    folder = write_model(tmp_path_factory.mktemp("broken") / "model", prefix)
+    whole = json.loads((folder / "config.json").read_bytes())
+
+    @EXAMPLES
+    @given(content=broken_json(whole))
+    def check(content):
+        (folder / "config.json").write_bytes(content)
+        found = outcome(lambda: load(folder))
+        assert not found.refused or str(folder) in found.refused
+
+    check()
+
+
+@pytest.mark.parametrize("prefix", ["XLMRoberta", "ModernBert"])
+def test_a_broken_tokenizer_file_never_ends_in_a_traceback(prefix, bert, tmp_path_factory):
+    folder = write_model(tmp_path_factory.mktemp("broken") / "model", prefix)
+    whole = json.loads((folder / "tokenizer.json").read_bytes())
+
+    @EXAMPLES
+    @given(content=broken_json(whole))
+    def check(content):
+        (folder / "tokenizer.json").write_bytes(content)
+        found = outcome(lambda: load(folder))
+        assert not found.refused or str(folder) in found.refused
+
+    check()
+
+
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"])
 def test_a_broken_directory_never_ends_in_a_traceback(name, bert, tmp_path_factory):
     folder = shutil.copytree(bert, tmp_path_factory.mktemp("broken") / "model")
