@@ -67,8 +67,9 @@ class Curve:
         A trial reaches a rung at its first evaluation at or after that share of its steps, but never before its second
         evaluation. So if a task is evaluated once an epoch, its rungs are epochs. An ended trial has reached all rungs.
         """
+        least = math.ceil(rung * self.total_steps)
         for number in range(FEWEST_EVALUATIONS, len(self.steps) + 1):
-            if self.steps[number - 1] >= rung * self.total_steps:
+            if self.steps[number - 1] >= least:
                 return number
         return len(self.steps) if self.ended else None
 
