@@ -5,8 +5,8 @@
 # Happens: paddlenlp.datasets.load_dataset("clue", "ocnli") counts entailment, contradiction, neutral. The script for
 #   Hugging Face's `datasets` in the same package, datasets/hf_datasets/clue.py, counts neutral, entailment,
 #   contradiction, for OCNLI and CMNLI alike; load_dataset counts contradiction, entailment, neutral for CMNLI.
-# Matters: a checkpoint that was fine-tuned with one loader and is evaluated with the other gives a score near or below
-#   chance, and nothing says why: both have three classes, and the configuration of the model has no label names.
+# Matters: a checkpoint that was fine-tuned with one loader and is evaluated with the other takes one class for another,
+#   and nothing says so: both have three classes, and indices carry no names.
 set -euo pipefail
 folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
