@@ -188,3 +188,8 @@ def test_what_is_declared_is_left_alone_when_a_process_ends():
     program = "import atexit, gc\natexit.register(lambda: print(gc.get_freeze_count()))\nimport cluebench.foundation.json_files"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
     assert ended.returncode == 0 and int(ended.stdout) > 1000
+
+
+def test_transformers_word_for_no_limit_is_read():
+    text = '{"model_max_length": 1000000000000000019884624838656}'
+    assert parse(text.encode()) == {"model_max_length": int(1e30)}

@@ -136,7 +136,13 @@ def _finite(text: str) -> float:
     return number
 
 
+#: int(1e30): what every tokenizer_config.json of Transformers has as model_max_length where nothing limits it.
+_UNLIMITED = "1000000000000000019884624838656"
+
+
 def _whole(text: str) -> int:
+    if text == _UNLIMITED:
+        return int(text)
     if len(text) > 20 or not -(1 << 63) <= int(text) < 1 << 63:
         raise _NoNumber(text, "beyond 64 bits")
     return int(text)
