@@ -20,6 +20,7 @@ NEEDED = (
     "jinja2",
     "msgspec",
     "numpy",
+    "packaging",
     "plotly",
     "psutil",
     "requests",

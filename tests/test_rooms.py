@@ -34,7 +34,7 @@ ROOMS = {
     "scheduler/allocation/": set(),
     "scheduler/loop/": set(),
     "scheduler/run/": {"ray", "rich"},
-    "diagnosis/": {"psutil"},
+    "diagnosis/": {"packaging", "psutil"},
     "models/": PADDLE | {"onnx", "onnxruntime", "paddle2onnx", "tokenizers"},
     "training/": PADDLE | {"visualdl"},
     "demo/": PADDLE,

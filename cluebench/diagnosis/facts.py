@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from packaging.requirements import InvalidRequirement, Requirement
 
 import cluebench
 from cluebench.benchmark.tasks import TASKS, Task
@@ -148,13 +149,17 @@ def gather(
 
 def pinned_versions(repository: Path, python: tuple[int, int]) -> dict[str, str]:
     """Package → version in constraints.txt and the requirements files, for one version of Python."""
-    found = {}
+    found, version = {}, "{}.{}".format(*python)
+    here = {"python_version": version, "python_full_version": f"{version}.0"}
     for name in ("constraints.txt", "requirements-cpu.txt", "requirements.txt"):
         for line in _read_text(repository / name).splitlines():
-            pin = re.match(r"([A-Za-z0-9_.\-]+)==([^\s;]+)\s*(?:;(.*))?$", line)
-            pythons = re.findall(r"python_version == '([\d.]+)'", pin[3] or "") if pin else []
-            if pin and (not pythons or "{}.{}".format(*python) in pythons):
-                found[_normalised(pin[1])] = pin[2]
+            try:
+                pin = Requirement(line)
+            except InvalidRequirement:  # a comment, another file, an option of pip
+                continue
+            exact = [one.version for one in pin.specifier if one.operator == "=="]
+            if exact and (pin.marker is None or pin.marker.evaluate(here)):
+                found[_normalised(pin.name)] = exact[0]
     return found
 
 

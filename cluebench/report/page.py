@@ -12,6 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cluebench.foundation import json_files
 from cluebench.foundation.phrases import Phrase
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def charts_library() -> str:
 @cache
 def chinese() -> dict[str, str]:
     """Template of a phrase → its Chinese."""
-    return json.loads((_TEMPLATES / "zh.json").read_text(encoding="utf-8"))
+    return json_files.read(_TEMPLATES / "zh.json", dict[str, str])
 
 
 def _phrase(text: str, values: dict[str, Any]) -> tuple[Phrase, str]:
@@ -55,20 +56,18 @@ def _phrase(text: str, values: dict[str, Any]) -> tuple[Phrase, str]:
     return said, json.dumps(said.parts(), ensure_ascii=False) if said.values else ""
 
 
-def _text(text: str, **values: Any) -> str:
+def _text(text: str, **values: Any) -> Any:
     """Filter ``t``: an element with the text, which the page can translate."""
-    from markupsafe import Markup
-
-    said, parts = _phrase(text, values)
-    return Markup('<span data-t="{}">{}</span>' if parts else "<span data-t{}>{}</span>").format(parts, said)
+    return _macros().element(*_phrase(text, values))
 
 
-def _attribute(text: str, name: str, **values: Any) -> str:
+def _attribute(text: str, name: str, **values: Any) -> Any:
     """Filter ``t_attr``: an attribute with a text, which the page can translate."""
-    from markupsafe import Markup
+    return _macros().attribute(name, *_phrase(text, values))
 
-    said, parts = _phrase(text, values)
-    return Markup('{0}="{1}" data-t-{0}="{2}"').format(name, said, parts)
+
+def _macros() -> Any:
+    return _templates().get_template("phrase.html").module
 
 
 def rendered(template: str, data: Any, **values: Any) -> str:
