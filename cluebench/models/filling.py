@@ -79,6 +79,7 @@ def fill(
     if lacking and head_required:
         raise UsageError(_no_head(files, task, lacking, stored))
     _tell_of_new_parts(files, [name for name in backbone if name not in stored], [n for n in lacking if n in stored])
+    _tell_of_rounded_positions(files, stored)
     for name, tensor in (*backbone.items(), *head.items()):
         if name in stored and name not in lacking:
             tensor.set_value(np.ascontiguousarray(stored[name]))
@@ -186,6 +187,20 @@ def _no_head(files: ModelFiles, task: Task, lacking: Sequence[str], stored: Mapp
     other = [f"{name} of shape {list(stored[name].shape)}" for name in lacking if name in stored]
     reason = f"have another head ({other[0]})" if other else f"have no head ({lacking[0]})"
     return f"{files.model.typed}: the weights {reason}: fine-tune on {task.title} first, or add --do_train"
+
+
+def _tell_of_rounded_positions(files: ModelFiles, stored: Mapping[str, np.ndarray]) -> None:
+    """RoFormer's sines and cosines stand in Transformers' weights too, and are rounded there in half precision."""
+    table = stored.get("encoder.embed_positions.weight")  # [size, positions]
+    if table is None or table.ndim != 2 or len(table) % 2:
+        return
+    half = len(table) // 2
+    angles = np.arange(table.shape[1]) / 10000 ** (np.arange(half)[:, None] / half)
+    if np.abs(table - np.concatenate([np.sin(angles), np.cos(angles)])).max() > 1e-5:
+        notice(
+            f"{files.model.typed}: its table of positions is rounded; positions are computed, so outputs differ a little "
+            "from those of the library that wrote it"
+        )
 
 
 def _tell_of_new_parts(files: ModelFiles, backbone: Sequence[str], resized: Sequence[str]) -> None:

@@ -127,3 +127,20 @@ LEFT_OUT = [
 @pytest.mark.parametrize("file, kind", LEFT_OUT)
 def test_outputs_and_gradients_with_padding_left_out(file, kind, load):
     assert_as_expected(load(file, kind), file, kind, leave_out=True)
+
+
+def test_rounded_positions_are_said(load, tmp_path, capfd):
+    """RoFormer's sines and cosines in half precision, which Transformers would compute with."""
+    from safetensors.numpy import load_file
+
+    from cluebench import models
+    from cluebench.pretrained.model import Model
+
+    file = next(file for file in FILES if file.stem == "roformer")
+    folder = write_directory(tmp_path / "model", file, "pair")
+    models.load_model(TASKS["ocnli"], Model.of(folder))
+    assert "is rounded" not in capfd.readouterr().err
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: array.astype(np.float16) for name, array in weights.items()}, folder / "model.safetensors")
+    models.load_model(TASKS["ocnli"], Model.of(folder))
+    assert "its table of positions is rounded" in capfd.readouterr().err
