@@ -198,8 +198,8 @@ def _tell_of_rounded_positions(files: ModelFiles, stored: Mapping[str, np.ndarra
     angles = np.arange(table.shape[1]) / 10000 ** (np.arange(half)[:, None] / half)
     if np.abs(table - np.concatenate([np.sin(angles), np.cos(angles)])).max() > 1e-5:
         notice(
-            f"{files.model.typed}: its table of positions is rounded; positions are computed, so outputs differ a little "
-            "from those of the library that wrote it"
+            f"{files.model.typed}: its table of positions is rounded; positions are computed, so outputs "
+            "differ a little from those of the library that wrote it"
         )
 
 
