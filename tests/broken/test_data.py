@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cluebench.benchmark.tasks import TASKS
+from cluebench.data import row_facts
 from cluebench.data.rows import load_rows
 from cluebench.data.source import DataSource
 from cluebench.submission.checks import problems_in
@@ -34,6 +37,11 @@ DOCUMENTS = {
         {"id": "a", "question": "问？", "answers": [{"text": "乙", "answer_start": 1}]}]}]}]},
 }  # fmt: skip
 FILES = {"c3": "m-dev.json"}
+#: What is known of the rows of a data set with two dev rows, of which the first has a twin.
+FACTS = {"tnews": {
+    "format": 1, "task": "tnews", "data": "a" * 16, "train": "b" * 16, "dev": "c" * 16, "dev_rows": 2, "twins": [0],
+    "groups": [0, 1], "floors": {"majority": 10.0, "twin": 20.0, "surface": None},
+}}  # fmt: skip
 
 
 def reader(folder, task: str, split: str = "dev"):
@@ -108,3 +116,14 @@ def test_an_answer_that_is_no_text_is_a_problem(text):
     content = replaced(SOUND["cmrc2018"], ("TEST_0_QUERY_1",), text).encode()
     [problem] = problems_in(content, row, row.test_sets[0], ROWS["cmrc2018"])
     assert "TEST_0_QUERY_1" in str(problem) and "not a string" in str(problem)
+
+
+@EXAMPLES
+@given(content=broken_json(FACTS))
+def test_facts_of_rows_never_end_in_a_traceback(content):
+    """What is not whole counts for nothing, and is looked for again."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / row_facts.RUN_FILE
+        path.write_bytes(content)
+        read = outcome(lambda: row_facts.found(TASKS["tnews"], "a" * 16, Path(folder)))
+        assert read.value is None or read.value.dev_rows == len(read.value.groups)
