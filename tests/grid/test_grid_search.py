@@ -329,10 +329,10 @@ def test_many_killed_schedulers(grid, tmp_path):
 # The launch -----------------------------------------------------------------------------------------------------------
 
 
-def launch_of(tmp_path, command, result_sum=None):
+def launch_of(tmp_path, command):
     trial, paths = Trial(Model.of("m"), "tnews", Setting(3e-5, 32, 0.1)), TrialPaths(tmp_path / "tnews", "t")
     job = Job(trial, 0, paths, tmp_path / "private" / "t.lock", "h", attempts=[Attempt(1, [], 1, 1, 0.0)])
-    return StartOrder(job, Holding(), command, {}, tmp_path, result_sum)
+    return StartOrder(job, Holding(), command, {}, tmp_path)
 
 
 def run_launch(launch):
@@ -414,11 +414,11 @@ def test_full_disk_at_the_start_is_said(tmp_path):
 
 def test_dry_run_prints_the_plan_and_touches_nothing(grid):
     lines = grid.run("--dry_run").stdout.splitlines()
-    assert lines[0] == "134 trials of 1 model: 0 done, 134 to run" and len(lines) == 14
+    assert lines[0] == "134 trials of 1 model: 0 done, 134 to run" and len(lines) == 15
     assert lines[6] == "CLUEWSC2020    32 trials    0 done   32 to run, device hours unknown until its first trial ends"
-    assert [line.split(":")[0] for line in lines[11:13]] == ["time", "disk"] and lines[13].startswith("--list")
+    assert [line.split(":")[0] for line in lines[11:14]] == ["time", "disk", "evaluations"] and lines[14].startswith("--list")
     listed = grid.run("--dry_run", "--list").stdout.splitlines()
-    assert listed[:13] == lines[:13] and listed[13] == "some-model/afqmc/1e-05_16_0.1\tto run\t-" and len(listed) == 147
+    assert listed[:14] == lines[:14] and listed[14] == "some-model/afqmc/1e-05_16_0.1\tto run\t-" and len(listed) == 148
     assert not grid.runs.exists() and not (grid.data / "warmup.txt").exists()
     mistyped = grid.run("--dry_run", model="ernie-3.0-bas-zh").stderr
     assert "ernie-3.0-bas-zh is none of the published models: did you mean ernie-3.0-base-zh" in mistyped
