@@ -2,6 +2,7 @@
 
 import os
 import runpy
+import shutil
 import signal
 import sys
 from dataclasses import dataclass
@@ -19,9 +20,14 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 @pytest.fixture(autouse=True)
 def private_caches(tmp_path_factory, monkeypatch):
-    """Nothing a test does reaches the caches or the data home of the user."""
+    """Nothing a test does reaches the caches or the data home of the user.
+
+    Features stay for the tests that follow; what is known of a data set's rows does not, as reports show it.
+    """
     if "CLUEBENCH_CACHE" not in os.environ:
         monkeypatch.setenv("CLUEBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    yield
+    shutil.rmtree(tmp_path_factory.getbasetemp() / "cache" / "rows", ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

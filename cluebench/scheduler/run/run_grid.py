@@ -55,8 +55,11 @@ def run(grid: PlannedGrid) -> int:
                 directory.forget_failures()
         jobs = _joined(grid)
         if not flags.worker:  # which has company
-            for job in (job for job in jobs if job.state is State.DONE):
-                job.paths.remove_leftovers()
+            for job in jobs:
+                if job.state is State.DONE:
+                    job.paths.remove_leftovers()
+                elif job.state is State.STOPPED:  # by a scheduler that was killed before its result said so
+                    record_stopped(job)
         if any(job.state is State.WAITING for job in jobs):
             events = Events()
             if flags.engine == "ray":
