@@ -416,7 +416,9 @@ def test_dry_run_prints_the_plan_and_touches_nothing(grid):
     lines = grid.run("--dry_run").stdout.splitlines()
     assert lines[0] == "134 trials of 1 model: 0 done, 134 to run" and len(lines) == 15
     assert lines[6] == "CLUEWSC2020    32 trials    0 done   32 to run, device hours unknown until its first trial ends"
-    assert [line.split(":")[0] for line in lines[11:14]] == ["time", "disk", "evaluations"] and lines[14].startswith("--list")
+    assert [line.split(":")[0] for line in lines[11:14]] == ["time", "disk", "evaluations"] and lines[14].startswith(
+        "--list"
+    )
     listed = grid.run("--dry_run", "--list").stdout.splitlines()
     assert listed[:14] == lines[:14] and listed[14] == "some-model/afqmc/1e-05_16_0.1\tto run\t-" and len(listed) == 148
     assert not grid.runs.exists() and not (grid.data / "warmup.txt").exists()
