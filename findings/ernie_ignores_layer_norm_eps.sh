@@ -9,7 +9,8 @@
 set -euo pipefail
 folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install -q paddlepaddle==3.3.1 paddlenlp==3.0.0b4 "numpy<2" "setuptools<80" 2>/dev/null
+"$folder/venv/bin/pip" install -q paddlepaddle==3.3.1 paddlenlp==3.0.0b4 aistudio-sdk==0.2.6 \
+  huggingface-hub==0.36.2 datasets==3.6.0 pyarrow==19.0.1 "numpy<2" "setuptools<80" 2>/dev/null
 "$folder/venv/bin/python" - 2>/dev/null <<'PY'
 import paddle, paddlenlp
 from paddlenlp import transformers
