@@ -104,7 +104,8 @@ class OpenedRun:
     @property
     def identity(self) -> str | None:
         """Of the model, as its trials have it; None for logs alone."""
-        return next((str(result.configuration.get("model")) for result in self.results), None)
+        named = (result.configuration.get("model") for result in self.results)
+        return next((str(model) for model in named if model), None)
 
     @property
     def name(self) -> str:

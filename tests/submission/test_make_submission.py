@@ -455,7 +455,10 @@ def test_the_leaderboard_shows_dev_beside_test(data, run, run_command, tmp_path)
     run(tmp_path / "runs", "--output", tmp_path / "z.zip", "--data_dir", data)
     run(tmp_path / "runs", "--output", tmp_path / "z.zip", "--score", "CSL=79.50")
     leaderboard = "grid_search_tools/leaderboard.py"
-    assert "81.00 (test 79.50)" in run_command(leaderboard, tmp_path / "runs").out
+    _, dev, test, *_ = run_command(leaderboard, tmp_path / "runs").lines
+    assert (
+        dev.split()[1] == "some-model" and "81.00" in dev and test.split()[-1] == "79.50" and "on the test set" in test
+    )
     (row,) = csv.DictReader(run_command(leaderboard, tmp_path / "runs", "--format", "csv").lines)
     assert (row["csl_test"], row["c3_test"]) == ("79.50", "-")
 
