@@ -226,6 +226,7 @@ def test_a_click_chooses_a_trial_everywhere(opened, failures):
 def test_the_filter_takes_what_people_type(report, asked):
     box, rows = report.page.get_by_role("searchbox"), report.page.locator("#all tbody tr:visible")
     box.fill(asked)
+    rows.first.wait_for()  # the page filters once it has painted
     assert 0 < rows.count() < 100 and box.get_attribute("aria-invalid") == "false"
     box.fill("speed > 3")
     said = report.texts("#trials [aria-live]")[0]
