@@ -147,17 +147,17 @@ PartitionName=all Nodes={",".join(NODES)} Default=YES MaxTime=INFINITE State=UP 
         until(lambda: set(self.tasks(number)) == {state}, timeout, f"job {number}: {state}")
 
     def start_again(self, number):
-        """A task that was queued again, at once: by itself Slurm lets it wait two minutes."""
+        """Start a task that was queued again. By itself Slurm lets it wait for two minutes, which the timeout allows for."""
 
         def started():
             job = self.job(number)
-            if job["Reason"] == "BeginTime":
+            if job["JobState"] == "PENDING":
                 self.run("scontrol", "update", f"JobId={number}", "StartTime=now")
-            time.sleep(0.5)  # each change has Slurm plan anew
+                time.sleep(2)  # each change makes Slurm plan again
             return job["JobState"] in ("RUNNING", "COMPLETED")
 
-        until(lambda: self.job(number)["Restarts"] != "0", 60, f"job {number} in the queue")
-        until(started, 60, f"job {number}")
+        until(lambda: self.job(number)["Restarts"] != "0", 120, f"job {number} in the queue")
+        until(started, 240, f"job {number}")
 
 
 @pytest.fixture(scope="module", params=["cgroup", "linuxproc"])  # jobs end under affinity as under linuxproc
