@@ -12,7 +12,7 @@ import pytest
 from cluebench.foundation import atomic, json_files
 from cluebench.foundation.errors import BadFile, UsageError, one_line
 from cluebench.foundation.json_files import Count, NotJson, Score, parse
-from cluebench.foundation.notices import notice
+from cluebench.foundation.notices import notice, notice_once
 from tests.sources import ROOT, sources
 
 
@@ -30,7 +30,7 @@ class Curve:
 
 @pytest.fixture(autouse=True)
 def nothing_told():
-    json_files._told.clear()
+    notice_once.cache_clear()
 
 
 REFUSED = {

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -22,6 +23,12 @@ def notice(text: str) -> None:
     """One line on stderr, at once."""
     if environment.rank() == 0:
         say(one_line(text), sys.stderr)
+
+
+@cache
+def notice_once(text: str) -> None:
+    """A `notice`, unless this process has printed the same text before: files are read again and again."""
+    notice(text)
 
 
 def say(text: str, stream: TextIO) -> None:

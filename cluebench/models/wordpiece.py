@@ -10,8 +10,8 @@ from typing import Any
 
 from paddlenlp.transformers import BertTokenizer
 
-from cluebench.foundation import json_files
 from cluebench.foundation.errors import UsageError
+from cluebench.foundation.notices import notice_once
 from cluebench.pretrained.model_files import VOCABULARY, ModelFiles
 from cluebench.pretrained.wordpiece import WordPiece
 
@@ -26,7 +26,7 @@ def wordpiece_tokenizer(kind: type[Any], files: ModelFiles, said: WordPiece, **s
     a vocab.txt. Raises UsageError for an added word that PaddleNLP gives another row than the files.
     """
     for line in said.notices:
-        json_files.tell_once(f"{files.model.typed}: {line}")
+        notice_once(f"{files.model.typed}: {line}")
     settings = {**said.settings, **settings}
     known = inspect.signature(kind.__init__).parameters
     if any(key not in known and settings.get(key, usual) != usual for key, usual in _ONLY_OF_BERT.items()):
@@ -37,7 +37,7 @@ def wordpiece_tokenizer(kind: type[Any], files: ModelFiles, said: WordPiece, **s
         settings["use_jieba"] = "transformers_version" in files.read_config()
         if settings["use_jieba"]:
             line = "its tokenizer cuts words with jieba, as in Transformers; letters with accents may be cut otherwise"
-            json_files.tell_once(f"{files.model.typed}: {line}")
+            notice_once(f"{files.model.typed}: {line}")
     with tempfile.TemporaryDirectory() as folder:
         path = files.vocabulary or Path(folder) / VOCABULARY
         if files.vocabulary is None:

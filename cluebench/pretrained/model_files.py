@@ -14,6 +14,7 @@ from cluebench.foundation import json_files
 from cluebench.foundation.errors import BadFile, NetworkError, UsageError
 from cluebench.foundation.file_facts import visible
 from cluebench.foundation.json_files import Count, FileName, between
+from cluebench.foundation.notices import notice_once
 from cluebench.pretrained.model import CONFIG_FILES, Model, first_of
 
 VOCABULARY = "vocab.txt"
@@ -276,4 +277,4 @@ def _check_vocabulary(path: Path) -> None:
         told = f"{path}: {len(repeated)} line(s) repeat earlier ones (line {number} has {line!r} of line {first[line]})"
         if len(repeated) > _MOST_REPEATED * len(lines):
             raise BadFile(f"{told}: get the model's own {path.name}")
-        json_files.tell_once(f"warning: {told}")
+        notice_once(f"warning: {told}")

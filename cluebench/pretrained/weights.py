@@ -19,7 +19,7 @@ import numpy as np
 import safetensors
 
 from cluebench.foundation.errors import UsageError
-from cluebench.foundation.json_files import repeated_key
+from cluebench.foundation.json_files import NotJson, parse
 
 
 def read_weights(files: Sequence[Path]) -> dict[str, np.ndarray]:
@@ -96,8 +96,10 @@ def _read_safetensors(file: Path) -> dict[str, np.ndarray]:
     """The library sees to it that the arrays lie end to end and fill the file. (Its numpy reader has no bfloat16.)"""
     arrays, content = {}, file.read_bytes()
     entries = safetensors.deserialize(content)
-    if twice := repeated_key(content[8 : 8 + int.from_bytes(content[:8], "little")]):  # the library takes the last
-        raise UsageError(f"{file}: {twice} is in it twice")
+    try:  # the library takes the last of equal keys
+        parse(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    except NotJson as error:
+        raise UsageError(f"{file}: {error}") from None
     for name, entry in entries:
         if entry["dtype"] not in _SAFETENSORS_TYPES:
             raise UsageError(f"{file}: {name} is of type {entry['dtype']}, which no weights have here")

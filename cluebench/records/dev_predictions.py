@@ -37,6 +37,7 @@ from cluebench.data import row_facts
 from cluebench.foundation import atomic, json_files
 from cluebench.foundation.errors import BadFile, DataError
 from cluebench.foundation.json_files import Count, between
+from cluebench.foundation.notices import notice_once
 from cluebench.records.result import DevPoint, Result, Settings
 
 SUFFIX = ".predictions"
@@ -179,7 +180,7 @@ def of_result(result: Result, path: str | os.PathLike) -> DevPredictions | None:
     try:
         found = DevPredictions.read(beside(path))
     except DataError as error:
-        json_files.tell_once(f"warning: {error}; they count for nothing")
+        notice_once(f"warning: {error}; they count for nothing")
         return None
     score = result.best_score or ()
     same = found.configuration == result.configuration and found.step == result.best_step

@@ -13,8 +13,8 @@ from functools import cached_property
 from pathlib import Path
 
 from cluebench.benchmark.tasks import TASKS, Setting, Task
-from cluebench.foundation import json_files
 from cluebench.foundation.file_facts import visible
+from cluebench.foundation.notices import notice_once
 from cluebench.foundation.phrases import Phrase
 from cluebench.records import dev_predictions, identity
 from cluebench.records.dev_predictions import DevPredictions
@@ -60,7 +60,7 @@ class FinishedTrial:
         differing = {key: value for key, value in stated.items() if value is not None and value != by_name[key]}
         if differing:
             said = ", ".join(f"{key} {value}" for key, value in differing.items())
-            json_files.tell_once(f"warning: {path}: its result says {said}, its place says otherwise; left out")
+            notice_once(f"warning: {path}: its result says {said}, its place says otherwise; left out")
             return None
         return cls(task.name, setting, seed, _rounded(result.best_score or ()), result, path)
 

@@ -10,6 +10,7 @@ from cluebench.foundation import atomic, json_files
 from cluebench.foundation.errors import BadFile
 from cluebench.foundation.file_facts import FileFacts, facts_of
 from cluebench.foundation.json_files import FileName, Positive
+from cluebench.foundation.notices import notice_once
 from cluebench.records.identity import configuration_hash
 from cluebench.records.result import Progress, Settings
 
@@ -53,7 +54,7 @@ class CheckpointOwner:
         except FileNotFoundError:
             return None
         except BadFile as error:
-            json_files.tell_once(f"warning: {error}; {otherwise}")
+            notice_once(f"warning: {error}; {otherwise}")
             return None
 
     def is_whole(self, folder: Path, otherwise: str) -> bool:
@@ -65,7 +66,7 @@ class CheckpointOwner:
                 reason = "is not what was written"
             except OSError as error:
                 reason = str(error.strerror or error)
-            json_files.tell_once(f"warning: {folder / name}: {reason}; {otherwise}")
+            notice_once(f"warning: {folder / name}: {reason}; {otherwise}")
             return False
         return True
 

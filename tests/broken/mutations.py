@@ -14,8 +14,8 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from cluebench.foundation import json_files
 from cluebench.foundation.errors import ClueError
+from cluebench.foundation.notices import notice_once
 
 #: Examples of each property: 200, or as many as asked for.
 EXAMPLES = settings(
@@ -117,7 +117,7 @@ class Outcome:
 
 def outcome(read: Callable[[], Any]) -> Outcome:
     """Runs a reader as in a process of its own. A traceback, or an error of several lines, fails the test."""
-    json_files._told.clear()
+    notice_once.cache_clear()
     value, refused, stream = None, "", io.StringIO()
     with redirect_stderr(stream), redirect_stdout(io.StringIO()):
         try:
