@@ -182,7 +182,8 @@ def test_contributing_names_files_that_are_there():
     spans = [span for section in sections("CONTRIBUTING.md") for span in section.spans]
     paths = [span for span in spans if "/" in span and span.split("/")[0] in os.listdir(ROOT) and "<" not in span]
     assert len(paths) > 20
-    assert [path for path in paths if not [*ROOT.glob(path), *ROOT.glob(f"{path}.py")]] == []
+    patterns = {path: [path, f"{path}.py", f"cluebench/{path}.py"] for path in paths}
+    assert [path for path in paths if not any(any(ROOT.glob(pattern)) for pattern in patterns[path])] == []
 
 
 # Commands -------------------------------------------------------------------------------------------------------------
