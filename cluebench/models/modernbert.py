@@ -18,67 +18,43 @@ from paddlenlp.transformers.activations import ACT2FN
 _UNSEEN = -1e4
 
 
-class ModernBertConfig(PretrainedConfig):
-    """The settings of config.json as Transformers writes them, and as older versions of it did.
+#: Keys of config.json with Transformers' defaults.
+_DEFAULTS: dict[str, Any] = {
+    "vocab_size": 50368, "hidden_size": 768, "intermediate_size": 1152, "num_hidden_layers": 22,
+    "num_attention_heads": 12, "max_position_embeddings": 8192, "pad_token_id": 50283, "initializer_range": 0.02,
+    "norm_eps": 1e-5, "norm_bias": False, "embedding_dropout": 0.0,
+    "attention_bias": False, "attention_dropout": 0.0, "local_attention": 128,
+    "hidden_activation": "gelu", "mlp_bias": False, "mlp_dropout": 0.0,
+    "classifier_pooling": "cls", "classifier_dropout": 0.0, "classifier_bias": False, "classifier_activation": "gelu",
+}  # fmt: skip
 
-    Raises ValueError for rotations that are scaled, which long-context variants have.
+
+class ModernBertConfig(PretrainedConfig):
+    """The settings of config.json: a key of `_DEFAULTS`, or one that older or newer versions of Transformers write.
+
+    Raises ValueError for scaled rotations, which long-context variants have.
     """
 
     model_type = "modernbert"
     attribute_map = {"num_classes": "num_labels"}
 
-    def __init__(
-        self,
-        vocab_size: int = 50368,
-        hidden_size: int = 768,
-        intermediate_size: int = 1152,
-        num_hidden_layers: int = 22,
-        num_attention_heads: int = 12,
-        hidden_activation: str = "gelu",
-        max_position_embeddings: int = 8192,
-        initializer_range: float = 0.02,
-        norm_eps: float = 1e-5,
-        norm_bias: bool = False,
-        attention_bias: bool = False,
-        attention_dropout: float = 0.0,
-        layer_types: list[str] | None = None,
-        global_attn_every_n_layers: int = 3,
-        rope_parameters: dict[str, dict[str, Any]] | None = None,
-        global_rope_theta: float = 160_000.0,
-        local_rope_theta: float | None = 10_000.0,
-        local_attention: int = 128,
-        embedding_dropout: float = 0.0,
-        mlp_bias: bool = False,
-        mlp_dropout: float = 0.0,
-        classifier_pooling: str = "cls",
-        classifier_dropout: float | None = 0.0,
-        classifier_bias: bool = False,
-        classifier_activation: str = "gelu",
-        pad_token_id: int = 50283,
-        **more: Any,
-    ):
-        super().__init__(pad_token_id=pad_token_id, **more)
-        self.vocab_size, self.hidden_size, self.intermediate_size = vocab_size, hidden_size, intermediate_size
-        self.num_hidden_layers, self.num_attention_heads = num_hidden_layers, num_attention_heads
-        self.hidden_activation, self.max_position_embeddings = hidden_activation, max_position_embeddings
-        self.initializer_range, self.norm_eps, self.norm_bias = initializer_range, norm_eps, norm_bias
-        self.attention_bias, self.attention_dropout = attention_bias, attention_dropout
-        self.local_attention, self.embedding_dropout = local_attention, embedding_dropout
-        self.mlp_bias, self.mlp_dropout = mlp_bias, mlp_dropout
-        self.classifier_pooling, self.classifier_dropout = classifier_pooling, classifier_dropout or 0.0
-        self.classifier_bias, self.classifier_activation = classifier_bias, classifier_activation
-        every = global_attn_every_n_layers
-        self.layer_types = layer_types or [
-            "sliding_attention" if layer % every else "full_attention" for layer in range(num_hidden_layers)
+    def __init__(self, **settings: Any):
+        every = settings.pop("global_attn_every_n_layers", 3)
+        base = settings.pop("global_rope_theta", 160_000.0)
+        bases = {"full_attention": base, "sliding_attention": settings.pop("local_rope_theta", 10_000.0) or base}
+        written = settings.pop("rope_parameters", None) or {}
+        super().__init__(**{**_DEFAULTS, **settings})
+        self.classifier_dropout = self.classifier_dropout or 0.0
+        self.layer_types = settings.get("layer_types") or [
+            "sliding_attention" if layer % every else "full_attention" for layer in range(self.num_hidden_layers)
         ]
-        older = {"full_attention": global_rope_theta, "sliding_attention": local_rope_theta or global_rope_theta}
         self.rope_parameters = {
-            kind: {"rope_type": "default", "rope_theta": theta, **((rope_parameters or {}).get(kind) or {})}
-            for kind, theta in older.items()
+            kind: {"rope_type": "default", "rope_theta": base, **(written.get(kind) or {})}
+            for kind, base in bases.items()
         }
-        scaled = [one["rope_type"] for one in self.rope_parameters.values() if one["rope_type"] != "default"]
-        if scaled or more.get("rope_scaling"):
-            raise ValueError(f'rotations are scaled ("rope_type": {(scaled or ["…"])[0]}); only "default" is known')
+        scaled = [rope["rope_type"] for rope in self.rope_parameters.values() if rope["rope_type"] != "default"]
+        if scaled or settings.get("rope_scaling"):
+            raise ValueError(f'rotations are scaled ("rope_type": {(scaled or ["…"])[0]}); only "default" is supported')
 
 
 class ModernBertPretrainedModel(PretrainedModel):
