@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import paddle
@@ -11,42 +13,70 @@ import paddle
 from cluebench.benchmark.tasks import Task
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.notices import notice
-from cluebench.models.architectures import architecture_of
+from cluebench.models.architectures import Architecture, architecture_of
+from cluebench.models.classes import head_class
 from cluebench.models.mending import mended
 from cluebench.models.one_line import in_one_line
 from cluebench.models.settings import settled
 from cluebench.pretrained.model_files import ModelFiles
 
-#: Rows of the embeddings, or share of them, that a vocabulary may lack: some are filled up to a round number.
-_FILLED_UP, _LEAST_KNOWN = 128, 0.9
+#: Rows of the embeddings, or share of them, that a vocabulary may lack: some are padded to a round number.
+_PADDING_ROWS, _LEAST_SHARE = 128, 0.9
 
-#: Key in a saved configuration of what PaddleNLP's own settings can't express; see `_deviations`.
+#: Key in a saved configuration for what PaddleNLP's own settings can't express; see `_deviations`.
 _DEVIATIONS = "cluebench"
 
 
-def written_config(files: ModelFiles, head: type[Any]) -> dict[str, Any]:
-    """The configuration as published or as its author wrote it. Raises UsageError for what PaddleNLP can't build."""
-    if files.config is None:
-        return settled(head.pretrained_init_configuration[files.model.name], files.folder)
-    return settled(files.read_config(), files.config)
+@dataclass(frozen=True)
+class Target:
+    """What is to be built: the model in these files, with the head of a task.
+
+    ``head_required``: the weights must have that head; otherwise a missing head is drawn.
+    """
+
+    files: ModelFiles
+    task: Task
+    head_required: bool = False
+
+    @cached_property
+    def head(self) -> type[Any]:
+        """PaddleNLP's class. Raises UsageError where there is none for the task."""
+        return head_class(self.files, self.task)
+
+    @property
+    def architecture(self) -> Architecture:
+        return architecture_of(self.head)
+
+    @cached_property
+    def written(self) -> dict[str, Any]:
+        """The configuration as published or as its author wrote it. Raises UsageError for what PaddleNLP can't build."""
+        if self.files.config is None:
+            return settled(self.head.pretrained_init_configuration[self.files.model.name], self.files.folder)
+        return settled(self.files.read_config(), self.files.config)
+
+    def error(self, reason: str) -> UsageError:
+        """In one line that names the model."""
+        return UsageError(f"{self.files.model.typed}: {reason}")
+
+    def notice(self, line: str) -> None:
+        notice(f"{self.files.model.typed}: {line}")
 
 
-def configured(
-    files: ModelFiles, head: type[Any], written: Mapping[str, Any], task: Task, tokenizer: Any, hugging_face: bool
-) -> Any:
+def configured(target: Target, tokenizer: Any, hugging_face: bool) -> Any:
     """PaddleNLP's configuration of the model with the task's head.
 
     ``hugging_face``: whether the weights are named as Hugging Face's Transformers names them.
     """
+    head, task, written = target.head, target.task, target.written
     if hugging_face:
         written = _as_paddlenlp_says(written, head)
-    with in_one_line(files.model, "configuration"):
+    with in_one_line(target.files.model, "configuration"):
         config = head.config_class.from_dict(copy.deepcopy(dict(written)))
     if task.labels:
         config.id2label = dict(enumerate(task.labels))  # saved with the model: what an index of its logits means
         config.label2id = {label: index for index, label in config.id2label.items()}
     if head.__name__.endswith("ForQuestionAnswering"):
-        config.num_labels = 2  # starts and ends; some classes go by it
+        config.num_labels = 2  # starts and ends; some classes read it
     if task.num_choices:
         config.num_choices = task.num_choices
     if 0 in (written.get("classifier_dropout"), written.get("dropout")):
@@ -64,21 +94,21 @@ def _as_paddlenlp_says(written: Mapping[str, Any], head: type[Any]) -> dict[str,
     architecture = architecture_of(head)
     renamed = {key: written[name] for name, key in architecture.settings.items() if name in written}
     settings = {**written, **renamed}
-    if settings.get("embedding_size", 0) is None:
-        del settings["embedding_size"]
-    if "embedding_size" not in settings and hasattr(head.config_class(), "embedding_size"):
-        settings["embedding_size"] = written.get("hidden_size")
+    if settings.get("embedding_size") is None:
+        settings.pop("embedding_size", None)
+        if hasattr(head.config_class(), "embedding_size"):
+            settings["embedding_size"] = written.get("hidden_size")
     if head.__name__ == "RoFormerForSequenceClassification":  # its dense layer is PaddleNLP's pooler, which has tanh
         settings["pool_act"] = settings.get("hidden_act", "gelu")
     return {**architecture.defaults, **settings}
 
 
 def _deviations(head: type[Any], config: Any, written: Mapping[str, Any], hugging_face: bool) -> dict[str, Any]:
-    """Where this model differs from the one PaddleNLP 3.0.0b4 would build; saved with it.
+    """Where this model differs from the model that PaddleNLP 3.0.0b4 would build; saved with it.
 
     ``first_position``: of the first token. Chinese RoBERTa was pretrained and, for the published scores, fine-tuned
-    with positions from 0; PaddleNLP now counts from pad_token_id + 1 as the English one does, one too many for an
-    input of 512 tokens. ``layer_norm_eps``: PaddleNLP has its own, fixed, for ERNIE and ERNIE-Gram.
+    with positions from 0; PaddleNLP now counts from pad_token_id + 1, as English RoBERTa does, and so has one position
+    too few for an input of 512 tokens. ``layer_norm_eps``: PaddleNLP has its own, fixed, for ERNIE and ERNIE-Gram.
     """
     if _DEVIATIONS in written:
         return dict(written[_DEVIATIONS])
@@ -93,30 +123,31 @@ def _deviations(head: type[Any], config: Any, written: Mapping[str, Any], huggin
     return found
 
 
-def tell_of_positions(files: ModelFiles, config: Any, written: Mapping[str, Any]) -> None:
-    """Says that a fine-tuned RoBERTa of PaddleNLP's may have been trained with other positions, which no file says."""
-    if _DEVIATIONS not in written and getattr(config, _DEVIATIONS, {}).get("first_position") == 0:
-        notice(
-            f"{files.model.typed}: positions count from 0 here, but from {config.pad_token_id + 1} in PaddleNLP 2.8.1 "
-            "and 3.0.0b4; a model that one of those fine-tuned gives other predictions here"
+def warn_of_positions(target: Target, config: Any) -> None:
+    """Prints that PaddleNLP may have trained this RoBERTa with other positions; no file says which."""
+    if _DEVIATIONS not in target.written and getattr(config, _DEVIATIONS, {}).get("first_position") == 0:
+        target.notice(
+            f"positions count from 0 here, but from {config.pad_token_id + 1} in PaddleNLP 2.8.1 and 3.0.0b4; "
+            "a model that one of those fine-tuned gives other predictions here"
         )
 
 
-def check_fit(files: ModelFiles, config: Any, tokenizer: Any, max_seq_length: int | None) -> None:
+def check_fit(target: Target, config: Any, tokenizer: Any, max_seq_length: int | None) -> None:
     """Raises UsageError when inputs are longer, or hold other tokens, than the model has embeddings for."""
+    files = target.files
     files.check_length(max_seq_length, longest_input(config))
     if tokenizer is None or files.config is None:
         return
-    tokens = max(tokenizer.get_vocab().values()) + 1
-    if tokens > config.vocab_size:
-        raise UsageError(
-            f"{files.model.typed}: its tokenizer has {tokens:,} tokens, the model embeddings for "
-            f"{config.vocab_size:,}: vocabulary and {files.config.name} belong to different models"
+    tokens, rows = max(tokenizer.get_vocab().values()) + 1, config.vocab_size
+    if tokens > rows:
+        raise target.error(
+            f"its tokenizer has {tokens:,} tokens, the model embeddings for {rows:,}: "
+            f"vocabulary and {files.config.name} belong to different models"
         )
-    if tokens < min(_LEAST_KNOWN * config.vocab_size, config.vocab_size - _FILLED_UP):
-        raise UsageError(
-            f"{files.model.typed}: its tokenizer has {tokens:,} tokens only, the model embeddings for "
-            f"{config.vocab_size:,}: the vocabulary was cut off, or is another model's"
+    if tokens < min(_LEAST_SHARE * rows, rows - _PADDING_ROWS):
+        raise target.error(
+            f"its tokenizer has {tokens:,} tokens only, the model embeddings for {rows:,}: "
+            "the vocabulary was cut off, or is another model's"
         )
 
 
@@ -131,16 +162,16 @@ def first_position(config: Any) -> int:
     return getattr(config, _DEVIATIONS, {}).get("first_position", 0)
 
 
-def build(files: ModelFiles, head: type[Any], config: Any) -> paddle.nn.Layer:
-    """The model with weights drawn anew, and what differs from PaddleNLP's seen to."""
-    with in_one_line(files.model, "model"):
-        model = mended(head, config)
+def build(target: Target, config: Any) -> paddle.nn.Layer:
+    """The model with weights drawn anew, changed where it deviates from PaddleNLP's."""
+    with in_one_line(target.files.model, "model"):
+        model = mended(target.head, config)
     deviations = getattr(config, _DEVIATIONS, {})
     if (epsilon := deviations.get("layer_norm_eps")) is not None:
         for layer in model.sublayers():
             if isinstance(layer, paddle.nn.LayerNorm):
                 layer._epsilon = epsilon
-    first_position = deviations.get("first_position") if architecture_of(head).published else None
+    first_position = deviations.get("first_position") if target.architecture.published else None
     one_type = getattr(config, "type_vocab_size", 2) == 1
     if first_position is not None or one_type:
         hook = _EmbeddingInputs(first_position, one_type)
@@ -149,13 +180,13 @@ def build(files: ModelFiles, head: type[Any], config: Any) -> paddle.nn.Layer:
 
 
 class _EmbeddingInputs:
-    """Hook before an embedding layer: positions that begin where they should, only token types there are."""
+    """Hook before an embedding layer: positions from ``first_position``; type 0 where the model has one type only."""
 
     def __init__(self, first_position: int | None, one_token_type: bool):
         self.first_position, self.one_token_type = first_position, one_token_type
 
-    def __call__(self, layer: paddle.nn.Layer, given: tuple, named: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
-        named = {**dict(zip(("input_ids", "token_type_ids", "position_ids"), given)), **named}
+    def __call__(self, layer: paddle.nn.Layer, inputs: tuple, named: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        named = {**dict(zip(("input_ids", "token_type_ids", "position_ids"), inputs)), **named}
         if self.one_token_type:
             named["token_type_ids"] = paddle.zeros_like(named["input_ids"])
         if self.first_position is not None and named.get("position_ids") is None:

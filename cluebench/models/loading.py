@@ -10,9 +10,8 @@ import paddle
 
 from cluebench.benchmark.tasks import Task
 from cluebench.foundation.errors import UsageError
-from cluebench.models.classes import architecture, head_class, published_tokenizer, tokenizer_class
-from cluebench.models.configuration import build, check_fit, configured, tell_of_positions, written_config
-from cluebench.models.dropout import set_dropout
+from cluebench.models.classes import architecture, published_tokenizer, tokenizer_class
+from cluebench.models.configuration import Target, build, check_fit, configured, warn_of_positions
 from cluebench.models.fetching import located
 from cluebench.models.filling import (
     check_backbone,
@@ -28,7 +27,6 @@ from cluebench.models.one_line import in_one_line
 from cluebench.models.tokenizer_file import TokenizerFile
 from cluebench.models.wordpiece import wordpiece_tokenizer
 from cluebench.pretrained.model import Model
-from cluebench.pretrained.model_files import ModelFiles
 from cluebench.pretrained.wordpiece import read_wordpiece
 from cluebench.records.result import ModelSize
 
@@ -64,7 +62,6 @@ def load_tokenizer(model: Model, *, offline: bool = False, **settings: Any) -> A
 def load_model(
     task: Task,
     model: Model,
-    dropout: float | None = None,
     *,
     tokenizer: Any = None,
     max_seq_length: int | None = None,
@@ -74,47 +71,35 @@ def load_model(
     """The network with the head of the task's kind, with the model's weights.
 
     A head that the weights lack is drawn from paddle's generator, so seed it right before (`training.seed`); with
-    ``head_required`` it is an error, as it is when the weights were fine-tuned for another task.
-    ``dropout``: see `set_dropout`; None keeps the model's own. ``tokenizer``: the one that makes its inputs, which must
-    fit. ``max_seq_length``: tokens of the longest input. ``offline``: the network is not touched.
-    Raises UsageError when the architecture can't do the task, a setting can't be applied, or the files are not whole.
+    ``head_required`` it is an error, as it is when the weights were fine-tuned for another task. ``tokenizer``: the one
+    that makes its inputs, which must fit. ``max_seq_length``: tokens of the longest input. ``offline``: the network is
+    not touched. Raises UsageError when the architecture can't do the task, or the files are not whole.
     """
-    files = located(model, offline=offline)
-    return built(
-        files, read(files), task, dropout, tokenizer=tokenizer, max_seq_length=max_seq_length,
-        head_required=head_required,
-    )  # fmt: skip
+    target = Target(located(model, offline=offline), task, head_required)
+    return built(target, read(target.files), tokenizer, max_seq_length)
 
 
 def built(
-    files: ModelFiles,
+    target: Target,
     weights: Mapping[str, np.ndarray],
-    task: Task,
-    dropout: float | None = None,
-    *,
     tokenizer: Any = None,
     max_seq_length: int | None = None,
-    head_required: bool = False,
     layers: int | None = None,
 ) -> paddle.nn.Layer:
     """See `load_model`. ``layers``: only the first ones are built, but the weights are checked to the last."""
-    head = head_class(files, task)
-    written = written_config(files, head)
-    if head_required:
-        refuse_other_task(files, written, head, task)
-    stored, hugging_face = in_paddles_names(files, head, weights, head_required)
-    config = configured(files, head, written, task, tokenizer, hugging_face)
-    check_fit(files, config, tokenizer, max_seq_length)
-    if head_required:
-        tell_of_positions(files, config, written)
-    check_sizes(files, config, stored)
+    if target.head_required:
+        refuse_other_task(target)
+    stored, hugging_face = in_paddles_names(target, weights)
+    config = configured(target, tokenizer, hugging_face)
+    check_fit(target, config, tokenizer, max_seq_length)
+    if target.head_required:
+        warn_of_positions(target, config)
+    check_sizes(target, config, stored)
     every = config.num_hidden_layers
     config.num_hidden_layers = min(layers or every, every)
-    loaded = build(files, head, config)
-    check_backbone(of_all_layers(plain_backbone(loaded), every), stored, files)
-    fill(loaded, stored, files, written, task, head_required)
-    if dropout is not None:
-        set_dropout(loaded, dropout)
+    loaded = build(target, config)
+    check_backbone(of_all_layers(plain_backbone(loaded), every), stored, target)
+    fill(loaded, stored, target)
     return loaded
 
 

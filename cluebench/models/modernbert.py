@@ -25,7 +25,7 @@ _DEFAULTS: dict[str, Any] = {
     "norm_eps": 1e-5, "norm_bias": False, "embedding_dropout": 0.0,
     "attention_bias": False, "attention_dropout": 0.0, "local_attention": 128,
     "hidden_activation": "gelu", "mlp_bias": False, "mlp_dropout": 0.0,
-    "classifier_pooling": "cls", "classifier_dropout": 0.0, "classifier_bias": False, "classifier_activation": "gelu",
+    "classifier_pooling": "cls", "classifier_bias": False, "classifier_activation": "gelu",
 }  # fmt: skip
 
 
@@ -43,8 +43,8 @@ class ModernBertConfig(PretrainedConfig):
         base = settings.pop("global_rope_theta", 160_000.0)
         bases = {"full_attention": base, "sliding_attention": settings.pop("local_rope_theta", 10_000.0) or base}
         written = settings.pop("rope_parameters", None) or {}
-        super().__init__(**{**_DEFAULTS, **settings})
-        self.classifier_dropout = self.classifier_dropout or 0.0
+        dropout = settings.pop("classifier_dropout", None) or 0.0
+        super().__init__(**{**_DEFAULTS, **settings}, classifier_dropout=dropout)
         self.layer_types = settings.get("layer_types") or [
             "sliding_attention" if layer % every else "full_attention" for layer in range(self.num_hidden_layers)
         ]

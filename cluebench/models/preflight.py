@@ -13,7 +13,8 @@ from cluebench.features import TextEncoder
 from cluebench.features.batches import Piece, assemble, token
 from cluebench.foundation.errors import UsageError
 from cluebench.models.classes import HEADS
-from cluebench.models.configuration import longest_input
+from cluebench.models.configuration import Target, longest_input
+from cluebench.models.dropout import set_dropout
 from cluebench.models.fetching import located
 from cluebench.models.filling import read
 from cluebench.models.forward_pass import forward
@@ -60,7 +61,8 @@ def _try_head(
     if absent := [name for name, number in needed.items() if number is None]:
         return f"its vocabulary has no {', '.join(absent)}", None
     try:
-        model = built(files, weights, task, dropout=0.5, tokenizer=tokenizer, layers=_LAYERS)
+        model = built(Target(files, task), weights, tokenizer, layers=_LAYERS)
+        set_dropout(model, 0.5)
         with in_one_line(files.model, type(model).__name__):
             _try_steps(files, model, *_made_up_rows(tokenizer, task))
     except UsageError as error:

@@ -116,12 +116,13 @@ class Run(Generic[F]):
             model = models.load_model(
                 self.task,
                 self.model,
-                self.flags.dropout,
                 tokenizer=self.tokenizer,
                 max_seq_length=self.flags.max_seq_length,
                 head_required=not self.flags.do_train,
                 offline=self.flags.offline,
             )
+        if self.flags.dropout is not None:
+            models.set_dropout(model, self.flags.dropout)
         self.result.model_size = models.size_of(model)
         if not self.flags.padding and models.padding_of(model) is None:
             kind = type(model).__name__

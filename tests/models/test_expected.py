@@ -102,7 +102,8 @@ def load(tmp_path_factory):
 
     def of(file: Path, kind: str):
         folder = write_directory(tmp_path_factory.mktemp(file.stem), file, kind)
-        model = models.load_model(TASKS[OF_KIND[kind]], Model.of(folder), dropout=0.0)
+        model = models.load_model(TASKS[OF_KIND[kind]], Model.of(folder))
+        models.set_dropout(model, 0.0)
         for layer in model.sublayers():
             if type(layer).__name__ == "Dropout":
                 layer.p = 0.0

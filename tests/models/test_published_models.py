@@ -92,9 +92,7 @@ def test_every_published_model_has_its_classes_and_room_for_every_task():
         assert tokenizer == ("RobertaChineseTokenizer" if prefix == "Roberta" else f"{prefix}Tokenizer")
         files = model_files.ModelFiles(Model.of(name), Path(), None, (), None)
         for task in TASKS.values():
-            head = classes.head_class(files, task)
-            written = configuration.written_config(files, head)
-            config = configuration.configured(files, head, written, task, None, hugging_face=False)
+            config = configuration.configured(configuration.Target(files, task), None, hugging_face=False)
             assert configuration.longest_input(config) >= task.max_seq_length
     assert found == {"Ernie": 9, "Bert": 7, "Roberta": 6, "ErnieGram": 1, "TinyBert": 2, "RoFormerv2": 1, None: 1}
 
