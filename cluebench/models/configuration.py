@@ -49,7 +49,7 @@ class Target:
 
     @cached_property
     def written(self) -> dict[str, Any]:
-        """The configuration as published or as its author wrote it. Raises UsageError for what PaddleNLP can't build."""
+        """The configuration as published or written by its author. Raises UsageError for what PaddleNLP can't build."""
         if self.files.config is None:
             return settled(self.head.pretrained_init_configuration[self.files.model.name], self.files.folder)
         return settled(self.files.read_config(), self.files.config)

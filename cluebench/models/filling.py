@@ -169,7 +169,7 @@ def _fits(array: np.ndarray | None, tensor: Any) -> bool:
 
 
 def _warn_of_rounded_positions(target: Target, table: np.ndarray | None) -> None:
-    """``table`` [size, positions]: RoFormer's sines and cosines, which Transformers saves, in half precision rounded."""
+    """``table`` [size, positions]: RoFormer's sines and cosines, which Transformers saves, rounded with its weights."""
     if table is None or table.ndim != 2 or len(table) % 2:
         return
     half = len(table) // 2
