@@ -20,8 +20,8 @@ from cluebench.search.replay import (
     Outcome,
     Recorded,
     RecordedGrid,
+    Replay,
     Summary,
-    outcome,
     points,
     recommended,
     scores_of,
@@ -58,7 +58,8 @@ def replayed(model: str, trials: Mapping[str, Sequence[FinishedTrial]]) -> Repla
             )
             continue
         errors[name] = _error(name, measured, trials[name], max(scores_of(grid).values()))
-        outcomes[name] = [outcome(rule, grid, errors[name]) for rule in RULES]
+        replay = Replay(grid, errors[name])
+        outcomes[name] = [replay.outcome(rule) for rule in RULES]
     return Replayed(model, outcomes, errors, left_out)
 
 

@@ -8,10 +8,12 @@ depend on whether it is stopped there. So the replay of finished trials and a li
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
+from itertools import accumulate
 from statistics import mean
 
 from cluebench.benchmark.tasks import Setting, rank
@@ -67,76 +69,97 @@ class Curve:
         A trial reaches a rung at its first evaluation at or after that share of its steps, but never before its second
         evaluation. So if a task is evaluated once an epoch, its rungs are epochs. An ended trial has reached all rungs.
         """
-        least = math.ceil(rung * self.total_steps)
-        for number in range(FEWEST_EVALUATIONS, len(self.steps) + 1):
-            if self.steps[number - 1] >= least:
-                return number
-        return len(self.steps) if self.ended else None
+        number = max(FEWEST_EVALUATIONS, bisect_left(self.steps, math.ceil(rung * self.total_steps)) + 1)
+        return number if number <= len(self.steps) else len(self.steps) if self.ended else None
+
+    @cached_property
+    def _best_so_far(self) -> list[float]:
+        """The best score up to each evaluation; -inf before the first finite one."""
+        return list(accumulate((score if math.isfinite(score) else -math.inf for score in self.scores), max))
 
     def best_of(self, evaluations: int) -> float:
         """The best of the first ``evaluations`` scores, rounded as in tables; -inf if none is a finite number."""
-        finite = (round(score, 2) for score in self.scores[:evaluations] if math.isfinite(score))
-        return max(finite, default=-math.inf)
-
-    def is_over_at(self, evaluations: int) -> bool:
-        """Whether the trial ends with this number of evaluations."""
-        return self.ended and evaluations == len(self.steps)
+        return round(self._best_so_far[evaluations - 1], 2) if evaluations else -math.inf
 
 
 @dataclass(frozen=True)
 class Standing:
-    """The state of a setting, one number a seed: ``held`` counts the evaluations before its pause; None: it runs.
+    """The state of a setting, one number a seed: ``pauses`` counts the evaluations before its pause; None: it runs.
 
     ``stopped``: the search has stopped it for good. Otherwise it is paused until the others reach the same rung.
     """
 
-    held: tuple[int | None, ...]
+    pauses: tuple[int | None, ...]
     stopped: bool = False
 
 
 def standings(rule: Rule, trials: Mapping[Setting, Sequence[Curve]]) -> dict[Setting, Standing]:
-    """The state of each setting of a task, from the curves so far, one curve a seed.
-
-    A rung is judged once every trial that is left has reached it, so later evaluations never change a decision. Leave
-    failed trials out: the next best setting takes their place at the rungs that they had passed. Settings are ranked as
-    in the table: by the mean over seeds of the best score so far; if they tie, by the smaller learning rate, batch and
-    dropout. A rung without a new evaluation is skipped. A trial that has reached its end is never stopped.
-    """
-    contest = {setting: tuple(curves) for setting, curves in trials.items()}
-    found = {setting: Standing((None,) * len(curves)) for setting, curves in contest.items()}
-    judged: dict[Setting, tuple[int | None, ...]] = {}
-    for rung in rule.rungs:
-        seen = {setting: tuple(curve.evaluations_at(rung) for curve in contest[setting]) for setting in contest}
-        if any(None in numbers for numbers in seen.values()):
-            return found | {setting: Standing(_held(contest[setting], seen[setting])) for setting in contest}
-        if any(numbers != judged.get(setting) for setting, numbers in seen.items()):
-            passed = _passed(rule.keep, contest, seen)
-            for setting in contest.keys() - passed:
-                held = _held(contest[setting], seen[setting])
-                found[setting] = Standing(held, stopped=held != (None,) * len(held))
-            contest = {setting: curves for setting, curves in contest.items() if setting in passed}
-            judged = seen
-    return found
+    """The state of each setting of a task, from the curves so far, one curve a seed; see `Contest.standings`."""
+    return Contest(trials).standings(rule)
 
 
-def _held(curves: Sequence[Curve], seen: Sequence[int | None]) -> tuple[int | None, ...]:
-    """The seeds that pause at a rung: they have reached it and are not at their end."""
-    return tuple(
-        None if number is None or curve.is_over_at(number) else number
-        for curve, number in zip(curves, seen, strict=True)
-    )
+class Contest:
+    """The settings of a task and their curves, one curve a seed. What a rung counts is computed once for all rules."""
 
+    def __init__(self, trials: Mapping[Setting, Sequence[Curve]]):
+        self._trials = trials
+        self._counted: dict[Fraction, dict[Setting, tuple[int | None, ...]]] = {}
+        self._scores: dict[tuple[Setting, tuple[int | None, ...]], float] = {}
 
-def _passed(keep: int, contest: Mapping[Setting, Sequence[Curve]], seen: Mapping) -> set[Setting]:
-    """The best ``1/keep`` of the settings, rounded up; all of them if none has a score to choose by."""
-    scores = {
-        setting: mean(curve.best_of(number) for curve, number in zip(curves, seen[setting], strict=True))
-        for setting, curves in contest.items()
-    }
-    numbers = {setting: score for setting, score in scores.items() if math.isfinite(score)}
-    if not numbers:
-        return set(contest)
-    return set(in_order(numbers)[: math.ceil(len(contest) / keep)])
+    def standings(self, rule: Rule) -> dict[Setting, Standing]:
+        """The state of each setting under ``rule``.
+
+        A rung is judged once every trial that is left has reached it, so later evaluations never change a decision.
+        Leave failed trials out: the next best setting takes their place at the rungs that they had passed. Settings are
+        ranked as in the table: by the mean over seeds of the best score so far; if they tie, by the smaller learning
+        rate, batch and dropout. A rung without a new evaluation is skipped. A trial that has reached its end is never
+        stopped.
+        """
+        found = {setting: Standing((None,) * len(curves)) for setting, curves in self._trials.items()}
+        left = list(self._trials)
+        judged: dict[Setting, tuple[int | None, ...]] = {}
+        for rung in rule.rungs:
+            counted = {setting: self._evaluations_at(rung)[setting] for setting in left}
+            if any(None in numbers for numbers in counted.values()):
+                return found | {
+                    setting: Standing(self._pauses(setting, numbers)) for setting, numbers in counted.items()
+                }
+            if any(numbers != judged.get(setting) for setting, numbers in counted.items()):
+                passed = self._passed(rule.keep, counted)
+                for setting in left:
+                    if setting not in passed:
+                        pauses = self._pauses(setting, counted[setting])
+                        found[setting] = Standing(pauses, stopped=any(number is not None for number in pauses))
+                left, judged = [setting for setting in left if setting in passed], counted
+        return found
+
+    def _evaluations_at(self, rung: Fraction) -> dict[Setting, tuple[int | None, ...]]:
+        if rung not in self._counted:
+            self._counted[rung] = {
+                setting: tuple(curve.evaluations_at(rung) for curve in curves)
+                for setting, curves in self._trials.items()
+            }
+        return self._counted[rung]
+
+    def _pauses(self, setting: Setting, numbers: Sequence[int | None]) -> tuple[int | None, ...]:
+        """A seed pauses at a rung if it has reached the rung and is not at its end."""
+        return tuple(
+            None if curve.ended and number == len(curve.steps) else number
+            for curve, number in zip(self._trials[setting], numbers, strict=True)
+        )
+
+    def _passed(self, keep: int, counted: Mapping[Setting, tuple[int | None, ...]]) -> set[Setting]:
+        """The best ``1/keep`` of the settings, rounded up; all settings if none has a score."""
+        scores = {setting: self._score(setting, numbers) for setting, numbers in counted.items()}
+        finite = {setting: score for setting, score in scores.items() if math.isfinite(score)}
+        return set(in_order(finite)[: math.ceil(len(counted) / keep)] if finite else counted)
+
+    def _score(self, setting: Setting, numbers: tuple[int | None, ...]) -> float:
+        """The mean over seeds of the best score in the first ``numbers`` evaluations."""
+        if (setting, numbers) not in self._scores:
+            bests = [curve.best_of(number or 0) for curve, number in zip(self._trials[setting], numbers, strict=True)]
+            self._scores[setting, numbers] = mean(bests)
+        return self._scores[setting, numbers]
 
 
 def in_order(scores: Mapping[Setting, float]) -> list[Setting]:

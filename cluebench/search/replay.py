@@ -11,7 +11,7 @@ from statistics import mean
 from typing import NamedTuple
 
 from cluebench.benchmark.tasks import Setting
-from cluebench.search.halving import Curve, Rule, in_order, standings
+from cluebench.search.halving import Contest, Curve, Rule, Standing, in_order
 
 _RUNGS = (Fraction(1, 8), Fraction(1, 4), Fraction(1, 2))
 
@@ -66,57 +66,58 @@ class Outcome:
     safe: bool  # see SAFE
 
 
-def outcome(rule: Rule, grid: RecordedGrid, error: float | None) -> Outcome:
-    """``error``: one standard error of the grid's best score, in points; if it is unknown, no rule is safe."""
-    curves, scores = _curves(grid), scores_of(grid)
-    found, chosen, order = standings(rule, curves), _chosen(rule, grid, curves), in_order(scores)
-    pairs = [pair for setting in grid for pair in zip(grid[setting], found[setting].held, strict=True)]
-    whole = [trial for trial, _ in pairs]
-    seconds = None
-    if all(trial.train_seconds > 0 for trial in whole):
-        spent = sum(trial.seconds_until(number) for trial, number in pairs)
-        seconds = 1 - spent / sum(trial.seconds_until(None) for trial in whole)
-    steps = sum(trial.steps_until(number) for trial, number in pairs)
-    return Outcome(
-        rule=rule,
-        trials=len(pairs),
-        stopped=sum(number is not None for _, number in pairs),
-        steps_saved=1 - steps / sum(trial.steps_until(None) for trial in whole),
-        seconds_saved=seconds,
-        chosen=chosen,
-        score=scores[chosen],
-        lost=round(scores[order[0]] - scores[chosen], 2),
-        rank=order.index(chosen) + 1,
-        safe=error is not None and _is_safe(rule, grid, error),
-    )
+class Replay:
+    """The finished trials of a task, replayed under one rule or several.
 
+    ``error``: one standard error of the grid's best score, in points; if it is unknown, no rule is safe.
+    """
 
-def _curves(grid: RecordedGrid) -> dict[Setting, list[Curve]]:
-    return {setting: [trial.curve for trial in trials] for setting, trials in grid.items()}
+    def __init__(self, grid: RecordedGrid, error: float | None):
+        self._trials = grid
+        self._scores = scores_of(grid)
+        self._order = in_order(self._scores)
+        curves = {setting: [trial.curve for trial in trials] for setting, trials in grid.items()}
+        self._contests, self._as_good = [Contest(curves)], set[Setting]()
+        if error is not None:
+            # The second contest rules out a choice that was right by chance.
+            best = self._scores[self._order[0]]
+            self._as_good = {setting for setting, score in self._scores.items() if best - score <= error}
+            lowered = {
+                setting: [_lowered(one, math.sqrt(2) * error) for one in curves[setting]] for setting in self._as_good
+            }
+            self._contests.append(Contest(curves | lowered))
+
+    def outcome(self, rule: Rule) -> Outcome:
+        """What the rule would have done."""
+        standings, *lowered = (contest.standings(rule) for contest in self._contests)
+        chosen = self._chosen(standings)
+        ends = [pair for setting, trials in self._trials.items() for pair in zip(trials, standings[setting].pauses)]
+        seconds = None
+        if all(trial.train_seconds > 0 for trial, _ in ends):
+            spent = sum(trial.seconds_until(number) for trial, number in ends)
+            seconds = 1 - spent / sum(trial.seconds_until(None) for trial, _ in ends)
+        steps = sum(trial.steps_until(number) for trial, number in ends)
+        return Outcome(
+            rule=rule,
+            trials=len(ends),
+            stopped=sum(number is not None for _, number in ends),
+            steps_saved=1 - steps / sum(trial.steps_until(None) for trial, _ in ends),
+            seconds_saved=seconds,
+            chosen=chosen,
+            score=self._scores[chosen],
+            lost=round(self._scores[self._order[0]] - self._scores[chosen], 2),
+            rank=self._order.index(chosen) + 1,
+            safe={chosen, *map(self._chosen, lowered)} <= self._as_good,
+        )
+
+    def _chosen(self, standings: Mapping[Setting, Standing]) -> Setting:
+        """The best of the settings that are not stopped."""
+        return next(setting for setting in self._order if not standings[setting].stopped)
 
 
 def scores_of(grid: RecordedGrid) -> dict[Setting, float]:
     """Each setting's final score, the mean over its seeds, rounded as in the table."""
     return {setting: round(mean(trial.score for trial in trials), 2) for setting, trials in grid.items()}
-
-
-def _chosen(rule: Rule, grid: RecordedGrid, curves: Mapping[Setting, Sequence[Curve]]) -> Setting:
-    """The best of the settings that are not stopped if the rungs see ``curves``."""
-    found, scores = standings(rule, curves), scores_of(grid)
-    return in_order({setting: scores[setting] for setting in grid if not found[setting].stopped})[0]
-
-
-def _is_safe(rule: Rule, grid: RecordedGrid, error: float) -> bool:
-    """Whether the rule is safe in this grid, see SAFE. The lowered scores rule out a choice that was right by luck."""
-    scores = scores_of(grid)
-    best = max(scores.values())
-    as_good = {setting for setting, score in scores.items() if best - score <= error}
-    true = _curves(grid)
-    lowered = {
-        setting: [_lowered(curve, math.sqrt(2) * error) for curve in curves] if setting in as_good else curves
-        for setting, curves in true.items()
-    }
-    return all(_chosen(rule, grid, curves) in as_good for curves in (true, lowered))
 
 
 def _lowered(curve: Curve, points: float) -> Curve:

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from cluebench.benchmark.tasks import Setting
 from cluebench.search.halving import Curve
+from cluebench.search.replay import Replay
 
 A, B, C, D = (Setting(rate, 32, 0.1) for rate in (1e-5, 2e-5, 3e-5, 5e-5))
 
@@ -23,3 +24,7 @@ def tasks(draw):
     scores = st.lists(st.one_of(st.floats(0, 100), st.just(NAN)), min_size=1, max_size=12)
     seeds = draw(st.integers(1, 2))
     return {setting: [curve(*draw(scores)) for _ in range(seeds)] for setting in settings}
+
+
+def outcome(rule, grid, error):
+    return Replay(grid, error).outcome(rule)

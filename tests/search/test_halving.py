@@ -16,7 +16,7 @@ ON = Standing((None,))
 def stopped_after(rule, curves):
     """Setting → evaluations at which it was stopped, of one seed each."""
     found = standings(rule, {setting: [one] for setting, one in curves.items()})
-    return {setting: standing.held[0] for setting, standing in found.items() if standing.stopped}
+    return {setting: standing.pauses[0] for setting, standing in found.items() if standing.stopped}
 
 
 # By hand --------------------------------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ def test_a_search_that_obeys_reaches_the_verdicts_of_the_replay(curves, rule):
         free = [
             (setting, seed)
             for setting, standing in found.items()
-            for seed, held in enumerate(standing.held)
+            for seed, held in enumerate(standing.pauses)
             if held is None and not standing.stopped and not known[setting][seed].ended
         ]
         if not free:

@@ -12,7 +12,8 @@ from cluebench.machine.nvidia import Device
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import State
 from cluebench.search.halving import Curve, Rule, standings
-from cluebench.search.replay import RULES, outcome
+from cluebench.search.replay import RULES
+from tests.search.curves import outcome
 from tests.search.simulated import LiveSearch, real_runs, recorded, with_durations
 from tests.simulated import Outcome
 
@@ -30,7 +31,7 @@ def check_same_as_replay(live, task, grid, rule):
     found, replayed = standings(rule, curves(grid)), outcome(rule, grid, None)
     assert live.of(task, State.STOPPED) == {setting for setting, standing in found.items() if standing.stopped}
     for setting, number in live.evaluations(task).items():
-        assert number == (found[setting].held[0] or len(grid[setting][0].curve.steps))
+        assert number == (found[setting].pauses[0] or len(grid[setting][0].curve.steps))
     assert live.chosen(task) == replayed.chosen
     assert sum(job.state is State.STOPPED for job in live.jobs if job.trial.task == task) >= replayed.stopped
 

@@ -11,12 +11,11 @@ from cluebench.search.replay import (
     Outcome,
     Point,
     Recorded,
-    outcome,
     points,
     recommended,
     summaries,
 )
-from tests.search.curves import NAN, A, B, C, D, curve, tasks
+from tests.search.curves import NAN, A, B, C, D, curve, outcome, tasks
 
 HALF_AT_HALF = Rule(2, (Fraction(1, 2),))
 

@@ -65,7 +65,7 @@ class HalvingSearch:
         curves = {setting: [job.curve for job in jobs if job.curve] for setting, jobs in by_setting.items()}
         changes = []
         for setting, standing in standings(self.rule, curves).items():
-            for job, held in zip(by_setting[setting], standing.held, strict=True):
+            for job, held in zip(by_setting[setting], standing.pauses, strict=True):
                 state = State.WAITING if held is None else State.STOPPED if standing.stopped else State.HELD
                 if job.state is not state and job.state in (State.WAITING, State.HELD, State.STOPPED):
                     changes.append((job, state))

@@ -96,7 +96,7 @@ class Forecast:
                 evaluated = tuple(dict.fromkeys([*range(every, steps + 1, every), steps]))
                 curves[setting] = [Curve(evaluated, (100.0 - place,) * len(evaluated), steps)]
             for setting, standing in standings(rule, curves).items():
-                ((held,), (curve,)) = standing.held, curves[setting]
+                ((held,), (curve,)) = standing.pauses, curves[setting]
                 share = curve.steps[held - 1] / curve.total_steps if held else 1.0
                 found |= {job.key: share for job in contest[setting]}
         return found
