@@ -1,9 +1,9 @@
-"""Fine-tunes models over the CLUE tasks and their hyper-parameter grids, and ends in the table of best scores.
+"""Fine-tunes models over the CLUE tasks and their hyper-parameter grids, and prints the table of best scores.
 
     python grid_search.py ernie-3.0-base-zh
 
-Runs as many trials at once as there are devices, longest first. Stop it at any time: the same command goes on, and runs
-nothing again that has finished. --dry_run shows the plan, --status where a running or stopped grid stands.
+Runs as many trials at once as there are devices, the longest first. You can stop it at any time: the same command
+continues and does not repeat finished trials.
 """
 
 from __future__ import annotations

@@ -37,6 +37,8 @@ T = TypeVar("T", bound="DataclassInstance")
 
 #: Title in the help → names of flags.
 Groups: typing.TypeAlias = Mapping[str, Sequence[str]]
+#: How the help writes a number. A text is the last word of its flag: DIR of --data_dir.
+_METAVARS = {int: "N", float: "X", Fraction: "X"}
 #: Bytes of one name in a path, on every file system in use.
 _LONGEST_NAME = 255
 
@@ -109,7 +111,7 @@ def parse(
     parser = OneLineParser(
         prog=prog,
         description=flags_class.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32),
         allow_abbrev=False,
         usage="%(prog)s [models …] [flags …]" if groups else None,
     )
@@ -128,7 +130,9 @@ def add_flags(parser: argparse.ArgumentParser, flags_class: type[T], groups: Gro
     for field in dataclasses.fields(flags_class):
         _add(holders.get(field.name, parser), field, hints[field.name])
     if any(_value_type(hint)[0] is bool for hint in hints.values()):
-        parser.epilog = "BOOL is True or False; the flag alone means True."
+        parser.epilog = (
+            "BOOL is True or False; the flag alone means True. Without the flag it is False unless a default is shown."
+        )
 
 
 def taken(parser: argparse.ArgumentParser, flags_class: type[T], values: dict[str, Any]) -> T:
@@ -158,16 +162,16 @@ def _add(parser: argparse._ActionsContainer, field: dataclasses.Field, hint: Any
     default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
     text = about.help + _default_note(about, default)
     options: dict[str, Any] = dict(help=text.replace("%", "%%"), default=default)
-    if about.metavar:
-        options["metavar"] = about.metavar
+    if about.metavar or not about.positional:
+        options["metavar"] = about.metavar or _METAVARS.get(kind) or name.split("_")[-1].strip("-").upper()
     if kind is bool:
         options.update(nargs="?", const=True, type=_boolean, metavar="BOOL")
     elif is_list:
         options.update(nargs="*" if about.positional else "+", type=_items(kind))
     else:
         options.update(type=_reader(kind))
-        if about.choices:
-            options.setdefault("metavar", "{" + ",".join(map(str, about.choices)) + "}")
+        if about.choices and not about.metavar:
+            options["metavar"] = "{" + ",".join(map(str, about.choices)) + "}"
     if not about.positional:
         options |= {"required": about.required, "dest": field.name}
     parser.add_argument(name, **options)
@@ -180,7 +184,7 @@ def _default_note(about: About, default: Any) -> str:
         return " (required)"
     if about.default_text:
         return f" (default: {about.default_text})"
-    if default is None or default == []:
+    if default is None or default is False or default == []:
         return ""
     shown = ",".join(str(item) for item in default) if isinstance(default, list) else default
     return f" (default: {shown})"

@@ -32,7 +32,7 @@ GROUPS = {
     "how much": ("num_train_epochs", "max_steps", "limit", "search", "keep", "rungs", "confirm_seeds", "top_k"),
     "what is kept": ("save_best_model", "keep_all_models"),
     "when things fail": ("max_attempts", "trial_timeout"),
-    "look at a plan or a grid instead of running it": ("dry_run", "list_trials", "time_it", "status"),
+    "instead of running": ("dry_run", "list_trials", "time_it", "status", "conclude"),
     "advanced": ("amp", "padding", "evaluation"),
 }  # fmt: skip
 
@@ -44,87 +44,70 @@ _RUNGS = (Fraction(1, 4), Fraction(1, 2))
 class GridFlags:
     """Which trials to run, where, and with what that they all share. Empty lists: all tasks, each task's own grid."""
 
-    models: list[str] = flag(
-        [], "published model names, or directories (PaddleNLP or Hugging Face layout)", positional=True
-    )
+    models: list[str] = flag([], "published model names, or directories of models", positional=True)
     tasks: list[str] = flag([], "tasks to run", default_text="all ten")
     data_dir: str | None = flag(
         None, "official CLUE files, unpacked or zipped", default_text="CLUE_DATA_DIR, else they are downloaded"
     )
     cache_dir: str | None = flag(
-        None, "where token ids are kept between runs", default_text="~/.cache/cluebench", writes="directory"
+        None, "where token ids are kept", default_text="~/.cache/cluebench", writes="directory"
     )
     run_root: str | None = flag(
-        None,
-        "directory of logs and results, one folder a model",
-        default_text="runs/ in the repository",
-        writes="directory",
+        None, "logs and results, a folder for each model", default_text="runs/ in the repository", writes="directory"
     )
-    devices: str = flag(
-        "auto", "auto, gpu, gpu:0,1, gpu:UUID, cpu, cpu:N for N trials at once on the CPU, npu:0,1 or xpu:0,1"
-    )
-    jobs_per_device: int = flag(1, "trials at once on one device, as far as its memory goes", minimum=1, maximum=64)
-    learning_rates: list[float] = flag([], "peak learning rates", above=0, default_text="each task's grid")
-    batch_sizes: list[int] = flag([], "batch sizes over all cards", minimum=1, default_text="each task's grid")
-    dropouts: list[float] = flag([], "dropout probabilities", minimum=0, maximum=0.99, default_text="each task's grid")
+    devices: str = flag("auto", "auto, gpu, gpu:0,1, gpu:UUID, cpu, cpu:4 (four trials at once), npu:0,1 or xpu:0,1")
+    jobs_per_device: int = flag(1, "most trials at once on one device", minimum=1, maximum=64)
+    learning_rates: list[float] = flag([], "peak learning rates", above=0, default_text="each task's")
+    batch_sizes: list[int] = flag([], "batch sizes over all cards", minimum=1, default_text="each task's")
+    dropouts: list[float] = flag([], "dropout probabilities", minimum=0, maximum=0.99, default_text="each task's")
     seeds: list[int] = flag(
-        [DEFAULT_SEED], "seeds; with several the table shows mean ± standard deviation", minimum=0, maximum=2**32 - 1
+        [DEFAULT_SEED], "if several: the table shows mean ± standard deviation", minimum=0, maximum=2**32 - 1
     )
-    confirm_seeds: int = flag(
-        1, "seeds in all of each task's best settings, run once its grid is done; 1: none beside the grid's", minimum=1
-    )
-    top_k: int = flag(3, "with confirm_seeds: so many best settings of each task", minimum=1)
-    best_only: bool = flag(False, "only the published best hyper-parameters of a published model: 10 trials")
+    confirm_seeds: int = flag(1, "after the grid, run the best settings with N seeds in all", minimum=1)
+    top_k: int = flag(3, "with --confirm_seeds: N best settings of each task", minimum=1)
+    best_only: bool = flag(False, "only the published best settings: 10 trials")
     search: str = flag(
-        "grid", "grid: every trial runs to its end; halving: at each rung only the best settings of a task go on",
-        choices=("grid", "halving"),
+        "grid", "halving: stop the weaker settings of a task at each rung", choices=("grid", "halving"),
     )  # fmt: skip
     keep: int | None = flag(
-        None, "with search halving: of so many settings one goes on at a rung", minimum=2, default_text="2"
+        None, "with --search halving: one of N settings continues at a rung", minimum=2, default_text="2"
     )
     rungs: list[Fraction] = flag(
-        [], "with search halving: shares of a trial's steps at which it is judged", above=0,
+        [], "with --search halving: compare settings at these shares of a trial's steps", above=0,
         default_text="1/4,1/2",
     )  # fmt: skip
     mrc_cards: int | None = flag(
-        None, "cards of one reading comprehension trial", minimum=1, maximum=64,
-        default_text="the published 2 or 4 when that many are free, else 1",
+        None, "cards of a reading comprehension trial", minimum=1, maximum=64,
+        default_text="2 or 4 as published if free, else 1",
     )  # fmt: skip
     amp: str = flag("off", "mixed precision", choices=("off", "fp16", "bf16"))
     evaluation: str = flag(
-        "bounded", "bounded: an evaluation ends once it can't be the best of its trial, and the table is the same; "
-        "full: every evaluation computes all of dev", choices=("bounded", "full"),
+        "bounded", "bounded: end an evaluation that cannot be the best of its trial; the table is the same",
+        choices=("bounded", "full"),
     )  # fmt: skip
-    padding: bool = flag(False, "compute padding too; to go on with a grid that was begun when it always was")
+    padding: bool = flag(False, "compute padding, too: to continue a grid of version 0.1.0")
     save_best_model: bool = flag(False, "keep the best model of each task")
-    keep_all_models: bool = flag(False, "with save_best_model: keep the best model of every trial")
-    max_attempts: int = flag(3, "attempts at a trial before it is given up", minimum=1)
+    keep_all_models: bool = flag(False, "with --save_best_model: of each trial, too")
+    max_attempts: int = flag(3, "attempts at a trial", minimum=1)
     trial_timeout: float = flag(
-        3600.0, "seconds without a new log line before a trial is ended; 0: never", minimum=0, default_text="3600: 1 h"
-    )
+        3600.0, "end a trial after this many seconds without a new log line; 0: never", minimum=0,
+        default_text="3600",
+    )  # fmt: skip
     num_train_epochs: int | None = flag(None, "passes over the train split", minimum=1, default_text="each task's")
-    max_steps: int = flag(
-        -1, "stop each trial after this many optimizer steps; 0 or less: no limit", default_text="no limit"
-    )
+    max_steps: int = flag(-1, "optimizer steps of each trial", default_text="no limit")
     limit: int | None = flag(None, "only the first N rows of every split, for a try", minimum=1)
-    offline: bool = flag(False, "never touch the network")
-    engine: str = flag("local", "where trials run: on this machine, or on a Ray cluster", choices=("local", "ray"))
+    offline: bool = flag(False, "never use the network")
+    engine: str = flag("local", "run trials on this machine or on a Ray cluster", choices=("local", "ray"))
     ray_address: str | None = flag(
-        None, "with engine ray: address of the cluster", default_text="RAY_ADDRESS, else a cluster of this machine"
+        None, "address of the Ray cluster", default_text="RAY_ADDRESS, else a cluster on this machine"
     )
-    worker: bool = flag(
-        False, "take trials of a grid that others may plan and run, as on other machines; leave when none is left"
-    )
-    conclude: bool = flag(
-        False, "only the end of a grid that workers have run: table, grid.json, report; keep only the best models"
-    )
+    worker: bool = flag(False, "share the grid with other workers")
+    conclude: bool = flag(False, "only end a grid that workers have run: table, grid.json, report, best models")
     dry_run: bool = flag(False, "print the plan and stop")
-    list_trials: bool = flag(False, "with dry_run: also print a line for each trial", typed="list")
-    time_it: bool = flag(
-        False, "with dry_run: time 20 steps of each task without finished trials, to say how long it takes"
-    )
-    status: bool = flag(False, "print where a running or stopped grid stands, and stop")
-    demo: bool = flag(False, "the embedded model and data, one setting a task unless others are given")
+    list_trials: bool = flag(False, "with --dry_run: print each trial", typed="list")
+    time_it: bool = flag(False, "with --dry_run: time 20 steps of each task without finished trials")
+    status: bool = flag(False, "print the state of a grid and stop")
+    demo: bool = flag(False, "the embedded model and data, one setting a task")
 
     @property
     def rule(self) -> Rule | None:
