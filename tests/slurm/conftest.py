@@ -10,7 +10,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -65,7 +64,7 @@ SlurmctldPort={free_port()}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire=8
 CredType=cred/munge
 MpiDefault=none
 StateSaveLocation={folder}/state
@@ -146,18 +145,20 @@ PartitionName=all Nodes={",".join(NODES)} Default=YES MaxTime=INFINITE State=UP 
     def wait_for(self, number, state, timeout=90):
         until(lambda: set(self.tasks(number)) == {state}, timeout, f"job {number}: {state}")
 
-    def start_again(self, number):
-        """Start a task that was queued again. By itself Slurm lets it wait for two minutes, which the timeout allows for."""
+    def wait_for_restart(self, number):
+        """Until a task that was queued again has started; Slurm lets it wait for as long as a credential lasts."""
 
-        def started():
+        def restarted():
             job = self.job(number)
-            if job["JobState"] == "PENDING":
-                self.run("scontrol", "update", f"JobId={number}", "StartTime=now")
-                time.sleep(2)  # each change makes Slurm plan again
-            return job["JobState"] in ("RUNNING", "COMPLETED")
+            return job["Restarts"] != "0" and job["JobState"] in ("RUNNING", "COMPLETED")
 
-        until(lambda: self.job(number)["Restarts"] != "0", 120, f"job {number} in the queue")
-        until(started, 240, f"job {number}")
+        try:
+            until(restarted, 120)
+        except AssertionError as error:
+            commands = (("scontrol", "show", "job"), ("scontrol", "show", "node"), ("sinfo", "-R"))
+            shown = [self.run(*command).stdout for command in commands]
+            log = (self.folder / "slurmctld.log").read_text()
+            raise AssertionError("\n".join([f"job {number}: {error}", *shown, log])) from error
 
 
 @pytest.fixture(scope="module", params=["cgroup", "linuxproc"])  # jobs end under affinity as under linuxproc
