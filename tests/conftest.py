@@ -14,6 +14,7 @@ from cluebench.foundation import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # several tests run at a time, on a core each
 environment.prepare()
 os.environ["HF_HUB_OFFLINE"] = "1"
 

@@ -125,7 +125,6 @@ def test_two_processes_follow_the_losses_of_one(task, demo, start_script, tmp_pa
         batching = ["--batch_size", batch, "--gradient_accumulation_steps", accumulation]
         return start_script(
             task.script, *common((model, demo[1]), tmp_path / name), *batching, *arguments, launcher=launcher,
-            OMP_NUM_THREADS="1",
         )  # fmt: skip
 
     one = start("one", 12, 4)

@@ -77,9 +77,7 @@ def test_two_ranks_go_on_bit_by_bit(end, demo, start_script, tmp_path):
     def start(name, attempt):
         logs = tmp_path / f"{name}{attempt}"
         launcher = ("-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(logs))
-        return logs / "workerlog.0", start_script(
-            SCRIPT, *common(demo, tmp_path / name), *arguments, launcher=launcher, OMP_NUM_THREADS="1"
-        )
+        return logs / "workerlog.0", start_script(SCRIPT, *common(demo, tmp_path / name), *arguments, launcher=launcher)
 
     log, process = start("cut", 1)
     told = f"global step {5 if end == 'asked' else 12}/"

@@ -187,7 +187,6 @@ def test_two_processes_follow_one(demo, start_script, tmp_path):
         accumulated = ["--gradient_accumulation_steps", accumulation]
         return start_script(
             SCRIPT, *common((model, demo[1]), tmp_path / name), *arguments, *accumulated, launcher=launcher,
-            OMP_NUM_THREADS="1",
         )  # fmt: skip
 
     logs = tmp_path / "logs"
