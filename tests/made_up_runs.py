@@ -27,7 +27,7 @@ from cluebench.foundation import atomic
 from cluebench.records import identity
 from cluebench.records.dev_predictions import DevPredictions
 from cluebench.records.finished_trials import protocol_hash
-from cluebench.records.log import RunLog
+from cluebench.records.log import RunLog, TrainingLine
 from cluebench.records.paths import TrialPaths, trial_name
 from cluebench.records.result import DevPoint, ModelSize, Result
 from cluebench.records.run_flags import RunFlags, resolved
@@ -165,7 +165,7 @@ def write_log(path: Path, task: Task, curve: Sequence[DevPoint], total: int, bes
         for before, point in zip([DevPoint(0, 0, ()), *curve], curve):
             for step in range(before.step + 100 - before.step % 100, point.step + 1, 100):
                 loss = start * (0.25 + 0.75 * math.exp(-4 * step / total)) * generator.uniform(0.8, 1.2)
-                log.train(step, total, point.epoch, step, loss, 3e-5 * (1 - step / total), 9.0)
+                log.train(TrainingLine(step, total, point.epoch, step, loss, 3e-5 * (1 - step / total), 9.0))
             log.evaluated(point.loss or 0.0, point.score, 1.5)
         if best:
             log.best(task.format_score(tuple(best)))

@@ -23,7 +23,7 @@ def test_choices_carry_the_softmax_of_what_was_predicted(tmp_path):
         {"id": "7", "gold": "true", "predicted": "false", "score": 0.75},
         {"id": "9", "gold": "true", "predicted": "true", "score": 1.0},
     ]
-    assert found.score == (50,) and found.said.are_of(["7", "9"]) and not found.said.are_of(["7", "8"])
+    assert found.score == (50,) and found.predictions.are_of(["7", "9"]) and not found.predictions.are_of(["7", "8"])
 
 
 def test_options_are_called_by_their_numbers_and_rows_without_ids_by_theirs():
@@ -43,7 +43,7 @@ def test_spans_carry_all_gold_answers_and_f1():
         {"id": "q", "gold": ["光荣", "光荣和他们"], "predicted": "光荣和", "score": 0.8},
         {"id": "r", "gold": ["他们"], "predicted": "他们", "score": 1.0},
     ]
-    assert found.organisers == pytest.approx((50, 90)) and found.loss == 1.5 and found.said.are_of(["q", "r"])
+    assert found.organisers == pytest.approx((50, 90)) and found.loss == 1.5 and found.predictions.are_of(["q", "r"])
 
 
 def test_worst_pairs_by_count():

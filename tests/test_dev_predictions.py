@@ -48,7 +48,7 @@ def test_choices_come_back_as_they_went(tmp_path):
 def test_spans_keep_texts_and_both_scores(tmp_path):
     spans().write(tmp_path / "x.predictions", {"task": "cmrc2018"}, 8)
     found = DevPredictions.read(tmp_path / "x.predictions")
-    assert found.predicted == ["", "光荣\n和他们"] and found.gold is None
+    assert found.predicted.tolist() == ["", "光荣\n和他们"] and found.gold is None
     assert found.score == (50, 62.5)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from cluebench.benchmark.tasks import Setting
 from cluebench.records import result as result_module
-from cluebench.records.log import GrowingLog, RunLog, read_log
+from cluebench.records.log import GrowingLog, RunLog, TrainingLine, read_log
 from cluebench.records.paths import TrialPaths, find_logs, parse_trial_name, trial_name
 from cluebench.records.result import DevPoint, Result
 
@@ -15,7 +15,7 @@ from cluebench.records.result import DevPoint, Result
 def test_lines_to_the_letter():
     stream = io.StringIO()
     log = RunLog(stream)
-    log.train(100, 20010, 0, 99, 2.73434, 1.49925e-6, 8.79694)
+    log.train(TrainingLine(100, 20010, 0, 99, 2.73434, 1.49925e-6, 8.79694))
     log.evaluated(2.720359, (8.27,), 25.706)
     log.best("57.00")
     assert stream.getvalue().splitlines() == [
@@ -35,7 +35,7 @@ def test_reads_what_it_writes(tmp_path):
     path = tmp_path / "3e-05_32_0.1.log"
     with open(path, "w") as stream:
         log = RunLog(stream)
-        log.train(100, 300, 0, 99, 2.7, 1e-6, 8.5)
+        log.train(TrainingLine(100, 300, 0, 99, 2.7, 1e-6, 8.5))
         log.evaluated(1.5, (65.83, 87.3), 3.0, (64.9, 86.1))
         log.best("65.83/87.30")
     facts = read_log(path)

@@ -1,7 +1,7 @@
-"""grid.json, the plan of a model's grid and its state, as those read it who report on it.
+"""grid.json: the plan of a model's grid and its state, as reports read it.
 
-The scheduler writes it (`cluebench.scheduler.run.run_directory`). Nothing that is in it decides what has to run: it is
-written for people and for --status, and read back for hints only, so that nothing a crash leaves can do harm.
+The scheduler writes it (`cluebench.scheduler.run.run_directory`) for people and for --status. It is read for hints
+only and never decides what has to run, so a file that a crash leaves behind can do no harm.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from cluebench.records.paths import trial_name
 GRID_FILE = "grid.json"
 GRID_FORMAT = 1
 
-#: ``held``: stands still at a rung until the others of its task are there; ``stopped``: for good, by their verdict.
+#: "held" (the name in the file): paused at a rung until the other trials of its task are there. "stopped": ended there.
 TrialState = Literal["done", "running", "waiting", "failed", "held", "stopped"]
 
 
 @dataclass
 class StartedAttempt:
-    """Of an attempt, what is shown."""
+    """One attempt at a trial."""
 
     devices: list[str]
 
@@ -39,17 +39,17 @@ class NotedFailure:
 
 @dataclass
 class Spent:
-    """What all attempts at a trial have cost, those in vain too."""
+    """The cost of all attempts at a trial, failed ones included."""
 
-    device_seconds: Seconds = 0.0  # where trials share a device each has a part
-    held_seconds: Seconds = 0.0  # the same as if each had its devices alone
-    energy_joules: Seconds | None = 0.0  # None: of some of these seconds nobody knows
+    device_seconds: Seconds = 0.0  # trials that share a device have a part each
+    held_seconds: Seconds = 0.0  # the same as if each trial had its devices alone
+    energy_joules: Seconds | None = 0.0  # None: not counted in some of these seconds
     attempts: Count = 0
 
 
 @dataclass
 class PlannedTrial:
-    """A trial and how far it has come."""
+    """A trial and its state."""
 
     task: str
     name: str
@@ -59,7 +59,7 @@ class PlannedTrial:
     seed: Count
     configuration_hash: str
     state: TrialState
-    memory_factor: Annotated[int, between(1, 1 << 20)] = 1  # how far its micro-batches had to be cut
+    memory_factor: Annotated[int, between(1, 1 << 20)] = 1  # by how much its micro-batches are smaller
     attempts: list[StartedAttempt] = field(default_factory=list)
     failures: list[NotedFailure] = field(default_factory=list)
     spent: Spent = field(default_factory=Spent)
@@ -75,7 +75,7 @@ class PlannedTrial:
 
 @dataclass
 class GridFile:
-    """What grid.json holds, as far as anything reads it."""
+    """The part of grid.json that other modules read."""
 
     format: Literal[1]
     model: str
@@ -85,13 +85,13 @@ class GridFile:
     updated: str = ""
     counts: dict[TrialState, Count] = field(default_factory=dict)
     data_dir: str | None = None
-    command: list[str] = field(default_factory=list)  # as it was typed last
+    command: list[str] = field(default_factory=list)  # the last one
     devices: list[str] = field(default_factory=list)
     commit: str | None = None  # of the checkout that ran it
     search: str | None = None  # the rule of a search that stops trials early; None: every trial runs to its end
-    protocols: dict[str, str] = field(default_factory=dict)  # task → hash of all settings but the grid's
+    protocols: dict[str, str] = field(default_factory=dict)  # task → hash of all settings that the grid does not vary
 
 
 def read_grid(folder: Path) -> GridFile | None:
-    """The grid of a run directory as it was last written; None without one, or where it is broken, which is said."""
-    return json_files.read_if_sound(folder / GRID_FILE, GridFile, ["trials"], "the grid is taken for one never started")
+    """The grid of a run directory as last written; None without a file, and for a broken one, which is reported."""
+    return json_files.read_if_sound(folder / GRID_FILE, GridFile, ["trials"], "it counts as a grid never started")

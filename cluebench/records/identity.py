@@ -1,8 +1,8 @@
-"""The identity of a trial: everything that can move its score, hashed. Never imports Paddle.
+"""The identity of a trial: a hash of every setting that can change its score. Never imports Paddle.
 
-The scheduler computes it before a trial starts, the script when it runs; a finished trial counts for a plan when both
-agree. Cards and accumulation are left out on purpose: the total batch is the same, so a trial retried with smaller
-micro-batches is the same trial.
+The scheduler computes it before a trial starts, the script when it runs; a finished trial counts for a plan if both
+agree. The number of cards and the accumulation are left out: the total batch is the same, so a trial that is retried
+with smaller micro-batches is the same trial.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from cluebench.records.run_flags import NOT_SCORED, RunFlags
 
 #: The settings that a grid varies.
 VARIED = (*Setting._fields, "seed")
-#: What may differ between comparable runs: these, and ways of computing that are no protocol of their own.
+#: What may differ between comparable runs: these settings, and ways of computing.
 COMPARABLE = frozenset({*VARIED, "amp", "padding"})
-#: Its three uses: the trials of one table, whose grid has one precision; two runs compared row by row; a run beside the
-#: published scores, whose data is judged by itself.
+#: Its three uses: trials of one table, whose grid has one precision; two runs compared row by row; a run beside the
+#: published scores, whose data is checked separately.
 WITHIN_A_GRID = COMPARABLE - {"amp"}
 BETWEEN_RUNS = COMPARABLE | {"model"}
 BESIDE_PUBLISHED = COMPARABLE | {"model", "data"}
 
-#: Flags that every configuration states, some of them under names of their own; the hash is over these.
+#: Flags that every configuration states, some of them under other names. The names are part of the hash.
 _STATED = frozenset({
     "model_name_or_path", "learning_rate", "batch_size", "dropout", "seed", "num_train_epochs", "max_seq_length",
     "warmup_steps", "warmup_proportion", "weight_decay", "adam_epsilon", "max_grad_norm", "max_steps", "limit", "amp",
@@ -39,11 +39,10 @@ def configuration(
 ) -> dict[str, Any]:
     """The settings of a trial that decide its score.
 
-    ``flags``: resolved, of the trial's script or the ones all scripts share. ``model``: a
-    `Model.identity`. ``more``: settings of a program that has others. Every flag counts but those listed as
-    `NOT_SCORED`; one that is not stated below is written down only where it differs from the task's row and its
-    default, so that results keep their identity when flags are added, and a scheduler need not know those of every
-    script.
+    ``flags``: resolved, of the trial's script or the ones all scripts share. ``model``: a `Model.identity`. ``more``:
+    settings of a program that has others. Every flag counts but `NOT_SCORED`. A flag outside `_STATED` is included only
+    if it differs from the task's row and its default: so results keep their identity when flags are added, and a
+    scheduler need not know the flags of every script.
     """
     settings: dict[str, Any] = {
         "task": task.name,
@@ -65,7 +64,7 @@ def configuration(
         "eval_every_steps": flags.save_steps,
     }
     if not flags.padding:
-        settings["padding"] = False  # results that don't say so are of a time when it was always computed
+        settings["padding"] = False  # older results lack the key: padding was always computed
     for flag in fields(flags):
         value = getattr(flags, flag.name)
         counts = flag.name not in NOT_SCORED | _STATED
@@ -75,7 +74,7 @@ def configuration(
 
 
 def configuration_hash(settings: dict[str, Any]) -> str:
-    """16 hexadecimal digits of SHA-256 over the settings, whatever their order."""
+    """16 hexadecimal digits of SHA-256 over the settings, in any order."""
     text = json.dumps(settings, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -83,5 +82,5 @@ def configuration_hash(settings: dict[str, Any]) -> str:
 def different_settings(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     """``learning_rate 3e-05 there, 5e-05 here; …``"""
     keys = [key for key in {**there, **here} if there.get(key) != here.get(key)]
-    told = [f"{key} {there.get(key)} there, {here.get(key)} here" for key in keys[:4]]
-    return "; ".join(told + ([f"{len(keys) - 4} more"] if len(keys) > 4 else [])) or "it does not say which"
+    texts = [f"{key} {there.get(key)} there, {here.get(key)} here" for key in keys[:4]]
+    return "; ".join(texts + ([f"{len(keys) - 4} more"] if len(keys) > 4 else [])) or "it does not say which"

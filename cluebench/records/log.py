@@ -12,15 +12,27 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 from cluebench.foundation.notices import say
 from cluebench.records.paths import STEP_FILE
 from cluebench.records.result import DevPoint
 
 
+class TrainingLine(NamedTuple):
+    """The numbers of a training line."""
+
+    step: int  # optimizer steps, from 1
+    total: int
+    epoch: int
+    batch: int  # micro-batches of the epoch, from 0
+    loss: float
+    lr: float  # of the next step
+    speed: float  # steps per second
+
+
 class RunLog:
-    """Writes the published log lines, on the given stream, flushed line by line. Silent on ranks other than 0."""
+    """Writes the published log lines to the given stream, flushed line by line. Only rank 0 writes."""
 
     def __init__(self, stream: TextIO | None = None, rank: int = 0):
         self.stream = stream
@@ -30,24 +42,21 @@ class RunLog:
         if self.rank == 0:
             say(text, self.stream or sys.stdout)
 
-    def train(
-        self, step: int, total: int, epoch: int, batch: int, loss: float, lr: float, steps_per_second: float
-    ) -> None:
-        """``step`` counts optimizer steps from 1, ``batch`` an epoch's micro-batches from 0; ``lr`` is of the next."""
+    def train(self, at: TrainingLine) -> None:
         self.line(
-            f"global step {step}/{total}, epoch: {epoch}, batch: {batch}, rank_id: {self.rank}, "
-            f"loss: {loss:f}, lr: {lr:.10f}, speed: {steps_per_second:.4f} step/s"
+            f"global step {at.step}/{at.total}, epoch: {at.epoch}, batch: {at.batch}, rank_id: {self.rank}, "
+            f"loss: {at.loss:f}, lr: {at.lr:.10f}, speed: {at.speed:.4f} step/s"
         )
 
     def evaluated(
         self, loss: float, score: Sequence[float], seconds: float, organisers: Sequence[float] | None = None
     ) -> None:
-        """``score`` in percent: accuracy (printed as a share of 1), or EM and F1, the organisers' behind them."""
+        """``score`` in percent: accuracy (printed as a share of 1), or EM and F1; the organisers' EM and F1 follow."""
         behind = "" if organisers is None else ", cmrc2018 organisers' exact: {:.4f}, f1: {:.4f}".format(*organisers)
         self.line(f"eval loss: {loss:f}, {shown_score(score)}, eval done total : {seconds:.2f} s{behind}")
 
     def cut(self, bound: float, computed: int, rows: int, seconds: float) -> None:
-        """Of an evaluation that can't be the best; no word of it is one that a score is looked for by."""
+        """An evaluation that can't be the best. The line has no word by which other programs find a score."""
         self.line(f"dev cut after {computed}/{rows} rows, at most {bound:.4f} % right, {seconds:.2f} s")
 
     def best(self, score: str) -> None:
@@ -60,18 +69,17 @@ _TRAIN = re.compile(
     r"global step (?P<step>\d{1,12})/(?P<total>\d{1,12}(?:\.\d+)?), epoch: (?P<epoch>\d+), batch: (?P<batch>\d+).*?"
     r"loss: (?P<loss>[-+.\deE]+|nan|inf|-inf), lr: (?P<lr>[.\deE+-]+), speed: (?P<speed>[.\deE+-]+) step/s"
 )
-_EVALUATED = re.compile(r"\bacc: (?P<acc>[.\deE+-]+)")
-_EVALUATED_SPAN = re.compile(r"\bexact: (?P<em>[.\deE+-]+), f1: (?P<f1>[.\deE+-]+)")
-_LINE_END = re.compile(rb"\r\n|\r|\n")
-_CHUNK, _LONGEST_LINE = 1 << 20, 1 << 12
+_EVALUATED = re.compile(r"\bacc: (?P<acc>[.\deE+-]+)|\bexact: (?P<em>[.\deE+-]+), f1: (?P<f1>[.\deE+-]+)")
 _EVALUATED_IN = re.compile(r"\beval done total : (?P<seconds>\d{1,9}(?:\.\d+)?) s")
 _CUT = re.compile(
     r"\bdev cut after (?P<computed>\d{1,12})/\d{1,12} rows, at most (?P<bound>[.\d]+) % right, (?P<seconds>[.\d]+) s"
 )
 _BEST = re.compile(r"best_result: (?P<score>\d+(?:\.\d+)?(?:/\d+(?:\.\d+)?)?)")
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+_CHUNK, _LONGEST_LINE, _LAST_LINES = 1 << 20, 1 << 12, 20
 
 _NUMBER = r"[-+]?(?:\d+(?:\.\d+)?(?:[eE][-+]?\d+)?|inf|nan)"
-#: A whole line as `RunLog` writes it, and no more: what other libraries say in a log may name paths.
+#: A whole line as `RunLog` writes it. Lines of other libraries don't match: they may name paths.
 PUBLISHED_LINE = re.compile(
     rf"global step (?P<step>\d+)/(?P<total>\d+), epoch: \d+, batch: \d+, rank_id: \d+, loss: {_NUMBER}, "
     rf"lr: (?P<lr>{_NUMBER}), speed: {_NUMBER} step/s"
@@ -89,7 +97,7 @@ def shown_score(score: Sequence[float]) -> str:
 
 @dataclass
 class LogFacts:
-    """What a log says so far: of a running trial, or of one by the published tool that has no result JSON."""
+    """The content of a log so far: of a running trial, or one by the published tool, which writes no result JSON."""
 
     step: int | None = None
     total_steps: int | None = None
@@ -100,33 +108,49 @@ class LogFacts:
     dev_curve: list[DevPoint] = field(default_factory=list)  # a step is that of the last training line before
     train_seconds: float = 0.0  # by the speeds logged
     eval_seconds: float = 0.0
-    losses: list[tuple[int, float]] = field(default_factory=list)  # (step, training loss), those that are numbers
+    losses: list[tuple[int, float]] = field(default_factory=list)  # (step, training loss), finite ones
     _epoch: int = 0
     _counted: int = 0  # steps whose seconds are in train_seconds
 
-    def trained(self, step: int, total: int, epoch: int, steps_per_second: float, loss: float) -> None:
-        if step < (self.step or 0):  # gone on from a checkpoint: what follows it is done, and logged, again
+    def add(self, raw: bytes) -> None:
+        """One line of the log. Lines in other formats count only among the last lines."""
+        line = _ANSI.sub("", raw[-_LONGEST_LINE:].decode("utf-8", errors="replace"))
+        self.last_lines = [*self.last_lines[1 - _LAST_LINES :], line]
+        try:
+            if match := _EVALUATED_IN.search(line):
+                self.eval_seconds += float(match["seconds"])
+            if match := _TRAIN.search(line):
+                self._train(match)
+            elif match := _CUT.search(line):
+                self.eval_seconds += float(match["seconds"])
+                self._evaluate((float(match["bound"]),), int(match["computed"]))
+            elif match := _BEST.search(line):
+                self._end(tuple(float(part) for part in match["score"].split("/")))
+            elif match := _EVALUATED.search(line):
+                spans = match["acc"] is None
+                self._evaluate((float(match["em"]), float(match["f1"])) if spans else (100 * float(match["acc"]),))
+        except ValueError:  # such as "acc: -", or two writers in one line
+            return
+
+    def _train(self, match: re.Match[str]) -> None:
+        step, loss = int(match["step"]), float(match["loss"])
+        total, epoch, speed = int(float(match["total"])), int(match["epoch"]), float(match["speed"])
+        if step < (self.step or 0):  # resumed from a checkpoint: the steps after it are logged again
             self.dev_curve = [point for point in self.dev_curve if point.step < step]
             self.losses = [point for point in self.losses if point[0] < step]
         if math.isfinite(loss):
             self.losses.append((step, loss))
-        self.step, self.total_steps, self.steps_per_second = step, total, steps_per_second
-        self._epoch = epoch
+        self.step, self.total_steps, self.steps_per_second, self._epoch = step, total, speed, epoch
         self._count(step)
 
-    def evaluated(self, score: tuple[float, ...]) -> None:
-        if max(score) > 100 or min(score) < 0:  # no such score; 9e999, too, is a float
+    def _evaluate(self, score: tuple[float, ...], cut_after: int | None = None) -> None:
+        if max(score) > 100 or min(score) < 0:  # no score; 9e999 is a float, too
             return
-        self.last_score = score
-        self.dev_curve.append(DevPoint(self.step or 0, self._epoch, score))
+        self.dev_curve.append(DevPoint(self.step or 0, self._epoch, score, cut_after=cut_after))
+        if cut_after is None:
+            self.last_score = score
 
-    def cut(self, bound: float, computed: int, seconds: float) -> None:
-        """An evaluation that ended early; its bound is no score."""
-        self.eval_seconds += seconds
-        if bound <= 100:
-            self.dev_curve.append(DevPoint(self.step or 0, self._epoch, (bound,), cut_after=computed))
-
-    def ended(self, best_score: tuple[float, ...]) -> None:
+    def _end(self, best_score: tuple[float, ...]) -> None:
         """The last evaluation follows the last step, wherever the last training line was."""
         self.best_score = best_score
         if self.total_steps and self.dev_curve:
@@ -141,14 +165,14 @@ class LogFacts:
 
 
 def read_log(path: str | Path) -> LogFacts:
-    """What a whole log says. Raises OSError when it can't be read."""
+    """The content of a whole log. Raises OSError if it can't be read."""
     return GrowingLog(path).read()
 
 
 class GrowingLog:
-    """A log in the published formats, whatever prefix or colours its lines carry, read on from where it was left.
+    """A log in the published formats, whatever prefix or colours its lines have; each read goes on after the last.
 
-    Lines that are not ours, or not whole, are passed over. ``most``: bytes to read at once at most, the last ones.
+    ``most``: the most bytes to read at once, the last ones.
     """
 
     def __init__(self, path: str | Path, most: int | None = None):
@@ -156,7 +180,7 @@ class GrowingLog:
         self._file, self._at, self._rest, self._facts = -1, 0, b"", LogFacts()
 
     def read(self) -> LogFacts:
-        """What it says by now. Raises OSError when it can't be read."""
+        """Its content so far. Raises OSError if it can't be read."""
         with open(self._path, "rb") as stream:
             status = os.fstat(stream.fileno())
             if status.st_ino != self._file or status.st_size < self._at:
@@ -169,42 +193,19 @@ class GrowingLog:
                 *lines, rest = _LINE_END.split(self._rest + chunk)
                 self._rest = rest[-_LONGEST_LINE:]
                 for line in lines:
-                    _take(self._facts, line)
-        known = self._facts
-        facts = replace(known, last_lines=[*known.last_lines], dev_curve=[*known.dev_curve], losses=[*known.losses])
-        if self._rest:  # being written, or the end of a log whose writer was killed
-            _take(facts, self._rest)
+                    self._facts.add(line)
+        facts = replace(self._facts, dev_curve=[*self._facts.dev_curve], losses=[*self._facts.losses])
+        if self._rest:  # a line that is being written, or whose writer was killed
+            facts.add(self._rest)
         return facts
-
-
-def _take(facts: LogFacts, raw: bytes) -> None:
-    line = _ANSI.sub("", raw[-_LONGEST_LINE:].decode("utf-8", errors="replace"))
-    facts.last_lines.append(line)
-    del facts.last_lines[:-20]
-    try:
-        if match := _EVALUATED_IN.search(line):
-            facts.eval_seconds += float(match["seconds"])
-        if match := _TRAIN.search(line):
-            step, total, speed = int(match["step"]), int(float(match["total"])), float(match["speed"])
-            facts.trained(step, total, int(match["epoch"]), speed, float(match["loss"]))
-        elif match := _CUT.search(line):
-            facts.cut(float(match["bound"]), int(match["computed"]), float(match["seconds"]))
-        elif match := _BEST.search(line):
-            facts.ended(tuple(float(part) for part in match["score"].split("/")))
-        elif match := _EVALUATED_SPAN.search(line):
-            facts.evaluated((float(match["em"]), float(match["f1"])))
-        elif match := _EVALUATED.search(line):
-            facts.evaluated((100 * float(match["acc"]),))
-    except ValueError:
-        return  # such as "acc: -", or two writers in one line
 
 
 def furthest_step(facts: LogFacts, output_dir: Path) -> tuple[int, int] | None:
     """(step, total) of a run, by its log or the file between two log lines; None before the first step."""
-    known = [(facts.step, facts.total_steps)] if facts.step and facts.total_steps else []
+    steps = [(facts.step, facts.total_steps)] if facts.step and facts.total_steps else []
     try:
         step, total = map(int, (output_dir / STEP_FILE).read_text(encoding="utf-8").split("/"))
-        known += [(step, total)] if 0 < step <= total else []
-    except (OSError, ValueError):  # none, or it is just being written
+        steps += [(step, total)] if 0 < step <= total else []
+    except (OSError, ValueError):  # no file, or one that is being written
         pass
-    return max(known, default=None)
+    return max(steps, default=None)

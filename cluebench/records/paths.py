@@ -1,4 +1,4 @@
-"""Every file name of a trial, and what a name says of its setting."""
+"""Every file name of a trial, and the setting in a name."""
 
 from __future__ import annotations
 
@@ -14,38 +14,36 @@ from cluebench.benchmark.tasks import DEFAULT_SEED, Setting
 from cluebench.foundation import atomic
 from cluebench.foundation.file_facts import visible
 
-#: In --output_dir while a run trains: "12/5004", for displays that would else wait for the next log line.
+#: In --output_dir while a run trains: "12/5004", so that displays need not wait for the next log line.
 STEP_FILE = "step.txt"
 #: In --output_dir until a run is done: what --resume goes on from.
 CHECKPOINT = "checkpoint"
-#: Stands behind the name of an output directory that is being removed.
+#: Follows the name of an output directory that is being removed.
 REMOVED = ".removed-"
+
+_TRIAL_NAME = re.compile(r"([0-9.eE+-]+)_(\d+)_(\d*\.?\d+)(?:_seed(\d+))?$")
 
 
 def trial_name(setting: Setting, seed: int = DEFAULT_SEED) -> str:
-    """``3e-05_32_0.1``, with ``_seed43`` behind it for a seed other than 42."""
+    """``3e-05_32_0.1``, followed by ``_seed43`` for a seed other than 42."""
     name = f"{float(setting.learning_rate)}_{int(setting.batch_size)}_{float(setting.dropout)}"
     return name if seed == DEFAULT_SEED else f"{name}_seed{seed}"
 
 
-_TRIAL_NAME = re.compile(r"(?P<lr>[0-9.eE+-]+)_(?P<batch>\d+)_(?P<dropout>\d*\.?\d+)(?:_seed(?P<seed>\d+))?$")
-
-
 def parse_trial_name(name: str) -> tuple[Setting, int] | None:
-    """The setting and seed behind a file name without suffix; None if it is no trial's."""
-    match = _TRIAL_NAME.match(name)
-    if match is None:
+    """The setting and seed in a file name without suffix; None if it is no trial's."""
+    if (match := _TRIAL_NAME.match(name)) is None:
         return None
+    rate, batch, dropout, seed = match.groups()
     try:
-        setting = Setting(float(match["lr"]), int(match["batch"]), float(match["dropout"]))
-        return setting, int(match["seed"] or DEFAULT_SEED)
+        return Setting(float(rate), int(batch), float(dropout)), int(seed or DEFAULT_SEED)
     except ValueError:
         return None
 
 
 @dataclass(frozen=True)
 class TrialPaths:
-    """Every file name of one trial: ``<run_root>/<model>/<task>/<trial>{.log,.json,/}``."""
+    """Every file name of one trial: ``<run_root>/<model>/<task>/<trial>{.log,.json,.predictions,/}``."""
 
     folder: Path  # <run_root>/<model>/<task>
     name: str
@@ -60,16 +58,16 @@ class TrialPaths:
 
     @property
     def predictions(self) -> Path:
-        """What its best model said of dev; see `cluebench.records.dev_predictions`."""
+        """The dev predictions of its best model; see `cluebench.records.dev_predictions`."""
         return self.folder / f"{self.name}.predictions"
 
     @property
     def output_dir(self) -> Path:
-        """The best model, when it is kept; the periodic checkpoint and the step file while the trial runs."""
+        """The best model, if it is kept; the periodic checkpoint and the step file while the trial runs."""
         return self.folder / self.name
 
     def remove_leftovers(self) -> None:
-        """Removes what killed processes left of a trial that is done, so that no process will begin with it again."""
+        """For a finished trial, which no process will start again: removes the files that killed processes left."""
         for name in (self.result.name, self.predictions.name):
             atomic.remove_leftovers(self.folder, name)
         for removed in self.folder.glob(f".{glob.escape(self.name)}{REMOVED}*"):
@@ -77,12 +75,12 @@ class TrialPaths:
         if self.output_dir.is_dir():
             atomic.remove_leftovers(self.output_dir)
             shutil.rmtree(self.output_dir / CHECKPOINT, ignore_errors=True)
-            with suppress(OSError):  # a model is kept there
+            with suppress(OSError):  # a kept model is there
                 self.output_dir.rmdir()
 
 
 def find_logs(folder: str | Path) -> Iterator[tuple[Path, tuple[Setting, int]]]:
-    """The trial logs directly in a task's folder, with what their names say, in name order."""
+    """The trial logs directly in a task's folder, with setting and seed, in the order of their names."""
     for path in visible(folder, "*.log"):
         if (trial := parse_trial_name(path.stem)) is not None:
             yield path, trial

@@ -18,16 +18,16 @@ from cluebench.search.halving import Curve
 
 RESULT_FORMAT: Literal[1] = 1
 
-#: Status of a result that is not done: of a run that stands still where --pause_at says, and of one that a search has
-#: stopped there. Either goes on from its checkpoint with --resume.
+#: Status of a result that is not done: of a run that has paused at --pause_at, and of a trial that a search has stopped
+#: at such a point. --resume continues either from its checkpoint.
 PAUSED: Literal["paused"] = "paused"
 STOPPED: Literal["stopped"] = "stopped"
 
-#: The clock when this process began, but for what Python needs to start.
+#: The clock when this process began, without the start of Python itself.
 _BEGAN = time.perf_counter()
 
-#: What decides a score, as `cluebench.records.identity` writes it down; PaddleNLP's Trainer has some of its own, a
-#: level below. Tables and commands print them, and the file may be a stranger's: nothing in it steers a terminal.
+#: The settings that decide a score, see `cluebench.records.identity`; PaddleNLP's Trainer adds nested ones. They are
+#: printed, and the file may come from a stranger: control characters are refused.
 _Word = Annotated[str, matching(r"^[^\x00-\x1f\x7f-\x9f]*\Z")]
 Settings = dict[_Word, bool | int | float | _Word | None | dict[_Word, bool | int | float | _Word | None]]
 
@@ -41,24 +41,24 @@ class DevPoint:
     score: Score  # percent; EM and F1 for spans
     loss: float | None = None
     organisers: Score | None = None  # CMRC2018: the organisers' EM and F1, percent
-    cut_after: Count | None = None  # rows computed; then the score is only an upper bound, no more than the best before
+    cut_after: Count | None = None  # rows computed; the score is an upper bound, at most the best score before it
 
 
 @dataclass
 class Progress:
-    """The fields of a result that grow while it runs, and that a checkpoint carries."""
+    """The fields of a result that grow while it runs. A checkpoint holds them."""
 
     dev_curve: list[DevPoint]
     best_score: Score | None
     best_step: Count | None
     train_seconds: Seconds
     eval_seconds: Seconds
-    device_seconds: Seconds | None = None  # None: as checkpoints were written before it was counted
+    device_seconds: Seconds | None = None  # None: in checkpoints of earlier versions
 
 
 @dataclass(frozen=True)
 class ModelSize:
-    """Of a model without the head of a task."""
+    """The size of a model without a task's head."""
 
     layers: Count
     hidden_size: Count
@@ -86,14 +86,14 @@ class Result:
     total_steps: Count = 0
     train_seconds: Seconds = 0.0
     eval_seconds: Seconds = 0.0
-    device_seconds: Seconds | None = None  # what the trial cost, see `spend`; None: of a time when nobody counted
-    energy_joules: Seconds | None = None  # of its cards meanwhile, by the scheduler; None: unknown
-    peak_memory_bytes: Count | None = None  # of the device; of the process on a CPU
+    device_seconds: Seconds | None = None  # the trial's cost, see `spend`; None: in results of earlier versions
+    energy_joules: Seconds | None = None  # of its cards in that time, counted by the scheduler; None: unknown
+    peak_memory_bytes: Count | None = None  # of the device; on a CPU of the process
     model_size: ModelSize | None = None
     device: str = "cpu"
     cards: Positive = 1
-    accumulation_steps: Positive = 1  # micro-batches an optimizer step: recorded, not part of the trial's identity
-    best_model: str | None = None  # directory, when kept
+    accumulation_steps: Positive = 1  # micro-batches per optimizer step: not part of the trial's identity
+    best_model: str | None = None  # directory, if kept
     error: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
     started: str | None = None  # ISO 8601, UTC
@@ -109,23 +109,23 @@ class Result:
                 raise ValueError(f"{len(score)} number(s) are no score of metric {self.metric}")
 
     def add(self, point: DevPoint) -> bool:
-        """Takes an evaluation into the curve; True when it is the best so far. Of equal ones that is the earliest.
+        """Adds an evaluation to the curve; True if it is the best so far. Of equal scores the earliest is the best.
 
-        It takes the place of one that `adopt_newer_best` took from an earlier process after the same step, unless that
-        is the best and this one is no better: on a card the same step need not come out the same twice.
+        It replaces an evaluation after the same step that `adopt_newer_best` has added, unless that is the best and
+        this one is not better: on a card the same step may give different numbers.
         """
         so_far = (-1.0, 0) if self.best_score is None else (self.best_score[0], -(self.best_step or 0))
         is_best = (point.score[0], -point.step) > so_far
         if not is_best and point.step == self.best_step:
             return False
         others = [other for other in self.dev_curve if other.step != point.step]
-        self.dev_curve = sorted([*others, point], key=lambda one: one.step)
+        self.dev_curve = sorted([*others, point], key=lambda other: other.step)
         if is_best:
             self.best_score, self.best_step = point.score, point.step
         return is_best
 
     def evaluation_after(self, step: int) -> DevPoint:
-        """The point of its curve. Raises StopIteration when there is none."""
+        """The point of its curve. Raises StopIteration if there is none."""
         return next(point for point in self.dev_curve if point.step == step)
 
     @property
@@ -134,13 +134,13 @@ class Result:
 
     @property
     def curve(self) -> Curve:
-        """Its evaluations, by the number that ranks."""
-        steps, scores = (point.step for point in self.dev_curve), (point.score[0] for point in self.dev_curve)
-        return Curve(tuple(steps), tuple(scores), self.total_steps, ended=self.status == "done")
+        """Its evaluations, each with the number that ranks."""
+        steps, scores = zip(*((point.step, point.score[0]) for point in self.dev_curve)) if self.dev_curve else ((), ())
+        return Curve(steps, scores, self.total_steps, ended=self.status == "done")
 
     @property
     def cost(self) -> float:
-        """Device seconds; where nobody counted them, those of the steps and evaluations."""
+        """Device seconds; if they were not counted, the seconds of steps and evaluations."""
         seconds = self.device_seconds
         return (self.train_seconds + self.eval_seconds) * self.cards if seconds is None else seconds
 
@@ -149,55 +149,54 @@ class Result:
     def spend(self) -> None:
         """Counts the seconds of this process up to now, times its cards, from the first import to the last file.
 
-        With those up to the checkpoints that were taken up they are what the trial cost. What earlier processes did
-        behind their last checkpoint, or in vain, is in no result: the scheduler counts it for the grid.
+        A resumed run adds the seconds up to its checkpoint. Seconds of earlier processes after their last checkpoint
+        are in no result: the scheduler counts them for the grid.
         """
         now = time.perf_counter()
         self.device_seconds = (self.device_seconds or 0.0) + (now - self._spent_until) * self.cards
         self._spent_until = now
 
     def progress(self) -> Progress:
-        """What a run has gathered by a checkpoint; `take_up` gives it back."""
+        """The state of the result at a checkpoint, for `take_up`."""
         self.spend()
         return Progress(**{one.name: getattr(self, one.name) for one in fields(Progress)})
 
     def take_up(self, progress: Progress) -> None:
-        """Goes on from what an earlier process of this run had gathered."""
+        """Continues from the state that an earlier process of this run has written."""
         vars(self).update(vars(progress))
         self.device_seconds = self.cost
 
     def adopt_newer_best(self, path: str | Path | None) -> None:
-        """Keeps result and saved model in step when an earlier process improved after its last checkpoint.
+        """If an earlier process improved after its last checkpoint, the saved model is its best: so is the result.
 
-        The best evaluation is adopted with its point of the curve, or not at all.
+        The best evaluation is added with its point of the curve, or not at all.
         """
         earlier = Result.read(path) if path else None
         if earlier is None or earlier.configuration_hash != self.configuration_hash:
             return
-        named = earlier.best_step, earlier.best_score
-        best = [point for point in earlier.dev_curve if (point.step, point.score) == named]
-        if best and (self.best_score is None or best[0].score[0] > self.best_score[0]):
-            self.add(best[0])
+        for point in earlier.dev_curve:
+            is_best = (point.step, point.score) == (earlier.best_step, earlier.best_score)
+            if is_best and (self.best_score is None or point.score[0] > self.best_score[0]):
+                self.add(point)
 
     def know_as(self, configuration: Settings) -> None:
-        """Has the result of a configuration under another name of its model."""
+        """Sets the configuration, which names the same model differently."""
         self.configuration = configuration
         self.configuration_hash = identity.configuration_hash(configuration)
 
     def write(self, path: str | Path | None) -> None:
-        """Atomically; nowhere where None. Raises OSError (disk full, read-only) with nothing at ``path`` changed."""
+        """Whole or not at all; does nothing without a path. Raises OSError (disk full, read-only)."""
         if path is not None:
             atomic.write_json(path, asdict(self))
 
     @classmethod
     def read(cls, path: str | Path) -> Result | None:
-        """None when there is no file, or it isn't a whole result of this format, which one line says then."""
+        """None without a file, and for a broken one, which is reported in one line."""
         return json_files.read_if_sound(path, cls, ["dev_curve"], "it counts for nothing")
 
     @classmethod
     def read_finished(cls, path: str | Path, configuration_hash: str | None = None) -> Result | None:
-        """The result of a trial that is done, in any configuration or this one: what "done" means, everywhere."""
+        """The result of a finished trial, in any configuration or this one: the one rule for "done"."""
         result = cls.read(path)
-        if result is None or not result.is_finished:
-            return None
-        return result if configuration_hash in (None, result.configuration_hash) else None
+        is_done = result and result.is_finished and configuration_hash in (None, result.configuration_hash)
+        return result if is_done else None

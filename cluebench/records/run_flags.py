@@ -1,4 +1,4 @@
-"""The flags all fine-tuning scripts share, and how a task's row fills what the user left out. Never imports Paddle."""
+"""The flags that all fine-tuning scripts share, and their defaults by task. Never imports Paddle."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ from cluebench.foundation import environment
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.flags import flag
 
-#: Examples evaluated at once where --eval_batch_size is left out: about 64 sequences of a usual length.
+#: Default of --eval_batch_size: examples that make about 64 sequences of a usual length.
 _EVAL_BATCH_SIZES = {SINGLE: 64, PAIR: 64, SPAN: 32, CHOICE: 16, IDIOM: 16}
 
-
-#: Flags that can't move a score: trials that differ in these only are the same trial. Every other flag of any script
-#: counts (see `cluebench.records.identity`): a new one that is forgotten here costs a repeated trial, never a wrong
-#: table.
+#: Flags that can't change a score: trials that differ only in these are the same trial. Every other flag of any script
+#: counts (see `cluebench.records.identity`): a new flag that is missing here repeats a trial, and makes no table wrong.
 NOT_SCORED = frozenset({
     "task_name", "do_train", "do_eval", "do_predict", "output_dir", "eval_batch_size", "gradient_accumulation_steps",
     "device", "logging_steps", "checkpoint_steps", "pause_at", "resume", "overwrite_output_dir", "save_best_model",
@@ -27,9 +25,14 @@ NOT_SCORED = frozenset({
 })  # fmt: skip
 
 
+def _of_task(help: str, **about: Any) -> Any:
+    """A flag whose default is in the task's row."""
+    return flag(None, help, default_text="the task's", **about)
+
+
 @dataclass
 class RunFlags:
-    """Flags of a fine-tuning run. What the task's row decides where it is left out is None only until `resolved`."""
+    """Flags of a fine-tuning run. Flags that the task's row decides are None until `resolved`."""
 
     model_name_or_path: str = flag(
         ..., "published model name, or directory of a model (PaddleNLP or Hugging Face layout)"
@@ -40,37 +43,25 @@ class RunFlags:
     output_dir: str = flag("out", "directory of the best model, checkpoints and submission files", writes="directory")
     batch_size: int = flag(32, "training examples per card and optimizer step", minimum=1)
     eval_batch_size: int = flag(None, "examples per card evaluated at once", minimum=1, default_text="by task")
-    gradient_accumulation_steps: int = flag(
-        None,
-        "micro-batches the batch_size is cut into; saves memory, does not change the score",
-        minimum=1,
-        default_text="the task's",
+    gradient_accumulation_steps: int = _of_task(
+        "micro-batches the batch_size is cut into; saves memory, does not change the score", minimum=1
     )
     learning_rate: float = flag(3e-5, "peak learning rate", minimum=0)
-    num_train_epochs: int = flag(None, "passes over the train split", minimum=1, default_text="the task's")
+    num_train_epochs: int = _of_task("passes over the train split", minimum=1)
     max_steps: int = flag(
         -1, "stop after this many optimizer steps, whatever num_train_epochs; 0 or less: no limit",
         default_text="no limit",
     )  # fmt: skip
-    max_seq_length: int = flag(
-        None, "longest input in tokens, special tokens included", minimum=8, default_text="the task's"
-    )
+    max_seq_length: int = _of_task("longest input in tokens, special tokens included", minimum=8)
     warmup_steps: int = flag(0, "optimizer steps of linear warm-up; 0: by warmup_proportion", minimum=0)
-    warmup_proportion: float = flag(
-        None, "share of the optimizer steps spent in warm-up", minimum=0, maximum=1, default_text="the task's"
-    )
+    warmup_proportion: float = _of_task("share of the optimizer steps spent in warm-up", minimum=0, maximum=1)
     weight_decay: float = flag(0.01, "AdamW weight decay, on all but biases and layer norms", minimum=0)
     adam_epsilon: float = flag(1e-8, "AdamW epsilon", above=0)
-    max_grad_norm: float | None = flag(
-        None, "clip gradients to this global norm; 0: don't clip", minimum=0, default_text="the task's"
-    )
+    max_grad_norm: float | None = _of_task("clip gradients to this global norm; 0: don't clip", minimum=0)
     dropout: float | None = flag(
-        None,
-        "dropout after the embeddings and in every layer's residual and feed-forward branches",
-        minimum=0,
-        maximum=0.99,
-        default_text="as in the model's configuration",
-    )
+        None, "dropout after the embeddings and in every layer's residual and feed-forward branches",
+        minimum=0, maximum=0.99, default_text="as in the model's configuration",
+    )  # fmt: skip
     seed: int = flag(DEFAULT_SEED, "seed of initial weights, row order and dropout", minimum=0, maximum=2**32 - 1)
     device: str | None = flag(None, "gpu, cpu, xpu or npu, also gpu:0", default_text="gpu if Paddle has one, else cpu")
     amp: str = flag("off", "mixed precision", choices=("off", "fp16", "bf16"))
@@ -79,33 +70,26 @@ class RunFlags:
     )
     logging_steps: int = flag(100, "optimizer steps between training log lines", minimum=1)
     save_steps: int | None = flag(
-        None,
-        "optimizer steps between evaluations on dev, each keeping the best model",
-        minimum=1,
+        None, "optimizer steps between evaluations on dev, each keeping the best model", minimum=1,
         default_text="100 in classification, an epoch in reading comprehension",
-    )
+    )  # fmt: skip
     evaluation: str = flag(
         "full", "bounded: an evaluation during training ends once it can't be the best so far; best score, best model "
         "and predictions are the same", choices=("full", "bounded"),
     )  # fmt: skip
     checkpoint_steps: int = flag(500, "optimizer steps between checkpoints for --resume; 0: none", minimum=0)
     pause_at: Fraction | None = flag(
-        None,
-        "stand still at the first evaluation, but for the very first, from this share of the steps on, such as 1/4, "
-        "with a checkpoint for --resume; nothing is predicted",
-        above=0,
-        maximum=1,
+        None, "pause at the first evaluation after this share of the steps, such as 1/4 (never at a run's first "
+        "evaluation), with a checkpoint for --resume; nothing is predicted", above=0, maximum=1,
         default_text="at the end",
-    )
+    )  # fmt: skip
     resume: bool = flag(False, "go on from the last periodic checkpoint in output_dir, if there is one")
     overwrite_output_dir: bool = flag(
         False, "write over the checkpoint or the finished model that a run with other settings left in output_dir"
     )
     save_best_model: bool = flag(True, "keep the model with the best dev score in output_dir")
     data_dir: str | None = flag(
-        None,
-        "official CLUE files, unpacked or zipped",
-        default_text="CLUE_DATA_DIR, else they are downloaded",
+        None, "official CLUE files, unpacked or zipped", default_text="CLUE_DATA_DIR, else they are downloaded"
     )
     cache_dir: str = flag(
         None, "where token ids are kept between runs", default_text="~/.cache/cluebench", writes="directory"
@@ -120,11 +104,11 @@ class RunFlags:
     offline: bool = flag(False, "never touch the network")
 
     def feature_settings(self) -> dict[str, Any]:
-        """What flags of one script change in the model inputs: arguments of `cluebench.features.load_features`."""
+        """A script's own flags that change the model inputs: arguments of `cluebench.features.load_features`."""
         return {}
 
     def tokenizer_settings(self) -> dict[str, Any]:
-        """What flags of one script change in the model's tokenizer."""
+        """A script's own flags that change the model's tokenizer."""
         return {}
 
 
@@ -132,9 +116,9 @@ F = TypeVar("F", bound=RunFlags)
 
 
 def resolved(flags: F, task: Task, cards: int = 1) -> F:
-    """The flags with the task's row in place of what was left out. Raises UsageError naming the flag that is wrong.
+    """The flags, with the task's defaults for flags without a value. Raises UsageError naming a wrong flag.
 
-    ``cards``: that share the run, each with ``batch_size`` rows a step.
+    ``cards``: the number that share the run, each with ``batch_size`` rows per step.
     """
     if not (flags.do_train or flags.do_eval or flags.do_predict):
         raise UsageError("nothing to do: give --do_train, --do_eval or --do_predict")
@@ -155,7 +139,7 @@ def resolved(flags: F, task: Task, cards: int = 1) -> F:
         gradient_accumulation_steps=accumulation,
         max_grad_norm=max_grad_norm or None,
         max_steps=max(0, flags.max_steps),
-        padding=flags.padding or task.kind == SPAN,  # every place of a window is part of its published loss
+        padding=flags.padding or task.kind == SPAN,  # the published loss covers every place of a window
         eval_batch_size=flags.eval_batch_size or _EVAL_BATCH_SIZES[task.kind],
         num_train_epochs=flags.num_train_epochs or task.epochs,
         max_seq_length=flags.max_seq_length or task.max_seq_length,
@@ -167,29 +151,28 @@ def resolved(flags: F, task: Task, cards: int = 1) -> F:
 
 
 def refuse_amp(amp: str, device: str) -> None:
-    """Raises UsageError where ``device`` is a CPU and can't compute in that precision."""
+    """Raises UsageError for a precision that ``device``, a CPU, can't compute in."""
     if amp != "off" and device.split(":")[0] == "cpu":
-        # In bfloat16 auto_cast would only warn and compute in float32: its kernels are missing from CPU builds.
+        # With bfloat16, auto_cast only warns and computes in float32: CPU builds lack the kernels.
         lacks = {"fp16": "Paddle has no float16 training on", "bf16": "PaddlePaddle has no bfloat16 kernels for"}
         raise UsageError(f"--amp {amp}: {lacks[amp]} CPUs; use --amp off")
 
 
 def _default_accumulation(task: Task, batch_size: int, cards: int) -> int:
-    """The row's micro-batches per card; for a batch they don't divide, the most that do."""
+    """The task's micro-batches per card; if they don't divide the batch, the largest divisor of both."""
     try:
         return task.accumulation_steps(batch_size * cards, cards)
     except ValueError:
-        wanted = task.accumulation or max(1, batch_size // (task.micro_batch or 1))
-        return math.gcd(batch_size, wanted)
+        return math.gcd(batch_size, task.accumulation or max(1, batch_size // (task.micro_batch or 1)))
 
 
 def classification_task(flag_name: str, name: str) -> Task:
-    """The row of a classification task that a flag names, in any case. Raises UsageError naming the flag."""
+    """The classification task that a flag names, in any case. Raises UsageError naming the flag."""
     try:
         task = task_named(name)
     except ValueError:
-        known = ", ".join(task.title for task in TASKS.values() if task.is_classification)
-        raise UsageError(f"{flag_name}: unknown task {name!r}; this script does {known}") from None
+        titles = ", ".join(task.title for task in TASKS.values() if task.is_classification)
+        raise UsageError(f"{flag_name}: unknown task {name!r}; this script does {titles}") from None
     if not task.is_classification:
         raise UsageError(f"{flag_name} {name}: run {task.script} for this task")
     return task

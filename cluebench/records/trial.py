@@ -1,4 +1,4 @@
-"""One fine-tuning run of a grid as one value: its name, key, files and flags, and the configuration it is known by."""
+"""One fine-tuning run of a grid as one value: its name, key, files, flags and configuration."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """``3e-05_32_0.1``, as the trial's files are called."""
+        """``3e-05_32_0.1``: the name of its files."""
         return trial_name(self.setting, self.seed)
 
     @property
     def key(self) -> str:
-        """``<model folder>/<task>/<name>``: unique in a plan, and the trial's place under the run root."""
+        """``<model folder>/<task>/<name>``: unique in a plan, and its place under the run root."""
         return f"{self.model.folder}/{self.task}/{self.name}"
 
     @property
@@ -39,26 +39,26 @@ class Trial:
         return TASKS[self.task]
 
     def paths(self, run_directory: Path) -> TrialPaths:
-        """Its files; ``run_directory``: its model's."""
+        """Its files; ``run_directory`` is its model's."""
         return TrialPaths(run_directory / self.task, self.name)
 
     def flags(self, shared: Mapping[str, Any]) -> dict[str, Any]:
-        """The flags of its fine-tuning script on one card; ``shared``: those that all trials of its grid have."""
+        """The flags of its fine-tuning script on one card; ``shared``: the flags of all trials of its grid."""
         return {"model_name_or_path": self.model.name, **self.setting._asdict(), "seed": self.seed, **shared}
 
     def configuration(self, shared: Mapping[str, Any], data_fingerprint: str) -> dict[str, Any]:
-        """What decides its score, as its script will write it into its result; hashed, it is the trial's identity."""
+        """The settings that decide its score, as its script will write them. Their hash is the trial's identity."""
         flags = resolved(RunFlags(**self.flags(shared)), self.row)
         return identity.configuration(self.row, flags, self.model.identity, data_fingerprint)
 
     def result_by_samples(self, found: Result, path: Path, configuration: Mapping[str, Any]) -> Result | None:
-        """``found`` at ``path``, if that is its result by the model's `sampled_identity`; by today's from now on.
+        """``found`` at ``path`` with today's ``configuration``, if it states the model's earlier `sampled_identity`.
 
-        None where the model's weights have changed since. ``configuration``: today's.
+        None if it is another trial's, or the model's weights have changed since.
         """
         earlier = dict(configuration) | {"model": self.model.sampled_identity}
-        is_its = earlier != configuration and found.configuration_hash == identity.configuration_hash(earlier)
-        if not is_its or self.model.has_changed_since(path):
+        matches = earlier != configuration and found.configuration_hash == identity.configuration_hash(earlier)
+        if not matches or self.model.has_changed_since(path):
             return None
         found.know_as(dict(configuration))
         return found

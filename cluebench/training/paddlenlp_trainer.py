@@ -31,6 +31,7 @@ from cluebench.models.forward_pass import forward
 from cluebench.pretrained.weights import refuse_programs
 from cluebench.records.analysis import Choices
 from cluebench.records.identity import different_settings
+from cluebench.records.log import TrainingLine
 from cluebench.training.checkpoint_format import COMPLETE_FILE, CheckpointOwner
 from cluebench.training.configure import RunConfig
 from cluebench.training.evaluation import on_device
@@ -368,5 +369,5 @@ class PublishedLines(TrainerCallback):
         speed = (step - since) / max(now - clock, 1e-9)
         self.logged_at = step, now
         rate = lr_scheduler.get_lr()
-        self.run.log.train(step, state.max_steps, epoch, batch, logs["loss"], rate, speed)
+        self.run.log.train(TrainingLine(step, state.max_steps, epoch, batch, logs["loss"], rate, speed))
         self.run.scalars.add(step, train_loss=logs["loss"], train_lr=rate, train_speed=speed)

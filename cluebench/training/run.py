@@ -24,7 +24,7 @@ from cluebench.pretrained.model import Model
 from cluebench.records import analysis, dev_predictions
 from cluebench.records.analysis import Choices
 from cluebench.records.dev_predictions import CutEvaluation, DevPredictions, Evaluation
-from cluebench.records.log import RunLog
+from cluebench.records.log import RunLog, TrainingLine
 from cluebench.records.paths import CHECKPOINT
 from cluebench.records.run_flags import F
 from cluebench.training import device
@@ -247,7 +247,8 @@ class Run(Generic[F]):
         self._progress.took(step.number)
         if step.number % self.flags.logging_steps == 0:
             loss, speed = meter.read(step)
-            self.log.train(step.number, total_steps, step.epoch, step.batch, loss, learning_rate, speed)
+            line = TrainingLine(step.number, total_steps, step.epoch, step.batch, loss, learning_rate, speed)
+            self.log.train(line)
             self.scalars.add(step.number, train_loss=loss, train_lr=learning_rate, train_speed=speed)
         if step.evaluates or step.checkpoints:
             meter.check(step)
@@ -336,11 +337,11 @@ class Run(Generic[F]):
         names = ("dev_accuracy",) if len(point.score) == 1 else ("dev_em", "dev_f1")
         self.scalars.add(step, dev_loss=loss, **dict(zip(names, point.score)))
         if improved and isinstance(found, Evaluation) and environment.rank() == 0:
-            self._best = found.said
+            self._best = found.predictions
             analysis.write(self.wrote(self.output(analysis.DEV_PREDICTIONS)), self.task, found)
             if self.flags.result_json:
                 path = self.wrote(dev_predictions.beside(self.flags.result_json))
-                found.said.write(path, self.result.configuration, step)
+                found.predictions.write(path, self.result.configuration, step)
         return improved
 
     def log_best(self) -> None:

@@ -16,7 +16,7 @@ from cluebench.foundation import atomic
 from cluebench.records import dev_predictions, identity
 from cluebench.records.dev_predictions import DevPredictions
 from cluebench.records.finished_trials import protocol_hash
-from cluebench.records.log import RunLog
+from cluebench.records.log import RunLog, TrainingLine
 from cluebench.records.paths import trial_name
 from cluebench.records.result import DevPoint, Result
 from cluebench.records.run_flags import RunFlags, resolved
@@ -132,7 +132,7 @@ def write_trial(folder, task, source, setting):
         for number, (epoch, first) in enumerate(steps, start=1):
             rate = number / warmup if number < warmup else (len(steps) - number) / (len(steps) - warmup)
             if number % 10 == 0:
-                log.train(number, len(steps), epoch, 0, 0.5, setting.learning_rate * rate, 8.8)
+                log.train(TrainingLine(number, len(steps), epoch, 0, 0.5, setting.learning_rate * rate, 8.8))
             ends = first + setting.batch_size >= examples
             if number == len(steps) or (number % task.eval_every_steps == 0 if task.eval_every_steps else ends):
                 said = predicted(task, answers, rng)

@@ -44,7 +44,7 @@ def test_the_score_and_its_error_are_of_the_other_rows(evidence):
 
 def test_of_spans(evidence):
     apart = unseen(evidence("cmrc2018", [1, 0, 1], f1=[1, 0.5, 1]), facts([0], 3, "cmrc2018"))
-    assert apart.score == pytest.approx((50, 75)) and apart.predictions[0].predicted == ["光荣", "光荣"]
+    assert apart.score == pytest.approx((50, 75)) and apart.predictions[0].predicted.tolist() == ["光荣", "光荣"]
 
 
 def test_only_facts_of_the_same_data_and_rows_count(evidence, tmp_path):

@@ -24,7 +24,7 @@ from cluebench.foundation import atomic
 from cluebench.foundation.flags import flag, parse
 from cluebench.pretrained.model import Model
 from cluebench.records import identity
-from cluebench.records.log import RunLog
+from cluebench.records.log import RunLog, TrainingLine
 from cluebench.records.paths import trial_name
 from cluebench.records.result import DevPoint, Result
 from cluebench.records.run_flags import RunFlags, resolved
@@ -111,7 +111,7 @@ def main():
         time.sleep(seconds / steps)
         if step == steps:
             wait_at(behaviour, data)
-        log.train(step, steps, 0, step - 1, 1.0 / step, flags.learning_rate, steps / seconds)
+        log.train(TrainingLine(step, steps, 0, step - 1, 1.0 / step, flags.learning_rate, steps / seconds))
         log.evaluated(1.0, points[step - 1].score, 0.0)
         result.train_seconds = seconds * step / steps
         result.write(flags.result_json)
