@@ -1,9 +1,8 @@
-"""What a bundle holds, and how it is opened: as if whoever wrote it meant harm.
+"""The members of a bundle, and how it is opened: the writer may be malicious.
 
-A zip of ``manifest.json``, ``grid.json``, ``rows.json`` (see `cluebench.data.row_facts`) and, of each task,
-``<task>/<trial>.json``, ``<task>/<trial>.predictions`` and, of its best setting, ``<task>/<trial>.log`` with the
-published lines. Any other name is refused, so nothing can lie outside the folder it is unpacked to, and nothing that
-could hold code is read.
+A zip of ``manifest.json``, ``grid.json``, ``rows.json`` (see `cluebench.data.row_facts`) and, for each task,
+``<task>/<trial>.json``, ``<task>/<trial>.predictions`` and, for its best setting, ``<task>/<trial>.log`` with the
+published lines. Any other name is refused, so no file leaves the folder it is unpacked to, and no code is read.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from cluebench.records.paths import parse_trial_name, trial_name
 
 MANIFEST = "manifest.json"
 
-#: A grid of a thousand trials takes about a tenth of the second and third.
+#: A grid of a thousand trials needs about a tenth of the second and the third.
 MOST_BYTES_OF_ONE, MOST_BYTES, MOST_MEMBERS = 16 << 20, 512 << 20, 20_000
 
 Sums = dict[str, str]  # name → hash
@@ -35,11 +34,11 @@ Sums = dict[str, str]  # name → hash
 
 @dataclass
 class BundledModel:
-    """Whose results these are."""
+    """The model of the results."""
 
     name: Annotated[str, matching(r"^[^\W_][\w.+-]{0,99}(/[^\W_][\w.+-]{0,99})?\Z")]
     identity: str  # as in every trial's configuration
-    weights: Sums = field(default_factory=dict)  # SHA-256 of a published model's, if they were there
+    weights: Sums = field(default_factory=dict)  # SHA-256 of a published model's files, if they were there
 
     def __post_init__(self) -> None:
         if self.identity != self.name and not re.fullmatch("directory:[0-9a-f]{16}", self.identity):
@@ -53,18 +52,18 @@ class Manifest:
     format: Literal[1]
     model: BundledModel
     data: dict[str, Sums]  # task → md5 of its official files, of train and dev
-    files: Sums  # SHA-256 of the others in the zip
-    kept: Sums  # <task>/<trial>/<file> → SHA-256 of the weights that the grid kept
+    files: Sums  # SHA-256 of the other members
+    kept: Sums  # <task>/<trial>/<file> → SHA-256 of kept weights
     versions: dict[str, str]
     devices: list[str] = field(default_factory=list)
     commit: str | None = None
     command: str | None = None
-    search: str | None = None  # how many trials a cheaper search has stopped early, if any
+    search: str | None = None  # the number of trials that a cheaper search has stopped early, if any
     packed_by: str = ""
 
 
 def unpack(bundle: Path, folder: Path) -> Manifest:
-    """Writes the members into ``folder``. Raises DataError when anything is amiss."""
+    """Writes the members into ``folder``. Raises DataError if anything is wrong."""
     with archive.opened(bundle) as members:
         names = [info.orig_filename for info in members.infolist()]
         if len(set(names)) < len(names):
@@ -87,14 +86,14 @@ def unpack(bundle: Path, folder: Path) -> Manifest:
 
 
 def bare(grid: GridFile, model: BundledModel) -> GridFile:
-    """Of a plan what a bundle tells: nothing that was said by, or of, the machine that ran it."""
-    trials = [replace(one, attempts=[], failures=[]) for one in grid.trials]
+    """A plan without any text by, or about, the machine that ran it."""
+    trials = [replace(trial, attempts=[], failures=[]) for trial in grid.trials]
     of_model = replace(grid, model=model.name, model_identity=model.identity)
     return replace(of_model, data_dir=None, command=[], devices=[], trials=trials)
 
 
 def is_member(name: str) -> bool:
-    """Whether a bundle may hold a file of this name: one spelling for each trial, of a task that there is."""
+    """Whether a bundle may hold a file of this name: one spelling for each trial of a CLUE task."""
     task, _, file = name.partition("/")
     trial, dot, suffix = file.rpartition(".")
     named = parse_trial_name(trial)
@@ -112,10 +111,10 @@ def _checked(bundle: Path, folder: Path, names: list[str]) -> Manifest:
                 _refuse(bundle, f"holds {name}, which has lines that are none of a run's")
     if RUN_FILE in names:
         facts = json_files.read(folder / RUN_FILE, dict[str, RowFacts])
-        if any(name not in TASKS or one.task != name for name, one in facts.items()):
+        if any(name not in TASKS or of_task.task != name for name, of_task in facts.items()):
             _refuse(bundle, f"holds a {RUN_FILE} that is of other tasks than it says")
     grid, manifest = json_files.read(folder / GRID_FILE, GridFile), json_files.read(folder / MANIFEST, Manifest)
-    if grid != bare(grid, manifest.model) or not grid.status.isprintable():  # words of a stranger's, shown once merged
+    if grid != bare(grid, manifest.model) or not grid.status.isprintable():  # shown after a merge
         _refuse(bundle, f"holds a {GRID_FILE} that is of another model, or tells what no bundle does")
     sums = {name: sha256(folder / name) for name in names if name != MANIFEST}
     if differing := sorted(name for name in {*sums, *manifest.files} if sums.get(name) != manifest.files.get(name)):

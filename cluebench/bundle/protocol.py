@@ -1,6 +1,6 @@
-"""Whether a trial's result can be what a run of the published protocol leaves: arithmetic, without data or a model.
+"""Whether a trial's result can come from a run of the published protocol: arithmetic, without data or a model.
 
-Every function says what does not fit, in words; nothing where all does.
+Every function returns what does not fit, one reason a line.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _WRONG_KIND = (TypeError, ValueError, KeyError, AttributeError, ArithmeticError,
 
 
 def misfits(task: Task, name: str, result: Result, examples: int | None) -> list[str]:
-    """Of the result of the trial ``name``. examples: that an epoch trains on; None where they are not known here."""
+    """For the result of the trial ``name``. examples: the training examples of an epoch; None if unknown."""
     try:
         return list(_identity(task, name, result)) or list(_steps(task, result, examples)) or list(_curve(task, result))
     except _WRONG_KIND as error:
@@ -42,38 +42,35 @@ def _identity(task: Task, name: str, result: Result) -> Iterator[str]:
 
 def _steps(task: Task, result: Result, examples: int | None) -> Iterator[str]:
     settings: dict[str, Any] = result.configuration
-    batch, cards, pieces = settings["batch_size"], result.cards, result.accumulation_steps
+    batch, cards, pieces, steps = settings["batch_size"], result.cards, result.accumulation_steps, result.total_steps
     if batch < 1 or batch % (cards * pieces):
         yield f"a batch of {batch} can't be cut into {pieces} micro-batches on each of {cards} cards"
-    elif result.total_steps < 1 or result.total_steps % task.epochs:
-        yield f"{result.total_steps} steps are not {task.epochs} epochs"
-    elif examples is not None and result.total_steps != task.epochs * math.ceil(examples / batch):
-        expected = task.epochs * math.ceil(examples / batch)
-        yield f"{result.total_steps} steps; {task.epochs} epochs of {examples:,} examples by {batch} are {expected}"
+    elif steps < 1 or steps % task.epochs:
+        yield f"{steps} steps are not {task.epochs} epochs"
+    elif examples is not None and steps != (expected := task.epochs * math.ceil(examples / batch)):
+        yield f"{steps} steps; {task.epochs} epochs of {examples:,} examples by {batch} are {expected}"
 
 
 def possible_examples(task: Task, result: Result) -> tuple[int, int]:
-    """The fewest and most examples of an epoch that give a result's steps, whatever the cards and micro-batches."""
+    """The fewest and most examples of an epoch that give a result's steps, for any cards and micro-batches."""
     settings: dict[str, Any] = result.configuration
     batch, steps = settings["batch_size"], result.total_steps // task.epochs
     return batch * (steps - 1) + 1, batch * steps
 
 
 def _curve(task: Task, result: Result) -> Iterator[str]:
-    """One point on the cadence each, of an accuracy that so many rows can have; the first highest is the best."""
+    """One point after every evaluation's step. The first highest score is the best; a cut point can't be higher."""
     an_epoch, curve = result.total_steps // task.epochs, result.dev_curve
     every = task.eval_every_steps or an_epoch
-    cadence = [*range(every, result.total_steps, every), result.total_steps]
-    if [point.step for point in curve] != cadence:
+    if [point.step for point in curve] != [*range(every, result.total_steps, every), result.total_steps]:
         yield f"its curve has {len(curve)} points, not one after every {every} of {result.total_steps} steps"
         return
+    best = curve[0]
     for point in curve:
         if point.epoch != (point.step - 1) // an_epoch:
             yield f"step {point.step} of its curve is not of epoch {point.epoch}"
-    best = curve[0]
-    for point in curve:
         if point.cut_after is None:
-            best = max(best, point, key=lambda one: one.score[0])
+            best = max(best, point, key=lambda other: other.score[0])
         elif point is curve[0] or point.score[0] > best.score[0]:
             yield f"step {point.step} of its curve was cut at {point.score[0]} %, though nothing before was as good"
     if (result.best_step, result.best_score) != (best.step, best.score):
@@ -81,39 +78,39 @@ def _curve(task: Task, result: Result) -> Iterator[str]:
 
 
 def impossible_points(curve: Sequence[DevPoint], rows: int) -> list[str]:
-    """Points of a curve whose accuracy or EM is no share of so many rows."""
-    shares = [point.score[0] * rows / 100 for point in curve]
+    """Points of a curve whose accuracy or EM is no whole number of the rows."""
+    counts = [(point, point.score[0] * rows / 100) for point in curve]
     return [
         f"step {point.step} of its curve: {point.score[0]} % is no number of {rows} rows"
-        for point, share in zip(curve, shares)
-        if abs(share - round(share)) > 1e-6
+        for point, count in counts
+        if abs(count - round(count)) > 1e-6
     ]
 
 
 def log_misfits(task: Task, result: Result, text: str) -> list[str]:
-    """Of the log of a trial, published lines only, which may begin at a checkpoint: its learning rates and scores."""
-    found = [match for line in text.splitlines() if (match := PUBLISHED_LINE.fullmatch(line))]
+    """For a log of published lines, which may begin at a checkpoint: its evaluations, its end, its learning rates."""
+    lines = [match for line in text.splitlines() if (match := PUBLISHED_LINE.fullmatch(line))]
     points = {(f"{point.loss:f}", shown_score(point.score)) for point in result.dev_curve if point.loss is not None}
-    said = [(match["loss"], match["score"]) for match in found if match["loss"]]
-    ends = [match["best"] for match in found if match["best"]]
-    reasons = [f"its log has {one[1]}, loss {one[0]}, which its curve lacks" for one in said if one not in points]
-    if not said or ends[-1:] != [task.format_score(result.best_score or ())]:
+    evaluations = [(line["loss"], line["score"]) for line in lines if line["loss"]]
+    reasons = [f"its log has {score}, loss {loss}, which its curve lacks"
+               for loss, score in evaluations if (loss, score) not in points]  # fmt: skip
+    ends = [line["best"] for line in lines if line["best"]]
+    if not evaluations or ends[-1:] != [task.format_score(result.best_score or ())]:
         reasons.append("its log does not end in its score")
-    for match in found:
-        if match["step"]:
-            expected = learning_rate(result, int(match["step"]))
-            if int(match["total"]) != result.total_steps or abs(float(match["lr"]) - expected) > 1e-10:
-                reasons.append(
-                    f"its log has the learning rate {match['lr']} after step {match['step']}/{match['total']}; "
-                    f"it is {expected:.10f} there with a warm-up of {result.configuration['warmup']}"
-                )
-                break
+    for line in (line for line in lines if line["step"]):
+        rate = learning_rate(result, int(line["step"]))
+        if int(line["total"]) != result.total_steps or abs(float(line["lr"]) - rate) > 1e-10:
+            return [
+                *reasons,
+                f"its log has the learning rate {line['lr']} after step {line['step']}/{line['total']}; "
+                f"it is {rate:.10f} there with a warm-up of {result.configuration['warmup']}",
+            ]
     return reasons
 
 
 def learning_rate(result: Result, step: int) -> float:
     """After ``step`` optimizer steps: linear warm-up over a share of them, then linear decay to 0, as published."""
-    settings: dict[str, Any] = result.configuration  # numbers, as `misfits` has found before
+    settings: dict[str, Any] = result.configuration  # numbers, as `misfits` has checked
     total, warmup = result.total_steps, math.floor(settings["warmup"] * result.total_steps)
     share = step / max(1, warmup) if step < warmup else max(0.0, (total - step) / max(1, total - warmup))
     return settings["learning_rate"] * share

@@ -1,4 +1,4 @@
-"""What of an unpacked bundle fits: scores made anew from predictions and the official dev files, and the protocol."""
+"""What of an unpacked bundle fits: the protocol, and scores recomputed from predictions and the official dev files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from cluebench.report import scores
 
 VERIFIED, NOT_HERE, MISFIT = "verified", "not verifiable here", "does not fit"
 
-#: Points of a percent by which a score made anew may differ: F1 is kept with six digits.
+#: Percentage points by which a recomputed score may differ: F1 is kept with six digits.
 _CLOSE = 0.001
 #: Characters of a line about a stranger's bundle.
 _LONGEST = 300
@@ -40,12 +40,12 @@ _LONGEST = 300
 
 @dataclass
 class Verdict:
-    """What can be said of a task."""
+    """The outcome for one task."""
 
     task: Task
     trials: int
     misfits: list[str] = field(default_factory=list)
-    not_here: list[str] = field(default_factory=list)  # why something could not be looked at
+    not_here: list[str] = field(default_factory=list)  # why something could not be checked
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -53,16 +53,16 @@ class Verdict:
         return MISFIT if self.misfits else NOT_HERE if self.not_here else VERIFIED
 
     def lines(self, most: int = 5) -> Iterator[str]:
-        told = [f"{self.trials} trial{'s' * (self.trials != 1)}", *self.notes]
-        told += [] if self.misfits else self.not_here[:1]
-        yield f"{self.task.title:<13}{self.state}: {shown('; '.join(told))[:_LONGEST]}"
+        notes = [f"{self.trials} trial{'s' * (self.trials != 1)}", *self.notes]
+        notes += [] if self.misfits else self.not_here[:1]
+        yield f"{self.task.title:<13}{self.state}: {shown('; '.join(notes))[:_LONGEST]}"
         yield from (f"{'':<13}{shown(reason)[:_LONGEST]}" for reason in self.misfits[:most])
         if len(self.misfits) > most:
             yield f"{'':<13}and {len(self.misfits) - most} more"
 
 
 def verify(folder: Path, manifest: Manifest, source: DataSource) -> list[Verdict]:
-    """A verdict a task, of the bundle unpacked into ``folder``."""
+    """One verdict for each task of the bundle unpacked into ``folder``."""
     grid = json_files.read(folder / GRID_FILE, GridFile)
     names = {name.split("/")[0] for name in manifest.files if "/" in name} | {trial.task for trial in grid.trials}
     return [_Checked(TASKS[name], folder / name, manifest, grid, source).verdict() for name in TASKS if name in names]
@@ -70,7 +70,7 @@ def verify(folder: Path, manifest: Manifest, source: DataSource) -> list[Verdict
 
 @dataclass
 class _Checked:
-    """A task of a bundle."""
+    """One task of a bundle."""
 
     task: Task
     folder: Path
@@ -79,25 +79,24 @@ class _Checked:
     source: DataSource
 
     def verdict(self) -> Verdict:
-        found = Verdict(self.task, len(self.names), notes=list(self._lacking()))
+        """Checks go from cheap to expensive, and end with the first kind that finds something."""
+        found = Verdict(self.task, len(self.names), notes=list(self._missing()))
         found.misfits += [f"{name}: its result is not whole" for name in self.names if name not in self.results]
-        found.misfits += self._of_the_plan()
+        found.misfits += self._plan()
         for name, result in self.results.items():
-            found.misfits += [f"{name}: {reason}" for reason in self._of_a_result(name, result)]
-        if not found.misfits:
-            found.misfits += [*self._of_all_together(), *self._of_logs(found)]
-        if not found.misfits:
-            found.misfits += [*self._of_predictions(found), *self._of_row_facts()]
+            found.misfits += [f"{name}: {reason}" for reason in self._result(name, result)]
+        for check in (self._all_results, self._logs, self._predictions, self._row_facts):
+            found.misfits = found.misfits or list(check(found))
         return found
 
     @cached_property
     def names(self) -> list[str]:
-        """Of the trials that have a result."""
+        """The trials that have a result."""
         return sorted(path.stem for path in self.folder.glob("*.json"))
 
     @cached_property
     def results(self) -> dict[str, Result]:
-        """Those that are as declared throughout: unlike one's own, a stranger's result is not read in part."""
+        """The results without a fault: a stranger's result is not read in part, as one's own is."""
         found = {}
         for name in self.names:
             try:
@@ -106,54 +105,41 @@ class _Checked:
                 continue
         return found
 
-    # The plan ---------------------------------------------------------------------------------------------------------
-
-    def _of_the_plan(self) -> Iterator[str]:
+    def _plan(self) -> Iterator[str]:
         for trial in self.grid.trials:
-            if trial.task == self.task.name and trial.state == "done":
-                if trial.name not in self.names:
-                    yield f"{trial.name}: the plan says that it is done, but there is no result of it"
-                elif (result := self.results.get(trial.name)) and result.configuration_hash != trial.configuration_hash:
-                    yield f"{trial.name}: its result is of another configuration than the plan's"
-        yield from (
-            f"{path.name} is of no trial that has a result"
-            for path in self.folder.glob("*")
-            if path.stem not in self.names
-        )
+            if trial.task == self.task.name and trial.state == "done" and trial.name not in self.names:
+                yield f"{trial.name}: the plan says that it is done, but there is no result of it"
+        others = (path.name for path in self.folder.glob("*") if path.stem not in self.names)
+        yield from (f"{name} is of no trial that has a result" for name in others)
 
-    def _lacking(self) -> Iterator[str]:
-        """What the published grid has and this one has not."""
+    def _missing(self) -> Iterator[str]:
+        """The part of the published grid, and of the plan, that has not run."""
         tried = {named[0] for named in map(parse_trial_name, self.names) if named}
-        points = list(self.task.grid.points())
-        if lacking := [point for point in points if point not in tried]:
-            yield f"{len(points) - len(lacking)} of the {len(points)} settings of the published grid"
+        points = set(self.task.grid.points())
+        if points - tried:
+            yield f"{len(points & tried)} of the {len(points)} settings of the published grid"
         if unfinished := sum(trial.state != "done" for trial in self.grid.trials if trial.task == self.task.name):
             yield f"{unfinished} more planned trials not done"
 
-    # Protocol ---------------------------------------------------------------------------------------------------------
-
-    def _of_a_result(self, name: str, result: Result) -> Iterator[str]:
-        data, task = result.configuration.get("data"), self.task
-        known = {"the official ones": official_md5s(task), "those of the manifest": self.manifest.data.get(task.name)}
+    def _result(self, name: str, result: Result) -> Iterator[str]:
+        task, sums_here = self.task, self.manifest.data.get(self.task.name)
         if result.configuration.get("model") != self.manifest.model.identity:
             yield "it is of another model than the manifest's"
-        yield from (
-            f"it was trained on other files than {whose}"
-            for whose, sums in known.items()
-            if sums is not None and fingerprint_of(task, sums) != data
-        )
+        for whose, sums in ("the official ones", official_md5s(task)), ("those of the manifest", sums_here):
+            if sums is not None and fingerprint_of(task, sums) != result.configuration.get("data"):
+                yield f"it was trained on other files than {whose}"
         yield from protocol.misfits(task, name, result, self._examples)
 
     @cached_property
     def _examples(self) -> int | None:
-        """That an epoch trains on; None for windows, which depend on the tokenizer, and where the file isn't here."""
+        """The training examples of an epoch. None for windows, which depend on the tokenizer, and without the file."""
         task, source = self.task, self.source
         if task.kind == IDIOM and all(source.has(task, file) for file in task.train_files) and self._is_here():
-            # a blank each; counted in the bytes, as reading all of the records takes longer
+            # one for each blank; counted in the bytes, which is quicker than reading the records
             return sum(len(IDIOM_TAG.findall(source.read(task, file).decode())) for file in task.train_files)
         return None if task.kind in (IDIOM, SPAN) else usable_rows(task.name, task.train_files)
 
-    def _of_all_together(self) -> Iterator[str]:
+    def _all_results(self, found: Verdict) -> Iterator[str]:
         planned = self.grid.protocols.get(self.task.name)
         if {finished_trials.protocol_hash(result.configuration) for result in self.results.values()} - {planned}:
             yield "its trials are of another protocol than the plan's, or of several"
@@ -164,27 +150,24 @@ class _Checked:
                 yield f"{name}: its losses are those of {losses[curve]}, to the last digit"
         if self._examples is None and self.results:
             bounds = [protocol.possible_examples(self.task, result) for result in self.results.values()]
-            rows = usable_rows(self.task.name, self.task.train_files) or 1  # as many examples as that, or more
+            rows = usable_rows(self.task.name, self.task.train_files) or 1  # at least one example each
             if max(rows, *(low for low, _ in bounds)) > min(high for _, high in bounds):
                 yield "no number of training examples gives the steps of all its trials"
 
-    def _of_logs(self, found: Verdict) -> Iterator[str]:
-        paths = {self.folder / f"{name}.json": result for name, result in self.results.items()}
-        each = (FinishedTrial.of(result, path, self.task) for path, result in paths.items())
-        trials = {trial.name: trial for trial in each if trial}
-        best = scores.best_setting(trials.values())
-        for name, result in self.results.items():
-            path = self.folder / f"{name}.log"
-            if path.is_file():
-                reasons = protocol.log_misfits(self.task, result, path.read_text(encoding="utf-8"))
+    def _logs(self, found: Verdict) -> Iterator[str]:
+        paths = {name: self.folder / f"{name}.json" for name in self.results}
+        trials = {name: FinishedTrial.of(self.results[name], path, self.task) for name, path in paths.items()}
+        best = scores.best_setting([trial for trial in trials.values() if trial])
+        for name, trial in trials.items():
+            log = paths[name].with_suffix(".log")
+            if log.is_file():
+                reasons = protocol.log_misfits(self.task, self.results[name], log.read_text(encoding="utf-8"))
                 yield from (f"{name}: {reason}" for reason in reasons)
-            elif best and trials[name].setting == best.setting:
+            elif best and trial and trial.setting == best.setting:
                 found.not_here.append("there is no log of the best, whose warm-up can't be checked")
 
-    # Predictions ------------------------------------------------------------------------------------------------------
-
-    def _of_predictions(self, found: Verdict) -> Iterator[str]:
-        """Of every trial; its own arithmetic always, its score made anew where the official dev files are here."""
+    def _predictions(self, found: Verdict) -> Iterator[str]:
+        """For every trial: whether its predictions fit its result, and the official dev files if they are here."""
         rows = None
         try:
             if self._is_here():
@@ -197,8 +180,9 @@ class _Checked:
             path = self.folder / f"{name}{dev_predictions.SUFFIX}"
             try:
                 if path.is_file():
-                    said = DevPredictions.read(path)
-                    yield from (f"{name}: {reason}" for reason in self._of_predicted(result, said, rows))
+                    predictions = DevPredictions.read(path)
+                    reasons = [*_unlike_result(predictions, result), *self._unlike_rows(predictions, result, rows)]
+                    yield from (f"{name}: {reason}" for reason in reasons)
                 else:
                     found.not_here.append(f"{name} kept no dev predictions")
             except DataError:
@@ -206,52 +190,55 @@ class _Checked:
             except ImportError:
                 found.not_here.append("PaddleNLP, whose EM and F1 are the published ones, is not installed")
 
-    def _of_predicted(self, result: Result, said: DevPredictions, rows: Sequence | None) -> Iterator[str]:
-        if said.configuration != result.configuration:
-            yield "its dev predictions are of another trial"
-        elif said.step != result.best_step:
-            yield f"its dev predictions are of step {said.step}, its best score of step {result.best_step}"
-        elif not _same(said.score, result.best_score):
-            yield f"its dev predictions give {_shown(said.score)}, its result {_shown(result.best_score)}"
-        else:
-            yield from protocol.impossible_points(result.dev_curve, len(said.scores))
+    def _unlike_rows(self, predictions: DevPredictions, result: Result, rows: Sequence | None) -> Iterator[str]:
         if rows is None:
             return
         ids, gold = _right_answers(self.task, rows)
-        if not said.are_of(ids) or len(said.predicted) != len(gold):
+        if not predictions.are_of(ids) or len(predictions.predicted) != len(gold):
             yield "its dev predictions are of other rows than the official dev files"
             return
         if self.task.kind == SPAN:
-            environment.import_paddle()  # EM and F1 are PaddleNLP's own, as published
-            right: Sequence[Any] = question_scores({row.id: str(text) for row, text in zip(rows, said.predicted)}, rows)
+            environment.import_paddle()  # the published EM and F1 are PaddleNLP's
+            answers = {row.id: str(text) for row, text in zip(rows, predictions.predicted)}
+            right: Sequence[Any] = question_scores(answers, rows)
         else:
-            right = [np.asarray(said.predicted) == gold]
-        made = tuple(100 * float(np.mean(one)) for one in right)
-        if not _same(made, result.best_score):
-            yield f"it predicted {_shown(made)} of the official dev files, its result says {_shown(result.best_score)}"
+            right = [predictions.predicted == gold]
+        score = tuple(100 * float(np.mean(shares)) for shares in right)
+        if not _same(score, result.best_score):
+            yield f"it predicted {_shown(score)} of the official dev files, its result says {_shown(result.best_score)}"
 
-    def _of_row_facts(self) -> Iterator[str]:
-        """What it says of twins, where the rows are here; the floors change nothing and depend on versions."""
-        told = (json_files.read_if_sound(self.folder.parent / RUN_FILE, dict[str, RowFacts]) or {}).get(self.task.name)
+    def _row_facts(self, found: Verdict) -> Iterator[str]:
+        """The twins that it names, if the rows are here. Floors change nothing and depend on versions."""
+        facts = (json_files.read_if_sound(self.folder.parent / RUN_FILE, dict[str, RowFacts]) or {}).get(self.task.name)
         names = split_files(self.task, "train") + split_files(self.task, "dev")
-        if told is None or not all(self.source.has(self.task, name) for name in names):
+        if facts is None or not all(self.source.has(self.task, name) for name in names):
             return
-        if told.data == self.source.fingerprint(self.task):
-            known = row_facts.found(self.task, told.data) or row_facts.made(self.task, self.source)
-            if replace(told, floors=known.floors) != known:
+        if facts.data == self.source.fingerprint(self.task):
+            own = row_facts.found(self.task, facts.data) or row_facts.made(self.task, self.source)
+            if replace(facts, floors=own.floors) != own:
                 yield f"{RUN_FILE}: it names other dev rows than those whose text is in train"
 
     def _is_here(self) -> bool:
-        """Whether the files that the trials were evaluated on are in the data directory; where none are known to be the
-        official ones, also those that they were trained on."""
+        """Whether the official dev files are in the data directory. If no official sums are published: train and dev
+        files with the manifest's sums."""
         task, source, official = self.task, self.source, official_md5s(self.task)
         names = split_files(task, "dev") + (() if official else split_files(task, "train"))
         sums = official or self.manifest.data.get(task.name, {})
         return all(source.has(task, name) and sums.get(name) == source.md5(task, name) for name in names)
 
 
+def _unlike_result(predictions: DevPredictions, result: Result) -> list[str]:
+    if predictions.configuration != result.configuration:
+        return ["its dev predictions are of another trial"]
+    if predictions.step != result.best_step:
+        return [f"its dev predictions are of step {predictions.step}, its best score of step {result.best_step}"]
+    if not _same(predictions.score, result.best_score):
+        return [f"its dev predictions give {_shown(predictions.score)}, its result {_shown(result.best_score)}"]
+    return protocol.impossible_points(result.dev_curve, len(predictions.scores))
+
+
 def _right_answers(task: Task, rows: Sequence[Any]) -> tuple[Sequence[int | str], list]:
-    """What the metric counts, in order: ids, and the right indices; None where the answer is a text."""
+    """For each row that the metric counts, in order: its id, and the right index; None for spans."""
     if task.kind == SPAN:
         return [row.id for row in rows], [None] * len(rows)
     if task.kind == IDIOM:
@@ -261,9 +248,9 @@ def _right_answers(task: Task, rows: Sequence[Any]) -> tuple[Sequence[int | str]
     return ids_or_numbers([row.id for row in rows]), gold
 
 
-def _same(one: Sequence[float], other: Sequence[float] | None) -> bool:
-    return other is not None and len(one) == len(other) and np.allclose(one, other, rtol=0, atol=_CLOSE)
+def _same(score: Sequence[float], other: Sequence[float] | None) -> bool:
+    return other is not None and len(score) == len(other) and np.allclose(score, other, rtol=0, atol=_CLOSE)
 
 
 def _shown(score: Sequence[float] | None) -> str:
-    return "/".join(f"{one:.4f}" for one in score or ())
+    return "/".join(f"{number:.4f}" for number in score or ())

@@ -257,6 +257,49 @@ def curve_point_raised(files):
     edit(files, f"{FIRST}.json", change)
 
 
+def curve_cut_at_its_first_point(files):
+    """As --evaluation bounded leaves a point, though there is no score yet that it could not have reached."""
+    edit(files, f"{FIRST}.json", lambda value: value["dev_curve"][0].update(cut_after=64, loss=None))
+
+
+def cut_later(change):
+    """Forges a cut point behind the first evaluation of a trial with eight; ``change``: (result, point)."""
+
+    def forge(files):
+        def changed(value):
+            point = next(one for one in value["dev_curve"][1:] if one["step"] != value["best_step"])
+            point.update(cut_after=16, loss=None)
+            change(value, point)
+
+        edit(files, "c3/2e-05_24_0.1.json", changed)
+
+    return forge
+
+
+@cut_later
+def curve_cut_above_the_best_before(value, point):
+    """A point is cut once it can't be better than the best so far: a higher bound is no reason to stop."""
+    before = [one["score"][0] for one in value["dev_curve"] if one["step"] < point["step"]]
+    point["score"] = [max(before) + 2]
+
+
+@cut_later
+def best_score_of_a_cut_point(value, point):
+    point["score"], value["best_step"] = value["best_score"], point["step"]
+
+
+def trial_that_was_stopped(files):
+    edit(files, f"{FIRST}.json", lambda value: value.update(status="stopped"))
+
+
+def steps_of_no_whole_epochs(files):
+    edit(files, "cmrc2018/2e-05_24_0.1.json", lambda value: value.update(total_steps=value["total_steps"] - 1))
+
+
+def another_precision(files):
+    reconfigure(files, FIRST, amp="fp16")
+
+
 def curve_that_rows_do_not_allow(files):
     def change(value):
         next(one for one in value["dev_curve"] if one["step"] != value["best_step"])["score"] = [12.34567]
@@ -374,6 +417,12 @@ def result_that_is_none(files):
         (another_model, "it is of another model than the manifest's"),
         (curve_point_dropped, "points, not one after every 100 of"),
         (curve_point_raised, "of its curve (99.0,)"),
+        (curve_cut_at_its_first_point, "was cut at "),
+        (curve_cut_above_the_best_before, "though nothing before was as good"),
+        (best_score_of_a_cut_point, "its best score is"),
+        (trial_that_was_stopped, "it is not a finished trial of AFQMC"),
+        (steps_of_no_whole_epochs, "steps are not 2 epochs"),
+        (another_precision, "another protocol than the plan's, or of several"),
         (curve_that_rows_do_not_allow, "12.34567 % is no number of 200 rows"),
         (curve_of_another_epoch, "is not of epoch 0"),
         (fewer_steps, "3 epochs of 700 examples by 16 are 132"),
