@@ -22,7 +22,7 @@ from cluebench.records.run_flags import RunFlags, classification_task
 from cluebench.training.configure import configure
 from cluebench.training.life import carry_out
 
-if TYPE_CHECKING:  # Paddle is imported when the run starts, once its flags are known to be right
+if TYPE_CHECKING:  # Paddle is imported when the run starts, after its flags are checked
     from paddle.nn import Layer
 
     from cluebench.training.run import Run
@@ -50,7 +50,7 @@ def train(run: Run, model: Layer) -> None:
 
 
 def evaluate(run: Run, model: Layer) -> Evaluation | CutEvaluation:
-    """Loss and accuracy on the dev split, and what was predicted."""
+    """Loss and accuracy on the dev split, and the predictions."""
     dev: PairFeatures = run.features("dev")
     return run.evaluation(model, dev, Choices(dev.labels, dev.ids, dev.groups))
 

@@ -3,9 +3,9 @@ r"""Fine-tunes a model on one of the seven classification tasks of CLUE through 
     python classification/run_clue_classifier_trainer.py --model_name_or_path ernie-3.0-medium-zh \
         --dataset "clue tnews" --do_train --do_eval --do_predict --do_export --output_dir out
 
-Takes all of PaddleNLP's TrainingArguments. Inputs, row order, losses and submission files are those of
-run_clue_classifier.py with the same settings; what is left out is as in the published CLUE benchmark runs. An
-interrupted run, started again with the same --output_dir, goes on from its last checkpoint.
+Takes all of PaddleNLP's TrainingArguments; the defaults are the published ones. Inputs, row order, losses and
+submission files are the same as with run_clue_classifier.py. An interrupted run that is started again with the same
+--output_dir continues from its last checkpoint.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""A finished grid in one file that others can check: results, curves, dev predictions and the logs of the best.
+"""Packs a finished grid into one file, and checks such files of others.
 
     python bundle.py pack runs/MODEL            # writes MODEL.bundle.zip
-    python bundle.py verify MODEL.bundle.zip    # scores made anew from the official dev files; the protocol
-    python bundle.py merge *.bundle.zip         # into the run root, for one leaderboard over many people's runs
+    python bundle.py verify MODEL.bundle.zip    # computes the scores again, and compares the protocol
+    python bundle.py merge *.bundle.zip         # into the run root, for one leaderboard of many people's runs
 
-Nothing in a bundle is trusted or run, and nothing is downloaded. verify ends with exit code 1 when anything does not
-fit, and merge takes no bundle of which that is so.
+Nothing in a bundle is trusted or run, and nothing is downloaded. If anything does not fit, the exit code is 1 and merge
+refuses the bundle.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cluebench.data.source import DataSource, open_source
 from cluebench.foundation import atomic, command
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.flags import flag, parse, refuse_unwritable
-from cluebench.foundation.repository import RUN_ROOT
+from cluebench.foundation.shared_flags import data_dir_flag, run_root_flag
 from cluebench.foundation.shown import shown
 from cluebench.report.table import run_directory
 
@@ -38,13 +38,8 @@ class Flags:
         [], "pack: a run directory, or the name of a model in the run root; verify, merge: bundles", positional=True
     )
     output: str | None = flag(None, "pack: the bundle", default_text="<run directory's name>.bundle.zip", writes="file")
-    data_dir: str | None = flag(
-        None, "official CLUE files, unpacked or zipped", default_text="CLUE_DATA_DIR, else what was downloaded before"
-    )
-    run_root: str = flag(
-        str(RUN_ROOT), "directory of the runs, one folder a model", default_text="runs/ in the repository",
-        writes="directory",
-    )  # fmt: skip
+    data_dir: str | None = data_dir_flag("CLUE_DATA_DIR, else what was downloaded before")
+    run_root: str = run_root_flag(writes=True)
 
 
 def main() -> int:
@@ -104,7 +99,7 @@ def merge(bundle: Path, folder: Path, manifest: Manifest, run_root: Path) -> Non
                 shutil.copytree(folder, temporary)
             print(f"{bundle}: {target}")
             return
-    raise UsageError(f"{run_root / name} and {target} are taken: give another --run_root")
+    raise UsageError(f"{run_root / name} and {target} exist already: give another --run_root")
 
 
 if __name__ == "__main__":

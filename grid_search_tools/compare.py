@@ -1,10 +1,9 @@
-"""Tells whether models differ on dev by more than chance: paired tests on the same rows, task by task and on average.
+"""Tests whether models differ on dev by more than chance: on the same rows, for each task and on average.
 
     python compare.py runs/ernie-3.0-base-zh runs/ernie-3.0-medium-zh
 
-Each further model is compared with the first. A model is a run directory, a model's name, the file of a trial's dev
-predictions, or published:NAME for scores that were published. --differences TASK shows the rows that exactly one of two
-models has right.
+Every other model is compared with the first. A model is a run directory, a model's name, the file of a trial's dev
+predictions, or published:NAME for published scores.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from cluebench.data.source import open_source
 from cluebench.foundation import command
 from cluebench.foundation.errors import DataError, UsageError
 from cluebench.foundation.flags import flag, parse
-from cluebench.foundation.repository import RUN_ROOT
+from cluebench.foundation.shared_flags import data_dir_flag, run_root_flag
 from cluebench.report import comparison_formats
 from cluebench.report.comparison import Comparison, Contender, compare, contender
 from cluebench.report.examples import examples_of
@@ -31,24 +30,16 @@ class Flags:
 
     models: list[str] = flag([], "run directories, model names or files of dev predictions", positional=True)
     tasks: list[str] = flag([], "tasks to compare", default_text="all that both have")
-    differences: str | None = flag(None, "a task: show the dev rows that exactly one of two models has right")
-    format: str = flag("text", "how to print it", choices=comparison_formats.FORMATS)
-    data_dir: str | None = flag(
-        None,
-        "with differences: official CLUE files",
-        default_text="what the grid search used, else CLUE_DATA_DIR, else they are downloaded",
-    )
-    run_root: str = flag(
-        str(RUN_ROOT), "directory of the runs, one folder a model", default_text="runs/ in the repository"
-    )
+    differences: str | None = flag(None, "a task: print the dev rows that exactly one of two models has right")
+    format: str = flag("text", "how to print the result", choices=comparison_formats.FORMATS)
+    data_dir: str | None = data_dir_flag("what the grid search used, else CLUE_DATA_DIR, else they are downloaded")
+    run_root: str = run_root_flag()
 
 
 def main() -> None:
     flags = parse(Flags, prog=NAME)
     if len(flags.models) < 2:
-        raise UsageError(
-            "name two different models or more to compare; the first is the one the others are compared with"
-        )
+        raise UsageError("name two different models or more: the others are compared with the first")
     tasks = tasks_named([flags.differences] if flags.differences else flags.tasks)
     first, *others = [of_tasks(contender(model, flags.run_root), tasks) for model in flags.models]
     compared = [compare(first, other) for other in others]
@@ -61,7 +52,7 @@ def main() -> None:
 
 
 def of_tasks(model: Contender, tasks: list[Task]) -> Contender:
-    """The model without what is known of other tasks."""
+    """The model with these tasks only."""
     names = {task.name for task in tasks}
     return replace(
         model,
@@ -71,7 +62,7 @@ def of_tasks(model: Contender, tasks: list[Task]) -> Contender:
 
 
 def differences(compared: Comparison, task: Task, flags: Flags) -> str:
-    """The rows on which the two part. Raises UsageError for published scores, DataError for other files."""
+    """The rows that one of the two has right. Raises UsageError for published scores, DataError for other files."""
     first, second = (one.evidence[task.name] for one in (compared.first, compared.second))
     if not (first.predictions and second.predictions):
         raise UsageError("--differences needs two models whose dev predictions are here: published scores have no rows")

@@ -1,9 +1,9 @@
-"""Says what there is on this machine, what is wrong with it, and the command that mends each fault.
+"""Prints what this machine has, what is wrong with it, and for each fault the command that repairs it.
 
     python grid_search_tools/doctor.py [MODEL …]
 
-With models (names or directories), also which tasks they can do. Nothing is changed and nothing is fetched.
-Exits 0 when nothing is wrong, else 1.
+With models (names or directories) it also prints which tasks they can do. It changes and downloads nothing.
+The exit code is 0 if nothing is wrong, and 1 otherwise.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from cluebench.diagnosis.facts import gather
 from cluebench.diagnosis.report import report
 from cluebench.foundation import command, repository
 from cluebench.foundation.flags import flag, parse
+from cluebench.foundation.shared_flags import cache_dir_flag, data_dir_flag, run_root_flag
 
 NAME = "doctor.py"
 
@@ -24,9 +25,9 @@ class DoctorFlags:
     __doc__ = __doc__
 
     models: list[str] = flag([], "model names or directories to try", positional=True)
-    data_dir: str | None = flag(None, "official CLUE files", default_text="CLUE_DATA_DIR, else they are downloaded")
-    cache_dir: str | None = flag(None, "where token ids are kept between runs", default_text="~/.cache/cluebench")
-    run_root: str = flag(str(repository.RUN_ROOT), "directory of the runs", default_text="runs/")
+    data_dir: str | None = data_dir_flag()
+    cache_dir: str | None = cache_dir_flag(writes=False)
+    run_root: str = run_root_flag()
 
 
 def main() -> int:

@@ -1,10 +1,10 @@
-"""Writes a fine-tuned model for those who deploy it: for Hugging Face's Transformers, or as an ONNX graph.
+"""Writes a fine-tuned model for Hugging Face's Transformers, or as an ONNX graph.
 
     python export_model.py runs/ernie-3.0-base-zh --task TNEWS --format huggingface --output tnews_model
     python export_model.py runs/ernie-3.0-base-zh/tnews/3e-05_32_0.1 --format onnx --output tnews_model
 
-takes the best kept model of a task in a run directory, or the model in a directory. What was written is compared with
-the model on made-up rows before it appears in --output.
+The model is the best kept one of a task in a run directory, or the one in a directory. The command compares the written
+model with the original on made-up rows before it moves it to --output.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Flags:
 
     directory: str = flag(..., "run directory of one model, or directory of a fine-tuned model", positional=True)
     format: str = flag(..., "layout to write", choices=("huggingface", "onnx"))
-    output: str = flag(..., "directory to write; it must not exist or be empty", writes="directory")
-    task: str | None = flag(None, "task, in any case", default_text="the one that the model was fine-tuned for")
+    output: str = flag(..., "a new or empty directory", writes="directory")
+    task: str | None = flag(None, "task, in any case", default_text="the task of the model")
     max_seq_length: int | None = flag(
-        None, "tokens of an input of an ONNX graph that takes one length only", minimum=8, default_text="the task's"
+        None, "tokens of an input, if the ONNX graph has a fixed length", minimum=8, default_text="the task's"
     )
 
 
@@ -45,9 +45,9 @@ def main() -> None:
     refuse_unwritable(flags)
     output = Path(flags.output).expanduser()
     if output.exists() and any(output.iterdir()):
-        raise UsageError(f"--output {output}: holds files already; give a directory of its own")
+        raise UsageError(f"--output {output}: holds files already; give another directory")
     model, task = chosen(Path(flags.directory).expanduser(), flags.task)
-    environment.import_paddle()  # only now: wrong flags are told of within a second
+    environment.import_paddle()  # only now: wrong flags are reported within a second
     from cluebench import models
 
     tokenizer = models.load_tokenizer(model)
@@ -56,18 +56,18 @@ def main() -> None:
     with atomic.replacing(output) as temporary:
         temporary.mkdir()
         if flags.format == "huggingface":
-            said = _to_hugging_face(loaded, tokenizer, task, temporary)
+            report = _to_hugging_face(loaded, tokenizer, task, temporary)
         else:
             length = flags.max_seq_length or task.max_seq_length
             by, shape = models.write_onnx(loaded, task, temporary, length)
             sizes = ", ".join("any" if size == -1 else str(size) for size in shape)
             tokenizer.save_pretrained(str(temporary))
-            said = f"inputs of shape [{sizes}]; its outputs by {by} are the model's on made-up rows"
-    print(f"{output}: {task.title}, {model.typed}; {said}, to {models.TOLERANCE:g} of their size")
+            report = f"inputs of shape [{sizes}]; its outputs by {by} are the model's on made-up rows"
+    print(f"{output}: {task.title}, {model.typed}; {report}, to {models.TOLERANCE:g} of their size")
 
 
 def _to_hugging_face(loaded: Any, tokenizer: Any, task: Task, folder: Path) -> str:
-    """Writes it, reads it back, and compares. Raises UsageError where the two differ."""
+    """Writes the model, reads it back and compares. Raises UsageError if the two differ."""
     from cluebench import models
 
     models.write_hugging_face(loaded, tokenizer, task, folder)
@@ -82,7 +82,7 @@ def _to_hugging_face(loaded: Any, tokenizer: Any, task: Task, folder: Path) -> s
 
 
 def chosen(folder: Path, task_name: str | None) -> tuple[Model, Task]:
-    """The model that is meant, and its task. Raises UsageError where either is not clear."""
+    """The model and its task. Raises UsageError if either is not clear."""
     task = _named(task_name) if task_name else None
     if first_of(folder, CONFIG_FILES) is None:
         return _best_of_run(folder, task)
@@ -102,10 +102,10 @@ def _named(name: str) -> Task:
 
 
 def _best_of_run(folder: Path, task: Task | None) -> tuple[Model, Task]:
-    """The best kept model of a run directory, of the task or of the only one that has a model."""
+    """The best kept model of the task in a run directory; without a task, of the only task that has a model."""
     run = packing.run_directory(folder)
     if run is None:
-        raise UsageError(f"{folder}: holds predictions, and no model")
+        raise UsageError(f"{folder}: contains predictions, but no model")
     found = {}
     for name, trials in finished_trials(run).items():
         best = scores.best_setting(trials)
@@ -114,7 +114,9 @@ def _best_of_run(folder: Path, task: Task | None) -> tuple[Model, Task]:
     if not found:
         raise UsageError(f"{run}: no model was kept{f' of {task.title}' if task else ''}; {_KEEPS}")
     if len(found) > 1:
-        raise UsageError(f"{run}: holds models of {', '.join(TASKS[name].title for name in found)}; choose with --task")
+        raise UsageError(
+            f"{run}: contains models of {', '.join(TASKS[name].title for name in found)}; choose with --task"
+        )
     (model,) = found.values()
     return Model.of(model.folder, "directory"), model.task
 

@@ -1,9 +1,9 @@
-"""Prints the best score of every task and the hyper-parameters behind it.
+"""Prints the best score of every task and its hyper-parameters.
 
     bash extract_result.sh ernie-3.0-base-zh
 
-Reads result JSONs, and logs in the published tool's layout (<directory>/<task>/<lr>_<batch>_<dropout>.log). The table
-goes to stdout; what is worth knowing beside it goes to stderr.
+Reads results and logs of the published tool (<directory>/<task>/<lr>_<batch>_<dropout>.log). The table goes to stdout,
+notes about it go to stderr.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cluebench.benchmark.published import ATTRIBUTION
 from cluebench.foundation import command
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.flags import flag, parse
-from cluebench.foundation.repository import RUN_ROOT
+from cluebench.foundation.shared_flags import run_root_flag
 from cluebench.records.finished_trials import OpenedRun
 from cluebench.report.grid_page import REPORT_FILE, write_report
 from cluebench.report.table import print_table, run_directory
@@ -25,23 +25,17 @@ NAME = "extract_result.sh"
 
 @dataclass
 class Flags:
-    """Prints the best-score table of a model, or of each of several."""
+    __doc__ = __doc__
 
     models: list[str] = flag([], "model names or run directories", positional=True)
-    run_root: str = flag(
-        str(RUN_ROOT), "directory of the runs, one folder a model", default_text="runs/ in the repository"
-    )
-    published: bool = flag(
-        False, f"also print the scores {ATTRIBUTION}, and the difference to them (yours minus published)"
-    )
-    stderr: bool = flag(False, "also print one standard error of each score, from the dev predictions of its trial")
-    without_twins: bool = flag(
-        False, "also print the scores on the dev rows whose text is not in train, from the dev predictions of a trial"
-    )
+    run_root: str = run_root_flag()
+    published: bool = flag(False, f"also print the scores {ATTRIBUTION}, and the difference (yours minus published)")
+    stderr: bool = flag(False, "also print the standard error of each score, from the dev predictions")
+    without_twins: bool = flag(False, "also print the scores without dev rows whose text is also in train")
     budget: int | None = flag(
-        None, "also print the best score to expect of so many trials, to compare models at equal budget", minimum=1
+        None, "also print the expected best score of N trials, to compare models at equal budget", minimum=1
     )
-    report: bool = flag(False, f"also write {REPORT_FILE} into the directory, a page to look into")
+    report: bool = flag(False, f"also write the page {REPORT_FILE} into the directory")
 
 
 def main() -> None:

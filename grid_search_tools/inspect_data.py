@@ -1,8 +1,8 @@
-"""Shows what is in the data of a task: rows, twins of dev and test rows in train, groups, and scores without reading.
+"""Prints what is in the data: rows, dev and test rows that are also in train, groups, and scores without reading.
 
     python inspect_data.py --tasks tnews,c3 --data_dir DIR
 
-All ten tasks take less than a minute on one core. docs/data.md says what the columns mean.
+All ten tasks take less than a minute on one core. docs/data.md explains the columns.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 from cluebench.benchmark.tasks import tasks_named
 from cluebench.data import inspection
-from cluebench.data.source import DATA_DIR_VARIABLE, open_source
+from cluebench.data.source import open_source
 from cluebench.foundation import command
 from cluebench.foundation.errors import DataError
 from cluebench.foundation.flags import flag, parse
 from cluebench.foundation.notices import notice, waiting
+from cluebench.foundation.shared_flags import data_dir_flag
 
 NAME = "inspect_data.py"
 
@@ -25,9 +26,9 @@ NAME = "inspect_data.py"
 class Flags:
     __doc__ = __doc__
 
-    tasks: list[str] = flag([], "tasks to look at", default_text="all whose train and dev files are here")
-    data_dir: str | None = flag(None, "official CLUE files, or a copy of them", default_text=DATA_DIR_VARIABLE)
-    format: str = flag("text", "how to print it", choices=inspection.FORMATS)
+    tasks: list[str] = flag([], "tasks to inspect", default_text="all that are in the data")
+    data_dir: str | None = data_dir_flag("CLUE_DATA_DIR")
+    format: str = flag("text", "how to print the result", choices=inspection.FORMATS)
 
 
 def main() -> None:

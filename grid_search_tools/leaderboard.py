@@ -1,11 +1,10 @@
-"""Models side by side: the best dev score of every task, and their mean, for all models under a run root.
+"""Ranks all models under a run root by the mean of their best dev scores.
 
     python leaderboard.py runs/ --published
     python leaderboard.py runs/ --published --format html      # a page to sort and filter: runs/index.html
 
---published adds the 27 models of PaddleNLP's CLUE Benchmark document, whose scores were not measured by this project.
-Only runs of the whole published grid, as published and on the official files, are in the ranking; the others follow it,
-and what sets them apart stands below.
+The ranking contains runs of the whole published grid, with the published protocol, on the official files. Other runs
+follow it, with the reasons.
 """
 
 from __future__ import annotations
@@ -29,30 +28,24 @@ NAME = "leaderboard.py"
 class Flags:
     __doc__ = __doc__
 
-    run_roots: list[str] = flag([], "directories of runs, one folder a model in each", positional=True)
-    format: str = flag("text", "how to print it; html: a page, index.html in the first directory", choices=FORMATS)
+    run_roots: list[str] = flag([], "directories with a folder for each model", positional=True)
+    format: str = flag("text", "how to print it; html: writes index.html in the first directory", choices=FORMATS)
     published: bool = flag(False, f"add the models whose scores were {ATTRIBUTION}")
-    baseline: str | None = flag(None, "a model, or published:NAME: every other one's difference from it is shown")
-    all_runs: bool = flag(False, "rank runs of other data or protocols too, and those that lack trials")
-    without_twins: bool = flag(
-        False, "score the dev rows whose text is not in train, from the dev predictions of trials"
-    )
-    sort: str = flag("average", "order of the rows; ranks are always by average", choices=ORDERS)
+    baseline: str | None = flag(None, "a model, or published:NAME: print the difference of the others to it")
+    all_runs: bool = flag(False, "also rank incomplete runs and runs with other data or protocols")
+    without_twins: bool = flag(False, "scores without dev rows whose text is also in train")
+    sort: str = flag("average", "order of the rows; the ranks do not change", choices=ORDERS)
 
 
 def main() -> None:
     flags = parse(Flags, prog=NAME)
     run_roots = [Path(root).expanduser() for root in flags.run_roots or [str(RUN_ROOT)]]
     if flags.without_twins and flags.published:
-        raise UsageError(
-            "--without_twins needs dev predictions, which published scores have not: leave out --published"
-        )
+        raise UsageError("--without_twins needs dev predictions, and published scores have none: leave out --published")
     rows = []
     for root in run_roots:
         if not root.is_dir():
-            raise UsageError(
-                f"no directory {root}: name the one in which grid_search.py has left a folder for each model"
-            )
+            raise UsageError(f"no directory {root}: name the run root of grid_search.py")
         if holds_tasks(root):
             raise UsageError(f"{root} is the run directory of one model: give the directory it is in, {root.parent}")
         rows += measured_rows(root, flags.without_twins)

@@ -1,10 +1,10 @@
-"""Makes the zip to upload to the CLUE leaderboard. Nothing invalid is ever packed.
+"""Makes the zip to upload to the CLUE leaderboard.
 
     python make_submission.py runs/ernie-3.0-base-zh --output submit.zip
 
-takes a run directory, predicts with each task's best kept model what is not predicted yet, and checks every file
-against its test set. A directory of prediction files does as well. A task may be missing, and is named then. Where a
-file is wrong, what is wrong is printed, file by file and line by line, and no zip is written.
+Makes missing predictions with the best kept model of each task, checks every file against its test set, and packs them.
+You can also give a directory of prediction files. Missing tasks are named. If a file is invalid, the command prints
+every defect and writes no zip.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from cluebench.foundation import command
 from cluebench.foundation.flags import flag, parse, refuse_unwritable
 from cluebench.foundation.notices import notice, waiting
 from cluebench.foundation.repository import RUN_ROOT
+from cluebench.foundation.shared_flags import cache_dir_flag, data_dir_flag, offline_flag
 from cluebench.records.finished_trials import OpenedRun
 from cluebench.report import comparability, submitted
 from cluebench.report.advice import changed
@@ -33,26 +34,20 @@ class Flags:
 
     directory: str = flag(
         ...,
-        "run directory of one model or the name of a model in runs/, or directory of prediction files",
+        "run directory or name of a model, or directory of prediction files",
         positional=True,
     )
     output: str = flag("submit.zip", "the zip to write", writes="file")
-    data_dir: str | None = flag(
-        None,
-        "official CLUE files, unpacked or zipped",
-        default_text="what the grid search used, else CLUE_DATA_DIR, else they are downloaded",
-    )
-    version: str = flag("1.1", "leaderboard the zip is for; all: the files of both", choices=("1.1", "1.0", "all"))
+    data_dir: str | None = data_dir_flag("what the grid search used, else CLUE_DATA_DIR, else they are downloaded")
+    version: str = flag("1.1", "version of the leaderboard; all: the files of both", choices=("1.1", "1.0", "all"))
     tasks: list[str] = flag([], "tasks to pack", default_text="all that are there")
     device: str | None = flag(None, "device to predict on", default_text="gpu if Paddle has one, else cpu")
-    cache_dir: str | None = flag(
-        None, "where token ids are kept between runs", default_text="~/.cache/cluebench", writes="directory"
-    )
-    name: str | None = flag(None, "the model's name on the leaderboard", default_text="that of the directory")
+    cache_dir: str | None = cache_dir_flag()
+    name: str | None = flag(None, "the model's name on the leaderboard", default_text="the directory's name")
     score: list[str] = flag(
-        [], "pack nothing, but enter what the leaderboard said of the zip: TNEWS=58.12 CSL=82.30", metavar="TASK=SCORE"
+        [], "pack nothing; record scores that the leaderboard gave the zip: TNEWS=58.12", metavar="TASK=SCORE"
     )
-    offline: bool = flag(False, "never touch the network")
+    offline: bool = offline_flag()
 
 
 def main() -> None:
@@ -65,11 +60,11 @@ def main() -> None:
     run = packing.run_directory(folder)
     if flags.score:
         entered = submitted.enter(output, run, flags.score)
-        said = ", ".join(f"{TASKS[name].title} {score:.2f}" for name, score in entered.test.items())
-        print(f"{submitted.beside(output)}: {said}")
+        recorded = ", ".join(f"{TASKS[name].title} {score:.2f}" for name, score in entered.test.items())
+        print(f"{submitted.beside(output)}: {recorded}")
         return
     opened = OpenedRun(run) if run else None
-    data_dir = flags.data_dir or (opened.grid.data_dir if opened and opened.grid else None)  # that of the grid search
+    data_dir = flags.data_dir or (opened.grid.data_dir if opened and opened.grid else None)
     source = open_source(data_dir, offline=flags.offline)
     misnamed, diagnosed = [], diagnostics.entry_for(wanted, source)
     entries = wanted + ([diagnosed] if diagnosed else [])
@@ -97,7 +92,7 @@ def main() -> None:
 
 
 def _warn(run: OpenedRun, entries: Sequence[packing.Entry]) -> None:
-    """Says how models are kept, where some were not, and which predictions are of no whole, published training."""
+    """Prints how to keep missing models, and which models were not trained as published."""
     if any(entry.note == kept.NOT_KEPT for entry in entries):
         typed = run.grid.command if run.grid else []
         typed = typed or ["grid_search_tools/grid_search.py", run.folder.name.replace("--", "/")]
@@ -106,7 +101,7 @@ def _warn(run: OpenedRun, entries: Sequence[packing.Entry]) -> None:
     trials = {name: of_task for name, of_task in run.trials.items() if name in packed}
     if unlike := comparability.protocol_marks(trials):
         what = "; ".join(mark.text(len(packed)) for mark in unlike)
-        print(f"warning: trained otherwise than the published models: {what}")
+        print(f"warning: not trained as the published models: {what}")
 
 
 if __name__ == "__main__":

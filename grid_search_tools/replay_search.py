@@ -1,10 +1,10 @@
-"""Replays finished grids: what a cheaper search would have cost, and how much of the best score it would have lost.
+"""Replays finished grids by successive halving: what the search would have cost, and what it would have lost.
 
     python replay_search.py runs/ernie-3.0-base-zh runs/ernie-3.0-medium-zh
 
-Successive halving keeps the best half or third of a task's settings at 1/8, 1/4, 1/2 of their steps and stops the rest.
-Schedules are fixed by all the steps, so the curve of a finished trial up to there is what it would have been. A model
-is a run directory or a model's name; logs of the published tool are read too. Nothing is trained.
+Successive halving compares the settings of a task at 1/8, 1/4 and 1/2 of their steps. The best half or third continues,
+the rest stops. The recorded curve of a finished trial is exactly what the search would have seen, because the learning
+rate schedule depends on all steps. Logs of the published tool are read, too. Nothing is trained.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cluebench.benchmark.tasks import tasks_named
 from cluebench.foundation import command
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.flags import flag, parse
-from cluebench.foundation.repository import RUN_ROOT
+from cluebench.foundation.shared_flags import run_root_flag
 from cluebench.records import finished_trials
 from cluebench.report import replayed
 from cluebench.report.table import run_directory
@@ -29,16 +29,14 @@ class Flags:
 
     models: list[str] = flag([], "run directories or model names", positional=True)
     tasks: list[str] = flag([], "tasks to replay", default_text="all that have finished trials")
-    format: str = flag("text", "how to print it", choices=replayed.FORMATS)
-    run_root: str = flag(
-        str(RUN_ROOT), "directory of the runs, one folder a model", default_text="runs/ in the repository"
-    )
+    format: str = flag("text", "how to print the result", choices=replayed.FORMATS)
+    run_root: str = run_root_flag()
 
 
 def main() -> None:
     flags = parse(Flags, prog=NAME)
     if not flags.models:
-        raise UsageError("name one model or more whose grids have finished, such as runs/ernie-3.0-base-zh")
+        raise UsageError("name at least one model with a finished grid, such as runs/ernie-3.0-base-zh")
     names = {task.name for task in tasks_named(flags.tasks)}
     models = []
     for model in flags.models:

@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# One reading comprehension trial in the foreground, with further flags of the task's script behind it:
+# Runs one reading comprehension trial in the foreground. Flags of the task's script may follow:
 #     CARDS=0,1,2,3 bash run_mrc.sh ernie-3.0-base-zh C3 2e-5 24 0.1 --data_dir ~/clue
 exec bash "$(dirname "${BASH_SOURCE[0]}")/run_trial.sh" run_mrc.sh "$@"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# One trial in the foreground, as the scheduler starts it; behind run_cls.sh and run_mrc.sh, which say how it is called.
+# Runs one trial in the foreground, as the scheduler does. run_cls.sh and run_mrc.sh call it.
 #
-# BATCH_SIZE is the total over the cards in CARDS (default: one card, the batch reached by accumulation). Log and result
-# go where the grid keeps them (RUN_ROOT, default runs/), so that grid_search.py counts the trial as done.
+# BATCH_SIZE is the total over the cards in CARDS (default: one card, with gradient accumulation). Log and result go into
+# the run root (RUN_ROOT, default runs/), so that grid_search.py counts the trial as done.
 set -euo pipefail
 name=$1
 shift
@@ -13,8 +13,8 @@ fi
 model=$1 task=$2 learning_rate=$3 batch_size=$4 dropout=$5
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 python=${PYTHON:-$(command -v python || command -v python3)}
-told=$("$python" "$here/trial_path.py" "$@")
-trial=${told%$'\n'*} script=${told##*$'\n'} launcher=() named=() cards=1
+lines=$("$python" "$here/trial_path.py" "$@")
+trial=${lines%$'\n'*} script=${lines##*$'\n'} launcher=() named=() cards=1
 shift 5
 if [[ $script == classification/* ]]; then named=(--task_name "$task"); fi # one script for all of them
 if [[ ${CARDS:-} == *,* ]]; then
@@ -29,7 +29,7 @@ fi
 task_folder=$(dirname "$trial") locks=$(dirname "$(dirname "$trial")")/.scheduler
 mkdir -p "$task_folder" "$locks"
 exec 9<>"$locks/$(basename "$task_folder")--$(basename "$trial").lock"
-"$python" "$here/trial_path.py" --lock 9 "$trial"  # a grid leaves the trial alone meanwhile
+"$python" "$here/trial_path.py" --lock 9 "$trial"  # so no grid starts the trial at the same time
 "$python" -u "${launcher[@]}" "$here/../$script" --model_name_or_path "$model" "${named[@]}" \
     --learning_rate "$learning_rate" --batch_size $((batch_size / cards)) --dropout "$dropout" \
     --do_train --resume --output_dir "$trial" --result_json "$trial.json" --save_best_model False "$@" \

@@ -1,9 +1,8 @@
-"""Prints what a model really sees of the first rows of a data set: its inputs as tokens.
+"""Prints a model's inputs for the first rows of a data set, as tokens.
 
     python show_features.py --task c3 --model_name_or_path ernie-3.0-base-zh --split dev --limit 3
 
-Every option of a question, every blank of a record and every window of a context is shown. --json prints one line an
-example (for CHID one a blank).
+Prints every option of a question, every blank of a record and every window of a context.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from cluebench.features import TextEncoder
 from cluebench.foundation import command, environment
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.flags import flag, parse
+from cluebench.foundation.shared_flags import data_dir_flag, offline_flag
 from cluebench.foundation.shown import printable
 from cluebench.pretrained.model import Model
 from cluebench.report.inputs import described, shown_examples
@@ -32,20 +32,18 @@ class Flags:
     __doc__ = __doc__
 
     task: str = flag(..., "task, in any case: " + ", ".join(task.title for task in TASKS.values()))
-    model_name_or_path: str = flag(..., "published model name, or directory of a model; only its tokenizer is used")
-    data_dir: str | None = flag(
-        None, "official CLUE files, unpacked or zipped", default_text="CLUE_DATA_DIR, else they are downloaded"
-    )
-    split: str = flag("dev", "train, dev, test1.1, test1.0, or test for the first of a task's test sets")
-    limit: int = flag(3, "rows of the file that are shown: questions, records of CHID", minimum=1)
+    model_name_or_path: str = flag(..., "published model name, or directory; only its tokenizer is used")
+    data_dir: str | None = data_dir_flag()
+    split: str = flag("dev", "train, dev, test1.1, test1.0, or test: the task's first test set")
+    limit: int = flag(3, "rows of the file to print: questions, records of CHID", minimum=1)
     max_seq_length: int | None = flag(
         None, "longest input in tokens, special tokens included", minimum=8, default_text="the task's"
     )
     doc_stride: int | None = flag(
-        None, "tokens by which a window of the context moves on (a step)", minimum=1, default_text="the task's"
+        None, "tokens between the starts of two windows", minimum=1, default_text="the task's"
     )
-    json: bool = flag(False, "one JSON object a line instead of text for people")
-    offline: bool = flag(False, "never touch the network")
+    json: bool = flag(False, "one JSON object a line: an example, or a blank of CHID")
+    offline: bool = offline_flag()
 
 
 def main() -> None:
@@ -53,7 +51,7 @@ def main() -> None:
     task = chosen_task(flags)
     split = chosen_split(task, flags.split)
     source = open_source(flags.data_dir, offline=flags.offline)
-    environment.import_paddle()  # only now: wrong flags are told of within a second
+    environment.import_paddle()  # only now: wrong flags are reported within a second
     from cluebench import models
 
     encoder = TextEncoder(models.load_tokenizer(Model.of(flags.model_name_or_path), offline=flags.offline))
@@ -82,7 +80,7 @@ def chosen_task(flags: Flags) -> Task:
 
 
 def chosen_split(task: Task, name: str) -> str:
-    """``name`` as load_rows knows it. Raises UsageError listing the task's splits."""
+    """The name that load_rows uses. Raises UsageError with a list of the task's splits."""
     name = task.test_sets[0].split if name == "test" else name
     try:
         split_files(task, name)

@@ -1,10 +1,10 @@
-"""Where a trial's files are, without suffix, and in a second line the script that runs it:
+"""Prints the path of a trial's files without suffix, and in a second line the script that runs the trial.
 
     python trial_path.py MODEL TASK LEARNING_RATE BATCH_SIZE DROPOUT [flags]
 
-For run_trial.sh; of the further flags --seed is part of the name. RUN_ROOT names another run root.
-``python trial_path.py --lock FD NAME`` takes the trial's lock for the calling shell, on a file that it has opened: the
-lock is the open file's, so it lasts as long as the shell and what it starts.
+run_trial.sh calls it. Of the flags only --seed is part of the name. The variable RUN_ROOT names another run root.
+``python trial_path.py --lock FD NAME`` locks the trial for the calling shell, through a file that the shell has opened:
+the lock lasts as long as the shell and its child processes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main() -> None:
         take_lock(int(arguments[1]), arguments[2])
         return
     if len(arguments) < 5:
-        raise UsageError("give MODEL TASK LEARNING_RATE BATCH_SIZE DROPOUT (--help says more)")
+        raise UsageError("give MODEL TASK LEARNING_RATE BATCH_SIZE DROPOUT (see --help)")
     model, task, *numbers = arguments[:5]
     seeds = re.findall(r"(?:^|\0)--seed[=\0]([^\0]*)", "\0".join(arguments[5:])) or [str(DEFAULT_SEED)]
     try:
@@ -65,7 +65,7 @@ def _number(kind: type[T], name: str, text: str) -> T:
 
 
 def take_lock(descriptor: int, name: str) -> None:
-    """Raises ClueError when the trial is running already."""
+    """Raises ClueError if the trial is running already."""
     shell = os.getppid()
     starter = {"pid": shell, "start_time": start_time(shell)}
     record = {**starter, "starter": starter, "host": socket.gethostname(), "started": time.time()}

@@ -1,8 +1,8 @@
-"""Fetches or finds models and data, and fills the feature cache, so that no trial waits for any of it.
+"""Prepares models and data before the first trial: downloads them if needed, tries the models, and fills the cache.
 
     python grid_search_tools/warmup_dataset_and_model.py ernie-3.0-base-zh
 
-Lengths and settings are the task table's, so training hits exactly these entries. A second run finds everything.
+It uses the lengths and settings of the task table, so the trials find their token ids in the cache.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from cluebench.foundation import command, environment
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.flags import flag, parse, refuse_unwritable
 from cluebench.foundation.notices import waiting
+from cluebench.foundation.shared_flags import cache_dir_flag, data_dir_flag, offline_flag
 from cluebench.pretrained import model_files
 from cluebench.pretrained.model import Model
 
@@ -28,15 +29,13 @@ class WarmupFlags:
 
     models: list[str] = flag([], "model names or directories", positional=True)
     tasks: list[str] = flag([], "tasks to prepare", default_text="all ten")
-    data_dir: str | None = flag(None, "official CLUE files", default_text="CLUE_DATA_DIR, else they are downloaded")
-    cache_dir: str | None = flag(
-        None, "where token ids are kept", default_text="~/.cache/cluebench", writes="directory"
-    )
-    device: str | None = flag(None, "kind of device the trials will run on: say so if Paddle was not built for it")
-    limit: int | None = flag(None, "only the first N rows of every split, as the trials will be run with", minimum=1)
+    data_dir: str | None = data_dir_flag()
+    cache_dir: str | None = cache_dir_flag()
+    device: str | None = flag(None, "kind of device of the trials: refuse it if Paddle was not built for it")
+    limit: int | None = flag(None, "only the first N rows of every split, as in the trials", minimum=1)
     num_proc: int = flag(1, "processes that tokenize", minimum=1)
     overwrite_cache: bool = flag(False, "tokenize again even if the cache has this data")
-    offline: bool = flag(False, "never touch the network")
+    offline: bool = offline_flag()
 
 
 def main() -> None:
@@ -50,7 +49,7 @@ def main() -> None:
         model_files.find(model, offline=flags.offline)
     source = open_source(flags.data_dir, offline=flags.offline)
     warmup.check_data(source, tasks)
-    with waiting("importing Paddle"):  # only now: what is wrong with flags, models or data is told of within seconds
+    with waiting("importing Paddle"):  # only now: wrong flags, models and data are reported within seconds
         environment.import_paddle()
     import paddle
 

@@ -23,7 +23,7 @@ from cluebench.records.run_flags import RunFlags
 from cluebench.training.configure import configure
 from cluebench.training.life import carry_out
 
-if TYPE_CHECKING:  # Paddle is imported when the run starts, once its flags are known to be right
+if TYPE_CHECKING:  # Paddle is imported when the run starts, after its flags are checked
     from paddle.nn import Layer
 
     from cluebench.training.run import Run
@@ -51,14 +51,14 @@ def train(run: Run, model: Layer) -> None:
 
 
 def evaluate(run: Run, model: Layer) -> Evaluation | CutEvaluation:
-    """Loss and accuracy over the questions of the dev split, and what was predicted."""
+    """Loss and accuracy over the questions of the dev split, and the predictions."""
     dev: ChoiceFeatures = run.features("dev")
     questions = Choices(dev.labels, dev.ids, dev.contexts, option_mask=dev.option_mask)
     return run.evaluation(model, dev, questions)
 
 
 def predict(run: Run, model: Layer) -> None:
-    """One submission file for each test set; its ids are the questions' own, and any of up to ten options may win."""
+    """One submission file for each test set, with the questions' ids; a question has up to ten options."""
     for test, questions in run.test_sets():
         (scores,) = run.outputs(model, questions)
         run.submit_labels(test, questions.ids, decode_choices(scores, questions.option_mask).tolist())

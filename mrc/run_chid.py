@@ -4,7 +4,7 @@ r"""Fine-tunes a model on CHID (idiom cloze), evaluates it, writes submission fi
         --do_train --do_predict --output_dir out
 
 Several cards: python -m paddle.distributed.launch --gpus "0,1,2,3" --log_dir logs mrc/run_chid.py --batch_size 6 …
-Inputs, schedule and scores follow the published CLUE benchmark runs of PaddleNLP, but for decoding over whole records.
+Inputs, schedule and scores follow the published CLUE benchmark runs of PaddleNLP, but decoding is over whole records.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cluebench.records.run_flags import RunFlags
 from cluebench.training.configure import configure
 from cluebench.training.life import carry_out
 
-if TYPE_CHECKING:  # Paddle is imported when the run starts, once its flags are known to be right
+if TYPE_CHECKING:  # Paddle is imported when the run starts, after its flags are checked
     from paddle.nn import Layer
 
     from cluebench.training.run import Run
@@ -48,7 +48,7 @@ def train(run: Run, model: Layer) -> None:
 
 
 def evaluate(run: Run, model: Layer) -> Evaluation | CutEvaluation:
-    """Loss and accuracy over the blanks of the dev split, decoded a record at a time, and what was predicted."""
+    """Loss and accuracy over the blanks of the dev split, decoded record by record, and the predictions."""
     dev: IdiomFeatures = run.features("dev")
     blanks = Choices(dev.labels, dev.tags, dev.records, records=dev.records)
     return run.evaluation(model, dev, blanks)

@@ -4,8 +4,8 @@ r"""Fine-tunes a model on CMRC2018 (span extraction), evaluates it, writes the s
         --do_train --do_predict --output_dir out
 
 Several cards: python -m paddle.distributed.launch --gpus "0,1" --log_dir logs mrc/run_cmrc2018.py --batch_size 16 …
-Inputs, schedule and scores follow the published CLUE benchmark runs of PaddleNLP. The result is PaddleNLP's EM/F1; the
-CMRC 2018 organisers' own is logged beside it.
+Inputs, schedule and scores follow the published CLUE benchmark runs of PaddleNLP. The result is PaddleNLP's EM/F1. The
+log also has the scores of the CMRC 2018 organisers' metric.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cluebench.records.run_flags import RunFlags
 from cluebench.training.configure import configure
 from cluebench.training.life import carry_out
 
-if TYPE_CHECKING:  # Paddle is imported when the run starts, once its flags are known to be right
+if TYPE_CHECKING:  # Paddle is imported when the run starts, after its flags are checked
     from paddle import Tensor
     from paddle.nn import Layer
 
@@ -38,10 +38,10 @@ TASK = TASKS["cmrc2018"]
 class CmrcFlags(RunFlags):
     __doc__ = __doc__
 
-    doc_stride: int = flag(TASK.doc_stride, "tokens by which a window of the context moves on (a step)", minimum=1)
+    doc_stride: int = flag(TASK.doc_stride, "tokens between the starts of two windows", minimum=1)
     max_query_length: int | None = flag(None, "tokens of the question that are kept", minimum=1, default_text="all")
     max_answer_length: int = flag(TASK.max_answer_length, "longest answer decoded, in tokens", minimum=1)
-    n_best_size: int = flag(TASK.n_best_size, "best starts and ends of a window that are combined", minimum=1)
+    n_best_size: int = flag(TASK.n_best_size, "best starts and ends of a window to combine", minimum=1)
     do_lower_case: bool | None = flag(None, "lower-case the text", default_text="as the model's tokenizer does")
 
     def feature_settings(self) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def train(run: Run[CmrcFlags], model: Layer) -> None:
 
 
 def evaluate(run: Run[CmrcFlags], model: Layer) -> Evaluation:
-    """Loss over the windows, EM and F1 over the questions of the dev split, and what was answered."""
+    """Loss over the windows, EM and F1 over the questions of the dev split, and the answers."""
     dev: SpanFeatures = run.features("dev")
     starts, ends = run.outputs(model, dev)
     loss = (mean_cross_entropy(starts, dev.start_positions) + mean_cross_entropy(ends, dev.end_positions)) / 2

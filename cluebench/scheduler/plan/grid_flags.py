@@ -18,6 +18,7 @@ from cluebench.foundation.errors import ClueError, UsageError
 from cluebench.foundation.flags import flag
 from cluebench.foundation.notices import notice
 from cluebench.foundation.resource_limits import usable_cores
+from cluebench.foundation.shared_flags import data_dir_flag, offline_flag
 from cluebench.search.halving import Rule
 
 #: The embedded model is no pretrained one: it needs larger steps than any published setting to learn its small data,
@@ -46,9 +47,7 @@ class GridFlags:
 
     models: list[str] = flag([], "published model names, or directories of models", positional=True)
     tasks: list[str] = flag([], "tasks to run", default_text="all ten")
-    data_dir: str | None = flag(
-        None, "official CLUE files, unpacked or zipped", default_text="CLUE_DATA_DIR, else they are downloaded"
-    )
+    data_dir: str | None = data_dir_flag()
     cache_dir: str | None = flag(
         None, "where token ids are kept", default_text="~/.cache/cluebench", writes="directory"
     )
@@ -96,7 +95,7 @@ class GridFlags:
     num_train_epochs: int | None = flag(None, "passes over the train split", minimum=1, default_text="each task's")
     max_steps: int = flag(-1, "optimizer steps of each trial", default_text="no limit")
     limit: int | None = flag(None, "only the first N rows of every split, for a try", minimum=1)
-    offline: bool = flag(False, "never use the network")
+    offline: bool = offline_flag()
     engine: str = flag("local", "run trials on this machine or on a Ray cluster", choices=("local", "ray"))
     ray_address: str | None = flag(
         None, "address of the Ray cluster", default_text="RAY_ADDRESS, else a cluster on this machine"
