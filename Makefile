@@ -1,4 +1,4 @@
-# Every target is safe to repeat; what is installed already is taken as it is.
+# Every target can be repeated; it keeps what is installed.
 PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do $$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$python && break; done)
 BIN = .venv/bin
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# A Chinese word that was added to a BERT vocabulary is called otherwise once it is read back.
+# A Chinese word that was added to a BERT vocabulary has another name after it is read back.
 #
 # Expected: tokenizer.add_tokens(["天气"]) makes a token "天气", and a saved tokenizer has the same tokens.
-# Happens: the ids are the same, but AutoTokenizer of transformers 4.57.6 and 5.24.0 calls the token " 天  气 ": the
+# Happens: the ids are the same, but AutoTokenizer of transformers 4.57.6 and 5.24.0 names the token " 天  气 ": the
 #   normalizer that puts blanks round Chinese characters is applied to the added word too.
-# Matters: what compares or counts tokens by their text, or looks an id up by it, finds the word no more.
+# Matters: code that compares or counts tokens by their text, or looks up an id by it, no longer finds the word.
 set -euo pipefail
 folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"

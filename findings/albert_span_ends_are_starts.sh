@@ -4,8 +4,8 @@
 # Expected: AlbertForQuestionAnswering returns start logits and end logits, the two outputs of its last layer.
 # Happens: in PaddleNLP 3.0.0b4 the end logits are the start logits, whatever the weights are. The layer's second output is
 #   used nowhere and gets no gradient. BertForQuestionAnswering is right.
-# Matters: training goes down, nothing fails, and every answer has one token at best: the end that is most likely is
-#   always the start. A head that another library trained loses its ends in silence.
+# Matters: the loss falls and nothing fails, but an answer has at most one token: the most likely end is always the
+#   start. A head that another library trained loses its ends without a message.
 set -euo pipefail
 folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"

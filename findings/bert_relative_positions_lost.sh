@@ -3,7 +3,7 @@
 #
 # Expected: a model that the newer version can't compute is refused.
 # Happens: transformers 5 computes BERT with absolute positions only. It reads "position_embedding_type": "relative_key",
-#   lists the distance embeddings as UNEXPECTED in its report on loading, goes on, and gives other hidden states.
+#   lists the distance embeddings as UNEXPECTED in its report on loading, continues, and computes other hidden states.
 # Matters: the report says that such a row "can be ignored when loading from different task/architecture". Scores of such
 #   a model are wrong, and no error says so.
 set -euo pipefail

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # A cased BERT tokenizer.json is read as a lower-casing one.
 #
-# Expected: tokenizer.json holds the whole tokenizer, its normalizer too. So a directory with tokenizer.json alone
-#   tokenises as the file says: one with "lowercase": false keeps capitals and accents.
-# Happens: transformers 4.57.6 and 5.24.0 build BertTokenizer's normalizer anew from tokenizer_config.json. Where that is
-#   missing or says nothing of do_lower_case, the class's default counts, and the text is lower-cased without a word.
+# Expected: tokenizer.json contains the whole tokenizer with its normalizer. So a directory with only tokenizer.json
+#   tokenises as the file says: with "lowercase": false it keeps capitals and accents.
+# Happens: transformers 4.57.6 and 5.24.0 build BertTokenizer's normalizer again from tokenizer_config.json. If this file
+#   or its key do_lower_case is missing, the class's default counts, and the text is lower-cased without a message.
 #   The tokenizers library itself keeps the capitals.
-# Matters: people copy tokenizer.json alone. Texts with Latin letters then get other token ids than in pretraining.
+# Matters: people copy only tokenizer.json. Texts with Latin letters then get other token ids than in pretraining.
 set -euo pipefail
 folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
@@ -30,9 +30,9 @@ text = "B C"
 by_file = tokenizers.Tokenizer.from_file(f"{folder}/tokenizer.json").encode(text).tokens
 alone = transformers.AutoTokenizer.from_pretrained(folder).tokenize(text)
 json.dump({"do_lower_case": False}, open(f"{folder}/tokenizer_config.json", "w"))
-told = transformers.AutoTokenizer.from_pretrained(folder).tokenize(text)
+typed = transformers.AutoTokenizer.from_pretrained(folder).tokenize(text)
 print(f"transformers {transformers.__version__}, tokenizers {tokenizers.__version__}: {text!r} is {by_file} by the file, "
-      f"{alone} by transformers, {told} with do_lower_case false in tokenizer_config.json")
-assert (by_file, alone, told) == (["B", "C"], ["b", "c"], ["B", "C"])
+      f"{alone} by transformers, {typed} with do_lower_case false in tokenizer_config.json")
+assert (by_file, alone, typed) == (["B", "C"], ["b", "c"], ["B", "C"])
 PY
 done

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# DeBERTa-v2 gives NaN, or not, by the width that a batch is padded to.
+# Whether DeBERTa-v2 returns NaN depends on the width that a batch is padded to.
 #
-# Expected: padding never changes what a model says of real tokens, and 41 columns of it work as well as 40.
-# Happens: PaddleNLP 3.0.0b4 lets queries at padding see no key, so their softmax is over -inf only. Paddle's CPU kernel
+# Expected: padding never changes the outputs of real tokens, and 41 columns work as well as 40.
+# Happens: in PaddleNLP 3.0.0b4 queries at padding see no key, so their softmax is over -inf only. Paddle's CPU kernel
 #   returns NaN for such a row, unless the width is a multiple of 8; then it returns numbers. In the next layer NaN times a
 #   weight of 0 is NaN, and reaches the row's real tokens. A row without padding is right at every width.
-# Matters: the same checkpoint, mask and text work in a batch padded to 40 and give NaN in one padded to 41, and whoever
-#   tries it with the usual 128 sees nothing.
+# Matters: the same checkpoint, mask and text work in a batch padded to 40 and give NaN in one padded to 41. A try with the
+#   usual width of 128 does not show it.
 set -euo pipefail
 folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"

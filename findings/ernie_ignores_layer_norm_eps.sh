@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # ERNIE, NEZHA, MegatronBERT and DistilBERT ignore layer_norm_eps.
 #
-# Expected: "layer_norm_eps" in a configuration is the epsilon of the model's norms, as in BERT.
-# Happens: PaddleNLP 3.0.0b4 keeps the key, and prints it, but its weight initialisation writes 1e-12 into every norm of these
+# Expected: "layer_norm_eps" in a configuration is the epsilon of the model's layer norms, as in BERT.
+# Happens: PaddleNLP 3.0.0b4 keeps and prints the key, but its weight initialisation writes 1e-12 into every norm of these
 #   classes. BERT, RoBERTa and ELECTRA follow the key.
-# Matters: a model that was trained with 1e-5 is computed with 1e-12. Where a token's vector has a small variance, its outputs
+# Matters: a model that was trained with 1e-5 is computed with 1e-12. If a token's vector has a small variance, its outputs
 #   differ, and no weight, shape or setting shows why.
 set -euo pipefail
 folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # MegatronBERT adds a 0/1 attention mask to the scores: real tokens get +1, padding stays.
 #
-# Expected: attention_mask with 1 at real tokens and 0 at padding, as tokenizers return it and as PaddleNLP documents it for
-#   whole numbers, hides padding, in MegatronBERT as in BERT.
-# Happens: PaddleNLP 3.0.0b4 turns [rows, width] into [rows, 1, 1, width] and adds that to the attention scores as it is. So a mask
-#   of ones does nothing, and padding under a right mask is only e times less likely. Without a mask, or with 0 and -1e4, it is right.
-# Matters: passing the tokenizer's mask makes the model worse than passing none, and nothing says so.
+# Expected: an attention_mask with 1 at real tokens and 0 at padding hides padding, in MegatronBERT as in BERT. Tokenizers
+#   return such masks, and PaddleNLP documents them for whole numbers.
+# Happens: PaddleNLP 3.0.0b4 turns [rows, width] into [rows, 1, 1, width] and adds the 0 and 1 to the attention scores. So a mask of
+#   ones does nothing, and a right mask makes padding only e times less likely. Without a mask, or with 0 and -1e4, it is right.
+# Matters: the model is worse with the tokenizer's mask than without a mask, and no message says so.
 set -euo pipefail
 folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Called without a mask, half of PaddleNLP's encoders mask padding by themselves, and half attend to it.
 #
-# Expected: model(input_ids) means the same in all encoders of one library. BERT's and ERNIE's make the mask from
-#   pad_token_id, and PaddleNLP's own examples pass no mask; so one may leave it out.
+# Expected: model(input_ids) means the same in all encoders of one library. BERT and ERNIE make the mask from
+#   pad_token_id, and PaddleNLP's own examples pass no mask, so users leave it out.
 # Happens: in PaddleNLP 3.0.0b4 BERT, ERNIE, RoBERTa, ELECTRA, RoFormer, DistilBERT and MegatronBERT mask padding;
-#   ALBERT, NEZHA, DeBERTa-v2 and XLM-RoBERTa take every token for real.
-# Matters: change the model's name in a script that works, and its predictions depend on what else is in the batch.
+#   ALBERT, NEZHA, DeBERTa-v2 and XLM-RoBERTa attend to every token.
+# Matters: if you change the model's name in a working script, its predictions depend on the other rows of the batch.
 set -euo pipefail
 folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"

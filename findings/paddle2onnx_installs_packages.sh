@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # paddle2onnx.export installs packages into the Python that runs it.
 #
-# Expected: a conversion of one file into another changes nothing else, and works from what is installed.
-# Happens: paddle2onnx 2.1.0 folds constants with polygraphy by default. For that it sets POLYGRAPHY_AUTOINSTALL_DEPS=1, whatever
-#   the user had set, and polygraphy runs "python -m pip install" for onnx_graphsurgeon and onnxruntime: the newest versions, without
+# Expected: a conversion of one file into another changes nothing else, and uses the installed packages.
+# Happens: paddle2onnx 2.1.0 folds constants with polygraphy by default. For this it overwrites POLYGRAPHY_AUTOINSTALL_DEPS with 1,
+#   and polygraphy runs "python -m pip install" for onnx_graphsurgeon and onnxruntime: the newest versions, without
 #   the user's constraints. With optimize_tool="none" it installs nothing, and the graph computes the same.
-# Matters: an export in a pinned environment moves its pins, and one on a machine without network waits for pip to give up.
+# Matters: an export changes the versions in a pinned environment, and on a machine without network it waits until pip gives up.
 set -euo pipefail
 folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# What one would expect: on a CPU, Paddle computes attention's transposes as fast with views as without them. A view
-# copies nothing, so it can only save time.
-# What happens: paddlepaddle 3.3.1 makes transpose a strided view (FLAGS_use_stride_kernel, on by default). The matrix
-# product that reads the view first copies it with an element-wise kernel ("contiguous"), which is several times as slow
-# as the transpose kernel it replaces. The results are equal to the last bit.
-# Why it matters: a fine-tuning step of a small encoder on a CPU spent about a fifth of its time in this copy.
-# FLAGS_use_stride_kernel=0 removes it.
+# On a CPU, Paddle's views make attention slower.
+#
+# Expected: attention's transposes are as fast with views as without them. A view copies nothing, so it can only save time.
+# Happens: paddlepaddle 3.3.1 makes transpose a strided view (FLAGS_use_stride_kernel, on by default). The matrix product
+#   that reads the view first copies it with an element-wise kernel ("contiguous"), which is several times as slow as the
+#   transpose kernel it replaces. The results are equal to the last bit.
+# Matters: a fine-tuning step of a small encoder on a CPU spent about a fifth of its time in this copy.
+#   FLAGS_use_stride_kernel=0 removes it.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# PaddleNLP takes every special token of a newer tokenizer_config.json for one that was added to the vocabulary.
+# PaddleNLP counts every special token of a newer tokenizer_config.json as added to the vocabulary.
 #
-# Expected: "added_tokens_decoder" (transformers 4.34 and later write it) lists tokens with their ids; those that stand in
-#   vocab.txt are nothing new, so the tokenizer has as many tokens as vocab.txt has lines.
-# Happens: PaddleNLP 3.0.0b4's BertTokenizer calls [PAD], [UNK], [CLS], [SEP] and [MASK] added tokens, and its length is
+# Expected: "added_tokens_decoder" (transformers 4.34 and later write it) lists tokens with their ids. Tokens
+#   in vocab.txt are not new, so the tokenizer has as many tokens as vocab.txt has lines.
+# Happens: PaddleNLP 3.0.0b4's BertTokenizer counts [PAD], [UNK], [CLS], [SEP] and [MASK] as added tokens, and its length is
 #   too large by their number. The ids are right.
-# Matters: embeddings that are resized to len(tokenizer) get rows that no token has, and whoever asks get_added_vocab()
-#   which tokens the vocabulary lacks is told: all special ones.
+# Matters: embeddings that are resized to len(tokenizer) get rows without a token, and get_added_vocab() names all special
+#   tokens as missing from the vocabulary.
 set -euo pipefail
 folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"

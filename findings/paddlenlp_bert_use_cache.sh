@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# A BERT that transformers wrote makes PaddleNLP return caches, and a decoder's mask is left out.
+# PaddleNLP returns caches for a BERT that transformers wrote, and ignores a decoder's mask.
 #
 # Expected: "use_cache" concerns decoders, so an encoder with a head returns its logits; and "is_decoder": true makes a
 #   BERT look at earlier tokens only, as in transformers.
 # Happens: every config.json of a BERT that transformers 4 and 5 write has "use_cache": true. PaddleNLP 3.0.0b4's
-#   BertForSequenceClassification then returns (logits, caches) where it returned the logits before. "is_decoder": true
-#   changes nothing at all: every token still sees those behind it.
-# Matters: code that worked with PaddleNLP's own directories fails at the first loss with one of transformers; and a
-#   decoder's hidden states are wrong without a word.
+#   BertForSequenceClassification then returns (logits, caches) instead of the logits. "is_decoder": true changes nothing:
+#   every token still sees the tokens after it.
+# Matters: code that works with PaddleNLP's own directories fails at the first loss with a directory of transformers, and
+#   a decoder's hidden states are wrong without a message.
 set -euo pipefail
 folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Label 0 of OCNLI and CMNLI means another class in each of the two CLUE loaders that PaddleNLP 3.0.0b4 ships.
+# Label 0 of OCNLI and CMNLI means different classes in the two CLUE loaders of PaddleNLP 3.0.0b4.
 #
-# Expected: one library gives a label one index, whichever of its loaders read the data.
+# Expected: one library gives a label the same index in all of its loaders.
 # Happens: paddlenlp.datasets.load_dataset("clue", "ocnli") counts entailment, contradiction, neutral. The script for
 #   Hugging Face's `datasets` in the same package, datasets/hf_datasets/clue.py, counts neutral, entailment,
 #   contradiction, for OCNLI and CMNLI alike; load_dataset counts contradiction, entailment, neutral for CMNLI.
-# Matters: a checkpoint that was fine-tuned with one loader and is evaluated with the other takes one class for another,
-#   and nothing says so: both have three classes, and indices carry no names.
+# Matters: a checkpoint that was fine-tuned with one loader and is evaluated with the other confuses the classes without a
+#   message: both loaders have three classes, and indices have no names.
 set -euo pipefail
 folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"

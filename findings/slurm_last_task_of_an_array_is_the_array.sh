@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The last task of a Slurm array runs under the number of the whole array.
+# The last task of a Slurm array has the number of the whole array.
 #
 # Expected: in a task of an array SLURM_JOB_ID is the task's own number, so a script may call
 #   `scontrol requeue "$SLURM_JOB_ID"` to queue itself again near its time limit.
 # Happens: in the last task it is the number of the array. There `scontrol show job $SLURM_JOB_ID` prints all tasks, and
 #   `scontrol requeue $SLURM_JOB_ID` ends and requeues every task that runs, with exit code 0 and no message.
-# Matters: one task of eight near its time limit takes the other seven along. Only
-#   ${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID} is the name of one task.
+# Matters: one task of eight near its time limit ends the other seven, too. Only
+#   ${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID} names one task.
 #
 # Needs root on Debian 12; installs slurm-wlm and munge where they are missing, and starts them on loopback only.
 set -euo pipefail

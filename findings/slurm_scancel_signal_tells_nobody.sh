@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# `scancel --signal=USR1 JOB` tells nobody in a batch job, and with --full only one process group.
+# `scancel --signal=USR1 JOB` signals no process of a batch job, and with --full only one process group.
 #
 # Expected: a running batch job, or at least its script, gets the signal; with --full all of its processes do.
-# Happens: without --full nobody is told, as there are no job steps, with exit code 0 and no message. With --full the
-#   process group of the script is told: a child in a session of its own (setsid, start_new_session=True) hears nothing.
-#   But a plain `scancel JOB` sends SIGTERM to that child too, at once with its parents (proctrack/linuxproc).
-# Matters: "checkpoint on USR1" that works in one script never arrives in another; and where a parent passes SIGTERM on,
-#   its children hear it twice.
+# Happens: without --full no process gets the signal, because there are no job steps; the exit code is 0 and there is no
+#   message. With --full the process group of the script gets it, but not a child in a new session (setsid,
+#   start_new_session=True). A plain `scancel JOB` sends SIGTERM to that child, too (proctrack/linuxproc).
+# Matters: "checkpoint on USR1" that works in one script does not work in another. If a parent passes SIGTERM on, its
+#   children get it twice.
 #
 # Needs root on Debian 12; installs slurm-wlm and munge where they are missing, and starts them on loopback only.
 set -euo pipefail

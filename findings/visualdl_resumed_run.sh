@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # VisualDL shows half a curve of a run that was continued into the same directory.
 #
-# Expected: a run that is continued writes on into its --logdir, and VisualDL shows the whole curve, as TensorBoard does
-#   with several event files of one directory.
+# Expected: a continued run writes into the same --logdir, and VisualDL shows the whole curve, as TensorBoard does with
+#   several event files in one directory.
 # Happens: LogWriter opens a new file each time, and VisualDL 2.5.3 reads only the file whose name sorts last. The points
 #   before the restart are on the disk, but no reader shows them. A second run in the directory hides the first one.
 # Matters: after every resumed training the curve begins at the checkpoint. To keep it whole, copy the earlier points

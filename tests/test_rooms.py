@@ -78,22 +78,25 @@ BEFORE_PADDLE = (
 ).split()
 
 #: Module → what it imports inside functions, and why that can't stand at its top.
-_FLAGS_FIRST = "wrong flags are told before Paddle is imported, which takes seconds"
+_FLAGS_FIRST = "wrong flags are reported before Paddle is imported, which takes seconds"
 INSIDE = {
-    "foundation/environment": ({"paddlenlp"}, "the one place that imports Paddle, once what Paddle reads is set"),
-    "data/copies": ({"pyarrow"}, "slow to import and rarely wanted"),
-    "data/download": ({"requests", "urllib3"}, "slow to import and rarely wanted"),
-    "data/floors": ({"sklearn"}, "slow to import and rarely wanted"),
+    "foundation/environment": (
+        {"paddlenlp"},
+        "the only place that imports Paddle, after it has set Paddle's variables",
+    ),
+    "data/copies": ({"pyarrow"}, "slow to import and rarely needed"),
+    "data/download": ({"requests", "urllib3"}, "slow to import and rarely needed"),
+    "data/floors": ({"sklearn"}, "slow to import and rarely needed"),
     "demo/directory": ({"cluebench.demo.embedded_model"}, _FLAGS_FIRST),
-    "features/metrics": ({"paddlenlp"}, "EM and F1 are PaddleNLP's own, as published, and Paddle runs by then"),
-    "machine/nvidia": ({"pynvml"}, "may be broken where there is no NVIDIA card"),
-    "models/to_onnx": ({"onnx", "onnxruntime", "paddle2onnx"}, "slow to import and rarely wanted"),
+    "features/metrics": ({"paddlenlp"}, "EM and F1 are PaddleNLP's own, as published; Paddle is imported already"),
+    "machine/nvidia": ({"pynvml"}, "may be broken on machines without an NVIDIA card"),
+    "models/to_onnx": ({"onnx", "onnxruntime", "paddle2onnx"}, "slow to import and rarely needed"),
     "report/page": ({"jinja2", "markupsafe"}, "slow to import, and most commands write no page"),
-    "scheduler/processes/launch": ({"ctypes"}, "starts with every trial, and needs it on Linux only"),
+    "scheduler/processes/launch": ({"ctypes"}, "needed on Linux only"),
     "scheduler/run/ray_workers": ({"ray"}, "Ray is an extra"),
     "scheduler/run/run_grid": ({"cluebench.scheduler.run.ray_workers"}, "Ray is an extra"),
     "training/life": ({"cluebench.training.run"}, _FLAGS_FIRST),
-    "training/scalars": ({"visualdl"}, "slow to import and rarely wanted"),
+    "training/scalars": ({"visualdl"}, "slow to import and rarely needed"),
     "classification/run_clue_classifier_trainer": ({"cluebench.training"}, _FLAGS_FIRST),
     "grid_search_tools/export_model": ({"cluebench.models"}, _FLAGS_FIRST),
     "grid_search_tools/show_features": ({"cluebench.models"}, _FLAGS_FIRST),

@@ -18,7 +18,7 @@ from cluebench.foundation.errors import ClueError, UsageError
 from cluebench.foundation.flags import flag
 from cluebench.foundation.notices import notice
 from cluebench.foundation.resource_limits import usable_cores
-from cluebench.foundation.shared_flags import data_dir_flag, offline_flag
+from cluebench.foundation.shared_flags import cache_dir_flag, data_dir_flag, offline_flag
 from cluebench.search.halving import Rule
 
 #: The embedded model is no pretrained one: it needs larger steps than any published setting to learn its small data,
@@ -48,9 +48,7 @@ class GridFlags:
     models: list[str] = flag([], "published model names, or directories of models", positional=True)
     tasks: list[str] = flag([], "tasks to run", default_text="all ten")
     data_dir: str | None = data_dir_flag()
-    cache_dir: str | None = flag(
-        None, "where token ids are kept", default_text="~/.cache/cluebench", writes="directory"
-    )
+    cache_dir: str | None = cache_dir_flag()
     run_root: str | None = flag(
         None, "logs and results, a folder for each model", default_text="runs/ in the repository", writes="directory"
     )
