@@ -30,9 +30,9 @@ text = "B C"
 by_file = tokenizers.Tokenizer.from_file(f"{folder}/tokenizer.json").encode(text).tokens
 alone = transformers.AutoTokenizer.from_pretrained(folder).tokenize(text)
 json.dump({"do_lower_case": False}, open(f"{folder}/tokenizer_config.json", "w"))
-typed = transformers.AutoTokenizer.from_pretrained(folder).tokenize(text)
+configured = transformers.AutoTokenizer.from_pretrained(folder).tokenize(text)
 print(f"transformers {transformers.__version__}, tokenizers {tokenizers.__version__}: {text!r} is {by_file} by the file, "
-      f"{alone} by transformers, {typed} with do_lower_case false in tokenizer_config.json")
-assert (by_file, alone, typed) == (["B", "C"], ["b", "c"], ["B", "C"])
+      f"{alone} by transformers, {configured} with do_lower_case false in tokenizer_config.json")
+assert (by_file, alone, configured) == (["B", "C"], ["b", "c"], ["B", "C"])
 PY
 done
