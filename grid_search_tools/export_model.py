@@ -109,7 +109,7 @@ def _best_of_run(folder: Path, task: Task | None) -> tuple[Model, Task]:
     found = {}
     for name, trials in finished_trials(run).items():
         best = scores.best_setting(trials)
-        if (task is None or name == task.name) and best and (model := kept.best_kept_model(run, trials, best.setting)):
+        if (task is None or name == task.name) and (model := kept.best_kept_model(run, trials, best)):
             found[name] = model
     if not found:
         raise UsageError(f"{run}: no model was kept{f' of {task.title}' if task else ''}; {_KEEPS}")

@@ -20,6 +20,7 @@ import math
 import os
 import re
 import stat
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
 
@@ -187,6 +188,17 @@ def _refuse_lone_surrogates(value: Any) -> None:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         raise NotJson(f"holds half a character ({error.object[error.start]!r}): a text was cut in its middle") from None
+
+
+def repeated_keys(content: bytes) -> list[str]:
+    """The keys that one object of a sound JSON text has twice, with equal values or not."""
+    repeated: list[str] = []
+
+    def keys_of(pairs: list[tuple[str, Any]]) -> None:
+        repeated.extend(key for key, number in Counter(key for key, _ in pairs).items() if number > 1)
+
+    json.loads(content, object_pairs_hook=keys_of)
+    return repeated
 
 
 # Files ----------------------------------------------------------------------------------------------------------------

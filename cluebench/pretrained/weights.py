@@ -19,7 +19,7 @@ import numpy as np
 import safetensors
 
 from cluebench.foundation.errors import UsageError
-from cluebench.foundation.json_files import NotJson, parse
+from cluebench.foundation.json_files import repeated_keys
 
 
 def read_weights(files: Sequence[Path]) -> dict[str, np.ndarray]:
@@ -96,10 +96,9 @@ def _read_safetensors(file: Path) -> dict[str, np.ndarray]:
     """The library sees to it that the arrays lie end to end and fill the file. (Its numpy reader has no bfloat16.)"""
     arrays, content = {}, file.read_bytes()
     entries = safetensors.deserialize(content)
-    try:  # the library takes the last of equal keys
-        parse(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    except NotJson as error:
-        raise UsageError(f"{file}: {error}") from None
+    header = content[8 : 8 + int.from_bytes(content[:8], "little")]
+    if repeated := repeated_keys(header):  # the library takes the last of them
+        raise UsageError(f"{file}: {min(repeated)} is in it twice")
     for name, entry in entries:
         if entry["dtype"] not in _SAFETENSORS_TYPES:
             raise UsageError(f"{file}: {name} is of type {entry['dtype']}, which no weights have here")

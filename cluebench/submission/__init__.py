@@ -1,8 +1,7 @@
-"""Submission files for the CLUE leaderboard: how they are written, what they are called, the archive they go into.
+"""Submission files for the CLUE leaderboard: their names and how they are written.
 
 Shapes: a JSON object a line (classification, C3), or one JSON object (CHID: tag → candidate, CMRC2018: id → answer).
-Names stand in the task table (`cluebench.benchmark.tasks.TestSet`). What is wrong with one says `checks`; `kept`
-has models of a grid predict, and `packing` makes the zip.
+`kept` lets models of a grid predict, `checks` finds what is wrong with a file, and `packing` makes the zip.
 """
 
 from __future__ import annotations
@@ -35,36 +34,33 @@ def write_answers(path: str | os.PathLike, answers: Mapping[str, str | int]) -> 
 
 # Names ----------------------------------------------------------------------------------------------------------------
 
-#: Name of a submission file → whose predictions it holds.
+#: Name of a submission file → its task and test set.
 FILES: dict[str, tuple[Task, TestSet]] = {
     test.submission: (task, test) for task in TASKS.values() for test in task.test_sets
 }
 
-#: How people call prediction files of test sets: such a name that is not in FILES means nothing to the leaderboard.
+#: Names that people give to prediction files of test sets. The leaderboard reads only names in FILES.
 _LIKE_A_SUBMISSION = re.compile(
     rf"^(?!dev|train).*_predict(ions?|ed)?\.(json|jsonl|txt)$|^({'|'.join(TASKS)})[\d_.-]*\.jsonl?$", re.IGNORECASE
 )
 
 
 def owner_of(name: str) -> tuple[Task, TestSet]:
-    """The task and test set a submission file is for, by its name. Raises UsageError with the name that was meant."""
+    """The task and test set of a submission file, by its name. Raises UsageError that suggests the right name."""
     if name in FILES:
         return FILES[name]
-    own = [task for task in TASKS.values() if name.lower().startswith(task.name)]
-    if own:
-        near = [test.submission for test in own[0].test_sets]
-    else:
-        near = difflib.get_close_matches(name.lower(), FILES, n=1) or list(FILES)
+    own = [test.submission for task in TASKS.values() if name.lower().startswith(task.name) for test in task.test_sets]
+    near = own or difflib.get_close_matches(name.lower(), FILES, n=1) or list(FILES)
     raise UsageError(f"{name}: no submission file is called so; rename it to {' or '.join(near)}")
 
 
 def is_like_a_submission(name: str) -> bool:
-    """Whether a file's name says that it holds predictions, rightly spelt or not."""
+    """Whether a file has the name of a prediction file, right or almost right."""
     return name in FILES or (not name.startswith(".") and _LIKE_A_SUBMISSION.search(name) is not None)
 
 
 def in_version(task: Task, version: str) -> list[TestSet]:
-    """The task's test sets in an upload for leaderboard "1.0" or "1.1", or in "all"; a task's only one is in both."""
+    """The task's test sets in an upload for leaderboard "1.0", "1.1" or "all"; a task's only test set is in each."""
     if version == "all" or len(task.test_sets) == 1:
         return list(task.test_sets)
     return [test for test in task.test_sets if test.version == version]

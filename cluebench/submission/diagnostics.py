@@ -1,4 +1,4 @@
-"""CLUE's diagnostic set, predicted by the best kept model of the task it is like, and how right that is."""
+"""CLUE's diagnostic set: predictions by the best kept model of the task with the same labels, and their accuracy."""
 
 from __future__ import annotations
 
@@ -22,24 +22,23 @@ from cluebench.submission import kept
 from cluebench.submission.packing import Entry
 
 (_TEST,) = DIAGNOSTICS.test_sets
-(_STANDS_FOR,) = DIAGNOSED.test_sets  # what the script takes the diagnostic set for
+(_STANDS_FOR,) = DIAGNOSED.test_sets  # the script reads the diagnostic set in place of this one
 
-#: Values of a key that are still categories rather than texts.
+#: A key with more values holds texts, not categories.
 _MOST_CATEGORIES = 40
 
 
 def entry_for(wanted: Iterable[Entry], source: DataSource) -> Entry | None:
-    """An entry of the zip, where its task is wanted and the set is among the official files."""
+    """An entry of the zip, if its task is wanted and the set is among the official files."""
     if DIAGNOSED not in {entry.task for entry in wanted} or not source.has(DIAGNOSTICS, _TEST.file):
         return None
     return Entry(DIAGNOSTICS, _TEST)
 
 
 def take_model(entry: Entry, run: Path, source: DataSource, flags: kept.PredictionFlags) -> None:
-    """Lets the best kept model predict the set, through its task's script, and points the entry to the file."""
+    """Predicts the set with the best kept model, by its task's script, and points the entry to the file."""
     trials = finished_trials.finished_trials(run).get(DIAGNOSED.name, [])
-    best = scores.best_setting(trials)
-    model = kept.best_kept_model(run, trials, best.setting) if best else None
+    model = kept.best_kept_model(run, trials, scores.best_setting(trials))
     if model is None:
         entry.note = f"no model of {DIAGNOSED.title} was kept"
         return
@@ -50,10 +49,9 @@ def take_model(entry: Entry, run: Path, source: DataSource, flags: kept.Predicti
         return
     print(f"{DIAGNOSTICS.title}: predicting with {model.folder}", flush=True)
     with tempfile.TemporaryDirectory(dir=model.folder) as folder:
-        lines = [
-            json.dumps({"id": number, **dict(zip(DIAGNOSED.text_fields, row.texts))}) for number, row in enumerate(rows)
-        ]
-        atomic.write_text(Path(folder) / f"{DIAGNOSED.name}_public" / _STANDS_FOR.file, "\n".join(lines) + "\n")
+        texts = ({"id": number, **dict(zip(DIAGNOSED.text_fields, row.texts))} for number, row in enumerate(rows))
+        lines = "".join(json.dumps(text) + "\n" for text in texts)
+        atomic.write_text(Path(folder) / f"{DIAGNOSED.name}_public" / _STANDS_FOR.file, lines)
         failure = kept.predict(model, replace(flags, data_dir=folder), Path(folder))
         made, path = Path(folder) / _STANDS_FOR.submission, model.folder / _TEST.submission
         if made.is_file():
@@ -64,20 +62,21 @@ def take_model(entry: Entry, run: Path, source: DataSource, flags: kept.Predicti
 
 
 def shares_right(content: bytes, source: DataSource) -> Iterator[str]:
-    """Lines that say how right the predictions of the set are, where its file has labels; nothing where it has none.
+    """Lines with the accuracy on the set, in all and by category; none if its file has no labels.
 
-    ``content``: of a submission file that has been checked. Keys of few values, whatever they are called, are taken for
-    categories.
+    ``content``: a submission file that has been checked. Every key with few values is a category.
     """
     lines = source.read(DIAGNOSTICS, _TEST.file).removeprefix(b"\xef\xbb\xbf").split(b"\n")
     rows = [parse(line) for line in lines if line.strip()]
-    said = [parse(line)["label"] for line in content.split(b"\n") if line.strip()]
-    known = [(row, row["label"] == label) for row, label in zip(rows, said) if row.get("label") in DIAGNOSTICS.labels]
-    if known:
-        yield f"{DIAGNOSTICS.title}: accuracy {_share([right for _, right in known])}"
-    for key in _categories([row for row, _ in known]):
-        for value in sorted({str(row.get(key)) for row, _ in known}):
-            yield f"    {key} {value}: {_share([right for row, right in known if str(row.get(key)) == value])}"
+    labels = [parse(line)["label"] for line in content.split(b"\n") if line.strip()]
+    scored = [
+        (row, row["label"] == label) for row, label in zip(rows, labels) if row.get("label") in DIAGNOSTICS.labels
+    ]
+    if scored:
+        yield f"{DIAGNOSTICS.title}: accuracy {_share([right for _, right in scored])}"
+    for key in _categories([row for row, _ in scored]):
+        for value in sorted({str(row.get(key)) for row, _ in scored}):
+            yield f"    {key} {value}: {_share([right for row, right in scored if str(row.get(key)) == value])}"
 
 
 def _categories(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The best kept model of each task of a grid, and its predictions on the test sets, made by the task's script."""
+"""The best kept model of each task of a grid, and its predictions on the test sets by the task's script."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluebench.benchmark.tasks import TASKS, Setting, Task, TestSet
+from cluebench.benchmark.tasks import TASKS, Task, TestSet
 from cluebench.data.source import DataSource
 from cluebench.foundation import atomic, json_files, repository
 from cluebench.foundation.errors import ClueError
@@ -23,7 +23,7 @@ from cluebench.report import scores
 from cluebench.report.scores import Best
 from cluebench.submission.packing import Entry
 
-#: In a kept model's directory: what its prediction files were made from.
+#: In a kept model's directory: prediction file → a hash of the weights and the test file it was made from.
 _MADE_FROM = ".predictions.json"
 
 #: Settings of a trial that its prediction must share.
@@ -31,14 +31,13 @@ _INPUT_SETTINGS = (
     "max_seq_length", "doc_stride", "max_query_length", "max_answer_length", "n_best_size", "do_lower_case"
 )  # fmt: skip
 
-
-#: Of a task with finished trials: why nothing can be predicted.
+#: The note of a task with finished trials but no model.
 NOT_KEPT = "no model was kept"
 
 
 @dataclass(frozen=True)
 class PredictionFlags:
-    """What the scripts are told beside the model and its inputs."""
+    """The scripts' flags, besides the model and its inputs."""
 
     data_dir: str | None = None
     device: str | None = None
@@ -63,37 +62,34 @@ class KeptModel:
 
     @property
     def configuration(self) -> dict:
-        """The settings of its trial, as far as they are known."""
+        """The settings of its trial; empty if only its log is there."""
         return self.trial.result.configuration if self.trial.result else {}
 
 
-def best_kept_model(run: Path, trials: Sequence[FinishedTrial], best: Setting) -> KeptModel | None:
-    """Of one task's finished trials that have a model on disk, the one the table would pick; ``best``: its setting."""
-    kept = [KeptModel(trial, folder) for trial in trials if _holds_model(folder := _model_folder(run, trial))]
+def best_kept_model(run: Path, trials: Sequence[FinishedTrial], best: Best | None) -> KeptModel | None:
+    """The best of one task's finished trials that have a model on disk; ``best``: the task's best setting."""
+    folders = ((trial, TrialPaths(run / trial.task, trial.name).output_dir) for trial in trials)
+    kept = [KeptModel(trial, folder) for trial, folder in folders if kept_weights(folder) and _is_configured(folder)]
 
     def order(model: KeptModel) -> tuple:
         trial = model.trial
-        return trial.setting == best, scores.rank(trial.score, trial.setting), -trial.seed
+        return best and trial.setting == best.setting, scores.rank(trial.score, trial.setting), -trial.seed
 
     return max(kept, key=order, default=None)
 
 
-def _model_folder(run: Path, trial: FinishedTrial) -> Path:
-    return TrialPaths(run / trial.task, trial.name).output_dir
-
-
-def _holds_model(folder: Path) -> bool:
-    return bool(kept_weights(folder)) and any((folder / name).is_file() for name in CONFIG_FILES)
+def _is_configured(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in CONFIG_FILES)
 
 
 def take_models(run: Path, wanted: Sequence[Entry], source: DataSource, flags: PredictionFlags) -> None:
-    """Finds each task's best kept model and lets it predict what it has not predicted from this data yet."""
+    """Finds each task's best kept model, which predicts what it has not predicted from this data yet."""
     trials = finished_trials.finished_trials(run)
     for task in dict.fromkeys(entry.task.name for entry in wanted):
         entries = [entry for entry in wanted if entry.task.name == task]
         finished = trials.get(task, [])
         best = scores.best_setting(finished)
-        model = best and best_kept_model(run, finished, best.setting)
+        model = best_kept_model(run, finished, best)
         if not best or not model:
             for entry in entries:
                 entry.note = NOT_KEPT if finished else "no trial is done"
@@ -107,7 +103,7 @@ def take_models(run: Path, wanted: Sequence[Entry], source: DataSource, flags: P
 
 
 def _warn(model: KeptModel, best: Best, source: DataSource) -> None:
-    """What users should know about a choice of model, and could not see."""
+    """Prints what users need to know about the choice of a model."""
     task = model.task
     if model.trial.setting != best.setting:
         chosen = f"{best.setting.learning_rate}, {best.setting.batch_size}, {best.setting.dropout}"
@@ -122,20 +118,18 @@ def _warn(model: KeptModel, best: Best, source: DataSource) -> None:
 
 def _predict_missing(model: KeptModel, entries: Sequence[Entry], source: DataSource, flags: PredictionFlags) -> None:
     """Points the entries to the model's prediction files. Raises ClueError when a test file is missing."""
-    made_from = {entry.test.submission: _origin(model, entry.test, source) for entry in entries}
+    made_from = {model.folder / entry.test.submission: _origin(model, entry.test, source) for entry in entries}
     noted = _read_notes(model.folder)
-    missing = [
-        name for name, origin in made_from.items() if noted.get(name) != origin or not (model.folder / name).is_file()
-    ]
+    missing = [path for path, origin in made_from.items() if noted.get(path.name) != origin or not path.is_file()]
     if missing:
-        for name in missing:
-            (model.folder / name).unlink(missing_ok=True)
+        for path in missing:
+            path.unlink(missing_ok=True)
         print(f"{model.task.title}: predicting with {model.folder}", flush=True)
         failure = predict(model, flags, model.folder)
-        noted.update({name: made_from[name] for name in missing if (model.folder / name).is_file()})
-        atomic.write_json(model.folder / _MADE_FROM, noted)
-    for entry in entries:
-        path = model.folder / entry.test.submission
+        atomic.write_json(
+            model.folder / _MADE_FROM, noted | {path.name: made_from[path] for path in missing if path.is_file()}
+        )
+    for entry, path in zip(entries, made_from, strict=True):
         if path.is_file():
             entry.path, entry.note = path, f"by {model.name}"
         else:
@@ -153,7 +147,7 @@ def _read_notes(folder: Path) -> dict[str, str]:
 
 
 def predict(model: KeptModel, flags: PredictionFlags, output: Path) -> str:
-    """Runs the task's script on the model, into the directory ``output``; returns why it failed, if it did."""
+    """Runs the task's script on the model, into the directory ``output``; returns the reason if it failed."""
     log = output / "predict.log"
     with open(log, "w", encoding="utf-8") as stream, waiting(f"{model.task.title}: predicting"):
         code = subprocess.run(
@@ -166,7 +160,7 @@ def predict(model: KeptModel, flags: PredictionFlags, output: Path) -> str:
 
 
 def prediction_command(model: KeptModel, flags: PredictionFlags, output: Path) -> list[str]:
-    """The argument list that predicts a task's test sets with a kept model, on inputs as in its training."""
+    """The command that predicts a task's test sets with a kept model, with inputs as in its training."""
     task, folder = model.task, str(model.folder.resolve())
     command = [sys.executable, "-u", str(repository.ROOT / task.script), "--model_name_or_path", folder, "--do_predict"]
     command += ["--task_name", task.title] if task.is_classification else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +24,7 @@ _SHOWN_PROBLEMS = 5
 
 @dataclass
 class Entry:
-    """One file of the zip: where it is, or why it isn't there, and what is wrong with it."""
+    """One file of the zip: where it is, or why it is missing, and what is wrong with it."""
 
     task: Task
     test: TestSet
@@ -32,7 +32,7 @@ class Entry:
     note: str = ""
     problems: list[str] = field(default_factory=list)
     content: bytes = b""
-    is_official: bool = False  # the test set, as far as anyone knows
+    is_official: bool = False  # the test set, as far as it can be known
 
     @property
     def state(self) -> str:
@@ -42,15 +42,15 @@ class Entry:
 
 
 def wanted_entries(tasks: Sequence[str], version: str) -> list[Entry]:
-    """The files of an upload for a leaderboard version, of the named tasks or all. Raises UsageError."""
+    """The files of an upload for a leaderboard version, for the named tasks or all. Raises UsageError."""
     chosen = [task for task in TASKS.values() if task in tasks_named(tasks)]
     return [Entry(task, test) for task in chosen for test in submission.in_version(task, version)]
 
 
 def run_directory(folder: Path) -> Path | None:
-    """The run directory of one model behind ``folder``; None for a directory of prediction files.
+    """The run directory of one model in ``folder``; None for a directory of prediction files.
 
-    Raises UsageError when it is neither, or holds the runs of several models.
+    Raises UsageError if it is neither, or holds the runs of several models.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such directory; give a run directory or a directory of prediction files")
@@ -73,23 +73,21 @@ def run_directory(folder: Path) -> Path | None:
 
 def take_predictions(folder: Path, wanted: Iterable[Entry]) -> list[str]:
     """Finds the entries' files; returns what is wrong with the names of others."""
-    for entry in wanted:
-        path = folder / entry.test.submission
-        if path.exists():
-            entry.path = path
+    entries = {entry.test.submission: entry for entry in wanted}
+    for file, entry in entries.items():
+        if (folder / file).exists():
+            entry.path = folder / file
         else:
-            entry.note = f"no {entry.test.submission} in {folder}"
+            entry.note = f"no {file} in {folder}"
     misnamed = []
-    for path in visible(folder):
-        known = {*submission.FILES, *(test.submission for test in DIAGNOSTICS.test_sets)}
-        if submission.is_like_a_submission(path.name) and path.name not in known:
+    for name in (path.name for path in visible(folder)):
+        if name in submission.FILES and name not in entries:
+            print(f"{name} is not packed: --tasks or --version leaves it out")
+        elif submission.is_like_a_submission(name) and name not in (test.submission for test in DIAGNOSTICS.test_sets):
             try:
-                submission.owner_of(path.name)
+                submission.owner_of(name)
             except UsageError as error:
                 misnamed.append(str(error))
-    others = {path.name for path in visible(folder)} & set(submission.FILES)
-    for name in sorted(others - {entry.test.submission for entry in wanted}):
-        print(f"{name} is not packed: --tasks or --version leaves it out")
     return misnamed
 
 
@@ -116,34 +114,19 @@ def check(entry: Entry, source: DataSource) -> None:
 
 def report(entries: Iterable[Entry], misnamed: Iterable[str]) -> None:
     """One line a file; more for one that is wrong."""
-    for line in _report_lines(entries):
-        print(line)
+    for entry in entries:
+        lines = list(map(one_line, entry.problems[:_SHOWN_PROBLEMS])) or [f"{entry.test.submission}: {entry.note}"]
+        if (more := len(entry.problems) - _SHOWN_PROBLEMS) > 0:
+            lines.append(f"{entry.test.submission}: {more} more problems")
+        for line in lines:
+            print(f"{entry.task.title:<13}{entry.state:<9}{line}")
     for text in misnamed:
         print(f"{'':<13}wrong    {one_line(text)}")
     sys.stdout.flush()
 
 
-def _report_lines(entries: Iterable[Entry]) -> Iterator[str]:
-    for entry in entries:
-        start = f"{entry.task.title:<13}{entry.state:<9}"
-        if not entry.problems:
-            yield f"{start}{entry.test.submission}: {entry.note}"
-        for problem in entry.problems[:_SHOWN_PROBLEMS]:
-            yield f"{start}{one_line(problem)}"
-        if (more := len(entry.problems) - _SHOWN_PROBLEMS) > 0:
-            yield f"{start}{entry.test.submission}: {more} more problems"
-
-
-def _use(entries: Iterable[Entry]) -> str:
-    """What a zip of these files is good for."""
-    others = dict.fromkeys(entry.task.title for entry in entries if not entry.is_official)
-    if not others:
-        return "and ready to upload"
-    return f"but not to be uploaded: the test sets of {', '.join(others)} are not the official ones"
-
-
 def pack(entries: Sequence[Entry], misnamed: Sequence[str], output: Path) -> None:
-    """Writes the zip. Raises ClueError when a file is wrong or there is none."""
+    """Writes the zip. Raises ClueError if a file is wrong or there is none."""
     wrong = [entry.test.submission for entry in entries if entry.state == "wrong"]
     wrong += [text.split(":")[0] for text in misnamed]
     if wrong:
@@ -153,7 +136,8 @@ def pack(entries: Sequence[Entry], misnamed: Sequence[str], output: Path) -> Non
     if not good:
         raise ClueError(f"{output} was not written: there is nothing to pack")
     atomic.write_archive(output, {entry.test.submission: entry.content for entry in good})
-    print(f"{output}: {len(good)} file(s), checked {_use(good)}")
-    left_out = [entry.task.title for entry in entries if entry.state == "missing"]
-    if left_out:
-        print(f"left out: {', '.join(dict.fromkeys(left_out))}; the leaderboard has no score for them")
+    others = ", ".join(dict.fromkeys(entry.task.title for entry in good if not entry.is_official))
+    use = f"but not to be uploaded: the test sets of {others} are not the official ones"
+    print(f"{output}: {len(good)} file(s), checked {use if others else 'and ready to upload'}")
+    if left_out := ", ".join(dict.fromkeys(entry.task.title for entry in entries if entry.state == "missing")):
+        print(f"left out: {left_out}; the leaderboard has no score for them")
