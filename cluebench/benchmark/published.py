@@ -1,8 +1,7 @@
 """The published CLUE scores of 27 models and their best hyper-parameters, as package data.
 
-Every number here is published in PaddleNLP's CLUE Benchmark document, not measured by this project, but for the
-parameters: those were counted in PaddleNLP's models. A score is kept as the text that was published (one of them has
-three decimals).
+Every number here is published in PaddleNLP's CLUE Benchmark document and was not measured by this project, except the
+parameters: they were counted in PaddleNLP's models. Scores are kept as text, as published: one has three decimals.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class PublishedModel:
     best_settings: dict[str, Setting]  # task name → setting
 
     def score(self, task: Task) -> tuple[float, ...] | None:
-        """Percentages as `Task.parse_score` gives them; None for a task that the published table lacks."""
+        """Percentages as `Task.parse_score` gives them; None for a task without a published score."""
         return task.parse_score(self.scores[task.name]) if task.name in self.scores else None
 
     @property
@@ -70,17 +69,17 @@ def published_model(name: str) -> PublishedModel | None:
 
 
 def unless_published(name: str) -> str:
-    """What to add to an error about a model's name; empty for a published one."""
+    """The end of an error about a model's name; empty for a published one."""
     if name in published_models():
         return ""
-    near = near_published(name)
-    meant = f"; did you mean {', '.join(near)}?" if near else ""
+    near = ", ".join(near_published(name))
+    meant = f"; did you mean {near}?" if near else ""
     return f" (none of the {len(published_models())} published models, which README.md lists{meant})"
 
 
 @cache
 def averaged_tasks() -> frozenset[str]:
-    """Names of the tasks that AVG is the mean of: those of the published table."""
+    """Names of the tasks in the published table; AVG is the mean of their scores."""
     return frozenset().union(*(model.scores for model in published_models().values()))
 
 
@@ -90,5 +89,5 @@ def _rows(file: str) -> list[dict[str, str]]:
 
 
 def near_published(name: str) -> list[str]:
-    """The published names that one which is none of them may mean, the nearest first."""
+    """The published names that are most like an unpublished one, the nearest first."""
     return [] if name in published_models() else get_close_matches(name.lower(), published_models(), n=3)

@@ -1,7 +1,7 @@
 """The ten CLUE tasks and their published hyper-parameter grids, as data.
 
-This is the only module that knows a task's numbers. Everything that differs from one task to another is a field of
-its row; no other module compares task names.
+Only this module holds a task's numbers. Everything that differs between tasks is a field of their rows; no other module
+compares task names.
 
 Sources: Xu et al. 2020, "CLUE: A Chinese Language Understanding Evaluation Benchmark" for the tasks and metrics; the
 CLUE Benchmark document of PaddleNLP for epochs, lengths, warm-up, cards and grids.
@@ -34,13 +34,13 @@ class Setting(NamedTuple):
 
 
 def rank(score: Sequence[float], setting: Setting) -> tuple[float, ...]:
-    """Sort key of a score: higher is better. Equal ones go to the smaller learning rate, then batch, then dropout."""
+    """Sort key of a score: higher is better; then the smaller learning rate, then batch size, then dropout."""
     return (round(score[0], 2), -setting.learning_rate, -setting.batch_size, -setting.dropout)
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The hyper-parameters tried for a task: the cross product of the three."""
+    """The hyper-parameters of a task's trials: the cross product of the three."""
 
     learning_rates: tuple[float, ...]
     batch_sizes: tuple[int, ...]
@@ -53,9 +53,9 @@ class Grid:
 
 @dataclass(frozen=True)
 class TestSet:
-    """One official test set and the name its predictions carry on the leaderboard."""
+    """One official test set and the name of its predictions on the leaderboard."""
 
-    __test__ = False  # not a test case, whatever pytest thinks of the name
+    __test__ = False  # so that pytest does not collect it
 
     version: str  # leaderboard version: "1.0" or "1.1"; tasks with one test set use it for both
     file: str  # official file name
@@ -71,8 +71,8 @@ class TestSet:
 class Task:
     """One row of the benchmark.
 
-    ``accumulation`` and ``micro_batch`` say how the batch is reached on one card: by a fixed number of micro-batches,
-    or by micro-batches of a fixed size (exactly one of them is set).
+    Exactly one of ``accumulation`` and ``micro_batch`` is set: the number or the size of a batch's micro-batches on one
+    card.
     """
 
     name: str  # lower case, as in paths and flags
@@ -88,8 +88,8 @@ class Task:
     text_fields: tuple[str, ...] = ()  # classification: row keys of the first and second segment
     joined_field: str | None = None  # a list-valued text field, joined by one space
     marked_spans: bool = False  # mark the noun and the pronoun in the text (CLUEWSC2020)
-    group_segment: int = 0  # classification: which text rows share that are no independent evidence, as of one premise
-    line_ids: bool = False  # ids of train and dev are the lines' numbers, which copies keep
+    group_segment: int = 0  # classification: rows with the same text in this segment are not independent
+    line_ids: bool = False  # ids of train and dev are line numbers, which copies keep
     labels: tuple[str, ...] = ()  # classification: label strings in index order
     label_file: str | None = None  # official list of the labels, one JSON object a line
     answer_files: dict[str, str] = field(default_factory=dict, hash=False)  # official file → file with its answers
@@ -108,32 +108,29 @@ class Task:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Every official file the benchmark reads for this task."""
-        tests = tuple(test.file for test in self.test_sets)
-        answers = tuple(self.answer_files.values())
-        return self.train_files + self.dev_files + tests + answers + ((self.label_file,) if self.label_file else ())
+        """Every official file of this task."""
+        tests, labels = (test.file for test in self.test_sets), [self.label_file] if self.label_file else []
+        return (*self.train_files, *self.dev_files, *tests, *self.answer_files.values(), *labels)
 
     @property
     def is_classification(self) -> bool:
         return self.kind in (SINGLE, PAIR)
 
     def accumulation_steps(self, batch_size: int, cards: int = 1) -> int:
-        """Micro-batches per optimizer step and card, so that ``cards`` cards together take ``batch_size`` rows a step.
+        """Micro-batches per optimizer step and card, if ``cards`` cards together process ``batch_size`` rows per step.
 
-        Raises ValueError when the batch can't be split evenly, naming the task and the numbers.
+        Raises ValueError if the batch can't be split evenly, naming the task and the numbers.
         """
-        steps = batch_size // self.micro_batch if self.micro_batch else self.accumulation or 1
+        steps, batch = (
+            self.accumulation or batch_size // (self.micro_batch or 1),
+            f"{self.title}: batch size {batch_size}",
+        )
         if cards > 1:
             if batch_size % cards or steps % cards and steps != 1:
-                raise ValueError(
-                    f"{self.title}: batch size {batch_size} in {steps} micro-batches can't be split over {cards} cards"
-                )
+                raise ValueError(f"{batch} in {steps} micro-batches can't be split over {cards} cards")
             steps = max(1, steps // cards)
         if steps < 1 or (batch_size // cards) % steps:
-            raise ValueError(
-                f"{self.title}: batch size {batch_size} can't be split into {steps} equal micro-batches on "
-                f"{cards} card(s)"
-            )
+            raise ValueError(f"{batch} can't be split into {steps} equal micro-batches on {cards} card(s)")
         return steps
 
     def parse_score(self, text: str) -> tuple[float, ...]:
@@ -148,154 +145,65 @@ class Task:
         return "/".join(f"{number:.2f}" for number in score)
 
 
-_CLASSIFICATION_RATES = (1e-5, 2e-5, 3e-5, 5e-5)
+_RATES = (1e-5, 2e-5, 3e-5, 5e-5)
 _READING_GRID = Grid((1e-5, 2e-5, 3e-5), (24, 32))
-_BOOLEAN = ("0", "1")
+_SCRIPTS = {SPAN: "mrc/run_cmrc2018.py", IDIOM: "mrc/run_chid.py", CHOICE: "mrc/run_c3.py"}
 
 
-def _classification(
-    name: str, kind: str, fields: tuple[str, ...], labels: tuple[str, ...], epochs: int, **more: Any
-) -> Task:
-    """A classification row with the settings most of the seven share."""
+def _tests(new: str, old: str = "", file: str = "test.json") -> tuple[TestSet, ...]:
+    """Version 1.1, and version 1.0 if it has a test set of its own; ``new``, ``old``: names of their submissions."""
+    tests = (TestSet("1.1", file, f"{new}_predict.json"),)
+    return (*tests, TestSet("1.0", "test1.0.json", f"{old}_predict.json")) if old else tests
+
+
+def _task(name: str, kind: str, epochs: int, **more: Any) -> Task:
+    """A row; most of the seven classification tasks share the settings that ``more`` does not name."""
     settings: dict[str, Any] = dict(
-        script=CLASSIFICATION_SCRIPT,
+        title=name.upper(),
+        script=_SCRIPTS.get(kind, CLASSIFICATION_SCRIPT),
         train_files=("train.json",),
         dev_files=("dev.json",),
-        test_sets=(TestSet("1.1", "test.json", f"{name}_predict.json"),),
+        test_sets=_tests(name),
         max_seq_length=128,
-        grid=Grid(_CLASSIFICATION_RATES, (16, 32, 64)),
+        grid=Grid(_RATES, (16, 32, 64)),
     )
-    settings.update(more)
-    return Task(name=name, title=name.upper(), kind=kind, text_fields=fields, labels=labels, epochs=epochs, **settings)
+    return Task(name=name, kind=kind, epochs=epochs, **settings | more)
 
 
-TASKS: dict[str, Task] = {
-    task.name: task
-    for task in (
-        _classification("afqmc", PAIR, ("sentence1", "sentence2"), _BOOLEAN, epochs=3),
-        _classification(
-            "tnews",
-            SINGLE,
-            ("sentence",),
-            tuple(str(code) for code in (100, 101, 102, 103, 104, 106, 107, 108, 109, 110, 112, 113, 114, 115, 116)),
-            epochs=3,
-            test_sets=(
-                TestSet("1.1", "test.json", "tnews11_predict.json"),
-                TestSet("1.0", "test1.0.json", "tnews10_predict.json"),
-            ),
-            label_file="labels.json",
-        ),
-        _classification(
-            "iflytek",
-            SINGLE,
-            ("sentence",),
-            tuple(str(code) for code in range(119)),
-            epochs=3,
-            grid=Grid(_CLASSIFICATION_RATES, (16, 32, 64), (0.1, 0.0)),
-            label_file="labels.json",
-        ),
-        _classification(
-            "cmnli", PAIR, ("sentence1", "sentence2"), ("contradiction", "entailment", "neutral"), epochs=2
-        ),
-        _classification(
-            "ocnli",
-            PAIR,
-            ("sentence1", "sentence2"),
-            ("entailment", "contradiction", "neutral"),
-            epochs=5,
-            train_files=("train.50k.json",),
-            test_sets=(TestSet("1.1", "test.json", "ocnli_50k_predict.json"),),
-            line_ids=True,
-        ),
-        _classification(
-            "cluewsc2020",
-            SINGLE,
-            ("text",),
-            ("true", "false"),
-            epochs=50,
-            marked_spans=True,
-            test_sets=(
-                TestSet("1.1", "test.json", "cluewsc11_predict.json"),
-                TestSet("1.0", "test1.0.json", "cluewsc10_predict.json"),
-            ),
-            grid=Grid(_CLASSIFICATION_RATES, (8, 16, 32, 64), (0.1, 0.0)),
-        ),
-        _classification(
-            "csl",
-            PAIR,
-            ("keyword", "abst"),
-            _BOOLEAN,
-            epochs=5,
-            joined_field="keyword",
-            group_segment=1,
-            max_seq_length=256,
-            accumulation=2,
-        ),
-        Task(
-            name="cmrc2018",
-            title="CMRC2018",
-            kind=SPAN,
-            script="mrc/run_cmrc2018.py",
-            train_files=("train.json",),
-            dev_files=("dev.json",),
-            test_sets=(TestSet("1.1", "test.json", "cmrc2018_predict.json"),),
-            metric="em_f1",
-            epochs=2,
-            max_seq_length=512,
-            max_grad_norm=None,
-            eval_every_steps=None,
-            cards=2,
-            accumulation=4,
-            doc_stride=128,
-            max_answer_length=50,
-            n_best_size=20,
-            grid=_READING_GRID,
-        ),
-        Task(
-            name="chid",
-            title="CHID",
-            kind=IDIOM,
-            script="mrc/run_chid.py",
-            train_files=("train.json",),
-            dev_files=("dev.json",),
-            test_sets=(
-                TestSet("1.1", "test1.1.json", "chid11_predict.json"),
-                TestSet("1.0", "test1.0.json", "chid10_predict.json"),
-            ),
-            answer_files={"train.json": "train_answer.json", "dev.json": "dev_answer.json"},
-            num_choices=10,
-            epochs=3,
-            max_seq_length=64,
-            warmup_proportion=0.06,
-            eval_every_steps=None,
-            cards=4,
-            accumulation=8,
-            grid=_READING_GRID,
-        ),
-        Task(
-            name="c3",
-            title="C3",
-            kind=CHOICE,
-            script="mrc/run_c3.py",
-            train_files=("d-train.json", "m-train.json"),
-            dev_files=("d-dev.json", "m-dev.json"),
-            test_sets=(
-                TestSet("1.1", "test1.1.json", "c311_predict.json"),
-                TestSet("1.0", "test1.0.json", "c310_predict.json"),
-            ),
-            num_choices=4,
-            epochs=8,
-            max_seq_length=512,
-            eval_every_steps=None,
-            cards=4,
-            accumulation=None,
-            micro_batch=2,
-            grid=_READING_GRID,
-        ),
-    )
-}
+def _codes(*numbers: int) -> tuple[str, ...]:
+    return tuple(map(str, numbers))
 
-#: The organisers' set of linguistic phenomena: no task of the grid, but predicted by a model of the task it is like.
+
+# fmt: off
+_ROWS = (
+    _task("afqmc", PAIR, 3, text_fields=("sentence1", "sentence2"), labels=_codes(0, 1)),
+    _task("tnews", SINGLE, 3, text_fields=("sentence",), label_file="labels.json",
+          test_sets=_tests("tnews11", "tnews10"),
+          labels=_codes(100, 101, 102, 103, 104, 106, 107, 108, 109, 110, 112, 113, 114, 115, 116)),
+    _task("iflytek", SINGLE, 3, text_fields=("sentence",), label_file="labels.json", labels=_codes(*range(119)),
+          grid=Grid(_RATES, (16, 32, 64), (0.1, 0.0))),
+    _task("cmnli", PAIR, 2, text_fields=("sentence1", "sentence2"), labels=("contradiction", "entailment", "neutral")),
+    _task("ocnli", PAIR, 5, text_fields=("sentence1", "sentence2"), labels=("entailment", "contradiction", "neutral"),
+          train_files=("train.50k.json",), test_sets=_tests("ocnli_50k"), line_ids=True),
+    _task("cluewsc2020", SINGLE, 50, text_fields=("text",), labels=("true", "false"), marked_spans=True,
+          test_sets=_tests("cluewsc11", "cluewsc10"), grid=Grid(_RATES, (8, 16, 32, 64), (0.1, 0.0))),
+    _task("csl", PAIR, 5, text_fields=("keyword", "abst"), labels=_codes(0, 1), joined_field="keyword", group_segment=1,
+          max_seq_length=256, accumulation=2),
+    _task("cmrc2018", SPAN, 2, metric="em_f1", max_seq_length=512, max_grad_norm=None, eval_every_steps=None, cards=2,
+          accumulation=4, doc_stride=128, max_answer_length=50, n_best_size=20, grid=_READING_GRID),
+    _task("chid", IDIOM, 3, test_sets=_tests("chid11", "chid10", file="test1.1.json"), num_choices=10,
+          answer_files={"train.json": "train_answer.json", "dev.json": "dev_answer.json"}, max_seq_length=64,
+          warmup_proportion=0.06, eval_every_steps=None, cards=4, accumulation=8, grid=_READING_GRID),
+    _task("c3", CHOICE, 8, train_files=("d-train.json", "m-train.json"), dev_files=("d-dev.json", "m-dev.json"),
+          test_sets=_tests("c311", "c310", file="test1.1.json"), num_choices=4, max_seq_length=512,
+          eval_every_steps=None, cards=4, accumulation=None, micro_batch=2, grid=_READING_GRID),
+)
+# fmt: on
+
+#: Name → task, in the order of the tables.
+TASKS: dict[str, Task] = {task.name: task for task in _ROWS}
+
+#: The organisers' set of linguistic phenomena. It is no task of the grid: models of the task with its labels predict it.
 DIAGNOSED = TASKS["cmnli"]
 DIAGNOSTICS = replace(
     DIAGNOSED,

@@ -114,12 +114,13 @@ class LogFacts:
 
     def add(self, raw: bytes) -> None:
         """One line of the log. Lines in other formats count only among the last lines."""
-        line = _ANSI.sub("", raw[-_LONGEST_LINE:].decode("utf-8", errors="replace"))
+        line = raw[-_LONGEST_LINE:].decode("utf-8", errors="replace")
+        line = _ANSI.sub("", line) if "\x1b" in line else line
         self.last_lines = [*self.last_lines[1 - _LAST_LINES :], line]
         try:
-            if match := _EVALUATED_IN.search(line):
+            if "eval done" in line and (match := _EVALUATED_IN.search(line)):
                 self.eval_seconds += float(match["seconds"])
-            if match := _TRAIN.search(line):
+            if "global step" in line and (match := _TRAIN.search(line)):
                 self._train(match)
             elif match := _CUT.search(line):
                 self.eval_seconds += float(match["seconds"])
