@@ -203,7 +203,7 @@ _ROWS = (
 #: Name → task, in the order of the tables.
 TASKS: dict[str, Task] = {task.name: task for task in _ROWS}
 
-#: The organisers' set of linguistic phenomena. It is no task of the grid: models of the task with its labels predict it.
+#: The organisers' set of linguistic phenomena. It is no task of the grid: models of a task with its labels predict it.
 DIAGNOSED = TASKS["cmnli"]
 DIAGNOSTICS = replace(
     DIAGNOSED,
