@@ -21,7 +21,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
@@ -45,19 +45,19 @@ _LONGEST_NAME = 255
 
 @dataclasses.dataclass(frozen=True)
 class About:
-    """What `flag` says of a flag beside its default."""
+    """The properties of a flag, besides its default."""
 
     help: str
     required: bool = False
     choices: Sequence[Any] | None = None
-    minimum: float | None = None  # included; for sequences it holds for every item, as do the next two
+    minimum: float | None = None  # included; for lists every item is checked, as for the next two
     maximum: float | None = None  # included
     above: float | None = None  # excluded
     positional: bool = False
-    default_text: str | None = None  # what the default is, where None stands for a rule
+    default_text: str | None = None  # the default in words, if it is a rule and the value is None
     metavar: str | None = None
-    typed: str | None = None  # how the flag is typed, where it has another name than the field
-    writes: Literal["file", "directory"] | None = None  # the place of what the command writes: see `refuse_unwritable`
+    typed: str | None = None  # the flag's name, if it differs from the field's
+    writes: Literal["file", "directory"] | None = None  # the command writes there: see `refuse_unwritable`
 
 
 def flag(default: Any, help: str, **about: Any) -> Any:
@@ -68,23 +68,17 @@ def flag(default: Any, help: str, **about: Any) -> Any:
     return dataclasses.field(metadata=metadata, default=None if default is ... else default)
 
 
-def _about(field: dataclasses.Field) -> tuple[About, str]:
-    """What is said of a flag, and how it is typed."""
-    about: About = field.metadata["about"]
-    return about, field.name if about.positional else f"--{about.typed or field.name}"
-
-
 class OneLineParser(argparse.ArgumentParser):
-    """argparse that says what is wrong, and what was meant, in one line without the usage in front of it."""
+    """argparse with errors of one line, without the usage, that suggest the right name of an unknown flag."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Unknown flags go before missing ones: ``--model`` says more than that --model_name_or_path is missing."""
+        """Unknown flags are reported before missing ones: ``--model`` helps more than a missing model_name_or_path."""
         for word in sys.argv[1:] if args is None else args:
             flag, _, _ = word.partition("=")
             if re.match("--?[A-Za-z]", flag) and flag not in self._option_string_actions:
-                known = [name.removeprefix("--") for name in self._option_string_actions if name.startswith("--")]
-                meant = ", ".join(f"--{name}" for name in _meant(flag.lstrip("-").lower().replace("-", "_"), known))
-                self.error(f"unrecognized arguments: {flag}" + (f"; did you mean {meant}?" if meant else ""))
+                names = [name.removeprefix("--") for name in self._option_string_actions if name.startswith("--")]
+                near = ", ".join(f"--{name}" for name in _near(flag.lstrip("-").lower().replace("-", "_"), names))
+                self.error(f"unrecognized arguments: {flag}" + (f"; did you mean {near}?" if near else ""))
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
@@ -92,11 +86,11 @@ class OneLineParser(argparse.ArgumentParser):
         sys.exit(2)
 
 
-def _meant(word: str, known: Sequence[str]) -> list[str]:
-    """The most likely of the known names: ``lr`` is short for learning_rate, ``epochs`` for num_train_epochs."""
-    initials = [name for name in known if word == "".join(part[0] for part in name.split("_") if part)]
-    holding = [name for name in known if word in name.split("_")]
-    return list(dict.fromkeys([*initials, *get_close_matches(word, known), *holding]))[:3]
+def _near(word: str, names: Sequence[str]) -> list[str]:
+    """The names that are most like a word: ``lr`` is short for learning_rate, ``epochs`` for num_train_epochs."""
+    initials = [name for name in names if word == "".join(part[0] for part in name.split("_") if part)]
+    containing = [name for name in names if word in name.split("_")]
+    return list(dict.fromkeys([*initials, *get_close_matches(word, names), *containing]))[:3]
 
 
 def parse(
@@ -105,8 +99,8 @@ def parse(
     """Parses ``argv`` (default: the program's) into an instance of the dataclass.
 
     A boolean takes ``--name``, ``--name True`` or ``--name false``. A field of type ``list[X]`` takes one value or
-    more, separated by spaces or commas. Exits with code 2 and one line on wrong values; ``--help`` shows the class
-    docstring.
+    more, separated by spaces or commas. Wrong values end the program with one line and exit code 2. ``--help`` shows
+    the class docstring.
     """
     parser = OneLineParser(
         prog=prog,
@@ -116,133 +110,125 @@ def parse(
         usage="%(prog)s [models …] [flags …]" if groups else None,
     )
     add_flags(parser, flags_class, groups)
-    return taken(parser, flags_class, vars(parser.parse_args(argv)))
+    return flags_from(parser, flags_class, vars(parser.parse_args(argv)))
 
 
 def add_flags(parser: argparse.ArgumentParser, flags_class: type[T], groups: Groups | None = None) -> None:
-    """Gives a parser the flags of a class; `taken` makes one of what it has read.
+    """Adds the flags of a class to a parser; `flags_from` makes an instance of its values.
 
-    groups: title → names, in the order of the help. What is in none of them stands before them.
+    groups: title → names, in the order of the help. Flags in no group come before them.
     """
-    hints = typing.get_type_hints(flags_class)
     holders = {name: holder for title, names in (groups or {}).items()
                for holder in [parser.add_argument_group(title)] for name in names}  # fmt: skip
-    for field in dataclasses.fields(flags_class):
-        _add(holders.get(field.name, parser), field, hints[field.name])
-    if any(_value_type(hint)[0] is bool for hint in hints.values()):
-        parser.epilog = (
-            "BOOL is True or False; the flag alone means True. Without the flag it is False unless a default is shown."
-        )
+    for flag in _flags_of(flags_class):
+        holders.get(flag.field, parser).add_argument(flag.name, **flag.options())
+        if flag.kind is bool:
+            parser.epilog = (
+                "BOOL is True or False; the flag alone means True. "
+                "Without the flag it is False unless a default is shown."
+            )
 
 
-def taken(parser: argparse.ArgumentParser, flags_class: type[T], values: dict[str, Any]) -> T:
-    """The flags of a class, taken out of what a parser has read. Exits with one line when a value is wrong."""
-    hints = typing.get_type_hints(flags_class)
-    fields = dataclasses.fields(flags_class)
-    return flags_class(**{one.name: _checked(parser, one, hints[one.name], values.pop(one.name)) for one in fields})
+def flags_from(parser: argparse.ArgumentParser, flags_class: type[T], values: dict[str, Any]) -> T:
+    """The flags of a class, popped from a parser's values. Wrong values end the program with one line.
+
+    Raises UsageError for a place that can't be written.
+    """
+    return flags_class(**{flag.field: flag.checked(parser, values.pop(flag.field)) for flag in _flags_of(flags_class)})
 
 
 def refuse_unwritable(flags: DataclassInstance, *names: str) -> None:
-    """Tries the places that ``flags`` name for what is written, before anything is computed. Raises UsageError.
+    """Tries all places that the command writes to, before anything is computed. Raises UsageError.
 
-    ``names``: of the flags whose places are written to now, where those are not all.
+    ``names``: the fields to try, if the command does not write to all places now.
     """
-    for field in dataclasses.fields(flags):
-        if names and field.name not in names:
-            continue
-        (about, name), place = _about(field), getattr(flags, field.name)
-        writes = about.writes and place
-        if writes and (reason := atomic.why_unwritable(place, directory=about.writes == "directory")):
-            raise UsageError(f"{name} {place}: {reason}; name another place")
+    for flag in _flags_of(type(flags)):
+        place, writes = getattr(flags, flag.field), flag.about.writes
+        if writes and place and (not names or flag.field in names):
+            if reason := atomic.why_unwritable(place, directory=writes == "directory"):
+                raise UsageError(f"{flag.name} {place}: {reason}; name another place")
 
 
-def _add(parser: argparse._ActionsContainer, field: dataclasses.Field, hint: Any) -> None:
-    kind, is_list = _value_type(hint)
-    about, name = _about(field)
-    default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-    text = about.help + _default_note(about, default)
-    options: dict[str, Any] = dict(help=text.replace("%", "%%"), default=default)
-    if about.metavar or not about.positional:
-        options["metavar"] = about.metavar or _METAVARS.get(kind) or name.split("_")[-1].strip("-").upper()
-    if kind is bool:
-        options.update(nargs="?", const=True, type=_boolean, metavar="BOOL")
-    elif is_list:
-        options.update(nargs="*" if about.positional else "+", type=_items(kind))
-    else:
-        options.update(type=_reader(kind))
-        if about.choices and not about.metavar:
+class _Flag:
+    """A flag as argparse needs it. ``kind``: the scalar type in ``X``, ``X | None`` or ``list[X]``."""
+
+    def __init__(self, field: dataclasses.Field, hint: Any):
+        self.field, self.about = field.name, typing.cast(About, field.metadata["about"])
+        self.name = self.field if self.about.positional else f"--{self.about.typed or self.field}"
+        if typing.get_origin(hint) in (typing.Union, types.UnionType):
+            hint = next(part for part in typing.get_args(hint) if part is not type(None))
+        self.is_list = typing.get_origin(hint) is list
+        self.kind: type = typing.get_args(hint)[0] if self.is_list else hint
+        self.default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+    def options(self) -> dict[str, Any]:
+        """The arguments of argparse's add_argument."""
+        about, read = self.about, _reader(self.kind)
+        options: dict[str, Any] = dict(
+            help=(about.help + self._default_note()).replace("%", "%%"), default=self.default, type=read
+        )
+        if about.metavar or not about.positional:
+            last_word = self.name.split("_")[-1].strip("-").upper()
+            options["metavar"] = about.metavar or _METAVARS.get(self.kind) or last_word
+        if self.kind is bool:
+            options.update(nargs="?", const=True, metavar="BOOL")
+        elif self.is_list:
+            options["nargs"] = "*" if about.positional else "+"
+            options["type"] = lambda text: [read(part) for part in text.split(",") if part]
+        elif about.choices and not about.metavar:
             options["metavar"] = "{" + ",".join(map(str, about.choices)) + "}"
-    if not about.positional:
-        options |= {"required": about.required, "dest": field.name}
-    parser.add_argument(name, **options)
+        return options if about.positional else options | {"required": about.required, "dest": self.field}
+
+    def _default_note(self) -> str:
+        about, default = self.about, self.default
+        if about.required and not about.positional:
+            return " (required)"
+        text = about.default_text or (",".join(map(str, default)) if isinstance(default, list) else str(default))
+        return "" if about.positional or text in ("None", "False", "") else f" (default: {text})"
+
+    def checked(self, parser: argparse.ArgumentParser, value: Any) -> Any:
+        """The value with lists flattened, each item once; bounds and choices are enforced."""
+        about, name = self.about, self.name
+        if self.is_list and value:
+            flat = [item for part in value for item in (part if isinstance(part, list) else [part])]
+            value = list(dict.fromkeys(flat))
+            if not flat:
+                parser.error(f"{name} '': names nothing; leave it out for all")
+            if twice := [str(item) for item in value if flat.count(item) > 1]:
+                notice(f"{name}: {', '.join(twice)} is given more than once, and counts once")
+        for item in value if isinstance(value, list) else [value]:
+            if item is not None and (wrong := _wrong(item, about)):
+                if about.writes:
+                    raise UsageError(f"{name} {item}: {wrong}; name another place")
+                parser.error(f"{name} {item}: {wrong}")
+        return value
 
 
-def _default_note(about: About, default: Any) -> str:
-    if about.positional:
-        return ""
-    if about.required:
-        return " (required)"
-    if about.default_text:
-        return f" (default: {about.default_text})"
-    if default is None or default is False or default == []:
-        return ""
-    shown = ",".join(str(item) for item in default) if isinstance(default, list) else default
-    return f" (default: {shown})"
+def _flags_of(flags_class: type[DataclassInstance]) -> Iterator[_Flag]:
+    hints = typing.get_type_hints(flags_class)
+    return (_Flag(field, hints[field.name]) for field in dataclasses.fields(flags_class))
 
 
-def _value_type(hint: Any) -> tuple[type, bool]:
-    """The scalar type behind ``X``, ``X | None`` or ``list[X]``, and whether it is a list."""
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
-    if typing.get_origin(hint) is list:
-        return typing.get_args(hint)[0], True
-    return hint, False
-
-
-def _boolean(text: str) -> bool:
-    truth = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    if text.lower() not in truth:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
-    return truth[text.lower()]
+_BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_KIND_NAMES = {int: "a whole number", float: "a number", Fraction: "a number or a fraction such as 1/4"}
 
 
 def _reader(kind: type) -> Any:
-    """A reader of one value whose complaint names the type in plain words."""
-    words = {int: "a whole number", float: "a number", Fraction: "a number or a fraction such as 1/4"}
+    """A reader of one value whose errors name the type in plain words."""
 
     def read(text: str) -> Any:
         try:
-            return kind(text)
+            return _BOOLEANS[text.lower()] if kind is bool else kind(text)
+        except KeyError:
+            raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False") from None
         except (ValueError, ZeroDivisionError):
-            raise argparse.ArgumentTypeError(f"{text!r} is not {words.get(kind, 'valid')}") from None
+            raise argparse.ArgumentTypeError(f"{text!r} is not {_KIND_NAMES.get(kind, 'valid')}") from None
 
     return read
 
 
-def _items(kind: type) -> Any:
-    """A reader of comma-separated values."""
-    read = _reader(kind)
-    return lambda text: [read(part) for part in text.split(",") if part]
-
-
-def _checked(parser: argparse.ArgumentParser, field: dataclasses.Field, hint: Any, value: Any) -> Any:
-    """The value, lists flattened and deduplicated, bounds and choices enforced."""
-    about, name = _about(field)
-    if _value_type(hint)[1] and value:
-        flat = [item for part in value for item in (part if isinstance(part, list) else [part])]
-        value = list(dict.fromkeys(flat))
-        if not flat:
-            parser.error(f"{name} '': names nothing; leave it out for all")
-        if twice := [str(item) for item in value if flat.count(item) > 1]:
-            notice(f"{name}: {', '.join(twice)} is given more than once, and counts once")
-    for item in value if isinstance(value, list) else [value]:
-        if item is not None and (wrong := _wrong(item, about)):
-            parser.error(f"{name} {item}: {wrong}")
-    return value
-
-
 def why_no_text(text: str) -> str | None:
-    """Why a text can be neither a name nor a path; None when it can."""
+    """Why a text can be neither a name nor a path; None if it can."""
     try:
         parts = text.encode().split(b"/")
     except UnicodeEncodeError:
@@ -254,7 +240,7 @@ def why_no_text(text: str) -> str | None:
 
 
 def _wrong(item: Any, about: About) -> str | None:
-    """Why a flag can't have this value; None when it can."""
+    """Why a flag can't have this value; None if it can."""
     if about.choices and item not in about.choices:
         return f"choose from {', '.join(map(str, about.choices))}"
     if isinstance(item, str):

@@ -16,7 +16,7 @@ from paddlenlp.trainer import PdArgumentParser, TrainingArguments
 from cluebench.benchmark.tasks import TASKS, Task
 from cluebench.foundation import atomic
 from cluebench.foundation.errors import UsageError
-from cluebench.foundation.flags import OneLineParser, add_flags, flag, taken
+from cluebench.foundation.flags import OneLineParser, add_flags, flag, flags_from
 from cluebench.records.run_flags import RunFlags, classification_task
 
 
@@ -83,7 +83,7 @@ def parsed(description: str) -> tuple[Task, TaskFlags, Any]:
     """
     parser = flag_parser(description)
     values = vars(parser.parse_args())
-    own = taken(parser, TaskFlags, values)
+    own = flags_from(parser, TaskFlags, values)
     try:
         task = dataset_task(own.dataset)
         check(own, values)
