@@ -1,47 +1,37 @@
 """Fine-tune Chinese pretrained language models over the ten tasks of the CLUE benchmark, on PaddlePaddle.
 
-The folders of commands hold a link to this package: so a command finds it with whichever Python it is started, and
-with one that can't run it this file says in one line which Python can. Hence it is written for old Pythons, too.
+The folders of commands hold a link to this package, so every Python finds it. If a Python can't run the commands, this
+file says in one line which one can. Therefore old Pythons must be able to read it, too.
 """
 
 import importlib.util
 import os
 import sys
 
-#: The one place of the number: of the package, in results, and in the keys of the feature cache.
+#: The version of the package, in results and in the keys of the feature cache.
 __version__ = "0.2.0.dev0"
 
 #: Versions of Python that the pinned packages are for.
 PYTHONS = ((3, 10), (3, 11), (3, 12))
 
-#: What everything but models and training imports.
+#: The libraries that everything but models and training imports.
 NEEDED = (
-    "filelock",
-    "jinja2",
-    "msgspec",
-    "numpy",
-    "packaging",
-    "plotly",
-    "psutil",
-    "requests",
-    "rich",
-    "safetensors",
-    "scipy",
-    "tqdm",
-)
+    "filelock", "jinja2", "msgspec", "numpy", "packaging", "plotly", "psutil", "requests", "rich", "safetensors",
+    "scipy", "tqdm",
+)  # fmt: skip
 
 _REPOSITORY = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 
 def python_beside() -> "str | None":
-    """The Python of the repository's own environment; None without one, and in the one that runs this."""
-    python = os.path.join(_REPOSITORY, ".venv", "bin", "python")
-    is_this = os.path.realpath(sys.prefix) == os.path.join(_REPOSITORY, ".venv")
-    return python if os.path.exists(python) and not is_this else None
+    """The Python of the repository's environment; None without one, and if it runs this."""
+    environment = os.path.join(_REPOSITORY, ".venv")
+    python = os.path.join(environment, "bin", "python")
+    return python if os.path.exists(python) and os.path.realpath(sys.prefix) != environment else None
 
 
 def _why_not_this_python() -> "str | None":
-    """One line on what to type in place of this Python; None when it can run the commands."""
+    """One line on what to type in place of this Python; None if it can run the commands."""
     version = ".".join(map(str, sys.version_info[:3]))
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if sys.version_info[:2] not in PYTHONS:
@@ -57,10 +47,9 @@ def _why_not_this_python() -> "str | None":
 
 
 def _is_command() -> bool:
-    """Whether a command of this repository is being run, and not an interpreter or a program of the user's."""
-    main = os.path.realpath(getattr(sys.modules.get("__main__"), "__file__", None) or "")
-    folders = ("classification", "mrc", "grid_search_tools")
-    return os.path.dirname(main) in [os.path.join(_REPOSITORY, folder) for folder in folders]
+    """Whether a command of this repository runs, not an interpreter or a user's program."""
+    folder = os.path.dirname(os.path.realpath(getattr(sys.modules.get("__main__"), "__file__", None) or ""))
+    return folder in [os.path.join(_REPOSITORY, name) for name in ("classification", "mrc", "grid_search_tools")]
 
 
 _REFUSAL = _why_not_this_python()

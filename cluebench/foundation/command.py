@@ -1,4 +1,4 @@
-"""How every command ends: one line on stderr, and an exit code that the scheduler understands."""
+"""The end of every command: one line on stderr, and an exit code that the scheduler understands."""
 
 from __future__ import annotations
 
@@ -12,14 +12,11 @@ from typing import Any, NoReturn
 from cluebench.foundation import environment
 from cluebench.foundation.errors import ClueError, DiskFull, OutOfMemory, UsageError, one_line
 
-#: What Paddle's exceptions say when a device's memory did not suffice.
+#: Parts of Paddle's messages if a device has too little memory.
 _OUT_OF_MEMORY = (
-    "ResourceExhaustedError",
-    "Out of memory error",
-    "CUDA_ERROR_OUT_OF_MEMORY",
-    "cudaErrorMemoryAllocation",
-)
-#: A place that can't be read or written, or where something else stands.
+    "ResourceExhaustedError", "Out of memory error", "CUDA_ERROR_OUT_OF_MEMORY", "cudaErrorMemoryAllocation"
+)  # fmt: skip
+#: A place that can't be read or written, or that something else occupies.
 _NO_ACCESS = frozenset({
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP
 })  # fmt: skip
@@ -27,10 +24,10 @@ INTERRUPTED = 130
 
 
 def run(main: Callable[[], int | None], name: str = "") -> NoReturn:
-    """Runs ``main`` and exits: what it returns, a ClueError's code with its line on stderr, or 130 when interrupted.
+    """Runs ``main`` and exits with its code, with a ClueError's code and its line on stderr, or with 130 after Ctrl-C.
 
-    ``name``: of the command, in front of that line. SIGTERM is taken like Ctrl-C, so that files being written are
-    cleaned up. Unknown errors keep their traceback.
+    ``name``: the command's, in front of that line. SIGTERM has the effect of Ctrl-C, so that temporary files are
+    removed. Other errors keep their traceback.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -39,16 +36,16 @@ def run(main: Callable[[], int | None], name: str = "") -> NoReturn:
         print("interrupted", file=sys.stderr)
         code = INTERRUPTED
     except Exception as error:
-        known = as_clue_error(error)
-        if known is None:
+        clue_error = as_clue_error(error)
+        if clue_error is None:
             raise
-        print(one_line(f"{name}: error: {known}" if name else f"error: {known}"), file=sys.stderr)
-        code = known.exit_code
+        print(one_line(f"{name}: error: {clue_error}" if name else f"error: {clue_error}"), file=sys.stderr)
+        code = clue_error.exit_code
     sys.stdout.flush()
     sys.stderr.flush()
     if environment.world_size() > 1:
-        # After an error the other ranks may wait for this one in a collective that will never come; and a rank that
-        # takes its communication apart while another has left already is brought down by it (SIGABRT).
+        # After an error the other ranks may wait for this one in a collective operation for ever, and a rank that
+        # closes its communication after another has left is killed (SIGABRT).
         os._exit(code)
     sys.exit(code)
 
@@ -58,7 +55,7 @@ def _interrupt(signum: int, frame: Any) -> NoReturn:
 
 
 def as_clue_error(error: BaseException) -> ClueError | None:
-    """The error itself, or the ClueError behind what Paddle or the system raised; None for an unknown one."""
+    """The error itself, or the ClueError for an error of Paddle or the system; None for any other."""
     if isinstance(error, ClueError):
         return error
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

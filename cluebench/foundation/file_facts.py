@@ -1,4 +1,4 @@
-"""Which files a directory holds, and by what one is known to be the one that was written."""
+"""The files of a directory, and the facts by which a file is recognised."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from cluebench.foundation.json_files import Count
 
 @dataclass(frozen=True)
 class FileFacts:
-    """By which a file is known to be the one that was written."""
+    """Size and checksum: a file with other facts is not the one that was written."""
 
     bytes: Count
     crc32: Count
 
 
 def facts_of(path: str | os.PathLike) -> FileFacts:
-    """Reading a file whole also brings it into memory for what follows. Raises OSError."""
+    """The facts of a file, which is read whole, so that later reads are quick. Raises OSError."""
     checksum = 0
     with open(path, "rb") as stream:
         while block := stream.read(1 << 22):
@@ -28,8 +28,5 @@ def facts_of(path: str | os.PathLike) -> FileFacts:
 
 
 def visible(folder: str | os.PathLike, pattern: str = "*") -> list[Path]:
-    """The entries of a directory by name, without hidden ones such as the ``._name`` that macOS lays beside a file.
-
-    Empty where there is no directory.
-    """
+    """The entries of a directory by name, without hidden ones such as macOS's ``._name``. Empty without a directory."""
     return sorted(path for path in Path(folder).glob(pattern) if not path.name.startswith("."))

@@ -1,4 +1,4 @@
-"""Whether a file system answers when it is asked for a lock: a broken network file system keeps its caller for ever."""
+"""Whether a file system can lock files: a broken network file system may never answer."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ import tempfile
 import threading
 from pathlib import Path
 
-#: Seconds to wait for an answer, which takes milliseconds.
+#: Seconds to wait for an answer that takes milliseconds.
 PATIENCE = 10.0
 
 
 def why_none(folder: str | os.PathLike) -> str | None:
-    """Why no lock can be had in a directory that is there, with the name of its file system; None when it can."""
-    said: list[str | None] = []
+    """Why files in an existing directory can't be locked, with the name of its file system; None if they can."""
+    answers: list[str | None] = []
 
     def ask() -> None:
         try:
             with tempfile.NamedTemporaryFile(prefix=".lock-", dir=os.fspath(folder)) as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            said.append(None)
+            answers.append(None)
         except OSError as error:
-            said.append(str(error.strerror or error))
+            answers.append(str(error.strerror or error))
 
     thread = threading.Thread(target=ask, name="lock", daemon=True)
     thread.start()
     thread.join(PATIENCE)
-    reason = said[0] if said else f"no answer in {PATIENCE:g} s"
+    reason = answers[0] if answers else f"no answer in {PATIENCE:g} s"
     return reason and f"locks do not work: {reason}; the file system is {file_system(folder)}"
 
 
 def file_system(path: str | os.PathLike) -> str:
-    """``nfs4 from server:/home``: the kind of file system that holds a path, and where it comes from."""
+    """``nfs4 from server:/home``: the type and the source of a path's file system."""
     absolute, found = Path(os.path.realpath(path)), ("", "unknown")
     try:
         mounts = Path("/proc/mounts").read_text(encoding="utf-8", errors="replace").splitlines()

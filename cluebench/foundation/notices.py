@@ -1,7 +1,7 @@
-"""The one way by which a line, a warning, or a word on what takes its time leaves a process.
+"""Lines, warnings and progress bars: the one place that prints them.
 
-Progress is for people at a terminal, on stderr: logs get lines only. Of processes started together on several cards,
-rank 0 speaks for all.
+Bars are for people at a terminal, on stderr: logs get lines only. Of processes that run together on several cards, only
+rank 0 prints.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ def say(text: str, stream: TextIO) -> None:
 
 
 def progress(what: str, total: int | None, unit: str = "it", **settings: Any) -> tqdm:
-    """A bar with the time left, gone when it is closed; ``update(n)`` moves it. ``settings``: of tqdm."""
-    hidden = None if environment.rank() == 0 else True  # None: where stderr is no terminal
+    """A bar with the time left; ``update(n)`` moves it, and closing removes it. ``settings``: tqdm's."""
+    hidden = None if environment.rank() == 0 else True  # None: hidden unless stderr is a terminal
     settings = {"desc": what, "total": total, "unit": unit, "leave": False, "dynamic_ncols": True, **settings}
     return tqdm(file=sys.stderr, disable=hidden, **settings)
 
 
 @contextmanager
 def waiting(what: str) -> Iterator[None]:
-    """Shows for how long something has been going on whose end is not known."""
+    """Shows the seconds since the start of work whose end is unknown."""
     with progress(what, None, bar_format="{desc} {elapsed}") as bar:
         done = threading.Event()
 

@@ -1,4 +1,4 @@
-"""English texts that a page can show in another language: a terminal prints them as they are."""
+"""English texts that a page can show in another language; a terminal prints them in English."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 
 class Phrase(str):
-    """A text filled into a template, which still knows its template and what was filled in.
+    """A filled template that keeps the template and its values: translations are by template.
 
-    Translations are by template (``{missing} of the {trials} trials missing``). A value may be a `Phrase` itself.
+    Such as ``{missing} of the {trials} trials missing``. A value may be a `Phrase` itself.
     """
 
     template: str
@@ -23,6 +23,8 @@ class Phrase(str):
         return self
 
     def parts(self) -> list[Any]:
-        """``[template, {name: value}]``, JSON values, phrases among the values in the same form."""
-        known = {name: one.parts() if isinstance(one, Phrase) else str(one) for name, one in self.values.items()}
-        return [self.template, known]
+        """``[template, {name: value}]``, JSON values; values that are phrases have the same form."""
+        values = (
+            (name, value.parts() if isinstance(value, Phrase) else str(value)) for name, value in self.values.items()
+        )
+        return [self.template, dict(values)]

@@ -1,4 +1,4 @@
-"""Where the repository is: the scripts that trials are processes of, and the runs. Standard library only."""
+"""The place of the repository: its scripts run the trials, and the runs lie in it. Standard library only."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-#: Runs lie in the repository, from whichever folder a command is typed.
+#: The same for every working directory.
 RUN_ROOT = ROOT / "runs"
 
 
 def commit() -> str | None:
-    """Of the checkout; None where it is none."""
+    """The checkout's commit; None if the repository is no checkout."""
     try:
         command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
         found = subprocess.run(command, capture_output=True, text=True, timeout=10)

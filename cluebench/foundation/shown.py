@@ -1,4 +1,4 @@
-"""Text that comes from files, as people see it: it steers no terminal, spreadsheet or page."""
+"""Text from files as people see it: without commands for a terminal, a spreadsheet or a page."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ _MARKDOWN = re.compile(r"([\\`*\[\]<>|~])")
 
 
 def printable(text: str) -> str:
-    """What can't be printed, such as the beginning of a terminal's command, becomes "?"."""
+    """The text with "?" for every character that can't be printed, such as the start of a terminal's command."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def shown(text: object, style: str = "text") -> str:
-    """One line of ``text`` for a terminal; ``style`` "markdown" or "csv": for a page, or a cell of a spreadsheet.
+    """``text`` as one line for a terminal; ``style`` "markdown" or "csv": for a page, or a cell of a spreadsheet.
 
-    White space becomes single spaces. Pages of HTML have an escaping of their own, see `cluebench.report.page`.
+    White space becomes single spaces. HTML pages are escaped in `cluebench.report.page`.
     """
     line = printable(" ".join(str(text).split()))
     if style == "markdown":

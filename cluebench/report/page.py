@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cluebench.foundation import json_files
+from cluebench.foundation.json_files import parse
 from cluebench.foundation.phrases import Phrase
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def charts_library() -> str:
 @cache
 def chinese() -> dict[str, str]:
     """Template of a phrase → its Chinese."""
-    return json_files.read(_TEMPLATES / "zh.json", dict[str, str])
+    translations: dict[str, str] = parse((_TEMPLATES / "zh.json").read_bytes())
+    return translations
 
 
 def _phrase(text: str, values: dict[str, Any]) -> tuple[Phrase, str]:
