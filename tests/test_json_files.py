@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass, field
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cluebench.foundation import atomic, json_files
 from cluebench.foundation.errors import BadFile, UsageError, one_line
@@ -193,3 +195,26 @@ def test_what_is_declared_is_left_alone_when_a_process_ends():
 def test_transformers_word_for_no_limit_is_read():
     text = '{"model_max_length": 1000000000000000019884624838656}'
     assert parse(text.encode()) == {"model_max_length": int(1e30)}
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda parts: st.lists(parts) | st.dictionaries(st.text(), parts),
+    max_leaves=20,
+)
+
+
+@given(
+    JSON_VALUES, st.booleans(), st.tuples(st.integers(0), st.integers(0, 3)), st.sampled_from([b"", b'"a":1,', b":"])
+)
+def test_both_readers_find_the_same_value_or_the_same_fault(value, ascii, cut, more):
+    content = json.dumps(value, ensure_ascii=ascii).encode(errors="surrogatepass")
+    place = cut[0] % len(content)
+    content = content[:place] + more + content[place + cut[1] :]
+    found = []
+    for read in (json_files.parse, json_files._parsed_with_care):
+        try:
+            found.append(repr(read(content)))
+        except json_files.NotJson as error:
+            found.append(str(error))
+    assert found[0] == found[1]

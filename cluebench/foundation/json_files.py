@@ -22,6 +22,7 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -94,6 +95,34 @@ def parse(content: bytes) -> Any:
     and infinite numbers, whole numbers beyond 64 bits, a key twice in one object with different values, halves of
     characters, nesting beyond 64 levels.
     """
+    value = _parsed_quickly(content)
+    if value is _UNREAD:
+        value = _parsed_with_care(content)
+    if content.count(b"[") + content.count(b"{") > _DEEPEST and _is_too_deep(value):
+        raise NotJson(_TOO_DEEP)
+    return value
+
+
+_UNREAD = object()
+_AS_ZEROS = bytes.maketrans(b"123456789", b"000000000")
+
+
+def _parsed_quickly(content: bytes) -> Any:
+    """msgspec's value of an ordinary text; `_UNREAD` for a text that may be refused, as msgspec gives few reasons.
+
+    Ordinary: without escaped characters (half a character), numbers of 19 digits (beyond 64 bits) and keys that one
+    object has twice: msgspec keeps only one, so its value has fewer colons than the text.
+    """
+    if b"\\u" not in content and b"0" * 19 not in content.translate(_AS_ZEROS):
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            value = msgspec.json.decode(content)
+            if msgspec.json.encode(value).count(b":") == content.count(b":"):
+                return value
+    return _UNREAD
+
+
+def _parsed_with_care(content: bytes) -> Any:
+    """The value as Python's reader finds it, or NotJson with the reason and its place."""
     try:
         text = content.decode()
         value = _DECODER.decode(text)
@@ -109,8 +138,6 @@ def parse(content: bytes) -> Any:
         raise NotJson(f"is broken JSON: {error.msg} at column {error.colno}", error.lineno) from None
     except RecursionError:
         raise NotJson(_TOO_DEEP) from None
-    if text.count("[") + text.count("{") > _DEEPEST and _is_too_deep(value):
-        raise NotJson(_TOO_DEEP)
     if _SURROGATE_ESCAPE.search(text):
         _refuse_lone_surrogates(value)
     return value
