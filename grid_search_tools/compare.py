@@ -8,7 +8,7 @@ predictions, or published:NAME for published scores.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from cluebench.benchmark.tasks import Task, tasks_named
 from cluebench.data.rows import load_rows
@@ -18,7 +18,7 @@ from cluebench.foundation.errors import DataError, UsageError
 from cluebench.foundation.flags import flag, parse
 from cluebench.foundation.shared_flags import data_dir_flag, run_root_flag
 from cluebench.report import comparison_formats
-from cluebench.report.comparison import Comparison, Contender, compare, contender
+from cluebench.report.comparison import Comparison, compare, contender
 from cluebench.report.examples import examples_of
 
 NAME = "compare.py"
@@ -41,7 +41,7 @@ def main() -> None:
     if len(flags.models) < 2:
         raise UsageError("name two different models or more: the others are compared with the first")
     tasks = tasks_named([flags.differences] if flags.differences else flags.tasks)
-    first, *others = [of_tasks(contender(model, flags.run_root), tasks) for model in flags.models]
+    first, *others = [contender(model, flags.run_root).on(tasks) for model in flags.models]
     compared = [compare(first, other) for other in others]
     if not flags.differences:
         print(comparison_formats.rendered(compared, flags.format), end="")
@@ -51,28 +51,19 @@ def main() -> None:
         print(differences(compared[0], tasks[0], flags), end="")
 
 
-def of_tasks(model: Contender, tasks: list[Task]) -> Contender:
-    """The model with these tasks only."""
-    names = {task.name for task in tasks}
-    return replace(
-        model,
-        evidence={name: one for name, one in model.evidence.items() if name in names},
-        left_out={name: reason for name, reason in model.left_out.items() if name in names},
-    )
-
-
 def differences(compared: Comparison, task: Task, flags: Flags) -> str:
-    """The rows that one of the two has right. Raises UsageError for published scores, DataError for other files."""
-    first, second = (one.evidence[task.name] for one in (compared.first, compared.second))
+    """The rows that only one of the two has right. Raises UsageError for published scores, DataError for other data."""
+    models = (compared.first, compared.second)
+    first, second = (model.evidence[task.name] for model in models)
     if not (first.predictions and second.predictions):
         raise UsageError("--differences needs two models whose dev predictions are here: published scores have no rows")
-    grids = [model.run.grid for model in (compared.first, compared.second) if model.run]
-    used = next((grid.data_dir for grid in grids if grid and grid.data_dir), None)
-    known, source = first.predictions[0], open_source(flags.data_dir or used)
-    if source.fingerprint(task) != known.configuration.get("data"):
+    named = [model.run.grid.data_dir for model in models if model.run and model.run.grid]
+    source = open_source(flags.data_dir or next(filter(None, named), None))
+    predictions = first.predictions[0]
+    if source.fingerprint(task) != predictions.configuration.get("data"):
         raise DataError(f"{task.title}: the files in {source.directory} are not those of these runs: see --data_dir")
-    rows = load_rows(source, task, "dev", known.configuration.get("limit"))
-    found = comparison_formats.disagreements(first, second, examples_of(task, rows, known))
+    rows = load_rows(source, task, "dev", predictions.configuration.get("limit"))
+    found = comparison_formats.disagreements(first, second, examples_of(task, rows, predictions))
     return comparison_formats.rendered_disagreements(task.title, compared, found, flags.format)
 
 

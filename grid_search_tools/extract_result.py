@@ -11,30 +11,23 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-from cluebench.benchmark.published import ATTRIBUTION
 from cluebench.foundation import command
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.flags import flag, parse
 from cluebench.foundation.shared_flags import run_root_flag
 from cluebench.records.finished_trials import OpenedRun
 from cluebench.report.grid_page import REPORT_FILE, write_report
-from cluebench.report.table import print_table, run_directory
+from cluebench.report.table import Additions, print_table, run_directory
 
 NAME = "extract_result.sh"
 
 
 @dataclass
-class Flags:
+class Flags(Additions):
     __doc__ = __doc__
 
     models: list[str] = flag([], "model names or run directories", positional=True)
     run_root: str = run_root_flag()
-    published: bool = flag(False, f"also print the scores {ATTRIBUTION}, and the difference (yours minus published)")
-    stderr: bool = flag(False, "also print the standard error of each score, from the dev predictions")
-    without_twins: bool = flag(False, "also print the scores without dev rows whose text is also in train")
-    budget: int | None = flag(
-        None, "also print the expected best score of N trials, to compare models at equal budget", minimum=1
-    )
     report: bool = flag(False, f"also write the page {REPORT_FILE} into the directory")
 
 
@@ -44,10 +37,7 @@ def main() -> None:
         raise UsageError("name a model or a run directory")
     for model in flags.models:
         run = OpenedRun(run_directory(model, flags.run_root))
-        print_table(
-            run, model, among_others=len(flags.models) > 1,
-            published=flags.published, stderr=flags.stderr, without_twins=flags.without_twins, budget=flags.budget,
-        )  # fmt: skip
+        print_table(run, model, flags, among_others=len(flags.models) > 1)
         if flags.report:
             write_report(run.folder)
             print(f"report: {run.folder / REPORT_FILE}", file=sys.stderr)

@@ -85,7 +85,7 @@ def test_it_has_a_column_and_leaves_the_published_average_as_it_was(weibo, tmp_p
     assert scores.average(bests) == before == pytest.approx(float(model.average), abs=0.005)
     head, row = scores.best_score_table(bests).splitlines()[:2]
     assert head.endswith("\tC3\tWEIBO") and row.endswith("\t77.88\t12.34")
-    theirs, differences = scores.published_comparison(bests, model).splitlines()
+    theirs, differences = scores.published_comparison(bests, model)
     assert theirs.split("\t")[-2:] == ["77.88", "-"] and differences.split("\t")[-2:] == ["+0.00", "-"]
     row = grid_page.report(runs).split('<a href="#weibo">WEIBO</a></td>')[1].split("</tr>")[0]
     assert re.findall(r'<td class="number.*?">(.*?)</td>', row)[:4] == ["12.34", "–", "–", "–"]

@@ -1,8 +1,7 @@
-"""Comparisons as text, markdown and JSON, and the dev rows on which two models part."""
+"""Comparisons as text, markdown and JSON, and the dev rows that only one of two models has right."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -13,7 +12,7 @@ from cluebench.foundation.shown import shown
 from cluebench.report.comparison import Comparison, Difference, notes, sentence
 from cluebench.report.evidence import Evidence
 from cluebench.report.examples import Example
-from cluebench.report.tables import Table
+from cluebench.report.tables import Table, as_json
 from cluebench.statistics.paired import DRAWS
 from cluebench.statistics.ranks import LEVEL
 
@@ -26,26 +25,27 @@ _SHOWN = 160
 
 
 def rendered(comparisons: Sequence[Comparison], style: str) -> str:
-    """All of them in one of FORMATS; JSON is a list."""
+    """All comparisons in one of FORMATS; JSON is a list."""
     if style == "json":
-        return json.dumps([_values(one) for one in comparisons], ensure_ascii=False, indent=2) + "\n"
+        return as_json([_values(comparison) for comparison in comparisons])
     bullet = "- " if style == "markdown" else ""
     blocks = []
-    for one in comparisons:
-        names = shown(one.first.name, style), shown(one.second.name, style)
-        blocks.append([f"{bullet}first: {names[0]}", f"{bullet}second: {names[1]}"])
-        table = Table(_COLUMNS, [_row(task) for task in (*one.tasks, *filter(None, [one.average]))], {"task"})
-        blocks.append(table.markdown() if style == "markdown" else table.text())
-        blocks.append([shown(sentence(one), style)])
-        blocks.append([bullet + shown(note, style) for note in notes(one)])
+    for comparison in comparisons:
+        models = {"first": comparison.first.name, "second": comparison.second.name}
+        blocks += [
+            [f"{bullet}{side}: {shown(name, style)}" for side, name in models.items()],
+            Table(_COLUMNS, [*map(_row, comparison.differences)], {"task"}).lines(style),
+            [shown(sentence(comparison), style)],
+            [bullet + shown(note, style) for note in notes(comparison)],
+        ]
     return "\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n"
 
 
 def _values(comparison: Comparison) -> dict[str, Any]:
     """Every number, unrounded."""
     found = [
-        {**asdict(one), "difference": one.difference, "significant": one.is_significant}
-        for one in (*comparison.tasks, *filter(None, [comparison.average]))
+        {**asdict(task), "difference": task.difference, "significant": task.is_significant}
+        for task in comparison.differences
     ]
     return {
         "first": comparison.first.name,
@@ -53,63 +53,61 @@ def _values(comparison: Comparison) -> dict[str, Any]:
         "sentence": sentence(comparison),
         "tasks": found[: len(comparison.tasks)],
         "average": found[-1] if comparison.average else None,
-        "left_out": {one.name: dict(one.left_out) for one in (comparison.first, comparison.second)},
+        "left_out": {model.name: dict(model.left_out) for model in (comparison.first, comparison.second)},
         "draws": DRAWS,
         "level": LEVEL,
     }
 
 
-def _row(one: Difference) -> list[str]:
-    rows = "-" if one.rows is None else f"{one.rows}" if one.clusters is None else f"{one.rows} in {one.clusters}"
-    scores = [f"{one.first:.2f}", f"{one.second:.2f}", f"{one.difference:+.2f}", f"{one.low:+.2f} to {one.high:+.2f}"]
-    return [one.task, *scores, _p(one.p), "-" if one.p_holm is None else _p(one.p_holm), one.test, rows]
+def _row(task: Difference) -> list[str]:
+    rows = "-" if task.rows is None else f"{task.rows}" + (f" in {task.clusters}" if task.clusters is not None else "")
+    scores = [f"{task.first:.2f}", f"{task.second:.2f}", f"{task.difference:+.2f}"]
+    tested = [_p(task.p), "-" if task.p_holm is None else _p(task.p_holm), task.test]
+    return [task.task, *scores, f"{task.low:+.2f} to {task.high:+.2f}", *tested, rows]
 
 
 def _p(value: float) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-# Rows on which two models part ----------------------------------------------------------------------------------------
+# Rows that only one model has right -----------------------------------------------------------------------------------
 
 
 def disagreements(first: Evidence, second: Evidence, examples: Sequence[Example]) -> list[dict[str, Any]]:
-    """The dev rows that exactly one of two models has right, in their order; of spans, by EM.
+    """The dev rows that exactly one of two models has right, in their order; spans are judged by EM.
 
-    Each with the row's id, texts and right answer, what the ``first`` and ``second`` said, and which is ``right``. Of
-    several seeds the first one's predictions are looked at.
+    Each has the row's id, texts and right answer, what ``first`` and ``second`` predicted, and which is ``right``. The
+    predictions of the first seed are compared.
     """
-    one, other = first.predictions[0], second.predictions[0]
-    right, also = (predictions.scores[:, 0] == 1 for predictions in (one, other))
+    sides = {"first": first.predictions[0], "second": second.predictions[0]}
+    right = {side: predictions.scores[:, 0] == 1 for side, predictions in sides.items()}
     return [
         {
             "id": examples[row].id,
             **examples[row].texts,
             "answer": examples[row].gold,
-            "first": examples[row].name(one.predicted[row]),
-            "second": examples[row].name(other.predicted[row]),
-            "right": "first" if right[row] else "second",
+            **{side: examples[row].name(predictions.predicted[row]) for side, predictions in sides.items()},
+            "right": "first" if right["first"][row] else "second",
         }
-        for row in np.flatnonzero(right != also).tolist()
+        for row in np.flatnonzero(right["first"] != right["second"]).tolist()
     ]
 
 
-def rendered_disagreements(title: str, comparison: Comparison, found: Sequence[dict], style: str) -> str:
-    """All of them in one of FORMATS; long texts are cut but in JSON."""
+def rendered_disagreements(title: str, comparison: Comparison, rows: Sequence[dict], style: str) -> str:
+    """All rows in one of FORMATS; long texts are shortened, except in JSON."""
     if style == "json":
-        return json.dumps(found, ensure_ascii=False, indent=2) + "\n"
+        return as_json(rows)
     names = {"first": shown(comparison.first.name, style), "second": shown(comparison.second.name, style)}
-    wins = ", ".join(f"{name} on {sum(one['right'] == side for one in found)}" for side, name in names.items())
-    lines = [f"{title}: exactly one is right on {len(found)} dev rows: {wins}"]
-    bold, bullet = ("**", "- ") if style == "markdown" else ("", "    ")
-    for one in found:
-        name = shown(one["id"], style)
-        lines += ["", f"{bold}{name}{bold}", ""] if bold else ["", name]
-        for key, value in one.items():
-            if key in names:
-                said = "right" if one["right"] == key else "wrong"
-                lines.append(f"{bullet}{names[key]}: {_shortened(value, style)} ({said})")
-            elif key not in ("id", "right"):
-                lines.append(f"{bullet}{key}: {_shortened(value, style)}")
+    wins = ", ".join(f"{name} on {sum(row['right'] == side for row in rows)}" for side, name in names.items())
+    lines = [f"{title}: exactly one is right on {len(rows)} dev rows: {wins}"]
+    is_markdown = style == "markdown"
+    for row in rows:
+        name = shown(row["id"], style)
+        lines += ["", f"**{name}**", ""] if is_markdown else ["", name]
+        for key in (key for key in row if key not in ("id", "right")):
+            verdict = f" ({'right' if row['right'] == key else 'wrong'})" if key in names else ""
+            text = _shortened(row[key], style)
+            lines.append(f"{'- ' if is_markdown else '    '}{names.get(key, key)}: {text}{verdict}")
     return "\n".join(lines) + "\n"
 
 

@@ -1,18 +1,17 @@
-"""Finished grids → what a cheaper search would have cost and lost on them, as text and JSON."""
+"""What a cheaper search would have cost and lost on finished grids, as text and JSON."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from cluebench.benchmark.tasks import TASKS, Setting, Task
+from cluebench.benchmark.tasks import TASKS, Setting
 from cluebench.records.finished_trials import FinishedTrial
 from cluebench.report import evidence
 from cluebench.report.evidence import Evidence
-from cluebench.report.tables import Table
+from cluebench.report.tables import Table, as_json
 from cluebench.search.halving import Curve
 from cluebench.search.replay import (
     RULES,
@@ -30,10 +29,7 @@ from cluebench.search.replay import (
 
 FORMATS = ("text", "json")
 
-_COLUMNS = ["rule", "stopped", "steps saved", "seconds saved", "lost", "rank", "safe"]
-_OVER_GRIDS = ["rule", "steps saved (least)", "seconds saved (least)", "lost (most)", "worst rank", "safe in"]
 _WORDS = {"task", "rule"}
-_BY_TASK = ["task", "rule", "steps saved", "seconds saved", "lost", "worst rank"]
 
 
 @dataclass(frozen=True)
@@ -41,46 +37,46 @@ class Replayed:
     """What each rule would have done to the finished grids of a model."""
 
     model: str  # as the user typed it
-    outcomes: Mapping[str, Sequence[Outcome]]  # task name → one for each of RULES
-    errors: Mapping[str, float | None]  # task name → one standard error of its best score, in points
-    left_out: Mapping[str, str] = field(default_factory=dict)  # task name → why it can't be replayed
+    outcomes: dict[str, Sequence[Outcome]]  # task name → an outcome for each of RULES
+    errors: dict[str, float | None]  # task name → one standard error of its best score, in points
+    left_out: dict[str, str]  # task name → why it can't be replayed
 
 
 def replayed(model: str, trials: Mapping[str, Sequence[FinishedTrial]]) -> Replayed:
-    """``trials``: of each task, as `finished_trials.finished_trials` gives them."""
-    outcomes, errors, left_out = {}, {}, {}
+    """``trials``: task name → its finished trials, see `cluebench.records.finished_trials`."""
+    found = Replayed(model, {}, {}, {})
     measured, _ = evidence.of_run(trials)
     for name in (name for name in TASKS if trials.get(name)):
-        grid, without = grid_of(trials[name])
-        if without:
-            left_out[name] = (
-                f"{without} of {len(trials[name])} finished trials have no evaluations with steps on record"
-            )
+        grid, missing = grid_of(trials[name])
+        if missing:
+            reason = f"{missing} of {len(trials[name])} finished trials have no evaluations with steps on record"
+            found.left_out[name] = reason
             continue
-        errors[name] = _error(name, measured, trials[name], max(scores_of(grid).values()))
-        replay = Replay(grid, errors[name])
-        outcomes[name] = [replay.outcome(rule) for rule in RULES]
-    return Replayed(model, outcomes, errors, left_out)
+        error = _error(name, measured, trials[name], max(scores_of(grid).values()))
+        replay = Replay(grid, error)
+        found.errors[name] = error
+        found.outcomes[name] = [replay.outcome(rule) for rule in RULES]
+    return found
 
 
 def _error(name: str, measured: Mapping[str, Evidence], trials: Sequence[FinishedTrial], best: float) -> float | None:
-    """One standard error of a task's best score: over its dev rows, else the binomial one of the official dev split.
+    """One standard error of a task's best score: over its dev rows, else the binomial error of the official dev split.
 
-    None where the split is not known, or only a part of it was evaluated.
+    None if the split is unknown, or only a part of it was evaluated.
     """
     if name in measured:
         return measured[name].error[0]
     if any(trial.result and trial.result.configuration.get("limit") for trial in trials):
         return None
-    known = evidence.published(TASKS[name], (best,))
-    return known.error[0] if known else None
+    binomial = evidence.published(TASKS[name], (best,))
+    return binomial.error[0] if binomial else None
 
 
 def grid_of(trials: Sequence[FinishedTrial]) -> tuple[RecordedGrid, int]:
-    """(the settings that the table chooses from with a recording a seed, the number of trials that have none).
+    """(the settings that the table chooses from, with a recording a seed; the number of trials without a recording).
 
-    Seeds that at most half of the settings have are further seeds of the best ones, and left out; so are the settings
-    that lack a seed of the others'.
+    A seed of at most half of the settings is a further seed of the best ones, and is left out. So are settings that
+    lack a seed of the others.
     """
     by_setting: dict[Setting, dict[int, FinishedTrial]] = defaultdict(dict)
     for trial in trials:
@@ -94,12 +90,12 @@ def grid_of(trials: Sequence[FinishedTrial]) -> tuple[RecordedGrid, int]:
         for setting, seeds in by_setting.items()
         if len(common & seeds.keys()) == most
     }
-    grid = {setting: [one for one in seeds if one is not None] for setting, seeds in recorded.items()}
-    return grid, sum(one is None for seeds in recorded.values() for one in seeds)
+    grid = {setting: [trial for trial in seeds if trial is not None] for setting, seeds in recorded.items()}
+    return grid, sum(trial is None for seeds in recorded.values() for trial in seeds)
 
 
 def _recorded(trial: FinishedTrial) -> Recorded | None:
-    """None where nothing says what it scored at which step."""
+    """None if no file says at which steps it was evaluated."""
     source = trial.result or trial.log
     if source is None or not source.dev_curve:
         return None
@@ -111,8 +107,8 @@ def _recorded(trial: FinishedTrial) -> Recorded | None:
 
 
 def recommendations(models: Sequence[Replayed]) -> dict[str, Summary | None]:
-    """Task name → the rule that is safe in the grids of all models and saves most; None where there is none."""
-    by_task = {name: [one.outcomes[name] for one in models if name in one.outcomes] for name in TASKS}
+    """Task name → the rule that is safe in the grids of all models and saves most; None without a safe rule."""
+    by_task = {name: [model.outcomes[name] for model in models if name in model.outcomes] for name in TASKS}
     return {name: recommended(grids) for name, grids in by_task.items() if grids}
 
 
@@ -120,79 +116,75 @@ def recommendations(models: Sequence[Replayed]) -> dict[str, Summary | None]:
 
 
 def rendered(models: Sequence[Replayed], style: str) -> str:
-    """All of them in one of FORMATS."""
-    if style == "json":
-        return json.dumps(_values(models), ensure_ascii=False, indent=2) + "\n"
-    blocks = [block for model in models for block in _model_blocks(model)]
+    """All models in one of FORMATS."""
     grids = [outcomes for model in models for outcomes in model.outcomes.values()]
-    blocks.append(
-        [f"over {len(grids)} grids", *Table(_OVER_GRIDS, [*map(_over_grids, summaries(grids))], _WORDS).text()]
-    )
-    rows = [_recommendation(TASKS[name], one) for name, one in recommendations(models).items()]
-    blocks.append(["recommended", *Table(_BY_TASK, rows, _WORDS).text()])
-    blocks.append(
-        [f"safe: {SAFE}. Saved: share of the whole grid's. Lost: points; the most of any grid, if recommended."]
-    )
+    if style == "json":
+        return as_json({
+            "models": [_values(model) for model in models],
+            "rules": [_named(summary) for summary in summaries(grids)],
+            "recommended": {name: best and _named(best) for name, best in recommendations(models).items()},
+            "points": [point._asdict() for point in points(grids)],
+            "safe": SAFE,
+        })  # fmt: skip
+    by_task = [
+        [TASKS[name].title, *(_recommendation(best) if best else ["none", "-", "-", "-", "-"])]
+        for name, best in recommendations(models).items()
+    ]
+    overall = ["rule", "steps saved (least)", "seconds saved (least)", "lost (most)", "worst rank", "safe in"]
+    columns = ["task", "rule", "steps saved", "seconds saved", "lost", "worst rank"]
+    blocks = [
+        *(block for model in models for block in _model_blocks(model)),
+        [f"over {len(grids)} grids", *Table(overall, [*map(_over_grids, summaries(grids))], _WORDS).text()],
+        ["recommended", *Table(columns, by_task, _WORDS).text()],
+        [f"safe: {SAFE}. Saved: share of the whole grid's. Lost: points; the most of any grid, if recommended."],
+    ]
     return "\n\n".join("\n".join(lines) for lines in blocks) + "\n"
 
 
-def _values(models: Sequence[Replayed]) -> dict[str, Any]:
+def _values(model: Replayed) -> dict[str, Any]:
     """Every number, unrounded."""
-    grids = [outcomes for model in models for outcomes in model.outcomes.values()]
-    return {
-        "models": [
-            {
-                "model": model.model,
-                "tasks": {
-                    name: {"standard_error": model.errors[name], "outcomes": [_named(one) for one in outcomes]}
-                    for name, outcomes in model.outcomes.items()
-                },
-                "left_out": dict(model.left_out),
-            }
-            for model in models
-        ],
-        "rules": [_named(one) for one in summaries(grids)],
-        "recommended": {name: _named(one) if one else None for name, one in recommendations(models).items()},
-        "points": [point._asdict() for point in points(grids)],
-        "safe": SAFE,
+    tasks = {
+        name: {"standard_error": model.errors[name], "outcomes": [_named(outcome) for outcome in outcomes]}
+        for name, outcomes in model.outcomes.items()
     }
+    return {"model": model.model, "tasks": tasks, "left_out": dict(model.left_out)}
 
 
-def _named(one: Outcome | Summary) -> dict[str, Any]:
-    """Its fields as JSON values, the rule also by its parts."""
-    values = {**asdict(one), "rule": str(one.rule), "keep": one.rule.keep, "rungs": list(map(float, one.rule.rungs))}
-    return values | ({"chosen": one.chosen._asdict()} if isinstance(one, Outcome) else {})
+def _named(found: Outcome | Summary) -> dict[str, Any]:
+    """Its fields as JSON values, with the parts of the rule."""
+    rule = found.rule
+    values = {**asdict(found), "rule": str(rule), "keep": rule.keep, "rungs": list(map(float, rule.rungs))}
+    return values | ({"chosen": found.chosen._asdict()} if isinstance(found, Outcome) else {})
 
 
 def _model_blocks(model: Replayed) -> Iterator[list[str]]:
+    columns = ["rule", "stopped", "steps saved", "seconds saved", "lost", "rank", "safe"]
     for name, outcomes in model.outcomes.items():
-        error = model.errors[name]
-        known = "its standard error is not known" if error is None else f"±{error:.2f}"
-        best = outcomes[0].score + outcomes[0].lost
-        title = f"{model.model}, {TASKS[name].title}: {outcomes[0].trials} trials, best {best:.2f} ({known})"
-        yield [title, *Table(_COLUMNS, [*map(_row, outcomes)], _WORDS).text()]
+        error, first = model.errors[name], outcomes[0]
+        spread = "its standard error is not known" if error is None else f"±{error:.2f}"
+        best = f"best {first.score + first.lost:.2f} ({spread})"
+        title = f"{model.model}, {TASKS[name].title}: {first.trials} trials, {best}"
+        yield [title, *Table(columns, [*map(_row, outcomes)], _WORDS).text()]
     for name, reason in model.left_out.items():
         yield [f"{model.model}, {TASKS[name].title}: left out: {reason}"]
 
 
-def _row(one: Outcome) -> list[str]:
-    saved = [_share(one.steps_saved), _share(one.seconds_saved)]
-    return [str(one.rule), str(one.stopped), *saved, f"{one.lost:.2f}", str(one.rank), "yes" if one.safe else "no"]
+def _row(outcome: Outcome) -> list[str]:
+    saved = [_share(outcome.steps_saved), _share(outcome.seconds_saved)]
+    lost = [f"{outcome.lost:.2f}", str(outcome.rank), "yes" if outcome.safe else "no"]
+    return [str(outcome.rule), str(outcome.stopped), *saved, *lost]
 
 
-def _over_grids(one: Summary) -> list[str]:
-    steps, least_steps = _share(one.steps_saved), _share(one.least_steps_saved)
-    seconds, least_seconds = _share(one.seconds_saved), _share(one.least_seconds_saved)
-    lost = f"{one.lost:.2f} ({one.most_lost:.2f})"
-    saved = [f"{steps} ({least_steps})", f"{seconds} ({least_seconds})"]
-    return [str(one.rule), *saved, lost, str(one.worst_rank), f"{one.safe} of {one.grids}"]
+def _over_grids(summary: Summary) -> list[str]:
+    steps = f"{_share(summary.steps_saved)} ({_share(summary.least_steps_saved)})"
+    seconds = f"{_share(summary.seconds_saved)} ({_share(summary.least_seconds_saved)})"
+    lost = f"{summary.lost:.2f} ({summary.most_lost:.2f})"
+    return [str(summary.rule), steps, seconds, lost, str(summary.worst_rank), f"{summary.safe} of {summary.grids}"]
 
 
-def _recommendation(task: Task, one: Summary | None) -> list[str]:
-    if one is None:
-        return [task.title, "none", "-", "-", "-", "-"]
-    saved = [_share(one.steps_saved), _share(one.seconds_saved)]
-    return [task.title, str(one.rule), *saved, f"{one.most_lost:.2f}", str(one.worst_rank)]
+def _recommendation(best: Summary) -> list[str]:
+    saved = [_share(best.steps_saved), _share(best.seconds_saved)]
+    return [str(best.rule), *saved, f"{best.most_lost:.2f}", str(best.worst_rank)]
 
 
 def _share(value: float | None) -> str:

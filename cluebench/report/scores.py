@@ -22,12 +22,18 @@ class Best:
     score: tuple[float, ...]
     deviation: tuple[float, ...] | None = None
     seeds: int = 1
-    single: tuple[float, ...] | None = None  # the best score of any trial, where only some settings have all seeds
+    single: tuple[float, ...] | None = None  # the best score of any trial, if only some settings have all seeds
+
+    @classmethod
+    def over_seeds(cls, setting: Setting, by_seed: Sequence[tuple[float, ...]]) -> Best:
+        columns = list(zip(*by_seed, strict=True))
+        deviation = tuple(map(stdev, columns)) if len(by_seed) > 1 else None
+        return cls(setting, tuple(map(mean, columns)), deviation, len(by_seed))
 
     def text(self, task: Task) -> str:
         """``57.00``, ``65.83/87.30``; over seeds ``57.00±0.21``, ``65.83±0.30/87.30±0.12``.
 
-        Where only some settings were run with all seeds, behind the best single score: ``57.63, 57.00±0.21 (5)``.
+        If only some settings were run with all seeds, the best single score comes first: ``57.63, 57.00±0.21 (5)``.
         """
         if self.deviation is None:
             return task.format_score(self.score)
@@ -38,22 +44,22 @@ class Best:
 def best_setting(trials: Iterable[FinishedTrial]) -> Best | None:
     """The setting with the highest mean over seeds (EM for spans); None without trials.
 
-    Settings that lack seeds others have are considered only if none is complete. Ties go to the smaller learning rate,
-    then the smaller batch, then the smaller dropout.
+    A setting that lacks seeds of others can only be the best if every setting lacks some. If settings tie, the smaller
+    learning rate is the best, then the smaller batch, then the smaller dropout.
     """
     by_setting = _by_setting(trials)
     if not by_setting:
         return None
     most_seeds = max(map(len, by_setting.values()))
     candidates = [
-        _over_seeds(setting, list(scores.values()))
-        for setting, scores in by_setting.items()
-        if len(scores) == most_seeds
+        Best.over_seeds(setting, [*by_seed.values()])
+        for setting, by_seed in by_setting.items()
+        if len(by_seed) == most_seeds
     ]
     best = max(candidates, key=lambda best: rank(best.score, best.setting))
     if len(candidates) == len(by_setting):
         return best
-    every = [(score, setting) for setting, scores in by_setting.items() for score in scores.values()]
+    every = [(score, setting) for setting, by_seed in by_setting.items() for score in by_seed.values()]
     return replace(best, single=max(every, key=lambda pair: rank(*pair))[0])
 
 
@@ -65,13 +71,6 @@ def _by_setting(trials: Iterable[FinishedTrial]) -> dict[Setting, dict[int, tupl
     return found
 
 
-def _over_seeds(setting: Setting, scores: list[tuple[float, ...]]) -> Best:
-    columns = list(zip(*scores, strict=True))
-    averages = tuple(mean(column) for column in columns)
-    deviation = tuple(stdev(column) for column in columns) if len(scores) > 1 else None
-    return Best(setting, averages, deviation, len(scores))
-
-
 def best_settings(trials: Mapping[str, Sequence[FinishedTrial]]) -> dict[str, Best]:
     """Task name → best setting, for the tasks that have a finished trial."""
     bests = {name: best_setting(trials.get(name, ())) for name in TASKS}
@@ -79,34 +78,25 @@ def best_settings(trials: Mapping[str, Sequence[FinishedTrial]]) -> dict[str, Be
 
 
 def best_score_table(bests: Mapping[str, Best]) -> str:
-    """The table to the letter: tab-separated, ``-`` for a task without a finished trial. Ends with a line break."""
-    tasks = TASKS.values()
-    scores = [bests[task.name].text(task) if task.name in bests else "-" for task in tasks]
-    lines = ["\t".join(task.title for task in tasks), "\t".join(scores), _RULE, "Best hyper-parameters list:", _RULE]
-    lines.append("TASK\tresult\t(lr, batch_size, dropout_p)")
-    for task, score in zip(tasks, scores, strict=True):
-        lines.append(f"{task.title}\t{score}\t{_setting_text(bests.get(task.name))}")
+    """The published table: tab-separated, ``-`` for a task without a finished trial. It ends with a line break."""
+    texts = {task: bests[name].text(task) if name in bests else "-" for name, task in TASKS.items()}
+    lines = ["\t".join(task.title for task in texts), "\t".join(texts.values())]
+    lines += [_RULE, "Best hyper-parameters list:", _RULE, "TASK\tresult\t(lr, batch_size, dropout_p)"]
+    for task, text in texts.items():
+        setting = f"({','.join(map(str, bests[task.name].setting))})" if task.name in bests else "-"
+        lines.append(f"{task.title}\t{text}\t{setting}")
     return "\n".join(lines) + "\n"
 
 
-def _setting_text(best: Best | None) -> str:
-    if best is None:
-        return "-"
-    return f"({best.setting.learning_rate},{best.setting.batch_size},{best.setting.dropout})"
-
-
-def published_comparison(bests: Mapping[str, Best], published: PublishedModel) -> str:
+def published_comparison(bests: Mapping[str, Best], published: PublishedModel) -> list[str]:
     """Two more lines for the table: the published scores, and the user's minus the published (EM for spans)."""
-    shown, differences = [], []
-    for task in TASKS.values():
+    scores, differences = [], []
+    for name, task in TASKS.items():
         theirs = published.score(task)
-        shown.append(task.format_score(theirs) if theirs else "-")
-        if theirs is None or task.name not in bests:
-            differences.append("-")
-            continue
-        pairs = zip(bests[task.name].score, theirs, strict=True)
-        differences.append("/".join(f"{round(ours - other, 2) + 0.0:+.2f}" for ours, other in pairs))
-    return "\t".join(shown) + "\n" + "\t".join(differences) + "\n"
+        pairs = zip(bests[name].score, theirs, strict=True) if theirs and name in bests else ()
+        scores.append(task.format_score(theirs) if theirs else "-")
+        differences.append("/".join(f"{round(ours - other, 2) + 0.0:+.2f}" for ours, other in pairs) or "-")
+    return ["\t".join(scores), "\t".join(differences)]
 
 
 def missing_from_average(bests: Mapping[str, Best]) -> list[str]:
@@ -115,7 +105,7 @@ def missing_from_average(bests: Mapping[str, Best]) -> list[str]:
 
 
 def average(bests: Mapping[str, Best]) -> float | None:
-    """AVG of the published table: the mean of its ten tasks, EM for spans; None unless all are there."""
+    """AVG of the published table: the mean of its ten tasks, EM for spans; None unless all ten are finished."""
     if not averaged_tasks() <= bests.keys():
         return None
     return mean(round(bests[name].score[0], 2) for name in averaged_tasks())
@@ -124,11 +114,10 @@ def average(bests: Mapping[str, Best]) -> float | None:
 def edges(
     trials: Mapping[str, Sequence[FinishedTrial]], bests: Mapping[str, Best], errors: Mapping[str, float] | None = None
 ) -> dict[tuple[str, str], str]:
-    """(task, "learning_rate" or "batch_size") → "smallest" or "largest", where the best setting has it, of three or
-    more.
+    """(task, "learning_rate" or "batch_size") → "smallest" or "largest", if the best setting has that value.
 
-    None where a setting with a value in between scores as high, or less by at most one standard error of the best
-    score. ``errors``: task → that standard error, in points; 0 where it is not known.
+    An edge counts if three or more values were tried and every setting with a value between the edges scores lower by
+    more than one standard error of the best score. ``errors``: task → that standard error, in points; 0 if unknown.
     """
     found = {}
     for name, best in bests.items():
@@ -137,8 +126,8 @@ def edges(
         for axis in ("learning_rate", "batch_size"):
             values = sorted({getattr(setting, axis) for setting in settings})
             value = getattr(best.setting, axis)
-            inner = [mean(score[0] for score in of.values()) for one, of in settings.items()
-                     if values[0] < getattr(one, axis) < values[-1]]  # fmt: skip
+            inner = [mean(score[0] for score in by_seed.values()) for setting, by_seed in settings.items()
+                     if values[0] < getattr(setting, axis) < values[-1]]  # fmt: skip
             if len(values) >= 3 and value in (values[0], values[-1]) and round(max(inner), 2) < round(least, 2):
                 found[name, axis] = "smallest" if value == values[0] else "largest"
     return found
@@ -147,12 +136,9 @@ def edges(
 def edge_notes(
     trials: Mapping[str, Sequence[FinishedTrial]], bests: Mapping[str, Best], errors: Mapping[str, float] | None = None
 ) -> list[str]:
-    """One line for each of the `edges`."""
-    notes = []
-    for (name, axis), edge in edges(trials, bests, errors).items():
-        value, beyond = getattr(bests[name].setting, axis), {"smallest": "smaller", "largest": "larger"}[edge]
-        label = axis.replace("_", " ")
-        notes.append(
-            f"{TASKS[name].title}: the best {label}, {value}, is the {edge} tried; a {beyond} one may do better"
-        )
-    return notes
+    """A line for each of the `edges`."""
+    return [
+        f"{TASKS[name].title}: the best {axis.replace('_', ' ')}, {getattr(bests[name].setting, axis)}, is the {edge} "
+        f"tried; a {'smaller' if edge == 'smallest' else 'larger'} one may do better"
+        for (name, axis), edge in edges(trials, bests, errors).items()
+    ]

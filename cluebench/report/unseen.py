@@ -1,4 +1,4 @@
-"""Scores on the dev rows whose text is not in train, and the floors beside which a score has to be read."""
+"""Scores on the dev rows whose text is not in train, and the floors: scores that a model reaches without reading."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from cluebench.benchmark.tasks import TASKS, Task
 from cluebench.data import row_facts
+from cluebench.data.download import data_home
 from cluebench.data.row_facts import RowFacts
 from cluebench.data.source import open_source
 from cluebench.foundation.errors import ClueError
@@ -18,41 +19,41 @@ from cluebench.report.evidence import Evidence, measured
 def facts_of(found: Mapping[str, Evidence], run: OpenedRun | None, *, look: bool) -> dict[str, RowFacts]:
     """Task name → what is known of the rows that a model of this run was trained and evaluated on.
 
-    Only of trials on all rows. ``look``: where nobody has looked yet and the run's data is here, look now, which takes
-    seconds a task.
+    Only of trials on all rows. ``look``: if nothing is known yet, read the files that the run's grid.json names, or the
+    downloaded ones, which takes seconds a task.
     """
-    known = {name: _facts(TASKS[name], one, run, look) for name, one in found.items()}
-    return {name: facts for name, facts in known.items() if facts is not None}
+    facts = {name: _facts(TASKS[name], evidence, run, look) for name, evidence in found.items()}
+    return {name: known for name, known in facts.items() if known is not None}
 
 
-def _facts(task: Task, known: Evidence, run: OpenedRun | None, look: bool) -> RowFacts | None:
-    configuration = known.predictions[0].configuration if known.predictions else {}
+def _facts(task: Task, evidence: Evidence, run: OpenedRun | None, look: bool) -> RowFacts | None:
+    configuration = evidence.predictions[0].configuration if evidence.predictions else {}
     data = configuration.get("data")
     if not isinstance(data, str) or configuration.get("limit"):
         return None
     facts = row_facts.found(task, data, run.folder if run else None)
     if facts is None and look:
         try:
-            source = open_source(run.grid.data_dir if run and run.grid else None, offline=True)
+            source = open_source(run and run.grid and run.grid.data_dir or data_home(), offline=True)
             if source.fingerprint(task) == data:
                 with waiting(f"looking for dev rows of {task.title} in train"):
                     facts = row_facts.made(task, source)
-        except ClueError:  # the data is not here any more: nothing is known
+        except ClueError:  # the data is not on this machine
             return None
-    return facts if facts and facts.dev_rows == len(known.by_row) else None
+    return facts if facts and facts.dev_rows == len(evidence.by_row) else None
 
 
-def unseen(known: Evidence, facts: RowFacts) -> Evidence | None:
-    """The evidence on the rows without a twin in train; None where there are none."""
+def unseen(evidence: Evidence, facts: RowFacts) -> Evidence | None:
+    """The evidence on the rows without a twin in train; None without such rows."""
     if not facts.twins:
-        return known
+        return evidence
     kept = ~facts.is_twin()
-    return measured([one.only(kept) for one in known.predictions]) if kept.any() else None
+    return measured([predictions.only(kept) for predictions in evidence.predictions]) if kept.any() else None
 
 
-def unseen_text(task: Task, known: Evidence, facts: RowFacts) -> Phrase | None:
-    """``55.31 on the 8,885 rows whose text is not in train``; None where all are such rows."""
-    apart = unseen(known, facts) if facts.twins else None
+def unseen_text(task: Task, evidence: Evidence, facts: RowFacts) -> Phrase | None:
+    """``55.31 on the 8,885 rows whose text is not in train``; None if all rows are such rows."""
+    apart = unseen(evidence, facts) if facts.twins else None
     if apart is None:
         return None
     score, rows = task.format_score(apart.score), f"{len(apart.by_row):,}"
@@ -60,7 +61,7 @@ def unseen_text(task: Task, known: Evidence, facts: RowFacts) -> Phrase | None:
 
 
 def floors_text(found: Mapping[str, RowFacts]) -> Phrase | None:
-    """``floors, the best dev scores without reading: TNEWS 18.87, …``; None where none is known."""
+    """``floors, the best dev scores without reading: TNEWS 18.87, …``; None if none is known."""
     best = {name: found[name].floors.best for name in TASKS if name in found}
     parts = [f"{TASKS[name].title} {score:.2f}" for name, score in best.items() if score is not None]
     return Phrase("floors, the best dev scores without reading: {scores}", scores=", ".join(parts)) if parts else None

@@ -204,7 +204,7 @@ def test_average_is_of_what_is_printed_and_no_difference_is_minus_nothing():
     assert scores.average(bests) == pytest.approx(
         sum(round(best.score[0], 2) for best in bests.values()) / 10, abs=1e-9
     )
-    assert scores.published_comparison(bests, row).splitlines()[1].split("\t")[1] == "+0.00"
+    assert scores.published_comparison(bests, row)[1].split("\t")[1] == "+0.00"
 
 
 def test_average_is_the_published_one():

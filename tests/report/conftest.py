@@ -11,12 +11,6 @@ from cluebench.report.evidence import measured
 PROTOCOL = {"data": "0123456789abcdef", "epochs": 3, "limit": None, "learning_rate": 3e-05, "model": "m", "seed": 42}
 
 
-@pytest.fixture(autouse=True)
-def no_data_at_hand(monkeypatch):
-    """Real archives beside made-up trials would be looked at, and found to be other data."""
-    monkeypatch.delenv("CLUE_DATA_DIR", raising=False)
-
-
 def predictions_of(tmp_path, task, right, clusters=None, f1=None, **settings):
     """Predictions of a task as a file gives them back, right or wrong [rows] as asked for."""
     right = np.asarray(right, int)

@@ -129,7 +129,7 @@ def test_one_label_for_all_rows_is_named(finished, tmp_path, run_command):
     finished(tmp_path / "run", "tnews", [0] * 2000, learning_rate=1e-5)
     told = "one label (100) for all 2,000 rows"
     table = run_command("grid_search_tools/extract_result.py", tmp_path / "run", "--report")
-    assert f"TNEWS: the best trial says {told}" in table.err
+    assert f"TNEWS: the best trial predicts {told}" in table.err
     assert told in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     finished(tmp_path / "other", "tnews", [0] * 1999 + [1], learning_rate=1e-5)
     assert "one label" not in run_command("grid_search_tools/extract_result.py", tmp_path / "other").err
@@ -164,3 +164,12 @@ def says_the_same(path, share):
 def test_a_submission_of_one_label(labels, told):
     content = "".join(f'{{"id": {number}, "label": "{label}"}}\n' for number, label in enumerate(labels)).encode()
     assert one_label(content, TNEWS) == told and one_label(content, TASKS["c3"]) is None
+
+
+def test_only_files_that_the_runs_name_are_read(runs, finished, tmp_path, monkeypatch, run_command):
+    """CLUE_DATA_DIR names other files than these runs used: no line about them."""
+    monkeypatch.setenv("CLUE_DATA_DIR", str(tmp_path / "data"))
+    for name in "ab":
+        finished(tmp_path / name, "tnews", [1, 0, 1, 1])
+    compared = run_command("grid_search_tools/compare.py", tmp_path / "a", tmp_path / "b")
+    assert compared.code == 0 and compared.err == ""
