@@ -1,4 +1,4 @@
-"""Models side by side: a row a model, the best dev score of every task and their mean.
+"""Models side by side: a row for each model with the best dev score of every task, and their mean.
 
 Only comparable runs stand in the ranking (see `cluebench.report.comparability`); the others follow it, with reasons.
 """
@@ -29,7 +29,7 @@ from cluebench.report.submitted import RECORD, Submitted
 from cluebench.report.unseen import facts_of, unseen
 from cluebench.statistics.ranks import shared_ranks
 
-#: What the rows can be sorted by.
+#: The orders of the rows.
 ORDERS = ("average", "score_per_hour")
 
 
@@ -38,18 +38,18 @@ class Row:
     """A model's line. Scores are in percent, by task name; EM and F1 for spans."""
 
     model: str
-    average: float | None  # None unless all ten tasks are there
+    average: float | None  # None unless all ten tasks are finished
     scores: Mapping[str, tuple[float, ...]]
-    settings: Mapping[str, Setting]  # that reached them
+    settings: Mapping[str, Setting]  # of these scores
     evidence: Mapping[str, Evidence]
-    marks: tuple[Mark, ...] = ()  # why it is in no ranking
+    marks: tuple[Mark, ...] = ()  # why it is not in the ranking
     run: Path | None = None  # its folder; None for published scores
-    trials: int | None = None  # finished ones; None where nobody says
+    trials: int | None = None  # finished ones; None if unknown
     size: ModelSize | None = None
     cost: Cost = Cost(unknown=1)
-    test: Mapping[str, float] = field(default_factory=dict)  # task → what CLUE's leaderboard said
+    test: Mapping[str, float] = field(default_factory=dict)  # task → score on CLUE's leaderboard
     rank: int | None = None
-    facts: Mapping[str, RowFacts] = field(default_factory=dict)  # task → what is known of its rows
+    facts: Mapping[str, RowFacts] = field(default_factory=dict)  # task → facts of its rows
 
     @property
     def published(self) -> bool:
@@ -57,25 +57,24 @@ class Row:
 
     @property
     def error(self) -> float | None:
-        """One standard error of the average; None unless all ten are known."""
+        """One standard error of the average; None unless the errors of all ten tasks are known."""
         return None if self.average is None else evidence.error_of_avg(self.evidence)
 
     @property
     def score_per_hour(self) -> float | None:
-        """Points of AVG for a device hour of its trials."""
+        """Points of AVG per device hour of its trials."""
         return self.cost.score_per_hour(self.average)
 
     @property
     def report(self) -> Path | None:
-        """The page of its run, if there is one."""
+        """The page of its run, if it has been written."""
         path = self.run / REPORT_FILE if self.run else None
         return path if path and path.is_file() else None
 
     @property
     def reasons(self) -> list[Phrase]:
         """Its marks in words."""
-        judged = self.scores.keys() & averaged_tasks()
-        return [mark.text(len(judged)) for mark in self.marks]
+        return [mark.text(len(self.scores.keys() & averaged_tasks())) for mark in self.marks]
 
     @property
     def why_marked(self) -> str:
@@ -84,12 +83,12 @@ class Row:
     @property
     def missing(self) -> list[str]:
         """Titles of the tasks that AVG lacks."""
-        return [task.title for name, task in TASKS.items() if name in averaged_tasks() and name not in self.scores]
+        return scores.missing_from_average(self.scores)
 
 
 @dataclass(frozen=True)
 class FromBaseline:
-    """A row minus the baseline, in points: of the averages, with its two-sided p, and of each task both have."""
+    """A row minus the baseline, in points: of the averages, with its two-sided p, and of each task of both."""
 
     average: float | None
     p: float | None
@@ -98,7 +97,7 @@ class FromBaseline:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """Rows in order: the ranking, then what is in none."""
+    """The rows in order: first the ranking, then the models outside it."""
 
     rows: Sequence[Row]
     baseline: Row | None = None
@@ -115,17 +114,17 @@ class Leaderboard:
     ) -> Leaderboard:
         """baseline: a model, measured rather than published, or ``published:NAME``. sort: one of ORDERS.
 
-        all_runs: rank those with marks too. Raises UsageError where no row is the baseline.
+        all_runs: rank models with marks too. Raises UsageError if no row is the baseline.
         """
-        rows = _ordered(_named_apart(rows), all_runs, attrgetter(sort))
-        known = {f"published:{row.model}" if row.published else row.model: row for row in rows}
-        base = known.get(baseline or "", known.get(f"published:{baseline}"))
+        rows = _ordered(_with_folders(rows), all_runs, attrgetter(sort))
+        by_name = {f"published:{row.model}" if row.published else row.model: row for row in rows}
+        base = by_name.get(baseline or "", by_name.get(f"published:{baseline}"))
         if baseline is not None and base is None:
-            raise UsageError(f"--baseline {baseline}: not among {', '.join(known)}")
+            raise UsageError(f"--baseline {baseline}: not among {', '.join(by_name)}")
         return cls(rows, base, without_twins)
 
     def difference(self, row: Row) -> FromBaseline | None:
-        """From the baseline; None without one, and of itself."""
+        """From the baseline; None without a baseline, and for the baseline itself."""
         base = self.baseline
         if base is None or row is base:
             return None
@@ -133,43 +132,42 @@ class Leaderboard:
         tasks = {name: round(round(mine, 2) - round(theirs, 2), 2) for name, (mine, theirs) in both.items()}
         if row.average is None or base.average is None:
             return FromBaseline(None, None, tasks)
-        known = row.error is not None and base.error is not None
-        p = evidence.average_p(base.evidence, row.evidence) if known else None
+        have_errors = row.error is not None and base.error is not None
+        p = evidence.average_p(base.evidence, row.evidence) if have_errors else None
         return FromBaseline(row.average - base.average, p, tasks)
 
 
 def measured_rows(run_root: Path, without_twins: bool = False) -> list[Row]:
-    """A row for every folder of the run root that holds a finished trial.
+    """A row for every folder of the run root that has a finished trial.
 
-    without_twins: scored on the dev rows whose text is not in train, as far as that is known.
+    without_twins: with the scores on the dev rows whose text is not in train, as far as these rows are known.
     """
     runs = [OpenedRun(path) for path in visible(run_root) if path.is_dir()]
     return [_row(run, without_twins) for run in runs if any(run.trials.values())]
 
 
 def _row(run: OpenedRun, without_twins: bool) -> Row:
-    """Of the grid's own trials: the further seeds that confirm its best settings would be another way to choose."""
+    """From the grid's own trials: with the further seeds of its best settings, the choice would not be comparable."""
     own = {name: finished_trials.of_whole_grid(of_task) for name, of_task in run.trials.items()}
     bests = scores.best_settings(own)
-    known, left_out = evidence.of_run(own)
-    facts = facts_of(known, run, look=without_twins)
+    found, left_out = evidence.of_run(own)
+    facts = facts_of(found, run, look=without_twins)
     if without_twins:
-        known = {name: one for name in facts if (one := unseen(known[name], facts[name]))}
-        bests = {name: replace(bests[name], score=one.score) for name, one in known.items()}
-    size = _size(run, [trial.result for of_task in own.values() for trial in of_task if trial.result])
-    stopped, record = run.halving_mark, Submitted.read(run.folder / RECORD)
-    marks = [*comparability.marks(own), *([Mark(stopped, ())] if stopped else [])]
+        found = {name: apart for name in facts if (apart := unseen(found[name], facts[name]))}
+        bests = {name: replace(bests[name], score=apart.score) for name, apart in found.items()}
+    marks = [*comparability.marks(own), *([Mark(run.halving_mark, ())] if run.halving_mark else [])]
     marks += [Mark(why, tuple(name for name in left_out if left_out[name] == why)) for why in {*left_out.values()}]
+    record = Submitted.read(run.folder / RECORD)
     return Row(
         run.name,
         scores.average(bests),
         {name: best.score for name, best in bests.items()},
         {name: best.setting for name, best in bests.items()},
-        known,
+        found,
         tuple(marks),
         run=run.folder,
         trials=sum(map(len, own.values())),
-        size=size,
+        size=_size(run, [trial.result for of_task in own.values() for trial in of_task if trial.result]),
         cost=sum(cost_by_task(run).values(), Cost()),
         test=record.test if record else {},
         facts=facts,
@@ -177,7 +175,7 @@ def _row(run: OpenedRun, without_twins: bool) -> Row:
 
 
 def _size(run: OpenedRun, results: Sequence[Result]) -> ModelSize | None:
-    """As its trials measured it: with a pooler, where the head of any task has one."""
+    """As its trials measured it, with the pooler that only some tasks have; else the published size."""
     sizes = [result.model_size for result in results if result.model_size]
     if sizes:
         return max(sizes, key=attrgetter("parameters"))
@@ -204,22 +202,22 @@ def _published_size(row: PublishedModel) -> ModelSize:
     return ModelSize(row.layers, row.hidden_size, row.parameters)
 
 
-def _named_apart(rows: Sequence[Row]) -> list[Row]:
-    """Runs of one model with their folders behind its name."""
-    runs = defaultdict(list)
+def _with_folders(rows: Sequence[Row]) -> list[Row]:
+    """If a model has several runs, the end of each folder follows its name."""
+    folders = defaultdict(list)
     for row in rows:
         if row.run:
-            runs[row.model].append(row.run.resolve())
+            folders[row.model].append(row.run.resolve())
     return [
-        replace(row, model=f"{row.model} ({_end_apart(row.run.resolve(), runs[row.model])})")
-        if row.run and len(runs[row.model]) > 1
+        replace(row, model=f"{row.model} ({_distinct_end(row.run.resolve(), folders[row.model])})")
+        if row.run and len(folders[row.model]) > 1
         else row
         for row in rows
     ]
 
 
-def _end_apart(folder: Path, among: Sequence[Path]) -> str:
-    """The last two parts of a path, or as many more as it takes for no other one to end alike."""
+def _distinct_end(folder: Path, among: Sequence[Path]) -> str:
+    """The last two parts of a path, or as many as no other path ends with."""
     for count in range(2, len(folder.parts)):
         if sum(other.parts[-count:] == folder.parts[-count:] for other in among) == 1:
             return "/".join(folder.parts[-count:])
@@ -227,13 +225,13 @@ def _end_apart(folder: Path, among: Sequence[Path]) -> str:
 
 
 def _ordered(rows: Sequence[Row], all_runs: bool, key: Callable[[Row], float | None]) -> list[Row]:
-    """The ranking, equal ranks where nobody can tell, then those without a rank; both by ``key``, highest first."""
+    """The ranking, then the rows without a rank; both by ``key``, highest first. Models that tie share a rank."""
     rows = sorted(rows, key=lambda row: (row.average is None, -(row.average or 0), -len(row.scores), row.model))
-    known = [row for row in rows if row.error is not None and (all_runs or not row.marks)]
+    ranked = [row for row in rows if row.error is not None and (all_runs or not row.marks)]
     ranks = shared_ranks(
-        [row.average or 0 for row in known],
-        lambda best, other: evidence.average_p(known[best].evidence, known[other].evidence),
+        [row.average or 0 for row in ranked],
+        lambda best, other: evidence.average_p(ranked[best].evidence, ranked[other].evidence),
     )
-    ranking = [replace(row, rank=rank) for row, rank in zip(known, ranks, strict=True)]
-    rest = [row for row in rows if row not in known]
+    ranking = [replace(row, rank=rank) for row, rank in zip(ranked, ranks, strict=True)]
+    rest = [row for row in rows if row not in ranked]
     return [row for part in (ranking, rest) for row in sorted(part, key=lambda row: -(key(row) or 0))]

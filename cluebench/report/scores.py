@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean, stdev
 
@@ -99,9 +99,9 @@ def published_comparison(bests: Mapping[str, Best], published: PublishedModel) -
     return ["\t".join(scores), "\t".join(differences)]
 
 
-def missing_from_average(bests: Mapping[str, Best]) -> list[str]:
+def missing_from_average(finished: Collection[str]) -> list[str]:
     """Titles of the tasks that AVG lacks."""
-    return [task.title for name, task in TASKS.items() if name in averaged_tasks() and name not in bests]
+    return [task.title for name, task in TASKS.items() if name in averaged_tasks() and name not in finished]
 
 
 def average(bests: Mapping[str, Best]) -> float | None:

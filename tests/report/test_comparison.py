@@ -96,7 +96,7 @@ def test_against_published_scores_the_test_is_unpaired_and_says_so(evidence):
     found = compare(Contender("a", ours), Contender("b (published)", theirs))
     assert {one.test for one in (*found.tasks, found.average)} == {"unpaired"}
     assert [one.is_significant for one in found.tasks] == [True, False]
-    assert any("no row is known" in note for note in notes(found))
+    assert any("published scores have no rows" in note for note in notes(found))
     assert not any("bootstrap" in note for note in notes(found))
 
 

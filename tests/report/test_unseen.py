@@ -114,7 +114,7 @@ def test_the_table_the_leaderboard_and_the_comparison(runs, run_command):
     page = (runs / "one" / "report.html").read_text(encoding="utf-8")
     assert report.code == 0 and f"{expected} on the 30 rows whose text is not in train" in page
     refused = run_command("grid_search_tools/leaderboard.py", runs, "--without_twins", "--published")
-    assert refused.code == 2 and "published scores have not" in refused.err
+    assert refused.code == 2 and "published scores have none" in refused.err
 
 
 def test_older_predictions_get_their_groups_from_what_is_known_of_the_rows(finished, tmp_path):
