@@ -71,8 +71,8 @@ def test_a_whole_grid_takes_less_than_two_megabytes(tmp_path):
             found = DevPredictions.of_spans(ids, answers, exact, np.maximum(exact, generator.random(rows)), shared)
         else:
             gold = generator.integers(0, len(task.labels) or task.num_choices, size=rows)
-            said = np.where(generator.random(rows) < 0.7, gold, generator.permutation(gold))
-            found = DevPredictions.of_choices(range(rows), said, gold, shared)
+            predicted = np.where(generator.random(rows) < 0.7, gold, generator.permutation(gold))
+            found = DevPredictions.of_choices(range(rows), predicted, gold, shared)
         found.write(tmp_path / task.name, {"task": task.name}, 1)
         total += (tmp_path / task.name).stat().st_size * sum(1 for _ in task.grid.points())
     assert total < 2_000_000

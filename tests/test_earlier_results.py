@@ -1,7 +1,7 @@
 """Results as people have them, written by the version of 29 November 2026: they stay the trials that they were.
 
 ``earlier_results/`` holds a grid of twelve trials on made-up rows: its plan, results and dev predictions, and the train
-and dev files. Never write these anew: a plan that no longer finds them done makes every finished trial run again.
+and dev files. Never write these again: a plan that no longer finds them done makes every finished trial run again.
 """
 
 import json

@@ -86,7 +86,7 @@ def test_wrong_values_get_one_line_and_exit_code_2(argv, named, capsys):
         (["--zzz", "1"], None),
     ],
 )
-def test_an_unknown_flag_is_told_what_was_meant(argv, meant, capsys):
+def test_the_right_name_of_an_unknown_flag_is_suggested(argv, meant, capsys):
     """Even where one that is required is missing."""
 
     @dataclass
@@ -97,9 +97,9 @@ def test_an_unknown_flag_is_told_what_was_meant(argv, meant, capsys):
 
     with pytest.raises(SystemExit):
         parse(Named, argv, prog="prog")
-    said = f"prog: error: unrecognized arguments: {argv[0].split('=')[0]}"
-    said += f"; did you mean {meant}" if meant else " (--help lists the flags)\n"
-    assert (error := capsys.readouterr().err).startswith(said) and error.count("\n") == 1
+    message = f"prog: error: unrecognized arguments: {argv[0].split('=')[0]}"
+    message += f"; did you mean {meant}" if meant else " (--help lists the flags)\n"
+    assert (error := capsys.readouterr().err).startswith(message) and error.count("\n") == 1
 
 
 def test_help_says_defaults(capsys):
@@ -134,8 +134,8 @@ def test_required_flag_is_named():
 def test_an_error_is_one_line_of_at_most_500_characters(capsys, run_command):
     with pytest.raises(SystemExit):
         parsed("--name", "long\n" * 1000)
-    said = [capsys.readouterr().err]
-    said.append(run_command("mrc/run_c3.py", "--do_train", "--model_name_or_path", "a" * 3000).err)
-    said.append(run_command("grid_search_tools/compare.py", "a" * 3000, "b").err)
-    for line in said:
+    lines = [capsys.readouterr().err]
+    lines.append(run_command("mrc/run_c3.py", "--do_train", "--model_name_or_path", "a" * 3000).err)
+    lines.append(run_command("grid_search_tools/compare.py", "a" * 3000, "b").err)
+    for line in lines:
         assert "error: " in line and line.count("\n") == 1 and len(line) <= 501 and " … " in line

@@ -53,9 +53,9 @@ def test_padding_makes_no_other_trial_where_it_is_always_computed():
 def test_the_configuration_says_when_padding_was_left_out():
     for padding in (True, False):
         flags = resolved(RunFlags("m", do_train=True, padding=padding), TASKS["tnews"])
-        said = configuration(TASKS["tnews"], flags, "m", "d")
-        assert said.get("padding") is (None if padding else False)
-        assert said["batch_size"] == flags.batch_size  # on one card, where nothing else is said
+        settings = configuration(TASKS["tnews"], flags, "m", "d")
+        assert settings.get("padding") is (None if padding else False)
+        assert settings["batch_size"] == flags.batch_size  # on one card, without another number
 
 
 def test_cards_share_the_batch():

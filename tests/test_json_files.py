@@ -31,7 +31,7 @@ class Curve:
 
 
 @pytest.fixture(autouse=True)
-def nothing_told():
+def no_earlier_notices():
     notice_once.cache_clear()
 
 
@@ -109,7 +109,7 @@ def test_a_bad_entry_of_a_list_is_left_out_with_a_line(tmp_path, capsys):
         json_files.read(path, Curve, ["points"])
 
 
-def test_a_bad_file_is_told_of_once_where_nothing_depends_on_it(tmp_path, capsys):
+def test_a_bad_file_is_reported_once_where_nothing_depends_on_it(tmp_path, capsys):
     path = written(tmp_path, "{")
     assert json_files.read_if_sound(tmp_path / "none.json", Curve) is None
     for _ in range(3):
@@ -165,7 +165,7 @@ def test_json_has_one_reader():
         "foundation/json_files",
         "diagnosis/facts",
         "scheduler/processes/launch",
-    }  # what a process has said; an argument
+    }  # what a process has printed; an argument
     wrong = [
         place
         for place, tree in sources().items()

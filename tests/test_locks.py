@@ -22,7 +22,7 @@ def silent(monkeypatch):
     monkeypatch.setattr(locks, "PATIENCE", 0.2)
 
 
-def test_where_locks_work_nothing_is_said(tmp_path):
+def test_where_locks_work_nothing_is_reported(tmp_path):
     assert locks.why_none(tmp_path) is None and not list(tmp_path.iterdir())
     kind, _, _ = locks.file_system(tmp_path).partition(" ")
     assert kind not in ("", "unknown") and locks.file_system("/proc/self").startswith("proc")
@@ -32,8 +32,8 @@ def test_a_grid_is_refused_with_the_name_of_the_file_system(silent, tmp_path):
     directory = RunDirectory(tmp_path, Model.of("some-model"))
     with pytest.raises(UsageError) as refused:
         directory.acquire()
-    said = str(refused.value)
-    assert "no answer in 0.2 s" in said and locks.file_system(tmp_path) in said and "--run_root" in said
+    message = str(refused.value)
+    assert "no answer in 0.2 s" in message and locks.file_system(tmp_path) in message and "--run_root" in message
 
 
 def test_features_are_made_without_the_cache(silent, tmp_path, capsys):

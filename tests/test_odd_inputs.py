@@ -23,17 +23,17 @@ LONG = "甲" * 5000
 
 
 def refused(error, action, *arguments):
-    """The line that is said."""
-    with pytest.raises(error) as said:
+    """The line of the error."""
+    with pytest.raises(error) as raised:
         action(*arguments)
-    return str(said.value)
+    return str(raised.value)
 
 
 # JSON -----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "text, said",
+    "text, message",
     [
         ('{"a": {"b": [1, NaN]}}', "holds NaN as a.b[1], which is no finite number"),
         ('[{"loss": 0.5}, {"loss": 1e999}]', "holds 1e999 as [1].loss, which is no finite number"),
@@ -43,8 +43,8 @@ def refused(error, action, *arguments):
         ('{"a": NaN, "b": [1', "holds NaN, which is no finite number"),
     ],
 )
-def test_a_number_that_is_none_is_named_with_its_place(text, said):
-    assert refused(NotJson, json_files.parse, text.encode()) == said
+def test_a_number_that_is_none_is_named_with_its_place(text, message):
+    assert refused(NotJson, json_files.parse, text.encode()) == message
 
 
 def test_the_largest_numbers_of_64_bits_are_numbers():
@@ -61,8 +61,8 @@ def test_an_id_beyond_64_bits_is_named_with_its_line(tmp_path):
     folder.mkdir()
     row = {"sentence": "甲", "label": "100", "keywords": ""}
     (folder / "dev.json").write_text(f"{json.dumps(row)}\n{json.dumps({**row, 'id': 10**30})}\n")
-    said = refused(DataError, load_rows, open_source(tmp_path), TASKS["tnews"], "dev")
-    assert "dev.json, line 2: holds " in said and "as id, which is beyond 64 bits" in said
+    message = refused(DataError, load_rows, open_source(tmp_path), TASKS["tnews"], "dev")
+    assert "dev.json, line 2: holds " in message and "as id, which is beyond 64 bits" in message
 
 
 # Flags ----------------------------------------------------------------------------------------------------------------
@@ -124,8 +124,8 @@ def test_a_damaged_member_whatever_packed_it(method, tmp_path):
             stream.read()
 
     for action in (read, lambda: archive.check_archive(path)):
-        said = refused(DataError, action)
-        assert str(path) in said and "\n" not in said
+        message = refused(DataError, action)
+        assert str(path) in message and "\n" not in message
 
 
 # Weights --------------------------------------------------------------------------------------------------------------
@@ -143,8 +143,8 @@ def test_an_array_twice_in_one_file(other, tmp_path):
     header = "{" + ", ".join(entry % place for place in ([0, 8], other)) + "}"
     path = tmp_path / "model.safetensors"
     path.write_bytes(struct.pack("<Q", len(header)) + header.encode() + bytes(other[1]))
-    said = refused(UsageError, read_weights, [path])
-    assert str(path) in said and ("a is in it twice" in said or "damaged" in said)
+    message = refused(UsageError, read_weights, [path])
+    assert str(path) in message and ("a is in it twice" in message or "damaged" in message)
 
 
 def test_an_array_inside_a_wrapper_and_outside(tmp_path):

@@ -1,4 +1,4 @@
-"""Places that can't be written are told of in one line by every command, before anything is computed."""
+"""Places that can't be written are reported in one line by every command, before anything is computed."""
 
 import os
 

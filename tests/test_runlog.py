@@ -87,7 +87,7 @@ def test_the_curve_of_a_log_with_its_seconds(tmp_path):
     assert ended.train_seconds == 35 + 10  # the steps after the last training line, at its speed
 
 
-def test_a_log_read_on_changes_nothing_that_was_said_before(tmp_path):
+def test_a_log_read_on_changes_no_facts_read_before(tmp_path):
     path = tmp_path / "a.log"
     path.write_text(f"{training(100)}\neval loss: 1.0, acc: 0.5000, eval done total : 1.00 s")
     log = GrowingLog(path)
@@ -250,7 +250,7 @@ def test_a_bad_point_of_the_curve_is_left_out(tmp_path, capsys):
 
 
 def test_what_a_run_has_cost_goes_on_from_its_checkpoint(monkeypatch):
-    """Seconds of its processes up to the checkpoints that were taken up, times its cards."""
+    """Seconds of its processes up to the checkpoints that were used, times its cards."""
     now = result_module._BEGAN + 10.0
     monkeypatch.setattr(result_module.time, "perf_counter", lambda: now)
     first, second, third = (Result("tnews", "m", {}, "0" * 16, cards=2) for _ in range(3))

@@ -82,7 +82,7 @@ def test_accumulation_reaches_the_same_total_batch(task, batch, cards, steps):
 
 
 @pytest.mark.parametrize(
-    "task, batch, cards, said",
+    "task, batch, cards, message",
     [
         ("chid", 12, 1, r"CHID: batch size 12 .* 8 equal micro-batches on 1 card"),
         ("c3", 1, 1, r"C3: batch size 1 .* 0 equal micro-batches on 1 card"),
@@ -93,8 +93,8 @@ def test_accumulation_reaches_the_same_total_batch(task, batch, cards, steps):
         ("chid", 12, 4, r"CHID: batch size 12 .* 2 equal micro-batches on 4 card"),
     ],
 )
-def test_a_batch_that_cannot_be_split_names_the_numbers(task, batch, cards, said):
-    with pytest.raises(ValueError, match=said):
+def test_a_batch_that_cannot_be_split_names_the_numbers(task, batch, cards, message):
+    with pytest.raises(ValueError, match=message):
         TASKS[task].accumulation_steps(batch, cards)
 
 

@@ -65,28 +65,30 @@ def pack(run: Path, output: Path, source: DataSource) -> list[str]:
         raise UsageError(f"{run}: no finished trial with a result; name the run directory of a model")
     if len(identities) > 1:
         models = ", ".join(sorted(identities))
-        raise UsageError(f"{run} holds trials of several models ({models}): move one's elsewhere")
+        raise UsageError(f"{run} holds trials of several models ({models}): move the trials of one model elsewhere")
     grid, name, (identity,) = opened.grid, opened.name, identities
     trials = [_packed(trial, trial.result, trial.path, name) for trial in found if trial.result and trial.path]
-    data = {one.task: str(one.result.configuration.get("data")) for one in trials}
-    weights = {f"{one.member}/{file.name}": file for one in trials for file in kept_weights(one.path.with_suffix(""))}
+    data = {entry.task: str(entry.result.configuration.get("data")) for entry in trials}
+    weights = {
+        f"{entry.member}/{file.name}": file for entry in trials for file in kept_weights(entry.path.with_suffix(""))
+    }
     manifest = Manifest(
         format=1,
         model=BundledModel(name, identity, _model_weights(name, identity)),
         data=_data(data, source),
         files={},
         kept={member: sha256(file) for member, file in weights.items()},
-        versions={key: value for one in trials for key, value in one.result.versions.items()},
-        devices=sorted({f"{one.result.device}, {one.result.cards} card(s)" for one in trials}),
+        versions={key: value for entry in trials for key, value in entry.result.versions.items()},
+        devices=sorted({f"{entry.result.device}, {entry.result.cards} card(s)" for entry in trials}),
         commit=repository.commit(),
         command=_command(grid, name),
         search=opened.halving_mark,
         packed_by=cluebench.__version__,
     )
     files = {GRID_FILE: _json(_grid(run, grid, trials, manifest.model))}
-    files |= {f"{one.member}.json": _json(one.result) for one in trials}
-    predictions = [one for one in trials if one.trial.predictions]
-    files |= {one.member + SUFFIX: beside(one.path).read_bytes() for one in predictions}
+    files |= {f"{entry.member}.json": _json(entry.result) for entry in trials}
+    predictions = [entry for entry in trials if entry.trial.predictions]
+    files |= {entry.member + SUFFIX: beside(entry.path).read_bytes() for entry in predictions}
     if facts := _row_facts(run, data, source):
         files[RUN_FILE] = (json.dumps(facts, ensure_ascii=False, indent=1) + "\n").encode()
     logs = _best_logs(trials)
@@ -115,14 +117,16 @@ def _packed(trial: FinishedTrial, result: Result, path: Path, model: str) -> _Pa
 def _grid(run: Path, grid: GridFile | None, trials: Sequence[_Packed], model: BundledModel) -> GridFile:
     """The last plan, with every trial that is packed."""
     plan = {(planned.task, planned.name): planned for planned in (grid.trials if grid else ())}
-    packed = {(one.task, one.trial.name): one for one in trials}
+    packed = {(entry.task, entry.trial.name): entry for entry in trials}
     if lost := sorted(key for key, planned in plan.items() if planned.state == "done" and key not in packed):
         raise DataError(f"{run}: grid.json says that {'/'.join(lost[0])} is done, but has no result: run it again")
-    for key, one in packed.items():
-        more = {**one.trial.setting._asdict(), "seed": one.trial.seed}
-        plan.setdefault(key, PlannedTrial(*key, **more, configuration_hash=one.result.configuration_hash, state="done"))
+    for key, entry in packed.items():
+        more = {**entry.trial.setting._asdict(), "seed": entry.trial.seed}
+        plan.setdefault(
+            key, PlannedTrial(*key, **more, configuration_hash=entry.result.configuration_hash, state="done")
+        )
     states = dict(Counter(planned.state for planned in plan.values()))
-    protocols = {one.task: finished_trials.protocol_hash(one.result.configuration) for one in trials}
+    protocols = {entry.task: finished_trials.protocol_hash(entry.result.configuration) for entry in trials}
     status = "done" if set(states) == {"done"} else "stopped"
     old, planned = grid or GridFile(1, model.name, "", []), list(plan.values())
     return bare(replace(old, status=status, counts=states, protocols=protocols, trials=planned), model)
@@ -130,13 +134,13 @@ def _grid(run: Path, grid: GridFile | None, trials: Sequence[_Packed], model: Bu
 
 def _best_logs(trials: Sequence[_Packed]) -> dict[str, bytes]:
     """The published lines in the logs of each task's best setting."""
-    bests = scores.best_settings({name: [one.trial for one in trials if one.task == name] for name in TASKS})
+    bests = scores.best_settings({name: [entry.trial for entry in trials if entry.task == name] for name in TASKS})
     found = {}
-    for one in trials:
-        best, log = bests.get(one.task), one.path.with_suffix(".log")
-        if best and one.trial.setting == best.setting and log.is_file():
+    for entry in trials:
+        best, log = bests.get(entry.task), entry.path.with_suffix(".log")
+        if best and entry.trial.setting == best.setting and log.is_file():
             lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-            found[f"{one.member}.log"] = "".join(
+            found[f"{entry.member}.log"] = "".join(
                 f"{line}\n" for line in lines if PUBLISHED_LINE.fullmatch(line)
             ).encode()
     return found

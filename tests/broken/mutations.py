@@ -104,15 +104,15 @@ def _damaged(content: bytes, draw: Random) -> bytes:
 
 @dataclass
 class Outcome:
-    """What a reader did: what it returned or the line it refused with, and what it said."""
+    """What a reader did: what it returned or the line it refused with, and the notices it printed."""
 
     value: Any
     refused: str
-    said: str
+    printed: str
 
     @property
     def is_loud(self) -> bool:
-        return bool(self.refused or self.said)
+        return bool(self.refused or self.printed)
 
 
 def outcome(read: Callable[[], Any]) -> Outcome:

@@ -82,7 +82,7 @@ def test_data_never_ends_in_a_traceback(task, split, tmp_path_factory):
 
 
 @pytest.mark.parametrize("task", [*LINES, *DOCUMENTS])
-def test_what_a_row_may_not_hold_is_said(task, tmp_path_factory):
+def test_what_a_row_may_not_hold_is_reported(task, tmp_path_factory):
     """Ids of train and dev are read by nobody, nor is what stands behind the questions of C3."""
     read = reader(tmp_path_factory.mktemp("data"), task)
     whole = {**LINES, **DOCUMENTS}[task]

@@ -206,7 +206,7 @@ def read_broken(broken: Broken, content: bytes) -> Outcome:
 @pytest.mark.parametrize("name", RUN_FILES)
 def test_sound_files_of_a_run_are_read_in_silence(name, run):
     found = outcome(of_run(run)[name].read)
-    assert "warning" not in found.said and not found.refused
+    assert "warning" not in found.printed and not found.refused
 
 
 @pytest.mark.slow
@@ -224,7 +224,7 @@ def test_files_of_a_run_never_end_in_a_traceback(name, run):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RUN_FILES)
-def test_what_a_file_of_a_run_may_not_hold_is_said(name, run):
+def test_what_a_file_of_a_run_may_not_hold_is_reported(name, run):
     broken = of_run(run)[name]
     for at in paths(broken.sound):
         if not set(broken.undeclared) & set(map(str, at)) and "attempts" not in at:
@@ -276,7 +276,7 @@ def test_checkpoints_never_end_in_a_traceback(checkpoint):
     check()
 
 
-def test_what_a_checkpoint_may_not_hold_is_said(checkpoint):
+def test_what_a_checkpoint_may_not_hold_is_reported(checkpoint):
     for at in paths(checkpoint.sound):
         if at:
             assert read_broken(checkpoint, replaced(checkpoint.sound, at, NOWHERE).encode()).is_loud, at

@@ -145,7 +145,7 @@ def test_broken_weights_never_end_in_a_traceback(weights):
     check()
 
 
-def test_a_broken_safetensors_header_is_said(tmp_path):
+def test_a_broken_safetensors_header_is_reported(tmp_path):
     from cluebench.pretrained.weights import read_weights
 
     path = tmp_path / "model.safetensors"
@@ -235,7 +235,7 @@ def checkpoint(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["state.json", "model.safetensors", "optimizer.safetensors"])
-def test_a_broken_checkpoint_is_taken_up_whole_or_not_at_all(name, checkpoint):
+def test_a_broken_checkpoint_is_used_whole_or_not_at_all(name, checkpoint):
     path = checkpoint.folder / name
     whole = path.read_bytes()
 
@@ -278,7 +278,7 @@ def test_the_state_of_a_loss_scaler_is_json(checkpoint):
 
 
 def test_a_broken_checkpoint_of_the_trainer_is_passed_over(checkpoint, tmp_path_factory):
-    """The last one is gone on from as it was written; where it is broken, which is said, the one before it."""
+    """A run goes on from the last one; if it is broken, which is reported, from the one before it."""
     from cluebench.training import paddlenlp_trainer
 
     result, folder = checkpoint.result, tmp_path_factory.mktemp("trainer")
@@ -302,18 +302,18 @@ def test_a_broken_checkpoint_of_the_trainer_is_passed_over(checkpoint, tmp_path_
         if found.value == last:
             assert json.loads(content) == sound
         else:
-            assert found.value == folder / "checkpoint-5" and COMPLETE_FILE in found.said
+            assert found.value == folder / "checkpoint-5" and COMPLETE_FILE in found.printed
 
     check()
     for at in paths(sound):
         if at:
             (last / COMPLETE_FILE).write_text(replaced(sound, at, NOWHERE))
             found = outcome(lambda: paddlenlp_trainer._last_checkpoint(config))
-            assert found.value == folder / "checkpoint-5" and COMPLETE_FILE in found.said, at
+            assert found.value == folder / "checkpoint-5" and COMPLETE_FILE in found.printed, at
     (last / COMPLETE_FILE).write_text(json.dumps(sound))
     (last / "model_state.pdparams").write_text("Weights")
     found = outcome(lambda: paddlenlp_trainer._last_checkpoint(config))
-    assert found.value == folder / "checkpoint-5" and "model_state.pdparams: is not what was written" in found.said
+    assert found.value == folder / "checkpoint-5" and "model_state.pdparams: is not what was written" in found.printed
 
 
 # The demo -------------------------------------------------------------------------------------------------------------
@@ -341,4 +341,4 @@ def test_a_demo_of_a_broken_record_is_made_again(bert, tmp_path_factory, monkeyp
 
     check()
     record.write_text(NOWHERE)
-    assert "made.json" in outcome(lambda: demo.write(folder)).said
+    assert "made.json" in outcome(lambda: demo.write(folder)).printed

@@ -1,4 +1,4 @@
-"""A finished grid as runs leave it, on made-up data whose md5 sums are taken for the official ones."""
+"""A finished grid as runs leave it, on made-up data whose md5 sums count as the official ones."""
 
 import csv
 import io
@@ -135,11 +135,11 @@ def write_trial(folder, task, source, setting):
                 log.train(TrainingLine(number, len(steps), epoch, 0, 0.5, setting.learning_rate * rate, 8.8))
             ends = first + setting.batch_size >= examples
             if number == len(steps) or (number % task.eval_every_steps == 0 if task.eval_every_steps else ends):
-                said = predicted(task, answers, rng)
-                point = DevPoint(number, epoch, said.score, float(rng.random()))
+                predictions = predicted(task, answers, rng)
+                point = DevPoint(number, epoch, predictions.score, float(rng.random()))
                 log.evaluated(point.loss, point.score, 1.5)
                 if result.add(point):
-                    said.write(dev_predictions.beside(path), settings, number)
+                    predictions.write(dev_predictions.beside(path), settings, number)
         log.line("predictions for test.json: /home/zhangsan/out/afqmc_predict.json")
         log.best(task.format_score(result.best_score))
     result.write(path)
@@ -165,8 +165,8 @@ def gold_of(task, source):
 def predicted(task, answers, rng):
     right = rng.random(len(answers)) < 0.7
     if task.kind == SPAN:
-        said = {name: text if good else "错" for (name, text), good in zip(answers.items(), right)}
-        return DevPredictions.of_spans(list(answers), said, right.astype(float), right.astype(float))
+        given = {name: text if good else "错" for (name, text), good in zip(answers.items(), right)}
+        return DevPredictions.of_spans(list(answers), given, right.astype(float), right.astype(float))
     gold = np.array(list(answers.values()))
     return DevPredictions.of_choices(list(answers), np.where(right, gold, (gold + 1) % 2), gold)
 

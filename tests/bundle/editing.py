@@ -1,4 +1,4 @@
-"""Bundles taken apart, changed and written again."""
+"""Bundles unpacked, changed and written again."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ def members(bundle):
 
 
 def write(bundle, files, seal=True):
-    """The bundle anew; ``seal``: with the hashes that a forger would not forget."""
+    """The bundle, written again; ``seal``: with the hashes that a forger would not forget."""
     if seal:
         manifest = json.loads(files["manifest.json"])
         manifest["files"] = {

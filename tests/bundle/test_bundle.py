@@ -124,9 +124,9 @@ def test_merged_bundles_stand_on_one_leaderboard(bundle, data, run_command, tmp_
     files = members(bundle)
     edit(files, "manifest.json", lambda value: value.update(packed_by="0.3.0"))
     write(other, files)
-    for said in (str(root), "already"):
+    for message in (str(root), "already"):
         ended = run_command(COMMAND, "merge", bundle, other, "--data_dir", data, "--run_root", root)
-        assert ended.code == 0 and said in ended.lines[-1], ended.err
+        assert ended.code == 0 and message in ended.lines[-1], ended.err
     names = sorted(path.name for path in root.iterdir())
     assert names[0] == "hfl--rbt3" and names[1].startswith("hfl--rbt3--") and len(names) == 2
     board = run_command("grid_search_tools/leaderboard.py", root, "--format", "csv")
@@ -143,7 +143,7 @@ def test_a_bundle_that_does_not_fit_is_not_merged(bundle, data, run_command, tmp
     assert ended.code == 1 and not (tmp_path / "merged").exists()
 
 
-# Forgeries that are sealed again: only what is said does not fit ------------------------------------------------------
+# Forgeries that are sealed again: something does not fit --------------------------------------------------------
 
 
 def changed_score(files):
@@ -392,7 +392,7 @@ def result_that_is_none(files):
 
 
 @pytest.mark.parametrize(
-    "forge, said",
+    "forge, message",
     [
         (changed_score, "its best score is (99.0,)"),
         (another_twin_in_train, "rows.json: it names other dev rows than those whose text is in train"),
@@ -439,16 +439,16 @@ def result_that_is_none(files):
         (result_that_is_none, "its result is not whole"),
     ],
 )
-def test_a_sealed_forgery_is_found(bundle, verify, forge, said):
+def test_a_sealed_forgery_is_found(bundle, verify, forge, message):
     files = members(bundle)
     forge(files)
     write(bundle, files)
     ended = verify(bundle)
     assert (ended.code, ended.err) == (1, ""), ended.out
-    assert "does not fit" in ended.out and said in ended.out
+    assert "does not fit" in ended.out and message in ended.out
 
 
-def test_what_is_left_out_is_told(bundle, verify):
+def test_what_is_left_out_is_reported(bundle, verify):
     """Without its predictions, its log, or its place in the plan a trial may be right: nobody can tell."""
     files = members(bundle)
     dropped_predictions(files)
@@ -478,7 +478,7 @@ def pickled_array():
 
 
 @pytest.mark.parametrize(
-    "name, content, said",
+    "name, content, message",
     [
         ("../escaped.json", b"{}", "which is no file of a bundle"),
         ("rows.json", b'{"afqmc": {"twins": [3, 3]}}', "rows.json"),
@@ -502,11 +502,11 @@ def pickled_array():
         ("grid.json", GRID_OF % b'[], "protocols": []', "Expected object, got array"),
     ],
 )
-def test_a_member_that_means_harm_is_refused(bundle, verify, tmp_path, name, content, said):
+def test_a_member_that_means_harm_is_refused(bundle, verify, tmp_path, name, content, message):
     write(bundle, {**members(bundle), name: content})
     before = sorted(tmp_path.rglob("*"))
     ended = verify(bundle)
-    assert ended.code == 2 and said in ended.err and len(ended.err.splitlines()) == 1
+    assert ended.code == 2 and message in ended.err and len(ended.err.splitlines()) == 1
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -559,7 +559,7 @@ def test_an_edit_that_is_not_sealed_is_refused(bundle, verify):
 
 
 @pytest.mark.parametrize(
-    "model, said",
+    "model, message",
     [
         ({"name": "../../etc", "identity": "../../etc"}, "manifest.json: model.name: Expected str matching"),
         ({"name": "..", "identity": ".."}, "manifest.json: model.name: Expected str matching"),
@@ -568,12 +568,12 @@ def test_an_edit_that_is_not_sealed_is_refused(bundle, verify):
         ({"name": "m", "identity": "directory:\x1b[2J"}, "it is of m, and this is 'directory:\\x1b[2J'"),
     ],
 )
-def test_a_manifest_names_one_model(bundle, verify, model, said):
+def test_a_manifest_names_one_model(bundle, verify, model, message):
     files = members(bundle)
     edit(files, "manifest.json", lambda value: value.update(model={**model, "weights": {}}))
     write(bundle, files)
     ended = verify(bundle)
-    assert ended.code == 2 and said in ended.err
+    assert ended.code == 2 and message in ended.err
 
 
 @pytest.mark.parametrize(

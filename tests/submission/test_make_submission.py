@@ -122,7 +122,7 @@ def test_tasks_can_be_chosen(predictions, data, run, tmp_path):
 
 
 def test_nothing_invalid_is_packed(mine, data, run, tmp_path):
-    """Every defect is told, file by file, and no zip is written."""
+    """Every defect is reported, file by file, and no zip is written."""
     news = (mine / "tnews11_predict.json").read_text(encoding="utf-8")
     (mine / "tnews11_predict.json").write_text(news.replace('"label": "116"', '"label": 116'), encoding="utf-8")
     (mine / "csl_predict.json").write_bytes(b"\xff")
@@ -193,7 +193,7 @@ def test_a_directory_in_place_of_a_file(mine, data, run, tmp_path):
 
 def test_wrong_use_is_one_line(predictions, data, run, tmp_path):
     (tmp_path / "empty").mkdir()
-    for arguments, said in (
+    for arguments, message in (
         ([tmp_path / "nowhere"], "nowhere: no such directory; give a run directory or a directory of prediction"),
         ([tmp_path / "empty"], "empty holds neither runs of a model nor prediction files such as afqmc_predict.json"),
         ([predictions, "--output", tmp_path / "empty"], "empty: a directory; name another place"),
@@ -203,7 +203,7 @@ def test_wrong_use_is_one_line(predictions, data, run, tmp_path):
         ([], "the following arguments are required: directory"),
     ):
         code, _, err = run(*arguments)
-        assert code == 2 and said in err and err.count("\n") == 1, err
+        assert code == 2 and message in err and err.count("\n") == 1, err
 
 
 # Run directories ------------------------------------------------------------------------------------------------------
@@ -272,7 +272,7 @@ def test_settings_of_the_trial_are_used(tmp_path, data, run):
     assert call[call.index("--doc_stride") + 1] == "64" and call[call.index("--do_lower_case") + 1] == "False"
 
 
-def test_the_best_kept_model_is_taken(tmp_path, data, run):
+def test_the_best_kept_model_predicts(tmp_path, data, run):
     """As in the table: by score, then the smaller learning rate, then the smaller batch; only among kept models."""
     runs = tmp_path / "runs"
     kept(runs, "tnews", "5e-05_16_0.1", 58.0)
@@ -289,7 +289,7 @@ def test_the_best_kept_model_is_taken(tmp_path, data, run):
     assert "TNEWS: the best trial (1e-05, 16, 0.1: 58.26) has no model on disk; taking 1e-05_32_0.1 (58.26)" in out
 
 
-def test_of_several_seeds_the_best_of_the_best_setting_is_taken(tmp_path, data, run):
+def test_of_several_seeds_the_best_of_the_best_setting_predicts(tmp_path, data, run):
     runs = tmp_path / "runs"
     kept(runs, "csl", "3e-05_32_0.1", 80.0)
     kept(runs, "csl", "3e-05_32_0.1_seed43", 81.0)
@@ -321,31 +321,31 @@ def test_a_running_trial_does_not_count(tmp_path, data, run):
 
 
 @pytest.mark.parametrize(
-    "behaviour, said",
+    "behaviour, message",
     [
         ("fail", "csl_predict.json was not predicted: error: out of memory: raise --gradient_accumulation_steps (see "),
         ("write nothing", "csl_predict.json was not predicted: the script wrote no such file; see "),
         ("drop one", "csl_predict.json, line 6: the file ends after 6 of 7 lines of the test set (the next id is 6)"),
     ],
 )
-def test_a_failed_prediction_leaves_no_zip(behaviour, said, tmp_path, data, run):
+def test_a_failed_prediction_leaves_no_zip(behaviour, message, tmp_path, data, run):
     runs = tmp_path / "runs"
     folder = kept(runs, "csl", "3e-05_32_0.1", 80.0)
     kept(runs, "afqmc", "3e-05_32_0.1", 80.0)
     (folder / "behaviour").write_text(behaviour)
     (folder / "csl_predict.json").write_text("stale")
     code, out, err = run(runs, "--output", tmp_path / "z.zip", "--data_dir", data)
-    assert code == 1 and f"CSL          wrong    {said}" in out and "AFQMC        ok" in out
+    assert code == 1 and f"CSL          wrong    {message}" in out and "AFQMC        ok" in out
     assert "was not written, because of csl_predict.json" in err and not (tmp_path / "z.zip").exists()
 
 
-def test_models_trained_on_other_data_are_told(tmp_path, data, run):
+def test_models_trained_on_other_data_are_reported(tmp_path, data, run):
     kept(tmp_path / "runs", "csl", "3e-05_32_0.1", 80.0, data="0123456789abcdef")
     code, out, _ = run(tmp_path / "runs", "--output", tmp_path / "z.zip", "--data_dir", data)
     assert code == 0 and f"CSL: 3e-05_32_0.1 was trained on other files than those in {data}" in out
 
 
-def test_data_that_is_not_there_is_told_before_predicting(grid, data, run, tmp_path):
+def test_data_that_is_not_there_is_reported_before_predicting(grid, data, run, tmp_path):
     partial = shutil.copytree(data, tmp_path / "partial")
     os.remove(partial / "tnews_public" / "test.json")
     arguments = ["--output", tmp_path / "z.zip", "--tasks", "tnews", "--data_dir", partial]
@@ -463,7 +463,7 @@ def test_the_leaderboard_shows_dev_beside_test(data, run, run_command, tmp_path)
     assert (row["csl_test"], row["c3_test"]) == ("79.50", "-")
 
 
-# What must not hang, nor be taken for what it isn't -------------------------------------------------------------------
+# What must not hang, nor be read as something else --------------------------------------------------------------------
 
 
 def test_a_pipe_and_a_link_to_a_device_are_refused_at_once(mine, data, run, tmp_path):

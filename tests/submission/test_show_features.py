@@ -150,7 +150,7 @@ def test_text_for_people(data, encoder):
 
 
 @pytest.mark.parametrize(
-    "wrong, said",
+    "wrong, message",
     [
         (["--task", "mnli"], "--task: unknown task 'mnli'"),
         (["--task", "tnews", "--split", "test2"], "--split: TNEWS has no split 'test2'; its splits are train, dev"),
@@ -160,10 +160,10 @@ def test_text_for_people(data, encoder):
         ([], "the following arguments are required: --task"),
     ],
 )
-def test_wrong_use_is_one_line(wrong, said, run_command, monkeypatch, made_up):
+def test_wrong_use_is_one_line(wrong, message, run_command, monkeypatch, made_up):
     monkeypatch.setenv("CLUE_DATA_DIR", str(made_up.directory))
     ended = run_command(COMMAND, *wrong, "--model_name_or_path", "./model")
-    assert ended.code == 2 and said in ended.err and ended.err.count("\n") == 1
+    assert ended.code == 2 and message in ended.err and ended.err.count("\n") == 1
 
 
 @pytest.mark.slow

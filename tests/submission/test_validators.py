@@ -178,7 +178,7 @@ def test_wrong_names(wrong, meant):
 
 
 @pytest.mark.parametrize("name", ["config.json", "result.json", "dev_predictions.jsonl", "vocab.txt", "made.json"])
-def test_other_files_are_not_taken_for_submissions(name):
+def test_other_files_are_no_submissions(name):
     assert not submission.is_like_a_submission(name)
 
 
