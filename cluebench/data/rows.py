@@ -23,7 +23,7 @@ from cluebench.foundation.errors import DataError
 from cluebench.foundation.json_files import Misfit, NotJson, converted
 from cluebench.foundation.json_files import parse as parse_json
 
-#: A blank in a ChID passage, and what is left of one that was damaged.
+#: A blank in a ChID passage, and what is left of a damaged one.
 IDIOM_TAG = re.compile(r"#idiom\d+#")
 _BROKEN_TAG = re.compile(r"#?idiom\d+#?")
 
@@ -45,13 +45,13 @@ class TextRow:
 
 @dataclass(frozen=True, slots=True)
 class ChoiceRow:
-    """A question of C3 with its options as they stand in the file: not padded to four, not lower-cased."""
+    """A question of C3 with its options as in the file: not padded to four, not lower-cased."""
 
     context: str  # the lines, joined by \n
     question: str
     options: tuple[str, ...]
     answer: int | None  # index in options; None in test splits
-    id: int | str  # the question's own id; where the file has none, its number in the split
+    id: int | str  # the question's own id; without one its number in the split
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class SpanRow:
     """A question of CMRC2018. Texts are stripped of surrounding white space; starts count from the stripped context.
 
     An answer's start is the file's: a few don't match the text, and where an answer was stripped on its left it points
-    at the white space, as in the published runs. The first answer, which is the one trained on, starts in the context.
+    at the white space, as in the published runs. The first answer, which is used in training, starts in the context.
     """
 
     id: str
@@ -79,7 +79,7 @@ class SpanRow:
 
 
 class Files(Protocol):
-    """Where official files are read from: a `cluebench.data.source.DataSource`, whose methods these are."""
+    """What `load_rows` needs of a `cluebench.data.source.DataSource`."""
 
     def read(self, task: Task, file: str) -> bytes: ...
 
@@ -90,26 +90,35 @@ class Files(Protocol):
     def say_once(self, text: str) -> None: ...
 
 
+#: File name → where the file is, for errors, and its bytes.
+Read = Callable[[str], tuple[str, bytes]]
+
+
 def load_rows(source: Files, task: Task, split: str, limit: int | None = None) -> list:
     """The rows of a split in the file's order: TextRow, ChoiceRow, IdiomRecord or SpanRow by the task's kind.
 
     ``split`` is "train", "dev", or "test" and a version ("test1.1"). Rows of train and dev whose label is ``-`` are
-    dropped, then the first ``limit`` are kept; what lies behind them is neither parsed nor checked where rows stand one
-    a line.
+    dropped, then the first ``limit`` are kept. Rows after the limit are not checked in files with one row a line.
     Raises DataError for a missing file or a defect in it, NetworkError when downloading fails, and ValueError for an
     unknown split.
     """
     files = split_files(task, split)
     labelled = not split.startswith("test")
-    rows = list(islice(_LOADERS[task.kind](source, task, files, labelled), limit))
+
+    def read(file: str) -> tuple[str, bytes]:
+        return f"{task.name}: {source.describe(task, file)}", source.read(task, file)
+
+    rows = list(islice(_LOADERS[task.kind](task, files, labelled, read), limit))
     if not rows and limit != 0:
         raise DataError(f"{task.name}: {source.describe(task, files[0])} holds no usable rows")
+    if task.kind == SPAN and labelled:
+        _report_misplaced(source, task, files[0], rows)
     return rows
 
 
-def row_hash(source: Files, task: Task, file: str) -> str:
+def row_hash(task: Task, file: str, read: Read) -> str:
     """The `hash_of_rows` of one official file. Raises DataError."""
-    return hash_of_rows(task, _LOADERS[task.kind](source, task, (file,), file in task.train_files + task.dev_files))
+    return hash_of_rows(task, _LOADERS[task.kind](task, (file,), file in task.train_files + task.dev_files, read))
 
 
 def hash_of_rows(task: Task, rows: Iterable[Any]) -> str:
@@ -128,21 +137,21 @@ def hash_of_rows(task: Task, rows: Iterable[Any]) -> str:
 
 
 def unlabelled_rows(source: Files, task: Task, split: str) -> int:
-    """Rows of a split's files that `load_rows` drops, as the annotators did not agree on them. Raises as it does."""
+    """How many rows `load_rows` drops from a split because the annotators did not agree. Raises as it does."""
     labelled = task.labels and not split.startswith("test")
     return sum(len(_UNLABELLED.findall(source.read(task, file))) for file in split_files(task, split) if labelled)
 
 
 def ids_or_numbers(ids: Sequence[int | str | None]) -> Sequence[int | str]:
-    """The ids of rows, all numbers or all texts; the numbers of the rows where one has no id."""
-    known = [one for one in ids if one is not None]
+    """The ids of rows, all numbers or all texts; the numbers of the rows if an id is missing."""
+    known = [id for id in ids if id is not None]
     if len(known) < len(ids):
         return range(len(ids))
-    return known if all(isinstance(one, int) for one in known) else [*map(str, known)]
+    return known if all(isinstance(id, int) for id in known) else [*map(str, known)]
 
 
 class _Defect(Exception):
-    """What is wrong with a row; the loader, who knows file and line, makes a DataError of it."""
+    """What is wrong with a row. The loader adds file and line and raises a DataError."""
 
     def __init__(self, message: str, path: Sequence[str | int] = ()):
         super().__init__(message)
@@ -156,11 +165,11 @@ def _member(holder: dict, key: str, kind: Any) -> Any:
     """What an object has under a key, which may be any text, as ``kind`` declares it. Raises _Defect."""
     if key not in holder:
         raise _Defect(f"field {key!r} is missing")
-    return _declared(holder[key], kind, (key,))
+    return _declared(holder[key], kind, key)
 
 
-def _declared(value: Any, kind: type[T], at: tuple[str, ...] = ()) -> T:
-    """A JSON value, which stands ``at`` some path, as ``kind`` declares it; keys that it does not name are passed over.
+def _declared(value: Any, kind: type[T], *at: str) -> T:
+    """A JSON value, which is ``at`` some path, as ``kind`` declares it; keys that it does not name are ignored.
 
     Raises _Defect.
     """
@@ -173,10 +182,10 @@ def _declared(value: Any, kind: type[T], at: tuple[str, ...] = ()) -> T:
     for step in path[len(at) :]:
         value = value[step]
     wanted = what.removeprefix("Expected ").split(",")[0].removesuffix(" | null")
-    raise _Defect(f"{_named(path)}is {_shown(value)}, not {_KIND_NAMES.get(wanted, wanted)}", path)
+    raise _Defect(f"{_field_name(path)}is {_shown(value)}, not {_KIND_NAMES.get(wanted, wanted)}", path)
 
 
-def _named(path: Sequence[str | int]) -> str:
+def _field_name(path: Sequence[str | int]) -> str:
     """``field 'choice'[1] ``: the last key of a path, and the place in its list; nothing without a key."""
     keys = [place for place, step in enumerate(path) if isinstance(step, str)]
     return f"field {path[keys[-1]]!r}{''.join(f'[{step}]' for step in path[keys[-1] + 1 :])} " if keys else ""
@@ -191,16 +200,15 @@ def _shown(value: Any, longest: int = 60) -> str:
 # Files of one JSON object a line --------------------------------------------------------------------------------------
 
 
-def _json_lines(source: Files, task: Task, file: str, parse: Callable[[Any], T]) -> Iterator[T]:
+def _json_lines(place: str, content: bytes, parse: Callable[[Any], T]) -> Iterator[T]:
     """``parse`` of each line's value. Lines end at \\n alone: texts hold other line separators, such as U+2028."""
-    content = source.read(task, file)
     for number, line in enumerate(io.BytesIO(content.removeprefix(b"\xef\xbb\xbf")), start=1):
         if line.isspace():
             continue
         try:
             parsed = parse(parse_json(line))
         except (_Defect, NotJson) as defect:
-            raise DataError(f"{task.name}: {source.describe(task, file)}, line {number}: {defect}") from None
+            raise DataError(f"{place}, line {number}: {defect}") from None
         yield parsed
 
 
@@ -208,21 +216,23 @@ def _json_lines(source: Files, task: Task, file: str, parse: Callable[[Any], T])
 
 
 def label_names(source: Files, task: Task) -> dict[str, str]:
-    """Label → what it stands for, by the official list of a task's labels; empty for a task that has no such list.
+    """Label → its meaning, by the official list of a task's labels; empty for a task without such a list.
 
-    Raises DataError where the list is not here or broken.
+    Raises DataError where the list is missing or broken.
     """
 
     def parse(row: Any) -> tuple[str, str]:
         label = _member(row, "label", str)
         return label, next((str(row[key]) for key in ("label_desc", "label_des") if row.get(key)), label)
 
-    return dict(_json_lines(source, task, task.label_file, parse)) if task.label_file else {}
+    file = task.label_file
+    place = f"{task.name}: {source.describe(task, file)}" if file else ""
+    return dict(_json_lines(place, source.read(task, file), parse)) if file else {}
 
 
 @dataclass
-class _Named:
-    """A row's id, whichever of the two the data set calls it."""
+class _Ids:
+    """A row's id has one of two names."""
 
     id: int | str | None = None
     idx: int | str | None = None
@@ -238,24 +248,24 @@ class _Target:
     span2_index: int
 
 
-def _text_rows(source: Files, task: Task, files: Sequence[str], labelled: bool) -> Iterator[TextRow]:
+def _text_rows(task: Task, files: Sequence[str], labelled: bool, read: Read) -> Iterator[TextRow]:
     label_index = {label: index for index, label in enumerate(task.labels)}
 
-    def parse(row: Any) -> TextRow | None:
-        named = _declared(row, _Named)  # else it is no object
-        if labelled and _member(row, "label", Any) == NO_AGREED_LABEL:
+    def parse(value: Any) -> TextRow | None:
+        ids = _declared(value, _Ids)
+        if labelled and _member(value, "label", Any) == NO_AGREED_LABEL:
             return None
         texts = [
-            " ".join(_member(row, name, list[str])) if name == task.joined_field else _member(row, name, str)
+            " ".join(_member(value, name, list[str])) if name == task.joined_field else _member(value, name, str)
             for name in task.text_fields
         ]
         if task.marked_spans:
-            texts[0] = _marked(texts[0], _member(row, "target", _Target))
-        label = _label(row["label"], label_index) if labelled else None
-        return TextRow(tuple(texts), label, named.idx if named.id is None else named.id)
+            texts[0] = _marked(texts[0], _member(value, "target", _Target))
+        label = _label(value["label"], label_index) if labelled else None
+        return TextRow(tuple(texts), label, ids.idx if ids.id is None else ids.id)
 
     for file in files:
-        yield from (row for row in _json_lines(source, task, file, parse) if row is not None)
+        yield from (row for row in _json_lines(*read(file), parse) if row is not None)
 
 
 def _label(label: Any, label_index: dict[str, int]) -> int:
@@ -268,24 +278,21 @@ def _label(label: Any, label_index: dict[str, int]) -> int:
 
 def _marked(text: str, target: _Target) -> str:
     """``_`` round span1 (the noun) and ``[ ]`` round span2 (the pronoun), as CLUEWSC2020 is presented to a model."""
-    first, first_end = _span(text, "span1", target.span1_text, target.span1_index)
-    second, second_end = _span(text, "span2", target.span2_text, target.span2_index)
-    if max(first, second) < min(first_end, second_end):
+    spans = []
+    for name, before, after in (("span1", "_", "_"), ("span2", "[", "]")):
+        span, start = getattr(target, f"{name}_text"), getattr(target, f"{name}_index")
+        if not span:
+            raise _Defect(f"field 'target.{name}_text' is empty")
+        if start < 0 or not text.startswith(span, start):
+            found = _shown(text[max(start, 0) : max(start, 0) + len(span)])
+            raise _Defect(f"field 'target.{name}_index' is {start}, where 'text' has {found}, not {_shown(span)}")
+        spans.append((start, start + len(span), before, after))
+    first, second = sorted(spans)
+    if second[0] < first[1]:
         raise _Defect("fields 'target.span1_text' and 'target.span2_text' overlap in 'text'")
-    spans = [(first, first_end, "_", "_"), (second, second_end, "[", "]")]
-    for start, end, before, after in sorted(spans, reverse=True):  # the later one first, so that positions hold
+    for start, end, before, after in (second, first):  # the later span first, so that positions stay right
         text = f"{text[:start]}{before}{text[start:end]}{after}{text[end:]}"
     return text
-
-
-def _span(text: str, name: str, span: str, start: int) -> tuple[int, int]:
-    """Start and end of a span in characters."""
-    if not span:
-        raise _Defect(f"field 'target.{name}_text' is empty")
-    if start < 0 or not text.startswith(span, start):
-        found = text[max(start, 0) : max(start, 0) + len(span)]
-        raise _Defect(f"field 'target.{name}_index' is {start}, where 'text' has {_shown(found)}, not {_shown(span)}")
-    return start, start + len(span)
 
 
 # CHID -----------------------------------------------------------------------------------------------------------------
@@ -297,16 +304,16 @@ class _Record:
     candidates: list[str]
 
 
-def _idiom_records(source: Files, task: Task, files: Sequence[str], labelled: bool) -> Iterator[IdiomRecord]:
+def _idiom_records(task: Task, files: Sequence[str], labelled: bool, read: Read) -> Iterator[IdiomRecord]:
     for file in files:
         if file not in task.answer_files.values():
-            yield from _records_of_file(source, task, file, task.answer_files[file] if labelled else None)
+            yield from _records_of_file(task, file, task.answer_files[file] if labelled else None, read)
 
 
-def _records_of_file(source: Files, task: Task, file: str, answer_file: str | None) -> Iterator[IdiomRecord]:
-    answers = None
+def _records_of_file(task: Task, file: str, answer_file: str | None, read: Read) -> Iterator[IdiomRecord]:
+    answers: dict[str, Any] | None = None
     if answer_file:
-        (answers,) = _document_rows(source, task, answer_file, lambda document: iter([_declared(document, dict)]))
+        (answers,) = _document_rows(*read(answer_file), lambda value: iter([_declared(value, dict)]))
     seen: set[str] = set()
 
     def parse(value: Any) -> IdiomRecord:
@@ -324,9 +331,9 @@ def _records_of_file(source: Files, task: Task, file: str, answer_file: str | No
         chosen = None if answers is None else {tag: _idiom_answer(answers, tag, task.num_choices) for tag in tags}
         return IdiomRecord(tuple(record.content), tuple(record.candidates), chosen)
 
-    yield from _json_lines(source, task, file, parse)
+    place, content = read(file)
+    yield from _json_lines(place, content, parse)
     # Not reached where a limit ends the reading early.
-    place = f"{task.name}: {source.describe(task, file)}"
     if not seen:
         raise DataError(f"{place}: has no blank, such as #idiom000000#, in any line")
     if unasked := [tag for tag in answers or () if tag not in seen]:
@@ -334,7 +341,7 @@ def _records_of_file(source: Files, task: Task, file: str, answer_file: str | No
         raise DataError(f"{place}: has no blank {unasked[0]}{more}, which {answer_file} has answers for")
 
 
-def _idiom_answer(answers: dict, tag: str, candidates: int) -> int:
+def _idiom_answer(answers: dict[str, Any], tag: str, candidates: int) -> int:
     if tag not in answers:
         raise _Defect(f"field 'content' has the blank {tag}, which has no answer in the answer file")
     answer = answers[tag]
@@ -346,22 +353,22 @@ def _idiom_answer(answers: dict, tag: str, candidates: int) -> int:
 # Files of one JSON value: C3 and CMRC2018 -----------------------------------------------------------------------------
 
 
-def _document_rows(source: Files, task: Task, file: str, parse: Callable[[Any], Iterator[T]]) -> Iterator[T]:
-    """What ``parse`` finds in a document; its defects, and broken JSON, get the line on which they stand."""
-    content, place = source.read(task, file).removeprefix(b"\xef\xbb\xbf"), source.describe(task, file)
+def _document_rows(place: str, content: bytes, parse: Callable[[Any], Iterator[T]]) -> Iterator[T]:
+    """What ``parse`` finds in a document. Errors name the line of a defect or of broken JSON."""
+    content = content.removeprefix(b"\xef\xbb\xbf")
     try:
         yield from parse(parse_json(content))
     except NotJson as error:
         line = f", line {error.line}" if error.line else ""
-        raise DataError(f"{task.name}: {place}{line}: {error}") from None
+        raise DataError(f"{place}{line}: {error}") from None
     except _Defect as defect:
         at = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in defect.path).lstrip(".")
         line = f"line {_line_of(content.decode(), defect.path)}{f' ({at})' if at else ''}"
-        raise DataError(f"{task.name}: {place}, {line}: {defect}") from None
+        raise DataError(f"{place}, {line}: {defect}") from None
 
 
 def _line_of(text: str, path: Sequence[str | int]) -> int:
-    """The line on which the value at ``path`` begins, or what holds it when it isn't there. ``text`` is sound JSON."""
+    """The line of the value at ``path``; if it is missing, the line of its parent. ``text`` is sound JSON."""
     position = len(text) - len(text.lstrip())
     for step in path:
         found = [member.value_start for member in members(text, position) if member.key == step]
@@ -385,7 +392,7 @@ class _Item(NamedTuple):
     document: Any = None
 
 
-def _choice_rows(source: Files, task: Task, files: Sequence[str], labelled: bool) -> Iterator[ChoiceRow]:
+def _choice_rows(task: Task, files: Sequence[str], labelled: bool, read: Read) -> Iterator[ChoiceRow]:
     numbers = count()
     seen: set[int | str] = set()
 
@@ -400,23 +407,22 @@ def _choice_rows(source: Files, task: Task, files: Sequence[str], labelled: bool
                 yield row
 
     for file in files:
-        yield from _document_rows(source, task, file, parse)
+        yield from _document_rows(*read(file), parse)
 
 
 def _choice_row(question: _Question, context: str, labelled: bool, number: int, path: tuple[int, ...]) -> ChoiceRow:
-    options = tuple(question.choice)
+    options, answer = tuple(question.choice), None
     if len(options) < 2:
         raise _Defect(f"field 'choice' has {len(options)} option(s); a question has at least two", (*path, "choice"))
     needed = "answer" if labelled else "id"
     if getattr(question, needed) is None:
         raise _Defect(f"field {needed!r} is missing", path)
-    named = number if question.id is None else question.id
-    if not labelled:
-        return ChoiceRow(context, question.question, options, None, named)
-    if question.answer not in options:
-        shown = _shown(question.answer)
-        raise _Defect(f"field 'answer' is {shown}, none of the options in 'choice'", (*path, "answer"))
-    return ChoiceRow(context, question.question, options, options.index(question.answer), named)
+    if labelled:
+        if question.answer not in options:
+            shown = _shown(question.answer)
+            raise _Defect(f"field 'answer' is {shown}, none of the options in 'choice'", (*path, "answer"))
+        answer = options.index(question.answer)
+    return ChoiceRow(context, question.question, options, answer, number if question.id is None else question.id)
 
 
 @dataclass
@@ -450,30 +456,19 @@ class _Articles:
     data: list[_Article]
 
 
-def _span_rows(source: Files, task: Task, files: Sequence[str], labelled: bool) -> Iterator[SpanRow]:
+def _span_rows(task: Task, files: Sequence[str], labelled: bool, read: Read) -> Iterator[SpanRow]:
     for file in files:
         seen: set[str] = set()
-        misplaced: list[str] = []
 
-        def parse(document: Any, seen: set = seen, misplaced: list = misplaced) -> Iterator[SpanRow]:
+        def parse(document: Any, seen: set[str] = seen) -> Iterator[SpanRow]:
             for path, context, question in _span_questions(_declared(document, _Articles)):
-                row = _span_row(question, context, labelled, path, misplaced)
+                row = _span_row(question, context, labelled, path)
                 if row.id in seen:
                     raise _Defect(f"field 'id' is {_shown(row.id)} for the second time in this file", (*path, "id"))
                 seen.add(row.id)
                 yield row
 
-        try:
-            yield from _document_rows(source, task, file, parse)
-        finally:  # also when a limit ends the reading early
-            found = f"{len(misplaced)} first answer(s) don't stand at their answer_start"
-            if misplaced and source.is_official(task, file):
-                if file in task.train_files:  # known of dev too, where it moves nothing
-                    source.say_once(f"{task.name}: {found} in the official {file}, as published")
-            elif misplaced:
-                which = ", ".join(misplaced[:3]) + (", …" if len(misplaced) > 3 else "")
-                place = f"{task.name}: {source.describe(task, file)}"
-                source.say_once(f"warning: {place}: {found} ({which}); the starts are taken as they are")
+        yield from _document_rows(*read(file), parse)
 
 
 def _span_questions(articles: _Articles) -> Iterator[tuple[tuple, str, _SpanQuestion]]:
@@ -484,9 +479,8 @@ def _span_questions(articles: _Articles) -> Iterator[tuple[tuple, str, _SpanQues
                 yield ("data", article_number, "paragraphs", number, "qas", index), paragraph.context, question
 
 
-def _span_row(question: _SpanQuestion, context: str, labelled: bool, path: tuple, misplaced: list[str]) -> SpanRow:
-    """The row; its id is added to ``misplaced`` when the first answer doesn't stand at its start."""
-    identity, indent = str(question.id), len(context) - len(context.lstrip())
+def _span_row(question: _SpanQuestion, context: str, labelled: bool, path: tuple) -> SpanRow:
+    indent = len(context) - len(context.lstrip())
     if labelled and not question.answers:
         raise _Defect("field 'answers' is missing or empty: every question needs an answer", (*path, "answers"))
     texts, starts = [], []
@@ -497,19 +491,30 @@ def _span_row(question: _SpanQuestion, context: str, labelled: bool, path: tuple
         if index == 0 and not 0 <= start < len(context):  # the official dev file has -1 in some second answers
             message = f"field 'answer_start' is {start}, outside the context's {len(context)} characters"
             raise _Defect(message, (*at, "answer_start"))
-        if index == 0 and not stands(context, answer.text.strip(), start):
-            misplaced.append(identity)
         texts.append(answer.text.strip())
         starts.append(start if start < 0 else max(0, start - indent))
-    return SpanRow(identity, context.strip(), question.question.strip(), tuple(texts), tuple(starts))
+    return SpanRow(str(question.id), context.strip(), question.question.strip(), tuple(texts), tuple(starts))
+
+
+def _report_misplaced(source: Files, task: Task, file: str, rows: Sequence[SpanRow]) -> None:
+    """Counts first answers that are not at their start. Those of the official dev file are known and change nothing."""
+    misplaced = [row.id for row in rows if not stands(row.context, row.answers[0], row.answer_starts[0])]
+    found = f"{len(misplaced)} first answer(s) don't stand at their answer_start"
+    if misplaced and source.is_official(task, file):
+        if file in task.train_files:
+            source.say_once(f"{task.name}: {found} in the official {file}, as published")
+    elif misplaced:
+        which = ", ".join(misplaced[:3]) + (", …" if len(misplaced) > 3 else "")
+        place = f"{task.name}: {source.describe(task, file)}"
+        source.say_once(f"warning: {place}: {found} ({which}); the starts are used as they are")
 
 
 def stands(context: str, answer: str, start: int) -> bool:
-    """Whether an answer is at its start, behind white space that was stripped from it."""
+    """Whether an answer is at its start, after white space that was stripped from it."""
     return start >= 0 and context[start:].lstrip().startswith(answer)
 
 
-_LOADERS = {
+_LOADERS: dict[str, Callable[[Task, Sequence[str], bool, Read], Iterator[Any]]] = {
     SINGLE: _text_rows,
     PAIR: _text_rows,
     CHOICE: _choice_rows,

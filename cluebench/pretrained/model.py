@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.file_facts import visible
-from cluebench.pretrained.content import content_hash
+from cluebench.foundation.remembered import content_hash
 
 #: What makes a directory a model's: the layout of Hugging Face and PaddleNLP, that of older PaddleNLP.
 CONFIG_FILES = ("config.json", "model_config.json")

@@ -11,6 +11,7 @@ import pytest
 from pyarrow import parquet
 
 from cluebench.benchmark.tasks import TASKS
+from cluebench.data import copies
 from cluebench.data import source as source_module
 from cluebench.data.official import official_files
 from cluebench.data.rows import load_rows
@@ -72,6 +73,21 @@ def test_of_official_rows_a_copy_is_official(unpacked, monkeypatch, capsys):
 def _md5(source, task, file):
     with source._require(task, file).opened() as stream:
         return source_module.md5_of(stream)
+
+
+def test_a_copy_is_read_once_for_its_hash(unpacked, tmp_path, monkeypatch):
+    """Later processes remember it until the copy changes."""
+    shutil.copytree(unpacked / WRITERS[0] / "parquet" / "tnews", tmp_path / "tnews")
+    task = TASKS["tnews"]
+    first, read = DataSource(tmp_path).fingerprint(task), []
+    plain = copies.Copy.content
+    monkeypatch.setattr(copies.Copy, "content", lambda copy: read.append(copy.file) or plain(copy))
+    monkeypatch.setattr(source_module, "_known_md5", {})  # as in another process
+    assert DataSource(tmp_path).fingerprint(task) == first and read == []
+    path = tmp_path / "tnews" / "train-00000-of-00001.parquet"
+    table = parquet.read_table(path)
+    parquet.write_table(table.slice(1), path)
+    assert DataSource(tmp_path).fingerprint(task) != first and set(read) == {"train.json"}
 
 
 def test_where_copies_lie(unpacked, tmp_path):
