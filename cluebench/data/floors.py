@@ -1,4 +1,4 @@
-"""Floors of a task: dev scores that need no reading, with which a model's score has to be compared."""
+"""Floors of a task: dev scores without reading, with which a model's score has to be compared."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ _LEARNED_FROM = 20_000
 
 @dataclass(frozen=True)
 class Floors:
-    """Dev scores in percent that need no reading; None where a rule does not apply.
+    """Dev scores in percent without reading; None where a rule does not apply.
 
     majority: the most frequent label (or place among the options) of train for every row. twin: the label of the row's
     twin in train, else the majority. surface: a logistic regression on what `surface` names.
@@ -32,19 +32,21 @@ class Floors:
 
     @property
     def best(self) -> float | None:
-        return max((one for one in (self.majority, self.twin, self.surface) if one is not None), default=None)
+        return max((floor for floor in astuple(self) if floor is not None), default=None)
 
 
-def floors(task: Task, train: Units, dev: Units) -> Floors:
+def floors(train: Units, dev: Units) -> Floors:
     """None of spans, whose answers are texts."""
-    if task.kind == SPAN or not len(train) or not len(dev):
+    if train.task.kind == SPAN or not len(train) or not len(dev):
         return Floors()
     most = Counter(train.gold).most_common(1)[0][0]
-    by_majority = np.array([gold == most for gold in dev.gold])
-    known = label_by_text(train, train.normal, dev.normal)
-    said = [known.get(key) for key in dev.normal]
-    by_twin = [majority if one is None else one == label for one, label, majority in zip(said, dev.labels, by_majority)]
-    return Floors(_percent(by_majority), _percent(by_twin), _percent(_surface(task, train, dev)))
+    labels = label_by_text(train, train.normal, dev.normal)
+    by_majority = [gold == most for gold in dev.gold]
+    by_twin = [
+        labels[key] == label if key in labels else majority
+        for key, label, majority in zip(dev.normal, dev.labels, by_majority)
+    ]
+    return Floors(*(100 * float(np.mean(right)) for right in (by_majority, by_twin, _surface(train, dev))))
 
 
 def surface(task: Task) -> str | None:
@@ -60,53 +62,53 @@ def surface(task: Task) -> str | None:
     return "lengths and the places of the marks alone" if task.marked_spans else "lengths and kinds of characters alone"
 
 
-def _percent(right: Sequence[bool] | np.ndarray) -> float:
-    return 100 * float(np.mean(right))
-
-
-def _surface(task: Task, train: Units, dev: Units) -> np.ndarray:
+def _surface(train: Units, dev: Units) -> np.ndarray:
     """bool [dev rows]: where the surface baseline is right."""
-    by_option, by_text = task.kind in (CHOICE, IDIOM), task.kind == PAIR and not task.joined_field
-    model = _classifier(None if by_option or by_text else task)
-    chosen = range(0, len(train), -(-len(train) // _LEARNED_FROM))
-    with warnings.catch_warnings():  # of scikit-learn, on few rows and many labels
+    task, gold = train.task, np.array(dev.gold)
+    rows = range(0, len(train), -(-len(train) // _LEARNED_FROM))
+    with warnings.catch_warnings():  # scikit-learn warns of few rows and many labels
         warnings.simplefilter("ignore")
-        if by_option:
-            chosen = chosen[:: task.num_choices]
+        if task.kind in (CHOICE, IDIOM):
             pairs = [
-                (text, place == train.gold[row]) for row in chosen for place, text in enumerate(train.options[row])
+                (text, place == train.gold[row])
+                for row in rows[:: task.num_choices]
+                for place, text in enumerate(train.options[row])
             ]
-            model.fit(*zip(*pairs))
+            model = _of_characters().fit(*zip(*pairs))
             scores = iter(model.decision_function([text for options in dev.options for text in options]))
-            said = np.array([np.argmax([next(scores) for _ in options]) for options in dev.options])
-        else:
-            gold, part = [train.gold[row] for row in chosen], list(train.parts)[1 if by_text else 0]
-            if len(set(gold)) < 2:
-                return np.array(dev.gold) == gold[0]
-            said = model.fit([train.parts[part][row] for row in chosen], gold).predict(dev.parts[part])
-    return said == np.array(dev.gold)
+            return gold == [np.argmax([next(scores) for _ in options]) for options in dev.options]
+        learned = [train.gold[row] for row in rows]
+        if len(set(learned)) < 2:
+            return gold == learned[0]
+        by_text = task.kind == PAIR and not task.joined_field
+        part, model = [*train.parts][by_text], _of_characters() if by_text else _of_shapes(task)
+        return gold == model.fit([train.parts[part][row] for row in rows], learned).predict(dev.parts[part])
 
 
-def _classifier(shapes_of: Task | None) -> Any:
-    """Of texts: by their shape, for a task that is given, else by their characters."""
+def _of_characters() -> Any:
+    """A logistic regression on many sparse features, by a few passes of gradient descent."""
     from sklearn.feature_extraction.text import HashingVectorizer
-    from sklearn.linear_model import LogisticRegression, SGDClassifier
+    from sklearn.linear_model import SGDClassifier
+    from sklearn.pipeline import make_pipeline
+
+    characters = HashingVectorizer(analyzer="char", ngram_range=(1, 2), n_features=1 << 16)
+    return make_pipeline(characters, SGDClassifier(loss="log_loss", alpha=1e-5, max_iter=15, tol=None, random_state=0))
+
+
+def _of_shapes(task: Task) -> Any:
+    from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-    if shapes_of is None:  # many sparse features: logistic regression by a few passes of gradient descent
-        characters = HashingVectorizer(analyzer="char", ngram_range=(1, 2), n_features=1 << 16)
-        settings = dict(alpha=1e-5, max_iter=15, tol=None, random_state=0)
-        return make_pipeline(characters, SGDClassifier(loss="log_loss", **settings))
-    shapes = FunctionTransformer(lambda texts: np.array([_shape(shapes_of, text) for text in texts]))
+    shapes = FunctionTransformer(lambda texts: np.array([_shape(task, text) for text in texts]))
     return make_pipeline(shapes, StandardScaler(), LogisticRegression(max_iter=300))
 
 
 def _shape(task: Task, text: str) -> Sequence[float]:
-    """Numbers that say nothing of what a text means."""
+    """Numbers that do not depend on what a text means."""
     if task.joined_field:
         lengths = [len(word) for word in text.split(" ")] or [0]
-        histogram = [sum(length == number for length in lengths) for number in range(1, 9)]
+        histogram = [lengths.count(number) for number in range(1, 9)]
         return [len(lengths), sum(lengths), min(lengths), max(lengths), float(np.mean(lengths)), *histogram]
     kinds = Counter(map(unicodedata.category, text))
     numbers: list[float] = [len(text), *(kinds[kind] for kind in ("Lo", "Lu", "Ll", "Nd", "Po", "Ps", "Zs"))]

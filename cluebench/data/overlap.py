@@ -1,4 +1,4 @@
-"""What rows share: dev and test texts that are in train too, repeated texts, groups, and scores without reading.
+"""What rows share: dev and test texts that are in train too, repeated texts, groups.
 
 Rows are counted as the metric counts them: a row of a classification file, a question, a blank. Texts are compared as
 they are and `normalised`. A row's *twin* is a row of train with the same normalised texts, whatever its label.
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from cluebench.benchmark.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
+from cluebench.benchmark.tasks import CHOICE, IDIOM, SPAN, Task
 from cluebench.data.rows import IDIOM_TAG, ChoiceRow, IdiomRecord, SpanRow, TextRow
 
 _NOT_WORDS = re.compile(r"[\W_]+")
@@ -28,52 +28,55 @@ _MARKS = re.compile(r"[_\[\]]")
 class Units:
     """What the metric counts, in order.
 
-    parts: name → text of each unit. labels: the right answer in words, None in test splits. gold: the same as an index.
+    parts: name → text of each unit. gold: index of the right answer, None in test splits. labels: the same in words.
     options: what there is to choose from; empty where all rows have the same labels. groups: what rows share that makes
-    them no independent evidence, such as a premise.
+    them dependent evidence, such as a premise.
     """
 
+    task: Task
     parts: dict[str, list[str]]
-    labels: list[str | None]
-    gold: list[int | None]
-    options: list[tuple[str, ...]]
-    groups: list[Hashable]
-    _normalised: dict[str, list[int]] = field(default_factory=dict)
+    gold: list[int | None] = field(default_factory=list)
+    labels: list[str | None] = field(default_factory=list)
+    options: list[tuple[str, ...]] = field(default_factory=list)
+    groups: list[Hashable] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.gold)
 
     @cached_property
     def whole(self) -> list[int]:
-        """All texts of each row as one value."""
+        """A hash of all texts of each row."""
         return [*map(hash, zip(*self.parts.values()))]
 
     @cached_property
     def normal(self) -> list[int]:
         """The same of the normalised texts."""
-        return [*map(hash, zip(*(self.normalised_part(name) for name in self.parts)))]
+        return [*map(hash, zip(*self.normal_parts.values()))]
 
-    def normalised_part(self, name: str) -> list[int]:
-        """A hash of each normalised text; every distinct one is normalised once."""
-        if name not in self._normalised:
-            known = {text: hash(normalised(text)) for text in set(self.parts[name])}
-            self._normalised[name] = [known[text] for text in self.parts[name]]
-        return self._normalised[name]
+    @cached_property
+    def normal_parts(self) -> dict[str, list[int]]:
+        """Name → a hash of each normalised text; every distinct text is normalised once."""
+        found = {}
+        for name, texts in self.parts.items():
+            hashes = {text: hash(normalised(text)) for text in set(texts)}
+            found[name] = [hashes[text] for text in texts]
+        return found
 
 
 def normalised(text: str) -> str:
     """NFKC, lower case, without white space, punctuation and symbols."""
-    plain = _COMMON_MARKS.sub("", text)  # which go in the end: without them NFKC takes a fifth of the time
+    plain = _COMMON_MARKS.sub("", text)  # for speed: NFKC is slow on them
     return _NOT_WORDS.sub("", unicodedata.normalize("NFKC", plain).lower())
 
 
 def units_of(task: Task, rows: Sequence[Any]) -> Units:
     """Of rows as `cluebench.data.rows` loads them."""
-    units = Units({name: [] for name in _PARTS.get(task.kind, task.text_fields)}, [], [], [], [])
+    names, of_row = _READERS.get(task.kind, (task.text_fields, _of_text))
+    units = Units(task, {name: [] for name in names})
     for row in rows:
-        for texts, gold, options, group in _UNITS[task.kind](task, row):
-            for of_part, text in zip(units.parts.values(), texts):
-                of_part.append(text)
+        for texts, gold, options, group in of_row(task, row):
+            for part, text in zip(units.parts.values(), texts):
+                part.append(text)
             units.gold.append(gold)
             units.labels.append(None if gold is None else (options or task.labels)[gold])
             units.options.append(options if task.kind in (CHOICE, IDIOM) else ())
@@ -87,7 +90,7 @@ def groups_of(task: Task, rows: Sequence[Any]) -> np.ndarray:
 
 
 def numbered(groups: Sequence[Hashable]) -> np.ndarray:
-    """int64 [groups]: from 0 in the order in which they are met, the same number for the same group."""
+    """int64 [groups]: from 0 in order of appearance, the same number for the same group."""
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(group, len(numbers)) for group in groups], np.int64)
 
@@ -116,32 +119,31 @@ def _of_span(task: Task, row: SpanRow) -> Iterable[_Unit]:
     yield (row.context, row.question), 0 if row.answers else None, row.answers[:1], row.context
 
 
-_PARTS = {CHOICE: ("context", "question", "options"), IDIOM: ("passage", "candidates"), SPAN: ("context", "question")}
-_UNITS: dict[str, Callable[[Task, Any], Iterable[_Unit]]] = {
-    SINGLE: _of_text, PAIR: _of_text, CHOICE: _of_question, IDIOM: _of_record, SPAN: _of_span,
-}  # fmt: skip
-
-
-# Twins ----------------------------------------------------------------------------------------------------------------
+#: Kind of task → names of the parts, and the units of a row.
+_READERS: dict[str, tuple[tuple[str, ...], Callable[[Task, Any], Iterable[_Unit]]]] = {
+    CHOICE: (("context", "question", "options"), _of_question),
+    IDIOM: (("passage", "candidates"), _of_record),
+    SPAN: (("context", "question"), _of_span),
+}
 
 
 def twins(train: Units, other: Units) -> np.ndarray:
     """bool [rows of other]: whether the whole row, normalised, is in train."""
-    return stand_in(train.normal, other.normal)
+    return are_in(train.normal, other.normal)
 
 
-def stand_in(train: Iterable[Hashable], other: Sequence[Hashable]) -> np.ndarray:
-    """bool [other]: which of them are among ``train``."""
+def are_in(train: Iterable[Hashable], other: Sequence[Hashable]) -> np.ndarray:
+    """bool [other]: which of them are in ``train``."""
     known = set(train)
-    return np.fromiter((one in known for one in other), bool, len(other))
+    return np.fromiter((key in known for key in other), bool, len(other))
 
 
 def label_by_text(train: Units, keys: Sequence[Hashable], wanted: Iterable[Hashable]) -> dict[Hashable, str]:
-    """Wanted key of a row of train → the label most of the rows with this key have, the first met where several do."""
+    """Wanted key of a row of train → the label most rows with this key have; the first of several most frequent."""
     counts: dict[Hashable, Counter] = defaultdict(Counter)
-    asked = set(wanted)
+    wanted = set(wanted)
     for key, label in zip(keys, train.labels):
-        if key in asked and label is not None:
+        if key in wanted and label is not None:
             counts[key][label] += 1
     return {key: of_key.most_common(1)[0][0] for key, of_key in counts.items()}
 
@@ -151,8 +153,8 @@ class Repeated:
     """Texts that several rows have: as whole rows, or as what groups rows."""
 
     texts: int
-    rows: int  # that have one of them
-    largest: int  # rows of the most frequent one
+    rows: int  # that have such a text
+    largest: int  # rows of the most frequent text
     texts_of_several_labels: int
     rows_of_several_labels: int
 

@@ -7,7 +7,6 @@ directory that came out of a bundle. Nothing at training needs it; what a model 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -57,11 +56,10 @@ class RowFacts:
             raise ValueError(f"'groups' is not a list of {self.dev_rows} numbers")
 
     @classmethod
-    def of(cls, task: Task, data: str, hashes: Sequence[str], train: Units, dev: Units, known: Floors) -> RowFacts:
+    def of(cls, data: str, hashes: tuple[str, str], train: Units, dev: Units, known: Floors) -> RowFacts:
         """``hashes``: of the rows of train and dev; ``known``: the floors."""
-        twins, (of_train, of_dev) = np.flatnonzero(overlap.twins(train, dev)).tolist(), hashes
-        groups = overlap.numbered(dev.groups).tolist()
-        return cls(1, task.name, data, of_train, of_dev, len(dev), twins, groups, known)
+        twins, groups = np.flatnonzero(overlap.twins(train, dev)).tolist(), overlap.numbered(dev.groups).tolist()
+        return cls(1, train.task.name, data, *hashes, len(dev), twins, groups, known)
 
     def is_twin(self) -> np.ndarray:
         """bool [dev rows]."""
@@ -93,8 +91,8 @@ def made(task: Task, source: DataSource) -> RowFacts:
     """Of train and dev of a source, and kept. Takes seconds. Raises DataError."""
     rows = [load_rows(source, task, split) for split in ("train", "dev")]
     train, dev = (overlap.units_of(task, of_split) for of_split in rows)
-    hashes = [hash_of_rows(task, of_split) for of_split in rows]
-    facts = RowFacts.of(task, source.fingerprint(task), hashes, train, dev, floors(task, train, dev))
+    hashes = (hash_of_rows(task, rows[0]), hash_of_rows(task, rows[1]))
+    facts = RowFacts.of(source.fingerprint(task), hashes, train, dev, floors(train, dev))
     keep(facts)
     return facts
 

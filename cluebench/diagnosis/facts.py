@@ -1,21 +1,18 @@
-"""What there is on this machine, found out without stumbling over what is missing.
+"""The facts about this machine. Whatever is missing or broken is itself a fact.
 
-Paddle and PaddleNLP, which may be missing, broken, or bring the process down, are tried in processes of their own.
+Paddle and PaddleNLP are tried in processes of their own, as they may be missing, broken, or crash the process.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import io
 import json
 import os
-import queue
-import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterable, Mapping
+from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -23,16 +20,18 @@ from typing import Any
 
 import psutil
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 
 import cluebench
 from cluebench.benchmark.tasks import TASKS, Task
 from cluebench.data.download import data_home
 from cluebench.data.official import official_files
-from cluebench.data.source import DATA_DIR_VARIABLE, SYNTHETIC_MARK, DataSource, open_source
+from cluebench.data.source import DATA_DIR_VARIABLE, DataSource, open_source
 from cluebench.foundation import environment, locks
 from cluebench.foundation.errors import ClueError
 from cluebench.foundation.notices import waiting
 from cluebench.foundation.resource_limits import memory_limit, usable_cores
+from cluebench.foundation.time_limit import answers
 from cluebench.machine.nvidia import Device, DeviceLost, DriverFails, NvidiaDriver
 from cluebench.pretrained import model_files
 from cluebench.pretrained.model import Model
@@ -40,7 +39,7 @@ from cluebench.pretrained.model import Model
 #: Seconds for a process that imports Paddle and PaddleNLP, or loads a model, on a busy machine.
 _PATIENCE = 300
 
-#: Seconds for the NVIDIA driver: one in trouble can hang for minutes.
+#: Seconds for the NVIDIA driver, which can hang for minutes.
 _DRIVER_PATIENCE = 15
 
 
@@ -56,7 +55,7 @@ class Disk:
     bytes_free: int = 0
     inodes_free: int | None = None  # None: the file system has no such limit
     writable: bool = True
-    lock_error: str | None = None  # why none can be had
+    lock_error: str | None = None  # why locks don't work
 
 
 @dataclass
@@ -72,7 +71,7 @@ class TaskData:
 
 @dataclass
 class ModelFacts:
-    """One model; either it can't be loaded, or it can do all tasks but those with a reason."""
+    """One model. If it can be loaded, it can do all tasks except those with a reason."""
 
     name: str
     place: str = ""
@@ -88,10 +87,10 @@ class Facts:
     python: tuple[int, int, int]
     executable: str
     repository: Path
-    python_beside: str | None  # of the repository's own environment, where this is another
-    installed: dict[str, str]  # package → version, of those that are pinned or Paddle
+    python_beside: str | None  # of the repository's own environment, if another Python runs
+    installed: dict[str, str]  # package → version, of the pinned packages and Paddle
     pinned: dict[str, str]  # package → version it was tested with, for this Python
-    required: list[str]  # packages that nothing works without
+    required: list[str]  # packages that everything needs
     environ: Mapping[str, str]
     cores: int
     is_amd: bool = False
@@ -116,7 +115,7 @@ def gather(
     repository: Path, models: Iterable[str], data_dir: str | None, cache_dir: str | None, run_root: str
 ) -> Facts:
     """Looks at everything; takes as long as importing PaddleNLP and, with models, loading each of them once."""
-    pinned = pinned_versions(repository, sys.version_info[:2])
+    pinned, memory = pinned_versions(repository, sys.version_info[:2]), psutil.virtual_memory().total
     facts = Facts(
         python=sys.version_info[:3],
         executable=sys.executable,
@@ -128,10 +127,19 @@ def gather(
         environ=os.environ,
         cores=usable_cores(),
         is_amd=environment.has_amd_processor(),
-        memory_bytes=min(psutil.virtual_memory().total, memory_limit() or psutil.virtual_memory().total),
+        memory_bytes=min(memory, memory_limit() or memory),
         shared_memory_bytes=psutil.disk_usage("/dev/shm").total if Path("/dev/shm").is_dir() else None,
-        libraries={name: _loads(candidates) for name, candidates in _LIBRARIES.items()},
-        disks=_disks(cache_dir, run_root),
+        libraries={
+            "libcuda": _loads("libcuda.so.1"),
+            "libcudnn": _loads("libcudnn.so.9") or _loads("libcudnn.so.8"),
+        },
+        disks=[
+            look_at_disk("token ids (cache)", Path(cache_dir or environment.cache_home()).expanduser(), "--cache_dir"),
+            look_at_disk("published models", model_files.model_home(), "PPNLP_HOME"),
+            look_at_disk("downloaded data", data_home(), "PPNLP_HOME"),
+            look_at_disk("runs", Path(run_root).expanduser(), "--run_root"),
+            look_at_disk("temporary files", Path(os.environ.get("TMPDIR") or "/tmp"), "TMPDIR"),
+        ],
     )
     with waiting("importing PaddleNLP"):
         _try_paddle(facts)
@@ -152,43 +160,35 @@ def pinned_versions(repository: Path, python: tuple[int, int]) -> dict[str, str]
     found, version = {}, "{}.{}".format(*python)
     here = {"python_version": version, "python_full_version": f"{version}.0"}
     for name in ("constraints.txt", "requirements-cpu.txt", "requirements.txt"):
-        for line in _read_text(repository / name).splitlines():
-            try:
-                pin = Requirement(line)
-            except InvalidRequirement:  # a comment, another file, an option of pip
-                continue
-            exact = [one.version for one in pin.specifier if one.operator == "=="]
-            if exact and (pin.marker is None or pin.marker.evaluate(here)):
-                found[_normalised(pin.name)] = exact[0]
+        with suppress(OSError):
+            for line in (repository / name).read_text(encoding="utf-8", errors="replace").splitlines():
+                with suppress(InvalidRequirement):  # a comment, another file, an option of pip
+                    pin = Requirement(line)
+                    exact = [one.version for one in pin.specifier if one.operator == "=="]
+                    if exact and (pin.marker is None or pin.marker.evaluate(here)):
+                        found[str(canonicalize_name(pin.name))] = exact[0]
     return found
-
-
-def _normalised(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _installed(names: Iterable[str]) -> dict[str, str]:
     found = {}
     for name in names:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return found
 
 
 def _required() -> list[str]:
-    """What the package itself asks for, extras apart."""
-    try:
+    """What the package itself asks for, without extras."""
+    with suppress(metadata.PackageNotFoundError):
         lines = metadata.requires("cluebench") or []
-    except metadata.PackageNotFoundError:
-        return []
-    return [_normalised(re.split(r"[^A-Za-z0-9_.\-]", line, maxsplit=1)[0]) for line in lines if "extra ==" not in line]
+        return [str(canonicalize_name(Requirement(line).name)) for line in lines if "extra ==" not in line]
+    return []
 
 
 # Paddle and the driver ------------------------------------------------------------------------------------------------
 
-#: Printed as JSON, last, by a process of its own. A card is only trusted once it has computed something.
+#: Printed as JSON, last, by a process of its own. A card counts only after it has computed something.
 _PADDLE_PROBE = """
 import json, warnings
 warnings.simplefilter("ignore")
@@ -206,93 +206,64 @@ if paddle.is_compiled_with_cuda():
 print(json.dumps(found))
 """
 
-_LIBRARIES = {"libcuda": ("libcuda.so.1",), "libcudnn": ("libcudnn.so.9", "libcudnn.so.8")}
-
 
 def _try_paddle(facts: Facts) -> None:
     answer, error = _in_process(_PADDLE_PROBE)
     facts.paddle = answer if answer is not None else {"error": error}
     if answer is not None and "paddlenlp" in facts.installed:
-        imported, error = _in_process("import json, paddlenlp.transformers; print(json.dumps({}))")
-        facts.paddlenlp_error = None if imported is not None else error
+        facts.paddlenlp_error = _in_process("import paddlenlp.transformers; print({})")[1] or None
 
 
 def _in_process(code: str, *arguments: str) -> tuple[dict[str, Any] | None, str]:
-    """The JSON object that Python code prints last, or why there is none."""
-    environment = {**os.environ, "GLOG_minloglevel": "3"}
+    """The JSON object that Python code prints last, or the reason why there is none."""
+    command, quiet = [sys.executable, "-c", code, *arguments], {**os.environ, "GLOG_minloglevel": "3"}
     try:
-        ended = subprocess.run(
-            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=_PATIENCE, env=environment
-        )
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, env=quiet)
     except subprocess.TimeoutExpired:
         return None, f"no answer within {_PATIENCE} s"
     lines = ended.stdout.strip().splitlines()
     if ended.returncode == 0 and lines:
         return json.loads(lines[-1]), ""
-    said = [line.strip() for line in ended.stderr.strip().splitlines() if line.strip()]
-    return None, said[-1][:300] if said else f"the process ended with exit code {ended.returncode}"
+    errors = [line.strip() for line in ended.stderr.splitlines() if line.strip()]
+    return None, errors[-1][:300] if errors else f"the process ended with exit code {ended.returncode}"
 
 
-def _loads(candidates: Iterable[str]) -> bool:
-    for name in candidates:
-        with contextlib.suppress(OSError):
-            ctypes.CDLL(name)
-            return True
+def _loads(library: str) -> bool:
+    with suppress(OSError):
+        ctypes.CDLL(library)
+        return True
     return False
 
 
 def _ask_driver(facts: Facts) -> None:
-    """Cards and driver versions through NVML, on a thread that is left behind when the driver hangs."""
-    answers: queue.SimpleQueue[tuple | DeviceLost | DriverFails] = queue.SimpleQueue()
+    """Cards and driver versions through NVML."""
 
-    def ask() -> None:
-        try:
-            driver = NvidiaDriver.open()
-            answers.put((None, [], {}) if driver is None else (driver.versions(), driver.cards(), driver.lost))
-        except (DeviceLost, DriverFails) as error:
-            answers.put(error)
+    def ask() -> tuple[tuple[str, str], list, dict] | None:
+        driver = NvidiaDriver.open()
+        return driver and (driver.versions(), driver.cards(), driver.lost)
 
-    threading.Thread(target=ask, daemon=True).start()
-    try:
-        answer = answers.get(timeout=_DRIVER_PATIENCE)
-    except queue.Empty:
-        facts.driver_error = f"the NVIDIA driver did not answer within {_DRIVER_PATIENCE} s"
-        return
+    silence = DriverFails(f"the NVIDIA driver did not answer within {_DRIVER_PATIENCE} s")
+    answer = answers({"driver": ask}, _DRIVER_PATIENCE).get("driver", silence)
     if isinstance(answer, DeviceLost):
         facts.driver_error = f"the NVIDIA driver fails: {answer}"
-        return
-    if isinstance(answer, DriverFails):
+    elif isinstance(answer, Exception):
         facts.driver_error = str(answer)
-        return
-    versions, cards, lost = answer
-    facts.driver = versions and dict(zip(("version", "cuda"), versions))
-    facts.lost_cards = [f"gpu {number} does not answer: {said}" for number, said in lost.items()]
-    facts.cards = [f"{d.label}: {d.name}, {_memory(d)}" for card in cards for d in card]
+    elif answer:
+        versions, cards, lost = answer
+        facts.driver = dict(zip(("version", "cuda"), versions))
+        facts.lost_cards = [f"gpu {number} does not answer: {reason}" for number, reason in lost.items()]
+        facts.cards = [f"{device.label}: {device.name}, {_memory(device)}" for card in cards for device in card]
 
 
 def _memory(card: Device) -> str:
-    total = card.total_bytes
-    return "memory unknown" if total is None else f"{total / 2**30:.0f} GiB"
+    return "memory unknown" if card.total_bytes is None else f"{card.total_bytes / 2**30:.0f} GiB"
 
 
-# Disks ----------------------------------------------------------------------------------------------------------------
-
-
-def _disks(cache_dir: str | None, run_root: str) -> list[Disk]:
-    return [
-        look_at_disk(use, path, variable)
-        for use, path, variable in (
-            ("token ids (cache)", Path(cache_dir or environment.cache_home()).expanduser(), "--cache_dir"),
-            ("published models", model_files.model_home(), "PPNLP_HOME"),
-            ("downloaded data", data_home(), "PPNLP_HOME"),
-            ("runs", Path(run_root).expanduser(), "--run_root"),
-            ("temporary files", Path(os.environ.get("TMPDIR") or "/tmp"), "TMPDIR"),
-        )
-    ]
+# Disks, data, models --------------------------------------------------------------------------------------------------
 
 
 def look_at_disk(use: str, path: Path, variable: str) -> Disk:
-    """The directory, or what it would be made in."""
+    """The directory, or the existing directory in which it would be made."""
     disk = Disk(use, path, variable, exists=path.is_dir())
     nearest = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     disk.writable = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
@@ -301,27 +272,11 @@ def look_at_disk(use: str, path: Path, variable: str) -> Disk:
     if disk.exists and disk.writable and variable in ("--cache_dir", "--run_root"):
         disk.lock_error = locks.why_none(path)
     if disk.exists and use != "temporary files":
-        disk.bytes_held = _bytes_held(path)
+        for directory, _, names in os.walk(path):
+            for name in names:
+                with suppress(OSError):
+                    disk.bytes_held += os.lstat(os.path.join(directory, name)).st_size
     return disk
-
-
-def _bytes_held(folder: Path) -> int:
-    total = 0
-    for directory, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                total += os.lstat(os.path.join(directory, name)).st_size
-    return total
-
-
-def _read_text(path: str | Path) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
-# Data and models ------------------------------------------------------------------------------------------------------
 
 
 def _look_at_data(facts: Facts, data_dir: str | None) -> None:
@@ -336,29 +291,26 @@ def _look_at_data(facts: Facts, data_dir: str | None) -> None:
 
 
 def look_at_task(source: DataSource, task: Task) -> TaskData:
-    """Every official file of a task: there, readable, and the official one."""
-    official = {file: official_files().get((task.name, file)) for file in task.files}
-    address = next((known.archive_url for known in official.values() if known), "")
-    found = TaskData(task.title, address)
-    made_up = (source.directory / SYNTHETIC_MARK).is_file()
-    for file, known in official.items():
-        try:
-            if not source.has(task, file):
-                found.missing += [] if source.lacks(task, file) else [file]
-                continue
-            with contextlib.redirect_stderr(io.StringIO()):  # what it would say is said below
-                md5 = source.md5(task, file)
-        except (ClueError, OSError) as error:
-            found.error = str(error)
-            break
-        if known and known.md5 not in (None, md5) and not made_up:
-            found.other.append(file)
+    """Every official file of a task: whether it is here, readable, and the official one."""
+    official = [known for file in task.files if (known := official_files().get((task.name, file)))]
+    found = TaskData(task.title, official[0].archive_url if official else "")
+    try:
+        for file in task.files:
+            if source.has(task, file):
+                with redirect_stderr(io.StringIO()):  # the findings say it
+                    source.read(task, file)
+                    if any(known.file == file for known in official) and not source.is_official(task, file):
+                        found.other += [] if source.is_synthetic else [file]
+            elif not source.lacks(task, file):
+                found.missing.append(file)
+    except (ClueError, OSError) as error:
+        found.error = str(error)
     return found
 
 
 _MODEL_PROBE = """
 import json, sys
-from cluebench.foundation import environment, locks
+from cluebench.foundation import environment
 environment.import_paddle()
 from cluebench import models
 from cluebench.foundation.errors import ClueError
@@ -384,9 +336,8 @@ def _look_at_model(name: str, facts: Facts) -> ModelFacts:
     except ClueError as error:
         found.error = str(error)
         return found
-    if files is None or "error" in facts.paddle or facts.paddlenlp_error:
-        return found
-    answer, failure = _in_process(_MODEL_PROBE, name)
-    answer = {"error": failure} if answer is None else answer
-    found.error, found.reasons = answer.get("error"), answer.get("reasons", {})
+    if files and "error" not in facts.paddle and not facts.paddlenlp_error:
+        answer, failure = _in_process(_MODEL_PROBE, name)
+        answer = answer or {"error": failure}
+        found.error, found.reasons = answer.get("error"), answer.get("reasons", {})
     return found

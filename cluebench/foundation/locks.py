@@ -5,8 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
-import threading
 from pathlib import Path
+
+from cluebench.foundation.time_limit import answers
 
 #: Seconds to wait for an answer that takes milliseconds.
 PATIENCE = 10.0
@@ -14,20 +15,13 @@ PATIENCE = 10.0
 
 def why_none(folder: str | os.PathLike) -> str | None:
     """Why files in an existing directory can't be locked, with the name of its file system; None if they can."""
-    answers: list[str | None] = []
 
-    def ask() -> None:
-        try:
-            with tempfile.NamedTemporaryFile(prefix=".lock-", dir=os.fspath(folder)) as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            answers.append(None)
-        except OSError as error:
-            answers.append(str(error.strerror or error))
+    def lock() -> None:
+        with tempfile.NamedTemporaryFile(prefix=".lock-", dir=os.fspath(folder)) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
-    thread = threading.Thread(target=ask, name="lock", daemon=True)
-    thread.start()
-    thread.join(PATIENCE)
-    reason = answers[0] if answers else f"no answer in {PATIENCE:g} s"
+    error = answers({"lock": lock}, PATIENCE).get("lock", TimeoutError(f"no answer in {PATIENCE:g} s"))
+    reason = getattr(error, "strerror", None) or error
     return reason and f"locks do not work: {reason}; the file system is {file_system(folder)}"
 
 

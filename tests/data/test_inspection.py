@@ -38,7 +38,7 @@ def test_twins_are_whole_rows_whatever_their_label():
     train = units_of(TASKS["ocnli"], [TextRow(("他在家。", "有人"), 0), TextRow(("天晴", "没下雨"), 1)])
     dev = units_of(TASKS["ocnli"], [TextRow(("他在家", "有 人"), 2), TextRow(("他在家。", "没下雨"), 0)])
     assert overlap.twins(train, dev).tolist() == [True, False]
-    assert overlap.stand_in(train.parts["sentence1"], dev.parts["sentence1"]).tolist() == [False, True]
+    assert overlap.are_in(train.parts["sentence1"], dev.parts["sentence1"]).tolist() == [False, True]
 
 
 def test_repeated_texts():
@@ -67,7 +67,7 @@ def test_floors_by_hand():
     """Three of five train rows are 100; of four dev rows one is, and the twin of another says 102 rightly."""
     train = news(("甲", "100"), ("乙", "100"), ("丙", "100"), ("丁", "102"), ("戊", "101"))
     dev = news(("子", "100"), ("丁！", "102"), ("丑", "101"), ("甲", "101"))
-    found = floors(TASKS["tnews"], train, dev)
+    found = floors(train, dev)
     assert (found.majority, found.twin) == (25, 50) and 0 <= found.surface <= 100 and found.best >= 50
 
 
@@ -77,16 +77,16 @@ def test_a_surface_alone_can_win():
         TextRow(("词 词语" if number % 2 else "很长的词 更长的词语", f"文{number}"), number % 2) for number in range(60)
     ]
     units = units_of(TASKS["csl"], rows)
-    assert floors(TASKS["csl"], units, units).surface == 100
+    assert floors(units, units).surface == 100
     rows = [TextRow((f"甲{number}", "他没有" if number % 2 else "他有"), number % 2) for number in range(60)]
     units = units_of(TASKS["ocnli"], rows)
-    assert floors(TASKS["ocnli"], units, units).surface == 100
+    assert floors(units, units).surface == 100
     options = [
         ChoiceRow(f"文{number}", "问", ("对", "不对")[:: 1 if number % 2 else -1], int(number % 2 == 0), number)
         for number in range(60)
     ]
     units = units_of(TASKS["c3"], options)
-    assert floors(TASKS["c3"], units, units).surface == 100
+    assert floors(units, units).surface == 100
 
 
 def test_a_whole_task(shelf):
