@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 
 from cluebench.benchmark.tasks import tasks_named
 from cluebench.data.source import open_source
 from cluebench.diagnosis import warmup
-from cluebench.features import FeatureCache, TextEncoder
+from cluebench.features import FeatureCache, TextEncoder, load_features
 from cluebench.foundation import command, environment
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.flags import flag, parse, refuse_unwritable
@@ -66,10 +67,11 @@ def main() -> None:
         warmup.refuse_what_it_cannot_do(model, reasons)
         encoder = TextEncoder(models.load_tokenizer(model, offline=flags.offline))
         print(f"{model.typed}: tokenizer and weights tried in {time.perf_counter() - start:.1f} s", flush=True)
-        warmup.tokenize(
-            model, tasks, source, encoder, cache,
+        load = partial(
+            load_features, source=source, encoder=encoder, cache=cache,
             limit=flags.limit, overwrite=flags.overwrite_cache, num_proc=flags.num_proc,
         )  # fmt: skip
+        warmup.tokenize(model.typed, warmup.splits_of(tasks, source), cache, load)
 
 
 if __name__ == "__main__":

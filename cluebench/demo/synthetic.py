@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -84,25 +85,46 @@ def characters() -> str:
 
 # Sentences ------------------------------------------------------------------------------------------------------------
 
-#: Characters of the sentence patterns below, which stand in no word list.
+#: Characters of the sentence patterns below, which no word list has.
 _TEMPLATES = (
     "在的和了是把被就都说这那里对于一款软件提供服务功能后它因为所以本文研究中提出种基方法结果表明该有效性作品完成"
     "年故事发生创者谁哪出版里英名部男女根据话可知道什么怎样样项正确真算得上认起来呢吗"
 )
 
+_SLOT = re.compile("{([A-Z_]+)}")
+
+
+def _fill(rng: Random, pattern: str) -> str:
+    """The pattern with a random word of the lexicon's list ``NAME`` for each ``{NAME}``."""
+    return _SLOT.sub(lambda slot: rng.choice(getattr(words, slot[1])), pattern)
+
 
 def _filling(rng: Random, sentences: int = 1) -> str:
-    """Sentences that say nothing about any label."""
-    pick = rng.choice
-    return "".join(
-        f"{pick(words.TIMES)}{pick(words.PEOPLE)}在{pick(words.PLACES)}{pick(words.VERBS)}了"
-        f"{pick(words.QUALITIES)}{pick(words.THINGS)}，{pick(words.CLOSINGS)}。"
-        for _ in range(sentences)
-    )
+    """Sentences that do not depend on any label."""
+    return _fill(rng, "{TIMES}{PEOPLE}在{PLACES}{VERBS}了{QUALITIES}{THINGS}，{CLOSINGS}。" * sentences)
 
 
 def _noisy(rng: Random, label: Any, labels: Any) -> Any:
     return rng.choice(labels) if rng.random() < NOISE else label
+
+
+def _each_file(task: Task, sizes: Sizes, seed: int) -> Iterator[tuple[str, str, int, Random]]:
+    """(split, file, its rows, its random numbers) of every file with rows."""
+    splits = [("train", task.train_files, sizes.train), ("dev", task.dev_files, sizes.dev)]
+    splits += [(test.split, (test.file,), sizes.test) for test in task.test_sets]
+    for split, files, rows in splits:
+        for index, file in enumerate(files):
+            share = rows * (index + 1) // len(files) - rows * index // len(files)
+            yield split, file, share, Random(f"{seed} {task.name} {file}")
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def _json_lines(rows: Iterable[dict], split: str) -> str:
+    """Official train files end with a newline, the others do not."""
+    return "\n".join(map(_json, rows)) + ("\n" if split == "train" else "")
 
 
 # Classification -------------------------------------------------------------------------------------------------------
@@ -110,47 +132,36 @@ def _noisy(rng: Random, label: Any, labels: Any) -> Any:
 
 @dataclass(frozen=True)
 class _Layout:
-    """A classification task's rows: how one is made, and which of its keys the files hold, in their order."""
+    """A classification task's rows: how a row is made, and which of its keys the files hold, in their order."""
 
     make: Callable[[Random, int, int], dict]  # (random numbers, row number, sentences) → all keys
-    keys: tuple[str, ...]
-    test_keys: tuple[str, ...]
-    disagreement: tuple[float, float] = (0.0, 0.0)  # share of rows labelled "-" in train and dev
-    description: tuple[str, list[str]] | None = None  # labels.json: its second key, and what each label means
+    keys: str
+    test_keys: str
+    disagreement: Mapping[str, float] = field(default_factory=dict)  # split → share of rows labelled "-"
+    meanings: tuple[str, list[str]] | None = None  # labels.json: its second key, and what each label means
 
 
 def _text_files(task: Task, sizes: Sizes, seed: int) -> Iterator[tuple[str, str]]:
     layout = _LAYOUTS.get(task.name) or _plain_layout(task)
-    splits = [(task.train_files[0], sizes.train, layout.disagreement[0], layout.keys)]
-    splits += [(task.dev_files[0], sizes.dev, layout.disagreement[1], layout.keys)]
-    splits += [(test.file, sizes.test, 0.0, layout.test_keys) for test in task.test_sets]
-    for file, rows, disagreement, keys in splits:
-        rng = Random(f"{seed} {task.name} {file}")
-        lines = []
-        for number in range(rows):
-            row = layout.make(rng, number, sizes.sentences)
-            if rng.random() < disagreement:
+    for split, file, number, rng in _each_file(task, sizes, seed):
+        keys, lines = layout.test_keys if split.startswith("test") else layout.keys, []
+        for row_number in range(number):
+            row = layout.make(rng, row_number, sizes.sentences)
+            if rng.random() < layout.disagreement.get(split, 0):
                 row["label"] = "-"
-            lines.append({key: row[key] for key in keys})
-        yield file, _json_lines(lines, final_newline=file in task.train_files)
-    if task.label_file and layout.description:
-        key, meanings = layout.description
+            lines.append({key: row[key] for key in keys.split(" ")})
+        yield file, _json_lines(lines, split)
+    if task.label_file and layout.meanings:
+        key, meanings = layout.meanings
         lines = [{"label": label, key: meaning} for label, meaning in zip(task.labels, meanings, strict=True)]
-        yield task.label_file, _json_lines(lines, final_newline=False)
-
-
-def _json_lines(rows: list[dict], final_newline: bool) -> str:
-    """Official files end with a newline or not, just as they happen to."""
-    return "\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + ("\n" if final_newline else "")
+        yield task.label_file, _json_lines(lines, "")
 
 
 def _paraphrase(rng: Random, number: int, sentences: int) -> dict:
     """AFQMC: two questions to a payment service; the second asks the same politely, or asks to undo something."""
     label, topic, ask = rng.choice("01"), rng.choice(words.QUESTION_TOPICS), rng.choice(words.QUESTION_ASKS)
-    if label == "1":
-        second = f"{rng.choice(words.SAME_WORDS)}{topic}{ask}"
-    else:
-        second = f"{topic}{rng.choice(words.OTHER_WORDS)}后{rng.choice(words.QUESTION_ASKS)}"
+    same, other = f"{{SAME_WORDS}}{topic}{ask}", f"{topic}{{OTHER_WORDS}}后{{QUESTION_ASKS}}"
+    second = _fill(rng, same if label == "1" else other)
     first = f"{_filling(rng, sentences - 1)}{topic}{ask}"
     return {"id": number, "sentence1": first, "sentence2": second, "label": _noisy(rng, label, "01")}
 
@@ -159,11 +170,17 @@ def _news(rng: Random, number: int, sentences: int) -> dict:
     """TNEWS: a headline with words of its topic."""
     label = rng.choice(list(words.NEWS))
     topic = rng.sample(words.NEWS[label][1].split(), 2)
-    headline = f"{rng.choice(words.TIMES)}{rng.choice(words.PEOPLE)}{rng.choice(words.VERBS)}{topic[0]}和{topic[1]}的"
-    sentence = f"{headline}{rng.choice(words.THINGS)}{'，' + _filling(rng, sentences - 1) if sentences > 1 else '！'}"
+    sentence = _fill(rng, f"{{TIMES}}{{PEOPLE}}{{VERBS}}{topic[0]}和{topic[1]}的{{THINGS}}")
+    sentence += f"，{_filling(rng, sentences - 1)}" if sentences > 1 else "！"
     label = _noisy(rng, label, list(words.NEWS))
-    described = {"label_desc": words.NEWS[label][0], "keywords": ",".join(topic) if rng.random() < 0.8 else ""}
-    return {"id": number, "label": label, "sentence": sentence, **described}
+    keywords = ",".join(topic) if rng.random() < 0.8 else ""
+    return {
+        "id": number,
+        "label": label,
+        "label_desc": words.NEWS[label][0],
+        "sentence": sentence,
+        "keywords": keywords,
+    }
 
 
 def _app(rng: Random, number: int, sentences: int) -> dict:
@@ -176,16 +193,15 @@ def _app(rng: Random, number: int, sentences: int) -> dict:
 
 
 def _inference(rng: Random, number: int, sentences: int) -> dict:
-    """CMNLI, OCNLI: the hypothesis retells the premise with a word that tells their relation."""
+    """CMNLI, OCNLI: the hypothesis retells the premise with a word that shows their relation."""
     label = rng.choice(list(words.HYPOTHESIS_WORDS))
-    person, verb, thing = rng.choice(words.PEOPLE), rng.choice(words.VERBS), rng.choice(words.THINGS)
-    time, place = rng.choice(words.TIMES), rng.choice(words.PLACES)
+    person, verb, thing, time, place = _fill(rng, "{PEOPLE} {VERBS} {THINGS} {TIMES} {PLACES}").split(" ")
     premise = f"{_filling(rng, sentences - 1)}{time}{person}在{place}{verb}了{thing}."
     hypothesis = f"{person}{rng.choice(words.HYPOTHESIS_WORDS[label])}{verb}{thing}"
     label = _noisy(rng, label, list(words.HYPOTHESIS_WORDS))
-    votes = {f"label{vote}": label for vote in range(5)}
     about = {"level": rng.choice(("easy", "medium", "hard")), "genre": "phone", "prem_id": f"phone_{number // 3}"}
-    return {"id": number, "sentence1": premise, "sentence2": hypothesis, "label": label, **votes, **about}
+    row = {"id": number, "sentence1": premise, "sentence2": hypothesis, "label": label}
+    return {**row, **{f"label{vote}": label for vote in range(5)}, **about}
 
 
 def _coreference(rng: Random, number: int, sentences: int) -> dict:
@@ -195,32 +211,30 @@ def _coreference(rng: Random, number: int, sentences: int) -> dict:
     if not is_person:
         noun, other = other, noun
     pronoun, thing = rng.choice(words.PRONOUNS), rng.choice(words.THINGS)
-    clauses = [f"{rng.choice(words.TIMES)}在{rng.choice(words.PLACES)}说起{{noun}}"]
+    clauses = [_fill(rng, "{TIMES}在{PLACES}说起{noun}")]
     if rng.random() < 0.2:
-        clauses.append(f"{other}就在{rng.choice(words.PLACES)}")
-    clauses.append(f"{{pronoun}}{rng.choice(words.VERBS)}了{thing}")
+        clauses.append(_fill(rng, f"{other}就在{{PLACES}}"))
+    clauses.append(_fill(rng, f"{{pronoun}}{{VERBS}}了{thing}"))
     if rng.random() < 0.2:
         clauses.reverse()
     pattern = f"{'，'.join(clauses)}。{_filling(rng, sentences - 1)}"
-    # The one that comes first keeps its place while the other is filled in.
-    noun_index, pronoun_index = pattern.index("{noun}"), pattern.index("{pronoun}")
-    if noun_index < pronoun_index:
-        pronoun_index += len(noun) - len("{noun}")
-    else:
-        noun_index += len(pronoun) - len("{pronoun}")
-    target = {"span2_index": pronoun_index, "span1_index": noun_index, "span1_text": noun, "span2_text": pronoun}
+    filled = {"noun": noun, "pronoun": pronoun}
+    starts = {name: len(pattern[: pattern.index(f"{{{name}}}")].format(**filled)) for name in filled}
+    target = {
+        "span2_index": starts["pronoun"],
+        "span1_index": starts["noun"],
+        "span1_text": noun,
+        "span2_text": pronoun,
+    }
     label = _noisy(rng, "true" if is_person else "false", ("true", "false"))
-    text = pattern.replace("{noun}", noun).replace("{pronoun}", pronoun)
-    return {"target": target, "idx": number, "id": number, "label": label, "text": text}
+    return {"target": target, "idx": number, "id": number, "label": label, "text": pattern.format(**filled)}
 
 
 def _abstract(rng: Random, number: int, sentences: int) -> dict:
     """CSL: keywords that all name the subject, or some of which are words of any abstract."""
     terms = rng.sample(words.TERMS, 4)
-    text = (
-        f"本文研究{terms[0]}中的{terms[1]}，提出一种基于{terms[2]}的方法，对{terms[3]}的"
-        f"{rng.choice(words.GENERAL_WORDS)}作了说明。{_filling(rng, sentences)}结果表明该方法有效。"
-    )
+    method = "本文研究{}中的{}，提出一种基于{}的方法，对{}的{{GENERAL_WORDS}}作了说明。".format(*terms)
+    text = f"{_fill(rng, method)}{_filling(rng, sentences)}结果表明该方法有效。"
     label, keywords = rng.choice("01"), rng.sample(terms, 3)
     if label == "0":
         for place in rng.sample(range(3), rng.choice((1, 2))):
@@ -229,77 +243,63 @@ def _abstract(rng: Random, number: int, sentences: int) -> dict:
     return {"id": 2415 + 7 * number, "abst": text, "keyword": keywords, "label": _noisy(rng, label, "01")}
 
 
-_PAIR_KEYS = ("sentence1", "sentence2")
-_VOTES = tuple(f"label{vote}" for vote in range(5))
-
 _LAYOUTS: dict[str, _Layout] = {
-    "afqmc": _Layout(_paraphrase, (*_PAIR_KEYS, "label"), ("id", *_PAIR_KEYS)),
+    "afqmc": _Layout(_paraphrase, "sentence1 sentence2 label", "id sentence1 sentence2"),
     "tnews": _Layout(
-        _news,
-        ("label", "label_desc", "sentence", "keywords"),
-        ("id", "sentence", "keywords"),
-        description=("label_desc", [name for name, _ in words.NEWS.values()]),
+        _news, "label label_desc sentence keywords", "id sentence keywords",
+        meanings=("label_desc", [name for name, _ in words.NEWS.values()]),
     ),
     "iflytek": _Layout(
-        _app,
-        ("label", "label_des", "sentence"),
-        ("id", "sentence"),
-        description=("label_des", [app.split()[0] for app in words.APPS]),
+        _app, "label label_des sentence", "id sentence",
+        meanings=("label_des", [app.split()[0] for app in words.APPS]),
     ),
-    "cmnli": _Layout(_inference, (*_PAIR_KEYS, "label"), ("id", *_PAIR_KEYS), disagreement=(0.0, 0.015)),
+    "cmnli": _Layout(_inference, "sentence1 sentence2 label", "id sentence1 sentence2", {"dev": 0.015}),
     "ocnli": _Layout(
         _inference,
-        ("level", *_PAIR_KEYS, "label", *_VOTES, "genre", "prem_id", "id"),
-        (*_PAIR_KEYS, "id"),
-        disagreement=(0.01, 0.02),
+        "level sentence1 sentence2 label label0 label1 label2 label3 label4 genre prem_id id",
+        "sentence1 sentence2 id", {"train": 0.01, "dev": 0.02},
     ),
-    "cluewsc2020": _Layout(_coreference, ("target", "idx", "label", "text"), ("target", "id", "text")),
-    "csl": _Layout(_abstract, ("id", "abst", "keyword", "label"), ("id", "abst", "keyword")),
-}
+    "cluewsc2020": _Layout(_coreference, "target idx label text", "target id text"),
+    "csl": _Layout(_abstract, "id abst keyword label", "id abst keyword"),
+}  # fmt: skip
 
 
 def _plain_layout(task: Task) -> _Layout:
-    """Of a task that has none of its own: all of a row's texts begin with a term that stands for its label."""
+    """Of a task without a layout of its own: each text begins with a term that stands for the label."""
 
     def make(rng: Random, number: int, sentences: int) -> dict:
         label = rng.randrange(len(task.labels))
         term = words.TERMS[label % len(words.TERMS)] + words.TERMS[label // len(words.TERMS)]
-        texts: dict[str, Any] = {field: f"{term}，{_filling(rng, sentences)}" for field in task.text_fields}
+        texts: dict[str, Any] = {name: f"{term}，{_filling(rng, sentences)}" for name in task.text_fields}
         if task.joined_field:
             texts[task.joined_field] = [term, rng.choice(words.THINGS)]
         return {"id": number, "label": _noisy(rng, task.labels[label], task.labels), **texts}
 
-    return _Layout(
-        make, (*task.text_fields, "label"), ("id", *task.text_fields), description=("label_desc", list(task.labels))
-    )
+    fields = " ".join(task.text_fields)
+    return _Layout(make, f"{fields} label", f"id {fields}", meanings=("label_desc", list(task.labels)))
 
 
 # CMRC2018 -------------------------------------------------------------------------------------------------------------
 
 
 def _span_files(task: Task, sizes: Sizes, seed: int) -> Iterator[tuple[str, str]]:
-    tests = {test.file for test in task.test_sets}
-    splits = [(task.train_files[0], sizes.train, 1), (task.dev_files[0], sizes.dev, 3)]
-    splits += [(file, sizes.test, 3) for file in sorted(tests)] + [("trial.json", sizes.test, 1)]
-    for file, questions, annotators in splits:
-        rng, prefix = Random(f"{seed} {task.name} {file}"), Path(file).stem.upper()
+    trial = ("trial", "trial.json", sizes.test, Random(f"{seed} {task.name} trial.json"))
+    for split, file, questions, rng in (*_each_file(task, sizes, seed), trial):
         articles: list[dict] = []
-        made = 0
-        while made < questions:
-            article = _article(rng, f"{prefix}_{len(articles)}", sizes.sentences, questions - made, annotators)
-            made += len(article["paragraphs"][0]["qas"])
-            if file in tests:
-                _hide_answers(article)
+        while questions:
+            identity = f"{Path(file).stem.upper()}_{len(articles)}"
+            article = _article(rng, identity, sizes.sentences, questions, split)
+            questions -= len(article["paragraphs"][0]["qas"])
             articles.append(article)
-        yield file, json.dumps({"version": "v1.0", "data": articles}, ensure_ascii=False, indent=2)
+        yield file, _json({"version": "v1.0", "data": articles}, indent=2)
 
 
-def _article(rng: Random, identity: str, sentences: int, most_questions: int, annotators: int) -> dict:
-    """One paragraph that tells one to three facts about a work among other sentences, with a question for each."""
+def _article(rng: Random, identity: str, sentences: int, most_questions: int, split: str) -> dict:
+    """A paragraph that states one to three facts about a work among other sentences, with a question for each."""
     work, year = rng.choice(words.WORKS), f"{rng.randrange(1900, 2020)}年"
     author = rng.choice(words.SURNAMES) + "".join(rng.sample(words.GIVEN_NAMES, rng.choice((1, 2))))
     facts = [
-        (f"《{work}》是{author}创作的{rng.choice(words.GENRES)}。", author, f"《{work}》的作者是谁？"),
+        (_fill(rng, f"《{work}》是{author}创作的{{GENRES}}。"), author, f"《{work}》的作者是谁？"),
         (f"这部作品完成于{year}。", year, "这部作品是哪一年完成的？"),
         (f"故事发生在{(town := rng.choice(words.TOWNS))}。", town, "故事发生在哪里？"),
     ]
@@ -313,16 +313,12 @@ def _article(rng: Random, identity: str, sentences: int, most_questions: int, an
     context = "".join(parts)
     questions = []
     for number, (text, answer, question) in enumerate(facts):
-        found = {"text": answer, "answer_start": context.index(text) + text.index(answer)}
-        answers = [dict(found) for _ in range(annotators)]
+        right = {"text": answer, "answer_start": context.index(text) + text.index(answer)}
+        answers = [right] * (3 if split == "dev" else 1)
+        if split.startswith("test"):  # as in the official test set
+            answers = [{"text": f"FAKE_ANSWER_{number}", "answer_start": -1} for number in (1, 2, 3)]
         questions.append({"question": question, "id": f"{identity}_QUERY_{number}", "answers": answers})
     return {"paragraphs": [{"id": identity, "context": context, "qas": questions}], "id": identity, "title": work}
-
-
-def _hide_answers(article: dict) -> None:
-    """As the official test set does."""
-    for question in article["paragraphs"][0]["qas"]:
-        question["answers"] = [{"text": f"FAKE_ANSWER_{number}", "answer_start": -1} for number in (1, 2, 3)]
 
 
 # CHID -----------------------------------------------------------------------------------------------------------------
@@ -330,25 +326,22 @@ def _hide_answers(article: dict) -> None:
 
 def _idiom_files(task: Task, sizes: Sizes, seed: int) -> Iterator[tuple[str, str]]:
     tags = (f"#idiom{number:06d}#" for number in count())  # unique over all splits, as in the official files
-    splits = [(task.train_files[0], sizes.train), (task.dev_files[0], sizes.dev)]
-    for file, records in splits + [(test.file, sizes.test) for test in task.test_sets]:
-        rng = Random(f"{seed} {task.name} {file}")
+    for split, file, records, rng in _each_file(task, sizes, seed):
         answers: dict[str, int] = {}
         lines = [_record(rng, sizes, task.num_choices, tags, answers) for _ in range(records)]
-        yield file, _json_lines(lines, final_newline=file in task.train_files)
+        yield file, _json_lines(lines, split)
         if file in task.answer_files:
             yield task.answer_files[file], json.dumps(answers)
 
 
-#: Idioms that are candidates without being an answer: those on a theme that its passages don't mean.
+#: Candidates that are no answer: idioms on a theme that its passages don't mean.
 _WRONG_IDIOMS = [idiom for theme in words.IDIOM_THEMES for idiom in theme[2].split()]
 
 
 def _record(rng: Random, sizes: Sizes, num_candidates: int, tags: Iterator[str], answers: dict[str, int]) -> dict:
-    """Passages with blanks, each of which an idiom on its theme fills; ``answers`` takes the right ones."""
+    """Passages with blanks, each of which an idiom on its theme fills; the right ones are added to ``answers``."""
     blanks = min(max(1, round(rng.gauss(sizes.blanks, 1))), num_candidates - 1)
-    themes = rng.sample(words.IDIOM_THEMES, len(words.IDIOM_THEMES))
-    themes = (themes * 2)[:blanks]
+    themes = (rng.sample(words.IDIOM_THEMES, len(words.IDIOM_THEMES)) * 2)[:blanks]
     chosen: list[str] = []
     for theme in themes:
         chosen.append(rng.choice([idiom for idiom in theme[1].split() if idiom not in chosen]))
@@ -371,47 +364,45 @@ def _idiom_passage(rng: Random, theme: list[str], tag: str, sentences: int) -> s
     person, thing = rng.choice(words.PEOPLE), rng.choice(words.THINGS)
     quoted = f"“{before}”" if rng.random() < 0.2 else before
     dash = rng.choice(("，", "，", "——", "……"))
-    passage = f"{rng.choice(words.TIMES)}{person}说起{quoted}{dash}这里的{after}真算得上{tag}，{thing}都被提到了。"
-    extra = [_filling(rng) for _ in range(sentences - 1)] + [passage]
-    rng.shuffle(extra)
-    return "".join(extra)
+    passage = _fill(rng, f"{{TIMES}}{person}说起{quoted}{dash}这里的{after}真算得上{tag}，{thing}都被提到了。")
+    parts = [_filling(rng) for _ in range(sentences - 1)] + [passage]
+    rng.shuffle(parts)
+    return "".join(parts)
 
 
 # C3 -------------------------------------------------------------------------------------------------------------------
 
 
 def _choice_files(task: Task, sizes: Sizes, seed: int) -> Iterator[tuple[str, str]]:
-    for files, rows in ((task.train_files, sizes.train), (task.dev_files, sizes.dev)):
-        for index, file in enumerate(files):
-            share = rows * (index + 1) // len(files) - rows * index // len(files)
-            items = _choice_items(Random(f"{seed} {task.name} {file}"), share, sizes.sentences, True, 4)
-            # The official train and dev files have Windows line ends.
-            yield file, json.dumps(items, ensure_ascii=False, indent=1).replace("\n", "\r\n")
-    for test in task.test_sets:
-        most = 10 if test.version == "1.1" else 4
-        items = _choice_items(Random(f"{seed} {task.name} {test.file}"), sizes.test, sizes.sentences, False, most)
-        yield test.file, json.dumps(items, ensure_ascii=False, indent=2)
+    for split, file, questions, rng in _each_file(task, sizes, seed):
+        is_test = split.startswith("test")
+        items = _choice_items(rng, questions, sizes.sentences, is_test, 10 if split == "test1.1" else 4)
+        # The official train and dev files have Windows line ends.
+        yield file, _json(items, indent=2) if is_test else _json(items, indent=1).replace("\n", "\r\n")
 
 
-def _choice_items(rng: Random, questions: int, sentences: int, labelled: bool, most_options: int) -> list[list]:
+def _choice_items(rng: Random, questions: int, sentences: int, is_test: bool, most_options: int) -> list[list]:
     """Dialogues and passages with one or two questions each; one question in twenty has more than four options."""
     items: list[list] = []
     made = 0
     while made < questions:
         subjects = rng.sample(words.OPTION_SUBJECTS, 2)
-        opening = rng.choice(words.DIALOGUE_OPENINGS)
-        context = [f"男：{opening}{subjects[0]}和{subjects[1]}怎么样？", f"女：{_filling(rng, sentences)}"]
+        context = [
+            _fill(rng, f"男：{{DIALOGUE_OPENINGS}}{subjects[0]}和{subjects[1]}怎么样？"),
+            f"女：{_filling(rng, sentences)}",
+        ]
         if rng.random() < 0.5:
             context = ["".join(line[2:] for line in context)]
-        asked = []
+        asked: list[dict] = []
         for subject in subjects[: min(rng.choice((1, 2)), questions - made)]:
             options = rng.choice((2, 3, 4, 4, 4)) if rng.random() < 0.95 else most_options
-            asked.append(_choice_question(rng, subject, options))
-            if not labelled:
-                del asked[-1]["answer"]
-                asked[-1]["id"] = made + len(asked) - 1
+            question = _choice_question(rng, subject, options)
+            if is_test:
+                del question["answer"]
+                question["id"] = made + len(asked)
+            asked.append(question)
         made += len(asked)
-        items.append([context, asked, f"m{len(items) % 40}-{len(items)}"] if labelled else [context, asked])
+        items.append([context, asked] if is_test else [context, asked, f"m{len(items) % 40}-{len(items)}"])
     return items
 
 
@@ -427,9 +418,5 @@ def _choice_question(rng: Random, subject: str, options: int) -> dict:
 
 #: By kind of task.
 _FILES: dict[str, Callable[[Task, Sizes, int], Iterator[tuple[str, str]]]] = {
-    SINGLE: _text_files,
-    PAIR: _text_files,
-    SPAN: _span_files,
-    IDIOM: _idiom_files,
-    CHOICE: _choice_files,
-}
+    SINGLE: _text_files, PAIR: _text_files, SPAN: _span_files, IDIOM: _idiom_files, CHOICE: _choice_files
+}  # fmt: skip

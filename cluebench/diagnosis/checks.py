@@ -1,16 +1,16 @@
-"""What is wrong with a machine, by the facts about it, and the command that mends it."""
+"""What is wrong with a machine, by the facts about it, and the command that repairs it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from cluebench import PYTHONS
 from cluebench.benchmark.tasks import TASKS
-from cluebench.diagnosis.facts import Disk, Facts
+from cluebench.diagnosis.facts import Facts
 
-#: Of other versions of these it is known what goes wrong.
+#: Package → from which major version on it does not work, and why.
 _KNOWN_TROUBLE = {
     "numpy": (2, "PaddleNLP 3.0.0b4 uses names that numpy 2 has not"),
     "huggingface-hub": (1, "PaddleNLP 3.0.0b4 imports names that huggingface_hub 1 has not"),
@@ -24,8 +24,7 @@ ENOUGH_BYTES = 1 << 30
 ENOUGH_SHARED_MEMORY = 1 << 30
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """Something wrong, and what to type or do about it."""
 
     problem: str
@@ -33,13 +32,17 @@ class Finding:
 
 
 def findings(facts: Facts) -> list[Finding]:
-    """Everything wrong, what stands in the way of everything else first."""
+    """Everything wrong, in the order in which it should be repaired."""
     checks = (_python, _packages, _imports, _devices, _threads, _disks, _data, _models)
-    return [finding for check in checks for finding in check(facts)]
+    return [Finding(*pair) for check in checks for pair in check(facts)]
+
+
+#: Problem and repair, see `Finding`.
+_Pairs = Iterator[tuple[str, str]]
 
 
 def _install(facts: Facts) -> str:
-    """What brings the tested set: the environment there is, or a command, with the Paddle that belongs here."""
+    """How to get the tested packages: use the environment that exists, or install them with the right Paddle."""
     if facts.python_beside:
         return f"type {facts.python_beside} in place of python, or first: source {facts.repository}/.venv/bin/activate"
     kind = "requirements.txt" if facts.cards or "paddlepaddle-gpu" in facts.installed else "requirements-cpu.txt"
@@ -54,43 +57,35 @@ def _replace_paddle(facts: Facts) -> str:
 # Python and packages --------------------------------------------------------------------------------------------------
 
 
-def _python(facts: Facts) -> Iterator[Finding]:
+def _python(facts: Facts) -> _Pairs:
     if facts.python[:2] not in PYTHONS:
-        yield Finding(
-            f"Python {'.'.join(map(str, facts.python))}: the pinned packages are for 3.10, 3.11 and 3.12",
-            f"cd {facts.repository} && rm -rf .venv && make PYTHON=python3.11 quickstart",
-        )
+        problem = f"Python {'.'.join(map(str, facts.python))}: the pinned packages are for 3.10, 3.11 and 3.12"
+        yield problem, f"cd {facts.repository} && rm -rf .venv && make PYTHON=python3.11 quickstart"
 
 
-def _packages(facts: Facts) -> Iterator[Finding]:
-    installed = facts.installed
+def _packages(facts: Facts) -> _Pairs:
+    installed, pinned, install = facts.installed, facts.pinned, _install(facts)
     paddles = [name for name in _PADDLES if name in installed]
     if len(paddles) == 2:
-        yield Finding("paddlepaddle and paddlepaddle-gpu overwrite each other's files", _replace_paddle(facts))
+        yield "paddlepaddle and paddlepaddle-gpu overwrite each other's files", _replace_paddle(facts)
     elif not paddles:
-        yield Finding("PaddlePaddle is not installed", _install(facts))
-    missing = [name for name in facts.required if name not in installed]
-    if missing:
-        yield Finding(f"not installed: {', '.join(missing)}", _install(facts))
+        yield "PaddlePaddle is not installed", install
+    if missing := [name for name in facts.required if name not in installed]:
+        yield f"not installed: {', '.join(missing)}", install
+    # Local version labels are builds of a version: 3.3.1.post126 or 3.3.1+cu126 of 3.3.1.
     differ = {
         name: version
         for name, version in installed.items()
-        if facts.pinned.get(name) not in (None, version) and not _is_build_of(version, facts.pinned[name])
+        if name in pinned and not re.fullmatch(re.escape(pinned[name]) + r"(\.post\d+|\+.*)?", version)
     }
     for name, (major, trouble) in _KNOWN_TROUBLE.items():
         if name in differ and _major(differ[name]) >= major:
-            yield Finding(f"{name} {differ.pop(name)} instead of {facts.pinned[name]}: {trouble}", _install(facts))
+            yield f"{name} {differ.pop(name)} instead of {pinned[name]}: {trouble}", install
     first = ("paddlenlp", *_PADDLES)
-    named = sorted(differ, key=lambda name: (name not in first, name))
-    if named:
-        shown = ", ".join(f"{name} {differ[name]} (tested: {facts.pinned[name]})" for name in named[:5])
-        more = f" and {len(named) - 5} more" if len(named) > 5 else ""
-        yield Finding(f"other versions than those tested together: {shown}{more}", _install(facts))
-
-
-def _is_build_of(version: str, pinned: str) -> bool:
-    """Local version labels name builds: 3.3.1.post126 or 3.3.1+cu126 of 3.3.1."""
-    return re.fullmatch(re.escape(pinned) + r"(\.post\d+|\+.*)", version) is not None
+    if names := sorted(differ, key=lambda name: (name not in first, name)):
+        shown = ", ".join(f"{name} {differ[name]} (tested: {pinned[name]})" for name in names[:5])
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        yield f"other versions than those tested together: {shown}{more}", install
 
 
 def _major(version: str) -> int:
@@ -98,146 +93,122 @@ def _major(version: str) -> int:
     return int(found[0]) if found else 0
 
 
-def _imports(facts: Facts) -> Iterator[Finding]:
-    if not any(name in facts.installed for name in _PADDLES):
-        return
-    if error := facts.paddle.get("error"):
-        yield Finding(f"PaddlePaddle does not import: {error}", _replace_paddle(facts))
-    elif facts.paddlenlp_error:
-        yield Finding(f"PaddleNLP does not import: {facts.paddlenlp_error}", _install(facts))
+def _imports(facts: Facts) -> _Pairs:
+    if any(name in facts.installed for name in _PADDLES):
+        if error := facts.paddle.get("error"):
+            yield f"PaddlePaddle does not import: {error}", _replace_paddle(facts)
+        elif facts.paddlenlp_error:
+            yield f"PaddleNLP does not import: {facts.paddlenlp_error}", _install(facts)
 
 
 # Devices --------------------------------------------------------------------------------------------------------------
 
 
-def _devices(facts: Facts) -> Iterator[Finding]:
+def _devices(facts: Facts) -> _Pairs:
     if facts.driver_error:
-        yield Finding(facts.driver_error, "nvidia-smi; if that hangs or fails too, the driver has to be restarted")
+        yield facts.driver_error, "nvidia-smi; if that hangs or fails too, the driver has to be restarted"
     for lost in facts.lost_cards:
-        yield Finding(lost, "nvidia-smi; if it fails for that card too, the machine must be rebooted")
-    paddle, cuda = facts.paddle, facts.paddle.get("cuda")
-    if "error" in paddle:
+        yield lost, "nvidia-smi; if it fails for that card too, the machine must be rebooted"
+    if "error" in facts.paddle:
         return
-    if facts.cards and not cuda:
-        yield Finding(
-            f"{len(facts.cards)} NVIDIA card(s), but this PaddlePaddle was built for CPUs", _replace_paddle(facts)
-        )
+    cards, cuda = len(facts.cards), facts.paddle.get("cuda")
     if cuda:
         yield from _cuda_build(facts, str(cuda))
-    if len(facts.cards) > 1 and (facts.shared_memory_bytes or 0) < ENOUGH_SHARED_MEMORY:
-        yield Finding(
-            f"/dev/shm holds {size(facts.shared_memory_bytes or 0)}, through which cards exchange gradients",
-            "mount -o remount,size=8G /dev/shm, or start the container with --shm-size=8g",
-        )
+    elif cards:
+        yield f"{cards} NVIDIA card(s), but this PaddlePaddle was built for CPUs", _replace_paddle(facts)
+    if cards > 1 and (facts.shared_memory_bytes or 0) < ENOUGH_SHARED_MEMORY:
+        problem = f"/dev/shm holds {size(facts.shared_memory_bytes or 0)}, through which cards exchange gradients"
+        yield problem, "mount -o remount,size=8G /dev/shm, or start the container with --shm-size=8g"
 
 
-def _cuda_build(facts: Facts, cuda: str) -> Iterator[Finding]:
+def _cuda_build(facts: Facts, cuda: str) -> _Pairs:
     """A GPU build of Paddle: the driver it needs, cuDNN, cards that compute."""
     if facts.driver is None and not facts.driver_error:
-        yield Finding(
-            "a GPU build of PaddlePaddle, but no NVIDIA driver answers"
-            + ("" if facts.libraries.get("libcuda") else " and libcuda.so.1 is not there"),
+        library = "" if facts.libraries.get("libcuda") else " and libcuda.so.1 is not there"
+        pip = f"{facts.executable} -m pip"
+        yield (
+            f"a GPU build of PaddlePaddle, but no NVIDIA driver answers{library}",
             "nvidia-smi shows whether there is a driver; containers need --gpus all. On a machine without cards: "
-            f"{facts.executable} -m pip uninstall -y paddlepaddle-gpu && "
-            f"cd {facts.repository} && {facts.executable} -m pip install -r requirements-cpu.txt",
+            f"{pip} uninstall -y paddlepaddle-gpu && cd {facts.repository} && {pip} install -r requirements-cpu.txt",
         )
         return
-    if facts.driver and _major(facts.driver["cuda"]) < _major(cuda):
-        # Within a major version any driver runs what was built for a later minor one.
-        yield Finding(
+    if facts.driver and (runs := _major(facts.driver["cuda"])) < _major(cuda):
+        # Within a major version any driver runs what was built for a later minor version.
+        yield (
             f"driver {facts.driver['version']} runs CUDA {facts.driver['cuda']}, PaddlePaddle was built for {cuda}",
-            f"install a newer driver, or take a build for CUDA {_major(facts.driver['cuda'])} by changing cu126 in "
+            f"install a newer driver, or take a build for CUDA {runs} by changing cu126 in "
             f"{facts.repository / 'requirements.txt'}, and {_install(facts)}",
         )
     if not facts.libraries.get("libcudnn") and "nvidia-cudnn-cu12" not in facts.installed:
-        yield Finding("no libcudnn for this GPU build of PaddlePaddle", _install(facts))
+        yield "no libcudnn for this GPU build of PaddlePaddle", _install(facts)
     if error := facts.paddle.get("card_error"):
-        yield Finding(f"PaddlePaddle can't compute on the first card: {error}", "nvidia-smi; " + _replace_paddle(facts))
+        yield f"PaddlePaddle can't compute on the first card: {error}", "nvidia-smi; " + _replace_paddle(facts)
     elif facts.cards and not facts.paddle.get("cards"):
-        visible = facts.environ.get("CUDA_VISIBLE_DEVICES")
-        hidden = visible is not None
-        yield Finding(
-            f"the driver shows {len(facts.cards)} card(s), PaddlePaddle none"
-            + (f", as CUDA_VISIBLE_DEVICES is {visible!r}" if hidden else ""),
-            "unset CUDA_VISIBLE_DEVICES" if hidden else _replace_paddle(facts),
-        )
+        problem, visible = f"the driver shows {len(facts.cards)} card(s), PaddlePaddle none", "CUDA_VISIBLE_DEVICES"
+        if visible in facts.environ:
+            yield f"{problem}, as {visible} is {facts.environ[visible]!r}", f"unset {visible}"
+        else:
+            yield problem, _replace_paddle(facts)
 
 
-def _threads(facts: Facts) -> Iterator[Finding]:
-    threads = facts.environ.get("OMP_NUM_THREADS")
+def _threads(facts: Facts) -> _Pairs:
+    threads, switch = facts.environ.get("OMP_NUM_THREADS"), facts.environ.get("MKL_DEBUG_CPU_TYPE", "5")
     if threads is not None and not (threads.isdigit() and 0 < int(threads) <= facts.cores):
-        yield Finding(
-            f"OMP_NUM_THREADS is {threads!r} on {facts.cores} core(s): threads that wait for each other",
-            "unset OMP_NUM_THREADS; the scripts choose a number",
-        )
-    if facts.is_amd and facts.environ.get("MKL_DEBUG_CPU_TYPE", "5") != "5":
-        yield Finding(
-            f"MKL_DEBUG_CPU_TYPE is {facts.environ['MKL_DEBUG_CPU_TYPE']!r}: Paddle's MKL is slow on AMD processors so",
-            "unset MKL_DEBUG_CPU_TYPE; the scripts set it to 5",
-        )
+        problem = f"OMP_NUM_THREADS is {threads!r} on {facts.cores} core(s): threads that wait for each other"
+        yield problem, "unset OMP_NUM_THREADS; the scripts choose a number"
+    if facts.is_amd and switch != "5":
+        problem = f"MKL_DEBUG_CPU_TYPE is {switch!r}, with which Paddle's MKL is slow on AMD processors"
+        yield problem, "unset MKL_DEBUG_CPU_TYPE; the scripts set it to 5"
 
 
 # Disks, data, models --------------------------------------------------------------------------------------------------
 
 
-def _disks(facts: Facts) -> Iterator[Finding]:
+def _disks(facts: Facts) -> _Pairs:
     for disk in facts.disks:
-        if trouble := _trouble_of(disk):
-            elsewhere = f"name another place by {disk.variable}"
-            mend = f"free some space, or {elsewhere}"
-            if disk.lock_error:
-                mend = f"{elsewhere}, on another file system"
-            elif not disk.writable:
-                mend = f"{elsewhere}, or make this one writable"
-            elif disk.bytes_held and disk.use == "token ids (cache)":
-                mend = f"rm -r {disk.path} (it is made again when needed), or {elsewhere}"
-            yield Finding(f"{disk.use} in {disk.path}: {trouble}", mend)
+        elsewhere = f"name another place by {disk.variable}"
+        is_cache = disk.bytes_held and disk.use == "token ids (cache)"
+        free_some = f"rm -r {disk.path} (it is made again when needed)" if is_cache else "free some space"
+        if not disk.writable:
+            trouble, mend = "can't be written", f"{elsewhere}, or make this one writable"
+        elif disk.lock_error:
+            trouble, mend = disk.lock_error, f"{elsewhere}, on another file system"
+        elif disk.inodes_free == 0:
+            trouble, mend = "no more files can be made on that disk", f"{free_some}, or {elsewhere}"
+        elif disk.bytes_free < ENOUGH_BYTES:
+            trouble, mend = f"{size(disk.bytes_free)} free", f"{free_some}, or {elsewhere}"
+        else:
+            continue
+        yield f"{disk.use} in {disk.path}: {trouble}", mend
 
 
-def _trouble_of(disk: Disk) -> str | None:
-    if not disk.writable:
-        return "can't be written"
-    if disk.lock_error:
-        return disk.lock_error
-    if disk.inodes_free == 0:
-        return "no more files can be made on that disk"
-    return None if disk.bytes_free >= ENOUGH_BYTES else f"{size(disk.bytes_free)} free"
-
-
-def _data(facts: Facts) -> Iterator[Finding]:
+def _data(facts: Facts) -> _Pairs:
     if facts.data_error:
-        yield Finding(
-            facts.data_error, "export CLUE_DATA_DIR=/path/to/the/official/files, or unset it to download them"
-        )
+        yield facts.data_error, "export CLUE_DATA_DIR=/path/to/the/official/files, or unset it to download them"
     for task in facts.data:
+        put = f"put the official archive {task.address}"
         if task.error:
-            yield Finding(f"{task.title}: {task.error}", f"put the official archive {task.address} there again")
+            yield f"{task.title}: {task.error}", f"{put} there again"
         elif task.missing and (facts.data_is_given or len(task.missing) < len(TASKS[task.title.lower()].files)):
-            yield Finding(
-                f"{task.title}: {', '.join(task.missing)} missing in {facts.data_directory}",
-                f"put the official archive {task.address} there as it is",
-            )
+            yield f"{task.title}: {', '.join(task.missing)} missing in {facts.data_directory}", f"{put} there as it is"
         if task.other:
-            yield Finding(
-                f"{task.title}: {', '.join(task.other)} differ from the official files, so scores can't be compared",
-                f"put the official archive {task.address} in their place, unless these are meant",
-            )
+            differ = f"{', '.join(task.other)} differ from the official files, so scores can't be compared"
+            yield f"{task.title}: {differ}", f"{put} in their place, unless these are meant"
 
 
-def _models(facts: Facts) -> Iterator[Finding]:
+def _models(facts: Facts) -> _Pairs:
     for model in facts.models:
         if model.error:
             advice = "copy the model here, as said" if model.not_fetched else "repair that directory, or name another"
-            yield Finding(f"model {model.error}", advice)
+            yield f"model {model.error}", advice
         for title, reason in model.reasons.items():
             advice = "leave the task out (grid_search.py --tasks), or take another model"
-            yield Finding(f"{model.name} can't do {title}: {reason}", advice)
+            yield f"{model.name} can't do {title}: {reason}", advice
 
 
 def size(number: float) -> str:
     """A number of bytes for people."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if number < 1024 or unit == "GiB":
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1024
-    raise AssertionError("GiB is the last unit")
+    if number < 1024:
+        return f"{number:.0f} B"
+    power = min(3, (int(number).bit_length() - 1) // 10)
+    return f"{number / 1024**power:.1f} {('KiB', 'MiB', 'GiB')[power - 1]}"

@@ -32,7 +32,7 @@ from cluebench.foundation.errors import ClueError
 from cluebench.foundation.notices import waiting
 from cluebench.foundation.resource_limits import memory_limit, usable_cores
 from cluebench.foundation.time_limit import answers
-from cluebench.machine.nvidia import Device, DeviceLost, DriverFails, NvidiaDriver
+from cluebench.machine.nvidia import Device, DeviceLost, NvidiaDriver
 from cluebench.pretrained import model_files
 from cluebench.pretrained.model import Model
 
@@ -238,11 +238,11 @@ def _loads(library: str) -> bool:
 def _ask_driver(facts: Facts) -> None:
     """Cards and driver versions through NVML."""
 
-    def ask() -> tuple[tuple[str, str], list, dict] | None:
+    def ask() -> tuple[tuple[str, str], list[list[Device]], dict[int, str]] | None:
         driver = NvidiaDriver.open()
-        return driver and (driver.versions(), driver.cards(), driver.lost)
+        return None if driver is None else (driver.versions(), driver.cards(), driver.lost)
 
-    silence = DriverFails(f"the NVIDIA driver did not answer within {_DRIVER_PATIENCE} s")
+    silence = TimeoutError(f"the NVIDIA driver did not answer within {_DRIVER_PATIENCE} s")
     answer = answers({"driver": ask}, _DRIVER_PATIENCE).get("driver", silence)
     if isinstance(answer, DeviceLost):
         facts.driver_error = f"the NVIDIA driver fails: {answer}"

@@ -1,21 +1,21 @@
-"""What no trial should wait for: the data found or fetched, and all splits of all tasks tokenized for a model."""
+"""What no trial has to wait for: data that is found or fetched, and splits that are tokenized for a model."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from cluebench.benchmark.tasks import TASKS, Task
 from cluebench.data.source import DataSource
-from cluebench.features import FeatureCache, TextEncoder, load_features
+from cluebench.features import FeatureCache, Features
 from cluebench.foundation.errors import DataError, UsageError
 from cluebench.foundation.notices import notice, progress, say, waiting
 from cluebench.pretrained.model import Model
 
 
 def check_data(source: DataSource, tasks: Sequence[Task]) -> None:
-    """Finds every file of every task, downloading what may be downloaded.
+    """Finds every file of every task, and downloads missing files where downloads are allowed.
 
     Raises NetworkError, or DataError after a line for each task whose data is missing or broken.
     """
@@ -38,7 +38,7 @@ def check_data(source: DataSource, tasks: Sequence[Task]) -> None:
 
 
 def refuse_what_it_cannot_do(model: Model, reasons: Mapping[str, str | None]) -> None:
-    """One line for each task that the preflight found impossible, then UsageError."""
+    """Raises UsageError after a line for each task that the preflight found impossible."""
     unable = [TASKS[name] for name, reason in reasons.items() if reason]
     for task in unable:
         notice(f"{model.typed} can't do {task.title}: {reasons[task.name]}")
@@ -48,43 +48,33 @@ def refuse_what_it_cannot_do(model: Model, reasons: Mapping[str, str | None]) ->
 
 
 def _with_others(tasks: Sequence[Task], otherwise: str) -> str:
-    """The advice to go on with ``tasks``; ``otherwise`` where there is none."""
+    """The advice to go on with ``tasks``; ``otherwise`` if there are none."""
     return f"--tasks {' '.join(task.title for task in tasks)} runs the others" if tasks else otherwise
 
 
-def tokenize(
-    model: Model,
-    tasks: Sequence[Task],
-    source: DataSource,
-    encoder: TextEncoder,
-    cache: FeatureCache,
-    *,
-    limit: int | None = None,
-    overwrite: bool = False,
-    num_proc: int = 1,
-) -> None:
-    """All splits of the tasks, as trials will ask for them; says of each whether it was in the cache."""
-    start, made, splits = time.perf_counter(), 0, list(splits_of(tasks, source))
-    with progress(model.typed, len(splits), "split") as bar:
+def tokenize(name: str, splits: Sequence[tuple[Task, str]], cache: FeatureCache, load: Callable[..., Features]) -> None:
+    """Splits as trials will ask for them, for the model ``name``; says of each whether it was in the cache.
+
+    ``load``: `load_features` without its task, split and max_seq_length.
+    """
+    start, before = time.perf_counter(), cache.built
+    with progress(name, len(splits), "split") as bar:
         for task, split in splits:
             begin, built = time.perf_counter(), cache.built
             with waiting(f"{task.title} {split}"):
-                features = load_features(
-                    task, split, source, encoder, cache,
-                    max_seq_length=task.max_seq_length, limit=limit, overwrite=overwrite, num_proc=num_proc,
-                )  # fmt: skip
-            found = cache.built == built
-            what = "found" if found else f"tokenized in {time.perf_counter() - begin:.1f} s"
+                features = load(task, split, max_seq_length=task.max_seq_length)
+            what = "found" if cache.built == built else f"tokenized in {time.perf_counter() - begin:.1f} s"
             say(f"{task.title} {split}: {len(features):,} examples, {what}", sys.stdout)
             bar.update()
-            made += not found
-    seconds = time.perf_counter() - start
-    held = f"{len(splits) - made} found in {cache.directory}"
-    say(f"{model.typed}: {made} splits tokenized, {held}, {seconds:.1f} s", sys.stdout)
+    made, seconds = cache.built - before, time.perf_counter() - start
+    found = f"{len(splits) - made} found in {cache.directory}"
+    say(f"{name}: {made} splits tokenized, {found}, {seconds:.1f} s", sys.stdout)
 
 
-def splits_of(tasks: Sequence[Task], source: DataSource) -> Iterator[tuple[Task, str]]:
-    """Every split a script may ask for: train, dev and all test sets, but those that a copy of the data lacks."""
-    for task in tasks:
-        for split in ("train", "dev", *(test.split for test in task.test_sets if not source.lacks(task, test.file))):
-            yield task, split
+def splits_of(tasks: Sequence[Task], source: DataSource) -> list[tuple[Task, str]]:
+    """Every split a script may ask for: train, dev and all test sets, except those that a copy of the data lacks."""
+    return [
+        (task, split)
+        for task in tasks
+        for split in ("train", "dev", *(test.split for test in task.test_sets if not source.lacks(task, test.file)))
+    ]

@@ -21,8 +21,9 @@ def why_none(folder: str | os.PathLike) -> str | None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     error = answers({"lock": lock}, PATIENCE).get("lock", TimeoutError(f"no answer in {PATIENCE:g} s"))
-    reason = getattr(error, "strerror", None) or error
-    return reason and f"locks do not work: {reason}; the file system is {file_system(folder)}"
+    if error is None:
+        return None
+    return f"locks do not work: {getattr(error, 'strerror', None) or error}; the file system is {file_system(folder)}"
 
 
 def file_system(path: str | os.PathLike) -> str:

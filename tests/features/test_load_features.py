@@ -1,6 +1,7 @@
 import dataclasses
 import shutil
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,6 @@ from cluebench.demo.synthetic import Sizes, write_synthetic
 from cluebench.diagnosis import warmup
 from cluebench.features import FeatureCache, TextEncoder, cache, feature_key, load_features
 from cluebench.foundation.errors import UsageError
-from cluebench.pretrained.model import Model
 from tests.features.standin import StandIn
 
 LENGTH = 64
@@ -180,12 +180,16 @@ def test_a_length_without_room_is_refused(task, source, encoder):
 
 def test_a_warm_cache_is_checked_once(source, encoder, tmp_path, monkeypatch, capsys):
     """Every array of every split is read and compared with its checksum, and no more than once."""
-    (tmp_path / "config.json").write_text("{}")
-    model, tasks = Model.of(str(tmp_path)), [TASKS["tnews"], TASKS["chid"]]
-    warmup.tokenize(model, tasks, source, encoder, FeatureCache(tmp_path))
+    splits = warmup.splits_of([TASKS["tnews"], TASKS["chid"]], source)
+
+    def tokenize():
+        kept = FeatureCache(tmp_path)
+        warmup.tokenize("m", splits, kept, partial(load_features, source=source, encoder=encoder, cache=kept))
+
+    tokenize()
     assert ": 8 splits tokenized, 0 found" in capsys.readouterr().out
     checked = []
     monkeypatch.setattr(cache, "facts_of", lambda path, facts_of=cache.facts_of: checked.append(path) or facts_of(path))
-    warmup.tokenize(model, tasks, source, encoder, FeatureCache(tmp_path))
+    tokenize()
     assert ": 0 splits tokenized, 8 found" in capsys.readouterr().out
     assert sorted(checked) == sorted(tmp_path.glob("*/*.npy"))
