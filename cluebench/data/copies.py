@@ -1,9 +1,9 @@
-"""Copies of the data sets as people have them, read and written again as the official files are.
+"""Copies of the data sets, such as Hugging Face's, read and written again in the layout of the official files.
 
-Hugging Face's ``clue`` as Parquet, as `save_to_disk` writes it (Arrow), or as `to_json` does (one object a line). Only
-pyarrow reads the files, because a release of `datasets` can't always open what a later one wrote. The file's own schema
-says what an integer label means; it is never guessed. These copies lack rows whose label is ``-`` and a few fields (see
-`LOST`), but nothing that a model or a score sees.
+Hugging Face's ``clue`` comes as Parquet, as `save_to_disk` writes it (Arrow), or as `to_json` does (one object a line).
+Only pyarrow reads the files, because a release of `datasets` can't always open what a later release wrote. The file's
+own schema says what an integer label means; it is never guessed. These copies lack rows whose label is ``-`` and a few
+fields (see `LOST`), but nothing that a model or a score sees.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import io
 import json
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -20,11 +20,12 @@ from typing import IO, Any
 
 from cluebench.benchmark.tasks import CHOICE, IDIOM, SPAN, Task
 from cluebench.data.official import official_files
+from cluebench.data.rows import IDIOM_TAG
 from cluebench.foundation import json_files
 from cluebench.foundation.errors import BadFile, DataError
 from cluebench.foundation.file_facts import visible
 
-#: What no copy has, in words; asked for, it is an error.
+#: What no copy has, in words.
 LOST = "test sets of version 1.0 and lists of labels, nor the keywords of TNEWS, nor the levels and genres of OCNLI"
 
 _FORMATS = ("parquet", "arrow", "json")  # the first that is there is read
@@ -34,8 +35,8 @@ _COLUMNS = {
     IDIOM: ("candidates", "content", "answers"),
     SPAN: ("id", "context", "question", "answers"),
 }
-_TASK_FOLDERS = 3  # levels below the data directory at which a task's folder is looked for
-_MOST_FOLDERS = 2000  # that are looked at for it
+_TASK_FOLDERS = 3  # levels below the data directory that are searched for a task's folder
+_MOST_FOLDERS = 2000  # that are searched
 
 Row = dict[str, Any]
 
@@ -46,20 +47,16 @@ def task_folders(directory: Path, task: Task) -> list[Path]:
     found = [directory] if directory.resolve().name.lower() in names else []
     level, seen = [directory], 0
     for _ in range(_TASK_FOLDERS):
-        below = [path for folder in level for path in _folders_in(folder)]
+        below: list[Path] = []
+        for folder in level:
+            with suppress(OSError):
+                below += sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
         found += [path for path in below if path.name.lower() in names]
         level = [path for path in below if path.name.lower() not in names]
         seen += len(below)
         if seen > _MOST_FOLDERS:
             break
     return found
-
-
-def _folders_in(folder: Path) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    except OSError:
-        return []
 
 
 @dataclass(frozen=True)
@@ -74,12 +71,6 @@ class Copy:
     def __str__(self) -> str:
         return str(self.paths[0])
 
-    def version(self) -> tuple:
-        """Changes whenever the bytes may have changed."""
-        status = [path.stat() for path in self.paths]
-        times = [(one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for one in status]
-        return str(self), self.file, *times
-
     @contextmanager
     def opened(self) -> Iterator[IO[bytes]]:
         """The rows as the official file would have them. Raises DataError."""
@@ -91,12 +82,10 @@ class Copy:
         try:
             if rows and "idx" in rows[0]:
                 rows.sort(key=lambda row: row["idx"])  # the number of the official line
-            return _WRITERS.get(self.task.kind, _text_lines)(self, rows)
+            return _WRITERS.get(self.task.kind, _text_lines)(self, rows).encode()
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise DataError(
-                f"{self.task.name}: found {self} of another schema: a row has other values ({reason})"
-            ) from None
+            reason = f"of another schema: a row has other values ({type(error).__name__}: {error})"
+            raise DataError(f"{self.task.name}: found {self} {reason}") from None
 
 
 def find_copy(folders: Sequence[Path], task: Task, file: str) -> Copy | None:
@@ -107,27 +96,27 @@ def find_copy(folders: Sequence[Path], task: Task, file: str) -> Copy | None:
     for folder in folders:
         versions = sorted(folder.glob("*.*.*/*"))  # tnews/1.0.0/<hash>, as in the cache of `datasets`
         for place in (folder, folder / "data", *versions):
-            for kind, paths in _parts(place, split).items():
-                found = [path for path in paths if kind != "json" or is_lines(path, task)]
-                if found:
+            paths = _parts(place, split)
+            for kind in _FORMATS:
+                found = [path for path in paths if path.suffix.lower().startswith(f".{kind}")]
+                if found := [path for path in found if kind != "json" or is_lines(path, task)]:
                     return Copy(task, file, split, _whole(found))
     return None
 
 
-def _parts(folder: Path, split: str) -> dict[str, list[Path]]:
-    """Format → the files of a split in a folder: by their own name, or in a folder called by the split."""
+def _parts(folder: Path, split: str) -> list[Path]:
+    """The files of a split in a folder: by their own name, or in a folder named as the split."""
     names = {"train": ("train",), "dev": ("validation", "dev"), "test1.1": ("test",)}[split]
-    own = re.compile(
-        rf"(?:[\w.]+[-_])?(?:{'|'.join(names)})(?:-\d{{5}}-of-\d{{5}})?\.(?:parquet|arrow|jsonl?)", re.IGNORECASE
-    )
+    pattern = rf"(?:[\w.]+[-_])?(?:{'|'.join(names)})(?:-\d{{5}}-of-\d{{5}})?\.(?:parquet|arrow|jsonl?)"
+    own = re.compile(pattern, re.IGNORECASE)
     paths = [path for path in visible(folder) if own.fullmatch(path.name) and path.is_file()]
     for name in names:
         paths += sorted([*visible(folder / name, "data-*.arrow"), *visible(folder / name, "*.parquet")])
-    return {kind: [path for path in paths if path.suffix.lower().startswith(f".{kind}")] for kind in _FORMATS}
+    return paths
 
 
 def _split_of(task: Task, file: str) -> str | None:
-    """Of which split of a copy an official file is made; None where no copy has it."""
+    """The split of a copy that has the rows of an official file; None where no copy has them."""
     rows = {answers: rows for rows, answers in task.answer_files.items()}.get(file, file)
     if rows in task.train_files:
         return "train"
@@ -137,19 +126,15 @@ def _split_of(task: Task, file: str) -> str | None:
 
 
 def _whole(paths: list[Path]) -> tuple[Path, ...]:
-    """The parts of a split, in order. Raises DataError where some are missing, or another file of it stands there."""
+    """The parts of a split, in order. Raises DataError where parts are missing, or a file of another copy is there."""
     numbered = [match for path in paths if (match := _PARTS.search(path.name))]
-    if not numbered:
-        if len(paths) > 1 and not all(path.stem.isdigit() for path in paths):
-            raise DataError(
-                f"{paths[0].parent}: {paths[0].name} and {paths[1].name} are of one split: leave only the right one"
-            )
-        return tuple(paths)
-    number = int(numbered[0][2])
-    if [int(match[1]) for match in numbered] != list(range(number)) or len(numbered) < len(paths):
-        raise DataError(
-            f"{paths[0].parent} holds {len(paths)} parts such as {paths[0].name}, not the {number} of one copy"
-        )
+    folder, first = paths[0].parent, paths[0].name
+    if numbered:
+        number = int(numbered[0][2])
+        if [int(match[1]) for match in numbered] != list(range(number)) or len(numbered) < len(paths):
+            raise DataError(f"{folder} holds {len(paths)} parts such as {first}, not the {number} of one copy")
+    elif len(paths) > 1 and not all(path.stem.isdigit() for path in paths):
+        raise DataError(f"{folder}: {first} and {paths[1].name} are of one split: leave only the right one")
     return tuple(paths)
 
 
@@ -162,20 +147,38 @@ def _rows_of(path: Path, task: Task) -> Iterator[Row]:
 
     try:
         if path.suffix in (".json", ".jsonl"):
-            rows, columns, metadata = _lines(path)
+            (columns, metadata), rows = _lines(path)
         else:
-            rows, columns, metadata = _table(path)
-        _check_columns(path, task, columns)
-        names = _label_names(path, task, metadata)
+            (columns, metadata), rows = _table(path)
+        needed = _COLUMNS.get(task.kind) or (*_text_columns(task), "label")
+        if lacking := [name for name in needed if name not in columns]:
+            has = f"it has the columns {', '.join(columns)}, not {', '.join(lacking)}"
+            raise DataError(f"{task.name}: found {path} of another schema: {has}")
+        names = _label_names(path, task, metadata) if task.labels else None
         for number, row in enumerate(rows, start=1):
-            yield _named(path, task, row, names, number)
+            label = row.get("label")
+            if not task.labels or type(label) is not int or label == -1:  # -1: a test row has no label
+                yield row
+            elif names is None:
+                raise DataError(
+                    f"{task.name}: {path} has integer labels, and nothing says what they mean: neither a schema in it "
+                    "nor dataset_info.json beside it; write it with `to_parquet` or `save_to_disk`"
+                )
+            elif not 0 <= label < len(names):
+                wrong = f"label {label} is none of the {len(names)} in its schema"
+                raise DataError(f"{task.name}: {path}, row {number}: {wrong}")
+            else:
+                yield {**row, "label": names[label]}
     except (pyarrow.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{task.name}: {path} can't be read: {reason}") from error
 
 
-def _table(path: Path) -> tuple[Iterator[Row], Sequence[str], bytes | None]:
-    """(rows, columns, what `datasets` wrote of the schema) of a Parquet or Arrow file."""
+_Head = tuple[Sequence[str], bytes | None]  # columns, and what `datasets` wrote of the schema
+
+
+def _table(path: Path) -> tuple[_Head, Iterator[Row]]:
+    """A Parquet or Arrow file."""
     import pyarrow
     from pyarrow import ipc, parquet
 
@@ -192,10 +195,11 @@ def _table(path: Path) -> tuple[Iterator[Row], Sequence[str], bytes | None]:
             batches = map(reader.get_batch, range(reader.num_record_batches))
         schema = reader.schema
     metadata = (schema.metadata or {}).get(b"huggingface")
-    return (row for batch in batches for row in batch.to_pylist()), schema.names, metadata
+    return (schema.names, metadata), (row for batch in batches for row in batch.to_pylist())
 
 
-def _lines(path: Path) -> tuple[Iterator[Row], Sequence[str], None]:
+def _lines(path: Path) -> tuple[_Head, Iterator[Row]]:
+    """A file of one object a line."""
     content = path.read_bytes()
 
     def rows() -> Iterator[Row]:
@@ -205,11 +209,11 @@ def _lines(path: Path) -> tuple[Iterator[Row], Sequence[str], None]:
             except (json_files.NotJson, BadFile) as error:
                 raise DataError(f"{path}, line {number}: {error}") from None
 
-    return rows(), list(next(rows(), {})), None
+    return (list(next(rows(), {})), None), rows()
 
 
 def is_lines(path: Path, task: Task) -> bool:
-    """Whether it is no official file but one object a line as `to_json` writes them, by its first line."""
+    """Whether a file has one object a line as `to_json` writes them, by its first line, and is not an official file."""
     try:
         with open(path, "rb") as stream:
             row = json_files.parse(stream.readline(1 << 20))
@@ -221,13 +225,8 @@ def is_lines(path: Path, task: Task) -> bool:
     return columns[-1] in row if columns else type(row.get("label")) is int and "idx" in row
 
 
-def _check_columns(path: Path, task: Task, columns: Sequence[str]) -> None:
-    needed = _COLUMNS.get(task.kind) or (*task.text_fields, *(("target",) if task.marked_spans else ()), "label")
-    if lacking := [name for name in needed if name not in columns]:
-        raise DataError(
-            f"{task.name}: found {path} of another schema: it has the columns {', '.join(columns)}, not "
-            f"{', '.join(lacking)}"
-        )
+def _text_columns(task: Task) -> tuple[str, ...]:
+    return (*task.text_fields, *(("target",) if task.marked_spans else ()))
 
 
 @dataclass
@@ -248,73 +247,55 @@ class _Schema:
 
 
 def _label_names(path: Path, task: Task, metadata: bytes | None) -> list[str] | None:
-    """What the file's schema, or dataset_info.json beside it, says that labels mean; None where neither says it."""
-    if not task.labels:
-        return None
+    """The labels in the file's schema, or in dataset_info.json beside it; None where neither has them."""
     info = None
     if metadata:
         try:
             info = json_files.converted(json_files.parse(metadata), _Schema).info
         except (json_files.NotJson, ValueError) as error:
             raise DataError(f"{task.name}: {path}: its schema can't be read: {error}") from None
-    for folder in () if info else (path.parent, path.parent.parent):
+    for folder in (path.parent, path.parent.parent):
         info = info or json_files.read_if_sound(folder / "dataset_info.json", _Info)
     label = info.features.get("label") if info else None
     names = json_files.converted(label, _Feature).names if isinstance(label, dict) else None
-    if names is not None and not set(names) <= set(task.labels):
-        unknown = next(name for name in names if name not in task.labels)
-        raise DataError(f"{task.name}: found {path} of another schema: its label {unknown!r} is none of the task's")
+    if unknown := [name for name in names or () if name not in task.labels]:
+        wrong = f"its label {unknown[0]!r} is none of the task's"
+        raise DataError(f"{task.name}: found {path} of another schema: {wrong}")
     return names
-
-
-def _named(path: Path, task: Task, row: Row, names: list[str] | None, number: int) -> Row:
-    """The row with its label's name for an index; without any where the split has none, which is -1."""
-    label = row.get("label")
-    if not task.labels or type(label) is not int or label == -1:
-        return row
-    if names is None:
-        raise DataError(
-            f"{task.name}: {path} has integer labels, and nothing says what they mean: neither a schema in it nor "
-            "dataset_info.json beside it; write it with `to_parquet` or `save_to_disk`"
-        )
-    if not 0 <= label < len(names):
-        raise DataError(f"{task.name}: {path}, row {number}: label {label} is none of the {len(names)} in its schema")
-    return {**row, "label": names[label]}
 
 
 # Writing as the official files are ------------------------------------------------------------------------------------
 
 
-def _text_lines(copy: Copy, rows: list[Row]) -> bytes:
+def _text_lines(copy: Copy, rows: list[Row]) -> str:
     """Keys in the order that most official files have, so that the bytes may be theirs, too."""
     task, is_test = copy.task, copy.split.startswith("test")
-    fields = sorted((*task.text_fields, *(("target",) if task.marked_spans else ())))
+    fields = [*sorted(_text_columns(task)), *(() if is_test else ("label",))]
     lines = []
     for row in rows:
         number = row.get("corpus_id", row.get("idx") if is_test or task.line_ids else None)
-        line = {} if number is None else {"id": number}
-        line |= {name: row[name] for name in fields}
+        line = ({} if number is None else {"id": number}) | {name: row[name] for name in fields}
         if task.marked_spans and isinstance(row["target"], dict):
-            line["target"] = {name: row["target"][name] for name in sorted(row["target"])}
-        lines.append(_json(line if is_test else {**line, "label": row["label"]}))
-    return "\n".join(lines).encode()
+            line["target"] = dict(sorted(row["target"].items()))
+        lines.append(_json(line))
+    return "\n".join(lines)
 
 
-def _choice_document(copy: Copy, rows: list[Row]) -> bytes:
+def _choice_document(copy: Copy, rows: list[Row]) -> str:
     """Questions with one passage number are of one passage; a test set has the questions' own ids instead."""
-    is_test, items = copy.split.startswith("test"), []
-    for _, of_passage in groupby(_of_file(copy, rows), lambda row: row["context"] if is_test else row["id"]):
+    passage, own = ("context", "id") if copy.split.startswith("test") else ("id", "answer")
+    items = []
+    for _, of_passage in groupby(_rows_of_file(copy, rows), lambda row: row[passage]):
         questions = list(of_passage)
-        key = "id" if is_test else "answer"
-        asked = [{"question": one["question"], "choice": one["choice"], key: one[key]} for one in questions]
+        asked = [{name: question[name] for name in ("question", "choice", own)} for question in questions]
         items.append([questions[0]["context"], asked])
-    return b"[" + ",\n".join(map(_json, items)).encode() + b"]"
+    return f"[{_join(items)}]"
 
 
-def _of_file(copy: Copy, rows: list[Row]) -> list[Row]:
-    """The rows of one of several official files that a split of a copy holds one after the other."""
+def _rows_of_file(copy: Copy, rows: list[Row]) -> list[Row]:
+    """The rows of one official file, where a split of a copy has those of several, one after the other."""
     files = copy.task.train_files if copy.split == "train" else copy.task.dev_files
-    if copy.file not in files[:-1] and copy.file not in files[1:]:
+    if len(files) < 2 or copy.file not in files:
         return rows
     start = 0
     for file in files:
@@ -326,31 +307,33 @@ def _of_file(copy: Copy, rows: list[Row]) -> list[Row]:
     return []
 
 
-def _idiom_lines(copy: Copy, rows: list[Row]) -> bytes:
+def _idiom_lines(copy: Copy, rows: list[Row]) -> str:
     if copy.file not in copy.task.answer_files.values():
-        return "\n".join(_json({"content": row["content"], "candidates": row["candidates"]}) for row in rows).encode()
+        return "\n".join(_json({"content": row["content"], "candidates": row["candidates"]}) for row in rows)
     answers: dict[str, Any] = {}
     for number, row in enumerate(rows, start=1):
-        tags = re.findall(r"#idiom\d+#", "".join(row["content"]))
+        tags = IDIOM_TAG.findall("".join(row["content"]))
         chosen = row["answers"]["candidate_id"]
         if len(chosen) != len(tags):
             raise DataError(f"{copy.task.name}: {copy}, row {number}: {len(chosen)} answers to {len(tags)} blanks")
         answers |= zip(tags, chosen)
-    return _json(answers).encode()
+    return _json(answers)
 
 
-def _span_document(copy: Copy, rows: list[Row]) -> bytes:
-    paragraphs = []
+def _span_document(copy: Copy, rows: list[Row]) -> str:
+    articles = []
     for context, of_context in groupby(rows, lambda row: row["context"]):
         questions = []
         for row in of_context:
-            answers = [
-                {"text": text, "answer_start": start}
-                for text, start in zip(*map(row["answers"].get, ("text", "answer_start")))
-            ]
+            pairs = zip(row["answers"]["text"], row["answers"]["answer_start"])
+            answers = [{"text": text, "answer_start": start} for text, start in pairs]
             questions.append({"id": row["id"], "question": row["question"], "answers": answers})
-        paragraphs.append({"paragraphs": [{"context": context, "qas": questions}]})
-    return b'{"data": [' + ",\n".join(map(_json, paragraphs)).encode() + b"]}"
+        articles.append({"paragraphs": [{"context": context, "qas": questions}]})
+    return f'{{"data": [{_join(articles)}]}}'
+
+
+def _join(values: list) -> str:
+    return ",\n".join(map(_json, values))
 
 
 def _json(value: Any) -> str:
