@@ -96,6 +96,14 @@ def distinct(items: Iterable[Item]) -> tuple[list[Item], np.ndarray]:
     return list(numbers), index
 
 
+def distinct_numbers(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Small non-negative integers without repeats, sorted, and int64 indices that give all of them back."""
+    present = np.flatnonzero(np.bincount(numbers))
+    places = np.zeros(int(present.max(initial=-1)) + 1, np.int64)
+    places[present] = np.arange(len(present))
+    return present, places[numbers]
+
+
 def pack_strings(strings: Iterable[str]) -> Ragged:
     """Strings as UTF-8 bytes in one flat uint8 array; lone surrogates survive."""
     encoded = [string.encode("utf-8", "surrogatepass") for string in strings]

@@ -17,33 +17,40 @@ import hashlib
 import json
 import multiprocessing
 import signal
+import sys
 import threading
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from functools import partial
-from itertools import chain
+from functools import cached_property, lru_cache, partial
+from itertools import accumulate, chain, groupby
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import numpy as np
 
-from cluebench.features.ragged import Ragged
+from cluebench.features.ragged import Ragged, distinct, distinct_numbers, flat_positions, offsets_of
 from cluebench.features.templates import Template
 from cluebench.foundation.errors import ClueError
 from cluebench.foundation.resource_limits import usable_cores
 
 T = TypeVar("T")
 
+#: Token ids of each text, and int32 [tokens, 2] the characters each token covers, end exclusive.
+_Encoded = tuple[Ragged, np.ndarray]
+_NO_SPANS = np.zeros((0, 2), np.int32)
+
 #: Raised when ids or offsets change for the same tokenizer and text.
 TOKENIZATION_VERSION = 1
 
-#: How a character is "written" that depends on its neighbours. BERT's tokenizers leave this one out of every text.
+#: The form of a character that depends on its neighbours. BERT's tokenizers leave this one out of every text.
 _CONTEXTUAL = "\0"
 
-_CHUNK_CHARACTERS = 1 << 20  # bounds the memory of one pass to some tens of MB
+_CHUNK_CHARACTERS = 1 << 18  # bounds the memory of one pass to some tens of MB
 _REMEMBERED_WORDS = 1 << 19
+_CODE_POINTS = sys.maxunicode + 1
 
 #: Strings every rule of the scheme shows in; a tokenizer that differs on one of them is of another kind.
 _SPECIMENS = (
@@ -57,18 +64,6 @@ _SPECIMENS = (
     "x" * 101 + " " + "1" * 100 + " a-b--c…——「」《》·",
     "[ MASK ] ##a # # _他_ [他] (10)(11) 0.05 http://a.b/c?d=e&f",
 )
-
-
-class _Made(dict):
-    """What has been made of each key met."""
-
-    def __init__(self, make: Callable[[Any], Any]):
-        super().__init__()
-        self._make = make
-
-    def __missing__(self, key: Any) -> Any:
-        self[key] = made = self._make(key)
-        return made
 
 
 class TextEncoder:
@@ -85,23 +80,21 @@ class TextEncoder:
         self.of_vocabulary = self._encode_texts is None
         self.cls_id, self.sep_id = tokenizer.cls_token_id, tokenizer.sep_token_id
         self.pad_id, self.mask_id = tokenizer.pad_token_id, tokenizer.mask_token_id
-        self._basic: Any = getattr(self.tokenizer, "basic_tokenizer", None)
-        self._wordpiece: Any = getattr(self.tokenizer, "wordpiece_tokenizer", None)
-        self._lower = bool(getattr(self.tokenizer, "do_lower_case", False))
-        self._forms = _Made(self._form)  # code point → how it is written, as str.translate takes it
-        self._words = _Made(self._pieces)  # word as written → its token ids
-        self._fingerprint: str | None = getattr(tokenizer, "fingerprint", None)
         self.template = getattr(tokenizer, "template", None) or _template_of(tokenizer)
+        self._basic: Any = getattr(tokenizer, "basic_tokenizer", None)
+        self._wordpiece: Any = getattr(tokenizer, "wordpiece_tokenizer", None)
+        self._lower = bool(getattr(tokenizer, "do_lower_case", False))
+        self._form = lru_cache(maxsize=None)(self._form_of)
+        self._pieces = lru_cache(maxsize=_REMEMBERED_WORDS)(self._pieces_of)
+        self._literals = self._literal_tokens()
+        self._folded = [token.casefold() for token in self._literals]
+        self._cuts = [str(token) for token in getattr(tokenizer, "unique_no_split_tokens", ())]
         cuts_words = hasattr(self._basic, "vocab")  # RoFormer's, by jieba: no table of characters says where
         self.is_bulk = self._basic is not None and self._wordpiece is not None and not cuts_words
         self._strips = self.is_bulk and self._basic_words("e\u0301") == ["e"]
-        self._literals = self._literal_tokens()
-        self._folded = [token.casefold() for token in self._literals]
-        self._cuts = [str(token) for token in getattr(self.tokenizer, "unique_no_split_tokens", ())]
-        self._names = {index: token for token, index in tokenizer.get_vocab().items()}
         if self.is_bulk:
-            regular = [text for text in _SPECIMENS if self._is_regular(text)]
-            self.is_bulk = all(self._ids(text) == self._slow_ids(text) for text in regular)
+            encoded = [(text, self._encode_regular([text], offsets=False)) for text in _SPECIMENS]
+            self.is_bulk = all(got is None or got[0].values.tolist() == self._slow_ids(text) for text, got in encoded)
 
     def token_id(self, token: str) -> int:
         """Id of one token as it stands in the vocabulary; the unknown token's when it doesn't."""
@@ -125,50 +118,87 @@ class TextEncoder:
         ids, spans = self._encode(texts, True, num_proc)
         return ids, spans[:, 0], spans[:, 1]
 
-    def _encode(self, texts: Sequence[str], offsets: bool, num_proc: int | None) -> tuple[Ragged, np.ndarray]:
+    def _encode(self, texts: Sequence[str], offsets: bool, num_proc: int | None) -> _Encoded:
         quick = self.is_bulk or not self.of_vocabulary
-        chunks = list(_chunks(texts, _CHUNK_CHARACTERS if quick else _CHUNK_CHARACTERS >> 5)) or [[]]
+        chunks = _chunks(texts, _CHUNK_CHARACTERS if quick else _CHUNK_CHARACTERS >> 3)
         if not self.of_vocabulary:
             num_proc = None  # it has threads of its own
-        ids, spans = zip(*_map_processes(partial(self._encode_chunk, offsets=offsets), chunks, num_proc))
-        return Ragged.concatenate(ids), np.concatenate(spans)
+        return _joined(_map_processes(partial(self._encode_chunk, offsets=offsets), chunks, num_proc))
 
-    def _encode_chunk(self, texts: list[str], offsets: bool) -> tuple[Ragged, np.ndarray]:
+    def _encode_chunk(self, texts: list[str], offsets: bool) -> _Encoded:
         if self._encode_texts is not None:
             ids, spans = self._encode_texts(texts)
-            return Ragged.of(ids), np.concatenate([np.zeros((0, 2), np.int32), *spans])
-        all_regular, ids, spans = self._is_regular("\n".join(texts)), [], []
-        for text in texts:
-            is_regular = all_regular or self._is_regular(text)
-            ids.append(self._ids(text) if is_regular else self._slow_ids(text))
-            if offsets:
-                spans += self._spans(text, ids[-1], is_regular)
-        return Ragged.of(ids), np.array(spans, np.int32).reshape(-1, 2)
-
-    def _ids(self, text: str) -> list[int]:
-        """Of a text that is regular."""
-        if len(self._words) > _REMEMBERED_WORDS:
-            self._words.clear()
-        return list(chain.from_iterable(map(self._words.__getitem__, text.translate(self._forms).split())))
-
-    def _pieces(self, word: str) -> list[int]:
-        return self.tokenizer.convert_tokens_to_ids(self._wordpiece.tokenize(word))
+            return Ragged.of(ids), np.concatenate([_NO_SPANS, *spans])
+        encoded = self._encode_regular(texts, offsets) if self.is_bulk or not texts else None
+        if encoded is not None:
+            return encoded
+        if len(texts) > 1:  # halves, until the irregular texts are alone
+            middle = len(texts) // 2
+            return _joined([self._encode_chunk(half, offsets) for half in (texts[:middle], texts[middle:])])
+        spans = self._slow_spans(texts[0]) if offsets else _NO_SPANS
+        return Ragged.of([self._slow_ids(texts[0])]), np.array(spans, np.int32).reshape(-1, 2)
 
     def _slow_ids(self, text: str) -> list[int]:
         return self.tokenizer.convert_tokens_to_ids(self.tokenizer.tokenize(text))
 
-    # How a text is written --------------------------------------------------------------------------------------------
+    # Many texts at once -----------------------------------------------------------------------------------------------
 
-    def _is_regular(self, text: str) -> bool:
-        """Whether its tokens follow from how each of its characters is written.
+    def _encode_regular(self, texts: Sequence[str], offsets: bool) -> _Encoded | None:
+        """None where a token of the texts may depend on more than the form of each character.
 
         A character that is left out may hide a special token: "[MA\u200bSK]".
         """
-        if not self.is_bulk:
-            return False
-        written = text.translate(self._forms)
-        visible = (text.casefold(), written.replace(" ", "").casefold())
-        return _CONTEXTUAL not in written and not any(token in one for one in visible for token in self._folded)
+        text = "".join(texts)
+        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4").astype(np.int64)
+        characters, kind = distinct_numbers(codes)
+        forms = [self._form(code) for code in characters.tolist()]
+        shapes = Ragged.of([[ord(character) for character in form.strip()] for form in forms])
+        written = shapes.values[flat_positions(shapes.starts[kind], shapes.lengths[kind])]
+        visible = written.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+        seen = (text.casefold(), visible.casefold())
+        if _CONTEXTUAL in forms or any(token in one for token in self._folded for one in seen):
+            return None
+
+        origin = np.repeat(np.arange(len(codes)), shapes.lengths[kind])  # the character of each written character
+        of_text = np.repeat(np.arange(len(texts)), [len(one) for one in texts])
+        apart = np.array([form[:1] == " " for form in forms], np.int64)[kind]
+        gap = 2 * np.cumsum(apart) - apart + of_text  # grows before, in and behind what stands apart
+        starts = np.flatnonzero(np.diff(gap[origin], prepend=-1))
+        words, word = self._distinct_words(written, visible, starts)
+        pieces = [self._pieces(one) for one in words]
+        ids = Ragged.of([of_word for of_word, _ in pieces])
+        chosen = flat_positions(ids.starts[word], ids.lengths[word])
+        widths = np.fromiter(chain.from_iterable(widths for _, widths in pieces), np.int64)[chosen]
+        ends = np.cumsum(widths)
+        first = origin[ends - widths]
+        counts = np.bincount(of_text[first], minlength=len(texts))
+        encoded = Ragged(ids.values[chosen], offsets_of(counts))
+        if not offsets:
+            return encoded, _NO_SPANS
+        text_offsets = offsets_of([len(one) for one in texts])
+        accents = [not form and unicodedata.category(chr(code)) == "Mn" for code, form in zip(characters, forms)]
+        behind = np.append(np.flatnonzero(~np.array(accents, bool)[kind]), len(codes))
+        end = behind[np.searchsorted(behind, origin[ends - 1] + 1)]  # behind the accents that were stripped from it
+        end = np.minimum(end, text_offsets[1:][of_text[first]])
+        spans = np.stack([first, end], axis=1) - text_offsets[of_text[first], None]
+        return encoded, spans.astype(np.int32)
+
+    def _distinct_words(self, written: np.ndarray, visible: str, starts: np.ndarray) -> tuple[list[str], np.ndarray]:
+        """The distinct words, and the number of each word that begins at one of ``starts``."""
+        ends = np.append(starts[1:], len(written))
+        numbers = written[starts].astype(np.int64)  # most words are one character
+        longer = np.flatnonzero(ends - starts > 1)
+        names, name = distinct(visible[start:end] for start, end in zip(starts[longer], ends[longer]))
+        numbers[longer] = _CODE_POINTS + name
+        present, word = distinct_numbers(numbers)
+        return [chr(one) if one < _CODE_POINTS else names[one - _CODE_POINTS] for one in present.tolist()], word
+
+    def _pieces_of(self, word: str) -> tuple[list[int], list[int]]:
+        """A word's token ids, and how many of its characters each token covers; the unknown token covers all."""
+        tokens = self._wordpiece.tokenize(word)
+        widths = [len(token) - 2 * (token.startswith("##") and len(token) > 2) for token in tokens]
+        widths[-1] += len(word) - sum(widths)
+        return self.tokenizer.convert_tokens_to_ids(tokens), widths
 
     def _basic_words(self, text: str) -> list[str]:
         """Words of a text without special tokens: PaddleNLP lower-cases each character by itself, then splits."""
@@ -176,7 +206,7 @@ class TextEncoder:
             text = "".join(character.lower() for character in text)
         return self._basic.tokenize(text)
 
-    def _form(self, code: int) -> str:
+    def _form_of(self, code: int) -> str:
         """Shows a character to the BasicTokenizer between letters, alone and doubled, and reads off what it does.
 
         Nothing is left of it, or it becomes a space, a word of its own between spaces, or a part of a word.
@@ -202,22 +232,19 @@ class TextEncoder:
         tokens |= {str(token) for token in getattr(self._basic, "never_split", None) or ()}
         return frozenset(tokens - {""})
 
-    # Which characters a token covers ----------------------------------------------------------------------------------
+    # Characters of an irregular text's tokens ------------------------------------------------------------------------
 
-    def _spans(self, text: str, ids: Sequence[int], is_regular: bool) -> list[tuple[int, int]]:
+    def _slow_spans(self, text: str) -> Sequence[tuple[int, int]]:
         """Found by laying the tokens over the text.
 
         Where that is impossible it is left to PaddleNLP's own search, which guesses round unknown tokens.
         """
-        spans = None
-        if self.is_bulk:
-            tokens = [self._names[index] for index in ids] if is_regular else self.tokenizer.tokenize(text)
-            spans = self._laid_over(text, tokens)
+        spans = self._laid_over(text, self.tokenizer.tokenize(text)) if self.is_bulk else None
         return self.tokenizer.get_offset_mapping(text) if spans is None else spans
 
     def _laid_over(self, text: str, tokens: Sequence[str]) -> list[tuple[int, int]] | None:
         """Walks text and tokens side by side; None when they don't end together."""
-        forms = [self._forms[ord(character)] for character in text]
+        forms = [self._form(ord(character)) for character in text]
         origin = []  # of each character as written in tokens, the character it came from
         for place, form in enumerate(forms):
             written = "".join(self._basic_words(text[place])) if form == _CONTEXTUAL else form.strip()
@@ -254,30 +281,30 @@ class TextEncoder:
 
     # Identity ---------------------------------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """16 hexadecimal digits over everything that decides ids: vocabulary, settings, special tokens, versions.
 
         The Unicode version of the running Python is part of it, since categories of characters are.
         """
-        if self._fingerprint is None:
-            tokenizer = self.tokenizer
-            settings = {
-                "version": TOKENIZATION_VERSION,
-                "unicode": unicodedata.unidata_version,
-                "class": type(tokenizer).__name__,
-                "lower": self._lower,
-                "basic": _plain(vars(self._basic)) if self._basic is not None else None,
-                "longest word": getattr(self._wordpiece, "max_input_chars_per_word", None),
-                "special": _plain(getattr(tokenizer, "special_tokens_map", {})),
-                "literals": sorted(self._literals),
-                "specimens": [self._slow_ids(text) for text in _SPECIMENS],
-            }
-            digest = hashlib.sha256(json.dumps(settings, sort_keys=True, ensure_ascii=True).encode())
-            for token, index in sorted(tokenizer.get_vocab().items()):
-                digest.update(f"{token}\t{index}\n".encode("utf-8", "surrogatepass"))
-            self._fingerprint = digest.hexdigest()[:16]
-        return self._fingerprint
+        tokenizer = self.tokenizer
+        if not self.of_vocabulary:
+            return tokenizer.fingerprint
+        settings = {
+            "version": TOKENIZATION_VERSION,
+            "unicode": unicodedata.unidata_version,
+            "class": type(tokenizer).__name__,
+            "lower": self._lower,
+            "basic": _plain(vars(self._basic)) if self._basic is not None else None,
+            "longest word": getattr(self._wordpiece, "max_input_chars_per_word", None),
+            "special": _plain(getattr(tokenizer, "special_tokens_map", {})),
+            "literals": sorted(self._literals),
+            "specimens": [self._slow_ids(text) for text in _SPECIMENS],
+        }
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True, ensure_ascii=True).encode())
+        for token, index in sorted(tokenizer.get_vocab().items()):
+            digest.update(f"{token}\t{index}\n".encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()[:16]
 
 
 def _template_of(tokenizer: Any) -> Template:
@@ -303,31 +330,25 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
-def _chunks(texts: Sequence[str], characters: int) -> Iterator[list[str]]:
-    """Consecutive strings of about so many characters together, each at least one string."""
-    chunk: list[str] = []
-    room = characters
-    for text in texts:
-        chunk.append(text)
-        room -= len(text) + 1
-        if room <= 0:
-            yield chunk
-            chunk, room = [], characters
-    if chunk:
-        yield chunk
+def _joined(parts: Sequence[_Encoded]) -> _Encoded:
+    ids, spans = zip(*parts)
+    return Ragged.concatenate(ids), np.concatenate(spans)
 
 
-#: What worker processes do, inherited by fork, so that the tokenizer is never pickled.
-_inherited: Callable[[list[str]], Any] | None = None
+def _chunks(texts: Sequence[str], characters: int) -> list[list[str]]:
+    """Consecutive strings of about ``characters`` together; at least one chunk."""
+    numbers = (end // characters for end in accumulate(len(text) + 1 for text in texts))
+    return [[text for _, text in chunk] for _, chunk in groupby(zip(numbers, texts), itemgetter(0))] or [[]]
 
 
-def _call_inherited(texts: list[str]) -> Any:
-    assert _inherited is not None  # set before the fork
-    return _inherited(texts)
+#: What a worker process does, inherited by fork, so that the tokenizer is never pickled.
+_work: Callable[[list[str]], Any]
 
 
-def _end_with_parent() -> None:
-    """On a thread: a worker whose parent was killed would keep the cache's lock, which it has inherited."""
+def _begin_work(work: Callable[[list[str]], Any]) -> None:
+    """A worker ends with its parent: it has inherited the lock of the cache."""
+    global _work
+    _work = work
 
     def wait() -> None:
         parent = multiprocessing.parent_process()
@@ -343,18 +364,18 @@ def _map_processes(encode: Callable[[list[str]], T], chunks: list[list[str]], nu
 
     Raises ClueError when one of them is killed.
     """
-    global _inherited
     workers = min(num_proc or 1, len(chunks), usable_cores())
     if workers < 2 or "fork" not in multiprocessing.get_all_start_methods():
         return list(map(encode, chunks))
-    _inherited = encode
+    forking = multiprocessing.get_context("fork")
     try:
-        forking = multiprocessing.get_context("fork")
-        with ProcessPoolExecutor(workers, mp_context=forking, initializer=_end_with_parent) as pool:
-            return list(pool.map(_call_inherited, chunks))
+        with ProcessPoolExecutor(workers, forking, _begin_work, (encode,)) as pool:
+            return list(pool.map(_do_work, chunks))
     except BrokenProcessPool:
         raise ClueError(
             f"one of {workers} processes that tokenize was killed, as happens when memory runs out: lower --num_proc"
         ) from None
-    finally:
-        _inherited = None
+
+
+def _do_work(chunk: list[str]) -> Any:
+    return _work(chunk)

@@ -5,6 +5,8 @@ import sys
 import unicodedata
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from cluebench.features import TextEncoder
 from tests.features.conftest import GOLDEN
@@ -59,9 +61,9 @@ def assert_spans_fit(tokenizer, encoder, texts):
                 assert not seen or piece.lower() == "".join(char for char in seen if char.isprintable())
 
 
-@pytest.mark.parametrize("name, settings", CLASSES, ids=str)
-def test_every_architecture(paddlenlp_transformers, name, settings):
-    tokenizer = getattr(paddlenlp_transformers, name)(str(GOLDEN / "vocab.txt"), **settings)
+@pytest.mark.parametrize("name, options", CLASSES, ids=str)
+def test_every_architecture(paddlenlp_transformers, name, options):
+    tokenizer = getattr(paddlenlp_transformers, name)(str(GOLDEN / "vocab.txt"), **options)
     encoder = TextEncoder(tokenizer)
     texts = TRICKY + random_texts(500)
     assert encoder.is_bulk
@@ -69,15 +71,34 @@ def test_every_architecture(paddlenlp_transformers, name, settings):
     assert_spans_fit(tokenizer, encoder, texts)
 
 
+PARTS = (
+    st.sampled_from([*"".join(TRICKY), "[MASK]", "[UNK]", "他们", "iPhone", "\u0301", "##a", "x" * 101])
+    | st.characters()
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.lists(PARTS, max_size=12).map("".join), max_size=6))
+def test_texts_encoded_together_are_texts_encoded_alone(paddlenlp_transformers, texts):
+    tokenizer = paddlenlp_transformers.ErnieTokenizer(str(GOLDEN / "vocab.txt"))
+    encoder = TextEncoder(tokenizer)
+    assert bulk_ids(encoder, texts) == slow_ids(tokenizer, texts)
+    assert_spans_fit(tokenizer, encoder, texts)
+    together = encoder.encode_with_offsets(texts)[1:]
+    alone = [encoder.encode_with_offsets([text])[1:] for text in texts]
+    for part, places in enumerate(together):
+        assert places.tolist() == [place for spans in alone for place in spans[part].tolist()]
+
+
 #: Categories whose many members are all alike - letters without case, nothing at all - of which a sample will do.
 UNIFORM = ("Lo", "Cn", "Co", "Cs")
 
 
 @pytest.mark.parametrize(
-    "name, settings, step", [("ErnieTokenizer", {}, 61), ("BertTokenizer", CLASSES[1][1], 997)], ids=str
+    "name, options, step", [("ErnieTokenizer", {}, 61), ("BertTokenizer", CLASSES[1][1], 997)], ids=str
 )
-def test_every_code_point(paddlenlp_transformers, name, settings, step):
-    tokenizer = getattr(paddlenlp_transformers, name)(str(GOLDEN / "vocab.txt"), **settings)
+def test_every_code_point(paddlenlp_transformers, name, options, step):
+    tokenizer = getattr(paddlenlp_transformers, name)(str(GOLDEN / "vocab.txt"), **options)
     encoder = TextEncoder(tokenizer)
     codes = range(sys.maxunicode + 1)
     chars = [chr(code) for code in codes if code % step == 0 or unicodedata.category(chr(code)) not in UNIFORM]
