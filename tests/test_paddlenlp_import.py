@@ -9,7 +9,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-UNUSED = ("datasets", "fastapi", "pandas", "sklearn", "seqeval")
+UNUSED = ("datasets", "fastapi", "jieba", "pandas", "pkg_resources", "scipy.linalg", "sklearn", "seqeval", "setuptools")
 
 
 def output_of(program: str) -> str:
@@ -29,7 +29,18 @@ def test_packages_that_no_score_needs_are_not_imported():
         "import cluebench.training.paddlenlp_arguments as ours\nprint(ours.TrainingArguments.__module__)",
         "from paddlenlp.metrics import ChunkEvaluator\nprint(ChunkEvaluator.__module__)",
         "from paddlenlp.taskflow import Taskflow\nprint(Taskflow.__module__)",
+        "import paddlenlp\ntry: paddlenlp.Taskflow('none')\nexcept AssertionError as error: print('paddlenlp.', error)",
     ],
 )
 def test_they_are_when_someone_asks(program):
     assert output_of(program).startswith("paddlenlp.")
+
+
+def test_a_function_of_a_module_that_was_put_off_imports_it():
+    program = """
+from paddlenlp.transformers.glm import tokenizer as glm
+from paddlenlp.transformers.roformer import tokenizer as roformer
+import scipy.linalg
+print(glm.block_diag([[1]], [[2]]).tolist(), list(roformer.jieba.cut("他们是学生")), scipy.linalg.__name__)
+"""
+    assert output_of(program) == "[[1, 0], [0, 2]] ['他们', '是', '学生'] scipy.linalg\n"

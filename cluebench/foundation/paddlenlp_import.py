@@ -1,4 +1,4 @@
-"""PaddleNLP imported without what no score needs, which is half of the time that its import takes.
+"""PaddleNLP imported without what no score needs, which is more than half of the time that its import takes.
 
 Its top level imports everything it has: pipelines, data sets, metrics and a web server, and with them pandas,
 scikit-learn and FastAPI. What patches Paddle itself stands in `paddlenlp.transformers` and `paddlenlp.utils`, which are
@@ -9,12 +9,14 @@ one another in a circle that can be entered at `paddlenlp.prompt` only: import t
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import LazyLoader
 from types import ModuleType
+from typing import Any
 
 _LATER = frozenset(
     f"paddlenlp.{name}"
@@ -24,24 +26,38 @@ _LATER = frozenset(
     )
 )  # fmt: skip
 
-#: Package → the one name that paddlenlp takes from it, so that it can't be put off.
-_LEFT_OUT = {"paddlenlp.server": "SimpleServer", "paddlenlp.taskflow": "Taskflow"}
+#: Modules of which others take only functions: each function imports its module when it is called. jieba and
+#: cpp_extension import setuptools.
+_WHEN_CALLED = (
+    "jieba",
+    "paddle.utils.cpp_extension.cpp_extension",
+    "paddlenlp.server",
+    "paddlenlp.taskflow",
+    "scipy.linalg",
+)
 
 
 @contextmanager
 def only_what_is_used() -> Iterator[None]:
-    """For the first import of PaddleNLP. After it paddlenlp.Taskflow is None; `paddlenlp.taskflow` can be imported."""
-    finder = _Later()
+    """For the first import of PaddleNLP."""
+    finder, stand_ins = _Later(), {name: _WhenCalled(name) for name in _WHEN_CALLED if name not in sys.modules}
     sys.meta_path.insert(0, finder)
-    for package, name in _LEFT_OUT.items():
-        sys.modules[package] = ModuleType(package)
-        setattr(sys.modules[package], name, None)
+    sys.modules.update(stand_ins)
     try:
         yield
     finally:
         sys.meta_path.remove(finder)
-        for package in _LEFT_OUT:
-            del sys.modules[package]
+        for name in stand_ins:
+            del sys.modules[name]
+
+
+class _WhenCalled(ModuleType):
+    """Stands for a module; every name is a function that imports the module and calls what has the name there."""
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return lambda *values, **named: getattr(import_module(self.__name__), name)(*values, **named)
 
 
 class _Later(MetaPathFinder):
