@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from itertools import chain
 from pathlib import Path
 from typing import Any, Generic, NoReturn
 
@@ -25,18 +24,17 @@ from cluebench.records import analysis, dev_predictions
 from cluebench.records.analysis import Choices
 from cluebench.records.dev_predictions import CutEvaluation, DevPredictions, Evaluation
 from cluebench.records.log import RunLog, TrainingLine
-from cluebench.records.paths import CHECKPOINT
 from cluebench.records.run_flags import F
 from cluebench.training import device
 from cluebench.training.bounded import BoundedEvaluation
-from cluebench.training.checkpoint import Checkpoint
 from cluebench.training.configure import RunConfig
 from cluebench.training.ending import Ending
 from cluebench.training.evaluation import on_device, outputs_in_turns, outputs_of
-from cluebench.training.optimization import LossMeter, Precision, accumulate, build_optimizer
+from cluebench.training.loop import Training
+from cluebench.training.optimization import Precision
 from cluebench.training.progress import TrainingProgress
 from cluebench.training.scalars import Scalars
-from cluebench.training.steps import Step, StepPlan, optimizer_steps, order_of
+from cluebench.training.steps import Step
 
 
 class Run(Generic[F]):
@@ -59,21 +57,21 @@ class Run(Generic[F]):
         self.encoder = TextEncoder(self.tokenizer)
         self._features: dict[str, Features] = {}
         self._rows: dict[str, Any] = {}
-        self._begun, self._stepped, self._evaluating_since = False, False, 0.0
-        self._progress: TrainingProgress | None = None
-        self._bounding = False  # whether a pass over dev may end early
+        self._announced, self._evaluating_since = False, 0.0
+        self._training: Training | None = None  # while the model is trained
+        self._progress: TrainingProgress | None = None  # from then on
         self._bounded: BoundedEvaluation | None = None
-        self._ending, self._at = Ending(), 0  # the step that was taken last
+        self._ending = Ending()
         self._best: DevPredictions | None = None  # of the best model, where this process has made them
         self._written: list[Path] = []
 
     def begins(self, examples: int, steps: int | None = None) -> None:
-        """Says once, in one line, what begins and where it writes."""
-        if not self._begun:
+        """Prints once, in one line, what begins and where it writes."""
+        if not self._announced:
             work = f"{examples:,} examples" + (f", {steps:,} steps" if steps is not None else "")
             folder = self.flags.output_dir
             notice(f"{self.model.typed} on {self.task.title}, {self.device}: {work}, writing to {folder}")
-        self._begun = True
+        self._announced = True
 
     # Data and models --------------------------------------------------------------------------------------------------
 
@@ -151,79 +149,57 @@ class Run(Generic[F]):
         model: paddle.nn.Layer,
         loss_of: Callable[[paddle.nn.Layer, dict[str, Any]], paddle.Tensor],
     ) -> Iterator[Step]:
-        """Fine-tunes ``model`` on the train split, handing out every optimizer step once it is taken and logged.
+        """Fine-tunes ``model`` on the train split; yields every optimizer step after it is taken and logged.
 
-        ``loss_of``: from the model (with several cards, one that exchanges gradients between them) and a micro-batch on
-        the device to the mean loss. With --resume, what an earlier process had done is taken up first. After a step
-        that evaluates, the caller evaluates; the checkpoint that may follow holds what it recorded. Raises Diverged
-        when a loss is no number, Paused where --pause_at says, and KeyboardInterrupt once the checkpoint is written
-        that SIGTERM asks for.
+        ``loss_of``: from the model (with several cards, exchanging gradients) and a micro-batch on the device to the
+        mean loss. With --resume, it continues from the checkpoint of an earlier process. After a step that evaluates,
+        the caller evaluates; a checkpoint that follows holds what the caller recorded. Raises Diverged when a loss is
+        not finite, Paused at --pause_at, and KeyboardInterrupt after SIGTERM, once the checkpoint is written.
         """
         flags, examples = self.flags, self.features("train")
-        micro_batch = flags.batch_size // flags.gradient_accumulation_steps
-        plan = StepPlan(
-            micro_batches=len(order_of(examples, micro_batch)),
-            accumulation=flags.gradient_accumulation_steps,
-            epochs=flags.num_train_epochs,
-            max_steps=flags.max_steps,
-            eval_every=flags.save_steps,
-            checkpoint_every=flags.checkpoint_steps,
-        )
-        optimizer, schedule = build_optimizer(model, plan.total_steps, flags)
-        checkpoint = Checkpoint(self.output(CHECKPOINT), model, optimizer, self.precision, self.result)
-        self._stepped, self.result.total_steps = True, plan.total_steps
-        self._bounding = flags.evaluation == "bounded" and self.task.kind != SPAN
-        if flags.evaluation == "bounded" and not self._bounding:
+        self._training = training = Training(model, examples, flags, self.result, self.precision)
+        self.result.total_steps = training.plan.total_steps
+        if flags.evaluation == "bounded" and self.task.kind == SPAN:
             notice(f"{self.task.title}: every evaluation computes all of dev, as no bound is known for spans")
-        self.begins(len(examples), plan.total_steps)
-        done = self._resumed(checkpoint, plan) if flags.resume else 0
+        self.begins(len(examples), self.result.total_steps)
+        if flags.resume and (done := training.resume()):  # else training starts again, over any earlier best model
+            self.result.adopt_newer_best(flags.result_json)
+            self.scalars.go_on_from(done)
+            self.log.line(f"going on from the checkpoint after step {done}/{self.result.total_steps}")
         padding = self.padding_left_out(model)
-        trained = paddle.DataParallel(model) if environment.world_size() > 1 else model
-        meter = LossMeter(fp16=self.precision.scaler is not None)
-        self._progress, self._at = TrainingProgress(self.task.title, self.output(""), done, plan.total_steps), done
+        self._progress = TrainingProgress(self.task.title, self.output(""), training.step, self.result.total_steps)
 
-        def loss_of_rows(rows: Sequence[int]) -> paddle.Tensor:
+        def loss_of_rows(trained: paddle.nn.Layer, rows: Sequence[int]) -> paddle.Tensor:
             with models.sums_as_products(model) if self.device == "cpu" else nullcontext():
                 return loss_of(trained, on_device(examples.batch(rows), padding))
 
-        def save() -> int:
-            checkpoint.save(self._at)
-            return self._at
-
-        with self._ending.heard(save) if flags.checkpoint_steps else nullcontext():
-            for step in chain(self._unevaluated(plan, done), optimizer_steps(examples, micro_batch, plan, done)):
-                if step.number > done:
-                    start = time.perf_counter()
-                    meter.add(accumulate(trained, step.micro_batches, loss_of_rows, self.precision))
-                    self.precision.step(optimizer)
-                    schedule.step()
-                    optimizer.clear_grad()
-                    self.result.train_seconds += time.perf_counter() - start
-                    self._took(step, plan.total_steps, meter, optimizer.get_lr())
+        with self._ending.heard(training.save) if flags.checkpoint_steps else nullcontext():
+            for step in training.steps(loss_of_rows):
+                if step.micro_batches:
+                    self._log_step(step, training)
                 self._ending.after(step.number, step.evaluates)
                 yield step
                 pauses = step.evaluates and self._is_to_pause(step.number)
                 if step.checkpoints or pauses:
-                    save()
+                    training.save()
                 self._ending.after(step.number, step.evaluates)
                 if pauses:
                     self._pause(step.number)
         self._progress.close()
-        self._bounding = False
+        self._training = None
 
-    def _unevaluated(self, plan: StepPlan, done: int) -> list[Step]:
-        """The last step of an earlier process, if that was asked to end before it had evaluated."""
-        last = [plan.taken(done)] if done else []
-        return [step for step in last if step.evaluates and done not in (point.step for point in self.result.dev_curve)]
-
-    def _resumed(self, checkpoint: Checkpoint, plan: StepPlan) -> int:
-        """The steps an earlier process had done, taken up from its checkpoint."""
-        done = checkpoint.restore()
-        if done:  # else training begins anew, and writes over whatever model was the best
-            self.result.adopt_newer_best(self.flags.result_json)
-            self.scalars.go_on_from(done)
-            self.log.line(f"going on from the checkpoint after step {done}/{plan.total_steps}")
-        return done
+    def _log_step(self, step: Step, training: Training) -> None:
+        """Logs a step: the published line, and the same numbers as scalars. The learning rate is the next step's."""
+        assert self._progress is not None
+        self._progress.took(step.number)
+        if step.number % self.flags.logging_steps == 0:
+            loss, speed = training.meter.read(step)
+            rate = training.learning_rate
+            total = self.result.total_steps
+            self.log.train(TrainingLine(step.number, total, step.epoch, step.batch, loss, rate, speed))
+            self.scalars.add(step.number, train_loss=loss, train_lr=rate, train_speed=speed)
+        if step.evaluates or step.checkpoints:
+            training.meter.check(step)
 
     def _is_to_pause(self, step: int) -> bool:
         rung = self.flags.pause_at
@@ -231,27 +207,14 @@ class Run(Generic[F]):
         return reached and step < self.result.total_steps
 
     def _pause(self, step: int) -> NoReturn:
-        """Once the checkpoint is whole: no rank leaves before."""
-        assert self._progress is not None, "only a run that trains pauses"
+        """Ends the run. The checkpoint is whole by then: no rank leaves before."""
+        assert self._progress is not None
         self._progress.close()
         device.wait_for_all()
         self.result.peak_memory_bytes = device.peak_memory_bytes(self.device)
         self.scalars.close()
-        notice(f"stands still after step {step}/{self.result.total_steps}, as --pause_at says; --resume goes on")
+        notice(f"paused after step {step}/{self.result.total_steps}, because of --pause_at; --resume continues")
         raise Paused
-
-    def _took(self, step: Step, total_steps: int, meter: LossMeter, learning_rate: float) -> None:
-        """Logs a step, with the published line and the same numbers as scalars; the learning rate is of the next."""
-        assert self._progress is not None, "a step is taken while training"
-        self._at = step.number
-        self._progress.took(step.number)
-        if step.number % self.flags.logging_steps == 0:
-            loss, speed = meter.read(step)
-            line = TrainingLine(step.number, total_steps, step.epoch, step.batch, loss, learning_rate, speed)
-            self.log.train(line)
-            self.scalars.add(step.number, train_loss=loss, train_lr=learning_rate, train_speed=speed)
-        if step.evaluates or step.checkpoints:
-            meter.check(step)
 
     # The model over batches and splits --------------------------------------------------------------------------------
 
@@ -279,7 +242,7 @@ class Run(Generic[F]):
 
     def evaluation(self, model: paddle.nn.Layer, dev: Features, choices: Choices) -> Evaluation | CutEvaluation:
         """What a pass over dev finds; cut, with --evaluation bounded, once it can't become the best of the training."""
-        if not self._bounding:
+        if self._training is None or self.flags.evaluation == "full":
             (logits,) = self.outputs(model, dev)
             return choices.evaluation(logits)
         self._evaluating_since = time.perf_counter()
@@ -288,9 +251,10 @@ class Run(Generic[F]):
             self._bounded = BoundedEvaluation(choices, dev.lengths, size, world, spacing)
         padding, between = self.padding_left_out(model), self._ending.between_batches
         compute = outputs_in_turns(model, dev, self.precision, padding, between)
-        # A run that goes on may know the best of a step that it has yet to do again: that doesn't count here.
-        before = [point for point in self.result.dev_curve if point.step < self._at and point.cut_after is None]
-        found = self._bounded.evaluate(compute, max((point.score[0] for point in before), default=None))
+        # After --resume the result may have the best of a step that is still to be repeated: that does not count here.
+        step = self._training.step
+        before = [point.score[0] for point in self.result.dev_curve if point.step < step and point.cut_after is None]
+        found = self._bounded.evaluate(compute, max(before, default=None))
         return found if isinstance(found, CutEvaluation) else choices.evaluation(found)
 
     def padding_left_out(self, model: paddle.nn.Layer) -> int | None:
@@ -396,7 +360,7 @@ class Run(Generic[F]):
         self.scalars.close()
         if self.flags.do_train and self.flags.save_best_model:
             self.result.best_model = str(self.flags.output_dir)
-        elif self._stepped and self.keeps_best and environment.rank() == 0:
+        elif self._progress and self.keeps_best and environment.rank() == 0:
             models.remove_model(self.flags.output_dir)
         places = [Path(place) for place in (*self._written, self.flags.result_json, self.flags.visualdl_dir) if place]
         folder, kept = Path(self.flags.output_dir), ["the best model"] if self.result.best_model else []

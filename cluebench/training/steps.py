@@ -12,6 +12,19 @@ from cluebench.foundation.errors import DataError
 
 
 @dataclass(frozen=True)
+class Step:
+    """One optimizer step: the micro-batches whose gradients it sums, as lists of example indices."""
+
+    number: int  # counted from 1 over the whole run
+    epoch: int  # from 0
+    batch: int  # index of its last micro-batch within the epoch
+    micro_batches: tuple[Sequence[int], ...]  # empty: an earlier process took this step
+    ends_epoch: bool
+    evaluates: bool  # on dev, after it
+    checkpoints: bool  # for --resume, after the evaluation
+
+
+@dataclass(frozen=True)
 class StepPlan:
     """How many optimizer steps a run takes, and when it evaluates."""
 
@@ -35,65 +48,36 @@ class StepPlan:
     def total_steps(self) -> int:
         return self.max_steps or self.steps_per_epoch * self.epochs
 
-    def evaluates_after(self, number: int, ends_epoch: bool) -> bool:
-        """On the cadence, and always after the last step."""
-        if number == self.total_steps:
-            return True
-        return ends_epoch if self.eval_every is None else number % self.eval_every == 0
-
-    def taken(self, number: int) -> Step:
-        """A step that an earlier process has taken, without its rows."""
-        epoch, before = divmod(number - 1, self.steps_per_epoch)
-        ends_epoch = before + 1 == self.steps_per_epoch
-        last = self.micro_batches if ends_epoch else (before + 1) * self.accumulation
-        return Step(number, epoch, last - 1, (), ends_epoch, self.evaluates_after(number, ends_epoch), False)
-
-    def checkpoints_after(self, number: int) -> bool:
-        return bool(self.checkpoint_every) and number % self.checkpoint_every == 0 and number < self.total_steps
-
-
-@dataclass(frozen=True)
-class Step:
-    """One optimizer step: the micro-batches whose gradients it sums, as lists of example indices."""
-
-    number: int  # counted from 1 over the whole run
-    epoch: int  # from 0
-    batch: int  # index of its last micro-batch within the epoch
-    micro_batches: tuple[Sequence[int], ...]
-    ends_epoch: bool
-    evaluates: bool  # on dev, after it
-    checkpoints: bool  # for --resume, after that
+    def step(self, number: int, batches: Sequence[Sequence[int]] = ()) -> Step:
+        """Step ``number``, with its rows of the epoch's micro-batches. The last step always evaluates."""
+        epoch, place = divmod(number - 1, self.steps_per_epoch)
+        first, ends_epoch = place * self.accumulation, place + 1 == self.steps_per_epoch
+        due = ends_epoch if self.eval_every is None else number % self.eval_every == 0
+        return Step(
+            number,
+            epoch,
+            batch=min(first + self.accumulation, self.micro_batches) - 1,
+            micro_batches=tuple(batches[first : first + self.accumulation]),
+            ends_epoch=ends_epoch,
+            evaluates=due or number == self.total_steps,
+            checkpoints=bool(self.checkpoint_every)
+            and number % self.checkpoint_every == 0
+            and number < self.total_steps,
+        )
 
 
 def optimizer_steps(examples: Sized, micro_batch: int, plan: StepPlan, done: int = 0) -> Iterator[Step]:
     """The steps that follow ``done`` finished ones, in the row order of the published runs.
 
-    ``micro_batch``: examples of one on this rank. Rows come from
-    paddle.io.DistributedBatchSampler with shuffle, one pass an epoch, so the ranks' batches together are one run of the
-    epoch's permutation.
+    ``micro_batch``: its examples on this rank. Rows come from paddle.io.DistributedBatchSampler with shuffle, one pass
+    an epoch, so the ranks' batches together follow the epoch's permutation.
     """
-    sampler = order_of(examples, micro_batch)
-    number = done
-    while number < plan.total_steps:
-        epoch, skipped = divmod(number, plan.steps_per_epoch)
-        sampler.set_epoch(epoch)
-        batches = list(sampler)
-        for first in range(skipped * plan.accumulation, len(batches), plan.accumulation):
-            micro_batches = tuple(batches[first : first + plan.accumulation])
-            last = first + len(micro_batches)
-            ends_epoch = last == len(batches)
-            number += 1
-            yield Step(
-                number,
-                epoch,
-                last - 1,
-                micro_batches,
-                ends_epoch,
-                plan.evaluates_after(number, ends_epoch),
-                plan.checkpoints_after(number),
-            )
-            if number == plan.total_steps:
-                return
+    sampler, batches = order_of(examples, micro_batch), []
+    for number in range(done, plan.total_steps):
+        if number % plan.steps_per_epoch == 0 or number == done:
+            sampler.set_epoch(number // plan.steps_per_epoch)
+            batches = list(sampler)
+        yield plan.step(number + 1, batches)
 
 
 def order_of(examples: Sized, micro_batch: int) -> paddle.io.DistributedBatchSampler:

@@ -137,7 +137,7 @@ def test_a_run_that_paused_goes_on_bit_by_bit(task, demo, run_script, start_scri
             step = b.dev_curve[-1].step
             assert b.status == "paused" and a.dev_curve[: len(b.dev_curve)] == b.dev_curve != curve
             assert len(b.dev_curve) >= 2 and b.dev_curve[-2].step < max(b.total_steps * Fraction(rung), step) <= step
-            assert f"stands still after step {step}/{b.total_steps}" in ended.err and "best_result" not in ended.out
+            assert f"paused after step {step}/{b.total_steps}" in ended.err and "best_result" not in ended.out
             assert not (out / "step.txt").exists() and Result.read_finished(out / "result.json") is None
             curve = b.dev_curve
     assert b.status == "done" and (a.dev_curve, a.best_score) == (b.dev_curve, b.best_score)
