@@ -1,9 +1,9 @@
 """PaddleNLP's Trainer, made to follow the benchmark's protocol step by step.
 
-Left as it is, it draws rows in another order, drops an epoch's last incomplete accumulation (whose gradients then leak
-into the next epoch), does not evaluate after the last step, misreads bfloat16 logits, counts rows twice in the dev loss
-of several cards, forgets --save_total_limit on one card and the state of the random generators when it goes on at an
-epoch's begin, and takes half-written checkpoints for whole ones.
+Without these changes it draws rows in another order, drops an epoch's last incomplete accumulation (whose gradients
+then leak into the next epoch), does not evaluate after the last step, misreads bfloat16 logits, counts rows twice in the
+dev loss of several cards, ignores --save_total_limit on one card, does not restore the random generators where it
+resumes at the start of an epoch, and resumes from half-written checkpoints.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from paddlenlp.trainer import EvalPrediction, IntervalStrategy, Trainer, Trainer
 from cluebench import models
 from cluebench.features import Features
 from cluebench.features.metrics import accuracy, mean_cross_entropy
-from cluebench.foundation import environment
+from cluebench.foundation import atomic, environment
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.file_facts import facts_of
 from cluebench.models.forward_pass import forward
 from cluebench.pretrained.weights import refuse_programs
+from cluebench.records import analysis, dev_predictions
 from cluebench.records.analysis import Choices
 from cluebench.records.identity import different_settings
 from cluebench.records.log import TrainingLine
@@ -43,14 +44,13 @@ from cluebench.training.run import Run
 
 
 class Examples(paddle.io.Dataset):
-    """A split as the Trainer's loaders want it; `collate` makes batches of its items.
+    """A split in the form of the Trainer's loaders; `collate` makes batches of its items.
 
-    ``micro_batch``: of the train split, the rows that go through the model at once.
+    ``micro_batch``: in the train split, the rows that go through the model at once.
     """
 
     def __init__(self, features: Features, micro_batch: int | None = None):
-        self.features = features
-        self.micro_batch = micro_batch
+        self.features, self.micro_batch = features, micro_batch
 
     def __len__(self) -> int:
         return len(self.features)
@@ -70,7 +70,7 @@ def collate(items: list[tuple[Examples, int]]) -> dict[str, Any]:
 class Loader(paddle.io.DataLoader):
     """Makes batches in the caller's thread.
 
-    They take microseconds, and a reader thread that is in the midst of one when the program ends brings it down.
+    A batch takes microseconds, and a reader thread that is still making one when the program ends crashes it.
     """
 
     padding: int | None = None  # the id of what is not computed
@@ -87,8 +87,8 @@ class Loader(paddle.io.DataLoader):
 class StepSampler(paddle.io.DistributedBatchSampler):
     """The rows of each optimizer step: the micro-batches of the published row order, ``accumulation`` laid end to end.
 
-    The last step of an epoch may have fewer; only an epoch's last micro-batch may be short. Nothing comes after step
-    ``last_step`` of the run, once it is set.
+    The last step of an epoch may have fewer; only an epoch's last micro-batch may be short. Once ``last_step`` is set,
+    no rows follow that step of the run.
     """
 
     last_step: int | None = None
@@ -117,18 +117,15 @@ class StepSampler(paddle.io.DistributedBatchSampler):
 
 
 class ProtocolTrainer(Trainer):
-    """A Trainer that takes the steps of `cluebench.training` with everything else its arguments say.
+    """A Trainer that takes the steps of `cluebench.training`, and follows its arguments in everything else.
 
-    ``run`` is started; its model must have been built after seeding. What is logged, evaluated and saved is recorded in
-    ``run.result``.
+    ``run`` is started; its model was built after seeding. ``run.result`` records what is logged, evaluated and saved.
     """
 
     def __init__(self, run: Run, model: paddle.nn.Layer, arguments: TrainingArguments, **datasets: Examples | None):
         # The steps themselves accumulate: to the Trainer, each of its batches is a whole step.
-        self.accumulation = arguments.gradient_accumulation_steps
-        arguments.gradient_accumulation_steps = 1
-        self.run = run
-        self._not_finite = 0  # losses in a row
+        self.accumulation, arguments.gradient_accumulation_steps = arguments.gradient_accumulation_steps, 1
+        self.run, self._not_finite = run, 0  # losses in a row that are not finite
         generators = random.getstate(), np.random.get_state(), paddle.get_rng_state()
         super().__init__(
             model,
@@ -140,43 +137,39 @@ class ProtocolTrainer(Trainer):
             callbacks=[PublishedLines(run)],
             **datasets,
         )
-        # Seeding again would start the generators anew, which in the published runs go on behind the model's weights.
+        # The Trainer seeds again, but in the published runs the generators continue after the model's weights.
         random.setstate(generators[0])
         np.random.set_state(generators[1])
         paddle.set_rng_state(generators[2])
 
     def get_train_dataloader(self) -> paddle.io.DataLoader:
-        if self.args.dataloader_num_workers or self.args.distributed_dataloader:
-            return super().get_train_dataloader()
-        return self._loader(self.train_dataset, self._get_train_sampler())
+        loader = self._loader(self.train_dataset, self._get_train_sampler())
+        return super().get_train_dataloader() if loader is None else loader
 
     def get_eval_dataloader(self, eval_dataset: Examples | None = None) -> paddle.io.DataLoader:
-        self.run.begins(len(eval_dataset or self.eval_dataset))
-        if self.args.dataloader_num_workers or self.args.distributed_dataloader:
-            return super().get_eval_dataloader(eval_dataset)
         examples = eval_dataset or self.eval_dataset
-        return self._loader(examples, self._get_eval_sampler(examples))
-
-    def _loader(self, examples: Examples, sampler: paddle.io.BatchSampler) -> Loader:
-        loader = Loader(examples, batch_sampler=sampler, collate_fn=collate)
-        loader.padding = self.run.padding_left_out(self.model)
-        return loader
-
-    def _get_train_sampler(self) -> StepSampler:
-        arguments = self.args
-        return StepSampler(
-            self.train_dataset,
-            arguments.per_device_train_batch_size,
-            self.accumulation,
-            arguments.dataloader_drop_last,
-        )
+        self.run.begins(len(examples))
+        loader = self._loader(examples, self._get_eval_sampler(examples))
+        return super().get_eval_dataloader(examples) if loader is None else loader
 
     def get_test_dataloader(self, test_dataset: Examples) -> paddle.io.DataLoader:
         """As for dev: the Trainer's own drops rows, or fails, with --dataloader_drop_last."""
         return self.get_eval_dataloader(test_dataset)
 
+    def _loader(self, examples: Examples, sampler: paddle.io.BatchSampler) -> Loader | None:
+        """None where processes make the batches."""
+        if self.args.dataloader_num_workers or self.args.distributed_dataloader:
+            return None
+        loader = Loader(examples, batch_sampler=sampler, collate_fn=collate)
+        loader.padding = self.run.padding_left_out(self.model)
+        return loader
+
+    def _get_train_sampler(self) -> StepSampler:
+        size, drop_last = self.args.per_device_train_batch_size, self.args.dataloader_drop_last
+        return StepSampler(self.train_dataset, size, self.accumulation, drop_last)
+
     def compute_loss(self, model: paddle.nn.Layer, inputs: dict[str, Any], return_outputs: bool = False) -> Any:
-        """As the Trainer's own, but through the same forward pass as every script."""
+        """The Trainer's loss, through the forward pass of every script."""
         (logits,) = forward(model, inputs)
         loss = self.criterion(logits, inputs["labels"])
         return (loss, (loss, logits)) if return_outputs else loss
@@ -203,21 +196,15 @@ class ProtocolTrainer(Trainer):
         return output
 
     def evaluate(self, *arguments: Any, **settings: Any) -> dict[str, float]:
-        """The metrics on dev, recorded like those of any script; what the best model says of each example is kept."""
+        """The metrics on dev, recorded as by any script, with what the best model predicts for each example."""
         metrics = super().evaluate(*arguments, **settings)
-        run, step = self.run, self.state.global_step
-        epoch = (step - 1) // self.steps_per_epoch if step else 0
-        logits, gold, dev = self.dev_output.predictions, self.dev_output.label_ids, run.features("dev")
-        found = Choices(gold, dev.ids, dev.groups).evaluation(logits)
-        again = run.flags.do_train and not self.is_in_train
-        run.record(found, step, epoch, metrics["eval_runtime"], again=again)
+        run, step, dev = self.run, self.state.global_step, self.run.features("dev")
+        epoch = (step - 1) // len(self.callback_handler.train_dataloader.batch_sampler) if step else 0
+        found = Choices(self.dev_output.label_ids, dev.ids, dev.groups).evaluation(self.dev_output.predictions)
+        run.record(found, step, epoch, metrics["eval_runtime"], again=run.flags.do_train and not self.is_in_train)
         if self.is_in_train and self.is_world_process_zero():
             run.result.write(run.flags.result_json)
         return metrics
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return len(self.callback_handler.train_dataloader.batch_sampler)
 
     def _check_loss_valid(self, loss: paddle.Tensor) -> None:
         self._not_finite = 0 if np.isfinite(float(loss)) else self._not_finite + 1
@@ -231,8 +218,10 @@ class ProtocolTrainer(Trainer):
             return
         if self.args.local_rank == -1:
             self._rotate_checkpoints(use_mtime=True, output_dir=self.args.output_dir)
-        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        result = self.run.result
+        folder, result = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}", self.run.result
+        for name, path in _best_predictions(self.run).items():
+            if result.best_score is not None and path.is_file():
+                shutil.copyfile(path, folder / name)
         files = {path.name: facts_of(path) for path in folder.iterdir() if path.is_file()}
         owner = CheckpointOwner(result.configuration_hash, result.progress(), result.configuration, files)
         owner.write(folder / COMPLETE_FILE)
@@ -261,12 +250,16 @@ def build_trainer(run: Run, model: paddle.nn.Layer, arguments: TrainingArguments
 def train(run: Run, trainer: ProtocolTrainer, resumed: Path | None) -> None:
     """Fine-tunes, and saves the model that evaluation, prediction and export go on with: the best, or the last one.
 
-    ``resumed``: the checkpoint to go on from.
+    ``resumed``: the checkpoint to resume from.
     """
     if resumed:
         run.log.line(f"going on from {resumed}")
-        if owner := CheckpointOwner.read(resumed / COMPLETE_FILE, "its dev curve begins anew"):
+        if owner := CheckpointOwner.read(resumed / COMPLETE_FILE, "its dev curve starts empty"):
             run.result.take_up(owner.result)
+        for name, path in _best_predictions(run).items():
+            if (resumed / name).is_file() and trainer.is_world_process_zero():  # the files may be of a later step
+                with atomic.replacing(path) as temporary:
+                    shutil.copyfile(resumed / name, temporary)
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if trainer.is_world_process_zero():
         models.save_model(trainer.model, run.tokenizer, run.flags.output_dir)
@@ -277,74 +270,85 @@ def train(run: Run, trainer: ProtocolTrainer, resumed: Path | None) -> None:
 # Checkpoints ----------------------------------------------------------------------------------------------------------
 
 
+def _best_predictions(run: Run) -> dict[str, Path]:
+    """Where the run keeps what its best model predicts, by the name of the copy in a checkpoint."""
+    files = {analysis.DEV_PREDICTIONS: run.output(analysis.DEV_PREDICTIONS)}
+    return (
+        files | {"dev.predictions": dev_predictions.beside(run.flags.result_json)} if run.flags.result_json else files
+    )
+
+
 def checkpoint_to_resume(config: RunConfig, own: TaskFlags, arguments: TrainingArguments) -> Path | None:
-    """The checkpoint to go on from; None to begin anew. Raises UsageError, where there is code in one too."""
-    chosen = _chosen_checkpoint(config, own, arguments)
-    if chosen:
-        refuse_programs(chosen)
-    return chosen
-
-
-def _chosen_checkpoint(config: RunConfig, own: TaskFlags, arguments: TrainingArguments) -> Path | None:
+    """The checkpoint to resume from; None to start again. Raises UsageError, also for a checkpoint with code in it."""
+    found = None
     if not arguments.do_train:
         return None
-    if chosen := arguments.resume_from_checkpoint:
-        if not Path(chosen, "trainer_state.json").is_file():
-            raise UsageError(f"--resume_from_checkpoint {chosen}: no checkpoint of the Trainer is there")
-        owner = CheckpointOwner.read(Path(chosen, COMPLETE_FILE), _PASSED_OVER)
-        if owner and not owner.is_whole(Path(chosen), _PASSED_OVER):
-            raise UsageError(f"--resume_from_checkpoint {chosen}: damaged; take the one before it")
-        return Path(chosen)
-    if arguments.overwrite_output_dir:
+    if arguments.resume_from_checkpoint:
+        found = _given_checkpoint(Path(arguments.resume_from_checkpoint))
+    elif arguments.overwrite_output_dir:
         if environment.rank() == 0:
             for folder in Path(arguments.output_dir).glob("checkpoint-*"):
                 shutil.rmtree(folder)
-        return None
-    return _last_checkpoint(config) if own.resume else None
+    elif own.resume:
+        found = _last_checkpoint(config)
+    if found:
+        refuse_programs(found)
+    return found
 
 
-_PASSED_OVER = "it is not gone on from"
+_PASSED_OVER = "this checkpoint is not used"
+
+
+def _given_checkpoint(folder: Path) -> Path:
+    if not (folder / "trainer_state.json").is_file():
+        raise UsageError(f"--resume_from_checkpoint {folder}: no checkpoint of the Trainer is there")
+    owner = CheckpointOwner.read(folder / COMPLETE_FILE, _PASSED_OVER)
+    if owner and not owner.is_whole(folder, _PASSED_OVER):
+        raise UsageError(f"--resume_from_checkpoint {folder}: damaged; give the checkpoint before it")
+    return folder
 
 
 def _last_checkpoint(config: RunConfig) -> Path | None:
     """The last whole checkpoint in --output_dir; None without one.
 
-    Raises UsageError when the checkpoints there are of other settings.
+    Raises UsageError when the checkpoints there have other settings.
     """
-    found = {}
-    for folder in Path(config.flags.output_dir).glob("checkpoint-*"):
-        number = re.fullmatch(r"checkpoint-(\d{1,12})", folder.name)
-        # Without the file it is half-written: the run was stopped meanwhile.
-        if number and (owner := CheckpointOwner.read(folder / COMPLETE_FILE, _PASSED_OVER)):
-            found[int(number[1])] = folder, owner
-    for _, (folder, owner) in sorted(found.items(), reverse=True):
+    folders = {
+        int(number[1]): folder
+        for folder in Path(config.flags.output_dir).glob("checkpoint-*")
+        if (number := re.fullmatch(r"checkpoint-(\d{1,12})", folder.name))
+    }
+    for _, folder in sorted(folders.items(), reverse=True):
+        owner = CheckpointOwner.read(folder / COMPLETE_FILE, _PASSED_OVER)
+        if owner is None:  # half-written: the run was stopped meanwhile
+            continue
         if owner.configuration_hash != config.result.configuration_hash:
             different = different_settings(owner.configuration, config.result.configuration)
             raise UsageError(
                 f"--output_dir {config.flags.output_dir} holds checkpoints of another run ({different}): "
-                "give another one, or --overwrite_output_dir to begin anew"
+                "give another one, or --overwrite_output_dir to begin again"
             )
         if owner.is_whole(folder, _PASSED_OVER):
             return folder
     return None
 
 
-# What is said on the way ----------------------------------------------------------------------------------------------
+# Log lines ------------------------------------------------------------------------------------------------------------
 
 
 class PublishedLines(TrainerCallback):
-    """Writes the published training lines, and sees to the evaluation after the last step."""
+    """Writes the published training lines, and asks for the evaluation after the last step."""
 
-    sampler: StepSampler  # from the beginning of the training on
+    sampler: StepSampler  # set when training begins
 
     def __init__(self, run: Run):
         self.run = run
-        self.began = 0.0  # clock at the step's begin
+        self.began = 0.0  # clock when the step began
         self.logged_at = (0, 0.0)  # step, clock
 
     def on_train_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
         self.sampler = train_dataloader.batch_sampler
-        self.sampler.last_step = state.max_steps  # a finished run that is resumed would take one more step
+        self.sampler.last_step = state.max_steps  # else a finished run that is resumed takes one more step
         self.run.result.total_steps = state.max_steps
         self.run.scalars.go_on_from(state.global_step)
         self.run.begins(len(train_dataloader.dataset), state.max_steps)
@@ -362,12 +366,11 @@ class PublishedLines(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict, lr_scheduler: Any = None, **kwargs: Any) -> None:
         if "loss" not in logs:
             return
-        step, now = state.global_step, time.perf_counter()
+        step, now, rate = state.global_step, time.perf_counter(), lr_scheduler.get_lr()
         epoch, place = divmod(step - 1, len(self.sampler))
         batch = min((place + 1) * self.sampler.accumulation, self.sampler.micro_batches) - 1
         since, clock = self.logged_at
         speed = (step - since) / max(now - clock, 1e-9)
         self.logged_at = step, now
-        rate = lr_scheduler.get_lr()
         self.run.log.train(TrainingLine(step, state.max_steps, epoch, batch, logs["loss"], rate, speed))
         self.run.scalars.add(step, train_loss=logs["loss"], train_lr=rate, train_speed=speed)

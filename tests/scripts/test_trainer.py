@@ -305,8 +305,29 @@ def test_half_a_checkpoint_is_passed_over(demo, run_trainer, tmp_path):
     content[len(content) // 2] ^= 1  # another model, which no reader can tell
     weights.write_bytes(content)
     asked = run_trainer(*arguments, "--resume_from_checkpoint", weights.parent)
-    assert asked.code == 2 and f"{weights}: is not what was written" in asked.err and "take the one before" in asked.err
+    assert (
+        asked.code == 2
+        and f"{weights}: is not what was written" in asked.err
+        and "give the checkpoint before" in asked.err
+    )
     assert run_trainer(*arguments).lines[0] == f"going on from {tmp_path / 'out' / 'checkpoint-4'}"
+
+
+def test_predictions_go_back_to_the_checkpoint_too(demo, run_trainer, tmp_path):
+    """Killed after an evaluation with a better score and before its checkpoint; the repeated step then scores lower."""
+    out = tmp_path / "out"
+    arguments = [*common(demo, out), *ARGUMENTS, "--max_steps", 4, "--save_steps", 2, "--learning_rate", 0]
+    assert run_trainer(*arguments).code == 0
+    result, expected = Result.read(out / "result.json"), (out / "dev_predictions.jsonl").read_bytes()
+    assert result.best_step == 2
+    (out / "checkpoint-4" / "complete.json").unlink()
+    of_result(result, out / "result.json").write(out / "result.predictions", result.configuration, step=4)
+    (out / "dev_predictions.jsonl").write_text("of step 4")
+    again = run_trainer(*arguments)
+    assert again.code == 0 and again.lines[0] == f"going on from {out / 'checkpoint-2'}", again.err
+    result = Result.read(out / "result.json")
+    assert result.best_step == 2 and of_result(result, out / "result.json").step == 2
+    assert (out / "dev_predictions.jsonl").read_bytes() == expected
 
 
 class Harm:
