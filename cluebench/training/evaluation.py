@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,83 +14,64 @@ from cluebench.features import Features, length_sorted_batches
 from cluebench.foundation import environment
 from cluebench.foundation.notices import progress
 from cluebench.models.forward_pass import forward
-from cluebench.training.bounded import Compute
 from cluebench.training.optimization import Precision
 
 
 def on_device(batch: Mapping[str, np.ndarray], padding: int | None = None) -> dict[str, Any]:
-    """The batch as tensors; with the id of ``padding`` that is to be left out, also the ``places`` of all else."""
+    """The batch as tensors; where ``padding`` names an id to leave out, also the ``places`` of all other tokens."""
     tensors: dict[str, Any] = {name: paddle.to_tensor(values) for name, values in batch.items()}
     return tensors if padding is None else tensors | {"places": models.Places(batch["input_ids"], padding)}
 
 
-def nothing() -> None:
-    """Is done between two batches."""
+#: The rows of a batch, and each output of the model's head for them.
+_Piece = tuple[np.ndarray, list[np.ndarray]]
 
 
-def outputs_of(
-    model: paddle.nn.Layer,
-    features: Features,
-    batch_size: int,
-    precision: Precision,
-    padding: int | None = None,
-    between: Callable[[], None] = nothing,
-) -> tuple[np.ndarray, ...]:
-    """`forward` for every example of a split: float32 arrays [examples, longest], in order, on every rank.
+@dataclass(frozen=True)
+class Inference:
+    """A model over a split, without dropout; every rank gets the outputs of all ranks.
 
-    Where outputs differ in length from batch to batch, shorter rows are filled up with -inf. Batches are made of
-    examples of similar length. ``padding``: see `on_device`; ``between``: called before each batch. Dropout is off; the
-    model is left in training mode if it was.
+    ``padding``: see `on_device`; ``between``: called before each batch. The model stays in training mode if it was.
     """
-    batches = length_sorted_batches(features.lengths, batch_size, environment.rank(), environment.world_size())
-    batches = progress("evaluating", len(batches), "batch", iterable=batches)
-    return _in_order(_gathered(_computed(model, features, batches, precision, padding, between)), len(features))
 
+    model: paddle.nn.Layer
+    features: Features
+    precision: Precision
+    padding: int | None
+    between: Callable[[], None]
 
-def outputs_in_turns(
-    model: paddle.nn.Layer,
-    features: Features,
-    precision: Precision,
-    padding: int | None = None,
-    between: Callable[[], None] = nothing,
-) -> Compute:
-    """As `outputs_of` computes: from batches, one a rank, to the rows and the first output of each, on every rank."""
+    def outputs(self, batch_size: int) -> tuple[np.ndarray, ...]:
+        """`forward` for every example of the split: float32 arrays [examples, longest], in order.
 
-    def compute(batches: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+        Where outputs differ in length from batch to batch, shorter rows are filled up with -inf. A batch has examples
+        of similar length.
+        """
+        batches = length_sorted_batches(self.features.lengths, batch_size, environment.rank(), environment.world_size())
+        batches = progress("evaluating", len(batches), "batch", iterable=batches)
+        return _in_order(self._computed(batches), len(self.features))
+
+    def first_outputs(self, batches: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """From batches of rows, one a rank, to the rows and the first output of each; see `bounded.Compute`."""
         own = batches[environment.rank() :: environment.world_size()]
-        pieces = _gathered(_computed(model, features, own, precision, padding, between))
-        return [(rows, outputs[0]) for rows, outputs in pieces]
+        return [(rows, outputs[0]) for rows, outputs in self._computed(own)]
 
-    return compute
-
-
-_Piece = tuple[np.ndarray, list[np.ndarray]]  # rows of a batch, and each output of the model's head for them
-
-
-def _computed(
-    model: paddle.nn.Layer,
-    features: Features,
-    batches: Iterable[np.ndarray],
-    precision: Precision,
-    padding: int | None,
-    between: Callable[[], None],
-) -> list[_Piece]:
-    was_training = model.training
-    model.eval()
-    pieces = []
-    with paddle.no_grad():
-        for rows in batches:
-            between()
-            with precision.context():
-                outputs = forward(model, on_device(features.batch(rows), padding))
-            pieces.append((rows, [output.astype("float32").numpy() for output in outputs]))
-    if was_training:
-        model.train()
-    return pieces
+    def _computed(self, batches: Iterable[np.ndarray]) -> list[_Piece]:
+        was_training = self.model.training
+        self.model.eval()
+        pieces = []
+        with paddle.no_grad():
+            for rows in batches:
+                self.between()
+                with self.precision.context():
+                    outputs = forward(self.model, on_device(self.features.batch(rows), self.padding))
+                pieces.append((rows, [output.astype("float32").numpy() for output in outputs]))
+        if was_training:
+            self.model.train()
+        return _gathered(pieces)
 
 
 def _gathered(pieces: list[_Piece]) -> list[_Piece]:
-    """Those of all ranks."""
+    """The pieces of all ranks."""
     if environment.world_size() == 1:
         return pieces
     of_ranks: list[Any] = []

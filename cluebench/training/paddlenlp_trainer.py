@@ -1,8 +1,8 @@
 """PaddleNLP's Trainer, made to follow the benchmark's protocol step by step.
 
 Without these changes it draws rows in another order, drops an epoch's last incomplete accumulation (whose gradients
-then leak into the next epoch), does not evaluate after the last step, misreads bfloat16 logits, counts rows twice in the
-dev loss of several cards, ignores --save_total_limit on one card, does not restore the random generators where it
+then leak into the next epoch), does not evaluate after the last step, misreads bfloat16 logits, counts rows twice in
+the dev loss of several cards, ignores --save_total_limit on one card, does not restore the random generators where it
 resumes at the start of an epoch, and resumes from half-written checkpoints.
 """
 

@@ -29,7 +29,7 @@ from cluebench.training import device
 from cluebench.training.bounded import BoundedEvaluation
 from cluebench.training.configure import RunConfig
 from cluebench.training.ending import Ending
-from cluebench.training.evaluation import on_device, outputs_in_turns, outputs_of
+from cluebench.training.evaluation import Inference, on_device
 from cluebench.training.loop import Training
 from cluebench.training.optimization import Precision
 from cluebench.training.progress import TrainingProgress
@@ -232,25 +232,24 @@ class Run(Generic[F]):
         return self.cross_entropy(logits, batch["labels"])
 
     def outputs(self, model: paddle.nn.Layer, split: Features) -> tuple[np.ndarray, ...]:
-        """The outputs of the model's head for every example of a split, in order; see `outputs_of`."""
+        """The outputs of the model's head for every example of a split, in order; see `Inference.outputs`."""
         self.begins(len(split))
+        return self._inference(model, split).outputs(self.flags.eval_batch_size)
+
+    def _inference(self, model: paddle.nn.Layer, split: Features) -> Inference:
         self._evaluating_since = time.perf_counter()
-        padding = self.padding_left_out(model)
-        return outputs_of(
-            model, split, self.flags.eval_batch_size, self.precision, padding, self._ending.between_batches
-        )
+        between = self._ending.between_batches
+        return Inference(model, split, self.precision, self.padding_left_out(model), between)
 
     def evaluation(self, model: paddle.nn.Layer, dev: Features, choices: Choices) -> Evaluation | CutEvaluation:
         """What a pass over dev finds; cut, with --evaluation bounded, once it can't become the best of the training."""
         if self._training is None or self.flags.evaluation == "full":
             (logits,) = self.outputs(model, dev)
             return choices.evaluation(logits)
-        self._evaluating_since = time.perf_counter()
+        compute = self._inference(model, dev).first_outputs
         if self._bounded is None:
             size, world, spacing = self.flags.eval_batch_size, environment.world_size(), self.precision.spacing
             self._bounded = BoundedEvaluation(choices, dev.lengths, size, world, spacing)
-        padding, between = self.padding_left_out(model), self._ending.between_batches
-        compute = outputs_in_turns(model, dev, self.precision, padding, between)
         # After --resume the result may have the best of a step that is still to be repeated: that does not count here.
         step = self._training.step
         before = [point.score[0] for point in self.result.dev_curve if point.step < step and point.cut_after is None]
@@ -267,7 +266,7 @@ class Run(Generic[F]):
         """Logs an evaluation. During training a new best model is saved before the result names it.
 
         ``step``: the one just taken; None when a finished model is evaluated on its own. The seconds are those since
-        `outputs` was called.
+        the evaluation began.
         """
         seconds = time.perf_counter() - self._evaluating_since
         number, epoch = (step.number, step.epoch) if step else (self.result.best_step or 0, 0)
