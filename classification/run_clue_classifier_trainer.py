@@ -17,6 +17,7 @@ from cluebench.training.life import started
 
 def main() -> None:
     environment.import_paddle()
+    from cluebench import models
     from cluebench.training import export, paddlenlp_arguments, paddlenlp_trainer  # the flags are PaddleNLP's own
 
     task, own, arguments = paddlenlp_arguments.parsed(__doc__)
@@ -27,7 +28,7 @@ def main() -> None:
     with started(config) as run:
         model = run.new_model()
         if arguments.do_export:
-            export.check(model)
+            models.check_static(model)
         trainer = paddlenlp_trainer.build_trainer(run, model, arguments)
         if arguments.do_train:
             paddlenlp_trainer.train(run, trainer, resumed)

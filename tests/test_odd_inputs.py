@@ -134,7 +134,7 @@ def test_a_damaged_member_whatever_packed_it(method, tmp_path):
 def test_weights_whose_names_are_numbers(tmp_path):
     path = tmp_path / "model_state.pdparams"
     path.write_bytes(pickle.dumps({0: np.zeros(2, np.float32)}, 4))
-    assert refused(UsageError, read_weights, [path]) == f"{path}: an array is called 0, which is no name"
+    assert refused(UsageError, read_weights, [path]) == f"{path}: an array is called 0, which is not a name"
 
 
 @pytest.mark.parametrize("other", [[0, 8], [8, 16]])

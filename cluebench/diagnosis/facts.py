@@ -330,7 +330,7 @@ def _look_at_model(name: str, facts: Facts) -> ModelFacts:
     found = ModelFacts(name)
     try:
         model = Model.of(name, "model")
-        found.not_fetched = model.directory is None and model_files.held_by_paddlenlp(model) is None
+        found.not_fetched = model.directory is None and model_files.in_home(model) is None
         found.place = str(model.directory or model_files.model_home() / model.name)
         files = model_files.find(model)
     except ClueError as error:

@@ -1,7 +1,7 @@
 """The encoders that can be fine-tuned: how each differs from the others, as data.
 
-Names of arrays are those of Hugging Face's Transformers 4.57 and 5.24 on the left, PaddleNLP's on the right. What is
-said of PaddleNLP is said of 3.0.0b4; `tests/models/test_expected.py` compares outputs and gradients.
+Pairs of names have Hugging Face's Transformers 4.57 and 5.24 on the left, PaddleNLP 3.0.0b4 on the right.
+`tests/models/test_expected.py` compares outputs and gradients.
 """
 
 from __future__ import annotations
@@ -73,20 +73,20 @@ _DISTILBERT_SETTINGS = {
 
 @dataclass(frozen=True)
 class Architecture:
-    """What is particular to one encoder. The defaults are those of BERT."""
+    """What differs in one encoder. The defaults are BERT's."""
 
-    prefixes: Sequence[str]  # before a backbone's arrays that were saved with a head; Transformers' own first
+    prefixes: Sequence[str]  # before the names of a backbone's arrays saved with a head; Transformers' own first
     renamed: Pairs = STANDARD  # in this order; () where both libraries have the same names
-    heads: Mapping[str, Pairs] = field(default_factory=lambda: _ANSWERS)  # renamed besides, under one head only
+    heads: Mapping[str, Pairs] = field(default_factory=lambda: _ANSWERS)  # further names, under one head only
     settings: Mapping[str, str] = field(default_factory=dict)  # config.json's key → PaddleNLP's
     defaults: Mapping[str, Any] = field(default_factory=dict)  # of Transformers, where PaddleNLP has others
     in_transformers: bool = True
     model_type: str | None = None  # in Transformers, where PaddleNLP has another
     unlike: Sequence[str] = ()  # heads that compute something else in Transformers
-    needs_mask: bool = False  # PaddleNLP masks no padding by itself
-    adds_mask: bool = False  # PaddleNLP adds a mask to the scores as it is
-    published: bool = False  # its scores are, by PaddleNLP: it computes what PaddleNLP does for every input
-    always_gelu: Sequence[tuple[str, str]] = ()  # parts of heads that do not go by hidden_act, and their activations
+    needs_mask: bool = False  # PaddleNLP does not mask padding itself
+    adds_mask: bool = False  # PaddleNLP adds the given mask to the scores unchanged
+    published: bool = False  # PaddleNLP published its scores, so it computes exactly what PaddleNLP does
+    always_gelu: Sequence[tuple[str, str]] = ()  # parts of heads that ignore hidden_act, and their activations
     leaves_out_padding: bool = True  # proven equal; see `unpadded`
     in_onnx: bool = True  # Paddle 3.3 never ends turning DeBERTa into a static graph
 
@@ -144,12 +144,12 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "ModernBert": Architecture(("model",), _MODERNBERT, {}),
 }
 
-#: How Transformers spells a prefix otherwise.
+#: Transformers' spelling of a prefix → PaddleNLP's.
 SPELLINGS = {"Nezha": "NeZha"}
 
 
 def architecture_of(head: type[Any]) -> Architecture:
-    """Of a model's class, with any head."""
+    """The row of a model's class, with any head."""
     return ARCHITECTURES[prefix_of(head.__name__)]
 
 

@@ -32,22 +32,20 @@ def head_class(files: ModelFiles, task: Task) -> type[Any]:
     """
     prefix = architecture(files)
     found = _class(prefix + HEADS[task.kind])
-    if found is None and task.kind not in (CHOICE, IDIOM):
-        raise UsageError(
-            f"{files.model.typed}: PaddleNLP has no {prefix}{HEADS[task.kind]}, so it can't do {task.title}"
-        )
-    if found is None:
+    if found is not None:
+        return found if ARCHITECTURES[prefix].published else on_ids_and_types(found)
+    if task.kind in (CHOICE, IDIOM):
         return multiple_choice_class(prefix, _class(f"{prefix}Model"))
-    return found if ARCHITECTURES[prefix].published else on_ids_and_types(found)
+    raise UsageError(f"{files.model.typed}: PaddleNLP has no {prefix}{HEADS[task.kind]}, so it can't do {task.title}")
 
 
 def _class(name: str) -> Any:
-    """PaddleNLP's class of that name, or ours; None where there is none."""
+    """PaddleNLP's class of that name, or this project's; None where there is none."""
     return getattr(modernbert, name, None) or getattr(paddlenlp.transformers, name, None)
 
 
 def architecture(files: ModelFiles) -> str:
-    """``"Ernie"``, ``"Bert"``, …: a key of `ARCHITECTURES`. Raises UsageError for a model that is none of these."""
+    """``"Ernie"``, ``"Bert"``, …: a key of `ARCHITECTURES`. Raises UsageError for any other model."""
     if files.config is None:
         prefix = published_prefix(files.model.name)
         if prefix is None:
@@ -62,25 +60,24 @@ def architecture(files: ModelFiles) -> str:
     prefix = SPELLINGS.get(prefix or "", prefix)
     if prefix is not None and prefix in ARCHITECTURES:
         return prefix
-    known = f"encoders of these architectures are: {', '.join(ARCHITECTURES)}"
+    where, supported = (
+        files.config or files.model.typed,
+        f"encoders of these architectures are: {', '.join(ARCHITECTURES)}",
+    )
     if not named:
-        raise UsageError(f"{files.config}: names no model class; {known}")
-    if re.search(_NO_ENCODERS, named, re.IGNORECASE):
-        raise UsageError(
-            f"{files.config or files.model.typed}: {named} generates text and can't be fine-tuned here; {known}"
-        )
-    raise UsageError(f"{files.config or files.model.typed}: {named} can't be fine-tuned here; {known}")
+        raise UsageError(f"{where}: names no model class; {supported}")
+    generates = "generates text and " if re.search(_GENERATORS, named, re.IGNORECASE) else ""
+    raise UsageError(f"{where}: {named} {generates}can't be fine-tuned here; {supported}")
 
 
 #: Parts of the names of models that generate text.
-_NO_ENCODERS = "CausalLM|LMHead|ConditionalGeneration|gpt|llama|qwen|chatglm|mistral|gemma|deepseek|bloom|bart|t5|opt"
+_GENERATORS = "CausalLM|LMHead|ConditionalGeneration|gpt|llama|qwen|chatglm|mistral|gemma|deepseek|bloom|bart|t5|opt"
 
 
 def _prefix_of_type(model_type: str | None) -> str | None:
     """By ``model_type``, where a configuration names no class."""
-    for prefix in ARCHITECTURES:
-        known = (ARCHITECTURES[prefix].model_type, getattr(_class(f"{prefix}Config"), "model_type", None))
-        if model_type and model_type in known:
+    for prefix, row in ARCHITECTURES.items():
+        if model_type and model_type in (row.model_type, getattr(_class(f"{prefix}Config"), "model_type", None)):
             return prefix
     return None
 
@@ -104,15 +101,15 @@ def published_tokenizer(name: str) -> type[Any]:
 
 
 def tokenizer_class(files: ModelFiles, is_wordpiece: bool) -> type[Any]:
-    """The slow tokenizer that a directory's files name, else the one usual for its architecture and vocabulary.
+    """The slow tokenizer that a directory's files name, else the usual one for its architecture and vocabulary.
 
-    PaddleNLP's AutoTokenizer takes RoBERTa for the English one, and no directory without tokenizer_config.json.
+    PaddleNLP's AutoTokenizer assumes that RoBERTa is English, and needs tokenizer_config.json.
     Raises UsageError when PaddleNLP has none for these files.
     """
-    said = files.read_tokenizer_config()
+    config = files.read_tokenizer_config()
     prefix = architecture(files)
     wordpiece = [f"{prefix}ChineseTokenizer", f"{prefix}Tokenizer", "BertTokenizer"] if is_wordpiece else []
-    names = [said.get("tokenizer_class"), said.get("init_class"), *wordpiece, f"{prefix}BPETokenizer"]
+    names = [config.get("tokenizer_class"), config.get("init_class"), *wordpiece, f"{prefix}BPETokenizer"]
     for name in (str(name).removesuffix("Fast") for name in names if name):
         kind = getattr(paddlenlp.transformers, name, None)
         if isinstance(kind, type) and hasattr(kind, "resource_files_names"):

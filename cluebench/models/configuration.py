@@ -163,7 +163,7 @@ def first_position(config: Any) -> int:
 
 
 def build(target: Target, config: Any) -> paddle.nn.Layer:
-    """The model with weights drawn anew, changed where it deviates from PaddleNLP's."""
+    """The model with newly drawn weights, changed where it deviates from PaddleNLP's."""
     with in_one_line(target.files.model, "model"):
         model = mended(target.head, config)
     deviations = getattr(config, _DEVIATIONS, {})

@@ -1,8 +1,8 @@
 """On CPUs: a backward of linear layers and layer norms whose sums over rows and columns are matrix products.
 
-Paddle's CPU kernels sum on one thread and without vector instructions; a product with ones is the same sum. Nothing of
-a model is changed, and the forward pass is Paddle's own. Gradients are the same up to rounding; those of linear layers
-are equal, but for the order in which a bias' gradient is added up.
+Paddle's CPU kernels sum on one thread and without vector instructions; a product with ones is the same sum. The model
+stays as it is, and the forward pass is Paddle's own. Gradients are the same up to rounding. In linear layers only the
+gradient of the bias differs, by the order of its sum.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import paddle
 
 @contextmanager
 def sums_as_products(model: paddle.nn.Layer) -> Iterator[None]:
-    """Within it, what the model computes in float32 has this backward, whenever that is taken."""
+    """What the model computes in float32 inside this context has this backward pass, whenever it runs."""
     changed = []
     for layer in model.sublayers():
         backward = _BACKWARD.get(type(layer))
@@ -67,7 +67,7 @@ class _LayerNorm(paddle.autograd.PyLayer):
         """With x̂ = (x − mean) / deviation and g the gradient of x̂: (g − mean g − x̂ mean(g x̂)) / deviation."""
         given, weight = context.saved_tensor()
         rows, of_rows = given.flatten(0, -2), gradient.flatten(0, -2)
-        mean = paddle.full([rows.shape[1], 1], 1 / rows.shape[1], rows.dtype)  # as a product of it, of each row
+        mean = paddle.full([rows.shape[1], 1], 1 / rows.shape[1], rows.dtype)  # a product with it: of each row
         centred = rows - paddle.matmul(rows, mean)
         scale = paddle.rsqrt(paddle.matmul(centred * centred, mean) + context.epsilon)
         normal, weighted = centred * scale, weight.unsqueeze(1) * mean

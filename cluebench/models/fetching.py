@@ -21,14 +21,14 @@ def located(model: Model, *, offline: bool = False, weights: bool = True) -> Mod
     ``weights`` False: only what the tokenizer needs. Raises UsageError and NetworkError.
     """
     files = model_files.find(model, offline=offline, weights=weights) or _fetch(model, weights)
-    # Of its own models PaddleNLP knows the configuration; whatever lies beside the weights is no part of them.
+    # PaddleNLP carries the configurations of its own models; a file beside their weights does not count.
     return files if model.directory or not published_prefix(model.name) else replace(files, config=None)
 
 
 def _fetch(model: Model, weights: bool) -> ModelFiles:
-    """Has PaddleNLP fetch what is not in its home yet. Raises UsageError for a name its server does not know."""
+    """PaddleNLP fetches what is not in its home yet. Raises UsageError for a name that its server does not have."""
     name, home = model.name, str(model_files.model_home())
-    wanted: list[tuple[str, str | None]] = []  # file name, address where it is not that of the community's models
+    wanted: list[tuple[str, str | None]] = []  # file name; address, None: the community's models
     if prefix := published_prefix(name):
         backbone = getattr(paddlenlp.transformers, f"{prefix}Model")
         vocabulary = published_tokenizer(name).pretrained_resource_files_map["vocab_file"][name]
@@ -43,14 +43,14 @@ def _fetch(model: Model, weights: bool) -> ModelFiles:
     except Exception as error:  # requests', huggingface_hub's and the system's
         reason = " ".join(str(error).split())[:300]
         raise NetworkError(f"{name}: could not be fetched from {model_files.server()} ({reason}); try again") from error
-    held = model_files.held_by_paddlenlp(model, weights)
-    if held is None:
-        raise UsageError(f"{name}: what PaddleNLP's server has of this model is not whole")
-    return held
+    files = model_files.in_home(model, weights)
+    if files is None:
+        raise UsageError(f"{name}: PaddleNLP's server has this model incompletely")
+    return files
 
 
 def _community_files(name: str, weights: bool) -> list[tuple[str, None]]:
-    """The files of a model that PaddleNLP's server keeps for someone else."""
+    """The files of a model that PaddleNLP's server offers for other authors."""
     config = next((file for file in model_files.CONFIG_FILES if bos_file_exists(name, file)), None)
     if config is None:
         raise UsageError(f"{name}: neither a directory nor a model that PaddleNLP knows{unless_published(name)}")

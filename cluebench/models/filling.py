@@ -75,7 +75,7 @@ def fill(model: paddle.nn.Layer, stored: Mapping[str, np.ndarray], target: Targe
         reason = f"have another head ({resized[0]})" if resized else f"have no head ({lacking[0]})"
         raise target.error(f"the weights {reason}: fine-tune on {target.task.title} first, or add --do_train")
     if parts := sorted({name.split(".")[0] for name in backbone if name not in stored}):
-        target.notice(f"not in the weights, so drawn anew: {', '.join(parts)}")
+        target.notice(f"not in the weights, so newly drawn: {', '.join(parts)}")
     if resized:
         target.notice("the weights have a head of another size; a new one is drawn")
     _warn_of_rounded_positions(target, stored.get("encoder.embed_positions.weight"))

@@ -16,7 +16,7 @@ def forward(model: paddle.nn.Layer, batch: Mapping[str, Any]) -> tuple[paddle.Te
     """The outputs of the model's head for a batch of ``input_ids`` and ``token_type_ids``, [B, T] or [B, N, T].
 
     (logits [B, labels],) of rows, (scores [B, N],) of the N options of each question, (starts [B, T], ends [B, T]) of
-    spans. Nothing but its ``places`` is computed where the batch has them.
+    spans. Where the batch has ``places``, only these are computed.
     """
     ids, types, places = batch["input_ids"], batch["token_type_ids"], batch.get("places")
     with leaving_out(unwrapped(model), places) if places else nullcontext():

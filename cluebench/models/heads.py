@@ -20,16 +20,16 @@ def unwrapped(model: paddle.nn.Layer) -> paddle.nn.Layer:
 
 
 def on_ids_and_types(head: type[Any]) -> type[Any]:
-    """The same model class, called with (ids, token types): PaddleNLP's take them in different places, or no types."""
+    """The same model class, called with (ids, token types): PaddleNLP's classes differ in order, or have no types."""
     takes_types = "token_type_ids" in inspect.signature(head.forward).parameters
     spans_of_albert = head.__name__ == "AlbertForQuestionAnswering"
 
     def forward(self: Any, input_ids: Any, token_type_ids: Any = None) -> Any:
         """See the class that this one extends."""
-        given = {"token_type_ids": token_type_ids} if takes_types else {}
+        types = {"token_type_ids": token_type_ids} if takes_types else {}
         if spans_of_albert:  # PaddleNLP returns the starts twice
-            return tuple(paddle.unstack(self.qa_outputs(self.transformer(input_ids, **given)[0]), axis=-1))
-        outputs = head.forward(self, input_ids=input_ids, **given)
+            return tuple(paddle.unstack(self.qa_outputs(self.transformer(input_ids, **types)[0]), axis=-1))
+        outputs = head.forward(self, input_ids=input_ids, **types)
         return outputs[0] if isinstance(outputs, tuple) and len(outputs) == 1 else outputs
 
     return type(head.__name__, (head,), {"forward": forward})
@@ -38,8 +38,8 @@ def on_ids_and_types(head: type[Any]) -> type[Any]:
 def multiple_choice_class(prefix: str, backbone: type[Any]) -> type[Any]:
     """A multiple-choice model of an architecture for which PaddleNLP has none; saved and loaded like its own.
 
-    As in PaddleNLP's other multiple-choice models: dropout and one linear unit on the pooled first token. Where the
-    encoder has no pooler, which is DistilBERT, a dense layer with ReLU stands before them, as in Transformers.
+    As in PaddleNLP's other multiple-choice models: dropout and one linear unit on the pooled first token. DistilBERT
+    has no pooler; there a dense layer with ReLU stands before them, as in Transformers.
     """
     takes_types = "token_type_ids" in inspect.signature(backbone.forward).parameters
 
@@ -55,8 +55,8 @@ def multiple_choice_class(prefix: str, backbone: type[Any]) -> type[Any]:
 
     def forward(self: Any, input_ids: Any, token_type_ids: Any = None) -> Any:
         """Scores [B, N] for ids [B, N, T]."""
-        given = {} if token_type_ids is None or not takes_types else {"token_type_ids": token_type_ids.flatten(0, 1)}
-        outputs = self.base_model(input_ids.flatten(0, 1), **given)
+        types = {} if token_type_ids is None or not takes_types else {"token_type_ids": token_type_ids.flatten(0, 1)}
+        outputs = self.base_model(input_ids.flatten(0, 1), **types)
         if isinstance(outputs, (tuple, list)):
             pooled = outputs[1]
         else:

@@ -10,7 +10,7 @@ import numpy as np
 
 from cluebench.models.architectures import Architecture, Pairs, architecture_of
 
-#: Older checkpoints call the parameters of a norm so.
+#: Names of a norm's parameters in older checkpoints.
 _NORM: Pairs = (("gamma.", "weight."), ("beta.", "bias."))
 
 #: Tables, [tokens, size] in both libraries; any other matrix is a linear layer's.
@@ -18,9 +18,9 @@ _TABLE = re.compile(r"embeddings\.weight$")
 
 
 def is_hugging_face(weights: Mapping[str, np.ndarray], architecture: Architecture) -> bool:
-    """Whether weights are named as Hugging Face's Transformers names them, whatever file they came in.
+    """Whether weights have the names of Hugging Face's Transformers, whatever file they came in.
 
-    Where both libraries have the same names, the matrices say so: PyTorch's have a row for each bias.
+    Where both libraries have the same names, shapes tell: PyTorch's matrices have a row for each bias.
     """
     if architecture.renamed:
         return any(f".{architecture.renamed[0][0]}" in f".{name}" for name in weights)
@@ -36,7 +36,7 @@ def plain_name(name: str, architecture: Architecture) -> str:
 
 
 def in_paddle(weights: Mapping[str, np.ndarray], architecture: Architecture) -> dict[str, np.ndarray]:
-    """Weights under PaddleNLP's plain names. Those of Hugging Face are renamed, and linear layers transposed.
+    """Weights under PaddleNLP's plain names; Hugging Face's are renamed, and their linear layers transposed.
 
     PyTorch keeps the matrix of a linear layer as [outputs, inputs], Paddle as [inputs, outputs]; embeddings are
     [tokens, size] in both.
@@ -52,7 +52,7 @@ def in_paddle(weights: Mapping[str, np.ndarray], architecture: Architecture) -> 
 
 
 def _replaced(name: str, pairs: Pairs) -> str:
-    """The name with each part replaced, at its beginning or behind a dot, as often as it stands there."""
+    """The name with each part replaced, at its beginning and after dots."""
     name = f".{name}."
     for part, replacement in pairs:
         name = name.replace(f".{part}", f".{replacement}")

@@ -1,4 +1,4 @@
-"""From a model to its tokenizer, and to the network with a task's head and its weights."""
+"""Loads a model's tokenizer, and its network with a task's head and its weights."""
 
 from __future__ import annotations
 
@@ -32,25 +32,24 @@ from cluebench.records.result import ModelSize
 
 
 def load_tokenizer(model: Model, *, offline: bool = False, **settings: Any) -> Any:
-    """The tokenizer of a model: PaddleNLP's for a WordPiece vocabulary, else what tokenizer.json holds.
+    """The tokenizer of a model: PaddleNLP's for a WordPiece vocabulary, else the one in tokenizer.json.
 
-    Raises UsageError or NetworkError in one line.
-
-    ``settings`` override the model's own, as ``do_lower_case=False``. ``offline``: the network is not touched.
+    ``settings`` override the model's own, as ``do_lower_case=False``. ``offline``: the network is not used. Raises
+    UsageError or NetworkError in one line.
     """
     files = located(model, offline=offline, weights=False)
-    architecture(files)  # of a model that can't be fine-tuned, the tokenizer does not matter
+    architecture(files)  # raises for a model that can't be fine-tuned
     files.check_tokenizer()
-    said = read_wordpiece(files) if files.config is not None else None
-    if files.config is not None and said is None and files.tokenizer.is_file():
+    wordpiece = read_wordpiece(files) if files.config is not None else None
+    if files.config is not None and wordpiece is None and files.tokenizer.is_file():
         if settings:
-            raise UsageError(f"--{next(iter(settings))}: {files.tokenizer} says so itself; leave the flag out")
+            raise UsageError(f"--{next(iter(settings))}: {files.tokenizer} decides it; leave the flag out")
         return TokenizerFile(files.tokenizer, files.read_special_tokens())
     with in_one_line(model, "tokenizer"):
         if files.config is not None:
-            kind = tokenizer_class(files, said is not None)
-            if said is not None:
-                return wordpiece_tokenizer(kind, files, said, **settings)
+            kind = tokenizer_class(files, wordpiece is not None)
+            if wordpiece is not None:
+                return wordpiece_tokenizer(kind, files, wordpiece, **settings)
             return kind.from_pretrained(str(files.folder), **settings)
         kind = published_tokenizer(model.name)
         # from_pretrained of a published name writes into PaddleNLP's home, which other trials are reading.
@@ -104,7 +103,7 @@ def built(
 
 
 def size_of(model: paddle.nn.Layer) -> ModelSize | None:
-    """Of a network of `load_model`, its head left out; None where its configuration names no layers."""
+    """The size of a network without its head; None where its configuration names no layers."""
     config = model.config
     parameters = sum(int(np.prod(array.shape)) for array in model.base_model.parameters())
     layers, hidden_size = (getattr(config, name, None) for name in ("num_hidden_layers", "hidden_size"))

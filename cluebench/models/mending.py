@@ -1,4 +1,4 @@
-"""What PaddleNLP 3.0.0b4 computes otherwise than the original libraries, put right from outside of its classes."""
+"""Repairs, from outside of its classes, what PaddleNLP 3.0.0b4 computes differently from the original libraries."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from cluebench.models.architectures import architecture_of
 
 
 def mended(head: type[Any], config: Any) -> paddle.nn.Layer:
-    """The model of a class with weights drawn anew, computing what the original library does."""
+    """A model of the class with newly drawn weights, which computes what the original library does."""
     model = _with_any_activation(head, config)
     architecture = architecture_of(head)
     if architecture.published:
         return model
     backbone = model.base_model
-    backbone.embeddings.word_embeddings._padding_idx = None  # else the vector of padding is 0
+    backbone.embeddings.word_embeddings._padding_idx = None  # else the embedding of padding is 0
     if architecture.needs_mask:
         backbone.register_forward_pre_hook(_Mask(backbone, config.pad_token_id), with_kwargs=True)
     for part, attribute in architecture.always_gelu:
@@ -34,16 +34,15 @@ def mended(head: type[Any], config: Any) -> paddle.nn.Layer:
 
 
 def _with_any_activation(head: type[Any], config: Any) -> paddle.nn.Layer:
-    """Paddle's encoder layers know only the activations of paddle.nn.functional: not "gelu_new"."""
+    """Paddle's encoder layers accept only the activations of paddle.nn.functional, so not "gelu_new"."""
     act = getattr(config, "hidden_act", None)
     if act is None or hasattr(paddle.nn.functional, act):
         return head(config)
-    known = copy.deepcopy(config)
-    known.hidden_act = "gelu"
-    encoder = getattr(head(known).base_model, "encoder", None)
-    if not isinstance(encoder, paddle.nn.TransformerEncoder):
+    replaced = copy.deepcopy(config)
+    replaced.hidden_act = "gelu"
+    if not isinstance(getattr(head(replaced).base_model, "encoder", None), paddle.nn.TransformerEncoder):
         return head(config)
-    model = head(known)
+    model = head(replaced)
     model.config.hidden_act = model.base_model.config.hidden_act = act
     for layer in model.base_model.encoder.layers:
         layer.activation = ACT2FN[act]
@@ -51,20 +50,20 @@ def _with_any_activation(head: type[Any], config: Any) -> paddle.nn.Layer:
 
 
 class _Mask:
-    """Hook before a backbone: the mask that PaddleNLP does not make from padding, int64 [rows, width]."""
+    """Hook before a backbone: masks padding, int64 [rows, width], where PaddleNLP does not."""
 
     def __init__(self, backbone: paddle.nn.Layer, pad: int):
         self.names, self.pad = list(inspect.signature(backbone.forward).parameters), pad
 
-    def __call__(self, backbone: paddle.nn.Layer, given: tuple, named: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
-        named = {**named, **dict(zip(self.names, given))}
+    def __call__(self, backbone: paddle.nn.Layer, inputs: tuple, named: dict[str, Any]) -> tuple[tuple, dict]:
+        named = {**named, **dict(zip(self.names, inputs))}
         if named.get("attention_mask") is None:
             named["attention_mask"] = (named["input_ids"] != self.pad).astype("int64")
         return (), named
 
 
 class _NoHeadMasks:
-    """Stands for a list of None as long as one asks for: PaddleNLP's is too short for several groups of layers."""
+    """An endless list of None: PaddleNLP's list is too short for several groups of layers."""
 
     def __getitem__(self, place: int | slice) -> _NoHeadMasks | None:
         return self if isinstance(place, slice) else None
@@ -88,13 +87,13 @@ def _mend_deberta(model: paddle.nn.Layer, config: Any) -> None:
     encoder.register_forward_pre_hook(_every_query_sees_a_key)
 
 
-def _every_query_sees_a_key(encoder: paddle.nn.Layer, given: tuple) -> tuple:
-    """Hook before the encoder: queries at padding see what all others see.
+def _every_query_sees_a_key(encoder: paddle.nn.Layer, inputs: tuple) -> tuple:
+    """Hook before the encoder: queries at padding see the same keys as all others.
 
-    PaddleNLP's own mask lets them see nothing: a softmax over -inf, which is NaN on a CPU unless the padded width is a
-    multiple of 8, and NaN reaches every token in the next layer.
+    With PaddleNLP's own mask they see nothing: a softmax over -inf, which is NaN on a CPU unless the padded width is a
+    multiple of 8. In the next layer NaN reaches every token.
     """
-    hidden, mask, *rest = given
+    hidden, mask, *rest = inputs
     return hidden, mask.unsqueeze(1).expand([-1, mask.shape[-1], -1]), *rest
 
 

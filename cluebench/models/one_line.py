@@ -1,4 +1,4 @@
-"""What PaddleNLP raises, for people."""
+"""Errors of PaddleNLP as one line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cluebench.pretrained.model import Model
 
 @contextmanager
 def in_one_line(model: Model, what: str) -> Iterator[None]:
-    """Whatever PaddleNLP raises in the block becomes a UsageError: ``what`` of this model can't be loaded, and why."""
+    """An error of PaddleNLP in the block becomes a UsageError: ``what`` of this model can't be loaded, and why."""
     try:
         yield
     except (ClueError, MemoryError):

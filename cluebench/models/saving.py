@@ -28,10 +28,10 @@ _SAVED_FILES = (
 
 
 def save_model(model: paddle.nn.Layer, tokenizer: Any, folder: str | os.PathLike) -> None:
-    """Saves model and tokenizer, over what stands there.
+    """Saves model and tokenizer, over earlier ones.
 
-    Every file is written beside its place, synced and renamed, the weights last. Between two saves of one run only the
-    weights change, so the directory holds a whole model at every instant. Raises OSError.
+    Every file is written under a temporary name, synced and renamed, the weights last. Between two saves of one run
+    only the weights change, so the directory holds a whole model at every instant. Raises OSError.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,12 +46,12 @@ def save_model(model: paddle.nn.Layer, tokenizer: Any, folder: str | os.PathLike
 
 
 def check_output(folder: str | os.PathLike) -> None:
-    """Raises UsageError when weights in ``folder`` would be taken for those `save_model` writes there."""
+    """Raises UsageError when other weights in ``folder`` would be read instead of those `save_model` writes there."""
     for name in WEIGHT_FILES[: WEIGHT_FILES.index(_WEIGHTS)]:
         if (Path(folder) / name).exists():
             raise UsageError(
-                f"--output_dir {folder}: holds {name}, another model's weights, which would be taken for this run's; "
-                "give a directory of its own"
+                f"--output_dir {folder}: holds {name}, another model's weights, which would be read instead of this "
+                "run's; give another directory"
             )
 
 

@@ -1,7 +1,7 @@
-"""What a configuration may say: keys that are set here whatever a file says, and keys with values that are refused.
+"""Keys of config.json that are set here whatever a file says, and keys with values that are refused.
 
-A key of config.json that does not stand here either is a size, which the weights prove, or is followed by PaddleNLP, or
-concerns what no encoder does. `tests/models/test_settings.py` goes through all keys of PaddleNLP's configurations.
+Any other key is a size, which the weights prove, or PaddleNLP follows it, or it has no effect on an encoder.
+`tests/models/test_settings.py` goes through all keys of PaddleNLP's configurations.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SET_HERE: Mapping[str, Any] = {
     "tensor_parallel_degree": 1,
 }
 
-#: Keys that change the numbers but which PaddleNLP's encoders do not follow: key → the values that they compute.
+#: Keys that change the numbers but that PaddleNLP's encoders ignore: key → the values that they compute.
 ONLY: Mapping[str, tuple[Any, ...]] = {
     "is_decoder": (False,),
     "add_cross_attention": (False,),
@@ -47,9 +47,9 @@ _ACTIVATIONS = {"gelu_pytorch_tanh": "gelu_new", "gelu_python": "gelu", "swish":
 
 
 def settled(written: Mapping[str, Any], where: Path) -> dict[str, Any]:
-    """The configuration with `SET_HERE`. Raises UsageError for a value that `ONLY` does not have; ``where`` it stands.
+    """The configuration, from the file ``where``, with `SET_HERE`. Raises UsageError for a value that `ONLY` refuses.
 
-    A null value is one that is not given.
+    A null value counts as not given.
     """
     for key, values in ONLY.items():
         value = written.get(key)

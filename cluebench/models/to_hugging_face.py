@@ -1,4 +1,4 @@
-"""A fine-tuned model as Hugging Face's Transformers read it."""
+"""A fine-tuned model in the format of Hugging Face's Transformers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cluebench.models.configuration import first_position, longest_input
 from cluebench.models.hugging_face import in_hugging_face
 from cluebench.models.tokenizer_file import TokenizerFile
 
-#: Settings that only this project and PaddleNLP know.
+#: Settings that only this project and PaddleNLP have.
 _OURS = {"cluebench", "finetuning_task", "fuse", "init_class", "pool_act", "task_id", "use_relative_position"}
 _SPECIAL = ("cls", "sep", "pad", "unk", "mask")
 
@@ -48,13 +48,13 @@ def write_hugging_face(model: paddle.nn.Layer, tokenizer: Any, task: Task, folde
 
 
 def _configuration(model: paddle.nn.Layer, task: Task) -> dict[str, Any]:
-    """The model's settings under Transformers' keys, with what PaddleNLP computes whatever they say."""
+    """The model's settings under Transformers' keys, with what PaddleNLP really computes."""
     architecture, kind = architecture_of(type(model)), type(model)
     general = kind.config_class.__mro__[1]().to_dict()
     settings = {key: value for key, value in model.config.to_dict().items() if general.get(key, general) != value}
     epsilons = {layer._epsilon for layer in model.sublayers() if isinstance(layer, paddle.nn.LayerNorm)}
     if len(epsilons) > 1:
-        raise UsageError(f"{kind.__name__} has norms with different epsilons, which no setting of Transformers says")
+        raise UsageError(f"{kind.__name__} has norms with different epsilons, which Transformers can't express")
     settings["norm_eps" if "norm_eps" in settings else "layer_norm_eps"] = epsilons.pop()
     back = {ours: theirs for theirs, ours in architecture.settings.items()}
     settings = {back.get(key, key): value for key, value in settings.items() if key not in _OURS}

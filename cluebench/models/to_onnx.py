@@ -1,4 +1,4 @@
-"""A fine-tuned model as an ONNX graph, by way of Paddle's static graph."""
+"""A fine-tuned model as an ONNX graph, made from Paddle's static graph."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def write_onnx(model: paddle.nn.Layer, task: Task, folder: Path, max_seq_length:
 
     Inputs: ``input_ids`` and, where the model has token types, ``token_type_ids``, int64 [rows, tokens], of multiple
     choice [rows, options, tokens]. Where Paddle can't trace a graph for any number of tokens, it is ``max_seq_length``.
-    Raises UsageError where it can trace none, or where the graph computes something else.
+    Raises UsageError where Paddle can't trace the model, or where the graph computes something else.
     """
     reason = ""
     for shape in input_shapes(task, max_seq_length):
@@ -43,7 +43,7 @@ def write_onnx(model: paddle.nn.Layer, task: Task, folder: Path, max_seq_length:
 
 
 def input_shapes(task: Task, max_seq_length: int) -> list[list[int]]:
-    """Of a graph's inputs, -1 for any size: those that not every model can be traced for come first."""
+    """Shapes of a graph's inputs, -1 for any size; first the shapes that not every model can be traced for."""
     options = [task.num_choices] if task.num_choices else []
     return [[-1, *options, -1], [-1, *options, max_seq_length], [1, *options, max_seq_length]]
 
@@ -98,14 +98,13 @@ def _compare(model: paddle.nn.Layer, file: Path, shape: Sequence[int], longest: 
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without what Paddle's and paddle2onnx's C++ write to both streams."""
-    kept = [os.dup(1), os.dup(2)]
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 1)
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        for number, stream in enumerate(kept, 1):
-            os.dup2(stream, number)
-            os.close(stream)
-        os.close(nowhere)
+    streams = {number: os.dup(number) for number in (1, 2)}
+    with open(os.devnull, "w") as nowhere:
+        try:
+            for number in streams:
+                os.dup2(nowhere.fileno(), number)
+            yield
+        finally:
+            for number, stream in streams.items():
+                os.dup2(stream, number)
+                os.close(stream)

@@ -1,7 +1,7 @@
-"""The model that is meant: a published name or a directory, where it lies, what its run folder is called, who it is.
+"""A model as a value: a published name or a directory, its place, the name of its run folder, and its identity.
 
-Made once, where flags are read; what works on a model is handed this value. Nothing here needs Paddle, so that a model
-that is not there, or not whole, is told of before anything is imported.
+It is made once, where flags are read. Nothing here needs Paddle, so that a missing or incomplete model is reported
+before Paddle is imported.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cluebench.foundation.errors import UsageError
 from cluebench.foundation.file_facts import visible
 from cluebench.foundation.remembered import content_hash
 
-#: What makes a directory a model's: the layout of Hugging Face and PaddleNLP, that of older PaddleNLP.
+#: A directory with one of these is a model's: Hugging Face and PaddleNLP; older PaddleNLP.
 CONFIG_FILES = ("config.json", "model_config.json")
 
 _SAMPLED_BLOCKS, _BLOCK_BYTES = 64, 1 << 16
@@ -26,16 +26,16 @@ _WEIGHT_SUFFIXES = {".pdparams", ".safetensors", ".bin"}
 
 @dataclass(frozen=True)
 class Model:
-    """A published model, or one in a directory of the user's. `Model.of` tells which."""
+    """A published model, or a model in a directory. `Model.of` tells which."""
 
     name: str  # for a command line typed anywhere: the published name, or the directory's absolute path
     typed: str = field(compare=False)
 
     @classmethod
     def of(cls, typed: str | os.PathLike, flag: str = "--model_name_or_path") -> Model:
-        """Raises UsageError for a path that is no model directory; ``flag``: by which it was given.
+        """``flag``: the flag with this value. Raises UsageError for a path that is not a model directory.
 
-        A folder without a configuration is no model: logs of the published tool stand in folders named like models.
+        A folder without a configuration does not count: the published tool's logs lie in folders named like models.
         """
         typed = os.fspath(typed)
         if not typed.strip("/"):
@@ -61,17 +61,17 @@ class Model:
 
     @property
     def folder(self) -> str:
-        """The name of its run directory: ``hfl--rbt3`` for ``hfl/rbt3``; of a directory, the directory's own."""
+        """The name of its run directory: ``hfl--rbt3`` for ``hfl/rbt3``; for a directory, the directory's name."""
         return self.directory.name if self.directory else self.name.replace("/", "--")
 
     @cached_property
     def identity(self) -> str:
-        """A published name as it is; of a directory its content when first asked: new weights are a new model."""
+        """A published name as it is; for a directory a hash of its content: new weights are a new model."""
         return self._identity_by(lambda path: content_hash(path).encode())
 
     @cached_property
     def sampled_identity(self) -> str:
-        """What `identity` was once, when of weights over 4 MiB it knew only 64 blocks of 64 KiB."""
+        """The `identity` in earlier versions, which read only 64 blocks of 64 KiB of weights over 4 MiB."""
         return self._identity_by(_samples)
 
     def _identity_by(self, content_of_large: Callable[[Path], bytes]) -> str:
@@ -91,8 +91,8 @@ class Model:
 
     def has_changed_since(self, path: Path) -> bool:
         """Whether weights in the directory were changed after the file at ``path`` was written."""
-        weights = (one for one in visible(self.directory or Path()) if one.suffix in _WEIGHT_SUFFIXES)
-        return any(one.stat().st_mtime_ns > path.stat().st_mtime_ns for one in weights)
+        weights = (file for file in visible(self.directory or Path()) if file.suffix in _WEIGHT_SUFFIXES)
+        return any(file.stat().st_mtime_ns > path.stat().st_mtime_ns for file in weights)
 
 
 def first_of(folder: Path, names: Sequence[str]) -> Path | None:

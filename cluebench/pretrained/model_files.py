@@ -1,4 +1,4 @@
-"""The files of a model: in a directory of the user's, or in PaddleNLP's own home under a published name."""
+"""The files of a model: in the user's directory, or in PaddleNLP's home under a published name."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ VOCABULARY = "vocab.txt"
 TOKENIZER_FILE = "tokenizer_config.json"
 WHOLE_TOKENIZER = "tokenizer.json"
 
-#: Seconds until a machine without network is told so.
+#: Seconds after which a server counts as unreachable.
 REACH = 5.0
 
-#: In the order in which they are taken: safetensors hold no code, so they go before pickles.
+#: The first one in a folder is read: safetensors hold no code, so they stand before pickles.
 WEIGHT_FILES = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -34,13 +34,13 @@ WEIGHT_FILES = (
     "pytorch_model.bin.index.json",
 )
 
-#: Weights in another precision beside the usual ones, or instead of them: model.fp16.safetensors.
+#: Weights in another precision, such as model.fp16.safetensors.
 _VARIANT = re.compile(r"(model|pytorch_model)(\.safetensors\.index|\.bin\.index)?\.\w+\.(safetensors|bin|json)")
 
 #: Share of a vocabulary's lines that may repeat others: some published ones have a few.
 _MOST_REPEATED = 0.01
 
-#: Where a vocabulary is, if it is not in vocab.txt.
+#: Vocabularies of other tokenizers.
 _OTHER_VOCABULARIES = (WHOLE_TOKENIZER, "vocab.json", "*.model")
 
 
@@ -50,7 +50,7 @@ _Token = Annotated[int, between(-1, 1 << 24)]
 
 @dataclass
 class Deviations:
-    """What a configuration that this project saved says beside PaddleNLP's settings; see `models.configuration`."""
+    """What this project saves in a configuration beside PaddleNLP's settings; see `models.configuration`."""
 
     first_position: Annotated[int, between(0, 1 << 24)] | None = None
     layer_norm_eps: Annotated[float, between(1e-30, 1)] | None = None
@@ -58,9 +58,9 @@ class Deviations:
 
 @dataclass
 class Configuration:
-    """config.json, as far as anything depends on it. Bounds are beyond any encoder, but not beyond any memory.
+    """The keys of config.json that something depends on. The bounds are larger than any encoder, but fit into memory.
 
-    A size of 0 is one that is not said.
+    A size of 0 is not given.
     """
 
     vocab_size: Annotated[int, between(1, 1 << 24)] = 0
@@ -97,19 +97,19 @@ class Configuration:
     def __post_init__(self) -> None:
         heads, size = self.num_attention_heads, self.hidden_size
         if heads and size and size % heads:
-            raise ValueError(f"hidden_size {size} is no multiple of num_attention_heads {heads}")
+            raise ValueError(f"hidden_size {size} is not a multiple of num_attention_heads {heads}")
 
 
 @dataclass
 class SpecialToken:
-    """One that says more of itself than its text."""
+    """A token that is given as an object."""
 
     content: str
 
 
 @dataclass
 class TokenizerConfiguration:
-    """tokenizer_config.json and special_tokens_map.json, as far as anything depends on them."""
+    """The keys of tokenizer_config.json and special_tokens_map.json that something depends on."""
 
     tokenizer_class: str | None = None
     init_class: str | None = None
@@ -123,7 +123,7 @@ class TokenizerConfiguration:
 
 @dataclass
 class WeightIndex:
-    """Which file of several each array of a model is in."""
+    """The file of each array, in a model of several files."""
 
     weight_map: dict[str, FileName]
 
@@ -144,7 +144,7 @@ class ModelFiles:
     vocabulary: Path | None  # vocab.txt; None: a tokenizer of another kind
 
     def read_config(self) -> dict[str, Any]:
-        """The configuration as its author wrote it. Raises BadFile where it can be no encoder's."""
+        """The configuration as its author wrote it. Raises BadFile where it can't be an encoder's."""
         return json_files.read_object(self.config, Configuration) if self.config else {}
 
     def read_tokenizer_config(self) -> dict[str, Any]:
@@ -158,13 +158,13 @@ class ModelFiles:
         return self.folder / WHOLE_TOKENIZER
 
     def read_special_tokens(self) -> dict[str, Any]:
-        """tokenizer_config.json, and what only special_tokens_map.json says. Raises BadFile."""
+        """tokenizer_config.json, and the keys that only special_tokens_map.json has. Raises BadFile."""
         path = self.folder / "special_tokens_map.json"
         beside = json_files.read_object(path, TokenizerConfiguration) if path.is_file() else {}
         return {**beside, **self.read_tokenizer_config()}
 
     def check_length(self, max_seq_length: int | None, positions: int | None) -> None:
-        """Raises UsageError when inputs are longer than what the model has positions for; None where nobody knows."""
+        """Raises UsageError when inputs are longer than the model's positions; None where the length is not known."""
         if max_seq_length and positions and max_seq_length > positions:
             raise UsageError(
                 f"--max_seq_length {max_seq_length}: {self.model.typed} has positions for {positions} tokens only; "
@@ -172,7 +172,7 @@ class ModelFiles:
             )
 
     def check_tokenizer(self) -> None:
-        """Says in one line when vocab.txt repeats itself; raises BadFile when a file of the tokenizer is broken."""
+        """Prints one line when vocab.txt repeats lines; raises BadFile when a file of the tokenizer is broken."""
         self.read_tokenizer_config()
         for name, kind in _BESIDE_VOCABULARY.items():
             if (self.folder / name).is_file():
@@ -188,16 +188,15 @@ def kept_weights(folder: Path) -> list[Path]:
 
 
 def find(model: Model, *, offline: bool = False, weights: bool = True) -> ModelFiles | None:
-    """The files of a model on this machine; None for a published model that still has to be fetched, which then can be.
+    """The files of a model on this machine; None for a published model that must be fetched, and can be.
 
-    ``weights`` False: the tokenizer alone will do. Raises UsageError when a directory is not whole, or a published
-    model is not here and ``offline`` forbids fetching it; NetworkError when PaddleNLP's server can't be reached,
-    within seconds.
+    ``weights`` False: the tokenizer's files are enough. Raises UsageError when a directory is not whole, or when
+    ``offline`` forbids fetching; NetworkError, within seconds, when PaddleNLP's server can't be reached.
     """
     if model.directory:
         return in_directory(model, model.directory, weights)
-    if held := held_by_paddlenlp(model, weights):
-        return held
+    if files := in_home(model, weights):
+        return files
     place, address = model_home() / model.name, server()
     if offline:
         raise UsageError(
@@ -207,7 +206,7 @@ def find(model: Model, *, offline: bool = False, weights: bool = True) -> ModelF
     if reasons := download.unreachable([address], REACH):
         raise NetworkError(
             f"{model.name}{unless_published(model.name)}: not in {place}, and {address} can't be reached "
-            f"({reasons[address]}), so nobody knows whether it has this model: "
+            f"({reasons[address]}), so it is unknown whether it has this model: "
             "copy it there from a machine that has it, or give the directory of a model"
         )
     return None
@@ -227,7 +226,7 @@ def in_directory(model: Model, folder: Path, weights: bool = True) -> ModelFiles
     return ModelFiles(model, folder, first_of(folder, CONFIG_FILES), files if weights else (), vocabulary)
 
 
-def held_by_paddlenlp(model: Model, weights: bool = True) -> ModelFiles | None:
+def in_home(model: Model, weights: bool = True) -> ModelFiles | None:
     """What PaddleNLP's home holds of a published model; None when anything needed is missing."""
     folder = model_home() / model.name
     files = _weight_files(folder)
@@ -265,7 +264,7 @@ def _shards(index: Path) -> tuple[Path, ...]:
 
 
 def _check_vocabulary(path: Path) -> None:
-    """Each line is a token, and its number the row of the embeddings: one line too many shifts all behind it."""
+    """Each line is a token, and its number the row of the embeddings: an extra line shifts all lines after it."""
     try:
         lines = json_files.content_of(path).decode().removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
@@ -273,8 +272,8 @@ def _check_vocabulary(path: Path) -> None:
     first: dict[str, int] = {}
     repeated = [(number, line) for number, line in enumerate(lines, 1) if first.setdefault(line, number) != number]
     if repeated:
-        number, line = repeated[0]
-        told = f"{path}: {len(repeated)} line(s) repeat earlier ones (line {number} has {line!r} of line {first[line]})"
-        if len(repeated) > _MOST_REPEATED * len(lines):
-            raise BadFile(f"{told}: get the model's own {path.name}")
-        notice_once(f"warning: {told}")
+        (number, line), count = repeated[0], len(repeated)
+        problem = f"{path}: {count} line(s) repeat earlier ones (line {number} has {line!r} of line {first[line]})"
+        if count > _MOST_REPEATED * len(lines):
+            raise BadFile(f"{problem}: get the model's own {path.name}")
+        notice_once(f"warning: {problem}")

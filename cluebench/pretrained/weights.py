@@ -1,8 +1,7 @@
-"""Weights from files to arrays, without ever running what a file says. Without Paddle.
+"""Reads weights from files to arrays without running code from a file, and without Paddle.
 
-Two of the formats in use are pickles, which are programs: loading one with the libraries that wrote it runs whatever
-its author put there. Here they go through an unpickler that knows arrays, containers and nothing else, and refuses the
-rest by name. Safetensors files hold no code.
+Two of the formats are pickles, which are programs: the libraries that wrote them run whatever the author put there.
+The unpickler here accepts arrays and containers only, and refuses the rest by name. Safetensors files hold no code.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from cluebench.foundation.json_files import repeated_keys
 
 
 def read_weights(files: Sequence[Path]) -> dict[str, np.ndarray]:
-    """The arrays of one or more files under the names they were saved by; floating-point ones as float32.
+    """The arrays of one or more files under their saved names; floating-point arrays as float32.
 
     Reads .safetensors, .pdparams of ``paddle.save`` and .bin of ``torch.save`` (PyTorch 1.6 or later; PyTorch is not
-    needed). Raises UsageError naming the file, when it is damaged, of another format, or a pickle of more than arrays.
+    needed). Raises UsageError naming a file that is damaged, of another format, or a pickle of more than arrays.
     """
     readers = {".safetensors": _read_safetensors, ".pdparams": _read_paddle, ".bin": _read_torch}
     found: dict[str, np.ndarray] = {}
@@ -42,9 +41,9 @@ def read_weights(files: Sequence[Path]) -> dict[str, np.ndarray]:
             raise
         except Exception as error:  # a damaged pickle, zip or header raises nearly anything
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
-            raise UsageError(f"{file}: damaged, or no file of weights ({reason})") from None
+            raise UsageError(f"{file}: damaged, or not a file of weights ({reason})") from None
         if odd := [name for name in arrays if not isinstance(name, str)]:
-            raise UsageError(f"{file}: an array is called {str(odd[0])[:60]}, which is no name")
+            raise UsageError(f"{file}: an array is called {str(odd[0])[:60]}, which is not a name")
         if repeated := found.keys() & arrays.keys():
             raise UsageError(f"{file}: {min(repeated)} is in another of the model's files too")
         found.update((name, _finite_floats(file, name, array)) for name, array in arrays.items())
@@ -56,7 +55,7 @@ _WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped
 
 
 def _without_wrappers(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Names as of the bare model: ``"module.bert.pooler.dense.bias"`` → ``"bert.pooler.dense.bias"``.
+    """Names without wrappers: ``"module.bert.pooler.dense.bias"`` → ``"bert.pooler.dense.bias"``.
 
     Lightning calls a whole model ``model``; only ModernBERT's backbone has that name, and its head stands beside it.
     """
@@ -71,9 +70,9 @@ def _without_wrappers(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _finite_floats(file: Path, name: str, array: np.ndarray) -> np.ndarray:
-    """`_plain_floats`. Raises UsageError for NaN and infinity, which no training leaves but a broken one."""
+    """`_plain_floats`. Raises UsageError for NaN and infinity, which only a broken training leaves."""
     plain = _plain_floats(array)
-    with np.errstate(all="ignore"):  # one pass: what is not finite shows in the sum, as may numbers that are very large
+    with np.errstate(all="ignore"):  # the sum takes one pass; it is not finite either where numbers are very large
         sound = plain.dtype.kind != "f" or np.isfinite(plain.sum()) or np.isfinite(plain).all()
     if not sound:
         raise UsageError(f"{file}: {name} holds NaN or infinite numbers: the file is damaged, or its training diverged")
@@ -93,27 +92,27 @@ _SAFETENSORS_TYPES = {
 
 
 def _read_safetensors(file: Path) -> dict[str, np.ndarray]:
-    """The library sees to it that the arrays lie end to end and fill the file. (Its numpy reader has no bfloat16.)"""
+    """The library checks that the arrays lie end to end and fill the file. (Its numpy reader has no bfloat16.)"""
     arrays, content = {}, file.read_bytes()
     entries = safetensors.deserialize(content)
     header = content[8 : 8 + int.from_bytes(content[:8], "little")]
-    if repeated := repeated_keys(header):  # the library takes the last of them
+    if repeated := repeated_keys(header):  # the library would use the last
         raise UsageError(f"{file}: {min(repeated)} is in it twice")
     for name, entry in entries:
         if entry["dtype"] not in _SAFETENSORS_TYPES:
-            raise UsageError(f"{file}: {name} is of type {entry['dtype']}, which no weights have here")
+            raise UsageError(f"{file}: {name} is of type {entry['dtype']}, which is not supported")
         arrays[name] = np.frombuffer(entry["data"], _SAFETENSORS_TYPES[entry["dtype"]]).reshape(entry["shape"])
     return arrays
 
 
 class _Forbidden(Exception):
-    """What a pickle asks for that arrays don't need."""
+    """A pickle asks for something that arrays don't need."""
 
 
 class _StandIn:
-    """What a pickle gets for a name that it may ask for. It can be called, and neither it nor what it does be changed.
+    """What a pickle gets for an allowed name. The pickle can call it, but can't change it or what it does.
 
-    No function or class of numpy is handed out: their constructors trust what a pickle says of sizes and types.
+    A pickle never gets a function or class of numpy: their constructors trust the pickle's sizes and types.
     """
 
     __slots__ = ("_call",)
@@ -125,11 +124,11 @@ class _StandIn:
         return self._call(*arguments)
 
     def __setstate__(self, state: Any) -> None:
-        raise _Forbidden("a change of what it is handed")
+        raise _Forbidden("a change of what it gets")
 
 
 class _Dtype(_StandIn):
-    """Stands for a numpy type; called for none."""
+    """Stands for a numpy type; a pickle has no reason to call it."""
 
     __slots__ = ("name", "order")
 
@@ -144,16 +143,16 @@ class _Dtype(_StandIn):
         self.order = state[1]
 
     def read(self, data: bytes | str, count: int) -> np.ndarray:
-        """Raises ValueError unless these are exactly so many numbers."""
+        """Raises ValueError unless ``data`` has exactly ``count`` numbers."""
         content = data.encode("latin1") if isinstance(data, str) else data
         dtype = np.dtype(self.order + self.name)
         if not isinstance(content, bytes) or len(content) != count * dtype.itemsize:
-            raise ValueError(f"no {count * dtype.itemsize} bytes for {count} numbers of {dtype}")
+            raise ValueError(f"not {count * dtype.itemsize} bytes for {count} numbers of {dtype}")
         return np.frombuffer(content, dtype) if count else np.zeros(0, dtype)
 
 
 class _Array(_StandIn):
-    """Stands for a numpy array, which it holds once the pickle has said what is in it."""
+    """Stands for a numpy array, and has one once the pickle has given its content."""
 
     __slots__ = ("array",)
 
@@ -165,7 +164,7 @@ class _Array(_StandIn):
         if self.array is not None or not isinstance(dtype, _Dtype):
             raise _Forbidden("an array that changes")
         if not _are_counts(shape):
-            raise ValueError(f"{str(shape)[:40]} is no shape")
+            raise ValueError(f"{str(shape)[:40]} is not a shape")
         self.array = dtype.read(data, math.prod(shape)).reshape(shape, order="F" if by_columns else "C")
 
 
@@ -176,12 +175,12 @@ def _are_counts(numbers: Any) -> bool:
 
 
 class _GeneratorState:
-    """Stands for that of one of Paddle's random generators, which checkpoints of PaddleNLP's Trainer have."""
+    """Stands for the state of a random generator of Paddle, in checkpoints of PaddleNLP's Trainer."""
 
     def __setstate__(self, state: Any) -> None:
         device, seed, offset, engine = state
         if not all(type(number) is int for number in (device, seed, offset, *engine)) or not isinstance(engine, list):
-            raise _Forbidden("a random generator whose state is none")
+            raise _Forbidden("an impossible state of a random generator")
 
 
 def _data_of(expression: str, names: Mapping[str, Any]) -> Any:
@@ -212,7 +211,7 @@ _TYPES = frozenset("b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8".split())
 _NDARRAY = _StandIn(_reconstructed)
 _EVAL = _StandIn(_data_of)
 
-#: Everything a pickle of arrays may name; modules as pickles of Python 2 and of numpy 1 and 2 call them.
+#: Everything that a pickle of arrays may name, under the module names of Python 2 and 3 and numpy 1 and 2.
 _ALLOWED = {
     ("collections", "OrderedDict"): OrderedDict,
     ("builtins", "tuple"): tuple,
@@ -237,14 +236,14 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def refuse_programs(checkpoint: Path) -> None:
-    """Raises UsageError when a pickle in a checkpoint of PaddleNLP's Trainer, who loads it, asks for more."""
+    """Raises UsageError when a pickle in a checkpoint of PaddleNLP's Trainer, which would load it, is not safe."""
     for file in (path for path in sorted(checkpoint.iterdir()) if path.suffix in (".pdparams", ".pdopt", ".pth")):
         try:
             with open(file, "rb") as stream:
                 _ArrayUnpickler(stream, encoding="latin1").load()
         except Exception as error:
             why = f"the pickle asks for {error}" if isinstance(error, _Forbidden) else f"damaged ({error})"
-            advice = "so it is not gone on from; --overwrite_output_dir begins anew"
+            advice = "so this checkpoint can't be resumed; --overwrite_output_dir starts again"
             raise UsageError(f"{file}: {why}, {advice}") from None
 
 
@@ -259,7 +258,7 @@ def _read_paddle(file: Path) -> dict[str, np.ndarray]:
     return _state_in({name: value[1] if isinstance(value, tuple) else value for name, value in saved.items()})
 
 
-#: Under which key training programs keep the model beside its optimizer; the first that is there is read.
+#: Keys under which training programs keep the model beside its optimizer; the first one present is read.
 _STATES = ("state_dict", "model_state_dict", "model", "module")
 
 
@@ -279,7 +278,7 @@ _TORCH_TYPES = {
 
 
 class _StorageType(_StandIn):
-    """Stands for a kind of storage; called for none."""
+    """Stands for a kind of storage; a pickle has no reason to call it."""
 
     __slots__ = ("dtype",)
 
@@ -288,10 +287,10 @@ class _StorageType(_StandIn):
 
 
 def _rebuild_tensor(stored: _Array, offset: int, size: tuple, stride: tuple, *_: Any) -> _Array:
-    """A view of a storage; what would reach beyond its end is refused."""
+    """A view of a storage; a view beyond its end is refused."""
     storage = stored.array
     if storage is None or storage.ndim != 1 or not all(map(_are_counts, (size, stride, (offset,)))):
-        raise ValueError("a tensor of no storage, or of sizes that are none")
+        raise ValueError("a tensor without a storage, or with impossible sizes")
     last = offset + sum((length - 1) * step for length, step in zip(size, stride))
     if len(size) != len(stride) or (all(size) and last >= len(storage)):
         raise ValueError("a tensor lies outside its storage")
@@ -326,12 +325,12 @@ class _TorchUnpickler(_ArrayUnpickler):
     def persistent_load(self, identity: tuple) -> _Array:
         _, kind, key, _, count = identity
         member = self._archive.getinfo(f"{self._root}/data/{key}")
-        if member.compress_type != zipfile.ZIP_STORED:  # else a few bytes could unpack to any number
+        if member.compress_type != zipfile.ZIP_STORED:  # else a few bytes could unpack to any size
             raise ValueError(f"{member.filename} is packed, as torch.save never does")
         return _Array(np.frombuffer(self._archive.read(member), kind.dtype, count))
 
 
-#: Typed where PyTorch is installed; shared tensors are cloned, since safetensors refuses them.
+#: For a machine with PyTorch; shared tensors are cloned, since safetensors refuses them.
 _TORCH_CONVERSION = (
     "python -c \"import torch; from safetensors.torch import save_file; w = torch.load('pytorch_model.bin', "
     "map_location='cpu', weights_only=True); save_file({k: v.clone().contiguous() for k, v in w.items()}, "
@@ -348,7 +347,7 @@ def _read_torch(file: Path) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(file) as archive:
         member = next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
         if member is None:
-            raise UsageError(f"{file}: a zip archive without data.pkl, so nothing torch.save wrote")
+            raise UsageError(f"{file}: a zip archive without data.pkl, so not written by torch.save")
         with archive.open(member) as stream:
             saved = _TorchUnpickler(stream, archive, member.removesuffix("/data.pkl")).load()
     if not isinstance(saved, dict):

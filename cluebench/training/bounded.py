@@ -1,13 +1,13 @@
 """``--evaluation bounded``: a pass over dev ends as soon as it can't become the best of its run.
 
-The rows most likely to be wrong are computed first. The score is at most (rows − errors so far) / rows. Once that is no
-more than the best so far, the other rows change nothing: a tie never becomes the best. A pass that becomes the best is
-computed to its end.
+The rows most likely to be wrong are computed first. The score is at most (rows − errors so far) / rows. Once this bound
+is no more than the best so far, the other rows change nothing: a tie never becomes the best. A pass that becomes the
+best is computed to its end.
 
-A row's logits depend on the batch it stands in, by rounding. So an answer counts only where rounding can't change it:
-where its logits lead by more than a tolerance that is measured on the device. Until the end every other row counts as
-right. At the end these rows are computed again, in the batch that ``--evaluation full`` gives them, until answers and
-score are those of that pass to the bit. The loss and the logits are the same up to rounding.
+A row's logits depend on its batch, by rounding. So an answer counts only where rounding can't change it: where its
+logits lead by more than a tolerance that is measured on the device. Until the end every other row counts as right. At
+the end these rows are computed again, in their batch of ``--evaluation full``, until answers and score equal those of
+``full`` to the bit. The loss and the logits are the same up to rounding.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from cluebench.features import length_sorted_batches
 from cluebench.records.analysis import Choices
 from cluebench.records.dev_predictions import CutEvaluation
 
-#: From one batch of rows a rank to the (rows, logits [rows, N]) of each, on every rank.
+#: From batches of rows, one a rank, to the (rows, logits [rows, N]) of each batch, on every rank.
 Compute = Callable[[Sequence[np.ndarray]], Sequence[tuple[np.ndarray, np.ndarray]]]
 
-#: How much of a row's earlier margins is kept at each pass that computes it. Replayed on recorded runs, 0.5 to 0.8 do
-#: alike, and better than all passes alike, the last pass alone, or shares of errors (`benchmarks/bounded.py`).
+#: The weight of a row's earlier margins at each pass that computes it. On recorded runs, 0.5 to 0.8 do equally well,
+#: and better than equal weights, the last pass alone, or shares of errors (`benchmarks/bounded_evaluation.py`).
 _KEPT = 0.7
-#: Batches a rank whose rows are put in order of length, so that neighbours in length share a batch.
+#: Batches a rank whose rows are sorted by length, so that rows of similar length share a batch.
 _SORTED_TOGETHER = 4
 #: The tolerance, in times the largest difference ever measured between two batches.
 _SAFETY = 16
@@ -53,17 +53,17 @@ class BoundedEvaluation:
 
     @property
     def tolerance(self) -> float:
-        """The lead by which one logit must exceed another for no batch to turn them round."""
+        """The lead by which one logit must exceed another so that no batch changes their order."""
         return max(_SAFETY * self._difference, 2 * self._precision * self._scale)
 
     def evaluate(self, compute: Compute, best: float | None) -> np.ndarray | CutEvaluation:
-        """The logits of all rows, float32 [rows, N]; or where it ended, once it could no longer exceed ``best``.
+        """The logits of all rows, float32 [rows, N]; or where the pass ended, once it could no longer exceed ``best``.
 
         ``best``: percent. The first pass computes all rows as ``--evaluation full`` does, to learn which are hard.
         """
         if best is None or self._margins is None:
             return self._first(compute)
-        logits, computed, wrong = self._nothing(), np.zeros(len(self._lengths), bool), 0
+        logits, computed, wrong = self._no_logits(), np.zeros(len(self._lengths), bool), 0
         left = self._sizes.copy()
         for rows, found in self._in_turns(compute, self._hardest_first()):
             self._put(logits, rows, found)
@@ -81,7 +81,7 @@ class BoundedEvaluation:
     def _first(self, compute: Compute) -> np.ndarray:
         pieces = list(self._in_turns(compute, self._full))
         self._options = max(found.shape[1] for _, found in pieces)
-        logits = self._nothing()
+        logits = self._no_logits()
         for rows, found in pieces:
             self._put(logits, rows, found)
         self._learn(logits, np.ones(len(logits), bool))
@@ -92,7 +92,7 @@ class BoundedEvaluation:
     # In which order ---------------------------------------------------------------------------------------------------
 
     def _hardest_first(self) -> list[np.ndarray]:
-        """Batches of all rows, the smallest margins first; of records that are decoded whole, by their mean margin."""
+        """Batches of all rows, the smallest margins first; rows of one record are ranked by their mean margin."""
         of_group = np.bincount(self._groups, self._margins) / self._sizes
         place = np.argsort(np.argsort(of_group, kind="stable"), kind="stable")
         order = np.argsort(place[self._groups], kind="stable")
@@ -107,7 +107,7 @@ class BoundedEvaluation:
             yield from compute(batches[start : start + self._world_size])
 
     def _learn(self, logits: np.ndarray, computed: np.ndarray) -> None:
-        """Takes up the margins of the computed rows: the label's logit minus the best other."""
+        """Averages in the margins of the computed rows: the label's logit minus the best other logit."""
         rows = np.flatnonzero(computed)
         others, gold = self._choices.possible(logits[rows], rows).astype(np.float64), self._choices.gold[rows]
         right = others[np.arange(len(rows)), gold]
@@ -121,38 +121,40 @@ class BoundedEvaluation:
     # What is certain --------------------------------------------------------------------------------------------------
 
     def _completed(self, rows: np.ndarray, left: np.ndarray) -> np.ndarray:
-        """The rows of those groups of which the last row has just been computed."""
+        """The rows of the groups whose last row has just been computed."""
         if len(left) == len(self._lengths):
             return rows
         return np.flatnonzero(np.isin(self._groups, self._groups[rows][left[self._groups[rows]] == 0]))
 
     def _certainly_wrong(self, logits: np.ndarray, rows: np.ndarray) -> int:
-        """Errors among the rows of whole groups that no rounding can undo."""
+        """Errors among the rows of whole groups that rounding can't change."""
         answers = self._choices.decoded(logits[rows], rows)
         certain = self._leads(logits, rows, answers) > self.tolerance
         return int(np.sum(certain & (answers != self._choices.gold[rows])))
 
     def _leads(self, logits: np.ndarray, rows: np.ndarray, answers: np.ndarray) -> np.ndarray:
-        """float32 [rows]: by how much the answers of a row's group lead; where no logit moves by half, they stay.
+        """float32 [rows]: the lead of the answers of a row's group; while no logit changes by half of it, they stay.
 
-        An answer takes its option from the other rows of its group. So another option of a row is beaten by the row's
-        answer, or by the row whose answer it is, whichever is higher.
+        Rows of a group can't share an option. So another option of a row loses against the row's answer, or against the
+        row whose answer it is, whichever is higher.
         """
         scores, index = self._choices.possible(logits[rows], rows), np.arange(len(rows))
         _, groups = np.unique(self._groups[rows], return_inverse=True)
         chosen = scores[index, answers]
-        taken = np.full((groups.max(initial=-1) + 1, scores.shape[1]), -np.inf, scores.dtype)
-        np.maximum.at(taken, (groups, answers), chosen)
-        leads = np.maximum(chosen[:, None], taken[groups]) - scores
+        owners = np.full((groups.max(initial=-1) + 1, scores.shape[1]), -np.inf, scores.dtype)
+        np.maximum.at(owners, (groups, answers), chosen)
+        leads = np.maximum(chosen[:, None], owners[groups]) - scores
         leads[index, answers] = np.inf
-        lowest = np.full(len(taken), np.inf, scores.dtype)
+        lowest = np.full(len(owners), np.inf, scores.dtype)
         np.minimum.at(lowest, groups, leads.min(axis=1))
-        lowest[np.bincount(groups, minlength=len(taken)) > scores.shape[1]] = 0  # some had to share an option
+        lowest[np.bincount(groups, minlength=len(owners)) > scores.shape[1]] = 0  # some had to share an option
         return lowest[groups]
 
     def _make_certain(self, compute: Compute, logits: np.ndarray) -> None:
-        """Computes rows again as ``--evaluation full`` does until all answers are certain; at least the closest one's
-        batch, which measures the rounding anew."""
+        """Computes rows again as ``--evaluation full`` does until all answers are certain.
+
+        At least the batch of the closest answer is computed, which measures the rounding again.
+        """
         rows, exact = np.arange(len(logits)), np.zeros(len(logits), bool)
         while not exact.all():
             leads = self._leads(logits, rows, self._choices.decoded(logits, rows))
@@ -166,13 +168,13 @@ class BoundedEvaluation:
                 exact[batch] = True
 
     def _measure(self, logits: np.ndarray, rows: np.ndarray, again: np.ndarray) -> None:
-        """Takes up how much logits of the same rows differ between two batches."""
+        """Measures how much logits of the same rows differ between two batches."""
         differences = np.abs(logits[rows, : again.shape[1]] - again)
         self._difference = max(self._difference, float(differences[np.isfinite(differences)].max(initial=0)))
 
     # Logits -----------------------------------------------------------------------------------------------------------
 
-    def _nothing(self) -> np.ndarray:
+    def _no_logits(self) -> np.ndarray:
         return np.full((len(self._lengths), self._options), -np.inf, np.float32)
 
     def _put(self, logits: np.ndarray, rows: np.ndarray, found: np.ndarray) -> None:

@@ -1,7 +1,4 @@
-"""What a run leaves behind to go on from, and how that is taken up: the one place that knows.
-
-A checkpoint is a directory of JSON and arrays; nothing in it can hold code.
-"""
+"""Writes and restores a run's checkpoint: a directory of JSON and arrays, without code."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from cluebench.foundation import atomic, environment
 from cluebench.foundation.file_facts import facts_of
 from cluebench.records.result import Result
-from cluebench.training.checkpoint_format import ANEW, STATE_FILE, CheckpointState, Generators
+from cluebench.training.checkpoint_format import RESTARTS, STATE_FILE, CheckpointState, Generators
 from cluebench.training.optimization import Precision
 
 _WEIGHTS, _MOMENTS = "model.safetensors", "optimizer.safetensors"
@@ -27,7 +24,7 @@ _SCHEDULE, _MASTER_WEIGHTS = "LR_Scheduler", "master_weights"  # as Paddle's opt
 
 @dataclass
 class Checkpoint:
-    """The moving parts of a run, and the directory in which they are kept for --resume."""
+    """The parts of a run that change, and the directory in which --resume finds them."""
 
     folder: Path
     model: paddle.nn.Layer
@@ -36,10 +33,10 @@ class Checkpoint:
     result: Result
 
     def save(self, step: int) -> None:
-        """Writes everything the run needs to go on after ``step`` as if it had never stopped, whole or not at all.
+        """Writes what the run needs to continue after ``step`` as if it had never stopped, whole or not at all.
 
-        Rank 0 writes: model and optimizer are the same on all ranks, the generators of each are gathered. Called on all
-        of them. Raises OSError.
+        All ranks call it, and rank 0 writes: model and optimizer are the same on all ranks, the random generators are
+        gathered. Raises OSError.
         """
         generators: list[Generators] = [_generators()]
         if environment.world_size() > 1:
@@ -66,18 +63,21 @@ class Checkpoint:
             ).write(temporary / STATE_FILE)
 
     def restore(self) -> int:
-        """Takes up the checkpoint in place; returns the steps it had done.
+        """Restores the checkpoint in place; returns its step.
 
-        0, with nothing touched, when there is none, it is damaged, which is said, or it belongs to other settings.
+        Returns 0 and changes nothing when there is no checkpoint, when it has other settings, or when it is damaged;
+        a line reports the damage.
         """
-        state = CheckpointState.read(self.folder / STATE_FILE, ANEW)
+        state = CheckpointState.read(self.folder / STATE_FILE, RESTARTS)
         if state is None or state.configuration_hash != self.result.configuration_hash:
             return 0
-        if not state.is_whole(self.folder, ANEW):
+        if not state.is_whole(self.folder, RESTARTS):
             return 0
         weights, moments = load_file(self.folder / _WEIGHTS), load_file(self.folder / _MOMENTS)
         of_ranks = [state.generators, *state.of_other_ranks]
-        rank = environment.rank()  # of more cards than wrote it, or of a version that kept rank 0's: as rank 0
+        rank = (
+            environment.rank()
+        )  # more cards than wrote it, or an earlier version, which kept rank 0's only: as rank 0
         _set_generators(of_ranks[rank if rank < len(of_ranks) else 0])
         self.model.set_state_dict(weights)
         self.optimizer.set_state_dict({**_named(moments, self._parameters()), _SCHEDULE: state.schedule})
@@ -90,8 +90,8 @@ class Checkpoint:
         return [parameter.name for parameter in self.model.parameters()]
 
 
-# Paddle numbers parameters anew in every process, and their names stand in front of the optimizer's keys. In the file
-# stands a parameter's place in the model instead: "12/_moment1_0", "master_weights/12/".
+# An optimizer's keys begin with the names of parameters, which Paddle numbers differently in every process. The file
+# has a parameter's place in the model instead: "12/_moment1_0", "master_weights/12/".
 
 
 def _moments(optimizer: paddle.optimizer.Optimizer, parameters: list[str]) -> dict[str, np.ndarray]:
@@ -117,7 +117,7 @@ def _named(moments: Mapping[str, np.ndarray], parameters: list[str]) -> dict[str
 
 
 def _scaler_state(scaler: paddle.amp.GradScaler) -> dict[str, Any]:
-    """As JSON values: the scale itself comes as an array."""
+    """As JSON values: the scale itself is an array."""
     state = scaler.state_dict()
     return {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in state.items()}
 

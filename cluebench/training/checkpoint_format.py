@@ -1,4 +1,4 @@
-"""What an earlier run left in --output_dir: its checkpoint and its best model, and who may go on from or over them."""
+"""The format of checkpoints, read without Paddle."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from cluebench.foundation.notices import notice_once
 from cluebench.records.identity import configuration_hash
 from cluebench.records.result import Progress, Settings
 
-#: In a checkpoint: says whose it is. Written last.
+#: In a checkpoint, written last: the run that it belongs to.
 STATE_FILE = "state.json"
-#: Such a file in a checkpoint of PaddleNLP's Trainer.
+#: The same in a checkpoint of PaddleNLP's Trainer.
 COMPLETE_FILE = "complete.json"
-#: Key in both of a hash over the others.
+#: Key in both: a hash over the other keys.
 _DIGEST = "digest"
 
-ANEW = "the checkpoint counts for nothing, training begins anew"
+RESTARTS = "the checkpoint counts for nothing, training starts again"
 
 Owner = TypeVar("Owner", bound="CheckpointOwner")
 
 
 @dataclass
 class CheckpointOwner:
-    """The run that a checkpoint belongs to, what that had gathered by it, and the files that it is made of."""
+    """The run that a checkpoint belongs to, the run's results up to it, and the files of the checkpoint."""
 
     configuration_hash: str
     result: Progress
@@ -42,10 +42,7 @@ class CheckpointOwner:
 
     @classmethod
     def read(cls: type[Owner], path: Path, otherwise: str) -> Owner | None:
-        """None where there is none, and where it or a file of the checkpoint is not what was written.
-
-        That is said in one line, and what follows from it: ``otherwise``.
-        """
+        """None where there is no file, or it is not as written; a line reports that, with its effect ``otherwise``."""
         try:
             content = json_files.read_object(path, cls)
             if content.pop(_DIGEST, None) != configuration_hash(content):
@@ -58,7 +55,7 @@ class CheckpointOwner:
             return None
 
     def is_whole(self, folder: Path, otherwise: str) -> bool:
-        """Whether every file of the checkpoint is as it was written; a line says what is not."""
+        """Whether every file of the checkpoint is as written; a line reports a file that is not."""
         for name, facts in self.files.items():
             try:
                 if facts_of(folder / name) == facts:
@@ -82,10 +79,10 @@ class Generators:
 
 @dataclass
 class CheckpointState(CheckpointOwner):
-    """A checkpoint of the scripts but for its arrays."""
+    """A checkpoint of the scripts without its arrays."""
 
     step: Positive
-    schedule: dict[str, float | int | bool | str | None]  # as Paddle's schedules give it
-    scaler: dict[str, float | int | bool | list[float]] | None  # of fp16; as Paddle's gives it
+    schedule: dict[str, float | int | bool | str | None]  # from Paddle's schedule
+    scaler: dict[str, float | int | bool | list[float]] | None  # from Paddle's loss scaler, with fp16
     generators: Generators  # of rank 0
     of_other_ranks: list[Generators] = field(default_factory=list)  # ranks 1, 2, …: their dropout drew other numbers

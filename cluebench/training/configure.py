@@ -1,9 +1,9 @@
-"""From flags to a run: everything that is checked and settled before Paddle is imported."""
+"""From flags to a run: all checks before Paddle is imported."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic
+from typing import Any, Generic
 
 from cluebench.benchmark.tasks import Task
 from cluebench.data.source import DataSource, open_source
@@ -16,13 +16,10 @@ from cluebench.records.result import Result
 from cluebench.records.run_flags import F, resolved
 from cluebench.training.overwriting import refuse_other_settings
 
-if TYPE_CHECKING:
-    pass
-
 
 @dataclass(frozen=True)
 class RunConfig(Generic[F]):
-    """A run whose flags, model and data have been found right, and that can start."""
+    """A run that can start: its flags, model and data are checked."""
 
     task: Task
     flags: F  # resolved
@@ -32,9 +29,9 @@ class RunConfig(Generic[F]):
 
 
 def configure(flags: F, task: Task, **more: Any) -> RunConfig[F]:
-    """Checks flags, model and data directory and settles the trial's identity. Takes well under a second.
+    """Checks flags, model and data directory, and computes the trial's identity. Takes well under a second.
 
-    ``more``: settings that move the score besides the flags. Raises UsageError, DataError and NetworkError in one line.
+    ``more``: settings beside the flags that change the score. Raises UsageError, DataError and NetworkError.
     """
     refuse_unwritable(flags)
     cards = environment.world_size()

@@ -1,4 +1,4 @@
-"""The device of a run: its selection, the ranks that work together on several, seeds and memory."""
+"""The device of a run: its selection, ranks on several cards, seeds and memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def use_device(device: str | None) -> str:
     except (ValueError, RuntimeError, OSError) as error:
         raise UsageError(f"--device {device}: {' '.join(str(error).split())[:200]}") from None
     if device == "cpu" and "FLAGS_use_stride_kernel" not in os.environ:
-        # Else a transposed tensor is only a view, and attention copies each by a kernel several times as slow.
+        # Otherwise a transposed tensor is a view, and attention copies it with a kernel several times as slow.
         paddle.set_flags({"FLAGS_use_stride_kernel": False})
     if environment.world_size() > 1:
         paddle.distributed.init_parallel_env()
@@ -57,13 +57,13 @@ def parallel(model: paddle.nn.Layer) -> paddle.nn.Layer:
 
 
 def wait_for_all() -> None:
-    """Returns when every rank has come here: after this, what rank 0 wrote can be read."""
+    """Returns when every rank has called it: after this, every rank can read what rank 0 wrote."""
     if environment.world_size() > 1:
         paddle.distributed.barrier()
 
 
 def peak_memory_bytes(device: str) -> int:
-    """The most memory used so far: of the card that Paddle reserved, or of the process on a CPU."""
+    """The most memory used so far: reserved by Paddle on the card, or of the process on a CPU."""
     if device.split(":")[0] == "gpu":
         return int(paddle.device.cuda.max_memory_reserved())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

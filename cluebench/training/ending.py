@@ -1,4 +1,4 @@
-"""A run that is asked to end (SIGTERM) while it trains: it does so where a checkpoint can be written."""
+"""SIGTERM during training: the run ends at the next place where it can write a checkpoint."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ import paddle
 from cluebench.foundation import environment
 from cluebench.foundation.notices import notice
 
-#: Steps between questions among several ranks, which all have to leave after the same step.
+#: With several ranks, which must end after the same step: steps between their exchanges.
 _TOGETHER_EVERY = 10
 
 
 class Ending:
-    """Turns SIGTERM into a KeyboardInterrupt where the run asks for it, once the checkpoint has been written."""
+    """Turns SIGTERM into a KeyboardInterrupt at the places where the run calls it, after writing the checkpoint."""
 
     def __init__(self) -> None:
         self._asked = False
         self._save: Callable[[], int] | None = None
 
     @contextmanager
-    def heard(self, save: Callable[[], int]) -> Iterator[None]:
-        """While a run trains. ``save``: writes the checkpoint, on all ranks, and returns its step."""
+    def handled(self, save: Callable[[], int]) -> Iterator[None]:
+        """During training. ``save``: writes the checkpoint, on all ranks, and returns its step."""
         self._save = save
         before = signal.signal(signal.SIGTERM, self._ask)
         try:
             yield
         finally:
             self._save = None
-            signal.signal(signal.SIGTERM, signal.SIG_IGN if self._asked else before)  # it is ending already
+            signal.signal(signal.SIGTERM, signal.SIG_IGN if self._asked else before)  # the process is ending already
 
     def _ask(self, number: int, frame: object) -> None:
         self._asked = True
 
     def after(self, step: int, evaluates: bool) -> None:
-        """All ranks call it after the same steps; with several they ask each other now and then."""
+        """All ranks call it after the same steps; several ranks exchange now and then whether one got SIGTERM."""
         if environment.world_size() == 1:
             self.between_batches()
         elif self._save and (evaluates or step % _TOGETHER_EVERY == 0):
@@ -47,7 +47,7 @@ class Ending:
             self._end()
 
     def between_batches(self) -> None:
-        """Of an evaluation, whose step is evaluated again by the next process."""
+        """Of an evaluation; the next process repeats it."""
         if environment.world_size() == 1:
             self._end()
 

@@ -1,4 +1,4 @@
-"""A fine-tuned model as a static graph, for those who deploy it."""
+"""A fine-tuned model as a static graph, for deployment."""
 
 from __future__ import annotations
 
@@ -11,17 +11,11 @@ from cluebench.foundation import atomic, environment
 from cluebench.training.run import Run
 
 
-def check(model: paddle.nn.Layer) -> None:
-    """Raises UsageError, before training, where `export` would."""
-    models.check_static(model)
-
-
 def export(run: Run, model: paddle.nn.Layer) -> None:
     """<output_dir>/export: the model as a static graph, ``paddle.jit.load("…/export/model")``, and its tokenizer.
 
-    Its config.json names what the logits are of (``id2label``).
-    Input: ids and, where the model has them, token types, int64 [rows, tokens], of any size where Paddle can trace the
-    model so. Output: logits, float32 [rows, labels].
+    Its config.json names the label of each logit (``id2label``). Input: ids and, where the model has them, token types,
+    int64 [rows, tokens], of any size where Paddle can trace the model so. Output: logits, float32 [rows, labels].
     """
     if environment.rank() != 0:
         return

@@ -1,4 +1,4 @@
-"""The life of a run, from flags that were found right to its result. Paddle is imported when it starts."""
+"""The life of a run, from checked flags to its result. Paddle is imported when it starts."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def carry_out(
 def started(config: RunConfig[F]) -> Iterator[Run[F]]:
     """The run, on its device, with its tokenizer; its result is written when the block ends, well or badly.
 
-    A checkpoint is removed once the result says "done", so that a kill at any time costs the steps since then at most.
+    The checkpoint is removed after the result says "done", so that a kill costs at most the steps since the checkpoint.
     """
     trains = config.flags.do_train and environment.rank() == 0
     if trains:
@@ -60,7 +60,7 @@ def started(config: RunConfig[F]) -> Iterator[Run[F]]:
     with recording(config.result, config.flags.result_json):
         with waiting("importing Paddle"):
             environment.import_paddle()
-        from cluebench.training.run import Run  # imports Paddle: seconds, which a wrong flag need not wait for
+        from cluebench.training.run import Run  # imports Paddle, which takes seconds
 
         run = Run(config)
         yield run
@@ -73,8 +73,8 @@ def started(config: RunConfig[F]) -> Iterator[Run[F]]:
 def recording(result: Result, path: str | None) -> Iterator[Result]:
     """Stamps ``result`` and writes it to ``path`` when the block ends: status "done", or "failed" with the reason.
 
-    Paused ends the block well, with a status of its own. An interruption writes nothing, so that the trial counts as
-    not finished. Only rank 0 writes.
+    Paused ends the block well, with status "paused". An interruption writes nothing, so that the trial counts as not
+    finished. Only rank 0 writes.
     """
     result.started = _now()
     result.versions = versions()
@@ -85,8 +85,7 @@ def recording(result: Result, path: str | None) -> Iterator[Result]:
         result.status = PAUSED
     except Exception as error:
         result.status = "failed"
-        known = as_clue_error(error)
-        result.error = one_line(known or f"{type(error).__name__}: {error}")
+        result.error = one_line(as_clue_error(error) or f"{type(error).__name__}: {error}")
         try:
             _write(result, path)
         except OSError as unwritten:

@@ -47,9 +47,9 @@ def build_optimizer(
 
 @dataclass
 class Precision:
-    """How a forward pass computes, and how its loss is scaled on the way back."""
+    """The precision of a forward pass, and how its loss is scaled in the backward pass."""
 
-    context: Callable[[], AbstractContextManager] = nullcontext  # in which a forward pass runs
+    context: Callable[[], AbstractContextManager] = nullcontext  # of a forward pass
     scaler: paddle.amp.GradScaler | None = None
     spacing: float = 2.0**-23  # of the numbers it computes with, relative to their size
 
@@ -108,13 +108,13 @@ def accumulate(
     return total
 
 
-#: Steps in a row that overflow in fp16 before a run counts as diverged. Each is left out and halves the scale of the
-#: loss, so that 15 bring it from 2**15 to 1, where only what has diverged overflows still.
+#: Steps in a row that may overflow in fp16 before a run counts as diverged. Each is left out and halves the scale of
+#: the loss: 15 bring it from 2**15 to 1, where only a diverged run still overflows.
 MOST_OVERFLOWS = 30
 
 
 def refuse_divergence(not_finite: int, step: int, *, fp16: bool) -> None:
-    """Raises Diverged when the losses of so many steps in a row, up to ``step``, were NaN or infinite."""
+    """Raises Diverged when too many losses in a row, ``not_finite`` up to ``step``, were NaN or infinite."""
     if not_finite > (MOST_OVERFLOWS if fp16 else 0):
         raise Diverged(
             f"the loss became NaN or infinite at or shortly before step {step}; "
@@ -123,17 +123,17 @@ def refuse_divergence(not_finite: int, step: int, *, fp16: bool) -> None:
 
 
 class LossMeter:
-    """The loss and speed for the log line, and the guard against a loss that is no number.
+    """The loss and speed for the log line, and the check for a loss that is not finite.
 
-    Losses stay on the device until they are read: a read waits for all steps enqueued so far. ``fp16``: overflows are
-    left out by the optimizer.
+    Losses stay on the device until they are read: a read waits for all steps enqueued so far. ``fp16``: the optimizer
+    leaves out steps that overflow.
     """
 
     _last: paddle.Tensor  # of the last step
 
     def __init__(self, fp16: bool = False) -> None:
         self._fp16 = fp16
-        # Of the losses so far the sum, which shows one that is not finite; with fp16 how many such came in a row last.
+        # The sum of the losses, which shows a loss that is not finite; with fp16 how many of the last losses are not.
         self._kept = paddle.zeros([])
         self._steps = 0
         self._since = time.perf_counter()

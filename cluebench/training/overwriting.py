@@ -1,4 +1,4 @@
-"""Whether a run may write over what an earlier run left in --output_dir. No Paddle here."""
+"""Whether a run may write over the files of an earlier run in --output_dir. No Paddle here."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from cluebench.records.identity import different_settings
 from cluebench.records.paths import CHECKPOINT
 from cluebench.records.result import Result, Settings
 from cluebench.records.run_flags import RunFlags
-from cluebench.training.checkpoint_format import ANEW, STATE_FILE, CheckpointState
+from cluebench.training.checkpoint_format import RESTARTS, STATE_FILE, CheckpointState
 
 
 def refuse_other_settings(flags: RunFlags, result: Result) -> None:
-    """Raises UsageError when training would write over the checkpoint or the finished model of a run of other settings.
+    """Raises UsageError when training would write over a run with other settings: its checkpoint or finished model.
 
     ``flags``: resolved; ``result``: the new run's. The same settings again are the same run, which may be repeated.
     """
     if not flags.do_train or flags.overwrite_output_dir:
         return
     folder = Path(flags.output_dir)
-    state = CheckpointState.read(folder / CHECKPOINT / STATE_FILE, ANEW)
+    state = CheckpointState.read(folder / CHECKPOINT / STATE_FILE, RESTARTS)
     if state and state.configuration_hash != result.configuration_hash:
         raise UsageError(_in_the_way(folder, f"the checkpoint after step {state.step}", state.configuration, result))
     for path in {flags.result_json or "", str(folder / "result.json")}:
@@ -35,9 +35,9 @@ def refuse_other_settings(flags: RunFlags, result: Result) -> None:
 
 
 def remove_leftovers(flags: RunFlags) -> None:
-    """Removes temporary files of an earlier process of this run that was killed. On rank 0, before anything is written.
+    """Removes temporary files of a killed process of this run. On rank 0, before anything is written.
 
-    Only one process may train into an output directory; a grid sees to that by the trial's lock.
+    Only one process may train into an output directory; in a grid the trial's lock ensures it.
     """
     atomic.remove_leftovers(flags.output_dir)
     if flags.result_json:
@@ -49,5 +49,5 @@ def _in_the_way(folder: Path, what: str, there: Settings, result: Result) -> str
     different = different_settings(there, result.configuration)
     return (
         f"--output_dir {folder}: holds {what} of a run with other settings ({different}): "
-        "give another directory, or --overwrite_output_dir to begin anew and write over it"
+        "give another directory, or --overwrite_output_dir to start again and write over it"
     )

@@ -19,16 +19,17 @@ from cluebench.foundation.errors import UsageError
 from cluebench.foundation.flags import OneLineParser, add_flags, flag, flags_from
 from cluebench.records.run_flags import RunFlags, classification_task
 
+_OTHERS = {other.name: other for other in fields(RunFlags)}
+
 
 def _as_elsewhere(name: str) -> Any:
-    """A flag as the other scripts have it."""
-    (other,) = (one for one in fields(RunFlags) if one.name == name)
-    return field(default=other.default, metadata=other.metadata)
+    """The flag of the other scripts."""
+    return field(default=_OTHERS[name].default, metadata=_OTHERS[name].metadata)
 
 
 @dataclass
 class TaskFlags:
-    """What is not among TrainingArguments."""
+    """The flags that are not among TrainingArguments."""
 
     dataset: str = flag(
         ...,
@@ -49,7 +50,7 @@ class TaskFlags:
     offline: bool = _as_elsewhere("offline")
 
 
-#: The published settings, where PaddleNLP's TrainingArguments have others.
+#: Published settings that differ from the defaults of PaddleNLP's TrainingArguments.
 DEFAULTS = {
     "per_device_train_batch_size": 32,
     "per_device_eval_batch_size": 64,
@@ -61,7 +62,7 @@ DEFAULTS = {
     "metric_for_best_model": "eval_accuracy",
 }
 
-#: Those that depend on other flags.
+#: Defaults that depend on other flags.
 DEPENDENT = {
     "num_train_epochs": "the task's",
     "warmup_ratio": "the task's",
@@ -79,7 +80,7 @@ _METRICS = ("eval_accuracy", "accuracy", "eval_loss", "loss")
 def parsed(description: str) -> tuple[Task, TaskFlags, Any]:
     """The task, the flags of this script, and PaddleNLP's. Ends the program with one line when a flag is wrong.
 
-    ``description``: what the script's --help says first.
+    ``description``: the beginning of the script's --help.
     """
     parser = flag_parser(description)
     values = vars(parser.parse_args())
@@ -95,13 +96,13 @@ def parsed(description: str) -> tuple[Task, TaskFlags, Any]:
     return task, own, arguments
 
 
-#: Of TrainingArguments, those that --help shows beside the ones with a default of ours.
+#: TrainingArguments that --help shows, beside those with a default of this script.
 _USUAL = ("output_dir", "do_train", "do_eval", "do_predict", "do_export", "gradient_accumulation_steps", "max_steps",
           "warmup_steps", "seed", "adam_epsilon", "max_grad_norm", "fp16", "bf16")  # fmt: skip
 
 
 class _Parser(OneLineParser, PdArgumentParser):
-    """One line about a wrong flag, as in the other scripts."""
+    """Reports a wrong flag in one line, as in the other scripts."""
 
 
 def flag_parser(description: str) -> argparse.ArgumentParser:
@@ -116,26 +117,26 @@ def flag_parser(description: str) -> argparse.ArgumentParser:
     parser._add_dataclass_arguments(TrainingArguments)
     parser.set_defaults(**DEFAULTS, **dict.fromkeys(DEPENDENT))
     parser.add_argument("--help_all", action="help", help="show all of PaddleNLP's TrainingArguments, too, and exit")
-    own = {one.name for one in fields(TaskFlags)} | {"help", "help_all", *DEFAULTS, *DEPENDENT, *_USUAL}
+    shown = {own.name for own in fields(TaskFlags)} | {"help", "help_all", *DEFAULTS, *DEPENDENT, *_USUAL}
     for action in parser._actions:  # argparse has no public way to change a help text
         if action.dest in DEPENDENT:
             action.help = f"{action.help} (default: {DEPENDENT[action.dest]})"
-        if action.dest not in own and "--help_all" not in sys.argv:
+        if action.dest not in shown and "--help_all" not in sys.argv:
             action.help = argparse.SUPPRESS
     return parser
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Names each flag's default, where its text does not do so itself."""
+    """Adds each flag's default where its text has none."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""
-        told = "(default:" in text or action.required or action.default is None
-        return text if told else super()._get_help_string(action) or text
+        complete = "(default:" in text or action.required or action.default is None
+        return text if complete else super()._get_help_string(action) or text
 
 
 def dataset_task(name: str) -> Task:
-    """The row behind --dataset. Raises UsageError."""
+    """The task's row for --dataset. Raises UsageError."""
     *collection, short = name.split() or [""]
     if [word.lower() for word in collection] not in ([], ["clue"]):
         raise UsageError(f'--dataset: unknown data set {name!r}; write "clue" and a task, as in "clue tnews"')
@@ -143,7 +144,7 @@ def dataset_task(name: str) -> Task:
 
 
 def check(own: TaskFlags, values: Mapping[str, Any]) -> None:
-    """Raises UsageError for values that neither parser nor TrainingArguments refuse."""
+    """Raises UsageError for wrong values that neither the parser nor TrainingArguments refuse."""
     smallest = {
         "per_device_train_batch_size": 1, "per_device_eval_batch_size": 1, "gradient_accumulation_steps": 1,
         "learning_rate": 0, "weight_decay": 0, "max_grad_norm": 0, "seed": 0, "warmup_steps": 0, "logging_steps": 1,
@@ -152,10 +153,11 @@ def check(own: TaskFlags, values: Mapping[str, Any]) -> None:
     for name, least in smallest.items():
         if values[name] is not None and not values[name] >= least:
             raise UsageError(f"--{name} {values[name]}: must be at least {least}")
-    if own.amp != "off" and values["bf16" if own.amp == "fp16" else "fp16"]:
-        raise UsageError(f"--amp {own.amp} contradicts --{'bf16' if own.amp == 'fp16' else 'fp16'}")
+    other = {"fp16": "bf16", "bf16": "fp16"}.get(own.amp)
+    if other and values[other]:
+        raise UsageError(f"--amp {own.amp} contradicts --{other}")
     if values["logging_dir"] and (reason := atomic.why_unwritable(values["logging_dir"], directory=True)):
-        raise UsageError(f"--logging_dir {values['logging_dir']}: {reason}; name another place")
+        raise UsageError(f"--logging_dir {values['logging_dir']}: {reason}; give another place")
     if values["metric_for_best_model"] not in _METRICS:
         raise UsageError(
             f"--metric_for_best_model {values['metric_for_best_model']}: choose from {', '.join(_METRICS)}"
@@ -165,7 +167,7 @@ def check(own: TaskFlags, values: Mapping[str, Any]) -> None:
 
 
 def completed(values: Mapping[str, Any], task: Task, own: TaskFlags) -> dict[str, Any]:
-    """TrainingArguments with what was left out as the published runs had it."""
+    """TrainingArguments, with the published settings for flags that are not given."""
     values = dict(values, output_dir=os.path.abspath(os.path.expanduser(values["output_dir"])))
     values["fp16"] |= own.amp == "fp16"
     values["bf16"] |= own.amp == "bf16"
@@ -197,7 +199,7 @@ _SAME = (
 
 
 def run_flags(own: TaskFlags, arguments: Any) -> RunFlags:
-    """The same settings in the words of the other scripts."""
+    """The same settings as flags of the other scripts."""
     settings = {name: value for name, value in vars(own).items() if name not in ("dataset", "padding", "amp", "resume")}
     return RunFlags(
         **settings,
@@ -206,7 +208,7 @@ def run_flags(own: TaskFlags, arguments: Any) -> RunFlags:
         batch_size=arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps,
         eval_batch_size=arguments.per_device_eval_batch_size,
         warmup_proportion=arguments.warmup_ratio,
-        # Batches that other processes make don't say where their padding is.
+        # Batches from other processes don't tell where their padding is.
         padding=own.padding or bool(arguments.dataloader_num_workers or arguments.distributed_dataloader),
         amp="fp16" if arguments.fp16 else "bf16" if arguments.bf16 else "off",
         save_steps=arguments.eval_steps,
@@ -215,7 +217,7 @@ def run_flags(own: TaskFlags, arguments: Any) -> RunFlags:
 
 
 def other_settings(arguments: Any) -> dict[str, Any]:
-    """TrainingArguments that move a score and that the other scripts don't have, for the run's identity."""
+    """TrainingArguments that change a score and that the other scripts don't have, for the run's identity."""
     plain = ("num_train_epochs", "adam_beta1", "adam_beta2", "dataloader_drop_last")
     chosen = ("evaluation_strategy", "optim", "lr_scheduler_type")
     settings = {name: getattr(arguments, name) for name in plain}

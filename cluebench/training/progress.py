@@ -1,4 +1,4 @@
-"""How far a training is, for people: a bar at a terminal, and a file that other displays read."""
+"""Progress of a training: a bar at a terminal, and a file that other displays read."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from cluebench.foundation import environment
 from cluebench.foundation.notices import progress
 from cluebench.records.paths import STEP_FILE
 
-#: Seconds between two writings of the file.
+#: Seconds between two writes of the file.
 _EVERY = 2.0
 
 
 class TrainingProgress:
-    """``done`` of ``total`` steps at first. What can't be written is left: no run fails for it."""
+    """Begins at ``done`` of ``total`` steps. An unwritable file is ignored: no run fails because of it."""
 
     def __init__(self, title: str, output_dir: Path, done: int, total: int):
         self._bar = progress(title, total, "step", initial=done)

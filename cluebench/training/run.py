@@ -1,4 +1,4 @@
-"""One run of a fine-tuning script, on its device: features, model, steps, evaluations and what is recorded of them."""
+"""One run of a fine-tuning script on its device: features, model, steps, evaluations and records."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ from cluebench.training.steps import Step
 
 
 class Run(Generic[F]):
-    """What every stage of a script needs.
+    """What every stage of a script needs. `cluebench.training.life` makes it, on every rank.
 
-    Made by `cluebench.training.life`, on every rank. Raises UsageError, before any model is loaded, when the device
-    can't be had or can't compute in the precision asked for, or when the model's tokenizer can't be loaded.
+    Raises UsageError, before any model is loaded, when the device is missing or can't compute in the given precision,
+    or when the model's tokenizer can't be loaded.
     """
 
     def __init__(self, config: RunConfig[F]):
@@ -76,7 +76,7 @@ class Run(Generic[F]):
     # Data and models --------------------------------------------------------------------------------------------------
 
     def features(self, split: str) -> Any:
-        """The model inputs of a split: features of the task's kind, from the cache when any earlier run made them."""
+        """The model inputs of a split: features of the task's kind, from the cache if an earlier run made them."""
         if split not in self._features:
             with waiting(f"reading {self.task.title} {split}"):
                 self._features[split] = self._loaded(split)
@@ -103,9 +103,9 @@ class Run(Generic[F]):
         )
 
     def new_model(self) -> paddle.nn.Layer:
-        """The model of --model_name_or_path: the first thing to draw from paddle's generator, as in published runs.
+        """The model of --model_name_or_path. It draws from paddle's generator first, as in the published runs.
 
-        Without --do_train it must have been fine-tuned already, for this task.
+        Without --do_train it must be fine-tuned for this task already.
         """
         if self.flags.do_train and self.keeps_best:
             models.check_output(self.flags.output_dir)
@@ -124,18 +124,16 @@ class Run(Generic[F]):
         self.result.model_size = models.size_of(model)
         if not self.flags.padding and models.padding_of(model) is None:
             kind = type(model).__name__
-            notice(
-                f"{self.model.typed}: padding is computed too; {kind} is not known to give the same results without it"
-            )
+            notice(f"{self.model.typed}: padding is computed too; equal results without it are not proven for {kind}")
         return model
 
     @property
     def keeps_best(self) -> bool:
-        """Whether the best model is saved, if only until it has predicted."""
+        """Whether the best model is saved, at least until it has predicted."""
         return self.flags.save_best_model or self.flags.do_eval or self.flags.do_predict
 
     def best_model(self, trained: paddle.nn.Layer) -> paddle.nn.Layer:
-        """The model with the best dev score of the training that just ended; ``trained`` itself where none was kept."""
+        """The model with the best dev score of the training that just ended; ``trained`` itself where none is saved."""
         if not self.keeps_best:
             return trained
         device.wait_for_all()
@@ -173,7 +171,7 @@ class Run(Generic[F]):
             with models.sums_as_products(model) if self.device == "cpu" else nullcontext():
                 return loss_of(trained, on_device(examples.batch(rows), padding))
 
-        with self._ending.heard(training.save) if flags.checkpoint_steps else nullcontext():
+        with self._ending.handled(training.save) if flags.checkpoint_steps else nullcontext():
             for step in training.steps(loss_of_rows):
                 if step.micro_batches:
                     self._log_step(step, training)
@@ -242,7 +240,7 @@ class Run(Generic[F]):
         return Inference(model, split, self.precision, self.padding_left_out(model), between)
 
     def evaluation(self, model: paddle.nn.Layer, dev: Features, choices: Choices) -> Evaluation | CutEvaluation:
-        """What a pass over dev finds; cut, with --evaluation bounded, once it can't become the best of the training."""
+        """A pass over dev; with --evaluation bounded it is cut once it can't become the best of the training."""
         if self._training is None or self.flags.evaluation == "full":
             (logits,) = self.outputs(model, dev)
             return choices.evaluation(logits)
@@ -257,7 +255,7 @@ class Run(Generic[F]):
         return found if isinstance(found, CutEvaluation) else choices.evaluation(found)
 
     def padding_left_out(self, model: paddle.nn.Layer) -> int | None:
-        """The id of the padding that is not computed; None with --padding, and where a model needs it."""
+        """The id of padding that is not computed; None with --padding, and where a model needs padding."""
         return None if self.flags.padding else models.padding_of(model)
 
     # What is recorded -------------------------------------------------------------------------------------------------
@@ -265,8 +263,7 @@ class Run(Generic[F]):
     def evaluated(self, found: Evaluation | CutEvaluation, model: paddle.nn.Layer, step: Step | None = None) -> None:
         """Logs an evaluation. During training a new best model is saved before the result names it.
 
-        ``step``: the one just taken; None when a finished model is evaluated on its own. The seconds are those since
-        the evaluation began.
+        ``step``: the last step; None when a finished model is evaluated.
         """
         seconds = time.perf_counter() - self._evaluating_since
         number, epoch = (step.number, step.epoch) if step else (self.result.best_step or 0, 0)
@@ -282,15 +279,15 @@ class Run(Generic[F]):
     def record(
         self, found: Evaluation | CutEvaluation, step: int, epoch: int, seconds: float, *, again: bool = False
     ) -> bool:
-        """Logs an evaluation after ``step``, and keeps what was predicted when it is the best so far: then True.
+        """Logs an evaluation after ``step``; True when it is the best so far, whose predictions are then written.
 
-        ``again``: it is of the best model of this training, which the result has already.
+        ``again``: it repeats the evaluation of the best model of this training, which the result has already.
         """
         self.result.eval_seconds += seconds
         self.result.spend()
         point = found.point(step, epoch)
         improved = not again and self.result.add(point)
-        if not again:  # what counts is what is logged
+        if not again:  # the log has what the result counts
             point = self.result.evaluation_after(step)
         if isinstance(found, CutEvaluation) and point.cut_after is not None:
             self.log.cut(found.bound, found.computed, found.rows, seconds)
@@ -308,19 +305,19 @@ class Run(Generic[F]):
         return improved
 
     def log_best(self) -> None:
-        """The pairs of labels the best model mixes up most, then the published last line."""
+        """Logs the pairs of labels that the best model confuses most, then the published last line."""
         if self.result.best_score is None:
             return
         if self.task.is_classification and environment.rank() == 0:
             path, best = self.flags.result_json, self._best
-            if best is None and path:  # an earlier process has made it
+            if best is None and path:  # an earlier process has written them
                 best = dev_predictions.of_result(self.result, path)
             for line in analysis.worst_pairs(self.task, best) if best else ():
                 self.log.line(line)
         self.log.best(self.task.format_score(self.result.best_score))
 
     def test_sets(self) -> Iterator[tuple[TestSet, Any]]:
-        """The task's test sets, each with its `features`, but those that a copy of the data lacks."""
+        """The task's test sets, each with its `features`, without those that a copy of the data lacks."""
         for test in self.task.test_sets:
             if self.source.lacks(self.task, test.file):
                 notice(f"{self.task.title}: no {test.submission}: the data is a copy, which has no {test.file}")
@@ -351,7 +348,7 @@ class Run(Generic[F]):
         return path
 
     def finish(self) -> None:
-        """Memory used, curves closed, a model that was only kept to predict removed, and what was written is named.
+        """Records the memory, closes the curves, removes a model saved only to predict, lists what was written.
 
         Waits for all ranks.
         """

@@ -13,8 +13,8 @@ from cluebench.foundation.notices import notice
 class Scalars:
     """Writes named numbers by step; does nothing without a directory, and on ranks other than 0.
 
-    VisualDL shows the newest file of a directory and no other. So ``run``, the configuration hash, is part of the file
-    name; where another run's files are in ``directory``, these go into a directory of their own below it.
+    VisualDL shows only the newest file of a directory. So ``run``, the configuration hash, is part of the file name;
+    where ``directory`` has files of another run, these files go into a directory below it.
     """
 
     def __init__(self, directory: str | None, run: str):
@@ -25,11 +25,11 @@ class Scalars:
             return
         if any(not path.name.endswith(self._suffix) for path in self._folder.glob("*vdlrecords*")):
             self._folder /= run[:8]
-            notice(f"--visualdl_dir {directory} has the curves of another run; those of this one are in {self._folder}")
+            notice(f"--visualdl_dir {directory} has the curves of another run; this run's are in {self._folder}")
         self._earlier = sorted(self._folder.glob("*vdlrecords*"))
 
     def go_on_from(self, step: int) -> None:
-        """Takes over the curves of an earlier process of this run up to ``step``."""
+        """Copies the curves of an earlier process of this run up to ``step``."""
         if not self._earlier:
             return
         from visualdl import LogReader  # slow to import, rarely wanted
@@ -37,7 +37,7 @@ class Scalars:
         try:
             reader = LogReader(file_path=str(self._earlier[-1]))
             points = [(tag, point) for tag in reader.get_tags()["scalar"] for point in reader.get_data("scalar", tag)]
-        except Exception as error:  # whatever it meets in a file that was cut off
+        except Exception as error:  # anything can happen in a file that was cut off
             notice(f"{self._earlier[-1]}: unreadable ({error}); the curves begin at step {step}")
             return
         for tag, point in points:

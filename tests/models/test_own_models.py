@@ -532,7 +532,7 @@ def test_what_is_drawn_anew_is_said(architectures, tmp_path, capsys):
     write_safetensors(tmp_path / "hf" / "model.safetensors", {k: v for k, v in arrays.items() if v.dtype == np.float32})
     models.load_model(CMRC, Model.of(tmp_path / "hf"))
     said = capsys.readouterr().err
-    assert "not in the weights, so drawn anew: pooler" in said and "head of another size" in said
+    assert "not in the weights, so newly drawn: pooler" in said and "head of another size" in said
 
 
 def test_a_scripts_saved_model_is_not_shadowed(architectures, tmp_path):

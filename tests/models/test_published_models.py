@@ -164,7 +164,7 @@ def test_a_download_that_breaks_off_is_no_model(published, server):
     with pytest.raises(NetworkError, match=f"{NAME}: could not be fetched from .*try again") as failed:
         models.load_model(TASKS["tnews"], Model.of(NAME))
     assert "\n" not in str(failed.value)
-    assert model_files.held_by_paddlenlp(Model.of(NAME)) is None
+    assert model_files.in_home(Model.of(NAME)) is None
 
 
 @pytest.mark.slow
@@ -201,7 +201,7 @@ def test_a_name_that_is_not_published_is_told_what_may_be_meant(typed, meant, se
         with pytest.raises(error) as told:
             model_files.find(Model.of(typed), offline=offline)
         assert str(told.value).startswith(said) and len(str(told.value)) < 500
-    assert "so nobody knows whether it has this model" in str(told.value)
+    assert "so it is unknown whether it has this model" in str(told.value)
 
 
 def test_a_server_that_cannot_be_reached(tmp_path, monkeypatch):

@@ -268,7 +268,7 @@ def test_what_a_pickle_is_handed_can_not_be_changed_by_it(named, tmp_path):
     path = tmp_path / "model_state.pdparams"
     before = [weights._ALLOWED[one] for one in weights._ALLOWED]
     path.write_bytes(b"\x80\x02}U\x01ac" + f"{module}\n{name}\n".encode() + b"N}U\x05_callK\x01s\x86" + b"bs.")
-    with pytest.raises(UsageError, match="a change of what it is handed"):
+    with pytest.raises(UsageError, match="a change of what it gets"):
         read_weights([path])
     assert before == [weights._ALLOWED[one] for one in weights._ALLOWED]
 

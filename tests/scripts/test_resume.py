@@ -220,7 +220,7 @@ def test_a_damaged_checkpoint_is_not_taken_up(stopped, demo, run_script, tmp_pat
             better.write(out / "result.json")
             ended = run_script(SCRIPT, *common(demo, out), *arguments, "--resume")
             assert ended.code == 0 and "going on" not in ended.out, out.name
-            assert "training begins anew" in ended.err or damage is Path.unlink and file == "state.json", out.name
+            assert "training starts again" in ended.err or damage is Path.unlink and file == "state.json", out.name
             assert losses(ended.lines) == expected, out.name
             result = Result.read(out / "result.json")
             assert (result.best_score, result.best_step) == (fresh.best_score, fresh.best_step), out.name
