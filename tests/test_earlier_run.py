@@ -1,4 +1,4 @@
-"""What an earlier run left in --output_dir is gone on from, repeated, or in the way: told before Paddle is imported."""
+"""A run in --output_dir is resumed, repeated, or in the way of another: reported before Paddle is imported."""
 
 import pytest
 
@@ -86,7 +86,7 @@ def test_a_checkpoint_of_other_settings_is_in_the_way(tmp_path, resume):
         refuse_other_settings(*new_run(tmp_path, resume=resume))
 
 
-def test_differences_are_told_by_key():
+def test_differences_are_listed_by_key():
     assert (
         different_settings({"a": 1, "b": 2}, {"b": 3, "c": 4})
         == "a 1 there, None here; b 2 there, 3 here; c None there, 4 here"

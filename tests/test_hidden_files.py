@@ -1,4 +1,4 @@
-"""macOS lays ._name beside each file on foreign disks. Such files are never taken for the real ones, nor named."""
+"""macOS lays ._name beside each file on foreign disks. Such files never count as the real files, and are never named."""
 
 from cluebench.benchmark.tasks import TASKS
 from cluebench.data.copies import find_copy

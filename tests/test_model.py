@@ -58,7 +58,7 @@ def test_a_folder_of_logs_named_like_a_model_is_none(here):
 
 
 @pytest.mark.parametrize(
-    "typed, said",
+    "typed, message",
     [
         ("", "--x '': name a published model or the directory of a model"),
         ("/", "--x '/': name a published model or the directory of a model"),
@@ -70,12 +70,12 @@ def test_a_folder_of_logs_named_like_a_model_is_none(here):
         ("./empty", "empty: no config.json or model_config.json in this model directory"),
     ],
 )
-def test_what_is_no_model_gets_one_line(here, typed, said):
+def test_what_is_no_model_gets_one_line(here, typed, message):
     (here / "empty").mkdir()
     (here / "config.json").write_text("{}")
     with pytest.raises(UsageError) as refused:
         Model.of(typed, "--x")
-    assert str(refused.value) == said
+    assert str(refused.value) == message
 
 
 def test_a_directory_is_known_by_its_content(here):
@@ -154,10 +154,10 @@ def test_identities_stay_what_they_were(here):
 
 def test_plan_and_script_mean_the_same_model(here, monkeypatch):
     """Also where the working directory has a folder of the published model's name, with logs in it."""
-    held = here / "home" / "models" / NAME
-    held.mkdir(parents=True)
-    (held / "vocab.txt").write_text("[PAD]\n")
-    (held / "model_state.pdparams").write_bytes(b"weights")
+    folder = here / "home" / "models" / NAME
+    folder.mkdir(parents=True)
+    (folder / "vocab.txt").write_text("[PAD]\n")
+    (folder / "model_state.pdparams").write_bytes(b"weights")
     (here / NAME).mkdir()
     (here / NAME / "notes.txt").write_text("of an earlier grid")
     monkeypatch.setenv("PPNLP_HOME", str(here / "home"))
@@ -177,7 +177,7 @@ def test_plan_and_script_mean_the_same_model(here, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "file, content, said",
+    "file, content, message",
     [
         ("vocab.txt", b"\xe9\xe9", "vocab.txt: is not UTF-8 text"),
         ("config.json", b'{"vocab_size": "128"}', "config.json: vocab_size: Expected int"),
@@ -185,12 +185,12 @@ def test_plan_and_script_mean_the_same_model(here, monkeypatch):
         ("config.json", b'{"max_position_embeddings": 64}', "has positions for 64 tokens only"),
     ],
 )
-def test_what_is_wrong_with_a_model_is_told_before_data_and_paddle(here, file, content, said, monkeypatch):
+def test_what_is_wrong_with_a_model_is_reported_before_data_and_paddle(here, file, content, message, monkeypatch):
     folder = make(here / "mine")
     (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n")
     (folder / "model_state.pdparams").write_bytes(b"weights")
     (folder / file).write_bytes(content)
     monkeypatch.setattr("cluebench.training.configure.open_source", lambda *_, **__: pytest.fail("data came first"))
     flags = RunFlags("mine", do_train=True, max_seq_length=128, output_dir=str(here / "out"))
-    with pytest.raises(UsageError, match=re.escape(said)):
+    with pytest.raises(UsageError, match=re.escape(message)):
         configure(flags, TASKS["tnews"])

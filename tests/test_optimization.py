@@ -64,26 +64,26 @@ def test_a_steps_gradient_is_of_the_mean_over_the_micro_batches_it_has():
 
 
 def test_cards_exchange_gradients_once_a_step():
-    """With the last micro-batch; before it they are told not to."""
+    """With the last micro-batch; before it they must not."""
     from cluebench.training.optimization import Precision, accumulate
 
     class Parallel(Weight):
-        said = ""
+        calls = ""
 
         @contextmanager
         def no_sync(self):
-            self.said += "("
+            self.calls += "("
             yield
-            self.said += ")"
+            self.calls += ")"
 
         def loss_of(self, number):
-            self.said += str(int(number))
+            self.calls += str(int(number))
             return super().loss_of(number)
 
-    for micro_batches, said in (([1.0, 2.0, 3.0], "(1)(2)3"), ([1.0], "1")):
+    for micro_batches, calls in (([1.0, 2.0, 3.0], "(1)(2)3"), ([1.0], "1")):
         model = Parallel()
         accumulate(model, micro_batches, model.loss_of, Precision())
-        assert model.said == said
+        assert model.calls == calls
 
 
 def test_a_scaler_scales_every_loss_and_takes_the_step():

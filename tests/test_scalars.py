@@ -28,7 +28,7 @@ def test_a_run_that_goes_on_has_its_whole_curve_once(tmp_path):
     assert curve(tmp_path) == list(range(1, 21))
 
 
-def test_a_run_that_begins_anew_has_nothing_of_the_one_before(tmp_path):
+def test_a_run_that_starts_again_has_nothing_of_the_one_before(tmp_path):
     written(tmp_path, OWN, range(1, 16))
     written(tmp_path, OWN, range(1, 4))
     assert curve(tmp_path) == [1, 2, 3]

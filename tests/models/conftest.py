@@ -81,7 +81,7 @@ def write_model(folder: Path, prefix: str, head: str = "Model", seed: int = 0, *
     paddle.seed(seed)
     model = getattr(classes, prefix + head)(config)
     for parameter in model.parameters():
-        if parameter.ndim == 1:  # biases and norms start at 0 and 1, which would hide one taken for another
+        if parameter.ndim == 1:  # biases and norms start at 0 and 1, which would hide one used as another
             parameter.set_value(parameter + 0.1 * paddle.randn(parameter.shape))
     model.save_pretrained(str(folder))
     if prefix not in TOKENIZER_FILES:

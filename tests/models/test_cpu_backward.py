@@ -30,18 +30,18 @@ def test_gradients_are_paddles_own(prefix, task, loaded):  # noqa: F811
     model = loaded(prefix, task, "float32")
     given = batch(BATCHES["longest first"], options=2 if task == "c3" else 0)
     logits, expected = passed(model, given)
-    taken = []
+    calls = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            cpu_backward, "_sum_of_rows", lambda values, true=cpu_backward._sum_of_rows: taken.append(1) or true(values)
+            cpu_backward, "_sum_of_rows", lambda values, true=cpu_backward._sum_of_rows: calls.append(1) or true(values)
         )
         with models.sums_as_products(model):
             again, found = passed(model, given)
     assert np.array_equal(logits, again) and expected.keys() == found.keys()
-    assert len(taken) > 10 or prefix.startswith("RoFormer")  # which has hardly any bias
+    assert len(calls) > 10 or prefix.startswith("RoFormer")  # which has hardly any bias
     for name, gradient in expected.items():
         scale = max(1e-2, float(np.abs(gradient).max()))
         np.testing.assert_allclose(found[name], gradient, atol=2e-5 * scale, rtol=0, err_msg=name)
-    taken.clear()
+    calls.clear()
     passed(model, given)
-    assert not taken and "forward" not in {name for layer in model.sublayers() for name in vars(layer)}
+    assert not calls and "forward" not in {name for layer in model.sublayers() for name in vars(layer)}

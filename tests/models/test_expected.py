@@ -26,15 +26,15 @@ CASES = [
 
 def write_directory(folder: Path, file: Path, kind: str) -> Path:
     """config.json and model.safetensors as the library names everything."""
-    held = np.load(file)
+    arrays = np.load(file)
     folder.mkdir(exist_ok=True)
     weights = {}
-    for name in held:
+    for name in arrays:
         part, _, key = name.partition("weights/")
         if part in ("", f"{kind}/") and key:
-            weights[key] = held[name]
+            weights[key] = arrays[name]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    config = json.loads(str(held[f"{kind}/config"]))
+    config = json.loads(str(arrays[f"{kind}/config"]))
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "vocab.txt").write_text("\n".join(f"t{number}" for number in range(40)))
     return folder
@@ -47,8 +47,8 @@ def passed(model, file: Path, kind: str, leave_out: bool = False) -> tuple[list,
     from cluebench.models import Places, padding_of
     from cluebench.models.forward_pass import forward
 
-    held = np.load(file)
-    ids, types = held["input_ids"], held["token_type_ids"]
+    arrays = np.load(file)
+    ids, types = arrays["input_ids"], arrays["token_type_ids"]
     if kind == "choice":
         ids, types = ids.reshape(2, 2, -1), types.reshape(2, 2, -1)
     batch = {"input_ids": paddle.to_tensor(ids), "token_type_ids": paddle.to_tensor(types)}
@@ -56,7 +56,7 @@ def passed(model, file: Path, kind: str, leave_out: bool = False) -> tuple[list,
         assert padding_of(model) is not None
         batch["places"] = Places(ids, padding_of(model))
     outputs = forward(model, batch)
-    factors = [paddle.to_tensor(held[f"{kind}/factors/{number}"]) for number in range(len(outputs))]
+    factors = [paddle.to_tensor(arrays[f"{kind}/factors/{number}"]) for number in range(len(outputs))]
     sum((output * factor).sum() for output, factor in zip(outputs, factors)).backward()
     return [output.numpy() for output in outputs], {
         name: parameter.grad.numpy() for name, parameter in model.named_parameters() if parameter.grad is not None
@@ -67,15 +67,17 @@ def assert_as_expected(model, file: Path, kind: str, leave_out: bool = False) ->
     from cluebench.models.architectures import architecture_of
     from cluebench.models.hugging_face import in_paddle, plain_name
 
-    held = np.load(file)
+    arrays = np.load(file)
     outputs, gradients = passed(model, file, kind, leave_out)
     for number, output in enumerate(outputs):
-        expected = held[f"{kind}/outputs/{number}"]
-        real = held[f"{kind}/factors/{number}"] != 0
+        expected = arrays[f"{kind}/outputs/{number}"]
+        real = arrays[f"{kind}/factors/{number}"] != 0
         assert np.abs(output - expected)[real].max() < 1e-5 * np.abs(expected).max()
     architecture = architecture_of(type(model))
     named = {
-        name.removeprefix(f"{kind}/gradients/"): held[name] for name in held if name.startswith(f"{kind}/gradients/")
+        name.removeprefix(f"{kind}/gradients/"): arrays[name]
+        for name in arrays
+        if name.startswith(f"{kind}/gradients/")
     }
     expected = in_paddle(named, architecture)
     found = {plain_name(name, architecture): gradient for name, gradient in gradients.items()}
@@ -130,7 +132,7 @@ def test_outputs_and_gradients_with_padding_left_out(file, kind, load):
     assert_as_expected(load(file, kind), file, kind, leave_out=True)
 
 
-def test_rounded_positions_are_said(load, tmp_path, capfd):
+def test_rounded_positions_are_reported(load, tmp_path, capfd):
     """RoFormer's sines and cosines in half precision, which Transformers would compute with."""
     from safetensors.numpy import load_file
 

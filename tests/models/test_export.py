@@ -100,7 +100,7 @@ def test_onnx(prefix, name, run_script, tmp_path):
     "prefix, layout, reason",
     [("ErnieGram", "huggingface", "Transformers has no ErnieGram"), ("DebertaV2", "onnx", "static graph")],
 )
-def test_what_can_not_be_written_is_said_in_one_line(prefix, layout, reason, run_script, tmp_path):
+def test_what_can_not_be_written_is_reported_in_one_line(prefix, layout, reason, run_script, tmp_path):
     model = tuned(tmp_path / "model", prefix, "ocnli")
     ran = run_script(TOOL, model, "--format", layout, "--output", tmp_path / "out")
     assert ran.code == 2 and reason in ran.err and not (tmp_path / "out").exists()

@@ -126,7 +126,7 @@ def test_hugging_face_directory_computes_the_same(prefix, weights, architectures
     }  # fmt: skip
 
 
-def test_hugging_face_head_is_taken_over(architectures, tmp_path):
+def test_hugging_face_head_is_kept(architectures, tmp_path):
     from cluebench import models
 
     source = write_model(tmp_path / "source", "Bert", "ForSequenceClassification", num_labels=15)
@@ -517,7 +517,7 @@ def test_evaluating_needs_a_head_that_was_trained_for_this(architectures, tmp_pa
         models.load_model(TNEWS, Model.of(headless), head_required=True)
 
 
-def test_what_is_drawn_anew_is_said(architectures, tmp_path, capsys):
+def test_what_is_newly_drawn_is_reported(architectures, tmp_path, capsys):
     from cluebench import models
 
     models.load_model(TNEWS, Model.of(architectures["Bert"]))
@@ -531,8 +531,8 @@ def test_what_is_drawn_anew_is_said(architectures, tmp_path, capsys):
     }
     write_safetensors(tmp_path / "hf" / "model.safetensors", {k: v for k, v in arrays.items() if v.dtype == np.float32})
     models.load_model(CMRC, Model.of(tmp_path / "hf"))
-    said = capsys.readouterr().err
-    assert "not in the weights, so newly drawn: pooler" in said and "head of another size" in said
+    printed = capsys.readouterr().err
+    assert "not in the weights, so newly drawn: pooler" in printed and "head of another size" in printed
 
 
 def test_a_scripts_saved_model_is_not_shadowed(architectures, tmp_path):
@@ -556,7 +556,7 @@ def test_hugging_face_weights_of_an_unknown_architecture(tmp_path):
         models.load_model(TNEWS, Model.of(source))
 
 
-def test_a_saved_model_names_its_labels_and_is_taken_for_another_task(tmp_path):
+def test_a_saved_model_names_its_labels_and_is_used_for_another_task(tmp_path):
     """``id2label`` says what an index means; a model that was saved for one task still starts another."""
     from cluebench import models
 

@@ -1,4 +1,4 @@
-"""Which tasks a model can do, told before any trial."""
+"""Which tasks a model can do, reported before any trial."""
 
 from __future__ import annotations
 

@@ -192,16 +192,16 @@ def test_offline_never_asks(server):
     [("ernie-3.0-bas-zh", "ernie-3.0-base-zh"), ("bert-base-chinise", "bert-base-chinese"), ("rbt3", "hfl/rbt3"),
      ("my/model", None)],
 )  # fmt: skip
-def test_a_name_that_is_not_published_is_told_what_may_be_meant(typed, meant, server, monkeypatch):
+def test_a_name_that_is_not_published_gets_a_suggestion(typed, meant, server, monkeypatch):
     """Whether the name or the way to the server is wrong."""
     monkeypatch.setenv("PPNLP_ENDPOINT", CLOSED)
-    said = f"{typed} (none of the 27 published models, which README.md lists"
-    said += f"; did you mean {meant}" if meant else "): not in "
+    message = f"{typed} (none of the 27 published models, which README.md lists"
+    message += f"; did you mean {meant}" if meant else "): not in "
     for error, offline in ((UsageError, True), (NetworkError, False)):
-        with pytest.raises(error) as told:
+        with pytest.raises(error) as raised:
             model_files.find(Model.of(typed), offline=offline)
-        assert str(told.value).startswith(said) and len(str(told.value)) < 500
-    assert "so it is unknown whether it has this model" in str(told.value)
+        assert str(raised.value).startswith(message) and len(str(raised.value)) < 500
+    assert "so it is unknown whether it has this model" in str(raised.value)
 
 
 def test_a_server_that_cannot_be_reached(tmp_path, monkeypatch):

@@ -106,9 +106,9 @@ def test_outputs(name, capfd):
         assert "\n" not in str(raised.value)
         return
     made = outputs_of(name, expected)
-    told = capfd.readouterr().err
+    printed = capfd.readouterr().err
     if name in DIFFERENT:
-        assert DIFFERENT[name] in told
+        assert DIFFERENT[name] in printed
         return
     assert_equal(made, expected)
 
@@ -128,8 +128,8 @@ def assert_equal(every: list[dict[str, np.ndarray]], expected: dict[str, Any]) -
 
 def columns(task: Task, labels: list[str]) -> list[int]:
     """Where our head has each of the library's labels."""
-    said = [label.lower() for label in labels]
-    return list(range(len(said))) if said[0].startswith("label_") else [task.labels.index(label) for label in said]
+    names = [label.lower() for label in labels]
+    return list(range(len(names))) if names[0].startswith("label_") else [task.labels.index(label) for label in names]
 
 
 def outputs_of(name: str, expected: dict[str, Any]) -> list[dict[str, np.ndarray]]:

@@ -74,7 +74,7 @@ def write(path: Path, prefix: str, settings: dict) -> None:
     types = (
         np.where(mask & (np.arange(ids.shape[1]) > 4), 1, 0) if getattr(config, "type_vocab_size", 2) > 1 else 0 * ids
     )
-    held = {"input_ids": ids, "token_type_ids": types}
+    arrays = {"input_ids": ids, "token_type_ids": types}
     backbone: dict[str, torch.Tensor] = {}
     for kind, suffix in HEADS.items():
         head = getattr(transformers, prefix + suffix, None)
@@ -106,16 +106,16 @@ def write(path: Path, prefix: str, settings: dict) -> None:
         sum(
             (output * torch.tensor(factor, dtype=torch.float32)).sum() for output, factor in zip(outputs, factors)
         ).backward()
-        held[f"{kind}/config"] = np.array(json.dumps({**config.to_diff_dict(), "architectures": [head.__name__]}))
+        arrays[f"{kind}/config"] = np.array(json.dumps({**config.to_diff_dict(), "architectures": [head.__name__]}))
         for key, parameter in model.named_parameters():
             inside = key.startswith(model.base_model_prefix + ".")
-            held[f"weights/{key}" if inside else f"{kind}/weights/{key}"] = parameter.detach().numpy()
+            arrays[f"weights/{key}" if inside else f"{kind}/weights/{key}"] = parameter.detach().numpy()
             if parameter.grad is not None:
-                held[f"{kind}/gradients/{key}"] = parameter.grad.numpy()
+                arrays[f"{kind}/gradients/{key}"] = parameter.grad.numpy()
         for number, (output, factor) in enumerate(zip(outputs, factors)):
-            held[f"{kind}/outputs/{number}"] = output.detach().numpy()
-            held[f"{kind}/factors/{number}"] = factor.astype(np.float32)
-    np.savez_compressed(path, **held)
+            arrays[f"{kind}/outputs/{number}"] = output.detach().numpy()
+            arrays[f"{kind}/factors/{number}"] = factor.astype(np.float32)
+    np.savez_compressed(path, **arrays)
     print(path.name, path.stat().st_size)
 
 

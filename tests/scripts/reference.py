@@ -1,4 +1,4 @@
-"""A fine-tuning loop as plain as the published benchmark describes it: what the scripts' losses and times are held to.
+"""A fine-tuning loop as plain as the published benchmark describes it: the scripts' losses and times are compared with it.
 
     python tests/scripts/reference.py ocnli MODEL_DIR DATA_DIR --batch_size 32 --epochs 1 --limit 10000
 

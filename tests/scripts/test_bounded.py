@@ -75,8 +75,10 @@ def test_what_counts_is_the_same_to_the_bit(name, more, demo, run_script, tmp_pa
     result = assert_same(tmp_path / "full", tmp_path / "bounded")
     cut = [point for point in result.dev_curve if point.cut_after is not None]
     assert ("every evaluation computes all of dev" in ended["bounded"].err) is (task.kind == SPAN) is (not cut)
-    said = [line for line in ended["bounded"].lines if line.startswith("dev cut after ")]
-    assert len(said) == len(cut) and not any(word in line for line in said for word in ("acc:", "loss", "best_result"))
+    cut_lines = [line for line in ended["bounded"].lines if line.startswith("dev cut after ")]
+    assert len(cut_lines) == len(cut) and not any(
+        word in line for line in cut_lines for word in ("acc:", "loss", "best_result")
+    )
     (tmp_path / "log").write_text(ended["bounded"].out)
     curve = read_log(tmp_path / "log").dev_curve
     assert [(point.step, point.cut_after) for point in curve] == [

@@ -37,7 +37,7 @@ def test_losses_and_scores_are_those_with_padding(name, demo, run_script, tmp_pa
     assert (without.configuration_hash == with_padding.configuration_hash) is (name == "cmrc2018")
 
 
-def test_a_model_that_needs_its_padding_is_told_of(demo, run_script, tmp_path, monkeypatch):
+def test_a_model_that_needs_its_padding_is_reported(demo, run_script, tmp_path, monkeypatch):
     from cluebench import models
 
     monkeypatch.setattr(models, "padding_of", lambda model: None)

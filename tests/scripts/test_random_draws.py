@@ -1,6 +1,6 @@
 """Who draws from the random generators, and in which order: the model first, then dropout, and nobody else.
 
-Held to a loop as plain as the benchmark describes it, dropout included: a mask that comes one draw too late gives other
+Compared with a plain loop, as the benchmark describes it, dropout included: a mask that comes one draw too late gives other
 losses from the first step on.
 """
 

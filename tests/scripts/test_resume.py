@@ -1,4 +1,4 @@
-"""Killed for real and started again: the run goes on bit by bit, or anew where the checkpoint is not its own."""
+"""Killed for real and started again: the run goes on bit by bit, or from the start where the checkpoint is not its own."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ def test_two_ranks_go_on_bit_by_bit(end, demo, start_script, tmp_path):
         return logs / "workerlog.0", start_script(SCRIPT, *common(demo, tmp_path / name), *arguments, launcher=launcher)
 
     log, process = start("cut", 1)
-    told = f"global step {5 if end == 'asked' else 12}/"
-    until(lambda: log.exists() and told in log.read_text(), 240)
+    marker = f"global step {5 if end == 'asked' else 12}/"
+    until(lambda: log.exists() and marker in log.read_text(), 240)
     if end == "asked":
         process.terminate()
     else:
@@ -97,7 +97,7 @@ def test_two_ranks_go_on_bit_by_bit(end, demo, start_script, tmp_path):
 
 @pytest.mark.parametrize("step", [7, 10])
 def test_a_run_that_is_asked_to_end_loses_no_step(step, demo, run_script, start_script, tmp_path):
-    """Between two evaluations, and while it evaluates, which the next process does again; told several times."""
+    """Between two evaluations, and while it evaluates, which the next process does again; asked several times."""
     arguments = [*KINDS["tnews"], *TRAINING, "--checkpoint_steps", 1000, "--eval_batch_size", 1]
     process = start_script(SCRIPT, *common(demo, tmp_path / "cut"), *arguments, "--resume")
     next(line for line in process.stdout if line.startswith(f"global step {step}/"))
@@ -171,7 +171,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("other", OTHERS)
-def test_a_checkpoint_of_other_settings_is_neither_taken_up_nor_destroyed(other, stopped, demo, run_script, tmp_path):
+def test_a_checkpoint_of_other_settings_is_neither_resumed_nor_destroyed(other, stopped, demo, run_script, tmp_path):
     """With --overwrite_output_dir the run begins as if there had been none."""
     folder, arguments = stopped
     shutil.copytree(folder, tmp_path / "out")
@@ -200,14 +200,14 @@ def test_flags_that_move_no_score_do_not_make_it_another_run(stopped, demo, run_
     assert ended.code == 0 and ended.lines[0].startswith("going on from the checkpoint after step ")
 
 
-def test_without_resume_it_is_not_taken_up(stopped, demo, run_script, tmp_path):
+def test_without_resume_it_is_not_resumed(stopped, demo, run_script, tmp_path):
     folder, arguments = stopped
     shutil.copytree(folder, tmp_path / "out")
     ended = run_script(SCRIPT, *common(demo, tmp_path / "out"), *arguments)
     assert ended.code == 0 and "going on" not in ended.out and len(losses(ended.lines)) == 40
 
 
-def test_a_damaged_checkpoint_is_not_taken_up(stopped, demo, run_script, tmp_path):
+def test_a_damaged_checkpoint_is_not_resumed(stopped, demo, run_script, tmp_path):
     """Whichever of its files is damaged, the run begins as if there had been none; so does what it records."""
     folder, arguments = stopped
     expected = losses(run_script(SCRIPT, *common(demo, tmp_path / "fresh"), *arguments).lines)

@@ -33,7 +33,7 @@ def at_a_terminal(*command, columns=80):
         [sys.executable, *map(str, command)], cwd=ROOT, stdin=follower, stdout=follower, stderr=follower
     )
     os.close(follower)
-    said, silence, last = b"", 0.0, time.monotonic()
+    shown, silence, last = b"", 0.0, time.monotonic()
     while True:
         select.select([leader], [], [])
         try:
@@ -41,13 +41,13 @@ def at_a_terminal(*command, columns=80):
         except OSError:  # the other end is closed
             break
         silence, last = max(silence, time.monotonic() - last), time.monotonic()
-        said += piece
+        shown += piece
     os.close(leader)
-    assert process.wait() == 0, said.decode(errors="replace")
-    return said.decode(errors="replace"), silence
+    assert process.wait() == 0, shown.decode(errors="replace")
+    return shown.decode(errors="replace"), silence
 
 
-def test_begin_and_end_are_said_in_one_line_each(demo, run_script, tmp_path):
+def test_begin_and_end_are_printed_in_one_line_each(demo, run_script, tmp_path):
     out = tmp_path / "out"
     ended = run_script(
         SCRIPT, *arguments(demo, out, "--task_name", "tnews", "--max_steps", "4", "--save_steps", "2", "--logging_steps", "2"),
@@ -80,16 +80,16 @@ def test_evaluation_alone_writes_its_own_dev_predictions(script, task, demo, run
 
 
 def test_bars_with_time_left_at_a_terminal_that_leave_log_lines_alone(demo, tmp_path):
-    said, silence = at_a_terminal(
+    shown, silence = at_a_terminal(
         SCRIPT, *arguments(demo, tmp_path / "out", "--task_name", "tnews", "--num_train_epochs", "12", "--do_train"),
         "--logging_steps", "10", "--save_steps", "20", "--learning_rate", "1e-3",
     )  # fmt: skip
-    lines = [line.split("\r")[-1] for line in re.sub(r"\x1b\[[A-Z]", "", said).split("\r\n")]
+    lines = [line.split("\r")[-1] for line in re.sub(r"\x1b\[[A-Z]", "", shown).split("\r\n")]
     published = [line for line in lines if re.fullmatch(PUBLISHED, line)]
     assert [line.split(" ")[0] for line in published] == ["global", "global", "eval", "global", "eval", "best_result:"]
-    assert re.search(r"TNEWS: +\d+%\|.*\| \d+/36 \[00:\d\d<00:\d\d, ", said) and ", best " in said
-    assert "importing Paddle" in said and "loading " in said and "evaluating: " in said
-    assert max(len(line) for line in re.split(r"[\r\n]|\x1b\[[A-Z]", said) if "|" in line) <= 80
+    assert re.search(r"TNEWS: +\d+%\|.*\| \d+/36 \[00:\d\d<00:\d\d, ", shown) and ", best " in shown
+    assert "importing Paddle" in shown and "loading " in shown and "evaluating: " in shown
+    assert max(len(line) for line in re.split(r"[\r\n]|\x1b\[[A-Z]", shown) if "|" in line) <= 80
     assert silence < 20
 
 

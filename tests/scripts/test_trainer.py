@@ -110,8 +110,8 @@ def test_losses_are_the_plain_scripts(dropout, padding, demo, run_script, tmp_pa
     assert (ours.best_score, ours.best_step) == (theirs.best_score, theirs.best_step)
     assert theirs.status == "done" and theirs.total_steps == 54 and theirs.best_model == str(tmp_path / "b")
     np.testing.assert_allclose([p.loss for p in theirs.dev_curve], [p.loss for p in ours.dev_curve], atol=1e-4)
-    said = [(tmp_path / name / "dev_predictions.jsonl").read_text(encoding="utf-8").splitlines() for name in "ab"]
-    records = [[{**json.loads(line), "score": None} for line in lines] for lines in said]
+    files = [(tmp_path / name / "dev_predictions.jsonl").read_text(encoding="utf-8").splitlines() for name in "ab"]
+    records = [[{**json.loads(line), "score": None} for line in lines] for lines in files]
     assert records[0] == records[1] and len(records[0]) == 48
     kept = [of_result(result, tmp_path / name / "result.json") for name, result in (("a", ours), ("b", theirs))]
     assert kept[0].predicted.tolist() == kept[1].predicted.tolist()
@@ -356,14 +356,14 @@ def test_a_finished_run_started_again_trains_nothing(demo, run_trainer, tmp_path
     first, second = run_trainer(*arguments), run_trainer(*arguments)
     assert second.code == 0, second.err
     assert training(second.lines) == [] and second.lines[-1] == first.lines[-1]
-    anew = run_trainer(*arguments, "--resume", "False")
-    assert training(anew.lines) == training(first.lines)
-    anew = run_trainer(*arguments, "--overwrite_output_dir", "--max_steps", 3)
-    assert anew.code == 0 and len(training(anew.lines)) == 3
+    again = run_trainer(*arguments, "--resume", "False")
+    assert training(again.lines) == training(first.lines)
+    again = run_trainer(*arguments, "--overwrite_output_dir", "--max_steps", 3)
+    assert again.code == 0 and len(training(again.lines)) == 3
     assert {path.name for path in (tmp_path / "out").glob("checkpoint-*")} == {"checkpoint-2", "checkpoint-3"}
 
 
-def test_checkpoints_of_another_run_are_not_taken_up(demo, run_trainer, tmp_path):
+def test_checkpoints_of_another_run_are_not_resumed(demo, run_trainer, tmp_path):
     arguments = [*common(demo, tmp_path / "out"), *ARGUMENTS, "--max_steps", 2, "--save_steps", 2]
     assert run_trainer(*arguments).code == 0
     other = run_trainer(*arguments, "--learning_rate", 2e-3)
@@ -390,13 +390,13 @@ def test_the_best_model_is_the_one_that_goes_on(demo, run_script, tmp_path):
     result = Result.read(tmp_path / "best" / "result.json")
     evaluations = [line for line in best.lines if line.startswith("eval loss")]
     by_step = dict(zip((point.step for point in result.dev_curve), evaluations))
-    assert said(evaluations[-1]) == said(by_step[result.best_step])
+    assert without_time(evaluations[-1]) == without_time(by_step[result.best_step])
     evaluations = [line for line in last.lines if line.startswith("eval loss")]
-    assert said(evaluations[-1]) == said(by_step[12])
+    assert without_time(evaluations[-1]) == without_time(by_step[12])
     assert Result.read(tmp_path / "last" / "result.json").best_model is None
 
 
-def said(line):
+def without_time(line):
     return line.split(", eval done")[0]
 
 

@@ -15,7 +15,7 @@ A directory is what ``save_pretrained`` of model and tokenizer leave there, and 
     hidden | logits | start, end                  what its model computes of them in float32, without dropout
     labels          of classification: what each column of the logits means, as the configuration says it
 
-All weights are drawn anew and moved by N(0, 0.08), so that no norm, bias or padding row is 0 or 1.
+All weights are newly drawn and moved by N(0, 0.08), so that no norm, bias or padding row is 0 or 1.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ KINDS = {"ForSequenceClassification": "ocnli", "ForMultipleChoice": "c3", "ForQu
 
 
 class Row(NamedTuple):
-    """A directory: its name (behind the writer's), the class of its model, and what else is said of it."""
+    """A directory: its name (behind the writer's), the class of its model, and its other properties."""
 
     name: str
     model: str
@@ -106,10 +106,10 @@ def architecture(name: str, heads: str, tokenizer: str = "wordpiece", **config: 
     """The rows of an architecture: B backbone, M masked language model, C classification, O options, Q spans."""
     ends = {"B": "Model", "M": "ForMaskedLM", "C": "ForSequenceClassification", "O": "ForMultipleChoice",
             "Q": "ForQuestionAnswering"}  # fmt: skip
-    said = {"B": "backbone", "M": "mlm", "C": "classification", "O": "choice", "Q": "span"}
+    heads = {"B": "backbone", "M": "mlm", "C": "classification", "O": "choice", "Q": "span"}
     return [
         Row(
-            f"{name.lower()}_{said[head]}",
+            f"{name.lower()}_{heads[head]}",
             name + ends[head],
             config if head == "B" and name in WIDE else {**SMALL, **config},
             tokenizer,
