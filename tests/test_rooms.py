@@ -97,7 +97,7 @@ INSIDE = {
     "scheduler/run/run_grid": ({"cluebench.scheduler.run.ray_workers"}, "Ray is an extra"),
     "training/life": ({"cluebench.training.run"}, _FLAGS_FIRST),
     "training/scalars": ({"visualdl"}, "slow to import and rarely needed"),
-    "classification/run_clue_classifier_trainer": ({"cluebench.training"}, _FLAGS_FIRST),
+    "classification/run_clue_classifier_trainer": ({"cluebench.models", "cluebench.training"}, _FLAGS_FIRST),
     "grid_search_tools/export_model": ({"cluebench.models"}, _FLAGS_FIRST),
     "grid_search_tools/show_features": ({"cluebench.models"}, _FLAGS_FIRST),
     "grid_search_tools/warmup_dataset_and_model": ({"cluebench.models", "cluebench.training", "paddle"}, _FLAGS_FIRST),

@@ -16,30 +16,4 @@ from cluebench.models.to_hugging_face import write_hugging_face
 from cluebench.models.to_onnx import check_static, input_shapes, static_graph, write_onnx
 from cluebench.models.unpadded import Places, leaving_out, padding_of
 
-__all__ = [
-    "TOLERANCE",
-    "Places",
-    "check_output",
-    "check_static",
-    "input_shapes",
-    "largest_difference",
-    "leaving_out",
-    "load_model",
-    "load_tokenizer",
-    "made_up_rows",
-    "outputs_of",
-    "padding_of",
-    "preflight",
-    "remove_model",
-    "save_model",
-    "score_options",
-    "set_dropout",
-    "size_of",
-    "static_graph",
-    "sums_as_products",
-    "unwrapped",
-    "write_hugging_face",
-    "write_onnx",
-]
-
 logger.set_level("WARNING")  # PaddleNLP's own chatter would stand between the log lines users parse

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,13 +12,13 @@ from typing import Any
 import paddle
 
 from cluebench.benchmark.tasks import Task
-from cluebench.foundation.errors import UsageError
+from cluebench.foundation.errors import ClueError, UsageError
 from cluebench.foundation.notices import notice
 from cluebench.models.architectures import Architecture, architecture_of
 from cluebench.models.classes import head_class
 from cluebench.models.mending import mended
-from cluebench.models.one_line import in_one_line
 from cluebench.models.settings import settled
+from cluebench.pretrained.model import Model
 from cluebench.pretrained.model_files import ModelFiles
 
 #: Rows of the embeddings, or share of them, that a vocabulary may lack: some are padded to a round number.
@@ -60,6 +61,18 @@ class Target:
 
     def notice(self, line: str) -> None:
         notice(f"{self.files.model.typed}: {line}")
+
+
+@contextmanager
+def in_one_line(model: Model, what: str) -> Iterator[None]:
+    """An error of PaddleNLP in the block becomes a UsageError: ``what`` of this model can't be loaded, and why."""
+    try:
+        yield
+    except (ClueError, MemoryError):
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[-300:]}"
+        raise UsageError(f"{model.typed}: the {what} can't be loaded ({reason})") from error
 
 
 def configured(target: Target, tokenizer: Any, hugging_face: bool) -> Any:

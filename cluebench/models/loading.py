@@ -11,7 +11,7 @@ import paddle
 from cluebench.benchmark.tasks import Task
 from cluebench.foundation.errors import UsageError
 from cluebench.models.classes import architecture, published_tokenizer, tokenizer_class
-from cluebench.models.configuration import Target, build, check_fit, configured, warn_of_positions
+from cluebench.models.configuration import Target, build, check_fit, configured, in_one_line, warn_of_positions
 from cluebench.models.fetching import located
 from cluebench.models.filling import (
     check_backbone,
@@ -23,7 +23,6 @@ from cluebench.models.filling import (
     read,
     refuse_other_task,
 )
-from cluebench.models.one_line import in_one_line
 from cluebench.models.tokenizer_file import TokenizerFile
 from cluebench.models.wordpiece import wordpiece_tokenizer
 from cluebench.pretrained.model import Model

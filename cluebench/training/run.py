@@ -216,13 +216,10 @@ class Run(Generic[F]):
 
     # The model over batches and splits --------------------------------------------------------------------------------
 
-    def forward(self, model: paddle.nn.Layer, batch: Mapping[str, Any]) -> tuple[paddle.Tensor, ...]:
-        """The outputs of the model's head for a batch; see `cluebench.models.forward_pass.forward`."""
-        return forward(model, batch)
-
-    def cross_entropy(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
-        """The mean over rows of the cross entropy of logits [B, N] and labels [B], with its gradient."""
-        return paddle.nn.functional.cross_entropy(logits, labels)
+    # For the scripts, which don't import Paddle: the outputs of a model's head for a batch, and the mean over
+    # rows of the cross entropy of logits [B, N] and labels [B].
+    forward = staticmethod(forward)
+    cross_entropy = staticmethod(paddle.nn.functional.cross_entropy)
 
     def label_loss(self, model: paddle.nn.Layer, batch: Mapping[str, Any]) -> paddle.Tensor:
         """The mean loss of a micro-batch whose ``labels`` are classes of rows, options of questions or candidates."""
