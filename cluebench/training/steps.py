@@ -53,16 +53,15 @@ class StepPlan:
         epoch, place = divmod(number - 1, self.steps_per_epoch)
         first, ends_epoch = place * self.accumulation, place + 1 == self.steps_per_epoch
         due = ends_epoch if self.eval_every is None else number % self.eval_every == 0
+        last, every = number == self.total_steps, self.checkpoint_every
         return Step(
             number,
             epoch,
             batch=min(first + self.accumulation, self.micro_batches) - 1,
             micro_batches=tuple(batches[first : first + self.accumulation]),
             ends_epoch=ends_epoch,
-            evaluates=due or number == self.total_steps,
-            checkpoints=bool(self.checkpoint_every)
-            and number % self.checkpoint_every == 0
-            and number < self.total_steps,
+            evaluates=due or last,
+            checkpoints=every > 0 and number % every == 0 and not last,
         )
 
 
