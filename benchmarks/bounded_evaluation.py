@@ -1,4 +1,4 @@
-"""Which share of dev's rows --evaluation bounded computes, on recorded runs; the best is that of full evaluations.
+"""Measures the share of dev rows that --evaluation bounded computes on recorded runs; checks that the best is the same.
 
     python benchmarks/bounded_evaluation.py [MARGINS.npz …]
     python benchmarks/bounded_evaluation.py --record MARGINS.npz classification/run_clue_classifier.py FLAGS …

@@ -2,12 +2,12 @@
 
     python benchmarks/padding.py                       # all tasks, four sizes of model
     python benchmarks/padding.py --tasks ocnli c3 --models 2x768
-    CLUE_DATA_DIR=… python benchmarks/padding.py --measure    # writes lengths.json anew
+    CLUE_DATA_DIR=… python benchmarks/padding.py --measure    # writes lengths.json again
 
-A step is forward, backward and update on one micro-batch of the published runs; both sides take the same one in turn,
-each side first as often as the other. Rows are drawn from lengths.json: quantiles of the train splits' lengths in
-tokens, no text. AFQMC, CMNLI and CSL were not at hand when it was made: the first two are taken to be as long as OCNLI,
-CSL evenly between 128 and 256. Time is that of the process on one thread, so that others on the machine don't count.
+A step is forward, backward and update on one micro-batch of the published runs; both sides compute the same in turn,
+and each side is first equally often. Rows are drawn from lengths.json: quantiles of the train splits' lengths in
+tokens, no text. We did not have AFQMC, CMNLI and CSL: the first two have the lengths of OCNLI, CSL has lengths evenly
+between 128 and 256. The time is CPU time of the process with one thread, so other work on the machine does not count.
 """
 
 from __future__ import annotations

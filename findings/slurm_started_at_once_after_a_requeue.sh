@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A requeued Slurm job that is told to start at once can fail for good without being run.
+# A requeued Slurm job that is started at once can fail for good without a run.
 #
 # Expected: `scontrol requeue JOB` lets the job wait for 2 minutes (Reason=BeginTime). `scontrol update JobId=JOB StartTime=now`
 #   ends this wait, and the job runs again.

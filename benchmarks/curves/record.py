@@ -29,13 +29,13 @@ def recorded(task: Task, learning_rate: float, batch_size: int, folder: Path) ->
     """A trial's score after every other step, in percent, and the seconds it took."""
     result = folder / "result.json"
     sys.argv = [task.script, "--do_train", "--offline", "--device", "cpu", "--save_best_model", "False"]
-    told = {
+    flags = {
         "task_name": task.title, "model_name_or_path": folder / "model", "data_dir": folder / "data",
         "cache_dir": folder / "cache", "output_dir": folder / "out", "result_json": result, "batch_size": batch_size,
         "learning_rate": learning_rate, "dropout": DROPOUT, "limit": ROWS, "num_train_epochs": EPOCHS,
         "save_steps": EVALUATED_EVERY, "checkpoint_steps": 0,
     }  # fmt: skip
-    sys.argv += [word for name, value in told.items() for word in (f"--{name}", str(value))]
+    sys.argv += [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     try:
         runpy.run_path(str(ROOT / task.script), run_name="__main__")
     except SystemExit as ended:

@@ -1,9 +1,9 @@
-"""OCNLI with Transformers' Trainer on PyTorch, as its own examples do it: what ours is compared with.
+"""Fine-tunes on OCNLI with Transformers' Trainer on PyTorch, like its own examples, for a comparison.
 
     python benchmarks/peers/ocnli_transformers.py MODEL_DIR DATA_DIR --limit 10000
 
-MODEL_DIR is the demo model: its vocabulary and sizes are taken, weights are drawn anew, since only time is compared.
-Runs in an environment of its own (requirements.txt) and imports nothing of this project. Every 100 steps dev is
+MODEL_DIR is the demo model. Only its vocabulary and sizes are used; the weights are random, as only time is compared.
+Runs in a separate environment (requirements.txt) and imports nothing of this project. Every 100 steps dev is
 evaluated; the best model is kept.
 """
 
