@@ -7,18 +7,21 @@ import os
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from cluebench.benchmark.tasks import TASKS
+from cluebench.data import source as source_module
 from cluebench.data.source import DataSource
 from cluebench.demo import synthetic
 from cluebench.diagnosis import facts as found_out
 from cluebench.diagnosis.checks import findings
 from cluebench.diagnosis.facts import Disk, Facts, ModelFacts, TaskData, look_at_disk, look_at_task, pinned_versions
 from cluebench.diagnosis.report import report
+from cluebench.foundation import remembered
 from cluebench.machine.nvidia import DeviceLost, DriverFails, NvidiaDriver
 from tests.conftest import ROOT
 
@@ -53,7 +56,7 @@ def healthy(**changes) -> Facts:
                 "token ids (cache)",
                 Path("/cache"),
                 "--cache_dir",
-                bytes_held=5 * GIB,
+                bytes_used=5 * GIB,
                 bytes_free=50 * GIB,
                 inodes_free=9999,
             )
@@ -87,7 +90,7 @@ INSTALL = "cd /repository && /venv/bin/python -m pip install -r "
 CACHE = healthy().disks[0]
 C3 = TaskData("C3", "https://mirror/c3.zip")
 
-#: Facts → words of the problem, words of what mends it.
+#: Facts → words of the problem, words of the fix.
 FAULTS = {
     "old Python": (healthy(python=(3, 9, 2)), "Python 3.9.2", "make PYTHON=python3.11"),
     "new Python": (healthy(python=(3, 13, 0)), "Python 3.13.0", "make PYTHON=python3.11"),
@@ -131,14 +134,14 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_every_fault_is_told_once_with_what_mends_it(fault):
-    facts, problem, mend = FAULTS[fault]
+def test_every_fault_is_reported_once_with_its_fix(fault):
+    facts, problem, fix = FAULTS[fault]
     found = findings(facts)
     assert len(found) == 1, found
-    assert problem in found[0].problem and mend in found[0].mend
-    assert "\n" not in found[0].problem + found[0].mend
+    assert problem in found[0].problem and fix in found[0].fix
+    assert "\n" not in found[0].problem + found[0].fix
     text = report(facts, found)
-    assert f"1. {found[0].problem}\n   mend: {found[0].mend}" in text and "nothing is wrong" not in text
+    assert f"1. {found[0].problem}\n   fix: {found[0].fix}" in text and "nothing is wrong" not in text
 
 
 @pytest.mark.parametrize(
@@ -173,9 +176,9 @@ def test_exit_codes_and_report(monkeypatch, run_command):
         "CUDA build        CUDA 12.6, cuDNN 9.5.1",
         "NVIDIA driver     550.54.15 (CUDA 12.4), 2 card(s)",
         "                  gpu 1: NVIDIA A100, 80 GiB",
-        "token ids (cache) /cache (5.0 GiB held, 50.0 GiB free)",
+        "token ids (cache) /cache (5.0 GiB used, 50.0 GiB free)",
         "model             a: in /a, can do all tasks",
-        "model             b: in , can do not C3",
+        "model             b: in , can do all tasks, except C3",
         "model             c: not here yet; warmup_dataset_and_model.py fetches it",
     ):
         assert line in ended.lines
@@ -197,9 +200,9 @@ def test_disks(tmp_path, monkeypatch):
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "file").write_bytes(b"x" * 1000)
     there = look_at_disk("runs", tmp_path / "there", "--run_root")
-    assert there.exists and there.bytes_held == 1000 and there.writable and there.bytes_free > 0
+    assert there.exists and there.bytes_used == 1000 and there.writable and there.bytes_free > 0
     later = look_at_disk("runs", tmp_path / "not" / "yet", "--run_root")
-    assert not later.exists and later.bytes_held == 0 and later.writable
+    assert not later.exists and later.bytes_used == 0 and later.writable
     assert abs(later.bytes_free - there.bytes_free) < GIB
     behind_a_file = look_at_disk("runs", tmp_path / "there" / "file" / "runs", "--run_root")
     assert not behind_a_file.writable
@@ -223,6 +226,22 @@ def test_data(tmp_path, capsys):
     (tmp_path / "csl_public.zip").write_bytes(b"PK\x03\x04 cut off")
     assert "csl_public.zip" in look_at_task(DataSource(tmp_path), TASKS["csl"]).error
     assert capsys.readouterr().err == ""
+
+
+def test_data_is_read_although_its_md5_is_remembered(tmp_path, monkeypatch):
+    """A disk may lose bytes of a file whose size and times stay the same."""
+    for module in (remembered, source_module):
+        monkeypatch.setattr(module, "version_of", lambda *files: "the same")
+    path, tnews = tmp_path / "tnews_public.zip", TASKS["tnews"]
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("dev.json", "x" * 100)
+    DataSource(tmp_path).md5(tnews, "dev.json")
+    path.write_bytes(path.read_bytes().replace(b"x" * 100, b"x" * 99 + b"y"))
+    monkeypatch.setattr(source_module, "_known_md5", {})  # as in another process
+    assert len(DataSource(tmp_path).md5(tnews, "dev.json")) == 32
+    assert (
+        "tnews_public.zip can't be read as a zip archive (Bad CRC-32" in look_at_task(DataSource(tmp_path), tnews).error
+    )
 
 
 def test_driver_versions():
@@ -252,7 +271,7 @@ def fail_to_start():
 
 
 @pytest.mark.parametrize(
-    "driver, said, versions",
+    "driver, error, versions",
     [
         (driver_that(), None, {"version": "550.1", "cuda": "12.4"}),
         (SimpleNamespace(open=fail_to_start), str(DriverFails(Exception("Unknown Error"))), None),
@@ -261,12 +280,12 @@ def fail_to_start():
         (SimpleNamespace(open=lambda: None), None, None),
     ],
 )
-def test_a_driver_in_trouble_stops_nothing(driver, said, versions, monkeypatch):
+def test_a_driver_in_trouble_stops_nothing(driver, error, versions, monkeypatch):
     monkeypatch.setattr(found_out, "NvidiaDriver", driver)
     monkeypatch.setattr(found_out, "_DRIVER_PATIENCE", 0.2)
     facts = healthy()
     found_out._ask_driver(facts)
-    assert facts.driver_error == said and facts.driver == versions
+    assert facts.driver_error == error and facts.driver == versions
 
 
 def test_processes_that_fail_are_one_line():
@@ -282,7 +301,7 @@ def test_processes_that_fail_are_one_line():
 
 
 def run_doctor(*arguments, before=""):
-    """The command, with modules in ``before`` taken instead of those that are installed."""
+    """The command, with modules in ``before`` instead of the installed ones."""
     command = [sys.executable, str(ROOT / DOCTOR), *map(str, arguments)]
     return subprocess.run(
         command, capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": str(before)}

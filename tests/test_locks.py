@@ -47,6 +47,6 @@ def test_features_are_made_without_the_cache(silent, tmp_path, capsys):
 def test_doctor_tries_a_lock(silent, tmp_path):
     disks = [look_at_disk("runs", tmp_path, "--run_root"), look_at_disk("token ids (cache)", tmp_path, "--cache_dir")]
     found = findings(healthy(disks=disks))
-    assert [("no answer in 0.2 s" in one.problem, "another file system" in one.mend) for one in found] == [
+    assert [("no answer in 0.2 s" in one.problem, "another file system" in one.fix) for one in found] == [
         (True, True)
     ] * 2

@@ -251,7 +251,7 @@ def _check(task: Task, part: Path, address: str) -> None:
         if md5 != known.get(name, md5):
             raise DataError(f"{part} is not the official archive: the md5 of {name} is {md5}, not {known[name]}")
     if not known:
-        notice(f"no md5 is published for {task.title}: its files are taken as they came from {address}")
+        notice(f"no md5 is published for {task.title}: its files are used as they came from {address}")
 
 
 def _files_of(task: Task) -> list[OfficialFile]:

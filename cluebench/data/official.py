@@ -2,8 +2,8 @@
 
 ``cluebench/benchmark/facts/datasets.csv`` lists the files of the CLUE data sets (Xu et al. 2020, "CLUE: A Chinese
 Language Understanding Evaluation Benchmark") as PaddleNLP's data set loaders name them, with the addresses and md5 sums
-that those loaders use; row counts were taken from the files. An empty md5 means that none has been published.
-``row_hash`` was taken from the files with that md5 (see `cluebench.data.rows.row_hash`), where this project had them.
+that those loaders use; row counts are of these files. An empty md5 means that none has been published.
+``row_hash`` is of the files with that md5 (see `cluebench.data.rows.row_hash`), where this project had them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What is known of a task's rows, kept once for a data set: which dev rows have a twin in train, and the floors.
+"""Facts about a task's rows, kept once for a data set: which dev rows have a twin in train, groups, and the floors.
 
-A small JSON file in the cache directory, ``rows/<task>-<fingerprint of the data>.json``, and ``rows.json`` in a run
-directory that came out of a bundle. Nothing at training needs it; what a model is scored on without twins does.
+They are in a small JSON file in the cache directory, ``rows/<task>-<fingerprint of the data>.json``, and in
+``rows.json`` of a run directory that came out of a bundle. Training does not need them, scores without twins do.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from cluebench.data.source import DataSource
 from cluebench.foundation import atomic, environment, json_files
 from cluebench.foundation.json_files import Count, Positive, matching
 from cluebench.foundation.notices import notice
+from cluebench.foundation.remembered import version_of
 
 #: In a run directory: task name → its facts, as in a bundle.
 RUN_FILE = "rows.json"
@@ -34,9 +35,9 @@ Hash = Annotated[str, matching(f"^{_HASH.pattern}$")]
 
 @dataclass
 class RowFacts:
-    """Of the data with this fingerprint. twins: numbers of the dev rows whose texts are in train, normalised.
+    """Facts about the data with this fingerprint. twins: numbers of the dev rows whose normalised texts are in train.
 
-    groups: of each dev row the number of what it shares with others, see `cluebench.data.overlap.groups_of`.
+    groups: for each dev row the number of its group, see `cluebench.data.overlap.groups_of`.
     """
 
     format: Literal[1]
@@ -67,8 +68,8 @@ class RowFacts:
 
 
 def found(task: Task, data: str, run: Path | None = None) -> RowFacts | None:
-    """What a run directory or the cache says of the data with this fingerprint; None where neither does."""
-    if not _HASH.fullmatch(data):  # a stranger's result may say anything
+    """The facts about the data with this fingerprint, from a run directory or the cache; None if neither has them."""
+    if not _HASH.fullmatch(data):  # it may come from a stranger's result
         return None
     own = _read_once(run / RUN_FILE, dict[str, RowFacts]) if run else None
     facts = (own or {}).get(task.name) or _read_once(_path(task.name, data), RowFacts)
@@ -76,19 +77,18 @@ def found(task: Task, data: str, run: Path | None = None) -> RowFacts | None:
 
 
 def _read_once(path: Path, kind: Any) -> Any:
-    """A sound file as ``kind``, or None; every trial of a task asks for the same one, which may be a large one."""
+    """A sound file as ``kind``, or None. Every trial of a task asks for the same file, which may be large."""
     with suppress(OSError):
-        status = path.stat()
-        return _read(path, kind, (status.st_ino, status.st_size, status.st_mtime_ns))
+        return _read(path, kind, version_of(path))
 
 
 @lru_cache(maxsize=64)
-def _read(path: Path, kind: Any, version: tuple) -> Any:
+def _read(path: Path, kind: Any, version: str) -> Any:
     return json_files.read_if_sound(path, kind)
 
 
 def made(task: Task, source: DataSource) -> RowFacts:
-    """Of train and dev of a source, and kept. Takes seconds. Raises DataError."""
+    """The facts about train and dev of a source, which are kept. Takes seconds. Raises DataError."""
     rows = [load_rows(source, task, split) for split in ("train", "dev")]
     train, dev = (overlap.units_of(task, of_split) for of_split in rows)
     hashes = (hash_of_rows(task, rows[0]), hash_of_rows(task, rows[1]))
@@ -98,17 +98,17 @@ def made(task: Task, source: DataSource) -> RowFacts:
 
 
 def keep(facts: RowFacts) -> None:
-    """In the cache directory; where it can't be written, one line says so."""
+    """Writes them to the cache directory; a notice says if that is not possible."""
     path = _path(facts.task, facts.data)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic.write_json(path, asdict(facts))
     except OSError as error:
-        notice(f"{path} can't be written ({error.strerror or error}): what rows share is looked for again each time")
+        notice(f"{path} can't be written ({error.strerror or error}): what rows share is computed again each time")
 
 
 def same_rows(task: Task, one: str, other: str) -> bool:
-    """Whether two fingerprints are of the same train and dev rows, as far as this machine has looked at both."""
+    """Whether two fingerprints are of the same train and dev rows; False if this machine lacks facts about one."""
     if one == other:
         return True
     first, second = found(task, one), found(task, other)

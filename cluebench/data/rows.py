@@ -323,13 +323,14 @@ def _records_of_file(task: Task, file: str, answer_file: str | None, read: Read)
                 raise _Defect(f"field 'content'[{index}] has {broken[0]!r}, a blank without one of its #")
         if len(record.candidates) != task.num_choices:
             raise _Defect(f"field 'candidates' has {len(record.candidates)} idioms, not {task.num_choices}")
-        tags = [tag for passage in record.content for tag in IDIOM_TAG.findall(passage)]
-        for tag in tags:
+        chosen = {}
+        for tag in (tag for passage in record.content for tag in IDIOM_TAG.findall(passage)):
             if tag in seen:
                 raise _Defect(f"field 'content' has the blank {tag} for the second time in this file")
             seen.add(tag)
-        chosen = None if answers is None else {tag: _idiom_answer(answers, tag, task.num_choices) for tag in tags}
-        return IdiomRecord(tuple(record.content), tuple(record.candidates), chosen)
+            chosen[tag] = 0 if answers is None else _idiom_answer(answers, tag, task.num_choices)
+        passages, candidates = tuple(record.content), tuple(record.candidates)
+        return IdiomRecord(passages, candidates, None if answers is None else chosen)
 
     place, content = read(file)
     yield from _json_lines(place, content, parse)
@@ -457,26 +458,21 @@ class _Articles:
 
 
 def _span_rows(task: Task, files: Sequence[str], labelled: bool, read: Read) -> Iterator[SpanRow]:
-    for file in files:
+    def parse(document: Any) -> Iterator[SpanRow]:
         seen: set[str] = set()
+        for article_number, article in enumerate(_declared(document, _Articles).data):
+            for number, paragraph in enumerate(article.paragraphs):
+                for index, question in enumerate(paragraph.qas):
+                    path = ("data", article_number, "paragraphs", number, "qas", index)
+                    row = _span_row(question, paragraph.context, labelled, path)
+                    if row.id in seen:
+                        id = _shown(row.id)
+                        raise _Defect(f"field 'id' is {id} for the second time in this file", (*path, "id"))
+                    seen.add(row.id)
+                    yield row
 
-        def parse(document: Any, seen: set[str] = seen) -> Iterator[SpanRow]:
-            for path, context, question in _span_questions(_declared(document, _Articles)):
-                row = _span_row(question, context, labelled, path)
-                if row.id in seen:
-                    raise _Defect(f"field 'id' is {_shown(row.id)} for the second time in this file", (*path, "id"))
-                seen.add(row.id)
-                yield row
-
+    for file in files:
         yield from _document_rows(*read(file), parse)
-
-
-def _span_questions(articles: _Articles) -> Iterator[tuple[tuple, str, _SpanQuestion]]:
-    """(path, paragraph's context, question) of every question."""
-    for article_number, article in enumerate(articles.data):
-        for number, paragraph in enumerate(article.paragraphs):
-            for index, question in enumerate(paragraph.qas):
-                yield ("data", article_number, "paragraphs", number, "qas", index), paragraph.context, question
 
 
 def _span_row(question: _SpanQuestion, context: str, labelled: bool, path: tuple) -> SpanRow:
@@ -515,9 +511,5 @@ def stands(context: str, answer: str, start: int) -> bool:
 
 
 _LOADERS: dict[str, Callable[[Task, Sequence[str], bool, Read], Iterator[Any]]] = {
-    SINGLE: _text_rows,
-    PAIR: _text_rows,
-    CHOICE: _choice_rows,
-    IDIOM: _idiom_records,
-    SPAN: _span_rows,
-}
+    SINGLE: _text_rows, PAIR: _text_rows, CHOICE: _choice_rows, IDIOM: _idiom_records, SPAN: _span_rows
+}  # fmt: skip

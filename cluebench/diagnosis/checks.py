@@ -28,7 +28,7 @@ class Finding(NamedTuple):
     """Something wrong, and what to type or do about it."""
 
     problem: str
-    mend: str
+    fix: str
 
 
 def findings(facts: Facts) -> list[Finding]:
@@ -167,19 +167,19 @@ def _threads(facts: Facts) -> _Pairs:
 def _disks(facts: Facts) -> _Pairs:
     for disk in facts.disks:
         elsewhere = f"name another place by {disk.variable}"
-        is_cache = disk.bytes_held and disk.use == "token ids (cache)"
+        is_cache = disk.bytes_used and disk.use == "token ids (cache)"
         free_some = f"rm -r {disk.path} (it is made again when needed)" if is_cache else "free some space"
         if not disk.writable:
-            trouble, mend = "can't be written", f"{elsewhere}, or make this one writable"
+            trouble, fix = "can't be written", f"{elsewhere}, or make this one writable"
         elif disk.lock_error:
-            trouble, mend = disk.lock_error, f"{elsewhere}, on another file system"
+            trouble, fix = disk.lock_error, f"{elsewhere}, on another file system"
         elif disk.inodes_free == 0:
-            trouble, mend = "no more files can be made on that disk", f"{free_some}, or {elsewhere}"
+            trouble, fix = "no more files can be made on that disk", f"{free_some}, or {elsewhere}"
         elif disk.bytes_free < ENOUGH_BYTES:
-            trouble, mend = f"{size(disk.bytes_free)} free", f"{free_some}, or {elsewhere}"
+            trouble, fix = f"{size(disk.bytes_free)} free", f"{free_some}, or {elsewhere}"
         else:
             continue
-        yield f"{disk.use} in {disk.path}: {trouble}", mend
+        yield f"{disk.use} in {disk.path}: {trouble}", fix
 
 
 def _data(facts: Facts) -> _Pairs:
@@ -199,10 +199,14 @@ def _data(facts: Facts) -> _Pairs:
 def _models(facts: Facts) -> _Pairs:
     for model in facts.models:
         if model.error:
-            advice = "copy the model here, as said" if model.not_fetched else "repair that directory, or name another"
+            advice = (
+                "copy the model here, as the message says"
+                if model.not_fetched
+                else "repair that directory, or name another"
+            )
             yield f"model {model.error}", advice
         for title, reason in model.reasons.items():
-            advice = "leave the task out (grid_search.py --tasks), or take another model"
+            advice = "leave the task out (grid_search.py --tasks), or use another model"
             yield f"{model.name} can't do {title}: {reason}", advice
 
 

@@ -51,7 +51,7 @@ class Disk:
     path: Path
     variable: str  # what to set to have it elsewhere
     exists: bool = True
-    bytes_held: int = 0
+    bytes_used: int = 0
     bytes_free: int = 0
     inodes_free: int | None = None  # None: the file system has no such limit
     writable: bool = True
@@ -275,7 +275,7 @@ def look_at_disk(use: str, path: Path, variable: str) -> Disk:
         for directory, _, names in os.walk(path):
             for name in names:
                 with suppress(OSError):
-                    disk.bytes_held += os.lstat(os.path.join(directory, name)).st_size
+                    disk.bytes_used += os.lstat(os.path.join(directory, name)).st_size
     return disk
 
 

@@ -151,7 +151,7 @@ def test_paddlenlps_cache_is_found_without_data_dir(unpacked, tmp_path, monkeypa
 
 @pytest.fixture
 def tnews(tmp_path, unpacked):
-    """A copy of TNEWS as Parquet, and a function that writes its train split anew from a changed table."""
+    """A copy of TNEWS as Parquet, and a function that writes its train split again from a changed table."""
     folder = tmp_path / "tnews"
     shutil.copytree(unpacked / WRITERS[-1] / "parquet" / "tnews", folder)
     path = folder / "train-00000-of-00001.parquet"
@@ -168,7 +168,7 @@ def labels_of(table, labels):
 
 
 @pytest.mark.parametrize(
-    ("edit", "told"),
+    ("edit", "message"),
     [
         (
             lambda table: table.drop_columns(["sentence"]),
@@ -191,10 +191,10 @@ def labels_of(table, labels):
         (lambda table: table.set_column(2, "idx", pa.array(["a", None] * (len(table) // 2))), "of another schema"),
     ],
 )
-def test_what_is_wrong_with_a_copy(tnews, edit, told):
+def test_what_is_wrong_with_a_copy(tnews, edit, message):
     with pytest.raises(DataError) as raised:
         load_rows(tnews(edit), TASKS["tnews"], "train")
-    assert told in str(raised.value) and "train-00000-of-00001.parquet" in str(raised.value)
+    assert message in str(raised.value) and "train-00000-of-00001.parquet" in str(raised.value)
 
 
 def test_labels_are_never_guessed(unpacked, tmp_path):

@@ -1,6 +1,6 @@
 """Downloads from mirrors that fail in every way; the server is on this machine, so no network is needed.
 
-Nothing corrupt is ever taken for data, and the mirror that is sound is used in the end.
+No corrupt file is ever used as data, and in the end the sound mirror is used.
 """
 
 import errno
@@ -234,7 +234,7 @@ def test_the_good_mirror_is_used_in_the_end(mirrors, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", BAD_MIRRORS)
-def test_nothing_corrupt_is_taken(mirrors, tmp_path, name):
+def test_nothing_corrupt_is_used(mirrors, tmp_path, name):
     address = mirrors.add("bad", *BAD_MIRRORS[name])
     with pytest.raises(NetworkError) as caught:
         fetch_archive(
@@ -335,7 +335,7 @@ def test_mirrors_do_not_continue_each_others_files(mirrors, tmp_path):
     assert mirrors.asked("b") == [None]
 
 
-def test_a_file_that_changed_between_the_parts_is_loaded_anew(mirrors, tmp_path):
+def test_a_file_that_changed_between_the_parts_is_loaded_again(mirrors, tmp_path):
     """The halves of two versions make no archive; after that the mirror starts from the beginning."""
     _fetched(tmp_path, mirrors.add("a", truncated(os.urandom(len(GOOD)), 10_000), good))
     assert mirrors.asked("a") == [None, "bytes=10000-", None]
@@ -386,14 +386,14 @@ def test_endless_and_oversized_bodies(mirrors, tmp_path, monkeypatch):
             fetch_archive(AFQMC, tmp_path, addresses=[mirrors.add(name, answer)], patience=QUICK)
 
 
-def test_files_without_published_md5_are_taken_with_a_word(mirrors, tmp_path, monkeypatch, official, capsys):
+def test_files_without_published_md5_are_used_with_a_notice(mirrors, tmp_path, monkeypatch, official, capsys):
     import dataclasses
 
     unknown = {key: dataclasses.replace(file, md5=None, archive_md5=None) for key, file in official.items()}
     monkeypatch.setattr(download, "official_files", lambda: unknown)
     address = mirrors.add("a", whole(_archive({"train.json": "x"})), good)
     _fetched(tmp_path, address)  # the first had no dev.json
-    assert f"no md5 is published for AFQMC: its files are taken as they came from {address}" in capsys.readouterr().err
+    assert f"no md5 is published for AFQMC: its files are used as they came from {address}" in capsys.readouterr().err
 
 
 # Reaching nobody ------------------------------------------------------------------------------------------------------
@@ -492,16 +492,16 @@ def test_parallel_processes_download_once(mirrors, tmp_path):
     )
     command = [sys.executable, "-c", code, str(tmp_path), address]
     running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
-    said: list[str] = []
-    readers = [threading.Thread(target=said.extend, args=(process.stderr,)) for process in running]
+    lines: list[str] = []
+    readers = [threading.Thread(target=lines.extend, args=(process.stderr,)) for process in running]
     for reader in readers:
         reader.start()
     deadline = time.monotonic() + 60
-    while sum("waiting for another process that downloads afqmc_public.zip" in line for line in said) < 3:
-        assert time.monotonic() < deadline, said
+    while sum("waiting for another process that downloads afqmc_public.zip" in line for line in lines) < 3:
+        assert time.monotonic() < deadline, lines
         time.sleep(0.02)
     others_wait.set()
-    assert [process.wait(60) for process in running] == [0] * 4, said
+    assert [process.wait(60) for process in running] == [0] * 4, lines
     for reader in readers:
         reader.join()
     assert len(mirrors.requests) == 1

@@ -1,4 +1,4 @@
-"""What is said of a task's data: small rows counted by hand, and the figures of the official files in docs/data.md."""
+"""What inspect_data.py reports of a task: small rows counted by hand, and the figures of the official files in docs/data.md."""
 
 import json
 from pathlib import Path

@@ -40,7 +40,7 @@ def test_misplaced_answers_of_cmrc2018(clue_data_dir, capsys):
     for split in ("dev", "train", "train", "dev"):
         load_rows(source, task, split)
     rows = load_rows(source, task, "train")
-    said = "cmrc2018: 21 first answer(s) don't stand at their answer_start in the official train.json, as published\n"
-    assert capsys.readouterr().err == said
+    line = "cmrc2018: 21 first answer(s) don't stand at their answer_start in the official train.json, as published\n"
+    assert capsys.readouterr().err == line
     stands = [row.context.startswith(row.answers[0], row.answer_starts[0]) for row in rows]
     assert stands.count(False) == 39  # 18 more start with white space that is stripped

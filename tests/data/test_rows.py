@@ -202,7 +202,7 @@ def test_answers_that_stand_elsewhere_are_counted_not_refused(shelf, capsys):
     questions = [_ask("T_0", ("枢机", 4)), _ask("T_1", ("枢机", 3)), _ask("T_2", ("枢机", 4), ("枢机", -1))]
     task = shelf.put("cmrc2018", "train.json", _squad("范廷颂是枢机。", *questions))
     rows = load_rows(shelf.source, task, "train")
-    assert rows == load_rows(shelf.source, task, "train")  # and is told once
+    assert rows == load_rows(shelf.source, task, "train")  # and this is reported once
     assert [row.answer_starts for row in rows] == [(4,), (3,), (4, -1)]
     lines = [line for line in capsys.readouterr().err.splitlines() if "answer_start" in line]
     assert len(lines) == 1 and "1 first answer(s)" in lines[0] and "T_1" in lines[0] and "train.json" in lines[0]
@@ -473,7 +473,7 @@ def _mutations(value, rng):
 
 @pytest.mark.parametrize("name", ["ocnli", "csl", "cluewsc2020", "chid", "c3", "cmrc2018"])
 def test_no_damage_ends_in_anything_but_rows_or_one_line(shelf, name, capsys):
-    """200 damaged files a task. Each split reads one file that may be damaged, and that is written anew each time."""
+    """200 damaged files a task. Each split reads one file that may be damaged, and that is written again each time."""
     from random import Random
 
     from cluebench.benchmark.tasks import TASKS

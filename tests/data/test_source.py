@@ -1,4 +1,4 @@
-"""Where official files are found, what identifies them, and what is said when they are missing or others."""
+"""Where official files are found, what identifies them, and what is reported when they are missing or others."""
 
 import hashlib
 import os
