@@ -21,9 +21,9 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar, cast
 
 import msgspec
 from msgspec import Meta
@@ -84,8 +84,11 @@ class NotJson(ValueError):
         self.line = line
 
 
-class _BadNumber(ValueError):
-    """A number that other JSON readers refuse or change."""
+class _BadNumber(NamedTuple):
+    """A number that other JSON readers refuse or change, in place of its value."""
+
+    text: str
+    what: str
 
 
 def parse(content: bytes) -> Any:
@@ -96,15 +99,21 @@ def parse(content: bytes) -> Any:
     characters, nesting beyond 64 levels.
     """
     value = _parsed_quickly(content)
-    if value is _UNREAD:
-        value = _parsed_with_care(content)
+    is_ordinary = value is not _UNREAD
+    value = value if is_ordinary else _parsed_with_care(content)
     if content.count(b"[") + content.count(b"{") > _DEEPEST and _is_too_deep(value):
         raise NotJson(_TOO_DEEP)
+    if not is_ordinary:
+        for path, number in _bad_numbers(value):
+            place = f" as {path.lstrip('.')}" if path else ""
+            raise NotJson(f"holds {number.text}{place}, which is {number.what}")
+        _refuse_lone_surrogates(value)
     return value
 
 
 _UNREAD = object()
 _AS_ZEROS = bytes.maketrans(b"123456789", b"000000000")
+_TOO_DEEP = f"is broken JSON: nested more than {_DEEPEST} levels deep"
 
 
 def _parsed_quickly(content: bytes) -> Any:
@@ -122,15 +131,11 @@ def _parsed_quickly(content: bytes) -> Any:
 
 
 def _parsed_with_care(content: bytes) -> Any:
-    """The value as Python's reader finds it, or NotJson with the reason and its place."""
+    """The value as Python's reader finds it, with `_BadNumber`s, or NotJson with the reason and its place."""
     try:
-        text = content.decode()
-        value = _DECODER.decode(text)
+        return _DECODER.decode(content.decode())
     except NotJson:
         raise
-    except _BadNumber as error:
-        number, what = error.args
-        raise NotJson(f"holds {number}{_place_of_bad_number(text)}, which is {what}") from None
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise NotJson(f"is not UTF-8 text (byte {error.start + 1})", line) from None
@@ -138,9 +143,6 @@ def _parsed_with_care(content: bytes) -> Any:
         raise NotJson(f"is broken JSON: {error.msg} at column {error.colno}", error.lineno) from None
     except RecursionError:
         raise NotJson(_TOO_DEEP) from None
-    if _SURROGATE_ESCAPE.search(text):
-        _refuse_lone_surrogates(value)
-    return value
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -152,53 +154,33 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _finite(text: str) -> float:
+def _finite(text: str) -> float | _BadNumber:
     number = float(text)
-    if not math.isfinite(number):
-        raise _BadNumber(text, "no finite number")
-    return number
+    return number if math.isfinite(number) else _BadNumber(text, "no finite number")
 
 
 #: int(1e30): Transformers writes it as model_max_length into every tokenizer_config.json without a limit.
 _UNLIMITED = "1000000000000000019884624838656"
 
 
-def _whole(text: str) -> int:
-    if text != _UNLIMITED and (len(text) > 20 or not -(1 << 63) <= int(text) < 1 << 63):
-        raise _BadNumber(text if len(text) <= 30 else f"{text[:30]}…", "beyond 64 bits")
-    return int(text)
+def _whole(text: str) -> int | _BadNumber:
+    if text == _UNLIMITED or (len(text) <= 20 and -(1 << 63) <= int(text) < 1 << 63):
+        return int(text)
+    return _BadNumber(text if len(text) <= 30 else f"{text[:30]}…", "beyond 64 bits")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_finite, parse_float=_finite, parse_int=_whole)
-_TOO_DEEP = f"is broken JSON: nested more than {_DEEPEST} levels deep"
-_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_constant=_finite, parse_float=cast(Any, _finite), parse_int=cast(Any, _whole)
+)
 
 
-def _place_of_bad_number(text: str) -> str:
-    """``" as dev_curve[3].loss"``: the first bad number. Empty if it is the whole text, or there are other faults."""
-
-    def kept(read: Callable[[str], float]) -> Callable[[str], Any]:
-        def number(text: str) -> Any:
-            try:
-                return read(text)
-            except _BadNumber as error:
-                return error
-
-        return number
-
-    def place(value: Any, path: str) -> str | None:
-        if isinstance(value, dict):
-            below = ((f"{path}.{key[:60]}", item) for key, item in value.items())
-        else:
-            below = ((f"{path}[{index}]", item) for index, item in enumerate(value if isinstance(value, list) else ()))
-        return path if isinstance(value, _BadNumber) else next(filter(None, (place(v, p) for p, v in below)), None)
-
-    try:
-        value = json.loads(text, parse_constant=kept(_finite), parse_float=kept(_finite), parse_int=kept(_whole))
-        path = place(value, "")
-    except (ValueError, RecursionError):
-        return ""
-    return f" as {path.lstrip('.')}" if path else ""
+def _bad_numbers(value: Any, path: str = "") -> Iterator[tuple[str, _BadNumber]]:
+    """Each with its path, such as ``.dev_curve[3].loss``."""
+    if isinstance(value, _BadNumber):
+        yield path, value
+    elif isinstance(value, (dict, list)):
+        for key, child in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _bad_numbers(child, f"{path}.{key[:60]}" if isinstance(key, str) else f"{path}[{key}]")
 
 
 def _is_too_deep(value: Any) -> bool:
