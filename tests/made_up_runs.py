@@ -116,18 +116,18 @@ def write_trial(paths: TrialPaths, task: Task, configuration: dict, right: np.nd
     if task.metric == "em_f1":
         ids = [str(number) for number in range(len(right))]
         f1 = np.where(right, 1.0, 0.6)
-        said = DevPredictions.of_spans(ids, dict.fromkeys(ids, "光荣和他们"), right.astype(float), f1, clusters)
+        predictions = DevPredictions.of_spans(ids, dict.fromkeys(ids, "光荣和他们"), right.astype(float), f1, clusters)
     else:
         options = len(task.labels) or task.num_choices
-        far = np.random.default_rng(1).random(len(right)) < 0.3  # the others are taken for a neighbour
+        far = np.random.default_rng(1).random(len(right)) < 0.3  # the others are mistaken for a neighbour
         other = np.where(far, gold * 7 + 3, gold + 1) % options
         other = np.where(other == gold, (gold + 1) % options, other)
-        said = DevPredictions.of_choices(range(len(right)), np.where(right, gold, other), gold, clusters)
+        predictions = DevPredictions.of_choices(range(len(right)), np.where(right, gold, other), gold, clusters)
     result = Result(
         task.name, configuration["model"], configuration, identity.configuration_hash(configuration), "done"
     )
     result.metric, result.total_steps = task.metric, _steps(task, configuration)
-    for point in _curve(task, configuration, said.score):
+    for point in _curve(task, configuration, predictions.score):
         result.add(point)
     speed = 9.0 * 32 / configuration["batch_size"]
     result.train_seconds = round(result.total_steps / speed, 1)
@@ -137,7 +137,7 @@ def write_trial(paths: TrialPaths, task: Task, configuration: dict, right: np.nd
     result.device, result.accumulation_steps = "gpu:0", task.accumulation_steps(configuration["batch_size"])
     result.versions = {"python": "3.11.7", "cluebench": "0.1.0", "paddlepaddle-gpu": "3.3.1", "paddlenlp": "3.0.0b4"}
     result.started, result.finished = "2026-11-28T08:00:00+00:00", "2026-11-28T09:00:00+00:00"
-    said.write(paths.predictions, configuration, result.best_step or 0)
+    predictions.write(paths.predictions, configuration, result.best_step or 0)
     result.write(paths.result)
     write_log(paths.log, task, result.dev_curve, result.total_steps, best=result.best_score)
     return result

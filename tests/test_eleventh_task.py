@@ -118,12 +118,12 @@ def test_warm_up_trial_table_and_submission(tmp_path):
         assert ended.returncode == 0, ended.stderr
         return ended.stdout
 
-    said = ran("grid_search.py", "--demo", "--tasks", "weibo", "--max_steps", 30, "--devices", "cpu")
+    printed = ran("grid_search.py", "--demo", "--tasks", "weibo", "--max_steps", 30, "--devices", "cpu")
     result = Result.read(tmp_path / "demo" / "runs" / "model" / "weibo" / "0.001_16_0.1.json")
     assert result.status == "done" and result.best_score[0] > 50  # a third would be chance
     score = f"{result.best_score[0]:.2f}"
-    assert said.splitlines()[:2] == ["\t".join([*map(str.upper, PUBLISHED_EXAMPLE), "WEIBO"]), "-\t" * 10 + score]
-    assert said.splitlines()[-1] == f"WEIBO\t{score}\t(0.001,16,0.1)"
+    assert printed.splitlines()[:2] == ["\t".join([*map(str.upper, PUBLISHED_EXAMPLE), "WEIBO"]), "-\t" * 10 + score]
+    assert printed.splitlines()[-1] == f"WEIBO\t{score}\t(0.001,16,0.1)"
     lines = ran("leaderboard.py", tmp_path / "demo" / "runs", "--published", "--format", "csv").splitlines()
     board = {row["model"]: row for row in csv.DictReader(lines)}
     assert (board["model"]["weibo"], board["model"]["avg"], board["model"]["source"]) == (score, "-", "measured")

@@ -87,7 +87,7 @@ def test_choice_oracle(encoder):
 
 def test_each_candidate_once_in_a_record_best_pair_first():
     logits = np.array([[5.0, 4.0, 0.0], [9.0, 1.0, 2.0], [8.0, 7.0, 6.0]])
-    # (1, 0) is the best pair; then (2, 1), since candidate 0 is taken; blank 0 is left with candidate 2.
+    # (1, 0) is the best pair; then (2, 1), since candidate 0 is used; blank 0 is left with candidate 2.
     assert decode_idioms(logits, np.array([4, 4, 4])).tolist() == [2, 0, 1]
     # In records of their own, all take candidate 0.
     assert decode_idioms(logits, np.array([0, 1, 2])).tolist() == [0, 0, 0]
@@ -112,11 +112,11 @@ def test_greedy_decoding_equals_the_plain_way():
     for record in set(records.tolist()):
         blanks = [blank for blank in range(200) if records[blank] == record]
         pairs = sorted((-logits[b, c], b, c) for b in blanks for c in range(10))
-        taken = set()
+        used = set()
         for _, blank, candidate in pairs:
-            if blank not in expected and candidate not in taken:
+            if blank not in expected and candidate not in used:
                 expected[blank] = candidate
-                taken.add(candidate)
+                used.add(candidate)
         for blank in blanks:
             expected.setdefault(blank, int(logits[blank].argmax()))
     assert decode_idioms(logits, records).tolist() == [expected[blank] for blank in range(200)]
@@ -196,10 +196,10 @@ def test_span_oracle(encoder):
     logits[0, np.arange(len(features)), features.start_positions] = 10
     logits[1, np.arange(len(features)), features.end_positions] = 10
     answers = decode_spans(*logits, features, 20, 50)
-    held = set(features.rows[features.start_positions > 0].tolist())
+    answered = set(features.rows[features.start_positions > 0].tolist())
     found = 0
     for number, row in enumerate(rows):
-        if number in held:
+        if number in answered:
             start, end = row.answer_starts[0], row.answer_starts[0] + len(row.answers[0])
             window = int(np.flatnonzero((features.rows == number) & (features.start_positions > 0))[0])
             first, behind = features.characters(
@@ -209,7 +209,7 @@ def test_span_oracle(encoder):
             assert first <= start and end <= behind
             assert answers[row.id] == row.context[first:behind]
             found += answers[row.id] == row.answers[0]
-    assert len(held) >= 50 and found >= 30
+    assert len(answered) >= 50 and found >= 30
 
 
 def test_a_question_without_a_candidate(encoder):
@@ -272,11 +272,11 @@ def test_units_of_mixed_text(text, units):
 def test_common_run_equals_the_plain_way():
     draw = np.random.default_rng(0)
     for _ in range(200):
-        gold, said = ("".join(draw.choice(list("甲乙丙"), draw.integers(1, 9))) for _ in range(2))
+        gold, answer = ("".join(draw.choice(list("甲乙丙"), draw.integers(1, 9))) for _ in range(2))
         runs = {gold[i:j] for i in range(len(gold)) for j in range(i + 1, len(gold) + 1)}
-        longest = max((len(run) for run in runs if run in said), default=0)
-        expected = 2 * longest / (len(gold) + len(said))
-        assert organisers_question_scores({"Q": said}, [row(gold)])[1] == [pytest.approx(expected)]
+        longest = max((len(run) for run in runs if run in answer), default=0)
+        expected = 2 * longest / (len(gold) + len(answer))
+        assert organisers_question_scores({"Q": answer}, [row(gold)])[1] == [pytest.approx(expected)]
 
 
 @pytest.mark.parametrize("score", [organisers_question_scores, question_scores])

@@ -145,7 +145,7 @@ def test_a_build_that_fails_leaves_nothing(tmp_path, build):
     with pytest.raises(KeyError):
         cache.get(KEY, fail)
     assert [path for path in tmp_path.iterdir() if not path.name.endswith(".lock")] == []
-    assert_same(cache.get(KEY, build))  # and no lock is left held
+    assert_same(cache.get(KEY, build))  # and no lock remains
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
@@ -156,8 +156,8 @@ def test_a_full_disk_costs_the_cache_not_the_features(tmp_path, build, monkeypat
     monkeypatch.setattr(cache_module, "_write_array", no_space)
     cache = FeatureCache(tmp_path)
     assert_same(cache.get(KEY, build))
-    (said,) = capsys.readouterr().err.splitlines()
-    assert said == f"--cache_dir {tmp_path}: the disk is full; free some space, or features are made in every run"
+    (reported,) = capsys.readouterr().err.splitlines()
+    assert reported == f"--cache_dir {tmp_path}: the disk is full; free some space, or features are made in every run"
     assert not cache.path(KEY).exists()
 
 
@@ -173,8 +173,8 @@ def test_a_directory_that_cannot_be_made(tmp_path, build, capsys):
     (tmp_path / "file").write_text("")
     cache = FeatureCache(tmp_path / "file" / "cache")
     assert_same(cache.get(KEY, build))
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert said == f"--cache_dir {tmp_path}/file/cache can't be written (Not a directory): features are not kept"
+    reported = capsys.readouterr().err.splitlines()[-1]
+    assert reported == f"--cache_dir {tmp_path}/file/cache can't be written (Not a directory): features are not kept"
 
 
 def _get_slowly(folder, calls, go):
@@ -191,7 +191,7 @@ def _get_slowly(folder, calls, go):
 
 
 def test_processes_that_start_together_build_once(tmp_path, monkeypatch):
-    """The one that makes the features goes on when the others have said that they wait."""
+    """The one that makes the features goes on when the others have reported that they wait."""
     calls, go = tmp_path / "calls", tmp_path / "go"
     monkeypatch.setattr(cache_module, "_PATIENCE", 0.05)
     monkeypatch.setattr(cache_module, "notice", lambda text: (tmp_path / f"{os.getpid()}.waits").touch())
@@ -221,10 +221,10 @@ def test_a_killed_writer_is_no_obstacle(tmp_path, build):
     writing.__exit__(KeyError, KeyError(), None)
 
 
-def test_waiting_for_another_process_is_said(tmp_path, build, monkeypatch):
-    said, go = [], tmp_path / "go"
+def test_waiting_for_another_process_is_reported(tmp_path, build, monkeypatch):
+    reported, go = [], tmp_path / "go"
     monkeypatch.setattr(cache_module, "_PATIENCE", 0.05)
-    monkeypatch.setattr(cache_module, "notice", lambda text: (said.append(text), go.touch()))
+    monkeypatch.setattr(cache_module, "notice", lambda text: (reported.append(text), go.touch()))
     process = multiprocessing.get_context("fork").Process(target=_get_slowly, args=(tmp_path, tmp_path / "calls", go))
     process.start()
     while not (tmp_path / "calls").exists():
@@ -232,4 +232,4 @@ def test_waiting_for_another_process_is_said(tmp_path, build, monkeypatch):
     assert_same(FeatureCache(tmp_path).get(KEY, build))
     process.join()
     assert build.calls == 0
-    assert len(said) == 1 and "waiting for another process" in said[0]
+    assert len(reported) == 1 and "waiting for another process" in reported[0]

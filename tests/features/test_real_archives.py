@@ -79,8 +79,8 @@ def test_cmrc2018_oracle(load):
     assert time.perf_counter() - start < 30
     assert len(answers) == len(rows) == 3219
 
-    held = np.flatnonzero(dev.start_positions > 0)
-    window_of = dict(zip(dev.rows[held].tolist(), held.tolist(), strict=True))
+    answered = np.flatnonzero(dev.start_positions > 0)
+    window_of = dict(zip(dev.rows[answered].tolist(), answered.tolist(), strict=True))
     missed, causes = 0, {"too long": 0, "misplaced": 0, "inside a token": 0}
     for number, row in enumerate(rows):
         first, behind = row.answer_starts[0], row.answer_starts[0] + len(row.answers[0])

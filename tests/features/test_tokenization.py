@@ -109,7 +109,7 @@ def test_many_chunks_and_processes_make_no_difference(monkeypatch):
     assert [part.tolist() for part in shared[1:]] == [part.tolist() for part in alone[1:]]
 
 
-def test_a_worker_that_is_killed_is_told(monkeypatch):
+def test_a_worker_that_is_killed_is_reported(monkeypatch):
     """As by the kernel where memory runs out; nobody waits for it."""
 
     def encode(texts):

@@ -90,7 +90,7 @@ class Grid:
         (self.data / name).touch()
 
     def wait_for_note(self, text, count=1, model="some-model"):
-        """Until the scheduler has said so."""
+        """Until the scheduler has written so."""
         log = self.runs / model / "grid.log"
         until(lambda: log.exists() and log.read_text().count(text) >= count, 60, f"{count} times {text!r} in grid.log")
 

@@ -62,7 +62,7 @@ def test_reading_trials_keep_the_total_batch_on_any_number_of_cards(task, batch,
 
 
 @pytest.fixture
-def told(tmp_path):
+def by_hand(tmp_path):
     """Runs a shell script with a `python` that only says how it was called."""
     stand_in = tmp_path / "python"
     stand_in.write_text(
@@ -89,8 +89,8 @@ def flags_of(words):
     return flags
 
 
-def test_run_cls_starts_what_the_scheduler_starts(told, tmp_path):
-    result = told("run_cls.sh", "m", "TNEWS", "3e-5", "32", "0.1", "--seed", "43")
+def test_run_cls_starts_what_the_scheduler_starts(by_hand, tmp_path):
+    result = by_hand("run_cls.sh", "m", "TNEWS", "3e-5", "32", "0.1", "--seed", "43")
     assert result.returncode == 0, result.stderr
     shell, scheduler = (
         flags_of(result.stdout.split()),
@@ -100,7 +100,7 @@ def test_run_cls_starts_what_the_scheduler_starts(told, tmp_path):
     assert (shell.pop("--output_dir"), shell.pop("--result_json")) == (place, place + ".json")
     assert Path(place + ".log").read_text() == result.stdout
     assert float(shell.pop("--learning_rate")) == float(scheduler.pop("--learning_rate"))
-    scheduler.pop("--overwrite_output_dir")  # a plan is carried out; who types a trial is told what is in the way
+    scheduler.pop("--overwrite_output_dir")  # a plan is carried out; who types a trial learns what is in the way
     assert scheduler.pop("--evaluation") == "bounded"  # whose trial by hand has a published line for every evaluation
     # what the shell script leaves out is the task's own
     for own in ("--output_dir", "--result_json", "--gradient_accumulation_steps", "--amp", "--device"):
@@ -108,17 +108,17 @@ def test_run_cls_starts_what_the_scheduler_starts(told, tmp_path):
     assert shell == scheduler
 
 
-def test_several_cards_share_the_batch_of_a_trial_by_hand(told):
-    four = told("run_mrc.sh", "m", "C3", "2e-5", "24", "0.1", CARDS="0,1,2,3").stdout.split()
+def test_several_cards_share_the_batch_of_a_trial_by_hand(by_hand):
+    four = by_hand("run_mrc.sh", "m", "C3", "2e-5", "24", "0.1", CARDS="0,1,2,3").stdout.split()
     assert four[1:5] == ["-m", "paddle.distributed.launch", "--gpus", "0,1,2,3"]
     assert four[7].endswith("/mrc/run_c3.py") and flags_of(four)["--batch_size"] == "6"
-    two = told("run_cls.sh", "m", "TNEWS", "3e-5", "32", "0.1", CARDS="0,1").stdout.split()
+    two = by_hand("run_cls.sh", "m", "TNEWS", "3e-5", "32", "0.1", CARDS="0,1").stdout.split()
     assert (flags_of(two)["--gpus"], flags_of(two)["--batch_size"], flags_of(two)["--task_name"]) == (
         "0,1",
         "16",
         "TNEWS",
     )
-    uneven = told("run_mrc.sh", "m", "C3", "2e-5", "24", "0.1", CARDS="0,1,2,3,4")
+    uneven = by_hand("run_mrc.sh", "m", "C3", "2e-5", "24", "0.1", CARDS="0,1,2,3,4")
     assert (uneven.returncode, uneven.stdout) == (2, "") and "run_mrc.sh: error: batch size 24" in uneven.stderr
 
 
@@ -126,8 +126,8 @@ def test_several_cards_share_the_batch_of_a_trial_by_hand(told):
     "arguments",
     [["m"], ["m", "SST2", "3e-5", "32", "0.1"], ["m", "TNEWS", "fast", "32", "0.1"], ["./no", "TNEWS", "1", "1", "0"]],
 )
-def test_wrong_arguments_are_one_line_and_code_2(told, arguments):
-    result = told("run_cls.sh", *arguments)
+def test_wrong_arguments_are_one_line_and_code_2(by_hand, arguments):
+    result = by_hand("run_cls.sh", *arguments)
     assert (result.returncode, result.stderr.count("\n"), result.stdout) == (2, 1, "")
 
 

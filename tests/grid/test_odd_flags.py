@@ -14,14 +14,14 @@ def test_a_learning_rate_above_1_is_refused(rate, meant):
         completed(GridFlags(models=["m"], learning_rates=[3e-5, rate]))
 
 
-def test_odd_values_are_told(capsys, monkeypatch):
+def test_odd_values_are_reported(capsys, monkeypatch):
     monkeypatch.setattr(grid_flags, "usable_cores", lambda: 2)
     given = ["m", "--learning_rates", "3e-2", "--seeds", "42", "42", "--devices", "cpu:99"]
     assert completed(flags.parse(GridFlags, given)).seeds == [42]
-    said = capsys.readouterr().err.splitlines()
-    assert said[1].startswith("--learning_rates 0.03: ") and "3e-05" in said[1]
-    assert said[0] == "--seeds: 42 is given more than once, and counts once"
-    assert said[2] == "--devices cpu:99: 99 trials at once will share 2 core(s)"
+    reported = capsys.readouterr().err.splitlines()
+    assert reported[1].startswith("--learning_rates 0.03: ") and "3e-05" in reported[1]
+    assert reported[0] == "--seeds: 42 is given more than once, and counts once"
+    assert reported[2] == "--devices cpu:99: 99 trials at once will share 2 core(s)"
 
 
 def test_usual_values_are_not(capsys):

@@ -63,7 +63,7 @@ def test_published_rows_are_whole():
 
 
 @pytest.mark.parametrize(
-    "selection, said",
+    "selection, reported",
     [
         (GridFlags(tasks=["tnews", "sst2"]), "--tasks: unknown task 'sst2'"),
         (GridFlags(tasks=["csl"], batch_sizes=[15]), "CSL: batch size 15 can't be split into 2"),
@@ -71,8 +71,8 @@ def test_published_rows_are_whole():
         (GridFlags(best_only=True), "--best_only: m has no published settings"),
     ],
 )
-def test_wrong_selections_name_the_flag(selection, said):
-    with pytest.raises(UsageError, match=said.replace("(", r"\(")):
+def test_wrong_selections_name_the_flag(selection, reported):
+    with pytest.raises(UsageError, match=reported.replace("(", r"\(")):
         build_plan([Model.of("m")], selection)
 
 

@@ -116,19 +116,19 @@ def test_a_result_that_is_not_done_hides_its_log(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "place, said",
+    "place, reported",
     [("tnews/5e-05_32_0.1", "learning_rate 3e-05"), ("tnews/3e-05_16_0.1", "batch_size 32"),
      ("tnews/3e-05_32_0.0", "dropout 0.1"), ("tnews/3e-05_32_0.1_seed43", "seed 42"), ("afqmc/3e-05_32_0.1", "task tnews"),
      ("afqmc/3e-05_32_0.1_seed7", "task tnews, seed 42")],
 )  # fmt: skip
-def test_a_result_whose_name_says_otherwise_is_said_once_and_left_out(tmp_path, capsys, place, said):
+def test_a_result_whose_name_says_otherwise_is_reported_once_and_left_out(tmp_path, capsys, place, reported):
     write_result(tmp_path, "tnews", "3e-05_32_0.1", [58.0])
     moved = tmp_path / f"{place}.json"
     moved.parent.mkdir(exist_ok=True)
     (tmp_path / "tnews" / "3e-05_32_0.1.json").rename(moved)
     for _ in range(2):
         assert not any(finished_trials.finished_trials(tmp_path).values())
-    line = f"warning: {moved}: its result says {said}, its place says otherwise; left out\n"
+    line = f"warning: {moved}: its result says {reported}, its place says otherwise; left out\n"
     assert capsys.readouterr().err == line
 
 
@@ -150,7 +150,7 @@ def test_no_trial_is_a_dash(tmp_path):
     assert table.splitlines()[7] == "TNEWS\t-\t-"
 
 
-def test_seeds_give_mean_and_deviation_and_lucky_single_seeds_do_not_win(tmp_path):
+def test_seeds_give_mean_and_deviation_and_single_seeds_do_not_win(tmp_path):
     for seed, score in ((42, 57.0), (43, 58.0), (44, 59.0)):
         write_result(tmp_path, "tnews", "3e-05_32_0.1", (score,), seed)
     write_result(tmp_path, "tnews", "5e-05_32_0.1", (99.0,), 42)

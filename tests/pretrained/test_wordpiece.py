@@ -52,9 +52,9 @@ def read(folder):
 
 def test_vocab_txt_alone(folder):
     vocab_txt(folder)
-    said = read(folder)
-    assert said.vocabulary == tuple(TOKENS) and not said.added and not said.notices
-    assert said.settings == {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
+    found = read(folder)
+    assert found.vocabulary == tuple(TOKENS) and not found.added and not found.notices
+    assert found.settings == {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
 
 
 def test_lines_may_end_as_windows_writes_them(folder):
@@ -64,11 +64,11 @@ def test_lines_may_end_as_windows_writes_them(folder):
 
 def test_tokenizer_json_alone(folder):
     tokenizer_json(folder, lowercase=False, strip_accents=None, handle_chinese_chars=True, added=[("天气", 9)])
-    said = read(folder)
-    assert said.vocabulary == tuple(TOKENS) and said.added == {"天气": 9}
-    assert said.settings["do_lower_case"] is False and said.settings["tokenize_chinese_chars"] is True
-    assert "strip_accents" not in said.settings
-    assert said.notices[0].startswith("tokenizer.json keeps capitals and tokenizer_config.json says nothing")
+    found = read(folder)
+    assert found.vocabulary == tuple(TOKENS) and found.added == {"天气": 9}
+    assert found.settings["do_lower_case"] is False and found.settings["tokenize_chinese_chars"] is True
+    assert "strip_accents" not in found.settings
+    assert found.notices[0].startswith("tokenizer.json keeps capitals and tokenizer_config.json says nothing")
     settings_json(folder, tokenizer_class="PreTrainedTokenizerFast")
     assert not read(folder).notices
 
@@ -77,9 +77,9 @@ def test_tokenizer_json_alone(folder):
 def test_a_row_without_a_token_is_kept_free(folder, rows):
     settings_json(folder, unk_token="b", cls_token="b", sep_token="b", pad_token="b") if "b" in rows else None
     tokenizer_json(folder, lowercase=True, model={"vocab": rows})
-    said = read(folder)
-    assert {said.vocabulary[row]: row for row in rows.values()} == rows
-    assert len(said.vocabulary) == max(rows.values()) + 1
+    found = read(folder)
+    assert {found.vocabulary[row]: row for row in rows.values()} == rows
+    assert len(found.vocabulary) == max(rows.values()) + 1
 
 
 @pytest.mark.parametrize(
@@ -100,10 +100,10 @@ def test_which_file_counts(folder):
     vocab_txt(folder)
     tokenizer_json(folder, lowercase=True, strip_accents=False)
     settings_json(folder, do_lower_case=False)
-    said = read(folder)
-    assert said.settings["do_lower_case"] is False and said.settings["strip_accents"] is False
+    found = read(folder)
+    assert found.settings["do_lower_case"] is False and found.settings["strip_accents"] is False
     expected = '"do_lower_case" is False in tokenizer_config.json, True in tokenizer.json; the first counts'
-    assert said.notices == (expected,)
+    assert found.notices == (expected,)
     tokenizer_json(folder, tokens=TOKENS[::-1], lowercase=False)
     assert read(folder).vocabulary == tuple(TOKENS)
     assert read(folder).notices == ("vocab.txt and tokenizer.json have different vocabularies; vocab.txt counts",)
@@ -114,8 +114,8 @@ def test_special_tokens_as_objects(folder, kind):
     vocab_txt(folder, ["<pad>", *TOKENS[1:]])
     settings_json(folder, pad_token={"content": "<pad>", "lstrip": False, **kind}, additional_special_tokens=[
         {"content": "天", **kind}, "气"])  # fmt: skip
-    said = read(folder)
-    assert said.settings["pad_token"] == "<pad>" and said.settings["additional_special_tokens"] == ["天", "气"]
+    found = read(folder)
+    assert found.settings["pad_token"] == "<pad>" and found.settings["additional_special_tokens"] == ["天", "气"]
     (folder / "special_tokens_map.json").write_text(json.dumps({"cls_token": {"content": "b", **kind}}))
     assert read(folder).settings["cls_token"] == "b"
 

@@ -16,8 +16,8 @@ def predictions_of(tmp_path, task, right, clusters=None, f1=None, **settings):
     right = np.asarray(right, int)
     if task == "cmrc2018":
         ids = [f"q{number}" for number in range(len(right))]
-        said = dict.fromkeys(ids, "光荣")
-        made = DevPredictions.of_spans(ids, said, right, right if f1 is None else f1, clusters)
+        predicted = dict.fromkeys(ids, "光荣")
+        made = DevPredictions.of_spans(ids, predicted, right, right if f1 is None else f1, clusters)
     else:
         made = DevPredictions.of_choices(range(len(right)), right, np.ones(len(right), int), clusters)
     made.write(tmp_path / "written", {**PROTOCOL, "task": task, **settings}, 100)
@@ -39,15 +39,15 @@ def finished(tmp_path):
     """finished(folder, task, right, …): a finished trial as a run leaves it, its result and its dev predictions."""
 
     def write(folder, task, right, clusters=None, learning_rate=3e-05, seed=42, keeps=True, **settings):
-        said = predictions_of(tmp_path, task, right, clusters, learning_rate=learning_rate, seed=seed, **settings)
-        result = Result(task, "m", dict(said.configuration), "0" * 16, status="done", total_steps=200)
+        predicted = predictions_of(tmp_path, task, right, clusters, learning_rate=learning_rate, seed=seed, **settings)
+        result = Result(task, "m", dict(predicted.configuration), "0" * 16, status="done", total_steps=200)
         result.metric = TASKS[task].metric
-        result.add(DevPoint(100, 0, said.score))
+        result.add(DevPoint(100, 0, predicted.score))
         path = folder / task / f"{trial_name(Setting(learning_rate, 32, 0.1), seed)}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         result.write(path)
         if keeps:
-            said.write(dev_predictions.beside(path), said.configuration, 100)
+            predicted.write(dev_predictions.beside(path), predicted.configuration, 100)
         return path
 
     return write

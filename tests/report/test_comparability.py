@@ -36,7 +36,7 @@ def grid():
     return grid_of()
 
 
-def told(grid):
+def reasons(grid):
     return [mark.text(len(grid)) for mark in marks(grid)]
 
 
@@ -58,12 +58,12 @@ def test_the_published_grid_on_the_official_files_has_no_mark(grid):
     ],
 )
 def test_another_protocol_is_named(changes, reason):
-    assert told(grid_of(**changes)) == [reason]
+    assert reasons(grid_of(**changes)) == [reason]
 
 
 def test_a_departure_of_one_task_names_the_task(grid):
     grid |= grid_of(["tnews", "c3"], limit=500)
-    assert told(grid) == ["limit 500 (TNEWS, C3)"]
+    assert reasons(grid) == ["limit 500 (TNEWS, C3)"]
 
 
 def test_other_ways_of_computing_the_same_are_no_departure(grid):
@@ -73,12 +73,12 @@ def test_other_ways_of_computing_the_same_are_no_departure(grid):
 def test_missing_trials_are_counted_over_the_tasks(grid):
     grid["tnews"].pop()
     del grid["c3"]
-    assert told(grid) == ["7 of the 134 trials missing (TNEWS, C3)"]
+    assert reasons(grid) == ["7 of the 134 trials missing (TNEWS, C3)"]
 
 
 def test_more_settings_than_published_are_luckier(grid):
     grid["tnews"].append(trial(TASKS["tnews"], replace_rate(grid["tnews"][0].setting, 4e-5)))
-    assert told(grid) == ["settings beyond the published grid (TNEWS)"]
+    assert reasons(grid) == ["settings beyond the published grid (TNEWS)"]
 
 
 def replace_rate(setting, rate):
@@ -90,14 +90,14 @@ def test_several_seeds_of_all_settings_are_named_but_not_those_that_confirm_the_
     grid["tnews"] += [trial(TASKS["tnews"], best, seed=seed) for seed in (43, 44)]
     assert marks(grid) == ()
     grid["tnews"] += [trial(TASKS["tnews"], one, seed=43) for one in TASKS["tnews"].grid.points() if one != best]
-    assert told(grid) == ["seeds 42, 43 (TNEWS)"]
+    assert reasons(grid) == ["seeds 42, 43 (TNEWS)"]
 
 
 def test_logs_alone_and_results_that_say_less_are_not_known(grid):
     grid["tnews"] = [replace(one, result=None) for one in grid["tnews"]]
     for one in grid["c3"]:
         del one.result.configuration["warmup"]
-    assert told(grid) == ["logs alone: data and settings not known (TNEWS)", "warmup not known (C3)"]
+    assert reasons(grid) == ["logs alone: data and settings not known (TNEWS)", "warmup not known (C3)"]
 
 
 def test_data_of_unpublished_sums_is_judged_by_its_rows_and_its_company(grid):
@@ -105,7 +105,7 @@ def test_data_of_unpublished_sums_is_judged_by_its_rows_and_its_company(grid):
     assert (is_official(TASKS["chid"], few.result), is_official(TASKS["chid"], grid["chid"][0].result)) == (False, None)
     assert is_official(TASKS["chid"], trial(TASKS["chid"], few.setting, max_steps=9, total_steps=9).result) is None
     grid["chid"] = [replace(few, setting=one.setting) for one in grid["chid"]]
-    assert told(grid) == ["not on the official files (CHID)"]
+    assert reasons(grid) == ["not on the official files (CHID)"]
     others = grid_of(data="0" * 16)
     assert marks(others)[0].tasks == tuple(TASKS), "CHID came with data that is not official"
 

@@ -64,7 +64,7 @@ def test_holm_is_over_the_tasks_and_the_average_over_all_of_them(contender):
     assert "a is better on CSL" in sentence(found)
 
 
-def test_equal_models_are_not_told_apart(contender):
+def test_equal_models_are_not_distinguished(contender):
     same = contender("a", tnews=RIGHT, afqmc=RIGHT)
     found = compare(same, contender("b", tnews=with_gains(RIGHT, 10, 10), afqmc=RIGHT))
     assert sentence(found) == (

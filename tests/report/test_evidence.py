@@ -73,7 +73,7 @@ def test_p_of_an_average_counts_the_tasks_of_both(evidence):
     assert average_p(first, {"tnews": first["tnews"], "afqmc": evidence("afqmc", right[::-1])}) > 0.9
 
 
-def test_rows_are_told_apart_by_their_ids_and_older_files_by_their_number(tmp_path):
+def test_rows_are_distinguished_by_their_ids_and_older_files_by_their_number(tmp_path):
     def written(ids, right):
         made = DevPredictions.of_choices(ids, np.array(right), np.ones(3, int))
         made.write(tmp_path / "written", {"task": "ocnli", "data": "0" * 16}, 100)

@@ -53,8 +53,8 @@ def test_rows_of_every_kind_in_words():
     assert one.texts["passage"] == "前" * 80 + "#idiom000001#后" and one.gold == "百发百中" and two.gold == "一心一意"
 
     rows = [SpanRow("q1", "光荣和他们", "谁?", ("光荣", "光荣和他们"), (0, 0))]
-    said = DevPredictions.of_spans(["q1"], {"q1": "他们"}, [0], [0.5])
-    (span,) = examples_of(TASKS["cmrc2018"], rows, said)
+    predictions = DevPredictions.of_spans(["q1"], {"q1": "他们"}, [0], [0.5])
+    (span,) = examples_of(TASKS["cmrc2018"], rows, predictions)
     assert span.gold == "光荣 | 光荣和他们" and span.name("他们") == "他们"
 
 

@@ -145,10 +145,10 @@ def test_the_command_prints_json_of_every_number(of_results, of_logs):
 
 def test_the_command_needs_finished_trials(of_results, tmp_path):
     (tmp_path / "empty" / "tnews").mkdir(parents=True)
-    for arguments, said in (
+    for arguments, reported in (
         ([], "name at least one model"),
         ([tmp_path / "empty"], "no finished trial"),
         ([of_results, "--tasks", "c3"], "no finished trial"),
     ):
         ended = command(*arguments)
-        assert ended.returncode == 2 and said in ended.stderr and ended.stderr.count("\n") == 1
+        assert ended.returncode == 2 and reported in ended.stderr and ended.stderr.count("\n") == 1

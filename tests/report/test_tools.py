@@ -129,7 +129,7 @@ def test_the_table_keeps_its_form_and_errors_come_behind_it(runs, run_command):
     assert expected.split("\t")[0] == plain.splitlines()[1].split("\t")[0]
 
 
-def test_a_trial_without_predictions_is_left_out_and_said_so(runs, run_command):
+def test_a_trial_without_predictions_is_left_out_and_reported(runs, run_command):
     ended = run_command(EXTRACT, "old", "--run_root", runs, "--stderr", "--budget", "2")
     assert ended.lines[-3:] == ["\t".join("-" * 10), "expected best of 2 trials:", "\t".join("-" * 10)]
     assert "TNEWS: no standard error: its trial kept no dev predictions" in ended.err

@@ -127,10 +127,10 @@ def test_older_predictions_get_their_groups_from_what_is_known_of_the_rows(finis
 
 def test_one_label_for_all_rows_is_named(finished, tmp_path, run_command):
     finished(tmp_path / "run", "tnews", [0] * 2000, learning_rate=1e-5)
-    told = "one label (100) for all 2,000 rows"
+    message = "one label (100) for all 2,000 rows"
     table = run_command("grid_search_tools/extract_result.py", tmp_path / "run", "--report")
-    assert f"TNEWS: the best trial predicts {told}" in table.err
-    assert told in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert f"TNEWS: the best trial predicts {message}" in table.err
+    assert message in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     finished(tmp_path / "other", "tnews", [0] * 1999 + [1], learning_rate=1e-5)
     assert "one label" not in run_command("grid_search_tools/extract_result.py", tmp_path / "other").err
 
@@ -151,19 +151,19 @@ def test_status_names_one_label_for_all_rows(runs, run_command):
 def says_the_same(path, share):
     """Makes a trial's best model say the first label of all 60 rows, and be right on a share of them."""
     result, gold = Result.read(path), np.where(np.arange(60) < 60 * share, 0, 1)
-    said = DevPredictions.of_choices(range(60), np.zeros(60, int), gold)
-    result.best_score = said.score
+    predictions = DevPredictions.of_choices(range(60), np.zeros(60, int), gold)
+    result.best_score = predictions.score
     result.write(path)
-    said.write(path.with_suffix(".predictions"), result.configuration, result.best_step)
+    predictions.write(path.with_suffix(".predictions"), result.configuration, result.best_step)
 
 
 @pytest.mark.parametrize(
-    ("labels", "told"),
+    ("labels", "message"),
     [(["102"] * 3, "one label (102) for all 3 rows"), (["102", "101"], None), (["102"], None)],
 )
-def test_a_submission_of_one_label(labels, told):
+def test_a_submission_of_one_label(labels, message):
     content = "".join(f'{{"id": {number}, "label": "{label}"}}\n' for number, label in enumerate(labels)).encode()
-    assert one_label(content, TNEWS) == told and one_label(content, TASKS["c3"]) is None
+    assert one_label(content, TNEWS) == message and one_label(content, TASKS["c3"]) is None
 
 
 def test_only_files_that_the_runs_name_are_read(runs, finished, tmp_path, monkeypatch, run_command):

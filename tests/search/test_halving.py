@@ -162,7 +162,7 @@ def test_a_verdict_given_while_trials_run_is_that_of_the_replay(curves, rule, ev
 
 @given(tasks(), st.sampled_from(RULES))
 def test_a_search_that_obeys_reaches_the_verdicts_of_the_replay(curves, rule):
-    """Each trial that is not held does one evaluation a turn; none is held for ever."""
+    """Each trial that is not paused does one evaluation a turn; none is paused for ever."""
     done = {setting: [0] * len(seeds) for setting, seeds in curves.items()}
     while True:
         known = {
@@ -173,8 +173,8 @@ def test_a_search_that_obeys_reaches_the_verdicts_of_the_replay(curves, rule):
         free = [
             (setting, seed)
             for setting, standing in found.items()
-            for seed, held in enumerate(standing.pauses)
-            if held is None and not standing.stopped and not known[setting][seed].ended
+            for seed, paused in enumerate(standing.pauses)
+            if paused is None and not standing.stopped and not known[setting][seed].ended
         ]
         if not free:
             break

@@ -185,7 +185,7 @@ def test_reading_tasks_on_several_cards_go_on_on_several():
 
 
 def test_what_a_trial_that_shared_its_card_took_to_a_rung_is_its_part(monkeypatch):
-    """Or the time left would be told as if each had had the card alone."""
+    """Or the time left would be computed as if each had had the card alone."""
     live, learnt = (
         LiveSearch({"tnews": {A: [recorded(60, 60, 60, 60)], B: [recorded(50, 50, 50, 50)]}}, HALF, cpu_slots(1)),
         [],

@@ -108,7 +108,7 @@ def test_shares_ranks_and_losses_agree(curves, rule):
 
 
 def of_curves(curves):
-    """As if each had taken a second a step; a trial without a finite score ended in 0."""
+    """As if each had needed a second a step; a trial without a finite score ended in 0."""
     return {
         setting: [Recorded(one, max(0.0, one.best_of(len(one.steps))), float(one.total_steps)) for one in seeds]
         for setting, seeds in curves.items()

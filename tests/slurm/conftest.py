@@ -139,8 +139,8 @@ PartitionName=all Nodes={",".join(NODES)} Default=YES MaxTime=INFINITE State=UP 
 
     def tasks(self, number):
         """The states of all tasks of an array."""
-        said = self.run("scontrol", "show", "job", "-o", number).stdout
-        return [word.removeprefix("JobState=") for word in said.split() if word.startswith("JobState=")]
+        result = self.run("scontrol", "show", "job", "-o", number).stdout
+        return [word.removeprefix("JobState=") for word in result.split() if word.startswith("JobState=")]
 
     def wait_for(self, number, state, timeout=90):
         until(lambda: set(self.tasks(number)) == {state}, timeout, f"job {number}: {state}")
@@ -190,11 +190,11 @@ def slurm(cluster, grid, fake_driver, tmp_path):  # noqa: F811
     environment.pop("OMP_NUM_THREADS", None)
 
     def submit(*flags, options=(), script=("grid_search_tools", "slurm.sbatch")):
-        told = ["--parsable", "--cpus-per-task=1", f"--chdir={tmp_path}", *options]
+        sbatch_options = ["--parsable", "--cpus-per-task=1", f"--chdir={tmp_path}", *options]
         command = ["some-model", "--data_dir", grid.data, "--run_root", grid.runs, *flags]
-        said = cluster.run("sbatch", *told, grid.repository.joinpath(*script), *command, **environment)
-        assert said.returncode == 0, said.stderr
-        return said.stdout.strip()
+        result = cluster.run("sbatch", *sbatch_options, grid.repository.joinpath(*script), *command, **environment)
+        assert result.returncode == 0, result.stderr
+        return result.stdout.strip()
 
     cluster.submit = submit
     cluster.logs = lambda number: [path.read_text() for path in sorted(tmp_path.glob(f"clue-grid-{number}_*.out"))]

@@ -67,7 +67,7 @@ def test_error_of_one_share_and_of_an_average():
 
 
 def false_differences(counted, shift, seeds, runs=1500):
-    """Percent of pairs of equal settings that are told apart, each run with some seeds that shift all of its rows."""
+    """Percent of pairs of equal settings that are distinguished, each run with some seeds that shift all of its rows."""
     generator, apart = np.random.default_rng(13), 0
     for _ in range(runs):
         chance = generator.beta(3, 2, size=800)
