@@ -6,7 +6,7 @@ length it had before that, nearest the blank. Tokens go to ids directly, never b
 is not of vocab.txt makes more than four tokens of an idiom, a window gives up as many. Special tokens: see `templates`.
 
 A passage is stored once, with every blank as four [MASK]. Cutting twice then comes down to how many tokens each side
-may have: counted with other blanks as one token, taken from the stored passage outwards from the blank.
+may have: counted with other blanks as one token, read from the stored passage outwards from the blank.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def decode_idioms(logits: np.ndarray, records: np.ndarray) -> np.ndarray:
     """int64 [blanks]: the candidate of each blank, decoded over whole records.
 
     logits [blanks, candidates]; records [blanks] says which blanks share their candidates. Pairs of blank and candidate
-    are taken in order of score, each blank and each candidate once (greedy); equal scores in reading order. Blanks
+    are chosen in order of score, each blank and each candidate once (greedy); equal scores in reading order. Blanks
     beyond the number of candidates, which no official record has, take their own best.
     """
     logits, records = np.asarray(logits), np.asarray(records)
@@ -85,7 +85,7 @@ def decode_spans(
 ) -> dict[str, str]:
     """Question id → answer, cut from the context as it stands in the file.
 
-    start_logits and end_logits [windows, T] hold for window i what the model said of ``features.batch([i])``; columns
+    start_logits and end_logits [windows, T] contain for window i the outputs of ``features.batch([i])``; columns
     behind a sequence's end don't matter. In each window the ``n_best_size`` best starts and ends of the whole sequence
     are combined; a pair counts when both lie in the context, in order, and span at most ``max_answer_length`` tokens.
     The best sum over all windows of a question wins, of equal ones the first. Without any, the answer is NO_ANSWER.

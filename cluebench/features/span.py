@@ -167,11 +167,11 @@ class SpanFeatures:
         from_token = np.searchsorted(of_token + self._starts, of_window + answer_starts, "right") - 1
         to_token = np.searchsorted(of_token + self._ends, of_window + answer_ends, "left")
 
-        held = from_token >= first
-        held[held] = self._ends[last[held]] >= answer_ends[held]
+        inside = from_token >= first
+        inside[inside] = self._ends[last[inside]] >= answer_ends[inside]
         shift = self._context_at - first
-        starts = np.where(held, np.minimum(from_token, last) + shift, 0)
-        return starts, np.where(held, np.maximum(to_token, first) + shift, 0)
+        starts = np.where(inside, np.minimum(from_token, last) + shift, 0)
+        return starts, np.where(inside, np.maximum(to_token, first) + shift, 0)
 
     # What decoding needs ----------------------------------------------------------------------------------------------
 

@@ -19,15 +19,15 @@ from cluebench.pretrained.wordpiece import WordPiece
 _ONLY_OF_BERT = {"strip_accents": None, "tokenize_chinese_chars": True}
 
 
-def wordpiece_tokenizer(kind: type[Any], files: ModelFiles, said: WordPiece, **settings: Any) -> Any:
+def wordpiece_tokenizer(kind: type[Any], files: ModelFiles, wordpiece: WordPiece, **settings: Any) -> Any:
     """A tokenizer of class ``kind`` with the vocabulary and settings that the files say, and ``settings`` over them.
 
     PaddleNLP's from_pretrained takes every token of "added_tokens_decoder" for one that the vocabulary lacks, and needs
     a vocab.txt. Raises UsageError for an added word that PaddleNLP gives another row than the files.
     """
-    for line in said.notices:
+    for line in wordpiece.notices:
         notice_once(f"{files.model.typed}: {line}")
-    settings = {**said.settings, **settings}
+    settings = {**wordpiece.settings, **settings}
     known = inspect.signature(kind.__init__).parameters
     if any(key not in known and settings.get(key, usual) != usual for key, usual in _ONLY_OF_BERT.items()):
         kind = BertTokenizer
@@ -41,11 +41,11 @@ def wordpiece_tokenizer(kind: type[Any], files: ModelFiles, said: WordPiece, **s
     with tempfile.TemporaryDirectory() as folder:
         path = files.vocabulary or Path(folder) / VOCABULARY
         if files.vocabulary is None:
-            _write(said.vocabulary, folder)
+            _write(wordpiece.vocabulary, folder)
         tokenizer = kind(vocab_file=str(path), **settings)
     if files.vocabulary is None:
-        tokenizer.save_resources = partial(_write, said.vocabulary)  # its own copies the file it was made from
-    for word, row in said.added.items():
+        tokenizer.save_resources = partial(_write, wordpiece.vocabulary)  # its own copies the file it was made from
+    for word, row in wordpiece.added.items():
         tokenizer.add_tokens(word, special_tokens=word in tokenizer.all_special_tokens)
         if tokenizer.convert_tokens_to_ids(word.lower() if getattr(tokenizer, "do_lower_case", False) else word) != row:
             raise UsageError(f"{files.model.typed}: its added word {word!r} is part of the vocabulary in lower case")

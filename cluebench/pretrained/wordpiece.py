@@ -125,23 +125,23 @@ def _settings(files: ModelFiles, saved: TokenizerJson | None, notices: list[str]
     config = files.read_tokenizer_config()
     special = files.folder / SPECIAL_TOKENS_FILE
     more = json_files.read(special, dict[str, Any]) if special.is_file() else {}
-    said = {key: _plain(value) for key, value in (config | more).items() if key not in _APART and value is not None}
+    settings = {key: _plain(value) for key, value in (config | more).items() if key not in _APART and value is not None}
     for in_json, key in _NORMALIZER.items():
         of_json = (saved.normalizer or {}).get(in_json) if saved else None
         if of_json is None:
             continue
-        if said.get(key) is None:
-            said[key] = of_json
+        if settings.get(key) is None:
+            settings[key] = of_json
             if key == "do_lower_case" and not of_json and config.get("tokenizer_class") not in _AS_IN_TOKENIZER_JSON:
                 notices.append(
                     f"{WHOLE_TOKENIZER} keeps capitals and {TOKENIZER_FILE} says nothing, so capitals are kept; "
                     'Transformers would lower-case the text, unless "do_lower_case": false stands there'
                 )
-        elif said[key] != of_json:
+        elif settings[key] != of_json:
             notices.append(
-                f'"{key}" is {said[key]} in {TOKENIZER_FILE}, {of_json} in {WHOLE_TOKENIZER}; the first counts'
+                f'"{key}" is {settings[key]} in {TOKENIZER_FILE}, {of_json} in {WHOLE_TOKENIZER}; the first counts'
             )
-    return {**said, **{key: said.get(key) or token for key, token in _SPECIAL.items()}}
+    return {**settings, **{key: settings.get(key) or token for key, token in _SPECIAL.items()}}
 
 
 def _plain(value: Any) -> Any:

@@ -26,7 +26,7 @@ def standard_error(values: np.ndarray, clusters: np.ndarray | None = None) -> np
 
 
 def binomial_error(share: float, rows: int) -> float:
-    """√(p(1-p)/n): all that can be said of a share of ``rows`` independent rows of which only the share is known."""
+    """√(p(1-p)/n): the standard error of a share of ``rows`` independent rows, if only the share is known."""
     return float(np.sqrt(share * (1 - share) / rows))
 
 
@@ -53,8 +53,8 @@ def together(spreads: Sequence[Spread]) -> Spread:
 def with_seeds(of_rows: float, first: np.ndarray, second: np.ndarray) -> Spread:
     """Of the difference of the means of scores [seeds] and [other seeds] of two settings, together three or more.
 
-    ``of_rows``: its standard error by the rows alone. Both settings are taken to vary alike, as in Student's test. The
-    degrees of freedom are those of the seeds: by more, a few seeds that lie together by luck would count as certain.
+    ``of_rows``: its standard error by the rows alone. Both settings count as equally variable, as in Student's test. The
+    degrees of freedom come from the seeds: with more, a few seeds that are close by chance would count as certain.
     """
     freedom = len(first) + len(second) - 2
     variance = (np.var(first) * len(first) + np.var(second) * len(second)) / freedom
