@@ -53,8 +53,8 @@ def together(spreads: Sequence[Spread]) -> Spread:
 def with_seeds(of_rows: float, first: np.ndarray, second: np.ndarray) -> Spread:
     """Of the difference of the means of scores [seeds] and [other seeds] of two settings, together three or more.
 
-    ``of_rows``: its standard error by the rows alone. Both settings count as equally variable, as in Student's test. The
-    degrees of freedom come from the seeds: with more, a few seeds that are close by chance would count as certain.
+    ``of_rows``: its standard error by the rows alone. Both settings count as equally variable, as in Student's test.
+    The degrees of freedom come from the seeds: with more, a few seeds that are close by chance would count as certain.
     """
     freedom = len(first) + len(second) - 2
     variance = (np.var(first) * len(first) + np.var(second) * len(second)) / freedom
