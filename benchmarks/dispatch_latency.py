@@ -26,16 +26,14 @@ from cluebench.machine.devices import find_devices
 from cluebench.machine.nvidia import NvidiaDriver
 from cluebench.pretrained.model import Model
 from cluebench.records.result import Result
-from cluebench.scheduler.allocation.ledger import Ledger
 from cluebench.scheduler.allocation.promises import Promises
-from cluebench.scheduler.loop.loop import Rules, Scheduler
-from cluebench.scheduler.plan.estimates import DurationModel, MemoryModel
+from cluebench.scheduler.loop.loop import Scheduler
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job
 from cluebench.scheduler.plan.trials import build_plan
 from cluebench.scheduler.processes.engine import Events, Interrupted
 from cluebench.scheduler.processes.local_engine import LocalEngine
-from cluebench.scheduler.processes.trial_process import Holding, StartOrder
+from cluebench.scheduler.processes.trial_process import StartOrder
 from cluebench.scheduler.run.display import Display
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from cluebench.scheduler.run.recorder import Observers, Recorder
@@ -118,20 +116,18 @@ def measured_gaps(folder: Path, models: int, driver: NvidiaDriver) -> tuple[int,
         jobs.append(Job(trial, number, trial.paths(directory.path), directory.trial_lock(trial), trial.key))
     for directory in directories.values():
         directory.acquire()
-    events, display, settings = Events(), Display(io.StringIO()), GridFlags()
+    events, display, flags = Events(), Display(io.StringIO()), GridFlags(mrc_cards=1)
     engine = LocalEngine(find_devices("gpu", {}, driver), driver, events)
-    recorders = [Recorder(directory, jobs, {}) for directory in directories.values()]
-    trials = BriefTrials(folder, PlannedGrid(settings, plan, directories), jobs, engine, recorders)
-    scheduler = Scheduler(
-        trials, engine, Ledger(engine.devices), DurationModel(settings), MemoryModel(),
-        Observers([Enough(events, HAND_OVERS), display, *recorders]), events, Rules(mrc_cards=1), Promises(print),
-    )  # fmt: skip
+    grid = PlannedGrid(flags, plan, directories)
+    recorder = Recorder(grid, jobs, {})
+    observers = Observers([Enough(events, HAND_OVERS), display, recorder])
+    trials = BriefTrials(folder, grid, jobs, engine, recorder)
+    scheduler = Scheduler(trials, engine, observers, events, flags, Promises(print))
     display.attach(scheduler)
     begin, busy = time.monotonic(), time.process_time()
-    scheduler.run()
-    share = (time.process_time() - busy) / (time.monotonic() - begin)
-    for recorder in recorders:
-        recorder.finish()
+    with recorder:
+        scheduler.run()
+        share = (time.process_time() - busy) / (time.monotonic() - begin)
     engine.close()
     for directory in directories.values():
         directory.release()
@@ -145,7 +141,7 @@ class BriefTrials(GridTrials):
         super().__init__(*arguments)
         self.folder = folder
 
-    def order(self, job: Job, holding: Holding) -> StartOrder:
+    def order(self, job: Job) -> StartOrder:
         result = Result(
             task=job.trial.task, model=job.trial.model.name, configuration={}, status="done", best_score=(50.0,),
             configuration_hash=job.configuration_hash,
@@ -153,10 +149,10 @@ class BriefTrials(GridTrials):
         scratch = self.folder / "content.json"
         result.write(scratch)
         seconds = 0.4 + 0.4 * (job.number % 7) / 6
-        book = self.folder / f"{holding.devices[0]}.book"
+        book = self.folder / f"{job.attempt.devices[0]}.book"
         arguments = [str(book), str(job.paths.result), scratch.read_text(), str(seconds)]
         command = [sys.executable, "-I", "-S", "-c", _TRIAL, *arguments]
-        return StartOrder(job, holding, command, {}, self.folder)
+        return StartOrder(command, {}, self.folder)
 
 
 def hand_overs(folder: Path) -> list[float]:

@@ -22,9 +22,8 @@ from cluebench.machine.nvidia import Device
 from cluebench.pretrained.model import Model
 from cluebench.records.paths import TrialPaths
 from cluebench.records.trial import Trial
-from cluebench.scheduler.allocation.ledger import Ledger
-from cluebench.scheduler.loop.loop import Rules, Scheduler
-from cluebench.scheduler.plan.estimates import DurationModel, MemoryModel, forward_tokens
+from cluebench.scheduler.loop.loop import Scheduler
+from cluebench.scheduler.plan.estimates import forward_tokens
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job
 from cluebench.scheduler.plan.trials import build_plan
@@ -80,9 +79,8 @@ def ours(trials: Sequence[Trial], durations: dict[str, float], count: int, mrc_c
     by_key = {job.key: job for job in jobs}
     engine = SimulatedEngine(time, cards, by_key, outcome)
     Scheduler(
-        SimulatedTrials(jobs, engine.result_of), engine, Ledger(cards), DurationModel(GridFlags()), MemoryModel(),
-        Silent(), time, Rules(trial_timeout=0, mrc_cards=mrc_cards),
-    ).run()  # fmt: skip
+        SimulatedTrials(jobs, engine.result_of), engine, Silent(), time, GridFlags(trial_timeout=0, mrc_cards=mrc_cards)
+    ).run()
     return time.now
 
 

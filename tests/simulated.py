@@ -10,10 +10,11 @@ from pathlib import Path
 
 from cluebench.machine.nvidia import Device, DeviceLost, Reading
 from cluebench.records.result import Result
+from cluebench.scheduler.plan.attempts import Attempt
 from cluebench.scheduler.plan.jobs import Job
 from cluebench.scheduler.plan.live_halving import HalvingSearch
 from cluebench.scheduler.processes.engine import Event, Exited, Measured
-from cluebench.scheduler.processes.trial_process import Holding, Orphan, StartOrder
+from cluebench.scheduler.processes.trial_process import StartOrder
 
 
 class SimulatedTime:
@@ -61,7 +62,7 @@ class SimulatedEngine:
     jobs: Mapping[str, Job]
     outcome: Callable[[Job, Sequence[str]], Outcome]
     memory: Callable[[str], Reading | DeviceLost] | None = None
-    orphans: Mapping[str, Orphan] = field(default_factory=dict)
+    orphans: Mapping[str, Attempt] = field(default_factory=dict)
     starts: list[tuple[float, str, tuple[str, ...]]] = field(default_factory=list)  # time, key, device ids
     running: dict[str, Outcome] = field(default_factory=dict)
     stopped: list[tuple[float, str, bool]] = field(default_factory=list)
@@ -74,11 +75,11 @@ class SimulatedEngine:
         if self.memory is not None:
             self.time.put(Measured(device_id, self.memory(device_id)), 0.001)
 
-    def start(self, order: StartOrder) -> None:
-        key = order.job.key
-        assert key not in self.running, f"{key} runs twice at once"
-        self.starts.append((self.time.now, key, order.holding.devices))
-        self._run(key, self.outcome(order.job, order.holding.devices))
+    def start(self, job: Job, order: StartOrder) -> None:
+        devices = tuple(job.attempt.devices)
+        assert job.key not in self.running, f"{job.key} runs twice at once"
+        self.starts.append((self.time.now, job.key, devices))
+        self._run(job.key, self.outcome(job, devices))
 
     def take(self, job: Job) -> bool:
         """Nobody else has its lock, unless a test says so."""
@@ -102,13 +103,13 @@ class SimulatedEngine:
         return 0
 
     def silence(self, job: Job) -> float:
-        return self.time.now - job.started_at
+        return self.time.now - job.began
 
-    def orphan(self, job: Job) -> Orphan | None:
+    def orphan(self, job: Job) -> Attempt | None:
         return self.orphans.get(job.key)
 
-    def adopt(self, orphan: Orphan) -> None:
-        self._run(orphan.key, Outcome(5.0))
+    def adopt(self, job: Job) -> None:
+        self._run(job.key, Outcome(5.0))
 
     def close(self) -> None:
         """Nothing is open."""
@@ -139,9 +140,9 @@ class SimulatedTrials:
     halving: HalvingSearch | None = None
 
     @staticmethod
-    def order(job: Job, holding: Holding) -> StartOrder:
+    def order(job: Job) -> StartOrder:
         """An order that starts nothing."""
-        return StartOrder(job, holding, (), {}, Path("/nonexistent"))
+        return StartOrder((), {}, Path("/nonexistent"))
 
     def charged(self, job: Job) -> None: ...
 

@@ -17,8 +17,13 @@ def why_none(folder: str | os.PathLike) -> str | None:
     """Why files in an existing directory can't be locked, with the name of its file system; None if they can."""
 
     def lock() -> None:
-        with tempfile.NamedTemporaryFile(prefix=".lock-", dir=os.fspath(folder)) as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with tempfile.NamedTemporaryFile(prefix=".lock-", dir=os.fspath(folder)) as one, open(one.name) as two:
+            fcntl.flock(one, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(two, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            raise OSError("flock excludes nobody")
 
     error = answers({"lock": lock}, PATIENCE).get("lock", TimeoutError(f"no answer in {PATIENCE:g} s"))
     if error is None:

@@ -1,4 +1,4 @@
-"""Which devices ``--devices`` names: cards or slots of CPU cores, and how a trial is kept on its own."""
+"""Which devices ``--devices`` names: cards or slots of CPU cores; and the variables that keep a trial on its own."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from cluebench.foundation.notices import notice
 from cluebench.foundation.resource_limits import memory_limit, usable_cores
 from cluebench.machine.nvidia import Device, NvidiaDriver
 
-#: Memory one CPU slot should have at least when their number is chosen for the user.
+#: Memory that each CPU slot can use when the user gives no number of slots.
 _BYTES_PER_CPU_SLOT = 8 << 30
 
-#: The first entry of CUDA_VISIBLE_DEVICES where it is meant to leave no card.
+#: The first entry of CUDA_VISIBLE_DEVICES where a user wants no card.
 _NO_CARD = ("", "-1", "nodevfiles", "none", "void")
 
-#: Kinds of cards that no driver is asked about → the variables that say which of them a process sees: those that
-#: Paddle's launcher reads, and that of the card's own runtime. All are set for a trial, and the first that is set here
-#: says which cards may be used.
+#: Cards without a driver that we can ask → the variables that say which of them a process sees: the one that Paddle's
+#: launcher reads, and the one of the card's own runtime. A trial gets all of them. The first that is set here limits
+#: the cards that we use.
 _OTHER_CARDS = {
     "npu": ("ASCEND_RT_VISIBLE_DEVICES", "NPU_VISIBLE_DEVICES"),
     "xpu": ("XPULINK_VISIBLE_DEVICES", "XPU_VISIBLE_DEVICES"),
 }
+
+_SYNTAX = re.compile(rf"auto|gpu(:.+)?|cpu(:.+)?|(?:{'|'.join(_OTHER_CARDS)}):\d{{1,4}}(,\d{{1,4}})*")
 
 
 def find_devices(
@@ -33,33 +35,25 @@ def find_devices(
 ) -> list[Device]:
     """The devices behind ``--devices``: ``auto``, ``gpu``, ``gpu:0,1``, ``gpu:GPU-5f3c…``, ``cpu:2`` or ``npu:0``.
 
-    NVIDIA cards are those of CUDA_VISIBLE_DEVICES, where it is set (numbers in the order of the PCI bus, UUIDs, MIG
-    instances), that the request names too. ``auto`` takes CPU slots where there is no card, or the variable says that
-    none is to be used. ``many_small`` says that trials need little memory, so that a slot gets one core. A line names
-    each card that does not answer. Raises UsageError when the request is wrong or leaves nothing.
+    NVIDIA cards: those that both CUDA_VISIBLE_DEVICES, if set, and the request name (by number in the order of the PCI
+    bus, by UUID, or as MIG instances). ``auto`` is CPU slots if there is no card, or if the variable hides all.
+    ``many_small``: trials need little memory, so each core is a slot. A notice names each card that does not answer.
+    Raises UsageError if the request is wrong or leaves no device.
     """
-    kind, _, names = request.strip().partition(":")
-    wrong = (
-        kind not in ("auto", "gpu", "cpu", *_OTHER_CARDS)
-        or (kind == "auto" and names)
-        or (":" in request and not names)
-    )
-    if wrong or (kind in _OTHER_CARDS and not re.fullmatch(r"\d{1,4}(,\d{1,4})*", names)):
+    if not _SYNTAX.fullmatch(request.strip()):
         raise UsageError(f"--devices {request}: choose auto, gpu, gpu:0,1, gpu:UUID, cpu, cpu:2, npu:0,1 or xpu:0,1")
+    kind, _, names = request.strip().partition(":")
     if kind == "cpu":
         return cpu_slots(_slot_count(request, names) if names else _usual_slots(many_small))
     if kind in _OTHER_CARDS:
         return _other_cards(request, kind, names, environ)
-    cards = driver.cards() if driver else []
-    listed = environ.get("CUDA_VISIBLE_DEVICES")
-    _tell_of_lost(driver, listed)
+    cards, listed = driver.cards() if driver else [], environ.get("CUDA_VISIBLE_DEVICES")
+    for number, reason in driver.lost.items() if driver else ():
+        if listed is None or str(number) in listed.split(","):
+            notice(f"gpu {number} does not answer ({reason}) and is left out; try nvidia-smi, or reboot the machine")
     visible = [device for card in cards for device in card] if listed is None else _visible(listed, cards)
     if not visible and kind == "auto":
-        if cards and (listed is None or listed.split(",")[0].strip().lower() not in _NO_CARD):
-            raise UsageError(f"--devices auto: {_why_no_card(listed, cards)}; mend it, or choose --devices cpu")
-        if given := environ.get("SLURM_JOB_GPUS"):
-            node = f"Slurm has given this job GPU {given} of {environ.get('SLURMD_NODENAME', 'this node')}"
-            raise UsageError(f"--devices auto: {node}, but no card answers there (see nvidia-smi); or --devices cpu")
+        _refuse_cpu_instead_of_cards(environ, cards)
         return cpu_slots(_usual_slots(many_small))
     if not visible:
         why = _why_no_card(listed, cards) if driver else "no NVIDIA driver answers on this machine (does nvidia-smi?)"
@@ -67,21 +61,25 @@ def find_devices(
     chosen = _requested(request, names, cards, visible) if names else visible
     for device in chosen:
         if device.takes_one:
-            notice(f"{device.label} ({device.name}) does not say how much memory it has: it gets one trial at a time")
+            notice(f"{device.label} ({device.name}) does not report its memory size: it gets one trial at a time")
     return chosen
 
 
-def _tell_of_lost(driver: NvidiaDriver | None, listed: str | None) -> None:
-    for number, said in driver.lost.items() if driver else ():
-        if listed is None or str(number) in listed.split(","):
-            notice(f"gpu {number} does not answer ({said}) and is left out; nvidia-smi, or a reboot, may bring it back")
+def _refuse_cpu_instead_of_cards(environ: Mapping[str, str], cards: Sequence[Sequence[Device]]) -> None:
+    """Raises UsageError if ``auto`` would use the CPU although the user, or Slurm, gave this process a card."""
+    listed = environ.get("CUDA_VISIBLE_DEVICES")
+    if cards and (listed is None or listed.split(",")[0].strip().lower() not in _NO_CARD):
+        raise UsageError(f"--devices auto: {_why_no_card(listed, cards)}; repair it, or choose --devices cpu")
+    if given := environ.get("SLURM_JOB_GPUS"):
+        node = f"Slurm has given this job GPU {given} of {environ.get('SLURMD_NODENAME', 'this node')}"
+        raise UsageError(f"--devices auto: {node}, but no card answers there (see nvidia-smi); or --devices cpu")
 
 
 def _other_cards(request: str, kind: str, names: str, environ: Mapping[str, str]) -> list[Device]:
-    """Cards by number, of which nothing more is known."""
-    listed = next((environ[variable] for variable in _OTHER_CARDS[kind] if variable in environ), None)
-    allowed = None if listed in (None, "all") else [entry.strip() for entry in str(listed).split(",")]
-    chosen = [number for number in dict.fromkeys(names.split(",")) if allowed is None or number in allowed]
+    """Cards by number; nothing else is known of them."""
+    listed = next((environ[variable] for variable in _OTHER_CARDS[kind] if variable in environ), "all")
+    allowed = [entry.strip() for entry in listed.split(",")]
+    chosen = [number for number in dict.fromkeys(names.split(",")) if listed == "all" or number in allowed]
     if not chosen:
         raise UsageError(f"--devices {request}: {' and '.join(_OTHER_CARDS[kind])} allow none of these cards")
     return [Device(f"{kind}:{number}", f"{kind} {number}", kind) for number in chosen]
@@ -101,32 +99,31 @@ def _slot_count(request: str, text: str) -> int:
 def _usual_slots(many_small: bool) -> int:
     if many_small:
         return min(8, usable_cores())
-    # Two cores a slot keep one trial busy; memory limits large machines.
+    # Two cores keep one trial busy; on large machines memory is the limit.
     available = psutil.virtual_memory().available
     return max(1, min(usable_cores() // 2, min(available, memory_limit() or available) // _BYTES_PER_CPU_SLOT))
 
 
 def _visible(listed: str, cards: Sequence[Sequence[Device]]) -> list[Device]:
-    """The devices that CUDA_VISIBLE_DEVICES leaves, in its order."""
+    """The devices that CUDA_VISIBLE_DEVICES names, in its order."""
     visible: list[Device] = []
     for entry in listed.split(","):
         matches = _matching(entry, cards)
         if not matches:
-            break  # as CUDA does: what stands behind an invalid entry is not visible
+            break  # as in CUDA: an invalid entry hides all entries after it
         visible += [device for device in matches if device not in visible]
     return visible
 
 
 def _matching(entry: str, cards: Sequence[Sequence[Device]]) -> list[Device]:
-    """The devices behind a card's number, or the beginning of exactly one card's or instance's UUID."""
+    """The devices behind a card's number, or behind the start of exactly one UUID."""
     entry = entry.strip()
     if re.fullmatch(r"\d+", entry):
-        index = int(entry)
-        return list(cards[index]) if index < len(cards) else []
+        return list(cards[int(entry)]) if int(entry) < len(cards) else []
     if not entry.startswith(("GPU-", "MIG-")):
         return []
-    every = [device for card in cards for device in card]
-    matches = [device for device in every if device.id.startswith(entry) or device.old_name == entry]
+    devices = [device for card in cards for device in card]
+    matches = [device for device in devices if device.id.startswith(entry) or device.old_name == entry]
     return matches if len(matches) == 1 else []
 
 
@@ -152,12 +149,12 @@ def _why_no_card(listed: str | None, cards: Sequence[Sequence[Device]]) -> str:
 
 
 def most_together(devices: Iterable[Device]) -> int:
-    """How many cards a trial can have at most: those that can work together."""
+    """The largest number of cards that one trial can use together."""
     return sum(device.joinable for device in devices)
 
 
 def child_environment(devices: Sequence[Device], slots: int, jobs_per_device: int = 1) -> dict[str, str]:
-    """Environment variables that keep a trial on its devices.
+    """Environment variables that keep a trial on its ``devices``.
 
     ``slots`` devices, each with ``jobs_per_device`` trials, share this machine's cores.
     """

@@ -37,12 +37,13 @@ from cluebench.report import grid_page, leaderboard_formats, submitted, table
 from cluebench.report.leaderboard import Leaderboard, measured_rows
 from cluebench.report.leaderboard_formats import FORMATS
 from cluebench.scheduler.allocation.promises import Promise, Promises
+from cluebench.scheduler.plan.attempts import Attempt
 from cluebench.scheduler.plan.estimates import estimated_size
 from cluebench.scheduler.plan.failures import Failure, FailureKind
 from cluebench.scheduler.plan.grid_flags import GridFlags
-from cluebench.scheduler.plan.jobs import Attempt, Job, State, note_failures, recall_failures
+from cluebench.scheduler.plan.jobs import Job, State, note_failures, recall_failures
 from cluebench.scheduler.processes import launch
-from cluebench.scheduler.processes.trial_process import LockRecord, orphan_of
+from cluebench.scheduler.processes.trial_process import orphan_of
 from cluebench.scheduler.run import status
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from cluebench.scheduler.run.recorder import trial_state
@@ -90,7 +91,7 @@ def job(task: str, rate: float = 3e-5, state: State = State.DONE) -> Job:
     of = trial(task, rate)
     made = Job(of, 0, TrialPaths(Path(task), of.name), Path("lock"), result(task, rate).configuration_hash, {})
     made.state, made.result = state, result(task, rate) if state is State.DONE else None
-    made.attempts = [Attempt(1, ["gpu 0"], 1, 1, 0.0, 1.0, "done", "")]
+    made.attempts = [Attempt(labels=["gpu 0"], started=0.0, finished=1.0, outcome="done")]
     made.failures = [Failure(FailureKind.KILLED, "ended by SIGKILL")]
     return made
 
@@ -326,8 +327,8 @@ def test_noted_failures_never_end_in_a_traceback(run):
 def test_locks_never_end_in_a_traceback(kind, run):
     run.directory.private.mkdir(exist_ok=True)
     path = run.directory.private / ("lock" if kind == "directory" else "tnews--x.lock")
-    sound = asdict(Holder(1, "host", "2026") if kind == "directory" else LockRecord(pid=1, start_time="boot:1"))
-    read = run.directory.holder if kind == "directory" else lambda: orphan_of("key", path)
+    sound = asdict(Holder(1, "host", "2026") if kind == "directory" else Attempt(pid=1, start_time="boot:1"))
+    read = run.directory.holder if kind == "directory" else lambda: orphan_of(path)
 
     @EXAMPLES
     @given(content=broken_json(sound))

@@ -5,9 +5,8 @@ from pathlib import Path
 from cluebench.machine.nvidia import Device, Reading
 from cluebench.pretrained.model import Model
 from cluebench.records.paths import TrialPaths
-from cluebench.scheduler.allocation.ledger import Ledger
-from cluebench.scheduler.loop.loop import Rules, Scheduler
-from cluebench.scheduler.plan.estimates import GIB, DurationModel, MemoryModel
+from cluebench.scheduler.loop.loop import Scheduler
+from cluebench.scheduler.plan.estimates import GIB
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job
 from cluebench.scheduler.plan.trials import build_plan
@@ -52,20 +51,19 @@ class Run:
     """A scheduler on simulated time."""
 
     def __init__(self, trials, devices, outcome=None, memory=None, orphans=(), jobs_per_device=1,
-                 unwritable=lambda: None, **rules):  # fmt: skip
+                 unwritable=lambda: None, **flags):  # fmt: skip
         self.time, self.witness = SimulatedTime(), Witness()
         self.jobs = [job_of(trial, number) for number, trial in enumerate(trials)]
         by_key = {job.key: job for job in self.jobs}
         self.engine = SimulatedEngine(
             self.time, devices, by_key, outcome or (lambda job, ids: Outcome()), memory,
-            {orphan.key: orphan for orphan in orphans},
+            dict(orphans),
         )  # fmt: skip
-        self.ledger = Ledger(devices, jobs_per_device)
-        self.memory_model = MemoryModel()
         self.scheduler = Scheduler(
-            SimulatedTrials(self.jobs, self.engine.result_of, unwritable=unwritable), self.engine, self.ledger,
-            DurationModel(GridFlags()), self.memory_model, self.witness, self.time, Rules(**rules),
+            SimulatedTrials(self.jobs, self.engine.result_of, unwritable=unwritable), self.engine, self.witness,
+            self.time, GridFlags(jobs_per_device=jobs_per_device, **flags),
         )  # fmt: skip
+        self.ledger, self.memory_model = self.scheduler.ledger, self.scheduler.fit.memory
 
     def run(self):
         self.scheduler.run()

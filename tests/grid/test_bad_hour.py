@@ -37,7 +37,7 @@ def test_a_full_disk_holds_the_grid_and_costs_nothing(grid):
     (private / "probe").unlink()
     output, said = scheduler.communicate(timeout=120)
     assert scheduler.returncode == 0, said
-    assert "can't be written: No space left on device; looked at again" in said and "going on" in said
+    assert "can't be written: No space left on device; checked again" in said and "going on" in said
     assert all(trial["state"] == "done" for trial in grid.state()["trials"])
 
 
@@ -51,9 +51,7 @@ def test_with_room_on_the_disk_nothing_is_held(grid):
 # A driver in trouble --------------------------------------------------------------------------------------------------
 
 TWO = "card GPU-aaaa Test-24G 24576 24000 ok\ncard GPU-bbbb Test-24G 24576 24000 ok\n"
-HURRY = (
-    "from cluebench.scheduler.loop import device_health as cards; cards._HEALTH_CHECK = 0.3; cards._ANSWER_DUE = 0.6\n"
-)
+HURRY = "from cluebench.scheduler.allocation import device_health as cards; cards._HEALTH_CHECK = 0.3; cards._ANSWER_DUE = 0.6\n"
 PAIR = ("--tasks", "tnews", "--learning_rates", "1e-5", "--batch_sizes", "16,32", "--max_attempts", "1")
 
 
@@ -253,7 +251,7 @@ def test_a_directory_that_others_have_laid_out_is_not_written(trap, tmp_path, mo
     promises = Promises(said.append)
     with promises.locked() as others:
         promises.make(tmp_path / "a.lock", os.getpid(), ["GPU-0"], 5)
-    assert others == [] and len(said) == 1 and "no directory that you alone can write" in said[0]
+    assert others == [] and len(said) == 1 and "not a directory that you alone can write" in said[0]
     assert not list((tmp_path / FOLDER).iterdir())
 
 
@@ -270,7 +268,7 @@ def test_a_lock_that_is_never_free_stops_no_grid(tmp_path, monkeypatch):
         for _ in range(2):
             with two.locked() as others:
                 assert [other.bytes for other in others] == [5]
-    assert len(said) == 1 and "somebody keeps its lock" in said[0]
+    assert len(said) == 1 and "never frees its lock" in said[0]
 
 
 def test_a_machine_without_a_place_for_promises_is_said_once(tmp_path, monkeypatch):
@@ -301,7 +299,7 @@ def test_whose_out_of_memory(grid, cards, others):
     if others:
         cards(text.replace("24000", "1000"))
         grid.open_gate()
-        grid.wait_for_note("others have taken its memory")
+        grid.wait_for_note("other processes use its memory")
         time.sleep(3.0)
         assert len(grid.book("start")) == 1
         cards(text)
@@ -309,7 +307,7 @@ def test_whose_out_of_memory(grid, cards, others):
     _, said = scheduler.communicate(timeout=60)
     assert scheduler.returncode == 0, said
     assert [words[6] for words in grid.book("start")[1:]] == ["accumulation=1" if others else "accumulation=2"] * 3
-    assert ("others have taken its memory" in said) == others
+    assert ("other processes use its memory" in said) == others
     more = grid.run("--tasks", "tnews", "--learning_rates", "5e-5", "--batch_sizes", "32")  # remembered
     assert more.returncode == 0 and grid.book("start")[-1][6] == ("accumulation=1" if others else "accumulation=2")
 
@@ -318,10 +316,9 @@ def test_whose_out_of_memory(grid, cards, others):
 
 #: Stands in for a kernel that can't end a process of a driver in trouble: no signal reaches trials that hang.
 UNDYING = """
-from cluebench.scheduler.loop import loop
+from cluebench.scheduler.loop import deadlines, loop
 from cluebench.scheduler.processes import local_engine
-loop._DEATH_DUE, loop.GRACE = 1.0, 0.5
-loop.Rules.__init__.__defaults__ = (3, 3600.0, None, 0.5, False)
+deadlines._DEATH_DUE, deadlines.GRACE, loop.GRACE = 1.0, 0.5, 0.5
 local_engine.LocalEngine.stop = lambda self, key, now=False: None
 """
 

@@ -17,9 +17,9 @@ from cluebench.records.grid_file import Spent
 from cluebench.records.result import DevPoint, Result
 from cluebench.records.trial import Trial
 from cluebench.scheduler.allocation.ledger import Ledger
+from cluebench.scheduler.plan.attempts import Attempt
 from cluebench.scheduler.plan.estimates import GIB, forward_tokens
 from cluebench.scheduler.plan.grid_flags import GridFlags
-from cluebench.scheduler.processes.trial_process import LockRecord, Orphan
 from cluebench.scheduler.run.forecast import Forecast, weight_bytes
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from tests.grid.conftest import until
@@ -119,8 +119,7 @@ def test_an_adopted_trials_energy_is_unknown_and_its_seconds_count_from_then_on(
 
     def taken_already(job):
         about = {"configuration_hash": job.configuration_hash, "promised_bytes": GIB}
-        record = LockRecord(4711, devices=["GPU-0"], labels=["gpu 0"], **about)
-        run.engine.orphans[job.key] = Orphan(job.key, job.lock, 4711, record.host, record)
+        run.engine.orphans[job.key] = Attempt(4711, devices=["GPU-0"], labels=["gpu 0"], **about)
         return False
 
     run.engine.take = taken_already
@@ -355,7 +354,7 @@ def test_disk_worked_out_by_hand(tmp_path):
     every = disk(save_best_model=True, keep_all_models=True, learning_rates=[1e-5, 3e-5])
     assert every.endswith("1.6 GB for the models to be kept")
     # Of two trials all may be held at a rung, each with a checkpoint.
-    assert disk(search="halving").endswith("at a time, up to 2.4 GB for those that are held or stopped")
+    assert disk(search="halving").endswith("at a time, up to 2.4 GB for trials that are paused or stopped")
     with open(model / "model_state.pdparams", "wb") as weights:
         weights.truncate(5_000_000)
     assert disk(save_best_model=True, learning_rates=[3e-5]).endswith(", 10 MB for the models to be kept")

@@ -14,8 +14,7 @@ from cluebench.foundation.errors import UsageError
 from cluebench.foundation.resource_limits import usable_cores
 from cluebench.machine.devices import child_environment, find_devices
 from cluebench.machine.nvidia import Device, DeviceLost, NvidiaDriver, Reading, ask
-from cluebench.scheduler.allocation.ledger import Ledger
-from cluebench.scheduler.processes.trial_process import Holding
+from cluebench.scheduler.allocation.ledger import Ledger, Need
 
 GIB = 1 << 30
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,7 +119,7 @@ def test_no_visible_card_means_cpu_slots_in_auto_and_an_error_otherwise(with_dri
 def test_a_variable_that_names_no_card_where_there_are_some_is_refused(with_driver, visible):
     said = with_driver(FOUND, TWO_CARDS, REQUEST="auto", CUDA_VISIBLE_DEVICES=visible)
     none = f"CUDA_VISIBLE_DEVICES={visible} names no card of this machine, which has 2"
-    assert said == f"--devices auto: {none}; mend it, or choose --devices cpu"
+    assert said == f"--devices auto: {none}; repair it, or choose --devices cpu"
     assert ids(with_driver(FOUND, "", REQUEST="auto", CUDA_VISIBLE_DEVICES=visible))[0] == "cpu:0"  # a machine without
 
 
@@ -134,22 +133,22 @@ def test_cards_that_do_not_report_memory_are_taken_one_trial_each(with_driver):
     text = TWO_CARDS.replace("24000 ok", "24000 unified")
     found = with_driver(
         """
-        from cluebench.scheduler.allocation.ledger import Ledger
+        from cluebench.scheduler.allocation.ledger import Ledger, Need
         from cluebench.scheduler.allocation.promises import Promise
         devices = find_devices("auto", {}, NvidiaDriver.open())
         ledger = Ledger(devices[:1], jobs_per_device=4)
-        first = ledger.place(1, 1 << 40, 0.0)
+        first = ledger.place(Need(1, 1 << 40), 0.0)
         ledger.reserve("a", first, 0)
-        second = ledger.place(1, 0, 0.0)
+        second = ledger.place(Need(1, 0), 0.0)
         ledger.release("a")
         ledger.see([Promise(1, "", first, 0)])
-        print(json.dumps([[d.id, d.total_bytes, d.joinable] for d in devices] + [first, second, ledger.place(1, 0, 0.0)]))
+        print(json.dumps([[d.id, d.total_bytes, d.joinable] for d in devices] + [first, second, ledger.place(Need(1, 0), 0.0)]))
         """,
         text,
     )
     assert found[:2] == [["GPU-aaaa1111", None, True], ["GPU-bbbb2222", 16 * GIB, True]]
     assert found[2:] == [["GPU-aaaa1111"], None, None]
-    with_driver.said("gpu 0 (Test-24G) does not say how much memory it has")
+    with_driver.said("gpu 0 (Test-24G) does not report its memory size")
 
 
 def test_npus_and_xpus_are_taken_by_number_and_told_to_all_who_look():
@@ -311,6 +310,10 @@ def card(number=0, gigabytes=24):
     return Device(f"GPU-{number}", f"gpu {number}", "gpu", "", gigabytes * GIB, True)
 
 
+def place(ledger, cards, size, now, avoid=(), closed=()):
+    return ledger.place(Need(cards, size, avoid), now, closed)
+
+
 def test_promised_memory_is_not_given_twice():
     ledger = Ledger([card()], jobs_per_device=4)
     slot = ledger.slots["GPU-0"]
@@ -319,7 +322,7 @@ def test_promised_memory_is_not_given_twice():
     assert slot.free_bytes() == 20 * GIB
     ledger.reserve("a", ["GPU-0"], 8 * GIB)
     assert slot.free_bytes() == 12 * GIB  # promised, though the driver still says 20
-    assert ledger.place(1, 13 * GIB, 0.0) is None
+    assert place(ledger, 1, 13 * GIB, 0.0) is None
     # a has allocated 5 of its 8: the driver says 15 are free, 3 are still to come
     ledger.read("GPU-0", Reading(24 * GIB, 15 * GIB, {1: 5 * GIB}), lambda key: 5 * GIB)
     assert slot.free_bytes() == 12 * GIB
@@ -342,27 +345,28 @@ def test_released_memory_has_to_be_read_again():
     ledger = Ledger([card()])
     ledger.read("GPU-0", Reading(24 * GIB, 20 * GIB, {}), lambda key: 0)
     ledger.reserve("a", ["GPU-0"], 8 * GIB)
-    assert ledger.holding("a") == ledger.release("a") == Holding(("GPU-0",), 8 * GIB)
-    assert ledger.holding("a") == Holding()
-    assert ledger.place(1, GIB, 0.0) is None
+    assert ledger.slots["GPU-0"].promised == {"a": 8 * GIB}
+    ledger.release("a")
+    assert ledger.slots["GPU-0"].promised == {}
+    assert place(ledger, 1, GIB, 0.0) is None
     ledger.read("GPU-0", Reading(24 * GIB, 20 * GIB, {}), lambda key: 0)
-    assert ledger.place(1, GIB, 0.0) == ["GPU-0"]
+    assert place(ledger, 1, GIB, 0.0) == ["GPU-0"]
 
 
 def test_emptiest_card_first_and_the_avoided_only_without_others():
     ledger = Ledger([card(0), card(1), card(2)])
     for number, free in enumerate((10, 20, 15)):
         ledger.read(f"GPU-{number}", Reading(24 * GIB, free * GIB, {}), lambda key: 0)
-    assert ledger.place(3, GIB, 0.0) == ["GPU-1", "GPU-2", "GPU-0"]
-    assert ledger.place(2, GIB, 0.0, avoid={"GPU-1"}) == ["GPU-2", "GPU-0"]
-    assert ledger.place(3, GIB, 0.0, avoid={"GPU-1"}) == ["GPU-2", "GPU-0", "GPU-1"]
+    assert place(ledger, 3, GIB, 0.0) == ["GPU-1", "GPU-2", "GPU-0"]
+    assert place(ledger, 2, GIB, 0.0, avoid={"GPU-1"}) == ["GPU-2", "GPU-0"]
+    assert place(ledger, 3, GIB, 0.0, avoid={"GPU-1"}) == ["GPU-2", "GPU-0", "GPU-1"]
     ledger.reserve("a", ["GPU-2", "GPU-0"], GIB)
-    assert ledger.place(1, GIB, 0.0, avoid={"GPU-1"}) is None  # it waits for one of the others
+    assert place(ledger, 1, GIB, 0.0, avoid={"GPU-1"}) is None  # it waits for one of the others
     ledger.release("a")
     for number, free in enumerate((10, 20, 15)):
         ledger.read(f"GPU-{number}", Reading(24 * GIB, free * GIB, {}), lambda key: 0)
-    assert ledger.place(2, GIB, 0.0, closed=["GPU-1"]) == ["GPU-2", "GPU-0"]
-    assert ledger.place(3, 12 * GIB, 0.0) is None
+    assert place(ledger, 2, GIB, 0.0, closed=["GPU-1"]) == ["GPU-2", "GPU-0"]
+    assert place(ledger, 3, 12 * GIB, 0.0) is None
 
 
 def test_card_is_set_aside_longer_each_time():

@@ -8,11 +8,13 @@ import pytest
 
 from cluebench.benchmark.tasks import TASKS, Setting
 from cluebench.pretrained.model import Model
+from cluebench.records.grid_file import read_grid
 from cluebench.records.paths import TrialPaths
 from cluebench.records.result import Result
 from cluebench.records.trial import Trial
 from cluebench.scheduler.allocation.job_queue import JobQueue
 from cluebench.scheduler.plan import jobs as jobs_module
+from cluebench.scheduler.plan.attempts import Attempt
 from cluebench.scheduler.plan.estimates import (
     DurationModel,
     Underway,
@@ -24,11 +26,13 @@ from cluebench.scheduler.plan.estimates import (
 )
 from cluebench.scheduler.plan.failures import Failure, FailureKind, classify
 from cluebench.scheduler.plan.grid_flags import GridFlags
-from cluebench.scheduler.plan.jobs import Attempt, Job, LogReader, State
+from cluebench.scheduler.plan.jobs import Job, LogReader, State
 from cluebench.scheduler.plan.trials import build_plan
 from cluebench.scheduler.run.display import Display, display_for, duration
+from cluebench.scheduler.run.planned_grid import PlannedGrid
 from cluebench.scheduler.run.recorder import Recorder
 from cluebench.scheduler.run.run_directory import RunDirectory
+from tests.grid.conftest import until
 
 #: Ends of logs as Paddle, its launcher, the driver and the system write them.
 OUT_OF_MEMORY = """\
@@ -215,7 +219,7 @@ def jobs_on_stage(tmp_path):
     for number, state in enumerate((State.DONE, State.RUNNING, State.WAITING)):
         trial = Trial(Model.of("m"), "tnews", Setting((1 + number) * 1e-5, 32, 0.1))
         job = Job(trial, number, TrialPaths(tmp_path / "tnews", trial.name), tmp_path / "lock", "h", state=state)
-        job.attempts.append(Attempt(1, ["gpu 0"], 1, 1, 0.0, 60.0))
+        job.attempts.append(Attempt(labels=["gpu 0"], started=0.0, finished=60.0))
         jobs.append(job)
     jobs[0].result = Result("tnews", "m", {}, "h", "done", best_score=(57.0,))
     jobs[1].paths.folder.mkdir()
@@ -245,7 +249,7 @@ def test_what_goes_on_from_a_checkpoint_is_told_from_what_is_tried_again(tmp_pat
     stream, (job, *_) = io.StringIO(), jobs_on_stage(tmp_path)
     display = display_for(stream)
     display.started(job)
-    job.attempts.append(Attempt(2, ["gpu 0"], 1, 1, 0.0))
+    job.attempts.append(Attempt(labels=["gpu 0"], number=2))
     display.started(job)
     job.failures.append(Failure(FailureKind.CRASHED, "exit code 1"))
     display.started(job)
@@ -306,7 +310,7 @@ def test_long_names_at_80_columns_give_way_to_numbers(tmp_path, terminal):
             trial = Trial(Model.of(name), task.name, Setting(3e-5, 32, 0.1), 43)
             paths = TrialPaths(tmp_path / trial.model.folder / task.name, trial.name)
             jobs.append(Job(trial, 0, paths, tmp_path / "lock", "h", state=State.RUNNING))
-            jobs[-1].attempts.append(Attempt(1, [f"gpu {card}" for card in range(task.cards)], task.cards, 1, 0.0))
+            jobs[-1].attempts.append(Attempt(labels=[f"gpu {card}" for card in range(task.cards)]))
             paths.folder.mkdir(parents=True)
             paths.log.write_text(
                 "global step 19000/20010, epoch: 0, batch: 99, rank_id: 0, loss: 2.7, lr: 0.1, speed: 0.8 step/s\n"
@@ -325,11 +329,17 @@ def test_long_names_at_80_columns_give_way_to_numbers(tmp_path, terminal):
     display.close()
 
 
+def recorder_of(directory, jobs, complain=lambda text: None):
+    directory.path.mkdir()
+    grid = PlannedGrid(GridFlags(), [job.trial for job in jobs], {directory.model: directory})
+    return Recorder(grid, jobs, {}, complain)
+
+
 def test_full_disk_is_said_once_and_stops_nothing(tmp_path, monkeypatch):
     said, jobs = [], jobs_on_stage(tmp_path)
     directory = RunDirectory(tmp_path, Model.of("m"))
-    directory.path.mkdir()
-    recorder = Recorder(directory, jobs, {}, complain=said.append)
+    recorder = recorder_of(directory, jobs, said.append)
+    monkeypatch.setattr("cluebench.scheduler.run.recorder.write_report", lambda folder: None)
     full = True
 
     def write_grid(*arguments):
@@ -338,20 +348,16 @@ def test_full_disk_is_said_once_and_stops_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(directory, "write_grid", write_grid)
     recorder.ended(jobs[0])
-    recorder.tick(0.0)
-    recorder._writing.join()
-    recorder.note("more")
-    recorder.tick(1.0)
-    recorder._writing.join()
+    recorder.write_due(0.0)
+    recorder.charged(jobs[0])
+    recorder.write_due(1.0)
     assert said == [f"{directory.path}: grid.json can't be written: No space left on device; going on"]
     full = False
-    recorder.note("more")
-    recorder.tick(2.0)
-    recorder._writing.join()
+    recorder.charged(jobs[0])
+    recorder.write_due(2.0)
     full = True
-    recorder.note("more")
-    recorder.tick(3.0)
-    recorder._writing.join()
+    recorder.charged(jobs[0])
+    recorder.write_due(3.0)
     assert len(said) == 2  # it had been written in between
 
 
@@ -360,9 +366,8 @@ def test_a_report_that_cannot_be_made_is_said_and_ends_no_grid(tmp_path, monkeyp
         raise IndexError("of an odd\nfile")
 
     said, directory = [], RunDirectory(tmp_path, Model.of("m"))
-    directory.path.mkdir()
     monkeypatch.setattr("cluebench.scheduler.run.recorder.write_report", report)
-    Recorder(directory, jobs_on_stage(tmp_path), {}, complain=said.append).finish()
+    recorder_of(directory, jobs_on_stage(tmp_path), said.append).finish()
     assert said == [
         f"{directory.path}: report.html can't be written: {IndexError('of an odd' + chr(10) + 'file')!r}; going on"
     ]
@@ -390,30 +395,38 @@ def test_the_start_of_a_trial_is_not_taken_for_steps(tmp_path, monkeypatch):
 
 def test_the_page_is_written_once_there_is_a_plan_and_while_anything_runs(tmp_path, monkeypatch):
     pages, directory, jobs = [], RunDirectory(tmp_path, Model.of("m")), jobs_on_stage(tmp_path)
-    directory.path.mkdir()
     monkeypatch.setattr(
         "cluebench.scheduler.run.recorder.write_report", lambda folder: pages.append((folder / "grid.json").is_file())
     )
-    recorder, now = Recorder(directory, jobs, {}), 0.0
-
-    def tick(until):
-        """As the loop does: when the recorder has asked for it."""
-        nonlocal now
-        while now < until:
-            now = recorder.tick(now)
-            for thread in (recorder._writing, recorder._reporting):
-                if thread.is_alive():
-                    thread.join()
-
+    recorder = recorder_of(directory, jobs)
     for job in jobs:
         job.state = State.RUNNING
-    recorder.note("begun")
-    tick(1.0)
+    recorder.write_due(0.0)
     assert pages == [True], "at once, and not before the plan"
-    tick(95.0)
-    assert pages == [True] * 4, "every 30 seconds, though nothing was told"
+    for now in range(1, 96):
+        recorder.write_due(now)
+    assert pages == [True] * 4, "every 30 seconds, though nothing changed"
     for job in jobs:
         job.state = State.WAITING
         recorder.charged(job)
-    tick(1e4)
-    assert now == float("inf") and len(pages) == 5
+    for now in range(96, 1000):
+        recorder.write_due(now)
+    assert len(pages) == 5
+
+
+def test_a_recorder_writes_until_it_is_closed_and_then_how_it_ended(tmp_path, monkeypatch):
+    pages, directory, jobs = [], RunDirectory(tmp_path, Model.of("m")), jobs_on_stage(tmp_path)
+    monkeypatch.setattr("cluebench.scheduler.run.recorder.write_report", pages.append)
+    monkeypatch.setattr("cluebench.scheduler.run.recorder._STATE_EVERY", 0.01)
+
+    def states():
+        found = read_grid(directory.path)
+        return found and (found.status, [trial.state for trial in found.trials])
+
+    with recorder_of(directory, jobs) as recorder:
+        until(lambda: states() == ("running", ["done", "running", "waiting"]))
+        jobs[2].state = State.FAILED
+        recorder.charged(jobs[2])
+        until(lambda: states() == ("running", ["done", "running", "failed"]))
+        jobs[1].state = State.STOPPED
+    assert states() == ("failed", ["done", "stopped", "failed"]) and pages[-1] == directory.path

@@ -16,11 +16,12 @@ from cluebench.pretrained.model import Model
 from cluebench.records.paths import TrialPaths
 from cluebench.records.result import Result
 from cluebench.records.trial import Trial
-from cluebench.scheduler.plan.jobs import Attempt, Job
+from cluebench.scheduler.plan.attempts import Attempt
+from cluebench.scheduler.plan.jobs import Job
 from cluebench.scheduler.processes.engine import Events
 from cluebench.scheduler.processes.launch import TRIAL_VARIABLE, start_time
 from cluebench.scheduler.processes.local_engine import LocalEngine
-from cluebench.scheduler.processes.trial_process import Holding, StartOrder, orphan_of
+from cluebench.scheduler.processes.trial_process import StartOrder, is_ours, orphan_of
 from tests.conftest import ROOT
 from tests.grid.conftest import alive, until
 from tests.grid.small_grid import KEYS, TABLE_ROW, TNEWS, check_nothing_lost_or_twice
@@ -331,17 +332,17 @@ def test_many_killed_schedulers(grid, tmp_path):
 
 def launch_of(tmp_path, command):
     trial, paths = Trial(Model.of("m"), "tnews", Setting(3e-5, 32, 0.1)), TrialPaths(tmp_path / "tnews", "t")
-    job = Job(trial, 0, paths, tmp_path / "private" / "t.lock", "h", attempts=[Attempt(1, [], 1, 1, 0.0)])
-    return StartOrder(job, Holding(), command, {}, tmp_path)
+    job = Job(trial, 0, paths, tmp_path / "private" / "t.lock", "h", attempts=[Attempt(started=0.0)])
+    return job, StartOrder(command, {}, tmp_path)
 
 
 def run_launch(launch):
     events = Events()
     engine = LocalEngine([], None, events)
-    assert engine.take(launch.job)
-    engine.start(launch)
+    assert engine.take(launch[0])
+    engine.start(*launch)
     code = events.get(timeout=60).code
-    engine.release(launch.job)
+    engine.release(launch[0])
     return [code]
 
 
@@ -349,25 +350,25 @@ def test_of_two_launches_of_a_trial_one_runs(tmp_path):
     mark, go = tmp_path / "marks", tmp_path / "go"
     waits = f"while not os.path.exists({str(go)!r}): time.sleep(0.02)"
     code = f"import os, time\nopen({str(mark)!r}, 'a').write('x')\n{waits}"
-    launch, events = launch_of(tmp_path, [sys.executable, "-c", code]), Events()
+    (job, order), events = launch_of(tmp_path, [sys.executable, "-c", code]), Events()
     first, *others = (LocalEngine([], None, events) for _ in range(4))
-    assert first.take(launch.job) and not any(other.take(launch.job) for other in others)
-    first.start(launch)
+    assert first.take(job) and not any(other.take(job) for other in others)
+    first.start(job, order)
     until(mark.exists, what="the trial")
-    assert not any(other.take(launch.job) for other in others)
+    assert not any(other.take(job) for other in others)
     go.touch()
     assert events.get(timeout=60).code == 0 and mark.read_text() == "x"
-    assert not others[0].take(launch.job)  # until it is written down how it ended
-    first.release(launch.job)
-    assert others[0].take(launch.job)
+    assert not others[0].take(job)  # until it is written down how it ended
+    first.release(job)
+    assert others[0].take(job)
 
 
 def test_workers_that_outlived_a_dead_scheduler_are_ended_before_the_trial_starts_again(tmp_path):
     launch = launch_of(tmp_path, [sys.executable, "-c", "pass"])
-    environment = {**os.environ, TRIAL_VARIABLE: f"{launch.job.lock}#an-attempt-long-gone"}
+    environment = {**os.environ, TRIAL_VARIABLE: f"{launch[0].lock}#an-attempt-long-gone"}
     sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
     worker = subprocess.Popen(sleeper, env=environment, start_new_session=True)
-    stranger = subprocess.Popen(sleeper, env={**environment, TRIAL_VARIABLE: f"{launch.job.lock}x#another-trial"})
+    stranger = subprocess.Popen(sleeper, env={**environment, TRIAL_VARIABLE: f"{launch[0].lock}x#another-trial"})
     assert run_launch(launch) == [0]
     assert worker.wait(timeout=5) == -signal.SIGKILL and stranger.poll() is None
     stranger.kill()
@@ -377,35 +378,37 @@ def test_workers_that_outlived_a_dead_scheduler_are_ended_before_the_trial_start
 def test_command_that_is_not_there_is_a_bad_setting(tmp_path):
     launch = launch_of(tmp_path, ["/nonexistent/python"])
     assert run_launch(launch) == [2]
-    assert "No such file" in launch.job.paths.log.read_text()
+    assert "No such file" in launch[0].paths.log.read_text()
 
 
 def test_orphan_is_known_by_its_lock_and_start(tmp_path):
     launch = launch_of(tmp_path, [sys.executable, "-c", "import time; time.sleep(60)"])
-    assert orphan_of(launch.job.key, launch.job.lock) is None
+    job = launch[0]
+    assert orphan_of(job.lock) is None
     # Started by a scheduler that ends: its trial is nobody's child.
     code = "import pickle, sys; from cluebench.scheduler.processes.local_engine import LocalEngine\n"
-    code += "order, engine = pickle.load(sys.stdin.buffer), LocalEngine([], None, None)\n"
-    code += "engine.take(order.job), engine.start(order)"
+    code += "(job, order), engine = pickle.load(sys.stdin.buffer), LocalEngine([], None, None)\n"
+    code += "engine.take(job), engine.start(job, order)"
     subprocess.run([sys.executable, "-c", code], input=pickle.dumps(launch), check=True)
-    until(lambda: (orphan := orphan_of(launch.job.key, launch.job.lock)) and orphan.pid, what="the record")
-    orphan = orphan_of(launch.job.key, launch.job.lock)
-    assert orphan.is_local and orphan.record.start_time == start_time(orphan.pid)
-    assert orphan.record.configuration_hash == "h"
+    until(lambda: (orphan := orphan_of(job.lock)) and orphan.pid, what="the record")
+    orphan = orphan_of(job.lock)
+    assert is_ours(orphan) and orphan.start_time == start_time(orphan.pid)
+    assert orphan.configuration_hash == "h"
     events = Events()
     other = LocalEngine([], None, events)
-    other.adopt(orphan)
-    other.stop(launch.job.key)
+    job.attempts = [orphan]
+    other.adopt(job)
+    other.stop(job.key)
     assert events.get(timeout=20).code is None and not alive(orphan.pid)
-    assert orphan_of(launch.job.key, launch.job.lock) is None
+    assert orphan_of(job.lock) is None
 
 
 def test_full_disk_at_the_start_is_said(tmp_path):
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full")
     launch = launch_of(tmp_path, [sys.executable, "-c", "pass"])
-    launch.job.lock.parent.mkdir()
-    launch.job.lock.symlink_to("/dev/full")
+    launch[0].lock.parent.mkdir()
+    launch[0].lock.symlink_to("/dev/full")
     assert run_launch(launch) == [6]
 
 
@@ -502,7 +505,7 @@ def test_directory_of_another_model_is_refused(grid, tmp_path):
     assert grid.run(*one, model=str(tmp_path / "a" / "bert")).returncode == 0
     refused = grid.run(*one, model=str(tmp_path / "b" / "bert"))
     assert refused.returncode == 2 and refused.stderr.count("\n") == 1
-    assert "holds runs of" in refused.stderr and "rename one of the two" in refused.stderr
+    assert "has runs of" in refused.stderr and "rename one of the two" in refused.stderr
     # the same model, moved: its trials are done
     os.rename(tmp_path / "a", tmp_path / "c")
     assert "all 1 trials are done" in grid.run(*one, model=str(tmp_path / "c" / "bert")).stderr

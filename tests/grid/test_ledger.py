@@ -4,9 +4,8 @@ import pytest
 
 from cluebench.machine.devices import cpu_slots
 from cluebench.machine.nvidia import Device, Reading
-from cluebench.scheduler.allocation.ledger import FIRST_SET_ASIDE, LONGEST_SET_ASIDE, SUSPICIOUS, Ledger
+from cluebench.scheduler.allocation.ledger import FIRST_SET_ASIDE, LONGEST_SET_ASIDE, SUSPICIOUS, Ledger, Need
 from cluebench.scheduler.allocation.promises import Promise
-from cluebench.scheduler.processes.trial_process import Holding
 
 
 def card(name, joinable=True):
@@ -21,28 +20,35 @@ def ledger_of(*names, jobs_per_device=1, **more):
     return ledger
 
 
+def place(ledger, cards, size, now, avoid=(), closed=()):
+    return ledger.place(Need(cards, size, avoid), now, closed)
+
+
 def read(ledger, name, free, **allocated):
     ledger.read(name, Reading(100, free, {}), lambda key: allocated.get(key, 0))
 
 
 def test_nothing_is_placed_by_an_outdated_reading():
     ledger = Ledger([card("a")])
-    assert ledger.slots["a"].free_bytes() == 0 and ledger.place(1, 0, now=0) is None
+    assert ledger.slots["a"].free_bytes() == 0 and place(ledger, 1, 0, now=0) is None
     read(ledger, "a", free=100)
-    assert ledger.slots["a"].free_bytes() == 100 and ledger.place(1, 100, now=0) == ["a"]
+    assert ledger.slots["a"].free_bytes() == 100 and place(ledger, 1, 100, now=0) == ["a"]
     ledger.reserve("one", ["a"], 60)
-    assert ledger.release("one") == Holding(("a",), 60) and ledger.release("one") == Holding()
-    assert ledger.slots["a"].free_bytes() == 0 and ledger.place(1, 0, now=0) is None
+    assert ledger.slots["a"].promised == {"one": 60}
+    for _ in range(2):
+        ledger.release("one")
+        assert ledger.slots["a"].promised == {}
+    assert ledger.slots["a"].free_bytes() == 0 and place(ledger, 1, 0, now=0) is None
 
 
 def test_a_slot_without_accounted_memory_needs_no_reading():
     ledger = Ledger(cpu_slots(1))
     (slot,) = ledger.slots.values()
-    assert slot.free_bytes() is None and ledger.place(1, 10**12, now=0) == [slot.device.id]
+    assert slot.free_bytes() is None and place(ledger, 1, 10**12, now=0) == [slot.device.id]
     ledger.reserve("one", [slot.device.id], 10**12)
-    assert ledger.place(1, 0, now=0) is None  # one trial a device, where nothing else is said
+    assert place(ledger, 1, 0, now=0) is None  # one trial a device, where nothing else is said
     ledger.release("one")
-    assert ledger.place(1, 10**12, now=0) == [slot.device.id] and ledger.waits_for_memory(now=0) == []
+    assert place(ledger, 1, 10**12, now=0) == [slot.device.id] and ledger.waits_for_memory(now=0) == []
 
 
 def test_what_is_promised_but_not_allocated_is_not_free():
@@ -69,20 +75,20 @@ def test_growth_is_not_taken_for_ours_before_our_trial_shows_that_it_is():
 
 def test_what_another_scheduler_has_promised_is_not_free_until_a_reading_shows_it():
     ledger = ledger_of("a", "b")
-    ledger.read("a", Reading(100, 90, {}, taken=1000.0), lambda key: 0)
+    ledger.read("a", Reading(100, 90, {}, time=1000.0), lambda key: 0)
     theirs = [Promise(1, "boot:1", ["a"], 60)]
     ledger.see(theirs)
     assert ledger.slots["a"].free_bytes() == 30 and ledger.slots["b"].free_bytes() == 100
-    assert ledger.place(1, 40, now=0) == ["b"] and ledger.place(2, 40, now=0) is None
+    assert place(ledger, 1, 40, now=0) == ["b"] and place(ledger, 2, 40, now=0) is None
     ledger.see([Promise(1, "boot:1", ["a"], 60, settled=1001.0)])
     assert ledger.slots["a"].free_bytes() == 30
-    ledger.read("a", Reading(100, 35, {}, taken=1002.0), lambda key: 0)
+    ledger.read("a", Reading(100, 35, {}, time=1002.0), lambda key: 0)
     assert ledger.slots["a"].free_bytes() == 35
 
 
 def test_a_trial_fits_to_the_byte():
     ledger = ledger_of("a")
-    assert ledger.place(1, 100, now=0) == ["a"] and ledger.place(1, 101, now=0) is None
+    assert place(ledger, 1, 100, now=0) == ["a"] and place(ledger, 1, 101, now=0) is None
 
 
 def test_the_emptiest_card_comes_first():
@@ -90,41 +96,41 @@ def test_the_emptiest_card_comes_first():
     read(ledger, "a", free=50)
     read(ledger, "b", free=80)
     read(ledger, "c", free=95)
-    assert ledger.place(1, 10, now=0) == ["c"]
+    assert place(ledger, 1, 10, now=0) == ["c"]
     ledger.reserve("one", ["c"], 1)  # fewer trials count before free memory
-    assert ledger.place(1, 10, now=0) == ["b"]
-    assert ledger.place(1, 10, now=0, closed=["b"]) == ["a"]
-    assert ledger.place(1, 60, now=0, closed=["b"]) == ["c"]
+    assert place(ledger, 1, 10, now=0) == ["b"]
+    assert place(ledger, 1, 10, now=0, closed=["b"]) == ["a"]
+    assert place(ledger, 1, 60, now=0, closed=["b"]) == ["c"]
 
 
 def test_cards_to_avoid_are_taken_only_when_there_are_no_others():
     ledger = ledger_of("a", "b", "c")
-    assert ledger.place(1, 10, now=0, avoid=["a", "b"]) == ["c"]
-    assert ledger.place(2, 10, now=0, avoid=["a", "b"]) == ["c", "a"]
+    assert place(ledger, 1, 10, now=0, avoid=["a", "b"]) == ["c"]
+    assert place(ledger, 2, 10, now=0, avoid=["a", "b"]) == ["c", "a"]
     ledger.reserve("one", ["c"], 10)
-    assert ledger.place(1, 10, now=0, avoid=["a", "b"]) is None  # waits for the card that is left
-    assert ledger.place(1, 10, now=0, avoid=["a", "b", "c"]) == ["a"]
+    assert place(ledger, 1, 10, now=0, avoid=["a", "b"]) is None  # waits for the card that is left
+    assert place(ledger, 1, 10, now=0, avoid=["a", "b", "c"]) == ["a"]
 
 
 def test_several_cards_are_whole_cards():
     ledger = ledger_of("a", "b", jobs_per_device=2)
-    assert ledger.place(2, 10, now=0) == ["a", "b"] and ledger.place(3, 10, now=0) is None
+    assert place(ledger, 2, 10, now=0) == ["a", "b"] and place(ledger, 3, 10, now=0) is None
     ledger.reserve("one", ["a"], 10)
-    assert ledger.place(2, 10, now=0) is None and ledger.place(1, 10, now=0) == ["b"]
+    assert place(ledger, 2, 10, now=0) is None and place(ledger, 1, 10, now=0) == ["b"]
     parts = ledger_of("a", "b", joinable=False)
-    assert parts.place(2, 10, now=0) is None and parts.place(1, 10, now=0) == ["a"]
+    assert place(parts, 2, 10, now=0) is None and place(parts, 1, 10, now=0) == ["a"]
 
 
 def test_cards_are_held_back_only_where_our_own_trials_stand_in_the_way():
     ledger = ledger_of("a", "b", "c")
     ledger.reserve("one", ["a"], 100)
-    assert ledger.held_back_for(2, 100, now=0) == ["b", "c"]
+    assert ledger.reserved_for(Need(2, 100), now=0) == ["b", "c"]
     read(ledger, "b", free=70)  # 30 of somebody else's
-    assert ledger.held_back_for(2, 100, now=0) == ["c", "a"]
-    assert ledger.held_back_for(3, 70, now=0) == ["b", "c", "a"]
-    assert ledger.held_back_for(3, 71, now=0) == []
+    assert ledger.reserved_for(Need(2, 100), now=0) == ["c", "a"]
+    assert ledger.reserved_for(Need(3, 70), now=0) == ["b", "c", "a"]
+    assert ledger.reserved_for(Need(3, 71), now=0) == []
     parts = ledger_of("a", "b", joinable=False)
-    assert parts.held_back_for(2, 10, now=0) == [] and parts.held_back_for(1, 10, now=0) == ["a"]
+    assert parts.reserved_for(Need(2, 10), now=0) == [] and parts.reserved_for(Need(1, 10), now=0) == ["a"]
 
 
 def test_a_card_that_fails_is_set_aside_for_longer_each_time():
@@ -136,12 +142,12 @@ def test_a_card_that_fails_is_set_aside_for_longer_each_time():
     ledger.slots["a"].set_aside_until = now + 600
     assert pauses == [30, 60, 120, 240, 480, 600, 600] and (FIRST_SET_ASIDE, LONGEST_SET_ASIDE) == (30, 600)
     read(ledger, "a", free=100)
-    assert not ledger.has_room(now + 599) and ledger.place(1, 10, now + 599) is None
-    assert ledger.has_room(now + 600) and ledger.place(1, 10, now + 600) == ["a"]
+    assert not ledger.has_room(now + 599) and place(ledger, 1, 10, now + 599) is None
+    assert ledger.has_room(now + 600) and place(ledger, 1, 10, now + 600) == ["a"]
     ledger.succeeded(["a"])
     ledger.slots["a"].set_aside_until = 0.0
     assert ledger.set_aside("a", now) - now == 30
-    assert ledger.place(1, 10, now + 30) is None  # not before it has been read again
+    assert place(ledger, 1, 10, now + 30) is None  # not before it has been read again
 
 
 def test_three_crashes_in_a_row_make_a_card_suspicious():
@@ -186,4 +192,4 @@ def test_room_is_counted_in_trials(jobs_per_device):
     for number in range(jobs_per_device):
         assert ledger.has_room(now=0) and ledger.waits_for_memory(now=0) == ["a"]
         ledger.reserve(f"trial {number}", ["a"], 1)
-    assert not ledger.has_room(now=0) and ledger.waits_for_memory(now=0) == [] and ledger.place(1, 1, now=0) is None
+    assert not ledger.has_room(now=0) and ledger.waits_for_memory(now=0) == [] and place(ledger, 1, 1, now=0) is None

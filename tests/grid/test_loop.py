@@ -9,13 +9,13 @@ from cluebench.machine.nvidia import DeviceLost, Reading
 from cluebench.pretrained.model import Model
 from cluebench.records.result import Result
 from cluebench.records.trial import Trial
+from cluebench.scheduler.plan.attempts import Attempt
 from cluebench.scheduler.plan.estimates import GIB, MemoryModel
 from cluebench.scheduler.plan.failures import FailureKind
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import State
 from cluebench.scheduler.plan.trials import build_plan
 from cluebench.scheduler.processes.engine import Exited, Interrupted, Measured
-from cluebench.scheduler.processes.trial_process import LockRecord, Orphan
 from tests.grid.simulated_run import Run, empty, gpu, job_of, trials
 from tests.simulated import Outcome
 
@@ -88,7 +88,7 @@ def test_four_minutes_without_disk_or_network_cost_no_trial_an_attempt(code, see
     assert not any(job.counted_failures for job in run.jobs)
     if seen:  # nothing is even tried, and what had been is no failure
         assert len(run.engine.starts) == 4 + 6 and not any(job.failures for job in run.jobs)
-        assert "nothing is started for now: /runs: No space left on device; looked at again every 30 s" in (
+        assert "nothing is started for now: /runs: No space left on device; checked again every 30 s" in (
             run.witness.notes
         )
 
@@ -143,7 +143,9 @@ def test_out_of_memory_that_others_caused_is_waited_out():
     assert job.state is State.DONE and job.failures == [] and job.memory_factor == 1
     assert [attempt.outcome for attempt in job.attempts] == ["out of memory", "done"]
     assert 60 <= run.engine.starts[1][0] < 63
-    assert any("others have taken its memory: 2.0 GiB are left; it waits for 5." in note for note in run.witness.notes)
+    assert any(
+        "other processes use its memory: 2.0 GiB are left; it waits for 5." in note for note in run.witness.notes
+    )
 
 
 def test_a_trial_without_progress_is_ended_and_tried_again():
@@ -155,7 +157,7 @@ def test_a_trial_without_progress_is_ended_and_tried_again():
 
 def test_a_trial_that_ignores_sigterm_is_killed():
     left = [Outcome(None), Outcome(5.0)]
-    run = Run(trials("tnews"), cpu_slots(1), lambda job, ids: left.pop(0), trial_timeout=100.0, grace=30.0)
+    run = Run(trials("tnews"), cpu_slots(1), lambda job, ids: left.pop(0), trial_timeout=100.0)
     run.engine.deaf.add(run.jobs[0].key)
     run.run()
     assert [(time, now) for time, _, now in run.engine.stopped] == [(100.0, False), (130.0, True)]
@@ -236,8 +238,8 @@ def test_second_interruption_kills_at_once():
 def orphan_for(job, configuration_hash, device="cpu:0", pid=4711, host=None):
     import socket
 
-    record = LockRecord(pid, configuration_hash=configuration_hash, devices=[device], labels=["cpu 0"])
-    return Orphan(job.key, job.lock, pid, host or socket.gethostname(), record)
+    about = {"configuration_hash": configuration_hash, "host": host or socket.gethostname()}
+    return job.key, Attempt(pid, devices=[device], labels=["cpu 0"], **about)
 
 
 def test_orphan_is_adopted_and_holds_its_device():
@@ -276,7 +278,7 @@ def test_busy_trial_is_left_to_whoever_runs_it():
 
     run.engine.take = take
     run.run()
-    assert run.witness.notes == [f"{plan[0].key} is being run by process 4711 on another-machine: left to it"]
+    assert run.witness.notes == [f"{plan[0].key}: process 4711 on another-machine runs it: left to it"]
     assert looks == [10.0, 20.0, 30.0] and len(run.engine.starts) == 1 and len(run.jobs[0].attempts) == 1
 
 

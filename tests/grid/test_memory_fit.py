@@ -1,10 +1,11 @@
 """A driver that answers late or not at all, a hold that may have passed, an estimate beyond every card."""
 
+from cluebench.scheduler.allocation.device_health import DeviceHealth
 from cluebench.scheduler.allocation.ledger import Ledger
 from cluebench.scheduler.allocation.memory_fit import MemoryFit
-from cluebench.scheduler.loop.device_health import DeviceHealth
 from cluebench.scheduler.loop.fault_attribution import Hold
-from cluebench.scheduler.plan.estimates import GIB, MemoryModel
+from cluebench.scheduler.plan.estimates import GIB
+from cluebench.scheduler.plan.grid_flags import GridFlags
 from tests.grid.simulated_run import empty, gpu, job_of, trials
 from tests.simulated import SimulatedEngine, SimulatedTime
 
@@ -22,15 +23,15 @@ def test_an_answer_to_a_question_from_before_a_trial_ended_says_nothing():
     cards.ask("GPU-0")
     cards.ask("GPU-0")
     assert asked == ["GPU-0"]
-    assert not cards.take_in("GPU-0", empty("GPU-0"), lambda key, reading: 0) and not slot.fresh
+    assert not cards.record("GPU-0", empty("GPU-0"), lambda key, reading: 0) and not slot.fresh
     assert asked == ["GPU-0"] * 2
-    assert cards.take_in("GPU-0", empty("GPU-0"), lambda key, reading: 0) and slot.fresh
+    assert cards.record("GPU-0", empty("GPU-0"), lambda key, reading: 0) and slot.fresh
 
 
 def test_what_was_read_of_a_card_before_its_driver_fell_silent_counts_no_more():
     cards, asked, notes, slot, time = one_card()
     cards.ask("GPU-0")
-    assert cards.take_in("GPU-0", empty("GPU-0"), lambda key, reading: 0) and slot.fresh
+    assert cards.record("GPU-0", empty("GPU-0"), lambda key, reading: 0) and slot.fresh
     time.now = cards.next_due()
     assert cards.ask_what_is_due() == [] and cards.coming == asked[1:] == ["GPU-0"]
     time.now = cards.next_due()
@@ -52,7 +53,6 @@ def test_a_hold_ends_at_once_when_a_trial_is_done_meanwhile():
 
 def test_no_trial_waits_for_more_than_the_largest_card_has():
     (trial,) = trials("tnews")
-    memory = MemoryModel()
-    memory.exceeded(trial, 24, 40 * GIB)
-    room = MemoryFit(Ledger([gpu(0, 16), gpu(1, 24)]), memory, None)
-    assert room.needed(job_of(trial), 1) == int(0.97 * 24 * GIB)
+    room = MemoryFit(Ledger([gpu(0, 16), gpu(1, 24)]), None, GridFlags())
+    room.memory.exceeded(trial, 24, 40 * GIB)
+    assert room.need_on(job_of(trial), 1).bytes == int(0.97 * 24 * GIB)

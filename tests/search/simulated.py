@@ -9,9 +9,8 @@ from cluebench.pretrained.model import Model
 from cluebench.records.paths import TrialPaths, parse_trial_name
 from cluebench.records.result import DevPoint, Result
 from cluebench.records.trial import Trial
-from cluebench.scheduler.allocation.ledger import Ledger
-from cluebench.scheduler.loop.loop import Rules, Scheduler
-from cluebench.scheduler.plan.estimates import DurationModel, MemoryModel, forward_tokens
+from cluebench.scheduler.loop.loop import Scheduler
+from cluebench.scheduler.plan.estimates import forward_tokens
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job, State
 from cluebench.scheduler.plan.live_halving import HalvingSearch
@@ -77,7 +76,7 @@ class Witness:
 class LiveSearch:
     """``grids``: task → setting → a recording a seed. ``trouble``: of a job that starts, an Outcome instead of its own."""
 
-    def __init__(self, grids, rule, devices, trouble=lambda job: None, **rules):
+    def __init__(self, grids, rule, devices, trouble=lambda job: None, **flags):
         self.time, self.witness, self.results, self.work = SimulatedTime(), Witness(), {}, 0.0
         self.recordings = {
             Trial(MODEL, task, setting, 42 + seed): one
@@ -94,10 +93,7 @@ class LiveSearch:
         self.trouble = trouble
         self.engine = SimulatedEngine(self.time, devices, {job.key: job for job in self.jobs}, self.outcome)
         trials = SimulatedTrials(self.jobs, self.result_of, self.on_disk, halving=self.halving)
-        self.scheduler = Scheduler(
-            trials, self.engine, Ledger(devices), DurationModel(GridFlags()), MemoryModel(), self.witness, self.time,
-            Rules(trial_timeout=0, **rules),
-        )  # fmt: skip
+        self.scheduler = Scheduler(trials, self.engine, self.witness, self.time, GridFlags(trial_timeout=0, **flags))
 
     def run(self):
         self.scheduler.run()

@@ -1,11 +1,10 @@
-"""The jobs of a grid by state, and the waiting ones in the order of their turn.
+"""The jobs of a grid by state, and the waiting ones in order.
 
-Counted and ordered as they move, never anew: ten thousand jobs that wait cost an event as little as ten.
+Counts and order change as jobs move and are never computed again: 10,000 waiting jobs cost an event as little as ten.
 """
 
 from __future__ import annotations
 
-import heapq
 from bisect import insort
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
@@ -14,12 +13,12 @@ from cluebench.scheduler.plan.jobs import Job, State
 
 T = TypeVar("T")
 
-#: What takes longer with every job may take this share of the time.
+#: Share of the time for work that takes longer with every job.
 _SHARE = 1 / 20
 
 
 class Sparingly(Generic[T]):
-    """What is costly to find out, found out anew for a twentieth of the time at most, and remembered meanwhile."""
+    """A costly value: computed for a twentieth of the time at most, and remembered meanwhile."""
 
     def __init__(self, find: Callable[[], T], clock: Callable[[], float]):
         self._find, self._clock, self._due = find, clock, float("-inf")
@@ -27,28 +26,28 @@ class Sparingly(Generic[T]):
     def __call__(self) -> T:
         begin = self._clock()
         if begin >= self._due:
-            self._known = self._find()
+            self._value = self._find()
             end = self._clock()
             self._due = end + (end - begin) / _SHARE
-        return self._known
+        return self._value
 
 
 class JobQueue:
-    """Jobs by state. ``longest`` gives a job's estimated duration; `estimates_changed` says when it gives others."""
+    """Jobs by state. ``length`` gives a job's estimated duration; call `estimates_changed` when it gives new values."""
 
-    def __init__(self, jobs: Iterable[Job], longest: Callable[[Job], float], clock: Callable[[], float]):
+    def __init__(self, jobs: Iterable[Job], length: Callable[[Job], float], clock: Callable[[], float]):
         self._of: dict[State, dict[str, Job]] = {state: {} for state in State}
-        self._length = longest
-        self._line: list[Job] = []  # waiting, the longest last; whoever has moved on meanwhile is passed over
-        self._paused: list[tuple[float, int, Job]] = []  # those whose time has not come
-        self._queued: dict[str, bool] = {}  # trial key → whether it is in the line (or among the paused)
+        self._length = length
+        self._line: list[Job] = []  # waiting, the longest last; jobs that have moved on are skipped later
+        self._in_line: set[str] = set()  # their keys
+        self._later: dict[str, Job] = {}  # jobs that must not start yet
         self._stale = True
         self._sort = Sparingly(self._sort_now, clock)
         for job in jobs:
             self._of[job.state][job.key] = job
             if job.state is State.WAITING:
                 self._line.append(job)
-                self._queued[job.key] = True
+                self._in_line.add(job.key)
 
     def of(self, state: State) -> list[Job]:
         return list(self._of[state].values())
@@ -57,7 +56,7 @@ class JobQueue:
         return len(self._of[state])
 
     def move(self, job: Job, state: State) -> None:
-        """A job changes its state, or is a new one."""
+        """A job changes its state, or is new."""
         self._of[job.state].pop(job.key, None)
         job.state = state
         self._of[state][job.key] = job
@@ -68,49 +67,47 @@ class JobQueue:
         self._stale = True
 
     def turn(self, now: float) -> Iterator[Job]:
-        """The waiting jobs whose pause is over: longest first, ties in the plan's order. They keep their places."""
-        while self._paused and self._paused[0][0] <= now:
-            self._line_up(heapq.heappop(self._paused)[2])
+        """The waiting jobs that may start now: longest first, ties in the plan's order. They keep their places."""
+        for job in [job for job in self._later.values() if job.not_before <= now]:
+            self._line_up(job)
         if self._stale:
             self._sort()
-        passed = []
+        seen = []
         try:
             while self._line:
                 job = self._line.pop()
-                if job.state is not State.WAITING:
-                    self._queued.pop(job.key, None)
-                elif job.not_before > now:
-                    self._queued[job.key] = False
-                    heapq.heappush(self._paused, (job.not_before, job.number, job))
-                else:
-                    passed.append(job)
+                seen.append(job)
+                if job.state is State.WAITING and job.not_before <= now:
                     yield job
         finally:
-            for job in reversed(passed):
-                if job.state is State.WAITING and job.not_before > now:  # it is to be looked at again then
-                    self._queued[job.key] = False
-                    heapq.heappush(self._paused, (job.not_before, job.number, job))
-                elif job.state is State.WAITING:
+            for job in reversed(seen):
+                if job.state is State.WAITING and job.not_before <= now:
                     self._line.append(job)
                 else:
-                    self._queued.pop(job.key, None)
+                    self._in_line.remove(job.key)
+                    if job.state is State.WAITING:
+                        self._later[job.key] = job
 
     def next_turn(self, now: float) -> float:
-        """When the next pause is over; infinity while one is over already, and only waits to be taken."""
-        return self._paused[0][0] if self._paused and self._paused[0][0] > now else float("inf")
+        """When the next pause ends; infinity if one has ended already and waits for its turn."""
+        due = min((job.not_before for job in self._waiting_later()), default=now)
+        return due if due > now else float("inf")
+
+    def _waiting_later(self) -> list[Job]:
+        return [job for job in self._later.values() if job.state is State.WAITING]
 
     def shortest(self) -> Job | None:
         """The last in the line, if there is one."""
         return next((job for job in self._line if job.state is State.WAITING), None)
 
     def in_order(self) -> list[Job]:
-        """All that wait, longest first."""
-        later = [job for _, _, job in self._paused if not self._queued.get(job.key)]
-        return [job for job in [*reversed(self._line), *later] if job.state is State.WAITING]
+        """All waiting jobs, longest first."""
+        return [job for job in reversed(self._line) if job.state is State.WAITING] + self._waiting_later()
 
     def _line_up(self, job: Job) -> None:
-        if not self._queued.get(job.key):
-            self._queued[job.key] = True
+        self._later.pop(job.key, None)
+        if job.state is State.WAITING and job.key not in self._in_line:
+            self._in_line.add(job.key)
             insort(self._line, job, key=self._rank)
 
     def _sort_now(self) -> None:

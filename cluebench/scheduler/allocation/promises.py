@@ -1,9 +1,9 @@
 """What the schedulers of a machine have promised of its cards, so that no two of them promise the same memory.
 
-Each user has a directory in the temporary one that nobody else can write, with one file a trial. All are read, and all
-locked before one is changed. Others' directories are not trusted: what is no regular file of the user that the
-directory's name tells counts for nothing, and a lock that is never free is passed over. A file counts as long as its
-process lives: the trial's, or while that is being started the scheduler's.
+Each user has a directory in the temporary one that nobody else can write, with a file for each trial. A scheduler reads
+all directories, and locks all before it changes its own. It does not trust others' directories: only regular files of
+the user in the directory's name count, and a lock that is never free is ignored. A file counts while its process lives:
+the trial's process or, during its start, the scheduler.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cluebench.foundation.errors import BadFile
 from cluebench.foundation.json_files import Count, NotJson, Pid, Seconds, declared, parse
 from cluebench.scheduler.processes import launch
 
-#: Before the number of a user, in the name of a directory.
+#: A directory's name: this and the number of its user.
 _PREFIX = "cluebench-promises-"
-#: Of a directory and of a file in it that may be a stranger's.
+#: Most files to read in a directory, and bytes in a file: another user may have written them.
 _MOST_FILES, _MOST_BYTES = 1000, 1 << 16
-#: Times in a row that a lock may not be free before it is passed over.
+#: A lock that is not free so many times in a row is ignored.
 _REFUSALS = 3
-#: Seconds to wait for a scheduler that holds the lock, which takes milliseconds unless it has been stopped.
+#: Seconds to wait for a lock. Schedulers need it for milliseconds only.
 _PATIENCE = 1.0
 
 
@@ -44,26 +44,26 @@ class Promise:
     start_time: str | None
     devices: list[str]  # ids
     bytes: Count  # on each of them
-    settled: Seconds | None = None  # since when (seconds since 1970) it has allocated them: readings after that show it
+    settled: Seconds | None = None  # time (since 1970) when it had allocated them: later readings show it
 
 
 class Promises:
-    """The directories, as one scheduler sees them. ``complain`` is told once when they can't be used."""
+    """The directories, as one scheduler sees them. ``complain`` gets one message if they can't be used."""
 
     def __init__(self, complain: Callable[[str], None]):
         self._root, self._complain = Path(tempfile.gettempdir()), complain
         self._directory = self._root / f"{_PREFIX}{os.getuid()}"
-        self._own: dict[str, Promise] = {}  # file name → promise
+        self._own: dict[str, Promise] = {}  # by file name
         self._usable = True
-        self._refused: Counter[str] = Counter()  # directory → how often its lock was not free, in a row
+        self._refused: Counter[str] = Counter()  # directory → how often in a row its lock was not free
 
     @contextmanager
     def locked(self) -> Iterator[list[Promise]]:
-        """The other schedulers' promises, while nobody can make another. Raises BlockingIOError when that can't be."""
+        """The other schedulers' promises; nobody can make another meanwhile. Raises BlockingIOError."""
         with ExitStack() as opened:
-            yield self._look(opened) if self._usable else []
+            yield self._others(opened) if self._usable else []
 
-    def _look(self, opened: ExitStack) -> list[Promise]:
+    def _others(self, opened: ExitStack) -> list[Promise]:
         try:
             with suppress(FileExistsError):
                 self._directory.mkdir()
@@ -71,10 +71,10 @@ class Promises:
             paths = sorted(self._root.glob(f"{_PREFIX}*"))
             found = {path: folder for path in paths if (folder := _opened(path, opened)) is not None}
             if self._directory not in found:
-                raise NotADirectoryError(errno.ENOTDIR, "no directory that you alone can write")
+                raise NotADirectoryError(errno.ENOTDIR, "not a directory that you alone can write")
             for path, folder in found.items():
                 self._lock(path.name, folder)
-            return [promise for path, folder in found.items() for promise in self._others(path, folder)]
+            return [promise for path, folder in found.items() for promise in self._in(path, folder)]
         except BlockingIOError:
             raise
         except OSError as error:
@@ -83,43 +83,47 @@ class Promises:
             return []
 
     def _lock(self, name: str, folder: int) -> None:
-        if self._refused[name] == _REFUSALS:
-            return
-        try:
-            _lock(folder)
-            self._refused[name] = 0
-        except BlockingIOError:
-            self._refused[name] += 1
-            if self._refused[name] < _REFUSALS:
-                raise
-            self._complain(f"{self._root / name}: somebody keeps its lock; the grid goes on without waiting for it")
-
-    def _others(self, path: Path, folder: int) -> Iterator[Promise]:
-        for name in os.listdir(folder)[:_MOST_FILES]:
-            if not name.endswith(".json") or (path == self._directory and name in self._own):
-                if path == self._directory and _is_old(name, folder):  # half-written by a process that was killed
-                    os.unlink(name, dir_fd=folder)
-                continue
+        deadline = time.monotonic() + _PATIENCE
+        while self._refused[name] < _REFUSALS:
             try:
-                promise = declared(parse(_content(name, folder)), Promise, path / name)
-                if launch.start_time(promise.pid) == promise.start_time is not None:
-                    yield promise
-                    continue
-            except (OSError, NotJson, BadFile):
-                pass  # written by another version, or by a disk that was full
-            if path == self._directory:
-                with suppress(OSError):  # of a dead process; another user's is left to them
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._refused[name] = 0
+                return
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    self._refused[name] += 1
+                    if self._refused[name] < _REFUSALS:
+                        raise
+                    self._complain(f"{self._root / name}: another process never frees its lock; the grid ignores it")
+                time.sleep(0.01)
+
+    def _in(self, path: Path, folder: int) -> Iterator[Promise]:
+        """The living promises of a directory, except for our own; files of dead processes are removed from our own."""
+        ours = path == self._directory
+        for name in os.listdir(folder)[:_MOST_FILES]:
+            if ours and name in self._own:
+                continue
+            if name.endswith(".json"):
+                with suppress(OSError, NotJson, BadFile):  # written by another version, or on a full disk
+                    promise = declared(parse(_content(name, folder)), Promise, path / name)
+                    if launch.start_time(promise.pid) == promise.start_time is not None:
+                        yield promise
+                        continue
+            elif not (ours and _is_old(name, folder)):
+                continue
+            if ours:
+                with suppress(OSError):
                     os.unlink(name, dir_fd=folder)
 
     def make(self, lock: Path, pid: int, devices: Sequence[str], size: int) -> None:
-        """Promises ``size`` bytes of each device to the trial with this lock. To be called under the lock here."""
+        """Promises ``size`` bytes of each device to the trial with this lock. Call it inside `locked`."""
         self._write(_name(lock), Promise(pid, launch.start_time(pid), list(devices), size))
 
     def settle(self, lock: Path) -> None:
-        """The trial has allocated what it was promised."""
+        """The trial has allocated its memory."""
         promise = self._own.get(_name(lock))
         if promise is not None and promise.settled is None:
-            self._write(_name(lock), Promise(**asdict(promise) | {"settled": time.time()}))
+            self._write(_name(lock), replace(promise, settled=time.time()))
 
     def drop(self, lock: Path) -> None:
         """The trial has ended."""
@@ -131,7 +135,7 @@ class Promises:
         self._own[name] = promise
         if self._usable:
             with suppress(OSError):
-                descriptor, new = tempfile.mkstemp(dir=self._directory)  # of a random name, and never through a link
+                descriptor, new = tempfile.mkstemp(dir=self._directory)  # a random name, and never through a link
                 with open(descriptor, "w", encoding="utf-8") as stream:
                     stream.write(json.dumps(asdict(promise)))
                 os.chmod(new, 0o644)
@@ -139,7 +143,7 @@ class Promises:
 
 
 def _opened(path: Path, until: ExitStack) -> int | None:
-    """A directory that only the user whose number its name ends in can write; None for anything else."""
+    """A directory that only the user in its name can write; None for anything else."""
     try:
         folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -150,28 +154,21 @@ def _opened(path: Path, until: ExitStack) -> int | None:
 
 
 def _is_old(name: str, folder: int) -> bool:
-    return name.startswith("tmp") and os.stat(name, dir_fd=folder).st_mtime < time.time() - 60
+    """Whether it is a temporary file that a killed process left."""
+    try:
+        return name.startswith("tmp") and os.stat(name, dir_fd=folder).st_mtime < time.time() - 60
+    except OSError:
+        return False
 
 
 def _content(name: str, folder: int) -> bytes:
-    """Raises OSError; ValueError for what is no file of the directory's owner."""
+    """Raises OSError, and NotJson for anything but a regular file of the directory's owner."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with open(os.open(name, flags, dir_fd=folder), "rb") as stream:
         status = os.fstat(stream.fileno())
         if not stat.S_ISREG(status.st_mode) or status.st_uid != os.fstat(folder).st_uid:
-            raise NotJson("is no file of its directory's owner")
+            raise NotJson("not a regular file of the directory's owner")
         return stream.read(_MOST_BYTES)
-
-
-def _lock(descriptor: int) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
 
 
 def _name(lock: Path) -> str:

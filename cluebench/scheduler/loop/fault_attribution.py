@@ -1,4 +1,4 @@
-"""Failures that may be no trial's fault: a card is asked before one is judged, and a full disk holds all of them."""
+"""Failures that may not be the trial's fault: the cards are asked first, and a full disk stops all starts."""
 
 from __future__ import annotations
 
@@ -8,40 +8,38 @@ from dataclasses import dataclass
 from cluebench.scheduler.allocation.ledger import Slot
 from cluebench.scheduler.plan.failures import Failure, FailureKind
 from cluebench.scheduler.plan.jobs import Job
-from cluebench.scheduler.processes.trial_process import Holding
 
-#: Seconds between looks at whether a full disk or a missing network has passed.
+#: Seconds between checks of a full disk or a missing network.
 _HOLD_RECHECK = 30.0
-#: Failures that a card may have caused without anyone having said so.
+#: Failures that a card may have caused without a message.
 MAYBE_THE_CARD = (FailureKind.CRASHED, FailureKind.KILLED, FailureKind.NO_RESULT)
-#: Failures that are not judged before the cards have been asked.
+#: Failures that are judged after the cards have answered.
 ASK_THE_CARD = (*MAYBE_THE_CARD, FailureKind.OUT_OF_MEMORY)
 
 
 @dataclass
 class Case:
-    """A failure that is still to be judged."""
+    """A failure that waits for its cards' answers."""
 
     job: Job
     failure: Failure
-    held: Holding
     ask: set[str]  # ids of devices that have not answered
     free: int | None = None  # bytes on the fullest of those that have
 
     @property
     def others_took_memory(self) -> bool:
-        """Whether it ran out of memory because others have taken what it was promised."""
+        """Whether it ran out of memory because other processes use what it was promised."""
         is_memory = self.failure.kind is FailureKind.OUT_OF_MEMORY
-        return is_memory and self.free is not None and self.free < self.held.promised_bytes
+        return is_memory and self.free is not None and self.free < self.job.attempt.promised_bytes
 
 
 class OpenCases(dict[str, Case]):
-    """By trial key. A trial counts as running, though its processes are gone, until its cards have answered."""
+    """By trial key. A trial counts as running until its cards have answered, though its processes are gone."""
 
-    def heard(self, slot: Slot, instead: Failure | None = None) -> Iterator[Case]:
-        """A card has answered, or will not: gives the cases that can be judged now.
+    def answered(self, slot: Slot, instead: Failure | None = None) -> Iterator[Case]:
+        """A card has answered, or its answer is overdue: the cases that can be judged now.
 
-        ``instead``: what failed there a moment ago is put down to this.
+        ``instead``: the reason of what failed there a moment ago.
         """
         for case in [case for case in self.values() if slot.device.id in case.ask]:
             case.ask.remove(slot.device.id)
@@ -55,27 +53,27 @@ class OpenCases(dict[str, Case]):
 
 
 class Hold:
-    """While there is a ``cause`` nothing is started. ``unwritable`` says what keeps every trial from writing, if so."""
+    """While there is a ``cause``, nothing starts. ``unwritable`` returns why no trial can write, if that is so."""
 
     def __init__(self, unwritable: Callable[[], str | None], note: Callable[[str], None], clock: Callable[[], float]):
         self._unwritable, self._note, self._clock = unwritable, note, clock
         self.cause: str | None = None
         self.recheck = float("inf")  # clock time
 
-    def begin(self, said: str) -> bool:
-        """For what a trial has ``said``; True when it is known that none could run: none is to blame then."""
+    def begin(self, failure: str) -> bool:
+        """After a trial's ``failure``; True if no trial could have run, so that this one is not to blame."""
         cause = self._unwritable()
         if self.cause is None:
-            self.cause, self.recheck = cause or said, self._clock() + _HOLD_RECHECK
-            self._note(f"nothing is started for now: {self.cause}; looked at again every {_HOLD_RECHECK:.0f} s")
+            self.cause, self.recheck = cause or failure, self._clock() + _HOLD_RECHECK
+            self._note(f"nothing is started for now: {self.cause}; checked again every {_HOLD_RECHECK:.0f} s")
         return cause is not None
 
     def doubt(self) -> None:
-        """A trial was done: what one can do, others may be able to."""
+        """A trial was done, so others may succeed too."""
         self.recheck = self._clock() if self.cause is not None else self.recheck
 
     def look_again(self) -> None:
-        """Ends the hold, if it is time to and trials can write."""
+        """Ends the hold if its check is due and trials can write."""
         if self.cause is None or self.recheck > self._clock():
             return
         cause = self._unwritable()

@@ -1,12 +1,13 @@
-"""How long a trial will take and how much memory it needs: computed beforehand, corrected by finished trials.
+"""How long a trial takes and how much memory it needs: computed from its size, corrected by finished trials.
 
-Durations order the trials (longest first) and give the time left; a wrong one costs some idle time at the end of a
-grid, nothing else. Memory decides what may share a card, so it carries a margin.
+Durations order the trials (longest first) and give the time left. A wrong one costs only some idle time at the end of a
+grid. Memory decides which trials share a card, so it has a margin.
 """
 
 from __future__ import annotations
 
 import csv
+import heapq
 import math
 import sys
 from collections.abc import Sequence
@@ -28,17 +29,17 @@ GIB = 1 << 30
 
 #: Forward and backward pass together, in forward passes.
 _TRAIN_PASSES = 3
-#: What an optimizer step costs beside its tokens (launching kernels, the optimizer), in tokens of a forward pass.
+#: Cost of an optimizer step besides its tokens (kernel launches, the optimizer), in tokens of a forward pass.
 _STEP_TOKENS = 1500
-#: What a trial costs beside its steps (imports, loading the model), in tokens of a forward pass.
+#: Cost of a trial besides its steps (imports, loading the model), in tokens of a forward pass.
 _START_TOKENS = 300_000
 
-#: Models that differ more in time per token say nothing of each other: a card is busy in another way.
+#: Most models differ less in time per token than this factor; else they use a card differently and can't be compared.
 _SIMILAR = 3
 
-#: CUDA context, cuDNN and cuBLAS workspaces of a process, beside what the framework's allocator counts.
+#: CUDA context, cuDNN and cuBLAS workspaces of a process: memory that the framework's allocator does not count.
 CONTEXT_BYTES = int(0.9 * GIB)
-#: Head room over an estimate, and over a peak that was measured.
+#: Margins over an estimate, and over a measured peak.
 _ESTIMATE_MARGIN, _MEASURED_MARGIN = 1.15, 1.05
 
 
@@ -62,13 +63,13 @@ def workloads() -> dict[str, Workload]:
 
 
 def workload(task: Task) -> Workload:
-    """The size of a task; of one that workloads.csv lacks, a usual one with texts that fill half the length."""
+    """The size of a task. If workloads.csv lacks it: a usual size, with texts that fill half the length."""
     tokens = max(1, task.max_seq_length // 2)
     return workloads().get(task.name) or Workload(20_000, 3_000, task.num_choices or 1, tokens, tokens)
 
 
 def schedule(trial: Trial, flags: GridFlags) -> tuple[int, int]:
-    """Optimizer steps in all, and from one evaluation to the next."""
+    """Optimizer steps in total, and from one evaluation to the next."""
     train = min(workload(trial.row).train_examples, flags.limit or sys.maxsize)
     an_epoch = max(1, train // trial.setting.batch_size)
     steps = (flags.num_train_epochs or trial.row.epochs) * an_epoch
@@ -84,33 +85,33 @@ def forward_tokens(trial: Trial, flags: GridFlags) -> float:
 
 
 def evaluation_tokens(trial: Trial, flags: GridFlags) -> float:
-    """Of that, the evaluations, where each computes all of dev."""
+    """The share of the evaluations in it, if each computes all of dev."""
     work, (steps, every) = workload(trial.row), schedule(trial, flags)
     dev, evaluations = min(work.dev_examples, flags.limit or sys.maxsize), 1 + steps // every
     return evaluations * dev * work.sequences_per_example * work.eval_tokens
 
 
 class DurationModel:
-    """Seconds of one device a trial needs. Unknown in absolute terms until something has been observed."""
+    """Seconds that a trial needs on one device. Unknown, except relative to others, until a trial has been observed."""
 
     def __init__(self, flags: GridFlags):
         self._flags = flags
         self._ratios: dict[tuple[Model, str], tuple[int, float]] = {}  # (model, task) → trials, their seconds per token
         self._running: dict[Trial, float] = {}
-        self._known: dict[tuple[Model, str], float | None] = {}  # what `_ratio` gave since something was learnt
+        self._cached: dict[tuple[Model, str], float | None] = {}  # results of `_ratio` since the last observation
 
     def observe(self, trial: Trial, device_seconds: float, flags: GridFlags | None = None) -> None:
-        """A finished trial took this long, times the devices it had. ``flags``: of its own grid, if it is another's."""
+        """A finished trial took this long, times its devices. ``flags``: of its grid, if it is another one."""
         count, sum_ = self._ratios.get((trial.model, trial.task), (0, 0.0))
         ratio = device_seconds / forward_tokens(trial, flags or self._flags)
         self._ratios[trial.model, trial.task] = count + 1, sum_ + ratio
         self._running.pop(trial, None)
-        self._known.clear()
+        self._cached.clear()
 
     def project(self, trial: Trial, device_seconds: float) -> None:
-        """A running trial is going to take this long in all: used only while nothing has finished."""
+        """A running trial will take this long in total: used only while nothing has finished."""
         self._running[trial] = device_seconds / forward_tokens(trial, self._flags)
-        self._known.clear()
+        self._cached.clear()
 
     def relative(self, trial: Trial) -> float:
         """A duration comparable with other trials' of the same grid; larger is longer."""
@@ -122,9 +123,9 @@ class DurationModel:
         return None if ratio is None else forward_tokens(trial, self._flags) * ratio
 
     def known(self, trial: Trial) -> tuple[float, Model] | None:
-        """Device seconds by finished trials of the same task, and whose they are; None where there are none.
+        """Device seconds by finished trials of the same task, and the model of these; None if there are none.
 
-        This model's own, else those of the nearest in size, up to `_SIMILAR` times as slow or as fast, scaled by it.
+        By this model, else by the model nearest in size (up to `_SIMILAR` times as slow or as fast), scaled by size.
         """
         scales = {
             model: _size_factor(trial.model) / _size_factor(model) for model, task in self._ratios if task == trial.task
@@ -136,27 +137,26 @@ class DurationModel:
         return forward_tokens(trial, self._flags) * sum_ / count * scales[nearest], nearest
 
     def _ratio(self, trial: Trial) -> float | None:
-        """Seconds per token: this model on this task, else this model, else any model scaled by size."""
+        """Seconds per token: of this model on this task, else of this model, else of any model, scaled by size."""
         key = trial.model, trial.task
-        if key not in self._known:
-            self._known[key] = self._ratio_anew(trial)
-        return self._known[key]
+        if key not in self._cached:
+            self._cached[key] = self._computed_ratio(trial)
+        return self._cached[key]
 
-    def _ratio_anew(self, trial: Trial) -> float | None:
+    def _computed_ratio(self, trial: Trial) -> float | None:
         if same := self._ratios.get((trial.model, trial.task)):
             return same[1] / same[0]
-        known = [(model, total / count) for (model, _), (count, total) in self._ratios.items()] or [
-            (other.model, ratio) for other, ratio in self._running.items()
-        ]
-        if same_model := [ratio for model, ratio in known if model == trial.model]:
+        ratios = [(model, total / count) for (model, _), (count, total) in self._ratios.items()]
+        ratios = ratios or [(other.model, ratio) for other, ratio in self._running.items()]
+        if same_model := [ratio for model, ratio in ratios if model == trial.model]:
             return median(same_model)
-        scaled = [ratio * _size_factor(trial.model) / _size_factor(model) for model, ratio in known]
+        scaled = [ratio * _size_factor(trial.model) / _size_factor(model) for model, ratio in ratios]
         return median(scaled) if scaled else None
 
 
 @dataclass(frozen=True)
 class EstimatedSize:
-    """What of a model's configuration decides its memory and speed."""
+    """The numbers in a model's configuration that decide its memory and speed."""
 
     layers: int
     hidden_size: int
@@ -164,17 +164,17 @@ class EstimatedSize:
 
     @property
     def parameters(self) -> int:
-        """12 h² a layer (attention 4, feed-forward 8) plus the word embeddings."""
+        """12 h² for each layer (attention 4, feed-forward 8) plus the word embeddings."""
         return 12 * self.layers * self.hidden_size**2 + self.vocabulary * self.hidden_size
 
 
-#: For a model nothing is known about: the size most Chinese encoders have.
+#: For unknown models: the size of most Chinese encoders.
 _USUAL_SIZE = EstimatedSize(layers=12, hidden_size=768, vocabulary=40_000)
 
 
 @cache
 def estimated_size(model: Model) -> EstimatedSize:
-    """By the published table's architecture, by a directory's configuration, else the usual 12 layers of 768."""
+    """From the published table, else from a directory's configuration, else the usual 12 layers of 768."""
     if row := published_model(model.name):
         return EstimatedSize(row.layers, row.hidden_size, _USUAL_SIZE.vocabulary)
     path = model_files.first_of(model.directory, model_files.CONFIG_FILES) if model.directory else None
@@ -189,7 +189,7 @@ def estimated_size(model: Model) -> EstimatedSize:
 
 
 def _size_factor(model: Model) -> float:
-    """Time per token relative to a model of the usual size: by parameters of the layers, with a floor for overhead."""
+    """Time per token relative to a model of the usual size: by the layers' parameters, plus some overhead."""
     size, usual = estimated_size(model), _USUAL_SIZE
     return 0.02 + (size.layers * size.hidden_size**2) / (usual.layers * usual.hidden_size**2)
 
@@ -216,7 +216,7 @@ class MemoryModel:
         self._amp = amp
         self._peaks: dict[tuple[Model, str, int], int] = {}  # (model, task, micro-batch) → highest peak
         self._ratios: dict[Model, float] = {}  # model → highest measured / estimated
-        self._exceeded: dict[tuple[Model, str], dict[int, int]] = {}  # model, task → micro-batch → more than so much
+        self._exceeded: dict[tuple[Model, str], dict[int, int]] = {}  # → micro-batch → too few bytes
 
     def observe(self, trial: Trial, micro_batch: int, peak_bytes: int) -> None:
         """A finished trial's allocator reached this peak on one card."""
@@ -226,69 +226,66 @@ class MemoryModel:
         self._ratios[trial.model] = max(ratio, self._ratios.get(trial.model, 0.0))
 
     def exceeded(self, trial: Trial, micro_batch: int, free_bytes: int) -> None:
-        """A trial ran out of memory with so much of a card for itself."""
-        known = self._exceeded.setdefault((trial.model, trial.task), {})
-        known[micro_batch] = max(free_bytes, known.get(micro_batch, 0))
+        """A trial ran out of memory with so many bytes of a card for itself."""
+        too_few = self._exceeded.setdefault((trial.model, trial.task), {})
+        too_few[micro_batch] = max(free_bytes, too_few.get(micro_batch, 0))
 
     def needed_bytes(self, trial: Trial, micro_batch: int) -> int:
         """By the peak of this model, task and micro-batch, else by the estimate scaled with this model's peaks.
 
-        More than what did not suffice for micro-batches of this size or less.
+        Always more than was too little for micro-batches of this size or less.
         """
-        known = self._exceeded.get((trial.model, trial.task), {})
-        too_little = max((size for other, size in known.items() if other <= micro_batch), default=0)
+        failed = self._exceeded.get((trial.model, trial.task), {})
+        too_little = max((size for other, size in failed.items() if other <= micro_batch), default=0)
         return max(self._expected_bytes(trial, micro_batch), int(too_little * _MEASURED_MARGIN))
 
     def _expected_bytes(self, trial: Trial, micro_batch: int) -> int:
         if peak := self._peaks.get((trial.model, trial.task, micro_batch)):
             return int(peak * _MEASURED_MARGIN) + CONTEXT_BYTES
-        # One odd measurement must not let everything or nothing fit.
+        # Limits, as one odd measurement must not let everything or nothing fit.
         ratio = min(2.0, max(0.5, self._ratios.get(trial.model, 1.0)))
         return int(estimated_bytes(trial, micro_batch, self._amp) * ratio * _ESTIMATE_MARGIN) + CONTEXT_BYTES
 
 
 @dataclass(frozen=True)
 class Underway:
-    """A trial that runs, as far as it shows."""
+    """A running trial, and how far it is."""
 
     trial: Trial
     devices: int
-    seconds: float = 0.0  # since its attempt was started
-    step: tuple[int, int] | None = None  # done, in all; None before the first
+    seconds: float = 0.0  # since its attempt began
+    step: tuple[int, int] | None = None  # done, total; None before the first
     steps_per_second: float | None = None
 
     def left(self, seconds: float) -> float:
-        """What is still to be done of its ``seconds`` on one device, on each of those it has."""
+        """Seconds left on each of its devices, if it takes ``seconds`` on one device in total."""
         done = self.step[0] / self.step[1] if self.step else min(0.95, self.seconds * self.devices / seconds)
         return (1 - done) * seconds / self.devices
 
 
 def is_telling(steps: int, total: int) -> bool:
-    """Whether so many steps say how long all of them take: the first ones take longer."""
+    """Whether the speed of so many steps holds for all of them: the first ones are slower."""
     return steps >= min(20, max(1, total // 20))
 
 
 def time_left(
     durations: DurationModel, running: Sequence[Underway], waiting: Sequence[Trial], devices: int
 ) -> float | None:
-    """Seconds until the last trial ends; ``waiting``: in order of start. None while nothing is known of durations."""
+    """Seconds until the last trial ends; ``waiting``: in order of start. None while durations are unknown."""
     for now in running:
         if now.step and now.steps_per_second and is_telling(*now.step):
             durations.project(now.trial, now.step[1] / now.steps_per_second * now.devices)
-    known = {trial: durations.seconds(trial) for trial in [*(now.trial for now in running), *waiting]}
-    seconds = {trial: value for trial, value in known.items() if value is not None}
-    if len(seconds) < len(known):
+    estimated = {trial: durations.seconds(trial) for trial in [*(now.trial for now in running), *waiting]}
+    seconds = {trial: value for trial, value in estimated.items() if value is not None}
+    if len(seconds) < len(estimated):
         return None
     left = [now.left(seconds[now.trial]) for now in running for _ in range(now.devices)]
     return seconds_left(left, [seconds[trial] for trial in waiting], devices)
 
 
 def seconds_left(running: list[float], waiting: list[float], devices: int) -> float:
-    """Until the last trial ends, when ``waiting`` (seconds, in order of start) follow ``running`` (seconds left)."""
-    free_at = [0.0] * devices
+    """Until the last trial ends, if ``waiting`` (seconds, in order of start) follow ``running`` (seconds left)."""
+    free_at = [0.0] * devices  # a heap
     for duration in [*sorted(running, reverse=True), *waiting]:
-        earliest = min(range(len(free_at)), key=free_at.__getitem__, default=None)
-        if earliest is None:
-            return float("inf")
-        free_at[earliest] += duration
-    return max(free_at, default=0.0)
+        heapq.heapreplace(free_at, free_at[0] + duration)
+    return max(free_at)

@@ -1,4 +1,4 @@
-"""Why an attempt failed, by its exit code, its log and its result, and what to do about each kind."""
+"""Why an attempt failed (by its exit code, log and result), and what to do about each kind of failure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cluebench.foundation import command, errors
 
 
 class FailureKind(str, Enum):
-    """Kinds of failure, in the words of the failure table."""
+    """Kinds of failure, in the words of the table of failures."""
 
     OUT_OF_MEMORY = "out of memory"
     BAD_SETTING = "bad setting"
@@ -36,20 +36,20 @@ class Policy:
     retry: bool = True
     pause: float = 0.0  # seconds before the next attempt, doubled each time
     counts: bool = True  # against --max_attempts
-    limit: int = 0  # where it does not count: as often under one trial, it is the trial's doing after all
-    holds: bool = False  # the whole grid, as the cause is hardly this trial's
+    limit: int = 0  # if it does not count: so many times in one trial give it up after all
+    holds: bool = False  # stops all starts for a while, as the trial is hardly the cause
 
 
-#: Pauses are for causes that pass by themselves: a network, a disk others fill.
+#: Pauses are for causes that pass without us: a network, a disk that others fill.
 POLICIES = {
-    FailureKind.OUT_OF_MEMORY: Policy(counts=False),  # its micro-batches are cut, which comes to an end
+    FailureKind.OUT_OF_MEMORY: Policy(counts=False),  # its micro-batches are cut, down to one row
     FailureKind.BAD_SETTING: Policy(retry=False),
     FailureKind.DIVERGED: Policy(retry=False),
     FailureKind.NETWORK: Policy(pause=60.0, counts=False, limit=8, holds=True),
     FailureKind.DISK_FULL: Policy(pause=60.0, counts=False, limit=8, holds=True),
     FailureKind.LOST_DEVICE: Policy(counts=False, limit=5),
     FailureKind.KILLED: Policy(),
-    # A batch system that ends a job may tell its trials first, and whoever runs them a moment later.
+    # A batch system that ends a job may signal its trials first, and the scheduler a moment later.
     FailureKind.INTERRUPTED: Policy(pause=2.0, counts=False, limit=5),
     FailureKind.NO_PROGRESS: Policy(),
     FailureKind.NO_RESULT: Policy(),
@@ -66,7 +66,7 @@ _BY_EXIT_CODE = {
     errors.DiskFull.exit_code: FailureKind.DISK_FULL,
 }
 
-#: Words in the log that tell more than exit code 1, or than a launcher that ends with its first worker's code.
+#: Words in the log that are more exact than exit code 1, or than a launcher's code.
 _BY_LOG = (
     (
         FailureKind.LOST_DEVICE,
@@ -91,7 +91,7 @@ _BY_LOG = (
     ),
 )
 
-#: What a trial that is well says, and how errors are told.
+#: Log lines of healthy trials, and of errors.
 _PROGRESS = re.compile(r"global step \d|eval loss: |best_result: |\bstep/s\b|^from step ")
 _ERROR = re.compile(r"\b\w*(?:Error|Exception)\b|\berror:|\b[Ff]atal\b|Segmentation fault")
 
@@ -117,28 +117,28 @@ def classify(
     no_progress_seconds: float | None = None,
     device_lost: bool = False,
 ) -> Failure:
-    """The failure behind an attempt that left no finished result.
+    """The failure of an attempt without a finished result.
 
-    ``exit_code`` negative: ended by that signal; None: unknown. ``log_lines``: the last lines of its log, ``error``
-    what its result JSON says. ``no_progress_seconds`` when the scheduler ended it for want of progress,
-    ``device_lost`` when its card is gone, by the driver's word, or the machine it ran on.
+    ``exit_code`` negative: ended by that signal; None: unknown. ``log_lines``: the last of its log. ``error``: from
+    its result JSON. ``no_progress_seconds``: the scheduler ended it after so many without a log line. ``device_lost``:
+    its card is gone, by the driver.
     """
     detail = error or _telling_line(log_lines)
     if no_progress_seconds is not None:
         return Failure(FailureKind.NO_PROGRESS, f"no new log line in {no_progress_seconds:.0f} s, ended")
     if device_lost:
-        return Failure(FailureKind.LOST_DEVICE, detail or "its card, or the machine it ran on, is gone")
+        return Failure(FailureKind.LOST_DEVICE, detail or "its card, or its machine, is gone")
     worker_codes = [int(match[1]) for line in log_lines if (match := _WORKER_CODE.search(line))]
     for code in (exit_code, *worker_codes):
         if code in _BY_EXIT_CODE:
             return Failure(_BY_EXIT_CODE[code], detail or f"exit code {code}")
-    # With exit code 0 there was no error: a word in the log would be about something else.
+    # With exit code 0 there was no error: such a word in the log means something else.
     text = "" if exit_code == 0 else "\n".join([*log_lines, error or ""])
     for kind, pattern in _BY_LOG:
         if match := pattern.search(text):
             return Failure(kind, error or _line_with(log_lines, match[0]) or detail)
     if exit_code in (command.INTERRUPTED, -signal.SIGTERM):
-        return Failure(FailureKind.INTERRUPTED, "someone else has asked it to end (SIGTERM)")
+        return Failure(FailureKind.INTERRUPTED, "another process ended it (SIGTERM)")
     if exit_code is not None and exit_code < 0:
         return Failure(FailureKind.KILLED, f"ended by {_signal_name(-exit_code)}")
     if exit_code == 0:
@@ -156,7 +156,7 @@ def _signal_name(number: int) -> str:
 
 
 def _telling_line(lines: Sequence[str]) -> str:
-    """The last line that looks like an error, else the last that is no training or evaluation line."""
+    """The last line that looks like an error, else the last line that is not about training or evaluation."""
     filled = [line.strip() for line in lines if line.strip() and not _PROGRESS.search(line)]
     wrong = [line for line in filled if _ERROR.search(line)]
     return (wrong or filled or [""])[-1][:300]

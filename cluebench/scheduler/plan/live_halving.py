@@ -1,7 +1,6 @@
-"""Successive halving of a grid that runs: which of its trials stand still at a rung, and which are stopped there.
+"""Successive halving of a running grid: which trials pause at a rung, and which are stopped there.
 
-Nothing is remembered that a crash could lose: where a trial stands follows from the evaluations in its result file, by
-the rule that the replay asks as well.
+A crash loses nothing: the evaluations in the result files decide, by the same rule as in the replay.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from cluebench.search.halving import Curve, Rule, standings
 class HalvingSearch:
     """The contests of a grid, one for each model and task.
 
-    ``jobs``: of the grid itself; further seeds of its best settings are in no contest. ``result_on_disk``: of a job's
-    very trial, done or not.
+    ``jobs``: without further seeds of the best settings, which take part in no contest. ``result_on_disk``: gives the
+    result of a job's very trial, done or not.
     """
 
     def __init__(self, rule: Rule, jobs: Iterable[Job], result_on_disk: Callable[[Job], Result | None] = written):
@@ -33,16 +32,15 @@ class HalvingSearch:
             self._look_at(job)
 
     def _look_at(self, job: Job) -> None:
-        """A process that goes on from an older checkpoint has fewer evaluations for a while: it makes them again."""
+        """Reads a job's evaluations. A process that goes on from an older checkpoint has fewer of them for a while."""
         result = job.result or self._result_on_disk(job)
         if result is not None and job.curve is not None and len(result.curve.steps) >= len(job.curve.steps):
             job.curve = result.curve
 
     def verdicts(self, job: Job | None = None) -> list[tuple[Job, State]]:
-        """What changes, among jobs that neither run nor have ended, now that an attempt at ``job`` is over.
+        """New states of jobs that neither run nor have ended, after an attempt at ``job``; None: in all contests.
 
-        None: in all contests, at the start. A seed that has failed for good is left out, and its setting judged by the
-        others.
+        A setting with a failed seed is judged by its other seeds.
         """
         if job is None:
             return [change for contest in self._contests.values() for change in self._changes(contest)]
@@ -52,7 +50,7 @@ class HalvingSearch:
         return self._changes(self._contests[job.trial.model, job.trial.task])
 
     def look_again(self) -> list[tuple[Job, State]]:
-        """What changes in all contests by what other processes have written."""
+        """New states in all contests after reading what other processes have written."""
         for job in (job for contest in self._contests.values() for job in contest):
             self._look_at(job)
         return self.verdicts()
@@ -65,28 +63,28 @@ class HalvingSearch:
         curves = {setting: [job.curve for job in jobs if job.curve] for setting, jobs in by_setting.items()}
         changes = []
         for setting, standing in standings(self.rule, curves).items():
-            for job, held in zip(by_setting[setting], standing.pauses, strict=True):
-                state = State.WAITING if held is None else State.STOPPED if standing.stopped else State.HELD
-                if job.state is not state and job.state in (State.WAITING, State.HELD, State.STOPPED):
+            for job, pause in zip(by_setting[setting], standing.pauses, strict=True):
+                state = State.WAITING if pause is None else State.STOPPED if standing.stopped else State.PAUSED
+                if job.state is not state and job.state in (State.WAITING, State.PAUSED, State.STOPPED):
                     changes.append((job, state))
         return changes
 
     def pause_at(self, job: Job) -> Fraction | None:
-        """The rung at which the next attempt at a job stands still; None where nothing is left to be decided."""
+        """The rung at which the next attempt at a job pauses; None if nothing is left to decide."""
         if job.curve is None or len({rival.trial.setting for rival in self._rivals(job)}) < 2:
             return None
         return next((rung for rung in self.rule.rungs if job.curve.evaluations_at(rung) is None), None)
 
     def _rivals(self, job: Job) -> list[Job]:
-        """Those that are still in the job's contest, itself among them."""
+        """The jobs that are still in the job's contest, and itself."""
         contest = self._contests[job.trial.model, job.trial.task]
         return [other for other in contest if other.state not in (State.FAILED, State.STOPPED)]
 
     def tail(self, job: Job, duration: Callable[[Job], float]) -> float:
-        """How long it takes, after a job has been started, until its contest is over, if nothing else is in the way.
+        """How long it takes from a job's start until its contest is over, if devices are free.
 
-        What has the longest is to be started first: the contests that last longest come to their verdicts early, and
-        the others fill the devices meanwhile.
+        The job with the longest time starts first: so the longest contests are decided early, and the others fill the
+        devices meanwhile.
         """
         steps = job.curve.share if job.curve else 0.0
         rung = self.pause_at(job)

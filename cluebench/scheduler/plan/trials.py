@@ -18,10 +18,10 @@ from cluebench.scheduler.plan.grid_flags import GridFlags
 
 
 def build_plan(models: Sequence[Model], flags: GridFlags) -> list[Trial]:
-    """All trials: by model as given, by task in table order, by the grid's order, by seed.
+    """All trials: by model as given, by task in the table's order, by the grid's order, by seed.
 
-    Raises UsageError naming the flag: an unknown task, a batch size that can't be cut into a task's micro-batches,
-    two models whose run directories would be the same, or best_only for a model without published settings.
+    Raises UsageError with the flag's name: for an unknown task, a batch size that a task's micro-batches can't divide,
+    two models with the same run directory, or best_only for a model without published settings.
     """
     tasks = [task for task in TASKS.values() if task in tasks_named(flags.tasks)]
     refuse_shared_folders(models)
@@ -35,18 +35,18 @@ def build_plan(models: Sequence[Model], flags: GridFlags) -> list[Trial]:
 
 
 def refuse_shared_folders(models: Sequence[Model]) -> None:
-    """Raises UsageError when two models would write to one run directory, which goes by the directory's own name."""
-    taken: dict[str, Model] = {}
+    """Raises UsageError if two models would write to one run directory, which has the model directory's name."""
+    owners: dict[str, Model] = {}
     for model in models:
-        if taken.setdefault(model.folder, model) != model:
+        if owners.setdefault(model.folder, model) != model:
             raise UsageError(
-                f"models {taken[model.folder]} and {model} would share the run directory {model.folder}/: "
+                f"models {owners[model.folder]} and {model} would share the run directory {model.folder}/: "
                 "rename one of them, or run them with two --run_root"
             )
 
 
 def _points(model: Model, task: Task, flags: GridFlags) -> list[Setting]:
-    """The task's grid with the axes the user gave in place of its own."""
+    """The task's grid, with the user's values in place of its own."""
     if flags.best_only:
         row = published_model(model.name)
         if row is None:
@@ -74,11 +74,11 @@ def _check_batches(trials: Sequence[Trial]) -> None:
 
 
 def shared_flags(flags: GridFlags) -> dict[str, Any]:
-    """The flags of the fine-tuning scripts that all trials of a grid have, as fields of `RunFlags`."""
+    """The fine-tuning scripts' flags that all trials of a grid share, as fields of `RunFlags`."""
     given = {
         "do_train": True,
         "resume": True,
-        "overwrite_output_dir": True,  # a plan with other settings is carried out, whatever an earlier one left
+        "overwrite_output_dir": True,  # a plan with new settings runs, whatever an earlier one left
         "save_best_model": flags.save_best_model,
         "amp": flags.amp,
         "padding": flags.padding or None,

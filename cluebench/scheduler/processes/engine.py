@@ -1,4 +1,4 @@
-"""Where trials run, and the events by which the loop hears of them."""
+"""Where trials run, and the events that report to the loop what happens."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cluebench.machine.nvidia import Device, DeviceLost, Reading
+from cluebench.scheduler.plan.attempts import Attempt
 from cluebench.scheduler.plan.jobs import Job
-from cluebench.scheduler.processes.trial_process import Orphan, StartOrder
+from cluebench.scheduler.processes.trial_process import StartOrder
 
 #: Seconds between SIGTERM and SIGKILL: time to finish a step and write a checkpoint.
 GRACE = 30.0
@@ -43,7 +44,7 @@ Event = Exited | Measured | Interrupted
 
 
 class Events:
-    """The queue between the threads that see things happen and the loop, and the clock by which the loop waits."""
+    """The queue between the threads that see things happen and the loop, and the loop's clock."""
 
     clock = staticmethod(time.monotonic)
 
@@ -63,7 +64,7 @@ class Events:
 
 
 class Engine(Protocol):
-    """Where trials run. Results come back as events."""
+    """Where trials run. What happens comes back as events."""
 
     @property
     def devices(self) -> Sequence[Device]: ...
@@ -71,10 +72,10 @@ class Engine(Protocol):
     def measure(self, device_id: str) -> None: ...
     def take(self, job: Job) -> bool: ...
     def release(self, job: Job) -> None: ...
-    def start(self, order: StartOrder) -> int | None: ...
+    def start(self, job: Job, order: StartOrder) -> None: ...
     def stop(self, key: str, *, now: bool = False) -> None: ...
     def allocated(self, key: str, reading: Reading) -> int: ...
     def silence(self, job: Job) -> float: ...
-    def orphan(self, job: Job) -> Orphan | None: ...
-    def adopt(self, orphan: Orphan) -> None: ...
+    def orphan(self, job: Job) -> Attempt | None: ...
+    def adopt(self, job: Job) -> None: ...
     def close(self) -> None: ...

@@ -1,9 +1,8 @@
 """Becomes one attempt of a trial:  python -I -S launch.py '{"lock": …, "command": […], …}'
 
-Runs in the process the scheduler has forked, which inherits the trial's lock, writes into it who it is, and becomes the
-trial by exec. The process (with children that inherit it) has the lock on its own, so however a scheduler dies, a trial
-never runs twice at once, and the next scheduler finds out by the lock who still runs. Standard library only, to start
-in some 20 ms.
+The scheduler starts this program, which inherits the trial's lock, writes into it who it is, and becomes the trial by
+exec. The lock belongs to the process and its children. So a trial never runs twice at once, however a scheduler dies,
+and the next scheduler sees by the lock what still runs. Standard library only: it starts in about 20 ms.
 """
 
 import json
@@ -20,7 +19,7 @@ TRIAL_VARIABLE = "CLUEBENCH_TRIAL"
 
 
 def start_time(pid: int) -> str | None:
-    """When a process started: boot id and clock ticks since then, which together never come twice; None without one."""
+    """When a process started: boot id and clock ticks since the boot, a pair that never repeats; None if it is dead."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
             fields = stream.read().rpartition(")")[2].split()
@@ -52,17 +51,16 @@ def end_with_parent() -> None:
     """Has the kernel send SIGTERM to this process, whatever it becomes by exec, when its parent dies."""
     import ctypes
 
-    set_parent_death_signal = 1  # PR_SET_PDEATHSIG in linux/prctl.h
     parent = os.getppid()
-    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG in linux/prctl.h
     if os.getppid() != parent:
         sys.exit(128 + signal.SIGTERM)
 
 
 def end_leftovers(lock: str) -> None:
-    """Kills what is left of earlier attempts: workers in sessions of their own, whose launcher died before them.
+    """Kills processes of earlier attempts: workers in sessions of their own that outlived their launcher.
 
-    Only the holder of the lock may do that.
+    Only the process with the lock may do that.
     """
     mark = f"{TRIAL_VARIABLE}={lock}#".encode()
     for name in os.listdir("/proc"):
@@ -74,7 +72,7 @@ def end_leftovers(lock: str) -> None:
             if marked:
                 os.kill(int(name), signal.SIGKILL)
         except OSError:
-            continue  # another user's, or gone meanwhile
+            continue  # another user's, or ended
 
 
 def main(specification: dict) -> None:

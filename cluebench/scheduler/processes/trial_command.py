@@ -23,17 +23,17 @@ def trial_command(
 ) -> list[str]:
     """The fine-tuning script's command for one attempt of a trial on ``devices``.
 
-    Several cards go through paddle.distributed.launch, each with its share of the batch.
+    paddle.distributed.launch runs it on several cards, each with its share of the batch.
     """
     cards = len(devices)
     script = str(repository / job.trial.row.script)
     command = [sys.executable, "-u", script]
     if cards > 1:
-        # CUDA_VISIBLE_DEVICES holds UUIDs, and the launcher looks up --gpus among them.
+        # CUDA_VISIBLE_DEVICES lists UUIDs, and the launcher looks for --gpus among them.
         gpus = ",".join(device.id for device in devices)
         command = [sys.executable, "-u", "-m", "paddle.distributed.launch"]
         command += ["--gpus", gpus, "--log_dir", str(launcher_logs), script]
-    told = job.trial.flags(shared_flags(flags)) | {
+    values = job.trial.flags(shared_flags(flags)) | {
         "batch_size": job.trial.setting.batch_size // cards,
         "gradient_accumulation_steps": job.accumulation(cards),
         "output_dir": job.paths.output_dir,
@@ -41,9 +41,9 @@ def trial_command(
         "device": devices[0].kind,
     }
     if pause_at is not None:
-        told["pause_at"] = pause_at
+        values["pause_at"] = pause_at
     if job.trial.row.is_classification:  # one script for all of them
-        told["task_name"] = job.trial.row.title
-    for name, value in told.items():
+        values["task_name"] = job.trial.row.title
+    for name, value in values.items():
         command += [f"--{name}"] if value is True else [f"--{name}", str(value)]
     return command

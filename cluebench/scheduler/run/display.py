@@ -21,12 +21,12 @@ from cluebench.scheduler.allocation.job_queue import Sparingly
 from cluebench.scheduler.loop.loop import Scheduler
 from cluebench.scheduler.plan.jobs import Job, State
 
-#: Seconds between plain status lines, those before the first one, and those between updates of the live table.
+#: Seconds between plain status lines, before the first of them, and between updates of the live table.
 _PLAIN_EVERY, _PLAIN_FIRST, _LIVE_EVERY = 60.0, 15.0, 1.0
 
 
 def score_text(job: Job, facts: LogFacts | None = None) -> str:
-    """The trial's result, or the last dev score of a running one; ``-`` before there is any."""
+    """The trial's score, or the last dev score of a running one; ``-`` before there is any."""
     score = job.result.best_score if job.result is not None else facts.last_score if facts is not None else None
     return "-" if score is None else job.trial.row.format_score(score)
 
@@ -37,9 +37,9 @@ def summary(scheduler: Scheduler) -> str:
     text = f"{count(State.DONE)} done, {count(State.RUNNING)} running, "
     text += f"{elsewhere} running elsewhere, " if elsewhere else ""
     text += f"{count(State.WAITING) - elsewhere} left"
-    if count(State.FAILED):
-        text += f", {count(State.FAILED)} failed"
-    text += "".join(f", {count(state)} {state.value}" for state in (State.HELD, State.STOPPED) if count(state))
+    text += "".join(
+        f", {count(state)} {state.value}" for state in (State.FAILED, State.PAUSED, State.STOPPED) if count(state)
+    )
     if left := scheduler.seconds_left():
         text += f"; time left {'at most' if scheduler.halving else 'about'} {duration(left)}"
     idle = scheduler.why_idle()
@@ -56,7 +56,7 @@ class Display:
         self._next = 0.0
 
     def attach(self, scheduler: Scheduler) -> None:
-        """Before anything is told."""
+        """Call it before anything happens."""
         self.scheduler = scheduler
 
     def close(self) -> None:
@@ -68,11 +68,11 @@ class Display:
     def started(self, job: Job) -> None:
         number = job.attempt.number
         again = "" if number == 1 else f", attempt {number}" if job.failures else ", going on"
-        self.note(f"started {job.key} on {', '.join(job.attempt.devices)}{again}")
+        self.note(f"started {job.key} on {', '.join(job.attempt.labels)}{again}")
 
     def ended(self, job: Job) -> None:
         place = f"[{self.scheduler.queue.count(State.DONE)}/{len(self.scheduler.jobs)}]"
-        took = duration((job.attempt.finished or time.time()) - job.attempt.started) if job.attempts else ""
+        took = duration(job.attempt.seconds) if job.attempts else ""
         if job.state is State.DONE:
             self.note(f"{place} {job.key}  {score_text(job)}  ({took}); {summary(self.scheduler)}")
         else:
@@ -91,21 +91,18 @@ class Display:
         return self._next
 
     def _heartbeat(self) -> str:
-        running = [
-            f"{job.key} {self._step(job)}{score_text(job, self.scheduler.logs.facts(job))}"
-            for job in self.scheduler.running()
-        ]
+        running = []
+        for job in self.scheduler.running():
+            step = self.scheduler.logs.step(job)
+            share = f"{100 * step[0] / step[1]:.0f}% " if step else ""
+            running.append(f"{job.key} {share}{score_text(job, self.scheduler.logs.facts(job))}")
         return summary(self.scheduler) + (": " + ", ".join(running) if running else "")
-
-    def _step(self, job: Job) -> str:
-        step = self.scheduler.logs.step(job)
-        return f"{100 * step[0] / step[1]:.0f}% " if step else ""
 
 
 class LiveDisplay(Display):
-    """How far the grid, its tasks and the running trials are, at the bottom of the terminal under `Display`'s lines.
+    """A table of the grid, its tasks and the running trials at the bottom of the terminal, under `Display`'s lines.
 
-    Made for 80 columns: long names lose their end, nothing else does.
+    It fits 80 columns: long names are cut, nothing else is.
     """
 
     interval = _LIVE_EVERY
@@ -118,6 +115,7 @@ class LiveDisplay(Display):
 
     def attach(self, scheduler: Scheduler) -> None:
         super().attach(scheduler)
+        self._several = len({job.trial.model for job in scheduler.jobs}) > 1
         self._live.update(self._picture())
         self._live.start()
 
@@ -135,46 +133,43 @@ class LiveDisplay(Display):
 
     def _picture(self) -> Group:
         jobs = self.scheduler.jobs
-        done = sum(job.is_settled for job in jobs)
         whole = Table.grid(expand=True)
         whole.add_row(Text(summary(self.scheduler)))
-        whole.add_row(ProgressBar(total=len(jobs), completed=done))
+        whole.add_row(ProgressBar(total=len(jobs), completed=sum(job.is_settled for job in jobs)))
         return Group(whole, self._task_rows(), self._running())
 
     def _tasks(self) -> Table:
-        """A row a task: trials done, and the best so far. Of several models only tasks that are on their way."""
+        """A row for each task: trials done, and the best so far. With several models only tasks that run now."""
         rows: dict[tuple[Model, str], list[Job]] = {}
         for job in self.scheduler.jobs:
             rows.setdefault((job.trial.model, job.trial.task), []).append(job)
-        several = len({model for model, _ in rows}) > 1
         table = Table.grid(padding=(0, 2))
         for (model, _), jobs in rows.items():
             counts = Counter(job.state for job in jobs)
-            if several and not counts[State.RUNNING]:
+            if self._several and not counts[State.RUNNING]:
                 continue
             best = max((job for job in jobs if job.result is not None), key=lambda job: job.score[0], default=None)
             bar = ProgressBar(total=len(jobs), completed=counts[State.DONE], width=12)
             score = f"best {score_text(best)}" if best else ""
-            where = [best.trial.name if best else "", model.folder if several else ""]
+            where = [best.trial.name if best else "", model.folder if self._several else ""]
             done = f"{counts[State.DONE]}/{len(jobs)}"
             table.add_row(jobs[0].trial.row.title, done, bar, score, _cut(" ".join(where)))
         return table
 
     def _running(self) -> Table:
-        logs, several = self.scheduler.logs, len({job.trial.model for job in self.scheduler.jobs}) > 1
-        table = Table.grid(padding=(0, 2))
+        logs, table = self.scheduler.logs, Table.grid(padding=(0, 2))
         table.add_row(*(Text(title, style="bold") for title in ("running", "on", "step", "last dev", "left")))
         for job in self.scheduler.running():
-            name = f"{job.trial.task}/{job.trial.name}" + (f" {job.trial.model.folder}" if several else "")
+            name = f"{job.trial.task}/{job.trial.name}" + (f" {job.trial.model.folder}" if self._several else "")
             step, left = logs.step(job), logs.seconds_left(job)
             shown = f"{step[0]}/{step[1]}" if step else "-"
             cells = [shown, score_text(job, logs.facts(job)), "-" if left is None else duration(left)]
-            table.add_row(_cut(name), *(Text(cell, no_wrap=True) for cell in (_joined(job.attempt.devices), *cells)))
+            table.add_row(_cut(name), *(Text(cell, no_wrap=True) for cell in (_joined(job.attempt.labels), *cells)))
         return table
 
 
 def _cut(text: str) -> Text:
-    """A name that is cut where the line is too short for it, and gives way to what stands beside it."""
+    """A name that is cut if its line is too short."""
     return Text(text, no_wrap=True, overflow="ellipsis")
 
 

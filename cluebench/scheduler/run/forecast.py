@@ -1,4 +1,4 @@
-"""What a plan will cost, as far as it is known before: device hours of each task, bytes of disk."""
+"""What a plan will cost, estimated before it runs: device hours of each task, bytes of disk."""
 
 from __future__ import annotations
 
@@ -18,29 +18,28 @@ from cluebench.records.result import Result
 from cluebench.records.trial import Trial
 from cluebench.scheduler.plan.estimates import DurationModel, estimated_size, schedule
 from cluebench.scheduler.plan.grid_flags import GridFlags
-from cluebench.scheduler.plan.jobs import Job, State
+from cluebench.scheduler.plan.jobs import Job
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from cluebench.search.halving import Curve, Rule, standings
 
-#: A checkpoint holds weights and AdamW's two moments. Like a best model it is whole before the one before it goes.
+#: Size of a checkpoint in weights: with AdamW's two moments. Like a best model it is whole before the old one goes.
 _CHECKPOINT = 3
 
 
 class Forecast:
-    """What is known of the trials that a grid has still to run, from what lies under its run root."""
+    """The cost of the trials that a grid has still to run, by the finished trials under its run root."""
 
     def __init__(self, grid: PlannedGrid, jobs: Sequence[Job], timed: Iterable[tuple[Trial, float, str]] = ()):
-        """``timed``: trials with the device seconds that each would take, by a short run, and on which kind."""
+        """``timed``: trials with the device seconds that each would take, by a short run, and the kind of device."""
         self._grid, self._jobs, self._rule = grid, jobs, grid.flags.rule
-        by_device: dict[str, DurationModel] = {}
+        by_device: dict[str, DurationModel] = defaultdict(lambda: DurationModel(grid.flags))
         for trial, result in self._finished():
-            kind = result.device.partition(":")[0]
-            by_device.setdefault(kind, DurationModel(grid.flags)).observe(trial, result.cost, _flags_of(result))
+            by_device[result.device.partition(":")[0]].observe(trial, result.cost, _flags_of(result))
         for trial, seconds, kind in timed:
-            by_device.setdefault(kind, DurationModel(grid.flags)).observe(trial, seconds)
+            by_device[kind].observe(trial, seconds)
         asked = grid.flags.devices.partition(":")[0]
         self.device = asked if asked != "auto" else "gpu" if "gpu" in by_device else "cpu"
-        self._durations = by_device.get(self.device, DurationModel(grid.flags))
+        self._durations = by_device[self.device]
 
     def _finished(self) -> Iterator[tuple[Trial, Result]]:
         """The finished trials of all grids under the run root."""
@@ -48,7 +47,7 @@ class Forecast:
             run = OpenedRun(folder)
             try:
                 model = Model.of(run.grid.model if run.grid else "")
-            except UsageError:  # a directory that is gone: its size is not known
+            except UsageError:  # its directory is gone, so its size is unknown
                 continue
             for done in (done for found in run.trials.values() for done in found):
                 if done.result and done.result.cost:
@@ -58,13 +57,16 @@ class Forecast:
     def _run_root(self) -> Path:
         return next(iter(self._grid.directories.values())).path.parent
 
-    def hours(self, task: Task) -> tuple[float, float] | None:
-        """Device hours of a task's trials to run, least and most; None where no trial of it by a like model has ended.
+    def _to_run(self, task: Task | None = None) -> list[Job]:
+        return [job for job in self._jobs if not job.is_settled and task in (None, job.trial.row)]
 
-        They differ where trials are stopped early: from each at the first rung it can be, to none.
+    def hours(self, task: Task) -> tuple[float, float] | None:
+        """Device hours of a task's trials to run, least and most; None if no trial of it by a similar model has ended.
+
+        They differ if trials are stopped early: each at its first rung, or none at all.
         """
         jobs = self._to_run(task)
-        whole = {job.key: known[0] for job in jobs if (known := self._durations.known(job.trial))}
+        whole = {job.key: found[0] for job in jobs if (found := self._durations.known(job.trial))}
         if len(whole) < len(jobs):
             return None
         done = {job.key: self._done(job) for job in jobs}
@@ -74,16 +76,12 @@ class Forecast:
         return least / 3600, sum(left.values()) / 3600
 
     def _done(self, job: Job) -> float:
-        """The share of a trial's steps that an earlier start has left a checkpoint of, or nearly so."""
+        """The share of a trial's steps that the checkpoint of an earlier start has, or nearly so."""
         result = None if job.needs_model else self._grid.on_disk(job)
         return result.curve.share if result else 0.0
 
-    def _to_run(self, task: Task | None = None) -> list[Job]:
-        left = (job for job in self._jobs if job.state not in (State.DONE, State.STOPPED))
-        return [job for job in left if task in (None, job.trial.row)]
-
     def _first_ends(self, rule: Rule, task: Task, left: Mapping[str, float]) -> dict[str, float]:
-        """Trial key → share of its steps at which a search may stop it first, were those with most left the worst."""
+        """Trial key → the share of its steps at its first possible stop, if the longest trials are the worst."""
         found: dict[str, float] = {}
         for model in self._grid.directories:
             contest: dict[Setting, list[Job]] = defaultdict(list)
@@ -96,44 +94,44 @@ class Forecast:
                 evaluated = tuple(dict.fromkeys([*range(every, steps + 1, every), steps]))
                 curves[setting] = [Curve(evaluated, (100.0 - place,) * len(evaluated), steps)]
             for setting, standing in standings(rule, curves).items():
-                ((held,), (curve,)) = standing.pauses, curves[setting]
-                share = curve.steps[held - 1] / curve.total_steps if held else 1.0
+                ((pause,), (curve,)) = standing.pauses, curves[setting]
+                share = curve.steps[pause - 1] / curve.total_steps if pause else 1.0
                 found |= {job.key: share for job in contest[setting]}
         return found
 
     def of_task(self, task: Task) -> str:
-        """``, about 3.2 device hours by ernie-3.0-medium-zh``; empty where nothing is to run."""
+        """``, about 3.2 device hours by ernie-3.0-medium-zh``; empty if nothing is to run."""
         jobs, hours = self._to_run(task), self.hours(task)
         if not jobs:
             return ""
         if hours is None:
             return ", device hours unknown until its first trial ends"
-        by = {known[1] for job in jobs if (known := self._durations.known(job.trial))} - {*self._grid.directories}
+        by = {found[1] for job in jobs if (found := self._durations.known(job.trial))} - {*self._grid.directories}
         return f", about {_hours(*hours)}" + (f" by {', '.join(sorted(map(str, by)))}" if by else "")
 
     def in_all(self) -> list[str]:
-        """Two lines, device hours and disk of the whole plan; none where nothing is to run."""
+        """Two lines, device hours and disk of the whole plan; none if nothing is to run."""
         hours = {task: self.hours(task) for task in dict.fromkeys(job.trial.row for job in self._to_run())}
-        known = [known for known in hours.values() if known is not None]
-        unknown = [task.title for task, known in hours.items() if known is None]
-        parts = [f"about {_hours(*map(sum, zip(*known)))} ({self.device})"] if known else []
+        estimated = [pair for pair in hours.values() if pair is not None]
+        unknown = [task.title for task, pair in hours.items() if pair is None]
+        parts = [f"about {_hours(*map(sum, zip(*estimated)))} ({self.device})"] if estimated else []
         parts += [f"unknown until the first trial of each task ends: {', '.join(unknown)}"] if unknown else []
         return [f"time: {'; '.join(parts)}", self._disk()] if hours else []
 
     def _disk(self) -> str:
-        """How much of it is needed, beside logs, results and token ids, and how much is free."""
+        """The disk space that the plan needs besides logs, results and token ids, and the free space."""
         flags, sizes = self._grid.flags, {model: weight_bytes(model) for model in self._grid.directories}
 
-        def group(job: Job) -> tuple[Model, str]:  # of which one model is kept
+        def group(job: Job) -> tuple[Model, str]:  # keeps one model
             return job.trial.model, job.key if flags.keep_all_models else job.trial.task
 
         there = {group(job) for job in self._jobs if job.result and job.result.best_model}
         kept = sum(sizes[model] for model, _ in {group(job) for job in self._to_run()} - there) * flags.save_best_model
         running = max(sizes.values()) * 2 * (_CHECKPOINT + flags.save_best_model)
         parts = [f"up to {_gigabytes(running)} for each trial that runs at a time"]
-        if self._rule:  # what is stopped can go on some day
+        if self._rule:  # stopped trials keep a checkpoint, as they can go on later
             stopped = sum(sizes[job.trial.model] for job in self._to_run()) * (_CHECKPOINT + flags.save_best_model)
-            parts.append(f"up to {_gigabytes(stopped)} for those that are held or stopped")
+            parts.append(f"up to {_gigabytes(stopped)} for trials that are paused or stopped")
         parts += [f"{_gigabytes(kept)} for the models to be kept"] if kept else []
         place = next(path for path in (self._run_root, *self._run_root.parents) if path.exists())
         return f"disk: {', '.join(parts)}; {_gigabytes(shutil.disk_usage(place).free)} are free"
@@ -145,14 +143,14 @@ def _hours(least: float, most: float) -> str:
 
 
 def _flags_of(result: Result) -> GridFlags:
-    """As far as they decide how much work a trial was."""
+    """The flags of a result's grid that decide how much work a trial is."""
     limit, epochs, steps = (result.configuration.get(name) for name in ("limit", "epochs", "max_steps"))
     whole = [value if isinstance(value, int) else 0 for value in (limit, epochs, steps)]
     return GridFlags(limit=whole[0] or None, num_train_epochs=whole[1] or None, max_steps=max(0, whole[2]))
 
 
 def weight_bytes(model: Model) -> int:
-    """Of a fine-tuned model in float32: as its weights on this machine, by its size where they are not here yet."""
+    """Bytes of a fine-tuned model in float32: by its weights on this machine, or by its estimated size."""
     try:
         files = model_files.find(model, offline=True)
     except UsageError:

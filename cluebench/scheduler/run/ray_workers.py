@@ -186,7 +186,7 @@ class Cluster:
 
 
 def _is_run(job: Job) -> bool:
-    return orphan_of(job.key, job.lock) is not None
+    return orphan_of(job.lock) is not None
 
 
 def _work(command: list[str], directory: str, threads: str, log: str, needed: list[str]) -> tuple[int, str]:

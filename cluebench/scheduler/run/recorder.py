@@ -4,191 +4,205 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 
+from cluebench.pretrained.model import Model
 from cluebench.pretrained.model_files import kept_weights
 from cluebench.records.finished_trials import protocol_hash
 from cluebench.report.grid_page import write_report
 from cluebench.report.scores import rank
 from cluebench.scheduler.plan.jobs import Job, State
+from cluebench.scheduler.run.planned_grid import PlannedGrid
 from cluebench.scheduler.run.run_directory import RunDirectory, drop_model, record_stopped
 
-#: Least seconds between two writings of grid.json, and of the report, while things go on happening.
+#: Least seconds between two writings of grid.json, and of the report.
 _STATE_EVERY, _REPORT_EVERY = 0.5, 30.0
 
 
 class Recorder:
-    """An observer that keeps one run directory up to date. A full disk stops nothing: it is said, and tried again."""
+    """An observer that keeps a grid's run directories up to date. ``jobs`` may grow.
+
+    grid.json and report.html are written on a thread, inside ``with``: that takes longer than a freed device
+    may wait. A full disk stops nothing: ``complain`` gets a message, and the next writing tries again.
+    """
 
     def __init__(
-        self,
-        directory: RunDirectory,
-        jobs: Sequence[Job],
-        details: Mapping,
-        *,
-        keep_only_best: bool = False,
-        complain: Callable[[str], None] = lambda text: None,
+        self, grid: PlannedGrid, jobs: Sequence[Job], details: Mapping, complain: Callable[[str], None] = lambda _: None
     ):
-        self._directory = directory
-        self._all_jobs = jobs  # of every model; may grow
-        self._details = dict(details)
-        self._protocols = {job.trial.task: protocol_hash(job.configuration) for job in self._jobs}
-        self._entries: dict[str, str] = {}  # trial key → its JSON, as it was last written
-        self._states: dict[str, str] = {}  # trial key → its state in that
-        self._changed: dict[str, Job] = {job.key: job for job in self._jobs}  # not written yet
-        self._seen = len(jobs)
-        self._done = {job.key: job for job in self._jobs if job.state is State.DONE} if keep_only_best else {}
-        self._keep_only_best, self._complain = keep_only_best, complain
-        self._dirty, self._stale, self._state_due, self._report_due = True, True, 0.0, 0.0
+        self._directories, self._details, self._complain = grid.directories, dict(details), complain
+        self._keeps_best = grid.flags.save_best_model and not grid.flags.keep_all_models
+        self._jobs, self._by_key = jobs, dict[str, Job]()
+        self._entries: dict[Model, dict[str, tuple[State, str]]] = {model: {} for model in grid.directories}
+        self._protocols: dict[Model, dict[str, str]] = {model: {} for model in grid.directories}
+        for job in jobs:
+            self._protocols[job.trial.model][job.trial.task] = protocol_hash(job.configuration)
+        self._changed: set[str] = set()  # keys of jobs whose entries are outdated
+        self._stale: set[Model] = set()  # models whose report is older than their grid.json
+        self._report_due = 0.0
+        self._ended, self._thread = threading.Event(), threading.Thread(target=self._write_until_ended, daemon=True)
         self._complained: set[str] = set()
-        self._writing = self._reporting = threading.Thread()  # none yet
 
-    @property
-    def _jobs(self) -> list[Job]:
-        return [job for job in self._all_jobs if job.trial.model == self._directory.model]
+    # What happens -----------------------------------------------------------------------------------------------------
 
     def started(self, job: Job) -> None:
-        if job.trial.model != self._directory.model:
-            return
-        self._changed[job.key] = job
-        attempt = job.attempt
+        attempt, devices = job.attempt, ", ".join(job.attempt.labels) or "devices of an earlier grid"
         cards = f", {attempt.cards} cards" if attempt.cards > 1 else ""
-        self.note(
-            f"{job.key} started on {', '.join(attempt.devices) or 'devices of an earlier grid'}{cards}, "
-            f"accumulation {attempt.accumulation}, attempt {attempt.number}"
-        )
+        self._log(job, f"started on {devices}{cards}, accumulation {attempt.accumulation}, attempt {attempt.number}")
 
     def ended(self, job: Job) -> None:
-        if job.trial.model != self._directory.model:
-            return
-        self._changed[job.key] = job
         if job.state is State.DONE:
-            score = job.trial.row.format_score(job.score)
-            self.note(f"{job.key} done: {score}")
-            self.drop_lower_models(job)
+            self._log(job, f"done: {job.trial.row.format_score(job.score)}")
+            self._drop_lower_models(job)
         else:
             failure, after = job.failures[-1], "given up" if job.state is State.FAILED else "is tried again"
-            self.note(f"{job.key} failed ({failure.kind.value}): {failure.detail}; {after}")
+            self._log(job, f"failed ({failure.kind.value}): {failure.detail}; {after}")
 
     def judged(self, job: Job) -> None:
-        if job.trial.model != self._directory.model:
-            return
-        self._changed[job.key] = job
-        self.note(f"{job.key} {job.standing()}")
+        self._log(job, job.standing())
         if job.state is State.STOPPED:
-            self._try("results of stopped trials", partial(record_stopped, job))
+            self._try(self._directories[job.trial.model], "results of stopped trials", partial(record_stopped, job))
 
     def charged(self, job: Job) -> None:
-        """It is known by now what the job's last attempt cost."""
-        if job.trial.model == self._directory.model:
-            self._changed[job.key], self._dirty = job, True
+        """The cost of a job's last attempt is known now."""
+        self._changed.add(job.key)
 
     def note(self, text: str) -> None:
-        self._dirty = True
-        stamp = datetime.now().astimezone().isoformat(timespec="milliseconds")
-        self._try("grid.log", lambda: self._append(f"{stamp} {text}\n"))
+        self._append(self._directories.values(), text)
 
     def tick(self, now: float) -> float:
-        """Writes what is due; returns when it wants to be called again.
+        return float("inf")
 
-        The page also shows what running trials have logged, of which nobody tells: it is written while anything runs,
-        and first when there is a grid.json that it can read.
-        """
-        if self._dirty and now >= self._state_due and not self._writing.is_alive():
-            self._writing = _aside("grid.json", partial(self._write, "running", self._renewed()))
-            self._dirty, self._stale, self._state_due = False, True, now + _STATE_EVERY
-        shows_more = self._stale or State.RUNNING.value in self._states.values()
-        is_writing = self._writing.is_alive() or self._reporting.is_alive()
-        if shows_more and self._states and now >= self._report_due and not is_writing:
-            self._reporting = _aside("report", self._write_report)
-            self._stale, self._report_due = False, now + _REPORT_EVERY
-        due = [self._state_due] * self._dirty + [self._report_due] * shows_more
-        return max(min(due, default=float("inf")), now + 0.05)
+    def _log(self, job: Job, text: str) -> None:
+        self._changed.add(job.key)
+        self._append([self._directories[job.trial.model]], f"{job.key} {text}")
 
-    def begin(self) -> None:
-        """Writes the plan, for --status."""
-        self._write("running", self._renewed())
+    def _append(self, directories: Iterable[RunDirectory], text: str) -> None:
+        line = f"{datetime.now().astimezone().isoformat(timespec='milliseconds')} {text}\n"
 
-    def conclude(self) -> None:
-        """Keeps only the best models, and writes how it ended."""
-        for job in list(self._done.values()):
-            self.drop_lower_models(job)
-        self.finish()
+        def append(directory: RunDirectory) -> None:
+            with open(directory.grid_log, "a", encoding="utf-8") as stream:
+                stream.write(line)
 
-    def finish(self) -> None:
-        """Writes how it ended: "done", "failed" or, with trials left to run, "stopped"."""
-        for thread in filter(threading.Thread.is_alive, (self._writing, self._reporting)):
-            thread.join()
-        self._changed = {job.key: job for job in self._jobs}
-        left = {job.state for job in self._jobs if not job.is_settled}
-        self._write("done" if not left else "failed" if left == {State.FAILED} else "stopped", self._renewed())
-        self._write_report()
+        for directory in directories:
+            self._try(directory, "grid.log", partial(append, directory))
 
-    def _renewed(self) -> list[str]:
-        """The JSON of every trial: made anew for those that may have changed since it was last asked for."""
-        added, self._seen = self._all_jobs[self._seen :], len(self._all_jobs)
-        self._changed |= {job.key: job for job in added if job.trial.model == self._directory.model}
-        for key, job in self._changed.items():
-            self._entries[key] = json.dumps(trial_state(job), ensure_ascii=False, allow_nan=False)
-            self._states[key] = job.state.value
-        # Who runs may stop doing so without anyone being told, as when the grid is interrupted.
-        self._changed = {key: job for key, job in self._changed.items() if job.state is State.RUNNING}
-        return list(self._entries.values())
-
-    def _write_report(self) -> None:
-        """Whatever keeps a page from being made: trials, and the tables at the end, don't depend on it."""
-        self._try("report.html", lambda: write_report(self._directory.path), Exception)
-
-    def _write(self, status: str, trials: Sequence[str]) -> None:
-        counts = Counter(self._states.values())
-        self._try(
-            "grid.json", lambda: self._directory.write_grid(status, trials, counts, self._protocols, self._details)
-        )
-
-    def drop_lower_models(self, job: Job) -> None:
-        """After a trial of a task: only the best model of the task stays on disk, once that is whole."""
-        if not self._keep_only_best:
+    def _drop_lower_models(self, job: Job) -> None:
+        """After a trial of a task: only the best model of the task stays on disk, once it is whole."""
+        if not self._keeps_best:
             return
-        self._done[job.key] = job
-        done = [other for other in self._done.values() if other.trial.task == job.trial.task]
+        group = job.trial.model, job.trial.task
+        done = [other for other in self._jobs if other.result and (other.trial.model, other.trial.task) == group]
         best = max(done, key=lambda other: rank(other.score, other.trial.setting))
         if kept_weights(best.paths.output_dir):
             for other in done:
-                if other is not best and other.result is not None:
-                    self._try("kept models", partial(drop_model, other.paths, other.result))
-                    if not other.paths.output_dir.is_dir():
-                        del self._done[other.key]
+                if other is not best and other.result and other.paths.output_dir.is_dir():
+                    drop = partial(drop_model, other.paths, other.result)
+                    self._try(self._directories[job.trial.model], "kept models", drop)
 
-    def _append(self, line: str) -> None:
-        with open(self._directory.grid_log, "a", encoding="utf-8") as stream:
-            stream.write(line)
+    # What is written --------------------------------------------------------------------------------------------------
 
-    def _try(self, what: str, action: Callable[[], object], failing: type[Exception] = OSError) -> None:
+    def __enter__(self) -> Recorder:
+        """From now on writes what changes; at the end how the grid ended."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.finish()
+
+    def write_plan(self) -> None:
+        """Writes the jobs as they are, for --status."""
+        for model in self._renew():
+            self._write_grid(model, "running")
+
+    def conclude(self) -> None:
+        """Keeps only the best models, and writes how a grid ended that other processes ran."""
+        for job in self._jobs:
+            if job.state is State.DONE:
+                self._drop_lower_models(job)
+        self.finish()
+
+    def finish(self) -> None:
+        """Writes how the grid ended: "done", "failed" or, if trials are left to run, "stopped"."""
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._changed |= self._by_key.keys()
+        self._renew()
+        for model in self._directories:
+            left = self._states(model).keys() - {State.DONE, State.STOPPED}
+            self._write_grid(model, "done" if not left else "failed" if left == {State.FAILED} else "stopped")
+            self._write_report(model)
+
+    def _write_until_ended(self) -> None:
+        while not self._ended.is_set():
+            self.write_due(time.monotonic())
+            self._ended.wait(_STATE_EVERY)
+
+    def write_due(self, now: float) -> None:
+        """Writes each grid.json with changes, and the reports every 30 s.
+
+        A report also shows what running trials have logged, which nobody tells the recorder: so it is written again
+        and again while any trial of its model runs.
+        """
+        for model in self._renew():
+            self._write_grid(model, "running")
+            self._stale.add(model)
+        stale = self._stale | {model for model in self._entries if self._states(model)[State.RUNNING]}
+        if stale and now >= self._report_due:
+            self._stale, self._report_due = set(), now + _REPORT_EVERY
+            for model in stale:
+                self._write_report(model)
+
+    def _states(self, model: Model) -> Counter[State]:
+        return Counter(state for state, _ in self._entries[model].values())
+
+    def _renew(self) -> set[Model]:
+        """Makes the entry of each trial that is new or has changed; returns their models."""
+        changed = {self._changed.pop() for _ in range(len(self._changed))}  # the loop's thread may add others meanwhile
+        for job in self._jobs[len(self._by_key) :]:
+            self._by_key[job.key] = job
+            changed.add(job.key)
+        jobs = sorted((self._by_key[key] for key in changed), key=lambda job: job.number)
+        for job in jobs:
+            text = json.dumps(trial_state(job), ensure_ascii=False, allow_nan=False)
+            self._entries[job.trial.model][job.key] = job.state, text
+        return {job.trial.model for job in jobs}
+
+    def _write_grid(self, model: Model, status: str) -> None:
+        trials, counts = [text for _, text in self._entries[model].values()], self._states(model)
+        directory, protocols = self._directories[model], self._protocols[model]
+        self._try(
+            directory, "grid.json", lambda: directory.write_grid(status, trials, counts, protocols, self._details)
+        )
+
+    def _write_report(self, model: Model) -> None:
+        """An error of any kind in the report ends neither trials nor the tables at the end."""
+        directory = self._directories[model]
+        self._try(directory, "report.html", lambda: write_report(directory.path), Exception)
+
+    def _try(
+        self, directory: RunDirectory, what: str, action: Callable[[], object], failing: type[Exception] = OSError
+    ) -> None:
+        key = f"{directory.path}: {what}"
         try:
             action()
-            self._complained.discard(what)
+            self._complained.discard(key)
         except failing as error:
-            if what not in self._complained:
-                self._complained.add(what)
+            if key not in self._complained:
+                self._complained.add(key)
                 with suppress(OSError, ValueError):  # the terminal may be gone as well
                     why = error.strerror if isinstance(error, OSError) and error.strerror else repr(error)
-                    self._complain(f"{self._directory.path}: {what} can't be written: {why}; going on")
-
-
-def _aside(name: str, action: Callable[[], None]) -> threading.Thread:
-    """On a thread of its own: it takes longer than a freed device should wait."""
-    thread = threading.Thread(target=action, name=name, daemon=True)
-    thread.start()
-    return thread
+                    self._complain(f"{key} can't be written: {why}; going on")
 
 
 def trial_state(job: Job) -> dict:
-    """A trial as it stands in grid.json."""
+    """A trial's entry in grid.json."""
     trial = job.trial
     return {
         "task": trial.task,
@@ -201,7 +215,16 @@ def trial_state(job: Job) -> dict:
         "memory_factor": job.memory_factor,
         "spent": asdict(job.spent),
         "attempts": [
-            asdict(attempt) | {"started": _iso(attempt.started), "finished": _iso(attempt.finished)}
+            {
+                "number": attempt.number,
+                "devices": attempt.labels,
+                "cards": attempt.cards,
+                "accumulation": attempt.accumulation,
+                "started": _iso(attempt.started),
+                "finished": _iso(attempt.finished),
+                "outcome": attempt.outcome,
+                "detail": attempt.detail,
+            }
             for attempt in job.attempts
         ],
         "failures": [{"kind": failure.kind.value, "detail": failure.detail} for failure in job.failures],
@@ -213,7 +236,7 @@ def _iso(seconds: float | None) -> str | None:
 
 
 class Observers:
-    """Several observers as one that can't raise: one that fails falls silent, and the others are told of it."""
+    """Several observers as one that never raises: an observer that fails is removed, and the others get a note."""
 
     def __init__(self, observers: Sequence):
         self._observers = list(observers)

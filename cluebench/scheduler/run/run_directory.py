@@ -1,7 +1,7 @@
 """A model's run directory: its lock, its plan and state in grid.json, and which trials are done.
 
-Nothing here decides what has to run but the result files themselves: grid.json is written for people and for --status,
-and read back only for hints. So there is nothing that a crash could corrupt.
+Only the result files decide what has to run. grid.json is for people and for --status, and is read back for hints only.
+So a crash can't corrupt anything.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ from cluebench.report.grid_page import REPORT_FILE
 from cluebench.scheduler.plan.jobs import Job, written
 from cluebench.scheduler.processes import trial_process
 from cluebench.scheduler.processes.engine import GRACE
-from cluebench.scheduler.processes.trial_process import held_by
 
 #: Enough for a file system to notice that it has none to give.
 _PROBE_BYTES = 1 << 20
@@ -45,7 +44,7 @@ class AlreadyRunning(ClueError):
 
 @dataclass(frozen=True)
 class Holder:
-    """The scheduler that holds a run directory, as it has written into the lock."""
+    """The scheduler that has a run directory's lock, as it has written there."""
 
     pid: int
     host: str
@@ -76,21 +75,21 @@ class RunDirectory:
     # The lock -----------------------------------------------------------------------------------------------------
 
     def acquire(self) -> None:
-        """Makes this process the one that plans the grid here, reports on it and keeps its models.
+        """From now on this process plans the grid here, reports on it and keeps its models.
 
-        Raises AlreadyRunning naming the process that is, and UsageError where there are no locks.
+        Raises AlreadyRunning, with its name, if another process does, and UsageError if the file system has no locks.
         """
         descriptor = self._opened("lock")
-        for patience in (0.1, 0.1, 0.0):  # someone asking for the holder has it locked for an instant
+        for pause in (0.1, 0.1, 0.0):  # a process that asks for the holder locks it for an instant
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if not patience:
+                if not pause:
                     os.close(descriptor)
                     message = f"{self.path} is in use by another grid search: {self.holder()}"
                     raise AlreadyRunning(message) from None
-                time.sleep(patience)
+                time.sleep(pause)
         self._lock = descriptor
         for name in (GRID_FILE, REPORT_FILE):
             atomic.remove_leftovers(self.path, name)
@@ -99,15 +98,15 @@ class RunDirectory:
         os.pwrite(descriptor, content, 0)
 
     def join(self, settings: Mapping[str, Settings]) -> bool:
-        """Makes this process one of those that run trials here; whether it is the only one.
+        """From now on this process runs trials here; returns whether it is the only one.
 
-        ``settings``: by task, those that all of its trials share. Raises UsageError when another process runs a task
-        with other settings, and where there are no locks.
+        ``settings``: by task, the settings that all its trials share. Raises UsageError if another process runs a task
+        with other settings, or if the file system has no locks.
         """
         if self._members is None:
             self._members = self._opened("workers")
         with open(self._opened("settings"), "r+", encoding="utf-8", errors="replace") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)  # of those who come at once, one after the other
+            fcntl.flock(stream, fcntl.LOCK_EX)  # processes that come at once wait for each other
             try:
                 fcntl.flock(self._members, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 alone, there = True, dict[str, Settings]()
@@ -127,38 +126,19 @@ class RunDirectory:
         return alone
 
     def _opened(self, name: str) -> int:
-        """A descriptor of a file of locks. Raises UsageError where it can't be written, or has no locks."""
+        """A descriptor of a lock file. Raises UsageError if it can't be written, or its file system has no locks."""
         try:
             self.private.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.private / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise UsageError(f"--run_root: {self.private} can't be written: {error.strerror}") from None
-        try:
-            hold = not (silent := locks.why_none(self.private)) and self._locks_hold()
-        except OSError as error:
+        if reason := locks.why_none(self.private):
             os.close(descriptor)
-            raise self._without_locks(str(error.strerror)) from None
-        if not hold:
-            os.close(descriptor)
-            raise self._without_locks(silent or "flock excludes nobody")
+            raise UsageError(
+                f"{self.path}: its file system has no locks ({reason}), without which trials might run twice: "
+                "give another --run_root"
+            )
         return descriptor
-
-    def _without_locks(self, why: str | None) -> UsageError:
-        return UsageError(
-            f"{self.path}: its file system has no locks ({why}), without which trials might run twice: "
-            "give another --run_root"
-        )
-
-    def _locks_hold(self) -> bool:
-        """Whether of two that want a lock here one has to wait."""
-        with open(self.private / f"try-{socket.gethostname()}-{os.getpid()}", "w") as one, open(one.name, "w") as two:
-            os.unlink(one.name)
-            try:
-                fcntl.flock(one, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                fcntl.flock(two, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
 
     def forget_failures(self) -> None:
         """Trials that were given up are tried again."""
@@ -171,29 +151,30 @@ class RunDirectory:
         self._lock = self._members = None
 
     def holder(self) -> Holder | str | None:
-        """The scheduler that holds the directory, or words for one that nobody knows; None when nobody does."""
+        """The scheduler that has the directory's lock, or words if it is unknown; None if the lock is free."""
         lock = self.private / "lock"
-        content = held_by(lock)
+        content = trial_process.record_in(lock)
         try:
             return None if content is None else declared(parse(content), Holder, lock)
         except (NotJson, BadFile):
             return "a process that has not written down who it is"
 
     def refuse_other_model(self) -> None:
-        """Raises UsageError when the directory holds runs of another model that has the same folder name."""
+        """Raises UsageError if the directory has runs of another model with the same folder name."""
         grid = read_grid(self.path)
         if grid is None or grid.model == self.model.name:
             return
         if grid.model_identity not in (self.model.identity, self.model.sampled_identity):
             raise UsageError(
-                f"{self.path} holds runs of {grid.model}, not of {self.model}: "
+                f"{self.path} has runs of {grid.model}, not of {self.model}: "
                 "rename one of the two directories, or give another --run_root"
             )
 
     def adopt_results(self) -> None:
-        """Has finished trials, which know the model's weights by samples, know them by their whole. Raises OSError.
+        """Gives finished trials, identified by samples of the model's weights, the identity by all weights.
 
-        Where the weights are as they were; see `Trial.result_by_samples`. Their plan is written anew behind this.
+        Only if the weights are still the same; see `Trial.result_by_samples`. The plan is written again after this.
+        Raises OSError.
         """
         earlier, today = self.model.sampled_identity, self.model.identity
         for path in sorted(self.path.glob("*/*.json")) if earlier != today else ():
@@ -208,7 +189,7 @@ class RunDirectory:
                 result.write(path)
 
     def unwritable(self) -> str | None:
-        """Why nothing can be written here, found out by writing a little; None when it can."""
+        """Why nothing can be written here, by a trial; None if it can."""
         try:
             with open(self.private / "probe", "wb") as stream:
                 stream.write(bytes(_PROBE_BYTES))
@@ -224,7 +205,7 @@ class RunDirectory:
     def write_grid(
         self, status: str, trials: Sequence[str], counts: Mapping, protocols: Mapping[str, str], details: Mapping
     ) -> None:
-        """``trials``: the JSON of each. Raises OSError when the disk is full; the directory stays as it was then."""
+        """``trials``: the JSON of each. Raises OSError if the disk is full; then the directory stays as it was."""
         grid = {
             "format": GRID_FORMAT,
             "model": self.model.name,
@@ -242,19 +223,19 @@ class RunDirectory:
 
 
 def drop_model(paths: TrialPaths, result: Result) -> None:
-    """Removes a finished trial's model, and strikes it from the result. Raises OSError."""
+    """Removes a finished trial's model, also from the result. Raises OSError."""
     if paths.output_dir.is_dir():
-        on_disk = Result.read(paths.result) or result  # by now another machine may have written what it cost
+        on_disk = Result.read(paths.result) or result  # another machine may have written its cost
         on_disk.best_model = result.best_model = None
         on_disk.write(paths.result)
-        # Out of the way under another name first, so that nobody meets half a model.
+        # First under another name, so that nobody finds half a model.
         doomed = paths.output_dir.with_name(f".{paths.name}{REMOVED}{os.getpid()}-{time.monotonic_ns()}")
         os.rename(paths.output_dir, doomed)
         shutil.rmtree(doomed, ignore_errors=True)
 
 
 def record_stopped(job: Job) -> None:
-    """Says in a trial's result that a verdict has stopped it. Raises OSError."""
+    """Writes into a trial's result that the search has stopped it. Raises OSError."""
     result = written(job)
     if result is not None and result.status not in ("done", STOPPED):
         result.status = STOPPED
@@ -280,19 +261,18 @@ def _now() -> str:
 
 
 def end_strays(directories: Iterable[RunDirectory], planned: Collection[Path], note: Callable[[str], None]) -> None:
-    """Ends trials of a dead scheduler on this machine whose locks are not among ``planned``.
+    """Ends trials of a dead scheduler on this machine whose locks are not ``planned``: they would use our devices.
 
-    They would hold devices that nobody accounts for. Returns when they are gone, after the grace period at the latest.
+    Returns when they are gone, after the grace period at the latest.
     """
-    due = time.monotonic() + GRACE
-    marks = []
+    due, marks = time.monotonic() + GRACE, []
     for directory in directories:
         for lock in sorted(directory.private.glob("*--*.lock")):
-            key = f"{directory.path.name}/{lock.stem.replace('--', '/', 1)}"
-            orphan = None if lock in planned else trial_process.orphan_of(key, lock)
-            if orphan is not None and orphan.pid and orphan.is_ours:
+            orphan = None if lock in planned else trial_process.orphan_of(lock)
+            if orphan is not None and orphan.pid and trial_process.is_ours(orphan):
+                key = f"{directory.path.name}/{lock.stem.replace('--', '/', 1)}"
                 note(f"{key}: process {orphan.pid} of an earlier grid runs it, and it is not in this plan: ended")
                 trial_process.signal_group(orphan.pid, signal.SIGTERM)
-                marks.append(orphan.record.mark)
+                marks.append(orphan.mark)
     for mark in marks:
         trial_process.end_all(mark, grace=max(0.0, due - time.monotonic()))

@@ -6,8 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, redirect_stdout, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, nullcontext, redirect_stdout, suppress
 from functools import partial
 from typing import Any
 
@@ -19,20 +19,19 @@ from cluebench.machine.nvidia import Device
 from cluebench.pretrained.model_files import kept_weights
 from cluebench.records.cost import cost_by_task, cost_lines
 from cluebench.records.finished_trials import OpenedRun
+from cluebench.records.grid_file import read_grid
 from cluebench.records.result import Result
 from cluebench.records.run_flags import refuse_amp
 from cluebench.report.grid_page import REPORT_FILE
 from cluebench.report.table import print_table
-from cluebench.scheduler.allocation.ledger import Ledger
 from cluebench.scheduler.allocation.promises import Promises
-from cluebench.scheduler.loop.loop import Rules, Scheduler
-from cluebench.scheduler.plan.estimates import DurationModel, MemoryModel
+from cluebench.scheduler.loop.loop import Scheduler
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job, State, note_failures, recall_failures, written
 from cluebench.scheduler.processes import trial_command
 from cluebench.scheduler.processes.engine import Engine, Events, Interrupted
 from cluebench.scheduler.processes.local_engine import LocalEngine
-from cluebench.scheduler.processes.trial_process import Holding, StartOrder
+from cluebench.scheduler.processes.trial_process import StartOrder
 from cluebench.scheduler.run.display import Display, display_for
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from cluebench.scheduler.run.recorder import Observers, Recorder
@@ -41,111 +40,126 @@ from cluebench.scheduler.run.status import print_failures, writing_over
 
 
 def run(grid: PlannedGrid) -> int:
-    """Runs what is not done, prints the tables, returns the exit code: 0 only when every trial is done.
+    """Runs what is not done, prints the tables, returns the exit code: 0 only if every trial is done.
 
-    A worker concludes the grid if it finds the plan finished. Raises ClueError when a run directory is in use, or
-    before any trial is started.
+    A worker concludes the grid if it finds the plan finished. Raises ClueError if a run directory is in use, or for
+    errors before the first trial.
     """
     flags, interrupted = grid.flags, None
-    with ExitStack() as locks:
-        for directory in grid.directories.values():
-            locks.callback(directory.release)
-            if not flags.worker:
-                directory.acquire()
+    with _locked(grid, plans=not flags.worker):
+        if not flags.worker:
+            for directory in grid.directories.values():
                 directory.forget_failures()
         jobs = _joined(grid)
-        if not flags.worker:  # which has company
-            for job in jobs:
-                if job.state is State.DONE:
-                    job.paths.remove_leftovers()
-                elif job.state is State.STOPPED:  # by a scheduler that was killed before its result said so
-                    record_stopped(job)
+        if not flags.worker:
+            _clean_up(jobs)
         if any(job.state is State.WAITING for job in jobs):
-            events = Events()
-            if flags.engine == "ray":
-                jobs, interrupted = _run_on_ray(grid, events)
-            else:
-                with closing(_engine(grid, events)) as engine:
-                    _refuse_what_fails_everywhere(flags, jobs, engine.devices)
-                    _warm_up(grid, engine.devices[0].kind)
-                    jobs = _joined(grid, require_data=True)
-                    interrupted = _search(grid, jobs, engine, events)
+            jobs, interrupted = (_run_on_ray if flags.engine == "ray" else _run_here)(grid, jobs, Events())
         else:
             stopped = sum(job.state is State.STOPPED for job in jobs)
             early = f", {stopped} of them stopped early" if stopped else ""
             print(f"all {len(jobs)} trials are done already{early}", file=sys.stderr)
             if not flags.worker:
                 _conclude(grid, jobs)
-        if flags.worker:
-            return _leave(grid, interrupted)
-        _print_end(grid, jobs, interrupted)
-    left = [job for job in jobs if not job.is_settled]
-    return INTERRUPTED if interrupted is not None else 1 if left else 0
+        return _leave(grid, interrupted) if flags.worker else _print_end(grid, jobs, interrupted)
 
 
 def conclude(grid: PlannedGrid) -> int:
-    """Only the end of a grid that other processes have run: what is kept, report and tables; returns the exit code.
+    """The end of a grid that other processes have run: kept models, report and tables; returns the exit code.
 
-    0 only when every trial is done. Raises AlreadyRunning while a scheduler runs the grid: it does this itself.
+    0 only if every trial is done. Raises AlreadyRunning while a scheduler runs the grid, as that concludes it itself.
     """
+    with _locked(grid, plans=True):
+        return _conclude_and_print(grid, grid.jobs())
+
+
+@contextmanager
+def _locked(grid: PlannedGrid, plans: bool) -> Iterator[None]:
+    """Releases the run directories at the end; ``plans``: this process is the one that plans and concludes the grid."""
     with ExitStack() as locks:
         for directory in grid.directories.values():
             locks.callback(directory.release)
-            directory.acquire()
-        jobs = grid.jobs()
-        _conclude(grid, jobs)
-        _print_end(grid, jobs, None)
-    left = [job for job in jobs if not job.is_settled]
-    if waiting := sum(job.state is not State.FAILED for job in left):
-        print(f"{waiting} of {len(jobs)} trials are not done", file=sys.stderr)
-    return 1 if left else 0
+            if plans:
+                directory.acquire()
+        yield
 
 
 def _joined(grid: PlannedGrid, require_data: bool = False) -> list[Job]:
-    """The jobs, once no other process is known to run them with other settings. The first worker writes the plan."""
+    """The jobs, if no other process runs them with other settings. The first worker writes the plan."""
     if require_data:
         for directory in grid.directories.values():
             directory.adopt_results()
     jobs = grid.jobs(require_data)
     alone = [directory.join(grid.shared_settings(model, jobs)) for model, directory in grid.directories.items()]
     if grid.flags.worker and all(alone):
-        for recorder in _recorders(grid, jobs, _details(grid)):
-            recorder.begin()
+        _recorder(grid, jobs).write_plan()
     return jobs
 
 
+def _clean_up(jobs: Sequence[Job]) -> None:
+    """Mends what a killed scheduler left: temporary files, and results that do not show that a trial is stopped."""
+    for job in jobs:
+        if job.state is State.DONE:
+            job.paths.remove_leftovers()
+        elif job.state is State.STOPPED:
+            record_stopped(job)
+
+
 def _leave(grid: PlannedGrid, interrupted: str | None) -> int:
-    """The end of a worker; concludes the grid if the plan is finished and no scheduler is there to do it."""
+    """The end of a worker. If the plan is finished, it concludes the grid, unless another process does or did so."""
     jobs = grid.jobs()
     done, failed = (sum(job.state is state for job in jobs) for state in (State.DONE, State.FAILED))
     count = f"{done} of {len(jobs)} trials are done" + (f", {failed} failed" if failed else "")
-    with _heard():
+    with _readable_output():
         if interrupted is not None:
             print(f"stopped by {interrupted}: {count}; the same command goes on", file=sys.stderr)
             return INTERRUPTED
         print(f"{count}, none is left to take", file=sys.stderr)
         if all(job.is_settled or job.state is State.FAILED for job in jobs):
             try:
-                return conclude(grid)
+                with _locked(grid, plans=True):
+                    if not _is_concluded(grid, jobs):
+                        return _conclude_and_print(grid, jobs)
+                print("another process has concluded the grid", file=sys.stderr)
             except AlreadyRunning as scheduler:
                 print(f"it concludes the grid: {scheduler}", file=sys.stderr)
         print_failures([job for job in jobs if job.state is State.FAILED])
     return 1 if failed else 0
 
 
+def _is_concluded(grid: PlannedGrid, jobs: Sequence[Job]) -> bool:
+    """Whether each grid.json is that of a grid that has ended with these jobs, and has a report."""
+    for model, directory in grid.directories.items():
+        found = read_grid(directory.path)
+        if found is None or found.status not in ("done", "failed") or not (directory.path / REPORT_FILE).is_file():
+            return False
+        states = {(entry.task, entry.name, entry.configuration_hash): entry.state for entry in found.trials}
+        for job in (job for job in jobs if job.trial.model == model):
+            if states.get((job.trial.task, job.trial.name, job.configuration_hash)) != job.state.value:
+                return False
+    return True
+
+
 def _conclude(grid: PlannedGrid, jobs: Sequence[Job]) -> None:
-    """grid.json, the report, and only the best models, of trials that nobody runs any more."""
+    """Writes grid.json and the report, and keeps only the best models, of trials that nobody runs any more."""
     for job in jobs:
         if job.state is State.STOPPED:
             record_stopped(job)
-    for recorder in _recorders(grid, jobs, _details(grid)):
-        recorder.conclude()
+    _recorder(grid, jobs).conclude()
 
 
-def _print_end(grid: PlannedGrid, jobs: Sequence[Job], interrupted: str | None) -> None:
-    """Prints the tables, where everything is, and what is left to do."""
+def _conclude_and_print(grid: PlannedGrid, jobs: Sequence[Job]) -> int:
+    _conclude(grid, jobs)
+    code = _print_end(grid, jobs, None)
+    if waiting := sum(not job.is_settled and job.state is not State.FAILED for job in jobs):
+        print(f"{waiting} of {len(jobs)} trials are not done", file=sys.stderr)
+    return code
+
+
+def _print_end(grid: PlannedGrid, jobs: Sequence[Job], interrupted: str | None) -> int:
+    """Prints the tables, where everything is, and what is left to do; returns the exit code."""
     left = [job for job in jobs if not job.is_settled]
-    with _heard():
+    with _readable_output():
         for model, directory in grid.directories.items():
             opened = OpenedRun(directory.path)
             print_table(opened, model.name, among_others=len(grid.directories) > 1)
@@ -164,11 +178,12 @@ def _print_end(grid: PlannedGrid, jobs: Sequence[Job], interrupted: str | None) 
             print(f"stopped by {interrupted} with {len(left)} trials left; the same command goes on", file=sys.stderr)
         else:
             print_failures([job for job in left if job.state is State.FAILED])
+    return INTERRUPTED if interrupted is not None else 1 if left else 0
 
 
 @contextmanager
-def _heard() -> Iterator[None]:
-    """Where whoever should read it has gone (``| head``, a dead terminal), what is printed is given up in silence."""
+def _readable_output() -> Iterator[None]:
+    """Prints nothing more if the reader has gone (``| head``, a closed terminal)."""
     with suppress(OSError):
         yield
     for name in ("stdout", "stderr"):
@@ -178,25 +193,32 @@ def _heard() -> Iterator[None]:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
 
 
-def _run_on_ray(grid: PlannedGrid, events: Events) -> tuple[list[Job], str | None]:
+def _run_on_ray(grid: PlannedGrid, jobs: list[Job], events: Events) -> tuple[list[Job], str | None]:
     """Runs the grid by workers on a Ray cluster; the jobs as these have left them, and the signal that ended it."""
-    from cluebench.scheduler.run import ray_workers  # Ray is an extra that most don't have
+    from cluebench.scheduler.run import ray_workers  # Ray is an extra that few have
 
     cluster = ray_workers.Cluster(grid)
     _warm_up(grid, "cpu")
-    recorders = _recorders(grid, _joined(grid, require_data=True), _details(grid))
-    observers = Observers([Display(), *recorders])
-    for recorder in recorders:
-        recorder.begin()
-    with _signals(events), redirect_stdout(sys.stderr):  # Ray says on stdout that a node has died
-        interrupted = cluster.run(events, observers.note)
+    recorder = _recorder(grid, _joined(grid, require_data=True))
+    recorder.write_plan()
+    with _signals(events), redirect_stdout(sys.stderr):  # Ray prints on stdout that a node has died
+        interrupted = cluster.run(events, Observers([Display(), recorder]).note)
     jobs = grid.jobs()
     _conclude(grid, jobs)
     return jobs, interrupted
 
 
+def _run_here(grid: PlannedGrid, jobs: list[Job], events: Events) -> tuple[list[Job], str | None]:
+    """Runs the grid on this machine; the jobs at its end, and the name of the signal that ended it early, or None."""
+    with closing(_engine(grid, events)) as engine:
+        _refuse_what_fails_everywhere(grid.flags, jobs, engine.devices)
+        _warm_up(grid, engine.devices[0].kind)
+        jobs = _joined(grid, require_data=True)
+        return jobs, _loop(grid, jobs, engine, events)
+
+
 def _warm_up(grid: PlannedGrid, device: str) -> None:
-    """Fetches models and data and fills the cache before any device is taken. Raises ClueError where it fails."""
+    """Fetches models and data and fills the cache before any trial. Raises ClueError if it fails."""
     flags, tasks = grid.flags, dict.fromkeys(trial.task for trial in grid.trials)
     script = repository.ROOT / "grid_search_tools" / "warmup_dataset_and_model.py"
     command = [sys.executable, "-u", str(script), *map(str, grid.directories), "--tasks", *tasks]
@@ -217,23 +239,23 @@ def _warm_up(grid: PlannedGrid, device: str) -> None:
 
 
 class GridTrials:
-    """The loop's `Trials`: the jobs of a grid, and what lies in its run directories."""
+    """The loop's `Trials`: the jobs of a grid, and the files in its run directories."""
 
     written = staticmethod(written)
     recall = staticmethod(recall_failures)
     note_failures = staticmethod(note_failures)
 
-    def __init__(self, grid: PlannedGrid, jobs: list[Job], engine: Engine, recorders: Sequence[Recorder]):
-        self._grid, self.jobs, self._engine, self._recorders = grid, jobs, engine, recorders
+    def __init__(self, grid: PlannedGrid, jobs: list[Job], engine: Engine, recorder: Recorder | None):
+        self._grid, self.jobs, self._engine, self._recorder = grid, jobs, engine, recorder
         self.halving = grid.halving(jobs)
 
-    def order(self, job: Job, holding: Holding) -> StartOrder:
-        taken = [device for device in self._engine.devices if device.id in holding.devices]
+    def order(self, job: Job) -> StartOrder:
+        chosen = [device for device in self._engine.devices if device.id in job.attempt.devices]
         launcher_logs = self._grid.directories[job.trial.model].launcher_logs(job.trial)
         rung, flags = self.halving.pause_at(job) if self.halving else None, self._grid.flags
-        command = trial_command.trial_command(job, taken, flags, repository.ROOT, launcher_logs, rung)
-        environment = devices.child_environment(taken, len(self._engine.devices), flags.jobs_per_device)
-        return StartOrder(job, holding, command, environment, repository.ROOT, ends_with_us=flags.worker)
+        command = trial_command.trial_command(job, chosen, flags, repository.ROOT, launcher_logs, rung)
+        environment = devices.child_environment(chosen, len(self._engine.devices), flags.jobs_per_device)
+        return StartOrder(command, environment, repository.ROOT, ends_with_us=flags.worker)
 
     def finished(self, job: Job) -> Result | None:
         result = Result.read_finished(job.paths.result, job.configuration_hash)
@@ -243,43 +265,35 @@ class GridTrials:
         return next(filter(None, (directory.unwritable() for directory in self._grid.directories.values())), None)
 
     def charged(self, job: Job) -> None:
-        """Writes what a trial has cost into its result, if it is done, and into its grid."""
+        """Writes the cost of a trial into its result, if it is done, and into grid.json."""
         if job.result is not None:
-            with suppress(OSError):  # as it was, it is whole and true
+            with suppress(OSError):  # the old result is complete and correct
                 job.result.write(job.paths.result)
                 job.failure_notes.unlink(missing_ok=True)
-        for recorder in self._recorders:
-            recorder.charged(job)
+        if self._recorder:
+            self._recorder.charged(job)
 
     def more(self) -> list[Job]:
         return self._grid.confirmations(self.jobs) if self._grid.flags.confirm_seeds > 1 else []
 
 
-def _search(grid: PlannedGrid, jobs: list[Job], engine: Engine, events: Events) -> str | None:
+def _loop(grid: PlannedGrid, jobs: list[Job], engine: Engine, events: Events) -> str | None:
     """Runs the loop, which may add to ``jobs``; returns the name of the signal that ended it early, or None."""
-    flags, directories = grid.flags, grid.directories
-    display = display_for(sys.stderr)
-    recorders = [] if flags.worker else _recorders(grid, jobs, _details(grid, engine.devices), display.note)
-    observers = Observers([display, *recorders])
-    if not flags.worker:
-        end_strays(directories.values(), [job.lock for job in jobs], observers.note)
-    scheduler = Scheduler(
-        GridTrials(grid, jobs, engine, recorders),
-        engine,
-        Ledger(engine.devices, flags.jobs_per_device),
-        DurationModel(flags),
-        MemoryModel(flags.amp),
-        observers,
-        events,
-        Rules(flags.max_attempts, flags.trial_timeout, flags.mrc_cards, leaves=flags.worker),
-        Promises(observers.note),
-    )
-    observers.note(_opening(jobs, engine.devices))
+    flags, display = grid.flags, display_for(sys.stderr)
+    recorder = None if flags.worker else Recorder(grid, jobs, _details(grid, engine.devices), display.note)
+    observers = Observers([display] if recorder is None else [display, recorder])
+    if recorder:
+        end_strays(grid.directories.values(), [job.lock for job in jobs], observers.note)
+    trials = GridTrials(grid, jobs, engine, recorder)
+    scheduler = Scheduler(trials, engine, observers, events, flags, Promises(observers.note))
+    done = sum(job.state is State.DONE for job in jobs)
+    labels = [f"{device.label} ({device.name})" if device.name else device.label for device in engine.devices]
+    observers.note(f"{len(jobs)} trials, {done} done already, on {', '.join(labels)}")
     if not flags.save_best_model:
         observers.note("no model is kept; --save_best_model True keeps each task's best, for make_submission.py")
     if over := writing_over(jobs):
         observers.note(over)
-    with _signals(events):
+    with _signals(events), recorder or nullcontext():
         with suppress(OSError):
             display.attach(scheduler)
         try:
@@ -287,15 +301,13 @@ def _search(grid: PlannedGrid, jobs: list[Job], engine: Engine, events: Events) 
         finally:
             with suppress(OSError):
                 display.close()
-            for recorder in recorders:
-                recorder.finish()
     if scheduler.broken:
         raise LeftToOthers(f"{scheduler.broken}: this worker leaves the rest to others")
     return scheduler.interrupted
 
 
 def _details(grid: PlannedGrid, chosen: Sequence[Device] = ()) -> dict[str, Any]:
-    """What grid.json says beside its trials, of the devices ``chosen``."""
+    """The fields of grid.json besides its trials; ``chosen``: the devices."""
     return {
         "command": sys.argv,
         "data_dir": grid.flags.data_dir,
@@ -305,40 +317,31 @@ def _details(grid: PlannedGrid, chosen: Sequence[Device] = ()) -> dict[str, Any]
     }
 
 
-def _recorders(
-    grid: PlannedGrid,
-    jobs: Sequence[Job],
-    details: Mapping[str, Any],
-    complain: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
-) -> list[Recorder]:
-    """One a model."""
-    best = grid.flags.save_best_model and not grid.flags.keep_all_models
-    directories = grid.directories.values()
-    return [Recorder(one, jobs, details, keep_only_best=best, complain=complain) for one in directories]
+def _recorder(grid: PlannedGrid, jobs: Sequence[Job]) -> Recorder:
+    """Of a grid that other processes run."""
+    return Recorder(grid, jobs, _details(grid), lambda text: print(text, file=sys.stderr))
 
 
 def _engine(grid: PlannedGrid, events: Events) -> Engine:
-    flags = grid.flags
-    asks = not flags.devices.startswith("cpu")
-    driver = nvidia.answered(nvidia.NvidiaDriver.open) if asks else None
-    find = partial(devices.find_devices, flags.devices, os.environ, driver, many_small=flags.demo)
+    request = grid.flags.devices
+    driver = None if request.startswith("cpu") else nvidia.answered(nvidia.NvidiaDriver.open)
+    find = partial(devices.find_devices, request, os.environ, driver, many_small=grid.flags.demo)
     return LocalEngine(nvidia.answered(find), driver, events)
 
 
 def _refuse_what_fails_everywhere(flags: GridFlags, jobs: Sequence[Job], chosen: Sequence[Device]) -> None:
-    """Raises UsageError when --amp or --mrc_cards can't be had on these devices, or cards don't cut a batch evenly."""
+    """Raises UsageError if --amp or --mrc_cards do not work on these devices, or cards don't divide a batch."""
     refuse_amp(flags.amp, chosen[0].kind)
     if flags.mrc_cards is None or flags.mrc_cards == 1:
         return
     joinable = devices.most_together(chosen)
     if flags.mrc_cards > joinable:
         raise UsageError(f"--mrc_cards {flags.mrc_cards}: the grid has {joinable} card(s) that can work together")
-    for job in jobs:
-        if job.trial.row.cards > 1:
-            try:
-                job.trial.row.accumulation_steps(job.trial.setting.batch_size, flags.mrc_cards)
-            except ValueError as error:
-                raise UsageError(f"--mrc_cards {flags.mrc_cards}: {error}") from None
+    for job in (job for job in jobs if job.trial.row.cards > 1):
+        try:
+            job.trial.row.accumulation_steps(job.trial.setting.batch_size, flags.mrc_cards)
+        except ValueError as error:
+            raise UsageError(f"--mrc_cards {flags.mrc_cards}: {error}") from None
 
 
 @contextmanager
@@ -346,7 +349,7 @@ def _signals(events: Events) -> Iterator[None]:
     """Turns Ctrl-C, SIGTERM and a closed terminal into events while the loop runs."""
     earlier = {}
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as it is under nohup
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             event = Interrupted(number.name)
             earlier[number] = signal.signal(number, lambda *_, event=event: events.put(event))
     try:
@@ -354,9 +357,3 @@ def _signals(events: Events) -> Iterator[None]:
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
-
-
-def _opening(jobs: Sequence[Job], chosen: Sequence[Device]) -> str:
-    done = sum(job.state is State.DONE for job in jobs)
-    labels = ", ".join(f"{device.label} ({device.name})" if device.name else device.label for device in chosen)
-    return f"{len(jobs)} trials, {done} done already, on {labels}"

@@ -6,68 +6,74 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import get_args
 
 from cluebench.benchmark.published import near_published, published_models
 from cluebench.records import dev_predictions
 from cluebench.records.cost import Cost, cost_by_task, cost_lines
 from cluebench.records.finished_trials import OpenedRun
-from cluebench.records.grid_file import NotedFailure, PlannedTrial, TrialState
-from cluebench.records.log import LogFacts, furthest_step
+from cluebench.records.grid_file import PlannedTrial, TrialState
 from cluebench.records.result import Result
 from cluebench.records.trial import Trial
+from cluebench.report.units import duration
+from cluebench.scheduler.plan.attempts import Attempt
 from cluebench.scheduler.plan.estimates import DurationModel, Underway, evaluation_tokens, forward_tokens, time_left
-from cluebench.scheduler.plan.failures import Failure
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job, LogReader, State, recall_failures
-from cluebench.scheduler.processes.trial_process import Orphan, orphan_of
-from cluebench.scheduler.run.display import duration
+from cluebench.scheduler.processes.trial_process import orphan_of
+from cluebench.scheduler.run.display import score_text
 from cluebench.scheduler.run.forecast import Forecast
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from cluebench.scheduler.run.run_directory import RunDirectory
 from cluebench.scheduler.run.timing import STEPS, timed
 
-#: Other processes that are named.
+#: Most worker processes to name.
 _NAMED = 3
 
 
-def print_plan(grid: PlannedGrid) -> None:
-    """The totals, a line a task with what it will cost; with --list one tab-separated line a trial: key, state, score.
+# --dry_run ------------------------------------------------------------------------------------------------------------
 
-    What will keep the grid from running, or surprise, stands on stderr.
+
+def print_plan(grid: PlannedGrid) -> None:
+    """The totals, and a line for each task with its cost; with --list also a line for each trial: key, state, score.
+
+    stderr gets what will keep the grid from running, or surprise.
     """
     jobs = grid.jobs()
-    to_come, forecast = grid.confirmations_to_come(jobs), Forecast(grid, jobs)
-    if grid.flags.time_it:
-        tasks = dict.fromkeys(job.trial.row for job in jobs if job.state is State.WAITING)
-        unknown = [task for task in tasks if forecast.hours(task) is None]
-        first = [next(job for job in jobs if job.trial.row is task) for task in unknown]
-        forecast = Forecast(grid, jobs, timed(first, grid.flags))
-        names = ", ".join(task.title for task in unknown) or "no task, as trials of each have finished"
-        print(f"estimated by {STEPS} steps and an evaluation: {names}")
+    forecast = _forecast(grid, jobs)
     models = len({job.trial.model for job in jobs})
     print(f"{len(jobs)} trials of {models} model{'s' if models > 1 else ''}: {', '.join(_counts(jobs))}")
-    if to_come:
+    if to_come := grid.confirmations_to_come(jobs):
         print(f"{to_come} more with further seeds, of the best settings of each task once its grid is done")
     for task in dict.fromkeys(job.trial.row for job in jobs):
         its = [job for job in jobs if job.trial.row is task]
-        counts = f"{task.title:<12} {len(its):4} trials {' '.join(_counts(its, 4))}"
-        print(counts + forecast.of_task(task))
-    print(*forecast.in_all(), sep="\n", end="\n" if forecast.in_all() else "")
-    print(_evaluations(jobs, grid.flags))
+        print(f"{task.title:<12} {len(its):4} trials {' '.join(_counts(its, 4))}{forecast.of_task(task)}")
+    for line in (*forecast.in_all(), _evaluations(jobs, grid.flags)):
+        print(line)
     for job in jobs if grid.flags.list_trials else ():
         state = "stopped" if job.state is State.STOPPED else "to run"
         print(f"{job.key}\t" + (f"done\t{job.trial.row.format_score(job.score)}" if job.result else f"{state}\t-"))
     if not grid.flags.list_trials:
         print("--list prints a line for each trial")
     sys.stdout.flush()
-    for line in [*_surprises(grid, jobs)]:
+    for line in _surprises(grid, jobs):
         print(line, file=sys.stderr)
 
 
+def _forecast(grid: PlannedGrid, jobs: Sequence[Job]) -> Forecast:
+    """What the plan costs; with --time_it after a short run of each task without finished trials."""
+    forecast = Forecast(grid, jobs)
+    if grid.flags.time_it:
+        first = {job.trial.row: job for job in reversed(jobs) if job.state is State.WAITING}
+        unknown = [job for task, job in reversed(first.items()) if forecast.hours(task) is None]
+        forecast = Forecast(grid, jobs, timed(unknown, grid.flags))
+        names = ", ".join(job.trial.row.title for job in unknown) or "no task, as trials of each have finished"
+        print(f"estimated by {STEPS} steps and an evaluation: {names}")
+    return forecast
+
+
 def _evaluations(jobs: Sequence[Job], flags: GridFlags) -> str:
-    """What share of the work evaluations are, and that they can be cut."""
+    """The share of evaluations in the work, and whether some are cut."""
     trials = [job.trial for job in jobs]
     work, most = (sum(of(trial, flags) for trial in trials) for of in (forward_tokens, evaluation_tokens))
     cut = "on" if flags.evaluation == "bounded" else "off: --evaluation bounded"
@@ -84,7 +90,7 @@ def _surprises(grid: PlannedGrid, jobs: Sequence[Job]) -> Iterator[str]:
         yield over
     if without := dict.fromkeys(job.trial.row.title for job in jobs if not job.configuration_hash):
         where = f"not in {grid.flags.data_dir}" if grid.flags.data_dir else "not on this machine yet"
-        yield f"the data of {', '.join(without)} is {where}: whether their trials are done is not known"
+        yield f"the data of {', '.join(without)} is {where}: whether their trials are done is unknown"
     for model in grid.directories:
         is_known = model.directory is not None or model.name in published_models()
         if not is_known and not any(job.result for job in jobs if job.trial.model == model):
@@ -94,7 +100,7 @@ def _surprises(grid: PlannedGrid, jobs: Sequence[Job]) -> Iterator[str]:
 
 
 def writing_over(jobs: Sequence[Job]) -> str | None:
-    """What is said of finished trials of other settings that a plan would write over."""
+    """A warning about finished trials with other settings that a plan would write over."""
     over = [job for job in jobs if job.writes_over and job.state is State.WAITING]
     if not over:
         return None
@@ -103,25 +109,31 @@ def writing_over(jobs: Sequence[Job]) -> str | None:
 
 
 def _counts(jobs: Sequence[Job], width: int = 0) -> list[str]:
-    """``12 done``, ``61 stopped`` where any is, ``61 to run``."""
+    """``12 done``, ``61 stopped`` if any is, ``61 to run``."""
     done, stopped = (sum(job.state is state for job in jobs) for state in (State.DONE, State.STOPPED))
     counts = {"done": done, **({"stopped": stopped} if stopped else {}), "to run": len(jobs) - done - stopped}
     return [f"{count:{width}} {what}" for what, count in counts.items()]
+
+
+# The end of a grid ----------------------------------------------------------------------------------------------------
 
 
 def print_failures(failed: Sequence[Job]) -> None:
     """A table of what failed and why, and the end of each log."""
     if not failed:
         return
-    print(f"\n{len(failed)} trial{'s' if len(failed) > 1 else ''} failed:\ntrial\tattempts\twhy\twhat was said")
+    print(f"\n{len(failed)} trial{'s' if len(failed) > 1 else ''} failed:\ntrial\tattempts\twhy\tmessage")
     for job in failed:
         failure = job.failures[-1] if job.failures else None
         why = f"{failure.kind.value}\t{failure.detail}" if failure else "-\t-"
-        print(f"{job.key}\t{max(len(job.attempts), len(job.failures))}\t{why}")  # those of other processes too
+        print(f"{job.key}\t{max(len(job.attempts), len(job.failures))}\t{why}")  # failures in other processes too
     for job in failed:
         if lines := LogReader().facts(job).last_lines[-10:]:
             print(f"\nthe last lines of {job.paths.log}:")
             print("\n".join(f"    {line}" for line in lines))
+
+
+# --status -------------------------------------------------------------------------------------------------------------
 
 
 def print_status(directories: Iterable[RunDirectory], flags: GridFlags) -> None:
@@ -131,117 +143,103 @@ def print_status(directories: Iterable[RunDirectory], flags: GridFlags) -> None:
 
 
 def _status_lines(directory: RunDirectory, flags: GridFlags) -> list[str]:
-    run, holder = OpenedRun(directory.path), directory.holder()
+    run, holder, logs = OpenedRun(directory.path), directory.holder(), LogReader()
     grid = run.grid
     if grid is None:
         return [f"{directory.path}: no grid has been started here"]
-    trials = [_TrialNow.of(directory, entry, flags) for entry in grid.trials]
-    running = [now for now in trials if now.orphan]
+    jobs = [_job(directory, entry, flags) for entry in grid.trials]
+    running = [job.elsewhere for job in jobs if job.elsewhere]
+    workers = sorted({attempt.who for attempt in running if attempt.starter.is_worker})
     if holder is not None:
         state = f"running: {holder}"
-    elif any(now.orphan.record.starter.is_worker for now in running if now.orphan):
+    elif workers:
         state = "running, by workers"
     else:
         state = "not running" + (", ended in the middle" if grid.status == "running" else f", {grid.status}")
-    counts, named = Counter(now.state for now in trials), get_args(TrialState)
-    others = sorted({now.orphan.elsewhere.who for now in running if now.orphan and now.orphan.record.starter.is_worker})
-    where = f" ({', '.join(others[:_NAMED])}{', …' if len(others) > _NAMED else ''})" if others else ""
+    where = f" ({', '.join(workers[:_NAMED])}{', …' if len(workers) > _NAMED else ''})" if workers else ""
+    counts, named = Counter(job.state.value for job in jobs), get_args(TrialState)
     shown = [state for state in named if counts[state] or state in named[:4]]
-    lines = [f"{directory.path}: {state}"]
-    lines.append(", ".join(f"{counts[one]} {one}{where if one == 'running' else ''}" for one in shown))
-    if running and (left := _seconds_left(trials, DurationModel(flags))) is not None:
-        lines[-1] += f"; time left {'at most' if grid.search else 'about'} {duration(left)}"
+    numbers = ", ".join(f"{counts[state]} {state}{where if state == 'running' else ''}" for state in shown)
+    if running and (left := _seconds_left(jobs, logs, DurationModel(flags))) is not None:
+        numbers += f"; time left {'at most' if grid.search else 'about'} {duration(left)}"
     costs = cost_by_task(run)
-    _add_what_runs(costs, trials, directory.grid_json.stat().st_mtime if holder is not None else 0.0)
-    lines += cost_lines(costs) + [line for trial in trials if (line := trial.line())]
-    return lines + list(_one_label_lines(directory, trials))
+    _add_what_runs(costs, jobs, directory.grid_json.stat().st_mtime if holder is not None else 0.0)
+    rows = [line for job, entry in zip(jobs, grid.trials) if (line := _line(job, entry, logs))]
+    return [f"{directory.path}: {state}", numbers, *cost_lines(costs), *rows, *_one_label_lines(jobs)]
 
 
-def _one_label_lines(directory: RunDirectory, trials: Sequence[_TrialNow]) -> Iterator[str]:
-    """Of each task whose best trial says the same of all dev rows."""
-    best: dict[str, _TrialNow] = {}
-    for now in trials:
-        if now.result and now.result.best_score:
-            held = best.setdefault(now.trial.task, now)
-            if (held.result and held.result.best_score or ()) < now.result.best_score:
-                best[now.trial.task] = now
-    for task, now in best.items():
-        said = dev_predictions.of_result(now.result, now.trial.paths(directory.path).result) if now.result else None
-        if said and said.one_label:
-            yield f"  note\t{task}/{now.entry.name}: the best trial of the task says {said.one_label}"
+def _job(directory: RunDirectory, entry: PlannedTrial, flags: GridFlags) -> Job:
+    """A trial as its result, its lock and its notes show it now: a grid.json may be old, as not all processes write it.
 
-
-def _add_what_runs(costs: dict[str, Cost], trials: Sequence[_TrialNow], written: float) -> None:
-    """What trials that still run have spent since grid.json was ``written``, or since they were started."""
-    on = Counter(device for now in trials for device in now.devices)
-    for now in trials:
-        if record := now.orphan and now.orphan.record:
-            seconds = time.time() - (record.started if record.starter.is_worker else max(record.started, written))
-            held = sum(seconds / on[device] for device in now.devices)
-            costs[now.trial.task] = costs.get(now.trial.task, Cost()) + Cost(held)
-
-
-@dataclass(frozen=True)
-class _TrialNow:
-    """A trial of grid.json, and what its result, its lock and the files beside them say now, whoever runs it."""
-
-    trial: Trial
-    entry: PlannedTrial
-    state: str
-    result: Result | None = None  # of a trial that is done
-    failures: Sequence[Failure] = ()
-    orphan: Orphan | None = None  # who runs it
-    facts: LogFacts = field(default_factory=LogFacts)
-    step: tuple[int, int] | None = None
-
-    @classmethod
-    def of(cls, directory: RunDirectory, entry: PlannedTrial, flags: GridFlags) -> _TrialNow:
-        """The files know better than a grid.json that nobody keeps up to date."""
-        trial = Trial(directory.model, entry.task, entry.setting, entry.seed)
-        job = Job(trial, 0, trial.paths(directory.path), directory.trial_lock(trial), entry.configuration_hash)
-        if result := Result.read_finished(job.paths.result, entry.configuration_hash):
-            return cls(trial, entry, "done", result)
-        if orphan := orphan_of(job.key, job.lock):
-            facts = LogReader().facts(job)
-            return cls(trial, entry, "running", None, (), orphan, facts, furthest_step(facts, job.paths.output_dir))
+    If a process runs it, ``elsewhere`` is the attempt.
+    """
+    trial = Trial(directory.model, entry.task, entry.setting, entry.seed)
+    job = Job(trial, 0, trial.paths(directory.path), directory.trial_lock(trial), entry.configuration_hash)
+    if result := Result.read_finished(job.paths.result, entry.configuration_hash):
+        job.result, job.state = result, State.DONE
+    elif attempt := orphan_of(job.lock):
+        job.elsewhere, job.state = attempt, State.RUNNING
+    else:
         recall_failures(job)
-        if job.failures and job.pause_after_failure(flags.max_attempts) is None:
-            return cls(trial, entry, "failed", None, job.failures)
-        return cls(trial, entry, entry.state if entry.state in ("failed", "held", "stopped") else "waiting")
-
-    @property
-    def devices(self) -> list[str]:
-        """Each with its machine, as a shared file system has trials of several."""
-        if self.orphan is None:
-            return []
-        return [f"{label} of {self.orphan.host}" for label in self.orphan.record.labels]
-
-    def line(self) -> str | None:
-        name = f"  {self.state}\t{self.entry.task}/{self.entry.name}"
-        if self.state == "failed":
-            noted = [NotedFailure(failure.kind.value, failure.detail) for failure in self.failures]
-            failure = [NotedFailure("-", "-"), *self.entry.failures, *noted][-1]
-            return f"{name}\t{failure.kind}: {failure.detail}"
-        if self.orphan is None:
-            return None
-        score = self.trial.row.format_score(self.facts.last_score) if self.facts.last_score else "-"
-        step = f"{self.step[0]}/{self.step[1]}" if self.step else "-"
-        place = ", ".join(self.orphan.record.labels) or "-"
-        return f"{name}\tstep {step}\tlast dev {score}\ton {place}" + (
-            f" of {self.orphan.elsewhere.who}" if self.orphan.record.starter.is_worker else ""
-        )
+        if job.is_given_up(flags.max_attempts):
+            job.state = State.FAILED
+        elif entry.state in ("failed", State.PAUSED, "stopped"):
+            job.state = State(entry.state)
+    return job
 
 
-def _seconds_left(trials: Sequence[_TrialNow], durations: DurationModel) -> float | None:
-    """As the scheduler estimates it, but that it does not know here which devices are idle."""
-    for now in trials:
-        if now.result and now.result.cost > 0:
-            durations.observe(now.trial, now.result.cost)
+def _line(job: Job, entry: PlannedTrial, logs: LogReader) -> str | None:
+    """The line of a trial that runs or has failed."""
+    name, attempt = f"  {job.state.value}\t{entry.task}/{entry.name}", job.elsewhere
+    if job.state is State.FAILED:
+        failures = [f"{noted.kind}: {noted.detail}" for noted in entry.failures]
+        failures += [f"{failure.kind.value}: {failure.detail}" for failure in job.failures]
+        return f"{name}\t{failures[-1] if failures else '-: -'}"
+    if attempt is None:
+        return None
+    step, score = logs.step(job), score_text(job, logs.facts(job))
+    shown, place = f"{step[0]}/{step[1]}" if step else "-", ", ".join(attempt.labels) or "-"
+    who = f" of {attempt.who}" if attempt.starter.is_worker else ""
+    return f"{name}\tstep {shown}\tlast dev {score}\ton {place}{who}"
+
+
+def _one_label_lines(jobs: Sequence[Job]) -> Iterator[str]:
+    """A note for each task whose best trial predicts one label for all dev rows."""
+    best: dict[str, Job] = {}
+    for job in (job for job in jobs if job.result):
+        if job.score > best.setdefault(job.trial.task, job).score:
+            best[job.trial.task] = job
+    for task, job in best.items():
+        predictions = dev_predictions.of_result(job.result, job.paths.result) if job.result else None
+        if predictions and predictions.one_label:
+            yield f"  note\t{task}/{job.trial.name}: the best trial of the task predicts {predictions.one_label}"
+
+
+def _devices(attempt: Attempt) -> list[str]:
+    """Each with its machine, as several machines may share a run root."""
+    return [f"{label} of {attempt.host}" for label in attempt.labels]
+
+
+def _add_what_runs(costs: dict[str, Cost], jobs: Sequence[Job], written: float) -> None:
+    """Adds what running trials have cost since grid.json was ``written``, or since they began."""
+    on = Counter(device for job in jobs if job.elsewhere for device in _devices(job.elsewhere))
+    for job in jobs:
+        if attempt := job.elsewhere:
+            begin = attempt.started if attempt.starter.is_worker else max(attempt.started, written)
+            seconds = sum((time.time() - begin) / on[device] for device in _devices(attempt))
+            costs[job.trial.task] = costs.get(job.trial.task, Cost()) + Cost(seconds)
+
+
+def _seconds_left(jobs: Sequence[Job], logs: LogReader, durations: DurationModel) -> float | None:
+    """As the scheduler estimates it, but without its idle devices, which are unknown here."""
+    for job in jobs:
+        if job.result and job.result.cost > 0:
+            durations.observe(job.trial, job.result.cost)
     running = [
-        Underway(now.trial, max(1, len(now.devices)), step=now.step, steps_per_second=now.facts.steps_per_second)
-        for now in trials
-        if now.state == "running"
+        Underway(job.trial, max(1, len(job.elsewhere.labels)), 0.0, logs.step(job), logs.facts(job).steps_per_second)
+        for job in jobs
+        if job.elsewhere
     ]
-    waiting = [now.trial for now in trials if now.state in ("waiting", "held")]
+    waiting = [job.trial for job in jobs if job.state in (State.WAITING, State.PAUSED)]
     waiting.sort(key=durations.relative, reverse=True)
-    return time_left(durations, running, waiting, max(1, sum(one.devices for one in running)))
+    return time_left(durations, running, waiting, max(1, sum(trial.devices for trial in running)))

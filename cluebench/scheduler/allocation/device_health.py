@@ -1,4 +1,4 @@
-"""When the driver is asked about which card, and which cards are not used for now."""
+"""When to ask the driver about which card, and which cards are not used for now."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from cluebench.machine.nvidia import DeviceLost, Reading
 from cluebench.scheduler.allocation.ledger import Ledger
 from cluebench.scheduler.processes.engine import Engine
 
-#: Seconds between questions to the driver about cards whose memory other people's processes hold, and about all cards.
+#: Seconds between questions to the driver: about cards that trials wait for, and about all cards.
 _MEMORY_RECHECK, _HEALTH_CHECK = 2.0, 30.0
-#: Seconds after which a driver that has not answered counts as one that doesn't.
+#: Seconds that the driver has to answer.
 _ANSWER_DUE = 15.0
 
 
 class DeviceHealth:
-    """The questions to the driver that are due or open. The ledger keeps what it has answered.
+    """Questions to the driver that are due or open. The ledger keeps the answers.
 
-    What ``engine`` answers is to be handed to `take_in`; ``note`` is told what people should know.
+    Give the ``engine``'s answers to `record`; ``note`` gets messages for people.
     """
 
     def __init__(self, ledger: Ledger, engine: Engine, note: Callable[[str], None], clock: Callable[[], float]):
         self._ledger, self._engine, self._note, self._clock = ledger, engine, note, clock
-        self._asked: dict[str, float] = {}  # device id → when; infinity: it has been too long
-        self._outdated: set[str] = set()  # devices whose coming answer will be
+        self._asked: dict[str, float] = {}  # device id → when; infinity: the answer is overdue
+        self._outdated: set[str] = set()  # devices whose next answer will be outdated
         self._due: dict[str, float] = {}  # device id → when to ask next
 
     def is_accounted(self, device_id: str) -> bool:
-        """Whether the driver knows the device: nobody is asked about a core, or of a card that was left out."""
+        """Whether the driver can answer about it: not for a core, nor for a card that was left out."""
         return device_id in self._ledger.slots and self._ledger.slots[device_id].accounted
 
     @property
     def coming(self) -> list[str]:
-        """Devices about which the driver has been asked and is expected to answer."""
+        """Devices with an open question that is not overdue."""
         return [device_id for device_id, asked in self._asked.items() if asked < float("inf")]
 
     def is_silent(self, device_id: str) -> bool:
-        """Whether the driver counts as one that doesn't answer about this device."""
+        """Whether the driver's answer about it is overdue."""
         return self._asked.get(device_id) == float("inf")
 
     def ask(self, device_id: str) -> None:
-        """Asks the driver; while an answer is still to come, that one is outdated and the question repeated then."""
+        """Asks the driver. If a question is open, its answer will be outdated, and the question is repeated then."""
         self._due.pop(device_id, None)
         if not self.is_accounted(device_id):
             return
@@ -56,10 +56,10 @@ class DeviceHealth:
         for device_id in device_ids:
             self._due[device_id] = min(recheck, self._due.get(device_id, recheck))
 
-    def take_in(self, device_id: str, answer: Reading | DeviceLost, allocated: Callable[[str, Reading], int]) -> bool:
-        """What the driver says of a card goes into the ledger; False when it says nothing, as it is outdated.
+    def record(self, device_id: str, answer: Reading | DeviceLost, allocated: Callable[[str, Reading], int]) -> bool:
+        """Writes the driver's answer about a card into the ledger; False if the answer is outdated.
 
-        ``allocated``: bytes of the card that are surely a trial's, by this reading. A card that fails is set aside.
+        ``allocated``: bytes of the reading that certainly belong to a trial. A card that fails is set aside.
         """
         now, outdated = self._clock(), device_id in self._outdated
         self._asked.pop(device_id, None)
@@ -83,7 +83,7 @@ class DeviceHealth:
         return True
 
     def set_aside(self, device_id: str, reason: str) -> None:
-        """A card that has failed is not used until it has been asked again; a core can't fail."""
+        """Does not use a failed card until the driver has been asked again. A core can't fail."""
         now, slot = self._clock(), self._ledger.slots[device_id]
         if not self._ledger.is_card(device_id):
             return
@@ -99,13 +99,13 @@ class DeviceHealth:
         )
 
     def ask_what_is_due(self) -> list[str]:
-        """Returns the devices about which the driver has taken too long to answer, as of now."""
+        """Returns the devices whose answer has become overdue."""
         now = self._clock()
         for device_id in [device_id for device_id, due in self._due.items() if due <= now]:
             self.ask(device_id)
         late = [device_id for device_id, asked in self._asked.items() if asked + _ANSWER_DUE <= now]
         for device_id in late:
-            self._asked[device_id] = float("inf")  # it still may, some day
+            self._asked[device_id] = float("inf")  # an answer may still come
             slot = self._ledger.slots[device_id]
             slot.fresh = False
             self._note(f"{slot.device.label}: the driver does not answer; nothing is started there until it does")
