@@ -82,7 +82,7 @@ def test_a_whole_grid_takes_less_than_two_megabytes(tmp_path):
     "columns, reason",
     [
         (dict(format=2), "format: Invalid enum value 2"),
-        (dict(configuration={}), "'configuration' is not that of a trial"),
+        (dict(configuration={}), "'configuration' is not a trial's"),
         (dict(configuration=CONFIGURATION | {"amp": "\x1b[2J"}), "configuration.*Expected str matching"),
         (dict(configuration=CONFIGURATION | {"\x1b[2J": 1}), "Expected str matching .* at key in .*configuration"),
         (dict(step="300"), "step: Expected int, got str"),
@@ -127,7 +127,7 @@ def test_what_is_no_such_file_is_one_line(tmp_path):
     packed_list, packed_deep = gzip.compress(b"[1]"), gzip.compress(b"[" * 100_000)
     for content in (b"", b"{}", whole[:-20], whole[:20] + b"x" + whole[21:], packed_list, packed_deep):
         path.write_bytes(content)
-        with pytest.raises(DataError, match="is no whole file of dev predictions"):
+        with pytest.raises(DataError, match="is not a whole file of dev predictions"):
             DevPredictions.read(path)
 
 

@@ -72,7 +72,7 @@ def unpack(bundle: Path, folder: Path) -> Manifest:
             _refuse(bundle, f"unpacks to more than {MOST_MEMBERS:,} files or {MOST_BYTES >> 20} MiB")
         for info in members.infolist():
             if not is_member(info.orig_filename):
-                _refuse(bundle, f"holds {info.orig_filename!r}, which is no file of a bundle")
+                _refuse(bundle, f"holds {info.orig_filename!r}, which is not a file of a bundle")
             if info.file_size > MOST_BYTES_OF_ONE:
                 _refuse(bundle, f"holds {info.filename}, which unpacks to more than {MOST_BYTES_OF_ONE >> 20} MiB")
         archive.check_archive(bundle)
@@ -108,14 +108,14 @@ def _checked(bundle: Path, folder: Path, names: list[str]) -> Manifest:
         elif name.endswith(".log"):
             lines = (folder / name).read_text(encoding="utf-8", errors="replace").splitlines()
             if not all(PUBLISHED_LINE.fullmatch(line) for line in lines):
-                _refuse(bundle, f"holds {name}, which has lines that are none of a run's")
+                _refuse(bundle, f"holds {name}, which has lines that no run writes")
     if RUN_FILE in names:
         facts = json_files.read(folder / RUN_FILE, dict[str, RowFacts])
         if any(name not in TASKS or of_task.task != name for name, of_task in facts.items()):
-            _refuse(bundle, f"holds a {RUN_FILE} that is of other tasks than it says")
+            _refuse(bundle, f"holds a {RUN_FILE} with other tasks than it says")
     grid, manifest = json_files.read(folder / GRID_FILE, GridFile), json_files.read(folder / MANIFEST, Manifest)
     if grid != bare(grid, manifest.model) or not grid.status.isprintable():  # shown after a merge
-        _refuse(bundle, f"holds a {GRID_FILE} that is of another model, or tells what no bundle does")
+        _refuse(bundle, f"holds a {GRID_FILE} of another model, or with texts that no bundle may hold")
     sums = {name: sha256(folder / name) for name in names if name != MANIFEST}
     if differing := sorted(name for name in {*sums, *manifest.files} if sums.get(name) != manifest.files.get(name)):
         _refuse(bundle, f"holds other files than its manifest lists: {', '.join(map(repr, differing[:3]))}")

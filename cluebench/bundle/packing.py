@@ -98,7 +98,7 @@ def pack(run: Path, output: Path, source: DataSource) -> list[str]:
     counts = {"task": len(data), "trial": len(trials), "log": len(logs)}
     lines = [f"{output}: " + ", ".join(f"{number} {what}{'s' * (number != 1)}" for what, number in counts.items())]
     without = len(trials) - len(predictions)
-    return lines + [f"{without} of the trials kept no dev predictions: nobody can verify those"] * bool(without)
+    return lines + [f"{without} of the trials kept no dev predictions, so they can't be verified"] * bool(without)
 
 
 def _packed(trial: FinishedTrial, result: Result, path: Path, model: str) -> _Packed:

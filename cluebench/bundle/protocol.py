@@ -32,10 +32,10 @@ def _identity(task: Task, name: str, result: Result) -> Iterator[str]:
     if (result.task, settings["task"], result.metric, result.status) != (task.name, task.name, task.metric, "done"):
         yield f"it is not a finished trial of {task.title}"
     if identity.configuration_hash(settings) != result.configuration_hash:
-        yield "its configuration is not that of its hash"
+        yield "its hash is not the hash of its configuration"
     setting = Setting(settings["learning_rate"], settings["batch_size"], settings["dropout"])
     if (setting, settings["seed"]) != parse_trial_name(name):
-        yield f"it is of {(*setting, settings['seed'])}, not of what its name says"
+        yield f"its settings are {(*setting, settings['seed'])}; its name says otherwise"
     for key, (value, published) in unlike_published(task, settings).items():
         yield f"another protocol: {key} is {value!r}, as published {published!r}"
 
@@ -63,7 +63,7 @@ def _curve(task: Task, result: Result) -> Iterator[str]:
     an_epoch, curve = result.total_steps // task.epochs, result.dev_curve
     every = task.eval_every_steps or an_epoch
     if [point.step for point in curve] != [*range(every, result.total_steps, every), result.total_steps]:
-        yield f"its curve has {len(curve)} points, not one after every {every} of {result.total_steps} steps"
+        yield f"its curve has {len(curve)} points instead of one after every {every} of {result.total_steps} steps"
         return
     best = curve[0]
     for point in curve:
@@ -81,7 +81,7 @@ def impossible_points(curve: Sequence[DevPoint], rows: int) -> list[str]:
     """Points of a curve whose accuracy or EM is no whole number of the rows."""
     counts = [(point, point.score[0] * rows / 100) for point in curve]
     return [
-        f"step {point.step} of its curve: {point.score[0]} % is no number of {rows} rows"
+        f"step {point.step} of its curve: {point.score[0]} % is not a whole number of {rows} rows"
         for point, count in counts
         if abs(count - round(count)) > 1e-6
     ]
@@ -92,7 +92,7 @@ def log_misfits(task: Task, result: Result, text: str) -> list[str]:
     lines = [match for line in text.splitlines() if (match := PUBLISHED_LINE.fullmatch(line))]
     points = {(f"{point.loss:f}", shown_score(point.score)) for point in result.dev_curve if point.loss is not None}
     evaluations = [(line["loss"], line["score"]) for line in lines if line["loss"]]
-    reasons = [f"its log has {score}, loss {loss}, which its curve lacks"
+    reasons = [f"its log has {score}, loss {loss}, which is not in its curve"
                for loss, score in evaluations if (loss, score) not in points]  # fmt: skip
     ends = [line["best"] for line in lines if line["best"]]
     if not evaluations or ends[-1:] != [task.format_score(result.best_score or ())]:

@@ -108,9 +108,9 @@ class _Checked:
     def _plan(self) -> Iterator[str]:
         for trial in self.grid.trials:
             if trial.task == self.task.name and trial.state == "done" and trial.name not in self.names:
-                yield f"{trial.name}: the plan says that it is done, but there is no result of it"
+                yield f"{trial.name}: the plan says that it is done, but it has no result"
         others = (path.name for path in self.folder.glob("*") if path.stem not in self.names)
-        yield from (f"{name} is of no trial that has a result" for name in others)
+        yield from (f"{name} belongs to no trial with a result" for name in others)
 
     def _missing(self) -> Iterator[str]:
         """The part of the published grid, and of the plan, that has not run."""
@@ -142,7 +142,7 @@ class _Checked:
     def _all_results(self, found: Verdict) -> Iterator[str]:
         planned = self.grid.protocols.get(self.task.name)
         if {finished_trials.protocol_hash(result.configuration) for result in self.results.values()} - {planned}:
-            yield "its trials are of another protocol than the plan's, or of several"
+            yield "its trials have another protocol than the plan, or several"
         losses: dict[tuple, str] = {}
         for name, result in self.results.items():
             curve = tuple((point.step, point.loss) for point in result.dev_curve if point.loss is not None)
@@ -164,7 +164,7 @@ class _Checked:
                 reasons = protocol.log_misfits(self.task, self.results[name], log.read_text(encoding="utf-8"))
                 yield from (f"{name}: {reason}" for reason in reasons)
             elif best and trial and trial.setting == best.setting:
-                found.not_here.append("there is no log of the best, whose warm-up can't be checked")
+                found.not_here.append("the best trial has no log, so its warm-up can't be checked")
 
     def _predictions(self, found: Verdict) -> Iterator[str]:
         """For every trial: whether its predictions fit its result, and the official dev files if they are here."""
@@ -186,9 +186,9 @@ class _Checked:
                 else:
                     found.not_here.append(f"{name} kept no dev predictions")
             except DataError:
-                yield f"{name}: its dev predictions are no whole file of them"
+                yield f"{name}: its dev predictions are not a whole file"
             except ImportError:
-                found.not_here.append("PaddleNLP, whose EM and F1 are the published ones, is not installed")
+                found.not_here.append("PaddleNLP, which computes EM and F1, is not installed")
 
     def _unlike_rows(self, predictions: DevPredictions, result: Result, rows: Sequence | None) -> Iterator[str]:
         if rows is None:
@@ -216,7 +216,7 @@ class _Checked:
         if facts.data == self.source.fingerprint(self.task):
             own = row_facts.found(self.task, facts.data) or row_facts.made(self.task, self.source)
             if replace(facts, floors=own.floors) != own:
-                yield f"{RUN_FILE}: it names other dev rows than those whose text is in train"
+                yield f"{RUN_FILE}: its list of dev rows that are also in train is wrong"
 
     def _is_here(self) -> bool:
         """Whether the official dev files are in the data directory. If no official sums are published: train and dev

@@ -142,11 +142,11 @@ class DevPredictions:
         try:
             found = json_files.declared(json_files.parse(_unpacked(path)), PredictionsFile, path)
         except BadFile as error:
-            raise DataError(f"{error}: this is no whole file of dev predictions") from None
+            raise DataError(f"{error}: this is not a whole file of dev predictions") from None
         except FileNotFoundError:
             raise DataError(f"{path}: there is no such file of dev predictions") from None
         except (OSError, EOFError, zlib.error, ValueError) as error:
-            raise DataError(f"{path} is no whole file of dev predictions: {error}") from None
+            raise DataError(f"{path} is not a whole file of dev predictions: {error}") from None
         clusters = None if found.clusters is None else np.array(found.clusters)
         about: dict[str, Any] = dict(configuration=found.configuration, step=found.step, clusters=clusters)
         if found.gold is not None:
@@ -231,7 +231,7 @@ class PredictionsFile:
     def __post_init__(self) -> None:
         name, number = self.configuration.get("task"), len(self.predicted)
         if not isinstance(name, str):
-            raise ValueError("'configuration' is not that of a trial")
+            raise ValueError("'configuration' is not a trial's")
         if not number:
             raise ValueError("'predicted' lists nothing")
         kind, columns = (str, ["exact", "f1"]) if self.gold is None else (int, ["gold"])

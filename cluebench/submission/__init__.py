@@ -51,7 +51,7 @@ def owner_of(name: str) -> tuple[Task, TestSet]:
         return FILES[name]
     own = [test.submission for task in TASKS.values() if name.lower().startswith(task.name) for test in task.test_sets]
     near = own or difflib.get_close_matches(name.lower(), FILES, n=1) or list(FILES)
-    raise UsageError(f"{name}: no submission file is called so; rename it to {' or '.join(near)}")
+    raise UsageError(f"{name}: this is not the name of a submission file; rename it to {' or '.join(near)}")
 
 
 def is_like_a_submission(name: str) -> bool:

@@ -205,7 +205,7 @@ def _answered_keys(
         if key in line_of:
             yield place, f"is here for the second time (first in line {line_of[key]})"
         elif key not in due:
-            yield place, f"no {what} of the test set is called so"
+            yield place, f"no {what} of the test set has this name"
         elif reason := value_problem(value, task, None):
             yield place, reason
         line_of.setdefault(key, line)
@@ -238,7 +238,7 @@ def _entries(text: str, shape: str) -> Iterator[tuple[str, Any, int]]:
     except json.JSONDecodeError as error:
         reason = f"is broken JSON: {error.msg} at column {error.colno}"
         if error.msg == "Extra data":
-            reason = f"goes on behind the JSON value it should be ({shape}), at column {error.colno}"
+            reason = f"has more text after its JSON value ({shape}), at column {error.colno}"
         raise _Unreadable(f"line {error.lineno}", reason) from None
     except (ValueError, RecursionError) as error:
         raise _Unreadable("line 1", f"is broken JSON: {error}") from None

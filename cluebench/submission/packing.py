@@ -137,7 +137,7 @@ def pack(entries: Sequence[Entry], misnamed: Sequence[str], output: Path) -> Non
         raise ClueError(f"{output} was not written: there is nothing to pack")
     atomic.write_archive(output, {entry.test.submission: entry.content for entry in good})
     others = ", ".join(dict.fromkeys(entry.task.title for entry in good if not entry.is_official))
-    use = f"but not to be uploaded: the test sets of {others} are not the official ones"
+    use = f"but not for upload: the test sets of {others} are not the official ones"
     print(f"{output}: {len(good)} file(s), checked {use if others else 'and ready to upload'}")
     if left_out := ", ".join(dict.fromkeys(entry.task.title for entry in entries if entry.state == "missing")):
         print(f"left out: {left_out}; the leaderboard has no score for them")

@@ -395,11 +395,11 @@ def result_that_is_none(files):
     "forge, message",
     [
         (changed_score, "its best score is (99.0,)"),
-        (another_twin_in_train, "rows.json: it names other dev rows than those whose text is in train"),
+        (another_twin_in_train, "rows.json: its list of dev rows that are also in train is wrong"),
         (changed_score_and_curve, "its result 99.5000"),
         (predictions_scored_against_other_answers, "of the official dev files, its result says 99.5000"),
         (dropped_trial, "the plan says that it is done"),
-        (trial_without_a_result, "is of no trial that has a result"),
+        (trial_without_a_result, "belongs to no trial with a result"),
         (swapped_predictions, "its dev predictions are of another trial"),
         (swapped_predictions_with_their_heads, "its dev predictions give"),
         (predictions_of_another_step, "its dev predictions are of step 1"),
@@ -409,21 +409,21 @@ def result_that_is_none(files):
         (fewer_rows, "another protocol: limit is 100, as published None"),
         (another_flag, "another protocol: doc_stride is 64, as published None"),
         (longer_warm_up, "another protocol: warmup is 0.2, as published 0.1"),
-        (configuration_of_another_hash, "its configuration is not that of its hash"),
-        (renamed_trial, "not of what its name says"),
+        (configuration_of_another_hash, "its hash is not the hash of its configuration"),
+        (renamed_trial, "; its name says otherwise"),
         (other_data, "trained on other files than the official ones"),
         (other_data_in_the_manifest, "it was trained on other files than those of the manifest"),
         (other_official_data_in_the_manifest, "it was trained on other files than those of the manifest"),
         (another_model, "it is of another model than the manifest's"),
-        (curve_point_dropped, "points, not one after every 100 of"),
+        (curve_point_dropped, "points instead of one after every 100 of"),
         (curve_point_raised, "of its curve (99.0,)"),
         (curve_cut_at_its_first_point, "was cut at "),
         (curve_cut_above_the_best_before, "though nothing before was as good"),
         (best_score_of_a_cut_point, "its best score is"),
         (trial_that_was_stopped, "it is not a finished trial of AFQMC"),
         (steps_of_no_whole_epochs, "steps are not 2 epochs"),
-        (another_precision, "another protocol than the plan's, or of several"),
-        (curve_that_rows_do_not_allow, "12.34567 % is no number of 200 rows"),
+        (another_precision, "another protocol than the plan, or several"),
+        (curve_that_rows_do_not_allow, "12.34567 % is not a whole number of 200 rows"),
         (curve_of_another_epoch, "is not of epoch 0"),
         (fewer_steps, "3 epochs of 700 examples by 16 are 132"),
         (fewer_steps_of_blanks, "examples by 24 are"),
@@ -431,9 +431,9 @@ def result_that_is_none(files):
         (uneven_micro_batches, "can't be cut into 3 micro-batches"),
         (losses_of_another_trial, "to the last digit"),
         (another_warm_up_in_the_log, "with a warm-up of 0.1"),
-        (another_evaluation_in_the_log, "which its curve lacks"),
+        (another_evaluation_in_the_log, "which is not in its curve"),
         (log_of_another_score, "its log does not end in its score"),
-        (settings_of_the_wrong_kind, "not of what its name says"),
+        (settings_of_the_wrong_kind, "; its name says otherwise"),
         (settings_without_a_seed, "a value of the wrong kind"),
         (values_of_the_wrong_kind, "its result is not whole"),
         (result_that_is_none, "its result is not whole"),
@@ -480,19 +480,19 @@ def pickled_array():
 @pytest.mark.parametrize(
     "name, content, message",
     [
-        ("../escaped.json", b"{}", "which is no file of a bundle"),
+        ("../escaped.json", b"{}", "which is not a file of a bundle"),
         ("rows.json", b'{"afqmc": {"twins": [3, 3]}}', "rows.json"),
         ("rows.json", b'{"../afqmc": null}', "rows.json"),
-        ("/tmp/escaped.json", b"{}", "which is no file of a bundle"),
-        ("afqmc/../../escaped.json", b"{}", "which is no file of a bundle"),
-        ("afqmc\\..\\escaped.json", b"{}", "which is no file of a bundle"),
-        ("afqmc/1e-5_16_0.1.json", b"{}", "which is no file of a bundle"),
-        ("afqmc/scores.npz", pickled_array(), "which is no file of a bundle"),
-        ("afqmc/1e-05_8_0.1/model_state.pdparams", pickle.dumps(Harm()), "which is no file of a bundle"),
+        ("/tmp/escaped.json", b"{}", "which is not a file of a bundle"),
+        ("afqmc/../../escaped.json", b"{}", "which is not a file of a bundle"),
+        ("afqmc\\..\\escaped.json", b"{}", "which is not a file of a bundle"),
+        ("afqmc/1e-5_16_0.1.json", b"{}", "which is not a file of a bundle"),
+        ("afqmc/scores.npz", pickled_array(), "which is not a file of a bundle"),
+        ("afqmc/1e-05_8_0.1/model_state.pdparams", pickle.dumps(Harm()), "which is not a file of a bundle"),
         ("afqmc/1e-05_8_0.1.json", b"\0" * (17 << 20), "unpacks to more than 16 MiB"),
         ("afqmc/1e-05_8_0.1.json", b"[" * 200_000, "nested more than 64 levels deep"),
         ("afqmc/1e-05_8_0.1.json", b'{"best_score": [NaN]}', "NaN as best_score[0], which is no finite number"),
-        ("afqmc/1e-05_8_0.1.log", b"loading /home/zhangsan/models\n", "lines that are none of a run's"),
+        ("afqmc/1e-05_8_0.1.log", b"loading /home/zhangsan/models\n", "lines that no run writes"),
         (
             "grid.json",
             GRID_OF
@@ -514,7 +514,7 @@ def test_a_member_that_means_harm_is_refused(bundle, verify, tmp_path, name, con
 def test_predictions_that_mean_harm_are_none(bundle, verify, content):
     write(bundle, {**members(bundle), f"{FIRST}.predictions": content})
     ended = verify(bundle)
-    assert ended.code == 1 and "its dev predictions are no whole file of them" in ended.out
+    assert ended.code == 1 and "its dev predictions are not a whole file" in ended.out
 
 
 def test_a_name_that_stands_twice_is_refused(bundle, verify):
@@ -592,7 +592,7 @@ def test_a_plan_tells_nothing_but_what_is_packed(bundle, verify, words):
     edit(files, "grid.json", lambda value: value.update(words))
     write(bundle, files)
     ended = verify(bundle)
-    assert ended.code == 2 and "grid.json that is of another model, or tells what no bundle does" in ended.err
+    assert ended.code == 2 and "grid.json of another model, or with texts that no bundle may hold" in ended.err
 
 
 def test_failures_are_in_no_bundle(bundle, verify):

@@ -89,7 +89,7 @@ def test_zip_of_all_ten_tasks(version, predictions, data, run, tmp_path):
     code, out, err = run(predictions, "--output", zip_file, "--data_dir", data, "--version", version)
     assert (code, err) == (0, "")
     assert independent.accept(zip_file, data) == independent.VERSIONS[version]
-    assert out.count(" ok ") == 10 and "10 file(s), checked but not to be uploaded" in out and "left out" not in out
+    assert out.count(" ok ") == 10 and "10 file(s), checked but not for upload" in out and "left out" not in out
 
 
 def test_both_versions_in_one_zip(predictions, data, run, tmp_path):
@@ -162,7 +162,10 @@ def test_a_misspelt_name_is_wrong(mine, data, run, tmp_path):
     (mine / "tnews11_predict.json").rename(mine / "tnews_predict.json")
     code, out, err = run(mine, "--output", tmp_path / "z.zip", "--data_dir", data)
     assert code == 1 and not (tmp_path / "z.zip").exists()
-    assert "tnews_predict.json: no submission file is called so; rename it to tnews11_predict.json or tnews10" in out
+    assert (
+        "tnews_predict.json: this is not the name of a submission file; rename it to tnews11_predict.json or tnews10"
+        in out
+    )
     assert "because of tnews_predict.json" in err
 
 
@@ -496,6 +499,6 @@ def test_official_test_sets_make_a_zip_ready_to_upload(mine, data, run, tmp_path
     monkeypatch.setattr(DataSource, "is_official", lambda self, task, file: task.name != "csl")
     arguments = ("--output", tmp_path / "z.zip", "--data_dir", data)
     _, out, _ = run(mine, *arguments)
-    assert "checked but not to be uploaded: the test sets of CSL are not the official ones" in out
+    assert "checked but not for upload: the test sets of CSL are not the official ones" in out
     _, out, _ = run(mine, *arguments, "--tasks", "AFQMC")
     assert "1 file(s), checked and ready to upload" in out

@@ -63,7 +63,7 @@ BROKEN = {
     "header line": ("tnews", edit("tnews", '{"id": 0, "label": "101"}', "id,label"), "line 1", "is broken JSON"),
     "a JSON list": ("tnews", json.dumps([{"id": 0, "label": "101"}] * 4), "line 1", "after 1 of 4 lines"),
     "a list a line": ("tnews", edit("tnews", LINE, '[1, "102"]'), "line 2", "is a list, not one JSON object"),
-    "two objects in a line": ("tnews", edit("tnews", LINE, LINE * 2), "line 2", "goes on behind the JSON value"),
+    "two objects in a line": ("tnews", edit("tnews", LINE, LINE * 2), "line 2", "has more text after its JSON value"),
     "single quotation marks": ("tnews", edit("tnews", LINE, "{'id': 1, 'label': '102'}"), "line 2", "is broken JSON"),
     "ids from 1": ("tnews", "".join(f'{{"id": {n}, "label": "101"}}\n' for n in range(1, 5)), "line 1", "id is 1, where 0 is due: keep the order"),
     "ids of the file, which count from 1": ("cluewsc2020", edit("cluewsc2020", '"id": 2', '"id": 3'), "line 3", "id 3 is not in the test set; 2 is due"),
@@ -100,7 +100,7 @@ BROKEN = {
     # CHID
     "a tag missing": ("chid", edit("chid", '"#idiom000001#": 0,\n', ""), 'key "#idiom000001#"', "is missing: every blank of the test set"),
     "several tags missing": ("chid", '{"#idiom000000#": 1}', 'key "#idiom000001#"', "is missing, and so are 2 more"),
-    "a tag of another test set": ("chid", edit("chid", "000010", "000011"), 'line 5, key "#idiom000011#"', "no blank of the test set is called so"),
+    "a tag of another test set": ("chid", edit("chid", "000010", "000011"), 'line 5, key "#idiom000011#"', "no blank of the test set has this name"),
     "a tag twice": ("chid", edit("chid", '"#idiom000010#": 4', '"#idiom000010#": 4,\n"#idiom000000#": 3'), 'line 6, key "#idiom000000#"', "is here for the second time (first in line 2)"),
     "a candidate beyond ten": ("chid", edit("chid", ": 9", ": 10"), 'line 4, key "#idiom000002#"', "is 10, not a candidate's number from 0 to 9"),
     "a candidate below 0": ("chid", edit("chid", ": 9", ": -1"), 'line 4, key "#idiom000002#"', "is -1, not a candidate's"),
@@ -109,12 +109,12 @@ BROKEN = {
     "candidate as a fraction": ("chid", edit("chid", ": 9", ": 9.0"), 'line 4, key "#idiom000002#"', "is 9.0, not a candidate's"),
     "candidate as a boolean": ("chid", edit("chid", ": 9", ": false"), 'line 4, key "#idiom000002#"', "is false, not a candidate's"),
     "NaN as candidate": ("chid", edit("chid", ": 9", ": NaN"), 'line 4, key "#idiom000002#"', "is NaN, not a candidate's"),
-    "an object a line": ("chid", "".join(f'{{"{tag}": 1}}\n' for tag in SOUND["chid"]), "line 2", "goes on behind the JSON value"),
+    "an object a line": ("chid", "".join(f'{{"{tag}": 1}}\n' for tag in SOUND["chid"]), "line 2", "has more text after its JSON value"),
     "a list": ("chid", json.dumps([SOUND["chid"]]), "line 1", "is a list, not one JSON object"),
-    "nested by record": ("chid", json.dumps({"0": SOUND["chid"]}), 'line 1, key "0"', "no blank of the test set is called so"),
+    "nested by record": ("chid", json.dumps({"0": SOUND["chid"]}), 'line 1, key "0"', "no blank of the test set has this name"),
     # CMRC2018
     "a question missing": ("cmrc2018", edit("cmrc2018", '"TEST_0_QUERY_1": "",\n', ""), 'key "TEST_0_QUERY_1"', "is missing: every question"),
-    "a question of another split": ("cmrc2018", edit("cmrc2018", "TEST_0_QUERY_1", "DEV_0_QUERY_1"), 'line 3, key "DEV_0_QUERY_1"', "no question of the test set is called so"),
+    "a question of another split": ("cmrc2018", edit("cmrc2018", "TEST_0_QUERY_1", "DEV_0_QUERY_1"), 'line 3, key "DEV_0_QUERY_1"', "no question of the test set has this name"),
     "a question twice": ("cmrc2018", edit("cmrc2018", "TEST_0_QUERY_1", "TEST_0_QUERY_0"), 'line 3, key "TEST_0_QUERY_0"', "is here for the second time (first in line 2)"),
     "answer as a list": ("cmrc2018", edit("cmrc2018", '"巡洋舰"', '["巡洋舰"]'), 'line 2, key "TEST_0_QUERY_0"', 'is ["巡洋舰"], not a string'),
     "answer as an object": ("cmrc2018", edit("cmrc2018", '"巡洋舰"', '{"text": "巡洋舰"}'), 'line 2, key "TEST_0_QUERY_0"', "not a string"),
@@ -123,7 +123,7 @@ BROKEN = {
     "half a character": ("cmrc2018", edit("cmrc2018", "巡洋舰", "\\ud83d"), 'line 2, key "TEST_0_QUERY_0"', "half a character"),
     "a line break in a string": ("cmrc2018", edit("cmrc2018", "巡洋舰", "巡\n舰"), "line 2", "is broken JSON: Invalid control character"),
     "a comma too many": ("cmrc2018", edit("cmrc2018", '港号"', '港号",'), "line 5", "is broken JSON"),
-    "SQuAD's nesting": ("cmrc2018", '{"data": []}', 'line 1, key "data"', "no question of the test set is called so"),
+    "SQuAD's nesting": ("cmrc2018", '{"data": []}', 'line 1, key "data"', "no question of the test set has this name"),
 }  # fmt: skip
 
 
@@ -174,7 +174,7 @@ def test_wrong_names(wrong, meant):
     assert submission.is_like_a_submission(wrong)
     with pytest.raises(UsageError) as error:
         submission.owner_of(wrong)
-    assert str(error.value) == f"{wrong}: no submission file is called so; rename it to {meant}"
+    assert str(error.value) == f"{wrong}: this is not the name of a submission file; rename it to {meant}"
 
 
 @pytest.mark.parametrize("name", ["config.json", "result.json", "dev_predictions.jsonl", "vocab.txt", "made.json"])
