@@ -197,7 +197,7 @@ _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight"
 
 
 def sentence(comparison: Comparison) -> str:
-    """``B is better on OCNLI and C3; the other eight can't be told apart; over the mean of …``"""
+    """``B is better on OCNLI and C3; no clear difference on the other eight; over the mean of …``"""
     first, second, tasks = comparison.first.name, comparison.second.name, comparison.tasks
     first_wins = [task.task for task in tasks if task.is_significant and task.difference > 0]
     second_wins = [task.task for task in tasks if task.is_significant and task.difference < 0]
@@ -207,9 +207,9 @@ def sentence(comparison: Comparison) -> str:
     ]
     if not parts:
         where = f"on {rest[0]}" if len(rest) == 1 else f"on any of the {_number(len(rest))} tasks"
-        parts.append(f"{first} and {second} can't be told apart {where}")
+        parts.append(f"{first} and {second} do not differ clearly {where}")
     elif rest:
-        parts.append(f"{rest[0] if len(rest) == 1 else f'the other {_number(len(rest))}'} can't be told apart")
+        parts.append(f"no clear difference on {rest[0] if len(rest) == 1 else f'the other {_number(len(rest))}'}")
     if average := comparison.average:
         over = f"over the mean of the {_number(len(tasks))} tasks"
         low, high = sorted(map(abs, (average.low, average.high)))

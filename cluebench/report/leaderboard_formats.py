@@ -25,7 +25,7 @@ FORMATS = ("text", "markdown", "csv", "json", "html")
 
 _MARK = " *"
 _ALWAYS = ["rank", "model", "AVG", *(task.title for task in TASKS.values())]  # columns that are never left out
-_SHARED = Phrase("Models share a rank when their AVG can't be told apart at the 5 % level; ± is one standard error.")
+_SHARED = Phrase("Models share a rank if their AVG does not differ at the 5 % level; ± is one standard error.")
 _WITHOUT_TWINS = Phrase("Scores are on the dev rows whose text is not in train.")
 _APPROXIMATED = Phrase(
     "Published scores: PaddleNLP's CLUE Benchmark document, not measured by this project. Their errors are the "

@@ -1,4 +1,4 @@
-"""What was packed for the leaderboard, and what it said: submit.json, beside the zip and in the run directory."""
+"""What was packed for the leaderboard, and its scores: submit.json, beside the zip and in the run directory."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Submitted:
     files: list[str]  # in the zip
     dev: dict[str, dict[str, list[Percent] | None]]  # task → "score" in percent and "error", None where it is not known
     versions: dict[str, str]
-    test: dict[str, Percent] = field(default_factory=dict)  # task → what the leaderboard said
+    test: dict[str, Percent] = field(default_factory=dict)  # task → the leaderboard's score
     format: Literal[1] = 1
 
     def write(self, path: Path) -> None:
@@ -42,7 +42,7 @@ class Submitted:
 
     @classmethod
     def read(cls, path: Path) -> Submitted | None:
-        """None when there is no such record, or it is broken, which is said."""
+        """None if there is no such record, or if it is broken, which is reported."""
         return json_files.read_if_sound(path, cls, otherwise="it counts for nothing")
 
 
@@ -81,7 +81,7 @@ def remember(output: Path, run: Path | None, model: str, files: Sequence[str]) -
 
 
 def enter(output: Path, run: Path | None, given: Sequence[str]) -> Submitted:
-    """Adds what the leaderboard said (``TNEWS=58.12``) to the record of a zip. Raises UsageError."""
+    """Adds the leaderboard's scores (``TNEWS=58.12``) to the record of a zip. Raises UsageError."""
     try:
         record = json_files.read(beside(output), Submitted)
     except FileNotFoundError:

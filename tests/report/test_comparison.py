@@ -68,7 +68,7 @@ def test_equal_models_are_not_distinguished(contender):
     same = contender("a", tnews=RIGHT, afqmc=RIGHT)
     found = compare(same, contender("b", tnews=with_gains(RIGHT, 10, 10), afqmc=RIGHT))
     assert sentence(found) == (
-        "a and b can't be told apart on any of the two tasks; over the mean of the two tasks neither is better than the other."
+        "a and b do not differ clearly on any of the two tasks; over the mean of the two tasks neither is better than the other."
     )
     assert compare(same, same).average.p == 1
 
@@ -78,7 +78,7 @@ def test_the_rest_is_counted(contender):
     first = contender("a", tnews=RIGHT, afqmc=RIGHT, csl=RIGHT, ocnli=RIGHT)
     second = contender("b", tnews=RIGHT, afqmc=clearly, csl=clearly, ocnli=RIGHT)
     assert sentence(compare(first, second)).startswith(
-        "b is better on AFQMC and CSL; the other two can't be told apart; over the mean of the four tasks b is better by 1.75 ("
+        "b is better on AFQMC and CSL; no clear difference on the other two; over the mean of the four tasks b is better by 1.75 ("
     )
 
 

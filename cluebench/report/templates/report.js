@@ -33,7 +33,7 @@
     });
   }
 
-  // From what most curves have reached after their first steps to the best: the last points can be told apart.
+  // From what most curves have reached after their first steps to the best: so that the last points are far enough apart.
   function upperRange(traces) {
     const values = traces.flatMap(trace => trace.y).sort((a, b) => a - b);
     const low = values[Math.floor(values.length / 4)], high = values[values.length - 1];

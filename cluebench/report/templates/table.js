@@ -1,4 +1,4 @@
-// Tables that can be sorted, filtered and taken along: every <table data-sortable>. A cell's value is its data-value,
+// Tables that can be sorted, filtered and saved: every <table data-sortable>. A cell's value is its data-value,
 // else its text. A column has its head's data-key, else its text without spaces, and is also called by that text in
 // either language and by data-also.
 //
@@ -145,7 +145,7 @@
   document.querySelectorAll("table[data-sortable]").forEach(enliven);
   document.querySelectorAll(".scroll").forEach(signposted);
 
-  // <button data-copy="text">: to the clipboard; where the browser keeps that from a page, the text can be taken by hand.
+  // <button data-copy="text">: to the clipboard; if the browser forbids this, the user can select the text.
   document.addEventListener("click", event => {
     const button = event.target.closest?.("[data-copy]");
     if (!button) return;
