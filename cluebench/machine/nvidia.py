@@ -7,7 +7,6 @@ answer about one card, and must block neither the scheduler's loop nor the other
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from cluebench.foundation.errors import UsageError
+from cluebench.foundation.time_limit import answers
 
 #: Seconds that the driver has at the start to report its cards.
 DISCOVERY_SECONDS = 30.0
@@ -206,21 +206,11 @@ def answered(ask: Callable[[], T]) -> T:
 
     Raises UsageError after DISCOVERY_SECONDS.
     """
-    answers: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            answers.put((True, ask()))
-        except Exception as error:
-            answers.put((False, error))
-
-    threading.Thread(target=run, name="discovery", daemon=True).start()
-    try:
-        good, answer = answers.get(timeout=DISCOVERY_SECONDS)
-    except queue.Empty:
+    answer = answers({"driver": ask}, DISCOVERY_SECONDS).get("driver", TimeoutError())
+    if isinstance(answer, TimeoutError):
         wait = f"the NVIDIA driver has not answered in {DISCOVERY_SECONDS:.0f} s (does nvidia-smi?)"
-        raise UsageError(f"{wait}: repair it, or choose --devices cpu") from None
-    if not good:
+        raise UsageError(f"{wait}: repair it, or choose --devices cpu")
+    if isinstance(answer, Exception):
         raise answer
     return answer
 

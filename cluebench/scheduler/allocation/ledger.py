@@ -97,7 +97,7 @@ class Ledger:
                     slot.uncounted[key] = slot.uncounted.get(key, 0.0) + share
                 if spent := self.spent.get(key):
                     spent.device_seconds += share
-                    spent.held_seconds += seconds
+                    spent.held_seconds += seconds  # codespell:ignore
                     if slot.joules is None:
                         spent.energy_joules = None
 

@@ -21,8 +21,8 @@ from cluebench.foundation.resource_limits import usable_cores
 from cluebench.foundation.shared_flags import cache_dir_flag, data_dir_flag, offline_flag
 from cluebench.search.halving import Rule
 
-#: The embedded model is no pretrained one: it needs larger steps than any published setting to learn its small data,
-#: and has learnt most of it after so many of them.
+#: The embedded model is not pretrained. So it needs larger steps than any published setting; after so many steps it has
+#: learnt most of its small data.
 DEMO_LEARNING_RATE, DEMO_BATCH_SIZE, DEMO_STEPS = 1e-3, 16, 100
 
 #: Of --help.
@@ -113,7 +113,7 @@ class GridFlags:
 
 
 def _check_learning_rate(rate: float) -> None:
-    """Raises UsageError for one above 1, a slip of the pen; a line for one from which no encoder was seen to learn."""
+    """Raises UsageError for a rate above 1, a typing error; a notice if no encoder is known to learn from it."""
     if rate > 1:
         digits, exponent = f"{rate:e}".split("e")
         meant = f"{float(digits):g}e-{int(exponent)}"
@@ -122,8 +122,8 @@ def _check_learning_rate(rate: float) -> None:
         notice(f"--learning_rates {rate:g}: pretrained encoders are fine-tuned with far less, such as 3e-05")
 
 
-def _tell_of_many_slots(flags: GridFlags) -> None:
-    """A line for more slots than there are cores."""
+def _notice_many_slots(flags: GridFlags) -> None:
+    """A notice if there are more slots than cores."""
     slots = re.fullmatch(r"cpu:(\d+)", flags.devices)
     if slots and int(slots[1]) > usable_cores():
         notice(f"--devices {flags.devices}: {slots[1]} trials at once will share {usable_cores()} core(s)")
@@ -133,30 +133,34 @@ F = TypeVar("F", bound=GridFlags)
 
 
 def completed(flags: F) -> F:
-    """The flags with what depends on other flags, paths made absolute. Raises UsageError."""
+    """The flags with absolute paths and with values that depend on other flags. Raises UsageError."""
     for rate in flags.learning_rates:
         _check_learning_rate(rate)
-    _tell_of_many_slots(flags)
-    if flags.keep_all_models and not flags.save_best_model:
-        raise UsageError("--keep_all_models needs --save_best_model True")
-    if flags.confirm_seeds > 1 and (len(flags.seeds) > 1 or flags.seeds[0] + flags.confirm_seeds > 2**32):
-        raise UsageError("--confirm_seeds runs the seeds behind --seeds, which must be a single one that leaves room")
-    if flags.worker and flags.engine != "local":
-        raise UsageError("--worker runs trials on this machine's devices: it takes no --engine ray")
-    if (flags.keep or flags.rungs) and flags.search != "halving":
-        raise UsageError("--keep and --rungs need --search halving")
+    _notice_many_slots(flags)
+    no_room = len(flags.seeds) > 1 or flags.seeds[0] + flags.confirm_seeds > 2**32
+    own_settings = flags.learning_rates or flags.batch_sizes or flags.dropouts
+    refused = {
+        "--keep_all_models needs --save_best_model True": flags.keep_all_models and not flags.save_best_model,
+        "--confirm_seeds adds seeds after --seeds: give a single seed that leaves room for them": (
+            flags.confirm_seeds > 1 and no_room
+        ),
+        "--worker runs trials on this machine's devices: it takes no --engine ray": (
+            flags.worker and flags.engine != "local"
+        ),
+        "--keep and --rungs need --search halving": (flags.keep or flags.rungs) and flags.search != "halving",
+        "--list and --time_it need --dry_run": (flags.list_trials or flags.time_it) and not flags.dry_run,
+        "--ray_address needs --engine ray": flags.ray_address and flags.engine != "ray",
+        "--best_only takes no --learning_rates, --batch_sizes or --dropouts: its settings are published": (
+            flags.best_only and own_settings
+        ),
+    }
+    for message, is_wrong in refused.items():
+        if is_wrong:
+            raise UsageError(message)
     try:
         _ = flags.rule
     except ValueError:
         raise UsageError(f"--rungs {','.join(map(str, flags.rungs))}: rising shares of the steps, below 1") from None
-    if (flags.list_trials or flags.time_it) and not flags.dry_run:
-        raise UsageError("--list and --time_it need --dry_run")
-    if flags.ray_address and flags.engine != "ray":
-        raise UsageError("--ray_address needs --engine ray")
-    if flags.best_only and (flags.learning_rates or flags.batch_sizes or flags.dropouts):
-        raise UsageError(
-            "--best_only takes no --learning_rates, --batch_sizes or --dropouts: its settings are published"
-        )
     if flags.demo:
         flags = _with_demo(flags)
     if not flags.models:
@@ -169,12 +173,12 @@ def completed(flags: F) -> F:
 
 
 def _absolute(path: str | None) -> str | None:
-    """Trials run in the repository's directory, wherever the command was typed."""
+    """As trials run in the repository's directory."""
     return None if not path else str(Path(path).expanduser().resolve())
 
 
 def _with_demo(flags: F) -> F:
-    """Writes the embedded model and data, and plans one setting a task where the user has not said otherwise."""
+    """Writes the embedded model and data, and plans one setting for each task unless flags give others."""
     if flags.models or flags.data_dir:
         raise UsageError("--demo brings its own model and data: leave out the models and --data_dir")
     folder = repository.ROOT / "demo"

@@ -139,7 +139,7 @@ class Job:
 
         A trial of one attempt costs all seconds from before its process starts until it is gone.
         """
-        used = self.spent.held_seconds
+        used = self.spent.held_seconds  # codespell:ignore
         if result.device_seconds and used:
             own = max(result.device_seconds, used) if self.spent.attempts == 1 else result.device_seconds
             result.device_seconds = own * self.spent.device_seconds / used

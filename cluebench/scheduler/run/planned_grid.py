@@ -1,4 +1,4 @@
-"""The grid that a command is about: its trials, the run directory of each model, and what is done already."""
+"""The grid of a command: its trials, the run directory of each model, and what is done already."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ class PlannedGrid:
 
     @classmethod
     def of(cls, flags: GridFlags) -> PlannedGrid:
-        """The grid behind completed flags. Raises UsageError naming the flag that is wrong."""
+        """The grid of completed flags. Raises UsageError with the name of a wrong flag."""
         models = [_model(typed) for typed in flags.models]
         trials = build_plan(models, flags)
         run_root = flags.run_root or repository.RUN_ROOT
         return cls(flags, trials, {trial.model: RunDirectory(run_root, trial.model) for trial in trials})
 
     def jobs(self, require_data: bool = False) -> list[Job]:
-        """A job a trial, done where its result is on disk, those of `confirmations` behind the grid's own.
+        """A job for each trial, done if its result is on disk; then those of `confirmations`.
 
         With ``require_data`` missing data raises DataError.
         """
@@ -65,15 +65,12 @@ class PlannedGrid:
             self._plan_lost_models(jobs)
         for job in jobs:
             kind = (job.trial.model.folder, job.trial.task, job.trial.setting.batch_size)
-            usual = job.memory_factor
-            job.memory_factor = max(usual, factors.get(job.configuration_hash, factors.get(kind, usual)))
-            if job.accumulation() is None:  # a batch that can't be cut so far: whatever wrote this was no scheduler
-                job.memory_factor = usual
+            job.cut_to(factors.get(job.configuration_hash, factors.get(kind, 1)))
             job.spent = spent.get(job.configuration_hash) or job.spent
         return jobs
 
     def shared_settings(self, model: Model, jobs: Iterable[Job]) -> dict[str, dict]:
-        """By task whose data is here, the settings that all of a model's trials have in common."""
+        """By task with data on this machine, the settings that all trials of a model share."""
         return {
             job.trial.task: {key: value for key, value in job.configuration.items() if key not in identity.VARIED}
             for job in jobs
@@ -81,7 +78,7 @@ class PlannedGrid:
         }
 
     def _plan_lost_models(self, jobs: Iterable[Job]) -> None:
-        """Has the best trial of each finished task run again if its model was not kept; see `Job.needs_model`."""
+        """Plans the best trial of each finished task again if its model was not kept; see `Job.needs_model`."""
         tasks: dict[tuple[Model, str], list[Job]] = defaultdict(list)
         for job in jobs:
             tasks[job.trial.model, job.trial.task].append(job)
@@ -93,7 +90,7 @@ class PlannedGrid:
                     best.state, best.result, best.needs_model = State.WAITING, None, True
 
     def halving(self, jobs: Iterable[Job]) -> HalvingSearch | None:
-        """What is held and stopped of the grid's own jobs; None where every trial runs to its end."""
+        """The search that pauses and stops the grid's own jobs; None if every trial runs to its end."""
         own, rule = set(self.trials), self.flags.rule
         return HalvingSearch(rule, [job for job in jobs if job.trial in own], self.on_disk) if rule else None
 
@@ -103,7 +100,7 @@ class PlannedGrid:
         return found if found and found.configuration_hash == job.configuration_hash else None
 
     def _read(self, path: Path) -> Result | None:
-        """The result that lies there; read again only once the file is another."""
+        """The result in a file; it is read again only if the file has changed."""
         try:
             status = os.stat(path)
         except OSError:
@@ -124,12 +121,12 @@ class PlannedGrid:
             job.result = own or trial.result_by_samples(found, job.paths.result, configuration)
             job.writes_over = job.result is None
         recall_failures(job)
-        given_up = job.failures and job.pause_after_failure(self.flags.max_attempts) is None
+        given_up = job.is_given_up(self.flags.max_attempts)
         job.state = State.DONE if job.result else State.FAILED if given_up else State.WAITING
         return job
 
     def _data_fingerprints(self, require: bool) -> dict[str, str]:
-        """Task → fingerprint of its train and dev files, for the tasks whose files are here, or else all."""
+        """Task → fingerprint of its train and dev files, for all tasks or, unless ``require``, those with files."""
         source, found = open_source(self.flags.data_dir, offline=True), self._fingerprints
         for task in (TASKS[name] for name in dict.fromkeys(trial.task for trial in self.trials)):
             files = split_files(task, "train") + split_files(task, "dev")
@@ -138,9 +135,9 @@ class PlannedGrid:
         return dict(found)
 
     def _remembered(self) -> tuple[dict[str | tuple, int], dict[str, Spent]]:
-        """How far earlier starts had to cut micro-batches, by configuration hash, and by (folder, task, batch).
+        """What earlier starts have left in grid.json: memory factors and costs.
 
-        And what they have spent on each trial, by configuration hash.
+        Factors by configuration hash and by (folder, task, batch size), costs by configuration hash.
         """
         factors: dict[str | tuple, int] = {}
         spent: dict[str, Spent] = {}
@@ -156,7 +153,7 @@ class PlannedGrid:
     # Confirmation -----------------------------------------------------------------------------------------------------
 
     def confirmations(self, jobs: Collection[Job]) -> list[Job]:
-        """What --confirm_seeds adds to ``jobs``: of each task whose grid is done, its best settings with more seeds."""
+        """The jobs that --confirm_seeds adds: for each task whose grid is done, its best settings with more seeds."""
         found: list[Job] = []
         known = {job.key for job in jobs}
         for group in self._by_task(jobs):
@@ -171,7 +168,7 @@ class PlannedGrid:
         return found
 
     def confirmations_to_come(self, jobs: Collection[Job]) -> int:
-        """How many trials at most `confirmations` will add once the grids of the other tasks are done."""
+        """The most trials that `confirmations` will add once the grids of the other tasks are done."""
         groups = [group for group in self._by_task(jobs) if not all(job.is_settled for job in group)]
         return sum(min(self.flags.top_k, len(group)) * (self.flags.confirm_seeds - 1) for group in groups)
 
@@ -185,16 +182,16 @@ class PlannedGrid:
         return list(groups.values())
 
     def _like(self, best: Job, trial: Trial, number: int) -> Job:
-        """A job of ``trial``, which differs from that of ``best`` in the seed."""
+        """A job of ``trial``, which differs from the trial of ``best`` in its seed only."""
         job = self._job(trial, {**best.configuration, "seed": trial.seed} if best.configuration else {}, number)
         job.memory_factor = best.memory_factor
         return job
 
 
 def _model(typed: str) -> Model:
-    """As it was typed; a name that no published model has may also be a directory's in the repository.
+    """The model of a typed name or path; if no published model has the name, a directory in the repository may.
 
-    Raises UsageError where a published model's name is also that of a directory there, in which trials run.
+    Raises UsageError if both have it, as trials run in the repository.
     """
     model, there = Model.of(typed, "model"), repository.ROOT / typed
     if model.directory is not None or not first_of(there, CONFIG_FILES):

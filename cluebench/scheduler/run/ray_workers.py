@@ -1,9 +1,8 @@
-"""A grid on a Ray cluster: workers as Ray tasks, one a card. Needs the extra ``ray``, and the same paths on every node.
+"""A grid on a Ray cluster: workers as Ray tasks, one for each card. Needs the extra ``ray``, and equal paths on nodes.
 
-A task holds a card (``num_gpus=1``), or a few cores, of a node and runs ``grid_search.py --worker`` there, which takes
-trials under their locks until none is left. So what a node has, what fits there and what fails is found out by the same
-code as on one machine, and a card goes back to Ray as soon as there is nothing more to take. This process only looks
-which nodes there are and what the run directories say.
+A task reserves a card (``num_gpus=1``), or a few cores and runs ``grid_search.py --worker`` there. That takes
+trials under their locks until none is left, by the same code as on one machine, and then returns its card to Ray. This
+process only watches the nodes and the run directories.
 """
 
 from __future__ import annotations
@@ -29,17 +28,17 @@ from cluebench.scheduler.processes.engine import GRACE, Events, Interrupted
 from cluebench.scheduler.processes.trial_process import orphan_of
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 
-#: Cores of a worker where the cluster has no cards and the user has named no number of workers.
+#: Cores of a worker if the cluster has no cards and the user has given no number of workers.
 _CORES_PER_WORKER = 2
-#: Seconds between looks at nodes and run directories, and those without any worker before a word is said.
+#: Seconds between looks at nodes and run directories, and without any worker before a note.
 _LOOK_EVERY, _PATIENCE = 2.0, 30.0
-#: Flags that a worker is not given, as they are this process's own, or given another value.
+#: Flags that a worker does not get: they are this process's own, or have another value there.
 _OWN = ("models", "demo", "engine", "ray_address", "devices", "worker", "run_root", "mrc_cards")
 
 
 @dataclass(eq=False)
 class _Worker:
-    """A task that Ray has been asked for."""
+    """A task that we have asked Ray for."""
 
     node: str  # its id
     answer: Any
@@ -47,7 +46,7 @@ class _Worker:
 
 
 class Cluster:
-    """The workers of a grid on a Ray cluster. Raises UsageError when there is no Ray, or no cluster at the address."""
+    """The workers of a grid on a Ray cluster. Raises UsageError if there is no Ray, or no cluster at the address."""
 
     def __init__(self, grid: PlannedGrid):
         try:
@@ -70,20 +69,20 @@ class Cluster:
     def run(self, events: Events, note: Callable[[str], None]) -> str | None:
         """Runs what is not done until nothing more can be; the name of the signal that ended it early, or None.
 
-        Raises UsageError when no node can be used; waits while others have all cards.
+        Raises UsageError if no node can be used; waits while others have all cards.
         """
-        self._note, begin, said, interrupted = note, time.monotonic(), False, None
+        self._note, begin, noted, interrupted = note, time.monotonic(), False, None
         try:
             while (left := self._left()) and interrupted is None:
                 self._start(left)
                 if not self._workers and not any(map(self._room, self._nodes())):
                     raise UsageError(f"--engine ray: {'; '.join(self._unfit.values()) or 'the cluster has no cores'}")
-                if not said and time.monotonic() - begin > _PATIENCE and not any(map(_is_run, left)):
-                    said = True
+                if not noted and time.monotonic() - begin > _PATIENCE and not any(map(_is_running, left)):
+                    noted = True
                     self._note("waiting until the Ray cluster has a card or core to spare for the grid")
                 event = events.get(_LOOK_EVERY)
                 interrupted = event.name if isinstance(event, Interrupted) else None
-                self._hear()
+                self._collect()
         finally:
             self._end()
         return interrupted
@@ -96,11 +95,11 @@ class Cluster:
         return sorted(living, key=lambda node: -node["Resources"].get("CPU", 0))
 
     def _start(self, left: Sequence[Job]) -> None:
-        """Asks for a worker on every card of every node, but for no more than there are trials to take."""
+        """Asks for a worker on every card of every node, but for no more workers than there are trials to run."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        free = sum(job.state is State.WAITING and not _is_run(job) for job in left)
-        free -= sum(worker.asked > time.monotonic() - _PATIENCE for worker in self._workers)  # these take some of them
+        free = sum(job.state is State.WAITING and not _is_running(job) for job in left)
+        free -= sum(worker.asked > time.monotonic() - _PATIENCE for worker in self._workers)  # these will take some
         there = Counter(worker.node for worker in self._workers)
         for node in self._nodes():
             cores = node["Resources"].get("CPU", 0)
@@ -119,27 +118,26 @@ class Cluster:
                 self._workers.append(_Worker(node["NodeID"], answer))
 
     def _room(self, node: Mapping) -> int:
-        """How many workers a node can have; none where one could not work."""
+        """How many workers a node can have; 0 if none could work there."""
         cores, cards = (int(node["Resources"].get(kind, 0)) for kind in ("CPU", "GPU"))
         room = cards // self._cards if self._cards else _slots(cores, self._cores)
         return 0 if node["NodeID"] in self._unfit else room
 
     def _command(self) -> list[str]:
-        """The worker's command: this grid's flags, but where it runs."""
+        """The worker's command: this grid's flags, except where it runs."""
         flags, usual = self._grid.flags, GridFlags()
         command = [sys.executable, "-u", str(repository.ROOT / "grid_search_tools" / "grid_search.py")]
         command += [*map(str, self._grid.directories), "--worker", "--run_root", str(self._folders[0].parent.parent)]
         command += ["--devices", "gpu" if self._cards else "cpu:1"]
         command += ["--mrc_cards", str(self._cards)] if self._cards else []
-        for one in fields(GridFlags):
-            value = getattr(flags, one.name)
-            if one.name not in _OWN and value != getattr(usual, one.name):
+        for name in (one.name for one in fields(GridFlags) if one.name not in _OWN):
+            if (value := getattr(flags, name)) != getattr(usual, name):
                 shown = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-                command += [f"--{one.name}", *([] if value is True else [shown])]
+                command += [f"--{name}", *([] if value is True else [shown])]
         return command
 
-    def _hear(self) -> None:
-        """Takes in which workers have ended, and how."""
+    def _collect(self) -> None:
+        """Removes the workers that have ended, and notes how."""
         for worker in list(self._workers):
             ready, _ = self._ray.wait([worker.answer], timeout=0)
             if not ready:
@@ -147,17 +145,17 @@ class Cluster:
             self._workers.remove(worker)
             name = next((_name(node) for node in self._ray.nodes() if node["NodeID"] == worker.node), worker.node)
             try:
-                code, said = self._ray.get(worker.answer)
+                code, message = self._ray.get(worker.answer)
             except self._ray.exceptions.TaskCancelledError:
                 continue
             except self._ray.exceptions.RayTaskError as error:
-                code, said = UsageError.exit_code, _cause_of(error)
+                code, message = UsageError.exit_code, _cause_of(error)
             except self._ray.exceptions.RayError:
                 self._note(f"a worker on {name} is lost; its trials go on elsewhere from their checkpoints")
                 continue
             if code not in (0, 1, INTERRUPTED) and worker.node not in self._unfit:
                 why = "more trials are not started there" if code == LeftToOthers.exit_code else "it is not used"
-                self._unfit[worker.node] = f"node {name}: {said}; {why}"
+                self._unfit[worker.node] = f"node {name}: {message}; {why}"
                 self._note(self._unfit[worker.node])
 
     def _end(self) -> None:
@@ -170,10 +168,10 @@ class Cluster:
                 _, answers = self._ray.wait(answers, num_returns=len(answers), timeout=patience)
         self._ray.shutdown()
 
-    # What the run directories say -------------------------------------------------------------------------------------
+    # The run directories ----------------------------------------------------------------------------------------------
 
     def _left(self) -> list[Job]:
-        """The trials that are to be run, or are being run. What has been done since the last look is said."""
+        """The trials that wait or run. Notes what has ended since the last look."""
         jobs = self._grid.jobs()
         done = sum(job.is_settled for job in jobs)
         for job in jobs:
@@ -185,12 +183,12 @@ class Cluster:
         return [job for job in jobs if not job.is_settled and job.state is not State.FAILED]
 
 
-def _is_run(job: Job) -> bool:
+def _is_running(job: Job) -> bool:
     return orphan_of(job.lock) is not None
 
 
 def _work(command: list[str], directory: str, threads: str, log: str, needed: list[str]) -> tuple[int, str]:
-    """The task: runs a worker to its end; its exit code, and the last line that it wrote."""
+    """The task: runs a worker to its end; returns its exit code, and the last line that it wrote."""
     if missing := [path for path in needed if not os.path.exists(path)]:
         return UsageError.exit_code, f"there is no {missing[0]}"
     with open(log, "wb") as stream:
@@ -204,23 +202,23 @@ def _work(command: list[str], directory: str, threads: str, log: str, needed: li
             preexec_fn=launch.end_with_parent,  # ``ray stop``, a driver that is killed
         )
     try:
-        while process.poll() is None:  # Ray's cancel is heard between two calls only
+        while process.poll() is None:  # Ray's cancel only arrives between two calls
             time.sleep(0.2)
     finally:
         process.terminate()
         process.wait()
     lines = Path(log).read_text(encoding="utf-8", errors="replace").split("\n")
-    return process.returncode, next((line for line in reversed(lines) if line), "it said nothing")
+    return process.returncode, next((line for line in reversed(lines) if line), "it printed nothing")
 
 
 def _name(node: Mapping) -> str:
-    """What its owner has called it, else its host."""
+    """The name that its owner gave it, else its host."""
     given = node["NodeName"]
     return node["NodeManagerHostname"] if given == node["NodeManagerAddress"] else given
 
 
 def _check_reachable(address: str | None) -> None:
-    """Raises UsageError when nothing listens at ``host:port``, which Ray itself takes minutes to find out."""
+    """Raises UsageError if nothing listens at ``host:port``: Ray itself needs minutes to find that out."""
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return  # "auto", "local" or a name that Ray looks up
@@ -231,7 +229,7 @@ def _check_reachable(address: str | None) -> None:
 
 
 def _wanted(flags: GridFlags, nodes: Sequence[Mapping[str, float]]) -> tuple[int, int, float]:
-    """Cards of each worker; where these are none, its cores; how many workers there may be. Raises UsageError."""
+    """Cards of each worker; if none, its cores; the largest number of workers. Raises UsageError."""
     request, cards = flags.devices, sum(int(node.get("GPU", 0)) for node in nodes)
     by_node = [int(node.get("CPU", 0)) for node in nodes]
     kind, _, number = request.partition(":")
@@ -253,12 +251,12 @@ def _wanted(flags: GridFlags, nodes: Sequence[Mapping[str, float]]) -> tuple[int
 
 
 def _slots(cores: int, share: int) -> int:
-    """Workers of ``share`` cores on a node; a small one has one that gets less."""
+    """Workers of ``share`` cores on a node; a small node has one worker with fewer."""
     return max(min(cores, 1), cores // share)
 
 
 def _cause_of(error: Any) -> str:
-    """What a task's failure on a node was, in one line; where its imports fail there, Ray tells that at the end."""
-    said = str(error.cause).strip().splitlines()[-1:]
+    """Why a task failed on a node, in one line. If its imports failed there, Ray reports that in its last line."""
+    lines = str(error.cause).strip().splitlines()[-1:]
     name = type(error.cause).__name__
-    return one_line(said[0] if said and name == "RuntimeError" else f"{name}: {' '.join(said)}")
+    return one_line(lines[0] if lines and name == "RuntimeError" else f"{name}: {' '.join(lines)}")
