@@ -472,7 +472,7 @@ def test_dry_run_of_published_best_settings(grid):
         (["--max_attempts", "0"], "--max_attempts 0: must be at least 1"),
         (["--trial_timeout", "-1"], "--trial_timeout -1.0: must be at least 0"),
         (["--amp", "fp8"], "--amp fp8: choose from off, fp16, bf16"),
-        (["--confirm_seeds", "3", "--seeds", "1,2"], "--confirm_seeds runs the seeds behind --seeds"),
+        (["--confirm_seeds", "3", "--seeds", "1,2"], "--confirm_seeds adds seeds after --seeds"),
         (["--keep_all_models"], "--keep_all_models needs --save_best_model True"),
         (["--best_only", "--dropouts", "0.1"], "--best_only takes no"),
         (["--best_only"], "--best_only: some-model has no published settings"),
