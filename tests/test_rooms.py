@@ -71,7 +71,7 @@ FILES_IN = {
 }
 FILE_MODULES = {"glob", "io", "os", "pathlib", "shutil", "tempfile", "zipfile"}
 
-#: Modules below models/ that run before Paddle is imported, so that wrong flags are told at once.
+#: Modules below models/ that run before Paddle is imported, so that wrong flags are reported at once.
 BEFORE_PADDLE = (
     "training/checkpoint_format training/configure training/life training/overwriting training/scalars "
     "demo/__main__ demo/directory demo/lexicon demo/synthetic"
@@ -191,7 +191,7 @@ def test_a_room_imports_only_its_libraries():
     assert not wrong, "\n".join(wrong)
 
 
-def test_a_python_without_these_libraries_is_told_which_one_to_take():
+def test_a_python_without_these_libraries_names_the_one_to_use():
     """What is imported at the top of modules above models/ is what `cluebench.NEEDED` lists."""
     above = list(ROOMS)[: list(ROOMS).index("models/")]
     found = {one.library for place, one in all_imports() if not one.inside and room_of(place) in above}

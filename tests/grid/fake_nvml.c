@@ -1,4 +1,4 @@
-/* Stands in for NVIDIA's libnvidia-ml.so.1 in tests: the cards of the text file that FAKE_NVML names, read anew at
+/* Stands in for NVIDIA's libnvidia-ml.so.1 in tests: the cards of the text file that FAKE_NVML names, read again at
  * every call so that memory changes and cards fail over time. One line a card or MIG instance:
  *     card UUID NAME TOTAL_MIB FREE_MIB STATUS      STATUS: ok, lost, hang, trouble or unified
  *     mig  UUID NAME TOTAL_MIB FREE_MIB STATUS      an instance of the card above it

@@ -35,14 +35,14 @@ def test_a_full_disk_holds_the_grid_and_costs_nothing(grid):
     assert len(grid.book("start")) == 2 and scheduler.poll() is None
     grid.behave(trials={"*": {"seconds": 0.1}})
     (private / "probe").unlink()
-    output, said = scheduler.communicate(timeout=120)
-    assert scheduler.returncode == 0, said
-    assert "can't be written: No space left on device; checked again" in said and "going on" in said
+    output, reported = scheduler.communicate(timeout=120)
+    assert scheduler.returncode == 0, reported
+    assert "can't be written: No space left on device; checked again" in reported and "going on" in reported
     assert all(trial["state"] == "done" for trial in grid.state()["trials"])
 
 
 @pytest.mark.slow
-def test_with_room_on_the_disk_nothing_is_held(grid):
+def test_with_room_on_the_disk_nothing_is_kept(grid):
     grid.behave(trials={"*": {"seconds": 0.1}})
     result = grid.run(*TNEWS, "--devices", "cpu:2", "--max_attempts", "1")
     assert result.returncode == 0 and "nothing is started" not in result.stderr
@@ -70,16 +70,18 @@ def test_a_driver_in_trouble_about_one_card_ends_no_healthy_trial(grid, cards, s
     else:
         grid.wait_for_note("gpu 1 is set aside" if status == "trouble" else "gpu 1: the driver does not answer")
     grid.open_gate()
-    _, said = scheduler.communicate(timeout=60)
-    assert scheduler.returncode == 0, said
+    _, reported = scheduler.communicate(timeout=60)
+    assert scheduler.returncode == 0, reported
     assert len(grid.book("start")) == len(grid.book("done")) == 2
-    assert ("gpu 1: the driver does not answer; nothing is started there until it does" in said) == (status == "hang")
-    assert ("gpu 1 is set aside" in said) == (status == "trouble") and "gpu 0 is" not in said
+    assert ("gpu 1: the driver does not answer; nothing is started there until it does" in reported) == (
+        status == "hang"
+    )
+    assert ("gpu 1 is set aside" in reported) == (status == "trouble") and "gpu 0 is" not in reported
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("interrupt", [False, True])
-def test_a_driver_that_hangs_at_the_start_is_said_and_obeys(grid, cards, interrupt):
+def test_a_driver_that_hangs_at_the_start_is_reported_and_obeys(grid, cards, interrupt):
     cards(TWO.replace("ok", "hang"))
     grid.prelude = f"from cluebench.machine import nvidia; nvidia.DISCOVERY_SECONDS = {30 if interrupt else 1}\n"
     started = time.monotonic()
@@ -87,9 +89,9 @@ def test_a_driver_that_hangs_at_the_start_is_said_and_obeys(grid, cards, interru
     if interrupt:
         time.sleep(2.5)
         scheduler.send_signal(signal.SIGINT)
-    _, said = scheduler.communicate(timeout=20)
+    _, reported = scheduler.communicate(timeout=20)
     assert scheduler.returncode == (130 if interrupt else 2) and time.monotonic() - started < 20
-    assert interrupt or "the NVIDIA driver has not answered in 1 s" in said and "--devices cpu" in said
+    assert interrupt or "the NVIDIA driver has not answered in 1 s" in reported and "--devices cpu" in reported
     assert grid.book("start") == []
 
 
@@ -121,8 +123,8 @@ def test_a_reader_that_goes_away_ends_nothing(grid, goes):
         scheduler.communicate(timeout=60)
         assert scheduler.returncode == 0
     assert len(grid.book("done")) == 4 and grid.state()["status"] == "done"
-    said = (grid.runs / "some-model" / "grid.log").read_text()
-    assert ("Display falls silent ([Errno 32] Broken pipe); the grid goes on" in said) == goes
+    reported = (grid.runs / "some-model" / "grid.log").read_text()
+    assert ("Display falls silent ([Errno 32] Broken pipe); the grid goes on" in reported) == goes
 
 
 def test_an_observer_that_fails_falls_silent_and_the_others_hear_of_it():
@@ -172,8 +174,8 @@ def test_two_schedulers_promise_no_memory_twice(grid, cards, tmp_path, shared):
     grid.wait_for("start", 3 if shared else 4)
     time.sleep(1.0)
     grid.open_gate()
-    said = [scheduler.communicate(timeout=120)[1] for scheduler in schedulers]
-    assert [scheduler.returncode for scheduler in schedulers] == [0, 0], said
+    reported = [scheduler.communicate(timeout=120)[1] for scheduler in schedulers]
+    assert [scheduler.returncode for scheduler in schedulers] == [0, 0], reported
     assert len(grid.book("done")) == 6
     assert (most_at_once(grid) <= 3) == shared, grid.book("start")
     assert not list((tmp_path).glob("*/cluebench-promises-*/*.json"))
@@ -247,19 +249,19 @@ def test_a_directory_that_others_have_laid_out_is_not_written(trap, tmp_path, mo
     else:
         (tmp_path / FOLDER).mkdir()
         (tmp_path / FOLDER).chmod(0o777)
-    said = []
-    promises = Promises(said.append)
+    reported = []
+    promises = Promises(reported.append)
     with promises.locked() as others:
         promises.make(tmp_path / "a.lock", os.getpid(), ["GPU-0"], 5)
-    assert others == [] and len(said) == 1 and "not a directory that you alone can write" in said[0]
+    assert others == [] and len(reported) == 1 and "not a directory that you alone can write" in reported[0]
     assert not list((tmp_path / FOLDER).iterdir())
 
 
 def test_a_lock_that_is_never_free_stops_no_grid(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr("cluebench.scheduler.allocation.promises._PATIENCE", 0.01)
-    said = []
-    one, two = Promises(print), Promises(said.append)
+    reported = []
+    one, two = Promises(print), Promises(reported.append)
     with one.locked():
         one.make(tmp_path / "a.lock", os.getpid(), ["GPU-0"], 5)
         for _ in range(2):
@@ -268,19 +270,19 @@ def test_a_lock_that_is_never_free_stops_no_grid(tmp_path, monkeypatch):
         for _ in range(2):
             with two.locked() as others:
                 assert [other.bytes for other in others] == [5]
-    assert len(said) == 1 and "never frees its lock" in said[0]
+    assert len(reported) == 1 and "never frees its lock" in reported[0]
 
 
-def test_a_machine_without_a_place_for_promises_is_said_once(tmp_path, monkeypatch):
+def test_a_machine_without_a_place_for_promises_is_reported_once(tmp_path, monkeypatch):
     (tmp_path / FOLDER).write_text("no directory")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    said = []
-    promises = Promises(said.append)
+    reported = []
+    promises = Promises(reported.append)
     for _ in range(2):
         with promises.locked() as others:
             assert others == []
             promises.make(tmp_path / "a.lock", os.getpid(), ["GPU-0"], 5)
-    assert len(said) == 1 and "other schedulers on these cards can't be seen" in said[0]
+    assert len(reported) == 1 and "other schedulers on these cards can't be seen" in reported[0]
 
 
 # Whose out-of-memory? -------------------------------------------------------------------------------------------------
@@ -304,10 +306,10 @@ def test_whose_out_of_memory(grid, cards, others):
         assert len(grid.book("start")) == 1
         cards(text)
     grid.open_gate()
-    _, said = scheduler.communicate(timeout=60)
-    assert scheduler.returncode == 0, said
+    _, reported = scheduler.communicate(timeout=60)
+    assert scheduler.returncode == 0, reported
     assert [words[6] for words in grid.book("start")[1:]] == ["accumulation=1" if others else "accumulation=2"] * 3
-    assert ("other processes use its memory" in said) == others
+    assert ("other processes use its memory" in reported) == others
     more = grid.run("--tasks", "tnews", "--learning_rates", "5e-5", "--batch_sizes", "32")  # remembered
     assert more.returncode == 0 and grid.book("start")[-1][6] == ("accumulation=1" if others else "accumulation=2")
 
@@ -360,10 +362,10 @@ def test_a_trial_by_hand_beside_a_grid_runs_once(grid, by_hand):
     else:
         grid.wait_for("done", 3)
     grid.open_gate()
-    _, said = scheduler.communicate(timeout=60)
-    assert scheduler.returncode == 0, said
+    _, reported = scheduler.communicate(timeout=60)
+    assert scheduler.returncode == 0, reported
     assert not grid.book("overlap") and len(grid.book("start")) == len(grid.book("done")) == 4
-    assert ("left to it" in said) == by_hand
+    assert ("left to it" in reported) == by_hand
     if by_hand:
         assert hand.wait(timeout=20) == 0
 
@@ -372,12 +374,12 @@ def test_a_trial_by_hand_beside_a_grid_runs_once(grid, by_hand):
 
 
 @pytest.mark.slow
-def test_what_is_said_of_a_trial_is_what_happened(grid):
+def test_what_is_reported_of_a_trial_is_what_happened(grid):
     grid.behave(trials={"*": {"attempts": [{"exit": 1}, {"exit": 1}], "seconds": 0.1}})
     one = ("--tasks", "tnews", "--learning_rates", "1e-5", "--batch_sizes", "32", "--devices", "cpu:1")
     result = grid.run(*one, "--max_attempts", "2")
-    said = [line for line in result.stderr.splitlines() if "failed: crashed" in line]
-    assert [line.rpartition("; ")[2] for line in said] == ["is tried again", "given up"]
+    reported = [line for line in result.stderr.splitlines() if "failed: crashed" in line]
+    assert [line.rpartition("; ")[2] for line in reported] == ["is tried again", "given up"]
     log = (grid.runs / "some-model" / "grid.log").read_text()
     assert log.count("exit code 1; is tried again") == log.count("exit code 1; given up") == 1
 

@@ -87,7 +87,7 @@ def test_failed_attempts_are_charged_to_the_grid_and_not_to_the_result():
     assert job.result.energy_joules == pytest.approx(100 * WATTS, rel=1e-2)
 
 
-def test_a_counter_that_begins_anew_leaves_only_those_unknown_who_ran_meanwhile():
+def test_a_counter_that_begins_again_leaves_only_the_trials_of_that_time_unknown():
     def reloaded(time):  # the driver is loaded again at second 40, and counts from 0
         return lambda device: Reading(24 * GIB, 24 * GIB, {}, WATTS * (time() if time() < 40 else time() - 40))
 
@@ -117,12 +117,12 @@ def test_an_adopted_trials_energy_is_unknown_and_its_seconds_count_from_then_on(
     memory = counting(lambda: run.time.now)
     (job,) = run.jobs
 
-    def taken_already(job):
+    def left_to_it(job):
         about = {"configuration_hash": job.configuration_hash, "promised_bytes": GIB}
         run.engine.orphans[job.key] = Attempt(4711, devices=["GPU-0"], labels=["gpu 0"], **about)
         return False
 
-    run.engine.take = taken_already
+    run.engine.take = left_to_it
     run.run()  # 5 s from its adoption
     assert spent(job) == (pytest.approx(5, abs=0.1), None) and job.result.energy_joules is None
 
@@ -159,7 +159,7 @@ def test_the_last_digit_of_its_seconds_hides_no_energy():
 
 
 def test_energy_is_unknown_of_a_card_that_was_lost():
-    """And the seconds of the trial, which another card has finished, are told all the same."""
+    """And the seconds of the trial, which another card has finished, are reported all the same."""
 
     def losing(time):
         read = counting(time)
@@ -173,7 +173,7 @@ def test_energy_is_unknown_of_a_card_that_was_lost():
 
 def test_energy_is_unknown_where_the_grid_has_not_seen_all_of_a_trial():
     (job,) = on_cards(trials("tnews"), [10.0]).jobs
-    job.result.device_seconds, job.result.energy_joules = 500.0, None  # most of it by another machine, then taken up
+    job.result.device_seconds, job.result.energy_joules = 500.0, None  # most of it by another machine, then resumed
     job.charge_energy()
     assert (job.result.device_seconds, job.result.energy_joules) == (500.0, None)
 
@@ -213,10 +213,10 @@ def test_status_and_the_end_say_what_was_spent_failures_and_all(grid):
     crash = {"attempts": [{"after": 0.6, "exit": 3, "log": "boom"}] * 2}
     grid.behave(trials={"tnews/1e-05_16_0.1": crash, "*": {"seconds": 0.3}})
     ended = grid.run(*TNEWS, "1e-5,3e-5", "--devices", "cpu:1", "--max_attempts", "1")
-    said = [line for line in ended.stderr.splitlines() if " device hours" in line]
-    assert ended.returncode == 1 and len(said) == 2 and said[0].startswith("spent: ") and "TNEWS" in said[1]
+    reported = [line for line in ended.stderr.splitlines() if " device hours" in line]
+    assert ended.returncode == 1 and len(reported) == 2 and reported[0].startswith("spent: ") and "TNEWS" in reported[1]
     stopped = grid.run(*TNEWS, "1e-5,3e-5", "--status").stdout
-    assert all(line in stopped.splitlines() for line in said)
+    assert all(line in stopped.splitlines() for line in reported)
     failed, done = (trial["spent"] for trial in grid.state()["trials"])
     cost = total(grid.runs / "some-model")
     assert failed["device_seconds"] > 0.6 and cost.lost_seconds == pytest.approx(failed["device_seconds"])
@@ -291,7 +291,7 @@ def test_hours_by_this_models_own_trials_then_by_those_of_similar_models(tmp_pat
     assert planned(tmp_path, "tnews").of_task(TASKS["tnews"]) == ", about 0.5 device hours"
 
 
-def test_shorter_trials_of_another_grid_are_taken_for_what_they_are(tmp_path):
+def test_shorter_trials_of_another_grid_count_as_what_they_are(tmp_path):
     finished(tmp_path, "ernie-3.0-base-zh", "tnews", 60.0, max_steps=100)
     trial = Trial(Model.of("ernie-3.0-base-zh"), "tnews", Setting(3e-5, 32, 0.1))
     work = forward_tokens(trial, GridFlags()) / forward_tokens(trial, GridFlags(max_steps=100))
@@ -353,7 +353,7 @@ def test_disk_worked_out_by_hand(tmp_path):
     assert kept == "disk: up to 3.2 GB for each trial that runs at a time, 0.8 GB for the models to be kept"
     every = disk(save_best_model=True, keep_all_models=True, learning_rates=[1e-5, 3e-5])
     assert every.endswith("1.6 GB for the models to be kept")
-    # Of two trials all may be held at a rung, each with a checkpoint.
+    # Of two trials all may be paused at a rung, each with a checkpoint.
     assert disk(search="halving").endswith("at a time, up to 2.4 GB for trials that are paused or stopped")
     with open(model / "model_state.pdparams", "wb") as weights:
         weights.truncate(5_000_000)
@@ -365,14 +365,14 @@ def test_dry_run_says_what_is_to_run_and_its_cost_and_lists_the_trials_when_aske
     first = grid.run(*TNEWS, "1e-5,3e-5", "--devices", "cpu:1", "--dry_run")
     assert "\nTNEWS           2 trials    0 done    2 to run, device hours unknown" in first.stdout
     assert grid.run(*TNEWS, "1e-5", "--devices", "cpu:1").returncode == 0
-    said = grid.run(*TNEWS, "1e-5,3e-5", "--devices", "cpu:1", "--dry_run", "--list")
-    assert said.stdout.splitlines()[0] == "2 trials of 1 model: 1 done, 1 to run"
-    done, to_run = said.stdout.splitlines()[-2:]
+    reported = grid.run(*TNEWS, "1e-5,3e-5", "--devices", "cpu:1", "--dry_run", "--list")
+    assert reported.stdout.splitlines()[0] == "2 trials of 1 model: 1 done, 1 to run"
+    done, to_run = reported.stdout.splitlines()[-2:]
     assert (
         done.startswith("some-model/tnews/1e-05_16_0.1\tdone\t")
         and to_run == "some-model/tnews/3e-05_16_0.1\tto run\t-"
     )
     own = grid.result("tnews/1e-05_16_0.1")["device_seconds"]  # two settings of the same size
-    assert f"about {shown(own / 3600)} device hours (cpu)" in said.stdout
+    assert f"about {shown(own / 3600)} device hours (cpu)" in reported.stdout
     nothing_left = grid.run(*TNEWS, "1e-5", "--devices", "cpu:1", "--dry_run").stdout
     assert "device hours" not in nothing_left and "disk" not in nothing_left

@@ -52,11 +52,11 @@ def with_driver(fake_driver, tmp_path):
         stderr[:] = [result.stderr]
         return json.loads(result.stdout)
 
-    def said(text):
+    def reported(text):
         assert text in stderr[0]
 
     stderr = []
-    run.said = said
+    run.reported = reported
     return run
 
 
@@ -110,26 +110,28 @@ def test_cuda_visible_devices_is_respected(with_driver, visible, expected):
 @pytest.mark.parametrize("visible", ["", "-1", "NoDevFiles", "none", "void", "-1,0"])
 def test_no_visible_card_means_cpu_slots_in_auto_and_an_error_otherwise(with_driver, visible):
     assert ids(with_driver(FOUND, TWO_CARDS, REQUEST="auto", CUDA_VISIBLE_DEVICES=visible))[0] == "cpu:0"
-    said = with_driver(FOUND, TWO_CARDS, REQUEST="gpu", CUDA_VISIBLE_DEVICES=visible)
+    reported = with_driver(FOUND, TWO_CARDS, REQUEST="gpu", CUDA_VISIBLE_DEVICES=visible)
     none = f"CUDA_VISIBLE_DEVICES={visible} names no card of this machine, which has 2"
-    assert said == f"--devices gpu: {none}; try --devices cpu:2"
+    assert reported == f"--devices gpu: {none}; try --devices cpu:2"
 
 
 @pytest.mark.parametrize("visible", ["2,3", "GPU-9999", "cuda:0", "all", "MIG-GPU-aaaa1111/7/0"])
 def test_a_variable_that_names_no_card_where_there_are_some_is_refused(with_driver, visible):
-    said = with_driver(FOUND, TWO_CARDS, REQUEST="auto", CUDA_VISIBLE_DEVICES=visible)
+    reported = with_driver(FOUND, TWO_CARDS, REQUEST="auto", CUDA_VISIBLE_DEVICES=visible)
     none = f"CUDA_VISIBLE_DEVICES={visible} names no card of this machine, which has 2"
-    assert said == f"--devices auto: {none}; repair it, or choose --devices cpu"
+    assert reported == f"--devices auto: {none}; repair it, or choose --devices cpu"
     assert ids(with_driver(FOUND, "", REQUEST="auto", CUDA_VISIBLE_DEVICES=visible))[0] == "cpu:0"  # a machine without
 
 
-@pytest.mark.parametrize("failure, said", [(999, "Unknown Error"), (18, "NVML/RM version mismatch"), (10, "Timeout")])
-def test_a_driver_that_fails_to_start_is_no_machine_without_cards(with_driver, failure, said):
+@pytest.mark.parametrize(
+    "failure, reported", [(999, "Unknown Error"), (18, "NVML/RM version mismatch"), (10, "Timeout")]
+)
+def test_a_driver_that_fails_to_start_is_no_machine_without_cards(with_driver, failure, reported):
     found = with_driver(FOUND, f"fails {failure}\n", REQUEST="auto")
-    assert found.startswith("the NVIDIA driver fails: ") and said in found and "reboot" in found
+    assert found.startswith("the NVIDIA driver fails: ") and reported in found and "reboot" in found
 
 
-def test_cards_that_do_not_report_memory_are_taken_one_trial_each(with_driver):
+def test_cards_that_do_not_report_memory_are_used_one_trial_each(with_driver):
     text = TWO_CARDS.replace("24000 ok", "24000 unified")
     found = with_driver(
         """
@@ -148,10 +150,10 @@ def test_cards_that_do_not_report_memory_are_taken_one_trial_each(with_driver):
     )
     assert found[:2] == [["GPU-aaaa1111", None, True], ["GPU-bbbb2222", 16 * GIB, True]]
     assert found[2:] == [["GPU-aaaa1111"], None, None]
-    with_driver.said("gpu 0 (Test-24G) does not report its memory size")
+    with_driver.reported("gpu 0 (Test-24G) does not report its memory size")
 
 
-def test_npus_and_xpus_are_taken_by_number_and_told_to_all_who_look():
+def test_npus_and_xpus_are_used_by_number_and_reported_to_all_who_look():
     for kind, variables in (
         ("npu", ("ASCEND_RT_VISIBLE_DEVICES", "NPU_VISIBLE_DEVICES")),
         ("xpu", ("XPULINK_VISIBLE_DEVICES", "XPU_VISIBLE_DEVICES")),
@@ -206,7 +208,7 @@ def test_instances_of_a_card_are_devices(with_driver, visible, expected):
 def test_card_that_fails_keeps_the_numbers_of_the_others(with_driver):
     text = TWO_CARDS.replace("24000 ok", "24000 lost")
     assert with_driver(FOUND, text, REQUEST="auto") == [["GPU-bbbb2222", "gpu 1", True]]
-    with_driver.said("gpu 0 does not answer (GPU is lost) and is left out")
+    with_driver.reported("gpu 0 does not answer (GPU is lost) and is left out")
 
 
 @pytest.mark.parametrize("text", ["no driver\n", ""])
@@ -218,16 +220,16 @@ def test_no_driver_or_no_card_means_cpu(with_driver, text):
 def test_memory_over_time_and_a_card_that_is_lost_and_comes_back(with_driver):
     found = with_driver(
         """
-        driver, said = NvidiaDriver.open(), []
+        driver, found = NvidiaDriver.open(), []
         for old, new in (("", ""), (" 16384 ok", " 1000 ok"), (" 1000 ok", " 1000 lost"), (" 1000 lost", " 9000 ok")):
             text = open(cards).read()
             open(cards, "w").write(text.replace(old, new))
             try:
-                said.append(driver.read("GPU-bbbb2222").free >> 20)
+                found.append(driver.read("GPU-bbbb2222").free >> 20)
             except DeviceLost as error:
-                said.append(str(error))
-        said.append(driver.read("GPU-aaaa1111").free >> 20)
-        print(json.dumps(said))
+                found.append(str(error))
+        found.append(driver.read("GPU-aaaa1111").free >> 20)
+        print(json.dumps(found))
         """,
         TWO_CARDS,
     )

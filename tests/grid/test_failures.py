@@ -74,7 +74,7 @@ CRASH = ["Traceback (most recent call last):", '  File "x.py", line 1, in <modul
         (1, CRASH, FailureKind.CRASHED),
     ],
 )
-def test_failures_are_told_apart(code, lines, kind):
+def test_failures_are_distinguished(code, lines, kind):
     assert classify(code, lines).kind is kind
 
 
@@ -245,7 +245,7 @@ def test_plain_lines(tmp_path):
     ]
 
 
-def test_what_goes_on_from_a_checkpoint_is_told_from_what_is_tried_again(tmp_path):
+def test_what_goes_on_from_a_checkpoint_differs_from_what_is_tried_again(tmp_path):
     stream, (job, *_) = io.StringIO(), jobs_on_stage(tmp_path)
     display = display_for(stream)
     display.started(job)
@@ -266,7 +266,7 @@ def terminal(monkeypatch):
 
 
 def picture(stream):
-    """The lines of the last picture, without colours, and with blanks at their ends taken off."""
+    """The lines of the last picture, without colours, and with blanks at their ends removed."""
     last = re.split(r"\x1b\[\d*A\x1b\[2K", stream.getvalue())[-1]
     return [re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", line).strip() for line in last.splitlines()]
 
@@ -335,10 +335,10 @@ def recorder_of(directory, jobs, complain=lambda text: None):
     return Recorder(grid, jobs, {}, complain)
 
 
-def test_full_disk_is_said_once_and_stops_nothing(tmp_path, monkeypatch):
-    said, jobs = [], jobs_on_stage(tmp_path)
+def test_full_disk_is_reported_once_and_stops_nothing(tmp_path, monkeypatch):
+    reported, jobs = [], jobs_on_stage(tmp_path)
     directory = RunDirectory(tmp_path, Model.of("m"))
-    recorder = recorder_of(directory, jobs, said.append)
+    recorder = recorder_of(directory, jobs, reported.append)
     monkeypatch.setattr("cluebench.scheduler.run.recorder.write_report", lambda folder: None)
     full = True
 
@@ -351,30 +351,30 @@ def test_full_disk_is_said_once_and_stops_nothing(tmp_path, monkeypatch):
     recorder.write_due(0.0)
     recorder.charged(jobs[0])
     recorder.write_due(1.0)
-    assert said == [f"{directory.path}: grid.json can't be written: No space left on device; going on"]
+    assert reported == [f"{directory.path}: grid.json can't be written: No space left on device; going on"]
     full = False
     recorder.charged(jobs[0])
     recorder.write_due(2.0)
     full = True
     recorder.charged(jobs[0])
     recorder.write_due(3.0)
-    assert len(said) == 2  # it had been written in between
+    assert len(reported) == 2  # it had been written in between
 
 
-def test_a_report_that_cannot_be_made_is_said_and_ends_no_grid(tmp_path, monkeypatch):
+def test_a_report_that_cannot_be_made_is_reported_and_ends_no_grid(tmp_path, monkeypatch):
     def report(folder):
         raise IndexError("of an odd\nfile")
 
-    said, directory = [], RunDirectory(tmp_path, Model.of("m"))
+    reported, directory = [], RunDirectory(tmp_path, Model.of("m"))
     monkeypatch.setattr("cluebench.scheduler.run.recorder.write_report", report)
-    recorder_of(directory, jobs_on_stage(tmp_path), said.append).finish()
-    assert said == [
+    recorder_of(directory, jobs_on_stage(tmp_path), reported.append).finish()
+    assert reported == [
         f"{directory.path}: report.html can't be written: {IndexError('of an odd' + chr(10) + 'file')!r}; going on"
     ]
     assert directory.grid_json.is_file()
 
 
-def test_the_start_of_a_trial_is_not_taken_for_steps(tmp_path, monkeypatch):
+def test_the_start_of_a_trial_is_not_mistaken_for_steps(tmp_path, monkeypatch):
     """A minute until the first step, then ten a second: no estimate at first, and a right one from step 20 on."""
     now = [1000.0]
     monkeypatch.setattr(jobs_module.time, "monotonic", lambda: now[0])

@@ -199,9 +199,9 @@ def test_interruption_ends_the_children_and_the_next_start_goes_on(grid, number)
     grid.wait_for("start", 2)
     until(lambda: len(list(grid.runs.glob("*/tnews/*/checkpoint"))) == 2, what="their checkpoints")
     scheduler.send_signal(number)
-    output, said = scheduler.communicate(timeout=20)
+    output, reported = scheduler.communicate(timeout=20)
     assert scheduler.returncode == 130
-    assert "the same command goes on" in said and TABLE_ROW.replace("74.94", "-") in output
+    assert "the same command goes on" in reported and TABLE_ROW.replace("74.94", "-") in output
     assert not any(alive(int(words[2])) for words in grid.book("start"))
     assert grid.state()["status"] == "stopped" and grid.state()["counts"]["waiting"] == 4
     grid.behave(trials={"*": {"seconds": 0.1, "steps": 30}})
@@ -258,9 +258,9 @@ def test_orphans_are_adopted_not_run_again(grid):
     again = grid.start(*TNEWS, "--devices", "cpu:2")
     grid.wait_for_note(": adopted", 2)
     grid.open_gate()
-    output, said = again.communicate(timeout=60)
+    output, reported = again.communicate(timeout=60)
     assert (again.returncode, output.splitlines()[1]) == (0, TABLE_ROW)
-    assert said.count(": adopted\n") == 2
+    assert reported.count(": adopted\n") == 2
     assert len(grid.book("start")) == len(grid.book("done")) == 4
     assert orphans <= {int(words[2]) for words in grid.book("done")}
 
@@ -403,7 +403,7 @@ def test_orphan_is_known_by_its_lock_and_start(tmp_path):
     assert orphan_of(job.lock) is None
 
 
-def test_full_disk_at_the_start_is_said(tmp_path):
+def test_full_disk_at_the_start_is_reported(tmp_path):
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full")
     launch = launch_of(tmp_path, [sys.executable, "-c", "pass"])
@@ -459,7 +459,7 @@ def test_dry_run_of_published_best_settings(grid):
 
 
 @pytest.mark.parametrize(
-    "arguments, said",
+    "arguments, reported",
     [
         (["--tasks", "sst2"], "--tasks: unknown task 'sst2'"),
         (["--learning_rates", "fast"], "--learning_rates: 'fast' is not a number"),
@@ -485,14 +485,14 @@ def test_dry_run_of_published_best_settings(grid):
         (["--engine", "ray", "--devices", "auto"], "--engine ray: Ray is not installed; pip install -e '.[ray]'"),
     ],
 )
-def test_wrong_values_are_one_line_and_code_2(grid, arguments, said):
+def test_wrong_values_are_one_line_and_code_2(grid, arguments, reported):
     """Before the warm-up, also what would only fail in every single trial."""
     (grid.folder / "no-ray").mkdir()
     (grid.folder / "no-ray" / "ray.py").write_text("raise ImportError")
     grid.environment["PYTHONPATH"] = str(grid.folder / "no-ray")
     result = grid.run(*arguments, "--dry_run") if "--devices" not in arguments else grid.run(*arguments)
     assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
-    assert said in result.stderr and "Traceback" not in result.stderr
+    assert reported in result.stderr and "Traceback" not in result.stderr
     assert grid.book("start") == [] and not (grid.data / "warmup.txt").exists()
 
 

@@ -1,4 +1,4 @@
-"""Jobs by state and in their turn: against the plain way of counting and sorting them anew."""
+"""Jobs by state and in order, compared with a plain way that counts and sorts all of them each time."""
 
 import random
 from collections import Counter

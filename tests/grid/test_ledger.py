@@ -46,7 +46,7 @@ def test_a_slot_without_accounted_memory_needs_no_reading():
     (slot,) = ledger.slots.values()
     assert slot.free_bytes() is None and place(ledger, 1, 10**12, now=0) == [slot.device.id]
     ledger.reserve("one", [slot.device.id], 10**12)
-    assert place(ledger, 1, 0, now=0) is None  # one trial a device, where nothing else is said
+    assert place(ledger, 1, 0, now=0) is None  # one trial a device, unless the test says otherwise
     ledger.release("one")
     assert place(ledger, 1, 10**12, now=0) == [slot.device.id] and ledger.waits_for_memory(now=0) == []
 
@@ -62,7 +62,7 @@ def test_what_is_promised_but_not_allocated_is_not_free():
     assert ledger.slots["a"].free_bytes() == 40
 
 
-def test_growth_is_not_taken_for_ours_before_our_trial_shows_that_it_is():
+def test_growth_is_not_mistaken_for_ours_before_our_trial_shows_that_it_is():
     ledger = Ledger([card("a")], jobs_per_device=2)
     read(ledger, "a", free=90)  # someone else has 10
     ledger.reserve("one", ["a"], 50)
@@ -103,7 +103,7 @@ def test_the_emptiest_card_comes_first():
     assert place(ledger, 1, 60, now=0, closed=["b"]) == ["c"]
 
 
-def test_cards_to_avoid_are_taken_only_when_there_are_no_others():
+def test_cards_to_avoid_are_used_only_when_there_are_no_others():
     ledger = ledger_of("a", "b", "c")
     assert place(ledger, 1, 10, now=0, avoid=["a", "b"]) == ["c"]
     assert place(ledger, 2, 10, now=0, avoid=["a", "b"]) == ["c", "a"]
@@ -121,7 +121,7 @@ def test_several_cards_are_whole_cards():
     assert place(parts, 2, 10, now=0) is None and place(parts, 1, 10, now=0) == ["a"]
 
 
-def test_cards_are_held_back_only_where_our_own_trials_stand_in_the_way():
+def test_cards_are_kept_back_only_where_our_own_trials_stand_in_the_way():
     ledger = ledger_of("a", "b", "c")
     ledger.reserve("one", ["a"], 100)
     assert ledger.reserved_for(Need(2, 100), now=0) == ["b", "c"]

@@ -200,7 +200,7 @@ def test_interruption_ends_the_children_and_leaves_the_rest_waiting():
     assert run.time.now < 11
 
 
-def test_a_loop_that_was_suspended_grants_the_time_anew():
+def test_a_loop_that_was_suspended_grants_the_time_again():
     """As by ``scontrol suspend`` for two hours, when its trial has been silent all along."""
     run = Run(trials("tnews"), cpu_slots(1), lambda job, ids: Outcome(9000.0), trial_timeout=3600.0)
     get, naps = run.time.get, [7200.0]
@@ -262,7 +262,7 @@ def test_orphan_with_other_settings_is_ended_and_the_trial_run():
 
 
 def test_busy_trial_is_left_to_whoever_runs_it():
-    """It is looked at again every ten seconds, and nothing is said of it but once."""
+    """It is looked at again every ten seconds, and nothing is reported about it but once."""
     plan = trials("tnews")
     elsewhere = orphan_for(job_of(plan[0]), f"hash-{plan[0].key}", host="another-machine")
     run = Run(plan, cpu_slots(1), orphans=[elsewhere])
@@ -372,7 +372,7 @@ def test_reading_tasks_take_their_published_cards_when_free_else_one():
 
 
 @pytest.mark.parametrize("answers, cards", [(True, 2), (False, 1)])
-def test_a_reading_that_is_on_its_way_is_waited_for_before_one_card_is_taken(answers, cards):
+def test_a_reading_that_is_on_its_way_is_waited_for_before_one_card_is_used(answers, cards):
     """After C3 on four cards, each is read a tenth of a second later than the one before, or never but the first."""
     run = Run(trials("c3", "cmrc2018", "tnews"), [gpu(n) for n in range(4)], lambda job, ids: Outcome(400.0), empty)
 
@@ -393,7 +393,7 @@ def test_a_reading_that_is_on_its_way_is_waited_for_before_one_card_is_taken(ans
 def test_mrc_cards_waits_for_them_and_nothing_slips_in():
     plan = trials("c3") + trials("tnews", learning_rates=[1e-5, 2e-5, 3e-5, 5e-5])
     run = Run(plan, [gpu(0), gpu(1)], lambda job, ids: Outcome(50.0), empty, mrc_cards=2)
-    run.ledger.reserve("someone", ["GPU-1"], 20 * GIB)  # one card is held by a trial of ours for a while
+    run.ledger.reserve("someone", ["GPU-1"], 20 * GIB)  # one card is used by a trial of ours for a while
     run.time.put(Exited("nobody", 0), 30.0)
     original = run.scheduler._exited
 
@@ -488,7 +488,7 @@ def test_a_bad_card_does_not_eat_up_the_grid():
     assert max(len(job.attempts) for job in run.jobs) == 2
 
 
-def test_why_a_device_idles_is_said():
+def test_why_a_device_idles_is_reported():
     run = Run(trials("tnews"), [gpu(0)], None, lambda device: Reading(24 * GIB, 1 * GIB, {}))
     run.time.put(Interrupted("SIGINT"), 100.0)
     run.run()

@@ -103,7 +103,7 @@ class LiveSearch:
         return self.results.get(job.key)
 
     def outcome(self, job, device_ids):
-        """One attempt: on from where the trial stands, to the rung that it is told, or to its end."""
+        """One attempt: on from where the trial stands, to the given rung, or to its end."""
         if (trouble := self.trouble(job)) is not None:
             return trouble
         one, before = self.recordings[job.trial], self.results.get(job.key)

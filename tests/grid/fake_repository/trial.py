@@ -1,6 +1,6 @@
 """Stands in for each of the fine-tuning scripts: same flags, log lines, result and exit codes, no model, milliseconds.
 
-What it does beside that is said by <data_dir>/behaviour.json: {"<task>/<trial>" or "*": {"steps": 20, "seconds": 0.4,
+What else it does is set by <data_dir>/behaviour.json: {"<task>/<trial>" or "*": {"steps": 20, "seconds": 0.4,
 "curve": [50, 60, …], "gate": "go", "attempts": [{"exit": 1, "log": "…"}, {"signal": 9}, {"hang": true}]}}; an attempt
 without an entry succeeds. Evaluated after every step. With a gate it does not go on, to the last step or to its
 misbehaviour, until that file is in <data_dir>.
