@@ -87,7 +87,7 @@ def build(
 
 
 def windows(lengths: np.ndarray, room: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray]:
-    """(row, first context token) of every window over contexts of so many tokens, ``room`` of which fit in one.
+    """(row, first context token) of every window over contexts of ``lengths`` tokens; a window takes ``room`` of them.
 
     A window never starts behind the one before it has ended, however long the stride. An empty context has one window.
     """

@@ -23,7 +23,7 @@ class Template(NamedTuple):
     second_type: int = 1
 
     def special_tokens(self, texts: int) -> int:
-        """How many stand in a sequence of so many texts."""
+        """The number of special tokens in a sequence of this many texts."""
         return len(self.before) + (texts - 1) * len(self.between) + len(self.after)
 
     def columns(self, pad_id: int) -> dict[str, np.ndarray]:

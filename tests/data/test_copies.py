@@ -50,7 +50,7 @@ def test_rows_of_a_copy_are_the_official_rows(unpacked, writer, form, capsys):
 
 
 def test_of_official_rows_a_copy_is_official(unpacked, monkeypatch, capsys):
-    """Its fingerprint, by which trials are known, is that of the official files to the letter."""
+    """Its fingerprint is exactly the one of the official files, so trials are the same."""
     official = DataSource(unpacked / "official")
     known = dict(official_files())
     for task in TASKS.values():

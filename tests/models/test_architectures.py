@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize("prefix", ARCHITECTURES)
 def test_every_architecture_does_every_task(prefix, task, architectures, little_data, run_script, tmp_path):
     result = does(task, architectures[prefix], little_data, run_script, tmp_path)
-    written = Path(architectures[prefix])  # without a head, so all of it counts
+    written = Path(architectures[prefix])  # without a head, so every array counts
     parameters = sum(array.size for array in paddle.load(str(written / "model_state.pdparams")).values())
     layers, width = COMMON["num_hidden_layers"], COMMON["hidden_size"]
     without_pooler = parameters - width * (width + 1)  # PaddleNLP builds RoBERTa without it where the head is another

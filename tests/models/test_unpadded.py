@@ -57,7 +57,7 @@ def dtype(request):
 
 
 def batch(lengths: list[int], options: int = 0) -> dict[str, np.ndarray]:
-    """Random rows, in questions of so many options if any; the padding of token types is 0, as in features."""
+    """Random rows, in questions of ``options`` if there are any; the padding of token types is 0, as in features."""
     random = np.random.default_rng(len(lengths))
     inside = np.arange(max(lengths)) < np.array(lengths)[:, None]
     ids = np.where(inside, random.integers(5, 100, inside.shape), PAD)

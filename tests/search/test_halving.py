@@ -23,7 +23,7 @@ def stopped_after(rule, curves):
 
 
 def test_the_best_half_goes_on_at_each_rung():
-    # Of 8 evaluations the rung of 1/4 sees two, that of 1/2 four: A and D lead first, then D alone.
+    # Of 8 evaluations the rung at 1/4 sees two, the rung at 1/2 four: A and D lead first, then D alone.
     curves = {
         A: curve(50, 60, 61, 61, 75, 76, 77, 78),
         B: curve(40, 41, 99, 99, 99, 99, 99, 99),

@@ -51,7 +51,7 @@ def test_on_real_curves_it_stops_and_chooses_as_the_replay_does(rule, devices):
 @pytest.mark.parametrize("draw", range(2))
 @pytest.mark.parametrize("devices", [1, 4, 8])
 def test_no_rung_idles_a_card_for_long(devices, draw):
-    """Within a tenth of what the work that was done takes at least: all of it on all cards, or the longest trial.
+    """Within a tenth of what the work that was done takes at least: the whole work on all cards, or the longest trial.
 
     With durations as in the published grid, which the scheduler knows but for an error. Of rules that leave few trials
     in a contest, a verdict at a time is the bound: its slowest contest with all cards to itself.

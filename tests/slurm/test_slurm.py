@@ -1,4 +1,4 @@
-"""Grids on a real Slurm: whatever ends a job, the table is that of an undisturbed run, and nothing runs twice."""
+"""Grids on a real Slurm: whatever ends a job, the table is the same as without an interruption, and nothing runs twice."""
 
 import re
 

@@ -263,7 +263,7 @@ def test_what_is_predicted_is_not_predicted_again(grid, data, run, tmp_path):
     text = (other / "tnews_public" / "test.json").read_text(encoding="utf-8")
     (other / "tnews_public" / "test.json").write_text(text.replace("。", "！") + "\n", encoding="utf-8")
     assert run(*arguments, "--data_dir", other)[0] == 0 and len(calls(folder)) == 4
-    # a file without a word about its origin may be from anywhere
+    # a file that does not name its origin may be from anywhere
     (folder / ".predictions.json").unlink()
     assert run(*arguments, "--data_dir", other)[0] == 0 and len(calls(folder)) == 5
 

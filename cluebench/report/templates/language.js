@@ -41,6 +41,6 @@
 
   const wanted = remembered.get("language", false) ?? (navigator.language?.startsWith("zh") ? "zh" : "en");
   choice.addEventListener("input", () => { remembered.set("language", choice.value, false); translate(); });
-  // At the end of the page, when all of it is there.
+  // At the end of the page, after it is complete.
   window.showPage = () => { choice.value = wanted; translate(); };
 })();

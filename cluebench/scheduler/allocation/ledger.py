@@ -60,7 +60,7 @@ class Slot:
         return max(0, self.reading.free - self._outstanding())
 
     def fits(self, needed: int) -> bool:
-        """Whether a trial of so many bytes has room, as far as memory is accounted for."""
+        """Whether a trial of this size has room, if memory is accounted for."""
         free = self.free_bytes()
         return free is None or (self.fresh and free >= needed)
 

@@ -264,7 +264,7 @@ class Underway:
 
 
 def is_telling(steps: int, total: int) -> bool:
-    """Whether the speed of so many steps holds for all of them: the first ones are slower."""
+    """Whether this many steps show the speed of the rest: the first ones are slower."""
     return steps >= min(20, max(1, total // 20))
 
 

@@ -128,7 +128,7 @@ def _leave(grid: PlannedGrid, interrupted: str | None) -> int:
 
 
 def _is_concluded(grid: PlannedGrid, jobs: Sequence[Job]) -> bool:
-    """Whether each grid.json is that of a grid that has ended with these jobs, and has a report."""
+    """Whether each grid.json belongs to a grid that has ended with these jobs, and has a report."""
     for model, directory in grid.directories.items():
         found = read_grid(directory.path)
         if found is None or found.status not in ("done", "failed") or not (directory.path / REPORT_FILE).is_file():

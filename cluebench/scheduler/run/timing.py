@@ -28,7 +28,7 @@ STEPS = 20
 
 
 def timed(jobs: Sequence[Job], flags: GridFlags) -> Iterator[tuple[Trial, float, str]]:
-    """(trial, device seconds that all of it would take, kind of device) of each job, one after the other on one device.
+    """(trial, device seconds of the whole trial, kind of device) of each job, one after the other on one device.
 
     Each runs `STEPS` steps and one evaluation in a temporary directory. One that fails is named and left out.
     """
