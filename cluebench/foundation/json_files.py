@@ -99,20 +99,16 @@ def parse(content: bytes) -> Any:
     characters, nesting beyond 64 levels.
     """
     value = _parsed_quickly(content)
-    is_ordinary = value is not _UNREAD
-    value = value if is_ordinary else _parsed_with_care(content)
+    if value is _UNREAD:
+        value = _parsed_with_care(content)
     if content.count(b"[") + content.count(b"{") > _DEEPEST and _is_too_deep(value):
         raise NotJson(_TOO_DEEP)
-    if not is_ordinary:
-        for path, number in _bad_numbers(value):
-            place = f" as {path.lstrip('.')}" if path else ""
-            raise NotJson(f"holds {number.text}{place}, which is {number.what}")
-        _refuse_lone_surrogates(value)
     return value
 
 
 _UNREAD = object()
-_AS_ZEROS = bytes.maketrans(b"123456789", b"000000000")
+_AS_ZEROS = bytes.maketrans(b"123456789E", b"000000000e")
+_BEYOND_64_BITS = b"0" * 19
 _TOO_DEEP = f"is broken JSON: nested more than {_DEEPEST} levels deep"
 
 
@@ -122,7 +118,7 @@ def _parsed_quickly(content: bytes) -> Any:
     Ordinary: without escaped characters (half a character), numbers of 19 digits (beyond 64 bits) and keys that one
     object has twice: msgspec keeps only one, so its value has fewer colons than the text.
     """
-    if b"\\u" not in content and b"0" * 19 not in content.translate(_AS_ZEROS):
+    if b"\\u" not in content and _BEYOND_64_BITS not in content.translate(_AS_ZEROS):
         with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             value = msgspec.json.decode(content)
             if msgspec.json.encode(value).count(b":") == content.count(b":"):
@@ -131,9 +127,17 @@ def _parsed_quickly(content: bytes) -> Any:
 
 
 def _parsed_with_care(content: bytes) -> Any:
-    """The value as Python's reader finds it, with `_BadNumber`s, or NotJson with the reason and its place."""
+    """The value as Python's reader finds it, or NotJson with the reason and its place."""
     try:
-        return _DECODER.decode(content.decode())
+        value = _DECODER.decode(content.decode())
+        zeros = content.translate(_AS_ZEROS, b"+")
+        if any(mark in zeros for mark in (b"NaN", b"Infinity", b"e000", _BEYOND_64_BITS)):  # a number may be bad
+            for path, number in _bad_numbers(value):
+                place = f" as {path.lstrip('.')}" if path else ""
+                raise NotJson(f"holds {number.text}{place}, which is {number.what}")
+        if b"\\ud" in zeros or b"\\uD" in zeros:
+            _refuse_lone_surrogates(value)
+        return value
     except NotJson:
         raise
     except UnicodeDecodeError as error:
