@@ -12,6 +12,7 @@ from cluebench.benchmark.tasks import CHOICE, DEFAULT_SEED, IDIOM, PAIR, SINGLE,
 from cluebench.foundation import environment
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.flags import flag
+from cluebench.foundation.shared_flags import cache_dir_flag, data_dir_flag, offline_flag
 
 #: Default of --eval_batch_size: examples that make about 64 sequences of a usual length.
 _EVAL_BATCH_SIZES = {SINGLE: 64, PAIR: 64, SPAN: 32, CHOICE: 16, IDIOM: 16}
@@ -49,7 +50,7 @@ class RunFlags:
     learning_rate: float = flag(3e-5, "peak learning rate", minimum=0)
     num_train_epochs: int = _of_task("passes over the train split", minimum=1)
     max_steps: int = flag(
-        -1, "stop after this many optimizer steps, whatever num_train_epochs; 0 or less: no limit",
+        -1, "optimizer steps of the run, instead of num_train_epochs; 0 or less: no limit",
         default_text="no limit",
     )  # fmt: skip
     max_seq_length: int = _of_task("longest input in tokens, special tokens included", minimum=8)
@@ -66,7 +67,7 @@ class RunFlags:
     device: str | None = flag(None, "gpu, cpu, xpu or npu, also gpu:0", default_text="gpu if Paddle has one, else cpu")
     amp: str = flag("off", "mixed precision", choices=("off", "fp16", "bf16"))
     padding: bool = flag(
-        False, "compute padding too, as the published tool does; scores are as good, draws of dropout others"
+        False, "compute padding, too, as the published tool does: with other random numbers of dropout"
     )
     logging_steps: int = flag(100, "optimizer steps between training log lines", minimum=1)
     save_steps: int | None = flag(
@@ -74,8 +75,8 @@ class RunFlags:
         default_text="100 in classification, an epoch in reading comprehension",
     )  # fmt: skip
     evaluation: str = flag(
-        "full", "bounded: an evaluation during training ends once it can't be the best so far; best score, best model "
-        "and predictions are the same", choices=("full", "bounded"),
+        "full", "bounded: end an evaluation that cannot be the best so far; best score, best model and "
+        "predictions are the same", choices=("full", "bounded"),
     )  # fmt: skip
     checkpoint_steps: int = flag(500, "optimizer steps between checkpoints for --resume; 0: none", minimum=0)
     pause_at: Fraction | None = flag(
@@ -83,25 +84,21 @@ class RunFlags:
         "evaluation), with a checkpoint for --resume; nothing is predicted", above=0, maximum=1,
         default_text="at the end",
     )  # fmt: skip
-    resume: bool = flag(False, "go on from the last periodic checkpoint in output_dir, if there is one")
+    resume: bool = flag(False, "continue from the last periodic checkpoint in output_dir, if there is one")
     overwrite_output_dir: bool = flag(
         False, "write over the checkpoint or the finished model that a run with other settings left in output_dir"
     )
     save_best_model: bool = flag(True, "keep the model with the best dev score in output_dir")
-    data_dir: str | None = flag(
-        None, "official CLUE files, unpacked or zipped", default_text="CLUE_DATA_DIR, else they are downloaded"
-    )
-    cache_dir: str = flag(
-        None, "where token ids are kept between runs", default_text="~/.cache/cluebench", writes="directory"
-    )
+    data_dir: str | None = data_dir_flag()
+    cache_dir: str = cache_dir_flag()
     overwrite_cache: bool = flag(False, "tokenize again even if the cache has this data")
-    num_proc: int = flag(1, "processes that tokenize what the cache lacks", minimum=1)
+    num_proc: int = flag(1, "processes that tokenize", minimum=1)
     limit: int | None = flag(None, "only the first N rows of every split, for a try", minimum=1)
     visualdl_dir: str | None = flag(None, "write scalars for VisualDL into this directory", writes="directory")
     result_json: str | None = flag(
         None, "the result as JSON", default_text="<output_dir>/result.json after training", writes="file"
     )
-    offline: bool = flag(False, "never touch the network")
+    offline: bool = offline_flag()
 
     def feature_settings(self) -> dict[str, Any]:
         """A script's own flags that change the model inputs: arguments of `cluebench.features.load_features`."""
