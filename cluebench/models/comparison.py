@@ -14,7 +14,7 @@ TOLERANCE = 1e-5
 
 
 def input_names(model: paddle.nn.Layer) -> list[str]:
-    """What the model looks at: ids, and token types where it has more than one."""
+    """The model's inputs: ids, and token types where it has more than one type."""
     types = getattr(model.config, "type_vocab_size", 0) > 1 and hasattr(
         model.base_model.embeddings, "token_type_embeddings"
     )

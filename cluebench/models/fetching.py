@@ -16,7 +16,7 @@ from cluebench.pretrained.model_files import ModelFiles
 
 
 def located(model: Model, *, offline: bool = False, weights: bool = True) -> ModelFiles:
-    """The files of a model, fetched by PaddleNLP if it is a published one that is not here.
+    """The files of a model; PaddleNLP fetches a published model that is not here.
 
     ``weights`` False: only what the tokenizer needs. Raises UsageError and NetworkError.
     """

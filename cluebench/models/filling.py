@@ -19,7 +19,7 @@ from cluebench.pretrained.weights import read_weights
 #: Parts of a backbone that files may lack: pretraining leaves them out, or fine-tuning does not use them.
 _DISPENSABLE = re.compile(r"pooler\.|fit_dense|rel_pos_embeddings\.|task_type_embeddings\.")
 
-#: An array, one of its axes, and the setting that says how long that is.
+#: An array, one of its axes, and the setting with its length.
 _SIZES = (
     ("embeddings.word_embeddings.weight", 0, "vocab_size"),
     ("embeddings.position_embeddings.weight", 0, "max_position_embeddings"),
@@ -56,7 +56,8 @@ def in_paddles_names(target: Target, weights: Mapping[str, np.ndarray]) -> tuple
         raise target.error(f"Hugging Face weights can't be converted for {head}; they can for {supported}")
     if hugging_face and target.head_required and head.endswith(tuple(architecture.unlike) or "-"):
         raise target.error(
-            f"Transformers' {head} reads the last token, this one the first, so its head can't be used; add --do_train"
+            f"Transformers' {head} reads the last token, PaddleNLP's the first, so its head can't be used; "
+            "add --do_train"
         )
     return in_paddle(weights, architecture), hugging_face
 
@@ -84,7 +85,7 @@ def fill(model: paddle.nn.Layer, stored: Mapping[str, np.ndarray], target: Targe
 
 
 def of_all_layers(backbone: Mapping[str, paddle.Tensor], layers: int) -> dict[str, paddle.Tensor]:
-    """The arrays of a backbone of which only the first layers are built: the last of these stands for all behind it."""
+    """All arrays of a backbone whose first layers are built: the last built layer stands for the layers after it."""
     numbers = [int(match[1]) for name in backbone if (match := _LAYER.search(name))]
     found = dict(backbone)
     for name, tensor in backbone.items():
@@ -133,7 +134,7 @@ def check_backbone(backbone: Mapping[str, Any], stored: Mapping[str, np.ndarray]
 
 
 def refuse_other_task(target: Target) -> None:
-    """Raises UsageError when the configuration, as written, is that of a model fine-tuned for another task.
+    """Raises UsageError when the configuration says that the model is fine-tuned for another task.
 
     Heads of different tasks can have the same names and shapes, so that the weights alone don't tell.
     """
@@ -209,6 +210,6 @@ def _warn_of_rounded_positions(target: Target, table: np.ndarray | None) -> None
     angles = np.arange(table.shape[1]) / 10000 ** (np.arange(half)[:, None] / half)
     if np.abs(table - np.concatenate([np.sin(angles), np.cos(angles)])).max() > 1e-5:
         target.notice(
-            "its table of positions is rounded; positions are computed, so outputs differ a little from those of the "
-            "library that wrote it"
+            "its table of positions is rounded; positions are computed, so outputs differ a little from the outputs of "
+            "the library that wrote it"
         )

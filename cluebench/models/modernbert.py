@@ -155,7 +155,7 @@ class ModernBertModel(ModernBertPretrainedModel):
         self.encoder = ModernBertEncoder(config)
 
     def forward(self, input_ids: paddle.Tensor, attention_mask: paddle.Tensor | None = None) -> paddle.Tensor:
-        """Ids [rows, width] to hidden states [rows, width, hidden]; what stands at padding has no meaning.
+        """Ids [rows, width] to hidden states [rows, width, hidden]; hidden states at padding have no meaning.
 
         ``attention_mask``: true or 1 at real tokens [rows, width]; None leaves out padding.
         """
@@ -248,7 +248,7 @@ def _rotation(places: paddle.Tensor, size: int, base: float) -> tuple[paddle.Ten
 
 
 def _rotated(vectors: paddle.Tensor, cosines: paddle.Tensor, sines: paddle.Tensor) -> paddle.Tensor:
-    """Vectors [rows, heads, width, size], the halves of each turned against one another."""
+    """Vectors [rows, heads, width, size], rotated: the halves of a vector are the two coordinates."""
     first, second = paddle.chunk(vectors, 2, axis=-1)
     turned = paddle.concat([-second, first], axis=-1)
     return (vectors * cosines + turned * sines).astype(vectors.dtype)

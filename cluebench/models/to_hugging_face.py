@@ -34,7 +34,7 @@ def write_hugging_face(model: paddle.nn.Layer, tokenizer: Any, task: Task, folde
         raise UsageError(f"Transformers has no {kind}; --format onnx can be read without it")
     other_pooler = kind == "RoFormerForSequenceClassification" and model.config.pool_act != model.config.hidden_act
     if kind.endswith(tuple(architecture.unlike) or "-") or other_pooler:
-        raise UsageError(f"Transformers' {kind} computes something else; --format onnx keeps what this one computes")
+        raise UsageError(f"Transformers' {kind} computes something else; --format onnx keeps this model's computation")
     config, weights = _configuration(model, task), in_hugging_face(model)
     if prefix_of(kind) == "Roberta":  # Transformers counts positions from pad_token_id + 1
         shift = config["pad_token_id"] + 1 - first_position(model.config)

@@ -2,9 +2,9 @@
 
 Heads for classification and multiple choice read the first token of each row only. What is computed at padding, and in
 the last layer at any other token, changes neither outputs nor gradients. So PaddleNLP's own layers run on one row of
-all real tokens, laid end to end: [1, tokens, hidden]; only attention sees the batch's rows, under the mask it always
-has. Nothing of a model is copied or changed: hooks on its layers, there for one call, turn tokens into rows and back.
-With dropout the draws differ from a padded pass, since there are fewer of them.
+all real tokens, laid end to end: [1, tokens, hidden]; only attention sees the batch's rows, under its usual mask. The
+model is neither copied nor changed: hooks on its layers, for one call, turn tokens into rows and back. With dropout the
+draws differ from a padded pass, since there are fewer of them.
 
 A head that reads every place, as CMRC2018's does (its published loss runs over padded places too), needs all of them.
 """

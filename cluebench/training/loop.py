@@ -56,7 +56,7 @@ class Training:
     def steps(self, loss_of: Callable[[paddle.nn.Layer, Sequence[int]], paddle.Tensor]) -> Iterator[Step]:
         """Takes every step that is left, and yields it.
 
-        The first one yielded may be the last step of an earlier process, which ended before it had evaluated.
+        First comes the last step of an earlier process, without rows, if that process ended before it had evaluated.
         ``loss_of``: from the model (with several cards, exchanging gradients) and the rows of a micro-batch to the mean
         loss.
         """

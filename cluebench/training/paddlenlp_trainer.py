@@ -79,7 +79,7 @@ class Loader(paddle.io.DataLoader):
         for rows in self.batch_sampler:
             batch = self.collate_fn([self.dataset[row] for row in rows])
             if "micro_batches" in batch:
-                yield {"micro_batches": [on_device(one, self.padding) for one in batch["micro_batches"]]}
+                yield {"micro_batches": [on_device(part, self.padding) for part in batch["micro_batches"]]}
             else:  # of rows without labels the Trainer hands all that is in a batch to the model itself
                 yield on_device(batch, self.padding if "labels" in batch else None)
 
@@ -201,7 +201,10 @@ class ProtocolTrainer(Trainer):
         run, step, dev = self.run, self.state.global_step, self.run.features("dev")
         epoch = (step - 1) // len(self.callback_handler.train_dataloader.batch_sampler) if step else 0
         found = Choices(self.dev_output.label_ids, dev.ids, dev.groups).evaluation(self.dev_output.predictions)
-        run.record(found, step, epoch, metrics["eval_runtime"], again=run.flags.do_train and not self.is_in_train)
+        again = run.flags.do_train and not self.is_in_train
+        improved = run.record(found, step, epoch, metrics["eval_runtime"], again=again)
+        if improved and self.is_world_process_zero():
+            run.write_predictions(found, step)
         if self.is_in_train and self.is_world_process_zero():
             run.result.write(run.flags.result_json)
         return metrics
@@ -248,7 +251,7 @@ def build_trainer(run: Run, model: paddle.nn.Layer, arguments: TrainingArguments
 
 
 def train(run: Run, trainer: ProtocolTrainer, resumed: Path | None) -> None:
-    """Fine-tunes, and saves the model that evaluation, prediction and export go on with: the best, or the last one.
+    """Fine-tunes, and saves the model for evaluation, prediction and export: the best model, or the last one.
 
     ``resumed``: the checkpoint to resume from.
     """
@@ -264,7 +267,7 @@ def train(run: Run, trainer: ProtocolTrainer, resumed: Path | None) -> None:
     if trainer.is_world_process_zero():
         models.save_model(trainer.model, run.tokenizer, run.flags.output_dir)
     if not run.flags.save_best_model:
-        run.wrote(run.output("model_state.pdparams"))  # the last one's
+        run.wrote(run.output("model_state.pdparams"))  # of the last model
 
 
 # Checkpoints ----------------------------------------------------------------------------------------------------------
@@ -326,7 +329,7 @@ def _last_checkpoint(config: RunConfig) -> Path | None:
             different = different_settings(owner.configuration, config.result.configuration)
             raise UsageError(
                 f"--output_dir {config.flags.output_dir} holds checkpoints of another run ({different}): "
-                "give another one, or --overwrite_output_dir to begin again"
+                "give another directory, or --overwrite_output_dir to start again"
             )
         if owner.is_whole(folder, _PASSED_OVER):
             return folder

@@ -265,18 +265,21 @@ class Run(Generic[F]):
         seconds = time.perf_counter() - self._evaluating_since
         number, epoch = (step.number, step.epoch) if step else (self.result.best_step or 0, 0)
         improved = self.record(found, number, epoch, seconds, again=step is None and self.flags.do_train)
-        if step is None or environment.rank() != 0:
+        if environment.rank() != 0:
             return
-        if improved and self._progress and self.result.best_score:
+        if improved and step and self._progress and self.result.best_score:
             self._progress.best(self.task.format_score(self.result.best_score))
-        if improved and self.keeps_best:
+        if improved and step and self.keeps_best:
             models.save_model(model, self.tokenizer, self.flags.output_dir)
-        self.result.write(self.flags.result_json)
+        if improved:  # last, so that predictions and result are hardly ever of different steps
+            self.write_predictions(found, number)
+        if step:
+            self.result.write(self.flags.result_json)
 
     def record(
         self, found: Evaluation | CutEvaluation, step: int, epoch: int, seconds: float, *, again: bool = False
     ) -> bool:
-        """Logs an evaluation after ``step``; True when it is the best so far, whose predictions are then written.
+        """Logs an evaluation after ``step``; True when it is the best so far.
 
         ``again``: it repeats the evaluation of the best model of this training, which the result has already.
         """
@@ -293,13 +296,16 @@ class Run(Generic[F]):
         self.log.evaluated(loss, point.score, seconds, point.organisers)
         names = ("dev_accuracy",) if len(point.score) == 1 else ("dev_em", "dev_f1")
         self.scalars.add(step, dev_loss=loss, **dict(zip(names, point.score)))
-        if improved and isinstance(found, Evaluation) and environment.rank() == 0:
-            self._best = found.predictions
-            analysis.write(self.wrote(self.output(analysis.DEV_PREDICTIONS)), self.task, found)
-            if self.flags.result_json:
-                path = self.wrote(dev_predictions.beside(self.flags.result_json))
-                found.predictions.write(path, self.result.configuration, step)
         return improved
+
+    def write_predictions(self, best: Evaluation | CutEvaluation, step: int) -> None:
+        """Writes what the best model, after ``step``, predicts for each row of dev. On rank 0."""
+        assert isinstance(best, Evaluation), "a pass that was cut is never the best"
+        self._best = best.predictions
+        analysis.write(self.wrote(self.output(analysis.DEV_PREDICTIONS)), self.task, best)
+        if self.flags.result_json:
+            path = self.wrote(dev_predictions.beside(self.flags.result_json))
+            best.predictions.write(path, self.result.configuration, step)
 
     def log_best(self) -> None:
         """Logs the pairs of labels that the best model confuses most, then the published last line."""

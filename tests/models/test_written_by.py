@@ -48,7 +48,7 @@ ONLY_TO_FINE_TUNE = {
     "tf5_bert_other_labels": "labels are positive, negative, mixed, not entailment, contradiction, neutral as in OCNLI",
     "tf5_bert_regression": r"another head \(classifier.weight of shape \[16, 1\]\)",
     "tf5_bert_two_labels": r"another head \(classifier.weight of shape \[16, 2\]\)",
-    "tf5_roformer_choice": "reads the last token, this one the first",
+    "tf5_roformer_choice": "reads the last token, PaddleNLP's the first",
 }
 
 #: Directory whose outputs differ → what a notice says of it.
