@@ -203,13 +203,10 @@ def _reconstructed(kind: Any, *_: Any) -> _Array:
     return _Array()
 
 
-def _scalar(dtype: _Dtype, data: bytes | str) -> float | int:
-    return dtype.read(data, 1).item()
-
-
 _TYPES = frozenset("b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8".split())
 _NDARRAY = _StandIn(_reconstructed)
 _EVAL = _StandIn(_data_of)
+_SCALAR = _StandIn(lambda dtype, data: dtype.read(data, 1).item())
 
 #: Everything that a pickle of arrays may name, under the module names of Python 2 and 3 and numpy 1 and 2.
 _ALLOWED = {
@@ -223,14 +220,16 @@ _ALLOWED = {
     ("numpy", "ndarray"): _NDARRAY,
     ("numpy", "dtype"): _StandIn(_Dtype),
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _StandIn(_reconstructed) for core in ("core", "_core")},
-    **{(f"numpy.{core}.multiarray", "scalar"): _StandIn(_scalar) for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "scalar"): _SCALAR for core in ("core", "_core")},
 }
 
 
 class _ArrayUnpickler(pickle.Unpickler):
+    allowed = _ALLOWED
+
     def find_class(self, module: str, name: str) -> Any:
         try:
-            return _ALLOWED[module, name]
+            return self.allowed[module, name]
         except KeyError:
             raise _Forbidden(f"{module}.{name}") from None
 
@@ -272,18 +271,16 @@ def _state_in(saved: Mapping[Any, Any]) -> dict[str, np.ndarray]:
 # PyTorch --------------------------------------------------------------------------------------------------------------
 
 _TORCH_TYPES = {
-    "DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "BFloat16Storage": "<u2", "LongStorage": "<i8",
-    "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "?",
+    "DoubleStorage": "f8", "FloatStorage": "f4", "HalfStorage": "f2", "BFloat16Storage": "u2", "LongStorage": "i8",
+    "IntStorage": "i4", "ShortStorage": "i2", "CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "b1",
 }  # fmt: skip
 
 
-class _StorageType(_StandIn):
-    """Stands for a kind of storage; a pickle has no reason to call it."""
+class _StorageType(_Dtype):
+    """Stands for a kind of storage, which a pickle can't change."""
 
-    __slots__ = ("dtype",)
-
-    def __init__(self, dtype: str):
-        self.dtype = dtype
+    __slots__ = ()
+    __setstate__ = _StandIn.__setstate__
 
 
 def _rebuild_tensor(stored: _Array, offset: int, size: tuple, stride: tuple, *_: Any) -> _Array:
@@ -300,13 +297,10 @@ def _rebuild_tensor(stored: _Array, offset: int, size: tuple, stride: tuple, *_:
     return _Array(np.lib.stride_tricks.as_strided(storage[offset:], size, steps, writeable=False))
 
 
-def _rebuild_parameter(data: _Array, *_: Any) -> _Array:
-    return data
-
-
 _TORCH_ALLOWED = {
+    **_ALLOWED,
     ("torch._utils", "_rebuild_tensor_v2"): _StandIn(_rebuild_tensor),
-    ("torch._utils", "_rebuild_parameter"): _StandIn(_rebuild_parameter),
+    ("torch._utils", "_rebuild_parameter"): _StandIn(lambda data, *_: data),
     ("torch", "Size"): tuple,
     **{("torch", name): _StorageType(dtype) for name, dtype in _TORCH_TYPES.items()},
 }
@@ -315,19 +309,18 @@ _TORCH_ALLOWED = {
 class _TorchUnpickler(_ArrayUnpickler):
     """``torch.save`` keeps the numbers of each tensor in a member of its own, named by a persistent id."""
 
+    allowed = _TORCH_ALLOWED
+
     def __init__(self, stream: Any, archive: zipfile.ZipFile, root: str):
         super().__init__(stream, encoding="utf-8")
         self._archive, self._root = archive, root
-
-    def find_class(self, module: str, name: str) -> Any:
-        return _TORCH_ALLOWED.get((module, name)) or super().find_class(module, name)
 
     def persistent_load(self, identity: tuple) -> _Array:
         _, kind, key, _, count = identity
         member = self._archive.getinfo(f"{self._root}/data/{key}")
         if member.compress_type != zipfile.ZIP_STORED:  # else a few bytes could unpack to any size
             raise ValueError(f"{member.filename} is packed, as torch.save never does")
-        return _Array(np.frombuffer(self._archive.read(member), kind.dtype, count))
+        return _Array(kind.read(self._archive.read(member), count))
 
 
 #: For a machine with PyTorch; shared tensors are cloned, since safetensors refuses them.

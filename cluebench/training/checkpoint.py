@@ -16,6 +16,7 @@ from cluebench.foundation import atomic, environment
 from cluebench.foundation.file_facts import facts_of
 from cluebench.records.result import Result
 from cluebench.training.checkpoint_format import RESTARTS, STATE_FILE, CheckpointState, Generators
+from cluebench.training.device import gathered
 from cluebench.training.optimization import Precision
 
 _WEIGHTS, _MOMENTS = "model.safetensors", "optimizer.safetensors"
@@ -38,11 +39,7 @@ class Checkpoint:
         All ranks call it, and rank 0 writes: model and optimizer are the same on all ranks, the random generators are
         gathered. Raises OSError.
         """
-        generators: list[Generators] = [_generators()]
-        if environment.world_size() > 1:
-            gathered: list[Generators] = []
-            paddle.distributed.all_gather_object(gathered, generators[0])
-            generators = gathered
+        generators, *of_other_ranks = gathered(_generators())
         if environment.rank() != 0:
             return
         with atomic.replacing(self.folder) as temporary:
@@ -58,8 +55,8 @@ class Checkpoint:
                 step=step,
                 schedule=self.optimizer.state_dict()[_SCHEDULE],
                 scaler=_scaler_state(self.precision.scaler) if self.precision.scaler else None,
-                generators=generators[0],
-                of_other_ranks=generators[1:],
+                generators=generators,
+                of_other_ranks=of_other_ranks,
             ).write(temporary / STATE_FILE)
 
     def restore(self) -> int:

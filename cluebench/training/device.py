@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import random
 import resource
+from typing import TypeVar
 
 import numpy as np
 import paddle
 
 from cluebench.foundation import environment
 from cluebench.foundation.errors import UsageError
+
+T = TypeVar("T")
 
 
 def use_device(device: str | None) -> str:
@@ -54,6 +57,15 @@ def seed(number: int) -> None:
 def parallel(model: paddle.nn.Layer) -> paddle.nn.Layer:
     """The model, exchanging gradients between ranks when there are several."""
     return paddle.DataParallel(model) if environment.world_size() > 1 else model
+
+
+def gathered(value: T) -> list[T]:
+    """The values of all ranks, in order, on every rank; all of them call it. ``value`` can be pickled."""
+    values: list[T] = [value]
+    if environment.world_size() > 1:
+        values = []
+        paddle.distributed.all_gather_object(values, value)
+    return values
 
 
 def wait_for_all() -> None:

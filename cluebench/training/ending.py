@@ -6,10 +6,9 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import paddle
-
 from cluebench.foundation import environment
 from cluebench.foundation.notices import notice
+from cluebench.training.device import gathered
 
 #: With several ranks, which must end after the same step: steps between their exchanges.
 _TOGETHER_EVERY = 10
@@ -41,9 +40,7 @@ class Ending:
         if environment.world_size() == 1:
             self.between_batches()
         elif self._save and (evaluates or step % _TOGETHER_EVERY == 0):
-            asked: list[bool] = []
-            paddle.distributed.all_gather_object(asked, self._asked)
-            self._asked = any(asked)
+            self._asked = any(gathered(self._asked))
             self._end()
 
     def between_batches(self) -> None:

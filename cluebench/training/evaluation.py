@@ -14,6 +14,7 @@ from cluebench.features import Features, length_sorted_batches
 from cluebench.foundation import environment
 from cluebench.foundation.notices import progress
 from cluebench.models.forward_pass import forward
+from cluebench.training.device import gathered
 from cluebench.training.optimization import Precision
 
 
@@ -67,16 +68,7 @@ class Inference:
                 pieces.append((rows, [output.astype("float32").numpy() for output in outputs]))
         if was_training:
             self.model.train()
-        return _gathered(pieces)
-
-
-def _gathered(pieces: list[_Piece]) -> list[_Piece]:
-    """The pieces of all ranks."""
-    if environment.world_size() == 1:
-        return pieces
-    of_ranks: list[Any] = []
-    paddle.distributed.all_gather_object(of_ranks, pieces)
-    return [piece for of_rank in of_ranks for piece in of_rank]
+        return [piece for of_rank in gathered(pieces) for piece in of_rank]
 
 
 def _in_order(pieces: list[_Piece], examples: int) -> tuple[np.ndarray, ...]:

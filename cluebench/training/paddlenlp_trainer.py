@@ -176,10 +176,9 @@ class ProtocolTrainer(Trainer):
 
     def training_step(self, model: paddle.nn.Layer, inputs: dict[str, Any], step_control: int = 0) -> paddle.Tensor:
         """Adds the gradient of the mean loss over the step's micro-batches; returns that mean, detached."""
-        if "micro_batches" not in inputs:
-            return super().training_step(model, inputs)
         model.train()
-        micro_batches = self._prepare_inputs(inputs)["micro_batches"]
+        inputs = self._prepare_inputs(inputs)
+        micro_batches = inputs.get("micro_batches", [inputs])
         precision = Precision(self.autocast_smart_context_manager, self.scaler if self.do_grad_scaling else None)
         return accumulate(model, micro_batches, lambda batch: self.compute_loss(model, batch), precision)
 
