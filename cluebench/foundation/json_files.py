@@ -21,7 +21,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Annotated, Any, NamedTuple, TypeVar, cast
 
@@ -107,8 +107,8 @@ def parse(content: bytes) -> Any:
 
 
 _UNREAD = object()
-_AS_ZEROS = bytes.maketrans(b"123456789E", b"000000000e")
-_BEYOND_64_BITS = b"0" * 19
+_AS_ZEROS = bytes.maketrans(b"123456789", b"000000000")
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _TOO_DEEP = f"is broken JSON: nested more than {_DEEPEST} levels deep"
 
 
@@ -118,7 +118,7 @@ def _parsed_quickly(content: bytes) -> Any:
     Ordinary: without escaped characters (half a character), numbers of 19 digits (beyond 64 bits) and keys that one
     object has twice: msgspec keeps only one, so its value has fewer colons than the text.
     """
-    if b"\\u" not in content and _BEYOND_64_BITS not in content.translate(_AS_ZEROS):
+    if b"\\u" not in content and b"0" * 19 not in content.translate(_AS_ZEROS):
         with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             value = msgspec.json.decode(content)
             if msgspec.json.encode(value).count(b":") == content.count(b":"):
@@ -129,13 +129,14 @@ def _parsed_quickly(content: bytes) -> Any:
 def _parsed_with_care(content: bytes) -> Any:
     """The value as Python's reader finds it, or NotJson with the reason and its place."""
     try:
-        value = _DECODER.decode(content.decode())
-        zeros = content.translate(_AS_ZEROS, b"+")
-        if any(mark in zeros for mark in (b"NaN", b"Infinity", b"e000", _BEYOND_64_BITS)):  # a number may be bad
-            for path, number in _bad_numbers(value):
-                place = f" as {path.lstrip('.')}" if path else ""
-                raise NotJson(f"holds {number.text}{place}, which is {number.what}")
-        if b"\\ud" in zeros or b"\\uD" in zeros:
+        text = content.decode()
+        try:
+            value = _DECODER.decode(text)
+        except OverflowError:
+            path, number = next(_bad_numbers(_MARKING_DECODER.decode(text)))
+            place = f" as {path.lstrip('.')}" if path else ""
+            raise NotJson(f"holds {number.text}{place}, which is {number.what}") from None
+        if _SURROGATE_ESCAPE.search(text):
             _refuse_lone_surrogates(value)
         return value
     except NotJson:
@@ -173,8 +174,19 @@ def _whole(text: str) -> int | _BadNumber:
     return _BadNumber(text if len(text) <= 30 else f"{text[:30]}…", "beyond 64 bits")
 
 
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_object, parse_constant=_finite, parse_float=cast(Any, _finite), parse_int=cast(Any, _whole)
+def _refusing(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    def number(text: str) -> Any:
+        if isinstance(value := read(text), _BadNumber):
+            raise OverflowError
+        return value
+
+    return number
+
+
+#: The second decoder runs after the first has met a bad number: it keeps `_BadNumber`s, which tells where they are.
+_DECODER, _MARKING_DECODER = (
+    json.JSONDecoder(object_pairs_hook=_object, parse_constant=finite, parse_float=finite, parse_int=whole)
+    for finite, whole in ((_refusing(_finite), _refusing(_whole)), (cast(Any, _finite), cast(Any, _whole)))
 )
 
 
