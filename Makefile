@@ -19,8 +19,8 @@ coverage: .venv/installed-dev  ## every test, and the lines of the package that 
 lint: .venv/installed-dev  ## style, then types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-bench: .venv/installed-dev  ## every claim of speed, measured here and now
-	for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
+bench: .venv/installed-dev  ## every claim of speed, measured here and now, as one table
+	$(BIN)/python benchmarks
 
 release-check:  ## whether this commit can be released: a fresh clone for each Python that is installed
 	.ci/release_check

@@ -53,8 +53,9 @@ def replay(path: Path) -> None:
         assert not (improves and isinstance(found, CutEvaluation)), "a new best was cut"
         best, bests = max(best, score), bests + improves
     print(
-        f"{path.stem}: {evaluations} evaluations of {rows:,} rows, {bests} new bests, best {best:.2f} %: "
-        f"ratio {computed / evaluations / rows:.2f} of the rows computed (at least {least / evaluations / rows:.2f})"
+        f"ratio: {computed / evaluations / rows:.2f} of the rows computed, no order needs less than "
+        f"{least / evaluations / rows:.2f} ({path.stem}: {evaluations} evaluations of {rows:,} rows, {bests} bests, "
+        f"best {best:.2f} %)"
     )
 
 

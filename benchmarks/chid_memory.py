@@ -41,8 +41,7 @@ def main() -> None:
         # A process of its own, so that what making the data took is not counted.
         command = [sys.executable, __file__, "--measure", folder, "--vocabulary", arguments.vocabulary]
         output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    facts = json.loads(output.splitlines()[-1])
-    report(facts)
+    report(json.loads(output.splitlines()[-1]))
 
 
 def write_records(folder: Path, records: int) -> None:
@@ -87,11 +86,11 @@ def report(facts: dict) -> None:
     gib = 2**30
     print(f"{facts['blanks']:,} blanks: cold {facts['cold_seconds']:.1f} s, warm {facts['warm_seconds']:.2f} s")
     print(f"peak memory {facts['peak_bytes'] / gib:.2f} GiB, of which imports {facts['imported_bytes'] / gib:.2f} GiB")
+    size = facts["plain_bytes"] / gib
+    print(f"cache {facts['cache_bytes'] / gib:.3f} GiB; int64 rows padded per option {size:.2f} GiB")
     print(
-        f"cache {facts['cache_bytes'] / gib:.3f} GiB; int64 rows padded per option {facts['plain_bytes'] / gib:.2f} GiB"
+        f"ratio: peak memory {facts['peak_bytes'] / gib:.2f} GiB, {size / facts['peak_bytes'] * gib:.1f} times smaller"
     )
-    print(f"ratio: {facts['plain_bytes'] / facts['cache_bytes']:.0f} times smaller in the cache")
-    print(f"ratio: peak memory is {facts['plain_bytes'] / facts['peak_bytes']:.1f} times smaller than those rows")
 
 
 if __name__ == "__main__":

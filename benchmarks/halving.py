@@ -9,12 +9,12 @@ tables must be the same to the letter, and no step done twice.
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from spending import run
 
 from cluebench.benchmark.tasks import TASKS
 from cluebench.foundation.repository import ROOT
@@ -32,13 +32,7 @@ def searched(folder: Path, run_root: str, more: list[str]) -> tuple[str, float, 
     script, runs = ROOT / "grid_search_tools" / "grid_search.py", ["--run_root", str(folder / run_root)]
     command = [sys.executable, str(script), str(folder / "model"), "--data_dir", str(folder / "data"), *runs]
     command += ["--cache_dir", str(folder / "cache"), "--offline", "--devices", "cpu:2", "--tasks", *NAMES, *SETTINGS]
-    begin, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    table = subprocess.run(
-        command + more, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True
-    ).stdout
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return table, time.perf_counter() - begin, cpu
+    return run(command + more)
 
 
 def steps_done(folder: Path, task: str) -> int:
@@ -62,7 +56,7 @@ def main() -> int:
             best = ", ".join(scores[task] for task in NAMES)
             print(f"{name:<24}{steps[name] - before:>7}{wall:>9.0f}{cpu:>8.0f}  {best}", flush=True)
     share, same = steps["halving"] / steps["grid"], tables["then the grid"] == tables["grid"]
-    print(f"steps of halving: {share:.2f} of the grid's, at most {CLAIMED} claimed; table afterwards the same: {same}")
+    print(f"ratio: {share:.2f} of the grid's steps, at most {CLAIMED} claimed; table afterwards the same: {same}")
     return 0 if share <= CLAIMED and same else 1
 
 

@@ -13,18 +13,17 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import venv
 import zipfile
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from spending import load, run
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = ROOT / "benchmarks" / "peers"
@@ -48,15 +47,16 @@ def main() -> None:
         sides = commands(folder, data, arguments)
         for number in range(arguments.rounds):
             for side, command in sides.items():
-                seconds = timed(side, command, folder / f"{side}.log".replace(" ", "_"))
+                print(f"round {number + 1}, {side}, {load()}: ", end="", flush=True)
+                seconds = run(command, env=clean_environment())[1:]
                 spent.setdefault(side, []).append(seconds)
-                print(f"round {number + 1}, {side}: {seconds[0]:.1f} s, {seconds[1]:.1f} CPU seconds", flush=True)
+                print(f"{seconds[0]:.1f} s, {seconds[1]:.1f} CPU seconds", flush=True)
                 for name in ("cache", "out"):
                     shutil.rmtree(folder / name, ignore_errors=True)
     ours = np.mean(spent["ours"], axis=0)
-    for side, times in spent.items():
-        wall, cpu = np.mean(times, axis=0) / ours
-        print(f"{side} / ours: ratio {wall:.2f} of wall time, {cpu:.2f} of CPU time, means of {len(times)}")
+    for side in set(spent) - {"ours"}:
+        wall, cpu = ours / np.mean(spent[side], axis=0)
+        print(f"ratio: {wall:.2f} of the seconds, {cpu:.2f} of the CPU seconds of {side}, now {load()}")
 
 
 def commands(folder: Path, data: Path, arguments: argparse.Namespace) -> dict[str, list[str]]:
@@ -115,17 +115,6 @@ def write_model(folder: Path, data: Path) -> None:
 
     seen = Counter((data / "ocnli_public" / "train.50k.json").read_text(encoding="utf-8").lower())
     write_demo_model(folder, "".join(sorted(c for c in seen if not c.isascii() and not c.isspace())))
-
-
-def timed(side: str, command: list[str], log: Path) -> tuple[float, float]:
-    """(seconds, CPU seconds) a program takes; its output goes to ``log`` and is shown when it fails."""
-    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    with open(log, "w") as stream:
-        code = subprocess.run(command, stdout=stream, stderr=stream, env=clean_environment()).returncode
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if code:
-        sys.exit(f"{side} failed:\n" + "\n".join(log.read_text().splitlines()[-20:]))
-    return time.perf_counter() - start, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 if __name__ == "__main__":

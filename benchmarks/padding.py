@@ -54,11 +54,8 @@ def main() -> None:
                 print(f"{size} {name}: its head reads every place, so padding stays", flush=True)
                 continue
             ratio, seconds, computed = compared(TASKS[name], size, lengths, arguments.batches)
-            print(
-                f"{size} {name}: ratio {ratio:.3f} ({1000 * seconds:.0f} ms a step with padding, "
-                f"{computed:.2f} tokens computed for one that counts)",
-                flush=True,
-            )
+            detail = f"{1000 * seconds:.0f} ms with padding, {computed:.2f} tokens computed for one that counts"
+            print(f"ratio: {ratio:.2f} of a step's CPU time, {size} {name} ({detail})", flush=True)
 
 
 # Lengths --------------------------------------------------------------------------------------------------------------

@@ -8,11 +8,10 @@ Both in processes of their own, in turn, so many times after one of each that wa
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
-import subprocess
 import sys
-import time
+
+from spending import run
 
 SIDES = {
     "ours": "from cluebench.foundation import environment; environment.import_paddle(); import paddlenlp.transformers",
@@ -27,19 +26,10 @@ def main() -> None:
     spent: dict[str, list[tuple[float, float]]] = {side: [] for side in SIDES}
     for _ in range(1 + arguments.rounds):
         for side, program in SIDES.items():
-            spent[side].append(seconds_of(program))
+            spent[side].append(run([sys.executable, "-c", program])[1:])
     wall, cpu = ([statistics.median(found[part] for found in spent[side][1:]) for side in SIDES] for part in (0, 1))
     print(f"import: {wall[0]:.1f} s, {cpu[0]:.1f} CPU seconds; plain {wall[1]:.1f} s, {cpu[1]:.1f} CPU seconds")
     print(f"ratio: {cpu[0] / cpu[1]:.2f} of the CPU time, {wall[0] / wall[1]:.2f} of the wall time")
-
-
-def seconds_of(program: str) -> tuple[float, float]:
-    """(wall, CPU) of a process."""
-    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return time.perf_counter() - start, cpu
 
 
 if __name__ == "__main__":

@@ -16,8 +16,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from simulated import Outcome, SimulatedEngine, SimulatedTime, SimulatedTrials
-
 from cluebench.machine.nvidia import Device
 from cluebench.pretrained.model import Model
 from cluebench.records.paths import TrialPaths
@@ -27,6 +25,9 @@ from cluebench.scheduler.plan.estimates import forward_tokens
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job
 from cluebench.scheduler.plan.trials import build_plan
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+from tests.simulated import Outcome, SimulatedEngine, SimulatedTime, SimulatedTrials  # noqa: E402
 
 MODEL = "ernie-3.0-base-zh"
 FORWARD_TOKENS_PER_SECOND = 60_000
@@ -128,7 +129,7 @@ def main() -> int:
                 bound = max(sum(durations.values()) / count, max(durations.values()))
                 ratios.append(ours(trials, durations, count, mrc_cards=None) / bound)
             print(f"{wrong:>7.0f}x on {count} devices: {max(ratios):.3f}")
-    print(f"ratio claimed: at most 1.05 on 1 to 8 devices; measured {worst_of_all:.3f}")
+    print(f"ratio: {worst_of_all:.3f} of the lower bound on 1 to 8 devices, at most 1.05 claimed")
     return 0 if worst_of_all <= 1.05 else 1
 
 
