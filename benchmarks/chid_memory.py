@@ -52,6 +52,9 @@ def write_records(folder: Path, records: int) -> None:
 
 
 def measure(folder: Path, vocabulary: str) -> dict:
+    from cluebench.foundation import environment
+
+    environment.import_paddle()
     from paddlenlp.transformers import ErnieTokenizer
 
     from cluebench.benchmark.tasks import TASKS

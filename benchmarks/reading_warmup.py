@@ -6,8 +6,8 @@ Ours: train and dev of each task from an empty cache to features on disk, files 
 from the warm cache. Beside it the size of the cache, against rows of int64 ids and token types. The plain way:
 PaddleNLP's slow tokenizer in one process, every context once more for each question and option, every passage for each
 blank, rows of ids padded to the task's length; reading files is not counted there. Both have the same tokenizer, made
-from a WordPiece vocabulary as an ErnieTokenizer. Without --full the plain way takes every n-th row, chosen to last about
-a minute, and its time is scaled by the number of rows, as the output says. Seconds are of CPU.
+from a WordPiece vocabulary as an ErnieTokenizer. Without --full the plain way takes every n-th row, chosen to last
+about a minute, and its time is scaled by the number of rows, as the output says. Seconds are of CPU.
 """
 
 from __future__ import annotations

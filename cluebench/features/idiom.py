@@ -44,7 +44,7 @@ _TEXTS = 2
 _PUNCTUATION = (("“", '"'), ("”", '"'), ("‘", "'"), ("’", "'"), ("—", "-"), ("―", "-"), ("…", "..."))
 
 #: Records whose passages are tokenised together; bounds the memory of a large file.
-_RECORDS_AT_ONCE = 4096
+_RECORDS_AT_ONCE = 1024
 
 
 def normalised(passage: str) -> str:

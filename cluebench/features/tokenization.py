@@ -17,7 +17,6 @@ import hashlib
 import json
 import multiprocessing
 import signal
-import sys
 import threading
 import unicodedata
 from bisect import bisect_left
@@ -48,9 +47,8 @@ TOKENIZATION_VERSION = 1
 #: The form of a character that depends on its neighbours. BERT's tokenizers leave this one out of every text.
 _CONTEXTUAL = "\0"
 
-_CHUNK_CHARACTERS = 1 << 18  # bounds the memory of one pass to some tens of MB
+_CHUNK_CHARACTERS = 1 << 17  # bounds the memory of one pass to some tens of MB
 _REMEMBERED_WORDS = 1 << 19
-_CODE_POINTS = sys.maxunicode + 1
 
 #: Strings every rule of the scheme shows in; a tokenizer that differs on one of them is of another kind.
 _SPECIMENS = (
@@ -189,9 +187,10 @@ class TextEncoder:
         numbers = written[starts].astype(np.int64)  # most words are one character
         longer = np.flatnonzero(ends - starts > 1)
         names, name = distinct(visible[start:end] for start, end in zip(starts[longer], ends[longer]))
-        numbers[longer] = _CODE_POINTS + name
+        characters = int(numbers.max(initial=0)) + 1
+        numbers[longer] = characters + name
         present, word = distinct_numbers(numbers)
-        return [chr(one) if one < _CODE_POINTS else names[one - _CODE_POINTS] for one in present.tolist()], word
+        return [chr(one) if one < characters else names[one - characters] for one in present.tolist()], word
 
     def _pieces_of(self, word: str) -> tuple[list[int], list[int]]:
         """A word's token ids, and how many of its characters each token covers; the unknown token covers all."""
