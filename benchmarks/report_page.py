@@ -34,7 +34,7 @@ def first_paint(page: Path, program: str) -> float:
 
 
 def main() -> int:
-    good, program = True, shutil.which("chromium")
+    passed, program = True, shutil.which("chromium")
     for seeds, most in MOST_MB.items():
         with tempfile.TemporaryDirectory() as root:
             maker = [sys.executable, "-m", "tests.made_up_runs", root, "--seeds", str(seeds)]
@@ -45,8 +45,8 @@ def main() -> int:
             painted = first_paint(folder / REPORT_FILE, program) if program else None
         shown = "no browser" if painted is None else f"first paint after {painted:.2f} s"
         print(f"ratio: {size / most:.2f} of {most} MB ({134 * seeds} trials, written in {wrote:.1f} CPU s, {shown})")
-        good = good and size < most and (painted or 0) <= MOST_SECONDS
-    return 0 if good else 1
+        passed = passed and size < most and (painted or 0) <= MOST_SECONDS
+    return 0 if passed else 1
 
 
 if __name__ == "__main__":
