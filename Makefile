@@ -1,20 +1,24 @@
 # Every target can be repeated; it keeps what is installed.
 PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do $$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$python && break; done)
 BIN = .venv/bin
+# Tests that share a costly fixture are a group, and run in one process; many others only wait, so there are three on two cores.
+PARALLEL = -n 3 --dist loadgroup
+# Tests start many processes; without the cache each would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: quickstart test test-fast coverage lint bench constraints release-check clean
 
 quickstart: .venv/installed  ## a whole grid search on the embedded model and data, ending in its table
 	$(BIN)/python grid_search_tools/grid_search.py --demo --devices cpu
 
-test: .venv/installed-dev  ## every test, on two processes; PYTEST="-n 8" for more
-	$(BIN)/python -m pytest -n 2 $(PYTEST)
+test: .venv/installed-dev  ## every test, on three processes; PYTEST="-n 8" for more
+	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST)
 
 test-fast: .venv/installed-dev  ## the tests that take milliseconds
-	$(BIN)/python -m pytest -n 2 -m "not slow" $(PYTEST)
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" $(PYTEST)
 
 coverage: .venv/installed-dev  ## every test, and the lines of the package that none of them runs, processes of trials included
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term-missing:skip-covered $(PYTEST)
+	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term-missing:skip-covered $(PYTEST)
 
 lint: .venv/installed-dev  ## style, then types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -151,6 +151,7 @@ def test_the_figures_in_the_documentation(clue_data_dir, run_command):
         pytest.skip("no whole official task here")
 
 
+@pytest.mark.slow
 def test_reference_figures(clue_data_dir):
     """Counted on the official files by another program."""
     source = open_source(clue_data_dir)

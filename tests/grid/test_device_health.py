@@ -2,10 +2,11 @@
 
 import pytest
 
+from tests.grid.small_grid import TNEWS
+
 pytestmark = pytest.mark.slow
 
 TWO = "card GPU-aaaa Test-24G 24576 24000 ok\ncard GPU-bbbb Test-24G 24576 24000 ok\n"
-TNEWS = ("--tasks", "tnews", "--learning_rates", "1e-5,3e-5", "--batch_sizes", "16,32")
 
 
 def taken(grid):
@@ -33,6 +34,7 @@ def test_a_card_full_of_others_is_used_when_it_empties(grid, cards):
 
 
 def test_a_card_lost_under_its_trial(grid, cards):
+    grid.prelude = "from cluebench.scheduler.loop import device_health; device_health._HEALTH_CHECK = 1.0\n"
     cards(TWO)
     grid.behave(trials={"tnews/1e-05_16_0.1": {"seconds": 60.0}, "tnews/1e-05_32_0.1": {"seconds": 0.1}})
     scheduler = grid.start(
@@ -43,7 +45,7 @@ def test_a_card_lost_under_its_trial(grid, cards):
     victim = next(words[4].removeprefix("cuda=") for words in grid.book("start") if "16_0.1" in words[1])
     grid.behave(trials={"*": {"seconds": 0.1}})
     cards(TWO.replace(f"{victim} Test-24G 24576 24000 ok", f"{victim} Test-24G 24576 24000 lost"))
-    _, said = scheduler.communicate(timeout=60)  # looked at every 30 seconds
+    _, said = scheduler.communicate(timeout=60)
     assert scheduler.returncode == 0, said
     assert "is set aside for 30 s: GPU is lost" in said
     assert [failure["kind"] for failure in grid.trial_state("tnews/1e-05_16_0.1")["failures"]] == ["lost device"]

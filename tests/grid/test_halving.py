@@ -11,14 +11,13 @@ import pytest
 from cluebench.records.finished_trials import OpenedRun
 from cluebench.records.result import Result
 from tests.grid.conftest import alive
+from tests.grid.small_grid import TABLE_ROW, TNEWS
 
 pytestmark = pytest.mark.slow
 
-TNEWS = ("--tasks", "tnews", "--learning_rates", "1e-5,3e-5", "--batch_sizes", "16,32")
 HALVING = ("--search", "halving", "--devices", "cpu:2")
 #: By the stand-in's rule the larger learning rate is better, then the larger batch.
 WORST_TO_BEST = ["1e-05_16_0.1", "1e-05_32_0.1", "3e-05_16_0.1", "3e-05_32_0.1"]
-TABLE_ROW = "-\t74.94\t-\t-\t-\t-\t-\t-\t-\t-"
 
 
 def states(grid, task="tnews"):

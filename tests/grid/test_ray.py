@@ -9,7 +9,7 @@ from tests.grid.small_grid import KEYS, TABLE_ROW, TNEWS, check_nothing_lost_or_
 from tests.grid.test_grid_search import until
 
 ray = pytest.importorskip("ray")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 
 
 class Nodes:
@@ -84,13 +84,14 @@ def test_a_card_each_and_a_node_without_the_environment_is_named_once(grid, node
 @pytest.mark.parametrize("graceful", [False, True], ids=["dies", "is stopped"])
 def test_a_node_joins_and_one_goes(grid, nodes, graceful):
     first = nodes.add("first", 2)
-    grid.behave(trials={"*": {"seconds": 15.0, "steps": 30}})
+    grid.behave(trials={"*": {"gate": "go"}})
     driver = grid.start(*TNEWS, *grid.on_ray)
     grid.wait_for("start", 1, timeout=60)
     nodes.add("second", 4)
     grid.wait_for("start", 3, timeout=60)
-    grid.behave(trials={"*": {"seconds": 1.0, "steps": 30}})
     nodes.remove(first, graceful)
+    until(lambda: not alive(int(grid.book("start")[0][2])), what="the end of the trial on the first node")
+    grid.open_gate()
     said = finished(grid, TNEWS, driver)
     assert "on first is lost; its trials go on elsewhere" in said
     assert len(grid.book("start")) == 5  # the one that was lost, again

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.grid.conftest import alive, until
+from tests.grid.small_grid import TNEWS as FOUR
 
 pytestmark = pytest.mark.slow
 
@@ -19,7 +20,7 @@ TNEWS = ("--tasks", "tnews", "--learning_rates", "1e-5,2e-5,3e-5,5e-5", "--batch
 @pytest.mark.parametrize("kills", [0, 6])
 def test_four_workers_share_a_run_root_whoever_is_killed(grid, kills):
     """As the tasks of an sbatch array are, killed and requeued; without kills it is the benign twin."""
-    grid.behave(trials={"*": {"seconds": 2.0, "steps": 4}})
+    grid.behave(trials={"*": {"seconds": 2.0 if kills else 0.5, "steps": 4}})
     chance = random.Random(5)
     workers = [grid.start(*TNEWS, "--worker", "--devices", "cpu:1") for _ in range(4)]
     for _ in range(kills):
@@ -38,14 +39,16 @@ def test_four_workers_share_a_run_root_whoever_is_killed(grid, kills):
 
 
 def test_a_worker_joins_a_grid_and_leaves_it_to_its_scheduler(grid):
-    grid.behave(trials={"*": {"seconds": 1.5}})
-    scheduler = grid.start(*TNEWS, "--devices", "cpu:1")
+    grid.behave(trials={"*": {"gate": "go"}})
+    scheduler = grid.start(*FOUR, "--devices", "cpu:1")
     grid.wait_for("start", 1)
-    worker = grid.start(*TNEWS, "--worker", "--devices", "cpu:1")
+    worker = grid.start(*FOUR, "--worker", "--devices", "cpu:1")
+    grid.wait_for("start", 2)
+    grid.open_gate()
     assert "none is left to take" in worker.communicate(timeout=120)[1] and worker.returncode == 0
     output, said = scheduler.communicate(timeout=60)
     assert scheduler.returncode == 0, said
-    assert not grid.book("overlap") and len(grid.book("done")) == 12
+    assert not grid.book("overlap") and len(grid.book("done")) == 4
     assert grid.state()["status"] == "done" and "on elsewhere" not in said
 
 
@@ -53,20 +56,20 @@ def test_workers_alone_conclude_the_grid_and_keep_its_best_model_only(grid):
     """No scheduler ever runs; the plain command afterwards names no file that isn't there."""
     grid.behave(trials={"*": {"seconds": 0.5}})
     kept = ("--save_best_model", "True")
-    workers = [grid.start(*TNEWS, *kept, "--worker", "--devices", "cpu:1") for _ in range(2)]
+    workers = [grid.start(*FOUR, *kept, "--worker", "--devices", "cpu:1") for _ in range(2)]
     said = [worker.communicate(timeout=180) for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], said
     folder = grid.runs / "some-model"
     assert sum("TNEWS\t" in output for output, _ in said) == 1, "one concludes it"
     assert (folder / "report.html").is_file()
-    assert grid.state()["status"] == "done" and grid.state()["counts"]["done"] == 12
+    assert grid.state()["status"] == "done" and grid.state()["counts"]["done"] == 4
     assert len([path for path in (folder / "tnews").iterdir() if path.is_dir()]) == 1
     (folder / "report.html").unlink()
-    again = grid.run(*TNEWS, *kept)
-    assert again.returncode == 0 and "all 12 trials are done already" in again.stderr
+    again = grid.run(*FOUR, *kept)
+    assert again.returncode == 0 and "all 4 trials are done already" in again.stderr
     named = re.findall(r"(?:report|log): ([^,\n]+)", again.stderr)
     assert named and all(Path(path).is_file() for path in named)
-    assert grid.run(*TNEWS, *kept, "--conclude").stdout == again.stdout
+    assert grid.run(*FOUR, *kept, "--conclude").stdout == again.stdout
 
 
 def test_conclude_says_what_is_not_done(grid):
@@ -93,15 +96,15 @@ def test_a_trial_that_cannot_succeed_fails_once_for_all_workers(grid):
 
 def test_a_worker_with_other_settings_is_refused_while_others_run(grid):
     grid.behave(trials={"*": {"gate": "go"}})
-    first = grid.start(*TNEWS, "--worker", "--devices", "cpu:1", "--max_steps", "100")
+    first = grid.start(*FOUR, "--worker", "--devices", "cpu:1", "--max_steps", "100")
     grid.wait_for("start", 1)
     for more in (("--worker",), ()):
-        refused = grid.run(*TNEWS, *more, "--devices", "cpu:1", "--max_steps", "200")
+        refused = grid.run(*FOUR, *more, "--devices", "cpu:1", "--max_steps", "200")
         assert refused.returncode == 2 and refused.stderr.count("\n") == 1
         assert "runs TNEWS there with other settings (max_steps 100 there, 200 here)" in refused.stderr
     grid.open_gate()
     assert first.wait(timeout=120) == 0
-    assert grid.run(*TNEWS, "--worker", "--devices", "cpu:2", "--max_steps", "200").returncode == 0  # alone by now
+    assert grid.run(*FOUR, "--worker", "--devices", "cpu:2", "--max_steps", "200").returncode == 0  # alone by now
 
 
 def test_the_trials_of_a_worker_that_is_killed_end_with_it(grid):
@@ -116,7 +119,7 @@ def test_the_trials_of_a_worker_that_is_killed_end_with_it(grid):
 
 def test_workers_search_by_halving_together(grid, tmp_path):
     halving = ("--search", "halving", "--rungs", "1/4,1/2")
-    grid.behave(trials={"*": {"seconds": 1.0, "steps": 8}})
+    grid.behave(trials={"*": {"seconds": 0.5, "steps": 8}})
     workers = [grid.start(*TNEWS, *halving, "--worker", "--devices", "cpu:1") for _ in range(3)]
     said = [worker.communicate(timeout=240) for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0, 0], said

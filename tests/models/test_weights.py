@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 
 from cluebench.foundation.errors import UsageError
-from cluebench.models.architectures import ARCHITECTURES
-from cluebench.models.hugging_face import in_paddle, is_hugging_face, plain_name
 from cluebench.pretrained import model_files, weights
 from cluebench.pretrained.model import Model
 from cluebench.pretrained.weights import read_weights, refuse_programs
@@ -308,7 +306,11 @@ def test_damaged_files_get_one_line(tmp_path, torch_file):
 # Names ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # PaddleNLP is imported
 def test_hugging_face_names_become_paddlenlps():
+    from cluebench.models.architectures import ARCHITECTURES
+    from cluebench.models.hugging_face import in_paddle, is_hugging_face
+
     layer = "bert.encoder.layer.11."
     expected = {
         "bert.embeddings.word_embeddings.weight": "embeddings.word_embeddings.weight",
@@ -341,7 +343,11 @@ def test_hugging_face_names_become_paddlenlps():
         assert array.shape == ((3,) if array.ndim == 1 else (3, 2) if turned else (2, 3))
 
 
+@pytest.mark.slow
 def test_paddlenlps_names_stay_and_nothing_is_turned():
+    from cluebench.models.architectures import ARCHITECTURES
+    from cluebench.models.hugging_face import in_paddle, is_hugging_face
+
     matrix = np.arange(6.0).reshape(2, 3)
     given = {"ernie.encoder.layers.0.linear1.weight": matrix, "classifier.weight": matrix}
     assert not is_hugging_face(given, ARCHITECTURES["Ernie"])
@@ -350,7 +356,11 @@ def test_paddlenlps_names_stay_and_nothing_is_turned():
     assert all(array is matrix for array in found.values())
 
 
+@pytest.mark.slow
 def test_prefixes():
+    from cluebench.models.architectures import ARCHITECTURES
+    from cluebench.models.hugging_face import plain_name
+
     assert plain_name("electra.encoder.x", ARCHITECTURES["Electra"]) == "encoder.x"
     assert plain_name("electra.encoder.x", ARCHITECTURES["Bert"]) == "electra.encoder.x"
     assert plain_name("bert", ARCHITECTURES["Bert"]) == "bert"
@@ -358,10 +368,14 @@ def test_prefixes():
         assert plain_name(f"{prefix}.encoder.x", ARCHITECTURES["Bert"]) == "encoder.x"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "weights", [{"encoder.layer.0.intermediate.dense": (8, 12)}, {"encoder.layer.0.intermediate.dense": (12, 8)}]
 )
 def test_where_both_libraries_have_the_same_names_the_matrices_tell(weights):
+    from cluebench.models.architectures import ARCHITECTURES
+    from cluebench.models.hugging_face import is_hugging_face
+
     ((name, shape),) = weights.items()
     given = {f"{name}.weight": np.zeros(shape), f"{name}.bias": np.zeros(12)}
     assert is_hugging_face(given, ARCHITECTURES["XLMRoberta"]) == (shape == (12, 8))

@@ -9,7 +9,7 @@ import pytest
 LIGHT_AND_DARK = ("light", "dark")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser():
     program = os.environ.get("BROWSER") or shutil.which("chromium") or shutil.which("google-chrome")
     if program is None:

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cluebench.records.result import Result
 
 LOSS = re.compile(
     r"global step (\d+)/(\d+), epoch: (\d+), batch: (\d+), rank_id: 0, loss: (\S+), lr: (\S+), speed: \S+ step/s"
 )
 
 
+def training(lines):
+    """What each training line says but for its speed."""
+    return [match.groups() for match in map(LOSS.match, lines) if match]
+
+
 def losses(lines):
-    return [float(match[5]) for match in map(LOSS.match, lines) if match]
+    return [float(line[4]) for line in training(lines)]
 
 
 def common(demo, out, *more):
@@ -19,13 +31,49 @@ def common(demo, out, *more):
     return ["--model_name_or_path", model, "--data_dir", data, "--output_dir", out, "--device", "cpu", *more]
 
 
-def without_dropout(model: str, folder) -> str:
+def without_dropout(model: str, folder: Path) -> str:
     """A copy of the model whose attention dropout, which --dropout leaves alone, is off too."""
-    import shutil
-
-    copy = folder / "without_dropout"
-    shutil.copytree(model, copy)
+    copy = Path(shutil.copytree(model, folder / "without_dropout"))
     config = json.loads((copy / "config.json").read_text())
     config.update(attention_probs_dropout_prob=0.0, hidden_dropout_prob=0.0)
     (copy / "config.json").write_text(json.dumps(config))
     return str(copy)
+
+
+def kill_after(process, step: int) -> None:
+    """SIGKILL as soon as the step is logged."""
+    for line in process.stdout:
+        if line.startswith(f"global step {step}/"):
+            process.kill()
+            break
+    assert process.wait() == -9, process.stderr.read()
+
+
+def assert_same_weights(*folders) -> None:
+    import paddle
+
+    a, b = (paddle.load(str(folder / "model_state.pdparams"), return_numpy=True) for folder in folders)
+    assert a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+
+
+def assert_same(folder, other):
+    """Of the run in ``folder`` and that with bounded evaluations in ``other``; returns the latter's result."""
+    a, b = Result.read(folder / "result.json"), Result.read(other / "result.json")
+    assert a.configuration_hash == b.configuration_hash and b.status == "done"
+    assert (a.best_score, a.best_step) == (b.best_score, b.best_step)
+    assert (folder / "result.predictions").read_bytes() == (other / "result.predictions").read_bytes()
+    assert_same_weights(folder, other)
+    labels = [
+        [{**json.loads(line), "score": None} for line in (path / "dev_predictions.jsonl").read_text().splitlines()]
+        for path in (folder, other)
+    ]
+    assert labels[0] == labels[1]
+    assert [point.step for point in a.dev_curve] == [point.step for point in b.dev_curve]
+    best = None
+    for full, bounded in zip(a.dev_curve, b.dev_curve):
+        if bounded.cut_after is None:
+            assert bounded.score == full.score and bounded.loss == pytest.approx(full.loss, abs=1e-5)
+            best = max(best, full.score) if best else full.score
+        else:
+            assert full.score <= bounded.score <= best and bounded.loss is None
+    return b

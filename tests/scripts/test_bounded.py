@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from cluebench.benchmark.tasks import CHOICE, IDIOM, SPAN, TASKS
 from cluebench.records.log import read_log
-from cluebench.records.result import Result
-from tests.scripts.test_classifier import common, losses, without_dropout
-from tests.scripts.test_resume import assert_same_weights, kill_after
+from tests.scripts.running import assert_same, common, kill_after, losses
 
 pytestmark = pytest.mark.slow
 
@@ -27,29 +23,6 @@ ROWS = ["--batch_size", 16, "--learning_rate", 5e-3, "--save_steps", 2]
 def flags(task, *more):
     named = ["--task_name", task.name] if task.is_classification else []
     return [*named, *OF_KIND.get(task.kind, ROWS), *TRAINING, *more]
-
-
-def assert_same(folder, other):
-    """Of the run in ``folder`` and that with bounded evaluations in ``other``; returns the latter's result."""
-    a, b = Result.read(folder / "result.json"), Result.read(other / "result.json")
-    assert a.configuration_hash == b.configuration_hash and b.status == "done"
-    assert (a.best_score, a.best_step) == (b.best_score, b.best_step)
-    assert (folder / "result.predictions").read_bytes() == (other / "result.predictions").read_bytes()
-    assert_same_weights(folder, other)
-    labels = [
-        [{**json.loads(line), "score": None} for line in (path / "dev_predictions.jsonl").read_text().splitlines()]
-        for path in (folder, other)
-    ]
-    assert labels[0] == labels[1]
-    assert [point.step for point in a.dev_curve] == [point.step for point in b.dev_curve]
-    best = None
-    for full, bounded in zip(a.dev_curve, b.dev_curve):
-        if bounded.cut_after is None:
-            assert bounded.score == full.score and bounded.loss == pytest.approx(full.loss, abs=1e-5)
-            best = max(best, full.score) if best else full.score
-        else:
-            assert full.score <= bounded.score <= best and bounded.loss is None
-    return b
 
 
 @pytest.mark.parametrize(
@@ -84,19 +57,6 @@ def test_what_counts_is_the_same_to_the_bit(name, more, demo, run_script, tmp_pa
     assert [(point.step, point.cut_after) for point in curve] == [
         (point.step, point.cut_after) for point in result.dev_curve
     ]
-
-
-def test_two_processes_cut_alike(demo, start_script, tmp_path):
-    """Gradients of two processes are added in another order, so two are compared with two."""
-    model = without_dropout(demo[0], tmp_path)
-    for way in ("full", "bounded"):
-        launcher = ("-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(tmp_path / "logs"))
-        arguments = [*common((model, demo[1]), tmp_path / way), *flags(TASKS["tnews"], "--evaluation", way)]
-        process = start_script(TASKS["tnews"].script, *arguments, launcher=launcher)
-        _, error = process.communicate(timeout=300)
-        assert process.returncode == 0, error[-2000:]
-    result = assert_same(tmp_path / "full", tmp_path / "bounded")
-    assert result.cards == 2 and any(point.cut_after for point in result.dev_curve)
 
 
 def test_a_run_that_is_resumed_has_the_same_best(demo, run_script, start_script, tmp_path):

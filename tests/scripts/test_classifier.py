@@ -14,7 +14,6 @@ from cluebench.benchmark.tasks import TASKS
 from cluebench.records import dev_predictions
 from cluebench.records.result import Result
 from tests.scripts.conftest import check_interrupted
-from tests.scripts.reference import published_losses
 from tests.scripts.running import LOSS, common, losses, without_dropout
 
 pytestmark = pytest.mark.slow
@@ -59,6 +58,8 @@ def test_trains_evaluates_predicts(task, demo, run_script, tmp_path):
 
 def test_losses_are_those_of_the_published_loop(demo, run_script, tmp_path):
     """Row order, seeding, schedule and optimizer: without dropout, the losses agree step by step up to rounding."""
+    from tests.scripts.reference import published_losses
+
     model = without_dropout(demo[0], tmp_path)
     arguments = common((model, demo[1]), tmp_path / "out", "--task_name", "ocnli", "--batch_size", 16)
     ended = run_script(

@@ -14,16 +14,11 @@ from cluebench.data.source import open_source
 from cluebench.records import dev_predictions
 from cluebench.records.result import Result
 from cluebench.report.examples import examples_of
-from tests.scripts.running import losses, without_dropout
+from tests.scripts.running import common, losses, without_dropout
 
 pytestmark = pytest.mark.slow
 
 READING = [task for task in TASKS.values() if not task.is_classification]
-
-
-def common(demo, out, *more):
-    model, data = demo
-    return ["--model_name_or_path", model, "--data_dir", data, "--output_dir", out, "--device", "cpu", *more]
 
 
 @pytest.mark.parametrize("task", READING, ids=lambda task: task.name)
@@ -100,53 +95,6 @@ def test_accumulation_changes_memory_not_losses(task, demo, run_script, tmp_path
         runs.append(losses(ended.lines))
     np.testing.assert_allclose(runs[1], runs[0], atol=1e-4)
     np.testing.assert_allclose(runs[2], runs[0], atol=1e-4)
-
-
-@pytest.mark.parametrize("task", [*READING, TASKS["ocnli"]], ids=lambda task: task.name)
-def test_two_processes_follow_the_losses_of_one(task, demo, start_script, tmp_path):
-    """Batch 6 accumulated over 2 on each of two ranks is batch 12 over 4 on one; only rank 0 writes."""
-    model = without_dropout(demo[0], tmp_path)
-    arguments = [
-        "--learning_rate",
-        1e-3,
-        "--dropout",
-        0,
-        "--logging_steps",
-        1,
-        "--max_steps",
-        8,
-        "--max_seq_length",
-        64,
-    ]
-    arguments += ["--save_steps", 4, "--do_train", "--do_eval", "--do_predict"]
-    arguments += ["--task_name", task.name] if task.is_classification else []
-
-    def start(name, batch, accumulation, launcher=()):
-        batching = ["--batch_size", batch, "--gradient_accumulation_steps", accumulation]
-        return start_script(
-            task.script, *common((model, demo[1]), tmp_path / name), *batching, *arguments, launcher=launcher,
-        )  # fmt: skip
-
-    one = start("one", 12, 4)
-    logs = tmp_path / "logs"
-    launcher = ("-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(logs))
-    two = start("two", 6, 2, launcher)
-    single, several = one.communicate(timeout=240), two.communicate(timeout=240)
-    assert one.returncode == 0, single[1][-2000:]
-    log = (logs / "workerlog.0").read_text()
-    assert two.returncode == 0, several[1][-2000:] + log[-2000:]
-    expected = losses(single[0].splitlines())
-    assert len(expected) == 8
-    np.testing.assert_allclose(losses(log.splitlines()), expected, atol=2e-4)
-    assert not losses((logs / "workerlog.1").read_text().splitlines())
-    a, b = Result.read(tmp_path / "one" / "result.json"), Result.read(tmp_path / "two" / "result.json")
-    assert (b.cards, b.accumulation_steps) == (2, 2) and a.configuration_hash == b.configuration_hash
-    assert [point.step for point in a.dev_curve] == [point.step for point in b.dev_curve]
-    np.testing.assert_allclose([p.loss for p in a.dev_curve], [p.loss for p in b.dev_curve], atol=1e-3)
-    for test in task.test_sets:
-        assert (tmp_path / "two" / test.submission).stat().st_size == (
-            tmp_path / "one" / test.submission
-        ).stat().st_size
 
 
 def test_every_flag_of_cmrc2018_takes_effect(demo, run_script, tmp_path):

@@ -9,7 +9,6 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 
@@ -18,7 +17,7 @@ from cluebench.records.dev_predictions import of_result
 from cluebench.records.result import Result
 from tests.grid.conftest import until
 from tests.scripts.conftest import start
-from tests.scripts.running import common, losses
+from tests.scripts.running import assert_same_weights, common, kill_after, losses
 
 pytestmark = pytest.mark.slow
 
@@ -32,15 +31,6 @@ KINDS = {
     "cmrc2018": ["--batch_size", 8, "--max_seq_length", 96, "--limit", 48],
 }
 TRAINING = ["--learning_rate", 1e-3, "--dropout", 0.1, "--logging_steps", 1, "--checkpoint_steps", 5, "--do_train"]
-
-
-def kill_after(process, step: int) -> None:
-    """SIGKILL as soon as the step is logged."""
-    for line in process.stdout:
-        if line.startswith(f"global step {step}/"):
-            process.kill()
-            break
-    assert process.wait() == -9, process.stderr.read()
 
 
 @pytest.mark.parametrize("task", [TASKS[name] for name in KINDS], ids=lambda task: task.name)
@@ -69,17 +59,27 @@ def test_resume_goes_on_bit_by_bit(task, demo, run_script, start_script, tmp_pat
     assert not (tmp_path / "cut" / "checkpoint").exists()
 
 
-@pytest.mark.parametrize("end", ["killed", "asked"])
-def test_two_ranks_go_on_bit_by_bit(end, demo, start_script, tmp_path):
-    """Rows differ in length from rank to rank, so their dropout has drawn different numbers."""
+def start_two(start, demo, folder, attempt=1):
+    """Two ranks that write into the folder: the log of rank 0, and their process."""
+    logs = folder / f"logs{attempt}"
+    launcher = ("-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(logs))
     arguments = [*KINDS["tnews"], *TRAINING, "--max_steps", 16, "--resume"]
+    return logs / "workerlog.0", start(SCRIPT, *common(demo, folder / "out"), *arguments, launcher=launcher)
 
-    def start(name, attempt):
-        logs = tmp_path / f"{name}{attempt}"
-        launcher = ("-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(logs))
-        return logs / "workerlog.0", start_script(SCRIPT, *common(demo, tmp_path / name), *arguments, launcher=launcher)
 
-    log, process = start("cut", 1)
+@pytest.fixture(scope="module")
+def losses_of_two(demo, tmp_path_factory):
+    """What two ranks log that nothing disturbs."""
+    log, process = start_two(start, demo, tmp_path_factory.mktemp("two"))
+    assert process.wait(240) == 0, log.read_text()[-2000:]
+    return losses(log.read_text().splitlines())
+
+
+@pytest.mark.xdist_group("two ranks")
+@pytest.mark.parametrize("end", ["killed", "asked"])
+def test_two_ranks_go_on_bit_by_bit(end, losses_of_two, demo, start_script, tmp_path):
+    """Rows differ in length from rank to rank, so their dropout has drawn different numbers."""
+    log, process = start_two(start_script, demo, tmp_path)
     marker = f"global step {5 if end == 'asked' else 12}/"
     until(lambda: log.exists() and marker in log.read_text(), 240)
     if end == "asked":
@@ -89,10 +89,10 @@ def test_two_ranks_go_on_bit_by_bit(end, demo, start_script, tmp_path):
             worker.kill()
     process.wait(60)
     assert ("asked to end" in log.read_text()) == (end == "asked")
-    (whole_log, whole), (cut_log, resumed) = start("whole", 1), start("cut", 2)
-    assert whole.wait(240) == resumed.wait(240) == 0, cut_log.read_text()[-2000:]
-    expected, seen = (losses(one.read_text().splitlines()) for one in (whole_log, cut_log))
-    assert 1 < len(seen) < 12 and len(expected) == 16 and seen == expected[-len(seen) :]
+    log, resumed = start_two(start_script, demo, tmp_path, attempt=2)
+    assert resumed.wait(240) == 0, log.read_text()[-2000:]
+    seen = losses(log.read_text().splitlines())
+    assert 1 < len(seen) < 12 and len(losses_of_two) == 16 and seen == losses_of_two[-len(seen) :]
 
 
 @pytest.mark.parametrize("step", [7, 10])
@@ -143,13 +143,6 @@ def test_a_run_that_paused_goes_on_bit_by_bit(task, demo, run_script, start_scri
     assert b.status == "done" and (a.dev_curve, a.best_score) == (b.dev_curve, b.best_score)
     assert log == losses(whole.lines) and len(log) == a.total_steps
     assert_same_weights(tmp_path / "whole", tmp_path / "cut")
-
-
-def assert_same_weights(*folders) -> None:
-    import paddle
-
-    a, b = (paddle.load(str(folder / "model_state.pdparams"), return_numpy=True) for folder in folders)
-    assert a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,6 @@ import json
 import os
 import pickle
 import re
-import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,37 +18,12 @@ from cluebench.records.log import read_log
 from cluebench.records.result import Result
 from cluebench.training.checkpoint_format import CheckpointOwner
 from tests.scripts.conftest import check_interrupted
+from tests.scripts.running import common, losses, training, without_dropout
 
 pytestmark = pytest.mark.slow
 
 PLAIN = "classification/run_clue_classifier.py"
 SCRIPT = "classification/run_clue_classifier_trainer.py"
-LOSS = re.compile(
-    r"global step (\d+)/(\d+), epoch: (\d+), batch: (\d+), rank_id: 0, loss: (\S+), lr: (\S+), speed: \S+ step/s"
-)
-
-
-def common(demo, out, *more):
-    model, data = demo
-    return ["--model_name_or_path", model, "--data_dir", data, "--output_dir", out, "--device", "cpu", *more]
-
-
-def training(lines):
-    """What each training line says but for its speed."""
-    return [match.groups() for match in map(LOSS.match, lines) if match]
-
-
-def losses(lines):
-    return [float(line[4]) for line in training(lines)]
-
-
-def without_dropout(model: str, folder: Path) -> str:
-    """A copy of the model whose attention dropout, which --dropout leaves alone, is off too."""
-    copy = Path(shutil.copytree(model, folder / "without_dropout"))
-    config = json.loads((copy / "config.json").read_text())
-    config.update(attention_probs_dropout_prob=0.0, hidden_dropout_prob=0.0)
-    (copy / "config.json").write_text(json.dumps(config))
-    return str(copy)
 
 
 @pytest.fixture
@@ -176,48 +149,17 @@ def test_half_precision_is_refused_where_paddle_would_ignore_it(precision, demo,
     assert ended.code == 2 and "--amp " in ended.err and "CPUs; use --amp off" in ended.err
 
 
-def test_two_processes_follow_one(demo, start_script, tmp_path):
-    """The same total batch, the same losses and scores; rank 0 alone writes, and predictions are in order."""
-    model = without_dropout(demo[0], tmp_path)
-    arguments = ["--dataset", "ocnli", "--learning_rate", 1e-3, "--dropout", 0, "--max_steps", 6, "--logging_steps", 1]
-    arguments += ["--per_device_train_batch_size", 3, "--save_steps", 3, "--do_train", "--do_eval", "--do_predict"]
-    arguments += ["--per_device_eval_batch_size", 5]
-
-    def start(name, accumulation, launcher=()):
-        accumulated = ["--gradient_accumulation_steps", accumulation]
-        return start_script(
-            SCRIPT, *common((model, demo[1]), tmp_path / name), *arguments, *accumulated, launcher=launcher,
-        )  # fmt: skip
-
-    logs = tmp_path / "logs"
-    one = start("one", 4)
-    two = start("two", 2, ("-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(logs)))
-    single, several = one.communicate(timeout=240), two.communicate(timeout=240)
-    assert one.returncode == 0, single[1][-2000:]
-    log = (logs / "workerlog.0").read_text()
-    assert two.returncode == 0, several[1][-2000:] + log[-2000:]
-    np.testing.assert_allclose(losses(log.splitlines()), losses(single[0].splitlines()), atol=2e-4)
-    assert not losses((logs / "workerlog.1").read_text().splitlines())
-    a, b = Result.read(tmp_path / "one" / "result.json"), Result.read(tmp_path / "two" / "result.json")
-    assert (b.cards, b.accumulation_steps) == (2, 2) and a.configuration_hash == b.configuration_hash
-    assert [(p.step, p.score) for p in a.dev_curve] == [(p.step, p.score) for p in b.dev_curve]
-    np.testing.assert_allclose([p.loss for p in a.dev_curve], [p.loss for p in b.dev_curve], atol=1e-3)
-    file = TASKS["ocnli"].test_sets[0].submission
-    assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
-
-
-def test_loader_workers_change_nothing(demo, start_script, tmp_path):
+def test_loader_workers_change_nothing(demo, run_script, tmp_path):
     logs = []
     for workers in (0, 2):
         arguments = ["--dataset", "csl", "--max_steps", 4, "--save_steps", 2, "--logging_steps", 1, "--do_train"]
         arguments += ["--per_device_train_batch_size", 4, "--gradient_accumulation_steps", 3]
         arguments += ["--padding"]  # which is computed always where other processes make the batches
-        process = start_script(
+        ended = run_script(
             SCRIPT, *common(demo, tmp_path / str(workers)), *arguments, "--dataloader_num_workers", workers
         )
-        out, error = process.communicate(timeout=120)
-        assert process.returncode == 0, error
-        logs.append(training(out.splitlines()))
+        assert ended.code == 0, ended.err
+        logs.append(training(ended.lines))
     assert logs[0] == logs[1] and len(logs[0]) == 4
 
 
@@ -262,26 +204,21 @@ ARGUMENTS = [
 
 
 @pytest.mark.parametrize("save_steps", [7, 6])
-def test_killed_it_goes_on_from_its_last_checkpoint(save_steps, demo, start_script, tmp_path):
+def test_killed_it_goes_on_from_its_last_checkpoint(save_steps, demo, run_trainer, start_script, tmp_path):
     """In the middle of an epoch of six steps, and at its end; to the same losses, scores and weights, dropout included."""
     arguments = [*ARGUMENTS, "--save_steps", save_steps]
-    whole = start_script(SCRIPT, *common(demo, tmp_path / "whole"), *arguments)
     cut = start_script(SCRIPT, *common(demo, tmp_path / "cut"), *arguments)
     for line in cut.stdout:
         if line.startswith("global step 32/"):
             cut.kill()
             break
     cut.wait()
-    expected, error = whole.communicate(timeout=120)
-    assert whole.returncode == 0, error
-    resumed = start_script(SCRIPT, *common(demo, tmp_path / "cut"), *arguments)
-    seen, error = resumed.communicate(timeout=120)
-    assert resumed.returncode == 0, error
-    first = seen.splitlines()[0]
-    step = int(re.fullmatch(rf"going on from {tmp_path / 'cut'}/checkpoint-(\d+)", first)[1])
+    whole, resumed = (run_trainer(*common(demo, tmp_path / name), *arguments) for name in ("whole", "cut"))
+    assert whole.code == resumed.code == 0, whole.err + resumed.err
+    step = int(re.fullmatch(rf"going on from {tmp_path / 'cut'}/checkpoint-(\d+)", resumed.lines[0])[1])
     assert step % save_steps == 0 and 20 < step <= 32
-    resumed_lines = training(seen.splitlines())
-    assert resumed_lines == training(expected.splitlines())[step:] and len(resumed_lines) == 72 - step
+    lines = training(resumed.lines)
+    assert lines == training(whole.lines)[step:] and len(lines) == 72 - step
     a, b = (Result.read(tmp_path / name / "result.json") for name in ("whole", "cut"))
     assert a.dev_curve == b.dev_curve and (a.best_score, a.best_step) == (b.best_score, b.best_step)
     weights = [(tmp_path / name / "model_state.pdparams").read_bytes() for name in ("whole", "cut")]

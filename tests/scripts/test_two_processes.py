@@ -1,0 +1,127 @@
+"""Two processes follow one, in every kind of loop. Paddle starts once for all of them, which takes longer than they do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from cluebench.benchmark.tasks import TASKS
+from cluebench.records.result import Result
+from tests.conftest import ROOT
+from tests.models.conftest import write_model
+from tests.scripts.running import assert_same, common, losses, without_dropout
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("two processes")]
+
+PLAIN = "classification/run_clue_classifier.py"
+TRAINER = "classification/run_clue_classifier_trainer.py"
+SHARED = ["--learning_rate", 1e-3, "--dropout", 0, "--logging_steps", 1, "--do_train"]
+
+
+class Case(NamedTuple):
+    """A run whose batch two processes share: the flags of both, those of one process, those of each of the two."""
+
+    script: str
+    both: list[object]
+    one: list[object]
+    two: list[object]
+    task: str
+    steps: int
+    accumulation: int
+
+
+def plain(name: str) -> Case:
+    """Batch 6 accumulated over 2 on each of two ranks is batch 12 over 4 on one."""
+    both = ["--max_steps", 8, "--max_seq_length", 64, "--save_steps", 4, "--do_eval", "--do_predict"]
+    both += ["--task_name", name] if TASKS[name].is_classification else []
+    batches = [["--batch_size", 3 * count, "--gradient_accumulation_steps", count] for count in (4, 2)]
+    return Case(TASKS[name].script, both, *batches, name, 8, 2)
+
+
+CASES = {
+    # TinyBERT's layers for distillation have no gradient at all, and its pooler none in CMRC2018.
+    "parameters that no task uses": Case(
+        TASKS["cmrc2018"].script, ["--max_seq_length", 48, "--max_steps", 4],
+        ["--batch_size", 4, "--gradient_accumulation_steps", 2], ["--batch_size", 2, "--gradient_accumulation_steps", 1], "cmrc2018", 4, 1,
+    ),
+    "trainer": Case(
+        TRAINER,
+        ["--dataset", "ocnli", "--max_steps", 6, "--save_steps", 3, "--do_eval", "--do_predict",
+         "--per_device_train_batch_size", 3, "--per_device_eval_batch_size", 5],
+        ["--gradient_accumulation_steps", 4], ["--gradient_accumulation_steps", 2], "ocnli", 6, 2,
+    ),
+    **{name: plain(name) for name in ("c3", "chid", "cmrc2018", "ocnli")},
+}  # fmt: skip
+BOUNDED = [
+    "--task_name", "tnews", "--batch_size", 16, "--learning_rate", 5e-3, "--save_steps", 2, "--dropout", 0.1,
+    "--logging_steps", 1, "--eval_batch_size", 4, "--max_steps", 24, "--do_train",
+]  # fmt: skip
+
+
+def flags(models: dict[str, str], data: str, name: str, out: Path) -> list[object]:
+    model = models["TinyBERT" if name == "parameters that no task uses" else "demo"]
+    return [*common((model, data), out), *SHARED, *CASES[name].both]
+
+
+@pytest.fixture(scope="module")
+def models(demo, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    tiny = write_model(folder / "TinyBERT", "TinyBert")
+    (folder / "tiny").mkdir()
+    return {"demo": without_dropout(demo[0], folder), "TinyBERT": without_dropout(str(tiny), folder / "tiny")}
+
+
+@pytest.fixture(scope="module")
+def two(models, demo, tmp_path_factory):
+    """The folder with the output of every case by two processes, and the lines of their logs: (folder, {name: (lines, lines)})."""
+    folder = tmp_path_factory.mktemp("two")
+    commands = {
+        name: [case.script, *flags(models, demo[1], name, folder / name), *case.two] for name, case in CASES.items()
+    }
+    for way in ("full", "bounded"):
+        commands[way] = [PLAIN, *common((models["demo"], demo[1]), folder / way), *BOUNDED, "--evaluation", way]
+    written = [[str(ROOT / script), *map(str, flags)] for script, *flags in commands.values()]
+    (folder / "commands.json").write_text(json.dumps(written))
+    launcher = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(folder)]
+    ranks = [*launcher, str(Path(__file__).with_name("ranks.py")), str(folder / "commands.json")]
+    ended = subprocess.run(ranks, capture_output=True, text=True, timeout=480)
+    logs = [(folder / f"workerlog.{rank}").read_text() for rank in (0, 1)]
+    assert ended.returncode == 0, ended.stderr[-2000:] + logs[0][-2000:]
+    parts = [[part.splitlines() for part in log.split("ranks.py: ")[1:]] for log in logs]
+    return folder, dict(zip(commands, zip(*parts), strict=True))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_processes_follow_the_losses_of_one(name, two, models, demo, run_script, tmp_path):
+    """The same total batch, the same losses and scores; rank 0 alone writes, and predictions are in order."""
+    (folder, logs), case = two, CASES[name]
+    one = run_script(case.script, *flags(models, demo[1], name, tmp_path), *case.one)
+    assert one.code == 0, one.err
+    expected = losses(one.lines)
+    assert len(expected) == case.steps
+    np.testing.assert_allclose(losses(logs[name][0]), expected, atol=2e-4)
+    assert not losses(logs[name][1])
+    a, b = Result.read(tmp_path / "result.json"), Result.read(folder / name / "result.json")
+    assert (b.cards, b.accumulation_steps) == (2, case.accumulation) and a.configuration_hash == b.configuration_hash
+    assert [point.step for point in a.dev_curve] == [point.step for point in b.dev_curve]
+    np.testing.assert_allclose([p.loss for p in a.dev_curve], [p.loss for p in b.dev_curve], atol=1e-3)
+    if "--do_predict" in case.both:
+        for test in TASKS[case.task].test_sets:
+            assert (folder / name / test.submission).stat().st_size == (tmp_path / test.submission).stat().st_size
+    if name == "trainer":
+        assert [point.score for point in a.dev_curve] == [point.score for point in b.dev_curve]
+        file = TASKS[case.task].test_sets[0].submission
+        assert (folder / name / file).read_bytes() == (tmp_path / file).read_bytes()
+
+
+def test_bounded_evaluations_of_two_processes_are_cut_alike(two):
+    """Gradients of two processes are added in another order, so two are compared with two."""
+    folder, _ = two
+    result = assert_same(folder / "full", folder / "bounded")
+    assert result.cards == 2 and any(point.cut_after for point in result.dev_curve)
