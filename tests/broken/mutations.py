@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from cluebench.foundation.errors import ClueError
 from cluebench.foundation.notices import notice_once
 
-#: Examples of each property: 200, or as many as asked for.
+#: Examples of each property: 50, or as many as asked for.
 EXAMPLES = settings(
-    max_examples=int(os.environ.get("CLUEBENCH_EXAMPLES", "200")),
+    max_examples=int(os.environ.get("CLUEBENCH_EXAMPLES", "50")),
     deadline=None,
     derandomize="CLUEBENCH_EXAMPLES" not in os.environ,
     suppress_health_check=list(HealthCheck),

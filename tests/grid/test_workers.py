@@ -114,7 +114,7 @@ def test_the_trials_of_a_worker_that_is_killed_end_with_it(grid):
     until(lambda: len(list(grid.runs.glob("*/tnews/*/checkpoint"))) == 2, what="checkpoints")
     worker.kill()
     worker.communicate()
-    until(lambda: not any(alive(int(words[2])) for words in grid.book("start")), 20, "the end of the trials")
+    until(lambda: not any(alive(int(words[2])) for words in grid.book("start")), 60, "the end of the trials")
 
 
 def test_workers_search_by_halving_together(grid, tmp_path):

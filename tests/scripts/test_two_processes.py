@@ -14,7 +14,7 @@ import pytest
 from cluebench.benchmark.tasks import TASKS
 from cluebench.records.result import Result
 from tests.conftest import ROOT
-from tests.models.conftest import write_model
+from tests.models.conftest import little_data, write_model  # noqa: F401 (a fixture)
 from tests.scripts.running import assert_same, common, losses, without_dropout
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("two processes")]
@@ -64,28 +64,29 @@ BOUNDED = [
 ]  # fmt: skip
 
 
-def flags(models: dict[str, str], data: str, name: str, out: Path) -> list[object]:
-    model = models["TinyBERT" if name == "parameters that no task uses" else "demo"]
-    return [*common((model, data), out), *SHARED, *CASES[name].both]
+def flags(models: dict[str, tuple[str, str]], name: str, out: Path) -> list[object]:
+    return [*common(models.get(name, models["demo"]), out), *SHARED, *CASES[name].both]
 
 
 @pytest.fixture(scope="module")
-def models(demo, tmp_path_factory):
+def models(demo, little_data, tmp_path_factory):  # noqa: F811
+    """Model and data, of one case and of the others."""
     folder = tmp_path_factory.mktemp("models")
     tiny = write_model(folder / "TinyBERT", "TinyBert")
     (folder / "tiny").mkdir()
-    return {"demo": without_dropout(demo[0], folder), "TinyBERT": without_dropout(str(tiny), folder / "tiny")}
+    return {
+        "parameters that no task uses": (without_dropout(str(tiny), folder / "tiny"), little_data),
+        "demo": (without_dropout(demo[0], folder), demo[1]),
+    }
 
 
 @pytest.fixture(scope="module")
-def two(models, demo, tmp_path_factory):
+def two(models, tmp_path_factory):
     """The folder with the output of every case by two processes, and the lines of their logs: (folder, {name: (lines, lines)})."""
     folder = tmp_path_factory.mktemp("two")
-    commands = {
-        name: [case.script, *flags(models, demo[1], name, folder / name), *case.two] for name, case in CASES.items()
-    }
+    commands = {name: [case.script, *flags(models, name, folder / name), *case.two] for name, case in CASES.items()}
     for way in ("full", "bounded"):
-        commands[way] = [PLAIN, *common((models["demo"], demo[1]), folder / way), *BOUNDED, "--evaluation", way]
+        commands[way] = [PLAIN, *common(models["demo"], folder / way), *BOUNDED, "--evaluation", way]
     written = [[str(ROOT / script), *map(str, flags)] for script, *flags in commands.values()]
     (folder / "commands.json").write_text(json.dumps(written))
     launcher = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(folder)]
@@ -98,10 +99,10 @@ def two(models, demo, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_two_processes_follow_the_losses_of_one(name, two, models, demo, run_script, tmp_path):
+def test_two_processes_follow_the_losses_of_one(name, two, models, run_script, tmp_path):
     """The same total batch, the same losses and scores; rank 0 alone writes, and predictions are in order."""
     (folder, logs), case = two, CASES[name]
-    one = run_script(case.script, *flags(models, demo[1], name, tmp_path), *case.one)
+    one = run_script(case.script, *flags(models, name, tmp_path), *case.one)
     assert one.code == 0, one.err
     expected = losses(one.lines)
     assert len(expected) == case.steps
