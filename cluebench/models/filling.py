@@ -105,7 +105,7 @@ def plain_backbone(model: paddle.nn.Layer) -> dict[str, paddle.Tensor]:
 def check_sizes(target: Target, config: Any, stored: Mapping[str, np.ndarray]) -> None:
     """Raises UsageError where configuration and weights differ in size, before anything of that size is built.
 
-    ``stored``: under plain names. Layers that the configuration does not have would otherwise be left out in silence.
+    ``stored``: under plain names. Layers that the configuration does not have would be left out silently.
     """
     where, described = _names(target)
     shapes = {name: array.shape for name, array in stored.items()}

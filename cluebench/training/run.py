@@ -147,7 +147,7 @@ class Run(Generic[F]):
         model: paddle.nn.Layer,
         loss_of: Callable[[paddle.nn.Layer, dict[str, Any]], paddle.Tensor],
     ) -> Iterator[Step]:
-        """Fine-tunes ``model`` on the train split; yields every optimizer step after it is taken and logged.
+        """Fine-tunes ``model`` on the train split; yields every optimizer step after the step and its log line.
 
         ``loss_of``: from the model (with several cards, exchanging gradients) and a micro-batch on the device to the
         mean loss. With --resume, it continues from the checkpoint of an earlier process. After a step that evaluates,
