@@ -1,7 +1,7 @@
 """Zip archives of data sets, read in place: members are never unpacked to disk.
 
-An archive is refused when it could do harm if someone did unpack it (members that leave the target folder, links), or
-when a member is out of all proportion to what JSON text packs to (a decompression bomb).
+An archive is refused if unpacking it could do harm (members that leave the target folder, links), or if a member is
+compressed far more than JSON text can be (a decompression bomb).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import IO
 
 from cluebench.foundation.errors import DataError
 
-#: The largest official member is CHID's train.json, about 180 MB; the limits leave room for larger data of one's own.
+#: The largest official member is CHID's train.json, about 180 MB; the limits leave room for larger data of a user.
 MAX_MEMBER_BYTES = 512 << 20
 MAX_ARCHIVE_BYTES = 1 << 30
 #: JSON text packs to a tenth or so, and very repetitive text to a fiftieth; deflate can't exceed about 1:1000.
 MAX_RATIO = 200
-#: Below this size a member can't hurt, whatever its ratio.
+#: Below this size a member is harmless at any ratio.
 _HARMLESS_BYTES = 1 << 20
 
 #: What zipfile raises on broken, encrypted (RuntimeError) and unusually packed (NotImplementedError) archives.
@@ -76,7 +76,7 @@ def check_archive(path: Path) -> None:
 def opened(path: Path) -> Iterator[zipfile.ZipFile]:
     """The archive; whatever zipfile raises while it is in use becomes one DataError line naming the archive."""
     if path.exists() and not path.is_file():
-        raise DataError(f"{path} is no ordinary file")  # a pipe would be waited for
+        raise DataError(f"{path} is no ordinary file")  # reading a pipe could wait for ever
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
@@ -86,11 +86,12 @@ def opened(path: Path) -> Iterator[zipfile.ZipFile]:
         raise DataError(f"{path} can't be read: {error.strerror or error}") from error
 
 
-def md5_of(stream: IO[bytes]) -> str:
-    """32 hexadecimal digits of all that is left in a stream."""
+def md5_of(stream: IO[bytes], end: bytes = b"") -> str:
+    """32 hexadecimal digits of the rest of a stream, followed by ``end``."""
     digest = hashlib.md5(usedforsecurity=False)
     while block := stream.read(1 << 20):
         digest.update(block)
+    digest.update(end)
     return digest.hexdigest()
 
 

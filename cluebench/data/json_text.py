@@ -1,4 +1,4 @@
-"""Where things stand in a JSON text, which `json` itself does not say."""
+"""Positions of values in a JSON text, which `json` itself does not give."""
 
 from __future__ import annotations
 

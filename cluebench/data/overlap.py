@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from cluebench.benchmark.tasks import CHOICE, IDIOM, SPAN, Task
-from cluebench.data.rows import IDIOM_TAG, ChoiceRow, IdiomRecord, SpanRow, TextRow
+from cluebench.data.rows import IDIOM_TAG
 
 _NOT_WORDS = re.compile(r"[\W_]+")
 _COMMON_MARKS = re.compile("[，。！？：；（）、“”‘’《》…—,.!?:;()\\s]+")
@@ -71,10 +71,9 @@ def normalised(text: str) -> str:
 
 def units_of(task: Task, rows: Sequence[Any]) -> Units:
     """Of rows as `cluebench.data.rows` loads them."""
-    names, of_row = _READERS.get(task.kind, (task.text_fields, _of_text))
-    units = Units(task, {name: [] for name in names})
+    units = Units(task, {name: [] for name in _PARTS.get(task.kind, task.text_fields)})
     for row in rows:
-        for texts, gold, options, group in of_row(task, row):
+        for texts, gold, options, group in _units_of_row(task, row):
             for part, text in zip(units.parts.values(), texts):
                 part.append(text)
             units.gold.append(gold)
@@ -82,6 +81,26 @@ def units_of(task: Task, rows: Sequence[Any]) -> Units:
             units.options.append(options if task.kind in (CHOICE, IDIOM) else ())
             units.groups.append(group)
     return units
+
+
+_PARTS = {CHOICE: ("context", "question", "options"), IDIOM: ("passage", "candidates"), SPAN: ("context", "question")}
+_Unit = tuple[tuple[str, ...], int | None, tuple[str, ...], Hashable]  # texts, right index, options, group
+
+
+def _units_of_row(task: Task, row: Any) -> Iterator[_Unit]:
+    if task.kind == CHOICE:
+        yield (row.context, row.question, "\n".join(row.options)), row.answer, row.options, row.context
+    elif task.kind == SPAN:
+        yield (row.context, row.question), 0 if row.answers else None, row.answers[:1], row.context
+    elif task.kind == IDIOM:
+        candidates = "\n".join(row.candidates)
+        for passage in row.passages:
+            text = IDIOM_TAG.sub("#idiom#", passage)
+            for tag in IDIOM_TAG.findall(passage):
+                yield (text, candidates), row.answers[tag] if row.answers else None, row.candidates, id(row)
+    else:
+        shared = row.texts[task.group_segment]
+        yield row.texts, row.label, (), _MARKS.sub("", shared) if task.marked_spans else shared
 
 
 def groups_of(task: Task, rows: Sequence[Any]) -> np.ndarray:
@@ -93,38 +112,6 @@ def numbered(groups: Sequence[Hashable]) -> np.ndarray:
     """int64 [groups]: from 0 in order of appearance, the same number for the same group."""
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(group, len(numbers)) for group in groups], np.int64)
-
-
-_Unit = tuple[tuple[str, ...], int | None, tuple[str, ...], Hashable]  # texts, right index, options, group
-
-
-def _of_text(task: Task, row: TextRow) -> Iterable[_Unit]:
-    shared = row.texts[task.group_segment]
-    yield row.texts, row.label, (), _MARKS.sub("", shared) if task.marked_spans else shared
-
-
-def _of_question(task: Task, row: ChoiceRow) -> Iterable[_Unit]:
-    yield (row.context, row.question, "\n".join(row.options)), row.answer, row.options, row.context
-
-
-def _of_record(task: Task, row: IdiomRecord) -> Iterable[_Unit]:
-    candidates = "\n".join(row.candidates)
-    for passage in row.passages:
-        text = IDIOM_TAG.sub("#idiom#", passage)
-        for tag in IDIOM_TAG.findall(passage):
-            yield (text, candidates), row.answers[tag] if row.answers else None, row.candidates, id(row)
-
-
-def _of_span(task: Task, row: SpanRow) -> Iterable[_Unit]:
-    yield (row.context, row.question), 0 if row.answers else None, row.answers[:1], row.context
-
-
-#: Kind of task → names of the parts, and the units of a row.
-_READERS: dict[str, tuple[tuple[str, ...], Callable[[Task, Any], Iterable[_Unit]]]] = {
-    CHOICE: (("context", "question", "options"), _of_question),
-    IDIOM: (("passage", "candidates"), _of_record),
-    SPAN: (("context", "question"), _of_span),
-}
 
 
 def twins(train: Units, other: Units) -> np.ndarray:

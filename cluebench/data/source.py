@@ -115,7 +115,7 @@ class DataSource:
         md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
         if self._expected.get((task.name, file), md5) != md5:
             raise DataError(f"{task.name}: {place} was changed while it was being read: start again")
-        self._sum(task, file, place, key, lambda: md5)
+        self._learn(task, file, place, key, md5)
         return content
 
     def has(self, task: Task, file: str) -> bool:
@@ -133,7 +133,11 @@ class DataSource:
         unchanged file is remembered between processes.
         """
         place = self._require(task, file)
-        found = self._sum(task, file, place, _key(place, file), lambda: _remembered(place, file, "md5", _md5_of))
+        key = _key(place, file)
+        found = _known_md5.get(key)
+        if found is None:
+            md5 = _remembered(place, file, "md5", lambda: _md5_of(place))
+            found = self._learn(task, file, place, key, md5)
         self._expected[task.name, file] = found.md5
         return found.counts_as
 
@@ -228,13 +232,10 @@ class DataSource:
         searched = f"looked for {folder / file}, in {inside}, and for a copy in folders called {task.name}"
         return f"{task.name}: {file} is missing: {searched}{holds}; {advice}"
 
-    def _sum(
-        self, task: Task, file: str, place: _Place | Copy, key: tuple[str, str, str], md5_of: Callable[[], str]
-    ) -> _Sum:
-        """Kept for the process. The first time, a notice says when the rows are not those of the official file."""
+    def _learn(self, task: Task, file: str, place: _Place | Copy, key: tuple[str, str, str], md5: str) -> _Sum:
+        """Keeps the md5 for the process. The first time, a notice says when the rows are not the official ones."""
         if key not in _known_md5:
-            official, md5 = official_files().get((task.name, file)), md5_of()
-            counts_as = md5
+            official, counts_as = official_files().get((task.name, file)), md5
             if official and official.md5 not in (None, md5) and not self.is_synthetic:
                 if self._has_official_rows(task, official, place):
                     counts_as = official.md5 or md5
@@ -251,30 +252,24 @@ class DataSource:
                 return ""
 
         if isinstance(place, Copy):  # most official files end with a line end, which a copy does not show
-            if _remembered(place, official.file, "md5 with a line end", _md5_of_line_end) == official.md5:
+            whole = _remembered(place, official.file, "md5 with a line end", lambda: _md5_of(place, b"\n"))
+            if whole == official.md5:
                 return True
-        return official.row_hash is not None and official.row_hash == _remembered(
-            place, official.file, "rows", lambda _: rows()
-        )
+        return official.row_hash is not None and official.row_hash == _remembered(place, official.file, "rows", rows)
 
 
 def _key(place: _Place | Copy, file: str) -> tuple[str, str, str]:
     return str(place), file, version_of(*place.paths)
 
 
-def _remembered(place: _Place | Copy, file: str, what: str, compute: Callable[[_Place | Copy], str]) -> str:
+def _remembered(place: _Place | Copy, file: str, what: str, compute: Callable[[], str]) -> str:
     """A hash of a file, by the code of this version."""
-    return remembered(f"{cluebench.__version__} {file} {place} {what}", place.paths, lambda: compute(place))
+    return remembered(f"{cluebench.__version__} {file} {place} {what}", place.paths, compute)
 
 
-def _md5_of(place: _Place | Copy) -> str:
+def _md5_of(place: _Place | Copy, end: bytes = b"") -> str:
     with place.opened() as stream:
-        return md5_of(stream)
-
-
-def _md5_of_line_end(place: _Place | Copy) -> str:
-    with place.opened() as stream:
-        return hashlib.md5(stream.read() + b"\n", usedforsecurity=False).hexdigest()
+        return md5_of(stream, end)
 
 
 def _why_other(official: OfficialFile, place: _Place | Copy, md5: str) -> str:
@@ -291,9 +286,8 @@ def _hash_folders(directory: Path, task: Task) -> Iterator[Path]:
         for folder in (path for path in sorted(place.glob("*")) if _HASH_FOLDER.fullmatch(path.name)):
             files = [folder / file for file in (*task.dev_files, *task.answer_files.values())]
             known = official_files().get((task.name, files[0].name))
-            if known and all(path.is_file() for path in files):
-                if known.md5 in (None, _md5_of(_Place(files[0]))):
-                    yield folder
+            if known and all(map(Path.is_file, files)) and known.md5 in (None, _md5_of(_Place(files[0]))):
+                yield folder
 
 
 def open_source(data_dir: str | Path | None = None, *, offline: bool = False) -> DataSource:

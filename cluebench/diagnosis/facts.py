@@ -188,9 +188,9 @@ def _required() -> list[str]:
 
 # Paddle and the driver ------------------------------------------------------------------------------------------------
 
-#: Printed as JSON, last, by a process of its own. A card counts only after it has computed something.
+#: Prints JSON last, after it has imported the modules in its arguments. A card counts if it has computed something.
 _PADDLE_PROBE = """
-import json, warnings
+import importlib, json, sys, warnings
 warnings.simplefilter("ignore")
 import paddle
 found = {"version": paddle.__version__, "cuda": None, "cudnn": None, "cards": 0, "card_error": None}
@@ -203,15 +203,19 @@ if paddle.is_compiled_with_cuda():
             float(paddle.matmul(paddle.ones([64, 64]), paddle.ones([64, 64])).sum())
     except Exception as error:
         found["card_error"] = str(error).strip().splitlines()[-1][:300]
+for name in sys.argv[1:]:
+    importlib.import_module(name)
 print(json.dumps(found))
 """
 
 
 def _try_paddle(facts: Facts) -> None:
-    answer, error = _in_process(_PADDLE_PROBE)
-    facts.paddle = answer if answer is not None else {"error": error}
-    if answer is not None and "paddlenlp" in facts.installed:
-        facts.paddlenlp_error = _in_process("import paddlenlp.transformers; print({})")[1] or None
+    more = ["paddlenlp.transformers"] if "paddlenlp" in facts.installed else []
+    answer, error = _in_process(_PADDLE_PROBE, *more)
+    if answer is None and more:  # Paddle alone may work
+        facts.paddlenlp_error = error
+        answer, error = _in_process(_PADDLE_PROBE)
+    facts.paddle = {"error": error} if answer is None else answer
 
 
 def _in_process(code: str, *arguments: str) -> tuple[dict[str, Any] | None, str]:
