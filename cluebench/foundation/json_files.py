@@ -120,9 +120,9 @@ def _parsed_quickly(content: bytes) -> Any:
     """
     if b"\\u" not in content and b"0" * 19 not in content.translate(_AS_ZEROS):
         with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            value = msgspec.json.decode(content)
-            if msgspec.json.encode(value).count(b":") == content.count(b":"):
-                return value
+            # Encoding adds its UTF-8 form to each text in memory: so not of the value that stays.
+            if msgspec.json.encode(msgspec.json.decode(content)).count(b":") == content.count(b":"):
+                return msgspec.json.decode(content)
     return _UNREAD
 
 
