@@ -143,7 +143,7 @@ def test_status_names_one_label_for_all_rows(runs, run_command):
     assert "one label" not in run_command(*status).out
     says_the_same(best, share=0.9)
     assert (
-        f"tnews/{best.stem}: the best trial of the task says one label (100) for all 60 rows"
+        f"tnews/{best.stem}: the best trial of the task predicts one label (100) for all 60 rows"
         in run_command(*status).out
     )
 
