@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from functools import cached_property
 from itertools import product
-from operator import itemgetter
 from pathlib import Path
 from statistics import mean
 from typing import Any, get_args
 
-from cluebench.benchmark.published import ATTRIBUTION, published_model
+from cluebench.benchmark.published import ATTRIBUTION, PublishedModel, published_model
 from cluebench.benchmark.tasks import TASKS, Setting, Task
 from cluebench.data.row_facts import RowFacts
 from cluebench.data.source import DataSource
@@ -25,7 +24,8 @@ from cluebench.records.grid_file import GridFile, PlannedTrial, TrialState
 from cluebench.records.log import LogFacts, furthest_step, read_log
 from cluebench.records.paths import TrialPaths, trial_name
 from cluebench.records.result import STOPPED
-from cluebench.report import advice, comparability, evidence, grid_charts, page, reproduction, scores
+from cluebench.report import comparability, evidence, grid_charts, page, reproduction, scores
+from cluebench.report.advice import advice
 from cluebench.report.replayed import replayed
 from cluebench.report.scores import Best
 from cluebench.report.units import duration, unit_of
@@ -36,7 +36,7 @@ REPORT_FILE = "report.html"
 
 
 def write_report(folder: Path) -> None:
-    """Writes ``<folder>/report.html`` from grid.json and the results beside it. Raises OSError when it can't."""
+    """Writes ``<folder>/report.html`` from grid.json and the results beside it. Raises OSError if it can't."""
     atomic.write_text(folder / REPORT_FILE, report(folder))
 
 
@@ -44,8 +44,10 @@ def report(folder: Path) -> str:
     """The page."""
     run = _Run(folder)
     tasks = [_task(run, TASKS[name]) for name in TASKS if name in run.planned or run.trials.get(name)]
-    running = [trial for task in tasks for trial in task["trials"] if trial["state"] == "running"]
-    hours = unit_of([task["device_seconds"] for task in tasks])
+    trials = [trial for task in tasks for trial in task["trials"]]
+    ended = None if run.is_running else run.grid  # while it runs, the advice may change with every trial
+    choices = {task["name"]: task["choice"] for task in tasks if task["choice"]}
+    advised = advice(ended, run.trials, run.bests, run.errors, choices, run.outcomes) if ended else []
     return page.rendered(
         "report.html",
         {task["name"]: task.pop("charts") for task in tasks},
@@ -54,24 +56,24 @@ def report(folder: Path) -> str:
         grid=run.grid,
         is_running=run.is_running,
         written=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC"),
-        running=running,
-        counts=_counts(trial["state"] for task in tasks for trial in task["trials"]),
+        running=[trial for trial in trials if trial["state"] == "running"],
+        counts=_counts(trials),
         costs=_costs(run),
-        device_time=hours,
-        trial_time=unit_of([trial["seconds"] for task in tasks for trial in task["trials"]]),
+        device_time=unit_of([task["device_seconds"] for task in tasks]),
+        trial_time=unit_of([trial["seconds"] for trial in trials]),
         tasks=tasks,
         average=_average(run),
         attribution=ATTRIBUTION if run.published else None,
         mark=run.halving_mark,
-        warnings=[text for is_other, text in _data(run) if is_other],
-        advice=run.advice({task["name"]: task["choice"] for task in tasks if task["choice"]}),
+        warnings=[text for is_other, text in run.data if is_other],
+        advice=advised,
         failures=_failures(run),
         provenance=_provenance(run),
     )
 
 
 class _Run(OpenedRun):
-    """A run directory, and what is found out about it once."""
+    """A run directory. Everything is computed once."""
 
     @property
     def model(self) -> str:
@@ -90,47 +92,39 @@ class _Run(OpenedRun):
         return dict(found)
 
     def unfinished(self, task: Task) -> Iterator[tuple[PlannedTrial, FinishedTrial]]:
-        """Trials that a search has stopped early, and those that run: with their scores so far, if there are any."""
+        """Trials that a search has stopped early, and trials that run: with their scores so far, if any."""
         for planned in self.planned.get(task.name, ()):
             paths = TrialPaths(self.folder / task.name, planned.name)
             result = self.result(paths.result) if planned.state == STOPPED else None
             if result and result.best_score and (trial := FinishedTrial.of(result, paths.result, task)):
                 yield planned, trial
             elif planned.state == "running" and self.is_running:
-                yield (
-                    planned,
-                    FinishedTrial(task.name, planned.setting, planned.seed, (), None, paths.result, _log(paths)),
-                )
+                log = _log(paths)
+                yield planned, FinishedTrial(task.name, planned.setting, planned.seed, (), None, paths.result, log)
 
     @cached_property
     def bests(self) -> dict[str, Best]:
         return scores.best_settings(self.trials)
 
     @cached_property
-    def known(self) -> dict[str, evidence.Evidence]:
+    def evidence(self) -> dict[str, evidence.Evidence]:
         return evidence.of_run(self.trials)[0]
 
     @cached_property
     def facts(self) -> dict[str, RowFacts]:
-        """Of the rows; looked for once the grid has ended, as that takes seconds."""
-        return facts_of(self.known, self, look=not self.is_running)
+        """Of the rows; looked for after the grid has ended, because that takes seconds."""
+        return facts_of(self.evidence, self, look=not self.is_running)
+
+    @cached_property
+    def errors(self) -> dict[str, float]:
+        return {name: found.error[0] for name, found in self.evidence.items()}
 
     @cached_property
     def edges(self) -> dict[tuple[str, str], str]:
         return scores.edges(self.trials, self.bests, self.errors)
 
-    @property
-    def errors(self) -> dict[str, float]:
-        return {name: one.error[0] for name, one in self.known.items()}
-
-    def advice(self, choices: Mapping[str, evidence.Choice]) -> list[advice.Advice]:
-        """What to do next, unless the grid runs: then it may change with every trial."""
-        if self.grid is None or self.is_running:
-            return []
-        return advice.advice(self.grid, self.trials, self.bests, self.errors, choices, self.outcomes)
-
     @cached_property
-    def published(self) -> Any:
+    def published(self) -> PublishedModel | None:
         return published_model(self.model)
 
     @cached_property
@@ -138,13 +132,36 @@ class _Run(OpenedRun):
         return cost.cost_by_task(self)
 
     @cached_property
-    def outcomes(self) -> Mapping[str, Sequence]:
-        """Of the halving rules, of finished grids only."""
+    def outcomes(self) -> dict[str, Sequence]:
+        """Of the halving rules; only for finished grids."""
         return {} if self.is_running else replayed(self.model, self.trials).outcomes
+
+    @cached_property
+    def data(self) -> list[tuple[bool, Phrase]]:
+        """(whether it makes the scores incomparable with published ones, the text) about the data of the trials."""
+        found = []
+        if self.grid and self.grid.data_dir and DataSource(Path(self.grid.data_dir).expanduser()).is_synthetic:
+            found.append((True, Phrase("made-up data: these scores say nothing about any model's language")))
+        else:
+            tasks = defaultdict(list)
+            for result in self.results:
+                tasks[comparability.is_official(TASKS[result.task], result)].append(TASKS[result.task].title)
+            for is_official, titles in tasks.items():
+                names = ", ".join(dict.fromkeys(titles))
+                if is_official is None:
+                    found.append((False, Phrase("files whose md5 was not published ({tasks})", tasks=names)))
+                else:
+                    files = Phrase("the official files" if is_official else "data other than the official files")
+                    found.append((not is_official, Phrase("{files} ({tasks})", files=files, tasks=names)))
+        limits = {str(result.configuration.get("limit") or "") for result in self.results} - {""}
+        if limits:
+            rows = ", ".join(sorted(limits))
+            found.append((True, Phrase("limited data: only the first {rows} rows of every split", rows=rows)))
+        return found
 
 
 def _log(paths: TrialPaths) -> LogFacts:
-    """What the log of a running trial says by now, its step as it is this very second."""
+    """The log of a running trial, with the step that it has reached by now."""
     try:
         facts = read_log(paths.log)
     except OSError:
@@ -154,8 +171,8 @@ def _log(paths: TrialPaths) -> LogFacts:
     return facts
 
 
-def _counts(states: Iterable[str]) -> dict[str, int]:
-    found = Counter(states)
+def _counts(trials: Iterable[dict[str, Any]]) -> dict[str, int]:
+    found = Counter(trial["state"] for trial in trials)
     return {state: found[state] for state in get_args(TrialState) if found[state]}
 
 
@@ -163,7 +180,7 @@ def _average(run: _Run) -> dict[str, Any]:
     average, theirs = scores.average(run.bests), run.published.average if run.published else None
     return {
         "score": average,
-        "error": evidence.error_of_avg(run.known),
+        "error": evidence.error_of_avg(run.evidence),
         "published": theirs,
         "difference": None if average is None or theirs is None else average - float(theirs),
         "missing": scores.missing_from_average(run.bests),
@@ -171,7 +188,7 @@ def _average(run: _Run) -> dict[str, Any]:
 
 
 def _costs(run: _Run) -> list[Phrase]:
-    """What the run has cost, a part each."""
+    """The parts of what the run has cost."""
     spent = sum(run.costs.values(), cost.Cost())
     found = [Phrase("{time} of device time", time=duration(3600 * spent.hours))] if spent.hours else []
     if spent.lost_seconds > 0.01 * spent.device_seconds:
@@ -187,33 +204,31 @@ def _costs(run: _Run) -> list[Phrase]:
 
 
 def _task(run: _Run, task: Task) -> dict[str, Any]:
-    """What the page says of a task."""
+    """A task's part of the page."""
     finished, best = run.trials.get(task.name, ()), run.bests.get(task.name)
     unfinished = list(run.unfinished(task))
     trials = _trials(run, task, unfinished)
-    known = run.known.get(task.name)
+    found, facts, spent = run.evidence.get(task.name), run.facts.get(task.name), run.costs.get(task.name)
+    predictions = found.predictions if found else ()
     theirs = run.published.score(task) if run.published else None
-    spent = run.costs.get(task.name)
-    facts = run.facts.get(task.name)
     of_best = [trial.result for trial in finished if best and trial.setting == best.setting and trial.result]
     data_dir = run.grid.data_dir if run.grid else None
-    predictions, outcomes = known.predictions if known else (), run.outcomes.get(task.name, ())
-    names, shown = grid_charts.label_names(task, data_dir), [*finished, *(trial for _, trial in unfinished)]
-    states = {trial.path: planned.state for planned, trial in unfinished}
-    drawn = grid_charts.charts(task, finished, predictions, outcomes, names)
-    drawn["trials"] = [grid_charts.trial(task, one, states.get(one.path, "done")) for one in shown]
+    names = grid_charts.label_names(task, data_dir)
+    drawn = grid_charts.charts(task, finished, predictions, run.outcomes.get(task.name, ()), names)
+    drawn["trials"] = [grid_charts.trial(task, trial, "done") for trial in finished]
+    drawn["trials"] += [grid_charts.trial(task, trial, planned.state) for planned, trial in unfinished]
     return {
         "name": task.name,
         "title": task.title,
-        "counts": _counts(trial["state"] for trial in trials),
+        "counts": _counts(trials),
         "trials": trials,
         "best": best.text(task) if best else None,
         "setting": best.setting if best else None,
         "edges": {axis: edge for (name, axis), edge in run.edges.items() if name == task.name},
-        "error": "/".join(f"±{error:.2f}" for error in known.error) if known else None,
-        "unseen": unseen_text(task, known, facts) if known and facts else None,
+        "error": "/".join(f"±{error:.2f}" for error in found.error) if found else None,
+        "unseen": unseen_text(task, found, facts) if found and facts else None,
         "floor": facts.floors.best if facts else None,
-        "one_label": known.predictions[0].one_label if known else None,
+        "one_label": predictions[0].one_label if predictions else None,
         "published": task.format_score(theirs) if theirs else None,
         "difference": best.score[0] - theirs[0] if best and theirs else None,
         "command": reproduction.command(task, of_best[0], run.model, data_dir) if of_best else None,
@@ -228,51 +243,49 @@ def _task(run: _Run, task: Task) -> dict[str, Any]:
 
 
 def _trials(run: _Run, task: Task, unfinished: Sequence[tuple[PlannedTrial, FinishedTrial]]) -> list[dict[str, Any]]:
-    """A row each, the finished ones first, best first. The files that exist of one are linked below its folder."""
+    """A row each, the finished trials first, best first. Files that exist are linked below the run's folder."""
     best = run.bests.get(task.name)
-    found: dict[tuple[Setting, int], tuple[str, FinishedTrial | None]] = {}
-    for trial in sorted(
-        run.trials.get(task.name, ()), key=lambda one: scores.rank(one.score, one.setting), reverse=True
-    ):
-        found[trial.setting, trial.seed] = ("done", trial)
-    for planned, trial in unfinished:
-        found.setdefault((trial.setting, trial.seed), (planned.state, trial))
-    for planned in run.planned.get(task.name, ()):
-        found.setdefault((planned.setting, planned.seed), (planned.state, None))
+    finished = run.trials.get(task.name, ())
+    found: dict[tuple[Setting, int], tuple[str, FinishedTrial | None]] = {
+        (trial.setting, trial.seed): ("done", trial)
+        for trial in sorted(finished, key=lambda trial: scores.rank(trial.score, trial.setting), reverse=True)
+    }
+    planned = [(trial, None) for trial in run.planned.get(task.name, ())]
+    for plan, trial in [*unfinished, *planned]:
+        found.setdefault((plan.setting, plan.seed), (plan.state, trial))
     rows = []
-    for (setting, seed), (state, known) in found.items():
+    for (setting, seed), (state, trial) in found.items():
         paths = TrialPaths(Path(task.name), trial_name(setting, seed))
-        log = known.log if known else None
+        log, result = (trial.log, trial.result) if trial else (None, None)
         rows.append({
             "task": task,
             "name": paths.name,
             "setting": setting,
             "seed": seed,
             "state": state,
-            "score": known.score if known else (),
+            "score": trial.score if trial else (),
             "last": task.format_score(log.last_score) if log and log.last_score else None,
             "progress": (log.step, log.total_steps) if log and log.step else None,
             "left": _left(log) if log and state == "running" else None,
-            "result": known.result if known else None,
-            "seconds": known.result.train_seconds + known.result.eval_seconds if known and known.result else 0.0,
-            "best": known is not None and state == "done" and best is not None and setting == best.setting,
+            "result": result,
+            "seconds": result.train_seconds + result.eval_seconds if result else 0.0,
+            "best": state == "done" and best is not None and setting == best.setting,
             "files": {path.suffix: path for path in (paths.log, paths.result) if (run.folder / path).is_file()},
         })  # fmt: skip
     return rows
 
 
 def _left(log: LogFacts) -> Phrase | None:
-    """The time that the steps left take, at the speed of the last ones."""
+    """The time that the remaining steps take, at the speed of the last ones."""
     if not (log.step and log.total_steps and log.steps_per_second):
         return None
     return duration((log.total_steps - log.step) / log.steps_per_second)
 
 
 def _heat_maps(rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Learning rate by batch size; one for each dropout, and with several seeds one for their mean and each seed."""
-    seeds, dropouts = (
-        sorted({one(row) for row in rows}) for one in (itemgetter("seed"), lambda row: row["setting"][2])
-    )
+    """Learning rate by batch size: a map for each dropout and, with several seeds, for their mean and each seed."""
+    seeds, dropouts = sorted({row["seed"] for row in rows}), sorted({row["setting"].dropout for row in rows})
+    done = [row["score"][0] for row in rows if row["state"] == "done" and row["score"]]
     for dropout, seed in product(dropouts, [None, *seeds] if len(seeds) > 1 else [None]):
         cells = defaultdict(list)
         for row in rows:
@@ -282,58 +295,41 @@ def _heat_maps(rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             "dropout": dropout,
             "seed": seed,
             "seeds": len(seeds),
-            "cells": {place: _cell(of_place, rows) for place, of_place in cells.items()},
+            "cells": {place: _cell(of_place, done) for place, of_place in cells.items()},
             "rates": sorted({rate for rate, _ in cells}),
             "batches": sorted({batch for _, batch in cells}),
         }
 
 
-def _cell(rows: Sequence[dict[str, Any]], all_rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Of the trials of one setting; ``share``: from 0 for the lowest score of all trials to 1."""
-    own, values = (
-        [row["score"][0] for row in rows if row["score"]],
-        [row["score"][0] for row in all_rows if row["state"] == "done" and row["score"]],
-    )
-    score, row, state = mean(own) if own else None, rows[-1], rows[-1]["state"]
-    share = (score - min(values)) / ((max(values) - min(values)) or 1) if score is not None and state == "done" else 0.0
-    trials = " ".join(f"{one['task'].name}/{one['name']}" for one in rows)
-    return {"score": score, "share": share, "state": state, "best": rows[0]["best"], "trials": trials, "row": row}
+def _cell(rows: Sequence[dict[str, Any]], done: Sequence[float]) -> dict[str, Any]:
+    """The trials of one setting. ``share``: 0 for the lowest of the scores of ``done`` trials, 1 for the highest."""
+    own, row, share = [row["score"][0] for row in rows if row["score"]], rows[-1], 0.0
+    score = mean(own) if own else None
+    if score is not None and row["state"] == "done":
+        share = (score - min(done)) / ((max(done) - min(done)) or 1)
+    trials = " ".join(f"{row['task'].name}/{row['name']}" for row in rows)
+    return {
+        "score": score,
+        "share": share,
+        "state": row["state"],
+        "best": rows[0]["best"],
+        "trials": trials,
+        "row": row,
+    }
 
 
 # The run --------------------------------------------------------------------------------------------------------------
 
 
-def _data(run: _Run) -> Iterator[tuple[bool, Phrase]]:
-    """(whether it makes the scores no match for published ones, in words) of what was trained and evaluated on."""
-    if run.grid and run.grid.data_dir and DataSource(Path(run.grid.data_dir).expanduser()).is_synthetic:
-        yield True, Phrase("made-up data: these scores say nothing about any model's language")
-    else:
-        tasks = defaultdict(list)
-        for result in run.results:
-            tasks[comparability.is_official(TASKS[result.task], result)].append(TASKS[result.task].title)
-        for is_official, titles in tasks.items():
-            names = ", ".join(dict.fromkeys(titles))
-            if is_official is None:
-                yield False, Phrase("files whose md5 was not published ({tasks})", tasks=names)
-            else:
-                files = "the official files" if is_official else "data other than the official files"
-                yield not is_official, Phrase("{files} ({tasks})", files=Phrase(files), tasks=names)
-    limits = {str(result.configuration.get("limit") or "") for result in run.results} - {""}
-    if limits:
-        rows = ", ".join(sorted(limits))
-        yield True, Phrase("limited data: only the first {rows} rows of every split", rows=rows)
-
-
 def _failures(run: _Run) -> list[dict[str, Any]]:
-    """Those alike as one: what was said, and of which trials, how often, with what became of them."""
-    found: dict[tuple[str, str], dict[str, dict[str, Any]]] = defaultdict(dict)
+    """Equal failures as one entry: kind, detail, and the trials with the number of times and the outcome."""
+    found: dict[tuple[str, str], dict[tuple[str, str], dict[str, Any]]] = defaultdict(dict)
     for trial in run.grid.trials if run.grid else ():
         for failure in trial.failures:
-            alike = found[failure.kind, failure.detail]
-            times = alike.get(f"{trial.task}/{trial.name}", {"times": 0})["times"] + 1
-            then = trial.state if failure is trial.failures[-1] else "tried again"
-            entry = {"task": TASKS[trial.task], "name": trial.name, "times": times, "then": then}
-            alike[f"{trial.task}/{trial.name}"] = entry
+            entry: dict[str, Any] = {"task": TASKS[trial.task], "name": trial.name, "times": 0}
+            entry = found[failure.kind, failure.detail].setdefault((trial.task, trial.name), entry)
+            entry["times"] += 1
+            entry["then"] = trial.state if failure is trial.failures[-1] else "tried again"
     return [{"kind": kind, "detail": detail, "trials": [*alike.values()]} for (kind, detail), alike in found.items()]
 
 
@@ -342,10 +338,10 @@ def _provenance(run: _Run) -> dict[str, list[str]]:
     results, grid = run.results, run.grid or GridFile(1, run.model, "", [])
     versions = Counter(f"{name} {version}" for result in results for name, version in result.versions.items())
     data = {result.task: result.configuration.get("data") for result in results}
+    marks = [mark.text(len(run.trials)) for mark in comparability.marks(run.trials)]
     lines: dict[str, list[str | None]] = {
-        "data": [*(text for _, text in _data(run)), grid.data_dir],
-        "not as published": [mark.text(len(run.trials)) for mark in comparability.marks(run.trials)]
-        or [Phrase("nothing")],
+        "data": [*(text for _, text in run.data), grid.data_dir],
+        "not as published": [*marks] or [Phrase("nothing")],
         "versions": [
             text
             if number == len(results)
