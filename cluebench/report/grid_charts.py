@@ -18,7 +18,7 @@ from cluebench.foundation.phrases import Phrase
 from cluebench.records import finished_trials
 from cluebench.records.dev_predictions import DevPredictions
 from cluebench.records.finished_trials import FinishedTrial
-from cluebench.records.log import read_log
+from cluebench.records.log import read_losses
 from cluebench.records.paths import trial_name
 from cluebench.report.examples import Example, examples_of
 from cluebench.search.replay import Outcome, points
@@ -103,7 +103,7 @@ def trial(task: Task, trial: FinishedTrial, state: str) -> dict[str, Any]:
     source, losses = trial.result or trial.log, trial.log.losses if trial.log else []
     if trial.path is not None and trial.log is None:
         try:
-            losses = read_log(trial.path.with_suffix(".log")).losses
+            losses = read_losses(trial.path.with_suffix(".log"))
         except OSError:
             pass
     points = source.dev_curve if source else []

@@ -44,10 +44,10 @@ def selection(
     if number < 2:
         raise ValueError("one cluster of rows can't be cut in halves")
     generator = np.random.default_rng(seed)
-    first = generator.permuted(np.tile(np.arange(number) < number // 2, (splits, 1)), axis=1)
-    chosen_on = np.concatenate([first, ~first])  # [2 · splits, clusters]
-    half_sums = sums @ chosen_on.T  # [trials, 2 · splits]
-    half_rows = chosen_on @ sizes
+    first = generator.permuted(np.tile(np.arange(number) < number // 2, (splits, 1)), axis=1).astype(np.float64)
+    half_sums, half_rows = sums @ first.T, first @ sizes  # [trials, splits], [splits]
+    half_sums = np.hstack([half_sums, sums.sum(axis=1, keepdims=True) - half_sums])  # then the other halves
+    half_rows = np.hstack([half_rows, sizes.sum() - half_rows])
     chosen = np.argmax(half_sums / half_rows, axis=0)
     others = np.roll(half_sums, splits, axis=1)[chosen, np.arange(2 * splits)]
     means = sums.sum(axis=1) / sizes.sum()
