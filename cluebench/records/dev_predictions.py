@@ -244,7 +244,7 @@ class PredictionsFile:
             raise ValueError(f"'predicted' holds something other than {'texts' if kind is str else 'whole numbers'}")
         task = TASKS.get(name)
         options = len(task.labels) or task.num_choices if task and self.gold else 0
-        if task and options and max(max(self.predicted), max(self.gold or [0])) >= options:  # type: ignore[type-var, operator]
+        if task and options and max(max(self.predicted), max(self.gold or [0])) >= options:  # type: ignore[operator]
             raise ValueError(f"{task.title} has {options} answers to choose from")
         for column in columns if self.clusters is None else [*columns, "clusters"]:
             if len(getattr(self, column) or ()) != number:
