@@ -1,10 +1,10 @@
-"""What to do next with a grid: each piece of advice with the reason, and the command that follows it."""
+"""What to do next with a grid: pieces of advice with their reasons and commands."""
 
 from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cluebench.benchmark.tasks import TASKS
@@ -16,13 +16,13 @@ from cluebench.report.evidence import Choice
 from cluebench.report.scores import Best
 from cluebench.search.replay import Outcome, recommended
 
-#: Seeds and settings of the advice to confirm a choice.
+#: Of the advice to confirm a choice with more seeds.
 _SEEDS, _SETTINGS = 5, 3
 
 
 @dataclass(frozen=True)
 class Advice:
-    """``command`` is to be typed at the root of the repository."""
+    """``command``: to type at the root of the repository."""
 
     text: Phrase
     command: str | None = None
@@ -30,16 +30,16 @@ class Advice:
 
 
 def changed(command: Sequence[str], **flags: str | None) -> str:
-    """The grid's command with other flags: a value replaces what was typed, None takes the flag away."""
+    """The grid's command with other flags: a value replaces the typed one, None removes the flag. Empty without one."""
     words: list[str] = []
-    taken_out = False
+    is_removed = False
     for word in command:
         if word.startswith("--"):
-            taken_out = word[2:].partition("=")[0] in {*flags, "dry_run", "status", "worker"}
-        if not taken_out:
+            is_removed = word[2:].partition("=")[0] in {*flags, "dry_run", "status", "worker"}
+        if not is_removed:
             words.append(word)
     more = [f"--{name} {value}" for name, value in flags.items() if value is not None]
-    return " ".join([shlex.join(["python", *words]), *more])
+    return " ".join([shlex.join(["python", *words]), *more]) if command else ""
 
 
 def advice(
@@ -50,40 +50,30 @@ def advice(
     choices: Mapping[str, Choice],
     outcomes: Mapping[str, Sequence[Outcome]],
 ) -> list[Advice]:
-    """Of a grid that does not run, what went wrong first. ``errors``: task → one standard error of its best score."""
-    found = [*_what_is_left(grid)]
-    if not bests:
-        return found
-    found += _edges(grid, trials, bests, errors)
-    found += _choices(grid, choices)
-    found += _cheaper(grid, outcomes)
-    return found + _models(grid, trials)
-
-
-def _what_is_left(grid: GridFile) -> list[Advice]:
-    states, command = Counter(trial.state for trial in grid.trials), changed(grid.command) if grid.command else None
-    found = []
-    if states["failed"]:
-        failed = [trial for trial in grid.trials if trial.state == "failed"]
-        kinds = ", ".join(dict.fromkeys(trial.failures[-1].kind for trial in failed if trial.failures))
-        text = Phrase("{number} trials failed ({kinds}). When the cause is gone, the same command tries them again:",
-                      number=len(failed), kinds=kinds)  # fmt: skip
-        found.append(Advice(text, command))
-    if left := states["waiting"] + states["running"] + states["held"]:
-        text = Phrase("The grid stopped with {number} trials left. The same command goes on:", number=left)
-        found.append(Advice(text, command))
+    """For a grid that does not run; failures come first. ``errors``: task → one standard error of its best score."""
+    found = [*_rest(grid)]
+    if bests:
+        found += _edges(grid, bests, scores.edges(trials, bests, errors))
+        found += [*_choices(grid, choices), *_cheaper(grid, outcomes), *_models(grid, trials)]
     return found
 
 
-def _edges(
-    grid: GridFile,
-    trials: Mapping[str, Sequence[FinishedTrial]],
-    bests: Mapping[str, Best],
-    errors: Mapping[str, float],
-) -> list[Advice]:
-    """A command for each, as they differ in the setting."""
-    found = []
-    for (name, axis), edge in scores.edges(trials, bests, errors).items():
+def _rest(grid: GridFile) -> Iterator[Advice]:
+    """Failed trials, and trials that were not run."""
+    states, command = Counter(trial.state for trial in grid.trials), changed(grid.command)
+    if states["failed"]:
+        failures = [trial.failures[-1].kind for trial in grid.trials if trial.state == "failed" and trial.failures]
+        text = Phrase("{number} trials failed ({kinds}). When the cause is gone, the same command tries them again:",
+                      number=states["failed"], kinds=", ".join(dict.fromkeys(failures)))  # fmt: skip
+        yield Advice(text, command)
+    if left := states["waiting"] + states["running"] + states["held"]:
+        text = Phrase("The grid stopped with {number} trials left. The same command goes on:", number=left)
+        yield Advice(text, command)
+
+
+def _edges(grid: GridFile, bests: Mapping[str, Best], edges: Mapping[tuple[str, str], str]) -> Iterator[Advice]:
+    """A command for each edge, because their settings differ."""
+    for (name, axis), edge in edges.items():
         setting = bests[name].setting
         value = getattr(setting, axis)
         beyond = value * (2 if edge == "largest" else 0.5)
@@ -95,60 +85,50 @@ def _edges(
             "by more than one standard error. Try one beyond it (with it the run is not in the ranking):",
             task=TASKS[name].title, axis=Phrase(axis.replace("_", " ")), value=value, edge=Phrase(edge),
         )  # fmt: skip
-        one = {"learning_rates": further.learning_rate, "batch_sizes": further.batch_size, "dropouts": further.dropout}
-        flags = {"tasks": name, **{flag: str(number) for flag, number in one.items()}}
-        found.append(Advice(text, changed(grid.command, best_only=None, **flags) if grid.command else None))
-    return found
+        flags = dict(zip(("learning_rates", "batch_sizes", "dropouts"), map(str, further)))
+        yield Advice(text, changed(grid.command, best_only=None, tasks=name, **flags))
 
 
-def _choices(grid: GridFile, choices: Mapping[str, Choice]) -> list[Advice]:
-    """Tasks whose best setting may well be another; none once further seeds have been run."""
-    if any("--confirm_seeds" in word for word in grid.command):
-        return []
-    unsure = {name: one for name, one in choices.items() if one.as_good}
-    by_task = []
-    for name, one in unsure.items():
-        lead, by_selection = one.selection.lead, one.selection.by_selection
-        by_task.append(
-            Phrase(
-                "{task}: {number} of {others} other settings; the whole lead over the average is selection"
-                if lead and by_selection >= lead
-                else "{task}: {number} of {others} other settings",
-                task=TASKS[name].title,
-                number=one.as_good,
-                others=one.others,
-            )  # fmt: skip
+def _choices(grid: GridFile, choices: Mapping[str, Choice]) -> Iterator[Advice]:
+    """Tasks whose best setting may be another one; none after further seeds have been run."""
+    unsure = {name: choice for name, choice in choices.items() if choice.as_good}
+    if not unsure or any("--confirm_seeds" in word for word in grid.command):
+        return
+    by_task = tuple(
+        Phrase(
+            "{task}: {number} of {others} other settings; the whole lead over the average is selection"
+            if choice.selection.lead and choice.selection.by_selection >= choice.selection.lead
+            else "{task}: {number} of {others} other settings",
+            task=TASKS[name].title, number=choice.as_good, others=choice.others,
         )
-    if not unsure:
-        return []
+        for name, choice in unsure.items()
+    )  # fmt: skip
     text = Phrase("Some settings can't be told from the best (paired test, 5 % level). More seeds of the best settings "
                   "show which one to take:")  # fmt: skip
     seeds = {"tasks": " ".join(unsure), "confirm_seeds": str(_SEEDS), "top_k": str(_SETTINGS)}
-    return [Advice(text, changed(grid.command, **seeds) if grid.command else None, tuple(by_task))]
+    yield Advice(text, changed(grid.command, **seeds), by_task)
 
 
-def _cheaper(grid: GridFile, outcomes: Mapping[str, Sequence[Outcome]]) -> list[Advice]:
+def _cheaper(grid: GridFile, outcomes: Mapping[str, Sequence[Outcome]]) -> Iterator[Advice]:
     """The halving rule that was safe on every task of this grid, for the next model."""
-    if grid.search or not outcomes or all(one[0].trials < 3 for one in outcomes.values()):
-        return []
+    if grid.search or not outcomes or all(of_task[0].trials < 3 for of_task in outcomes.values()):
+        return
     best = recommended(list(outcomes.values()))
     if best is None:
-        return [
-            Advice(Phrase("No halving rule was safe on every task of this grid: the next model needs the whole grid."))
-        ]
+        text = Phrase("No halving rule was safe on every task of this grid: the next model needs the whole grid.")
+        yield Advice(text)
+        return
     rungs = ", ".join(map(str, best.rule.rungs))
     rule = Phrase("1 setting in {keep} goes on at {rungs} of the steps", keep=best.rule.keep, rungs=rungs)
     text = Phrase("For the next model of this kind: halving ({rule}) was safe on every task of this grid, saved "
                   "{saved} % of the time and lost at most {lost} points. Put its name in place of this one's:",
                   rule=rule, saved=round(100 * best.saved), lost=f"{best.most_lost:.2f}")  # fmt: skip
     flags = {"search": "halving", "keep": str(best.rule.keep), "rungs": rungs.replace(" ", "")}
-    return [Advice(text, changed(grid.command, **flags) if grid.command else None)]
+    yield Advice(text, changed(grid.command, **flags))
 
 
-def _models(grid: GridFile, trials: Mapping[str, Sequence[FinishedTrial]]) -> list[Advice]:
-    if not grid.command:
-        return []
-    if any(trial.result and trial.result.best_model for of_task in trials.values() for trial in of_task):
-        return []
-    text = Phrase("No model was kept. To make a submission or to use the models, run each task's best trial once more:")
-    return [Advice(text, changed(grid.command, save_best_model="True"))]
+def _models(grid: GridFile, trials: Mapping[str, Sequence[FinishedTrial]]) -> Iterator[Advice]:
+    kept = any(trial.result and trial.result.best_model for of_task in trials.values() for trial in of_task)
+    if grid.command and not kept:
+        text = "No model was kept. To make a submission or to use the models, run each task's best trial once more:"
+        yield Advice(Phrase(text), changed(grid.command, save_best_model="True"))

@@ -1,4 +1,4 @@
-"""Whether a model's scores may stand in one ranking with others': what is not as the published grid was run."""
+"""Whether a model's scores may be ranked with others': what differs from the published grid."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from cluebench.records.run_flags import RunFlags, resolved
 
 @dataclass(frozen=True)
 class Mark:
-    """One thing that keeps a run out of the ranking."""
+    """A reason why a run is not in the ranking."""
 
     reason: Phrase
-    tasks: tuple[str, ...]  # of which it is true
+    tasks: tuple[str, ...]  # those that it applies to
 
     def text(self, tasks: int) -> Phrase:
-        """The reason; with the tasks behind it, unless it is true of all the ``tasks`` that there are."""
+        """The reason; the tasks follow it, unless it applies to all of the ``tasks``."""
         named = ", ".join(TASKS[name].title for name in self.tasks)
         is_of_some = 0 < len(self.tasks) < tasks
         return Phrase("{reason} ({tasks})", reason=self.reason, tasks=named) if is_of_some else self.reason
 
 
 def marks(trials: Mapping[str, Sequence[FinishedTrial]]) -> tuple[Mark, ...]:
-    """Of a model's finished trials, those of further seeds left out; none where all is as published.
+    """The reasons in a model's finished trials; none if everything is as published. Further seeds do not count.
 
-    Judged are the tasks that AVG is the mean of: their data, settings and seeds, and that no trial is missing or more.
+    The tasks of AVG are judged: their data, settings and seeds, and whether trials are missing.
     """
     whole = {name: of_whole_grid(trials.get(name, ())) for name in TASKS if name in averaged_tasks()}
     official = {name: is_official(TASKS[name], own[0].result) for name, own in whole.items() if own and own[0].result}
     found: dict[Phrase, list[str]] = {}
-    if False in official.values():  # then those of which nobody can tell came with them
-        found[Phrase("not on the official files")] = [name for name, known in official.items() if not known]
+    if False in official.values():  # then files without published sums came with other files
+        found[Phrase("not on the official files")] = [name for name, is_known in official.items() if not is_known]
     found |= {mark.reason: [*mark.tasks] for mark in protocol_marks(whole)}
     points = {name: set(TASKS[name].grid.points()) for name in whole}
     lacking = {name: len(points[name] - {trial.setting for trial in own}) for name, own in whole.items()}
@@ -56,7 +56,7 @@ def marks(trials: Mapping[str, Sequence[FinishedTrial]]) -> tuple[Mark, ...]:
 
 
 def protocol_marks(trials: Mapping[str, Sequence[FinishedTrial]]) -> tuple[Mark, ...]:
-    """Of each task's trials, whether all of the grid's are there or not: what was set otherwise than published."""
+    """The settings of each task's trials that differ from the published ones, whether or not trials are missing."""
     found: dict[Phrase, list[str]] = defaultdict(list)
     for name, own in trials.items():
         for reason in _reasons(TASKS[name], own):
@@ -69,7 +69,7 @@ def _reasons(task: Task, trials: Sequence[FinishedTrial]) -> Iterator[Phrase]:
     if len(results) < len(trials):
         yield Phrase("logs alone: data and settings not known")
     for name, (value, _) in unlike_published(task, results[0].configuration).items() if results else ():
-        # One for all of them: they are of one protocol.
+        # The trials share one protocol, so the first speaks for all.
         yield Phrase("{name} not known" if value is None else "{name} {value}", name=name, value=value)
     if (seeds := {trial.seed for trial in trials}) - {DEFAULT_SEED}:
         yield Phrase("seeds {seeds}" if len(seeds) > 1 else "seed {seeds}", seeds=", ".join(map(str, sorted(seeds))))
@@ -78,9 +78,9 @@ def _reasons(task: Task, trials: Sequence[FinishedTrial]) -> Iterator[Phrase]:
 
 
 def unlike_published(task: Task, configuration: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Setting → (its value, the published one), where a trial's configuration is not that of the published protocol.
+    """Setting → (its value, the published value), if a trial's configuration differs from the published protocol.
 
-    A value that is not stated is None. What a grid varies, model and data are left out.
+    A value that is not stated is None. Model, data and the settings that a grid varies are not compared.
     """
     published = _published(task)
     pairs = {name: (configuration.get(name), published.get(name)) for name in sorted({*configuration, *published})}
@@ -93,14 +93,14 @@ def _published(task: Task) -> dict[str, Any]:
 
 
 def is_official(task: Task, result: Result) -> bool | None:
-    """Whether a trial ran on the official train and dev files, by their sums; None where nobody can tell.
+    """Whether a trial ran on the official train and dev files, by their md5 sums; None if unknown.
 
-    Where no sums were published, those of fewer training examples than the official rows are others.
+    If no sums were published, a trial with fewer training examples than the official rows ran on other files.
     """
     settings: Mapping[str, Any] = result.configuration
-    known = has_official_sums(task, settings)
-    if known is not None:
-        return known
+    by_sums = has_official_sums(task, settings)
+    if by_sums is not None:
+        return by_sums
     rows = usable_rows(task.name, task.train_files) or 0
     batch, epochs = settings.get("batch_size"), settings.get("epochs")
     if settings.get("max_steps") or settings.get("limit") or not isinstance(batch, int) or not isinstance(epochs, int):
@@ -109,6 +109,6 @@ def is_official(task: Task, result: Result) -> bool | None:
 
 
 def has_official_sums(task: Task, configuration: Mapping[str, Any]) -> bool | None:
-    """Whether a trial's data files are the official ones by their sums; None for a task whose sums are not known."""
+    """Whether a trial's data files are the official ones by their md5 sums; None for a task without published sums."""
     sums = official_md5s(task)
     return row_facts.same_rows(task, str(configuration.get("data")), fingerprint_of(task, sums)) if sums else None

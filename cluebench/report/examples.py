@@ -1,4 +1,4 @@
-"""Dev rows as people read them: their texts, the right answer, and what an index stands for."""
+"""Dev rows as people read them: texts, right answer, and the meaning of an index."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _AROUND_BLANK = 80
 
 
 class Example(NamedTuple):
-    """One row that the metric counts."""
+    """A row that the metric counts."""
 
     id: int | str  # as in dev predictions
     texts: dict[str, str]  # name → text
     gold: str
-    options: tuple[str, ...] = ()  # what an index stands for; none where the answer is a text
+    options: tuple[str, ...] = ()  # by index; none if the answer is a text
 
     def name(self, predicted: Any) -> str:
         """A prediction in words."""
@@ -28,7 +28,7 @@ class Example(NamedTuple):
 
 
 def examples_of(task: Task, rows: Sequence, predictions: DevPredictions) -> list[Example]:
-    """Of the dev rows that ``predictions`` are of. Raises DataError when they are of other rows."""
+    """The dev rows behind ``predictions``, from the ``rows`` of the data. Raises DataError if they are other rows."""
     examples = list(_KINDS[task.kind](task, rows))
     if not predictions.are_of([example.id for example in examples]):
         raise DataError(f"{task.title}: the predictions are of other dev rows: --data_dir must name their files")

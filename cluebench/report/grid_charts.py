@@ -1,9 +1,10 @@
-"""What the charts of a grid's report are drawn from, as JSON values: curves, effects, confusions, errors."""
+"""The data of the charts in a grid's report, as JSON values: curves, effects, confusions, errors."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from cluebench.foundation.phrases import Phrase
 from cluebench.records import finished_trials
 from cluebench.records.dev_predictions import DevPredictions
 from cluebench.records.finished_trials import FinishedTrial
+from cluebench.records.identity import VARIED
 from cluebench.records.log import read_losses
 from cluebench.records.paths import trial_name
 from cluebench.report.examples import Example, examples_of
@@ -25,12 +27,11 @@ from cluebench.search.replay import Outcome, points
 from cluebench.statistics.budget import expected_best
 from cluebench.statistics.effects import main_effects
 
-#: Points of a curve that are drawn: more can't be told apart.
+#: Points of a curve that are drawn: a reader can't see more.
 _CURVE_POINTS = 80
-#: Pairs of labels shown, examples of each, and characters of each text.
+#: Pairs of labels that are shown, examples of each, characters of each text.
 _PAIRS, _EXAMPLES, _CHARACTERS = 8, 3, 240
-AXES = ("learning_rate", "batch_size", "dropout", "seed")
-#: Name, title and how to read it, of each chart of a task.
+#: Name, title and explanation of each chart of a task.
 _FIGURES = (
     ("curves", "Dev score", "A click on a line chooses the trial, here and everywhere. Dashed: not finished."),
     ("losses", "Training loss", "From the logs."),
@@ -52,7 +53,7 @@ _FIGURES = (
     ),
     ("confusion", "Confusions of the best model", "Rows of dev by their right label and the predicted one."),
 )
-#: Labels in a picture of confusions: more can't be read.
+#: Labels in a picture of confusions: a reader can't read more.
 _LABELS = 20
 
 
@@ -63,20 +64,20 @@ def charts(
     outcomes: Sequence[Outcome],
     names: Sequence[str],
 ) -> dict[str, Any]:
-    """Of a task's finished trials. Without ``trials``, which `trial` draws: running ones are among them.
+    """The charts of a task's finished trials, without ``trials``: see `trial`, which draws running trials as well.
 
     best: the predictions of the best setting; outcomes: of the halving rules; names: of the labels.
     """
     whole = finished_trials.of_whole_grid(trials) if trials else []
     settings = [[*trial.setting, trial.seed] for trial in whole]
-    varied = [place for place in range(len(AXES)) if len({setting[place] for setting in settings}) > 1]
+    varied = [place for place in range(len(VARIED)) if len({setting[place] for setting in settings}) > 1]
     values = [trial.score[0] for trial in whole]
     effects = main_effects([[setting[place] for place in varied] for setting in settings], values) if varied else []
     return {
         "title": task.title,
         "metric": "EM" if task.metric == "em_f1" else "accuracy",
-        "varied": [AXES[place] for place in varied],
-        "effects": [{"axis": AXES[place], **vars(effect)} for place, effect in zip(varied, effects, strict=True)],
+        "varied": [VARIED[place] for place in varied],
+        "effects": [{"axis": VARIED[place], **vars(effect)} for place, effect in zip(varied, effects, strict=True)],
         "expected": [round(float(score), 3) for score in expected_best(values)] if values else [],
         "rules": [point._asdict() for point in points([outcomes])] if len(trials) > 2 and outcomes else [],
         "confusion": confusion(names, best) if task.labels and best else None,
@@ -84,7 +85,7 @@ def charts(
 
 
 def figures(drawn: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """The charts that a task has, as `_FIGURES` names them; those without anything to show are left out."""
+    """The entries of `_FIGURES` for which a task has data."""
     finished = [trial for trial in drawn["trials"] if trial["state"] == "done"]
     shown = {
         "curves": any(len(trial["curve"][0]) for trial in drawn["trials"]),
@@ -99,22 +100,18 @@ def figures(drawn: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def trial(task: Task, trial: FinishedTrial, state: str) -> dict[str, Any]:
-    """Setting, score and curves of a trial; ``pace``: seconds a step, ``epoch``: epochs a step, None where unknown."""
+    """Setting, score and curves of a trial; ``pace``: seconds a step, ``epoch``: epochs a step, None if unknown."""
     source, losses = trial.result or trial.log, trial.log.losses if trial.log else []
     if trial.path is not None and trial.log is None:
-        try:
+        with suppress(OSError):
             losses = read_losses(trial.path.with_suffix(".log"))
-        except OSError:
-            pass
     points = source.dev_curve if source else []
-    curve = [(point.step, point.score[0]) for point in points if point.cut_after is None]  # else it is no score
+    curve = [(point.step, point.score[0]) for point in points if point.cut_after is None]  # a cut one has no score
     epochs: Any = trial.result.configuration.get("epochs") if trial.result else None
-    seconds, last = (
-        source.train_seconds + source.eval_seconds if source else 0.0,
-        max([0, *(point.step for point in points)]),
-    )
+    seconds = source.train_seconds + source.eval_seconds if source else 0.0
+    last = max([0, *(point.step for point in points)])
     return {
-        **dict(zip(AXES, [*trial.setting, trial.seed])),
+        **dict(zip(VARIED, [*trial.setting, trial.seed])),
         "id": f"{task.name}/{trial_name(trial.setting, trial.seed)}",
         "state": state,
         "score": trial.score,
@@ -126,7 +123,7 @@ def trial(task: Task, trial: FinishedTrial, state: str) -> dict[str, Any]:
 
 
 def _thinned(curve: Sequence[tuple[int, float]], digits: int) -> list[list[float]]:
-    """Its steps and its values, as many as are drawn, the highest and the last among them."""
+    """The steps and the values of the points that are drawn; the highest and the last point are among them."""
     highest = max(range(len(curve)), key=lambda place: curve[place][1], default=0)
     stride = -(-len(curve) // _CURVE_POINTS) or 1
     shown = [point for place, point in enumerate(curve) if place % stride == 0 or place in (highest, len(curve) - 1)]
@@ -134,26 +131,26 @@ def _thinned(curve: Sequence[tuple[int, float]], digits: int) -> list[list[float
 
 
 def label_names(task: Task, data_dir: str | None) -> list[str]:
-    """What a task's labels stand for, in index order; the labels themselves where no list on this machine says so."""
+    """The names of a task's labels, in index order; the labels themselves if no file on this machine names them."""
     try:
-        known = official_names(open_source(data_dir, offline=True), task)
+        names = official_names(open_source(data_dir, offline=True), task)
     except ClueError:
-        known = {}
-    times = Counter(known.values())
+        names = {}
+    times = Counter(names.values())
     return [
-        label if label not in known else known[label] if times[known[label]] == 1 else f"{known[label]} {label}"
+        label if label not in names else names[label] if times[names[label]] == 1 else f"{names[label]} {label}"
         for label in task.labels
     ]
 
 
 def confusion(names: Sequence[str], best: Sequence[DevPredictions]) -> dict[str, Any]:
-    """Labels, and how often a row of each (a list each) was predicted to be every one of them.
+    """Labels, and a list for each: how many of its rows were predicted as every label.
 
-    Of many labels only those with the most errors, in index order; ``rows``: all rows of each, ``labels_in_all``.
+    If there are many labels, only those with the most errors, in index order; ``rows``: all rows of each.
     """
     counts = np.zeros((len(names), len(names)), int)
-    for one in best:
-        np.add.at(counts, (np.asarray(one.gold), np.asarray(one.predicted)), 1)
+    for predictions in best:
+        np.add.at(counts, (np.asarray(predictions.gold), np.asarray(predictions.predicted)), 1)
     errors = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
     worst = np.sort(np.argsort(-errors, kind="stable")[:_LABELS])
     return {
@@ -165,47 +162,42 @@ def confusion(names: Sequence[str], best: Sequence[DevPredictions]) -> dict[str,
 
 
 def errors(
-    task: Task, said: DevPredictions, data_dir: str | None, names: Sequence[str], with_texts: bool
+    task: Task, best: DevPredictions, data_dir: str | None, names: Sequence[str], with_texts: bool
 ) -> list[dict[str, Any]]:
-    """The pairs of labels mixed up most often, with rows of each; of tasks without labels, some rows answered wrongly.
+    """The pairs of labels that are confused most often, with rows of each; without labels, some wrong rows.
 
-    with_texts: whether the rows' texts are read from the data, which takes up to a second. Where they can't be read,
-    or others lie there by now, there are none.
+    with_texts: read the rows' texts from the data, which takes up to a second. If they can't be read, or other rows
+    are there now, there are no texts.
     """
-    examples = _examples(task, said, data_dir, names) if with_texts else []
-    wrong = np.flatnonzero(said.scores[:, 0] < 1)
-    if said.gold is None or not task.labels:
-        return [{"title": Phrase("answered wrongly"), "times": len(wrong), "share": len(wrong) / len(said.scores),
-                 "examples": list(_shown(examples, said, wrong[:_PAIRS]))}]  # fmt: skip
-    predicted = np.asarray(said.predicted)
-    pairs = Counter(zip(said.gold[wrong].tolist(), predicted[wrong].tolist()))
-    return [
-        {
-            "title": f"{names[gold]} → {names[other]}",
-            "times": times,
-            "share": times / int((said.gold == gold).sum()),
-            "examples": list(
-                _shown(examples, said, np.flatnonzero((said.gold == gold) & (predicted == other))[:_EXAMPLES])
-            ),
-        }
-        for (gold, other), times in sorted(pairs.items(), key=lambda item: (-item[1], item[0]))[:_PAIRS]
-    ]
+    examples = _examples(task, best, data_dir, names) if with_texts else []
+    wrong = np.flatnonzero(best.scores[:, 0] < 1)
+    if best.gold is None or not task.labels:
+        return [{"title": Phrase("answered wrongly"), "times": len(wrong), "share": len(wrong) / len(best.scores),
+                 "examples": list(_shown(examples, best, wrong[:_PAIRS]))}]  # fmt: skip
+    predicted = np.asarray(best.predicted)
+    pairs = Counter(zip(best.gold[wrong].tolist(), predicted[wrong].tolist()))
+    found = []
+    for (gold, other), times in sorted(pairs.items(), key=lambda item: (-item[1], item[0]))[:_PAIRS]:
+        rows = np.flatnonzero((best.gold == gold) & (predicted == other))[:_EXAMPLES]
+        share, texts = times / int((best.gold == gold).sum()), list(_shown(examples, best, rows))
+        found.append({"title": f"{names[gold]} → {names[other]}", "times": times, "share": share, "examples": texts})
+    return found
 
 
-def _examples(task: Task, said: DevPredictions, data_dir: str | None, names: Sequence[str]) -> list[Example]:
-    limit: Any = said.configuration.get("limit")
+def _examples(task: Task, best: DevPredictions, data_dir: str | None, names: Sequence[str]) -> list[Example]:
+    limit: Any = best.configuration.get("limit")
     try:
         rows = load_rows(open_source(data_dir, offline=True), task, "dev", limit)
-        return examples_of(replace(task, labels=tuple(names)), rows, said)
+        return examples_of(replace(task, labels=tuple(names)), rows, best)
     except ClueError:
         return []
 
 
-def _shown(examples: Sequence[Example], said: DevPredictions, rows: np.ndarray) -> Iterator[dict[str, Any]]:
+def _shown(examples: Sequence[Example], best: DevPredictions, rows: np.ndarray) -> Iterator[dict[str, Any]]:
     for row in rows.tolist() if examples else ():
         example = examples[row]
         texts = {name: _cut(text) for name, text in example.texts.items()}
-        yield {"texts": texts, "gold": _cut(example.gold), "predicted": _cut(example.name(said.predicted[row]))}
+        yield {"texts": texts, "gold": _cut(example.gold), "predicted": _cut(example.name(best.predicted[row]))}
 
 
 def _cut(text: str) -> str:

@@ -1,7 +1,7 @@
-"""Pages of one file each, which ask nothing of any host: templates with style, scripts and data in the page itself.
+"""Pages of one file each, with style, scripts and data inside: a page never asks any host for anything.
 
-Pages are in English and Chinese. A text of a page is a phrase of the catalogue ``templates/zh.json``, which has the
-Chinese of each; the page holds English, and its script replaces it (``templates/language.js``).
+Pages are in English and Chinese. The page has the English texts. The catalogue ``templates/zh.json`` has the Chinese
+of each text, and the page's script puts it in (``templates/language.js``).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TEMPLATES = Path(__file__).with_name("templates")
 
 @cache
 def _templates() -> Environment:
-    """Whatever is filled in is escaped; a name that a page was not given raises."""
+    """Every value is escaped. A name without a value raises jinja2.UndefinedError."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -53,17 +53,17 @@ def chinese() -> dict[str, str]:
 
 
 def _phrase(text: str, values: dict[str, Any]) -> tuple[Phrase, str]:
-    said = text if isinstance(text, Phrase) else Phrase(text, **values)
-    return said, json.dumps(said.parts(), ensure_ascii=False) if said.values else ""
+    phrase = text if isinstance(text, Phrase) else Phrase(text, **values)
+    return phrase, json.dumps(phrase.parts(), ensure_ascii=False) if phrase.values else ""
 
 
 def _text(text: str, **values: Any) -> Any:
-    """Filter ``t``: an element with the text, which the page can translate."""
+    """Filter ``t``: an element with a text that the page can translate."""
     return _macros().element(*_phrase(text, values))
 
 
 def _attribute(text: str, name: str, **values: Any) -> Any:
-    """Filter ``t_attr``: an attribute with a text, which the page can translate."""
+    """Filter ``t_attr``: an attribute with a text that the page can translate."""
     return _macros().attribute(name, *_phrase(text, values))
 
 
@@ -74,8 +74,7 @@ def _macros() -> Any:
 def rendered(template: str, data: Any, **values: Any) -> str:
     """A page of ``templates/``, which extends ``base.html``.
 
-    ``data``: what the page's scripts read, JSON values; in the page it stands as JSON in ``<script id="data">``.
-    ``values``: by the names the template uses. Raises jinja2.UndefinedError for a name it uses and isn't given, and
-    ValueError for a NaN in ``data``.
+    ``data``: JSON values for the page's scripts, in ``<script id="data">``. ``values``: for the names in the
+    template. Raises jinja2.UndefinedError for a name without a value, and ValueError for a NaN in ``data``.
     """
     return _templates().get_template(template).render(data=data, **values)

@@ -10,14 +10,14 @@ from cluebench.records.identity import VARIED
 from cluebench.records.result import Result
 from cluebench.report.comparability import unlike_published
 
-#: Settings of a configuration whose flags are called otherwise.
+#: Settings whose flags have other names.
 _FLAG_OF = {"epochs": "num_train_epochs", "eval_every_steps": "save_steps"}
 
 
 def command(task: Task, result: Result, model: str, data_dir: str | None) -> str | None:
-    """One line for the repository's root, whose run has the same configuration; on one device, whatever ran the trial.
+    """One line to type at the repository's root. Its run has the same configuration, and uses one device.
 
-    None where settings are missing, or are not flags of the task's script, as those of PaddleNLP's Trainer.
+    None if settings are missing, or are not flags of the task's script, like those of PaddleNLP's Trainer.
     """
     settings: dict[str, Any] = result.configuration
     if not {*VARIED, "amp"} <= settings.keys():

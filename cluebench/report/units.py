@@ -1,4 +1,4 @@
-"""Times as people say them."""
+"""Times in readable units."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from cluebench.foundation.phrases import Phrase
 
 
 class Unit(NamedTuple):
-    """Of the times in a column of a table."""
+    """The unit of the times in a column of a table."""
 
-    key: str  # what the column is called in files
+    key: str  # the name of the column in files
     text: Phrase
     seconds: int
     digits: int
@@ -28,7 +28,7 @@ _UNITS = (
 
 
 def unit_of(seconds: Iterable[float]) -> Unit:
-    """One unit for a column of times: the largest one of which its longest time has two or more."""
+    """The unit of a column of times: the largest of which the longest time has two or more."""
     longest = max(seconds, default=0.0)
     return next((unit for unit in _UNITS if longest >= 2 * unit.seconds), _UNITS[-1])
 
