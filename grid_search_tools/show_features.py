@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cluebench.benchmark.tasks import TASKS, Task, task_named
 from cluebench.data.official import split_files
@@ -56,7 +56,8 @@ def main() -> None:
 
     encoder = TextEncoder(models.load_tokenizer(Model.of(flags.model_name_or_path), offline=flags.offline))
     length, stride = flags.max_seq_length or task.max_seq_length, flags.doc_stride or task.doc_stride
-    shown = shown_examples(task, split, source, encoder, flags.limit, max_seq_length=length, doc_stride=stride)
+    task = replace(task, max_seq_length=length, doc_stride=stride)
+    shown = shown_examples(task, split, source, encoder, flags.limit)
     try:
         for example in shown:
             if flags.json:

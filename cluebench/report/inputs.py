@@ -1,4 +1,4 @@
-"""What a model really sees of an example: its inputs as tokens, as JSON values and as text for people."""
+"""The inputs of a model for an example: its tokens, as JSON values and as text."""
 
 from __future__ import annotations
 
@@ -19,36 +19,27 @@ from cluebench.foundation.json_files import parse
 
 
 def shown_examples(
-    task: Task,
-    split: str,
-    source: DataSource,
-    encoder: TextEncoder,
-    limit: int,
-    *,
-    max_seq_length: int,
-    doc_stride: int | None = None,
+    task: Task, split: str, source: DataSource, encoder: TextEncoder, limit: int
 ) -> Iterator[dict[str, Any]]:
-    """The first ``limit`` rows of a split and their model inputs, as JSON values; one for each blank of a record.
+    """The first ``limit`` rows of a split and their model inputs, as JSON values; a record has one for each blank.
 
-    ``example`` is the row; ``tokens`` and ``token_type_ids`` hold a sequence without padding, in ``choices`` one for
-    each option scored, in ``windows`` one for each window, with the places of the answer's first and last token and
-    the characters each token covers. Raises as load_features does.
+    ``task``: with the lengths to use. ``example`` is the row; ``tokens`` and ``token_type_ids`` are a sequence without
+    padding; in ``choices`` there is one for each option, in ``windows`` one for each window, with the places of the
+    answer's first and last token and the characters of each token. Raises as load_features does.
     """
-    features = load_features(
-        task, split, source, encoder, None, max_seq_length=max_seq_length, limit=limit, doc_stride=doc_stride
-    )
+    settings: dict[str, Any] = {"max_seq_length": task.max_seq_length}
+    if task.doc_stride is not None:
+        settings["doc_stride"] = task.doc_stride
+    features = load_features(task, split, source, encoder, None, limit=limit, **settings)
     if task.is_classification:
         rows: Sequence = list(islice(_rows_as_written(task, split, source), limit))
     else:
         rows = load_rows(source, task, split, limit)
-    settings = {"max_seq_length": max_seq_length}
-    if task.doc_stride is not None:
-        settings["doc_stride"] = doc_stride or task.doc_stride
     for example, tag, inputs in _SHOWN[task.kind](encoder, rows, features):
         yield {"task": task.name, "example": example, **tag, **settings, **inputs}
 
 
-#: (the row, the blank's tag where there is one, the inputs)
+#: (the row, the blank's tag if it has one, the inputs)
 _Parts = tuple[dict, dict, dict]
 
 
@@ -58,7 +49,7 @@ def _texts(encoder: TextEncoder, rows: Sequence, features: Features) -> Iterator
 
 
 def _rows_as_written(task: Task, split: str, source: DataSource) -> Iterator[dict]:
-    """The rows with all their fields, whatever the task uses of them."""
+    """The rows with all their fields, even those that the task does not use."""
     for file in split_files(task, split):
         for line in source.read(task, file).removeprefix(b"\xef\xbb\xbf").split(b"\n"):
             if line.strip() and ((row := parse(line)).get("label") != NO_AGREED_LABEL or split.startswith("test")):
@@ -74,8 +65,7 @@ def _questions(encoder: TextEncoder, rows: Sequence, features: Features) -> Iter
             "choice": list(row.options),
             "answer": None if row.answer is None else row.options[row.answer],
         }
-        choices = _sequences(encoder, features.batch([number]))
-        yield example, {}, {"choices": choices, "label": row.answer}
+        yield example, {}, {"choices": _sequences(encoder, features.batch([number])), "label": row.answer}
 
 
 def _blanks(encoder: TextEncoder, rows: Sequence, features: IdiomFeatures) -> Iterator[_Parts]:
@@ -86,29 +76,19 @@ def _blanks(encoder: TextEncoder, rows: Sequence, features: IdiomFeatures) -> It
             indices = list(row.answers.values())
             example["answers"] = {"text": [row.candidates[index] for index in indices], "candidate_id": indices}
         label = None if row.answers is None else row.answers[tag]
-        choices = _sequences(encoder, features.batch([blank]))
-        yield example, {"tag": tag}, {"choices": choices, "label": label}
+        yield example, {"tag": tag}, {"choices": _sequences(encoder, features.batch([blank])), "label": label}
 
 
 def _windows(encoder: TextEncoder, rows: Sequence, features: SpanFeatures) -> Iterator[_Parts]:
+    places = {"start": "start_positions", "end": "end_positions"}
     for number, row in enumerate(rows):
-        example = {
-            "id": row.id,
-            "context": row.context,
-            "question": row.question,
-            "answers": {"text": list(row.answers), "answer_start": list(row.answer_starts)},
-        }
+        answers = {"text": list(row.answers), "answer_start": list(row.answer_starts)}
+        example = {"id": row.id, "context": row.context, "question": row.question, "answers": answers}
         windows = []
         for window in np.flatnonzero(features.rows == number).tolist():
             batch = features.batch([window])
-            places = {"start": "start_positions", "end": "end_positions"}
-            windows.append(
-                {
-                    **_sequences(encoder, batch)[0],
-                    **{name: int(batch[key][0]) if key in batch else None for name, key in places.items()},
-                    "offsets": features.offsets(window),
-                }
-            )
+            of_answer = {name: int(batch[key][0]) if key in batch else None for name, key in places.items()}
+            windows.append({**_sequences(encoder, batch)[0], **of_answer, "offsets": features.offsets(window)})
         yield example, {}, {"windows": windows}
 
 
@@ -124,42 +104,29 @@ def _sequences(encoder: TextEncoder, batch: dict[str, np.ndarray]) -> list[dict[
 
 
 _SHOWN: dict[str, Callable[..., Iterator[_Parts]]] = {
-    SINGLE: _texts,
-    PAIR: _texts,
-    CHOICE: _questions,
-    IDIOM: _blanks,
-    SPAN: _windows,
-}
+    SINGLE: _texts, PAIR: _texts, CHOICE: _questions, IDIOM: _blanks, SPAN: _windows,
+}  # fmt: skip
 
 
-# For people -----------------------------------------------------------------------------------------------------------
+# As text --------------------------------------------------------------------------------------------------------------
 
 
 def described(task: Task, example: dict[str, Any]) -> Iterator[str]:
-    """Lines that say what `shown_examples` found: a headline, then each sequence, one line a token type."""
+    """The lines of an example of `shown_examples`: a headline, then each sequence, a line for each token type."""
     row, limit = example["example"], example["max_seq_length"]
-    name = example.get("tag", row.get("id", row.get("idx")))
-    yield f"{task.title}" + ("" if name is None else f"  {name}") + _gold(example)
-    for number, sequence in enumerate(example.get("choices", ())):
-        chosen = "  <- the answer" if number == example["label"] else ""
-        yield f"  option {number}, {_length(sequence, limit)}{chosen}"
+    name, label = example.get("tag", row.get("id", row.get("idx"))), row.get("label")
+    yield task.title + ("" if name is None else f"  {name}") + (f"  label {label}" if isinstance(label, str) else "")
+    sequences = [("", example, "")] if "tokens" in example else []
+    for number, option in enumerate(example.get("choices", ())):
+        sequences.append((f"option {number}, ", option, "  <- the answer" if number == example["label"] else ""))
+    windows = example.get("windows", ())
+    for number, window in enumerate(windows, start=1):
+        sequences.append((f"window {number} of {len(windows)}, ", window, _answer(window)))
+    for title, sequence, answer in sequences:
+        count = len(sequence["tokens"])
+        full = f", all that max_seq_length {limit} allows" if count == limit else ""
+        yield f"  {title}{count} tokens{full}{answer}"
         yield from _by_type(sequence)
-    for number, sequence in enumerate(example.get("windows", ()), start=1):
-        yield f"  window {number} of {len(example['windows'])}, {_length(sequence, limit)}{_answer(sequence)}"
-        yield from _by_type(sequence)
-    if "tokens" in example:
-        yield f"  {_length(example, limit)}"
-        yield from _by_type(example)
-
-
-def _gold(example: dict[str, Any]) -> str:
-    label = example["example"].get("label")
-    return f"  label {label}" if isinstance(label, str) else ""
-
-
-def _length(sequence: dict[str, Any], limit: int) -> str:
-    count = len(sequence["tokens"])
-    return f"{count} tokens" + (f", all that max_seq_length {limit} allows" if count == limit else "")
 
 
 def _answer(window: dict[str, Any]) -> str:
@@ -172,7 +139,7 @@ def _answer(window: dict[str, Any]) -> str:
 
 
 def _by_type(sequence: dict[str, Any]) -> Iterator[str]:
-    """``0: [CLS] … [SEP]`` and ``1: … [SEP]``: the tokens of each run of one token type."""
+    """``0: [CLS] … [SEP]`` and ``1: … [SEP]``: a line for each run of tokens of one type."""
     types = np.array(sequence["token_type_ids"])
     bounds = [0, *(np.flatnonzero(np.diff(types)) + 1).tolist(), len(types)]
     for start, end in zip(bounds[:-1], bounds[1:]):

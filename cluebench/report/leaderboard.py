@@ -142,7 +142,7 @@ def measured_rows(run_root: Path, without_twins: bool = False) -> list[Row]:
 
     without_twins: with the scores on the dev rows whose text is not in train, as far as these rows are known.
     """
-    runs = [OpenedRun(path) for path in visible(run_root) if path.is_dir()]
+    runs = (OpenedRun(path) for path in visible(run_root) if path.is_dir())  # one at a time in memory
     return [_row(run, without_twins) for run in runs if any(run.trials.values())]
 
 

@@ -26,9 +26,10 @@ class Best:
 
     @classmethod
     def over_seeds(cls, setting: Setting, by_seed: Sequence[tuple[float, ...]]) -> Best:
+        if len(by_seed) == 1:
+            return cls(setting, by_seed[0])
         columns = list(zip(*by_seed, strict=True))
-        deviation = tuple(map(stdev, columns)) if len(by_seed) > 1 else None
-        return cls(setting, tuple(map(mean, columns)), deviation, len(by_seed))
+        return cls(setting, tuple(map(mean, columns)), tuple(map(stdev, columns)), len(by_seed))
 
     def text(self, task: Task) -> str:
         """``57.00``, ``65.83/87.30``; over seeds ``57.00±0.21``, ``65.83±0.30/87.30±0.12``.

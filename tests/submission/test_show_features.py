@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,7 @@ WRITERS = {"c3": questions, "chid": records, "cmrc2018": squad}
 
 
 def printed(task, data, encoder, **settings):
-    examples = shown_examples(TASKS[task], "dev", open_source(data), encoder, 100, **settings)
+    examples = shown_examples(replace(TASKS[task], **settings), "dev", open_source(data), encoder, 100)
     return [json.loads(json.dumps(example, ensure_ascii=False)) for example in examples]
 
 
@@ -112,8 +113,8 @@ def made_up(tmp_path_factory):
 @pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
 def test_every_split_of_every_task(task, made_up, encoder):
     for split in ("train", "dev", *(test.split for test in task.test_sets)):
-        settings = {"max_seq_length": 32, "doc_stride": 8 if task.doc_stride else None}
-        found = list(shown_examples(task, split, made_up, encoder, 2, **settings))
+        short = replace(task, max_seq_length=32, doc_stride=8 if task.doc_stride else None)
+        found = list(shown_examples(short, split, made_up, encoder, 2))
         assert found and len({json.dumps(line["example"]) for line in found}) == 2
         for line in found:
             sequences = line.get("choices") or line.get("windows") or [line]
