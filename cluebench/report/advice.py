@@ -66,8 +66,8 @@ def _rest(grid: GridFile) -> Iterator[Advice]:
         text = Phrase("{number} trials failed ({kinds}). When the cause is gone, the same command tries them again:",
                       number=states["failed"], kinds=", ".join(dict.fromkeys(failures)))  # fmt: skip
         yield Advice(text, command)
-    if left := states["waiting"] + states["running"] + states["held"]:
-        text = Phrase("The grid stopped with {number} trials left. The same command goes on:", number=left)
+    if left := len(grid.trials) - states["done"] - states["failed"] - states["stopped"]:
+        text = Phrase("The grid stopped with {number} trials left. The same command continues it:", number=left)
         yield Advice(text, command)
 
 
@@ -103,8 +103,8 @@ def _choices(grid: GridFile, choices: Mapping[str, Choice]) -> Iterator[Advice]:
         )
         for name, choice in unsure.items()
     )  # fmt: skip
-    text = Phrase("Some settings can't be told from the best (paired test, 5 % level). More seeds of the best settings "
-                  "show which one to take:")  # fmt: skip
+    text = Phrase("Some settings do not differ significantly from the best (paired test, 5 % level). More seeds of the "
+                  "best settings show which one to use:")  # fmt: skip
     seeds = {"tasks": " ".join(unsure), "confirm_seeds": str(_SEEDS), "top_k": str(_SETTINGS)}
     yield Advice(text, changed(grid.command, **seeds), by_task)
 

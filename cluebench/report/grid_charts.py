@@ -43,15 +43,15 @@ _FIGURES = (
     (
         "parallel",
         "All settings",
-        "A line a trial, from blue to orange as the score rises; a click on a value keeps the lines through it.",
+        "Each line is a trial, from blue (lowest score) to orange. A click on a value keeps the lines through it.",
     ),
-    ("expected", "What a smaller search finds", "The expected best score of as many random trials of this grid."),
+    ("expected", "What a smaller search finds", "The expected best score of a number of random trials of this grid."),
     (
         "rules",
         "What halving would have cost and lost",
-        "A point a rule, replayed on these trials; the best are low and left.",
+        "Each point is a rule, replayed on these trials; the best are low and left.",
     ),
-    ("confusion", "Confusions of the best model", "Rows of dev by their right label and the predicted one."),
+    ("confusion", "Confusions of the best model", "Dev rows by right label and predicted label."),
 )
 #: Labels in a picture of confusions: a reader can't read more.
 _LABELS = 20

@@ -1,7 +1,7 @@
-"""What a difference between scores can carry: errors, paired tests, shared ranks, selection. numpy and scipy alone.
+"""How certain a difference between scores is: errors, paired tests, shared ranks, selection. Only numpy and scipy.
 
-Everything is a pure function of arrays. A score is a number a row in any unit, such as 1 for right and 0 for wrong, and
-results are in its unit. Rows that share a passage or a record are not independent: ``clusters`` [rows] names the one
-each row belongs to, None says that every row stands for itself. What is resampled, left out or cut in halves is always
-a whole cluster, and a score is always the mean over rows.
+Everything is a pure function of arrays. Each row has a score in any unit, for example 1 for right and 0 for wrong, and
+results are in this unit. Rows that share a passage or a record are not independent: ``clusters`` [rows] names the
+cluster of each row; None means that every row is its own cluster. Only whole clusters are resampled, left out or cut in
+halves. A score is always the mean over rows.
 """

@@ -8,16 +8,16 @@ import numpy as np
 
 
 def expected_best(scores: Sequence[float]) -> np.ndarray:
-    """float64 [trials]: at place n - 1 the mean of the best of n different trials, over all subsets of that size.
+    """float64 [trials]: at place n - 1 the mean best score of n different trials, over all subsets of n trials.
 
-    That is unbiased for the best of n trials whose settings are drawn from where these were (Tang et al. 2020, "Showing
-    Your Work Doesn't Always Work"); to draw with replacement, as Dodge et al. 2019 do, underrates the best. The last
-    number is the best score itself. Rising in n.
+    This is unbiased for the best of n trials with settings from the same distribution (Tang et al. 2020, "Showing Your
+    Work Doesn't Always Work"). Drawing with replacement, as Dodge et al. 2019 do, underestimates the best. The numbers
+    rise with n; the last one is the best score.
     """
     ordered = np.sort(np.asarray(scores, np.float64))
     number = len(ordered)
-    below = np.arange(number + 1)  # trials among which all of a subset may lie, for it to have its best below a place
-    chance = np.ones(number + 1)
+    below = np.arange(number + 1)  # at each place, the number of trials before it
+    chance = np.ones(number + 1)  # that all drawn trials are before the place
     expected = np.empty(number)
     for drawn in range(number):
         chance = chance * np.maximum(below - drawn, 0) / (number - drawn)

@@ -1,4 +1,4 @@
-"""Rows summed by what they share."""
+"""Sums of rows by cluster."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 def cluster_sums(values: np.ndarray, clusters: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """(float64 [..., clusters] sums, float64 [clusters] numbers of rows) of values [..., rows].
 
-    Clusters in the order of their names. Raises ValueError when there are no rows, or names for another number of them.
+    Clusters are in the order of their names. Raises ValueError without rows, or with names for another number of rows.
     """
     values = np.asarray(values, np.float64)
     rows = values.shape[-1]

@@ -1,4 +1,4 @@
-"""What each hyper-parameter of a grid does to the score."""
+"""The effect of each hyper-parameter of a grid on the score."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Effect:
-    """Of one hyper-parameter; levels rise, means and spreads are in the unit of the scores."""
+    """Of one hyper-parameter; levels rise, and scores keep their unit."""
 
     levels: tuple[float, ...]
     means: tuple[float, ...]  # over all settings with a level
     lows: tuple[float, ...]  # the lowest of them
     highs: tuple[float, ...]
-    share: float | None  # of the scores' variance; None unless the grid is full, and where all scores are equal
+    share: float | None  # of the variance of the scores; None if the grid is not full, or all scores are equal
 
 
 def main_effects(points: Sequence[Sequence[float]], scores: Sequence[float]) -> list[Effect]:
     """points: [settings, hyper-parameters], scores: [settings]. One effect a hyper-parameter.
 
-    In a full grid, where every combination of levels was tried equally often, a level's mean less the grand mean is the
+    In a full grid every combination of levels was tried equally often. Then a level's mean minus the grand mean is the
     main effect of the functional ANOVA (Hutter et al. 2014, "An Efficient Approach for Assessing Hyperparameter
-    Importance") itself, not an estimate, and the shares of all effects and their interactions add up to 1.
+    Importance"), not an estimate, and the shares of all effects and their interactions add up to 1.
     """
     table, values = np.asarray(points, float), np.asarray(scores, float)
     _, times = np.unique(table, axis=0, return_counts=True)

@@ -1,4 +1,4 @@
-"""Tests of two models: on the same rows, on what is known of another's score, and over several tasks."""
+"""Tests of two models: on the same rows, with only a score and its error, and over several tasks."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _WEIGHTS_AT_ONCE = 1 << 22
 def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, float]:
     """(rows only the first has right, rows only the second has, two-sided p) of two boolean arrays [rows].
 
-    Exact: of the rows on which two equal models disagree, each has a binomial half (McNemar 1947; Dietterich 1998 for
-    classifiers). Rows must be independent.
+    Exact: of the rows on which two equal models disagree, the number that the first has right is binomial with share ½
+    (McNemar 1947; Dietterich 1998 for classifiers). Rows must be independent.
     """
     first, second = np.asarray(first, bool), np.asarray(second, bool)
     only_first, only_second = int(np.sum(first & ~second)), int(np.sum(second & ~first))
@@ -28,10 +28,10 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, float]:
 
 
 def mcnemar_interval(only_first: int, only_second: int, rows: int, coverage: float = 0.95) -> tuple[float, float]:
-    """The interval of the difference of two shares of ``rows`` that belongs to mcnemar: without 0 if p is at most 0.05.
+    """The interval of mcnemar for the difference of two shares of ``rows``: it excludes 0 if p is at most 0.05.
 
-    Given the number of rows on which the two disagree, as the test is: of these the first's share (Clopper & Pearson
-    1934).
+    Like the test, it depends on the number of rows on which the two disagree, and on the first's share of them (Clopper
+    & Pearson 1934).
     """
     apart, tail = only_first + only_second, (1 - coverage) / 2
     low = special.betaincinv(only_first, only_second + 1, tail) if only_first else 0.0
@@ -42,12 +42,12 @@ def mcnemar_interval(only_first: int, only_second: int, rows: int, coverage: flo
 def bootstrap_means(
     values: np.ndarray, clusters: np.ndarray | None = None, *, seed: int | Sequence[int], draws: int = DRAWS
 ) -> np.ndarray:
-    """float64 [draws]: means over rows of values [rows], as many clusters drawn with replacement as there are.
+    """float64 [draws]: means over rows of values [rows]; a draw takes as many clusters as there are, with replacement.
 
-    Of differences between two models on the same rows it is the paired bootstrap (Efron & Tibshirani 1993; Berg-
-    Kirkpatrick et al. 2012 for language tasks). Clusters with the same sum and the same number of rows are
-    interchangeable, so weights are drawn for each such kind rather than for each cluster: the same distribution, and of
-    right and wrong answers there are few kinds. Memory stays bounded whatever the rows.
+    With differences between two models on the same rows it is the paired bootstrap (Efron & Tibshirani 1993;
+    Berg-Kirkpatrick et al. 2012 for language tasks). Clusters with the same sum and the same number of rows are
+    interchangeable, so weights are drawn for each such kind instead of each cluster: the distribution is the same, and
+    right and wrong answers have few kinds. Memory is bounded.
     """
     sums, sizes = cluster_sums(values, clusters)
     kinds, numbers = np.unique(np.stack([sums, sizes]), axis=1, return_counts=True)
@@ -68,7 +68,7 @@ def interval(means: np.ndarray, coverage: float = 0.95) -> tuple[float, float]:
 
 
 def two_sided_p(means: np.ndarray) -> float:
-    """The level at which the percentile interval of bootstrap_means just reaches 0; never 0, as draws are finite.
+    """The level at which the percentile interval of bootstrap_means reaches 0; never 0, because draws are finite.
 
     (k + 1) / (draws + 1) of either side, as in Davison & Hinkley 1997, section 4.2.
     """
@@ -77,11 +77,11 @@ def two_sided_p(means: np.ndarray) -> float:
 
 
 def normal_p(difference: float, error: float, freedom: float = np.inf) -> float:
-    """Two-sided p of a difference with a known standard error, by the normal distribution; NaN for an unknown one.
+    """Two-sided p of a difference with this standard error, by the normal distribution; NaN for an error of NaN.
 
-    With finite degrees of ``freedom`` of the error by Student's. For two shares that are known as numbers alone,
-    ``error`` is √(e₁² + e₂²): the two-sample binomial test. Where both were measured on the same rows that is too
-    large, so that it tells apart too little, never too much.
+    With finite degrees of ``freedom`` of the error, by Student's distribution. If only two shares are known, ``error``
+    is √(e₁² + e₂²): the two-sample binomial test. If both were measured on the same rows, this error is too large: the
+    test may miss a difference, but never finds a false one more often.
     """
     if error == 0:
         return float(difference == 0)
@@ -92,16 +92,16 @@ def normal_p(difference: float, error: float, freedom: float = np.inf) -> float:
 def normal_interval(
     difference: float, error: float, freedom: float = np.inf, coverage: float = 0.95
 ) -> tuple[float, float]:
-    """The interval that belongs to normal_p."""
+    """The interval of normal_p."""
     share = (1 + coverage) / 2
     reach = float(special.ndtri(share) if np.isinf(freedom) else special.stdtrit(freedom, share)) * error
     return difference - reach, difference + reach
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
-    """float64 [tests]: p values adjusted for there being several of them (Holm 1979).
+    """float64 [tests]: p values adjusted for the number of tests (Holm 1979).
 
-    Whoever calls significant what is at most 0.05 here errs in at most 5 % of cases in any of the tests.
+    If every test with a value of at most 0.05 is called significant, the chance of any error is at most 5 %.
     """
     values = np.asarray(p_values, np.float64)
     order = np.argsort(values, kind="stable")

@@ -1,4 +1,4 @@
-"""How much of the best trial's lead is the luck of having been chosen."""
+"""How much of the best trial's lead comes from having been chosen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SPLITS = 200
 
 @dataclass(frozen=True)
 class Selection:
-    """The best of several trials, seen with the rows it was chosen on and with others. In the unit of the scores."""
+    """The best of several trials, on the rows that it was chosen on and on others. In the unit of the scores."""
 
     best: float  # the best trial's mean over all rows
     average: float  # the mean over all trials and rows
@@ -21,12 +21,12 @@ class Selection:
 
     @property
     def lead(self) -> float:
-        """How far the best trial lies above the average one."""
+        """The best trial's mean minus the average trial's."""
         return self.best - self.average
 
     @property
     def by_selection(self) -> float:
-        """The part of the lead that does not show on rows the trial was not chosen on; at most the whole lead."""
+        """The part of the lead that vanishes on rows that the choice did not use; at most the whole lead."""
         return min(self.lead, max(0.0, self.best - self.held_out))
 
 
@@ -35,9 +35,9 @@ def selection(
 ) -> Selection:
     """Of scores [trials, rows]: chooses on a random half of the clusters, scores on the other, swaps; ``splits`` times.
 
-    Equal trials go to the earlier one. Half of the rows choose less well than all of them, so ``held_out`` is a little
-    low. What is not in it: anything else that was chosen on the same rows before, such as each trial's best checkpoint.
-    Raises ValueError with fewer than two clusters.
+    If trials tie, the first is chosen. A choice on half of the rows is worse than on all rows, so ``held_out`` is a
+    little low. Earlier choices on the same rows, such as each trial's best checkpoint, are not included. Raises
+    ValueError with fewer than two clusters.
     """
     sums, sizes = cluster_sums(scores, clusters)
     number = len(sizes)

@@ -31,19 +31,19 @@ def binomial_error(share: float, rows: int) -> float:
 
 
 def error_of_average(errors: Sequence[float]) -> float:
-    """The standard error of the plain mean of numbers that err independently, as scores on different tasks do."""
+    """The standard error of the plain mean of numbers with independent errors, such as scores on different tasks."""
     return float(np.sqrt(np.sum(np.square(errors)))) / len(errors)
 
 
 class Spread(NamedTuple):
-    """How far off a number may be."""
+    """The uncertainty of a number."""
 
     error: float  # one standard error
-    freedom: float = np.inf  # degrees of freedom by which the error itself is known
+    freedom: float = np.inf  # degrees of freedom of the error itself
 
 
 def together(spreads: Sequence[Spread]) -> Spread:
-    """Of a sum of numbers that err independently (Welch 1947 and Satterthwaite 1946 for the degrees of freedom)."""
+    """Of a sum of numbers with independent errors (Welch 1947 and Satterthwaite 1946 for the degrees of freedom)."""
     variances = np.array([spread.error**2 for spread in spreads])
     uncertain = sum(variance**2 / spread.freedom for variance, spread in zip(variances, spreads))
     total = float(variances.sum())
