@@ -88,7 +88,7 @@ def test_where_none_of_the_users_runs_is_ranked_they_are_shown_from_the_start(sh
 def test_asked_for_runs_that_do_not_compare_are_ranked_and_named(shown, runs):
     page = shown(Leaderboard.of(measured_rows(runs), all_runs=True))
     assert names(page)[0] == "our/failing" and column(page, 1)[0] == "1"
-    assert "ranked all the same" in page.texts(".aside li")[0]
+    assert "ranked because of --all_runs" in page.texts(".aside li")[0]
 
 
 def test_equal_models_share_a_rank(shown, board):
