@@ -67,10 +67,10 @@ def protocol_marks(trials: Mapping[str, Sequence[FinishedTrial]]) -> tuple[Mark,
 def _reasons(task: Task, trials: Sequence[FinishedTrial]) -> Iterator[Phrase]:
     results = [trial.result for trial in trials if trial.result]
     if len(results) < len(trials):
-        yield Phrase("only logs: data and settings are unknown")
+        yield Phrase("logs alone: data and settings not known")
     for name, (value, _) in unlike_published(task, results[0].configuration).items() if results else ():
         # The trials share one protocol, so the first speaks for all.
-        yield Phrase("{name} is unknown" if value is None else "{name} {value}", name=name, value=value)
+        yield Phrase("{name} not known" if value is None else "{name} {value}", name=name, value=value)
     if (seeds := {trial.seed for trial in trials}) - {DEFAULT_SEED}:
         yield Phrase("seeds {seeds}" if len(seeds) > 1 else "seed {seeds}", seeds=", ".join(map(str, sorted(seeds))))
     if {trial.setting for trial in trials} - set(task.grid.points()):

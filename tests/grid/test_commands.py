@@ -167,7 +167,7 @@ def test_leaderboard_puts_whole_models_first_and_names_those_it_does_not_rank(ru
     assert lines[0].split()[:4] == ["rank", "model", "AVG", "AFQMC"]
     assert lines[1].split()[:4] == ["-", "good", "76.05", "75.93"]
     assert lines[2].split() == ["-", "unfinished", "-", "-", "99.00"] + ["-"] * 8
-    assert lines[3].startswith("good: only logs: data and settings are unknown; ") and len(lines) == 6
+    assert lines[3].startswith("good: logs alone: data and settings not known; ") and len(lines) == 6
     assert lines[5].startswith("More in the other formats")
     assert lines[4].startswith("unfinished: ") and "133 of the 134 trials missing" in lines[4]
 

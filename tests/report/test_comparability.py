@@ -97,7 +97,7 @@ def test_logs_alone_and_results_that_say_less_are_not_known(grid):
     grid["tnews"] = [replace(one, result=None) for one in grid["tnews"]]
     for one in grid["c3"]:
         del one.result.configuration["warmup"]
-    assert reasons(grid) == ["only logs: data and settings are unknown (TNEWS)", "warmup is unknown (C3)"]
+    assert reasons(grid) == ["logs alone: data and settings not known (TNEWS)", "warmup not known (C3)"]
 
 
 def test_data_of_unpublished_sums_is_judged_by_its_rows_and_its_company(grid):
