@@ -23,7 +23,7 @@ def browser():
 
 @dataclass
 class Opened:
-    """A page as a browser shows it, and what it said and asked for meanwhile."""
+    """A page as a browser shows it, with its console messages and requests."""
 
     page: object
     complaints: list = field(default_factory=list)  # errors on the console
@@ -59,7 +59,7 @@ def opened(browser):
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         contexts.append(context)
         shown = Opened(context.new_page())
-        shown.page.on("console", lambda said: shown.complaints.append(said.text) if said.type == "error" else None)
+        shown.page.on("console", lambda line: shown.complaints.append(line.text) if line.type == "error" else None)
         shown.page.on("pageerror", lambda error: shown.complaints.append(str(error)))
         shown.page.on("request", lambda asked: shown.requests.append(asked.url) if asked.url != path.as_uri() else None)
         shown.page.goto(path.as_uri())

@@ -78,7 +78,7 @@ def test_every_trial_stands_in_the_table_with_its_files(report, failures):
     assert len(links) > 150 and all((failures / link).is_file() for link in links)
 
 
-def test_a_failure_says_what_was_said_and_of_which_trials(report, failures):
+def test_a_failure_shows_its_detail_and_its_trials(report, failures):
     report.page.locator(".failure summary").last.click()
     assert "Out of memory error on GPU 0" in " ".join(report.texts(".failure .code"))
     trials = [trial for trial in read_grid(failures).trials if trial.failures]
@@ -100,9 +100,9 @@ def test_a_curve_shows_the_values_of_the_results(report, failures):
     for nearer in (4, 1, 0):
         report.page.mouse.move(x - nearer, y)
         report.page.wait_for_timeout(120)  # what moves faster is not looked at
-    said = chart.locator(".hoverlayer .hovertext").text_content()
-    assert f"{best.score[0]:.2f}" in said and f"{point.step}: {point.score[0]:.2f}" in said.replace(",", "")
-    assert f"lr {best.setting.learning_rate}, batch {best.setting.batch_size}" in said
+    hover = chart.locator(".hoverlayer .hovertext").text_content()
+    assert f"{best.score[0]:.2f}" in hover and f"{point.step}: {point.score[0]:.2f}" in hover.replace(",", "")
+    assert f"lr {best.setting.learning_rate}, batch {best.setting.batch_size}" in hover
 
 
 def test_a_click_on_a_value_keeps_the_lines_through_it(report):
@@ -128,14 +128,14 @@ def test_a_map_has_a_cell_a_setting_and_can_be_had_for_a_seed(report, failures):
     assert len(of_seed) == 12 and single <= {cell.removesuffix(" best") for cell in of_seed}
 
 
-def test_what_is_drawn_can_be_taken_along(report, failures):
+def test_what_is_drawn_can_be_saved(report, failures):
     with report.page.expect_download() as download:
         report.page.locator("#take").click()
-    taken = json.loads(download.value.path().read_text())
-    assert list(taken) == ["tnews", "cluewsc2020", "cmrc2018"]
-    found = {tuple(trial["score"]) for trial in taken["cmrc2018"]["trials"]}
+    saved = json.loads(download.value.path().read_text())
+    assert list(saved) == ["tnews", "cluewsc2020", "cmrc2018"]
+    found = {tuple(trial["score"]) for trial in saved["cmrc2018"]["trials"]}
     assert found == {trial.score for trial in finished_trials.finished_trials(failures)["cmrc2018"]}
-    assert all(trial["losses"][1] for trial in taken["tnews"]["trials"])
+    assert all(trial["losses"][1] for trial in saved["tnews"]["trials"])
 
 
 def test_a_command_is_copied_by_a_click(report):
@@ -229,8 +229,8 @@ def test_the_filter_takes_what_people_type(opened, failures, asked):
     box.fill(asked)
     assert 0 < rows.count() < 100 and box.get_attribute("aria-invalid") == "false"
     box.fill("speed > 3")
-    said = report.texts("#trials [aria-live]")[0]
-    assert "no column is called speed" in said and "score" in said and box.get_attribute("aria-invalid") == "true"
+    message = report.texts("#trials [aria-live]")[0]
+    assert "no column is called speed" in message and "score" in message and box.get_attribute("aria-invalid") == "true"
     box.fill("")
 
 
@@ -248,12 +248,12 @@ def test_curves_are_coloured_and_laid_out_as_chosen(opened, failures):
 # Other grids ----------------------------------------------------------------------------------------------------------
 
 
-def test_made_up_and_limited_data_are_said_before_any_score(opened, tmp_path):
+def test_made_up_and_limited_data_are_named_before_any_score(opened, tmp_path):
     write_small(tmp_path / "small")
     grid_page.write_report(tmp_path / "small")
     shown = opened(tmp_path / "small" / "report.html", width=390)
-    said = shown.texts(".banner")
-    assert len(said) == 2 and "made-up data" in said[0] and "only the first 600 rows" in said[1]
+    banners = shown.texts(".banner")
+    assert len(banners) == 2 and "made-up data" in banners[0] and "only the first 600 rows" in banners[1]
     shown.page.locator(".pair summary").first.click()
     (right, *_), (predicted, *_) = shown.texts(".example dd:nth-of-type(2)"), shown.texts(".example dd:nth-of-type(3)")
     assert shown.texts(".pair summary")[0].startswith(f"{right} → {predicted}")

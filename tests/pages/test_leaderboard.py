@@ -71,8 +71,8 @@ def test_it_is_quiet_accessible_and_no_wider_than_the_window(shown, width, schem
 def test_only_comparable_runs_are_ranked_and_the_others_are_shown_when_asked_for(shown):
     page = shown()
     assert len(names(page)) == 29 and "our/failing" not in names(page)
-    said = " ".join(page.texts(".aside li"))
-    assert "our/failing: 5 of the 134 trials missing" in said and "our/small: not on the official files" in said
+    reasons = " ".join(page.texts(".aside li"))
+    assert "our/failing: 5 of the 134 trials missing" in reasons and "our/small: not on the official files" in reasons
     page.page.get_by_label("comparable only").uncheck()
     assert names(page)[-2:] == ["our/failing", "our/small"] and column(page, 1)[-2:] == ["–", "–"]
     page.page.get_by_label("complete only").check()
@@ -140,9 +140,9 @@ def test_differences_to_a_baseline_are_those_of_the_json(shown, runs):
     for page in (shown(base), shown()):
         page.page.select_option("#baseline", label="hfl/rbt3 (published)")
         for place, name in enumerate(TASKS, 4):
-            told = page.texts(f"#models tbody tr:visible > :nth-child({place}) [data-error]")
+            errors = page.texts(f"#models tbody tr:visible > :nth-child({place}) [data-error]")
             expected = [models[model]["difference"] for model in names(page) if model != "hfl/rbt3"]
-            numbers = [float(text.replace("−", "-")) for text in told if "±" not in text]
+            numbers = [float(text.replace("−", "-")) for text in errors if "±" not in text]
             assert numbers == [one["scores"][name] for one in expected]
         assert page.texts("#models tr.chosen th")[0].startswith("hfl/rbt3")
     page.page.select_option("#baseline", label="no baseline")
@@ -185,7 +185,7 @@ def test_head_and_names_stay_in_sight(shown, width):
         assert -1 <= after[0] <= 70
 
 
-def test_the_rows_shown_can_be_taken_along(shown):
+def test_the_rows_shown_can_be_saved(shown):
     page = shown()
     page.page.get_by_role("searchbox").fill("better")
     with page.page.expect_download() as download:

@@ -81,16 +81,16 @@ def test_a_checkbox_adds_its_condition(shown):
     assert len(column(table, 1)) == 4
 
 
-def test_what_is_shown_can_be_taken_along(shown):
+def test_what_is_shown_can_be_saved(shown):
     table = shown()
     table.page.get_by_role("searchbox").fill("lr<=2e-5")
-    taken = {}
+    saved = {}
     for kind in ("CSV", "JSON"):
         with table.page.expect_download() as download:
             table.page.get_by_role("button", name=kind).click()
-        taken[kind] = download.value.path().read_text()
-    assert taken["CSV"] == 'task,lr,score,state\nCSL,1e-05,81.25,done\n"C3, ""x""",2e-05,-,failed\n'
-    assert json.loads(taken["JSON"])[0] == {"task": "CSL", "lr": 1e-05, "score": 81.25, "state": "done"}
+        saved[kind] = download.value.path().read_text()
+    assert saved["CSV"] == 'task,lr,score,state\nCSL,1e-05,81.25,done\n"C3, ""x""",2e-05,-,failed\n'
+    assert json.loads(saved["JSON"])[0] == {"task": "CSL", "lr": 1e-05, "score": 81.25, "state": "done"}
     table.page.get_by_role("button", name="copy").click()
     assert table.page.evaluate("navigator.clipboard.readText()") == f"python a.py --name '{NAME}'"
 
