@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from cluebench.data.overlap import Repeated, Units
 from cluebench.data.row_facts import RowFacts
 from cluebench.data.rows import hash_of_rows, load_rows, stands, unlabelled_rows
 from cluebench.data.source import DataSource
+from cluebench.foundation.tables import Table, as_json
 
 FORMATS = ("text", "markdown", "json")
 
@@ -165,12 +165,11 @@ def _least_tokens(text: str) -> int:
 def rendered(found: Sequence[TaskFacts], titles: Mapping[str, str], style: str) -> str:
     """In one of FORMATS. titles: by task name."""
     if style == "json":
-        return json.dumps([asdict(facts) for facts in found], ensure_ascii=False, indent=1) + "\n"
+        return as_json([asdict(facts) for facts in found], indent=1)
     rows = [(f"{titles[facts.task]} {split.split}", _cells(facts, split)) for facts in found for split in facts.splits]
     if style == "markdown":
         head = ["task, split", "rows", "in train, whole row", "in train, by part", "groups", "floors", "odd, cut"]
-        table = [head, ["---"] * len(head), *([name, *cells] for name, cells in rows)]
-        return "".join(f"| {' | '.join(cells)} |\n" for cells in table)
+        return "\n".join(Table(head, [[name, *cells] for name, cells in rows], words=head).markdown()) + "\n"
     heads = ("rows", "in train", "in train, by part", "groups", "floors", "odd")
     text = ""
     for name, cells in rows:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from cluebench.foundation.shown import shown
+from cluebench.foundation.tables import Table, as_json
 from cluebench.report.comparison import Comparison, Difference, notes, sentence
 from cluebench.report.evidence import Evidence
 from cluebench.report.examples import Example
-from cluebench.report.tables import Table, as_json
 from cluebench.statistics.paired import DRAWS
 from cluebench.statistics.ranks import LEVEL
 

@@ -14,10 +14,10 @@ from cluebench.benchmark.published import ATTRIBUTION
 from cluebench.benchmark.tasks import TASKS
 from cluebench.foundation.phrases import Phrase
 from cluebench.foundation.shown import shown as shown_text
+from cluebench.foundation.tables import Table, as_json
 from cluebench.records.cost import shown
 from cluebench.report import page
 from cluebench.report.leaderboard import FromBaseline, Leaderboard, Row
-from cluebench.report.tables import Table, as_json
 from cluebench.report.units import unit_of
 from cluebench.report.unseen import floors_text
 

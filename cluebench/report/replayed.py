@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cluebench.benchmark.tasks import TASKS, Setting
+from cluebench.foundation.tables import Table, as_json
 from cluebench.records.finished_trials import FinishedTrial
 from cluebench.report import evidence
 from cluebench.report.evidence import Evidence
-from cluebench.report.tables import Table, as_json
 from cluebench.search.halving import Curve
 from cluebench.search.replay import (
     RULES,
