@@ -178,7 +178,9 @@ def test_report_shows_errors_selection_and_budgets(tmp_path, finished):
         finished(tmp_path, "tnews", answers(0.6, number), learning_rate=rate)
     page = grid_page.report(tmp_path)
     assert "±1.5" in page
-    lead, by_selection = re.search(r">The best trial leads the average one by (\S+); (\S+) of that", page).groups()
+    lead, by_selection = re.search(
+        r">The best trial scores (\S+) points more than the average trial. (\S+) of these", page
+    ).groups()
     assert 0 < float(by_selection) <= float(lead)
     (drawn,) = json.loads(re.search('id="data">(.*?)</script>', page)[1]).values()
     assert len(drawn["expected"]) == 4 and drawn["expected"] == sorted(set(drawn["expected"]))
