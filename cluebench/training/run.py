@@ -78,8 +78,20 @@ class Run(Generic[F]):
     def features(self, split: str) -> Any:
         """The model inputs of a split: features of the task's kind, from the cache if an earlier run made them."""
         if split not in self._features:
+            flags = self.flags
             with waiting(f"reading {self.task.title} {split}"):
-                self._features[split] = self._loaded(split)
+                self._features[split] = load_features(
+                    self.task,
+                    split,
+                    self.source,
+                    self.encoder,
+                    FeatureCache(flags.cache_dir),
+                    max_seq_length=flags.max_seq_length,
+                    limit=flags.limit,
+                    overwrite=flags.overwrite_cache,
+                    num_proc=flags.num_proc,
+                    **flags.feature_settings(),
+                )
         return self._features[split]
 
     def rows(self, split: str) -> Any:
@@ -87,20 +99,6 @@ class Run(Generic[F]):
         if split not in self._rows:
             self._rows[split] = load_rows(self.source, self.task, split, self.flags.limit)
         return self._rows[split]
-
-    def _loaded(self, split: str) -> Features:
-        return load_features(
-            self.task,
-            split,
-            self.source,
-            self.encoder,
-            FeatureCache(self.flags.cache_dir),
-            max_seq_length=self.flags.max_seq_length,
-            limit=self.flags.limit,
-            overwrite=self.flags.overwrite_cache,
-            num_proc=self.flags.num_proc,
-            **self.flags.feature_settings(),
-        )
 
     def new_model(self) -> paddle.nn.Layer:
         """The model of --model_name_or_path. It draws from paddle's generator first, as in the published runs.
@@ -156,16 +154,16 @@ class Run(Generic[F]):
         """
         flags, examples = self.flags, self.features("train")
         self._training = training = Training(model, examples, flags, self.result, self.precision)
-        self.result.total_steps = training.plan.total_steps
+        total = self.result.total_steps = training.plan.total_steps
         if flags.evaluation == "bounded" and self.task.kind == SPAN:
             notice(f"{self.task.title}: every evaluation computes all of dev, as no bound is known for spans")
-        self.begins(len(examples), self.result.total_steps)
+        self.begins(len(examples), total)
         if flags.resume and (done := training.resume()):  # else training starts again, over any earlier best model
             self.result.adopt_newer_best(flags.result_json)
             self.scalars.go_on_from(done)
-            self.log.line(f"going on from the checkpoint after step {done}/{self.result.total_steps}")
+            self.log.line(f"going on from the checkpoint after step {done}/{total}")
         padding = self.padding_left_out(model)
-        self._progress = TrainingProgress(self.task.title, self.output(""), training.step, self.result.total_steps)
+        self._progress = progress = TrainingProgress(self.task.title, self.output(""), training.step, total)
 
         def loss_of_rows(trained: paddle.nn.Layer, rows: Sequence[int]) -> paddle.Tensor:
             with models.sums_as_products(model) if self.device == "cpu" else nullcontext():
@@ -174,6 +172,7 @@ class Run(Generic[F]):
         with self._ending.handled(training.save) if flags.checkpoint_steps else nullcontext():
             for step in training.steps(loss_of_rows):
                 if step.micro_batches:
+                    progress.took(step.number)
                     self._log_step(step, training)
                 self._ending.after(step.number, step.evaluates)
                 yield step
@@ -182,14 +181,13 @@ class Run(Generic[F]):
                     training.save()
                 self._ending.after(step.number, step.evaluates)
                 if pauses:
+                    progress.close()
                     self._pause(step.number)
-        self._progress.close()
+        progress.close()
         self._training = None
 
     def _log_step(self, step: Step, training: Training) -> None:
         """Logs a step: the published line, and the same numbers as scalars. The learning rate is the next step's."""
-        assert self._progress is not None
-        self._progress.took(step.number)
         if step.number % self.flags.logging_steps == 0:
             loss, speed = training.meter.read(step)
             rate = training.learning_rate
@@ -206,8 +204,6 @@ class Run(Generic[F]):
 
     def _pause(self, step: int) -> NoReturn:
         """Ends the run. The checkpoint is whole by then: no rank leaves before."""
-        assert self._progress is not None
-        self._progress.close()
         device.wait_for_all()
         self.result.peak_memory_bytes = device.peak_memory_bytes(self.device)
         self.scalars.close()
