@@ -9,7 +9,7 @@ pytestmark = pytest.mark.slow
 TWO = "card GPU-aaaa Test-24G 24576 24000 ok\ncard GPU-bbbb Test-24G 24576 24000 ok\n"
 
 
-def taken(grid):
+def used_cards(grid):
     return [words[4].removeprefix("cuda=") for words in grid.book("start")]
 
 
@@ -18,7 +18,7 @@ def test_children_get_the_uuid_of_their_card(grid, cards):
     grid.behave(trials={"*": {"seconds": 0.3}})
     result = grid.run(*TNEWS)
     assert result.returncode == 0, result.stderr
-    assert sorted(set(taken(grid))) == ["GPU-aaaa", "GPU-bbbb"] and len(taken(grid)) == 4
+    assert sorted(set(used_cards(grid))) == ["GPU-aaaa", "GPU-bbbb"] and len(used_cards(grid)) == 4
     assert "on gpu 0 (Test-24G), gpu 1 (Test-24G)" in result.stderr
 
 
@@ -27,10 +27,10 @@ def test_a_card_full_of_others_is_used_when_it_empties(grid, cards):
     grid.behave(trials={"*": {"seconds": 1.5}})
     scheduler = grid.start(*TNEWS)
     grid.wait_for("done", 1)
-    assert set(taken(grid)) == {"GPU-aaaa"}
+    assert set(used_cards(grid)) == {"GPU-aaaa"}
     cards(TWO)
     scheduler.communicate(timeout=30)
-    assert scheduler.returncode == 0 and "GPU-bbbb" in taken(grid)
+    assert scheduler.returncode == 0 and "GPU-bbbb" in used_cards(grid)
 
 
 def test_a_card_lost_under_its_trial(grid, cards):
@@ -45,11 +45,11 @@ def test_a_card_lost_under_its_trial(grid, cards):
     victim = next(words[4].removeprefix("cuda=") for words in grid.book("start") if "16_0.1" in words[1])
     grid.behave(trials={"*": {"seconds": 0.1}})
     cards(TWO.replace(f"{victim} Test-24G 24576 24000 ok", f"{victim} Test-24G 24576 24000 lost"))
-    _, said = scheduler.communicate(timeout=60)
-    assert scheduler.returncode == 0, said
-    assert "is set aside for 30 s: GPU is lost" in said
+    _, reported = scheduler.communicate(timeout=60)
+    assert scheduler.returncode == 0, reported
+    assert "is set aside for 30 s: GPU is lost" in reported
     assert [failure["kind"] for failure in grid.trial_state("tnews/1e-05_16_0.1")["failures"]] == ["lost device"]
-    assert taken(grid)[-1] != victim
+    assert used_cards(grid)[-1] != victim
 
 
 def test_several_trials_share_a_card_as_far_as_memory_goes(grid, cards):
@@ -86,7 +86,7 @@ def test_cards_too_small_for_any_trial_are_refused_with_figures(grid, cards):
     assert "no trial fits any card: gpu 0 is too small, it has 1.0 GiB, the smallest trial needs" in last
 
 
-def test_driver_that_is_gone_at_the_next_start_is_said(grid, cards):
+def test_driver_that_is_gone_at_the_next_start_is_reported(grid, cards):
     cards("no driver\n")
     result = grid.run(*TNEWS, "--devices", "gpu")
     assert result.returncode == 2 and "no NVIDIA driver answers on this machine" in result.stderr

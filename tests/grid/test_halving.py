@@ -28,7 +28,7 @@ def steps_done(grid, name, task="tnews"):
     return Result.read(grid.runs / "some-model" / task / f"{name}.json").dev_curve[-1].step
 
 
-def test_the_best_go_on_and_the_rest_is_stopped_and_said(grid):
+def test_the_best_go_on_and_the_rest_is_stopped_and_reported(grid):
     grid.behave(trials={"*": {"steps": 8}})
     ended = grid.run(*TNEWS, *HALVING, "--rungs", "1/4,1/2")
     assert ended.returncode == 0, ended.stderr
@@ -43,8 +43,8 @@ def test_the_best_go_on_and_the_rest_is_stopped_and_said(grid):
     kept = sorted(path.parent.name for path in grid.runs.glob("*/tnews/*/checkpoint"))
     assert kept == WORST_TO_BEST[:3]
     log = (grid.runs / "some-model" / "grid.log").read_text()
-    for said in ("54.89 after 4/8 steps: held for the others", "54.89 after 4/8 steps: stopped"):
-        assert f"tnews/3e-05_16_0.1 {said}" in log
+    for reported in ("54.89 after 4/8 steps: waits for the others", "54.89 after 4/8 steps: stopped"):
+        assert f"tnews/3e-05_16_0.1 {reported}" in log
     status = grid.run(*TNEWS, *HALVING, "--rungs", "1/4,1/2", "--status").stdout
     assert "not running, done" in status and "1 done, 0 running, 0 waiting, 0 failed, 3 stopped" in status
     # again: nothing is left to do, and the exit code says so
@@ -53,7 +53,7 @@ def test_the_best_go_on_and_the_rest_is_stopped_and_said(grid):
     assert "all 4 trials are done already, 3 of them stopped early" in again.stderr
 
 
-def test_that_nothing_could_be_stopped_is_said(grid):
+def test_that_nothing_could_be_stopped_is_reported(grid):
     """With two evaluations the second is the last: no verdict comes before the end."""
     grid.behave(trials={"*": {"steps": 2}})
     ended = grid.run(*TNEWS, *HALVING)
@@ -175,11 +175,11 @@ def test_interrupted_at_a_rung_it_goes_on_where_it_was(grid):
     scheduler = grid.start(*TNEWS, *HALVING, "--rungs", "1/4,1/2")
     grid.wait_for("paused", 3)
     scheduler.send_signal(signal.SIGINT)
-    _, said = scheduler.communicate(timeout=60)
-    assert scheduler.returncode == 130 and "trials left; the same command goes on" in said
+    _, reported = scheduler.communicate(timeout=60)
+    assert scheduler.returncode == 130 and "trials left; the same command goes on" in reported
     assert grid.state()["status"] == "stopped" and list(states(grid).values()) == ["held"] * 3 + ["waiting"]
     status = grid.run(*TNEWS, *HALVING, "--rungs", "1/4,1/2", "--status").stdout
-    assert " held" in status and "not running, stopped" in status
+    assert " held" in status and "not running, stopped" in status  # codespell:ignore
     grid.behave(trials={"*": {"steps": 8}})
     ended = grid.run(*TNEWS, *HALVING, "--rungs", "1/4,1/2")
     assert (ended.returncode, ended.stdout.splitlines()[1]) == (0, TABLE_ROW)
@@ -199,7 +199,7 @@ def test_reading_trials_go_on_on_several_cards(grid, cards):
 
 
 @pytest.mark.parametrize(
-    "more, said",
+    "more, reported",
     [
         (["--keep", "2"], "--keep and --rungs need --search halving"),
         (["--rungs", "1/4"], "--keep and --rungs need --search halving"),
@@ -210,9 +210,11 @@ def test_reading_trials_go_on_on_several_cards(grid, cards):
         (["--search", "asha"], "--search asha: choose from grid, halving"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_one_line(grid, more, said):
+def test_what_makes_no_sense_is_refused_in_one_line(grid, more, reported):
     ended = grid.run(*TNEWS, *more)
-    assert ended.returncode == 2 and said in ended.stderr and ended.stderr.count("\n") == 1 and not grid.book("start")
+    assert (
+        ended.returncode == 2 and reported in ended.stderr and ended.stderr.count("\n") == 1 and not grid.book("start")
+    )
 
 
 def test_a_plan_says_what_is_stopped_and_starts_nothing(grid):

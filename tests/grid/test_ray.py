@@ -56,12 +56,12 @@ def nodes(grid, cluster):
 
 def finished(grid, arguments, driver):
     """The grid's last process has ended well, in the undisturbed table, and has left nothing behind."""
-    output, said = driver.communicate(timeout=180)
-    assert (driver.returncode, output.splitlines()[1:2]) == (0, [TABLE_ROW]), output + said
+    output, reported = driver.communicate(timeout=180)
+    assert (driver.returncode, output.splitlines()[1:2]) == (0, [TABLE_ROW]), output + reported
     assert sorted(words[1] for words in grid.book("done")) == KEYS and not grid.book("overlap")
     assert not any(alive(int(words[2])) for words in grid.book("start"))
     assert grid.state()["status"] == "done" and (grid.runs / "some-model" / "report.html").is_file()
-    return said
+    return reported
 
 
 def test_a_card_each_and_a_node_without_the_environment_is_named_once(grid, nodes, fake_driver, tmp_path):
@@ -92,8 +92,8 @@ def test_a_node_joins_and_one_goes(grid, nodes, graceful):
     nodes.remove(first, graceful)
     until(lambda: not alive(int(grid.book("start")[0][2])), what="the end of the trial on the first node")
     grid.open_gate()
-    said = finished(grid, TNEWS, driver)
-    assert "on first is lost; its trials go on elsewhere" in said
+    reported = finished(grid, TNEWS, driver)
+    assert "on first is lost; its trials go on elsewhere" in reported
     assert len(grid.book("start")) == 5  # the one that was lost, again
 
 
@@ -103,8 +103,8 @@ def test_a_broken_node_does_not_eat_up_the_grid(grid, nodes):
     nodes.add("good", 2)
     grid.behave(trials={"*": {"seconds": 4.0}})
     driver = grid.start(*TNEWS, *grid.on_ray)
-    said = finished(grid, TNEWS, driver)
-    assert "node broken: grid_search.py: error: the last 3 trials on this machine crashed" in said
+    reported = finished(grid, TNEWS, driver)
+    assert "node broken: grid_search.py: error: the last 3 trials on this machine crashed" in reported
     assert len(grid.book("start")) == 3 + 4
 
 
@@ -136,8 +136,8 @@ def test_interruption_ends_the_trials_on_the_cluster_and_cores_of_others_are_wai
         "start"
     )
     driver.send_signal(signal.SIGINT)
-    said = driver.communicate(timeout=60)[1]
-    assert driver.returncode == 130, said
+    reported = driver.communicate(timeout=60)[1]
+    assert driver.returncode == 130, reported
     assert not any(alive(int(words[2])) for words in grid.book("start"))
     finished(other, TNEWS, waiting)
     grid.behave(trials={"*": {"seconds": 0.1, "steps": 60}})

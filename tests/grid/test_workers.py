@@ -29,8 +29,8 @@ def test_four_workers_share_a_run_root_whoever_is_killed(grid, kills):
         workers[victim].send_signal(chance.choice([signal.SIGKILL, signal.SIGTERM]))
         workers[victim].communicate(timeout=60)
         workers[victim] = grid.start(*TNEWS, "--worker", "--devices", "cpu:1")
-    said = [worker.communicate(timeout=180)[1] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0] * 4, said
+    reported = [worker.communicate(timeout=180)[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0] * 4, reported
     result = grid.run(*TNEWS, "--devices", "cpu:2")  # whatever a worker that was killed has left
     assert result.returncode == 0
     assert not grid.book("overlap")
@@ -46,10 +46,10 @@ def test_a_worker_joins_a_grid_and_leaves_it_to_its_scheduler(grid):
     grid.wait_for("start", 2)
     grid.open_gate()
     assert "none is left to take" in worker.communicate(timeout=120)[1] and worker.returncode == 0
-    output, said = scheduler.communicate(timeout=60)
-    assert scheduler.returncode == 0, said
+    output, reported = scheduler.communicate(timeout=60)
+    assert scheduler.returncode == 0, reported
     assert not grid.book("overlap") and len(grid.book("done")) == 4
-    assert grid.state()["status"] == "done" and "on elsewhere" not in said
+    assert grid.state()["status"] == "done" and "on elsewhere" not in reported
 
 
 def test_workers_alone_conclude_the_grid_and_keep_its_best_model_only(grid):
@@ -57,10 +57,10 @@ def test_workers_alone_conclude_the_grid_and_keep_its_best_model_only(grid):
     grid.behave(trials={"*": {"seconds": 0.5}})
     kept = ("--save_best_model", "True")
     workers = [grid.start(*FOUR, *kept, "--worker", "--devices", "cpu:1") for _ in range(2)]
-    said = [worker.communicate(timeout=180) for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], said
+    reported = [worker.communicate(timeout=180) for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], reported
     folder = grid.runs / "some-model"
-    assert sum("TNEWS\t" in output for output, _ in said) == 1, "one concludes it"
+    assert sum("TNEWS\t" in output for output, _ in reported) == 1, "one concludes it"
     assert (folder / "report.html").is_file()
     assert grid.state()["status"] == "done" and grid.state()["counts"]["done"] == 4
     assert len([path for path in (folder / "tnews").iterdir() if path.is_dir()]) == 1
@@ -83,12 +83,12 @@ def test_a_trial_that_cannot_succeed_fails_once_for_all_workers(grid):
                         "tnews/1e-05_32_0.1": {"attempts": [{"exit": 1}] * 9}})  # fmt: skip
     plan = (*TNEWS[:2], "--learning_rates", "1e-5", "--batch_sizes", "16,32,64", "--max_attempts", "2")
     workers = [grid.start(*plan, "--worker", "--devices", "cpu:1") for _ in range(3)]
-    said = [worker.communicate(timeout=180) for worker in workers]
-    assert [worker.returncode for worker in workers] == [1, 1, 1], said
+    reported = [worker.communicate(timeout=180) for worker in workers]
+    assert [worker.returncode for worker in workers] == [1, 1, 1], reported
     starts = Counter(words[1] for words in grid.book("start"))
     assert starts == {"tnews/1e-05_16_0.1": 1, "tnews/1e-05_32_0.1": 2, "tnews/1e-05_64_0.1": 1}
-    assert all(" failed" in err for _, err in said) and any("2 failed" in err for _, err in said)
-    assert any("some-model/tnews/1e-05_16_0.1\t" in out for out, _ in said)
+    assert all(" failed" in err for _, err in reported) and any("2 failed" in err for _, err in reported)
+    assert any("some-model/tnews/1e-05_16_0.1\t" in out for out, _ in reported)
     assert "1 done, 0 running, 0 waiting, 2 failed" in grid.run(*plan, "--status").stdout
     grid.behave(trials={"*": {"seconds": 0.3}})
     assert grid.run(*plan).returncode == 0
@@ -121,12 +121,12 @@ def test_workers_search_by_halving_together(grid, tmp_path):
     halving = ("--search", "halving", "--rungs", "1/4,1/2")
     grid.behave(trials={"*": {"seconds": 0.5, "steps": 8}})
     workers = [grid.start(*TNEWS, *halving, "--worker", "--devices", "cpu:1") for _ in range(3)]
-    said = [worker.communicate(timeout=240) for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0, 0], said
+    reported = [worker.communicate(timeout=240) for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0, 0], reported
     one = type(grid)(tmp_path / "one")
     one.behave(trials={"*": {"seconds": 0.1, "steps": 8}})
     alone = one.run(*TNEWS, *halving, timeout=120)
-    assert next(out for out, _ in said if out) == alone.stdout and not grid.book("overlap")
+    assert next(out for out, _ in reported if out) == alone.stdout and not grid.book("overlap")
     assert grid.state()["counts"] == one.state()["counts"] and grid.state()["counts"]["stopped"] > 0
 
 

@@ -117,8 +117,8 @@ def test_a_real_trial_loses_no_step_when_it_is_queued_again(cluster, demo, tmp_p
     runs = tmp_path / "runs"
     one = ["--tasks", "tnews", "--learning_rates", "1e-3", "--batch_sizes", "16", "--max_steps", "600"]
     places = ["--data_dir", data, "--run_root", runs, "--cache_dir", tmp_path / "cache", "--devices", "cpu:1"]
-    told = ["--parsable", "--array=1", "--gres=none", "--cpus-per-task=1", f"--chdir={tmp_path}"]
-    number = cluster.run("sbatch", *told, ROOT / "grid_search_tools" / "slurm.sbatch", model, *one, *places).stdout
+    options = ["--parsable", "--array=1", "--gres=none", "--cpus-per-task=1", f"--chdir={tmp_path}"]
+    number = cluster.run("sbatch", *options, ROOT / "grid_search_tools" / "slurm.sbatch", model, *one, *places).stdout
     task = f"{number.strip()}_1"
 
     def step():
