@@ -20,8 +20,10 @@ test-fast: .venv/installed-dev  ## the tests that take milliseconds
 coverage: .venv/installed-dev  ## every test, and the lines of the package that none of them runs, processes of trials included
 	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term-missing:skip-covered $(PYTEST)
 
-lint: .venv/installed-dev  ## style, then types
+lint: .venv/installed-dev  ## style, types, spelling, and words and phrases that are hard to read
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	$(BIN)/codespell *.md Makefile .ci/* docs cluebench classification mrc grid_search_tools benchmarks findings tests
+	! git grep -nwEif .ci/plain_phrases.txt -- '*.md' '*.py' '*.sh' '*.sbatch' '*.html' '*.js' ':!*_zh.md'
 
 bench: .venv/installed-dev  ## every claim of speed, measured here and now, as one table
 	$(BIN)/python benchmarks

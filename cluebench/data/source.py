@@ -129,8 +129,8 @@ class DataSource:
     def md5(self, task: Task, file: str) -> str:
         """32 hexadecimal digits; of a zip's member those of its unpacked content. Raises as `read` does.
 
-        Of a file with the official rows, the official md5; of another copy, that of the official layout. The sum of an
-        unchanged file is remembered between processes.
+        For a file with the official rows, the official md5; for another copy, the md5 of its rows in the official
+        layout. The sum of an unchanged file is remembered between processes.
         """
         place = self._require(task, file)
         key = _key(place, file)

@@ -106,7 +106,7 @@ class LogFacts:
     last_score: tuple[float, ...] | None = None  # the last evaluation, in percent
     best_score: tuple[float, ...] | None = None  # from best_result: the trial has ended
     last_lines: list[str] = field(default_factory=list)  # up to 20, without colours
-    dev_curve: list[DevPoint] = field(default_factory=list)  # a step is that of the last training line before
+    dev_curve: list[DevPoint] = field(default_factory=list)  # a step is the one of the last training line before
     train_seconds: float = 0.0  # by the speeds logged
     eval_seconds: float = 0.0
     losses: list[tuple[int, float]] = field(default_factory=list)  # (step, training loss), finite ones

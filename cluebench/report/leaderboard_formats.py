@@ -46,7 +46,7 @@ def _lines_below(board: Leaderboard, style: str) -> list[str]:
     """How to read a table, and for each model outside the ranking the reasons."""
     found: list[str] = [_SHARED] if any(row.rank for row in board.rows) else []
     found += [_MARK.strip() + " " + _APPROXIMATED] if any(row.published for row in board.rows) else []
-    found += [f"Differences: the model's score minus that of {board.baseline.model}."] if board.baseline else []
+    found += [f"Differences: the model's score minus the score of {board.baseline.model}."] if board.baseline else []
     found += _about_rows(board)
     found += [shown_text(f"{row.model}: {row.why_marked}") for row in board.rows if row.marks]
     return [shown_text(line, style) for line in found] if style == "markdown" else found
