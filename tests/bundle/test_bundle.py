@@ -273,6 +273,7 @@ def cut_later(change):
 
         edit(files, "c3/2e-05_24_0.1.json", changed)
 
+    forge.__name__ = change.__name__
     return forge
 
 
