@@ -9,7 +9,7 @@ import os
 import sys
 
 #: The version of the package, in results and in the keys of the feature cache.
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
 
 #: Versions of Python that the pinned packages are for.
 PYTHONS = ((3, 10), (3, 11), (3, 12))
