@@ -262,7 +262,7 @@ def notes(comparison: Comparison) -> list[str]:
         "McNemar: exact test on the rows that only one of the two has right, with the 95 % interval of that test":
             MCNEMAR in tests,
         "seeds and rows: both were run with several seeds; the test counts how much the seeds differ beside the dev "
-        "rows, so the 95 % interval is of the settings, whatever the seed": SEEDS in tests,
+        "rows, so the 95 % interval is about the settings, not about one seed": SEEDS in tests,
         "these fine-tuned models are compared: the same setting with another seed may differ as much; "
         "grid_search.py --confirm_seeds runs several; if both models have several seeds, their means are compared, and "
         "the test counts how much the seeds differ": one_seed,

@@ -164,7 +164,7 @@ def difference_spread(first: Evidence, second: Evidence) -> Spread:
 
 
 def of_seeds(first: Evidence, second: Evidence) -> bool:
-    """Whether both have several seeds, so that a difference is of their settings, whatever the seed."""
+    """Whether both have several seeds, so that a difference is about their settings, not about one seed."""
     return min(len(first.predictions), len(second.predictions)) > 1
 
 

@@ -161,7 +161,7 @@ def _csv(board: Leaderboard, folder: Path) -> str:
 def _csv_row(board: Leaderboard, row: Row) -> dict[str, Any]:
     found = board.difference(row)
     differences = {"avg": found.average, **found.scores} if found else {}
-    errors = {"avg": (row.error,) if row.error else (), **{name: one.error for name, one in row.evidence.items()}}
+    errors = {"avg": (row.error,) if row.error else (), **{name: found.error for name, found in row.evidence.items()}}
     columns = ["avg", *TASKS]
     return {
         "rank": row.rank or "-",

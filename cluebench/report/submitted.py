@@ -31,7 +31,7 @@ class Submitted:
     sha256: str  # of the zip
     date: str  # ISO 8601, UTC
     files: list[str]  # in the zip
-    dev: dict[str, dict[str, list[Percent] | None]]  # task → "score" in percent and "error", None where it is not known
+    dev: dict[str, dict[str, list[Percent] | None]]  # task → "score" in percent and "error", None if unknown
     versions: dict[str, str]
     test: dict[str, Percent] = field(default_factory=dict)  # task → the leaderboard's score
     format: Literal[1] = 1
@@ -112,12 +112,12 @@ def _places(output: Path, run: Path | None) -> list[Path]:
 def _on_dev(run: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """(score and error of each task, versions that they were reached with)"""
     trials = finished_trials.finished_trials(run)
-    known, versions = evidence.of_run(trials)[0], {}
+    found, versions = evidence.of_run(trials)[0], {}
     for of_task in trials.values():
         for trial in of_task:
             versions.update(trial.result.versions if trial.result else {})
     dev = {
-        name: {"score": list(best.score), "error": list(known[name].error) if name in known else None}
+        name: {"score": list(best.score), "error": list(found[name].error) if name in found else None}
         for name, best in scores.best_settings(trials).items()
     }
     return dev, versions

@@ -28,7 +28,7 @@ _UNITS = (
 
 
 def unit_of(seconds: Iterable[float]) -> Unit:
-    """The unit of a column of times: the largest of which the longest time has two or more."""
+    """The unit of a column of times: the largest unit that fits twice into the longest time."""
     longest = max(seconds, default=0.0)
     return next((unit for unit in _UNITS if longest >= 2 * unit.seconds), _UNITS[-1])
 

@@ -58,7 +58,7 @@ class Outcome:
     trials: int
     stopped: int  # trials
     steps_saved: float  # share of the optimizer steps of all trials
-    seconds_saved: float | None  # share of their measured seconds; None where a trial has none
+    seconds_saved: float | None  # share of their measured seconds; None if a trial has none
     chosen: Setting
     score: float  # percent, of the chosen setting
     lost: float  # points below the best of the grid
@@ -135,7 +135,7 @@ class Summary:
     grids: int
     steps_saved: float  # the mean
     least_steps_saved: float
-    seconds_saved: float | None  # the mean; None where a grid has no seconds
+    seconds_saved: float | None  # the mean; None if a grid has no seconds
     least_seconds_saved: float | None
     lost: float  # points, the mean
     most_lost: float
@@ -144,7 +144,7 @@ class Summary:
 
     @property
     def saved(self) -> float:
-        """The mean share of seconds, of steps where seconds are not known."""
+        """The mean share of seconds, of steps if seconds are unknown."""
         return self.steps_saved if self.seconds_saved is None else self.seconds_saved
 
 
@@ -185,7 +185,7 @@ class Point(NamedTuple):
     """A rule in a chart of score lost against cost."""
 
     rule: str
-    cost: float  # share of the whole grid's seconds, of its steps where seconds are not known
+    cost: float  # share of the whole grid's seconds, of its steps if seconds are unknown
     lost: float  # points, the mean over grids
     most_lost: float
 

@@ -1,13 +1,13 @@
-// Charts by plotly.js, each drawn when it comes into view, and again when the language or the colours change.
+// Charts by plotly.js. Each is drawn when it comes into view, and again when the language or the colours change.
 "use strict";
 (() => {
   const colour = window.colour = name => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-  // No button that sends a chart to plotly's servers, and no address of theirs. A page asks nothing of any host.
+  // No button sends a chart to plotly's servers: a page never asks any host for anything.
   const config = { displaylogo: false, responsive: true, showLink: false, showSendToCloud: false, plotlyServerURL: "", topojsonURL: "",
                    modeBarButtonsToRemove: ["select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"] };
   const touch = matchMedia("(pointer: coarse)").matches;
 
-  // The library is run once the page is on the screen, and only where there is a chart to be seen.
+  // The library runs when the page is on the screen and a chart comes into view.
   window.drawChart = (chart, [traces, layout]) => {
     if (!window.Plotly) {
       const script = document.createElement("script");
@@ -23,7 +23,7 @@
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "closest",
       dragmode: touch ? false : "zoom", hoverlabel: { align: "left" }, ...layout,
       legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, ...layout.legend } }, config);
-    // With the keyboard one gets past a chart in one step: its buttons do nothing that the page can't do without them.
+    // The keyboard passes a chart in one step: the page can do what the chart's buttons do.
     chart.querySelectorAll("[tabindex], a, button").forEach(one => { one.tabIndex = -1; });
   };
 
@@ -40,7 +40,7 @@
     const again = () => charts.forEach(chart => chart.classList.contains("js-plotly-plot") && draw(chart));
     document.addEventListener("language", again);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
-    // When the whole page is there, the library among it, and its first language known.
+    // After the whole page, with the library, has been read and its language is set.
     addEventListener("DOMContentLoaded", () => charts.forEach(chart => seen.observe(chart)));
   };
 })();

@@ -1,12 +1,12 @@
-// One page, two languages. Text that can be translated stands in elements with data-t: the attribute's JSON, [template,
-// values], or if it is empty the element's English text. The attributes title, aria-label and placeholder are looked up
-// as they stand, or by data-t-title and so on.
+// One page, two languages. Elements with data-t are translated: the attribute is the JSON [template, values], or it is empty
+// and the element's English text is the template. The attributes title, aria-label and placeholder are translated as well,
+// or data-t-title and so on if the element has them.
 "use strict";
 (() => {
   const chinese = JSON.parse(document.getElementById("chinese").textContent);
   const choice = document.getElementById("language"), attributes = ["title", "aria-label", "placeholder"];
 
-  // What the browser remembers of this page, for as long as its window is open (`session`) or for all pages.
+  // Values that the browser keeps for this page while its window is open (`session`), or for all pages.
   window.remembered = {
     get(name, session = true) {
       try { return JSON.parse((session ? sessionStorage : localStorage).getItem(session ? location.pathname + name : name)); }
@@ -14,14 +14,14 @@
     },
     set(name, value, session = true) {
       try { (session ? sessionStorage : localStorage).setItem(session ? location.pathname + name : name, JSON.stringify(value)); }
-      catch { /* a browser that keeps nothing */ }
+      catch { /* the browser keeps nothing */ }
     },
   };
 
   const translated = text => choice.value === "zh" && Object.hasOwn(chinese, text) ? chinese[text] : text;
   window.t = (template, values = {}) => translated(template).replace(/\{(\w+)\}/g, (whole, name) =>
     !Object.hasOwn(values, name) ? whole : Array.isArray(values[name]) ? t(...values[name]) : values[name]);
-  // Every word a column is called by.
+  // The names of a column.
   window.inEveryLanguage = text => [text, chinese[text]].filter(Boolean);
 
   function translate() {

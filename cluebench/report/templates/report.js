@@ -66,7 +66,7 @@
       });
       return [traces, layout];
     },
-    // Lines through the levels of each axis, a little apart by their scores; a click on a level keeps those through it.
+    // Lines through the levels of each axis, spread by their scores; a click on a level keeps the lines through it.
     parallel({ trials, varied, metric }, chart) {
       trials = done(trials);
       const scores = trials.map(trial => trial.score[0]), kept = chart.kept ??= {};
@@ -100,7 +100,7 @@
       { xaxis: { ...text(t("cost, % of the whole grid")), rangemode: "tozero" },
         yaxis: { ...text(t("points lost")), rangemode: "tozero" } }],
     confusion: ({ confusion: { labels, counts, rows } }) => [[{ type: "heatmap", x: labels, y: labels, text: counts, zmin: 0, zmax: 1,
-      // Shares of a label's rows, so that rare labels show their errors, too.
+      // Shares of a label's rows, so that the errors of rare labels are visible.
       z: counts.map((row, place) => row.map(count => count / Math.max(1, rows[place]))),
       colorscale: [[0, colour("paper")], [1, colour("accent")]], showscale: false, xgap: 1, ygap: 1, texttemplate: labels.length < 9 ? "%{text}" : "",
       hovertemplate: "%{y} → %{x}: %{text}, %{z:.1%}<extra></extra>" }],
@@ -108,7 +108,7 @@
         yaxis: { type: "category", autorange: "reversed", tickmode: "linear", tickfont: { size: 10 }, title: { text: t("right"), standoff: 12 } } }],
   };
 
-  // The trials that the pointer is on or that were chosen, in charts, maps and tables.
+  // Trials under the pointer and chosen trials, in charts, maps and tables.
   const places = new Map(), chosen = new Set(), uids = new Map();
   const uidOf = id => uids.get(id) ?? uids.set(id, `t${uids.size}x`).get(id);
   const idsOf = element => element.dataset.trials.split(" ");
@@ -164,7 +164,7 @@
     chart.on("plotly_click", ({ points: [{ data }] }) => data.meta && choose([data.meta]));
   });
 
-  // Options of one task's charts are those of all.
+  // An option of one task's charts changes the charts of all tasks.
   document.addEventListener("input", ({ target }) => {
     if (!target.dataset.option) return;
     document.querySelectorAll(`[data-option=${target.dataset.option}]`).forEach(one => { one.value = target.value; });
@@ -182,7 +182,7 @@
   addEventListener("hashchange", open);
   document.addEventListener("click", event => event.target.closest?.("nav a, td a[href^='#']") && setTimeout(open));
 
-  // A page of a running grid that reloads itself keeps its place, what is open, filters and chosen trials.
+  // When the page of a running grid reloads, it keeps its place, open parts, filters and chosen trials.
   const reload = document.getElementById("reload"), fields = [...document.querySelectorAll("input[id], select[id]")].filter(one => one.id !== "language");
   const details = [...document.querySelectorAll("details[id]")];
   addEventListener("pagehide", () => remembered.set("place", {

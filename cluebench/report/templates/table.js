@@ -1,14 +1,14 @@
-// Tables that can be sorted, filtered and saved: every <table data-sortable>. A cell's value is its data-value,
-// else its text. A column has its head's data-key, else its text without spaces, and is also called by that text in
-// either language and by data-also.
+// Tables that can be sorted, filtered and saved: every <table data-sortable>. A cell's value is its data-value
+// or, without one, its text. A column's name is its head's data-key or, without one, the head's text without spaces. The
+// text in both languages and data-also are names of the column as well.
 //
-// A filter is words, each of which some cell of a row must contain, and conditions such as score > 80 or parameters<110M.
-// A checkbox or an option with data-table (the id of the table) adds its value to the filter while it is chosen.
+// A filter has words and conditions such as score > 80 or parameters<110M. Each word must be in a cell of the row. A checkbox
+// or an option with data-table (the id of the table) adds its value to the filter while it is chosen.
 "use strict";
 (() => {
   const valueOf = cell => cell ? cell.dataset.value ?? cell.textContent.trim() : "";
   const numberOf = text => /^[-+]?[\d.]/.test(text) && isFinite(text) ? Number(text) : NaN;
-  // As people type them: 110M, 3e-5, 80%
+  // 110M, 3e-5, 80%
   const typedNumber = text => {
     const [, digits, unit] = text.match(/^(.*?)([kmgb%]?)$/i);
     return numberOf(digits) * ({ k: 1e3, m: 1e6, g: 1e9, b: 1e9 }[unit.toLowerCase()] ?? 1);
@@ -18,7 +18,7 @@
   const plain = name => name.toLowerCase().replace(/[\s_]/g, "");
   const CONDITION = /([^<>=!\s]*)(>=|<=|!=|>|<|=)([^<>=!\s]+)/g;
 
-  // {tests: (row's values) => whether they meet it, of every condition and word; unknown: names that no column has}
+  // {tests: a function of a row's values for every condition and word; unknown: names without a column}
   function filterOf(text, columns) {
     const unknown = [], tests = [], names = columns.flatMap(column => column.names).sort((a, b) => b.length - a.length);
     text = text.toLowerCase().replace(/\s*(>=|<=|!=|>|<|=)\s*/g, "$1");
@@ -41,7 +41,7 @@
     return sign === "=" ? value.toLowerCase() === wanted : sign === "!=" && value.toLowerCase() !== wanted;
   }
 
-  // For the scripts of pages, too.
+  // Pages' scripts use it as well.
   const save = window.saveFile = (name, type, text) => {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([text], { type }));
@@ -90,7 +90,7 @@
       const order = heads[place].getAttribute("aria-sort") === first ? second : first;
       heads.forEach((head, other) => head.setAttribute("aria-sort", other === place ? order : "none"));
       const sign = order === "ascending" ? 1 : -1;
-      rows.sort((one, other) => {  // rows without a value last, whichever way
+      rows.sort((one, other) => {  // rows without a value come last in both orders
         const [a, b] = [one.values[place], other.values[place]];
         if (!numeric) return sign * a.localeCompare(b);
         const [left, right] = [numberOf(a), numberOf(b)];
@@ -108,7 +108,7 @@
       button.addEventListener("click", () => sort(place));
     });
 
-    const named = keys.map((key, place) => place).filter(place => keys[place]);  // what has no name is links
+    const named = keys.map((key, place) => place).filter(place => keys[place]);  // columns of links have no name
     const visible = () => rows.filter(one => !one.row.hidden).map(one => named.map(place => one.values[place]));
     const quoted = text => /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
     const csv = made("button", { type: "button", title: "the rows shown, as CSV", textContent: "CSV" });
@@ -131,7 +131,7 @@
     filter();
   }
 
-  // A box that is too narrow for its table says so, and a click shows the next columns.
+  // If a box is too narrow for its table, a click on its sign shows the next columns.
   function signposted(box) {
     const sign = made("button", { type: "button", className: "more", hidden: true, tabIndex: -1 }, "more columns →");
     box.before(sign);
