@@ -60,10 +60,10 @@ def write_synthetic(
     sizes: Mapping[str, Sizes] = DEMO_SIZES,
     seed: int = 0,
 ) -> None:
-    """Writes ``<folder>/<task>_public/`` with every official file of each task, labels and all test sets included.
+    """Writes ``<folder>/<task>_public/`` with every official file of each task, with labels and all test sets.
 
-    ``tasks`` are lower-case names; a task that ``sizes`` lacks gets its size of DEMO_SIZES, or the usual one. The same
-    arguments give the same bytes. Files that stand there are replaced. ``<folder>/synthetic.json`` says what was made.
+    ``tasks`` are lower-case names; a task that ``sizes`` lacks gets its size of DEMO_SIZES, or the usual size. The same
+    arguments give the same bytes. Existing files are replaced. ``<folder>/synthetic.json`` records the arguments.
     """
     folder, tasks = Path(folder), list(tasks)
     sizes = {name: sizes.get(name) or DEMO_SIZES.get(name, _USUAL_SIZES) for name in tasks}
@@ -135,8 +135,8 @@ class _Layout:
     """A classification task's rows: how a row is made, and which of its keys the files hold, in their order."""
 
     make: Callable[[Random, int, int], dict]  # (random numbers, row number, sentences) → all keys
-    keys: str
-    test_keys: str
+    keys: list[str]
+    test_keys: list[str]
     disagreement: Mapping[str, float] = field(default_factory=dict)  # split → share of rows labelled "-"
     meanings: tuple[str, list[str]] | None = None  # labels.json: its second key, and what each label means
 
@@ -149,7 +149,7 @@ def _text_files(task: Task, sizes: Sizes, seed: int) -> Iterator[tuple[str, str]
             row = layout.make(rng, row_number, sizes.sentences)
             if rng.random() < layout.disagreement.get(split, 0):
                 row["label"] = "-"
-            lines.append({key: row[key] for key in keys.split(" ")})
+            lines.append({key: row[key] for key in keys})
         yield file, _json_lines(lines, split)
     if task.label_file and layout.meanings:
         key, meanings = layout.meanings
@@ -173,14 +173,8 @@ def _news(rng: Random, number: int, sentences: int) -> dict:
     sentence = _fill(rng, f"{{TIMES}}{{PEOPLE}}{{VERBS}}{topic[0]}和{topic[1]}的{{THINGS}}")
     sentence += f"，{_filling(rng, sentences - 1)}" if sentences > 1 else "！"
     label = _noisy(rng, label, list(words.NEWS))
-    keywords = ",".join(topic) if rng.random() < 0.8 else ""
-    return {
-        "id": number,
-        "label": label,
-        "label_desc": words.NEWS[label][0],
-        "sentence": sentence,
-        "keywords": keywords,
-    }
+    described = {"label_desc": words.NEWS[label][0], "keywords": ",".join(topic) if rng.random() < 0.8 else ""}
+    return {"id": number, "label": label, "sentence": sentence, **described}
 
 
 def _app(rng: Random, number: int, sentences: int) -> dict:
@@ -219,13 +213,8 @@ def _coreference(rng: Random, number: int, sentences: int) -> dict:
         clauses.reverse()
     pattern = f"{'，'.join(clauses)}。{_filling(rng, sentences - 1)}"
     filled = {"noun": noun, "pronoun": pronoun}
-    starts = {name: len(pattern[: pattern.index(f"{{{name}}}")].format(**filled)) for name in filled}
-    target = {
-        "span2_index": starts["pronoun"],
-        "span1_index": starts["noun"],
-        "span1_text": noun,
-        "span2_text": pronoun,
-    }
+    first, second = (len(pattern[: pattern.index(f"{{{name}}}")].format(**filled)) for name in filled)
+    target = {"span2_index": second, "span1_index": first, "span1_text": noun, "span2_text": pronoun}
     label = _noisy(rng, "true" if is_person else "false", ("true", "false"))
     return {"target": target, "idx": number, "id": number, "label": label, "text": pattern.format(**filled)}
 
@@ -244,23 +233,23 @@ def _abstract(rng: Random, number: int, sentences: int) -> dict:
 
 
 _LAYOUTS: dict[str, _Layout] = {
-    "afqmc": _Layout(_paraphrase, "sentence1 sentence2 label", "id sentence1 sentence2"),
+    "afqmc": _Layout(_paraphrase, "sentence1 sentence2 label".split(), "id sentence1 sentence2".split()),
     "tnews": _Layout(
-        _news, "label label_desc sentence keywords", "id sentence keywords",
+        _news, "label label_desc sentence keywords".split(), "id sentence keywords".split(),
         meanings=("label_desc", [name for name, _ in words.NEWS.values()]),
     ),
     "iflytek": _Layout(
-        _app, "label label_des sentence", "id sentence",
+        _app, "label label_des sentence".split(), "id sentence".split(),
         meanings=("label_des", [app.split()[0] for app in words.APPS]),
     ),
-    "cmnli": _Layout(_inference, "sentence1 sentence2 label", "id sentence1 sentence2", {"dev": 0.015}),
+    "cmnli": _Layout(_inference, "sentence1 sentence2 label".split(), "id sentence1 sentence2".split(), {"dev": 0.015}),
     "ocnli": _Layout(
         _inference,
-        "level sentence1 sentence2 label label0 label1 label2 label3 label4 genre prem_id id",
-        "sentence1 sentence2 id", {"train": 0.01, "dev": 0.02},
+        "level sentence1 sentence2 label label0 label1 label2 label3 label4 genre prem_id id".split(),
+        "sentence1 sentence2 id".split(), {"train": 0.01, "dev": 0.02},
     ),
-    "cluewsc2020": _Layout(_coreference, "target idx label text", "target id text"),
-    "csl": _Layout(_abstract, "id abst keyword label", "id abst keyword"),
+    "cluewsc2020": _Layout(_coreference, "target idx label text".split(), "target id text".split()),
+    "csl": _Layout(_abstract, "id abst keyword label".split(), "id abst keyword".split()),
 }  # fmt: skip
 
 
@@ -275,8 +264,8 @@ def _plain_layout(task: Task) -> _Layout:
             texts[task.joined_field] = [term, rng.choice(words.THINGS)]
         return {"id": number, "label": _noisy(rng, task.labels[label], task.labels), **texts}
 
-    fields = " ".join(task.text_fields)
-    return _Layout(make, f"{fields} label", f"id {fields}", meanings=("label_desc", list(task.labels)))
+    fields, meanings = task.text_fields, ("label_desc", list(task.labels))
+    return _Layout(make, [*fields, "label"], ["id", *fields], meanings=meanings)
 
 
 # CMRC2018 -------------------------------------------------------------------------------------------------------------
