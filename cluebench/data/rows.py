@@ -22,6 +22,7 @@ from cluebench.data.official import split_files
 from cluebench.foundation.errors import DataError
 from cluebench.foundation.json_files import Misfit, NotJson, converted
 from cluebench.foundation.json_files import parse as parse_json
+from cluebench.foundation.notices import notice_once
 
 #: A blank in a ChID passage, and what is left of a damaged one.
 IDIOM_TAG = re.compile(r"#idiom\d+#")
@@ -86,8 +87,6 @@ class Files(Protocol):
     def describe(self, task: Task, file: str) -> str: ...
 
     def is_official(self, task: Task, file: str) -> bool: ...
-
-    def say_once(self, text: str) -> None: ...
 
 
 #: File name → where the file is, for errors, and its bytes.
@@ -499,11 +498,11 @@ def _report_misplaced(source: Files, task: Task, file: str, rows: Sequence[SpanR
     found = f"{len(misplaced)} first answer(s) don't stand at their answer_start"
     if misplaced and source.is_official(task, file):
         if file in task.train_files:
-            source.say_once(f"{task.name}: {found} in the official {file}, as published")
+            notice_once(f"{task.name}: {found} in the official {file}, as published")
     elif misplaced:
         which = ", ".join(misplaced[:3]) + (", …" if len(misplaced) > 3 else "")
         place = f"{task.name}: {source.describe(task, file)}"
-        source.say_once(f"warning: {place}: {found} ({which}); the starts are used as they are")
+        notice_once(f"warning: {place}: {found} ({which}); the starts are used as they are")
 
 
 def stands(context: str, answer: str, start: int) -> bool:

@@ -100,7 +100,6 @@ class DataSource:
         self.is_synthetic = (self.directory / SYNTHETIC_MARK).is_file()
         self._elsewhere: dict[Task, list[Path]] = {}
         self._expected: dict[tuple[str, str], str] = {}  # (task name, file) → what `md5` found last
-        self._reported: set[str] = set()
 
     def read(self, task: Task, file: str) -> bytes:
         """A file's bytes. Raises DataError when it is missing or unreadable, NetworkError when fetching fails.
@@ -140,12 +139,6 @@ class DataSource:
             found = self._learn(task, file, place, key, md5)
         self._expected[task.name, file] = found.md5
         return found.counts_as
-
-    def say_once(self, text: str) -> None:
-        """A notice on a file that a run reads more than once."""
-        if text not in self._reported:
-            notice(text)
-        self._reported.add(text)
 
     def is_official(self, task: Task, file: str) -> bool:
         """Whether its rows are those published, as far as that is known. Raises as `read` does."""
