@@ -27,6 +27,7 @@ from cluebench.machine.nvidia import NvidiaDriver
 from cluebench.pretrained.model import Model
 from cluebench.records.result import Result
 from cluebench.scheduler.allocation.promises import Promises
+from cluebench.scheduler.loop.grid_state import GridState
 from cluebench.scheduler.loop.loop import Scheduler
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job
@@ -122,11 +123,11 @@ def measured_gaps(folder: Path, models: int, driver: NvidiaDriver) -> tuple[int,
     recorder = Recorder(grid, jobs, {})
     observers = Observers([Enough(events, HAND_OVERS), display, recorder])
     trials = BriefTrials(folder, grid, jobs, engine, recorder)
-    scheduler = Scheduler(trials, engine, observers, events, flags, Promises(print))
-    display.attach(scheduler)
+    state = GridState(trials, engine, observers, events, flags, Promises(print))
+    display.attach(state)
     begin, busy = time.monotonic(), time.process_time()
     with recorder:
-        scheduler.run()
+        Scheduler(state).run()
         share = (time.process_time() - busy) / (time.monotonic() - begin)
     engine.close()
     for directory in directories.values():

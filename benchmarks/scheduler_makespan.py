@@ -20,6 +20,7 @@ from cluebench.machine.nvidia import Device
 from cluebench.pretrained.model import Model
 from cluebench.records.paths import TrialPaths
 from cluebench.records.trial import Trial
+from cluebench.scheduler.loop.grid_state import GridState
 from cluebench.scheduler.loop.loop import Scheduler
 from cluebench.scheduler.plan.estimates import forward_tokens
 from cluebench.scheduler.plan.grid_flags import GridFlags
@@ -79,9 +80,8 @@ def ours(trials: Sequence[Trial], durations: dict[str, float], count: int, mrc_c
     time = SimulatedTime()
     by_key = {job.key: job for job in jobs}
     engine = SimulatedEngine(time, cards, by_key, outcome)
-    Scheduler(
-        SimulatedTrials(jobs, engine.result_of), engine, Silent(), time, GridFlags(trial_timeout=0, mrc_cards=mrc_cards)
-    ).run()
+    flags = GridFlags(trial_timeout=0, mrc_cards=mrc_cards)
+    Scheduler(GridState(SimulatedTrials(jobs, engine.result_of), engine, Silent(), time, flags)).run()
     return time.now
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from cluebench.machine.nvidia import Device, Reading
 from cluebench.pretrained.model import Model
 from cluebench.records.paths import TrialPaths
+from cluebench.scheduler.loop.grid_state import GridState
 from cluebench.scheduler.loop.loop import Scheduler
 from cluebench.scheduler.plan.estimates import GIB
 from cluebench.scheduler.plan.grid_flags import GridFlags
@@ -59,14 +60,14 @@ class Run:
             self.time, devices, by_key, outcome or (lambda job, ids: Outcome()), memory,
             dict(orphans),
         )  # fmt: skip
-        self.scheduler = Scheduler(
+        self.grid = GridState(
             SimulatedTrials(self.jobs, self.engine.result_of, unwritable=unwritable), self.engine, self.witness,
             self.time, GridFlags(jobs_per_device=jobs_per_device, **flags),
         )  # fmt: skip
-        self.ledger, self.memory_model = self.scheduler.ledger, self.scheduler.fit.memory
+        self.ledger, self.memory_model = self.grid.ledger, self.grid.fit.memory
 
     def run(self):
-        self.scheduler.run()
+        Scheduler(self.grid).run()
         return self
 
     def states(self):

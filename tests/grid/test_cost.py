@@ -168,7 +168,7 @@ def test_energy_is_unknown_of_a_card_that_was_lost():
     run = on_cards(trials("tnews"), [50.0], cards=2, read=losing)
     (job,) = run.jobs
     assert len(job.attempts) > 1 and job.spent.energy_joules is None and job.result.energy_joules is None
-    assert not run.scheduler._uncharged
+    assert not run.grid.uncharged
 
 
 def test_energy_is_unknown_where_the_grid_has_not_seen_all_of_a_trial():

@@ -9,6 +9,7 @@ from cluebench.machine.nvidia import DeviceLost, Reading
 from cluebench.pretrained.model import Model
 from cluebench.records.result import Result
 from cluebench.records.trial import Trial
+from cluebench.scheduler.loop import attempt_ends
 from cluebench.scheduler.plan.attempts import Attempt
 from cluebench.scheduler.plan.estimates import GIB, MemoryModel
 from cluebench.scheduler.plan.failures import FailureKind
@@ -26,7 +27,7 @@ def test_everything_runs_once_on_the_slots_there_are():
     assert set(run.states()) == {State.DONE}
     assert len(run.engine.starts) == 12
     assert run.time.now == pytest.approx(60, abs=1)
-    assert run.scheduler.seconds_left() == 0
+    assert run.grid.seconds_left() == 0
 
 
 def test_longest_first_and_the_order_learns():
@@ -36,8 +37,8 @@ def test_longest_first_and_the_order_learns():
     plan = trials("tnews", "cluewsc2020", learning_rates=[1e-5, 2e-5, 3e-5])
     run = Run(plan, cpu_slots(1), lambda job, ids: Outcome(9000.0 if job.trial.task == "cluewsc2020" else 1.0),
               trial_timeout=0)  # fmt: skip
-    run.scheduler.durations.observe(plan[0], 1.0)
-    run.scheduler.durations.observe(plan[3], 9000.0)
+    run.grid.durations.observe(plan[0], 1.0)
+    run.grid.durations.observe(plan[3], 9000.0)
     run.run()
     assert [key.split("/")[1] for _, key, _ in run.engine.starts] == ["cluewsc2020"] * 3 + ["tnews"] * 3
 
@@ -97,7 +98,7 @@ def test_a_hold_is_shown_and_ends_with_the_first_that_can():
     run = Run(trials("tnews"), cpu_slots(1), failing([6]), unwritable=lambda: "/runs: No space left on device")
     run.time.put(Interrupted("SIGINT"), 100.0)
     run.run()
-    assert run.scheduler.why_idle() == "nothing is started: /runs: No space left on device"
+    assert run.grid.why_idle() == "nothing is started: /runs: No space left on device"
     # one trial alone that finds no network keeps the others for half a minute, not for ever
     run = Run(trials("tnews", "afqmc"), cpu_slots(2), lambda job, ids:
               Outcome(1.0, 5, None) if job.trial.task == "tnews" else Outcome(10.0)).run()  # fmt: skip
@@ -194,7 +195,7 @@ def test_interruption_ends_the_children_and_leaves_the_rest_waiting():
     run = Run(trials("tnews", learning_rates=[1e-5, 2e-5, 3e-5]), cpu_slots(2), lambda job, ids: Outcome(100.0))
     run.time.put(Interrupted("SIGINT"), 10.0)
     run.run()
-    assert run.scheduler.interrupted == "SIGINT"
+    assert run.grid.interrupted == "SIGINT"
     assert run.states() == [State.WAITING] * 3 and len(run.engine.starts) == 2
     assert [job.attempts[0].outcome for job in run.jobs if job.attempts] == ["interrupted"] * 2
     assert run.time.now < 11
@@ -212,7 +213,7 @@ def test_a_loop_that_was_suspended_grants_the_time_again():
         return event
 
     run.time.get = suspended
-    run.scheduler._observer.tick = lambda now: now + 60.0
+    run.grid.observer.tick = lambda now: now + 60.0
     run.run()
     assert run.engine.stopped == [] and run.jobs[0].state is State.DONE
 
@@ -285,7 +286,7 @@ def test_busy_trial_is_left_to_whoever_runs_it():
 def test_a_trial_that_another_process_has_ended_meanwhile_is_not_run():
     plan = trials("tnews", learning_rates=[1e-5, 2e-5])
     run = Run(plan, cpu_slots(2))
-    run.scheduler._trials.finished = lambda job: Result(
+    run.grid.trials.finished = lambda job: Result(
         "tnews", "m", {}, job.configuration_hash, status="done", best_score=(50.0,)
     )
     run.run()
@@ -390,21 +391,21 @@ def test_a_reading_that_is_on_its_way_is_waited_for_before_one_card_is_used(answ
     assert len(ids) == cards and time == pytest.approx(400.4 + (0.2 if answers else 15.0))
 
 
-def test_mrc_cards_waits_for_them_and_nothing_slips_in():
+def test_mrc_cards_waits_for_them_and_nothing_slips_in(monkeypatch):
     plan = trials("c3") + trials("tnews", learning_rates=[1e-5, 2e-5, 3e-5, 5e-5])
     run = Run(plan, [gpu(0), gpu(1)], lambda job, ids: Outcome(50.0), empty, mrc_cards=2)
     run.ledger.reserve("someone", ["GPU-1"], 20 * GIB)  # one card is used by a trial of ours for a while
     run.time.put(Exited("nobody", 0), 30.0)
-    original = run.scheduler._exited
+    original = attempt_ends.exited
 
-    def exited(event):
+    def exited(grid, event):
         if event.key == "nobody":
             run.ledger.release("someone")
-            run.scheduler.health.ask("GPU-1")
+            run.grid.health.ask("GPU-1")
         else:
-            original(event)
+            original(grid, event)
 
-    run.scheduler._exited = exited
+    monkeypatch.setattr(attempt_ends, "exited", exited)
     run.run()
     assert run.engine.starts[0][1].split("/")[1] == "c3" and len(run.engine.starts[0][2]) == 2
     assert run.engine.starts[0][0] >= 30
@@ -492,11 +493,11 @@ def test_why_a_device_idles_is_reported():
     run = Run(trials("tnews"), [gpu(0)], None, lambda device: Reading(24 * GIB, 1 * GIB, {}))
     run.time.put(Interrupted("SIGINT"), 100.0)
     run.run()
-    assert run.scheduler.why_idle() == "waiting for 5.6 GiB of memory; free are gpu 0 1.0"
+    assert run.grid.why_idle() == "waiting for 5.6 GiB of memory; free are gpu 0 1.0"
     run = Run(trials("tnews"), cpu_slots(1), failing([5]))
     run.time.put(Interrupted("SIGINT"), 45.0)
     run.run()
-    assert run.scheduler.why_idle() == "next attempt in 16 s"
+    assert run.grid.why_idle() == "next attempt in 16 s"
 
 
 def test_no_figure_of_an_outdated_reading_is_given():
@@ -504,9 +505,9 @@ def test_no_figure_of_an_outdated_reading_is_given():
     run.time.put(Interrupted("SIGINT"), 100.0)
     run.run()
     run.ledger.slots["GPU-0"].fresh = False
-    assert run.scheduler.why_idle() is None
-    run.scheduler.health._asked["GPU-0"] = float("inf")
-    assert run.scheduler.why_idle() == "waiting for the driver to answer about gpu 0"
+    assert run.grid.why_idle() is None
+    run.grid.health._asked["GPU-0"] = float("inf")
+    assert run.grid.why_idle() == "waiting for the driver to answer about gpu 0"
 
 
 def test_observers_hear_of_a_trial_as_it_was():

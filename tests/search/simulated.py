@@ -9,6 +9,7 @@ from cluebench.pretrained.model import Model
 from cluebench.records.paths import TrialPaths, parse_trial_name
 from cluebench.records.result import DevPoint, Result
 from cluebench.records.trial import Trial
+from cluebench.scheduler.loop.grid_state import GridState
 from cluebench.scheduler.loop.loop import Scheduler
 from cluebench.scheduler.plan.estimates import forward_tokens
 from cluebench.scheduler.plan.grid_flags import GridFlags
@@ -93,10 +94,10 @@ class LiveSearch:
         self.trouble = trouble
         self.engine = SimulatedEngine(self.time, devices, {job.key: job for job in self.jobs}, self.outcome)
         trials = SimulatedTrials(self.jobs, self.result_of, self.on_disk, halving=self.halving)
-        self.scheduler = Scheduler(trials, self.engine, self.witness, self.time, GridFlags(trial_timeout=0, **flags))
+        self.grid = GridState(trials, self.engine, self.witness, self.time, GridFlags(trial_timeout=0, **flags))
 
     def run(self):
-        self.scheduler.run()
+        Scheduler(self.grid).run()
         return self
 
     def on_disk(self, job):

@@ -196,8 +196,8 @@ def test_what_a_trial_that_shared_its_card_took_to_a_rung_is_its_part(monkeypatc
         result.device_seconds = result.train_seconds
         return found
 
-    live.engine.outcome, live.scheduler.ledger.jobs_per_device = outcome, 2
-    monkeypatch.setattr(live.scheduler.durations, "observe", lambda trial, seconds: learnt.append(seconds))
+    live.engine.outcome, live.grid.ledger.jobs_per_device = outcome, 2
+    monkeypatch.setattr(live.grid.durations, "observe", lambda trial, seconds: learnt.append(seconds))
     live.run()
     whole = live.recordings[live.jobs[0].trial].seconds_until(None)
     assert learnt[:2] == [pytest.approx(whole / 2, rel=0.05)] * 2

@@ -18,7 +18,7 @@ from cluebench.pretrained.model import Model
 from cluebench.records.log import LogFacts
 from cluebench.report.units import duration
 from cluebench.scheduler.allocation.job_queue import Sparingly
-from cluebench.scheduler.loop.loop import Scheduler
+from cluebench.scheduler.loop.grid_state import GridState
 from cluebench.scheduler.plan.jobs import Job, State
 
 #: Seconds between plain status lines, before the first of them, and between updates of the live table.
@@ -31,18 +31,18 @@ def score_text(job: Job, facts: LogFacts | None = None) -> str:
     return "-" if score is None else job.trial.row.format_score(score)
 
 
-def summary(scheduler: Scheduler) -> str:
+def summary(grid: GridState) -> str:
     """``12 done, 4 running, 2 running elsewhere, 116 left, 1 failed; time left about 5 h 10 min``."""
-    count, elsewhere = scheduler.queue.count, scheduler.elsewhere()
+    count, elsewhere = grid.queue.count, grid.elsewhere()
     text = f"{count(State.DONE)} done, {count(State.RUNNING)} running, "
     text += f"{elsewhere} running elsewhere, " if elsewhere else ""
     text += f"{count(State.WAITING) - elsewhere} left"
     text += "".join(
         f", {count(state)} {state.value}" for state in (State.FAILED, State.PAUSED, State.STOPPED) if count(state)
     )
-    if left := scheduler.seconds_left():
-        text += f"; time left {'at most' if scheduler.halving else 'about'} {duration(left)}"
-    idle = scheduler.why_idle()
+    if left := grid.seconds_left():
+        text += f"; time left {'at most' if grid.halving else 'about'} {duration(left)}"
+    idle = grid.why_idle()
     return text + (f"; {idle}" if idle else "")
 
 
@@ -55,9 +55,9 @@ class Display:
         self._stream = stream or sys.stderr
         self._next = 0.0
 
-    def attach(self, scheduler: Scheduler) -> None:
+    def attach(self, grid: GridState) -> None:
         """Call it before anything happens."""
-        self.scheduler = scheduler
+        self._grid = grid
 
     def close(self) -> None:
         """Leaves the terminal as it was."""
@@ -71,10 +71,10 @@ class Display:
         self.note(f"started {job.key} on {', '.join(job.attempt.labels)}{again}")
 
     def ended(self, job: Job) -> None:
-        place = f"[{self.scheduler.queue.count(State.DONE)}/{len(self.scheduler.jobs)}]"
+        place = f"[{self._grid.queue.count(State.DONE)}/{len(self._grid.jobs)}]"
         took = duration(job.attempt.seconds) if job.attempts else ""
         if job.state is State.DONE:
-            self.note(f"{place} {job.key}  {score_text(job)}  ({took}); {summary(self.scheduler)}")
+            self.note(f"{place} {job.key}  {score_text(job)}  ({took}); {summary(self._grid)}")
         else:
             failure = job.failures[-1]
             after = "is tried again" if job.state is State.WAITING else "given up"
@@ -92,11 +92,11 @@ class Display:
 
     def _heartbeat(self) -> str:
         running = []
-        for job in self.scheduler.running():
-            step = self.scheduler.logs.step(job)
+        for job in self._grid.running():
+            step = self._grid.logs.step(job)
             share = f"{100 * step[0] / step[1]:.0f}% " if step else ""
-            running.append(f"{job.key} {share}{score_text(job, self.scheduler.logs.facts(job))}")
-        return summary(self.scheduler) + (": " + ", ".join(running) if running else "")
+            running.append(f"{job.key} {share}{score_text(job, self._grid.logs.facts(job))}")
+        return summary(self._grid) + (": " + ", ".join(running) if running else "")
 
 
 class LiveDisplay(Display):
@@ -113,9 +113,9 @@ class LiveDisplay(Display):
         self._console = Console(file=self._stream)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
-    def attach(self, scheduler: Scheduler) -> None:
-        super().attach(scheduler)
-        self._several = len({job.trial.model for job in scheduler.jobs}) > 1
+    def attach(self, grid: GridState) -> None:
+        super().attach(grid)
+        self._several = len({job.trial.model for job in grid.jobs}) > 1
         self._live.update(self._picture())
         self._live.start()
 
@@ -132,16 +132,16 @@ class LiveDisplay(Display):
         return self._next
 
     def _picture(self) -> Group:
-        jobs = self.scheduler.jobs
+        jobs = self._grid.jobs
         whole = Table.grid(expand=True)
-        whole.add_row(Text(summary(self.scheduler)))
+        whole.add_row(Text(summary(self._grid)))
         whole.add_row(ProgressBar(total=len(jobs), completed=sum(job.is_settled for job in jobs)))
         return Group(whole, self._task_rows(), self._running())
 
     def _tasks(self) -> Table:
         """A row for each task: trials done, and the best so far. With several models only tasks that run now."""
         rows: dict[tuple[Model, str], list[Job]] = {}
-        for job in self.scheduler.jobs:
+        for job in self._grid.jobs:
             rows.setdefault((job.trial.model, job.trial.task), []).append(job)
         table = Table.grid(padding=(0, 2))
         for (model, _), jobs in rows.items():
@@ -157,9 +157,9 @@ class LiveDisplay(Display):
         return table
 
     def _running(self) -> Table:
-        logs, table = self.scheduler.logs, Table.grid(padding=(0, 2))
+        logs, table = self._grid.logs, Table.grid(padding=(0, 2))
         table.add_row(*(Text(title, style="bold") for title in ("running", "on", "step", "last dev", "left")))
-        for job in self.scheduler.running():
+        for job in self._grid.running():
             name = f"{job.trial.task}/{job.trial.name}" + (f" {job.trial.model.folder}" if self._several else "")
             step, left = logs.step(job), logs.seconds_left(job)
             shown = f"{step[0]}/{step[1]}" if step else "-"

@@ -25,6 +25,7 @@ from cluebench.records.run_flags import refuse_amp
 from cluebench.report.grid_page import REPORT_FILE
 from cluebench.report.table import print_table
 from cluebench.scheduler.allocation.promises import Promises
+from cluebench.scheduler.loop.grid_state import GridState
 from cluebench.scheduler.loop.loop import Scheduler
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job, State, note_failures, recall_failures, written
@@ -285,7 +286,7 @@ def _loop(grid: PlannedGrid, jobs: list[Job], engine: Engine, events: Events) ->
     if recorder:
         end_strays(grid.directories.values(), [job.lock for job in jobs], observers.note)
     trials = GridTrials(grid, jobs, engine, recorder)
-    scheduler = Scheduler(trials, engine, observers, events, flags, Promises(observers.note))
+    state = GridState(trials, engine, observers, events, flags, Promises(observers.note))
     done = sum(job.state is State.DONE for job in jobs)
     labels = [f"{device.label} ({device.name})" if device.name else device.label for device in engine.devices]
     observers.note(f"{len(jobs)} trials, {done} done already, on {', '.join(labels)}")
@@ -295,15 +296,15 @@ def _loop(grid: PlannedGrid, jobs: list[Job], engine: Engine, events: Events) ->
         observers.note(over)
     with _signals(events), recorder or nullcontext():
         with suppress(OSError):
-            display.attach(scheduler)
+            display.attach(state)
         try:
-            scheduler.run()
+            Scheduler(state).run()
         finally:
             with suppress(OSError):
                 display.close()
-    if scheduler.broken:
-        raise LeftToOthers(f"{scheduler.broken}: this worker leaves the rest to others")
-    return scheduler.interrupted
+    if state.broken:
+        raise LeftToOthers(f"{state.broken}: this worker leaves the rest to others")
+    return state.interrupted
 
 
 def _details(grid: PlannedGrid, chosen: Sequence[Device] = ()) -> dict[str, Any]:

@@ -1,0 +1,251 @@
+"""What the end of an attempt means: done, paused, interrupted or failed, and whose fault a failure is."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+
+from cluebench.machine.nvidia import DeviceLost, Reading
+from cluebench.records.result import PAUSED, Result
+from cluebench.scheduler.allocation.ledger import SUSPICIOUS
+from cluebench.scheduler.loop.fault_attribution import ASK_THE_CARD, MAYBE_THE_CARD, Case
+from cluebench.scheduler.loop.grid_state import GridState
+from cluebench.scheduler.plan.estimates import GIB
+from cluebench.scheduler.plan.failures import Failure, FailureKind, classify
+from cluebench.scheduler.plan.jobs import Job, State
+from cluebench.scheduler.processes.engine import Exited, Interrupted, Measured
+
+#: Failed readings of a card in a row that end its silent trials.
+_FAILED_READINGS = 3
+#: Seconds after a crash in which another machine may try a worker's trial first.
+_ELSEWHERE_PAUSE = 10.0
+
+
+def release(grid: GridState, job: Job) -> None:
+    """Frees the devices of a job whose attempt has ended."""
+    grid.ledger.settle(grid.clock())
+    grid.ledger.release(job.key)
+    grid.uncharged[job.key] = job
+    if grid.promises is not None:
+        grid.promises.drop(job.lock)
+
+
+# How attempts end -------------------------------------------------------------------------------------------------
+
+
+def exited(grid: GridState, event: Exited) -> None:
+    """The processes of a trial are gone."""
+    job = grid.by_key.get(event.key)
+    if job is not None and job.key in grid.stuck:
+        died_late(grid, job)
+    elif job is None or job.state is not State.RUNNING or job.key in grid.cases:
+        return
+    release(grid, job)
+    grid.deadlines.forget(job)
+    attempt = job.attempt
+    for device_id in attempt.devices:
+        grid.health.ask(device_id)
+    attempt.finished = time.time()
+    result = grid.trials.finished(job)
+    if result is not None:
+        job.charge_seconds(result)
+        grid.ledger.succeeded(attempt.devices)
+        done(grid, job, result)
+    elif (at_rung := paused_result(grid, job, event)) is not None:
+        grid.ledger.succeeded(attempt.devices)
+        paused(grid, job, at_rung)
+    elif job.ended_for is FailureKind.INTERRUPTED:
+        grid.queue.move(job, State.WAITING)
+        attempt.outcome = "interrupted"
+        after_attempt(grid, job)
+    else:
+        case = Case(job, failure_of(grid, job, event), set(filter(grid.health.is_accounted, attempt.devices)))
+        if case.failure.kind in ASK_THE_CARD and case.ask:
+            grid.cases[job.key] = case
+            return
+        failed(grid, job, case.failure)
+    grid.engine.release(job)
+
+
+def done(grid: GridState, job: Job, result: Result) -> None:
+    """A trial is done, here or elsewhere."""
+    job.result = result
+    grid.queue.move(job, State.DONE)
+    grid.hold.doubt()
+    ended_well(grid, job, result, "done")
+    ended(grid, job)
+
+
+def paused_result(grid: GridState, job: Job, event: Exited) -> Result | None:
+    """The result of a process that paused at a rung. One that failed may have an earlier process's result."""
+    result = grid.trials.written(job) if event.code in (0, None) else None
+    return result if result is not None and result.status == PAUSED else None
+
+
+def paused(grid: GridState, job: Job, result: Result) -> None:
+    job.charge_seconds(result)
+    ended_well(grid, job, result, PAUSED)
+    job.curve = result.curve if job.curve is not None else None
+    grid.queue.move(job, State.WAITING if job.curve is None else State.PAUSED)
+    grid.will_tell(grid.observer.judged, job)
+    after_attempt(grid, job)
+
+
+def ended_well(grid: GridState, job: Job, result: Result, outcome: str) -> None:
+    grid.logs.forget(job)
+    grid.crashed.clear()
+    job.attempt.outcome = outcome
+    grid.learn(job, result)
+
+
+def ended(grid: GridState, job: Job) -> None:
+    grid.will_tell(grid.observer.ended, job)
+    after_attempt(grid, job)
+
+
+def after_attempt(grid: GridState, job: Job) -> None:
+    """Applies what the end of an attempt decides about other trials of its task, and adds further trials."""
+    grid.apply(grid.halving.verdicts(job) if grid.halving else [])
+    for added in grid.trials.more():
+        grid.jobs.append(added)
+        grid.by_key[added.key] = added
+        grid.queue.move(added, added.state)
+        grid.note(f"{added.key} is planned: its setting is among the best of its task")
+
+
+# Failures ---------------------------------------------------------------------------------------------------------
+
+
+def failure_of(grid: GridState, job: Job, event: Exited) -> Failure:
+    result = grid.trials.written(job)
+    return classify(
+        event.code,
+        grid.logs.facts(job).last_lines,
+        result.error if result and result.status == "failed" else None,
+        no_progress_seconds=grid.flags.trial_timeout if job.ended_for is FailureKind.NO_PROGRESS else None,
+        device_lost=job.ended_for is FailureKind.LOST_DEVICE,
+    )
+
+
+def measured(grid: GridState, event: Measured) -> None:
+    """The driver has answered about a card."""
+    answer = event.answer
+    if not grid.health.record(event.device_id, answer, partial(allocated, grid)):
+        return
+    if isinstance(answer, DeviceLost):
+        end_trials_on(grid, event.device_id, answer)
+        judge(grid, event.device_id, Failure(FailureKind.LOST_DEVICE, str(answer)))
+    else:
+        judge(grid, event.device_id)
+
+
+def allocated(grid: GridState, key: str, reading: Reading) -> int:
+    """Bytes of a trial on a card: what the driver reports for its processes; once it logs steps, its promise."""
+    reported, job = grid.engine.allocated(key, reading), grid.by_key.get(key)
+    if job is None or grid.logs.facts(job).step is None:
+        return reported
+    if grid.promises is not None:
+        grid.promises.settle(job.lock)
+    return reported or job.attempt.promised_bytes
+
+
+def end_trials_on(grid: GridState, device_id: str, lost: DeviceLost) -> None:
+    """Ends the trials on a card that is gone, or that fails again and again while their logs are silent."""
+    slot = grid.ledger.slots[device_id]
+    for job in grid.running():
+        if job.key not in slot.promised or job.ended_for is not None or job.key in grid.cases:
+            continue
+        silent = grid.engine.silence(job) >= grid.clock() - slot.failing_since
+        if lost.certain or (slot.failed_readings >= _FAILED_READINGS and silent):
+            grid.deadlines.end(job, FailureKind.LOST_DEVICE, grace=5.0)
+
+
+def judge(grid: GridState, device_id: str, instead: Failure | None = None) -> None:
+    """Judges the failures on a card that has answered, or whose answer is overdue."""
+    for case in grid.cases.answered(grid.ledger.slots[device_id], instead):
+        if case.others_took_memory:
+            wait_for_memory(grid, case.job, case.free or 0)
+        else:
+            failed(grid, case.job, case.failure, case.free)
+        grid.engine.release(case.job)
+
+
+def wait_for_memory(grid: GridState, job: Job, free: int) -> None:
+    """Out of memory is not a failure if other processes use the memory that was promised."""
+    attempt = job.attempt
+    attempt.outcome = FailureKind.OUT_OF_MEMORY.value
+    attempt.detail = f"other processes use its memory: {free / GIB:.1f} GiB are left"
+    grid.queue.move(job, State.WAITING)
+    grid.note(f"{job.key}: {attempt.detail}; it waits for {attempt.promised_bytes / GIB:.1f} GiB")
+
+
+def failed(grid: GridState, job: Job, failure: Failure, free: int | None = None) -> None:
+    """Records a failure, and decides whether, when and how the trial is tried again.
+
+    ``free``: bytes of a card that a trial out of memory had for itself, if known.
+    """
+    attempt, now = job.attempt, grid.clock()
+    attempt.finished, attempt.outcome, attempt.detail = time.time(), failure.kind.value, failure.detail
+    if failure.policy.holds and grid.hold.begin(f"{failure.kind.value}: {failure.detail}"):
+        grid.queue.move(job, State.WAITING)
+        return
+    job.failures.append(failure)
+    grid.ledger.avoid(job.key, attempt.devices)
+    pause = job.pause_after_failure(grid.flags.max_attempts)
+    if failure.kind is FailureKind.OUT_OF_MEMORY and pause is not None:
+        others = [*grid.waiting(), *grid.queue.of(State.PAUSED)]
+        grid.fit.learn_the_limit(job, len(attempt.devices), free, others)
+        pause = pause if job.cut_further() else None
+    job.not_before = now + (pause or 0.0)
+    blame_cards(grid, job, failure)
+    grid.trials.note_failures(job)
+    grid.queue.move(job, State.FAILED if pause is None else State.WAITING)
+    grid.logs.forget(job)
+    ended(grid, job)
+
+
+def blame_cards(grid: GridState, job: Job, failure: Failure) -> None:
+    """Sets aside the cards that are probably the reason of a failure; after crashes a worker may leave."""
+    devices, bad = job.attempt.devices, dict[str, str]()
+    if failure.kind is FailureKind.LOST_DEVICE:
+        bad = dict.fromkeys(devices, failure.detail)
+    elif failure.kind in MAYBE_THE_CARD:
+        bad = grid.ledger.suspect(devices, job.began, grid.clock())
+    for device_id, reason in bad.items():
+        grid.health.set_aside(device_id, reason)
+    if failure.kind in MAYBE_THE_CARD and grid.flags.worker:
+        # Another machine may try the trial first, as this one may be broken.
+        grid.crashed.add(job.key)
+        job.not_before += _ELSEWHERE_PAUSE
+        if len(grid.crashed) >= SUSPICIOUS and grid.interrupted is None:
+            grid.broken = f"the last {len(grid.crashed)} trials on this machine crashed ({failure.detail})"
+            grid.events.put(Interrupted(grid.broken))
+
+
+def give_up(grid: GridState, job: Job, failure: Failure) -> None:
+    """A trial fails for good."""
+    job.failures.append(failure)
+    grid.queue.move(job, State.FAILED)
+    ended(grid, job)
+
+
+def give_up_undying(grid: GridState, job: Job) -> None:
+    """Gives up a process that the kernel can't end, as its driver is in trouble, and its cards until it is gone."""
+    grid.stuck.add(job.key)
+    grid.deadlines.forget(job)
+    attempt, labels = job.attempt, ", ".join(job.attempt.labels)
+    failure = Failure(FailureKind.UNKILLABLE, f"process {attempt.pid} on {labels} does not die of SIGKILL")
+    for device_id in filter(grid.health.is_accounted, attempt.devices):
+        grid.ledger.slots[device_id].set_aside_until = float("inf")
+    grid.note(f"{job.key}: {failure.detail}; {labels} is not used, and the trial not tried again, until it does")
+    attempt.outcome, attempt.detail = failure.kind.value, failure.detail
+    give_up(grid, job, failure)
+
+
+def died_late(grid: GridState, job: Job) -> None:
+    """A process that was given up has ended after all: its cards are used, and its trial tried, again."""
+    grid.stuck.remove(job.key)
+    for device_id in job.attempt.devices:
+        grid.ledger.slots[device_id].set_aside_until = 0.0
+    grid.note(f"{job.key}: process {job.attempt.pid} has ended after all")
+    job.ended_for = FailureKind.INTERRUPTED
