@@ -1,1 +1,1 @@
-"""Who holds which device, and what fits there."""
+"""Which trial has which device, what fits there, which job is next; the health of devices."""

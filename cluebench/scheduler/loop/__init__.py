@@ -1,1 +1,1 @@
-"""Events in, processes out."""
+"""Events in, processes out; how attempts end, and the cause of a failure."""

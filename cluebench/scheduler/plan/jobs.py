@@ -69,7 +69,7 @@ class Job:
 
     @property
     def score(self) -> tuple[float, ...]:
-        """Of a trial that is done."""
+        """The score of a finished trial."""
         assert self.result is not None and self.result.best_score is not None, f"{self.key} is not done"
         return self.result.best_score
 
@@ -229,7 +229,7 @@ class LogReader:
         return step, speed if is_telling(*step) else None
 
     def seconds_left(self, job: Job) -> float | None:
-        """Of a running trial, by the speed of its steps."""
+        """The seconds that a running trial still needs, by the speed of its steps."""
         step, speed = self.pace(job)
         return (step[1] - step[0]) / speed if step and speed else None
 

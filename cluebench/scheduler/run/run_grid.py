@@ -319,7 +319,7 @@ def _details(grid: PlannedGrid, chosen: Sequence[Device] = ()) -> dict[str, Any]
 
 
 def _recorder(grid: PlannedGrid, jobs: Sequence[Job]) -> Recorder:
-    """Of a grid that other processes run."""
+    """A recorder for a grid that other processes run."""
     return Recorder(grid, jobs, _details(grid), lambda text: print(text, file=sys.stderr))
 
 

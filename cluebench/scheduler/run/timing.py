@@ -55,6 +55,6 @@ def _short_run(job: Job, flags: GridFlags, device: Device) -> Result | None:
             subprocess.run(command, cwd=repository.ROOT, env=environment, stdout=stream, stderr=subprocess.STDOUT)
         result = Result.read_finished(paths.result)
         if result is None:
-            lines = [line for line in read_log(paths.log).last_lines if line.strip()] or ["it says nothing"]
+            lines = [line for line in read_log(paths.log).last_lines if line.strip()] or ["it printed nothing"]
             notice(f"--time_it: {job.trial.row.title} does not run: {lines[-1]}")
         return result
