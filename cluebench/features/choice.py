@@ -17,7 +17,7 @@ import numpy as np
 
 from cluebench.data.rows import ChoiceRow
 from cluebench.features.batches import Piece, assemble, token
-from cluebench.features.columns import pack_ids, unpack_ids
+from cluebench.features.columns import common_columns, unpack_ids
 from cluebench.features.ragged import Ragged, distinct, narrowest, offsets_of
 from cluebench.features.templates import Template
 from cluebench.features.tokenization import TextEncoder
@@ -48,21 +48,16 @@ def build(
     first = 1 + offsets_of(counts + 2)[:-1]  # where a row's context stands among the strings
     is_option = np.ones(len(index), bool)
     is_option[np.concatenate([[0], first, first + 1])] = False
-    arrays = {
+    return {
         "tokens": narrowest(ids.values),
         "offsets": ids.offsets,
         "contexts": narrowest(index[first]),
         "questions": narrowest(index[first + 1]),
         "options": narrowest(index[is_option]),
         "option_offsets": offsets_of(counts),
-        **encoder.template.columns(encoder.pad_id),
-        "max_seq_length": np.array(max_seq_length),
         "num_choices": np.array(num_choices),
-        **pack_ids([row.id for row in rows]),
+        **common_columns(encoder, max_seq_length, [row.id for row in rows], [row.answer for row in rows]),
     }
-    if rows and all(row.answer is not None for row in rows):
-        arrays["labels"] = np.array([row.answer for row in rows], np.int64)
-    return arrays
 
 
 class ChoiceFeatures:

@@ -18,6 +18,7 @@ import numpy as np
 
 from cluebench.data.rows import IDIOM_TAG, IdiomRecord
 from cluebench.features.batches import Piece, assemble, token
+from cluebench.features.columns import common_columns
 from cluebench.features.ragged import (
     Ragged,
     distinct,
@@ -76,7 +77,7 @@ def build(
         longest = np.maximum(longest, idioms.lengths[candidate_index].max(axis=1, initial=0))
     room = (max_seq_length - encoder.template.special_tokens(_TEXTS) - 1 - longest)[blanks["records"]]
     left, right = window_sides(blanks["before"], blanks["after"], room)
-    arrays = {
+    columns = {
         "tokens": blanks["tokens"],
         "places": narrowest(blanks["places"]),
         "left": narrowest(left),
@@ -87,13 +88,12 @@ def build(
         "idioms": narrowest(idioms.values),
         "idiom_offsets": idioms.offsets,
         "candidates": narrowest(candidate_index),
-        **encoder.template.columns(encoder.pad_id),
         "blank": np.array(encoder.token_id(BLANK)),
-        "max_seq_length": np.array(max_seq_length),
+        **common_columns(encoder, max_seq_length),
     }
     if rows and all(record.answers is not None for record in rows):
-        arrays["labels"] = blanks["labels"]
-    return arrays
+        columns["labels"] = blanks["labels"]
+    return columns
 
 
 def _passages(records: Sequence[IdiomRecord], first: int, encoder: TextEncoder, num_proc: int | None) -> Arrays:

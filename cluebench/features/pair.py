@@ -9,7 +9,7 @@ import numpy as np
 
 from cluebench.data.rows import TextRow
 from cluebench.features.batches import Piece, assemble, token
-from cluebench.features.columns import pack_ids, unpack_ids
+from cluebench.features.columns import common_columns, unpack_ids
 from cluebench.features.ragged import Ragged, distinct, narrowest
 from cluebench.features.templates import Template
 from cluebench.features.tokenization import TextEncoder
@@ -22,17 +22,12 @@ def build(rows: Sequence[TextRow], encoder: TextEncoder, *, max_seq_length: int,
     segments = len(rows[0].texts) if rows else 1
     texts, index = distinct(text for row in rows for text in row.texts)
     ids = encoder.encode(texts, num_proc).cut(max_seq_length - encoder.template.special_tokens(segments))
-    arrays = {
+    return {
         "tokens": narrowest(ids.values),
         "offsets": ids.offsets,
         "texts": narrowest(index).reshape(len(rows), segments),
-        **encoder.template.columns(encoder.pad_id),
-        "max_seq_length": np.array(max_seq_length),
-        **pack_ids([row.id for row in rows]),
+        **common_columns(encoder, max_seq_length, [row.id for row in rows], [row.label for row in rows]),
     }
-    if rows and all(row.label is not None for row in rows):
-        arrays["labels"] = np.array([row.label for row in rows], np.int64)
-    return arrays
 
 
 class PairFeatures:

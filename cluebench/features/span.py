@@ -14,14 +14,8 @@ import numpy as np
 
 from cluebench.data.rows import SpanRow
 from cluebench.features.batches import Piece, assemble, token
-from cluebench.features.columns import pack_ids, unpack_ids
-from cluebench.features.ragged import (
-    Ragged,
-    distinct,
-    narrowest,
-    pack_strings,
-    unpack_string,
-)
+from cluebench.features.columns import common_columns, unpack_ids
+from cluebench.features.ragged import Ragged, distinct, narrowest, pack_strings, unpack_string
 from cluebench.features.templates import Template
 from cluebench.features.tokenization import TextEncoder
 from cluebench.foundation.errors import UsageError
@@ -58,7 +52,7 @@ def build(
             f"--max_seq_length {max_seq_length}: the question {rows[int(room.argmin())].question!r} leaves no room for "
             "its context; raise it, or cut questions with --max_query_length"
         )
-    of_row, first = windows(context_ids.lengths[context], room, doc_stride)
+    of_row, begins = windows(context_ids.lengths[context], room, doc_stride)
     text = pack_strings(contexts)
     arrays = {
         "tokens": narrowest(context_ids.values),
@@ -72,17 +66,13 @@ def build(
         "contexts": narrowest(context),
         "questions": narrowest(question),
         "rows": narrowest(of_row),
-        "first": narrowest(first),
-        **encoder.template.columns(encoder.pad_id),
-        "max_seq_length": np.array(max_seq_length),
-        **pack_ids([row.id for row in rows]),
+        "first": narrowest(begins),
+        **common_columns(encoder, max_seq_length, [row.id for row in rows]),
     }
     if rows and all(row.answers for row in rows):
-        features = SpanFeatures(arrays)
-        arrays["start_positions"], arrays["end_positions"] = features.label(
-            np.array([row.answer_starts[0] for row in rows], np.int64),
-            np.array([row.answer_starts[0] + len(row.answers[0]) for row in rows], np.int64),
-        )
+        first = np.array([row.answer_starts[0] for row in rows], np.int64)
+        behind = first + [len(row.answers[0]) for row in rows]
+        arrays["start_positions"], arrays["end_positions"] = SpanFeatures(arrays).label(first, behind)
     return arrays
 
 
