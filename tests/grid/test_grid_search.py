@@ -28,6 +28,8 @@ from tests.grid.small_grid import KEYS, TABLE_ROW, TNEWS, check_nothing_lost_or_
 
 pytestmark = pytest.mark.slow
 
+ONE = ("--tasks", "tnews", "--learning_rates", "3e-5", "--batch_sizes", "32")
+
 
 def test_a_grid_ends_in_its_table_and_runs_nothing_twice(grid):
     first = grid.run(*TNEWS, "--devices", "cpu:2")
@@ -62,7 +64,7 @@ def test_both_slots_work_and_the_cores_are_shared(grid):
 
 
 def test_changed_settings_and_data_are_other_trials(grid):
-    one = ("--tasks", "tnews", "--learning_rates", "3e-5", "--batch_sizes", "32", "--devices", "cpu:1")
+    one = (*ONE, "--devices", "cpu:1")
     over = "1 finished trial of other settings (such as some-model/tnews/3e-05_32_0.1) will be written over"
     assert over not in grid.run(*one, "--dry_run").stderr
     for number, arguments in enumerate((one, (*one, "--num_train_epochs", "2"), (*one, "--limit", "5"), one)):
@@ -81,7 +83,7 @@ def test_changed_settings_and_data_are_other_trials(grid):
 
 
 def test_seeds_give_mean_and_deviation(grid):
-    result = grid.run("--tasks", "tnews", "--learning_rates", "3e-5", "--batch_sizes", "32", "--seeds", "42,43,44")
+    result = grid.run(*ONE, "--seeds", "42,43,44")
     # 74.94, 74.95 and 74.96 by the stand-in's rule
     assert "\t74.95±0.01\t" in result.stdout.splitlines()[1]
 
@@ -163,20 +165,20 @@ def test_failures_are_retried_listed_and_do_not_stop_the_grid(grid):
 
 def test_max_attempts_is_respected(grid):
     grid.behave(trials={"*": {"attempts": [{"exit": 1}] * 5}})
-    grid.run("--tasks", "tnews", "--learning_rates", "3e-5", "--batch_sizes", "32", "--max_attempts", "2")
+    grid.run(*ONE, "--max_attempts", "2")
     assert len(grid.book("start")) == 2
 
 
 def test_a_hanging_trial_is_ended_after_the_timeout(grid):
     grid.behave(trials={"*": {"attempts": [{"hang": True}]}})
-    result = grid.run("--tasks", "tnews", "--learning_rates", "3e-5", "--batch_sizes", "32", "--trial_timeout", "1.5")
+    result = grid.run(*ONE, "--trial_timeout", "1.5")
     assert result.returncode == 0
     assert grid.state()["trials"][0]["failures"][0]["kind"] == "no progress"
 
 
 def test_workers_in_other_sessions_are_ended_with_their_trial(grid):
     grid.behave(trials={"*": {"attempts": [{"child": True, "exit": 1}]}})
-    assert grid.run("--tasks", "tnews", "--learning_rates", "3e-5", "--batch_sizes", "32").returncode == 0
+    assert grid.run(*ONE).returncode == 0
     (worker,) = grid.book("worker")
     assert not alive(int(worker[1]))
 
@@ -275,18 +277,7 @@ def test_orphans_that_are_not_wanted_any_more_are_ended(grid):
     scheduler.communicate()
     grid.behave(trials={"*": {"seconds": 0.1}})
     # afqmc is not in this plan, and tnews with other epochs is another trial
-    result = grid.run(
-        "--tasks",
-        "tnews",
-        "--learning_rates",
-        "3e-5",
-        "--batch_sizes",
-        "32",
-        "--num_train_epochs",
-        "1",
-        "--devices",
-        "cpu:2",
-    )
+    result = grid.run(*ONE, "--num_train_epochs", "1", "--devices", "cpu:2")
     assert result.returncode == 0, result.stderr
     assert not any(alive(int(words[2])) for words in grid.book("start"))
     assert [words[1] for words in grid.book("done")] == ["tnews/3e-05_32_0.1"]
@@ -448,7 +439,7 @@ def test_a_plan_is_timed_when_asked_and_leaves_nothing(grid):
 
 def test_one_failed_trial_is_one(grid):
     grid.behave(trials={"*": {"attempts": [{"exit": 2}]}})
-    result = grid.run("--tasks", "tnews", "--learning_rates", "3e-5", "--batch_sizes", "32", "--devices", "cpu:1")
+    result = grid.run(*ONE, "--devices", "cpu:1")
     assert result.returncode == 1 and "\n1 trial failed:\n" in result.stdout
 
 
@@ -501,14 +492,13 @@ def test_directory_of_another_model_is_refused(grid, tmp_path):
         folder = tmp_path / parent / "bert"
         folder.mkdir(parents=True)
         (folder / "config.json").write_text(f'{{"num_hidden_layers": {layers}}}')
-    one = ("--tasks", "tnews", "--learning_rates", "3e-5", "--batch_sizes", "32")
-    assert grid.run(*one, model=str(tmp_path / "a" / "bert")).returncode == 0
-    refused = grid.run(*one, model=str(tmp_path / "b" / "bert"))
+    assert grid.run(*ONE, model=str(tmp_path / "a" / "bert")).returncode == 0
+    refused = grid.run(*ONE, model=str(tmp_path / "b" / "bert"))
     assert refused.returncode == 2 and refused.stderr.count("\n") == 1
     assert "has runs of" in refused.stderr and "rename one of the two" in refused.stderr
     # the same model, moved: its trials are done
     os.rename(tmp_path / "a", tmp_path / "c")
-    assert "all 1 trials are done" in grid.run(*one, model=str(tmp_path / "c" / "bert")).stderr
+    assert "all 1 trials are done" in grid.run(*ONE, model=str(tmp_path / "c" / "bert")).stderr
 
 
 def test_a_grid_that_kept_no_model_runs_only_the_best_trial_of_each_task_again(grid):
@@ -540,7 +530,7 @@ def test_only_the_best_model_stays_unless_all_are_wanted(grid):
 
 
 def test_several_models_in_one_grid(grid):
-    command = grid.command("--tasks", "tnews", "--learning_rates", "3e-5", "--batch_sizes", "32", "--devices", "cpu:2")
+    command = grid.command(*ONE, "--devices", "cpu:2")
     command.insert(command.index("some-model"), "hfl/rbt3")
     result = subprocess.run(command, env=grid.environment, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0

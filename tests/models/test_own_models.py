@@ -76,14 +76,7 @@ def write_hugging_face(
             folder / "pytorch_model.bin",
             {name: torch.tensor(array, kinds[str(array.dtype)]) for name, array in arrays.items()},
         )
-    names = (
-        "vocab_size",
-        "hidden_size",
-        "num_hidden_layers",
-        "num_attention_heads",
-        "intermediate_size",
-        "type_vocab_size",
-    )
+    names = "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size type_vocab_size".split()
     written = {name: getattr(model.config, name) for name in names}
     written.update(
         {name: getattr(model.config, name) for name in ("use_task_id", "task_type_vocab_size") if prefix == "Ernie"}

@@ -12,18 +12,7 @@ from cluebench.report.comparison_formats import disagreements, rendered_disagree
 from cluebench.report.evidence import measured
 from cluebench.report.examples import examples_of
 
-IDIOMS = (
-    "一心一意",
-    "三心二意",
-    "七上八下",
-    "九牛一毛",
-    "百发百中",
-    "千方百计",
-    "万无一失",
-    "十全十美",
-    "四面八方",
-    "五花八门",
-)
+IDIOMS = tuple("一心一意 三心二意 七上八下 九牛一毛 百发百中 千方百计 万无一失 十全十美 四面八方 五花八门".split())
 
 
 def choices(ids, predicted, gold):

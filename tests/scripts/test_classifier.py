@@ -65,15 +65,7 @@ def test_losses_are_those_of_the_published_loop(demo, run_script, tmp_path):
     ended = run_script(
         SCRIPT,
         *arguments,
-        "--learning_rate",
-        1e-3,
-        "--num_train_epochs",
-        4,
-        "--logging_steps",
-        1,
-        "--dropout",
-        0,
-        "--do_train",
+        *"--learning_rate 1e-3 --num_train_epochs 4 --logging_steps 1 --dropout 0 --do_train".split(),
     )
     assert ended.code == 0, ended.err
     expected = published_losses(TASKS["ocnli"], model, demo[1], batch_size=16, learning_rate=1e-3, epochs=4)

@@ -113,18 +113,7 @@ def test_losses_are_those_of_a_plain_loop_dropout_and_all(name, demo, run_script
 
 
 def test_all_three_generators_are_seeded_and_only_paddles_is_drawn_from(demo, run_script, tmp_path):
-    arguments = [
-        "--task_name",
-        "tnews",
-        "--max_steps",
-        3,
-        "--save_steps",
-        2,
-        "--seed",
-        SEED,
-        "--do_train",
-        "--do_predict",
-    ]
+    arguments = f"--task_name tnews --max_steps 3 --save_steps 2 --seed {SEED} --do_train --do_predict".split()
     ended = run_script(TASKS["tnews"].script, *common(demo, tmp_path / "out"), *arguments)
     assert ended.code == 0, ended.err
     assert random.getstate() == random.Random(SEED).getstate()

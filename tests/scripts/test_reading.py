@@ -109,19 +109,8 @@ def test_every_flag_of_cmrc2018_takes_effect(demo, run_script, tmp_path):
     for name, more in {
         "plain": [], "stride": ["--doc_stride", 16], "query": ["--max_query_length", 4], "length": ["--max_seq_length", 48],
     }.items():  # fmt: skip
-        arguments = [
-            "--batch_size",
-            8,
-            "--max_seq_length",
-            64,
-            *more,
-            "--num_train_epochs",
-            1,
-            "--limit",
-            24,
-            "--do_train",
-        ]
-        ended = run_script(script, *common(demo, tmp_path / name), *arguments)
+        arguments = "--batch_size 8 --max_seq_length 64 --num_train_epochs 1 --limit 24 --do_train".split()
+        ended = run_script(script, *common(demo, tmp_path / name), *arguments, *more)
         assert ended.code == 0, ended.err
         steps[name] = Result.read(tmp_path / name / "result.json").total_steps
     assert steps["stride"] > steps["plain"] and steps["length"] > steps["plain"] >= steps["query"]

@@ -45,31 +45,13 @@ def run_trainer(run_script):
 def test_losses_are_the_plain_scripts(dropout, padding, demo, run_script, tmp_path):
     """Over 54 steps, nine epochs: row order, seeding, schedule, optimizer, padding; and dropout draws the same masks."""
     model = without_dropout(demo[0], tmp_path) if not dropout else demo[0]
-    shared = [
-        "--dropout",
-        dropout,
-        "--learning_rate",
-        1e-3,
-        "--num_train_epochs",
-        9,
-        "--logging_steps",
-        1,
-        "--save_steps",
-        20,
-    ]
+    shared = f"--dropout {dropout} --learning_rate 1e-3 --num_train_epochs 9 --logging_steps 1 --save_steps 20".split()
+    shared += ["--do_train", *padding]
     plain = run_script(
-        PLAIN,
-        *common((model, demo[1]), tmp_path / "a", "--task_name", "tnews", "--batch_size", 16, *shared, "--do_train"),
-        *padding,
+        PLAIN, *common((model, demo[1]), tmp_path / "a", "--task_name", "tnews", "--batch_size", 16), *shared
     )
-    trained = run_script(
-        SCRIPT,
-        *common(
-            (model, demo[1]), tmp_path / "b", "--dataset", "clue tnews", "--per_device_train_batch_size", 16, *shared
-        ),
-        "--do_train",
-        *padding,
-    )
+    other = ["--dataset", "clue tnews", "--per_device_train_batch_size", 16]
+    trained = run_script(SCRIPT, *common((model, demo[1]), tmp_path / "b"), *other, *shared)
     assert plain.code == trained.code == 0, trained.err
     a, b = training(plain.lines), training(trained.lines)
     assert len(a) == len(b) == 54
