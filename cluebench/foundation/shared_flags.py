@@ -20,7 +20,12 @@ def cache_dir_flag(writes: bool = True) -> Any:
 
 def run_root_flag(writes: bool = False) -> Any:
     places = "directory" if writes else None
-    return flag(str(RUN_ROOT), "logs and results, a folder for each model", default_text="runs/", writes=places)
+    return flag(
+        str(RUN_ROOT),
+        "logs and results, a folder for each model",
+        default_text="runs/ in the repository",
+        writes=places,
+    )
 
 
 def offline_flag() -> Any:
