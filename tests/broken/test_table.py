@@ -19,7 +19,7 @@ TESTS = {
     "`config.json`, `model_config.json`": (FILES, "test_files_of_a_model_never_end_in_a_traceback"),
     "`tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json`": (
         MODELS, "test_a_broken_directory_never_ends_in_a_traceback"),
-    "`tokenizer.json`": (MODELS, "test_broken_tokenizers_of_transformers_never_end_in_a_traceback"),
+    "`tokenizer.json`": (MODELS, "test_a_broken_directory_never_ends_in_a_traceback"),
     "`vocab.txt`": (MODELS, "test_a_broken_directory_never_ends_in_a_traceback"),
     "`*.safetensors`, `*.pdparams`, `*.bin`, `*.index.json`": (MODELS, "test_broken_weights_never_end_in_a_traceback"),
     "`content/*.json` in the cache directory": ("test_model.py", "test_the_hash_of_large_weights_is_remembered"),
