@@ -1,8 +1,8 @@
 # Every target can be repeated; it keeps what is installed.
 PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do $$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$python && break; done)
 BIN = .venv/bin
-# Tests that share a costly fixture are a group, and run in one process; many others only wait, so there are three on two cores.
-PARALLEL = -n 3 --dist loadgroup
+# Many tests only wait, so there are three processes on two cores.
+PARALLEL = -n 3
 # Tests start many processes; without the cache each would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 

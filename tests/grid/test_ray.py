@@ -9,7 +9,7 @@ from tests.grid.small_grid import KEYS, TABLE_ROW, TNEWS, check_nothing_lost_or_
 from tests.grid.test_grid_search import until
 
 ray = pytest.importorskip("ray")
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.slow
 
 
 class Nodes:

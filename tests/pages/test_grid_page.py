@@ -12,7 +12,7 @@ from cluebench.report.page import charts_library
 from tests.made_up_runs import write_run, write_small
 from tests.pages.conftest import LIGHT_AND_DARK
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pages")]
+pytestmark = pytest.mark.slow
 
 MODEL = "made-up/<img src=x onerror=alert(1)><b>bold</b>"
 SOME_TASKS = [TASKS[name] for name in ("tnews", "cluewsc2020", "cmrc2018")]

@@ -12,7 +12,7 @@ from cluebench.report.leaderboard_formats import rendered
 from tests.made_up_runs import write_run, write_small
 from tests.pages.conftest import LIGHT_AND_DARK
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pages")]
+pytestmark = pytest.mark.slow
 
 NASTY = "<img src=x onerror=alert(1)>|*a*"
 SUBMITTED = {"model": "m", "zip": "z.zip", "sha256": "0", "date": "2026-11-28T09:00:00+00:00", "files": [], "dev": {},

@@ -9,7 +9,7 @@ from jinja2 import ChoiceLoader, DictLoader, UndefinedError
 from cluebench.report import page
 from tests.pages.conftest import LIGHT_AND_DARK
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pages")]
+pytestmark = pytest.mark.slow
 
 TABLE = """{% extends "base.html" %}
 {% block title %}{{ name }}{% endblock %}

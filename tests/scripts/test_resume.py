@@ -75,7 +75,6 @@ def losses_of_two(demo, tmp_path_factory):
     return losses(log.read_text().splitlines())
 
 
-@pytest.mark.xdist_group("two ranks")
 @pytest.mark.parametrize("end", ["killed", "asked"])
 def test_two_ranks_go_on_bit_by_bit(end, losses_of_two, demo, start_script, tmp_path):
     """Rows differ in length from rank to rank, so their dropout has drawn different numbers."""

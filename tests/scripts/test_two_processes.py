@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 from tests.models.conftest import little_data, write_model  # noqa: F401 (a fixture)
 from tests.scripts.running import assert_same, common, losses, without_dropout
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("two processes")]
+pytestmark = pytest.mark.slow
 
 PLAIN = "classification/run_clue_classifier.py"
 TRAINER = "classification/run_clue_classifier_trainer.py"

@@ -9,7 +9,7 @@ from tests.grid.conftest import alive, until
 from tests.grid.small_grid import KEYS, TABLE_ROW, TNEWS
 from tests.slurm.conftest import CONFIGURATIONS
 
-pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
+pytestmark = [pytest.mark.slow, pytest.mark.slurm]
 
 LONG = {"*": {"seconds": 20.0, "steps": 20}}
 SHORT = {"*": {"seconds": 0.2, "steps": 20}}
