@@ -153,7 +153,7 @@ def run(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def quiet(capsys, monkeypatch, tmp_path_factory):
     """No data: nothing is to be fetched or hashed."""
-    monkeypatch.setenv("CLUE_DATA_DIR", str(tmp_path_factory.getbasetemp()))
+    monkeypatch.setenv("CLUE_DATA_DIR", str(tmp_path_factory.mktemp("no_data")))
 
 
 def of_run(run: RunFolder) -> dict[str, Broken]:
