@@ -128,7 +128,7 @@ def test_workers_end_with_their_parent(tmp_path):
         lock = open(sys.argv[1], "w")
         fcntl.flock(lock, fcntl.LOCK_EX)
         def encode(texts):
-            os.write(1, b"begun\n")  # in one piece, as print need not
+            os.write(1, b"begun\\n")  # in one piece, as print need not
             time.sleep(60)
         tokenization._map_processes(encode, [["a"], ["b"], ["c"]], 2)
     """
