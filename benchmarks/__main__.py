@@ -5,8 +5,6 @@
 Each benchmark also runs alone, and then takes more options. Its lines that begin with "ratio:" are its result.
 """
 
-from __future__ import annotations
-
 import os
 import platform
 import subprocess

@@ -10,8 +10,6 @@ before: its curve wavers, as a pretrained model's does. Beside it stands the lea
 best needs all rows, any other evaluation as many as the errors that rule it out.
 """
 
-from __future__ import annotations
-
 import runpy
 import sys
 from pathlib import Path

@@ -6,8 +6,6 @@ The official split has 84,709 records with about 577,000 blanks. To the model ea
 64 tokens: what those rows would take as int64 arrays is the measure for what is kept and for what it took to make it.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import resource

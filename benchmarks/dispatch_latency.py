@@ -9,8 +9,6 @@ sweeping its processes, reading the card, deciding, forking and starting the int
 scheduler's process takes: nothing in its loop may cost more for trials that only wait.
 """
 
-from __future__ import annotations
-
 import ctypes
 import io
 import os

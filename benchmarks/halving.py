@@ -7,8 +7,6 @@ a real grid, two trials at once on the CPU. Then the grid finishes what halving 
 tables must be the same to the letter, and no step done twice.
 """
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import tempfile

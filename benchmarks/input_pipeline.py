@@ -7,8 +7,6 @@ every epoch. Both make padded micro-batches of the same size in one process; the
 for one whole epoch.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import tempfile

@@ -5,8 +5,6 @@
 Trials are made up, as many as in official runs, with their dev rows and curves. Claim: under 5 seconds on one core.
 """
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import tempfile

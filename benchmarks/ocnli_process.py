@@ -9,8 +9,6 @@ its batch comes up, evaluates in the file's order, and leaves Paddle's threads a
 empty cache. PyTorch's is Transformers' Trainer (peers/ocnli_transformers.py). Without CLUE_DATA_DIR, synthetic rows.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import shutil

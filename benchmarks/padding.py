@@ -10,8 +10,6 @@ tokens, no text. We did not have AFQMC, CMNLI and CSL: the first two have the le
 between 128 and 256. The time is CPU time of the process with one thread, so other work on the machine does not count.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

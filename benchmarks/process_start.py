@@ -5,8 +5,6 @@
 Both in processes of their own, in turn, so many times after one of each that warms the disk's cache.
 """
 
-from __future__ import annotations
-
 import argparse
 import statistics
 import sys

@@ -10,8 +10,6 @@ from a WordPiece vocabulary as an ErnieTokenizer. Without --full the plain way t
 about a minute, and its time is scaled by the number of rows, as the output says. Seconds are of CPU.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import re

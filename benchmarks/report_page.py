@@ -6,8 +6,6 @@ Of made-up runs with as many dev rows as the official ones: 134 trials, and 1,07
 under 15 MB; first paint within a second of opening the file, in Debian's chromium, where there is one.
 """
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys

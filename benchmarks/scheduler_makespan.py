@@ -8,8 +8,6 @@ that the scheduler does not know. Printed are makespans over the lower bound max
 trials on one card each, which only trials on several cards (at an assumed 95 % of their speed together) can beat.
 """
 
-from __future__ import annotations
-
 import heapq
 import random
 import sys

@@ -1,7 +1,5 @@
 """What a program costs: run by the benchmarks that compare processes."""
 
-from __future__ import annotations
-
 import os
 import resource
 import subprocess

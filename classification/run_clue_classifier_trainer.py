@@ -8,8 +8,6 @@ submission files are the same as with run_clue_classifier.py. An interrupted run
 --output_dir continues from its last checkpoint.
 """
 
-from __future__ import annotations
-
 from cluebench.foundation import command, environment
 from cluebench.training.configure import configure
 from cluebench.training.life import started

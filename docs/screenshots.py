@@ -5,8 +5,6 @@
 writes report.png, report_zh.png and leaderboard.png beside itself, with Debian's chromium.
 """
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys

@@ -3,8 +3,6 @@
 python docs/write_schemas.py
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

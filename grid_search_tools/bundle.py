@@ -8,8 +8,6 @@ Nothing in a bundle is trusted or run, and nothing is downloaded. If anything do
 refuses the bundle.
 """
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ Every other model is compared with the first. A model is a run directory, a mode
 predictions, or published:NAME for published scores.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from cluebench.benchmark.tasks import Task, tasks_named

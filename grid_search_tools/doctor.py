@@ -6,8 +6,6 @@ With models (names or directories) it also prints which tasks they can do. It ch
 The exit code is 0 if nothing is wrong, and 1 otherwise.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from cluebench.diagnosis.checks import findings

@@ -7,8 +7,6 @@ The model is the best kept one of a task in a run directory, or the one in a dir
 model with the original on made-up rows before it moves it to --output.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -6,8 +6,6 @@ Reads results and logs of the published tool (<directory>/<task>/<lr>_<batch>_<d
 notes about it go to stderr.
 """
 
-from __future__ import annotations
-
 import sys
 from dataclasses import dataclass
 

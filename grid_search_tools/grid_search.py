@@ -6,8 +6,6 @@ Runs as many trials at once as there are devices, the longest first. You can sto
 continues and does not repeat finished trials.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from cluebench.foundation import command

@@ -5,8 +5,6 @@
 All ten tasks take less than a minute on one core. docs/data.md explains the columns.
 """
 
-from __future__ import annotations
-
 import sys
 from dataclasses import dataclass
 

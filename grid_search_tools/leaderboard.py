@@ -7,8 +7,6 @@ The ranking contains runs of the whole published grid, with the published protoc
 follow it, with the reasons.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

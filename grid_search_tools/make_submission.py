@@ -7,8 +7,6 @@ You can also give a directory of prediction files. Missing tasks are named. If a
 every defect and writes no zip.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -7,8 +7,6 @@ the rest stops. The recorded curve of a finished trial is exactly what the searc
 rate schedule depends on all steps. Logs of the published tool are read, too. Nothing is trained.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from cluebench.benchmark.tasks import tasks_named

@@ -5,8 +5,6 @@
 Prints every option of a question, every blank of a record and every window of a context.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys

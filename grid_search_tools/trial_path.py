@@ -7,8 +7,6 @@ run_trial.sh calls it. Of the flags only --seed is part of the name. The variabl
 the lock lasts as long as the shell and its child processes.
 """
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os

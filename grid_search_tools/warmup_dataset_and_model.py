@@ -5,8 +5,6 @@
 It uses the lengths and settings of the task table, so the trials find their token ids in the cache.
 """
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from functools import partial

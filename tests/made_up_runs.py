@@ -7,8 +7,6 @@ writes FOLDER/model-0 … model-3, each with all 134 trials: results, curves, lo
 one stopped early), or small: three trials on made-up data, which lie in FOLDER/data.
 """
 
-from __future__ import annotations
-
 import argparse
 import math
 from collections.abc import Sequence

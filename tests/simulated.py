@@ -1,7 +1,5 @@
 """The loop's events, clock and engine on simulated time: days of a grid in a second, for tests and the benchmark."""
 
-from __future__ import annotations
-
 import heapq
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

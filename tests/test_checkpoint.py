@@ -1,7 +1,5 @@
 """A checkpoint without a run round it: every part of it comes back, whatever the new process calls its parameters."""
 
-from __future__ import annotations
-
 import random
 
 import numpy as np

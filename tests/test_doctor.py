@@ -1,7 +1,5 @@
 """The doctor: every fault it knows from facts made up for it, what it finds out for real, and a run with Paddle broken."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """A task is a row: with one more in the table, every part of the benchmark knows it, published or not."""
 
-from __future__ import annotations
-
 import csv
 import os
 import re

@@ -1,7 +1,5 @@
 """Gradients over micro-batches, mixed precision, and the loss that is logged, on tensors of one number."""
 
-from __future__ import annotations
-
 import types
 from contextlib import contextmanager, nullcontext
 

@@ -1,7 +1,5 @@
 """What the import of PaddleNLP leaves out, and that it can still be had."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

@@ -6,8 +6,6 @@ Trains the embedded model on the first rows of the embedded data, by the fine-tu
 process. Evaluated every other step, so that the shortest trial has eight evaluations. Not run by ``make bench``.
 """
 
-from __future__ import annotations
-
 import json
 import runpy
 import subprocess

@@ -7,8 +7,6 @@ Runs in a separate environment (requirements.txt) and imports nothing of this pr
 evaluated; the best model is kept.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import tempfile

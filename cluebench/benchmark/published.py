@@ -4,8 +4,6 @@ Every number here is published in PaddleNLP's CLUE Benchmark document and was no
 parameters: they were counted in PaddleNLP's models. Scores are kept as text, as published: one has three decimals.
 """
 
-from __future__ import annotations
-
 import csv
 from dataclasses import dataclass
 from difflib import get_close_matches

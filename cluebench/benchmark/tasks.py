@@ -7,8 +7,6 @@ Sources: Xu et al. 2020, "CLUE: A Chinese Language Understanding Evaluation Benc
 CLUE Benchmark document of PaddleNLP for epochs, lengths, warm-up, cards and grids.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product

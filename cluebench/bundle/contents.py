@@ -5,8 +5,6 @@ A zip of ``manifest.json``, ``grid.json``, ``rows.json`` (see `cluebench.data.ro
 published lines. Any other name is refused, so no file leaves the folder it is unpacked to, and no code is read.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from dataclasses import dataclass, field, replace

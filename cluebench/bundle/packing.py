@@ -1,7 +1,5 @@
 """A run directory to a bundle, without any field that describes the machine it was made on."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

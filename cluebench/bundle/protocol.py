@@ -3,8 +3,6 @@
 Every function returns what does not fit, one reason a line.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any

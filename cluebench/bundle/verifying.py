@@ -1,7 +1,5 @@
 """What of an unpacked bundle fits: the protocol, and scores recomputed from predictions and the official dev files."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property

@@ -4,8 +4,6 @@ An archive is refused if unpacking it could do harm (members that leave the targ
 compressed far more than JSON text can be (a decompression bomb).
 """
 
-from __future__ import annotations
-
 import hashlib
 import lzma
 import stat

@@ -6,8 +6,6 @@ own schema says what an integer label means; it is never guessed. These copies l
 fields (see `LOST`), but nothing that a model or a score sees.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import re

@@ -1,7 +1,5 @@
 """Floors of a task: dev scores without reading, with which a model's score has to be compared."""
 
-from __future__ import annotations
-
 import unicodedata
 import warnings
 from collections import Counter

@@ -1,7 +1,5 @@
 """What is in a task's data, in numbers that a reader of its scores needs: as values, as text or as a markdown table."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence

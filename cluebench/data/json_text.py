@@ -1,7 +1,5 @@
 """Positions of values in a JSON text, which `json` itself does not give."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

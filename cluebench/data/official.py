@@ -6,8 +6,6 @@ that those loaders use; row counts are of these files. An empty md5 means that n
 ``row_hash`` is of the files with that md5 (see `cluebench.data.rows.row_hash`), where this project had them.
 """
 
-from __future__ import annotations
-
 import csv
 import hashlib
 from collections.abc import Iterable, Mapping

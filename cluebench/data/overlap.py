@@ -4,8 +4,6 @@ Rows are counted as the metric counts them: a row of a classification file, a qu
 they are and `normalised`. A row's *twin* is a row of train with the same normalised texts, whatever its label.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections import Counter, defaultdict

@@ -4,8 +4,6 @@ They are in a small JSON file in the cache directory, ``rows/<task>-<fingerprint
 ``rows.json`` of a run directory that came out of a bundle. Training does not need them, scores without twins do.
 """
 
-from __future__ import annotations
-
 import re
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -57,7 +55,7 @@ class RowFacts:
             raise ValueError(f"'groups' is not a list of {self.dev_rows} numbers")
 
     @classmethod
-    def of(cls, data: str, hashes: tuple[str, str], train: Units, dev: Units, known: Floors) -> RowFacts:
+    def of(cls, data: str, hashes: tuple[str, str], train: Units, dev: Units, known: Floors) -> "RowFacts":
         """``hashes``: of the rows of train and dev; ``known``: the floors."""
         twins, groups = np.flatnonzero(overlap.twins(train, dev)).tolist(), overlap.numbered(dev.groups).tolist()
         return cls(1, train.task.name, data, *hashes, len(dev), twins, groups, known)

@@ -5,8 +5,6 @@ What a file holds, key by key, follows the CLUE data sets (Xu et al. 2020) and, 
 the file, the line and the field. Rows of test splits never need labels.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

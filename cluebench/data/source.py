@@ -3,8 +3,6 @@
 What counts is the rows: a file with other bytes but the official rows stands for the official file.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

@@ -6,8 +6,6 @@ makes demo/model, a randomly initialised 2-layer ERNIE, and demo/data, synthetic
 Their scores say nothing about any pretrained model. What is there already and whole is kept.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from cluebench.demo import directory

@@ -1,7 +1,5 @@
 """The demo's directory: model/, data/ and made.json, which says by which code they were made."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The embedded model: no pretrained one, but there to run the whole tool in minutes, on data made to be learnable."""
 
-from __future__ import annotations
-
 import os
 import string
 from pathlib import Path

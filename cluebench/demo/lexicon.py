@@ -1,7 +1,5 @@
 """The words that synthetic data sets are made of. Written for this project; no text of any data set is in here."""
 
-from __future__ import annotations
-
 # Words that mean nothing for any label: they make texts look like sentences and hide the words that do.
 PEOPLE = "我们 大家 他们 同事 邻居 记者 医生 工人 店主 游客 司机 画家 村民 顾客 编辑".split()
 TIMES = "昨天 今天 早上 晚上 上午 下午 周末 去年 今年 最近 不久前 刚才 春天 夏天 秋天 冬天".split()

@@ -6,8 +6,6 @@ random weights gets well above chance within a few hundred steps, and no model g
 nothing about Chinese.
 """
 
-from __future__ import annotations
-
 import inspect
 import json
 import re

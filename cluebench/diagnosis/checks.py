@@ -1,7 +1,5 @@
 """What is wrong with a machine, by the facts about it, and the command that repairs it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from typing import NamedTuple

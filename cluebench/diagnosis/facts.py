@@ -3,8 +3,6 @@
 Paddle and PaddleNLP are tried in processes of their own, as they may be missing, broken, or crash the process.
 """
 
-from __future__ import annotations
-
 import ctypes
 import io
 import json

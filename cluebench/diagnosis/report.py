@@ -1,7 +1,5 @@
 """The facts about a machine and what is wrong with it, as text."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 from cluebench.diagnosis.checks import Finding, size

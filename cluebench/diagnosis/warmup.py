@@ -1,7 +1,5 @@
 """What no trial has to wait for: data that is found or fetched, and splits that are tokenized for a model."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence

@@ -8,8 +8,6 @@ What is stored is small: each distinct text's tokens once, in flat integer array
 an example. Sequences, options and windows come into being when a batch is made.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache

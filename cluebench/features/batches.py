@@ -1,7 +1,5 @@
 """Batches: which examples go together, and padded arrays out of slices of flat ones."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -5,8 +5,6 @@ written under a temporary name and renamed, under a lock, so that trials started
 is not whole, or not what its meta.json says, is built again.
 """
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import json

@@ -8,8 +8,6 @@ longest of context, question and option gives up tokens from its end until it do
 same context, whatever their order.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Columns that several kinds of features store."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -9,8 +9,6 @@ A passage is stored once, with every blank as four [MASK]. Cutting twice then co
 may have: counted with other blanks as one token, read from the stored passage outwards from the blank.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Logits to answers, and answers to scores: numpy only, and PaddleNLP's own EM/F1 where it is what is reported."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher

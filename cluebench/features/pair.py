@@ -1,7 +1,5 @@
 """Single sentences and sentence pairs: ``[CLS] a [SEP]`` or ``[CLS] a [SEP] b [SEP]``, truncated longest-first."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

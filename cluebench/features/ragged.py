@@ -1,7 +1,5 @@
 """Lists of different lengths in one flat array, and the index arithmetic that moves many of them at once."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -44,20 +42,20 @@ class Ragged:
         return self.offsets[indices + 1] - self.offsets[indices]
 
     @classmethod
-    def of(cls, lists: Sequence[Sequence[int]]) -> Ragged:
+    def of(cls, lists: Sequence[Sequence[int]]) -> "Ragged":
         """From lists of integers, as int32."""
         offsets = offsets_of([len(one) for one in lists])
         return cls(np.fromiter(chain.from_iterable(lists), np.int32, offsets[-1]), offsets)
 
     @classmethod
-    def concatenate(cls, parts: Sequence[Ragged]) -> Ragged:
+    def concatenate(cls, parts: "Sequence[Ragged]") -> "Ragged":
         """The lists of all parts, of which there must be one, in order."""
         return cls(
             np.concatenate([part.values for part in parts]),
             offsets_of(np.concatenate([part.lengths for part in parts])),
         )
 
-    def cut(self, length: int) -> Ragged:
+    def cut(self, length: int) -> "Ragged":
         """Every list cut to its first ``length`` values."""
         lengths = np.minimum(self.lengths, length)
         return Ragged(self.values[flat_positions(self.starts, lengths)], offsets_of(lengths))

@@ -5,8 +5,6 @@ last is the first that reaches the context's end. Labels are the tokens of the f
 [CLS] in a window that doesn't hold the whole of it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

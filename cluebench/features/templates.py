@@ -6,8 +6,6 @@ the second for the last [SEP]. So C3's are ``<s> context </s></s> question </s><
 ``<s> idiom </s></s> left blank right </s>``, where the blank is [unused1], else the unknown token.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -37,7 +35,7 @@ class Template(NamedTuple):
         }
 
     @classmethod
-    def of(cls, arrays: Mapping[str, np.ndarray]) -> Template:
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> "Template":
         """From the `columns`."""
         before, between, after = np.split(arrays["special"], np.cumsum(arrays["special_lengths"])[:-1])
         return cls(tuple(before.tolist()), tuple(between.tolist()), tuple(after.tolist()), int(arrays["second_type"]))

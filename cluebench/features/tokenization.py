@@ -11,8 +11,6 @@ What does depend on its neighbours (special or added tokens standing in the text
 normalisation would reorder) is found and left to the slow tokenizer itself, as is every tokenizer of another kind.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import multiprocessing

@@ -1,7 +1,5 @@
 """Whole files or none: a write goes to a temporary name beside its target, which is then renamed."""
 
-from __future__ import annotations
-
 import ctypes
 import glob
 import json

@@ -1,7 +1,5 @@
 """The end of every command: one line on stderr, and an exit code that the scheduler understands."""
 
-from __future__ import annotations
-
 import errno
 import os
 import signal

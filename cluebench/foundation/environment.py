@@ -1,7 +1,5 @@
 """What must be set before Paddle is imported, and what the launcher says about this process."""
 
-from __future__ import annotations
-
 import io
 import os
 import platform

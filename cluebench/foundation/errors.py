@@ -1,7 +1,5 @@
 """Errors that a user can act on. The scheduler distinguishes them by their exit codes."""
 
-from __future__ import annotations
-
 from cluebench.foundation.shown import shown
 
 #: Characters of a line about an error: a name or a value in it may have any length.

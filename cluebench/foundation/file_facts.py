@@ -1,7 +1,5 @@
 """The files of a directory, and the facts by which a file is recognised."""
 
-from __future__ import annotations
-
 import os
 import zlib
 from dataclasses import dataclass

@@ -11,8 +11,6 @@ A dataclass declares what its file may hold: types, ranges, required keys. Keys 
 that files of later versions can be read. Numbers are finite, and ``128`` is not ``"128"``.
 """
 
-from __future__ import annotations
-
 import atexit
 import gc
 import json

@@ -1,7 +1,5 @@
 """Whether a file system can lock files: a broken network file system may never answer."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import tempfile

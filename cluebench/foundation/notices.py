@@ -4,8 +4,6 @@ Bars are for people at a terminal, on stderr: logs get lines only. Of processes 
 rank 0 prints.
 """
 
-from __future__ import annotations
-
 import sys
 import threading
 from collections.abc import Iterator

@@ -6,8 +6,6 @@ imported as ever; the packages named here are imported when something first asks
 one another in a circle that can be entered at `paddlenlp.prompt` only: import that before `paddlenlp.trainer`.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

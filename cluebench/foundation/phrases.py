@@ -1,7 +1,5 @@
 """English texts that a page can show in another language; a terminal prints them in English."""
 
-from __future__ import annotations
-
 from typing import Any
 
 
@@ -14,12 +12,12 @@ class Phrase(str):
     template: str
     values: dict[str, Any]
 
-    def __new__(cls, template: str, **values: Any) -> Phrase:
+    def __new__(cls, template: str, **values: Any) -> "Phrase":
         self = super().__new__(cls, template.format(**values) if values else template)
         self.template, self.values = template, values
         return self
 
-    def __deepcopy__(self, memo: dict) -> Phrase:  # copy would call __new__ with the filled text as a template
+    def __deepcopy__(self, memo: dict) -> "Phrase":  # copy would call __new__ with the filled text as a template
         return self
 
     def parts(self) -> list[Any]:

@@ -1,7 +1,5 @@
 """Hashes of large files, remembered between processes in the cache directory."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Callable

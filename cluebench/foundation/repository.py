@@ -1,7 +1,5 @@
 """The place of the repository: its scripts run the trials, and the runs lie in it. Standard library only."""
 
-from __future__ import annotations
-
 import subprocess
 from pathlib import Path
 

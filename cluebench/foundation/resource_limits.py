@@ -4,8 +4,6 @@ Slurm's default (``task/none``) does not bind a job to its cores, and a containe
 for each core of the machine would slow down other jobs.
 """
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Flags that many commands share, so that each has one name, help text and default."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from cluebench.foundation.flags import flag

@@ -1,7 +1,5 @@
 """Text from files as people see it: without commands for a terminal, a spreadsheet or a page."""
 
-from __future__ import annotations
-
 import re
 
 _NUMBER = re.compile(r"[-+]?[\d./]*(e[-+]?\d+)?")

@@ -1,7 +1,5 @@
 """The one table type: as lines for terminals, as markdown and as CSV; and values as JSON."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json
@@ -20,7 +18,7 @@ class Table:
     rows: Sequence[Sequence[str]]
     words: Collection[str] = ()
 
-    def without_empty(self, empty: str = "-", keep: Collection[str] = ()) -> Table:
+    def without_empty(self, empty: str = "-", keep: Collection[str] = ()) -> "Table":
         """Without the columns in which all cells are ``empty``, but for those to ``keep``."""
         columns = [
             (title, cells)

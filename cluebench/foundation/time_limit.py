@@ -1,7 +1,5 @@
 """Questions that may never be answered, such as to a broken driver, a network or a file system."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Mapping

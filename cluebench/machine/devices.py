@@ -1,7 +1,5 @@
 """Which devices ``--devices`` names: cards or slots of CPU cores; and the variables that keep a trial on its own."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence

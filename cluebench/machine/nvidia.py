@@ -5,8 +5,6 @@ environment variables. Each question to the driver runs on a thread of its own: 
 answer about one card, and must block neither the scheduler's loop nor the other cards.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -78,7 +76,7 @@ class NvidiaDriver:
         self.lost: dict[int, str] = {}  # number of a card that did not answer `cards` → the driver's error
 
     @classmethod
-    def open(cls) -> NvidiaDriver | None:
+    def open(cls) -> "NvidiaDriver | None":
         """None on a machine without a driver. Raises DriverFails if the driver can't start."""
         try:
             import pynvml

@@ -4,8 +4,6 @@ Pairs of names have Hugging Face's Transformers 4.57 and 5.24 on the left, Paddl
 `tests/models/test_expected.py` compares outputs and gradients.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """Which of PaddleNLP's classes a model is: its architecture, its tokenizer, and the model with a task's head."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

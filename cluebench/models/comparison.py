@@ -1,7 +1,5 @@
 """Whether a model that was written elsewhere computes the same."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

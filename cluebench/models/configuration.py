@@ -1,7 +1,5 @@
 """The configuration of a model: as its author wrote it, as PaddleNLP takes it, and the model that it describes."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -5,8 +5,6 @@ stays as it is, and the forward pass is Paddle's own. Gradients are the same up 
 gradient of the bias differs, by the order of its sum.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial

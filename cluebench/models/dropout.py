@@ -1,7 +1,5 @@
 """What --dropout sets."""
 
-from __future__ import annotations
-
 import re
 
 import paddle

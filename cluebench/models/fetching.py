@@ -1,7 +1,5 @@
 """Published models that are not here yet: PaddleNLP fetches them into its own home."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import paddlenlp.transformers

@@ -1,7 +1,5 @@
 """Weights into a network: the whole backbone of this very model, and a head only where it was trained for the task."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """A model on a batch: what training, evaluation and the preflight compute."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any

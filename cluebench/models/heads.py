@@ -1,7 +1,5 @@
 """Multiple choice: the scores of a question's options, and the head that PaddleNLP lacks for some architectures."""
 
-from __future__ import annotations
-
 import inspect
 from typing import Any
 

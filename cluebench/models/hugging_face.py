@@ -1,7 +1,5 @@
 """Hugging Face's names of an encoder's weights, and PaddleNLP's. numpy only."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any

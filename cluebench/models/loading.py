@@ -1,7 +1,5 @@
 """Loads a model's tokenizer, and its network with a task's head and its weights."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Repairs, from outside of its classes, what PaddleNLP 3.0.0b4 computes differently from the original libraries."""
 
-from __future__ import annotations
-
 import copy
 import inspect
 from typing import Any
@@ -65,7 +63,7 @@ class _Mask:
 class _NoHeadMasks:
     """An endless list of None: PaddleNLP's list is too short for several groups of layers."""
 
-    def __getitem__(self, place: int | slice) -> _NoHeadMasks | None:
+    def __getitem__(self, place: int | slice) -> "_NoHeadMasks | None":
         return self if isinstance(place, slice) else None
 
 

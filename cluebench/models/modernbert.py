@@ -5,8 +5,6 @@ attention and feed-forward layers, positions are rotations of queries and keys, 
 layers see only a window round each token. There are no token types.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import paddle

@@ -1,7 +1,5 @@
 """Which tasks a model can do, before any trial is started."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any
 

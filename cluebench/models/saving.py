@@ -1,7 +1,5 @@
 """Fine-tuned models on disk, in PaddleNLP's layout."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 from pathlib import Path

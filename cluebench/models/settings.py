@@ -4,8 +4,6 @@ Any other key is a size, which the weights prove, or PaddleNLP follows it, or it
 `tests/models/test_settings.py` goes through all keys of PaddleNLP's configurations.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A fine-tuned model in the format of Hugging Face's Transformers."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

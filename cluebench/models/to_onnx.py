@@ -1,7 +1,5 @@
 """A fine-tuned model as an ONNX graph, made from Paddle's static graph."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

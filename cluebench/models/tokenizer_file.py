@@ -3,8 +3,6 @@
 The `tokenizers` library that wrote it reads it, so token ids are those of the model's author.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

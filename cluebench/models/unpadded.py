@@ -9,8 +9,6 @@ draws differ from a padded pass, since there are fewer of them.
 A head that reads every place, as CMRC2018's does (its published loss runs over padded places too), needs all of them.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """PaddleNLP's WordPiece tokenizers, built from what a directory's files say."""
 
-from __future__ import annotations
-
 import inspect
 import tempfile
 from functools import partial

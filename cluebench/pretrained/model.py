@@ -4,8 +4,6 @@ It is made once, where flags are read. Nothing here needs Paddle, so that a miss
 before Paddle is imported.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Callable, Sequence
@@ -32,7 +30,7 @@ class Model:
     typed: str = field(compare=False)
 
     @classmethod
-    def of(cls, typed: str | os.PathLike, flag: str = "--model_name_or_path") -> Model:
+    def of(cls, typed: str | os.PathLike, flag: str = "--model_name_or_path") -> "Model":
         """``flag``: the flag with this value. Raises UsageError for a path that is not a model directory.
 
         A folder without a configuration does not count: the published tool's logs lie in folders named like models.

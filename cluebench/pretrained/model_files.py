@@ -1,7 +1,5 @@
 """The files of a model: in the user's directory, or in PaddleNLP's home under a published name."""
 
-from __future__ import annotations
-
 import os
 import re
 from dataclasses import dataclass, field
@@ -92,7 +90,7 @@ class Configuration:
     finetuning_task: str | None = None
     use_task_id: bool | None = None
     cluebench: Deviations | None = None
-    init_args: list[Configuration | int | float | str | bool | None] = field(default_factory=list)  # PaddleNLP 2
+    init_args: "list[Configuration | int | float | str | bool | None]" = field(default_factory=list)  # PaddleNLP 2
 
     def __post_init__(self) -> None:
         heads, size = self.num_attention_heads, self.hidden_size

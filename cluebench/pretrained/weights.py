@@ -4,8 +4,6 @@ Two of the formats are pickles, which are programs: the libraries that wrote the
 The unpickler here accepts arrays and containers only, and refuses the rest by name. Safetensors files hold no code.
 """
 
-from __future__ import annotations
-
 import math
 import pickle
 import zipfile

@@ -4,8 +4,6 @@ Several files say the same, and people copy some of them only: vocab.txt, tokeni
 tokenizer_config.json, special_tokens_map.json, added_tokens.json.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Error analysis: the best model's prediction for every dev example, and the labels that it confuses."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections import Counter

@@ -4,8 +4,6 @@ A device hour is an hour in which a card, or a slot of CPU cores, is reserved: a
 trials that share a card cost a part each.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +24,7 @@ class Cost:
     counted_seconds: float = 0.0  # the part of both in which energy was counted
     unknown: int = 0  # trials without any of these numbers, such as logs of the published tool
 
-    def __add__(self, other: Cost) -> Cost:
+    def __add__(self, other: "Cost") -> "Cost":
         return Cost(*(mine + theirs for mine, theirs in zip(vars(self).values(), vars(other).values(), strict=True)))
 
     @property

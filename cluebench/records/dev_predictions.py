@@ -17,8 +17,6 @@ A row is what the metric counts: a row of a classification file, a question, a b
 refused. Nothing in a file is executed.
 """
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import json
@@ -71,12 +69,12 @@ class DevPredictions:
     @classmethod
     def of_choices(
         cls, ids: Sequence[int | str], predicted: np.ndarray, gold: np.ndarray, clusters: np.ndarray | None = None
-    ) -> DevPredictions:
+    ) -> "DevPredictions":
         """For rows with one choice of several; predicted and gold [rows] are indices."""
         return cls._choices(rows_fingerprint(ids), predicted, gold, clusters=_numbered(clusters))
 
     @classmethod
-    def _choices(cls, rows: str, predicted: np.ndarray, gold: np.ndarray, **more: Any) -> DevPredictions:
+    def _choices(cls, rows: str, predicted: np.ndarray, gold: np.ndarray, **more: Any) -> "DevPredictions":
         scores = np.equal(predicted, gold).astype(np.float64)[:, None]
         return cls(rows, scores, predicted, gold, numbered=rows == _fingerprint_of_numbers(len(gold)), **more)
 
@@ -88,7 +86,7 @@ class DevPredictions:
         exact: Sequence[float],
         f1: Sequence[float],
         clusters: np.ndarray | None = None,
-    ) -> DevPredictions:
+    ) -> "DevPredictions":
         """For questions answered by texts, ``answers`` by id; exact and f1 [questions] in the order of the ids."""
         predicted = np.array([answers[name] for name in ids], dtype=object)
         scores = np.stack([exact, f1], axis=1).astype(np.float64)
@@ -116,7 +114,7 @@ class DevPredictions:
         """Whether they are of the rows with these ids, as far as the file tells."""
         return self.rows == rows_fingerprint(ids) or (self.numbered and len(self.scores) == len(ids))
 
-    def only(self, kept: np.ndarray) -> DevPredictions:
+    def only(self, kept: np.ndarray) -> "DevPredictions":
         """The same for the rows where ``kept``, bool [rows], is true."""
         names = (name for name in ("scores", "predicted", "gold", "clusters") if getattr(self, name) is not None)
         columns: dict[str, Any] = {name: getattr(self, name)[kept] for name in names}
@@ -137,7 +135,7 @@ class DevPredictions:
             temporary.write_bytes(packed)
 
     @classmethod
-    def read(cls, path: str | os.PathLike) -> DevPredictions:
+    def read(cls, path: str | os.PathLike) -> "DevPredictions":
         """Raises DataError in one line if there is no such file, or it is not whole and of this format."""
         try:
             found = json_files.declared(json_files.parse(_unpacked(path)), PredictionsFile, path)

@@ -4,8 +4,6 @@ A trial is read from its result JSON. A log without a result, as the published t
 ``best_result``.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -47,7 +45,7 @@ class FinishedTrial:
         return dev_predictions.of_result(self.result, self.path) if self.result and self.path else None
 
     @classmethod
-    def of(cls, result: Result, path: Path, task: Task) -> FinishedTrial | None:
+    def of(cls, result: Result, path: Path, task: Task) -> "FinishedTrial | None":
         """The trial of a result in a task's folder, finished or stopped, as the result states it.
 
         Settings that the result leaves open, such as a dropout by the model's configuration, are in its file name. None

@@ -4,8 +4,6 @@ The scheduler writes it (`cluebench.scheduler.run.run_directory`) for people and
 only and never decides what has to run, so a file that a crash leaves behind can do no harm.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal

@@ -5,8 +5,6 @@ agree. The number of cards and the accumulation are left out: the total batch is
 with smaller micro-batches is the same trial.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

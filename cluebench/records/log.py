@@ -3,8 +3,6 @@
 Their formats are those of the published CLUE benchmark runs; scripts of users parse them.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import re

@@ -1,7 +1,5 @@
 """Every file name of a trial, and the setting in a name."""
 
-from __future__ import annotations
-
 import glob
 import re
 import shutil

@@ -4,8 +4,6 @@ A trial counts as done only if that JSON is whole, says so, and carries the conf
 `cluebench.records.identity`).
 """
 
-from __future__ import annotations
-
 import time
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -190,12 +188,12 @@ class Result:
             atomic.write_json(path, asdict(self))
 
     @classmethod
-    def read(cls, path: str | Path) -> Result | None:
+    def read(cls, path: str | Path) -> "Result | None":
         """None without a file, and for a broken one, which is reported in one line."""
         return json_files.read_if_sound(path, cls, ["dev_curve"], "it counts for nothing")
 
     @classmethod
-    def read_finished(cls, path: str | Path, configuration_hash: str | None = None) -> Result | None:
+    def read_finished(cls, path: str | Path, configuration_hash: str | None = None) -> "Result | None":
         """The result of a finished trial, in any configuration or this one: the one rule for "done"."""
         result = cls.read(path)
         is_done = result and result.is_finished and configuration_hash in (None, result.configuration_hash)

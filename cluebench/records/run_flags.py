@@ -1,7 +1,5 @@
 """The flags that all fine-tuning scripts share, and their defaults by task. Never imports Paddle."""
 
-from __future__ import annotations
-
 import math
 import os
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """One fine-tuning run of a grid as one value: its name, key, files, flags and configuration."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What to do next with a grid: pieces of advice with their reasons and commands."""
 
-from __future__ import annotations
-
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

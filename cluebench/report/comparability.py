@@ -1,7 +1,5 @@
 """Whether a model's scores may be ranked with others': what differs from the published grid."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

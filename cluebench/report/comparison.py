@@ -1,7 +1,5 @@
 """Two models on the same dev rows: on which tasks one is better, and how sure that is."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -42,7 +40,7 @@ class Contender:
     left_out: Mapping[str, str] = field(default_factory=dict)  # task name → why there is no evidence
     run: OpenedRun | None = None
 
-    def on(self, tasks: Sequence[Task]) -> Contender:
+    def on(self, tasks: Sequence[Task]) -> "Contender":
         """The model with the evidence of these tasks only."""
         names = {task.name for task in tasks}
         known = {name: evidence for name, evidence in self.evidence.items() if name in names}

@@ -1,7 +1,5 @@
 """Comparisons as text, markdown and JSON, and the dev rows that only one of two models has right."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any

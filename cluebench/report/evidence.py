@@ -3,8 +3,6 @@
 Everything is in percent and points of a percent, as in the tables.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 

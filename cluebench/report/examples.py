@@ -1,7 +1,5 @@
 """Dev rows as people read them: texts, right answer, and the meaning of an index."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 

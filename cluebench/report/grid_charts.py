@@ -1,7 +1,5 @@
 """The data of the charts in a grid's report, as JSON values: curves, effects, confusions, errors."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """A model's run directory as one HTML file: scores, where they come from, what each setting did, every trial."""
 
-from __future__ import annotations
-
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """The inputs of a model for an example: its tokens, as JSON values and as text."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any

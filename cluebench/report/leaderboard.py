@@ -3,8 +3,6 @@
 Only comparable runs stand in the ranking (see `cluebench.report.comparability`); the others follow it, with reasons.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -111,7 +109,7 @@ class Leaderboard:
         all_runs: bool = False,
         sort: str = "average",
         without_twins: bool = False,
-    ) -> Leaderboard:
+    ) -> "Leaderboard":
         """baseline: a model, measured rather than published, or ``published:NAME``. sort: one of ORDERS.
 
         all_runs: rank models with marks too. Raises UsageError if no row is the baseline.

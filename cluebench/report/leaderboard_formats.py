@@ -1,7 +1,5 @@
 """The leaderboard as text, markdown, CSV, JSON and a page."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from dataclasses import asdict

@@ -1,7 +1,5 @@
 """What a cheaper search would have cost and lost on finished grids, as text and JSON."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass

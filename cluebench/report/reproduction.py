@@ -1,7 +1,5 @@
 """The command that runs a trial again."""
 
-from __future__ import annotations
-
 import shlex
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Finished trials → the best of each task → the best-score table."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +23,7 @@ class Best:
     single: tuple[float, ...] | None = None  # the best score of any trial, if only some settings have all seeds
 
     @classmethod
-    def over_seeds(cls, setting: Setting, by_seed: Sequence[tuple[float, ...]]) -> Best:
+    def over_seeds(cls, setting: Setting, by_seed: Sequence[tuple[float, ...]]) -> "Best":
         if len(by_seed) == 1:
             return cls(setting, by_seed[0])
         columns = list(zip(*by_seed, strict=True))

@@ -1,7 +1,5 @@
 """What was packed for the leaderboard, and its scores: submit.json, beside the zip and in the run directory."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
@@ -41,7 +39,7 @@ class Submitted:
         atomic.write_json(path, asdict(self))
 
     @classmethod
-    def read(cls, path: Path) -> Submitted | None:
+    def read(cls, path: Path) -> "Submitted | None":
         """None if there is no such record, or if it is broken, which is reported."""
         return json_files.read_if_sound(path, cls, otherwise="it counts for nothing")
 

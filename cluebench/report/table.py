@@ -1,7 +1,5 @@
 """A model's run directory → the table of its best scores, printed."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass

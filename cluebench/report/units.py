@@ -1,7 +1,5 @@
 """Times in readable units."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Scores on the dev rows whose text is not in train, and the floors: scores that a model reaches without reading."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from cluebench.benchmark.tasks import TASKS, Task

@@ -5,8 +5,6 @@ A rung is a share of a trial's own steps. At each rung the best half or third of
 depend on whether it is stopped there. So the replay of finished trials and a live search call the same function.
 """
 
-from __future__ import annotations
-
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
@@ -53,7 +51,7 @@ class Curve:
     total_steps: int  # of the whole schedule
     ended: bool = True
 
-    def up_to(self, step: int) -> Curve:
+    def up_to(self, step: int) -> "Curve":
         """Without the evaluations after later steps."""
         number = bisect_right(self.steps, step)
         return replace(self, steps=self.steps[:number], scores=self.scores[:number])

@@ -1,7 +1,5 @@
 """What a rule would have cost and lost on the finished trials of a grid."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

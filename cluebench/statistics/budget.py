@@ -1,7 +1,5 @@
 """The best score to expect from a smaller search."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Sums of rows by cluster."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

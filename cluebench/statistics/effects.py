@@ -1,7 +1,5 @@
 """The effect of each hyper-parameter of a grid on the score."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Tests of two models: on the same rows, with only a score and its error, and over several tasks."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

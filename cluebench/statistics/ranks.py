@@ -1,7 +1,5 @@
 """Ranks that models share if their difference is not significant."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 LEVEL = 0.05

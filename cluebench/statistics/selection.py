@@ -1,7 +1,5 @@
 """How much of the best trial's lead comes from having been chosen."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Standard errors of a mean over rows, of a published share, and of an average of tasks."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

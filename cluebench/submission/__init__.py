@@ -4,8 +4,6 @@ Shapes: a JSON object a line (classification, C3), or one JSON object (CHID: tag
 `kept` lets models of a grid predict, `checks` finds what is wrong with a file, and `packing` makes the zip.
 """
 
-from __future__ import annotations
-
 import difflib
 import json
 import os

@@ -3,8 +3,6 @@
 A check sees only a file's content and the rows of its test set.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re

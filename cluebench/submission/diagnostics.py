@@ -1,7 +1,5 @@
 """CLUE's diagnostic set: predictions by the best kept model of the task with the same labels, and their accuracy."""
 
-from __future__ import annotations
-
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The best kept model of each task of a grid, and its predictions on the test sets by the task's script."""
 
-from __future__ import annotations
-
 import hashlib
 import subprocess
 import sys

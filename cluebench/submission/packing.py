@@ -1,7 +1,5 @@
 """From a run directory or prediction files to the zip to upload. Nothing invalid is ever packed."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field

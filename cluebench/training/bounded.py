@@ -10,8 +10,6 @@ the end these rows are computed again, in their batch of ``--evaluation full``, 
 ``full`` to the bit. The loss and the logits are the same up to rounding.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Writes and restores a run's checkpoint: a directory of JSON and arrays, without code."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The format of checkpoints, read without Paddle."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TypeVar

@@ -1,7 +1,5 @@
 """From flags to a run: all checks before Paddle is imported."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Generic
 

@@ -1,7 +1,5 @@
 """The device of a run: its selection, ranks on several cards, seeds and memory."""
 
-from __future__ import annotations
-
 import os
 import random
 import resource

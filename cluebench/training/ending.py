@@ -1,7 +1,5 @@
 """SIGTERM during training: the run ends at the next place where it can write a checkpoint."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

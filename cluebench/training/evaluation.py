@@ -1,7 +1,5 @@
 """Running a model forward: over a batch, and over a whole split with the results in the split's order."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

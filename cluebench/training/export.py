@@ -1,7 +1,5 @@
 """A fine-tuned model as a static graph, for deployment."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 
 import paddle

@@ -1,7 +1,5 @@
 """A model in training: its steps, its optimizer, and what --resume needs of them."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """AdamW and the learning rate as published, mixed precision, accumulated gradients, and the loss that is logged."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -54,7 +52,7 @@ class Precision:
     spacing: float = 2.0**-23  # of the numbers it computes with, relative to their size
 
     @classmethod
-    def of(cls, amp: str, device: str) -> Precision:
+    def of(cls, amp: str, device: str) -> "Precision":
         """``amp``: "off", "fp16" (with dynamic loss scaling) or "bf16".
 
         Raises UsageError when the device can't compute in that precision.

@@ -1,7 +1,5 @@
 """Whether a run may write over the files of an earlier run in --output_dir. No Paddle here."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from cluebench.foundation import atomic

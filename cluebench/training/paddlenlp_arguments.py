@@ -1,7 +1,5 @@
 """The flags of the Trainer script: PaddleNLP's TrainingArguments, with the published settings as their defaults."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

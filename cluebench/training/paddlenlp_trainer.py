@@ -6,8 +6,6 @@ the dev loss of several cards, ignores --save_total_limit on one card, does not 
 resumes at the start of an epoch, and resumes from half-written checkpoints.
 """
 
-from __future__ import annotations
-
 import random
 import re
 import shutil
@@ -55,7 +53,7 @@ class Examples(paddle.io.Dataset):
     def __len__(self) -> int:
         return len(self.features)
 
-    def __getitem__(self, index: int) -> tuple[Examples, int]:
+    def __getitem__(self, index: int) -> "tuple[Examples, int]":
         return self, index
 
 

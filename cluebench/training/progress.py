@@ -1,7 +1,5 @@
 """Progress of a training: a bar at a terminal, and a file that other displays read."""
 
-from __future__ import annotations
-
 import time
 from contextlib import suppress
 from pathlib import Path

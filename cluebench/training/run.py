@@ -1,7 +1,5 @@
 """One run of a fine-tuning script on its device: features, model, steps, evaluations and records."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext

@@ -1,7 +1,5 @@
 """Scalars for VisualDL, PaddlePaddle's viewer of training curves: ``visualdl --logdir DIR``."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 from typing import Any

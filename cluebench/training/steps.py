@@ -1,7 +1,5 @@
 """Which steps a run takes, in which order of rows, and what follows each of them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Ways to break a file, for hypothesis; and what a reader of a broken one may do."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

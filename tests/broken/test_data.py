@@ -1,7 +1,5 @@
 """Data files of every kind of task, and submission files, broken by hypothesis: one line each, never a traceback."""
 
-from __future__ import annotations
-
 import json
 import tempfile
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Every file that is read back, broken in every way hypothesis thinks of: one line each, never a traceback."""
 
-from __future__ import annotations
-
 import fcntl
 import gzip
 import json

@@ -1,7 +1,5 @@
 """Files of models and checkpoints, broken by hypothesis, through Paddle: one line each, never a traceback."""
 
-from __future__ import annotations
-
 import json
 import pickle
 import random

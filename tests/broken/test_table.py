@@ -1,7 +1,5 @@
 """CONTRIBUTING's table of files that are read back, and the tests that break each of them: none without the other."""
 
-from __future__ import annotations
-
 import re
 
 from tests.conftest import ROOT

@@ -1,7 +1,5 @@
 """Bundles broken by hypothesis: one line each, never a traceback; and no byte of one changes unseen."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import os

@@ -1,7 +1,5 @@
 """A tiny random model of every published architecture, in PaddleNLP's layout, made once a session."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

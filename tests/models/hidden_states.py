@@ -1,7 +1,5 @@
 """What an encoder computes for made-up inputs."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

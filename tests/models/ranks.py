@@ -5,8 +5,6 @@
 Each rank has rows of its own, as many tokens fewer as its number says. Prints what was compared.
 """
 
-from __future__ import annotations
-
 import sys
 from contextlib import nullcontext
 

@@ -1,7 +1,5 @@
 """Every published architecture runs every task: train, save, load, evaluate to the same number, predict."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """The backward for CPUs gives Paddle's gradients, of every model and head."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Outputs and gradients are those of the original library, within 1e-5 of their size: see write_expected.py."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """export_model.py: what it writes computes what the model computes, as Transformers and ONNX runtimes see it."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

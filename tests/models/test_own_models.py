@@ -1,7 +1,5 @@
 """Directories users bring: what is loaded from each layout, and the one line an incomplete or foreign one gets."""
 
-from __future__ import annotations
-
 import json
 import pickle
 import shutil

@@ -1,7 +1,5 @@
 """Which tasks a model can do, reported before any trial."""
 
-from __future__ import annotations
-
 import re
 import shutil
 from dataclasses import replace

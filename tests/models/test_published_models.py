@@ -1,7 +1,5 @@
 """Published models by name: fetched from PaddleNLP's server, kept, and found again without a network."""
 
-from __future__ import annotations
-
 import functools
 import os
 import shutil

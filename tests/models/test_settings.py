@@ -1,7 +1,5 @@
 """Every key of PaddleNLP's configurations is decided: set here, refused, a size, followed, or without effect."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

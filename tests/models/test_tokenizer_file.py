@@ -1,7 +1,5 @@
 """Inputs made with tokenizer.json: ids, special tokens and token types are those of the library that wrote it."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

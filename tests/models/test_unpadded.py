@@ -1,7 +1,5 @@
 """Leaving padding out changes nothing: outputs and every gradient are those of PaddleNLP's own forward pass."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Which parameters decay: all but biases and layer norms, seen in the weights that one real step leaves."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

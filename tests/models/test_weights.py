@@ -1,7 +1,5 @@
 """Reading weights: what every format holds, and that no file is ever run or half believed."""
 
-from __future__ import annotations
-
 import codecs
 import json
 import pickle

@@ -3,8 +3,6 @@
 See written_by/make.py for how they were made and what ``expected.npz`` holds.
 """
 
-from __future__ import annotations
-
 import inspect
 import re
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Little tokenizer.json files, made with the `tokenizers` library."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers

@@ -1,7 +1,5 @@
 """Weight files as other libraries write them, without those libraries."""
 
-from __future__ import annotations
-
 import io
 import json
 import pickle

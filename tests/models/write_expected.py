@@ -7,8 +7,6 @@ One .npz for each configuration below: config.json, the weights under the librar
 of head its weights, its outputs, and every gradient of the sum of ``factors`` times outputs. Padding has factor 0.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What is read of the files that say how a model's texts are tokenised, and what of them contradicts."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """The embedded model and data, made once a session, and a way to run a script's main() in this process."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -6,8 +6,6 @@ Every row is tokenised by PaddleNLP's slow tokenizer when its batch comes up, in
 cluebench only the task table is used.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import random

@@ -1,7 +1,5 @@
 """Flags that runs share, and what their logs say."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

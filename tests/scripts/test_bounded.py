@@ -1,7 +1,5 @@
 """--evaluation bounded, end to end: fewer rows of dev are computed, and all that a table reads is the same to the bit."""
 
-from __future__ import annotations
-
 import pytest
 
 from cluebench.benchmark.tasks import CHOICE, IDIOM, SPAN, TASKS

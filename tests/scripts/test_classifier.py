@@ -1,7 +1,5 @@
 """The classification script end to end, on the tiny model."""
 
-from __future__ import annotations
-
 import json
 import math
 import random

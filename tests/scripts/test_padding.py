@@ -1,7 +1,5 @@
 """The scripts leave padding out, and give the losses and scores that they give with --padding."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -4,8 +4,6 @@ Compared with a plain loop, as the benchmark describes it, dropout included: a m
 losses from the first step on.
 """
 
-from __future__ import annotations
-
 import math
 import random
 

@@ -1,7 +1,5 @@
 """The three reading-comprehension scripts end to end, on the tiny model."""
 
-from __future__ import annotations
-
 import json
 import re
 

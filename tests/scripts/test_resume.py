@@ -1,7 +1,5 @@
 """Killed for real and started again: the run goes on bit by bit, or from the start where the checkpoint is not its own."""
 
-from __future__ import annotations
-
 import shutil
 import signal
 import time

@@ -1,7 +1,5 @@
 """make_submission.py with the scripts themselves: from kept models to a zip."""
 
-from __future__ import annotations
-
 import json
 import zipfile
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a run says at its begin and its end, and shows at a terminal on the way."""
 
-from __future__ import annotations
-
 import json
 import os
 import pty

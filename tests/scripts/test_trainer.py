@@ -1,7 +1,5 @@
 """The Trainer script: the same losses, scores and files as the plain script, and what only the Trainer has."""
 
-from __future__ import annotations
-
 import json
 import os
 import pickle

@@ -1,7 +1,5 @@
 """Two processes follow one, in every kind of loop. Paddle starts once for all of them, which takes longer than they do."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """What the leaderboard would accept, written from the protocol alone: no module of cluebench is used here."""
 
-from __future__ import annotations
-
 import json
 import re
 import zipfile

@@ -1,7 +1,5 @@
 """Submission files without a defect, the rows they are for, and finished trials with kept models."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Takes the place of all of them; what it was called with is left in calls.txt beside the predictions.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import sys

@@ -1,7 +1,5 @@
 """The command: from a run directory or prediction files to a zip, or to what is wrong."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import json

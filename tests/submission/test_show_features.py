@@ -1,7 +1,5 @@
 """show_features.py prints the golden model inputs when it is run on a data directory made of the golden rows."""
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import replace

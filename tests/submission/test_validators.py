@@ -1,7 +1,5 @@
 """Broken prediction files, one kind a test: each is refused with file, line or key, and reason."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

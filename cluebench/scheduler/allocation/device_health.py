@@ -1,7 +1,5 @@
 """When to ask the driver about which card, and which cards are not used for now."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 
 from cluebench.machine.nvidia import DeviceLost, Reading

@@ -3,8 +3,6 @@
 Counts and order change as jobs move and are never computed again: 10,000 waiting jobs cost an event as little as ten.
 """
 
-from __future__ import annotations
-
 from bisect import insort
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar

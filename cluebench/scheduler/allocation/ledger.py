@@ -5,8 +5,6 @@ promised to trials that have not allocated it yet. The ledger also charges trial
 and for the energy that these use meanwhile. Pure bookkeeping: readings and the time are arguments.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 

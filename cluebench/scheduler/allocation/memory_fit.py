@@ -1,7 +1,5 @@
 """Which waiting trial gets which devices: cards, memory on each, and how its batch is cut to fit there."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 
 from cluebench.foundation.errors import UsageError

@@ -6,8 +6,6 @@ the user in the directory's name count, and a lock that is never free is ignored
 the trial's process or, during its start, the scheduler.
 """
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import hashlib

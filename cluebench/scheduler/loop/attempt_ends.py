@@ -1,7 +1,5 @@
 """What the end of an attempt means: done, paused, interrupted or failed, and whose fault a failure is."""
 
-from __future__ import annotations
-
 import time
 from functools import partial
 

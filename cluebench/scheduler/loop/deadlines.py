@@ -1,7 +1,5 @@
 """When a running trial must have logged a line, and when a trial that was asked to end is killed."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Failures that may not be the trial's fault: the cards are asked first, and a full disk stops all starts."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """What the loop knows of a grid: its jobs, devices and estimates, and who hears of it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial

@@ -5,8 +5,6 @@ time of the next retry or check is the timeout of the wait. Processes, devices a
 the benchmark run this very loop on simulated time.
 """
 
-from __future__ import annotations
-
 import os
 from contextlib import nullcontext
 from dataclasses import replace

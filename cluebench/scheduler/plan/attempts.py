@@ -1,7 +1,5 @@
 """One start of a trial's process: the record that the scheduler keeps, and that lies in the trial's lock meanwhile."""
 
-from __future__ import annotations
-
 import os
 import socket
 import time

@@ -4,8 +4,6 @@ Durations order the trials (longest first) and give the time left. A wrong one c
 grid. Memory decides which trials share a card, so it has a margin.
 """
 
-from __future__ import annotations
-
 import csv
 import heapq
 import math

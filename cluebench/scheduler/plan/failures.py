@@ -1,7 +1,5 @@
 """Why an attempt failed (by its exit code, log and result), and what to do about each kind of failure."""
 
-from __future__ import annotations
-
 import re
 import signal
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The flags of a grid search."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """A trial on its way through the grid: its state, its attempts, and how its batch is cut into micro-batches."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from contextlib import suppress

@@ -3,8 +3,6 @@
 A crash loses nothing: the evaluations in the result files decide, by the same rule as in the replay.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from fractions import Fraction

@@ -3,8 +3,6 @@
 The plan knows the task table and the published settings. It starts nothing and reads no data.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import product
 from typing import Any

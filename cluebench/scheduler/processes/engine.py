@@ -1,7 +1,5 @@
 """Where trials run, and the events that report to the loop what happens."""
 
-from __future__ import annotations
-
 import queue
 import time
 from collections.abc import Sequence

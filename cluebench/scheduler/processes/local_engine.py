@@ -1,7 +1,5 @@
 """Trials as processes of this machine, on its cards or its cores."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

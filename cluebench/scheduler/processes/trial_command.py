@@ -1,7 +1,5 @@
 """A trial's settings → the command that runs it, as an argument list."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from fractions import Fraction

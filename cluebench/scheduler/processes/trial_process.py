@@ -4,8 +4,6 @@ A trial's process inherits the trial's lock and writes into it who it is (see la
 the processes that outlived this one: orphans.
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 import socket

@@ -1,7 +1,5 @@
 """What people see while a grid runs: a live table on a terminal, plain lines elsewhere."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections import Counter

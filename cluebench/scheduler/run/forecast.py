@@ -1,7 +1,5 @@
 """What a plan will cost, estimated before it runs: device hours of each task, bytes of disk."""
 
-from __future__ import annotations
-
 import math
 import shutil
 from collections import defaultdict

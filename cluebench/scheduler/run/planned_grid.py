@@ -1,7 +1,5 @@
 """The grid of a command: its trials, the run directory of each model, and what is done already."""
 
-from __future__ import annotations
-
 import os
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
@@ -39,7 +37,7 @@ class PlannedGrid:
     _results: dict[Path, tuple[tuple, Result | None]] = field(default_factory=dict, repr=False)  # by file
 
     @classmethod
-    def of(cls, flags: GridFlags) -> PlannedGrid:
+    def of(cls, flags: GridFlags) -> "PlannedGrid":
         """The grid of completed flags. Raises UsageError with the name of a wrong flag."""
         models = [_model(typed) for typed in flags.models]
         trials = build_plan(models, flags)

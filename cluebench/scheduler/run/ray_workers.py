@@ -5,8 +5,6 @@ trials under their locks until none is left, by the same code as on one machine,
 process only watches the nodes and the run directories.
 """
 
-from __future__ import annotations
-
 import os
 import socket
 import subprocess

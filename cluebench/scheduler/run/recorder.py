@@ -1,7 +1,5 @@
 """Writes what happens into the run directories: grid.json, grid.log, report.html, and which models are kept."""
 
-from __future__ import annotations
-
 import json
 import threading
 import time
@@ -107,7 +105,7 @@ class Recorder:
 
     # What is written --------------------------------------------------------------------------------------------------
 
-    def __enter__(self) -> Recorder:
+    def __enter__(self) -> "Recorder":
         """From now on writes what changes; at the end how the grid ended."""
         self._thread.start()
         return self

@@ -4,8 +4,6 @@ Only the result files decide what has to run. grid.json is for people and for --
 So a crash can't corrupt anything.
 """
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os

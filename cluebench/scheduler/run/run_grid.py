@@ -1,7 +1,5 @@
 """From a grid to its results: what is done already, the warm-up, the loop, the tables at the end."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """What --dry_run, --status and the end of a grid print. Reads files; takes no lock and starts nothing."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections import Counter

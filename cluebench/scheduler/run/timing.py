@@ -1,7 +1,5 @@
 """A few steps of a task, to estimate how long its trials take before any of them has finished."""
 
-from __future__ import annotations
-
 import math
 import os
 import subprocess

@@ -18,8 +18,6 @@ A directory is what ``save_pretrained`` of model and tokenizer leave there, and 
 All weights are newly drawn and moved by N(0, 0.08), so that no norm, bias or padding row is 0 or 1.
 """
 
-from __future__ import annotations
-
 import copy
 import importlib.metadata
 import json
