@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from cluebench.foundation import environment
 
@@ -17,6 +18,9 @@ ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several tests run at a time, on a core each
 environment.prepare()
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+settings.register_profile("no clocks", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no clocks")  # a busy machine fails no test
 
 
 #: Tests that share a costly fixture, or wait for clocks of their own: in one process, one after the other. The begin

@@ -433,7 +433,7 @@ def test_no_setting_of_a_model_may_be_anything(model_folder):
     for key in Configuration.__annotations__:
         if key not in ("init_args", "cluebench"):  # a list of anything, and a group of its own
             for text in (NOWHERE, '"128x"' if "class" not in key else "1", "NaN", "[128]", "true"):
-                declared_text = Configuration.__annotations__[key]
+                declared_text = str(Configuration.__annotations__[key])
                 if not (text.startswith('"') and "str" in declared_text) and not (
                     text == "true" and "bool" in declared_text
                 ):
