@@ -7,7 +7,9 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-UNUSED = ("datasets", "fastapi", "jieba", "pandas", "pkg_resources", "scipy.linalg", "sklearn", "seqeval", "setuptools")
+UNUSED = (
+    "click", "datasets", "fastapi", "jieba", "pandas", "pkg_resources", "scipy.linalg", "sklearn", "seqeval", "setuptools"
+)  # fmt: skip
 
 
 def output_of(program: str) -> str:
@@ -18,6 +20,11 @@ def output_of(program: str) -> str:
 def test_packages_that_no_score_needs_are_not_imported():
     program = f"import cluebench.training.run\nprint([name for name in {UNUSED} if name in sys.modules])"
     assert output_of(program) == "[]\n"
+
+
+def test_the_garbage_collector_works_but_leaves_out_what_was_imported():
+    program = "import gc\nprint(gc.isenabled(), len(gc.get_objects()) < gc.get_freeze_count())"
+    assert output_of(program) == "True True\n"
 
 
 @pytest.mark.parametrize(

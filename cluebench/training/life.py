@@ -40,7 +40,8 @@ def carry_out(
         model = run.new_model()
         if config.flags.do_train:
             train(run, model)
-            model = run.best_model(model)
+            if config.flags.do_eval or config.flags.do_predict:
+                model = run.best_model()
         if config.flags.do_eval:
             run.evaluated(evaluate(run, model), model)
         run.log_best()

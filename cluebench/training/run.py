@@ -128,10 +128,8 @@ class Run(Generic[F]):
         """Whether the best model is saved, at least until it has predicted."""
         return self.flags.save_best_model or self.flags.do_eval or self.flags.do_predict
 
-    def best_model(self, trained: paddle.nn.Layer) -> paddle.nn.Layer:
-        """The model with the best dev score of the training that just ended; ``trained`` itself where none is saved."""
-        if not self.keeps_best:
-            return trained
+    def best_model(self) -> paddle.nn.Layer:
+        """The model with the best dev score of the training that just ended."""
         device.wait_for_all()
         best = Model.of(self.flags.output_dir, "--output_dir")
         return models.load_model(self.task, best, tokenizer=self.tokenizer, head_required=True)
