@@ -19,9 +19,8 @@ from cluebench.bundle.verifying import MISFIT, Verdict
 from cluebench.data.source import DataSource, open_source
 from cluebench.foundation import atomic, command
 from cluebench.foundation.errors import UsageError
-from cluebench.foundation.flags import flag, parse, refuse_unwritable
-from cluebench.foundation.shared_flags import data_dir_flag, run_root_flag
-from cluebench.foundation.shown import shown
+from cluebench.foundation.flags import data_dir_flag, flag, parse, refuse_unwritable, run_root_flag
+from cluebench.foundation.text import shown
 from cluebench.report.table import run_directory
 
 NAME = "bundle.py"

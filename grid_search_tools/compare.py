@@ -13,8 +13,7 @@ from cluebench.data.rows import load_rows
 from cluebench.data.source import open_source
 from cluebench.foundation import command
 from cluebench.foundation.errors import DataError, UsageError
-from cluebench.foundation.flags import flag, parse
-from cluebench.foundation.shared_flags import data_dir_flag, run_root_flag
+from cluebench.foundation.flags import data_dir_flag, flag, parse, run_root_flag
 from cluebench.report import comparison_formats
 from cluebench.report.comparison import Comparison, compare, contender
 from cluebench.report.examples import examples_of

@@ -12,8 +12,7 @@ from cluebench.diagnosis.checks import findings
 from cluebench.diagnosis.facts import gather
 from cluebench.diagnosis.report import report
 from cluebench.foundation import command, repository
-from cluebench.foundation.flags import flag, parse
-from cluebench.foundation.shared_flags import cache_dir_flag, data_dir_flag, run_root_flag
+from cluebench.foundation.flags import cache_dir_flag, data_dir_flag, flag, parse, run_root_flag
 
 NAME = "doctor.py"
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 from cluebench.foundation import command
 from cluebench.foundation.errors import UsageError
-from cluebench.foundation.flags import flag, parse
-from cluebench.foundation.shared_flags import run_root_flag
+from cluebench.foundation.flags import flag, parse, run_root_flag
 from cluebench.records.finished_trials import OpenedRun
 from cluebench.report.grid_page import REPORT_FILE, write_report
 from cluebench.report.table import Additions, print_table, run_directory

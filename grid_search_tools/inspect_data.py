@@ -13,9 +13,8 @@ from cluebench.data import inspection
 from cluebench.data.source import open_source
 from cluebench.foundation import command
 from cluebench.foundation.errors import DataError
-from cluebench.foundation.flags import flag, parse
+from cluebench.foundation.flags import data_dir_flag, flag, parse
 from cluebench.foundation.notices import notice, waiting
-from cluebench.foundation.shared_flags import data_dir_flag
 
 NAME = "inspect_data.py"
 

@@ -14,10 +14,9 @@ from pathlib import Path
 from cluebench.benchmark.tasks import TASKS
 from cluebench.data.source import open_source
 from cluebench.foundation import command
-from cluebench.foundation.flags import flag, parse, refuse_unwritable
+from cluebench.foundation.flags import cache_dir_flag, data_dir_flag, flag, offline_flag, parse, refuse_unwritable
 from cluebench.foundation.notices import notice, waiting
 from cluebench.foundation.repository import RUN_ROOT
-from cluebench.foundation.shared_flags import cache_dir_flag, data_dir_flag, offline_flag
 from cluebench.records.finished_trials import OpenedRun
 from cluebench.report import comparability, submitted
 from cluebench.report.advice import changed

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from cluebench.benchmark.tasks import tasks_named
 from cluebench.foundation import command
 from cluebench.foundation.errors import UsageError
-from cluebench.foundation.flags import flag, parse
-from cluebench.foundation.shared_flags import run_root_flag
+from cluebench.foundation.flags import flag, parse, run_root_flag
 from cluebench.records import finished_trials
 from cluebench.report import replayed
 from cluebench.report.table import run_directory

@@ -16,9 +16,8 @@ from cluebench.data.source import open_source
 from cluebench.features import TextEncoder
 from cluebench.foundation import command, environment
 from cluebench.foundation.errors import UsageError
-from cluebench.foundation.flags import flag, parse
-from cluebench.foundation.shared_flags import data_dir_flag, offline_flag
-from cluebench.foundation.shown import printable
+from cluebench.foundation.flags import data_dir_flag, flag, offline_flag, parse
+from cluebench.foundation.text import printable
 from cluebench.pretrained.model import Model
 from cluebench.report.inputs import described, shown_examples
 

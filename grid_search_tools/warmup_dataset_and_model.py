@@ -15,9 +15,8 @@ from cluebench.diagnosis import warmup
 from cluebench.features import FeatureCache, TextEncoder, load_features
 from cluebench.foundation import command, environment
 from cluebench.foundation.errors import UsageError
-from cluebench.foundation.flags import flag, parse, refuse_unwritable
+from cluebench.foundation.flags import cache_dir_flag, data_dir_flag, flag, offline_flag, parse, refuse_unwritable
 from cluebench.foundation.notices import waiting
-from cluebench.foundation.shared_flags import cache_dir_flag, data_dir_flag, offline_flag
 from cluebench.pretrained import model_files
 from cluebench.pretrained.model import Model
 

@@ -19,7 +19,7 @@ from cluebench.diagnosis import facts as found_out
 from cluebench.diagnosis.checks import findings
 from cluebench.diagnosis.facts import Disk, Facts, ModelFacts, TaskData, look_at_disk, look_at_task, pinned_versions
 from cluebench.diagnosis.report import report
-from cluebench.foundation import remembered
+from cluebench.foundation import file_facts
 from cluebench.machine.nvidia import DeviceLost, DriverFails, NvidiaDriver
 from tests.conftest import ROOT
 
@@ -228,7 +228,7 @@ def test_data(tmp_path, capsys):
 
 def test_data_is_read_although_its_md5_is_remembered(tmp_path, monkeypatch):
     """A disk may lose bytes of a file whose size and times stay the same."""
-    for module in (remembered, source_module):
+    for module in (file_facts, source_module):
         monkeypatch.setattr(module, "version_of", lambda *files: "the same")
     path, tnews = tmp_path / "tnews_public.zip", TASKS["tnews"]
     with zipfile.ZipFile(path, "w") as archive:

@@ -3,7 +3,7 @@
 import pytest
 
 from cluebench.foundation.errors import one_line
-from cluebench.foundation.shown import shown
+from cluebench.foundation.text import shown
 
 
 @pytest.mark.parametrize("style", ["text", "markdown", "csv"])

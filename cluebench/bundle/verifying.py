@@ -19,7 +19,7 @@ from cluebench.data.source import DataSource
 from cluebench.features.metrics import question_scores
 from cluebench.foundation import environment, json_files
 from cluebench.foundation.errors import BadFile, DataError
-from cluebench.foundation.shown import shown
+from cluebench.foundation.text import shown
 from cluebench.records import dev_predictions, finished_trials
 from cluebench.records.dev_predictions import DevPredictions
 from cluebench.records.finished_trials import FinishedTrial

@@ -17,7 +17,7 @@ from cluebench.data.overlap import Repeated, Units
 from cluebench.data.row_facts import RowFacts
 from cluebench.data.rows import hash_of_rows, load_rows, stands, unlabelled_rows
 from cluebench.data.source import DataSource
-from cluebench.foundation.tables import Table, as_json
+from cluebench.foundation.text import Table, as_json
 
 FORMATS = ("text", "markdown", "json")
 

@@ -20,9 +20,9 @@ from cluebench.data.overlap import Units
 from cluebench.data.rows import hash_of_rows, load_rows
 from cluebench.data.source import DataSource
 from cluebench.foundation import atomic, environment, json_files
+from cluebench.foundation.file_facts import version_of
 from cluebench.foundation.json_files import Count, Positive, matching
 from cluebench.foundation.notices import notice
-from cluebench.foundation.remembered import version_of
 
 #: In a run directory: task name → its facts, as in a bundle.
 RUN_FILE = "rows.json"

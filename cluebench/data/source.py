@@ -20,10 +20,9 @@ from cluebench.data.download import data_home, fetch_archive
 from cluebench.data.official import OfficialFile, fingerprint_of, official_files, split_files
 from cluebench.data.rows import row_hash
 from cluebench.foundation.errors import DataError
-from cluebench.foundation.file_facts import visible
+from cluebench.foundation.file_facts import remembered, version_of, visible
 from cluebench.foundation.flags import why_no_text
 from cluebench.foundation.notices import notice
-from cluebench.foundation.remembered import remembered, version_of
 
 #: Names the directory of the official files when no --data_dir is given.
 DATA_DIR_VARIABLE = "CLUE_DATA_DIR"

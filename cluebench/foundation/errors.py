@@ -1,6 +1,6 @@
 """Errors that a user can act on. The scheduler distinguishes them by their exit codes."""
 
-from cluebench.foundation.shown import shown
+from cluebench.foundation.text import shown
 
 #: Characters of a line about an error: a name or a value in it may have any length.
 _LONGEST_LINE = 500

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 from cluebench.foundation import atomic
 from cluebench.foundation.errors import UsageError, one_line
 from cluebench.foundation.notices import notice
+from cluebench.foundation.repository import RUN_ROOT
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -256,3 +257,30 @@ def _wrong(item: Any, about: About) -> str | None:
     if about.above is not None and item <= about.above:
         return f"must be more than {about.above}"
     return None
+
+
+# Flags that many commands share ---------------------------------------------------------------------------------------
+
+
+def data_dir_flag(default: str = "CLUE_DATA_DIR, else they are downloaded") -> Any:
+    """``default``: what is used without the flag, in words."""
+    return flag(None, "official CLUE files or a copy of them", default_text=default)
+
+
+def cache_dir_flag(writes: bool = True) -> Any:
+    places = "directory" if writes else None
+    return flag(None, "where token ids are kept", default_text="~/.cache/cluebench", writes=places)
+
+
+def run_root_flag(writes: bool = False) -> Any:
+    places = "directory" if writes else None
+    return flag(
+        str(RUN_ROOT),
+        "logs and results, a folder for each model",
+        default_text="runs/ in the repository",
+        writes=places,
+    )
+
+
+def offline_flag() -> Any:
+    return flag(False, "never use the network")

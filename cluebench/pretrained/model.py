@@ -12,8 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from cluebench.foundation.errors import UsageError
-from cluebench.foundation.file_facts import visible
-from cluebench.foundation.remembered import content_hash
+from cluebench.foundation.file_facts import content_hash, visible
 
 #: A directory with one of these is a model's: Hugging Face and PaddleNLP; older PaddleNLP.
 CONFIG_FILES = ("config.json", "model_config.json")

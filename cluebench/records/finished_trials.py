@@ -13,7 +13,7 @@ from pathlib import Path
 from cluebench.benchmark.tasks import TASKS, Setting, Task
 from cluebench.foundation.file_facts import visible
 from cluebench.foundation.notices import notice_once
-from cluebench.foundation.phrases import Phrase
+from cluebench.foundation.text import Phrase
 from cluebench.records import dev_predictions, identity
 from cluebench.records.dev_predictions import DevPredictions
 from cluebench.records.grid_file import GridFile, read_grid

@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 from cluebench.benchmark.tasks import CHOICE, DEFAULT_SEED, IDIOM, PAIR, SINGLE, SPAN, TASKS, Task, task_named
 from cluebench.foundation import environment
 from cluebench.foundation.errors import UsageError
-from cluebench.foundation.flags import flag
-from cluebench.foundation.shared_flags import cache_dir_flag, data_dir_flag, offline_flag
+from cluebench.foundation.flags import cache_dir_flag, data_dir_flag, flag, offline_flag
 
 #: Default of --eval_batch_size: examples that make about 64 sequences of a usual length.
 _EVAL_BATCH_SIZES = {SINGLE: 64, PAIR: 64, SPAN: 32, CHOICE: 16, IDIOM: 16}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cluebench.benchmark.tasks import TASKS
-from cluebench.foundation.phrases import Phrase
+from cluebench.foundation.text import Phrase
 from cluebench.records.finished_trials import FinishedTrial
 from cluebench.records.grid_file import GridFile
 from cluebench.report import scores

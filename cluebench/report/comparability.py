@@ -10,7 +10,7 @@ from cluebench.benchmark.published import averaged_tasks
 from cluebench.benchmark.tasks import DEFAULT_SEED, TASKS, Task
 from cluebench.data import row_facts
 from cluebench.data.official import fingerprint_of, official_md5s, usable_rows
-from cluebench.foundation.phrases import Phrase
+from cluebench.foundation.text import Phrase
 from cluebench.records import identity
 from cluebench.records.finished_trials import FinishedTrial, of_whole_grid
 from cluebench.records.result import Result

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cluebench.foundation.shown import shown
-from cluebench.foundation.tables import Table, as_json
+from cluebench.foundation.text import Table, as_json, shown
 from cluebench.report.comparison import Comparison, Difference, notes, sentence
 from cluebench.report.evidence import Evidence
 from cluebench.report.examples import Example

@@ -12,7 +12,7 @@ from cluebench.benchmark.published import PublishedModel, averaged_tasks
 from cluebench.benchmark.tasks import TASKS, Task
 from cluebench.data import row_facts
 from cluebench.data.official import usable_rows
-from cluebench.foundation.phrases import Phrase
+from cluebench.foundation.text import Phrase
 from cluebench.records.dev_predictions import DevPredictions
 from cluebench.records.finished_trials import FinishedTrial
 from cluebench.records.identity import BETWEEN_RUNS

@@ -13,7 +13,7 @@ from cluebench.data.rows import label_names as official_names
 from cluebench.data.rows import load_rows
 from cluebench.data.source import open_source
 from cluebench.foundation.errors import ClueError
-from cluebench.foundation.phrases import Phrase
+from cluebench.foundation.text import Phrase
 from cluebench.records import finished_trials
 from cluebench.records.dev_predictions import DevPredictions
 from cluebench.records.finished_trials import FinishedTrial

@@ -15,7 +15,7 @@ from cluebench.benchmark.tasks import TASKS, Setting, Task
 from cluebench.data.row_facts import RowFacts
 from cluebench.data.source import DataSource
 from cluebench.foundation import atomic
-from cluebench.foundation.phrases import Phrase
+from cluebench.foundation.text import Phrase
 from cluebench.records import cost, finished_trials
 from cluebench.records.finished_trials import FinishedTrial, OpenedRun
 from cluebench.records.grid_file import GridFile, PlannedTrial, TrialState

@@ -14,7 +14,7 @@ from cluebench.benchmark.tasks import TASKS, Setting
 from cluebench.data.row_facts import RowFacts
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.file_facts import visible
-from cluebench.foundation.phrases import Phrase
+from cluebench.foundation.text import Phrase
 from cluebench.records import finished_trials
 from cluebench.records.cost import Cost, cost_by_task
 from cluebench.records.finished_trials import OpenedRun

@@ -10,9 +10,8 @@ from urllib.parse import quote
 
 from cluebench.benchmark.published import ATTRIBUTION
 from cluebench.benchmark.tasks import TASKS
-from cluebench.foundation.phrases import Phrase
-from cluebench.foundation.shown import shown as shown_text
-from cluebench.foundation.tables import Table, as_json
+from cluebench.foundation.text import Phrase, Table, as_json
+from cluebench.foundation.text import shown as shown_text
 from cluebench.records.cost import shown
 from cluebench.report import page
 from cluebench.report.leaderboard import FromBaseline, Leaderboard, Row

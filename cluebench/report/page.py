@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluebench.foundation.json_files import parse
-from cluebench.foundation.phrases import Phrase
+from cluebench.foundation.text import Phrase
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cluebench.benchmark.tasks import TASKS, Setting
-from cluebench.foundation.tables import Table, as_json
+from cluebench.foundation.text import Table, as_json
 from cluebench.records.finished_trials import FinishedTrial
 from cluebench.report import evidence
 from cluebench.report.evidence import Evidence

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from cluebench.foundation.phrases import Phrase
+from cluebench.foundation.text import Phrase
 
 
 class Unit(NamedTuple):

@@ -9,7 +9,7 @@ from cluebench.data.row_facts import RowFacts
 from cluebench.data.source import open_source
 from cluebench.foundation.errors import ClueError
 from cluebench.foundation.notices import waiting
-from cluebench.foundation.phrases import Phrase
+from cluebench.foundation.text import Phrase
 from cluebench.records.finished_trials import OpenedRun
 from cluebench.report.evidence import Evidence, measured
 

@@ -5,7 +5,7 @@ import html
 import re
 from string import Formatter
 
-from cluebench.foundation.phrases import Phrase
+from cluebench.foundation.text import Phrase
 from cluebench.report import page
 from tests.conftest import ROOT
 

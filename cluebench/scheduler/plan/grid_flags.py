@@ -13,10 +13,9 @@ from cluebench.benchmark.tasks import DEFAULT_SEED
 from cluebench.data.source import DATA_DIR_VARIABLE
 from cluebench.foundation import repository
 from cluebench.foundation.errors import ClueError, UsageError
-from cluebench.foundation.flags import flag
+from cluebench.foundation.flags import cache_dir_flag, data_dir_flag, flag, offline_flag
 from cluebench.foundation.notices import notice
 from cluebench.foundation.resource_limits import usable_cores
-from cluebench.foundation.shared_flags import cache_dir_flag, data_dir_flag, offline_flag
 from cluebench.search.halving import Rule
 
 #: The embedded model is not pretrained. So it needs larger steps than any published setting; after so many steps it has

@@ -1,13 +1,57 @@
-"""The one table type: as lines for terminals, as markdown and as CSV; and values as JSON."""
+"""Text as people see it: safe lines, phrases that a page translates, tables and JSON."""
 
 import csv
 import io
 import json
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cluebench.foundation.shown import printable, shown
+_NUMBER = re.compile(r"[-+]?[\d./]*(e[-+]?\d+)?")
+_MARKDOWN = re.compile(r"([\\`*\[\]<>|~])")
+
+
+def printable(text: str) -> str:
+    """The text with "?" for every character that can't be printed, such as the start of a terminal's command."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def shown(text: object, style: str = "text") -> str:
+    """``text`` as one line for a terminal; ``style`` "markdown" or "csv": for a page, or a cell of a spreadsheet.
+
+    White space becomes single spaces. HTML pages are escaped in `cluebench.report.page`.
+    """
+    line = printable(" ".join(str(text).split()))
+    if style == "markdown":
+        return _MARKDOWN.sub(r"\\\1", line)
+    is_formula = style == "csv" and line.startswith(("=", "+", "-", "@")) and not _NUMBER.fullmatch(line)
+    return f"'{line}" if is_formula else line
+
+
+class Phrase(str):
+    """A filled template that keeps the template and its values: translations are by template.
+
+    Such as ``{missing} of the {trials} trials missing``. A value may be a `Phrase` itself.
+    """
+
+    template: str
+    values: dict[str, Any]
+
+    def __new__(cls, template: str, **values: Any) -> "Phrase":
+        self = super().__new__(cls, template.format(**values) if values else template)
+        self.template, self.values = template, values
+        return self
+
+    def __deepcopy__(self, memo: dict) -> "Phrase":  # copy would call __new__ with the filled text as a template
+        return self
+
+    def parts(self) -> list[Any]:
+        """``[template, {name: value}]``, JSON values; values that are phrases have the same form."""
+        values = (
+            (name, value.parts() if isinstance(value, Phrase) else str(value)) for name, value in self.values.items()
+        )
+        return [self.template, dict(values)]
 
 
 @dataclass(frozen=True)
