@@ -16,7 +16,7 @@ from cluebench.training.life import started
 def main() -> None:
     environment.import_paddle()
     from cluebench import models
-    from cluebench.training import export, paddlenlp_arguments, paddlenlp_trainer  # the flags are PaddleNLP's own
+    from cluebench.training import paddlenlp_arguments, paddlenlp_trainer  # the flags are PaddleNLP's own
 
     task, own, arguments = paddlenlp_arguments.parsed(__doc__)
     config = configure(
@@ -38,7 +38,7 @@ def main() -> None:
                 predicted = trainer.predict(paddlenlp_trainer.Examples(rows)).predictions.argmax(axis=-1)
                 run.submit_labels(test, range(len(rows)), [task.labels[index] for index in predicted])
         if arguments.do_export:
-            export.export(run, model)
+            paddlenlp_trainer.export(run, model)
 
 
 if __name__ == "__main__":

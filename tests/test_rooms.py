@@ -58,7 +58,7 @@ ONLY = {
     "scipy": {"statistics/paired"},
     "sklearn": {"data/floors"},
     "subprocess": {"foundation/repository", "scheduler/", "submission/", "diagnosis/"},
-    "tokenizers": {"models/tokenizer_file", "models/to_hugging_face"},
+    "tokenizers": {"models/tokenizer", "models/export"},
     "tqdm": {"foundation/notices"},
     "visualdl": {"training/scalars"},
 }
@@ -90,7 +90,7 @@ INSIDE = {
     "demo/directory": ({"cluebench.demo.embedded_model"}, _FLAGS_FIRST),
     "features/metrics": ({"paddlenlp"}, "EM and F1 are PaddleNLP's own, as published; Paddle is imported already"),
     "machine/nvidia": ({"pynvml"}, "may be broken on machines without an NVIDIA card"),
-    "models/to_onnx": ({"onnx", "onnxruntime", "paddle2onnx"}, "slow to import and rarely needed"),
+    "models/export": ({"onnx", "onnxruntime", "paddle2onnx"}, "slow to import and rarely needed"),
     "report/page": ({"jinja2", "markupsafe"}, "slow to import, and most commands write no page"),
     "scheduler/processes/launch": ({"ctypes"}, "needed on Linux only"),
     "scheduler/run/ray_workers": ({"ray"}, "Ray is an extra"),

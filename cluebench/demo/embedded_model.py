@@ -7,7 +7,7 @@ from pathlib import Path
 import paddle
 from paddlenlp.transformers import ErnieConfig, ErnieModel, ErnieTokenizer
 
-from cluebench.models.saving import save_model
+from cluebench.models.loading import save_model
 
 
 def write_demo_model(folder: str | os.PathLike, characters: str, seed: int = 0) -> None:

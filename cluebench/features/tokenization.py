@@ -67,7 +67,7 @@ class TextEncoder:
 
     ``tokenizer`` is any slow PaddleNLP tokenizer; of a fast one ids differ on rare characters. One that is not of the
     BERT scheme is called string by string: correct, and slow. One that has ``encode_texts``, ``template`` and
-    ``fingerprint``, as `models.tokenizer_file` has, is asked for many strings at once.
+    ``fingerprint``, as `models.tokenizer` has, is asked for many strings at once.
     """
 
     def __init__(self, tokenizer: Any):

@@ -1,16 +1,17 @@
-"""Which of PaddleNLP's classes a model is: its architecture, its tokenizer, and the model with a task's head."""
+"""Which of PaddleNLP's classes a model is: its architecture, and the model with a task's head."""
 
+import inspect
 import re
 from typing import Any
 
+import paddle
 import paddlenlp.transformers
 
 from cluebench.benchmark.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
 from cluebench.foundation.errors import UsageError
 from cluebench.models import modernbert
 from cluebench.models.architectures import ARCHITECTURES, SPELLINGS
-from cluebench.models.heads import multiple_choice_class, on_ids_and_types
-from cluebench.pretrained.model_files import CONFIG_FILES, VOCABULARY, ModelFiles
+from cluebench.pretrained.model_files import CONFIG_FILES, ModelFiles
 
 #: Head of each kind of task, as PaddleNLP names it behind the architecture.
 HEADS = {
@@ -98,20 +99,50 @@ def published_tokenizer(name: str) -> type[Any]:
     return found[0]
 
 
-def tokenizer_class(files: ModelFiles, is_wordpiece: bool) -> type[Any]:
-    """The slow tokenizer that a directory's files name, else the usual one for its architecture and vocabulary.
+def on_ids_and_types(head: type[Any]) -> type[Any]:
+    """The same model class, called with (ids, token types): PaddleNLP's classes differ in order, or have no types."""
+    takes_types = "token_type_ids" in inspect.signature(head.forward).parameters
+    spans_of_albert = head.__name__ == "AlbertForQuestionAnswering"
 
-    PaddleNLP's AutoTokenizer assumes that RoBERTa is English, and needs tokenizer_config.json.
-    Raises UsageError when PaddleNLP has none for these files.
+    def forward(self: Any, input_ids: Any, token_type_ids: Any = None) -> Any:
+        """See the class that this one extends."""
+        types = {"token_type_ids": token_type_ids} if takes_types else {}
+        if spans_of_albert:  # PaddleNLP returns the starts twice
+            return tuple(paddle.unstack(self.qa_outputs(self.transformer(input_ids, **types)[0]), axis=-1))
+        outputs = head.forward(self, input_ids=input_ids, **types)
+        return outputs[0] if isinstance(outputs, tuple) and len(outputs) == 1 else outputs
+
+    return type(head.__name__, (head,), {"forward": forward})
+
+
+def multiple_choice_class(prefix: str, backbone: type[Any]) -> type[Any]:
+    """A multiple-choice model of an architecture for which PaddleNLP has none; saved and loaded like its own.
+
+    As in PaddleNLP's other multiple-choice models: dropout and one linear unit on the pooled first token. DistilBERT
+    has no pooler; there a dense layer with ReLU stands before them, as in Transformers.
     """
-    config = files.read_tokenizer_config()
-    prefix = architecture(files)
-    wordpiece = [f"{prefix}ChineseTokenizer", f"{prefix}Tokenizer", "BertTokenizer"] if is_wordpiece else []
-    names = [config.get("tokenizer_class"), config.get("init_class"), *wordpiece, f"{prefix}BPETokenizer"]
-    for name in (str(name).removesuffix("Fast") for name in names if name):
-        kind = getattr(paddlenlp.transformers, name, None)
-        if isinstance(kind, type) and hasattr(kind, "resource_files_names"):
-            needed = set(kind.resource_files_names.values()) - ({VOCABULARY} if is_wordpiece else set())
-            if kind.resource_files_names and all((files.folder / name).is_file() for name in needed):
-                return kind
-    raise UsageError(f"{files.folder}: PaddleNLP has no tokenizer for the files in this directory")
+    takes_types = "token_type_ids" in inspect.signature(backbone.forward).parameters
+
+    def __init__(self: Any, config: Any) -> None:
+        super(head, self).__init__(config)
+        setattr(self, self.base_model_prefix, backbone(config))
+        self.num_choices = config.num_choices or 2
+        if not hasattr(self.base_model, "pooler"):
+            self.pre_classifier = paddle.nn.Linear(config.hidden_size, config.hidden_size)
+        own = getattr(config, "classifier_dropout", None)
+        self.dropout = paddle.nn.Dropout(config.hidden_dropout_prob if own is None else own)
+        self.classifier = paddle.nn.Linear(config.hidden_size, 1)
+
+    def forward(self: Any, input_ids: Any, token_type_ids: Any = None) -> Any:
+        """Scores [B, N] for ids [B, N, T]."""
+        types = {} if token_type_ids is None or not takes_types else {"token_type_ids": token_type_ids.flatten(0, 1)}
+        outputs = self.base_model(input_ids.flatten(0, 1), **types)
+        if isinstance(outputs, (tuple, list)):
+            pooled = outputs[1]
+        else:
+            pooled = paddle.nn.functional.relu(self.pre_classifier(outputs[:, 0]))
+        return self.classifier(self.dropout(pooled)).reshape([-1, self.num_choices])
+
+    pretrained = backbone.__mro__[1]  # <Architecture>PretrainedModel: configuration, weight initialisation, file names
+    head: Any = type(f"{prefix}ForMultipleChoice", (pretrained,), {"__init__": __init__, "forward": forward})
+    return head

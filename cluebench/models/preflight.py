@@ -9,14 +9,11 @@ import paddle
 from cluebench.benchmark.tasks import IDIOM, Task
 from cluebench.foundation.errors import UsageError
 from cluebench.models.classes import HEADS
-from cluebench.models.comparison import made_up_rows
 from cluebench.models.configuration import Target, in_one_line, longest_input
-from cluebench.models.dropout import set_dropout
-from cluebench.models.fetching import located
 from cluebench.models.filling import read
-from cluebench.models.forward_pass import forward
-from cluebench.models.loading import built, load_tokenizer
-from cluebench.models.unpadded import Places, padding_of
+from cluebench.models.forward_pass import Places, forward, made_up_rows, padding_of
+from cluebench.models.loading import built, located, set_dropout
+from cluebench.models.tokenizer import load_tokenizer
 from cluebench.pretrained.model import Model
 from cluebench.pretrained.model_files import ModelFiles
 

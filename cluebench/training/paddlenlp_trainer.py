@@ -267,6 +267,17 @@ def train(run: Run, trainer: ProtocolTrainer, resumed: Path | None) -> None:
         run.wrote(run.output("model_state.pdparams"))  # of the last model
 
 
+def export(run: Run, model: paddle.nn.Layer) -> None:
+    """<output_dir>/export: the model as a static graph, see `models.write_static`, and its tokenizer."""
+    if environment.rank() == 0:
+        folder = run.output("export")
+        with atomic.replacing(folder) as temporary:
+            temporary.mkdir()
+            models.write_static(model, run.task, temporary, run.flags.max_seq_length)
+            run.tokenizer.save_pretrained(str(temporary))
+        run.log.line(f"static graph: {folder / 'model'}")
+
+
 # Checkpoints ----------------------------------------------------------------------------------------------------------
 
 

@@ -37,19 +37,19 @@ def test_weights_and_settings_go_back_to_where_they_came_from(file, kind, tmp_pa
 
     environment.import_paddle()
     from cluebench import models
-    from cluebench.models import to_hugging_face
+    from cluebench.models import export
     from cluebench.pretrained.model import Model
 
     source = write_directory(tmp_path / "source", file, kind)
     model = models.load_model(TASKS[OF_KIND[kind]], Model.of(source))
-    weights = to_hugging_face.in_hugging_face(model)
+    weights = export.in_hugging_face(model)
     for name, array in load_file(source / "model.safetensors").items():
         unused = "embed_positions" in name or "pooler" in name and name not in weights
         if not unused:  # by this head
             np.testing.assert_array_equal(weights[name], array)
     assert all("pooler" in name for name in weights.keys() - load_file(source / "model.safetensors").keys())
     written = json.loads((source / "config.json").read_text())
-    config = to_hugging_face._configuration(model, TASKS[OF_KIND[kind]])
+    config = export._configuration(model, TASKS[OF_KIND[kind]])
     assert config["model_type"] == written["model_type"] and config["architectures"] == written["architectures"]
     general = {"id2label", "label2id", "transformers_version", "use_cache", "is_decoder", "add_cross_attention"}
     general |= {"tie_word_embeddings", "embedding_size", "pad_token_id", "bos_token_id", "eos_token_id"}

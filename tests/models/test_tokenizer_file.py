@@ -22,7 +22,7 @@ def made(request, tmp_path_factory):
     from cluebench.foundation import environment
 
     environment.import_paddle()
-    from cluebench.models.tokenizer_file import TokenizerFile
+    from cluebench.models.tokenizer import TokenizerFile
 
     folder = tmp_path_factory.mktemp("tokenizer")
     WRITERS[request.param](folder, synthetic.characters() + "他在北京说好中国：，！“”一二三四五六七八九十心意:")
@@ -117,7 +117,7 @@ def test_the_blank_and_its_fallbacks(made, tmp_path):
 
 
 def test_saved_files_are_the_very_same(made, tmp_path):
-    from cluebench.models.tokenizer_file import TokenizerFile
+    from cluebench.models.tokenizer import TokenizerFile
 
     _, ours = made
     ours.save_pretrained(str(tmp_path))
@@ -128,7 +128,7 @@ def test_saved_files_are_the_very_same(made, tmp_path):
 
 @pytest.mark.parametrize("content, reason", [("{}", "damaged"), ("{", "damaged"), (None, "puts no special tokens")])
 def test_a_file_that_no_encoder_has_is_refused_in_one_line(content, reason, made, tmp_path):
-    from cluebench.models.tokenizer_file import TokenizerFile
+    from cluebench.models.tokenizer import TokenizerFile
 
     own, _ = made
     file = tmp_path / "tokenizer.json"

@@ -149,7 +149,8 @@ def outputs_of(name: str, expected: dict[str, Any]) -> list[dict[str, np.ndarray
                 hidden = loaded.base_model(input_ids=ids, **({"token_type_ids": types} if takes_types else {}))
                 return {"hidden": (hidden if isinstance(hidden, paddle.Tensor) else hidden[0]).numpy()}
             if task.num_choices:
-                return {"logits": models.score_options(loaded, ids, types).numpy()}
+                (scores,) = models.forward(loaded, {"input_ids": ids, "token_type_ids": types})
+                return {"logits": scores.numpy()}
             outputs = loaded(ids, types)
         return (
             dict(zip(("start", "end"), map(np.asarray, outputs)))
