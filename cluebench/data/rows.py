@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count, islice
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -25,6 +26,7 @@ from cluebench.foundation.notices import notice_once
 #: A blank in a ChID passage, and what is left of a damaged one.
 IDIOM_TAG = re.compile(r"#idiom\d+#")
 _BROKEN_TAG = re.compile(r"#?idiom\d+#?")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 T = TypeVar("T")
 
@@ -87,7 +89,7 @@ class Files(Protocol):
     def is_official(self, task: Task, file: str) -> bool: ...
 
 
-#: File name → where the file is, for errors, and its bytes.
+#: A file's name → its place, for errors, and its bytes.
 Read = Callable[[str], tuple[str, bytes]]
 
 
@@ -99,17 +101,25 @@ def load_rows(source: Files, task: Task, split: str, limit: int | None = None) -
     Raises DataError for a missing file or a defect in it, NetworkError when downloading fails, and ValueError for an
     unknown split.
     """
-    files = split_files(task, split)
-    labelled = not split.startswith("test")
+    files, labelled = split_files(task, split), not split.startswith("test")
+
+    def place(file: str = files[0]) -> str:
+        return f"{task.name}: {source.describe(task, file)}"
 
     def read(file: str) -> tuple[str, bytes]:
-        return f"{task.name}: {source.describe(task, file)}", source.read(task, file)
+        return place(file), source.read(task, file)
 
     rows = list(islice(_LOADERS[task.kind](task, files, labelled, read), limit))
     if not rows and limit != 0:
-        raise DataError(f"{task.name}: {source.describe(task, files[0])} holds no usable rows")
+        raise DataError(f"{place()} holds no usable rows")
     if task.kind == SPAN and labelled:
-        _report_misplaced(source, task, files[0], rows)
+        misplaced = [row.id for row in rows if not stands(row.context, row.answers[0], row.answer_starts[0])]
+        found = f"{len(misplaced)} first answer(s) don't stand at their answer_start"
+        if misplaced and not source.is_official(task, files[0]):
+            which = ", ".join(misplaced[:3]) + (", …" if len(misplaced) > 3 else "")
+            notice_once(f"warning: {place()}: {found} ({which}); the starts are used as they are")
+        elif misplaced and split == "train":  # those of the official dev file change nothing
+            notice_once(f"{task.name}: {found} in the official {files[0]}, as published")
     return rows
 
 
@@ -141,66 +151,64 @@ def unlabelled_rows(source: Files, task: Task, split: str) -> int:
 
 def ids_or_numbers(ids: Sequence[int | str | None]) -> Sequence[int | str]:
     """The ids of rows, all numbers or all texts; the numbers of the rows if an id is missing."""
-    known = [id for id in ids if id is not None]
-    if len(known) < len(ids):
+    present = [id for id in ids if id is not None]
+    if len(present) < len(ids):
         return range(len(ids))
-    return known if all(isinstance(id, int) for id in known) else [*map(str, known)]
+    return present if all(isinstance(id, int) for id in present) else [*map(str, present)]
+
+
+def stands(context: str, answer: str, start: int) -> bool:
+    """Whether an answer is at its start, after white space that was stripped from it."""
+    return start >= 0 and context[start:].lstrip().startswith(answer)
+
+
+# Values of JSON -------------------------------------------------------------------------------------------------------
 
 
 class _Defect(Exception):
-    """What is wrong with a row. The loader adds file and line and raises a DataError."""
+    """What is wrong with a row, and where in the JSON value. The loader adds file and line and raises a DataError."""
 
     def __init__(self, message: str, path: Sequence[str | int] = ()):
         super().__init__(message)
-        self.path = tuple(path)  # where in the document, when it is one JSON value
+        self.path = tuple(path)
 
 
 _KIND_NAMES = {"str": "a string", "array": "a list", "object": "an object", "int": "an integer"}
 
 
-def _member(holder: dict, key: str, kind: Any) -> Any:
-    """What an object has under a key, which may be any text, as ``kind`` declares it. Raises _Defect."""
-    # Not by a TypedDict: msgspec 0.22.0 misses keys beyond ASCII, see findings/msgspec_keys_beyond_ascii.sh.
-    if key not in holder:
-        raise _Defect(f"field {key!r} is missing")
-    return _declared(holder[key], kind, key)
-
-
 def _declared(value: Any, kind: type[T], *at: str) -> T:
-    """A JSON value, which is ``at`` some path, as ``kind`` declares it; keys that it does not name are ignored.
-
-    Raises _Defect.
-    """
+    """A JSON value, which is ``at`` some path, as ``kind`` declares it; other keys are ignored. Raises _Defect."""
     try:
         return converted(value, kind)
     except Misfit as misfit:
-        what, path = misfit.what, (*at, *misfit.path)
+        what, path = misfit.what, [*at, *misfit.path]
     if missing := re.fullmatch("Object missing required field (.*)", what):
         raise _Defect(f"field {missing[1]!r} is missing", path)
     for step in path[len(at) :]:
         value = value[step]
     wanted = what.removeprefix("Expected ").split(",")[0].removesuffix(" | null")
-    raise _Defect(f"{_field_name(path)}is {_shown(value)}, not {_KIND_NAMES.get(wanted, wanted)}", path)
+    key = next((place for place in reversed(range(len(path))) if isinstance(path[place], str)), None)
+    field = "" if key is None else f"field {path[key]!r}{''.join(f'[{step}]' for step in path[key + 1 :])} "
+    raise _Defect(f"{field}is {_shown(value)}, not {_KIND_NAMES.get(wanted, wanted)}", path)
 
 
-def _field_name(path: Sequence[str | int]) -> str:
-    """``field 'choice'[1] ``: the last key of a path, and the place in its list; nothing without a key."""
-    keys = [place for place, step in enumerate(path) if isinstance(step, str)]
-    return f"field {path[keys[-1]]!r}{''.join(f'[{step}]' for step in path[keys[-1] + 1 :])} " if keys else ""
+def _member(row: dict, key: str, kind: Any) -> Any:
+    """What a row has under a key, which may be any text, as ``kind`` declares it. Raises _Defect."""
+    # Not by a TypedDict: msgspec 0.22.0 misses keys beyond ASCII, see findings/msgspec_keys_beyond_ascii.sh.
+    if key not in row:
+        raise _Defect(f"field {key!r} is missing")
+    return _declared(row[key], kind, key)
 
 
-def _shown(value: Any, longest: int = 60) -> str:
+def _shown(value: Any) -> str:
     """A value as one short line."""
     text = json.dumps(value, ensure_ascii=True) if isinstance(value, float) else repr(value)
-    return text if len(text) <= longest else text[:longest] + "…"
+    return text if len(text) <= 60 else text[:60] + "…"
 
 
-# Files of one JSON object a line --------------------------------------------------------------------------------------
-
-
-def _json_lines(place: str, content: bytes, parse: Callable[[Any], T]) -> Iterator[T]:
+def _lines(place: str, content: bytes, parse: Callable[[Any], T]) -> Iterator[T]:
     """``parse`` of each line's value. Lines end at \\n alone: texts hold other line separators, such as U+2028."""
-    for number, line in enumerate(io.BytesIO(content.removeprefix(b"\xef\xbb\xbf")), start=1):
+    for number, line in enumerate(io.BytesIO(content.removeprefix(_BYTE_ORDER_MARK)), start=1):
         if line.isspace():
             continue
         try:
@@ -208,6 +216,31 @@ def _json_lines(place: str, content: bytes, parse: Callable[[Any], T]) -> Iterat
         except (_Defect, NotJson) as defect:
             raise DataError(f"{place}, line {number}: {defect}") from None
         yield parsed
+
+
+def _document(place: str, content: bytes, parse: Callable[[Any], Iterator[T]]) -> Iterator[T]:
+    """What ``parse`` finds in the one value of a file. Errors name the line of a defect or of broken JSON."""
+    content = content.removeprefix(_BYTE_ORDER_MARK)
+    try:
+        yield from parse(parse_json(content))
+    except NotJson as error:
+        line = f", line {error.line}" if error.line else ""
+        raise DataError(f"{place}{line}: {error}") from None
+    except _Defect as defect:
+        at = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in defect.path).lstrip(".")
+        line = f"line {_line_of(content.decode(), defect.path)}{f' ({at})' if at else ''}"
+        raise DataError(f"{place}, {line}: {defect}") from None
+
+
+def _line_of(text: str, path: Sequence[str | int]) -> int:
+    """The line of the value at ``path``; if it is missing, the line of its parent. ``text`` is sound JSON."""
+    position = len(text) - len(text.lstrip())
+    for step in path:
+        found = [member.value_start for member in members(text, position) if member.key == step]
+        if not found:
+            break
+        position = found[0]
+    return text.count("\n", 0, position) + 1
 
 
 # Classification -------------------------------------------------------------------------------------------------------
@@ -223,9 +256,9 @@ def label_names(source: Files, task: Task) -> dict[str, str]:
         label = _member(row, "label", str)
         return label, next((str(row[key]) for key in ("label_desc", "label_des") if row.get(key)), label)
 
-    file = task.label_file
-    place = f"{task.name}: {source.describe(task, file)}" if file else ""
-    return dict(_json_lines(place, source.read(task, file), parse)) if file else {}
+    if not (file := task.label_file):
+        return {}
+    return dict(_lines(f"{task.name}: {source.describe(task, file)}", source.read(task, file), parse))
 
 
 @dataclass
@@ -250,7 +283,7 @@ def _text_rows(task: Task, files: Sequence[str], labelled: bool, read: Read) -> 
     label_index = {label: index for index, label in enumerate(task.labels)}
 
     def parse(value: Any) -> TextRow | None:
-        ids = _declared(value, _Ids)
+        ids, index = _declared(value, _Ids), None
         if labelled and _member(value, "label", Any) == NO_AGREED_LABEL:
             return None
         texts = [
@@ -259,37 +292,32 @@ def _text_rows(task: Task, files: Sequence[str], labelled: bool, read: Read) -> 
         ]
         if task.marked_spans:
             texts[0] = _marked(texts[0], _member(value, "target", _Target))
-        label = _label(value["label"], label_index) if labelled else None
-        return TextRow(tuple(texts), label, ids.idx if ids.id is None else ids.id)
+        if labelled:  # labels come as strings, numbers or JSON's true and false
+            label = value["label"]
+            index = label_index.get(label if isinstance(label, str) else json.dumps(label))
+            if index is None:
+                raise _Defect(f"field 'label' is {_shown(label)}, not one of {', '.join(label_index)}")
+        return TextRow(tuple(texts), index, ids.idx if ids.id is None else ids.id)
 
-    for file in files:
-        yield from (row for row in _json_lines(*read(file), parse) if row is not None)
-
-
-def _label(label: Any, label_index: dict[str, int]) -> int:
-    """The label's index. Labels come as strings, numbers or JSON's true and false."""
-    index = label_index.get(label if isinstance(label, str) else json.dumps(label))
-    if index is None:
-        raise _Defect(f"field 'label' is {_shown(label)}, not one of {', '.join(label_index)}")
-    return index
+    return (row for file in files for row in _lines(*read(file), parse) if row is not None)
 
 
 def _marked(text: str, target: _Target) -> str:
     """``_`` round span1 (the noun) and ``[ ]`` round span2 (the pronoun), as CLUEWSC2020 is presented to a model."""
     spans = []
-    for name, before, after in (("span1", "_", "_"), ("span2", "[", "]")):
+    for name, marks in (("span1", "__"), ("span2", "[]")):
         span, start = getattr(target, f"{name}_text"), getattr(target, f"{name}_index")
         if not span:
             raise _Defect(f"field 'target.{name}_text' is empty")
         if start < 0 or not text.startswith(span, start):
             found = _shown(text[max(start, 0) : max(start, 0) + len(span)])
             raise _Defect(f"field 'target.{name}_index' is {start}, where 'text' has {found}, not {_shown(span)}")
-        spans.append((start, start + len(span), before, after))
+        spans.append((start, start + len(span), marks))
     first, second = sorted(spans)
     if second[0] < first[1]:
         raise _Defect("fields 'target.span1_text' and 'target.span2_text' overlap in 'text'")
-    for start, end, before, after in (second, first):  # the later span first, so that positions stay right
-        text = f"{text[:start]}{before}{text[start:end]}{after}{text[end:]}"
+    for start, end, marks in (second, first):  # the later span first, so that positions stay right
+        text = f"{text[:start]}{marks[0]}{text[start:end]}{marks[1]}{text[end:]}"
     return text
 
 
@@ -304,77 +332,44 @@ class _Record:
 
 def _idiom_records(task: Task, files: Sequence[str], labelled: bool, read: Read) -> Iterator[IdiomRecord]:
     for file in files:
-        if file not in task.answer_files.values():
-            yield from _records_of_file(task, file, task.answer_files[file] if labelled else None, read)
+        if file in task.answer_files.values():
+            continue
+        answers, seen = None, dict[str, int]()
+        if labelled:
+            (answers,) = _document(*read(task.answer_files[file]), lambda value: iter([_declared(value, dict)]))
+        place, content = read(file)
+        yield from _lines(place, content, partial(_idiom_record, task.num_choices, answers, seen))
+        # Not reached where a limit ends the reading early.
+        if not seen:
+            raise DataError(f"{place}: has no blank, such as #idiom000000#, in any line")
+        if unasked := [tag for tag in answers or () if tag not in seen]:
+            more = f" and {len(unasked) - 1} more" if len(unasked) > 1 else ""
+            which = f"has no blank {unasked[0]}{more}, which {task.answer_files[file]} has answers for"
+            raise DataError(f"{place}: {which}")
 
 
-def _records_of_file(task: Task, file: str, answer_file: str | None, read: Read) -> Iterator[IdiomRecord]:
-    answers: dict[str, Any] | None = None
-    if answer_file:
-        (answers,) = _document_rows(*read(answer_file), lambda value: iter([_declared(value, dict)]))
-    seen: set[str] = set()
-
-    def parse(value: Any) -> IdiomRecord:
-        record = _declared(value, _Record)
-        for index, passage in enumerate(record.content):
-            if broken := _BROKEN_TAG.search(IDIOM_TAG.sub("", passage)):
-                raise _Defect(f"field 'content'[{index}] has {broken[0]!r}, a blank without one of its #")
-        if len(record.candidates) != task.num_choices:
-            raise _Defect(f"field 'candidates' has {len(record.candidates)} idioms, not {task.num_choices}")
-        chosen = {}
-        for tag in (tag for passage in record.content for tag in IDIOM_TAG.findall(passage)):
+def _idiom_record(options: int, answers: dict[str, Any] | None, seen: dict[str, int], value: Any) -> IdiomRecord:
+    """``options``: the number of candidates; ``seen``: the tags of the records before, to which its own are added."""
+    record = _declared(value, _Record)
+    if len(record.candidates) != options:
+        raise _Defect(f"field 'candidates' has {len(record.candidates)} idioms, not {options}")
+    chosen = {}
+    for index, passage in enumerate(record.content):
+        if broken := _BROKEN_TAG.search(IDIOM_TAG.sub("", passage)):
+            raise _Defect(f"field 'content'[{index}] has {broken[0]!r}, a blank without one of its #")
+        for tag in IDIOM_TAG.findall(passage):
             if tag in seen:
                 raise _Defect(f"field 'content' has the blank {tag} for the second time in this file")
-            seen.add(tag)
-            chosen[tag] = 0 if answers is None else _idiom_answer(answers, tag, task.num_choices)
-        passages, candidates = tuple(record.content), tuple(record.candidates)
-        return IdiomRecord(passages, candidates, None if answers is None else chosen)
-
-    place, content = read(file)
-    yield from _json_lines(place, content, parse)
-    # Not reached where a limit ends the reading early.
-    if not seen:
-        raise DataError(f"{place}: has no blank, such as #idiom000000#, in any line")
-    if unasked := [tag for tag in answers or () if tag not in seen]:
-        more = f" and {len(unasked) - 1} more" if len(unasked) > 1 else ""
-        raise DataError(f"{place}: has no blank {unasked[0]}{more}, which {answer_file} has answers for")
+            if answers is not None and tag not in answers:
+                raise _Defect(f"field 'content' has the blank {tag}, which has no answer in the answer file")
+            answer = 0 if answers is None else answers[tag]
+            if type(answer) is not int or not 0 <= answer < options:
+                raise _Defect(f"the answer file has {_shown(answer)} for {tag}, not a number from 0 to {options - 1}")
+            seen[tag] = chosen[tag] = answer
+    return IdiomRecord(tuple(record.content), tuple(record.candidates), None if answers is None else chosen)
 
 
-def _idiom_answer(answers: dict[str, Any], tag: str, candidates: int) -> int:
-    if tag not in answers:
-        raise _Defect(f"field 'content' has the blank {tag}, which has no answer in the answer file")
-    answer = answers[tag]
-    if type(answer) is not int or not 0 <= answer < candidates:
-        raise _Defect(f"the answer file has {_shown(answer)} for {tag}, not a number from 0 to {candidates - 1}")
-    return answer
-
-
-# Files of one JSON value: C3 and CMRC2018 -----------------------------------------------------------------------------
-
-
-def _document_rows(place: str, content: bytes, parse: Callable[[Any], Iterator[T]]) -> Iterator[T]:
-    """What ``parse`` finds in a document. Errors name the line of a defect or of broken JSON."""
-    content = content.removeprefix(b"\xef\xbb\xbf")
-    try:
-        yield from parse(parse_json(content))
-    except NotJson as error:
-        line = f", line {error.line}" if error.line else ""
-        raise DataError(f"{place}{line}: {error}") from None
-    except _Defect as defect:
-        at = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in defect.path).lstrip(".")
-        line = f"line {_line_of(content.decode(), defect.path)}{f' ({at})' if at else ''}"
-        raise DataError(f"{place}, {line}: {defect}") from None
-
-
-def _line_of(text: str, path: Sequence[str | int]) -> int:
-    """The line of the value at ``path``; if it is missing, the line of its parent. ``text`` is sound JSON."""
-    position = len(text) - len(text.lstrip())
-    for step in path:
-        found = [member.value_start for member in members(text, position) if member.key == step]
-        if not found:
-            break
-        position = found[0]
-    return text.count("\n", 0, position) + 1
+# C3 and CMRC2018: a file is one JSON value ----------------------------------------------------------------------------
 
 
 @dataclass
@@ -405,15 +400,13 @@ def _choice_rows(task: Task, files: Sequence[str], labelled: bool, read: Read) -
                 seen.add(row.id)
                 yield row
 
-    for file in files:
-        yield from _document_rows(*read(file), parse)
+    return (row for file in files for row in _document(*read(file), parse))
 
 
 def _choice_row(question: _Question, context: str, labelled: bool, number: int, path: tuple[int, ...]) -> ChoiceRow:
-    options, answer = tuple(question.choice), None
+    options, answer, id, needed = question.choice, None, question.id, "answer" if labelled else "id"
     if len(options) < 2:
         raise _Defect(f"field 'choice' has {len(options)} option(s); a question has at least two", (*path, "choice"))
-    needed = "answer" if labelled else "id"
     if getattr(question, needed) is None:
         raise _Defect(f"field {needed!r} is missing", path)
     if labelled:
@@ -421,7 +414,7 @@ def _choice_row(question: _Question, context: str, labelled: bool, number: int, 
             shown = _shown(question.answer)
             raise _Defect(f"field 'answer' is {shown}, none of the options in 'choice'", (*path, "answer"))
         answer = options.index(question.answer)
-    return ChoiceRow(context, question.question, options, answer, number if question.id is None else question.id)
+    return ChoiceRow(context, question.question, tuple(options), answer, number if id is None else id)
 
 
 @dataclass
@@ -469,8 +462,7 @@ def _span_rows(task: Task, files: Sequence[str], labelled: bool, read: Read) -> 
                     seen.add(row.id)
                     yield row
 
-    for file in files:
-        yield from _document_rows(*read(file), parse)
+    return (row for file in files for row in _document(*read(file), parse))
 
 
 def _span_row(question: _SpanQuestion, context: str, labelled: bool, path: tuple) -> SpanRow:
@@ -488,24 +480,6 @@ def _span_row(question: _SpanQuestion, context: str, labelled: bool, path: tuple
         texts.append(answer.text.strip())
         starts.append(start if start < 0 else max(0, start - indent))
     return SpanRow(str(question.id), context.strip(), question.question.strip(), tuple(texts), tuple(starts))
-
-
-def _report_misplaced(source: Files, task: Task, file: str, rows: Sequence[SpanRow]) -> None:
-    """Counts first answers that are not at their start. Those of the official dev file are known and change nothing."""
-    misplaced = [row.id for row in rows if not stands(row.context, row.answers[0], row.answer_starts[0])]
-    found = f"{len(misplaced)} first answer(s) don't stand at their answer_start"
-    if misplaced and source.is_official(task, file):
-        if file in task.train_files:
-            notice_once(f"{task.name}: {found} in the official {file}, as published")
-    elif misplaced:
-        which = ", ".join(misplaced[:3]) + (", …" if len(misplaced) > 3 else "")
-        place = f"{task.name}: {source.describe(task, file)}"
-        notice_once(f"warning: {place}: {found} ({which}); the starts are used as they are")
-
-
-def stands(context: str, answer: str, start: int) -> bool:
-    """Whether an answer is at its start, after white space that was stripped from it."""
-    return start >= 0 and context[start:].lstrip().startswith(answer)
 
 
 _LOADERS: dict[str, Callable[[Task, Sequence[str], bool, Read], Iterator[Any]]] = {
