@@ -1,6 +1,6 @@
 import pytest
 
-from cluebench.demo import directory as demo
+from cluebench.demo import __main__ as demo
 from cluebench.foundation import environment
 
 

@@ -74,7 +74,7 @@ FILE_MODULES = {"glob", "io", "os", "pathlib", "shutil", "tempfile", "zipfile"}
 #: Modules below models/ that run before Paddle is imported, so that wrong flags are reported at once.
 BEFORE_PADDLE = (
     "training/checkpoint_format training/configure training/life training/overwriting training/scalars "
-    "demo/__main__ demo/directory demo/lexicon demo/synthetic"
+    "demo/__main__ demo/synthetic"
 ).split()
 
 #: Module → what it imports inside functions, and why that can't stand at its top.
@@ -87,7 +87,7 @@ INSIDE = {
     "data/copies": ({"pyarrow"}, "slow to import and rarely needed"),
     "data/download": ({"requests", "urllib3"}, "slow to import and rarely needed"),
     "data/floors": ({"sklearn"}, "slow to import and rarely needed"),
-    "demo/directory": ({"cluebench.demo.embedded_model"}, _FLAGS_FIRST),
+    "demo/__main__": ({"cluebench.demo.embedded_model"}, _FLAGS_FIRST),
     "features/metrics": ({"paddlenlp"}, "EM and F1 are PaddleNLP's own, as published; Paddle is imported already"),
     "machine/nvidia": ({"pynvml"}, "may be broken on machines without an NVIDIA card"),
     "models/export": ({"onnx", "onnxruntime", "paddle2onnx"}, "slow to import and rarely needed"),

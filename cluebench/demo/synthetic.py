@@ -1,16 +1,15 @@
 """Made-up data sets in the official formats: deterministic, of any size, and learnable by a very small model.
 
 They are for trying things out, for tests and for measurements where the real data sets are not at hand. Labels follow
-from words in the texts (see `cluebench.demo.lexicon`), apart from a few that are noise, so that a two-layer model with
-random weights gets well above chance within a few hundred steps, and no model gets everything right. Scores on them say
+from words in the texts (see ``lexicon.json``), apart from a few that are noise, so that a two-layer model with random
+weights gets well above chance within a few hundred steps, and no model gets everything right. Scores on them say
 nothing about Chinese.
 """
 
-import inspect
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -18,8 +17,15 @@ from typing import Any
 
 from cluebench.benchmark.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, TASKS, Task
 from cluebench.data.source import SYNTHETIC_MARK
-from cluebench.demo import lexicon as words
-from cluebench.foundation import atomic
+from cluebench.foundation import atomic, json_files
+
+LEXICON_FILE = Path(__file__).with_name("lexicon.json")
+_LEXICON = json_files.read(LEXICON_FILE, dict[str, Any])
+_WORDS: dict[str, list[str]] = {name: words.split() for name, words in _LEXICON["words"].items()}
+_NEWS: dict[str, list[str]] = {label: words.split() for label, words in _LEXICON["news"].items()}
+_APPS: list[list[str]] = [words.split() for words in _LEXICON["apps"]]
+_HYPOTHESIS_WORDS: dict[str, list[str]] = {name: words.split() for name, words in _LEXICON["hypothesis_words"].items()}
+_IDIOM_THEMES: list[list[list[str]]] = [[words.split() for words in theme] for theme in _LEXICON["idiom_themes"]]
 
 #: Share of the labels that are drawn at random.
 NOISE = 0.04
@@ -78,7 +84,11 @@ def characters() -> str:
     Full-width letters are left out on purpose: a few CMRC2018 contexts hold them, as real ones hold characters that a
     vocabulary lacks.
     """
-    return "".join(sorted({character for character in inspect.getsource(words) + _TEMPLATES if ord(character) > 127}))
+    return "".join(
+        sorted(
+            {character for character in LEXICON_FILE.read_text(encoding="utf-8") + _TEMPLATES if ord(character) > 127}
+        )
+    )
 
 
 # Sentences ------------------------------------------------------------------------------------------------------------
@@ -94,7 +104,7 @@ _SLOT = re.compile("{([A-Z_]+)}")
 
 def _fill(rng: Random, pattern: str) -> str:
     """The pattern with a random word of the lexicon's list ``NAME`` for each ``{NAME}``."""
-    return _SLOT.sub(lambda slot: rng.choice(getattr(words, slot[1])), pattern)
+    return _SLOT.sub(lambda slot: rng.choice(_WORDS[slot[1]]), pattern)
 
 
 def _filling(rng: Random, sentences: int = 1) -> str:
@@ -127,82 +137,74 @@ def _json_lines(rows: Iterable[dict], split: str) -> str:
 
 # Classification -------------------------------------------------------------------------------------------------------
 
-
-@dataclass(frozen=True)
-class _Layout:
-    """A classification task's rows: how a row is made, and which of its keys the files hold, in their order."""
-
-    make: Callable[[Random, int, int], dict]  # (random numbers, row number, sentences) → all keys
-    keys: list[str]
-    test_keys: list[str]
-    disagreement: Mapping[str, float] = field(default_factory=dict)  # split → share of rows labelled "-"
-    meanings: tuple[str, list[str]] | None = None  # labels.json: its second key, and what each label means
+#: Task → split → the share of its rows on which the annotators did not agree.
+_DISAGREEMENT = {"cmnli": {"dev": 0.015}, "ocnli": {"train": 0.01, "dev": 0.02}}
 
 
 def _text_files(task: Task, sizes: Sizes, seed: int) -> Iterator[tuple[str, str]]:
-    layout = _LAYOUTS.get(task.name) or _plain_layout(task)
+    make, keys, test_keys = _LAYOUTS.get(task.name) or _plain_layout(task)
     for split, file, number, rng in _each_file(task, sizes, seed):
-        keys, lines = layout.test_keys if split.startswith("test") else layout.keys, []
+        lines, disagreement = [], _DISAGREEMENT.get(task.name, {}).get(split, 0)
         for row_number in range(number):
-            row = layout.make(rng, row_number, sizes.sentences)
-            if rng.random() < layout.disagreement.get(split, 0):
+            row = make(rng, row_number, sizes.sentences)
+            if rng.random() < disagreement:
                 row["label"] = "-"
-            lines.append({key: row[key] for key in keys})
+            lines.append({key: row[key] for key in (test_keys if split.startswith("test") else keys).split()})
         yield file, _json_lines(lines, split)
-    if task.label_file and layout.meanings:
-        key, meanings = layout.meanings
+    if task.label_file:
+        key, meanings = _MEANINGS.get(task.name, ("label_desc", task.labels))
         lines = [{"label": label, key: meaning} for label, meaning in zip(task.labels, meanings, strict=True)]
         yield task.label_file, _json_lines(lines, "")
 
 
 def _paraphrase(rng: Random, number: int, sentences: int) -> dict:
     """AFQMC: two questions to a payment service; the second asks the same politely, or asks to undo something."""
-    label, topic, ask = rng.choice("01"), rng.choice(words.QUESTION_TOPICS), rng.choice(words.QUESTION_ASKS)
-    same, other = f"{{SAME_WORDS}}{topic}{ask}", f"{topic}{{OTHER_WORDS}}后{{QUESTION_ASKS}}"
-    second = _fill(rng, same if label == "1" else other)
+    label, topic, ask = rng.choice("01"), rng.choice(_WORDS["QUESTION_TOPICS"]), rng.choice(_WORDS["QUESTION_ASKS"])
+    second = _fill(rng, f"{{SAME_WORDS}}{topic}{ask}" if label == "1" else f"{topic}{{OTHER_WORDS}}后{{QUESTION_ASKS}}")
     first = f"{_filling(rng, sentences - 1)}{topic}{ask}"
     return {"id": number, "sentence1": first, "sentence2": second, "label": _noisy(rng, label, "01")}
 
 
 def _news(rng: Random, number: int, sentences: int) -> dict:
     """TNEWS: a headline with words of its topic."""
-    label = rng.choice(list(words.NEWS))
-    topic = rng.sample(words.NEWS[label][1].split(), 2)
+    label = rng.choice(list(_NEWS))
+    meaning, *topics = _NEWS[label]
+    topic = rng.sample(topics, 2)
     sentence = _fill(rng, f"{{TIMES}}{{PEOPLE}}{{VERBS}}{topic[0]}和{topic[1]}的{{THINGS}}")
     sentence += f"，{_filling(rng, sentences - 1)}" if sentences > 1 else "！"
-    label = _noisy(rng, label, list(words.NEWS))
-    described = {"label_desc": words.NEWS[label][0], "keywords": ",".join(topic) if rng.random() < 0.8 else ""}
-    return {"id": number, "label": label, "sentence": sentence, **described}
+    label = _noisy(rng, label, list(_NEWS))
+    keywords = ",".join(topic) if rng.random() < 0.8 else ""
+    return {"id": number, "label": label, "sentence": sentence, "label_desc": _NEWS[label][0], "keywords": keywords}
 
 
 def _app(rng: Random, number: int, sentences: int) -> dict:
     """IFLYTEK: what an app says of itself. Some kinds are far more frequent than others."""
-    label = int(len(words.APPS) * rng.random() ** 2)
-    name, first, second = words.APPS[label].split()
+    label = int(len(_APPS) * rng.random() ** 2)
+    name, first, second = _APPS[label]
     text = f"这是一款{name}软件，提供{first}和{second}功能，{first}{name}就用它。{_filling(rng, sentences)}"
-    label = _noisy(rng, label, range(len(words.APPS)))
-    return {"id": number, "label": str(label), "label_des": words.APPS[label].split()[0], "sentence": text}
+    label = _noisy(rng, label, range(len(_APPS)))
+    return {"id": number, "label": str(label), "label_des": _APPS[label][0], "sentence": text}
 
 
 def _inference(rng: Random, number: int, sentences: int) -> dict:
     """CMNLI, OCNLI: the hypothesis retells the premise with a word that shows their relation."""
-    label = rng.choice(list(words.HYPOTHESIS_WORDS))
+    label = rng.choice(list(_HYPOTHESIS_WORDS))
     person, verb, thing, time, place = _fill(rng, "{PEOPLE} {VERBS} {THINGS} {TIMES} {PLACES}").split(" ")
     premise = f"{_filling(rng, sentences - 1)}{time}{person}在{place}{verb}了{thing}."
-    hypothesis = f"{person}{rng.choice(words.HYPOTHESIS_WORDS[label])}{verb}{thing}"
-    label = _noisy(rng, label, list(words.HYPOTHESIS_WORDS))
+    hypothesis = f"{person}{rng.choice(_HYPOTHESIS_WORDS[label])}{verb}{thing}"
+    label = _noisy(rng, label, list(_HYPOTHESIS_WORDS))
     about = {"level": rng.choice(("easy", "medium", "hard")), "genre": "phone", "prem_id": f"phone_{number // 3}"}
-    row = {"id": number, "sentence1": premise, "sentence2": hypothesis, "label": label}
-    return {**row, **{f"label{vote}": label for vote in range(5)}, **about}
+    votes = {f"label{vote}": label for vote in range(5)}
+    return {"id": number, "sentence1": premise, "sentence2": hypothesis, "label": label, **votes, **about}
 
 
 def _coreference(rng: Random, number: int, sentences: int) -> dict:
     """CLUEWSC2020: the pronoun stands for the marked noun if that is a person. Some texts hold nouns of both sorts."""
     is_person = rng.random() < 0.45
-    noun, other = rng.choice(words.PERSONS), rng.choice(words.OBJECTS)
+    noun, other = rng.choice(_WORDS["PERSONS"]), rng.choice(_WORDS["OBJECTS"])
     if not is_person:
         noun, other = other, noun
-    pronoun, thing = rng.choice(words.PRONOUNS), rng.choice(words.THINGS)
+    pronoun, thing = rng.choice(_WORDS["PRONOUNS"]), rng.choice(_WORDS["THINGS"])
     clauses = [_fill(rng, "{TIMES}在{PLACES}说起{noun}")]
     if rng.random() < 0.2:
         clauses.append(_fill(rng, f"{other}就在{{PLACES}}"))
@@ -219,51 +221,47 @@ def _coreference(rng: Random, number: int, sentences: int) -> dict:
 
 def _abstract(rng: Random, number: int, sentences: int) -> dict:
     """CSL: keywords that all name the subject, or some of which are words of any abstract."""
-    terms = rng.sample(words.TERMS, 4)
+    terms = rng.sample(_WORDS["TERMS"], 4)
     method = "本文研究{}中的{}，提出一种基于{}的方法，对{}的{{GENERAL_WORDS}}作了说明。".format(*terms)
     text = f"{_fill(rng, method)}{_filling(rng, sentences)}结果表明该方法有效。"
     label, keywords = rng.choice("01"), rng.sample(terms, 3)
     if label == "0":
         for place in rng.sample(range(3), rng.choice((1, 2))):
-            keywords[place] = rng.choice(words.GENERAL_WORDS)
+            keywords[place] = rng.choice(_WORDS["GENERAL_WORDS"])
     # The ids of the official test set are those of a larger collection.
     return {"id": 2415 + 7 * number, "abst": text, "keyword": keywords, "label": _noisy(rng, label, "01")}
 
 
+#: The row with this number, with more keys than a file may have; the keys of train and dev; those of test sets.
+_Layout = tuple[Callable[[Random, int, int], dict], str, str]
+_OCNLI_KEYS = "level sentence1 sentence2 label label0 label1 label2 label3 label4 genre prem_id id"
 _LAYOUTS: dict[str, _Layout] = {
-    "afqmc": _Layout(_paraphrase, "sentence1 sentence2 label".split(), "id sentence1 sentence2".split()),
-    "tnews": _Layout(
-        _news, "label label_desc sentence keywords".split(), "id sentence keywords".split(),
-        meanings=("label_desc", [name for name, _ in words.NEWS.values()]),
-    ),
-    "iflytek": _Layout(
-        _app, "label label_des sentence".split(), "id sentence".split(),
-        meanings=("label_des", [app.split()[0] for app in words.APPS]),
-    ),
-    "cmnli": _Layout(_inference, "sentence1 sentence2 label".split(), "id sentence1 sentence2".split(), {"dev": 0.015}),
-    "ocnli": _Layout(
-        _inference,
-        "level sentence1 sentence2 label label0 label1 label2 label3 label4 genre prem_id id".split(),
-        "sentence1 sentence2 id".split(), {"train": 0.01, "dev": 0.02},
-    ),
-    "cluewsc2020": _Layout(_coreference, "target idx label text".split(), "target id text".split()),
-    "csl": _Layout(_abstract, "id abst keyword label".split(), "id abst keyword".split()),
-}  # fmt: skip
+    "afqmc": (_paraphrase, "sentence1 sentence2 label", "id sentence1 sentence2"),
+    "tnews": (_news, "label label_desc sentence keywords", "id sentence keywords"),
+    "iflytek": (_app, "label label_des sentence", "id sentence"),
+    "cmnli": (_inference, "sentence1 sentence2 label", "id sentence1 sentence2"),
+    "ocnli": (_inference, _OCNLI_KEYS, "sentence1 sentence2 id"),
+    "cluewsc2020": (_coreference, "target idx label text", "target id text"),
+    "csl": (_abstract, "id abst keyword label", "id abst keyword"),
+}
+#: Task → the second key of its labels.json, and what each label means.
+_MEANINGS = {"tnews": ("label_desc", [words[0] for words in _NEWS.values()]),
+             "iflytek": ("label_des", [words[0] for words in _APPS])}  # fmt: skip
 
 
 def _plain_layout(task: Task) -> _Layout:
     """Of a task without a layout of its own: each text begins with a term that stands for the label."""
 
     def make(rng: Random, number: int, sentences: int) -> dict:
-        label = rng.randrange(len(task.labels))
-        term = words.TERMS[label % len(words.TERMS)] + words.TERMS[label // len(words.TERMS)]
+        label, terms = rng.randrange(len(task.labels)), _WORDS["TERMS"]
+        term = terms[label % len(terms)] + terms[label // len(terms)]
         texts: dict[str, Any] = {name: f"{term}，{_filling(rng, sentences)}" for name in task.text_fields}
         if task.joined_field:
-            texts[task.joined_field] = [term, rng.choice(words.THINGS)]
+            texts[task.joined_field] = [term, rng.choice(_WORDS["THINGS"])]
         return {"id": number, "label": _noisy(rng, task.labels[label], task.labels), **texts}
 
-    fields, meanings = task.text_fields, ("label_desc", list(task.labels))
-    return _Layout(make, [*fields, "label"], ["id", *fields], meanings=meanings)
+    fields = " ".join(task.text_fields)
+    return make, f"{fields} label", f"id {fields}"
 
 
 # CMRC2018 -------------------------------------------------------------------------------------------------------------
@@ -283,12 +281,12 @@ def _span_files(task: Task, sizes: Sizes, seed: int) -> Iterator[tuple[str, str]
 
 def _article(rng: Random, identity: str, sentences: int, most_questions: int, split: str) -> dict:
     """A paragraph that states one to three facts about a work among other sentences, with a question for each."""
-    work, year = rng.choice(words.WORKS), f"{rng.randrange(1900, 2020)}年"
-    author = rng.choice(words.SURNAMES) + "".join(rng.sample(words.GIVEN_NAMES, rng.choice((1, 2))))
+    work, year = rng.choice(_WORDS["WORKS"]), f"{rng.randrange(1900, 2020)}年"
+    author = rng.choice(_WORDS["SURNAMES"]) + "".join(rng.sample(_WORDS["GIVEN_NAMES"], rng.choice((1, 2))))
     facts = [
         (_fill(rng, f"《{work}》是{author}创作的{{GENRES}}。"), author, f"《{work}》的作者是谁？"),
         (f"这部作品完成于{year}。", year, "这部作品是哪一年完成的？"),
-        (f"故事发生在{(town := rng.choice(words.TOWNS))}。", town, "故事发生在哪里？"),
+        (f"故事发生在{(town := rng.choice(_WORDS['TOWNS']))}。", town, "故事发生在哪里？"),
     ]
     facts = rng.sample(facts, min(rng.choice((1, 1, 2, 3)), most_questions))
     # One paragraph in 150 is longer than a model's window; more would make most batches as long as it.
@@ -322,23 +320,23 @@ def _idiom_files(task: Task, sizes: Sizes, seed: int) -> Iterator[tuple[str, str
 
 
 #: Candidates that are no answer: idioms on a theme that its passages don't mean.
-_WRONG_IDIOMS = [idiom for theme in words.IDIOM_THEMES for idiom in theme[2].split()]
+_WRONG_IDIOMS = [idiom for theme in _IDIOM_THEMES for idiom in theme[2]]
 
 
 def _record(rng: Random, sizes: Sizes, num_candidates: int, tags: Iterator[str], answers: dict[str, int]) -> dict:
     """Passages with blanks, each of which an idiom on its theme fills; the right ones are added to ``answers``."""
     blanks = min(max(1, round(rng.gauss(sizes.blanks, 1))), num_candidates - 1)
-    themes = (rng.sample(words.IDIOM_THEMES, len(words.IDIOM_THEMES)) * 2)[:blanks]
+    themes = (rng.sample(_IDIOM_THEMES, len(_IDIOM_THEMES)) * 2)[:blanks]
     chosen: list[str] = []
     for theme in themes:
-        chosen.append(rng.choice([idiom for idiom in theme[1].split() if idiom not in chosen]))
+        chosen.append(rng.choice([idiom for idiom in theme[1] if idiom not in chosen]))
     candidates = chosen + rng.sample(_WRONG_IDIOMS, num_candidates - blanks)
     rng.shuffle(candidates)
     passages: list[str] = []
     for theme, idiom in zip(themes, chosen, strict=True):
         tag = next(tags)
         answers[tag] = _noisy(rng, candidates.index(idiom), range(num_candidates))
-        text = _idiom_passage(rng, theme[0].split(), tag, sizes.sentences)
+        text = _idiom_passage(rng, theme[0], tag, sizes.sentences)
         if passages and rng.random() < 0.4:
             passages[-1] += text
         else:
@@ -348,7 +346,7 @@ def _record(rng: Random, sizes: Sizes, num_candidates: int, tags: Iterator[str],
 
 def _idiom_passage(rng: Random, theme: list[str], tag: str, sentences: int) -> str:
     before, after = rng.sample(theme, 2)
-    person, thing = rng.choice(words.PEOPLE), rng.choice(words.THINGS)
+    person, thing = rng.choice(_WORDS["PEOPLE"]), rng.choice(_WORDS["THINGS"])
     quoted = f"“{before}”" if rng.random() < 0.2 else before
     dash = rng.choice(("，", "，", "——", "……"))
     passage = _fill(rng, f"{{TIMES}}{person}说起{quoted}{dash}这里的{after}真算得上{tag}，{thing}都被提到了。")
@@ -373,7 +371,7 @@ def _choice_items(rng: Random, questions: int, sentences: int, is_test: bool, mo
     items: list[list] = []
     made = 0
     while made < questions:
-        subjects = rng.sample(words.OPTION_SUBJECTS, 2)
+        subjects = rng.sample(_WORDS["OPTION_SUBJECTS"], 2)
         context = [
             _fill(rng, f"男：{{DIALOGUE_OPENINGS}}{subjects[0]}和{subjects[1]}怎么样？"),
             f"女：{_filling(rng, sentences)}",
@@ -395,8 +393,8 @@ def _choice_items(rng: Random, questions: int, sentences: int, is_test: bool, mo
 
 def _choice_question(rng: Random, subject: str, options: int) -> dict:
     """The right option hedges, the wrong ones exaggerate."""
-    wrong = [f"{other}{word}" for other in words.OPTION_SUBJECTS for word in words.EXAGGERATED]
-    right = f"{subject}{rng.choice(words.HEDGED)}"
+    wrong = [f"{other}{word}" for other in _WORDS["OPTION_SUBJECTS"] for word in _WORDS["EXAGGERATED"]]
+    right = f"{subject}{rng.choice(_WORDS['HEDGED'])}"
     choices = [right, *rng.sample(wrong, options - 1)]
     rng.shuffle(choices)
     question = rng.choice((f"根据对话，{subject}怎么样？", "可以知道什么？", f"关于{subject}，哪一项正确？"))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 
 from cluebench.benchmark.tasks import TASKS
-from cluebench.demo import directory as demo
+from cluebench.demo import __main__ as demo
 from cluebench.foundation import atomic
 from cluebench.foundation.file_facts import facts_of
 from cluebench.pretrained.model import Model
