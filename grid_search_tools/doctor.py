@@ -8,9 +8,8 @@ The exit code is 0 if nothing is wrong, and 1 otherwise.
 
 from dataclasses import dataclass
 
-from cluebench.diagnosis.checks import findings
+from cluebench.diagnosis.checks import findings, report
 from cluebench.diagnosis.facts import gather
-from cluebench.diagnosis.report import report
 from cluebench.foundation import command, repository
 from cluebench.foundation.flags import cache_dir_flag, data_dir_flag, flag, parse, run_root_flag
 

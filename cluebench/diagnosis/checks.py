@@ -1,19 +1,16 @@
-"""What is wrong with a machine, by the facts about it, and the command that repairs it."""
+"""The doctor's report: the facts about a machine, what is wrong with it, and the commands that repair it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from cluebench import PYTHONS
 from cluebench.benchmark.tasks import TASKS
-from cluebench.diagnosis.facts import Facts
+from cluebench.diagnosis.facts import Facts, ModelFacts
 
-#: Package → from which major version on it does not work, and why.
-_KNOWN_TROUBLE = {
-    "numpy": (2, "PaddleNLP 3.0.0b4 uses names that numpy 2 has not"),
-    "huggingface-hub": (1, "PaddleNLP 3.0.0b4 imports names that huggingface_hub 1 has not"),
-}
 _PADDLES = ("paddlepaddle", "paddlepaddle-gpu")
+#: Packages that break PaddleNLP most often when their version is another.
+_FIRST = ("paddlenlp", *_PADDLES, "numpy", "huggingface-hub")
 
 #: Below this much free space a download or a saved model may fail.
 ENOUGH_BYTES = 1 << 30
@@ -76,11 +73,7 @@ def _packages(facts: Facts) -> _Pairs:
         for name, version in installed.items()
         if name in pinned and not re.fullmatch(re.escape(pinned[name]) + r"(\.post\d+|\+.*)?", version)
     }
-    for name, (major, trouble) in _KNOWN_TROUBLE.items():
-        if name in differ and _major(differ[name]) >= major:
-            yield f"{name} {differ.pop(name)} instead of {pinned[name]}: {trouble}", install
-    first = ("paddlenlp", *_PADDLES)
-    if names := sorted(differ, key=lambda name: (name not in first, name)):
+    if names := sorted(differ, key=lambda name: (name not in _FIRST, name)):
         shown = ", ".join(f"{name} {differ[name]} (tested: {pinned[name]})" for name in names[:5])
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         yield f"other versions than those tested together: {shown}{more}", install
@@ -214,3 +207,54 @@ def size(number: float) -> str:
         return f"{number:.0f} B"
     power = min(3, (int(number).bit_length() - 1) // 10)
     return f"{number / 1024**power:.1f} {('KiB', 'MiB', 'GiB')[power - 1]}"
+
+
+# Text -----------------------------------------------------------------------------------------------------------------
+
+
+def report(facts: Facts, found: Sequence[Finding]) -> str:
+    """The facts, line by line, then what is wrong."""
+    lines = [f"{name:<18}{value}" for name, value in inventory(facts)]
+    problems = [f"{number}. {problem}\n   fix: {fix}" for number, (problem, fix) in enumerate(found, start=1)]
+    return "\n".join([*lines, "", *(problems or ["nothing is wrong"])])
+
+
+def inventory(facts: Facts) -> Iterator[tuple[str, str]]:
+    """(name, value) pairs."""
+    yield "python", f"{'.'.join(map(str, facts.python))} ({facts.executable})"
+    for name in ("paddlepaddle", "paddlepaddle-gpu", "paddlenlp", "numpy", "tokenizers", "huggingface-hub"):
+        if name in facts.installed:
+            yield name, facts.installed[name]
+    if cuda := facts.paddle.get("cuda"):
+        yield "CUDA build", f"CUDA {cuda}, cuDNN {facts.paddle['cudnn']}"
+    driver = facts.driver_error or "none answers"
+    if facts.driver is not None:
+        driver = f"{facts.driver['version']} (CUDA {facts.driver['cuda']}), {len(facts.cards)} card(s)"
+    yield "NVIDIA driver", driver
+    for card in facts.cards:
+        yield "", card
+    yield "CPU", f"{facts.cores} core(s){', AMD' if facts.is_amd else ''}, {size(facts.memory_bytes)} of memory"
+    for name in ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", "CUDA_VISIBLE_DEVICES", "CLUE_DATA_DIR", "PPNLP_HOME"):
+        if name in facts.environ:
+            yield name, facts.environ[name]
+    for disk in facts.disks:
+        used = f"{size(disk.bytes_used)} used, " if disk.bytes_used else ""
+        yield disk.use, f"{disk.path} ({used}{size(disk.bytes_free)} free)"
+    whole = [task.title for task in facts.data if not task.missing and not task.error]
+    names = f" ({', '.join(whole)})" if whole else ""
+    later = "" if facts.data_is_given else "; missing files are downloaded when they are needed"
+    of_tasks = f"{facts.data_directory}: {len(whole)} of {len(facts.data)} tasks whole{names}{later}"
+    yield "data", "none" if facts.data_error else of_tasks
+    for model in facts.models:
+        yield "model", f"{model.name}: {_model(facts, model)}"
+
+
+def _model(facts: Facts, model: ModelFacts) -> str:
+    if model.error:
+        return "can't be loaded"
+    if model.not_fetched:
+        return "not here yet; warmup_dataset_and_model.py fetches it"
+    if "error" in facts.paddle or facts.paddlenlp_error:
+        return f"in {model.place}, not tried without PaddleNLP"
+    cannot = f", except {', '.join(model.reasons)}" if model.reasons else ""
+    return f"in {model.place}, can do all tasks{cannot}"

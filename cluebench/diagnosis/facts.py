@@ -48,7 +48,6 @@ class Disk:
     use: str  # what for
     path: Path
     variable: str  # what to set to have it elsewhere
-    exists: bool = True
     bytes_used: int = 0
     bytes_free: int = 0
     inodes_free: int | None = None  # None: the file system has no such limit
@@ -186,7 +185,7 @@ def _required() -> list[str]:
 
 # Paddle and the driver ------------------------------------------------------------------------------------------------
 
-#: Prints JSON last, after it has imported the modules in its arguments. A card counts if it has computed something.
+#: Prints JSON, then imports the modules in its arguments. A card counts if it has computed something.
 _PADDLE_PROBE = """
 import importlib, json, sys, warnings
 warnings.simplefilter("ignore")
@@ -201,33 +200,30 @@ if paddle.is_compiled_with_cuda():
             float(paddle.matmul(paddle.ones([64, 64]), paddle.ones([64, 64])).sum())
     except Exception as error:
         found["card_error"] = str(error).strip().splitlines()[-1][:300]
+print(json.dumps(found), flush=True)
 for name in sys.argv[1:]:
     importlib.import_module(name)
-print(json.dumps(found))
 """
 
 
 def _try_paddle(facts: Facts) -> None:
-    more = ["paddlenlp.transformers"] if "paddlenlp" in facts.installed else []
-    answer, error = _in_process(_PADDLE_PROBE, *more)
-    if answer is None and more:  # Paddle alone may work
-        facts.paddlenlp_error = error
-        answer, error = _in_process(_PADDLE_PROBE)
-    facts.paddle = {"error": error} if answer is None else answer
+    found, error = _in_process(_PADDLE_PROBE, *["paddlenlp.transformers"] * ("paddlenlp" in facts.installed))
+    facts.paddle = found or {"error": error}
+    facts.paddlenlp_error = error if found else None
 
 
-def _in_process(code: str, *arguments: str) -> tuple[dict[str, Any] | None, str]:
-    """The JSON object that Python code prints last, or the reason why there is none."""
+def _in_process(code: str, *arguments: str) -> tuple[dict[str, Any] | None, str | None]:
+    """(the last JSON object that Python code prints; why the process failed), each None if there is none."""
     command, quiet = [sys.executable, "-c", code, *arguments], {**os.environ, "GLOG_minloglevel": "3"}
     try:
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, env=quiet)
-    except subprocess.TimeoutExpired:
-        return None, f"no answer within {_PATIENCE} s"
-    lines = ended.stdout.strip().splitlines()
-    if ended.returncode == 0 and lines:
-        return json.loads(lines[-1]), ""
-    errors = [line.strip() for line in ended.stderr.splitlines() if line.strip()]
-    return None, errors[-1][:300] if errors else f"the process ended with exit code {ended.returncode}"
+        ended = subprocess.run(command, capture_output=True, timeout=_PATIENCE, env=quiet)
+        printed, errors, failure = ended.stdout, ended.stderr.decode(errors="replace").strip().splitlines(), None
+        if ended.returncode:
+            failure = errors[-1].strip()[:300] if errors else f"the process ended with exit code {ended.returncode}"
+    except subprocess.TimeoutExpired as late:
+        printed, failure = late.stdout or b"", f"no answer within {_PATIENCE} s"
+    found = [json.loads(line) for line in printed.splitlines() if line.startswith(b'{"')]
+    return found[-1] if found else None, failure
 
 
 def _loads(library: str) -> bool:
@@ -266,18 +262,17 @@ def _memory(card: Device) -> str:
 
 def look_at_disk(use: str, path: Path, variable: str) -> Disk:
     """The directory, or the existing directory in which it would be made."""
-    disk = Disk(use, path, variable, exists=path.is_dir())
+    disk = Disk(use, path, variable)
     nearest = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     disk.writable = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
     disk.bytes_free, status = psutil.disk_usage(str(nearest)).free, os.statvfs(nearest)
     disk.inodes_free = status.f_favail if status.f_files else None
-    if disk.exists and disk.writable and variable in ("--cache_dir", "--run_root"):
+    if path.is_dir() and disk.writable and variable in ("--cache_dir", "--run_root"):
         disk.lock_error = locks.why_none(path)
-    if disk.exists and use != "temporary files":
-        for directory, _, names in os.walk(path):
-            for name in names:
-                with suppress(OSError):
-                    disk.bytes_used += os.lstat(os.path.join(directory, name)).st_size
+    for directory, _, names in os.walk(path) if use != "temporary files" else ():
+        for name in names:
+            with suppress(OSError):
+                disk.bytes_used += os.lstat(os.path.join(directory, name)).st_size
     return disk
 
 
