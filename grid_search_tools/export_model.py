@@ -17,7 +17,6 @@ from cluebench.foundation.flags import flag, parse, refuse_unwritable
 from cluebench.pretrained import model_files
 from cluebench.pretrained.model import CONFIG_FILES, Model, first_of
 from cluebench.records.finished_trials import finished_trials
-from cluebench.report import scores
 from cluebench.submission import kept, packing
 
 NAME = "export_model.py"
@@ -91,8 +90,7 @@ def _best_of_run(folder: Path, task: Task | None) -> tuple[Model, Task]:
         raise UsageError(f"{folder}: contains predictions, but no model")
     found = {}
     for name, trials in finished_trials(run).items():
-        best = scores.best_setting(trials)
-        if (task is None or name == task.name) and (model := kept.best_kept_model(run, trials, best)):
+        if (task is None or name == task.name) and (model := kept.best_kept_model(run, trials)):
             found[name] = model
     if not found:
         raise UsageError(f"{run}: no model was kept{f' of {task.title}' if task else ''}; {_KEEPS}")

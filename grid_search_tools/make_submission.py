@@ -20,7 +20,7 @@ from cluebench.foundation.repository import RUN_ROOT
 from cluebench.records.finished_trials import OpenedRun
 from cluebench.report import comparability, submitted
 from cluebench.report.advice import changed
-from cluebench.submission import diagnostics, kept, packing
+from cluebench.submission import kept, packing
 
 NAME = "make_submission.py"
 
@@ -63,23 +63,23 @@ def main() -> None:
     opened = OpenedRun(run) if run else None
     data_dir = flags.data_dir or (opened.grid.data_dir if opened and opened.grid else None)
     source = open_source(data_dir, offline=flags.offline)
-    misnamed, diagnosed = [], diagnostics.entry_for(wanted, source)
-    entries = wanted + ([diagnosed] if diagnosed else [])
-    if run is None:
-        misnamed = packing.take_predictions(folder, entries)
+    diagnosed = kept.diagnostics_entry(wanted, source)
+    entries, misnamed = wanted + diagnosed, []
+    if opened:
+        kept.take_models(
+            opened, entries, source, kept.PredictionFlags(data_dir, flags.device, flags.cache_dir, flags.offline)
+        )
     else:
-        settings = kept.PredictionFlags(data_dir, flags.device, flags.cache_dir, flags.offline)
-        kept.take_models(run, wanted, source, settings)
-        if diagnosed:
-            diagnostics.take_model(diagnosed, run, source, settings)
+        misnamed = packing.take_predictions(folder, entries)
     for entry in entries:
         with waiting(f"checking {entry.test.submission}"):
             packing.check(entry, source)
     packing.report(entries, misnamed)
     if opened:
         _warn(opened, entries)
-    if diagnosed and diagnosed.state == "ok":
-        print(*diagnostics.shares_right(diagnosed.content, source), sep="\n")
+    for entry in diagnosed:
+        if entry.state == "ok":
+            print(*kept.shares_right(entry.content, source), sep="\n")
     packing.pack(entries, misnamed, output)
     if opened and opened.halving_mark:
         print(f"({opened.halving_mark})")

@@ -1,24 +1,28 @@
 """The best kept model of each task of a grid, and its predictions on the test sets by the task's script."""
 
 import hashlib
+import json
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from cluebench.benchmark.tasks import TASKS, Task, TestSet
+from cluebench.benchmark.tasks import DIAGNOSED, DIAGNOSTICS, TASKS, Task
+from cluebench.data.rows import load_rows
 from cluebench.data.source import DataSource
 from cluebench.foundation import atomic, json_files, repository
 from cluebench.foundation.errors import ClueError
 from cluebench.foundation.notices import waiting
-from cluebench.pretrained.model_files import CONFIG_FILES, kept_weights
-from cluebench.records import finished_trials
-from cluebench.records.finished_trials import FinishedTrial
+from cluebench.pretrained.model import CONFIG_FILES, first_of
+from cluebench.pretrained.model_files import kept_weights
+from cluebench.records.finished_trials import FinishedTrial, OpenedRun
 from cluebench.records.log import read_log
 from cluebench.records.paths import TrialPaths
 from cluebench.report import scores
-from cluebench.report.scores import Best
+from cluebench.statistics.uncertainty import binomial_error
 from cluebench.submission.packing import Entry
 
 #: In a kept model's directory: prediction file → a hash of the weights and the test file it was made from.
@@ -64,35 +68,31 @@ class KeptModel:
         return self.trial.result.configuration if self.trial.result else {}
 
 
-def best_kept_model(run: Path, trials: Sequence[FinishedTrial], best: Best | None) -> KeptModel | None:
-    """The best of one task's finished trials that have a model on disk; ``best``: the task's best setting."""
-    folders = ((trial, TrialPaths(run / trial.task, trial.name).output_dir) for trial in trials)
-    kept = [KeptModel(trial, folder) for trial, folder in folders if kept_weights(folder) and _is_configured(folder)]
+def best_kept_model(run: Path, trials: Sequence[FinishedTrial]) -> KeptModel | None:
+    """The best of one task's finished trials that have a model on disk: of the best setting, if it has one."""
+    best = scores.best_setting(trials)
+    models = [KeptModel(trial, TrialPaths(run / trial.task, trial.name).output_dir) for trial in trials]
 
     def order(model: KeptModel) -> tuple:
         trial = model.trial
         return best and trial.setting == best.setting, scores.rank(trial.score, trial.setting), -trial.seed
 
+    kept = [model for model in models if kept_weights(model.folder) and first_of(model.folder, CONFIG_FILES)]
     return max(kept, key=order, default=None)
 
 
-def _is_configured(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in CONFIG_FILES)
-
-
-def take_models(run: Path, wanted: Sequence[Entry], source: DataSource, flags: PredictionFlags) -> None:
+def take_models(run: OpenedRun, wanted: Sequence[Entry], source: DataSource, flags: PredictionFlags) -> None:
     """Finds each task's best kept model, which predicts what it has not predicted from this data yet."""
-    trials = finished_trials.finished_trials(run)
-    for task in dict.fromkeys(entry.task.name for entry in wanted):
-        entries = [entry for entry in wanted if entry.task.name == task]
-        finished = trials.get(task, [])
-        best = scores.best_setting(finished)
-        model = best_kept_model(run, finished, best)
-        if not best or not model:
+    for task in dict.fromkeys(entry.task for entry in wanted):
+        entries = [entry for entry in wanted if entry.task == task]
+        trials = run.trials.get(DIAGNOSED.name if task == DIAGNOSTICS else task.name, [])
+        model = best_kept_model(run.folder, trials)
+        if model is None:
             for entry in entries:
-                entry.note = NOT_KEPT if finished else "no trial is done"
+                entry.note = NOT_KEPT if trials else "no trial is done"
             continue
-        _warn(model, best, source)
+        if model.task == task:
+            _warn(model, trials, source)
         try:
             _predict_missing(model, entries, source, flags)
         except ClueError as error:
@@ -100,10 +100,10 @@ def take_models(run: Path, wanted: Sequence[Entry], source: DataSource, flags: P
                 entry.problems.append(f"{entry.test.submission} can't be made: {error}")
 
 
-def _warn(model: KeptModel, best: Best, source: DataSource) -> None:
+def _warn(model: KeptModel, trials: Sequence[FinishedTrial], source: DataSource) -> None:
     """Prints what users need to know about the choice of a model."""
-    task = model.task
-    if model.trial.setting != best.setting:
+    task, best = model.task, scores.best_setting(trials)
+    if best and model.trial.setting != best.setting:
         chosen = f"{best.setting.learning_rate}, {best.setting.batch_size}, {best.setting.dropout}"
         print(f"{task.title}: the best trial ({chosen}: {best.text(task)}) has no model on disk; taking {model.name}")
     try:
@@ -115,15 +115,18 @@ def _warn(model: KeptModel, best: Best, source: DataSource) -> None:
 
 
 def _predict_missing(model: KeptModel, entries: Sequence[Entry], source: DataSource, flags: PredictionFlags) -> None:
-    """Points the entries to the model's prediction files. Raises ClueError when a test file is missing."""
-    made_from = {model.folder / entry.test.submission: _origin(model, entry.test, source) for entry in entries}
-    noted = _read_notes(model.folder)
+    """Points the entries of a task to the model's prediction files. Raises ClueError when a test file is missing."""
+    made_from = {model.folder / entry.test.submission: _origin(model, entry, source) for entry in entries}
+    noted, task = _read_notes(model.folder), entries[0].task
     missing = [path for path, origin in made_from.items() if noted.get(path.name) != origin or not path.is_file()]
     if missing:
         for path in missing:
             path.unlink(missing_ok=True)
-        print(f"{model.task.title}: predicting with {model.folder}", flush=True)
-        failure = predict(model, flags, model.folder)
+        print(f"{task.title}: predicting with {model.folder}", flush=True)
+        if task == DIAGNOSTICS:
+            failure = _predict_diagnostics(model, source, flags)
+        else:
+            failure = predict(model, flags, model.folder)
         atomic.write_json(
             model.folder / _MADE_FROM, noted | {path.name: made_from[path] for path in missing if path.is_file()}
         )
@@ -134,10 +137,10 @@ def _predict_missing(model: KeptModel, entries: Sequence[Entry], source: DataSou
             entry.problems.append(f"{entry.test.submission} was not predicted: {failure}")
 
 
-def _origin(model: KeptModel, test: TestSet, source: DataSource) -> str:
+def _origin(model: KeptModel, entry: Entry, source: DataSource) -> str:
     """Changes with the model's weights and the test file, so that no stale prediction is packed."""
     weights = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in kept_weights(model.folder)]
-    return hashlib.sha256(repr((weights, source.md5(model.task, test.file))).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((weights, source.md5(entry.task, entry.test.file))).encode()).hexdigest()[:16]
 
 
 def _read_notes(folder: Path) -> dict[str, str]:
@@ -146,7 +149,7 @@ def _read_notes(folder: Path) -> dict[str, str]:
 
 def predict(model: KeptModel, flags: PredictionFlags, output: Path) -> str:
     """Runs the task's script on the model, into the directory ``output``; returns the reason if it failed."""
-    log = output / "predict.log"
+    log = model.folder / "predict.log"
     with open(log, "w", encoding="utf-8") as stream, waiting(f"{model.task.title}: predicting"):
         code = subprocess.run(
             prediction_command(model, flags, output), cwd=repository.ROOT, stdout=stream, stderr=subprocess.STDOUT
@@ -172,3 +175,61 @@ def prediction_command(model: KeptModel, flags: PredictionFlags, output: Path) -
     for name, value in settings.items():
         command += [] if value is None else [f"--{name}", str(value)]
     return command + (["--offline"] if flags.offline else [])
+
+
+# CLUE's diagnostic set ------------------------------------------------------------------------------------------------
+
+(_TEST,) = DIAGNOSTICS.test_sets
+(_STANDS_FOR,) = DIAGNOSED.test_sets  # the script reads the diagnostic set in place of this one
+
+#: A key with more values holds texts, not categories.
+_MOST_CATEGORIES = 40
+
+
+def diagnostics_entry(wanted: Iterable[Entry], source: DataSource) -> list[Entry]:
+    """An entry of the zip, if its task is wanted and the set is among the official files."""
+    is_wanted = any(entry.task == DIAGNOSED for entry in wanted) and source.has(DIAGNOSTICS, _TEST.file)
+    return [Entry(DIAGNOSTICS, _TEST)] if is_wanted else []
+
+
+def _predict_diagnostics(model: KeptModel, source: DataSource, flags: PredictionFlags) -> str:
+    """As `predict`, with the diagnostic set in place of the task's test set."""
+    rows = load_rows(source, DIAGNOSTICS, _TEST.split)
+    texts = ({"id": number, **dict(zip(DIAGNOSED.text_fields, row.texts))} for number, row in enumerate(rows))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        lines = "".join(json.dumps(text) + "\n" for text in texts)
+        atomic.write_text(folder / f"{DIAGNOSED.name}_public" / _STANDS_FOR.file, lines)
+        failure = predict(model, replace(flags, data_dir=name), folder)
+        if (made := folder / _STANDS_FOR.submission).is_file():
+            atomic.write_text(model.folder / _TEST.submission, made.read_text(encoding="utf-8"))
+    return failure
+
+
+def shares_right(content: bytes, source: DataSource) -> Iterator[str]:
+    """Lines with the accuracy on the diagnostic set, in all and by category; none if its file has no labels.
+
+    ``content``: a submission file that has been checked. Every key with few values is a category.
+    """
+    lines = source.read(DIAGNOSTICS, _TEST.file).removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    rows = [json_files.parse(line) for line in lines if line.strip()]
+    labels = [json_files.parse(line)["label"] for line in content.split(b"\n") if line.strip()]
+    scored = [
+        (row, row["label"] == label) for row, label in zip(rows, labels) if row.get("label") in DIAGNOSTICS.labels
+    ]
+    if scored:
+        yield f"{DIAGNOSTICS.title}: accuracy {_share([right for _, right in scored])}"
+    for key in _categories([row for row, _ in scored]):
+        for value in sorted({str(row.get(key)) for row, _ in scored}):
+            yield f"    {key} {value}: {_share([right for row, right in scored if str(row.get(key)) == value])}"
+
+
+def _categories(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    keys = dict.fromkeys(key for row in rows for key in row if key not in ("label", *DIAGNOSTICS.text_fields))
+    values = {key: {str(row.get(key)) for row in rows} for key in keys}
+    return [key for key in keys if 1 < len(values[key]) <= min(_MOST_CATEGORIES, len(rows) // 2)]
+
+
+def _share(right: Sequence[bool]) -> str:
+    share = sum(right) / len(right)
+    return f"{100 * share:.2f} ±{100 * binomial_error(share, len(right)):.2f} of {len(right)} rows"
