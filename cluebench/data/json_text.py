@@ -18,9 +18,9 @@ class Member(NamedTuple):
     value_start: int
 
 
-def members(text: str, start: int, decoder: json.JSONDecoder | None = None) -> Iterator[Member]:
+def members(text: str, start: int) -> Iterator[Member]:
     """The members of the object or list that begins at ``start`` of sound JSON, repeated keys included."""
-    decode = (decoder or json.JSONDecoder()).raw_decode
+    decode = json.JSONDecoder().raw_decode
     is_object, position = text[start] == "{", start + 1
     for index in count():
         begin = value_start = _after_space(text, position)

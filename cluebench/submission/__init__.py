@@ -10,9 +10,8 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 
-from cluebench.benchmark.tasks import TASKS, Task, TestSet
+from cluebench.benchmark.tasks import DIAGNOSTICS, TASKS, Task, TestSet
 from cluebench.foundation import atomic
-from cluebench.foundation.errors import UsageError
 
 # Writing --------------------------------------------------------------------------------------------------------------
 
@@ -37,24 +36,22 @@ FILES: dict[str, tuple[Task, TestSet]] = {
     test.submission: (task, test) for task in TASKS.values() for test in task.test_sets
 }
 
+#: All right names of prediction files.
+NAMES = (*FILES, *(test.submission for test in DIAGNOSTICS.test_sets))
+
 #: Names that people give to prediction files of test sets. The leaderboard reads only names in FILES.
 _LIKE_A_SUBMISSION = re.compile(
-    rf"^(?!dev|train).*_predict(ions?|ed)?\.(json|jsonl|txt)$|^({'|'.join(TASKS)})[\d_.-]*\.jsonl?$", re.IGNORECASE
+    rf"^(?!dev|train|\.).*_predict(ions?|ed)?\.(json|jsonl|txt)$|^({'|'.join(TASKS)})[\d_.-]*\.jsonl?$", re.IGNORECASE
 )
 
 
-def owner_of(name: str) -> tuple[Task, TestSet]:
-    """The task and test set of a submission file, by its name. Raises UsageError that suggests the right name."""
-    if name in FILES:
-        return FILES[name]
-    own = [test.submission for task in TASKS.values() if name.lower().startswith(task.name) for test in task.test_sets]
+def wrong_name(name: str) -> str | None:
+    """What is wrong with the name of a prediction file; None for a right name, and for a file without predictions."""
+    if name in NAMES or not _LIKE_A_SUBMISSION.search(name):
+        return None
+    own = [file for file, (task, _) in FILES.items() if name.lower().startswith(task.name)]
     near = own or difflib.get_close_matches(name.lower(), FILES, n=1) or list(FILES)
-    raise UsageError(f"{name}: this is not the name of a submission file; rename it to {' or '.join(near)}")
-
-
-def is_like_a_submission(name: str) -> bool:
-    """Whether a file has the name of a prediction file, right or almost right."""
-    return name in FILES or (not name.startswith(".") and _LIKE_A_SUBMISSION.search(name) is not None)
+    return f"{name}: this is not the name of a submission file; rename it to {' or '.join(near)}"
 
 
 def in_version(task: Task, version: str) -> list[TestSet]:

@@ -4,9 +4,7 @@ A check sees only a file's content and the rows of its test set.
 """
 
 import json
-import math
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +14,6 @@ from cluebench.data.rows import IDIOM_TAG
 
 #: (place, reason)
 _Found = tuple[str, str]
-#: (value, task, row) → why the value is no answer to the row; None if it is one.
-_Problem = Callable[[Any, Task, Any], "str | None"]
 
 
 @dataclass(frozen=True)
@@ -41,10 +37,11 @@ def problems_in(content: bytes, task: Task, test: TestSet, rows: Sequence[Any]) 
     index of an option of the question, of one of ten candidates, a text. Two things are fine: a missing line break at
     the end, and an idiom used twice in a record.
     """
+    check = _labelled_lines if task.is_classification or task.kind == CHOICE else _answered_keys
     try:
-        found = sorted(_found(_decoded(content), task, rows), key=_line)
+        found = list(check(_decoded(content), task, rows))
     except _Unreadable as error:
-        found = [error.found]
+        found = [error.args]
     return [Problem(test.submission, place, reason) for place, reason in found]
 
 
@@ -56,18 +53,8 @@ def one_label(content: bytes, task: Task) -> str | None:
     return f"one label ({labels[0]}) for all {len(labels):,} rows" if len(labels) > 1 == len(set(labels)) else None
 
 
-def _line(found: _Found) -> float:
-    """Sort key: what is missing has no line, and comes last."""
-    number = re.match(r"line (\d+)", found[0])
-    return int(number[1]) if number else math.inf
-
-
 class _Unreadable(Exception):
-    """After this defect nothing more can be read."""
-
-    def __init__(self, place: str, reason: str):
-        super().__init__(reason)
-        self.found: _Found = place, reason
+    """(place, reason): after this defect nothing more can be read."""
 
 
 def _decoded(content: bytes) -> str:
@@ -82,86 +69,33 @@ def _decoded(content: bytes) -> str:
         raise _Unreadable(f"line {line}", f"is not UTF-8 text (byte {error.start + 1} of the file)") from None
 
 
-def _found(text: str, task: Task, rows: Sequence[Any]) -> Iterator[_Found]:
-    """By the task's shape: an object a line, or one object with a key for each blank or question."""
-    if task.is_classification:
-        return _labelled_lines(text, task, range(len(rows)), rows, _class_problem)
-    if task.kind == CHOICE:
-        return _labelled_lines(text, task, [row.id for row in rows], rows, _option_problem)
-    if task.kind == IDIOM:
-        tags = (tag for record in rows for passage in record.passages for tag in IDIOM_TAG.findall(passage))
-        return _answered_keys(text, task, dict.fromkeys(tags), "blank", _candidate_problem)
-    return _answered_keys(text, task, dict.fromkeys(row.id for row in rows), "question", _text_problem)
+# An object a line -----------------------------------------------------------------------------------------------------
 
 
-# Answers --------------------------------------------------------------------------------------------------------------
-
-
-def _class_problem(label: Any, task: Task, row: Any) -> str | None:
-    if isinstance(label, str) and label in task.labels:
-        return None
-    text = label if isinstance(label, str) else json.dumps(label, default=str)
-    if not isinstance(label, str) and text in task.labels:
-        return f'label is {text} without quotation marks: labels are strings, write "{text}"'
-    few = task.labels if len(task.labels) <= 20 else (*task.labels[:3], "…", task.labels[-1])
-    return f"label is {_shown(label)}, none of the task's: {' '.join(few)}"
-
-
-def _option_problem(label: Any, task: Task, row: Any) -> str | None:
-    if type(label) is not int:
-        return f"label is {_shown(label)}, not the number of an option, such as 0"
-    if not 0 <= label < len(row.options):
-        return f"label is {label}, but question {row.id} has {len(row.options)} options: 0 to {len(row.options) - 1}"
-    return None
-
-
-def _candidate_problem(value: Any, task: Task, row: Any) -> str | None:
-    if type(value) is int and 0 <= value < task.num_choices:
-        return None
-    return f"is {_shown(value)}, not a candidate's number from 0 to {task.num_choices - 1}"
-
-
-def _text_problem(value: Any, task: Task, row: Any) -> str | None:
-    if not isinstance(value, str):
-        return f"is {_shown(value)}, not a string"
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return f"is {_shown(value)}, which holds half a character: the text was cut in its middle"
-    return None
-
-
-# Shapes ---------------------------------------------------------------------------------------------------------------
-
-
-def _labelled_lines(
-    text: str, task: Task, ids: Sequence[int | str], rows: Sequence[Any], label_problem: _Problem
-) -> Iterator[_Found]:
-    """``ids``: of the rows, in order. Ids after the first misplaced one are not compared."""
-    lines, row_of = text.removesuffix("\n").split("\n"), dict(zip(ids, rows))
-    if len(lines) < len(ids):
-        next_id = f"the next id is {_shown(ids[len(lines)])}"
-        yield f"line {len(lines)}", f"the file ends after {len(lines)} of {len(ids)} lines of the test set ({next_id})"
-    elif len(lines) > len(ids):
-        yield f"line {len(ids) + 1}", f"the file goes on for {len(lines)} lines; the test set has {len(ids)}"
-    line_of: dict[int | str, int] = {}
-    in_order = True
+def _labelled_lines(text: str, task: Task, rows: Sequence[Any]) -> Iterator[_Found]:
+    """One object for each row, in order. Ids after the first misplaced one are not compared."""
+    lines, ids = text.removesuffix("\n").split("\n"), range(len(rows)) if task.labels else [row.id for row in rows]
+    row_of, line_of, in_order = dict(zip(ids, rows)), dict[int | str, int](), True
     for number, (line, due) in enumerate(zip(lines, ids), start=1):
         place = f"line {number}"
         try:
             values = _labelled_object(line)
         except _Unreadable as error:
-            yield place, error.found[1]
+            yield place, error.args[1]
             continue
-        found = values["id"]
+        found, label = values["id"], values["label"]
         if in_order and (reason := _id_problem(found, due, row_of, line_of)):
             yield place, reason
             in_order = False
-        if type(found) not in (int, str):
-            continue
-        if found in row_of and (reason := label_problem(values["label"], task, row_of[found])):
-            yield place, reason
-        line_of.setdefault(found, number)
+        if type(found) in (int, str) and found in row_of:
+            if reason := _class_problem(label, task) if task.labels else _option_problem(label, row_of[found]):
+                yield place, reason
+            line_of.setdefault(found, number)
+    if len(lines) < len(ids):
+        next_id = f"the next id is {_shown(ids[len(lines)])}"
+        yield f"line {len(lines)}", f"the file ends after {len(lines)} of {len(ids)} lines of the test set ({next_id})"
+    elif len(lines) > len(ids):
+        yield f"line {len(ids) + 1}", f"the file goes on for {len(lines)} lines; the test set has {len(ids)}"
 
 
 def _labelled_object(line: str) -> dict[str, Any]:
@@ -193,10 +127,33 @@ def _id_problem(found: Any, due: int | str, row_of: Mapping, line_of: Mapping) -
     return f"id is {_shown(found)}, where {_shown(due)} is due: keep the order of the test file"
 
 
-def _answered_keys(
-    text: str, task: Task, due: Mapping[str, None], what: str, value_problem: _Problem
-) -> Iterator[_Found]:
-    """Every key of ``due`` is there once, no other key, and every value is an answer."""
+def _class_problem(label: Any, task: Task) -> str | None:
+    if isinstance(label, str) and label in task.labels:
+        return None
+    if not isinstance(label, str) and (text := json.dumps(label)) in task.labels:
+        return f'label is {text} without quotation marks: labels are strings, write "{text}"'
+    few = task.labels if len(task.labels) <= 20 else (*task.labels[:3], "…", task.labels[-1])
+    return f"label is {_shown(label)}, none of the task's: {' '.join(few)}"
+
+
+def _option_problem(label: Any, row: Any) -> str | None:
+    if type(label) is not int:
+        return f"label is {_shown(label)}, not the number of an option, such as 0"
+    if not 0 <= label < len(row.options):
+        return f"label is {label}, but question {row.id} has {len(row.options)} options: 0 to {len(row.options) - 1}"
+    return None
+
+
+# One object with a key for each blank or question ---------------------------------------------------------------------
+
+
+def _answered_keys(text: str, task: Task, rows: Sequence[Any]) -> Iterator[_Found]:
+    """Every tag or question is there once, no other key, and every value is an answer."""
+    if task.kind == IDIOM:
+        what, check = "blank", _candidate_problem
+        due = dict.fromkeys(tag for row in rows for passage in row.passages for tag in IDIOM_TAG.findall(passage))
+    else:
+        what, check, due = "question", _text_problem, dict.fromkeys(row.id for row in rows)
     line_of: dict[str, int] = {}
     for key, value, line in _entries(text, "{…}"):
         place = f"line {line}, key {_shown(key)}"
@@ -204,7 +161,7 @@ def _answered_keys(
             yield place, f"is here for the second time (first in line {line_of[key]})"
         elif key not in due:
             yield place, f"no {what} of the test set has this name"
-        elif reason := value_problem(value, task, None):
+        elif reason := check(value, task):
             yield place, reason
         line_of.setdefault(key, line)
     if missing := [key for key in due if key not in line_of]:
@@ -212,21 +169,20 @@ def _answered_keys(
         yield f"key {_shown(missing[0])}", f"is missing{more}: every {what} of the test set needs an answer"
 
 
+def _candidate_problem(value: Any, task: Task) -> str | None:
+    if type(value) is int and 0 <= value < task.num_choices:
+        return None
+    return f"is {_shown(value)}, not a candidate's number from 0 to {task.num_choices - 1}"
+
+
+def _text_problem(value: Any, task: Task) -> str | None:
+    if not isinstance(value, str):
+        return f"is {_shown(value)}, not a string"
+    halves = any("\ud800" <= character <= "\udfff" for character in value)
+    return f"is {_shown(value)}, which holds half a character: the text was cut in its middle" if halves else None
+
+
 # JSON -----------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Constant:
-    """NaN or Infinity, which Python writes although JSON has no such numbers."""
-
-    name: str
-
-    def __str__(self) -> str:
-        return self.name
-
-
-#: Keeps repeated keys and NaN.
-_DECODER = json.JSONDecoder(object_pairs_hook=lambda pairs: [tuple(pair) for pair in pairs], parse_constant=_Constant)
 
 
 def _entries(text: str, shape: str) -> Iterator[tuple[str, Any, int]]:
@@ -245,13 +201,12 @@ def _entries(text: str, shape: str) -> Iterator[tuple[str, Any, int]]:
         found = {"[": "a list", '"': "a string"}.get(text[start], _shown(text.strip()))
         raise _Unreadable(f"line {text.count(chr(10), 0, start) + 1}", f"is {found}, not one JSON object {shape}")
     line, counted = 1, 0
-    for member in members(text, start, _DECODER):
+    for member in members(text, start):
         line, counted = line + text.count("\n", counted, member.start), member.start
         yield member.key, member.value, line
 
 
-def _shown(value: Any, longest: int = 60) -> str:
+def _shown(value: Any) -> str:
     """A value as one short piece of JSON; a string in quotation marks."""
-    text = str(value) if isinstance(value, _Constant) else json.dumps(value, ensure_ascii=False, default=str)
-    text = text.encode("utf-8", "backslashreplace").decode()
-    return text if len(text) <= longest else text[:longest] + "…"
+    text = json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= 60 else text[:60] + "…"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cluebench import submission
-from cluebench.benchmark.tasks import DIAGNOSTICS, TASKS, Task, TestSet, tasks_named
+from cluebench.benchmark.tasks import TASKS, Task, TestSet, tasks_named
 from cluebench.data.rows import load_rows
 from cluebench.data.source import DataSource
 from cluebench.foundation import atomic
@@ -52,7 +52,7 @@ def run_directory(folder: Path) -> Path | None:
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such directory; give a run directory or a directory of prediction files")
-    if any(path.name in submission.FILES for path in visible(folder)):
+    if any(path.name in submission.NAMES for path in visible(folder)):
         return None
     if holds_tasks(folder):
         return folder
@@ -62,7 +62,7 @@ def run_directory(folder: Path) -> Path | None:
         raise UsageError(f"{folder} holds runs of several models ({names}): name one, such as {models[0]}")
     if models:
         return models[0]
-    if any(submission.is_like_a_submission(path.name) for path in visible(folder)):
+    if any(submission.wrong_name(path.name) for path in visible(folder)):
         return None
     raise UsageError(
         f"{folder} holds neither runs of a model nor prediction files such as {next(iter(submission.FILES))}"
@@ -77,16 +77,11 @@ def take_predictions(folder: Path, wanted: Iterable[Entry]) -> list[str]:
             entry.path = folder / file
         else:
             entry.note = f"no {file} in {folder}"
-    misnamed = []
-    for name in (path.name for path in visible(folder)):
+    names = [path.name for path in visible(folder)]
+    for name in names:
         if name in submission.FILES and name not in entries:
             print(f"{name} is not packed: --tasks or --version leaves it out")
-        elif submission.is_like_a_submission(name) and name not in (test.submission for test in DIAGNOSTICS.test_sets):
-            try:
-                submission.owner_of(name)
-            except UsageError as error:
-                misnamed.append(str(error))
-    return misnamed
+    return [reason for name in names if (reason := submission.wrong_name(name))]
 
 
 def check(entry: Entry, source: DataSource) -> None:

@@ -9,7 +9,6 @@ from cluebench.benchmark.tasks import TASKS
 from cluebench.data.rows import IDIOM_TAG, TextRow, load_rows
 from cluebench.data.source import open_source
 from cluebench.foundation import atomic
-from cluebench.foundation.errors import UsageError
 from cluebench.submission.checks import problems_in
 from tests.submission.made_up import ROWS, SOUND, sound
 
@@ -59,7 +58,7 @@ BROKEN = {
     "a blank line at the end": ("tnews", sound("tnews") + "\n", "line 5", "5 lines; the test set has 4"),
     "a blank line": ("tnews", edit("tnews", LINE, ""), "line 2", "is blank"),
     "header line": ("tnews", edit("tnews", '{"id": 0, "label": "101"}', "id,label"), "line 1", "is broken JSON"),
-    "a JSON list": ("tnews", json.dumps([{"id": 0, "label": "101"}] * 4), "line 1", "after 1 of 4 lines"),
+    "a JSON list": ("tnews", json.dumps([{"id": 0, "label": "101"}] * 4), "line 1", "is a list, not one JSON object"),
     "a list a line": ("tnews", edit("tnews", LINE, '[1, "102"]'), "line 2", "is a list, not one JSON object"),
     "two objects in a line": ("tnews", edit("tnews", LINE, LINE * 2), "line 2", "has more text after its JSON value"),
     "single quotation marks": ("tnews", edit("tnews", LINE, "{'id': 1, 'label': '102'}"), "line 2", "is broken JSON"),
@@ -169,15 +168,19 @@ def test_numbers_python_refuses_to_read():
     ],
 )
 def test_wrong_names(wrong, meant):
-    assert submission.is_like_a_submission(wrong)
-    with pytest.raises(UsageError) as error:
-        submission.owner_of(wrong)
-    assert str(error.value) == f"{wrong}: this is not the name of a submission file; rename it to {meant}"
+    reason = f"{wrong}: this is not the name of a submission file; rename it to {meant}"
+    assert submission.wrong_name(wrong) == reason
 
 
-@pytest.mark.parametrize("name", ["config.json", "result.json", "dev_predictions.jsonl", "vocab.txt", "made.json"])
-def test_other_files_are_no_submissions(name):
-    assert not submission.is_like_a_submission(name)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "config.json", "result.json", "dev_predictions.jsonl", "vocab.txt", "made.json", ".tnews_predict.json",
+        "tnews11_predict.json", "diagnostics_predict.json",
+    ],
+)  # fmt: skip
+def test_other_files_and_right_names_have_no_wrong_name(name):
+    assert submission.wrong_name(name) is None
 
 
 def test_names_are_those_of_the_leaderboard():
@@ -187,7 +190,7 @@ def test_names_are_those_of_the_leaderboard():
         "csl_predict.json", "cmrc2018_predict.json", "chid11_predict.json", "chid10_predict.json",
         "c311_predict.json", "c310_predict.json",
     }  # fmt: skip
-    assert submission.owner_of("c310_predict.json") == (TASKS["c3"], TASKS["c3"].test_sets[1])
+    assert submission.FILES["c310_predict.json"] == (TASKS["c3"], TASKS["c3"].test_sets[1])
     assert {test.file for test in submission.in_version(TASKS["tnews"], "1.0")} == {"test1.0.json"}
     assert len(submission.in_version(TASKS["tnews"], "all")) == 2
     for version in ("1.0", "1.1", "all"):
@@ -220,7 +223,7 @@ OFFICIAL = {
 
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_files_for_the_official_test_sets(name, clue_data_dir, tmp_path):
-    task, test = submission.owner_of(name)
+    task, test = submission.FILES[name]
     source = open_source(clue_data_dir, offline=True)
     if not source.has(task, test.file):
         pytest.skip(f"{clue_data_dir} has no {task.title}")
