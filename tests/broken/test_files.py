@@ -45,7 +45,7 @@ from cluebench.scheduler.processes.trial_process import orphan_of
 from cluebench.scheduler.run import status
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from cluebench.scheduler.run.recorder import trial_state
-from cluebench.scheduler.run.run_directory import Holder, RunDirectory
+from cluebench.scheduler.run.run_directory import RunDirectory
 from cluebench.submission import kept, packing
 from cluebench.training.checkpoint_format import CheckpointState, Generators
 from cluebench.training.overwriting import refuse_other_settings
@@ -325,7 +325,7 @@ def test_noted_failures_never_end_in_a_traceback(run):
 def test_locks_never_end_in_a_traceback(kind, run):
     run.directory.private.mkdir(exist_ok=True)
     path = run.directory.private / ("lock" if kind == "directory" else "tnews--x.lock")
-    sound = asdict(Holder(1, "host", "2026") if kind == "directory" else Attempt(pid=1, start_time="boot:1"))
+    sound = "process 1 on host, since 2026" if kind == "directory" else asdict(Attempt(pid=1, start_time="boot:1"))
     read = run.directory.holder if kind == "directory" else lambda: orphan_of(path)
 
     @EXAMPLES

@@ -42,13 +42,22 @@ def take(lock: Path) -> int | None:
     lock.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+        if try_lock(descriptor):
+            return descriptor
+    except OSError:
         os.close(descriptor)
-        if isinstance(error, BlockingIOError):
-            return None
         raise
-    return descriptor
+    os.close(descriptor)
+    return None
+
+
+def try_lock(descriptor: int) -> bool:
+    """Locks an open file for this process alone; False while another process has a lock on it. Raises OSError."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def started(job: Job, order: StartOrder, descriptor: int) -> subprocess.Popen:

@@ -3,12 +3,11 @@
 import json
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
-from functools import partial
 
 from cluebench.pretrained.model import Model
 from cluebench.pretrained.model_files import kept_weights
@@ -24,7 +23,7 @@ _STATE_EVERY, _REPORT_EVERY = 0.5, 30.0
 
 
 class Recorder:
-    """An observer that keeps a grid's run directories up to date. ``jobs`` may grow.
+    """An observer that keeps a grid's run directories up to date. ``jobs`` may grow, with a call of `charged` for each.
 
     grid.json and report.html are written on a thread, inside ``with``: that takes longer than a freed device
     may wait. A full disk stops nothing: ``complain`` gets a message, and the next writing tries again.
@@ -35,16 +34,17 @@ class Recorder:
     ):
         self._directories, self._details, self._complain = grid.directories, dict(details), complain
         self._keeps_best = grid.flags.save_best_model and not grid.flags.keep_all_models
-        self._jobs, self._by_key = jobs, dict[str, Job]()
+        self._jobs = jobs
         self._entries: dict[Model, dict[str, tuple[State, str]]] = {model: {} for model in grid.directories}
         self._protocols: dict[Model, dict[str, str]] = {model: {} for model in grid.directories}
-        for job in jobs:
-            self._protocols[job.trial.model][job.trial.task] = protocol_hash(job.configuration)
-        self._changed: set[str] = set()  # keys of jobs whose entries are outdated
+        self._changed: set[Model] = set()  # models whose grid.json is outdated
         self._stale: set[Model] = set()  # models whose report is older than their grid.json
         self._report_due = 0.0
         self._ended, self._thread = threading.Event(), threading.Thread(target=self._write_until_ended, daemon=True)
         self._complained: set[str] = set()
+        for job in jobs:
+            self._protocols[job.trial.model][job.trial.task] = protocol_hash(job.configuration)
+            self.charged(job)
 
     # What happens -----------------------------------------------------------------------------------------------------
 
@@ -56,19 +56,21 @@ class Recorder:
     def ended(self, job: Job) -> None:
         if job.state is State.DONE:
             self._log(job, f"done: {job.trial.row.format_score(job.score)}")
-            self._drop_lower_models(job)
+            group = job.trial.model, job.trial.task
+            self._drop_lower_models([other for other in self._jobs if (other.trial.model, other.trial.task) == group])
         else:
             failure, after = job.failures[-1], "given up" if job.state is State.FAILED else "is tried again"
             self._log(job, f"failed ({failure.kind.value}): {failure.detail}; {after}")
 
     def judged(self, job: Job) -> None:
         self._log(job, job.standing())
-        if job.state is State.STOPPED:
-            self._try(self._directories[job.trial.model], "results of stopped trials", partial(record_stopped, job))
+        self._record_stopped(job)
 
     def charged(self, job: Job) -> None:
-        """The cost of a job's last attempt is known now."""
-        self._changed.add(job.key)
+        """A job is new, or the cost of its last attempt is known now."""
+        text = json.dumps(trial_state(job), ensure_ascii=False, allow_nan=False)
+        self._entries[job.trial.model][job.key] = job.state, text
+        self._changed.add(job.trial.model)
 
     def note(self, text: str) -> None:
         self._append(self._directories.values(), text)
@@ -77,7 +79,7 @@ class Recorder:
         return float("inf")
 
     def _log(self, job: Job, text: str) -> None:
-        self._changed.add(job.key)
+        self.charged(job)
         self._append([self._directories[job.trial.model]], f"{job.key} {text}")
 
     def _append(self, directories: Iterable[RunDirectory], text: str) -> None:
@@ -88,20 +90,20 @@ class Recorder:
                 stream.write(line)
 
         for directory in directories:
-            self._try(directory, "grid.log", partial(append, directory))
+            self._try(directory, "grid.log", append, directory)
 
-    def _drop_lower_models(self, job: Job) -> None:
-        """After a trial of a task: only the best model of the task stays on disk, once it is whole."""
-        if not self._keeps_best:
-            return
-        group = job.trial.model, job.trial.task
-        done = [other for other in self._jobs if other.result and (other.trial.model, other.trial.task) == group]
-        best = max(done, key=lambda other: rank(other.score, other.trial.setting))
-        if kept_weights(best.paths.output_dir):
-            for other in done:
-                if other is not best and other.result and other.paths.output_dir.is_dir():
-                    drop = partial(drop_model, other.paths, other.result)
-                    self._try(self._directories[job.trial.model], "kept models", drop)
+    def _record_stopped(self, job: Job) -> None:
+        if job.state is State.STOPPED:
+            self._try(self._directories[job.trial.model], "results of stopped trials", record_stopped, job)
+
+    def _drop_lower_models(self, of_task: Iterable[Job]) -> None:
+        """Only the best model of a task stays on disk, once it is whole."""
+        done = [job for job in of_task if job.result] if self._keeps_best else []
+        best = max(done, key=lambda job: rank(job.score, job.trial.setting), default=None)
+        if best is not None and kept_weights(best.paths.output_dir):
+            for job in done:
+                if job is not best and job.paths.output_dir.is_dir():
+                    self._try(self._directories[job.trial.model], "kept models", drop_model, job.paths, job.result)
 
     # What is written --------------------------------------------------------------------------------------------------
 
@@ -111,27 +113,27 @@ class Recorder:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
         self.finish()
 
     def write_plan(self) -> None:
         """Writes the jobs as they are, for --status."""
-        for model in self._renew():
+        for model in self._entries:
             self._write_grid(model, "running")
 
-    def conclude(self) -> None:
-        """Keeps only the best models, and writes how a grid ended that other processes ran."""
-        for job in self._jobs:
-            if job.state is State.DONE:
-                self._drop_lower_models(job)
-        self.finish()
-
     def finish(self) -> None:
-        """Writes how the grid ended: "done", "failed" or, if trials are left to run, "stopped"."""
-        self._ended.set()
-        if self._thread.is_alive():
-            self._thread.join()
-        self._changed |= self._by_key.keys()
-        self._renew()
+        """Writes how the grid ended: "done", "failed" or, if trials are left to run, "stopped".
+
+        Other processes may have run trials: so it also keeps only the best models, and marks stopped trials.
+        """
+        tasks: dict[tuple, list[Job]] = defaultdict(list)
+        for job in self._jobs:
+            tasks[job.trial.model, job.trial.task].append(job)
+            self._record_stopped(job)
+            self.charged(job)
+        for jobs in tasks.values():
+            self._drop_lower_models(jobs)
         for model in self._directories:
             left = self._states(model).keys() - {State.DONE, State.STOPPED}
             self._write_grid(model, "done" if not left else "failed" if left == {State.FAILED} else "stopped")
@@ -148,50 +150,34 @@ class Recorder:
         A report also shows what running trials have logged, which nobody tells the recorder: so it is written again
         and again while any trial of its model runs.
         """
-        for model in self._renew():
+        for model in [self._changed.pop() for _ in range(len(self._changed))]:  # the loop's thread may add others
             self._write_grid(model, "running")
             self._stale.add(model)
-        stale = self._stale | {model for model in self._entries if self._states(model)[State.RUNNING]}
-        if stale and now >= self._report_due:
-            self._stale, self._report_due = set(), now + _REPORT_EVERY
+        if now >= self._report_due:
+            stale = self._stale | {model for model in self._entries if self._states(model)[State.RUNNING]}
+            self._stale, self._report_due = set(), now + _REPORT_EVERY if stale else 0.0
             for model in stale:
                 self._write_report(model)
 
     def _states(self, model: Model) -> Counter[State]:
-        return Counter(state for state, _ in self._entries[model].values())
-
-    def _renew(self) -> set[Model]:
-        """Makes the entry of each trial that is new or has changed; returns their models."""
-        changed = {self._changed.pop() for _ in range(len(self._changed))}  # the loop's thread may add others meanwhile
-        for job in self._jobs[len(self._by_key) :]:
-            self._by_key[job.key] = job
-            changed.add(job.key)
-        jobs = sorted((self._by_key[key] for key in changed), key=lambda job: job.number)
-        for job in jobs:
-            text = json.dumps(trial_state(job), ensure_ascii=False, allow_nan=False)
-            self._entries[job.trial.model][job.key] = job.state, text
-        return {job.trial.model for job in jobs}
+        return Counter(state for state, _ in list(self._entries[model].values()))
 
     def _write_grid(self, model: Model, status: str) -> None:
-        trials, counts = [text for _, text in self._entries[model].values()], self._states(model)
+        trials, counts = [text for _, text in list(self._entries[model].values())], self._states(model)
         directory, protocols = self._directories[model], self._protocols[model]
-        self._try(
-            directory, "grid.json", lambda: directory.write_grid(status, trials, counts, protocols, self._details)
-        )
+        self._try(directory, "grid.json", directory.write_grid, status, trials, counts, protocols, self._details)
 
     def _write_report(self, model: Model) -> None:
-        """An error of any kind in the report ends neither trials nor the tables at the end."""
         directory = self._directories[model]
-        self._try(directory, "report.html", lambda: write_report(directory.path), Exception)
+        self._try(directory, "report.html", write_report, directory.path)
 
-    def _try(
-        self, directory: RunDirectory, what: str, action: Callable[[], object], failing: type[Exception] = OSError
-    ) -> None:
+    def _try(self, directory: RunDirectory, what: str, action: Callable, *arguments: object) -> None:
+        """An error of any kind in writing ends neither trials nor the tables at the end."""
         key = f"{directory.path}: {what}"
         try:
-            action()
+            action(*arguments)
             self._complained.discard(key)
-        except failing as error:
+        except Exception as error:
             if key not in self._complained:
                 self._complained.add(key)
                 with suppress(OSError, ValueError):  # the terminal may be gone as well
@@ -202,30 +188,31 @@ class Recorder:
 def trial_state(job: Job) -> dict:
     """A trial's entry in grid.json."""
     trial = job.trial
+    attempts = [
+        {
+            "number": attempt.number,
+            "devices": attempt.labels,
+            "cards": attempt.cards,
+            "accumulation": attempt.accumulation,
+            "started": _iso(attempt.started),
+            "finished": _iso(attempt.finished),
+            "outcome": attempt.outcome,
+            "detail": attempt.detail,
+        }
+        for attempt in job.attempts
+    ]
     return {
         "task": trial.task,
         "name": trial.name,
         **trial.setting._asdict(),
         "seed": trial.seed,
         "configuration_hash": job.configuration_hash,
-        "state": job.state.value,
+        "state": job.state,
         "score": list(job.score) if job.result is not None else None,
         "memory_factor": job.memory_factor,
         "spent": asdict(job.spent),
-        "attempts": [
-            {
-                "number": attempt.number,
-                "devices": attempt.labels,
-                "cards": attempt.cards,
-                "accumulation": attempt.accumulation,
-                "started": _iso(attempt.started),
-                "finished": _iso(attempt.finished),
-                "outcome": attempt.outcome,
-                "detail": attempt.detail,
-            }
-            for attempt in job.attempts
-        ],
-        "failures": [{"kind": failure.kind.value, "detail": failure.detail} for failure in job.failures],
+        "attempts": attempts,
+        "failures": [asdict(failure) for failure in job.failures],
     }
 
 

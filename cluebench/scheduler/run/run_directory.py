@@ -12,15 +12,14 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import get_args
 
 from cluebench.benchmark.tasks import TASKS
-from cluebench.foundation import atomic, locks
-from cluebench.foundation.errors import BadFile, ClueError, UsageError
-from cluebench.foundation.json_files import NotJson, declared, parse
+from cluebench.foundation import atomic, json_files, locks
+from cluebench.foundation.errors import ClueError, UsageError, one_line
 from cluebench.pretrained.model import Model
 from cluebench.records import dev_predictions, identity
 from cluebench.records.grid_file import GRID_FILE, GRID_FORMAT, TrialState, read_grid
@@ -40,16 +39,11 @@ class AlreadyRunning(ClueError):
     """Another process plans the grid of the run directory."""
 
 
-@dataclass(frozen=True)
-class Holder:
-    """The scheduler that has a run directory's lock, as it has written there."""
+@dataclass
+class SharedSettings:
+    """By task, the settings of the trials that processes run in a directory now."""
 
-    pid: int
-    host: str
-    started: str
-
-    def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}, since {self.started}"
+    tasks: dict[str, Settings]
 
 
 class RunDirectory:
@@ -77,23 +71,17 @@ class RunDirectory:
 
         Raises AlreadyRunning, with its name, if another process does, and UsageError if the file system has no locks.
         """
-        descriptor = self._opened("lock")
+        self._lock = self._opened("lock")
         for pause in (0.1, 0.1, 0.0):  # a process that asks for the holder locks it for an instant
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if trial_process.try_lock(self._lock):
                 break
-            except BlockingIOError:
-                if not pause:
-                    os.close(descriptor)
-                    message = f"{self.path} is in use by another grid search: {self.holder()}"
-                    raise AlreadyRunning(message) from None
-                time.sleep(pause)
-        self._lock = descriptor
+            if not pause:
+                raise AlreadyRunning(f"{self.path} is in use by another grid search: {self.holder()}")
+            time.sleep(pause)
         for name in (GRID_FILE, REPORT_FILE):
             atomic.remove_leftovers(self.path, name)
-        content = json.dumps(asdict(Holder(os.getpid(), socket.gethostname(), _now()))).encode()
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, content, 0)
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"process {os.getpid()} on {socket.gethostname()}, since {_now()}".encode(), 0)
 
     def join(self, settings: Mapping[str, Settings]) -> bool:
         """From now on this process runs trials here; returns whether it is the only one.
@@ -103,13 +91,12 @@ class RunDirectory:
         """
         if self._members is None:
             self._members = self._opened("workers")
-        with open(self._opened("settings"), "r+", encoding="utf-8", errors="replace") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)  # processes that come at once wait for each other
-            try:
-                fcntl.flock(self._members, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                alone, there = True, dict[str, Settings]()
-            except BlockingIOError:
-                alone, there = False, _shared_settings(stream.read(), self.private / "settings")
+        path = self.private / "settings"
+        with open(self._opened(path.name), "r+b") as guard:
+            fcntl.flock(guard, fcntl.LOCK_EX)  # processes that come at once wait for each other
+            alone = trial_process.try_lock(self._members)
+            shared = None if alone else json_files.read_if_sound(path, SharedSettings)
+            there = shared.tasks if shared else {}
             for task, ours in settings.items():
                 if ours != there.setdefault(task, dict(ours)):
                     what = identity.different_settings(there[task], ours)
@@ -118,9 +105,7 @@ class RunDirectory:
                         "give the same flags, another --run_root, or wait until it has ended"
                     )
             fcntl.flock(self._members, fcntl.LOCK_SH)
-            stream.seek(0)
-            stream.truncate()
-            json.dump({"tasks": there}, stream)
+            path.write_text(json.dumps({"tasks": there}), encoding="utf-8")
         return alone
 
     def _opened(self, name: str) -> int:
@@ -148,14 +133,11 @@ class RunDirectory:
             os.close(descriptor)
         self._lock = self._members = None
 
-    def holder(self) -> Holder | str | None:
-        """The scheduler that has the directory's lock, or words if it is unknown; None if the lock is free."""
-        lock = self.private / "lock"
-        content = trial_process.record_in(lock)
-        try:
-            return None if content is None else declared(parse(content), Holder, lock)
-        except (NotJson, BadFile):
-            return "a process that has not written down who it is"
+    def holder(self) -> str | None:
+        """``process 815 on n1, since …``: the scheduler that has the directory's lock; None if the lock is free."""
+        content = trial_process.record_in(self.private / "lock")
+        unknown = "a process that has not written down who it is"
+        return None if content is None else one_line(content.decode(errors="replace")) or unknown
 
     def refuse_other_model(self) -> None:
         """Raises UsageError if the directory has runs of another model with the same folder name."""
@@ -238,20 +220,6 @@ def record_stopped(job: Job) -> None:
     if result is not None and result.status not in ("done", STOPPED):
         result.status = STOPPED
         result.write(job.paths.result)
-
-
-@dataclass(frozen=True)
-class SharedSettings:
-    """By task, the settings of the trials that processes run in a directory now."""
-
-    tasks: dict[str, Settings]
-
-
-def _shared_settings(text: str, path: Path) -> dict[str, Settings]:
-    try:
-        return dict(declared(parse(text.encode()), SharedSettings, path).tasks)
-    except (NotJson, BadFile):
-        return {}
 
 
 def _now() -> str:

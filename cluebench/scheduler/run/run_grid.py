@@ -34,7 +34,7 @@ from cluebench.scheduler.processes.trial_process import StartOrder
 from cluebench.scheduler.run.display import Display, display_for
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from cluebench.scheduler.run.recorder import Observers, Recorder
-from cluebench.scheduler.run.run_directory import AlreadyRunning, end_strays, record_stopped
+from cluebench.scheduler.run.run_directory import AlreadyRunning, end_strays
 from cluebench.scheduler.run.status import print_failures, writing_over
 
 
@@ -51,7 +51,9 @@ def run(grid: PlannedGrid) -> int:
                 directory.forget_failures()
         jobs = _joined(grid)
         if not flags.worker:
-            _clean_up(jobs)
+            for job in jobs:  # what a killed scheduler left
+                if job.state is State.DONE:
+                    job.paths.remove_leftovers()
         if any(job.state is State.WAITING for job in jobs):
             jobs, interrupted = (_run_on_ray if flags.engine == "ray" else _run_here)(grid, jobs, Events())
         else:
@@ -59,7 +61,7 @@ def run(grid: PlannedGrid) -> int:
             early = f", {stopped} of them stopped early" if stopped else ""
             print(f"all {len(jobs)} trials are done already{early}", file=sys.stderr)
             if not flags.worker:
-                _conclude(grid, jobs)
+                _recorder(grid, jobs).finish()
         return _leave(grid, interrupted) if flags.worker else _print_end(grid, jobs, interrupted)
 
 
@@ -69,7 +71,9 @@ def conclude(grid: PlannedGrid) -> int:
     0 only if every trial is done. Raises AlreadyRunning while a scheduler runs the grid, as that concludes it itself.
     """
     with _locked(grid, plans=True):
-        return _conclude_and_print(grid, grid.jobs())
+        jobs = grid.jobs()
+        _recorder(grid, jobs).finish()
+        return _print_end(grid, jobs, None)
 
 
 @contextmanager
@@ -95,20 +99,11 @@ def _joined(grid: PlannedGrid, require_data: bool = False) -> list[Job]:
     return jobs
 
 
-def _clean_up(jobs: Sequence[Job]) -> None:
-    """Mends what a killed scheduler left: temporary files, and results that do not show that a trial is stopped."""
-    for job in jobs:
-        if job.state is State.DONE:
-            job.paths.remove_leftovers()
-        elif job.state is State.STOPPED:
-            record_stopped(job)
-
-
 def _leave(grid: PlannedGrid, interrupted: str | None) -> int:
     """The end of a worker. If the plan is finished, it concludes the grid, unless another process does or did so."""
     jobs = grid.jobs()
-    done, failed = (sum(job.state is state for job in jobs) for state in (State.DONE, State.FAILED))
-    count = f"{done} of {len(jobs)} trials are done" + (f", {failed} failed" if failed else "")
+    done, failed = sum(job.state is State.DONE for job in jobs), [job for job in jobs if job.state is State.FAILED]
+    count = f"{done} of {len(jobs)} trials are done" + (f", {len(failed)} failed" if failed else "")
     with _readable_output():
         if interrupted is not None:
             print(f"stopped by {interrupted}: {count}; the same command goes on", file=sys.stderr)
@@ -118,41 +113,25 @@ def _leave(grid: PlannedGrid, interrupted: str | None) -> int:
             try:
                 with _locked(grid, plans=True):
                     if not _is_concluded(grid, jobs):
-                        return _conclude_and_print(grid, jobs)
+                        _recorder(grid, jobs).finish()
+                        return _print_end(grid, jobs, None)
                 print("another process has concluded the grid", file=sys.stderr)
             except AlreadyRunning as scheduler:
                 print(f"it concludes the grid: {scheduler}", file=sys.stderr)
-        print_failures([job for job in jobs if job.state is State.FAILED])
+        print_failures(failed)
     return 1 if failed else 0
 
 
 def _is_concluded(grid: PlannedGrid, jobs: Sequence[Job]) -> bool:
     """Whether each grid.json belongs to a grid that has ended with these jobs, and has a report."""
+    ended = set()
     for model, directory in grid.directories.items():
         found = read_grid(directory.path)
-        if found is None or found.status not in ("done", "failed") or not (directory.path / REPORT_FILE).is_file():
-            return False
-        states = {(entry.task, entry.name, entry.configuration_hash): entry.state for entry in found.trials}
-        for job in (job for job in jobs if job.trial.model == model):
-            if states.get((job.trial.task, job.trial.name, job.configuration_hash)) != job.state.value:
-                return False
-    return True
-
-
-def _conclude(grid: PlannedGrid, jobs: Sequence[Job]) -> None:
-    """Writes grid.json and the report, and keeps only the best models, of trials that nobody runs any more."""
-    for job in jobs:
-        if job.state is State.STOPPED:
-            record_stopped(job)
-    _recorder(grid, jobs).conclude()
-
-
-def _conclude_and_print(grid: PlannedGrid, jobs: Sequence[Job]) -> int:
-    _conclude(grid, jobs)
-    code = _print_end(grid, jobs, None)
-    if waiting := sum(not job.is_settled and job.state is not State.FAILED for job in jobs):
-        print(f"{waiting} of {len(jobs)} trials are not done", file=sys.stderr)
-    return code
+        if found and found.status in ("done", "failed") and (directory.path / REPORT_FILE).is_file():
+            ended |= {(model, entry.task, entry.name, entry.configuration_hash, entry.state) for entry in found.trials}
+    return ended >= {
+        (job.trial.model, job.trial.task, job.trial.name, job.configuration_hash, job.state.value) for job in jobs
+    }
 
 
 def _print_end(grid: PlannedGrid, jobs: Sequence[Job], interrupted: str | None) -> int:
@@ -162,8 +141,7 @@ def _print_end(grid: PlannedGrid, jobs: Sequence[Job], interrupted: str | None) 
         for model, directory in grid.directories.items():
             opened = OpenedRun(directory.path)
             print_table(opened, model.name, among_others=len(grid.directories) > 1)
-            done = [job.result for job in jobs if job.trial.model == model and job.result is not None]
-            kept = sum(bool(result.best_model) for result in done)
+            kept = sum(bool(job.result and job.result.best_model) for job in jobs if job.trial.model == model)
             if grid.flags.rule and interrupted is None and opened.halving_mark is None:
                 needed = "two settings, and two evaluations before the last"
                 print(f"halving stopped no trial: it needs {needed}", file=sys.stderr)
@@ -175,9 +153,11 @@ def _print_end(grid: PlannedGrid, jobs: Sequence[Job], interrupted: str | None) 
             print(", ".join(named), file=sys.stderr)
         if interrupted is not None:
             print(f"stopped by {interrupted} with {len(left)} trials left; the same command goes on", file=sys.stderr)
-        else:
-            print_failures([job for job in left if job.state is State.FAILED])
-    return INTERRUPTED if interrupted is not None else 1 if left else 0
+            return INTERRUPTED
+        print_failures([job for job in left if job.state is State.FAILED])
+        if waiting := sum(job.state is not State.FAILED for job in left):
+            print(f"{waiting} of {len(jobs)} trials are not done", file=sys.stderr)
+    return 1 if left else 0
 
 
 @contextmanager
@@ -203,7 +183,7 @@ def _run_on_ray(grid: PlannedGrid, jobs: list[Job], events: Events) -> tuple[lis
     with _signals(events), redirect_stdout(sys.stderr):  # Ray prints on stdout that a node has died
         interrupted = cluster.run(events, Observers([Display(), recorder]).note)
     jobs = grid.jobs()
-    _conclude(grid, jobs)
+    _recorder(grid, jobs).finish()
     return jobs, interrupted
 
 
@@ -273,7 +253,10 @@ class GridTrials:
             self._recorder.charged(job)
 
     def more(self) -> list[Job]:
-        return self._grid.confirmations(self.jobs) if self._grid.flags.confirm_seeds > 1 else []
+        added = self._grid.confirmations(self.jobs) if self._grid.flags.confirm_seeds > 1 else []
+        for job in added:
+            self.charged(job)
+        return added
 
 
 def _loop(grid: PlannedGrid, jobs: list[Job], engine: Engine, events: Events) -> str | None:
