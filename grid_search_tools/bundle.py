@@ -23,8 +23,6 @@ from cluebench.foundation.flags import data_dir_flag, flag, parse, refuse_unwrit
 from cluebench.foundation.text import shown
 from cluebench.report.table import run_directory
 
-NAME = "bundle.py"
-
 
 @dataclass
 class Flags:
@@ -40,7 +38,7 @@ class Flags:
 
 
 def main() -> int:
-    flags = parse(Flags, prog=NAME)
+    flags = parse(Flags)
     if not flags.paths:
         raise UsageError(f"{flags.action} what? Name {'a run directory' if flags.action == 'pack' else 'a bundle'}")
     if flags.action != "verify":
@@ -100,4 +98,4 @@ def merge(bundle: Path, folder: Path, manifest: Manifest, run_root: Path) -> Non
 
 
 if __name__ == "__main__":
-    command.run(main, NAME)
+    command.run(main, "bundle.py")

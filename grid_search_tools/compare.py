@@ -18,8 +18,6 @@ from cluebench.report import comparison_formats
 from cluebench.report.comparison import Comparison, compare, contender
 from cluebench.report.examples import examples_of
 
-NAME = "compare.py"
-
 
 @dataclass
 class Flags:
@@ -34,7 +32,7 @@ class Flags:
 
 
 def main() -> None:
-    flags = parse(Flags, prog=NAME)
+    flags = parse(Flags)
     if len(flags.models) < 2:
         raise UsageError("name two different models or more: the others are compared with the first")
     tasks = tasks_named([flags.differences] if flags.differences else flags.tasks)
@@ -65,4 +63,4 @@ def differences(compared: Comparison, task: Task, flags: Flags) -> str:
 
 
 if __name__ == "__main__":
-    command.run(main, NAME)
+    command.run(main, "compare.py")

@@ -13,8 +13,6 @@ from cluebench.diagnosis.facts import gather
 from cluebench.foundation import command, repository
 from cluebench.foundation.flags import cache_dir_flag, data_dir_flag, flag, parse, run_root_flag
 
-NAME = "doctor.py"
-
 
 @dataclass
 class DoctorFlags:
@@ -27,7 +25,7 @@ class DoctorFlags:
 
 
 def main() -> int:
-    flags = parse(DoctorFlags, prog=NAME)
+    flags = parse(DoctorFlags)
     facts = gather(repository.ROOT, flags.models, flags.data_dir, flags.cache_dir, flags.run_root)
     found = findings(facts)
     print(report(facts, found))
@@ -35,4 +33,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    command.run(main, NAME)
+    command.run(main, "doctor.py")

@@ -19,7 +19,6 @@ from cluebench.pretrained.model import CONFIG_FILES, Model, first_of
 from cluebench.records.finished_trials import finished_trials
 from cluebench.submission import kept, packing
 
-NAME = "export_model.py"
 _KEEPS = "grid_search.py … --save_best_model True keeps the best one of each task"
 
 
@@ -37,7 +36,7 @@ class Flags:
 
 
 def main() -> None:
-    flags = parse(Flags, prog=NAME)
+    flags = parse(Flags)
     refuse_unwritable(flags)
     output = Path(flags.output).expanduser()
     if output.exists() and any(output.iterdir()):
@@ -103,4 +102,4 @@ def _best_of_run(folder: Path, task: Task | None) -> tuple[Model, Task]:
 
 
 if __name__ == "__main__":
-    command.run(main, NAME)
+    command.run(main, "export_model.py")

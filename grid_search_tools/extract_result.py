@@ -16,8 +16,6 @@ from cluebench.records.finished_trials import OpenedRun
 from cluebench.report.grid_page import REPORT_FILE, write_report
 from cluebench.report.table import Additions, print_table, run_directory
 
-NAME = "extract_result.sh"
-
 
 @dataclass
 class Flags(Additions):
@@ -29,7 +27,7 @@ class Flags(Additions):
 
 
 def main() -> None:
-    flags = parse(Flags, prog=NAME)
+    flags = parse(Flags)
     if not flags.models:
         raise UsageError("name a model or a run directory")
     for model in flags.models:
@@ -41,4 +39,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, NAME)
+    command.run(main, "extract_result.sh")

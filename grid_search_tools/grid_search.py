@@ -15,8 +15,6 @@ from cluebench.scheduler.run import run_grid
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from cluebench.scheduler.run.status import print_plan, print_status
 
-NAME = "grid_search.py"
-
 
 @dataclass
 class Flags(GridFlags):
@@ -24,7 +22,7 @@ class Flags(GridFlags):
 
 
 def main() -> int:
-    flags = parse(Flags, prog=NAME, groups=GROUPS)
+    flags = parse(Flags, groups=GROUPS)
     if not (flags.status or flags.dry_run):
         refuse_unwritable(flags)
     flags = completed(flags)
@@ -43,4 +41,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    command.run(main, NAME)
+    command.run(main, "grid_search.py")

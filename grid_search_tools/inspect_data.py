@@ -16,8 +16,6 @@ from cluebench.foundation.errors import DataError
 from cluebench.foundation.flags import data_dir_flag, flag, parse
 from cluebench.foundation.notices import notice, waiting
 
-NAME = "inspect_data.py"
-
 
 @dataclass
 class Flags:
@@ -29,7 +27,7 @@ class Flags:
 
 
 def main() -> None:
-    flags = parse(Flags, prog=NAME)
+    flags = parse(Flags)
     tasks, source, found = tasks_named(flags.tasks), open_source(flags.data_dir, offline=True), []
     for task in tasks:
         if not flags.tasks and not all(source.has(task, file) for file in (*task.train_files, *task.dev_files)):
@@ -43,4 +41,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, NAME)
+    command.run(main, "inspect_data.py")

@@ -19,8 +19,6 @@ from cluebench.report.leaderboard import ORDERS, Leaderboard, measured_rows, pub
 from cluebench.report.leaderboard_formats import FORMATS, rendered
 from cluebench.report.table import holds_tasks
 
-NAME = "leaderboard.py"
-
 
 @dataclass
 class Flags:
@@ -36,7 +34,7 @@ class Flags:
 
 
 def main() -> None:
-    flags = parse(Flags, prog=NAME)
+    flags = parse(Flags)
     run_roots = [Path(root).expanduser() for root in flags.run_roots or [str(RUN_ROOT)]]
     if flags.without_twins and flags.published:
         raise UsageError("--without_twins needs dev predictions, and published scores have none: leave out --published")
@@ -61,4 +59,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, NAME)
+    command.run(main, "leaderboard.py")

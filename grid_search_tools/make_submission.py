@@ -22,8 +22,6 @@ from cluebench.report import comparability, submitted
 from cluebench.report.advice import changed
 from cluebench.submission import kept, packing
 
-NAME = "make_submission.py"
-
 
 @dataclass
 class Flags:
@@ -48,7 +46,7 @@ class Flags:
 
 
 def main() -> None:
-    flags = parse(Flags, prog=NAME)
+    flags = parse(Flags)
     folder, output = Path(flags.directory).expanduser(), Path(flags.output).expanduser()
     named = RUN_ROOT / flags.directory.replace("/", "--")
     folder = named if named.is_dir() and not folder.is_dir() else folder
@@ -102,4 +100,4 @@ def _warn(run: OpenedRun, entries: Sequence[packing.Entry]) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, NAME)
+    command.run(main, "make_submission.py")

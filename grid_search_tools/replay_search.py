@@ -17,8 +17,6 @@ from cluebench.records import finished_trials
 from cluebench.report import replayed
 from cluebench.report.table import run_directory
 
-NAME = "replay_search.py"
-
 
 @dataclass
 class Flags:
@@ -31,7 +29,7 @@ class Flags:
 
 
 def main() -> None:
-    flags = parse(Flags, prog=NAME)
+    flags = parse(Flags)
     if not flags.models:
         raise UsageError("name at least one model with a finished grid, such as runs/ernie-3.0-base-zh")
     names = {task.name for task in tasks_named(flags.tasks)}
@@ -46,4 +44,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, NAME)
+    command.run(main, "replay_search.py")

@@ -21,8 +21,6 @@ from cluebench.foundation.text import printable
 from cluebench.pretrained.model import Model
 from cluebench.report.inputs import described, shown_examples
 
-NAME = "show_features.py"
-
 
 @dataclass
 class Flags:
@@ -44,7 +42,7 @@ class Flags:
 
 
 def main() -> None:
-    flags = parse(Flags, prog=NAME)
+    flags = parse(Flags)
     task = chosen_task(flags)
     split = chosen_split(task, flags.split)
     source = open_source(flags.data_dir, offline=flags.offline)
@@ -88,4 +86,4 @@ def chosen_split(task: Task, name: str) -> str:
 
 
 if __name__ == "__main__":
-    command.run(main, NAME)
+    command.run(main, "show_features.py")
