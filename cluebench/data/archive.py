@@ -84,12 +84,11 @@ def opened(path: Path) -> Iterator[zipfile.ZipFile]:
         raise DataError(f"{path} can't be read: {error.strerror or error}") from error
 
 
-def md5_of(stream: IO[bytes], end: bytes = b"") -> str:
-    """32 hexadecimal digits of the rest of a stream, followed by ``end``."""
+def md5_of(stream: IO[bytes]) -> str:
+    """32 hexadecimal digits of the rest of a stream."""
     digest = hashlib.md5(usedforsecurity=False)
     while block := stream.read(1 << 20):
         digest.update(block)
-    digest.update(end)
     return digest.hexdigest()
 
 

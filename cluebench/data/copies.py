@@ -10,14 +10,14 @@ import io
 import json
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from cluebench.benchmark.tasks import CHOICE, IDIOM, SPAN, Task
-from cluebench.data.official import official_files
+from cluebench.data.official import official_files, split_files
 from cluebench.data.rows import IDIOM_TAG
 from cluebench.foundation import json_files
 from cluebench.foundation.errors import BadFile, DataError
@@ -37,6 +37,7 @@ _TASK_FOLDERS = 3  # levels below the data directory that are searched for a tas
 _MOST_FOLDERS = 2000  # that are searched
 
 Row = dict[str, Any]
+_Read = tuple[list[str], bytes | None, list[Row]]  # columns, what `datasets` wrote of the schema, rows
 
 
 def task_folders(directory: Path, task: Task) -> list[Path]:
@@ -69,13 +70,8 @@ class Copy:
     def __str__(self) -> str:
         return str(self.paths[0])
 
-    @contextmanager
-    def opened(self) -> Iterator[IO[bytes]]:
-        """The rows as the official file would have them. Raises DataError."""
-        yield io.BytesIO(self.content())
-
     def content(self) -> bytes:
-        """See `opened`."""
+        """The rows as the official file would have them. Raises DataError."""
         rows = [row for path in self.paths for row in _rows_of(path, self.task)]
         try:
             if rows and "idx" in rows[0]:
@@ -115,12 +111,8 @@ def _parts(folder: Path, split: str) -> list[Path]:
 
 def _split_of(task: Task, file: str) -> str | None:
     """The split of a copy that has the rows of an official file; None where no copy has them."""
-    rows = {answers: rows for rows, answers in task.answer_files.items()}.get(file, file)
-    if rows in task.train_files:
-        return "train"
-    if rows in task.dev_files:
-        return "dev"
-    return next((test.split for test in task.test_sets if test.file == rows and test.version == "1.1"), None)
+    splits = ("train", "dev", *(test.split for test in task.test_sets if test.version == "1.1"))
+    return next((split for split in splits if file in split_files(task, split)), None)
 
 
 def _whole(paths: list[Path]) -> tuple[Path, ...]:
@@ -144,10 +136,7 @@ def _rows_of(path: Path, task: Task) -> Iterator[Row]:
     import pyarrow  # slow to import, and most people have the official files
 
     try:
-        if path.suffix in (".json", ".jsonl"):
-            (columns, metadata), rows = _lines(path)
-        else:
-            (columns, metadata), rows = _table(path)
+        columns, metadata, rows = (_lines if path.suffix in (".json", ".jsonl") else _table)(path)
         needed = _COLUMNS.get(task.kind) or (*_text_columns(task), "label")
         if lacking := [name for name in needed if name not in columns]:
             has = f"it has the columns {', '.join(columns)}, not {', '.join(lacking)}"
@@ -172,42 +161,31 @@ def _rows_of(path: Path, task: Task) -> Iterator[Row]:
         raise DataError(f"{task.name}: {path} can't be read: {reason}") from error
 
 
-_Head = tuple[Sequence[str], bytes | None]  # columns, and what `datasets` wrote of the schema
-
-
-def _table(path: Path) -> tuple[_Head, Iterator[Row]]:
+def _table(path: Path) -> _Read:
     """A Parquet or Arrow file."""
     import pyarrow
     from pyarrow import ipc, parquet
 
     if path.suffix == ".parquet":
-        file = parquet.ParquetFile(path)
-        schema, batches = file.schema_arrow, file.iter_batches(batch_size=8192)
+        table = parquet.ParquetFile(path).read()
     else:
         stream = pyarrow.memory_map(str(path))
         try:
-            reader = ipc.open_stream(stream)
-            batches = iter(reader)
+            table = ipc.open_stream(stream).read_all()
         except pyarrow.ArrowInvalid:  # Arrow's other layout
-            reader = ipc.open_file(stream)
-            batches = map(reader.get_batch, range(reader.num_record_batches))
-        schema = reader.schema
-    metadata = (schema.metadata or {}).get(b"huggingface")
-    return (schema.names, metadata), (row for batch in batches for row in batch.to_pylist())
+            table = ipc.open_file(stream).read_all()
+    return table.column_names, (table.schema.metadata or {}).get(b"huggingface"), table.to_pylist()
 
 
-def _lines(path: Path) -> tuple[_Head, Iterator[Row]]:
+def _lines(path: Path) -> _Read:
     """A file of one object a line."""
-    content = path.read_bytes()
-
-    def rows() -> Iterator[Row]:
-        for number, line in enumerate(io.BytesIO(content), start=1):
-            try:
-                yield json_files.declared(json_files.parse(line), dict, path)
-            except (json_files.NotJson, BadFile) as error:
-                raise DataError(f"{path}, line {number}: {error}") from None
-
-    return (list(next(rows(), {})), None), rows()
+    rows = []
+    for number, line in enumerate(io.BytesIO(path.read_bytes()), start=1):
+        try:
+            rows.append(json_files.declared(json_files.parse(line), dict, path))
+        except (json_files.NotJson, BadFile) as error:
+            raise DataError(f"{path}, line {number}: {error}") from None
+    return list(rows[0]) if rows else [], None, rows
 
 
 def is_lines(path: Path, task: Task) -> bool:
@@ -228,15 +206,20 @@ def _text_columns(task: Task) -> tuple[str, ...]:
 
 
 @dataclass
-class _Feature:
+class _Label:
     names: list[str] | None = None
+
+
+@dataclass
+class _Features:
+    label: _Label = field(default_factory=_Label)
 
 
 @dataclass
 class _Info:
     """What is read of dataset_info.json, and of what `datasets` writes into a schema."""
 
-    features: dict[str, Any]
+    features: _Features
 
 
 @dataclass
@@ -254,8 +237,7 @@ def _label_names(path: Path, task: Task, metadata: bytes | None) -> list[str] | 
             raise DataError(f"{task.name}: {path}: its schema can't be read: {error}") from None
     for folder in (path.parent, path.parent.parent):
         info = info or json_files.read_if_sound(folder / "dataset_info.json", _Info)
-    label = info.features.get("label") if info else None
-    names = json_files.converted(label, _Feature).names if isinstance(label, dict) else None
+    names = info.features.label.names if info else None
     if unknown := [name for name in names or () if name not in task.labels]:
         wrong = f"its label {unknown[0]!r} is none of the task's"
         raise DataError(f"{task.name}: found {path} of another schema: {wrong}")

@@ -7,14 +7,13 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import cluebench
 from cluebench.benchmark.tasks import Task
-from cluebench.data.archive import find_member, md5_of, open_member
+from cluebench.data.archive import find_member, open_member
 from cluebench.data.copies import LOST, Copy, find_copy, is_lines, task_folders
 from cluebench.data.download import data_home, fetch_archive
 from cluebench.data.official import OfficialFile, fingerprint_of, official_files, split_files
@@ -59,15 +58,12 @@ class _Place:
     def paths(self) -> tuple[Path, ...]:
         return (self.path,)
 
-    @contextmanager
-    def opened(self) -> Iterator[IO[bytes]]:
-        if self.member is not None:
-            with open_member(self.path, self.member) as stream:
-                yield stream
-            return
+    def content(self) -> bytes:
         try:
-            with open(self.path, "rb") as stream:
-                yield stream
+            if self.member is None:
+                return self.path.read_bytes()
+            with open_member(self.path, self.member) as stream:
+                return stream.read()
         except OSError as error:
             raise DataError(f"{self.path} can't be read: {error.strerror or error}") from error
 
@@ -106,9 +102,8 @@ class DataSource:
         """
         place = self._require(task, file)
         key = _key(place, file)
-        with place.opened() as stream:
-            content = stream.read()
-        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        content = place.content()
+        md5 = _md5(content)
         if self._expected.get((task.name, file), md5) != md5:
             raise DataError(f"{task.name}: {place} was changed while it was being read: start again")
         self._learn(task, file, place, key, md5)
@@ -132,7 +127,7 @@ class DataSource:
         key = _key(place, file)
         found = _known_md5.get(key)
         if found is None:
-            md5 = _remembered(place, file, "md5", lambda: _md5_of(place))
+            md5 = _remembered(place, file, "md5", lambda: _md5(place.content()))
             found = self._learn(task, file, place, key, md5)
         self._expected[task.name, file] = found.md5
         return found.counts_as
@@ -147,8 +142,7 @@ class DataSource:
 
         def read(name: str) -> tuple[str, bytes]:
             place = self._require(task, name)
-            with place.opened() as stream:
-                return f"{task.name}: {place}", stream.read()
+            return f"{task.name}: {place}", place.content()
 
         return row_hash(task, file, read)
 
@@ -242,7 +236,7 @@ class DataSource:
                 return ""
 
         if isinstance(place, Copy):  # most official files end with a line end, which a copy does not show
-            whole = _remembered(place, official.file, "md5 with a line end", lambda: _md5_of(place, b"\n"))
+            whole = _remembered(place, official.file, "md5 with a line end", lambda: _md5(place.content() + b"\n"))
             if whole == official.md5:
                 return True
         return official.row_hash is not None and official.row_hash == _remembered(place, official.file, "rows", rows)
@@ -257,9 +251,8 @@ def _remembered(place: _Place | Copy, file: str, what: str, compute: Callable[[]
     return remembered(f"{cluebench.__version__} {file} {place} {what}", place.paths, compute)
 
 
-def _md5_of(place: _Place | Copy, end: bytes = b"") -> str:
-    with place.opened() as stream:
-        return md5_of(stream, end)
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def _why_other(official: OfficialFile, place: _Place | Copy, md5: str) -> str:
@@ -276,7 +269,7 @@ def _hash_folders(directory: Path, task: Task) -> Iterator[Path]:
         for folder in (path for path in sorted(place.glob("*")) if _HASH_FOLDER.fullmatch(path.name)):
             files = [folder / file for file in (*task.dev_files, *task.answer_files.values())]
             known = official_files().get((task.name, files[0].name))
-            if known and all(map(Path.is_file, files)) and known.md5 in (None, _md5_of(_Place(files[0]))):
+            if known and all(map(Path.is_file, files)) and known.md5 in (None, _md5(_Place(files[0]).content())):
                 yield folder
 
 
