@@ -65,7 +65,7 @@ def test_a_turn_costs_no_more_with_ten_thousand_waiting():
     assert len(asked) < 30
 
 
-def test_what_is_costly_takes_a_twentieth_of_the_time():
+def test_what_is_costly_takes_a_hundredth_of_the_time():
     now = [0.0]
 
     def find():
@@ -74,7 +74,7 @@ def test_what_is_costly_takes_a_twentieth_of_the_time():
 
     ask = Sparingly(find, lambda: now[0])
     assert ask() == 1.0 and ask() == 1.0
-    now[0] = 20.9
+    now[0] = 100.9
     assert ask() == 1.0
-    now[0] = 21.0
-    assert ask() == 22.0
+    now[0] = 101.0
+    assert ask() == 102.0

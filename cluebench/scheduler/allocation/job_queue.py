@@ -12,11 +12,11 @@ from cluebench.scheduler.plan.jobs import Job, State
 T = TypeVar("T")
 
 #: Share of the time for work that takes longer with every job.
-_SHARE = 1 / 20
+_SHARE = 1 / 100
 
 
 class Sparingly(Generic[T]):
-    """A costly value: computed for a twentieth of the time at most, and remembered meanwhile."""
+    """A costly value: computed for a hundredth of the time at most, and remembered meanwhile."""
 
     def __init__(self, find: Callable[[], T], clock: Callable[[], float]):
         self._find, self._clock, self._due = find, clock, float("-inf")

@@ -70,6 +70,7 @@ class GridState:
         self.deadlines = Deadlines(engine, self.clock, flags.trial_timeout)
         self.hold, self.cases = Hold(trials.unwritable, self.note, self.clock), OpenCases()
         self.seconds_left = Sparingly(self._seconds_left, self.clock)
+        self.elsewhere = Sparingly(self._elsewhere, self.clock)
         self.interrupted: str | None = None
         self.broken: str | None = None  # why a worker leaves trials to others
         self.by_key = {job.key: job for job in self.jobs}
@@ -142,7 +143,7 @@ class GridState:
         devices = len(self.ledger.usable(now)) + sum(cards for _, cards, _ in there)
         return time_left(self.durations, running, waiting, max(1, devices))
 
-    def elsewhere(self) -> int:
+    def _elsewhere(self) -> int:
         """How many trials other processes run, as far as we know."""
         return sum(job.elsewhere is not None for job in self.waiting())
 

@@ -18,8 +18,8 @@ from cluebench.scheduler.plan.jobs import Job, State
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from cluebench.scheduler.run.run_directory import RunDirectory, drop_model, record_stopped
 
-#: Least seconds between two writings of grid.json, and of the report.
-_STATE_EVERY, _REPORT_EVERY = 0.5, 30.0
+#: Least seconds between two writings of grid.json, and of the reports; these take at most this share of the time.
+_STATE_EVERY, _REPORT_EVERY, _REPORT_SHARE = 0.5, 30.0, 1 / 30
 
 
 class Recorder:
@@ -145,7 +145,7 @@ class Recorder:
             self._ended.wait(_STATE_EVERY)
 
     def write_due(self, now: float) -> None:
-        """Writes each grid.json with changes, and the reports every 30 s.
+        """Writes each grid.json with changes, and the reports every 30 s, or less often if there are very many.
 
         A report also shows what running trials have logged, which nobody tells the recorder: so it is written again
         and again while any trial of its model runs.
@@ -155,9 +155,10 @@ class Recorder:
             self._stale.add(model)
         if now >= self._report_due:
             stale = self._stale | {model for model in self._entries if self._states(model)[State.RUNNING]}
-            self._stale, self._report_due = set(), now + _REPORT_EVERY if stale else 0.0
+            self._stale, begin = set(), time.monotonic()
             for model in stale:
                 self._write_report(model)
+            self._report_due = now + max(_REPORT_EVERY, (time.monotonic() - begin) / _REPORT_SHARE) if stale else 0.0
 
     def _states(self, model: Model) -> Counter[State]:
         return Counter(state for state, _ in list(self._entries[model].values()))
