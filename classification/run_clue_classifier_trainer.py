@@ -27,16 +27,16 @@ def main() -> None:
         model = run.new_model()
         if arguments.do_export:
             models.check_static(model)
-        trainer = paddlenlp_trainer.build_trainer(run, model, arguments)
+        trainer = paddlenlp_trainer.ProtocolTrainer(run, model, arguments)
         if arguments.do_train:
             paddlenlp_trainer.train(run, trainer, resumed)
         if arguments.do_eval:
-            trainer.evaluate(trainer.eval_dataset)
+            trainer.evaluate()
         run.log_best()
         if arguments.do_predict:
             for test, rows in run.test_sets():
-                predicted = trainer.predict(paddlenlp_trainer.Examples(rows)).predictions.argmax(axis=-1)
-                run.submit_labels(test, range(len(rows)), [task.labels[index] for index in predicted])
+                (logits,) = run.outputs(model, rows)
+                run.submit_labels(test, range(len(rows)), [task.labels[index] for index in logits.argmax(axis=1)])
         if arguments.do_export:
             paddlenlp_trainer.export(run, model)
 

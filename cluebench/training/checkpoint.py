@@ -37,7 +37,7 @@ class Checkpoint:
         All ranks call it, and rank 0 writes: model and optimizer are the same on all ranks, the random generators are
         gathered. Raises OSError.
         """
-        generators, *of_other_ranks = gathered(_generators())
+        of_this_rank, *of_other_ranks = gathered(generators())
         if environment.rank() != 0:
             return
         with atomic.replacing(self.folder) as temporary:
@@ -53,7 +53,7 @@ class Checkpoint:
                 step=step,
                 schedule=self.optimizer.state_dict()[_SCHEDULE],
                 scaler=_scaler_state(self.precision.scaler) if self.precision.scaler else None,
-                generators=generators,
+                generators=of_this_rank,
                 of_other_ranks=of_other_ranks,
             ).write(temporary / STATE_FILE)
 
@@ -73,7 +73,7 @@ class Checkpoint:
         rank = (
             environment.rank()
         )  # more cards than wrote it, or an earlier version, which kept rank 0's only: as rank 0
-        _set_generators(of_ranks[rank if rank < len(of_ranks) else 0])
+        set_generators(of_ranks[rank if rank < len(of_ranks) else 0])
         self.model.set_state_dict(weights)
         self.optimizer.set_state_dict({**_named(moments, self._parameters()), _SCHEDULE: state.schedule})
         if self.precision.scaler and state.scaler:
@@ -120,7 +120,8 @@ def _scaler_state(scaler: paddle.amp.GradScaler) -> dict[str, Any]:
 # Random generators ----------------------------------------------------------------------------------------------------
 
 
-def _generators() -> Generators:
+def generators() -> Generators:
+    """Their states now."""
     version, numbers, gauss = random.getstate()
     state: Any = np.random.get_state()
     name, keys, position, has_gauss, cached = state
@@ -130,7 +131,8 @@ def _generators() -> Generators:
     return Generators((version, list(numbers), gauss), of_numpy, of_paddle)
 
 
-def _set_generators(states: Generators) -> None:
+def set_generators(states: Generators) -> None:
+    """Puts them into these states."""
     version, numbers, gauss = states.python
     random.setstate((version, tuple(numbers), gauss))
     name, keys, position, has_gauss, cached = states.numpy

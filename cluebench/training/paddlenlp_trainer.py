@@ -3,87 +3,47 @@
 Without these changes it draws rows in another order, drops an epoch's last incomplete accumulation (whose gradients
 then leak into the next epoch), does not evaluate after the last step, misreads bfloat16 logits, counts rows twice in
 the dev loss of several cards, ignores --save_total_limit on one card, does not restore the random generators where it
-resumes at the start of an epoch, and resumes from half-written checkpoints.
+resumes at the start of an epoch, and resumes from half-written checkpoints. Evaluation is the other scripts'.
 """
 
-import random
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import paddle
 import paddlenlp.prompt.prompt_trainer  # noqa: F401  (see cluebench.foundation.paddlenlp_import)
-from paddlenlp.trainer import EvalPrediction, IntervalStrategy, Trainer, TrainerCallback, TrainingArguments
+from paddlenlp.trainer import IntervalStrategy, Trainer, TrainerCallback, TrainingArguments
+from paddlenlp.trainer.trainer_utils import speed_metrics
 
 from cluebench import models
 from cluebench.features import Features
-from cluebench.features.metrics import accuracy, mean_cross_entropy
 from cluebench.foundation import atomic, environment
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.file_facts import facts_of
-from cluebench.models.forward_pass import forward
 from cluebench.pretrained.weights import refuse_programs
 from cluebench.records import analysis, dev_predictions
 from cluebench.records.analysis import Choices
 from cluebench.records.identity import different_settings
 from cluebench.records.log import TrainingLine
+from cluebench.training.checkpoint import generators, set_generators
 from cluebench.training.checkpoint_format import COMPLETE_FILE, CheckpointOwner
 from cluebench.training.configure import RunConfig
 from cluebench.training.evaluation import on_device
 from cluebench.training.optimization import Precision, accumulate, refuse_divergence
 from cluebench.training.paddlenlp_arguments import TaskFlags
 from cluebench.training.run import Run
+from cluebench.training.steps import StepPlan
 
-# Data -----------------------------------------------------------------------------------------------------------------
-
-
-class Examples(paddle.io.Dataset):
-    """A split in the form of the Trainer's loaders; `collate` makes batches of its items.
-
-    ``micro_batch``: in the train split, the rows that go through the model at once.
-    """
-
-    def __init__(self, features: Features, micro_batch: int | None = None):
-        self.features, self.micro_batch = features, micro_batch
-
-    def __len__(self) -> int:
-        return len(self.features)
-
-    def __getitem__(self, index: int) -> "tuple[Examples, int]":
-        return self, index
-
-
-def collate(items: list[tuple[Examples, int]]) -> dict[str, Any]:
-    """A batch of examples of one split, padded to its longest; several micro-batches come as {"micro_batches": […]}."""
-    examples, rows = items[0][0], [index for _, index in items]
-    size = examples.micro_batch or len(rows)
-    batches = [examples.features.batch(rows[start : start + size]) for start in range(0, len(rows), size)]
-    return batches[0] if len(batches) == 1 else {"micro_batches": batches}
-
-
-class Loader(paddle.io.DataLoader):
-    """Makes batches in the caller's thread.
-
-    A batch takes microseconds, and a reader thread that is still making one when the program ends crashes it.
-    """
-
-    padding: int | None = None  # the id of what is not computed
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        for rows in self.batch_sampler:
-            batch = self.collate_fn([self.dataset[row] for row in rows])
-            if "micro_batches" in batch:
-                yield {"micro_batches": [on_device(part, self.padding) for part in batch["micro_batches"]]}
-            else:  # of rows without labels the Trainer hands all that is in a batch to the model itself
-                yield on_device(batch, self.padding if "labels" in batch else None)
+# Rows -----------------------------------------------------------------------------------------------------------------
 
 
 class StepSampler(paddle.io.DistributedBatchSampler):
-    """The rows of each optimizer step: the micro-batches of the published row order, ``accumulation`` laid end to end.
+    """The rows of each optimizer step: its micro-batches, in the published row order, laid end to end.
 
     The last step of an epoch may have fewer; only an epoch's last micro-batch may be short. Once ``last_step`` is set,
     no rows follow that step of the run.
@@ -91,24 +51,44 @@ class StepSampler(paddle.io.DistributedBatchSampler):
 
     last_step: int | None = None
 
-    def __init__(self, examples: Examples, micro_batch: int, accumulation: int, drop_last: bool = False):
-        super().__init__(examples, batch_size=micro_batch, shuffle=True, drop_last=drop_last)
-        self.accumulation = accumulation
-        self.micro_batches = super().__len__()
+    def __init__(self, rows: Sequence[int], micro_batch: int, accumulation: int, drop_last: bool):
+        super().__init__(rows, batch_size=micro_batch, shuffle=True, drop_last=drop_last)
+        self.plan = StepPlan(super().__len__(), accumulation, epochs=1)
 
     def __iter__(self) -> Iterator[list[int]]:
-        rows: list[int] = []
-        step = self.epoch * len(self)
-        for number, batch in enumerate(super().__iter__(), start=1):
-            rows += batch
-            if number % self.accumulation == 0 or number == self.micro_batches:
-                if step == self.last_step:
-                    return
-                yield rows
-                rows, step = [], step + 1
+        done = self.epoch * len(self)
+        batches = list(super().__iter__())  # which also counts the epoch
+        for number in range(done + 1, done + len(self) + 1):
+            if self.last_step is None or number <= self.last_step:
+                yield [row for batch in self.plan.step(number, batches).micro_batches for row in batch]
 
     def __len__(self) -> int:
-        return -(-self.micro_batches // self.accumulation)
+        return self.plan.steps_per_epoch
+
+
+def collate(features: Features, micro_batch: int, rows: Sequence[int]) -> dict[str, Any]:
+    """The batch of these rows; several micro-batches come as {"micro_batches": […]}."""
+    batches = [features.batch(rows[start : start + micro_batch]) for start in range(0, len(rows), micro_batch)]
+    return batches[0] if len(batches) == 1 else {"micro_batches": batches}
+
+
+class Loader(paddle.io.DataLoader):
+    """Makes batches in the caller's thread, where no processes make them.
+
+    A batch takes microseconds, and a reader thread that is still making one when the program ends crashes it.
+    """
+
+    padding: int | None = None  # the id of what is not computed
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        if self.num_workers:
+            yield from super().__iter__()
+            return
+        for batch in map(self.collate_fn, self.batch_sampler):
+            if "micro_batches" in batch:
+                yield {"micro_batches": [on_device(part, self.padding) for part in batch["micro_batches"]]}
+            else:
+                yield on_device(batch, self.padding)
 
 
 # The Trainer ----------------------------------------------------------------------------------------------------------
@@ -120,84 +100,54 @@ class ProtocolTrainer(Trainer):
     ``run`` is started; its model was built after seeding. ``run.result`` records what is logged, evaluated and saved.
     """
 
-    def __init__(self, run: Run, model: paddle.nn.Layer, arguments: TrainingArguments, **datasets: Examples | None):
+    control: Any
+
+    def __init__(self, run: Run, model: paddle.nn.Layer, arguments: TrainingArguments):
         # The steps themselves accumulate: to the Trainer, each of its batches is a whole step.
         self.accumulation, arguments.gradient_accumulation_steps = arguments.gradient_accumulation_steps, 1
         self.run, self._not_finite = run, 0  # losses in a row that are not finite
-        generators = random.getstate(), np.random.get_state(), paddle.get_rng_state()
+        before = generators()
+        rows = range(len(run.features("train"))) if arguments.do_train else None
         super().__init__(
-            model,
-            criterion=paddle.nn.CrossEntropyLoss(),
-            args=arguments,
-            data_collator=collate,
-            tokenizer=run.tokenizer,
-            compute_metrics=_accuracy_of,
-            callbacks=[PublishedLines(run)],
-            **datasets,
+            model, args=arguments, train_dataset=rows, tokenizer=run.tokenizer, callbacks=[PublishedLines(run)]
         )
-        # The Trainer seeds again, but in the published runs the generators continue after the model's weights.
-        random.setstate(generators[0])
-        np.random.set_state(generators[1])
-        paddle.set_rng_state(generators[2])
+        set_generators(before)  # the Trainer seeds again, but in the published runs they continue after the weights
+        run.precision = Precision(self.autocast_smart_context_manager, self.scaler if self.do_grad_scaling else None)
 
     def get_train_dataloader(self) -> paddle.io.DataLoader:
-        loader = self._loader(self.train_dataset, self._get_train_sampler())
-        return super().get_train_dataloader() if loader is None else loader
-
-    def get_eval_dataloader(self, eval_dataset: Examples | None = None) -> paddle.io.DataLoader:
-        examples = eval_dataset or self.eval_dataset
-        self.run.begins(len(examples))
-        loader = self._loader(examples, self._get_eval_sampler(examples))
-        return super().get_eval_dataloader(examples) if loader is None else loader
-
-    def get_test_dataloader(self, test_dataset: Examples) -> paddle.io.DataLoader:
-        """As for dev: the Trainer's own drops rows, or fails, with --dataloader_drop_last."""
-        return self.get_eval_dataloader(test_dataset)
-
-    def _loader(self, examples: Examples, sampler: paddle.io.BatchSampler) -> Loader | None:
-        """None where processes make the batches."""
-        if self.args.dataloader_num_workers or self.args.distributed_dataloader:
-            return None
-        loader = Loader(examples, batch_sampler=sampler, collate_fn=collate)
+        rows, size = self.train_dataset, self.args.per_device_train_batch_size
+        loader = Loader(
+            rows,
+            batch_sampler=StepSampler(rows, size, self.accumulation, self.args.dataloader_drop_last),
+            collate_fn=partial(collate, self.run.features("train"), size),
+            num_workers=self.args.dataloader_num_workers,
+        )
         loader.padding = self.run.padding_left_out(self.model)
         return loader
-
-    def _get_train_sampler(self) -> StepSampler:
-        size, drop_last = self.args.per_device_train_batch_size, self.args.dataloader_drop_last
-        return StepSampler(self.train_dataset, size, self.accumulation, drop_last)
-
-    def compute_loss(self, model: paddle.nn.Layer, inputs: dict[str, Any], return_outputs: bool = False) -> Any:
-        """The Trainer's loss, through the forward pass of every script."""
-        (logits,) = forward(model, inputs)
-        loss = self.criterion(logits, inputs["labels"])
-        return (loss, (loss, logits)) if return_outputs else loss
 
     def training_step(self, model: paddle.nn.Layer, inputs: dict[str, Any], step_control: int = 0) -> paddle.Tensor:
         """Adds the gradient of the mean loss over the step's micro-batches; returns that mean, detached."""
         model.train()
-        inputs = self._prepare_inputs(inputs)
-        micro_batches = inputs.get("micro_batches", [inputs])
-        precision = Precision(self.autocast_smart_context_manager, self.scaler if self.do_grad_scaling else None)
-        return accumulate(model, micro_batches, lambda batch: self.compute_loss(model, batch), precision)
+        micro_batches, run = inputs.get("micro_batches", [inputs]), self.run
+        return accumulate(model, micro_batches, lambda batch: run.label_loss(model, batch), run.precision)
 
-    def prediction_step(self, *arguments: Any, **settings: Any) -> tuple:
-        loss, logits, labels = super().prediction_step(*arguments, **settings)
-        return loss, None if logits is None else logits.astype("float32"), labels  # numpy has no bfloat16
-
-    def evaluation_loop(self, *arguments: Any, metric_key_prefix: str = "eval", **settings: Any) -> Any:
-        output = super().evaluation_loop(*arguments, metric_key_prefix=metric_key_prefix, **settings)
-        if output.predictions is not None and output.label_ids is not None:
-            loss = mean_cross_entropy(output.predictions, output.label_ids)
-            output.metrics[f"{metric_key_prefix}_loss"] = loss
-            self.dev_output = output
-        return output
-
-    def evaluate(self, *arguments: Any, **settings: Any) -> dict[str, float]:
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """The metrics on dev, recorded as by any script, with what the best model predicts for each example."""
-        metrics = super().evaluate(*arguments, **settings)
-        run, step, dev = self.run, self.state.global_step, self.run.features("dev")
+        run, step, size, began = self.run, self.state.global_step, self.args.per_device_eval_batch_size, time.time()
+        dev, most = run.features("dev"), self.args.max_evaluate_steps
+        batches = [np.arange(start, min(start + size, len(dev))) for start in range(0, len(dev), size)]
+        if most > 0:
+            batches = batches[: most * environment.world_size()]
+        run.begins(len(dev))
+        pieces = run.inference(self.model, dev).first_outputs(batches)
+        rows, logits = map(np.concatenate, zip(*sorted(pieces, key=lambda piece: piece[0][0])))
+        ids, groups = (None if column is None else column[: len(rows)] for column in (dev.ids, dev.groups))
+        found = Choices(dev.labels[rows], ids, groups).evaluation(logits)
+        metrics = {"eval_accuracy": found.score[0] / 100, "eval_loss": found.loss}
+        metrics |= speed_metrics("eval", began, num_samples=len(rows), num_steps=len(batches))
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         epoch = (step - 1) // len(self.callback_handler.train_dataloader.batch_sampler) if step else 0
-        found = Choices(self.dev_output.label_ids, dev.ids, dev.groups).evaluation(self.dev_output.predictions)
         again = run.flags.do_train and not self.is_in_train
         improved = run.record(found, step, epoch, metrics["eval_runtime"], again=again)
         if improved and self.is_world_process_zero():
@@ -229,22 +179,6 @@ class ProtocolTrainer(Trainer):
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         self._load_rng_state(checkpoint)
-
-
-def _accuracy_of(evaluated: EvalPrediction) -> dict[str, float]:
-    return {"accuracy": accuracy(evaluated.predictions.argmax(axis=-1), evaluated.label_ids)}
-
-
-def build_trainer(run: Run, model: paddle.nn.Layer, arguments: TrainingArguments) -> ProtocolTrainer:
-    """A Trainer over the splits it will need."""
-    micro_batch = arguments.per_device_train_batch_size
-    return ProtocolTrainer(
-        run,
-        model,
-        arguments,
-        train_dataset=Examples(run.features("train"), micro_batch) if arguments.do_train else None,
-        eval_dataset=Examples(run.features("dev")) if arguments.do_eval else None,
-    )
 
 
 def train(run: Run, trainer: ProtocolTrainer, resumed: Path | None) -> None:
@@ -378,10 +312,9 @@ class PublishedLines(TrainerCallback):
         if "loss" not in logs:
             return
         step, now, rate = state.global_step, time.perf_counter(), lr_scheduler.get_lr()
-        epoch, place = divmod(step - 1, len(self.sampler))
-        batch = min((place + 1) * self.sampler.accumulation, self.sampler.micro_batches) - 1
+        at = self.sampler.plan.step(step)
         since, clock = self.logged_at
         speed = (step - since) / max(now - clock, 1e-9)
         self.logged_at = step, now
-        self.run.log.train(TrainingLine(step, state.max_steps, epoch, batch, logs["loss"], rate, speed))
+        self.run.log.train(TrainingLine(step, state.max_steps, at.epoch, at.batch, logs["loss"], rate, speed))
         self.run.scalars.add(step, train_loss=logs["loss"], train_lr=rate, train_speed=speed)

@@ -221,9 +221,10 @@ class Run(Generic[F]):
     def outputs(self, model: paddle.nn.Layer, split: Features) -> tuple[np.ndarray, ...]:
         """The outputs of the model's head for every example of a split, in order; see `Inference.outputs`."""
         self.begins(len(split))
-        return self._inference(model, split).outputs(self.flags.eval_batch_size)
+        return self.inference(model, split).outputs(self.flags.eval_batch_size)
 
-    def _inference(self, model: paddle.nn.Layer, split: Features) -> Inference:
+    def inference(self, model: paddle.nn.Layer, split: Features) -> Inference:
+        """The model over a split, from now on."""
         self._evaluating_since = time.perf_counter()
         between = self._ending.between_batches
         return Inference(model, split, self.precision, self.padding_left_out(model), between)
@@ -233,7 +234,7 @@ class Run(Generic[F]):
         if self._training is None or self.flags.evaluation == "full":
             (logits,) = self.outputs(model, dev)
             return choices.evaluation(logits)
-        compute = self._inference(model, dev).first_outputs
+        compute = self.inference(model, dev).first_outputs
         if self._bounded is None:
             size, world, spacing = self.flags.eval_batch_size, environment.world_size(), self.precision.spacing
             self._bounded = BoundedEvaluation(choices, dev.lengths, size, world, spacing)
