@@ -21,7 +21,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
@@ -39,7 +39,7 @@ T = TypeVar("T", bound="DataclassInstance")
 #: Title in the help → names of flags.
 Groups: typing.TypeAlias = Mapping[str, Sequence[str]]
 #: How the help writes a number. A text is the last word of its flag: DIR of --data_dir.
-_METAVARS = {int: "N", float: "X", Fraction: "X"}
+_METAVARS = {bool: "BOOL", int: "N", float: "X", Fraction: "X"}
 #: Bytes of one name in a path, on every file system in use.
 _LONGEST_NAME = 255
 
@@ -83,6 +83,7 @@ class OneLineParser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
+        message = re.sub(r"^argument ([^ ]+): ", r"\1 ", message)
         print(one_line(f"{self.prog}: error: {message} (--help lists the flags)"), file=sys.stderr)
         sys.exit(2)
 
@@ -100,8 +101,8 @@ def parse(
     """Parses ``argv`` (default: the program's) into an instance of the dataclass.
 
     A boolean takes ``--name``, ``--name True`` or ``--name false``. A field of type ``list[X]`` takes one value or
-    more, separated by spaces or commas. Wrong values end the program with one line and exit code 2. ``--help`` shows
-    the class docstring.
+    more, separated by spaces or commas. Wrong values end the program with one line and exit code 2; raises UsageError
+    for a place that can't be written. ``--help`` shows the class docstring.
     """
     parser = OneLineParser(
         prog=prog,
@@ -111,31 +112,25 @@ def parse(
         usage="%(prog)s [models …] [flags …]" if groups else None,
     )
     add_flags(parser, flags_class, groups)
-    return flags_from(parser, flags_class, vars(parser.parse_args(argv)))
+    return flags_class(**vars(parser.parse_args(argv)))
 
 
 def add_flags(parser: argparse.ArgumentParser, flags_class: type[T], groups: Groups | None = None) -> None:
-    """Adds the flags of a class to a parser; `flags_from` makes an instance of its values.
+    """Adds the flags of a class to a parser, whose values are those of the fields.
 
     groups: title → names, in the order of the help. Flags in no group come before them.
     """
     holders = {name: holder for title, names in (groups or {}).items()
                for holder in [parser.add_argument_group(title)] for name in names}  # fmt: skip
-    for flag in _flags_of(flags_class):
-        holders.get(flag.field, parser).add_argument(flag.name, **flag.options())
-        if flag.kind is bool:
+    hints = typing.get_type_hints(flags_class)
+    for field in dataclasses.fields(flags_class):
+        options = _options(field, hints[field.name])
+        holders.get(field.name, parser).add_argument(_name(field), **options)
+        if options["metavar"] == "BOOL":
             parser.epilog = (
                 "BOOL is True or False; the flag alone means True. "
                 "Without the flag it is False unless a default is shown."
             )
-
-
-def flags_from(parser: argparse.ArgumentParser, flags_class: type[T], values: dict[str, Any]) -> T:
-    """The flags of a class, popped from a parser's values. Wrong values end the program with one line.
-
-    Raises UsageError for a place that can't be written.
-    """
-    return flags_class(**{flag.field: flag.checked(parser, values.pop(flag.field)) for flag in _flags_of(flags_class)})
 
 
 def refuse_unwritable(flags: DataclassInstance, *names: str) -> None:
@@ -143,87 +138,83 @@ def refuse_unwritable(flags: DataclassInstance, *names: str) -> None:
 
     ``names``: the fields to try, if the command does not write to all places now.
     """
-    for flag in _flags_of(type(flags)):
-        place, writes = getattr(flags, flag.field), flag.about.writes
-        if writes and place and (not names or flag.field in names):
+    for field in dataclasses.fields(flags):
+        place, writes = getattr(flags, field.name), field.metadata["about"].writes
+        if writes and place and (not names or field.name in names):
             if reason := atomic.why_unwritable(place, directory=writes == "directory"):
-                raise UsageError(f"{flag.name} {place}: {reason}; name another place")
+                raise UsageError(f"{_name(field)} {place}: {reason}; name another place")
 
 
-class _Flag:
-    """A flag as argparse needs it. ``kind``: the scalar type in ``X``, ``X | None`` or ``list[X]``."""
+def _name(field: dataclasses.Field) -> str:
+    about = field.metadata["about"]
+    return field.name if about.positional else f"--{about.typed or field.name}"
 
-    def __init__(self, field: dataclasses.Field, hint: Any):
-        self.field, self.about = field.name, typing.cast(About, field.metadata["about"])
-        self.name = self.field if self.about.positional else f"--{self.about.typed or self.field}"
-        if typing.get_origin(hint) in (typing.Union, types.UnionType):
-            hint = next(part for part in typing.get_args(hint) if part is not type(None))
-        self.is_list = typing.get_origin(hint) is list
-        self.kind: type = typing.get_args(hint)[0] if self.is_list else hint
-        self.default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
-    def options(self) -> dict[str, Any]:
-        """The arguments of argparse's add_argument."""
-        about, read = self.about, _reader(self.kind)
-        options: dict[str, Any] = dict(
-            help=(about.help + self._default_note()).replace("%", "%%"), default=self.default, type=read
-        )
-        if about.metavar or not about.positional:
-            last_word = self.name.split("_")[-1].strip("-").upper()
-            options["metavar"] = about.metavar or _METAVARS.get(self.kind) or last_word
-        if self.kind is bool:
-            options.update(nargs="?", const=True, metavar="BOOL")
-        elif self.is_list:
-            options["nargs"] = "*" if about.positional else "+"
-            options["type"] = lambda text: [read(part) for part in text.split(",") if part]
-        elif about.choices and not about.metavar:
-            options["metavar"] = "{" + ",".join(map(str, about.choices)) + "}"
-        return options if about.positional else options | {"required": about.required, "dest": self.field}
-
-    def _default_note(self) -> str:
-        about, default = self.about, self.default
-        if about.required and not about.positional:
-            return " (required)"
+def _options(field: dataclasses.Field, hint: Any) -> dict[str, Any]:
+    """The arguments of argparse's add_argument for a field of type ``X``, ``X | None`` or ``list[X]``."""
+    about: About = field.metadata["about"]
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        hint = next(part for part in typing.get_args(hint) if part is not type(None))
+    is_list = typing.get_origin(hint) is list
+    kind: type = typing.get_args(hint)[0] if is_list else hint
+    default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+    read, metavar, note = _reader(kind, _name(field), about), about.metavar or _METAVARS.get(kind), ""
+    if about.required and not about.positional:
+        note = "required"
+    elif not about.positional:
         text = about.default_text or (",".join(map(str, default)) if isinstance(default, list) else str(default))
-        return "" if about.positional or text in ("None", "False", "") else f" (default: {text})"
+        note = "" if text in ("None", "False", "") else f"default: {text}"
+    if not metavar and about.choices and not is_list:
+        metavar = "{" + ",".join(map(str, about.choices)) + "}"
+    if not metavar and not about.positional:
+        metavar = _name(field).split("_")[-1].strip("-").upper()
+    options = {
+        "help": f"{about.help} ({note})".replace(" ()", "").replace("%", "%%"),
+        "default": default,
+        "type": read,
+        "metavar": metavar,
+    }
+    if kind is bool:
+        options |= {"nargs": "?", "const": True}
+    elif is_list:
+        options |= {"nargs": "*" if about.positional else "+", "action": _Items}
+        options["type"] = lambda text: [read(part) for part in text.split(",") if part]
+    return options if about.positional else options | {"required": about.required, "dest": field.name}
 
-    def checked(self, parser: argparse.ArgumentParser, value: Any) -> Any:
-        """The value with lists flattened, each item once; bounds and choices are enforced."""
-        about, name = self.about, self.name
-        if self.is_list and value:
-            flat = [item for part in value for item in (part if isinstance(part, list) else [part])]
-            value = list(dict.fromkeys(flat))
-            if not flat:
-                parser.error(f"{name} '': names nothing; leave it out for all")
-            if twice := [str(item) for item in value if flat.count(item) > 1]:
-                notice(f"{name}: {', '.join(twice)} is given more than once, and counts once")
-        for item in value if isinstance(value, list) else [value]:
-            if item is not None and (wrong := _wrong(item, about)):
-                if about.writes:
-                    raise UsageError(f"{name} {item}: {wrong}; name another place")
-                parser.error(f"{name} {item}: {wrong}")
-        return value
 
+class _Items(argparse.Action):
+    """The values of a list, each once; they stand behind one flag, separated by spaces or commas."""
 
-def _flags_of(flags_class: type[DataclassInstance]) -> Iterator[_Flag]:
-    hints = typing.get_type_hints(flags_class)
-    return (_Flag(field, hints[field.name]) for field in dataclasses.fields(flags_class))
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option_string: Any = None) -> None:
+        items = [item for part in values for item in part]
+        name = option_string or self.dest
+        if values and not items:
+            parser.error(f"{name} '': names nothing; leave it out for all")
+        if twice := [str(item) for item in dict.fromkeys(items) if items.count(item) > 1]:
+            notice(f"{name}: {', '.join(twice)} is given more than once, and counts once")
+        setattr(namespace, self.dest, list(dict.fromkeys(items)))
 
 
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _KIND_NAMES = {int: "a whole number", float: "a number", Fraction: "a number or a fraction such as 1/4"}
 
 
-def _reader(kind: type) -> Any:
-    """A reader of one value whose errors name the type in plain words."""
+def _reader(kind: type, name: str, about: About) -> Callable[[str], Any]:
+    """A reader of one value whose errors say in plain words what is wrong."""
 
     def read(text: str) -> Any:
         try:
-            return _BOOLEANS[text.lower()] if kind is bool else kind(text)
+            value = _BOOLEANS[text.lower()] if kind is bool else kind(text)
         except KeyError:
             raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False") from None
         except (ValueError, ZeroDivisionError):
             raise argparse.ArgumentTypeError(f"{text!r} is not {_KIND_NAMES.get(kind, 'valid')}") from None
+        wrong = _wrong(value, about)
+        if wrong and about.writes:
+            raise UsageError(f"{name} {text}: {wrong}; name another place")
+        if wrong:
+            raise argparse.ArgumentTypeError(f"{text}: {wrong}")
+        return value
 
     return read
 

@@ -14,7 +14,7 @@ from paddlenlp.trainer import PdArgumentParser, TrainingArguments
 from cluebench.benchmark.tasks import TASKS, Task
 from cluebench.foundation import atomic
 from cluebench.foundation.errors import UsageError
-from cluebench.foundation.flags import OneLineParser, add_flags, flag, flags_from
+from cluebench.foundation.flags import OneLineParser, add_flags, flag
 from cluebench.records.run_flags import RunFlags, classification_task
 
 _OTHERS = {other.name: other for other in fields(RunFlags)}
@@ -82,7 +82,7 @@ def parsed(description: str) -> tuple[Task, TaskFlags, Any]:
     """
     parser = flag_parser(description)
     values = vars(parser.parse_args())
-    own = flags_from(parser, TaskFlags, values)
+    own = TaskFlags(**{field.name: values.pop(field.name) for field in fields(TaskFlags)})
     try:
         task = dataset_task(own.dataset)
         check(own, values)
