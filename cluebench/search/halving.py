@@ -92,72 +92,43 @@ class Standing:
 
 
 def standings(rule: Rule, trials: Mapping[Setting, Sequence[Curve]]) -> dict[Setting, Standing]:
-    """The state of each setting of a task, from the curves so far, one curve a seed; see `Contest.standings`."""
-    return Contest(trials).standings(rule)
+    """The state of each setting of a task under ``rule``, from the curves so far, one curve a seed.
 
-
-class Contest:
-    """The settings of a task and their curves, one curve a seed. What a rung counts is computed once for all rules."""
-
-    def __init__(self, trials: Mapping[Setting, Sequence[Curve]]):
-        self._trials = trials
-        self._counted: dict[Fraction, dict[Setting, tuple[int | None, ...]]] = {}
-        self._scores: dict[tuple[Setting, tuple[int | None, ...]], float] = {}
-
-    def standings(self, rule: Rule) -> dict[Setting, Standing]:
-        """The state of each setting under ``rule``.
-
-        A rung is judged once every trial that is left has reached it, so later evaluations never change a decision.
-        Leave failed trials out: the next best setting takes their place at the rungs that they had passed. Settings are
-        ranked as in the table: by the mean over seeds of the best score so far; if they tie, by the smaller learning
-        rate, batch and dropout. A rung without a new evaluation is skipped. A trial that has reached its end is never
-        stopped.
-        """
-        found = {setting: Standing((None,) * len(curves)) for setting, curves in self._trials.items()}
-        left = list(self._trials)
-        judged: dict[Setting, tuple[int | None, ...]] = {}
-        for rung in rule.rungs:
-            counted = {setting: self._evaluations_at(rung)[setting] for setting in left}
-            if any(None in numbers for numbers in counted.values()):
-                return found | {
-                    setting: Standing(self._pauses(setting, numbers)) for setting, numbers in counted.items()
-                }
-            if any(numbers != judged.get(setting) for setting, numbers in counted.items()):
-                passed = self._passed(rule.keep, counted)
-                for setting in left:
-                    if setting not in passed:
-                        pauses = self._pauses(setting, counted[setting])
-                        found[setting] = Standing(pauses, stopped=any(number is not None for number in pauses))
-                left, judged = [setting for setting in left if setting in passed], counted
-        return found
-
-    def _evaluations_at(self, rung: Fraction) -> dict[Setting, tuple[int | None, ...]]:
-        if rung not in self._counted:
-            self._counted[rung] = {
-                setting: tuple(curve.evaluations_at(rung) for curve in curves)
-                for setting, curves in self._trials.items()
+    A rung is judged once every trial that is left has reached it, so later evaluations never change a decision. Leave
+    failed trials out: the next best setting takes their place at the rungs that they had passed. Settings are ranked as
+    in the table: by the mean over seeds of the best score so far; if they tie, by the smaller learning rate, batch and
+    dropout. A rung without a new evaluation is skipped. A trial that has reached its end is never stopped.
+    """
+    found = {setting: Standing((None,) * len(curves)) for setting, curves in trials.items()}
+    left = list(trials)
+    judged: dict[Setting, list[int | None]] = {}
+    for rung in rule.rungs:
+        counted = {setting: [curve.evaluations_at(rung) for curve in trials[setting]] for setting in left}
+        if any(None in numbers for numbers in counted.values()):
+            return found | {
+                setting: Standing(_pauses(trials[setting], numbers)) for setting, numbers in counted.items()
             }
-        return self._counted[rung]
+        if any(numbers != judged.get(setting) for setting, numbers in counted.items()):
+            means = {
+                setting: mean(curve.best_of(number or 0) for curve, number in zip(trials[setting], numbers))
+                for setting, numbers in counted.items()
+            }
+            finite = {setting: score for setting, score in means.items() if math.isfinite(score)}
+            # The best 1/keep, rounded up; all settings if none has a score.
+            passed = set(in_order(finite)[: math.ceil(len(left) / rule.keep)] if finite else left)
+            for setting in left:
+                if setting not in passed:
+                    pauses = _pauses(trials[setting], counted[setting])
+                    found[setting] = Standing(pauses, stopped=any(number is not None for number in pauses))
+            left, judged = [setting for setting in left if setting in passed], counted
+    return found
 
-    def _pauses(self, setting: Setting, numbers: Sequence[int | None]) -> tuple[int | None, ...]:
-        """A seed pauses at a rung if it has reached the rung and is not at its end."""
-        return tuple(
-            None if curve.ended and number == len(curve.steps) else number
-            for curve, number in zip(self._trials[setting], numbers, strict=True)
-        )
 
-    def _passed(self, keep: int, counted: Mapping[Setting, tuple[int | None, ...]]) -> set[Setting]:
-        """The best ``1/keep`` of the settings, rounded up; all settings if none has a score."""
-        scores = {setting: self._score(setting, numbers) for setting, numbers in counted.items()}
-        finite = {setting: score for setting, score in scores.items() if math.isfinite(score)}
-        return set(in_order(finite)[: math.ceil(len(counted) / keep)] if finite else counted)
-
-    def _score(self, setting: Setting, numbers: tuple[int | None, ...]) -> float:
-        """The mean over seeds of the best score in the first ``numbers`` evaluations."""
-        if (setting, numbers) not in self._scores:
-            bests = [curve.best_of(number or 0) for curve, number in zip(self._trials[setting], numbers, strict=True)]
-            self._scores[setting, numbers] = mean(bests)
-        return self._scores[setting, numbers]
+def _pauses(curves: Sequence[Curve], numbers: Sequence[int | None]) -> tuple[int | None, ...]:
+    """A seed pauses at a rung if it has reached the rung and is not at its end."""
+    return tuple(
+        None if curve.ended and number == len(curve.steps) else number for curve, number in zip(curves, numbers)
+    )
 
 
 def in_order(scores: Mapping[Setting, float]) -> list[Setting]:

@@ -9,7 +9,7 @@ from statistics import mean
 from typing import NamedTuple
 
 from cluebench.benchmark.tasks import Setting
-from cluebench.search.halving import Contest, Curve, Rule, Standing, in_order
+from cluebench.search.halving import Curve, Rule, in_order, standings
 
 _RUNGS = (Fraction(1, 8), Fraction(1, 4), Fraction(1, 2))
 
@@ -75,21 +75,23 @@ class Replay:
         self._scores = scores_of(grid)
         self._order = in_order(self._scores)
         curves = {setting: [trial.curve for trial in trials] for setting, trials in grid.items()}
-        self._contests, self._as_good = [Contest(curves)], set[Setting]()
+        self._replayed, self._as_good = [curves], set[Setting]()
         if error is not None:
-            # The second contest rules out a choice that was right by chance.
+            # The second replay rules out a choice that was right by chance.
             best = self._scores[self._order[0]]
             self._as_good = {setting for setting, score in self._scores.items() if best - score <= error}
             lowered = {
-                setting: [_lowered(one, math.sqrt(2) * error) for one in curves[setting]] for setting in self._as_good
+                setting: [_lowered(curve, math.sqrt(2) * error) for curve in curves[setting]]
+                for setting in self._as_good
             }
-            self._contests.append(Contest(curves | lowered))
+            self._replayed.append(curves | lowered)
 
     def outcome(self, rule: Rule) -> Outcome:
         """What the rule would have done."""
-        standings, *lowered = (contest.standings(rule) for contest in self._contests)
-        chosen = self._chosen(standings)
-        ends = [pair for setting, trials in self._trials.items() for pair in zip(trials, standings[setting].pauses)]
+        states = [standings(rule, curves) for curves in self._replayed]
+        # The best of the settings that are not stopped.
+        chosen, *others = (next(one for one in self._order if not state[one].stopped) for state in states)
+        ends = [pair for setting, trials in self._trials.items() for pair in zip(trials, states[0][setting].pauses)]
         seconds = None
         if all(trial.train_seconds > 0 for trial, _ in ends):
             spent = sum(trial.seconds_until(number) for trial, number in ends)
@@ -105,12 +107,8 @@ class Replay:
             score=self._scores[chosen],
             lost=round(self._scores[self._order[0]] - self._scores[chosen], 2),
             rank=self._order.index(chosen) + 1,
-            safe={chosen, *map(self._chosen, lowered)} <= self._as_good,
+            safe={chosen, *others} <= self._as_good,
         )
-
-    def _chosen(self, standings: Mapping[Setting, Standing]) -> Setting:
-        """The best of the settings that are not stopped."""
-        return next(setting for setting in self._order if not standings[setting].stopped)
 
 
 def scores_of(grid: RecordedGrid) -> dict[Setting, float]:
