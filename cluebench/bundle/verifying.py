@@ -50,74 +50,65 @@ class Verdict:
     def state(self) -> str:
         return MISFIT if self.misfits else NOT_HERE if self.not_here else VERIFIED
 
-    def lines(self, most: int = 5) -> Iterator[str]:
+    def lines(self) -> Iterator[str]:
         notes = [f"{self.trials} trial{'s' * (self.trials != 1)}", *self.notes]
         notes += [] if self.misfits else self.not_here[:1]
         yield f"{self.task.title:<13}{self.state}: {shown('; '.join(notes))[:_LONGEST]}"
-        yield from (f"{'':<13}{shown(reason)[:_LONGEST]}" for reason in self.misfits[:most])
-        if len(self.misfits) > most:
-            yield f"{'':<13}and {len(self.misfits) - most} more"
+        yield from (f"{'':<13}{shown(reason)[:_LONGEST]}" for reason in self.misfits[:5])
+        if len(self.misfits) > 5:
+            yield f"{'':<13}and {len(self.misfits) - 5} more"
 
 
 def verify(folder: Path, manifest: Manifest, source: DataSource) -> list[Verdict]:
     """One verdict for each task of the bundle unpacked into ``folder``."""
     grid = json_files.read(folder / GRID_FILE, GridFile)
     names = {name.split("/")[0] for name in manifest.files if "/" in name} | {trial.task for trial in grid.trials}
-    return [_Checked(TASKS[name], folder / name, manifest, grid, source).verdict() for name in TASKS if name in names]
+    return [_Bundled(TASKS[name], folder / name, manifest, grid, source).verdict() for name in TASKS if name in names]
 
 
 @dataclass
-class _Checked:
-    """One task of a bundle."""
+class _Bundled:
+    """One task of a bundle. ``results``: by trial, those without a fault; a stranger's result is not read in part."""
 
     task: Task
     folder: Path
     manifest: Manifest
     grid: GridFile
     source: DataSource
+    results: dict[str, Result] = field(default_factory=dict)
 
     def verdict(self) -> Verdict:
         """Checks go from cheap to expensive, and end with the first kind that finds something."""
-        found = Verdict(self.task, len(self.names), notes=list(self._missing()))
-        found.misfits += [f"{name}: its result is not whole" for name in self.names if name not in self.results]
-        found.misfits += self._plan()
+        names = sorted(path.stem for path in self.folder.glob("*.json"))
+        found = Verdict(self.task, len(names))
+        for name in names:
+            try:
+                self.results[name] = json_files.read(self.folder / f"{name}.json", Result)
+            except BadFile:
+                found.misfits.append(f"{name}: its result is not whole")
+        self._plan(found, names)
         for name, result in self.results.items():
             found.misfits += [f"{name}: {reason}" for reason in self._result(name, result)]
         for check in (self._all_results, self._logs, self._predictions, self._row_facts):
             found.misfits = found.misfits or list(check(found))
         return found
 
-    @cached_property
-    def names(self) -> list[str]:
-        """The trials that have a result."""
-        return sorted(path.stem for path in self.folder.glob("*.json"))
-
-    @cached_property
-    def results(self) -> dict[str, Result]:
-        """The results without a fault: a stranger's result is not read in part, as one's own is."""
-        found = {}
-        for name in self.names:
-            try:
-                found[name] = json_files.read(self.folder / f"{name}.json", Result)
-            except BadFile:
-                continue
-        return found
-
-    def _plan(self) -> Iterator[str]:
-        for trial in self.grid.trials:
-            if trial.task == self.task.name and trial.state == "done" and trial.name not in self.names:
-                yield f"{trial.name}: the plan says that it is done, but it has no result"
-        others = (path.name for path in self.folder.glob("*") if path.stem not in self.names)
-        yield from (f"{name} belongs to no trial with a result" for name in others)
-
-    def _missing(self) -> Iterator[str]:
-        """The part of the published grid, and of the plan, that has not run."""
-        tried = {named[0] for named in map(parse_trial_name, self.names) if named}
+    def _plan(self, found: Verdict, names: Sequence[str]) -> None:
+        """What does not fit, and the part of the published grid, and of the plan, that has not run."""
+        planned = [trial for trial in self.grid.trials if trial.task == self.task.name]
+        found.misfits += [
+            f"{trial.name}: the plan says that it is done, but it has no result"
+            for trial in planned
+            if trial.state == "done" and trial.name not in names
+        ]
+        others = (path.name for path in self.folder.glob("*") if path.stem not in names)
+        found.misfits += [f"{name} belongs to no trial with a result" for name in others]
         points = set(self.task.grid.points())
-        if points - tried:
-            yield f"{len(points & tried)} of the {len(points)} settings of the published grid"
-        if unfinished := sum(trial.state != "done" for trial in self.grid.trials if trial.task == self.task.name):
-            yield f"{unfinished} more planned trials not done"
+        tried = points & {named[0] for named in map(parse_trial_name, names) if named}
+        if tried < points:
+            found.notes.append(f"{len(tried)} of the {len(points)} settings of the published grid")
+        if unfinished := sum(trial.state != "done" for trial in planned):
+            found.notes.append(f"{unfinished} more planned trials not done")
 
     def _result(self, name: str, result: Result) -> Iterator[str]:
         task, sums_here = self.task, self.manifest.data.get(self.task.name)
@@ -176,34 +167,18 @@ class _Checked:
             found.not_here.append(str(error))
         for name, result in self.results.items():
             path = self.folder / f"{name}{dev_predictions.SUFFIX}"
+            if not path.is_file():
+                found.not_here.append(f"{name} kept no dev predictions")
+                continue
             try:
-                if path.is_file():
-                    predictions = DevPredictions.read(path)
-                    reasons = [*_unlike_result(predictions, result), *self._unlike_rows(predictions, result, rows)]
-                    yield from (f"{name}: {reason}" for reason in reasons)
-                else:
-                    found.not_here.append(f"{name} kept no dev predictions")
+                predictions = DevPredictions.read(path)
+                reasons = _unlike_result(predictions, result)
+                reasons += _unlike_rows(self.task, predictions, result, rows) if rows is not None else []
+                yield from (f"{name}: {reason}" for reason in reasons)
             except DataError:
                 yield f"{name}: its dev predictions are not a whole file"
             except ImportError:
                 found.not_here.append("PaddleNLP, which computes EM and F1, is not installed")
-
-    def _unlike_rows(self, predictions: DevPredictions, result: Result, rows: Sequence | None) -> Iterator[str]:
-        if rows is None:
-            return
-        ids, gold = _right_answers(self.task, rows)
-        if not predictions.are_of(ids) or len(predictions.predicted) != len(gold):
-            yield "its dev predictions are of other rows than the official dev files"
-            return
-        if self.task.kind == SPAN:
-            environment.import_paddle()  # the published EM and F1 are PaddleNLP's
-            answers = {row.id: str(text) for row, text in zip(rows, predictions.predicted)}
-            right: Sequence[Any] = question_scores(answers, rows)
-        else:
-            right = [predictions.predicted == gold]
-        score = tuple(100 * float(np.mean(shares)) for shares in right)
-        if not _same(score, result.best_score):
-            yield f"it predicted {_shown(score)} of the official dev files, its result says {_shown(result.best_score)}"
 
     def _row_facts(self, found: Verdict) -> Iterator[str]:
         """The twins that it names, if the rows are here. Floors change nothing and depend on versions."""
@@ -235,15 +210,24 @@ def _unlike_result(predictions: DevPredictions, result: Result) -> list[str]:
     return protocol.impossible_points(result.dev_curve, len(predictions.scores))
 
 
-def _right_answers(task: Task, rows: Sequence[Any]) -> tuple[Sequence[int | str], list]:
-    """For each row that the metric counts, in order: its id, and the right index; None for spans."""
-    if task.kind == SPAN:
-        return [row.id for row in rows], [None] * len(rows)
+def _unlike_rows(task: Task, predictions: DevPredictions, result: Result, rows: Sequence[Any]) -> list[str]:
+    """Scores the predictions again, against the rows of the official dev files."""
     if task.kind == IDIOM:
         answers = [answer for row in rows for answer in row.answers.items()]
-        return [tag for tag, _ in answers], [index for _, index in answers]
-    gold = [row.label if task.is_classification else row.answer for row in rows]
-    return ids_or_numbers([row.id for row in rows]), gold
+        ids, gold = [tag for tag, _ in answers], [index for _, index in answers]
+    else:
+        ids = list(ids_or_numbers([row.id for row in rows]))
+        gold = [None if task.kind == SPAN else row.label if task.is_classification else row.answer for row in rows]
+    if not predictions.are_of(ids) or len(predictions.predicted) != len(gold):
+        return ["its dev predictions are of other rows than the official dev files"]
+    right: Sequence[Any] = [predictions.predicted == gold]
+    if task.kind == SPAN:
+        environment.import_paddle()  # the published EM and F1 are PaddleNLP's
+        right = question_scores({row.id: str(text) for row, text in zip(rows, predictions.predicted)}, rows)
+    score = tuple(100 * float(np.mean(shares)) for shares in right)
+    if _same(score, result.best_score):
+        return []
+    return [f"it predicted {_shown(score)} of the official dev files, its result says {_shown(result.best_score)}"]
 
 
 def _same(score: Sequence[float], other: Sequence[float] | None) -> bool:
