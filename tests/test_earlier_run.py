@@ -5,10 +5,11 @@ import pytest
 from cluebench.benchmark.tasks import TASKS
 from cluebench.foundation.errors import UsageError
 from cluebench.records import identity
+from cluebench.records.identity import different_settings
 from cluebench.records.result import Result
 from cluebench.records.run_flags import RunFlags, resolved
 from cluebench.training.checkpoint_format import CheckpointState, Generators
-from cluebench.training.overwriting import different_settings, refuse_other_settings
+from cluebench.training.configure import refuse_other_settings
 
 TASK = TASKS["tnews"]
 

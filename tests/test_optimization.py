@@ -154,13 +154,6 @@ def test_half_precision_is_refused_on_cpus(device):
 # The loss that is logged ----------------------------------------------------------------------------------------------
 
 
-class At:
-    """As much of a step as the meter looks at."""
-
-    def __init__(self, number):
-        self.number = number
-
-
 def test_the_loss_logged_is_the_last_steps_and_the_speed_that_since_the_last_line(monkeypatch):
     import paddle
 
@@ -172,10 +165,10 @@ def test_the_loss_logged_is_the_last_steps_and_the_speed_that_since_the_last_lin
     for loss in (5.0, 4.0, 3.0):
         meter.add(paddle.to_tensor(loss))
         clock[0] += 2.0
-    assert meter.read(At(3)) == (3.0, 0.5)
+    assert meter.read(3) == (3.0, 0.5)
     meter.add(paddle.to_tensor(2.5))
     clock[0] += 0.25
-    assert meter.read(At(4)) == (2.5, 4.0)
+    assert meter.read(4) == (2.5, 4.0)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -185,14 +178,14 @@ def test_one_loss_that_is_no_number_is_found_whenever_it_came(bad):
     from cluebench.training.optimization import LossMeter
 
     meter = LossMeter()
-    meter.check(At(0))  # nothing has been added
+    meter.check(0)  # nothing has been added
     for loss in (1.0, bad, 1.0):
         meter.add(paddle.to_tensor(loss))
     for look in (meter.check, meter.read):
         with pytest.raises(
             Diverged, match="the loss became NaN or infinite at or shortly before step 3; try a lower --learning"
         ):
-            look(At(3))
+            look(3)
 
 
 def test_in_fp16_only_steps_in_a_row_without_end_are_a_divergence():
@@ -208,10 +201,10 @@ def test_in_fp16_only_steps_in_a_row_without_end_are_a_divergence():
     meter, trainer = LossMeter(fp16=True), Trainer()
     for loss in [float("inf")] * MOST_OVERFLOWS + [1.0] + [float("nan")] * MOST_OVERFLOWS:
         meter.add(paddle.to_tensor(loss))
-        meter.check(At(3))
+        meter.check(3)
         ProtocolTrainer._check_loss_valid(trainer, paddle.to_tensor(loss))
     meter.add(paddle.to_tensor(float("nan")))
     with pytest.raises(Diverged):
-        meter.check(At(3))
+        meter.check(3)
     with pytest.raises(Diverged):
         ProtocolTrainer._check_loss_valid(trainer, paddle.to_tensor(float("nan")))

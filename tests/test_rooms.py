@@ -60,7 +60,7 @@ ONLY = {
     "subprocess": {"foundation/repository", "scheduler/", "submission/", "diagnosis/"},
     "tokenizers": {"models/tokenizer", "models/export"},
     "tqdm": {"foundation/notices"},
-    "visualdl": {"training/scalars"},
+    "visualdl": {"training/progress"},
 }
 
 #: Modules that open no file and know no path; of folders, those that are not named in FILES_IN.
@@ -73,8 +73,7 @@ FILE_MODULES = {"glob", "io", "os", "pathlib", "shutil", "tempfile", "zipfile"}
 
 #: Modules below models/ that run before Paddle is imported, so that wrong flags are reported at once.
 BEFORE_PADDLE = (
-    "training/checkpoint_format training/configure training/life training/overwriting training/scalars "
-    "demo/__main__ demo/synthetic"
+    "training/checkpoint_format training/configure training/life training/progress demo/__main__ demo/synthetic"
 ).split()
 
 #: Module → what it imports inside functions, and why that can't stand at its top.
@@ -96,7 +95,7 @@ INSIDE = {
     "scheduler/run/ray_workers": ({"ray"}, "Ray is an extra"),
     "scheduler/run/run_grid": ({"cluebench.scheduler.run.ray_workers"}, "Ray is an extra"),
     "training/life": ({"cluebench.training.run"}, _FLAGS_FIRST),
-    "training/scalars": ({"visualdl"}, "slow to import and rarely needed"),
+    "training/progress": ({"visualdl"}, "slow to import and rarely needed"),
     "classification/run_clue_classifier_trainer": ({"cluebench.models", "cluebench.training"}, _FLAGS_FIRST),
     "grid_search_tools/export_model": ({"cluebench.models"}, _FLAGS_FIRST),
     "grid_search_tools/show_features": ({"cluebench.models"}, _FLAGS_FIRST),

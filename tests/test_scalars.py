@@ -2,7 +2,7 @@
 
 from visualdl import LogReader
 
-from cluebench.training.scalars import Scalars
+from cluebench.training.progress import Scalars
 
 OWN, OTHER = "a" * 16, "b" * 16
 

@@ -1,18 +1,21 @@
-"""From flags to a run: all checks before Paddle is imported."""
+"""From flags to a run, before Paddle is imported: all checks, and what an earlier run left in --output_dir."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic
 
 from cluebench.benchmark.tasks import Task
 from cluebench.data.source import DataSource, open_source
-from cluebench.foundation import environment
+from cluebench.foundation import atomic, environment
+from cluebench.foundation.errors import UsageError
 from cluebench.foundation.flags import refuse_unwritable
 from cluebench.pretrained import model_files
 from cluebench.pretrained.model import Model
-from cluebench.records import identity
-from cluebench.records.result import Result
-from cluebench.records.run_flags import F, resolved
-from cluebench.training.overwriting import refuse_other_settings
+from cluebench.records import dev_predictions, identity
+from cluebench.records.paths import CHECKPOINT
+from cluebench.records.result import Result, Settings
+from cluebench.records.run_flags import F, RunFlags, resolved
+from cluebench.training.checkpoint_format import RESTARTS, STATE_FILE, CheckpointState
 
 
 @dataclass(frozen=True)
@@ -52,3 +55,41 @@ def configure(flags: F, task: Task, **more: Any) -> RunConfig[F]:
     )
     refuse_other_settings(flags, result)
     return RunConfig(task, flags, model, source, result)
+
+
+def refuse_other_settings(flags: RunFlags, result: Result) -> None:
+    """Raises UsageError when training would write over a run with other settings: its checkpoint or finished model.
+
+    ``flags``: resolved; ``result``: the new run's. The same settings again are the same run, which may be repeated.
+    """
+    if not flags.do_train or flags.overwrite_output_dir:
+        return
+    folder = Path(flags.output_dir)
+    state = CheckpointState.read(folder / CHECKPOINT / STATE_FILE, RESTARTS)
+    if state and state.configuration_hash != result.configuration_hash:
+        raise UsageError(_in_the_way(folder, f"the checkpoint after step {state.step}", state.configuration, result))
+    for path in {flags.result_json or "", str(folder / "result.json")}:
+        other = Result.read_finished(path)
+        has_model = other and other.best_model and model_files.first_of(folder, model_files.WEIGHT_FILES)
+        if other and has_model and other.configuration_hash != result.configuration_hash:
+            score = "/".join(f"{number:.2f}" for number in other.best_score or ())
+            raise UsageError(_in_the_way(folder, f"the finished model ({score} on dev)", other.configuration, result))
+
+
+def remove_leftovers(flags: RunFlags) -> None:
+    """Removes temporary files of a killed process of this run. On rank 0, before anything is written.
+
+    Only one process may train into an output directory; in a grid the trial's lock ensures it.
+    """
+    atomic.remove_leftovers(flags.output_dir)
+    if flags.result_json:
+        for path in (Path(flags.result_json), dev_predictions.beside(flags.result_json)):
+            atomic.remove_leftovers(path.parent, path.name)
+
+
+def _in_the_way(folder: Path, what: str, there: Settings, result: Result) -> str:
+    different = identity.different_settings(there, result.configuration)
+    return (
+        f"--output_dir {folder}: holds {what} of a run with other settings ({different}): "
+        "give another directory, or --overwrite_output_dir to start again and write over it"
+    )

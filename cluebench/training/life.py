@@ -20,8 +20,7 @@ from cluebench.records.dev_predictions import CutEvaluation, Evaluation
 from cluebench.records.paths import CHECKPOINT
 from cluebench.records.result import PAUSED, Result
 from cluebench.records.run_flags import F
-from cluebench.training.configure import RunConfig
-from cluebench.training.overwriting import remove_leftovers
+from cluebench.training.configure import RunConfig, remove_leftovers
 
 if TYPE_CHECKING:
     from paddle.nn import Layer

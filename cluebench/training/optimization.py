@@ -13,7 +13,6 @@ from paddlenlp.transformers import LinearDecayWithWarmup
 from cluebench.foundation import environment
 from cluebench.foundation.errors import Diverged, UsageError
 from cluebench.records.run_flags import RunFlags, refuse_amp
-from cluebench.training.steps import Step
 
 
 def build_optimizer(
@@ -130,35 +129,31 @@ class LossMeter:
     _last: paddle.Tensor  # of the last step
 
     def __init__(self, fp16: bool = False) -> None:
-        self._fp16 = fp16
+        self._fp16, self._steps, self._since = fp16, 0, time.perf_counter()
         # The sum of the losses, which shows a loss that is not finite; with fp16 how many of the last losses are not.
         self._kept = paddle.zeros([])
-        self._steps = 0
-        self._since = time.perf_counter()
 
     def add(self, loss: paddle.Tensor) -> None:
-        self._last = loss
+        self._last, self._steps = loss, self._steps + 1
         if self._fp16:
             self._kept = paddle.where(paddle.isfinite(loss).reshape([]), paddle.zeros([]), self._kept + 1)
         else:
             self._kept = self._kept + loss
-        self._steps += 1
 
-    def read(self, step: Step) -> tuple[float, float]:
+    def read(self, step: int) -> tuple[float, float]:
         """(loss of the last step over all ranks, steps a second since the last read). Raises Diverged."""
         self.check(step)
-        last = self._last
+        loss = self._last
         if environment.world_size() > 1:
-            last = last.clone()
-            paddle.distributed.all_reduce(last)
-            last = last / environment.world_size()
-        loss = float(last)
-        now = time.perf_counter()
+            loss = loss.clone()
+            paddle.distributed.all_reduce(loss)
+            loss = loss / environment.world_size()
+        number, now = float(loss), time.perf_counter()
         speed = self._steps / max(now - self._since, 1e-9)
         self._steps, self._since = 0, now
-        return loss, speed
+        return number, speed
 
-    def check(self, step: Step) -> None:
+    def check(self, step: int) -> None:
         """Raises Diverged; see `refuse_divergence`."""
         kept = float(self._kept)
-        refuse_divergence(int(kept) if self._fp16 else int(not math.isfinite(kept)), step.number, fp16=self._fp16)
+        refuse_divergence(int(kept) if self._fp16 else int(not math.isfinite(kept)), step, fp16=self._fp16)

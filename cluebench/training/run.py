@@ -26,13 +26,10 @@ from cluebench.records.run_flags import F
 from cluebench.training import device
 from cluebench.training.bounded import BoundedEvaluation
 from cluebench.training.configure import RunConfig
-from cluebench.training.ending import Ending
 from cluebench.training.evaluation import Inference, on_device
-from cluebench.training.loop import Training
 from cluebench.training.optimization import Precision
-from cluebench.training.progress import TrainingProgress
-from cluebench.training.scalars import Scalars
-from cluebench.training.steps import Step
+from cluebench.training.progress import Scalars, TrainingProgress
+from cluebench.training.steps import Ending, Step, Training
 
 
 class Run(Generic[F]):
@@ -185,13 +182,13 @@ class Run(Generic[F]):
     def _log_step(self, step: Step, training: Training) -> None:
         """Logs a step: the published line, and the same numbers as scalars. The learning rate is the next step's."""
         if step.number % self.flags.logging_steps == 0:
-            loss, speed = training.meter.read(step)
+            loss, speed = training.meter.read(step.number)
             rate = training.learning_rate
             total = self.result.total_steps
             self.log.train(TrainingLine(step.number, total, step.epoch, step.batch, loss, rate, speed))
             self.scalars.add(step.number, train_loss=loss, train_lr=rate, train_speed=speed)
         if step.evaluates or step.checkpoints:
-            training.meter.check(step)
+            training.meter.check(step.number)
 
     def _is_to_pause(self, step: int) -> bool:
         rung = self.flags.pause_at

@@ -1,12 +1,28 @@
-"""Which steps a run takes, in which order of rows, and what follows each of them."""
+"""A model in training: its steps in their row order, its optimizer, what --resume needs of them, and SIGTERM."""
 
 import math
-from collections.abc import Iterator, Sequence, Sized
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import paddle
 
+from cluebench.features import Features
+from cluebench.foundation import environment
 from cluebench.foundation.errors import DataError
+from cluebench.foundation.notices import notice
+from cluebench.records.paths import CHECKPOINT
+from cluebench.records.result import Result
+from cluebench.records.run_flags import RunFlags
+from cluebench.training.checkpoint import Checkpoint
+from cluebench.training.device import gathered, parallel
+from cluebench.training.optimization import LossMeter, Precision, accumulate, build_optimizer
+
+#: With several ranks, which must end after the same step: steps between their exchanges.
+_TOGETHER_EVERY = 10
 
 
 @dataclass(frozen=True)
@@ -80,3 +96,107 @@ def optimizer_steps(examples: Sized, micro_batch: int, plan: StepPlan, done: int
 def order_of(examples: Sized, micro_batch: int) -> paddle.io.DistributedBatchSampler:
     """The sampler of the train split; ``len()`` of it is the number of micro-batches an epoch."""
     return paddle.io.DistributedBatchSampler(examples, batch_size=micro_batch, shuffle=True)
+
+
+class Training:
+    """The training of ``model`` on ``examples``.
+
+    ``step``: the number of the last step; ``meter``: the losses of the steps.
+    """
+
+    def __init__(
+        self, model: paddle.nn.Layer, examples: Features, flags: RunFlags, result: Result, precision: Precision
+    ):
+        self._model, self._examples, self._result, self._precision = model, examples, result, precision
+        self._micro_batch = flags.batch_size // flags.gradient_accumulation_steps
+        self.plan = StepPlan(
+            micro_batches=len(order_of(examples, self._micro_batch)),
+            accumulation=flags.gradient_accumulation_steps,
+            epochs=flags.num_train_epochs,
+            max_steps=flags.max_steps,
+            eval_every=flags.save_steps,
+            checkpoint_every=flags.checkpoint_steps,
+        )
+        self._optimizer, self._schedule = build_optimizer(model, self.plan.total_steps, flags)
+        folder = Path(flags.output_dir) / CHECKPOINT
+        self._checkpoint = Checkpoint(folder, model, self._optimizer, precision, result)
+        self.step = 0
+        self.meter = LossMeter(fp16=precision.scaler is not None)
+
+    def resume(self) -> int:
+        """Continues from the checkpoint of an earlier process; returns its step, 0 where there is none."""
+        self.step = self._checkpoint.restore()
+        return self.step
+
+    def save(self) -> int:
+        """Writes the checkpoint after the last step, on all ranks; returns that step."""
+        self._checkpoint.save(self.step)
+        return self.step
+
+    def steps(self, loss_of: Callable[[paddle.nn.Layer, Sequence[int]], paddle.Tensor]) -> Iterator[Step]:
+        """Takes every step that is left, and yields it.
+
+        First comes the last step of an earlier process, without rows, if that process ended before it had evaluated.
+        ``loss_of``: from the model (with several cards, exchanging gradients) and the rows of a micro-batch to the mean
+        loss.
+        """
+        evaluated = {point.step for point in self._result.dev_curve}
+        if self.step and self.step not in evaluated and (last := self.plan.step(self.step)).evaluates:
+            yield last
+        model = parallel(self._model)
+        for step in optimizer_steps(self._examples, self._micro_batch, self.plan, self.step):
+            start = time.perf_counter()
+            self.meter.add(accumulate(model, step.micro_batches, lambda rows: loss_of(model, rows), self._precision))
+            self._precision.step(self._optimizer)
+            self._schedule.step()
+            self._optimizer.clear_grad()
+            self._result.train_seconds += time.perf_counter() - start
+            self.step = step.number
+            yield step
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next step."""
+        return self._optimizer.get_lr()
+
+
+class Ending:
+    """Turns SIGTERM into a KeyboardInterrupt at the places where the run calls it, after writing the checkpoint."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._save: Callable[[], int] | None = None
+
+    @contextmanager
+    def handled(self, save: Callable[[], int]) -> Iterator[None]:
+        """During training. ``save``: writes the checkpoint, on all ranks, and returns its step."""
+        self._save = save
+        before = signal.signal(signal.SIGTERM, self._ask)
+        try:
+            yield
+        finally:
+            self._save = None
+            signal.signal(signal.SIGTERM, signal.SIG_IGN if self._asked else before)  # the process is ending already
+
+    def _ask(self, number: int, frame: object) -> None:
+        self._asked = True
+
+    def after(self, step: int, evaluates: bool) -> None:
+        """All ranks call it after the same steps; several ranks exchange now and then whether one got SIGTERM."""
+        if environment.world_size() == 1:
+            self.between_batches()
+        elif self._save and (evaluates or step % _TOGETHER_EVERY == 0):
+            self._asked = any(gathered(self._asked))
+            self._end()
+
+    def between_batches(self) -> None:
+        """Of an evaluation; the next process repeats it."""
+        if environment.world_size() == 1:
+            self._end()
+
+    def _end(self) -> None:
+        if self._asked and self._save:
+            step = self._save()
+            if environment.rank() == 0:
+                notice(f"asked to end: the checkpoint after step {step} is written, and --resume goes on from it")
+            raise KeyboardInterrupt
