@@ -7,7 +7,7 @@ the second for the last [SEP]. So C3's are ``<s> context </s></s> question </s><
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,3 +39,15 @@ class Template(NamedTuple):
         """From the `columns`."""
         before, between, after = np.split(arrays["special"], np.cumsum(arrays["special_lengths"])[:-1])
         return cls(tuple(before.tolist()), tuple(between.tolist()), tuple(after.tolist()), int(arrays["second_type"]))
+
+    @classmethod
+    def read_off(cls, tokenizer: Any) -> "Template":
+        """From what a slow tokenizer makes of a pair."""
+        first, second = -1, -2  # no token's ids
+        try:
+            ids = tokenizer.build_inputs_with_special_tokens([first], [second])
+            types = tokenizer.create_token_type_ids_from_sequences([first], [second])
+            one, two = ids.index(first), ids.index(second)
+            return cls(tuple(ids[:one]), tuple(ids[one + 1 : two]), tuple(ids[two + 1 :]), int(types[two]))
+        except (AttributeError, ValueError, IndexError, NotImplementedError):
+            return cls((tokenizer.cls_token_id,), (tokenizer.sep_token_id,), (tokenizer.sep_token_id,))

@@ -2,13 +2,14 @@
 
 PaddleNLP's BERT, ERNIE, ERNIE-Gram, RoBERTa (Chinese), RoFormerV2 and TinyBERT tokenizers are one scheme: a
 BasicTokenizer that works character by character (drop, white space, a word of its own, part of a word; lower case and
-accents on the way), then WordPiece inside words (Devlin et al. 2019). So a table says how each character is written,
-`str.translate` makes words out of a text by it, and each distinct word goes through WordPiece once. The table is not a
-copy of the rules: each character met is shown to the tokenizer's own BasicTokenizer, and each word to its own
-WordPiece. So every setting, and the Unicode version of the running Python, counts as in the slow tokenizer.
+accents on the way), then WordPiece inside words (Devlin et al. 2019). So a table of characters says where words begin
+and end, and each distinct word goes through WordPiece once. The table is not a copy of the rules: each new character is
+shown to the tokenizer's own BasicTokenizer, and each new word to its own WordPiece. So every setting, and the Unicode
+version of the running Python, counts as in the slow tokenizer.
 
-What does depend on its neighbours (special or added tokens standing in the text, combining characters that
-normalisation would reorder) is found and left to the slow tokenizer itself, as is every tokenizer of another kind.
+A text whose tokens may depend on more than single characters (special or added tokens in the text, combining characters
+that normalisation would reorder) goes to the slow tokenizer as a whole, as does every text of a tokenizer of another
+kind. The `tokenizers` library takes three times as long for the same texts, and its Unicode tables are not Python's.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ import signal
 import threading
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import cached_property, lru_cache, partial
@@ -37,15 +38,16 @@ T = TypeVar("T")
 
 #: Token ids of each text, and int32 [tokens, 2] the characters each token covers, end exclusive.
 _Encoded = tuple[Ragged, np.ndarray]
-_NO_SPANS = np.zeros((0, 2), np.int32)
+#: The same of one text.
+_Pieces = tuple[list[int], Sequence[tuple[int, int]]]
 
-#: Raised when ids or offsets change for the same tokenizer and text.
-TOKENIZATION_VERSION = 1
+#: What becomes of a character: nothing, white space, a word of its own, a part of a word.
+_DROPPED, _GAP, _ALONE, _PART = 1, 2, 3, 4
 
-#: The form of a character that depends on its neighbours. BERT's tokenizers leave this one out of every text.
+#: How a character is written that depends on its neighbours. BERT's tokenizers leave this one out of every text.
 _CONTEXTUAL = "\0"
 
-_CHUNK_CHARACTERS = 1 << 17  # bounds the memory of one pass to some tens of MB
+_CHUNK_CHARACTERS = 1 << 18  # bounds the memory of one pass to some tens of MB
 _REMEMBERED_WORDS = 1 << 19
 
 #: Strings every rule of the scheme shows in; a tokenizer that differs on one of them is of another kind.
@@ -72,29 +74,32 @@ class TextEncoder:
 
     def __init__(self, tokenizer: Any):
         self.tokenizer = tokenizer
-        self._encode_texts = getattr(tokenizer, "encode_texts", None)
-        self.of_vocabulary = self._encode_texts is None
-        self.cls_id, self.sep_id = tokenizer.cls_token_id, tokenizer.sep_token_id
+        self.of_vocabulary = not hasattr(tokenizer, "encode_texts")
         self.pad_id, self.mask_id = tokenizer.pad_token_id, tokenizer.mask_token_id
-        self.template = getattr(tokenizer, "template", None) or _template_of(tokenizer)
+        self.template = getattr(tokenizer, "template", None) or Template.read_off(tokenizer)
         self._basic: Any = getattr(tokenizer, "basic_tokenizer", None)
         self._wordpiece: Any = getattr(tokenizer, "wordpiece_tokenizer", None)
         self._lower = bool(getattr(tokenizer, "do_lower_case", False))
-        self._form = lru_cache(maxsize=None)(self._form_of)
-        self._pieces = lru_cache(maxsize=_REMEMBERED_WORDS)(self._pieces_of)
-        self._literals = self._literal_tokens()
+        self._id = lru_cache(maxsize=None)(tokenizer.convert_tokens_to_ids)
+        self._kinds = np.zeros(0x110000, np.uint8)  # by code point; 0: not met yet
+        self._odd = np.zeros(0x110000, bool)  # by code point: written otherwise than it reads, but for case
+        self._written: dict[int, str] = {}  # by code point
+        self._pieces: dict[str, _Pieces] = {}  # of words
+        # Tokens that the slow tokenizer treats as a unit where they stand in a text.
+        names = ("all_special_tokens", "unique_no_split_tokens", "added_tokens_encoder")
+        literals = [*(getattr(tokenizer, name, ()) for name in names), getattr(self._basic, "never_split", None) or ()]
+        self._literals = frozenset(map(str, chain(*literals))) - {""}
         self._folded = [token.casefold() for token in self._literals]
-        self._cuts = [str(token) for token in getattr(tokenizer, "unique_no_split_tokens", ())]
         cuts_words = hasattr(self._basic, "vocab")  # RoFormer's, by jieba: no table of characters says where
         self.is_bulk = self._basic is not None and self._wordpiece is not None and not cuts_words
-        self._strips = self.is_bulk and self._basic_words("e\u0301") == ["e"]
         if self.is_bulk:
-            encoded = [(text, self._encode_regular([text], offsets=False)) for text in _SPECIMENS]
-            self.is_bulk = all(got is None or got[0].values.tolist() == self._slow_ids(text) for text, got in encoded)
+            self._strips = self._basic_words("e\u0301") == ["e"]
+            ids, _ = self._encode_words(_SPECIMENS, False)
+            self.is_bulk = [one.tolist() for one in ids] == [self._slow_ids(text) for text in _SPECIMENS]
 
     def token_id(self, token: str) -> int:
         """Id of one token as it stands in the vocabulary; the unknown token's when it doesn't."""
-        return self.tokenizer.convert_tokens_to_ids(token)
+        return self._id(token)
 
     def encode(self, texts: Sequence[str], num_proc: int | None = None) -> Ragged:
         """Token ids (int32) of each string. Repeated strings are worth removing first: each is encoded.
@@ -115,136 +120,118 @@ class TextEncoder:
         return ids, spans[:, 0], spans[:, 1]
 
     def _encode(self, texts: Sequence[str], offsets: bool, num_proc: int | None) -> _Encoded:
-        quick = self.is_bulk or not self.of_vocabulary
-        chunks = _chunks(texts, _CHUNK_CHARACTERS if quick else _CHUNK_CHARACTERS >> 3)
+        encode, characters = self._encode_words, _CHUNK_CHARACTERS
         if not self.of_vocabulary:
-            num_proc = None  # it has threads of its own
-        return _joined(_map_processes(partial(self._encode_chunk, offsets=offsets), chunks, num_proc))
+            encode, num_proc = self._encode_in_library, None  # it has threads of its own
+        elif not self.is_bulk:
+            encode, characters = self._encode_one_by_one, _CHUNK_CHARACTERS >> 4
+        chunks = _chunks(texts, characters)
+        ids, spans = zip(*_map_processes(partial(encode, offsets=offsets), chunks, num_proc))
+        return Ragged.concatenate(ids), np.concatenate(spans)
 
-    def _encode_chunk(self, texts: list[str], offsets: bool) -> _Encoded:
-        if self._encode_texts is not None:
-            ids, spans = self._encode_texts(texts)
-            return Ragged.of(ids), np.concatenate([_NO_SPANS, *spans])
-        encoded = self._encode_regular(texts, offsets) if self.is_bulk or not texts else None
-        if encoded is not None:
-            return encoded
-        if len(texts) > 1:  # halves, until the irregular texts are alone
-            middle = len(texts) // 2
-            return _joined([self._encode_chunk(half, offsets) for half in (texts[:middle], texts[middle:])])
-        spans = self._slow_spans(texts[0]) if offsets else _NO_SPANS
-        return Ragged.of([self._slow_ids(texts[0])]), np.array(spans, np.int32).reshape(-1, 2)
+    def _encode_in_library(self, texts: Sequence[str], offsets: bool) -> _Encoded:
+        ids, spans = self.tokenizer.encode_texts(texts)
+        return Ragged.of(ids), np.concatenate([_flat_spans(()), *spans])
+
+    def _encode_one_by_one(self, texts: Sequence[str], offsets: bool) -> _Encoded:
+        pieces = [self._slow_pieces(text, offsets) for text in texts]
+        return Ragged.of([ids for ids, _ in pieces]), _flat_spans(spans for _, spans in pieces)
 
     def _slow_ids(self, text: str) -> list[int]:
         return self.tokenizer.convert_tokens_to_ids(self.tokenizer.tokenize(text))
 
+    def _slow_pieces(self, text: str, offsets: bool) -> _Pieces:
+        """Offsets that can't be found are left to PaddleNLP's own search, which guesses round unknown tokens."""
+        if not offsets:
+            return self._slow_ids(text), ()
+        spans = self._laid_over(text, self.tokenizer.tokenize(text)) if self.is_bulk else None
+        return self._slow_ids(text), self.tokenizer.get_offset_mapping(text) if spans is None else spans
+
     # Many texts at once -----------------------------------------------------------------------------------------------
 
-    def _encode_regular(self, texts: Sequence[str], offsets: bool) -> _Encoded | None:
-        """None where a token of the texts may depend on more than the form of each character.
+    def _encode_words(self, texts: Sequence[str], offsets: bool) -> _Encoded:
+        """Cuts texts into words and looks up each distinct word. A text that must not be cut counts as one word."""
+        together = "".join(f"{text}\n" for text in texts)
+        bounds = offsets_of([len(text) + 1 for text in texts])
+        codes = np.frombuffer(together.encode("utf-32-le", "surrogatepass"), "<u4")
+        kinds = self._kinds_of(codes)
+        folded, suspects = together.casefold(), range(len(texts))
+        if not any(token in folded for token in self._folded):
+            suspects = np.unique(np.searchsorted(bounds, np.flatnonzero(self._odd[codes]), "right") - 1).tolist()
+        uncut = [number for number in suspects if self._is_uncut(texts[number])]
+        for number in uncut:
+            kinds[bounds[number] : bounds[number + 1] - 1] = _PART
+        starts, ends = _words(kinds)
+        words, word = _distinct_words(together, codes, starts, ends)
+        pieces = self._pieces_of(words, {texts[number] for number in uncut}, offsets)
+
+        ids = Ragged.of([of_word for of_word, _ in pieces])
+        lengths = ids.lengths_at(word)
+        chosen = flat_positions(ids.starts[word], lengths)
+        place = np.repeat(starts, lengths)
+        encoded = Ragged(ids.values[chosen], np.searchsorted(place, bounds))
+        if not offsets:
+            return encoded, _flat_spans(())
+        place -= np.repeat(bounds[:-1], encoded.lengths)
+        return encoded, _flat_spans(spans for _, spans in pieces)[chosen] + place.astype(np.int32)[:, None]
+
+    def _kinds_of(self, codes: np.ndarray) -> np.ndarray:
+        """uint8: what becomes of each character."""
+        kinds = self._kinds[codes]
+        if kinds.all():
+            return kinds
+        for code in np.unique(codes[kinds == 0]).tolist():
+            self._kinds[code], written = self._kind(chr(code))
+            self._odd[code] = self._kinds[code] != _GAP and written.casefold() != chr(code).casefold()
+            self._written[code] = written
+        return self._kinds[codes]
+
+    def _kind(self, character: str) -> tuple[int, str]:
+        """What becomes of a character and how it is written, by showing it to the BasicTokenizer among letters."""
+        words = self._basic_words(f"a{character}b {character}{character}")
+        if words in (["ab"], ["a", "b"]):
+            return len(words), ""  # _DROPPED, _GAP
+        written = words[1] if len(words) == 5 else words[0][1:-1]
+        kinds = {("a", written, "b", written, written): _ALONE, (f"a{written}b", written * 2): _PART}
+        kind = kinds.get(tuple(words), _PART)
+        if tuple(words) not in kinds or self._strips and any(map(unicodedata.combining, written)):
+            return _PART, _CONTEXTUAL  # canonical ordering may move it past its neighbours
+        return kind, written
+
+    def _is_uncut(self, text: str) -> bool:
+        """Whether tokens may depend on more than how each character is written.
 
         A character that is left out may hide a special token: "[MA\u200bSK]".
         """
-        text = "".join(texts)
-        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4").astype(np.int64)
-        characters, kind = distinct_numbers(codes)
-        forms = [self._form(code) for code in characters.tolist()]
-        shapes = Ragged.of([[ord(character) for character in form.strip()] for form in forms])
-        written = shapes.values[flat_positions(shapes.starts[kind], shapes.lengths[kind])]
-        visible = written.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
-        seen = (text.casefold(), visible.casefold())
-        if _CONTEXTUAL in forms or any(token in one for token in self._folded for one in seen):
-            return None
+        written = text.translate(self._written)
+        folded = f"{text}\n{written}".casefold()
+        return _CONTEXTUAL in written or any(token in folded for token in self._folded)
 
-        origin = np.repeat(np.arange(len(codes)), shapes.lengths[kind])  # the character of each written character
-        of_text = np.repeat(np.arange(len(texts)), [len(one) for one in texts])
-        apart = np.array([form[:1] == " " for form in forms], np.int64)[kind]
-        gap = 2 * np.cumsum(apart) - apart + of_text  # grows before, in and behind what stands apart
-        starts = np.flatnonzero(np.diff(gap[origin], prepend=-1))
-        words, word = self._distinct_words(written, visible, starts)
-        pieces = [self._pieces(one) for one in words]
-        ids = Ragged.of([of_word for of_word, _ in pieces])
-        chosen = flat_positions(ids.starts[word], ids.lengths[word])
-        widths = np.fromiter(chain.from_iterable(widths for _, widths in pieces), np.int64)[chosen]
-        ends = np.cumsum(widths)
-        first = origin[ends - widths]
-        counts = np.bincount(of_text[first], minlength=len(texts))
-        encoded = Ragged(ids.values[chosen], offsets_of(counts))
-        if not offsets:
-            return encoded, _NO_SPANS
-        text_offsets = offsets_of([len(one) for one in texts])
-        accents = [not form and unicodedata.category(chr(code)) == "Mn" for code, form in zip(characters, forms)]
-        behind = np.append(np.flatnonzero(~np.array(accents, bool)[kind]), len(codes))
-        end = behind[np.searchsorted(behind, origin[ends - 1] + 1)]  # behind the accents that were stripped from it
-        end = np.minimum(end, text_offsets[1:][of_text[first]])
-        spans = np.stack([first, end], axis=1) - text_offsets[of_text[first], None]
-        return encoded, spans.astype(np.int32)
-
-    def _distinct_words(self, written: np.ndarray, visible: str, starts: np.ndarray) -> tuple[list[str], np.ndarray]:
-        """The distinct words, and the number of each word that begins at one of ``starts``."""
-        ends = np.append(starts[1:], len(written))
-        numbers = written[starts].astype(np.int64)  # most words are one character
-        longer = np.flatnonzero(ends - starts > 1)
-        names, name = distinct(visible[start:end] for start, end in zip(starts[longer], ends[longer]))
-        characters = int(numbers.max(initial=0)) + 1
-        numbers[longer] = characters + name
-        present, word = distinct_numbers(numbers)
-        return [chr(one) if one < characters else names[one - characters] for one in present.tolist()], word
-
-    def _pieces_of(self, word: str) -> tuple[list[int], list[int]]:
-        """A word's token ids, and how many of its characters each token covers; the unknown token covers all."""
-        tokens = self._wordpiece.tokenize(word)
-        widths = [len(token) - 2 * (token.startswith("##") and len(token) > 2) for token in tokens]
-        widths[-1] += len(word) - sum(widths)
-        return self.tokenizer.convert_tokens_to_ids(tokens), widths
+    def _pieces_of(self, words: Sequence[str], uncut: set[str], offsets: bool) -> list[_Pieces]:
+        for word in words:
+            if word not in self._pieces and word not in uncut:
+                tokens = self._wordpiece.tokenize(word.translate(self._written))
+                self._pieces[word] = [self._id(token) for token in tokens], self._laid_over(word, tokens)
+        pieces = [self._slow_pieces(word, offsets) if word in uncut else self._pieces[word] for word in words]
+        if len(self._pieces) > _REMEMBERED_WORDS:
+            self._pieces.clear()
+        return pieces
 
     def _basic_words(self, text: str) -> list[str]:
         """Words of a text without special tokens: PaddleNLP lower-cases each character by itself, then splits."""
         if self._lower:
-            text = "".join(character.lower() for character in text)
+            text = "".join([character.lower() for character in text])
         return self._basic.tokenize(text)
 
-    def _form_of(self, code: int) -> str:
-        """Shows a character to the BasicTokenizer between letters, alone and doubled, and reads off what it does.
-
-        Nothing is left of it, or it becomes a space, a word of its own between spaces, or a part of a word.
-        """
-        character = chr(code)
-        words = self._basic_words(f"a{character}b {character} {character}{character}")
-        if words in (["ab"], ["a", "b"]):
-            return " " * (len(words) - 1)
-        if len(words) == 6 and words[0] == "a" and words[2] == "b" and len({words[1], *words[3:]}) == 1:
-            form = f" {words[1]} "
-        elif len(words) == 3 and words[0] == f"a{words[1]}b" and words[2] == words[1] * 2:
-            form = words[1]
-        else:
-            return _CONTEXTUAL
-        # Canonical ordering may move it past its neighbours.
-        return _CONTEXTUAL if self._strips and any(map(unicodedata.combining, form)) else form
-
-    def _literal_tokens(self) -> frozenset[str]:
-        """Tokens that the slow tokenizer treats as a unit where they stand in a text, caseless."""
-        tokens = {str(token) for token in getattr(self.tokenizer, "all_special_tokens", ())}
-        tokens |= {str(token) for token in getattr(self.tokenizer, "unique_no_split_tokens", ())}
-        tokens |= {str(token) for token in getattr(self.tokenizer, "added_tokens_encoder", ())}
-        tokens |= {str(token) for token in getattr(self._basic, "never_split", None) or ()}
-        return frozenset(tokens - {""})
-
-    # Characters of an irregular text's tokens ------------------------------------------------------------------------
-
-    def _slow_spans(self, text: str) -> Sequence[tuple[int, int]]:
-        """Found by laying the tokens over the text.
-
-        Where that is impossible it is left to PaddleNLP's own search, which guesses round unknown tokens.
-        """
-        spans = self._laid_over(text, self.tokenizer.tokenize(text)) if self.is_bulk else None
-        return self.tokenizer.get_offset_mapping(text) if spans is None else spans
+    # Characters of tokens ---------------------------------------------------------------------------------------------
 
     def _laid_over(self, text: str, tokens: Sequence[str]) -> list[tuple[int, int]] | None:
-        """Walks text and tokens side by side; None when they don't end together."""
-        forms = [self._form(ord(character)) for character in text]
+        """The characters of each token, by walking text and tokens side by side; None when they don't end together."""
         origin = []  # of each character as written in tokens, the character it came from
-        for place, form in enumerate(forms):
-            written = "".join(self._basic_words(text[place])) if form == _CONTEXTUAL else form.strip()
+        for place, character in enumerate(text):
+            written = self._written[ord(character)]
+            if written == _CONTEXTUAL:
+                written = "".join(self._basic_words(character))
             origin += [place] * len(written)
         spans, here = [], 0
         for token in tokens:
@@ -254,25 +241,26 @@ class TextEncoder:
             if token in self._literals and text[start : start + len(token)].casefold() == token.casefold():
                 here = bisect_left(origin, start + len(token), here)
             elif token == self._wordpiece.unk_token:
-                here = bisect_left(origin, self._word_end(text, forms, start), here)
+                here = bisect_left(origin, self._word_end(text, start), here)
             else:
                 here += len(token) - 2 * (token.startswith("##") and len(token) > 2)
             if here > len(origin):
                 return None
             end = origin[here - 1] + 1
-            while end < len(text) and not forms[end] and unicodedata.category(text[end]) == "Mn":
+            while end < len(text) and self._written[ord(text[end])] == "" and unicodedata.category(text[end]) == "Mn":
                 end += 1  # an accent that was stripped from it
             spans.append((start, end))
         return spans if here == len(origin) else None
 
-    def _word_end(self, text: str, forms: Sequence[str], start: int) -> int:
+    def _word_end(self, text: str, start: int) -> int:
         """Where the word that begins at ``start`` ends: before white space, a one-character word or an added token."""
+        cuts = getattr(self.tokenizer, "unique_no_split_tokens", ())
+        is_part = [self._kinds[ord(character)] in (_DROPPED, _PART) for character in text]
         end = start + 1
-        while forms[start][:1] != " " and end < len(text) and forms[end][:1] != " ":
-            for token in self._cuts:
-                ahead = text[end : end + len(token)]
-                if ahead == token or self._lower and ahead.lower() == token:
-                    return end
+        while is_part[start] and end < len(text) and is_part[end]:
+            ahead = [text[end : end + len(token)] for token in cuts]
+            if any(seen == token or self._lower and seen.lower() == token for seen, token in zip(ahead, cuts)):
+                break
             end += 1
         return end
 
@@ -287,49 +275,52 @@ class TextEncoder:
         tokenizer = self.tokenizer
         if not self.of_vocabulary:
             return tokenizer.fingerprint
-        settings = {
-            "version": TOKENIZATION_VERSION,
-            "unicode": unicodedata.unidata_version,
-            "class": type(tokenizer).__name__,
-            "lower": self._lower,
-            "basic": _plain(vars(self._basic)) if self._basic is not None else None,
-            "longest word": getattr(self._wordpiece, "max_input_chars_per_word", None),
-            "special": _plain(getattr(tokenizer, "special_tokens_map", {})),
-            "literals": sorted(self._literals),
-            "specimens": [self._slow_ids(text) for text in _SPECIMENS],
-        }
-        digest = hashlib.sha256(json.dumps(settings, sort_keys=True, ensure_ascii=True).encode())
-        for token, index in sorted(tokenizer.get_vocab().items()):
-            digest.update(f"{token}\t{index}\n".encode("utf-8", "surrogatepass"))
-        return digest.hexdigest()[:16]
-
-
-def _template_of(tokenizer: Any) -> Template:
-    """Read off what a slow tokenizer makes of a pair."""
-    first, second = -1, -2  # no token's ids
-    try:
-        ids = tokenizer.build_inputs_with_special_tokens([first], [second])
-        types = tokenizer.create_token_type_ids_from_sequences([first], [second])
-        one, two = ids.index(first), ids.index(second)
-        return Template(tuple(ids[:one]), tuple(ids[one + 1 : two]), tuple(ids[two + 1 :]), int(types[two]))
-    except (AttributeError, ValueError, IndexError, NotImplementedError):
-        return Template((tokenizer.cls_token_id,), (tokenizer.sep_token_id,), (tokenizer.sep_token_id,))
+        settings = [
+            unicodedata.unidata_version,
+            type(tokenizer).__name__,
+            self._lower,
+            None if self._basic is None else vars(self._basic),
+            getattr(self._wordpiece, "max_input_chars_per_word", None),
+            getattr(tokenizer, "special_tokens_map", {}),
+            self._literals,
+            [self._slow_ids(text) for text in _SPECIMENS],
+            tokenizer.get_vocab(),
+        ]
+        return hashlib.sha256(json.dumps(settings, sort_keys=True, default=_plain).encode()).hexdigest()[:16]
 
 
 def _plain(value: Any) -> Any:
     """Something JSON can write, equal for equal settings."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, (set, frozenset)):
-        return sorted(map(str, value))
-    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+    return sorted(map(str, value)) if isinstance(value, (set, frozenset)) else str(value)
 
 
-def _joined(parts: Sequence[_Encoded]) -> _Encoded:
-    ids, spans = zip(*parts)
-    return Ragged.concatenate(ids), np.concatenate(spans)
+def _flat_spans(spans: Iterable[Sequence[tuple[int, int]]]) -> np.ndarray:
+    """int32 [tokens, 2] of the spans of several texts."""
+    return np.fromiter(chain.from_iterable(chain.from_iterable(spans)), np.int32).reshape(-1, 2)
+
+
+def _words(kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where words start, and the next word or gap behind each; the last character is a gap.
+
+    A character that is left out never starts a word, and belongs to the one before it.
+    """
+    shown = np.flatnonzero(kinds != _DROPPED)
+    kind = kinds[shown]
+    is_start = (kind == _ALONE) | ((kind == _PART) & (np.roll(kind, 1) != _PART))
+    is_edge = is_start | (kind == _GAP)
+    edges, is_start = shown[is_edge], is_start[is_edge]
+    return edges[is_start], edges[1:][is_start[:-1]]
+
+
+def _distinct_words(text: str, codes: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """The distinct words of a text, and the number of each word."""
+    numbers = codes[starts].astype(np.int64)  # most words are one character
+    longer = np.flatnonzero(ends - starts > 1)
+    names, name = distinct(text[start:end] for start, end in zip(starts[longer].tolist(), ends[longer].tolist()))
+    characters = int(codes.max(initial=0)) + 1
+    numbers[longer] = characters + name
+    present, word = distinct_numbers(numbers)
+    return [chr(one) if one < characters else names[one - characters] for one in present.tolist()], word
 
 
 def _chunks(texts: Sequence[str], characters: int) -> list[list[str]]:
@@ -343,17 +334,19 @@ _work: Callable[[list[str]], Any]
 
 
 def _begin_work(work: Callable[[list[str]], Any]) -> None:
-    """A worker ends with its parent: it has inherited the lock of the cache."""
     global _work
     _work = work
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
-    def wait() -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None:
-            parent.join()
-        signal.raise_signal(signal.SIGKILL)
 
-    threading.Thread(target=wait, daemon=True).start()
+def _end_with_parent() -> None:
+    """A worker has inherited the lock of the cache."""
+    multiprocessing.parent_process().join()  # type: ignore[union-attr]
+    signal.raise_signal(signal.SIGKILL)
+
+
+def _do_work(chunk: list[str]) -> Any:
+    return _work(chunk)
 
 
 def _map_processes(encode: Callable[[list[str]], T], chunks: list[list[str]], num_proc: int | None) -> list[T]:
@@ -364,15 +357,10 @@ def _map_processes(encode: Callable[[list[str]], T], chunks: list[list[str]], nu
     workers = min(num_proc or 1, len(chunks), usable_cores())
     if workers < 2 or "fork" not in multiprocessing.get_all_start_methods():
         return list(map(encode, chunks))
-    forking = multiprocessing.get_context("fork")
     try:
-        with ProcessPoolExecutor(workers, forking, _begin_work, (encode,)) as pool:
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), _begin_work, (encode,)) as pool:
             return list(pool.map(_do_work, chunks))
     except BrokenProcessPool:
         raise ClueError(
             f"one of {workers} processes that tokenize was killed, as happens when memory runs out: lower --num_proc"
         ) from None
-
-
-def _do_work(chunk: list[str]) -> Any:
-    return _work(chunk)
