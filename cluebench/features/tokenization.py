@@ -95,7 +95,7 @@ class TextEncoder:
         if self.is_bulk:
             self._strips = self._basic_words("e\u0301") == ["e"]
             ids, _ = self._encode_words(_SPECIMENS, False)
-            self.is_bulk = [one.tolist() for one in ids] == [self._slow_ids(text) for text in _SPECIMENS]
+            self.is_bulk = ids.values.tolist() == [index for text in _SPECIMENS for index in self._slow_ids(text)]
 
     def token_id(self, token: str) -> int:
         """Id of one token as it stands in the vocabulary; the unknown token's when it doesn't."""
@@ -141,11 +141,11 @@ class TextEncoder:
         return self.tokenizer.convert_tokens_to_ids(self.tokenizer.tokenize(text))
 
     def _slow_pieces(self, text: str, offsets: bool) -> _Pieces:
-        """Offsets that can't be found are left to PaddleNLP's own search, which guesses round unknown tokens."""
         if not offsets:
             return self._slow_ids(text), ()
-        spans = self._laid_over(text, self.tokenizer.tokenize(text)) if self.is_bulk else None
-        return self._slow_ids(text), self.tokenizer.get_offset_mapping(text) if spans is None else spans
+        tokens = self.tokenizer.tokenize(text)
+        spans = self._laid_over(text, tokens) if self.is_bulk else self.tokenizer.get_offset_mapping(text)
+        return self.tokenizer.convert_tokens_to_ids(tokens), spans
 
     # Many texts at once -----------------------------------------------------------------------------------------------
 
@@ -225,8 +225,11 @@ class TextEncoder:
 
     # Characters of tokens ---------------------------------------------------------------------------------------------
 
-    def _laid_over(self, text: str, tokens: Sequence[str]) -> list[tuple[int, int]] | None:
-        """The characters of each token, by walking text and tokens side by side; None when they don't end together."""
+    def _laid_over(self, text: str, tokens: Sequence[str]) -> Sequence[tuple[int, int]]:
+        """The characters of each token, by walking text and tokens side by side.
+
+        Where they don't end together, PaddleNLP's own search counts, which guesses round unknown tokens.
+        """
         origin = []  # of each character as written in tokens, the character it came from
         for place, character in enumerate(text):
             written = self._written[ord(character)]
@@ -235,8 +238,8 @@ class TextEncoder:
             origin += [place] * len(written)
         spans, here = [], 0
         for token in tokens:
-            if here == len(origin):
-                return None
+            if here >= len(origin):
+                return self.tokenizer.get_offset_mapping(text)
             start = origin[here]
             if token in self._literals and text[start : start + len(token)].casefold() == token.casefold():
                 here = bisect_left(origin, start + len(token), here)
@@ -244,13 +247,11 @@ class TextEncoder:
                 here = bisect_left(origin, self._word_end(text, start), here)
             else:
                 here += len(token) - 2 * (token.startswith("##") and len(token) > 2)
-            if here > len(origin):
-                return None
-            end = origin[here - 1] + 1
+            end = origin[min(here, len(origin)) - 1] + 1
             while end < len(text) and self._written[ord(text[end])] == "" and unicodedata.category(text[end]) == "Mn":
                 end += 1  # an accent that was stripped from it
             spans.append((start, end))
-        return spans if here == len(origin) else None
+        return spans if here == len(origin) else self.tokenizer.get_offset_mapping(text)
 
     def _word_end(self, text: str, start: int) -> int:
         """Where the word that begins at ``start`` ends: before white space, a one-character word or an added token."""
