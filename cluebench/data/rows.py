@@ -101,6 +101,11 @@ def load_rows(source: Files, task: Task, split: str, limit: int | None = None) -
     Raises DataError for a missing file or a defect in it, NetworkError when downloading fails, and ValueError for an
     unknown split.
     """
+    return list(read_rows(source, task, split, limit))
+
+
+def read_rows(source: Files, task: Task, split: str, limit: int | None = None) -> Iterator:
+    """The same, one after the other, for splits whose rows take much memory."""
     files, labelled = split_files(task, split), not split.startswith("test")
 
     def place(file: str = files[0]) -> str:
@@ -109,18 +114,20 @@ def load_rows(source: Files, task: Task, split: str, limit: int | None = None) -
     def read(file: str) -> tuple[str, bytes]:
         return place(file), source.read(task, file)
 
-    rows = list(islice(_LOADERS[task.kind](task, files, labelled, read), limit))
-    if not rows and limit != 0:
+    is_empty, misplaced = True, []
+    for row in islice(_LOADERS[task.kind](task, files, labelled, read), limit):
+        is_empty = False
+        if task.kind == SPAN and labelled and not stands(row.context, row.answers[0], row.answer_starts[0]):
+            misplaced.append(row.id)
+        yield row
+    if is_empty and limit != 0:
         raise DataError(f"{place()} holds no usable rows")
-    if task.kind == SPAN and labelled:
-        misplaced = [row.id for row in rows if not stands(row.context, row.answers[0], row.answer_starts[0])]
-        found = f"{len(misplaced)} first answer(s) don't stand at their answer_start"
-        if misplaced and not source.is_official(task, files[0]):
-            which = ", ".join(misplaced[:3]) + (", …" if len(misplaced) > 3 else "")
-            notice_once(f"warning: {place()}: {found} ({which}); the starts are used as they are")
-        elif misplaced and split == "train":  # those of the official dev file change nothing
-            notice_once(f"{task.name}: {found} in the official {files[0]}, as published")
-    return rows
+    found = f"{len(misplaced)} first answer(s) don't stand at their answer_start"
+    if misplaced and not source.is_official(task, files[0]):
+        which = ", ".join(misplaced[:3]) + (", …" if len(misplaced) > 3 else "")
+        notice_once(f"warning: {place()}: {found} ({which}); the starts are used as they are")
+    elif misplaced and split == "train":  # those of the official dev file change nothing
+        notice_once(f"{task.name}: {found} in the official {files[0]}, as published")
 
 
 def row_hash(task: Task, file: str, read: Read) -> str:
@@ -342,14 +349,17 @@ def _idiom_records(task: Task, files: Sequence[str], labelled: bool, read: Read)
         # Not reached where a limit ends the reading early.
         if not seen:
             raise DataError(f"{place}: has no blank, such as #idiom000000#, in any line")
-        if unasked := [tag for tag in answers or () if tag not in seen]:
-            more = f" and {len(unasked) - 1} more" if len(unasked) > 1 else ""
-            which = f"has no blank {unasked[0]}{more}, which {task.answer_files[file]} has answers for"
+        if answers:
+            more = f" and {len(answers) - 1} more" if len(answers) > 1 else ""
+            which = f"has no blank {next(iter(answers))}{more}, which {task.answer_files[file]} has answers for"
             raise DataError(f"{place}: {which}")
 
 
 def _idiom_record(options: int, answers: dict[str, Any] | None, seen: dict[str, int], value: Any) -> IdiomRecord:
-    """``options``: the number of candidates; ``seen``: the tags of the records before, to which its own are added."""
+    """``options``: the number of candidates; ``seen``: the tags of the records before, to which its own are added.
+
+    The answers to its blanks are removed from ``answers``.
+    """
     record = _declared(value, _Record)
     if len(record.candidates) != options:
         raise _Defect(f"field 'candidates' has {len(record.candidates)} idioms, not {options}")
@@ -362,7 +372,7 @@ def _idiom_record(options: int, answers: dict[str, Any] | None, seen: dict[str, 
                 raise _Defect(f"field 'content' has the blank {tag} for the second time in this file")
             if answers is not None and tag not in answers:
                 raise _Defect(f"field 'content' has the blank {tag}, which has no answer in the answer file")
-            answer = 0 if answers is None else answers[tag]
+            answer = 0 if answers is None else answers.pop(tag)
             if type(answer) is not int or not 0 <= answer < options:
                 raise _Defect(f"the answer file has {_shown(answer)} for {tag}, not a number from 0 to {options - 1}")
             seen[tag] = chosen[tag] = answer

@@ -9,7 +9,8 @@ A passage is stored once, with every blank as four [MASK]. Cutting twice then co
 may have: counted with other blanks as one token, read from the stored passage outwards from the blank.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,6 @@ from cluebench.features.batches import Piece, assemble, token
 from cluebench.features.columns import common_columns
 from cluebench.features.ragged import (
     Ragged,
-    distinct,
     flat_positions,
     narrowest,
     offsets_of,
@@ -54,7 +54,7 @@ def normalised(passage: str) -> str:
 
 
 def build(
-    rows: Sequence[IdiomRecord],
+    rows: Iterable[IdiomRecord],
     encoder: TextEncoder,
     *,
     max_seq_length: int,
@@ -62,15 +62,18 @@ def build(
     num_proc: int | None = None,
 ) -> Arrays:
     """Every distinct idiom tokenised once, every passage once; a blank is a place in a passage."""
-    candidates, candidate_index = distinct(candidate for record in rows for candidate in record.candidates)
-    idioms = encoder.encode(candidates, num_proc)
-    parts = [
-        _passages(rows[start : start + _RECORDS_AT_ONCE], start, encoder, num_proc)
-        for start in range(0, max(len(rows), 1), _RECORDS_AT_ONCE)
-    ]
+    unread, numbers, parts = iter(rows), dict[str, int](), list[Arrays]()
+    for first in count(step=_RECORDS_AT_ONCE):
+        records = list(islice(unread, _RECORDS_AT_ONCE))
+        if parts and not records:
+            break
+        parts.append(_passages(records, first, encoder, num_proc))
+        candidates = [numbers.setdefault(idiom, len(numbers)) for record in records for idiom in record.candidates]
+        parts[-1]["candidates"] = np.array(candidates, np.int64)
+    idioms = encoder.encode(list(numbers), num_proc)
     blanks = _joined(parts)
-    candidate_index = candidate_index.reshape(len(rows), num_choices)
-    longest = np.full(len(rows), _MASKS)
+    candidate_index = blanks["candidates"].reshape(-1, num_choices)
+    longest = np.full(len(candidate_index), _MASKS)
     if not encoder.of_vocabulary:
         longest = np.maximum(longest, idioms.lengths[candidate_index].max(axis=1, initial=0))
     room = (max_seq_length - encoder.template.special_tokens(_TEXTS) - 1 - longest)[blanks["records"]]
@@ -89,7 +92,7 @@ def build(
         "blank": np.array(encoder.token_id(BLANK)),
         **common_columns(encoder, max_seq_length),
     }
-    if rows and all(record.answers is not None for record in rows):
+    if len(blanks["labels"]) and blanks["labels"].min() >= 0:
         columns["labels"] = blanks["labels"]
     return columns
 
@@ -138,12 +141,12 @@ def _passages(records: Sequence[IdiomRecord], first: int, encoder: TextEncoder, 
     }
 
 
-def _joined(parts: Sequence[Arrays]) -> Arrays:
-    """The columns of all parts, one behind the other; places count through all tokens."""
+def _joined(parts: list[Arrays]) -> Arrays:
+    """The columns of all parts, one behind the other; places count through all tokens. The parts are used up."""
     base = offsets_of([len(part["tokens"]) for part in parts])
     for part, start in zip(parts, base[:-1], strict=True):
         part["places"] = part["places"] + start
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
 
 
 def window_sides(before: np.ndarray, after: np.ndarray, room: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
