@@ -234,7 +234,7 @@ def test_data_is_read_although_its_md5_is_remembered(tmp_path, monkeypatch):
         archive.writestr("dev.json", "x" * 100)
     DataSource(tmp_path).md5(tnews, "dev.json")
     path.write_bytes(path.read_bytes().replace(b"x" * 100, b"x" * 99 + b"y"))
-    monkeypatch.setattr(source_module, "_known_md5", {})  # as in another process
+    monkeypatch.setattr(source_module, "_md5_sums", {})  # as in another process
     assert len(DataSource(tmp_path).md5(tnews, "dev.json")) == 32
     assert (
         "tnews_public.zip can't be read as a zip archive (Bad CRC-32" in look_at_task(DataSource(tmp_path), tnews).error

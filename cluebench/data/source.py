@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import cluebench
 from cluebench.benchmark.tasks import Task
@@ -33,15 +32,8 @@ SYNTHETIC_MARK = "synthetic.json"
 _HASH_FOLDER = re.compile("[0-9a-f]{40,64}")
 
 
-class _Sum(NamedTuple):
-    """md5 of a file, and the md5 that it counts as: the official file's where the rows are its rows."""
-
-    md5: str
-    counts_as: str
-
-
-#: The files that this process has hashed, by place and version.
-_known_md5: dict[tuple[str, str, str], _Sum] = {}
+#: Place, file and version → the md5, and the md5 that it counts as: the official one if the rows are the official ones.
+_md5_sums: dict[tuple[str, str, str], tuple[str, str]] = {}
 
 
 @dataclass(frozen=True)
@@ -125,12 +117,10 @@ class DataSource:
         """
         place = self._require(task, file)
         key = _key(place, file)
-        found = _known_md5.get(key)
-        if found is None:
-            md5 = _remembered(place, file, "md5", lambda: _md5(place.content()))
-            found = self._learn(task, file, place, key, md5)
-        self._expected[task.name, file] = found.md5
-        return found.counts_as
+        if key not in _md5_sums:
+            self._learn(task, file, place, key, _remembered(place, file, "md5", lambda: _md5(place.content())))
+        self._expected[task.name, file], counts_as = _md5_sums[key]
+        return counts_as
 
     def is_official(self, task: Task, file: str) -> bool:
         """Whether its rows are those published, as far as that is known. Raises as `read` does."""
@@ -164,16 +154,13 @@ class DataSource:
         return self.directory / f"{task.name}_public"
 
     def _find(self, task: Task, file: str) -> _Place | Copy | None:
-        folder = self._stem(task)
-        if (folder / file).is_file():
-            return _Place(folder / file)
-        deeper = [path for path in sorted(folder.glob(f"*/{file}")) if path.is_file()]
-        if len(deeper) > 1:
-            names = ", ".join(map(str, deeper))
-            raise DataError(f"{task.name}: {file} stands in several folders ({names}): leave only the right one")
-        if deeper:
-            return _Place(deeper[0])
-        archive = folder.with_suffix(".zip")
+        folder, archive = self._stem(task), self._stem(task).with_suffix(".zip")
+        paths = [path for path in (folder / file, *sorted(folder.glob(f"*/{file}"))) if path.is_file()]
+        if len(paths) > 1 and paths[0].parent != folder:
+            names = ", ".join(map(str, paths))
+            raise DataError(f"{task.name}: {file} is in several folders ({names}): leave only the right one")
+        if paths:
+            return _Place(paths[0])
         if archive.is_file():
             member = find_member(archive, file)
             return None if member is None else _Place(archive, member)
@@ -216,17 +203,17 @@ class DataSource:
         searched = f"looked for {folder / file}, in {inside}, and for a copy in folders called {task.name}"
         return f"{task.name}: {file} is missing: {searched}{holds}; {advice}"
 
-    def _learn(self, task: Task, file: str, place: _Place | Copy, key: tuple[str, str, str], md5: str) -> _Sum:
-        """Keeps the md5 for the process. The first time, a notice says when the rows are not the official ones."""
-        if key not in _known_md5:
-            official, counts_as = official_files().get((task.name, file)), md5
-            if official and official.md5 not in (None, md5) and not self.is_synthetic:
-                if self._has_official_rows(task, official, place):
-                    counts_as = official.md5 or md5
-                else:
-                    notice(f"warning: {task.name}: {place} {_why_other(official, place, md5)}")
-            _known_md5[key] = _Sum(md5, counts_as)
-        return _known_md5[key]
+    def _learn(self, task: Task, file: str, place: _Place | Copy, key: tuple[str, str, str], md5: str) -> None:
+        """Keeps the md5 for the process. The first time, a notice reports rows that are not the official ones."""
+        if key in _md5_sums:
+            return
+        official, counts_as = official_files().get((task.name, file)), md5
+        if official and official.md5 and official.md5 != md5 and not self.is_synthetic:
+            if self._has_official_rows(task, official, place):
+                counts_as = official.md5
+            else:
+                notice(f"warning: {task.name}: {place} {_why_other(official, place, md5)}")
+        _md5_sums[key] = md5, counts_as
 
     def _has_official_rows(self, task: Task, official: OfficialFile, place: _Place | Copy) -> bool:
         def rows() -> str:
@@ -235,10 +222,12 @@ class DataSource:
             except DataError:  # reported when the rows are read
                 return ""
 
-        if isinstance(place, Copy):  # most official files end with a line end, which a copy does not show
-            whole = _remembered(place, official.file, "md5 with a line end", lambda: _md5(place.content() + b"\n"))
-            if whole == official.md5:
-                return True
+        def with_line_end() -> str:
+            return _md5(place.content() + b"\n")
+
+        # Most official files end with a line end, which a copy does not show.
+        if isinstance(place, Copy) and official.md5 == _remembered(place, official.file, "md5 with end", with_line_end):
+            return True
         return official.row_hash is not None and official.row_hash == _remembered(place, official.file, "rows", rows)
 
 

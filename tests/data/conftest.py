@@ -14,7 +14,7 @@ from cluebench.foundation.notices import notice_once
 @pytest.fixture(autouse=True)
 def nothing_known(monkeypatch):
     """Each test starts like a fresh process: no file has been hashed, no directory is named by the environment."""
-    monkeypatch.setattr(source_module, "_known_md5", {})
+    monkeypatch.setattr(source_module, "_md5_sums", {})
     notice_once.cache_clear()
     monkeypatch.delenv("CLUE_DATA_DIR", raising=False)
     monkeypatch.delenv("HF_ENDPOINT", raising=False)

@@ -63,7 +63,7 @@ def test_of_official_rows_a_copy_is_official(unpacked, monkeypatch, capsys):
                 known[task.name, file] = replace(one, md5=md5, row_hash=rows, rows=None)
     for module in ("source", "copies", "official"):
         monkeypatch.setattr(f"cluebench.data.{module}.official_files", lambda: known)
-    monkeypatch.setattr(source_module, "_known_md5", {})
+    monkeypatch.setattr(source_module, "_md5_sums", {})
     copy = DataSource(unpacked / WRITERS[0] / "parquet")
     for name in ("afqmc", "tnews", "iflytek", "ocnli", "cmnli", "cluewsc2020", "csl", "cmrc2018"):
         assert copy.fingerprint(TASKS[name]) == official.fingerprint(TASKS[name])
@@ -82,7 +82,7 @@ def test_a_copy_is_read_once_for_its_hash(unpacked, tmp_path, monkeypatch):
     first, read = DataSource(tmp_path).fingerprint(task), []
     plain = copies.Copy.content
     monkeypatch.setattr(copies.Copy, "content", lambda copy: read.append(copy.file) or plain(copy))
-    monkeypatch.setattr(source_module, "_known_md5", {})  # as in another process
+    monkeypatch.setattr(source_module, "_md5_sums", {})  # as in another process
     assert DataSource(tmp_path).fingerprint(task) == first and read == []
     path = tmp_path / "tnews" / "train-00000-of-00001.parquet"
     table = parquet.read_table(path)
@@ -256,7 +256,7 @@ def test_the_same_rows_in_other_bytes_are_official(unpacked, tmp_path, monkeypat
         for file in ("train.json", "dev.json")
     }
     monkeypatch.setattr(source_module, "official_files", lambda: known)
-    monkeypatch.setattr(source_module, "_known_md5", {})
+    monkeypatch.setattr(source_module, "_md5_sums", {})
     folder = tmp_path / "tnews_public"
     folder.mkdir()
     for file in ("train.json", "dev.json"):

@@ -67,7 +67,7 @@ def test_the_same_file_twice_is_refused(shelf):
         shelf.source.read(AFQMC, "dev.json")
     shelf.put("cmnli", "old/dev.json", "1")
     shelf.put("cmnli", "new/dev.json", "2")
-    with pytest.raises(DataError, match="cmnli: dev.json stands in several folders"):
+    with pytest.raises(DataError, match="cmnli: dev.json is in several folders"):
         shelf.source.read(TASKS["cmnli"], "dev.json")
 
 
