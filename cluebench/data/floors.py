@@ -38,12 +38,11 @@ def floors(train: Units, dev: Units) -> Floors:
     if train.task.kind == SPAN or not len(train) or not len(dev):
         return Floors()
     most = Counter(train.gold).most_common(1)[0][0]
-    labels = label_by_text(train, train.normal, dev.normal)
+    twin_labels = label_by_text(train.normal, train.labels)
     by_majority = [gold == most for gold in dev.gold]
-    by_twin = [
-        labels[key] == label if key in labels else majority
-        for key, label, majority in zip(dev.normal, dev.labels, by_majority)
-    ]
+    of_twins = (twin_labels.get(key) for key in dev.normal)
+    by_twin = [majority if twin is None else twin == label
+               for twin, label, majority in zip(of_twins, dev.labels, by_majority)]  # fmt: skip
     return Floors(*(100 * float(np.mean(right)) for right in (by_majority, by_twin, _surface(train, dev))))
 
 

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from functools import cache
 from typing import Any
 
@@ -34,12 +34,12 @@ class Twins:
 
     exact: int
     normalised: int
-    label_right: float | None  # percent of the exact ones of which the most frequent label in train is right
+    label_right: float | None = None  # percent of the exact ones of which the most frequent label in train is right
 
 
 @dataclass
 class SplitFacts:
-    """Of one split. repeated, groups: see `Repeated`; of whole rows, and of what rows share. odd: what → rows."""
+    """Facts about one split. repeated, groups: of whole rows, and of what rows share. odd: what → number of rows."""
 
     split: str
     rows: int
@@ -57,7 +57,7 @@ class SplitFacts:
 
 @dataclass
 class TaskFacts:
-    """Of one task. official: of each split file whether its rows are the official ones; None if this is unknown."""
+    """Facts about one task. official: file → whether its rows are the official ones; None if this is unknown."""
 
     task: str
     surface: str | None
@@ -66,9 +66,9 @@ class TaskFacts:
 
 
 def inspect(source: DataSource, task: Task) -> TaskFacts:
-    """Of train, dev and, if it is here, the 1.1 test set. Raises DataError if train or dev is missing.
+    """Looks at train, dev and, if it is here, the 1.1 test set. Raises DataError if train or dev is missing.
 
-    What scores without twins need is kept for other commands, see `row_facts`.
+    Scores without twins need some of the facts, which are therefore kept for other commands, see `row_facts`.
     """
     facts = TaskFacts(task.name, surface(task), [], {})
     train = None
@@ -119,38 +119,30 @@ def _describe(found: SplitFacts, rows: Sequence[Any], units: Units) -> None:
 
 
 def _twins(train: Units, units: Units) -> dict[str, Twins]:
-    """Of whole rows, and of each part where there are several."""
+    """Counts twins of whole rows, and of each part where there are several."""
     exact, right = overlap.are_in(train.whole, units.whole), None
     if exact.any() and None not in units.labels:
-        labels = overlap.label_by_text(train, train.whole, units.whole)
+        labels = overlap.label_by_text(train.whole, train.labels)
         right = 100 * float(np.mean([labels[units.whole[row]] == units.labels[row] for row in np.flatnonzero(exact)]))
     found = {WHOLE: Twins(int(exact.sum()), int(overlap.twins(train, units).sum()), right)}
     for name in units.parts if len(units.parts) > 1 else ():
-        same = overlap.are_in(train.parts[name], units.parts[name])
-        alike = overlap.are_in(train.normal_parts[name], units.normal_parts[name])
-        found[name] = Twins(int(same.sum()), int(alike.sum()), None)
+        pairs = ((train.parts, units.parts), (train.normal_parts, units.normal_parts))
+        found[name] = Twins(*(int(overlap.are_in(known[name], own[name]).sum()) for known, own in pairs))
     return found
 
 
 def _cut(units: Units) -> float | None:
-    """None of blanks: their passages are cut to a window round the blank."""
+    """Percent of the rows; None of blanks: their passages are cut to a window round the blank."""
     task = units.task
     if task.kind == IDIOM:
         return None
     room = task.max_seq_length - {SINGLE: 2, PAIR: 3, CHOICE: 4, SPAN: 3}[task.kind]
     count = cache(_least_tokens)
-    longer = [
-        sum(map(len, texts)) > room and sum(map(count, texts)) > room
-        for texts in zip(
-            *(map(_longest_line, texts) if name == "options" else texts for name, texts in units.parts.items())
-        )
-    ]
-    return 100 * float(np.mean(longer))
-
-
-def _longest_line(options: str) -> str:
-    """Of several options, each of which is read by itself."""
-    return max(options.split("\n"), key=_least_tokens)
+    # Each option is read by itself.
+    parts = {name: [max(text.split("\n"), key=count) for text in texts] if name == "options" else texts
+             for name, texts in units.parts.items()}  # fmt: skip
+    rows = zip(*parts.values())
+    return 100 * float(np.mean([sum(map(len, texts)) > room and sum(map(count, texts)) > room for texts in rows]))
 
 
 def _least_tokens(text: str) -> int:
@@ -161,7 +153,7 @@ def _least_tokens(text: str) -> int:
 
 
 def rendered(found: Sequence[TaskFacts], titles: Mapping[str, str], style: str) -> str:
-    """In one of FORMATS. titles: by task name."""
+    """The facts in one of FORMATS. titles: task name → title."""
     if style == "json":
         return as_json([asdict(facts) for facts in found], indent=1)
     rows = [(f"{titles[facts.task]} {split.split}", _cells(facts, split)) for facts in found for split in facts.splits]
@@ -176,24 +168,19 @@ def rendered(found: Sequence[TaskFacts], titles: Mapping[str, str], style: str) 
 
 
 def _cells(task: TaskFacts, split: SplitFacts) -> list[str]:
-    twins = {name: _twins_text(twins) for name, twins in split.twins.items()}
     labels = f", {len(split.labels)} labels" if split.labels else ""
     unlabelled = f", {split.unlabelled} more without a label" if split.unlabelled else ""
-    whole = twins.pop(WHOLE, "–")
+    twins = {name: _twins_text(twins) for name, twins in split.twins.items()}
+    whole, without_reading = twins.pop(WHOLE, ""), ""
+    if split.floors and split.floors.best is not None:
+        majority, twin, surface = astuple(split.floors)
+        without_reading = f"majority {majority:.2f}, twin {twin:.2f}, {task.surface} {surface:.2f}"
     odd = [f"{number:,} with {what}" for what, number in split.odd.items() if number]
     if (split.cut or 0) >= 0.05:
         odd.append(f"{split.cut:.1f} % cut")
-    floors = split.floors
-    return [
-        f"{split.rows:,}{labels}{unlabelled}",
-        whole,
-        "; ".join(f"{name} {text}" for name, text in twins.items()) or "–",
-        "; ".join(_group_texts(split)) or "–",
-        f"majority {floors.majority:.2f}, twin {floors.twin:.2f}, {task.surface} {floors.surface:.2f}"
-        if floors and floors.best is not None
-        else "–",
-        "; ".join(odd) or "–",
-    ]
+    by_part = "; ".join(f"{name} {text}" for name, text in twins.items())
+    rows, groups = f"{split.rows:,}{labels}{unlabelled}", "; ".join(_group_texts(split))
+    return [cell or "–" for cell in (rows, whole, by_part, groups, without_reading, "; ".join(odd))]
 
 
 def _twins_text(twins: Twins) -> str:

@@ -6,10 +6,10 @@ they are and `normalised`. A row's *twin* is a row of train with the same normal
 
 import re
 import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -48,17 +48,14 @@ class Units:
 
     @cached_property
     def normal(self) -> list[int]:
-        """The same of the normalised texts."""
+        """A hash of all normalised texts of each row."""
         return [*map(hash, zip(*self.normal_parts.values()))]
 
     @cached_property
     def normal_parts(self) -> dict[str, list[int]]:
-        """Name → a hash of each normalised text; every distinct text is normalised once."""
-        found = {}
-        for name, texts in self.parts.items():
-            hashes = {text: hash(normalised(text)) for text in set(texts)}
-            found[name] = [hashes[text] for text in texts]
-        return found
+        """Name → a hash of the normalised text of each row."""
+        once = cache(lambda text: hash(normalised(text)))  # many rows have the same text
+        return {name: [*map(once, texts)] for name, texts in self.parts.items()}
 
 
 def normalised(text: str) -> str:
@@ -123,14 +120,13 @@ def are_in(train: Iterable[Hashable], other: Sequence[Hashable]) -> np.ndarray:
     return np.fromiter((key in known for key in other), bool, len(other))
 
 
-def label_by_text(train: Units, keys: Sequence[Hashable], wanted: Iterable[Hashable]) -> dict[Hashable, str]:
-    """Wanted key of a row of train → the label most rows with this key have; the first of several most frequent."""
-    counts: dict[Hashable, Counter] = defaultdict(Counter)
-    wanted = set(wanted)
-    for key, label in zip(keys, train.labels):
-        if key in wanted and label is not None:
-            counts[key][label] += 1
-    return {key: of_key.most_common(1)[0][0] for key, of_key in counts.items()}
+def label_by_text(keys: Iterable[Hashable], labels: Iterable[str | None]) -> dict[Hashable, str]:
+    """Key of a row → the label that most rows with this key have; the first of several most frequent labels."""
+    counts = Counter((key, label) for key, label in zip(keys, labels) if label is not None)
+    found: dict[Hashable, str] = {}
+    for (key, label), _ in counts.most_common():
+        found.setdefault(key, label)
+    return found
 
 
 @dataclass(frozen=True)
@@ -145,11 +141,8 @@ class Repeated:
 
 
 def repeated(keys: Sequence[Hashable], labels: Sequence[str | None]) -> Repeated:
-    """Of rows with these keys."""
-    found: dict[Hashable, list[str | None]] = defaultdict(list)
-    for key, label in zip(keys, labels):
-        found[key].append(label)
-    several = [of_key for of_key in found.values() if len(of_key) > 1]
-    apart = [of_key for of_key in several if len(set(of_key)) > 1]
-    largest = max(map(len, found.values()), default=0)
-    return Repeated(len(several), sum(map(len, several)), largest, len(apart), sum(map(len, apart)))
+    """Counts the rows that share a key."""
+    rows, kinds = Counter(keys), Counter(key for key, _ in set(zip(keys, labels)))
+    several = [number for number in rows.values() if number > 1]
+    apart = [rows[key] for key, number in kinds.items() if number > 1]
+    return Repeated(len(several), sum(several), max(rows.values(), default=0), len(apart), sum(apart))

@@ -44,7 +44,7 @@ def test_twins_are_whole_rows_whatever_their_label():
 def test_repeated_texts():
     units = news(("甲", "100"), ("甲", "100"), ("甲", "101"), ("乙", "101"), ("丙", "102"), ("丙", "102"))
     assert overlap.repeated(units.whole, units.labels) == Repeated(2, 5, 3, 1, 3)
-    assert overlap.label_by_text(units, units.whole, units.whole)[units.whole[0]] == "100"
+    assert overlap.label_by_text(units.whole, units.labels)[units.whole[0]] == "100"
 
 
 def test_groups():
