@@ -30,7 +30,8 @@ def spans():
 def changed(path, **columns):
     """The file with some of its columns replaced; None takes one away."""
     content = json.loads(gzip.decompress(path.read_bytes())) | columns
-    path.write_bytes(gzip.compress(json.dumps({k: v for k, v in content.items() if v is not None}).encode()))
+    kept = {name: value for name, value in content.items() if value is not None}
+    path.write_bytes(gzip.compress(json.dumps(kept, separators=(",", ":")).encode()))
 
 
 def test_choices_come_back_as_they_went(tmp_path):
@@ -50,6 +51,20 @@ def test_spans_keep_texts_and_both_scores(tmp_path):
     found = DevPredictions.read(tmp_path / "x.predictions")
     assert found.predicted.tolist() == ["", "光荣\n和他们"] and found.gold is None
     assert found.score == (50, 62.5)
+
+
+@pytest.mark.parametrize("predictions", [choices(clusters=np.array([0, 0, 1, 1])), spans()], ids=["choices", "spans"])
+def test_a_file_with_blanks_and_other_keys_reads_the_same(tmp_path, predictions):
+    """Columns of a file as it is written are read as texts, other files as values."""
+    path = tmp_path / "x.predictions"
+    predictions.write(path, CONFIGURATION, 8)
+    found, content = DevPredictions.read(path), json.loads(gzip.decompress(path.read_bytes()))
+    path.write_bytes(gzip.compress(json.dumps(content | {"later": [1]}, indent=1).encode()))
+    again = DevPredictions.read(path)
+    for name, column in vars(found).items():
+        other = getattr(again, name)
+        assert type(column) is type(other) and np.array_equal(column, other), name
+        assert getattr(column, "dtype", None) == getattr(other, "dtype", None), name
 
 
 def test_the_same_predictions_are_the_same_bytes(tmp_path):

@@ -21,10 +21,13 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Annotated, Any, NamedTuple, TypeVar, cast
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
+from msgspec import UNSET as UNSET
 from msgspec import Meta
+from msgspec import Raw as Raw
+from msgspec import UnsetType as UnsetType
 
 from cluebench.foundation.errors import BadFile
 from cluebench.foundation.notices import notice_once
@@ -96,49 +99,61 @@ def parse(content: bytes) -> Any:
     and infinite numbers, whole numbers beyond 64 bits, a key twice in one object with different values, halves of
     characters, nesting beyond 64 levels.
     """
-    value = _parsed_quickly(content)
-    if value is _UNREAD:
-        value = _parsed_with_care(content)
-    if content.count(b"[") + content.count(b"{") > _DEEPEST and _is_too_deep(value):
+    value = decoded(content, Any, otherwise=_parsed_with_care)
+    if content.count(b"[") + content.count(b"{") > _DEEPEST and _is_too_deep(content):
         raise NotJson(_TOO_DEEP)
     return value
 
 
-_UNREAD = object()
 _AS_ZEROS = bytes.maketrans(b"123456789", b"000000000")
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+_NO_BRACKETS = bytes({*range(256)} - {*b'[]{}"'})
+_TEXT, _INNERMOST = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"'), re.compile(rb"\[\]|\{\}")
 _TOO_DEEP = f"is broken JSON: nested more than {_DEEPEST} levels deep"
 
 
-def _parsed_quickly(content: bytes) -> Any:
-    """msgspec's value of an ordinary text; `_UNREAD` for a text that may be refused, as msgspec gives few reasons.
+def decoded(content: bytes, kind: Any, otherwise: Callable[[bytes], Any] = lambda content: None) -> Any:
+    """msgspec's value of an ordinary text, as ``kind``; for another text ``otherwise`` is called.
 
-    Ordinary: without escaped characters (half a character), numbers of 19 digits (beyond 64 bits) and keys that one
-    object has twice: msgspec keeps only one, so its value has fewer colons than the text.
+    msgspec gives few reasons, so a text that may be refused is not ordinary: one that does not fit ``kind``, one with
+    escaped characters (half a character), numbers of 19 digits (beyond 64 bits), or keys that one object has twice:
+    msgspec keeps only one, so its value has fewer colons than the text. ``kind`` has no field with a default but UNSET.
     """
     if b"\\u" not in content and b"0" * 19 not in content.translate(_AS_ZEROS):
         with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            # Encoding adds its UTF-8 form to each text in memory: so not of the value that stays.
-            if msgspec.json.encode(msgspec.json.decode(content)).count(b":") == content.count(b":"):
-                return msgspec.json.decode(content)
-    return _UNREAD
+            value = counted = msgspec.json.decode(content, type=kind)
+            if not content.isascii():  # encoding adds its UTF-8 form to each text in memory: so not of the value itself
+                counted = msgspec.json.decode(content, type=kind)
+            if msgspec.json.encode(counted).count(b":") == content.count(b":"):
+                return value
+    return otherwise(content)
 
 
 def _parsed_with_care(content: bytes) -> Any:
     """The value as Python's reader finds it, or NotJson with the reason and its place."""
+    bad_numbers = []
+
+    def bad(text: str, what: str) -> _BadNumber:
+        bad_numbers.append(_BadNumber(text if len(text) <= 30 else f"{text[:30]}…", what))
+        return bad_numbers[-1]
+
+    def finite(text: str) -> float | _BadNumber:
+        return number if math.isfinite(number := float(text)) else bad(text, "no finite number")
+
+    def whole(text: str) -> int | _BadNumber:
+        is_valid = text == _UNLIMITED or (len(text) <= 20 and -(1 << 63) <= int(text) < 1 << 63)
+        return int(text) if is_valid else bad(text, "beyond 64 bits")
+
     try:
         text = content.decode()
-        try:
-            value = _DECODER.decode(text)
-        except OverflowError:
-            path, number = next(_bad_numbers(_MARKING_DECODER.decode(text)))
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=finite, parse_float=finite, parse_int=whole)
+        if bad_numbers:
+            path, number = next(_bad_numbers(value))
             place = f" as {path.lstrip('.')}" if path else ""
-            raise NotJson(f"holds {number.text}{place}, which is {number.what}") from None
+            raise NotJson(f"holds {number.text}{place}, which is {number.what}")
         if _SURROGATE_ESCAPE.search(text):
             _refuse_lone_surrogates(value)
         return value
-    except NotJson:
-        raise
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise NotJson(f"is not UTF-8 text (byte {error.start + 1})", line) from None
@@ -146,6 +161,10 @@ def _parsed_with_care(content: bytes) -> Any:
         raise NotJson(f"is broken JSON: {error.msg} at column {error.colno}", error.lineno) from None
     except RecursionError:
         raise NotJson(_TOO_DEEP) from None
+
+
+#: int(1e30): Transformers writes it as model_max_length into every tokenizer_config.json without a limit.
+_UNLIMITED = "1000000000000000019884624838656"
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -157,37 +176,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _finite(text: str) -> float | _BadNumber:
-    number = float(text)
-    return number if math.isfinite(number) else _BadNumber(text, "no finite number")
-
-
-#: int(1e30): Transformers writes it as model_max_length into every tokenizer_config.json without a limit.
-_UNLIMITED = "1000000000000000019884624838656"
-
-
-def _whole(text: str) -> int | _BadNumber:
-    if text == _UNLIMITED or (len(text) <= 20 and -(1 << 63) <= int(text) < 1 << 63):
-        return int(text)
-    return _BadNumber(text if len(text) <= 30 else f"{text[:30]}…", "beyond 64 bits")
-
-
-def _refusing(read: Callable[[str], Any]) -> Callable[[str], Any]:
-    def number(text: str) -> Any:
-        if isinstance(value := read(text), _BadNumber):
-            raise OverflowError
-        return value
-
-    return number
-
-
-#: The second decoder runs after the first has met a bad number: it keeps `_BadNumber`s, which tells where they are.
-_DECODER, _MARKING_DECODER = (
-    json.JSONDecoder(object_pairs_hook=_object, parse_constant=finite, parse_float=finite, parse_int=whole)
-    for finite, whole in ((_refusing(_finite), _refusing(_whole)), (cast(Any, _finite), cast(Any, _whole)))
-)
-
-
 def _bad_numbers(value: Any, path: str = "") -> Iterator[tuple[str, _BadNumber]]:
     """Each with its path, such as ``.dev_curve[3].loss``."""
     if isinstance(value, _BadNumber):
@@ -197,12 +185,15 @@ def _bad_numbers(value: Any, path: str = "") -> Iterator[tuple[str, _BadNumber]]
             yield from _bad_numbers(child, f"{path}.{key[:60]}" if isinstance(key, str) else f"{path}[{key}]")
 
 
-def _is_too_deep(value: Any) -> bool:
-    level = [value]
+def _is_too_deep(content: bytes) -> bool:
+    """By its brackets outside texts, of which each round takes away the innermost pairs."""
+    brackets = content.translate(None, _NO_BRACKETS).replace(b'""', b"")  # each text without brackets is now gone
+    if b'"' in brackets or b"\\" in content:
+        brackets = _TEXT.sub(b"", content).translate(None, _NO_BRACKETS)
     for _ in range(_DEEPEST):
-        children = (parent.values() if type(parent) is dict else parent for parent in level)
-        level = [child for siblings in children for child in siblings if type(child) in (dict, list)]
-    return bool(level)
+        if brackets:
+            brackets = _INNERMOST.sub(b"", brackets)
+    return bool(brackets)
 
 
 def _refuse_lone_surrogates(value: Any) -> None:
@@ -239,7 +230,7 @@ def content_of(path: str | os.PathLike, most: int = MOST_BYTES) -> bytes:
         if status.st_size > most:
             raise BadFile(f"{path} has {status.st_size:,} bytes, where {most:,} are more than enough")
         with open(path, "rb") as stream:
-            return stream.read(most)
+            return stream.read()
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(path) from None
     except OSError as error:

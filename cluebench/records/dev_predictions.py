@@ -24,6 +24,7 @@ import math
 import os
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -35,7 +36,7 @@ from cluebench.benchmark.tasks import TASKS
 from cluebench.data import row_facts
 from cluebench.foundation import atomic, json_files
 from cluebench.foundation.errors import BadFile, DataError
-from cluebench.foundation.json_files import Count, between
+from cluebench.foundation.json_files import UNSET, Count, Raw, UnsetType, between
 from cluebench.foundation.notices import notice_once
 from cluebench.records.result import DevPoint, Result, Settings
 
@@ -138,24 +139,22 @@ class DevPredictions:
     def read(cls, path: str | os.PathLike) -> "DevPredictions":
         """Raises DataError in one line if there is no such file, or it is not whole and of this format."""
         try:
-            found = json_files.declared(json_files.parse(_unpacked(path)), PredictionsFile, path)
+            content = _unpacked(path)
+            found = json_files.decoded(content, _Packed) or json_files.declared(
+                json_files.parse(content), PredictionsFile, path
+            )
         except BadFile as error:
             raise DataError(f"{error}: this is not a whole file of dev predictions") from None
         except FileNotFoundError:
             raise DataError(f"{path}: there is no such file of dev predictions") from None
         except (OSError, EOFError, zlib.error, ValueError) as error:
             raise DataError(f"{path} is not a whole file of dev predictions: {error}") from None
-        clusters = None if found.clusters is None else _integers(found.clusters)
-        about: dict[str, Any] = dict(configuration=found.configuration, step=found.step, clusters=clusters)
-        if found.gold is not None:
-            return cls._choices(found.rows, _integers(found.predicted), _integers(found.gold), **about)
-        scores = np.stack([found.exact or (), found.f1 or ()], axis=1)
-        return cls(found.rows, scores, np.array(found.predicted, dtype=object), **about)
-
-
-def _integers(values: list[Any]) -> np.ndarray:
-    """int64 [values], in a third of the time of np.array."""
-    return np.fromiter(values, np.int64, len(values))
+        columns = dict(found.columns)
+        about: dict[str, Any] = dict(configuration=found.configuration, step=found.step)
+        about["clusters"] = columns.get("clusters")
+        if "gold" in columns:
+            return cls._choices(found.rows, columns["predicted"], columns["gold"], **about)
+        return cls(found.rows, np.stack([columns["exact"], columns["f1"]], axis=1), columns["predicted"], **about)
 
 
 def rows_fingerprint(ids: Sequence[int | str]) -> str:
@@ -210,6 +209,11 @@ def _numbered(clusters: np.ndarray | None) -> np.ndarray | None:
 
 
 def _unpacked(path: str | os.PathLike) -> bytes:
+    packed, unpacking = Path(path).read_bytes(), zlib.decompressobj(wbits=31)
+    with suppress(zlib.error):  # quicker than gzip, which has the words for a broken file
+        content = unpacking.decompress(packed, _MOST_BYTES)
+        if unpacking.eof and not unpacking.unused_data:
+            return content
     with gzip.open(path) as stream:
         content = stream.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
@@ -232,23 +236,79 @@ class PredictionsFile:
     clusters: list[Index] | None = None
 
     def __post_init__(self) -> None:
-        name, number = self.configuration.get("task"), len(self.predicted)
-        if not isinstance(name, str):
-            raise ValueError("'configuration' is not a trial's")
-        if not number:
-            raise ValueError("'predicted' lists nothing")
-        kind, columns = (str, ["exact", "f1"]) if self.gold is None else (int, ["gold"])
-        if set(map(type, self.predicted)) != {kind}:
-            raise ValueError(f"'predicted' holds something other than {'texts' if kind is str else 'whole numbers'}")
-        task = TASKS.get(name)
-        options = len(task.labels) or task.num_choices if task and self.gold else 0
-        if task and options and max(max(self.predicted), max(self.gold or [0])) >= options:  # type: ignore[operator]
-            raise ValueError(f"{task.title} has {options} answers to choose from")
-        for column in columns if self.clusters is None else [*columns, "clusters"]:
-            if len(getattr(self, column) or ()) != number:
-                raise ValueError(f"{column!r} is not a list of {number} numbers")
-        if self.clusters and max(self.clusters) >= number:
-            raise ValueError(f"'clusters' holds a number outside 0 to {number - 1}")
+        lists = {name: values for name in _COLUMNS if (values := getattr(self, name)) is not None}
+        self.columns = _checked(self.configuration, {name: _array(values) for name, values in lists.items()})
+
+
+#: The columns of a file, and what each lists beside the texts of spans.
+_COLUMNS: dict[str, Any] = {"predicted": Index, "gold": Index, "exact": Share, "f1": Share, "clusters": Index}
+
+
+@dataclass
+class _Packed:
+    """The same with columns that are JSON texts: the files of a task share most of them, and each is read once.
+
+    Not for every file: it finds no words for what is wrong, and `DevPredictions.write` writes no blanks.
+    """
+
+    format: Literal[1]
+    configuration: Settings
+    step: Count
+    rows: str
+    predicted: Raw
+    gold: Raw | UnsetType = UNSET
+    exact: Raw | UnsetType = UNSET
+    f1: Raw | UnsetType = UNSET
+    clusters: Raw | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        kinds = _COLUMNS if self.gold is not UNSET else _COLUMNS | {"predicted": str}
+        texts = {name: bytes(text) for name in kinds if (text := getattr(self, name)) is not UNSET}
+        self.columns = _checked(self.configuration, {name: _column(text, kinds[name]) for name, text in texts.items()})
+
+
+@lru_cache(maxsize=16)
+def _column(text: bytes, kind: Any) -> np.ndarray:
+    """As `_array`, of a JSON list of ``kind``. Raises ValueError for another list, or one with blanks."""
+    if kind is Index and len(text) > 2 and text.translate(None, b"0123456789,") == b"[]":
+        values = np.fromstring(text[1:-1], np.int64, sep=",")
+        if values.max() >= 1 << 15:
+            raise ValueError(f"{values.max()} is too large")
+    else:
+        found = json_files.decoded(text, list[kind])
+        if found is None:
+            raise ValueError(f"not a list of {kind}")
+        values = _array(found)
+    values.flags.writeable = False
+    return values
+
+
+def _array(values: list[Any]) -> np.ndarray:
+    """[values]: int64 of whole numbers, float64 of numbers, else objects."""
+    kinds = {*map(type, values)}
+    return np.array(values, np.int64 if kinds == {int} else np.float64 if kinds == {float} else object)
+
+
+def _checked(configuration: Settings, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The columns. Raises ValueError if they don't fit each other, or the task."""
+    name, predicted, gold = configuration.get("task"), columns["predicted"], columns.get("gold")
+    if not isinstance(name, str):
+        raise ValueError("'configuration' is not a trial's")
+    if not len(predicted):
+        raise ValueError("'predicted' lists nothing")
+    kind, others = (str, ["exact", "f1"]) if gold is None else (np.int64, ["gold"])
+    if {*map(type, predicted if predicted.dtype == object else predicted[:1])} != {kind}:
+        raise ValueError(f"'predicted' holds something other than {'texts' if gold is None else 'whole numbers'}")
+    for column in [*others, *(["clusters"] if "clusters" in columns else [])]:
+        if len(columns.get(column, ())) != len(predicted):
+            raise ValueError(f"{column!r} is not a list of {len(predicted)} numbers")
+    task = TASKS.get(name)
+    options = len(task.labels) or task.num_choices if task and gold is not None else 0
+    if task and gold is not None and options and max(predicted.max(), gold.max()) >= options:
+        raise ValueError(f"{task.title} has {options} answers to choose from")
+    if "clusters" in columns and columns["clusters"].max() >= len(predicted):
+        raise ValueError(f"'clusters' holds a number outside 0 to {len(predicted) - 1}")
+    return columns
 
 
 @dataclass(frozen=True, eq=False)

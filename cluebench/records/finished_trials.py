@@ -5,7 +5,7 @@ A trial is read from its result JSON. A log without a result, as the published t
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -76,9 +76,16 @@ class OpenedRun:
             self._read[path] = Result.read(path)
         return self._read[path]
 
-    def _results_in(self, folder: Path) -> list[tuple[Path, Result]]:
-        paths = (path for path in visible(folder, "*.json") if parse_trial_name(path.stem))
-        return [(path, result) for path in paths if (result := self.result(path))]
+    @cached_property
+    def _folders(self) -> list[tuple[Task, Path, dict[str, tuple[Path, Result | None]]]]:
+        """Each folder of a task, with the results in it by trial name; None for a broken one."""
+        found = []
+        for folder in visible(self.folder) if self.folder.is_dir() else ():
+            if folder.name.lower() in TASKS and folder.is_dir():
+                paths = [path for path in visible(folder, "*.json") if parse_trial_name(path.stem)]
+                results = {path.stem: (path, self.result(path)) for path in paths}
+                found.append((TASKS[folder.name.lower()], folder, results))
+        return found
 
     @cached_property
     def grid(self) -> GridFile | None:
@@ -89,10 +96,10 @@ class OpenedRun:
         """Task name → its finished trials; if there is a grid.json, only those of its protocol."""
         protocols = self.grid.protocols if self.grid else {}
         trials: dict[str, list[FinishedTrial]] = {}
-        for task, folder in _task_folders(self.folder):
-            results = [pair for pair in self._results_in(folder) if pair[1].is_finished]
-            found = [trial for path, result in results if (trial := FinishedTrial.of(result, path, task))]
-            found = _of_one_protocol(found + _with_logs_only(task, folder), protocols.get(task.name))
+        for task, folder, results in self._folders:
+            done = [(path, result) for path, result in results.values() if result and result.is_finished]
+            found = [trial for path, result in done if (trial := FinishedTrial.of(result, path, task))]
+            found = _of_one_protocol(found + _with_logs_only(task, folder, results), protocols.get(task.name))
             trials.setdefault(task.name, []).extend(found)
         return trials
 
@@ -121,16 +128,17 @@ class OpenedRun:
         A trial was stopped if the plan says so, or its result does and is of the finished trials' protocol. It does not
         count if it has finished since.
         """
-        finished = [trial for of_task in self.trials.values() for trial in of_task]
-        protocols = {trial.task: protocol_hash(trial.result.configuration) for trial in finished if trial.result}
-        done = {(trial.task, trial.name) for trial in finished}
+        done = {(trial.task, trial.name) for of_task in self.trials.values() for trial in of_task}
         planned = self.grid.trials if self.grid else ()
-        stopped = {(trial.task, trial.name) for trial in planned if trial.state == STOPPED} | {
-            (task.name, path.stem)
-            for task, folder in _task_folders(self.folder)
-            for path, result in self._results_in(folder)
-            if result.status == STOPPED and protocol_hash(result.configuration) == protocols.get(task.name)
-        }
+        stopped = {(trial.task, trial.name) for trial in planned if trial.state == STOPPED}
+        for task, _, results in self._folders:
+            own = [trial.result.configuration for trial in self.trials[task.name] if trial.result]
+            stopped |= {
+                (task.name, name)
+                for name, (_, result) in results.items()
+                if own and result and result.status == STOPPED
+                and protocol_hash(result.configuration) == protocol_hash(own[0])
+            }  # fmt: skip
         number = len(stopped - done)
         template = "halving: {stopped} of {trials} trials stopped early"
         return Phrase(template, stopped=number, trials=number + len(done)) if number else None
@@ -141,15 +149,10 @@ def finished_trials(folder: Path) -> dict[str, list[FinishedTrial]]:
     return OpenedRun(folder).trials
 
 
-def _task_folders(folder: Path) -> list[tuple[Task, Path]]:
-    folders = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else ()
-    return [(TASKS[path.name.lower()], path) for path in folders if path.name.lower() in TASKS]
-
-
-def _with_logs_only(task: Task, folder: Path) -> list[FinishedTrial]:
+def _with_logs_only(task: Task, folder: Path, results: Collection[str]) -> list[FinishedTrial]:
     found = []
     for path, (setting, seed) in find_logs(folder):
-        if path.with_name(f"{path.stem}.json").exists():
+        if path.stem in results:
             continue
         facts = read_log(path)
         score = facts.best_score

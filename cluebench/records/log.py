@@ -173,12 +173,13 @@ def read_losses(path: str | Path) -> list[tuple[int, float]]:
     """The `LogFacts.losses` of a whole log and nothing else, which is quicker. Raises OSError."""
     losses: list[tuple[int, float]] = []
     text = Path(path).read_text(encoding="utf-8", errors="replace")  # each kind of line end becomes a line feed
-    for match in _TRAIN.finditer(_ANSI.sub("", text)):
+    for shown_step, _, _, _, shown_loss, _, _ in _TRAIN.findall(_ANSI.sub("", text) if "\x1b" in text else text):
         with suppress(ValueError):
-            step, loss = int(match["step"]), float(match["loss"])
+            step, loss = int(shown_step), float(shown_loss)
             if losses and step < losses[-1][0]:  # resumed from a checkpoint: the steps after it are logged again
                 losses = [point for point in losses if point[0] < step]
-            losses += [(step, loss)] if math.isfinite(loss) else []
+            if math.isfinite(loss):
+                losses.append((step, loss))
     return losses
 
 

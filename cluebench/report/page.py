@@ -67,6 +67,7 @@ def _attribute(text: str, name: str, **values: Any) -> Any:
     return _macros().attribute(name, *_phrase(text, values))
 
 
+@cache
 def _macros() -> Any:
     return _templates().get_template("phrase.html").module
 

@@ -10,11 +10,12 @@ def cluster_sums(values: np.ndarray, clusters: np.ndarray | None = None) -> tupl
     """
     values = np.asarray(values, np.float64)
     rows = values.shape[-1]
+    shape = (rows,) if clusters is None else np.shape(clusters)
+    if rows == 0 or shape != (rows,):
+        raise ValueError(f"{rows} rows in clusters named for {shape}")
     if clusters is None:
-        clusters = np.arange(rows)
+        return np.ascontiguousarray(values), np.ones(rows)
     clusters = np.asarray(clusters)
-    if rows == 0 or clusters.shape != (rows,):
-        raise ValueError(f"{rows} rows in clusters named for {clusters.shape}")
     order = np.argsort(clusters, kind="stable")
     starts = np.flatnonzero(np.r_[True, clusters[order][1:] != clusters[order][:-1]])
     return np.add.reduceat(values[..., order], starts, axis=-1), np.diff(np.r_[starts, rows]).astype(np.float64)
