@@ -57,7 +57,7 @@ def measure(folder: Path, vocabulary: str) -> dict:
 
     from cluebench.benchmark.tasks import TASKS
     from cluebench.data.source import DataSource
-    from cluebench.features import FeatureCache, TextEncoder, load_features
+    from cluebench.features import FeatureCache, FeatureRequest, TextEncoder, load_features
 
     task, source, cache = TASKS["chid"], DataSource(folder), FeatureCache(folder / "cache")
     encoder = TextEncoder(ErnieTokenizer(vocabulary))
@@ -65,7 +65,7 @@ def measure(folder: Path, vocabulary: str) -> dict:
     times = []
     for _ in range(2):  # cold, then warm
         start = time.perf_counter()
-        features = load_features(task, "train", source, encoder, cache, max_seq_length=task.max_seq_length)
+        features = load_features(FeatureRequest(task, "train", source, encoder), cache)
         times.append(time.perf_counter() - start)
     return {
         "blanks": len(features),

@@ -54,10 +54,10 @@ def main() -> None:
 
 
 def examples_per_second(task, source, tokenizer, cache_folder: Path, batch_size: int) -> float:
-    from cluebench.features import FeatureCache, TextEncoder, load_features
+    from cluebench.features import FeatureCache, FeatureRequest, TextEncoder, load_features
 
     cache, encoder = FeatureCache(cache_folder), TextEncoder(tokenizer)
-    features = load_features(task, "train", source, encoder, cache, max_seq_length=task.max_seq_length)
+    features = load_features(FeatureRequest(task, "train", source, encoder), cache)
     order = np.random.default_rng(0).permutation(len(features))
     start = time.perf_counter()
     for place in range(0, len(order), batch_size):

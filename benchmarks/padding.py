@@ -65,14 +65,14 @@ def measured(data_dir: str) -> dict[str, dict[str, list[int]]]:
 
     from cluebench.benchmark.tasks import TASKS
     from cluebench.data.source import DataSource
-    from cluebench.features import TextEncoder, load_features
+    from cluebench.features import FeatureRequest, TextEncoder, load_features
 
     encoder, source, found = TextEncoder(ErnieTokenizer(str(VOCABULARY))), DataSource(data_dir), {}
     for task in TASKS.values():
         split = "dev" if task.name == "iflytek" else "train"  # its train split was not whole
         if not all(source.has(task, file) for file in getattr(task, f"{split}_files")):
             continue
-        features = load_features(task, split, source, encoder, None, max_seq_length=task.max_seq_length)
+        features = load_features(FeatureRequest(task, split, source, encoder), None)
         found[task.name] = {"longest": quantiles(features.lengths), "split": split}
         if task.num_choices:
             shorter = []

@@ -7,12 +7,11 @@ It uses the lengths and settings of the task table, so the trials find their tok
 
 import time
 from dataclasses import dataclass
-from functools import partial
 
 from cluebench.benchmark.tasks import tasks_named
 from cluebench.data.source import open_source
 from cluebench.diagnosis import warmup
-from cluebench.features import FeatureCache, TextEncoder, load_features
+from cluebench.features import FeatureCache, TextEncoder
 from cluebench.foundation import command, environment
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.flags import cache_dir_flag, data_dir_flag, flag, offline_flag, parse, refuse_unwritable
@@ -64,11 +63,8 @@ def main() -> None:
         warmup.refuse_what_it_cannot_do(model, reasons)
         encoder = TextEncoder(models.load_tokenizer(model, offline=flags.offline))
         print(f"{model.typed}: tokenizer and weights tried in {time.perf_counter() - start:.1f} s", flush=True)
-        load = partial(
-            load_features, source=source, encoder=encoder, cache=cache,
-            limit=flags.limit, overwrite=flags.overwrite_cache, num_proc=flags.num_proc,
-        )  # fmt: skip
-        warmup.tokenize(model.typed, warmup.splits_of(tasks, source), cache, load)
+        requests = warmup.requests_of(tasks, source, encoder, flags.limit)
+        warmup.tokenize(model.typed, requests, cache, overwrite=flags.overwrite_cache, num_proc=flags.num_proc)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from cluebench.benchmark.tasks import TASKS, Task
 from cluebench.data.source import DataSource
-from cluebench.features import FeatureCache, Features
+from cluebench.features import FeatureCache, FeatureRequest, TextEncoder, load_features
 from cluebench.foundation.errors import DataError, UsageError
 from cluebench.foundation.notices import notice, progress, say, waiting
 from cluebench.pretrained.model import Model
@@ -50,29 +51,31 @@ def _with_others(tasks: Sequence[Task], otherwise: str) -> str:
     return f"--tasks {' '.join(task.title for task in tasks)} runs the others" if tasks else otherwise
 
 
-def tokenize(name: str, splits: Sequence[tuple[Task, str]], cache: FeatureCache, load: Callable[..., Features]) -> None:
-    """Splits as trials will ask for them, for the model ``name``; says of each whether it was in the cache.
+def tokenize(name: str, requests: Sequence[FeatureRequest], cache: FeatureCache, **options: Any) -> None:
+    """Makes features as trials will ask for them, for the model ``name``; says of each split whether the cache had it.
 
-    ``load``: `load_features` without its task, split and max_seq_length.
+    ``options``: of `load_features`.
     """
     start, before = time.perf_counter(), cache.built
-    with progress(name, len(splits), "split") as bar:
-        for task, split in splits:
-            begin, built = time.perf_counter(), cache.built
-            with waiting(f"{task.title} {split}"):
-                features = load(task, split, max_seq_length=task.max_seq_length)
-            what = "found" if cache.built == built else f"tokenized in {time.perf_counter() - begin:.1f} s"
-            say(f"{task.title} {split}: {len(features):,} examples, {what}", sys.stdout)
+    with progress(name, len(requests), "split") as bar:
+        for request in requests:
+            begin, built, what = time.perf_counter(), cache.built, f"{request.task.title} {request.split}"
+            with waiting(what):
+                features = load_features(request, cache, **options)
+            how = "found" if cache.built == built else f"tokenized in {time.perf_counter() - begin:.1f} s"
+            say(f"{what}: {len(features):,} examples, {how}", sys.stdout)
             bar.update()
     made, seconds = cache.built - before, time.perf_counter() - start
-    found = f"{len(splits) - made} found in {cache.directory}"
+    found = f"{len(requests) - made} found in {cache.directory}"
     say(f"{name}: {made} splits tokenized, {found}, {seconds:.1f} s", sys.stdout)
 
 
-def splits_of(tasks: Sequence[Task], source: DataSource) -> list[tuple[Task, str]]:
+def requests_of(
+    tasks: Sequence[Task], source: DataSource, encoder: TextEncoder, limit: int | None = None
+) -> list[FeatureRequest]:
     """Every split a script may ask for: train, dev and all test sets, except those that a copy of the data lacks."""
     return [
-        (task, split)
+        FeatureRequest(task, split, source, encoder, limit=limit)
         for task in tasks
         for split in ("train", "dev", *(test.split for test in task.test_sets if not source.lacks(task, test.file)))
     ]

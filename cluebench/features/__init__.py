@@ -1,6 +1,7 @@
 """Rows and a tokenizer to model inputs: made once, kept in a cache, assembled into batches.
 
-    features = load_features(task, "train", source, TextEncoder(tokenizer), FeatureCache(folder), max_seq_length=128)
+    request = FeatureRequest(task, "train", source, TextEncoder(tokenizer))
+    features = load_features(request, FeatureCache(folder))
     for indices in …:
         batch = features.batch(indices)  # {"input_ids": int64 [B, T], "token_type_ids": …, "labels": …}
 
@@ -9,7 +10,8 @@ an example. Sequences, options and windows come into being when a batch is made.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -35,12 +37,12 @@ from cluebench.foundation.errors import UsageError
 __all__ = [
     "ChoiceFeatures",
     "FeatureCache",
+    "FeatureRequest",
     "Features",
     "IdiomFeatures",
     "PairFeatures",
     "SpanFeatures",
     "TextEncoder",
-    "feature_key",
     "length_sorted_batches",
     "load_features",
 ]
@@ -66,7 +68,7 @@ class _Recipe(NamedTuple):
     features: Callable[[dict[str, np.ndarray]], Features]
     texts: int  # in a sequence
     least: int = 2  # tokens of theirs that max_seq_length must have room for
-    settings: tuple[str, ...] = ()  # fields of the task, or arguments of load_features, that build takes too
+    settings: tuple[str, ...] = ()  # of the request, or the task's, that build takes too
 
 
 _RECIPES = {
@@ -78,76 +80,70 @@ _RECIPES = {
 }
 
 
-def load_features(
-    task: Task,
-    split: str,
-    source: DataSource,
-    encoder: TextEncoder,
-    cache: FeatureCache | None,
-    *,
-    max_seq_length: int,
-    limit: int | None = None,
-    overwrite: bool = False,
-    num_proc: int | None = None,
-    **settings: int | None,
-) -> Features:
-    """The features of a split: "train", "dev", or "test" and a version ("test1.1").
+@dataclass(frozen=True)
+class FeatureRequest:
+    """Which features: the model inputs of a split's rows for a tokenizer. What is None is as in the task.
 
-    Rows are read only when ``cache`` has no entry for them; None keeps nothing. ``limit``: the first so many rows.
-    ``num_proc`` processes tokenise. ``settings``: of windows, the task's where they are left out or None:
-    ``doc_stride``, tokens a window advances by; ``max_query_length``, tokens of a question that are kept. Raises
-    UsageError for a max_seq_length without room for text, and what load_rows raises.
+    ``split``: "train", "dev", or "test" and a version ("test1.1"). ``limit``: only the first rows. Of windows:
+    ``doc_stride``, tokens that a window advances by; ``max_query_length``, tokens of a question that are kept.
     """
+
+    task: Task
+    split: str
+    source: DataSource
+    encoder: TextEncoder
+    max_seq_length: int | None = None
+    limit: int | None = None
+    doc_stride: int | None = None
+    max_query_length: int | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Lengths and numbers that the recipe of this kind of task takes."""
+        names = ("max_seq_length", *_RECIPES[self.task.kind].settings)
+        given = {name: getattr(self, name, None) for name in names}
+        return {name: getattr(self.task, name) if value is None else value for name, value in given.items()}
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """Everything that decides the features, as JSON values: the key of their cache entry."""
+        task = self.task
+        return {
+            "task": task.name,
+            "split": self.split,
+            "kind": task.kind,
+            "data": self.source.fingerprint(task, split_files(task, self.split)),
+            "rows": [task.text_fields, task.joined_field, task.marked_spans, task.labels],
+            "tokenizer": self.encoder.fingerprint,
+            "limit": self.limit,
+            **self.settings,
+            "code": _code_version(),
+        }
+
+
+def load_features(
+    request: FeatureRequest, cache: FeatureCache | None, *, overwrite: bool = False, num_proc: int | None = None
+) -> Features:
+    """The features of a request. Rows are read only when ``cache`` has no entry for them; None keeps nothing.
+
+    ``overwrite`` makes them again. ``num_proc`` processes tokenise. Raises UsageError for a max_seq_length without room
+    for text, and what load_rows raises.
+    """
+    task, split, encoder, settings = request.task, request.split, request.encoder, request.settings
     recipe = _RECIPES[task.kind]
     shortest = encoder.template.special_tokens(recipe.texts) + recipe.least
-    if max_seq_length < shortest:
-        raise UsageError(f"--max_seq_length {max_seq_length}: {task.title} needs at least {shortest}")
+    if settings["max_seq_length"] < shortest:
+        raise UsageError(f"--max_seq_length {settings['max_seq_length']}: {task.title} needs at least {shortest}")
 
     def build() -> dict[str, np.ndarray]:
         read: Any = read_rows if task.kind == IDIOM else load_rows  # CHID's records never stand in memory together
-        rows, chosen = read(source, task, split, limit), _settings(task, settings)
-        arrays = recipe.build(rows, encoder, max_seq_length=max_seq_length, num_proc=num_proc, **chosen)
+        rows = read(request.source, task, split, request.limit)
+        arrays = recipe.build(rows, encoder, num_proc=num_proc, **settings)
         if split == "dev" and task.is_classification:  # other kinds of features know their passages and records
             arrays["groups"] = groups_of(task, rows)
         return arrays
 
-    if cache is None:
-        return recipe.features(build())
-    key = feature_key(task, split, source, encoder, max_seq_length=max_seq_length, limit=limit, **settings)
-    return recipe.features(cache.get(key, build, overwrite))
-
-
-def feature_key(
-    task: Task,
-    split: str,
-    source: DataSource,
-    encoder: TextEncoder,
-    *,
-    max_seq_length: int,
-    limit: int | None = None,
-    **settings: int | None,
-) -> dict[str, Any]:
-    """Everything that decides a split's features, as JSON values: the key of its cache entry. See load_features."""
-    return {
-        "task": task.name,
-        "split": split,
-        "kind": task.kind,
-        "data": source.fingerprint(task, split_files(task, split)),
-        "rows": [task.text_fields, task.joined_field, task.marked_spans, task.labels],
-        "tokenizer": encoder.fingerprint,
-        "max_seq_length": max_seq_length,
-        "limit": limit,
-        **_settings(task, settings),
-        "code": _code_version(),
-    }
-
-
-def _settings(task: Task, given: Mapping[str, int | None]) -> dict[str, Any]:
-    """What a recipe takes beyond lengths: the argument if given, else the task's."""
-    if unknown := given.keys() - {name for recipe in _RECIPES.values() for name in recipe.settings}:
-        raise TypeError(f"no features have the settings {sorted(unknown)}")
-    chosen = {name: given.get(name) for name in _RECIPES[task.kind].settings}
-    return {name: getattr(task, name) if value is None else value for name, value in chosen.items()}
+    return recipe.features(build() if cache is None else cache.get(request.key, build, overwrite))
 
 
 @lru_cache(maxsize=1)

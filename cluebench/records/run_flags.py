@@ -98,7 +98,7 @@ class RunFlags:
     offline: bool = offline_flag()
 
     def feature_settings(self) -> dict[str, Any]:
-        """A script's own flags that change the model inputs: arguments of `cluebench.features.load_features`."""
+        """A script's own flags that change the model inputs: fields of `cluebench.features.FeatureRequest`."""
         return {}
 
     def tokenizer_settings(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from cluebench.benchmark.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
 from cluebench.data.official import split_files
 from cluebench.data.rows import NO_AGREED_LABEL, load_rows
 from cluebench.data.source import DataSource
-from cluebench.features import Features, IdiomFeatures, SpanFeatures, TextEncoder, load_features
+from cluebench.features import FeatureRequest, Features, IdiomFeatures, SpanFeatures, TextEncoder, load_features
 from cluebench.foundation.json_files import parse
 
 # Examples -------------------------------------------------------------------------------------------------------------
@@ -28,7 +28,7 @@ def shown_examples(
     settings: dict[str, Any] = {"max_seq_length": task.max_seq_length}
     if task.doc_stride is not None:
         settings["doc_stride"] = task.doc_stride
-    features = load_features(task, split, source, encoder, None, limit=limit, **settings)
+    features = load_features(FeatureRequest(task, split, source, encoder, limit=limit), None)
     if task.is_classification:
         rows: Sequence = list(islice(_rows_as_written(task, split, source), limit))
     else:

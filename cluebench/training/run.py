@@ -12,7 +12,7 @@ import paddle
 from cluebench import models, submission
 from cluebench.benchmark.tasks import SPAN, TestSet
 from cluebench.data.rows import load_rows
-from cluebench.features import FeatureCache, Features, TextEncoder, load_features
+from cluebench.features import FeatureCache, FeatureRequest, Features, TextEncoder, load_features
 from cluebench.foundation import environment
 from cluebench.foundation.errors import Paused
 from cluebench.foundation.notices import notice, waiting
@@ -74,18 +74,11 @@ class Run(Generic[F]):
         """The model inputs of a split: features of the task's kind, from the cache if an earlier run made them."""
         if split not in self._features:
             flags = self.flags
+            lengths = {"max_seq_length": flags.max_seq_length, "limit": flags.limit, **flags.feature_settings()}
+            request = FeatureRequest(self.task, split, self.source, self.encoder, **lengths)
             with waiting(f"reading {self.task.title} {split}"):
                 self._features[split] = load_features(
-                    self.task,
-                    split,
-                    self.source,
-                    self.encoder,
-                    FeatureCache(flags.cache_dir),
-                    max_seq_length=flags.max_seq_length,
-                    limit=flags.limit,
-                    overwrite=flags.overwrite_cache,
-                    num_proc=flags.num_proc,
-                    **flags.feature_settings(),
+                    request, FeatureCache(flags.cache_dir), overwrite=flags.overwrite_cache, num_proc=flags.num_proc
                 )
         return self._features[split]
 

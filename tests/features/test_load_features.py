@@ -1,7 +1,6 @@
 import dataclasses
 import shutil
 import zipfile
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from cluebench.data.rows import load_rows
 from cluebench.data.source import DataSource
 from cluebench.demo.synthetic import Sizes, write_synthetic
 from cluebench.diagnosis import warmup
-from cluebench.features import FeatureCache, TextEncoder, cache, feature_key, load_features
+from cluebench.features import FeatureCache, FeatureRequest, TextEncoder, cache, load_features
 from cluebench.foundation.errors import UsageError
 from tests.features.standin import StandIn
 
@@ -42,7 +41,7 @@ def splits(task):
 def test_every_split_of_every_task(task, source, encoder, tmp_path):
     for split in splits(task):
         rows = load_rows(source, task, split)
-        features = load_features(task, split, source, encoder, FeatureCache(tmp_path), max_seq_length=LENGTH)
+        features = load_features(FeatureRequest(task, split, source, encoder, LENGTH), FeatureCache(tmp_path))
         assert len(features) >= len(rows) > 0
         assert features.lengths.shape == (len(features),)
         assert 0 < features.lengths.max() <= LENGTH
@@ -63,7 +62,7 @@ def test_model_inputs_of_a_copy_are_those_of_the_official_files(form, encoder, t
     sources = DataSource(tmp_path / "official"), DataSource(tmp_path / "datasets_5.2.0" / form)
     for task in TASKS.values():
         for split in ("train", "dev", "test1.1"):
-            made = [load_features(task, split, source, encoder, None, max_seq_length=LENGTH) for source in sources]
+            made = [load_features(FeatureRequest(task, split, source, encoder, LENGTH), None) for source in sources]
             one, other = (features.batch(np.arange(len(features))) for features in made)
             assert one.keys() == other.keys() and all(np.array_equal(one[key], other[key]) for key in one), task.name
             if task.is_classification and split == "dev":
@@ -72,25 +71,25 @@ def test_model_inputs_of_a_copy_are_those_of_the_official_files(form, encoder, t
 
 def test_rows_are_read_once(source, encoder, tmp_path, monkeypatch):
     task = TASKS["ocnli"]
-    cold = load_features(task, "dev", source, encoder, FeatureCache(tmp_path), max_seq_length=LENGTH)
+    cold = load_features(FeatureRequest(task, "dev", source, encoder, LENGTH), FeatureCache(tmp_path))
 
     def no_reading(*arguments):
         raise AssertionError("rows were read although the cache has their features")
 
     monkeypatch.setattr(features_module, "load_rows", no_reading)
-    warm = load_features(task, "dev", source, encoder, FeatureCache(tmp_path), max_seq_length=LENGTH)
+    warm = load_features(FeatureRequest(task, "dev", source, encoder, LENGTH), FeatureCache(tmp_path))
     assert warm.batch(range(8))["input_ids"].tolist() == cold.batch(range(8))["input_ids"].tolist()
     with pytest.raises(AssertionError):
-        load_features(task, "dev", source, encoder, FeatureCache(tmp_path), max_seq_length=LENGTH, overwrite=True)
+        load_features(FeatureRequest(task, "dev", source, encoder, LENGTH), FeatureCache(tmp_path), overwrite=True)
     with pytest.raises(AssertionError):
-        load_features(task, "dev", source, encoder, None, max_seq_length=LENGTH)
+        load_features(FeatureRequest(task, "dev", source, encoder, LENGTH), None)
 
 
 def test_the_key_holds_whatever_decides_the_features(source, encoder, golden_tokens, folder, tmp_path, monkeypatch):
     task = TASKS["cmrc2018"]
 
     def key(task=task, split="dev", source=source, encoder=encoder, **settings):
-        return str(feature_key(task, split, source, encoder, **{"max_seq_length": LENGTH, **settings}))
+        return str(FeatureRequest(task, split, source, encoder, **{"max_seq_length": LENGTH, **settings}).key)
 
     other_data = tmp_path / "data"
     write_synthetic(other_data, ["cmrc2018"], {"cmrc2018": Sizes(12, 8, 5)}, seed=1)
@@ -129,27 +128,27 @@ def test_no_entry_of_other_code_is_used(tmp_path, monkeypatch):
 
 def test_settings_equal_to_the_tasks_share_an_entry(source, encoder):
     task = TASKS["cmrc2018"]
-    given = feature_key(task, "dev", source, encoder, max_seq_length=LENGTH, doc_stride=task.doc_stride)
-    assert given == feature_key(task, "dev", source, encoder, max_seq_length=LENGTH)
+    given = FeatureRequest(task, "dev", source, encoder, LENGTH, doc_stride=task.doc_stride).key
+    assert given == FeatureRequest(task, "dev", source, encoder, LENGTH).key
 
 
 def test_settings_of_another_kind_of_task_change_nothing(source, encoder):
     task = TASKS["tnews"]
-    given = feature_key(task, "dev", source, encoder, max_seq_length=LENGTH, doc_stride=7, max_query_length=9)
-    assert given == feature_key(task, "dev", source, encoder, max_seq_length=LENGTH)
+    given = FeatureRequest(task, "dev", source, encoder, LENGTH, doc_stride=7, max_query_length=9).key
+    assert given == FeatureRequest(task, "dev", source, encoder, LENGTH).key
 
 
 def test_labels_in_another_order_are_another_entry(source, encoder):
     task = TASKS["ocnli"]
     turned = dataclasses.replace(task, labels=task.labels[::-1])
-    keys = [feature_key(one, "dev", source, encoder, max_seq_length=LENGTH) for one in (task, turned)]
+    keys = [FeatureRequest(one, "dev", source, encoder, LENGTH).key for one in (task, turned)]
     assert keys[0] != keys[1]
 
 
 def test_limit_takes_the_first_rows(source, encoder, tmp_path):
     task, cache = TASKS["tnews"], FeatureCache(tmp_path)
-    few = load_features(task, "train", source, encoder, cache, max_seq_length=LENGTH, limit=3)
-    every = load_features(task, "train", source, encoder, cache, max_seq_length=LENGTH)
+    few = load_features(FeatureRequest(task, "train", source, encoder, LENGTH, limit=3), cache)
+    every = load_features(FeatureRequest(task, "train", source, encoder, LENGTH), cache)
     assert (len(few), len(every)) == (3, 12)
     assert few.batch(range(3))["input_ids"].tolist() == every.batch(range(3))["input_ids"].tolist()
 
@@ -157,7 +156,7 @@ def test_limit_takes_the_first_rows(source, encoder, tmp_path):
 def test_doc_stride_and_max_query_length_take_effect(source, encoder):
     task = TASKS["cmrc2018"]
     lengths = [
-        load_features(task, "dev", source, encoder, None, max_seq_length=36, **settings).lengths.tolist()
+        load_features(FeatureRequest(task, "dev", source, encoder, 36, **settings), None).lengths.tolist()
         for settings in ({}, {"doc_stride": 8}, {"max_query_length": 2})
     ]
     assert len(lengths[1]) > len(lengths[0]) >= len(lengths[2])
@@ -172,19 +171,18 @@ SHORTEST = {"single": 4, "pair": 5, "choice": 7, "idiom": 10, "span": 5}
 def test_a_length_without_room_is_refused(task, source, encoder):
     shortest = SHORTEST[task.kind]
     with pytest.raises(UsageError, match=f"--max_seq_length {shortest - 1}: {task.title} needs at least {shortest}"):
-        load_features(task, "dev", source, encoder, None, max_seq_length=shortest - 1)
+        load_features(FeatureRequest(task, "dev", source, encoder, shortest - 1), None)
     if task.doc_stride is None:  # what a question leaves room for depends on the question
-        features = load_features(task, "dev", source, encoder, None, max_seq_length=shortest)
+        features = load_features(FeatureRequest(task, "dev", source, encoder, shortest), None)
         assert features.batch(range(len(features)))["input_ids"].shape[-1] <= shortest
 
 
 def test_a_warm_cache_is_checked_once(source, encoder, tmp_path, monkeypatch, capsys):
     """Every array of every split is read and compared with its checksum, and no more than once."""
-    splits = warmup.splits_of([TASKS["tnews"], TASKS["chid"]], source)
+    requests = warmup.requests_of([TASKS["tnews"], TASKS["chid"]], source, encoder)
 
     def tokenize():
-        kept = FeatureCache(tmp_path)
-        warmup.tokenize("m", splits, kept, partial(load_features, source=source, encoder=encoder, cache=kept))
+        warmup.tokenize("m", requests, FeatureCache(tmp_path))
 
     tokenize()
     assert ": 8 splits tokenized, 0 found" in capsys.readouterr().out

@@ -8,7 +8,7 @@ import pytest
 from cluebench.benchmark.tasks import TASKS
 from cluebench.data.rows import load_rows
 from cluebench.data.source import DataSource
-from cluebench.features import FeatureCache, TextEncoder, load_features
+from cluebench.features import FeatureCache, FeatureRequest, TextEncoder, load_features
 from cluebench.features.metrics import (
     accuracy,
     decode_choices,
@@ -32,8 +32,7 @@ def load(clue_data_dir, golden_tokens, tmp_path_factory):
         task = TASKS[name]
         if not all(source.has(task, file) for file in task.train_files + task.dev_files):
             pytest.skip(f"{task.title} is not in CLUE_DATA_DIR")
-        settings = {"max_seq_length": task.max_seq_length, **settings}
-        return load_features(task, split, source, encoder, cache, **settings)
+        return load_features(FeatureRequest(task, split, source, encoder, **settings), cache)
 
     load.source = source
     return load

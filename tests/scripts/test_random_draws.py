@@ -12,7 +12,7 @@ import pytest
 
 from cluebench.benchmark.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, TASKS
 from cluebench.data.source import open_source
-from cluebench.features import TextEncoder, load_features
+from cluebench.features import FeatureRequest, TextEncoder, load_features
 from tests.scripts.running import common, losses
 
 pytestmark = pytest.mark.slow
@@ -36,15 +36,8 @@ def plain_losses(task, model_dir, data_dir, batch_size: int, accumulation: int, 
     from paddlenlp import transformers
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(model_dir)
-    examples = load_features(
-        task,
-        "train",
-        open_source(data_dir),
-        TextEncoder(tokenizer),
-        None,
-        max_seq_length=LENGTH,
-        limit=LIMIT.get(task.kind, 30),
-    )
+    source, encoder, limit = open_source(data_dir), TextEncoder(tokenizer), LIMIT.get(task.kind, 30)
+    examples = load_features(FeatureRequest(task, "train", source, encoder, LENGTH, limit), None)
     random.seed(SEED)
     np.random.seed(SEED)
     paddle.seed(SEED)
