@@ -118,30 +118,23 @@ class NvidiaDriver:
     def _card(self, index: int) -> list[Device]:
         nvml, label = self._nvml, f"gpu {index}"
         try:
-            handle = nvml.nvmlDeviceGetHandleByIndex(index)
-            instances = self._instances(handle)
-            if not instances:
-                return [replace(self._device(handle, label), joinable=True)]
-            card = _text(nvml.nvmlDeviceGetUUID(handle))
-            return [
-                replace(self._device(instance, f"{label} mig {number}"), old_name=self._old_name(card, instance))
-                for number, instance in instances
-            ]
+            handle, instances = nvml.nvmlDeviceGetHandleByIndex(index), []
+            mode = self._or_none(nvml.nvmlDeviceGetMigMode, handle)
+            is_split = mode is not None and mode[0] == nvml.NVML_DEVICE_MIG_ENABLE
+            for number in range(nvml.nvmlDeviceGetMaxMigDeviceCount(handle) if is_split else 0):  # numbers have gaps
+                instance = self._or_none(nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, number)
+                if instance is not None:
+                    old_name = self._old_name(_text(nvml.nvmlDeviceGetUUID(handle)), instance)
+                    instances.append(replace(self._device(instance, f"{label} mig {number}"), old_name=old_name))
+            return instances or [replace(self._device(handle, label), joinable=True)]
         except nvml.NVMLError as error:
             self.lost[index] = str(error)
             return []
 
-    def _instances(self, card: Any) -> list[tuple[int, Any]]:
-        """(number, handle) of each MIG instance; empty for a card without them."""
-        nvml, found = self._nvml, []
-        try:
-            enabled = nvml.nvmlDeviceGetMigMode(card)[0] == nvml.NVML_DEVICE_MIG_ENABLE
-        except nvml.NVMLError:
-            return []
-        for number in range(nvml.nvmlDeviceGetMaxMigDeviceCount(card) if enabled else 0):
-            with suppress(nvml.NVMLError):  # numbers have gaps
-                found.append((number, nvml.nvmlDeviceGetMigDeviceHandleByIndex(card, number)))
-        return found
+    def _or_none(self, ask: Callable[..., Any], *values: Any) -> Any:
+        """The driver's answer; None if it has none for this card."""
+        with suppress(self._nvml.NVMLError):
+            return ask(*values)
 
     def _device(self, handle: Any, label: str) -> Device:
         nvml, total = self._nvml, None
@@ -153,12 +146,9 @@ class NvidiaDriver:
         return Device(_text(nvml.nvmlDeviceGetUUID(handle)), label, "gpu", _text(nvml.nvmlDeviceGetName(handle)), total)
 
     def _old_name(self, card: str, instance: Any) -> str:
-        nvml = self._nvml
-        try:
-            gpu, compute = nvml.nvmlDeviceGetGpuInstanceId(instance), nvml.nvmlDeviceGetComputeInstanceId(instance)
-        except nvml.NVMLError:
-            return ""
-        return f"MIG-{card}/{gpu}/{compute}"
+        gpu = self._or_none(self._nvml.nvmlDeviceGetGpuInstanceId, instance)
+        compute = self._or_none(self._nvml.nvmlDeviceGetComputeInstanceId, instance)
+        return "" if gpu is None or compute is None else f"MIG-{card}/{gpu}/{compute}"
 
     def read(self, device_id: str) -> Reading:
         """The card's memory now. Several threads may call it."""
@@ -175,14 +165,15 @@ class NvidiaDriver:
             raise lost from None
 
     def _read(self, device_id: str) -> Reading:
-        nvml, now, processes, joules = self._nvml, time.time(), [], None
+        nvml, now = self._nvml, time.time()
         handle = nvml.nvmlDeviceGetHandleByUUID(device_id)
         memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-        with suppress(nvml.NVMLError):  # inside containers, for instances, on old drivers
-            processes = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
-        with suppress(nvml.NVMLError):  # cards before Volta, and MIG instances
-            joules = nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000
+        # None inside containers, for instances, on old drivers
+        processes = self._or_none(nvml.nvmlDeviceGetComputeRunningProcesses, handle) or ()
+        # None for cards before Volta, and for instances
+        millijoules = self._or_none(nvml.nvmlDeviceGetTotalEnergyConsumption, handle)
         used = {int(process.pid): int(process.usedGpuMemory) for process in processes if process.usedGpuMemory}
+        joules = None if millijoules is None else millijoules / 1000
         return Reading(int(memory.total), int(memory.free), used, joules, now)
 
     def _restart(self, seen: int) -> None:
