@@ -8,7 +8,7 @@ import pytest
 from cluebench.diagnosis.checks import findings
 from cluebench.diagnosis.facts import look_at_disk
 from cluebench.features.cache import FeatureCache
-from cluebench.foundation import locks
+from cluebench.foundation import time_limit
 from cluebench.foundation.errors import UsageError
 from cluebench.pretrained.model import Model
 from cluebench.scheduler.run.run_directory import RunDirectory
@@ -19,13 +19,13 @@ from tests.test_doctor import healthy
 def silent(monkeypatch):
     """flock never answers."""
     monkeypatch.setattr(fcntl, "flock", lambda *arguments: time.sleep(5))
-    monkeypatch.setattr(locks, "PATIENCE", 0.2)
+    monkeypatch.setattr(time_limit, "LOCK_PATIENCE", 0.2)
 
 
 def test_where_locks_work_nothing_is_reported(tmp_path):
-    assert locks.why_none(tmp_path) is None and not list(tmp_path.iterdir())
-    kind, _, _ = locks.file_system(tmp_path).partition(" ")
-    assert kind not in ("", "unknown") and locks.file_system("/proc/self").startswith("proc")
+    assert time_limit.why_no_locks(tmp_path) is None and not list(tmp_path.iterdir())
+    kind, _, _ = time_limit.file_system(tmp_path).partition(" ")
+    assert kind not in ("", "unknown") and time_limit.file_system("/proc/self").startswith("proc")
 
 
 def test_a_grid_is_refused_with_the_name_of_the_file_system(silent, tmp_path):
@@ -33,7 +33,7 @@ def test_a_grid_is_refused_with_the_name_of_the_file_system(silent, tmp_path):
     with pytest.raises(UsageError) as refused:
         directory.acquire()
     message = str(refused.value)
-    assert "no answer in 0.2 s" in message and locks.file_system(tmp_path) in message and "--run_root" in message
+    assert "no answer in 0.2 s" in message and time_limit.file_system(tmp_path) in message and "--run_root" in message
 
 
 def test_features_are_made_without_the_cache(silent, tmp_path, capsys):

@@ -25,11 +25,11 @@ from cluebench.benchmark.tasks import TASKS, Task
 from cluebench.data.download import data_home
 from cluebench.data.official import official_files
 from cluebench.data.source import DATA_DIR_VARIABLE, DataSource, open_source
-from cluebench.foundation import environment, locks
+from cluebench.foundation import environment
 from cluebench.foundation.errors import ClueError
 from cluebench.foundation.notices import waiting
 from cluebench.foundation.resource_limits import memory_limit, usable_cores
-from cluebench.foundation.time_limit import answers
+from cluebench.foundation.time_limit import answers, why_no_locks
 from cluebench.machine.nvidia import Device, DeviceLost, NvidiaDriver
 from cluebench.pretrained import model_files
 from cluebench.pretrained.model import Model
@@ -268,7 +268,7 @@ def look_at_disk(use: str, path: Path, variable: str) -> Disk:
     disk.bytes_free, status = psutil.disk_usage(str(nearest)).free, os.statvfs(nearest)
     disk.inodes_free = status.f_favail if status.f_files else None
     if path.is_dir() and disk.writable and variable in ("--cache_dir", "--run_root"):
-        disk.lock_error = locks.why_none(path)
+        disk.lock_error = why_no_locks(path)
     for directory, _, names in os.walk(path) if use != "temporary files" else ():
         for name in names:
             with suppress(OSError):

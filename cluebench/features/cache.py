@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from cluebench.foundation import atomic, json_files, locks
+from cluebench.foundation import atomic, json_files, time_limit
 from cluebench.foundation.errors import BadFile
 from cluebench.foundation.file_facts import FileFacts, facts_of
 from cluebench.foundation.notices import notice
@@ -53,7 +53,7 @@ class FeatureCache:
             return arrays
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            if why := locks.why_none(self.directory):
+            if why := time_limit.why_no_locks(self.directory):
                 raise OSError(errno.ENOLCK, why)
             lock = FileLock(str(self.directory / f".{path.name}.lock"))
             _acquire(lock, path)

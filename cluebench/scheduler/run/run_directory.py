@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import get_args
 
 from cluebench.benchmark.tasks import TASKS
-from cluebench.foundation import atomic, json_files, locks
+from cluebench.foundation import atomic, json_files, time_limit
 from cluebench.foundation.errors import ClueError, UsageError, one_line
 from cluebench.pretrained.model import Model
 from cluebench.records import dev_predictions, identity
@@ -115,7 +115,7 @@ class RunDirectory:
             descriptor = os.open(self.private / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise UsageError(f"--run_root: {self.private} can't be written: {error.strerror}") from None
-        if reason := locks.why_none(self.private):
+        if reason := time_limit.why_no_locks(self.private):
             os.close(descriptor)
             raise UsageError(
                 f"{self.path}: its file system has no locks ({reason}), without which trials might run twice: "
