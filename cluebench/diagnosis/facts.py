@@ -112,15 +112,16 @@ def gather(
     repository: Path, models: Iterable[str], data_dir: str | None, cache_dir: str | None, run_root: str
 ) -> Facts:
     """Looks at everything; takes as long as importing PaddleNLP and, with models, loading each of them once."""
-    pinned, memory = pinned_versions(repository, sys.version_info[:2]), psutil.virtual_memory().total
+    pinned, required = pinned_versions(repository, sys.version_info[:2]), _required()
+    memory = psutil.virtual_memory().total
     facts = Facts(
         python=sys.version_info[:3],
         executable=sys.executable,
         repository=repository,
         python_beside=cluebench.python_beside(),
-        installed=_installed([*pinned, "paddlepaddle", "paddlepaddle-gpu", "nvidia-cudnn-cu12"]),
+        installed=_installed([*pinned, *required, "paddlepaddle", "paddlepaddle-gpu", "nvidia-cudnn-cu12"]),
         pinned=pinned,
-        required=_required(),
+        required=required,
         environ=os.environ,
         cores=usable_cores(),
         is_amd=environment.has_amd_processor(),
