@@ -21,7 +21,7 @@ from cluebench.foundation import atomic, command
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.flags import data_dir_flag, flag, parse, refuse_unwritable, run_root_flag
 from cluebench.foundation.text import shown
-from cluebench.report.table import run_directory
+from cluebench.report.run import run_directory
 
 
 @dataclass

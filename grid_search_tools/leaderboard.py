@@ -17,7 +17,7 @@ from cluebench.foundation.flags import flag, parse
 from cluebench.foundation.repository import RUN_ROOT
 from cluebench.report.leaderboard import ORDERS, Leaderboard, measured_rows, published_rows
 from cluebench.report.leaderboard_formats import FORMATS, rendered
-from cluebench.report.table import holds_tasks
+from cluebench.report.run import holds_tasks
 
 
 @dataclass

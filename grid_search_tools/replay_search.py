@@ -13,9 +13,8 @@ from cluebench.benchmark.tasks import tasks_named
 from cluebench.foundation import command
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.flags import flag, parse, run_root_flag
-from cluebench.records import finished_trials
 from cluebench.report import replayed
-from cluebench.report.table import run_directory
+from cluebench.report.run import Run, run_directory
 
 
 @dataclass
@@ -35,8 +34,9 @@ def main() -> None:
     names = {task.name for task in tasks_named(flags.tasks)}
     models = []
     for model in flags.models:
-        trials = finished_trials.finished_trials(run_directory(model, flags.run_root))
-        models.append(replayed.replayed(model, {name: trials[name] for name in trials if name in names}))
+        run = Run(run_directory(model, flags.run_root))
+        trials = {name: run.trials[name] for name in run.trials if name in names}
+        models.append(replayed.replayed(model, trials, run.evidence))
     if not any(model.outcomes for model in models):
         reasons = [f"{name}: {reason}" for model in models for name, reason in model.left_out.items()]
         raise UsageError("nothing to replay: " + ("; ".join(reasons) or "no finished trial"))

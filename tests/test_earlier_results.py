@@ -18,7 +18,7 @@ from cluebench.records.dev_predictions import DevPredictions
 from cluebench.records.finished_trials import finished_trials, protocol_hash
 from cluebench.records.grid_file import read_grid
 from cluebench.records.result import Result
-from cluebench.report import evidence
+from cluebench.report import evidence, scores
 from cluebench.report.comparison import compare, contender
 from cluebench.report.grid_page import report
 from cluebench.scheduler.plan.grid_flags import GridFlags, completed
@@ -80,7 +80,7 @@ def test_tables_and_errors_are_made_of_them(grid):
     (directory,) = grid.directories.values()
     trials = finished_trials(directory.path)
     assert [len(trials[name]) for name in HASHES] == [2] * 6
-    known, left_out = evidence.of_run(trials)
+    known, left_out = evidence.of_run(trials, scores.best_settings(trials))
     assert {*known} == {*HASHES} and not left_out
 
 

@@ -11,11 +11,10 @@ from cluebench.benchmark.published import published_model
 from cluebench.benchmark.tasks import TASKS, Task
 from cluebench.foundation.errors import DataError, UsageError
 from cluebench.records.dev_predictions import DevPredictions
-from cluebench.records.finished_trials import OpenedRun
 from cluebench.report import evidence
 from cluebench.report.comparability import has_official_sums, unlike_published
 from cluebench.report.evidence import Evidence, clusters_of, difference_spread, incomparable, is_paired, of_seeds
-from cluebench.report.table import run_directory
+from cluebench.report.run import Run, run_directory
 from cluebench.report.unseen import facts_of, unseen_text
 from cluebench.statistics import paired, uncertainty
 from cluebench.statistics.ranks import LEVEL
@@ -38,7 +37,7 @@ class Contender:
     name: str  # as the user typed it
     evidence: Mapping[str, Evidence]  # by task name
     left_out: Mapping[str, str] = field(default_factory=dict)  # task name → why there is no evidence
-    run: OpenedRun | None = None
+    run: Run | None = None
 
     def on(self, tasks: Sequence[Task]) -> "Contender":
         """The model with the evidence of these tasks only."""
@@ -59,13 +58,13 @@ def contender(typed: str, run_root: str) -> Contender:
         predictions = DevPredictions.read(path)
         if predictions.task not in TASKS:
             raise DataError(f"{typed}: dev predictions of the unknown task {predictions.task!r}")
-        run = OpenedRun(path.absolute().parents[1])
+        run = Run(path.absolute().parents[1])
         return Contender(typed, {predictions.task: evidence.measured([predictions])}, run=run)
     row = published_model(typed.removeprefix(PUBLISHED).strip("/"))
     if not typed.startswith(PUBLISHED):
         try:
-            run = OpenedRun(run_directory(typed, run_root))
-            return Contender(typed, *evidence.of_run(run.trials), run)
+            run = Run(run_directory(typed, run_root))
+            return Contender(typed, run.evidence, run.left_out, run)
         except UsageError:
             if row is None:
                 raise

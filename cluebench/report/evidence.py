@@ -16,7 +16,7 @@ from cluebench.foundation.text import Phrase
 from cluebench.records.dev_predictions import DevPredictions
 from cluebench.records.finished_trials import FinishedTrial
 from cluebench.records.identity import BETWEEN_RUNS
-from cluebench.report import scores
+from cluebench.report.scores import Best
 from cluebench.statistics import paired, uncertainty
 from cluebench.statistics.ranks import LEVEL
 from cluebench.statistics.selection import Selection, selection
@@ -70,11 +70,13 @@ def published(task: Task, score: Sequence[float]) -> Evidence | None:
     return Evidence(tuple(score), tuple(100 * uncertainty.binomial_error(share / 100, rows) for share in score))
 
 
-def of_run(trials: Mapping[str, Sequence[FinishedTrial]]) -> tuple[dict[str, Evidence], dict[str, Phrase]]:
+def of_run(
+    trials: Mapping[str, Sequence[FinishedTrial]], bests: Mapping[str, Best]
+) -> tuple[dict[str, Evidence], dict[str, Phrase]]:
     """(task name → evidence of its best setting, task name → why there is none), of a model's finished trials."""
     found: dict[str, Evidence] = {}
     left_out: dict[str, Phrase] = {}
-    for name, best in scores.best_settings(trials).items():
+    for name, best in bests.items():
         of_best = [trial for trial in trials[name] if trial.setting == best.setting]
         kept = [trial.predictions for trial in of_best if trial.predictions is not None]
         if len(kept) < len(of_best):

@@ -10,14 +10,14 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, get_args
 
-from cluebench.benchmark.published import ATTRIBUTION, PublishedModel, published_model
+from cluebench.benchmark.published import ATTRIBUTION
 from cluebench.benchmark.tasks import TASKS, Setting, Task
 from cluebench.data.row_facts import RowFacts
 from cluebench.data.source import DataSource
 from cluebench.foundation import atomic
 from cluebench.foundation.text import Phrase
 from cluebench.records import cost, finished_trials
-from cluebench.records.finished_trials import FinishedTrial, OpenedRun
+from cluebench.records.finished_trials import FinishedTrial
 from cluebench.records.grid_file import GridFile, PlannedTrial, TrialState
 from cluebench.records.log import LogFacts, furthest_step, read_log
 from cluebench.records.paths import TrialPaths, trial_name
@@ -25,22 +25,23 @@ from cluebench.records.result import STOPPED
 from cluebench.report import comparability, evidence, grid_charts, page, reproduction, scores
 from cluebench.report.advice import advice
 from cluebench.report.replayed import replayed
-from cluebench.report.scores import Best
+from cluebench.report.run import Run
 from cluebench.report.units import duration, unit_of
-from cluebench.report.unseen import facts_of, unseen_text
+from cluebench.report.unseen import unseen_text
 
 #: In a run directory.
 REPORT_FILE = "report.html"
 
 
-def write_report(folder: Path) -> None:
-    """Writes ``<folder>/report.html`` from grid.json and the results beside it. Raises OSError if it can't."""
-    atomic.write_text(folder / REPORT_FILE, report(folder))
+def write_report(run: "Path | PageRun") -> None:
+    """Writes ``report.html`` into a run directory. Raises OSError if it can't."""
+    folder = run if isinstance(run, Path) else run.folder
+    atomic.write_text(folder / REPORT_FILE, report(run))
 
 
-def report(folder: Path) -> str:
-    """The page."""
-    run = _Run(folder)
+def report(run: "Path | PageRun") -> str:
+    """The page of a run directory, opened or not."""
+    run = PageRun(run) if isinstance(run, Path) else run
     tasks = [_task(run, TASKS[name]) for name in TASKS if name in run.planned or run.trials.get(name)]
     trials = [trial for task in tasks for trial in task["trials"]]
     ended = None if run.is_running else run.grid  # while it runs, the advice may change with every trial
@@ -70,24 +71,8 @@ def report(folder: Path) -> str:
     )
 
 
-class _Run(OpenedRun):
-    """A run directory. Everything is computed once."""
-
-    @property
-    def model(self) -> str:
-        return self.grid.model if self.grid else self.folder.name.replace("--", "/")
-
-    @property
-    def is_running(self) -> bool:
-        return self.grid is not None and self.grid.status == "running"
-
-    @cached_property
-    def planned(self) -> dict[str, list[PlannedTrial]]:
-        """By task name."""
-        found = defaultdict(list)
-        for trial in self.grid.trials if self.grid else ():
-            found[trial.task].append(trial)
-        return dict(found)
+class PageRun(Run):
+    """A run directory with what only its page shows."""
 
     def unfinished(self, task: Task) -> Iterator[tuple[PlannedTrial, FinishedTrial]]:
         """Trials that a search has stopped early, and trials that run: with their scores so far, if any."""
@@ -101,38 +86,14 @@ class _Run(OpenedRun):
                 yield planned, FinishedTrial(task.name, planned.setting, planned.seed, (), None, paths.result, log)
 
     @cached_property
-    def bests(self) -> dict[str, Best]:
-        return scores.best_settings(self.trials)
-
-    @cached_property
-    def evidence(self) -> dict[str, evidence.Evidence]:
-        return evidence.of_run(self.trials)[0]
-
-    @cached_property
-    def facts(self) -> dict[str, RowFacts]:
+    def known_facts(self) -> dict[str, RowFacts]:
         """Of the rows; looked for after the grid has ended, because that takes seconds."""
-        return facts_of(self.evidence, self, look=not self.is_running)
-
-    @cached_property
-    def errors(self) -> dict[str, float]:
-        return {name: found.error[0] for name, found in self.evidence.items()}
-
-    @cached_property
-    def edges(self) -> dict[tuple[str, str], str]:
-        return scores.edges(self.trials, self.bests, self.errors)
-
-    @cached_property
-    def published(self) -> PublishedModel | None:
-        return published_model(self.model)
-
-    @cached_property
-    def costs(self) -> dict[str, cost.Cost]:
-        return cost.cost_by_task(self)
+        return self.facts(look=not self.is_running)
 
     @cached_property
     def outcomes(self) -> dict[str, Sequence]:
         """Of the halving rules; only for finished grids."""
-        return {} if self.is_running else replayed(self.model, self.trials).outcomes
+        return {} if self.is_running else replayed(self.model, self.trials, self.evidence).outcomes
 
     @cached_property
     def data(self) -> list[tuple[bool, Phrase]]:
@@ -174,7 +135,7 @@ def _counts(trials: Iterable[dict[str, Any]]) -> dict[str, int]:
     return {state: found[state] for state in get_args(TrialState) if found[state]}
 
 
-def _average(run: _Run) -> dict[str, Any]:
+def _average(run: PageRun) -> dict[str, Any]:
     average, theirs = scores.average(run.bests), run.published.average if run.published else None
     return {
         "score": average,
@@ -185,7 +146,7 @@ def _average(run: _Run) -> dict[str, Any]:
     }
 
 
-def _costs(run: _Run) -> list[Phrase]:
+def _costs(run: PageRun) -> list[Phrase]:
     """The parts of what the run has cost."""
     spent = sum(run.costs.values(), cost.Cost())
     found = [Phrase("{time} of device time", time=duration(3600 * spent.hours))] if spent.hours else []
@@ -201,12 +162,12 @@ def _costs(run: _Run) -> list[Phrase]:
 # Tasks ----------------------------------------------------------------------------------------------------------------
 
 
-def _task(run: _Run, task: Task) -> dict[str, Any]:
+def _task(run: PageRun, task: Task) -> dict[str, Any]:
     """A task's part of the page."""
     finished, best = run.trials.get(task.name, ()), run.bests.get(task.name)
     unfinished = list(run.unfinished(task))
     trials = _trials(run, task, unfinished)
-    found, facts, spent = run.evidence.get(task.name), run.facts.get(task.name), run.costs.get(task.name)
+    found, facts, spent = run.evidence.get(task.name), run.known_facts.get(task.name), run.costs.get(task.name)
     predictions = found.predictions if found else ()
     theirs = run.published.score(task) if run.published else None
     of_best = [trial.result for trial in finished if best and trial.setting == best.setting and trial.result]
@@ -240,7 +201,7 @@ def _task(run: _Run, task: Task) -> dict[str, Any]:
     }
 
 
-def _trials(run: _Run, task: Task, unfinished: Sequence[tuple[PlannedTrial, FinishedTrial]]) -> list[dict[str, Any]]:
+def _trials(run: PageRun, task: Task, unfinished: Sequence[tuple[PlannedTrial, FinishedTrial]]) -> list[dict[str, Any]]:
     """A row each, the finished trials first, best first. Files that exist are linked below the run's folder."""
     best = run.bests.get(task.name)
     finished = run.trials.get(task.name, ())
@@ -319,7 +280,7 @@ def _cell(rows: Sequence[dict[str, Any]], done: Sequence[float]) -> dict[str, An
 # The run --------------------------------------------------------------------------------------------------------------
 
 
-def _failures(run: _Run) -> list[dict[str, Any]]:
+def _failures(run: PageRun) -> list[dict[str, Any]]:
     """Equal failures as one entry: kind, detail, and the trials with the number of times and the outcome."""
     found: dict[tuple[str, str], dict[tuple[str, str], dict[str, Any]]] = defaultdict(dict)
     for trial in run.grid.trials if run.grid else ():
@@ -331,7 +292,7 @@ def _failures(run: _Run) -> list[dict[str, Any]]:
     return [{"kind": kind, "detail": detail, "trials": [*alike.values()]} for (kind, detail), alike in found.items()]
 
 
-def _provenance(run: _Run) -> dict[str, list[str]]:
+def _provenance(run: PageRun) -> dict[str, list[str]]:
     """What was run on what, a list of lines each."""
     results, grid = run.results, run.grid or GridFile(1, run.model, "", [])
     versions = Counter(f"{name} {version}" for result in results for name, version in result.versions.items())

@@ -15,16 +15,15 @@ from cluebench.data.row_facts import RowFacts
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.file_facts import visible
 from cluebench.foundation.text import Phrase
-from cluebench.records import finished_trials
-from cluebench.records.cost import Cost, cost_by_task
-from cluebench.records.finished_trials import OpenedRun
+from cluebench.records.cost import Cost
 from cluebench.records.result import ModelSize, Result
 from cluebench.report import comparability, evidence, scores
 from cluebench.report.comparability import Mark
 from cluebench.report.evidence import Evidence
 from cluebench.report.grid_page import REPORT_FILE
+from cluebench.report.run import Run
 from cluebench.report.submitted import RECORD, Submitted
-from cluebench.report.unseen import facts_of, unseen
+from cluebench.report.unseen import unseen
 from cluebench.statistics.ranks import shared_ranks
 
 #: The orders of the rows.
@@ -140,21 +139,19 @@ def measured_rows(run_root: Path, without_twins: bool = False) -> list[Row]:
 
     without_twins: with the scores on the dev rows whose text is not in train, as far as these rows are known.
     """
-    runs = (OpenedRun(path) for path in visible(run_root) if path.is_dir())  # one at a time in memory
+    runs = (Run(path, whole_grid=True) for path in visible(run_root) if path.is_dir())  # one at a time in memory
     return [_row(run, without_twins) for run in runs if any(run.trials.values())]
 
 
-def _row(run: OpenedRun, without_twins: bool) -> Row:
-    """From the grid's own trials: with the further seeds of its best settings, the choice would not be comparable."""
-    own = {name: finished_trials.of_whole_grid(of_task) for name, of_task in run.trials.items()}
-    bests = scores.best_settings(own)
-    found, left_out = evidence.of_run(own)
-    facts = facts_of(found, run, look=without_twins)
+def _row(run: Run, without_twins: bool) -> Row:
+    bests, found = run.bests, run.evidence
+    facts = run.facts(look=without_twins)
     if without_twins:
         found = {name: apart for name in facts if (apart := unseen(found[name], facts[name]))}
         bests = {name: replace(bests[name], score=apart.score) for name, apart in found.items()}
-    marks = [*comparability.marks(own), *([Mark(run.halving_mark, ())] if run.halving_mark else [])]
-    marks += [Mark(why, tuple(name for name in left_out if left_out[name] == why)) for why in {*left_out.values()}]
+    marks = [*comparability.marks(run.scored), *([Mark(run.halving_mark, ())] if run.halving_mark else [])]
+    for why in dict.fromkeys(run.left_out.values()):
+        marks.append(Mark(why, tuple(name for name in run.left_out if run.left_out[name] == why)))
     record = Submitted.read(run.folder / RECORD)
     return Row(
         run.name,
@@ -164,15 +161,15 @@ def _row(run: OpenedRun, without_twins: bool) -> Row:
         found,
         tuple(marks),
         run=run.folder,
-        trials=sum(map(len, own.values())),
-        size=_size(run, [trial.result for of_task in own.values() for trial in of_task if trial.result]),
-        cost=sum(cost_by_task(run).values(), Cost()),
+        trials=sum(map(len, run.scored.values())),
+        size=_size(run, [trial.result for of_task in run.scored.values() for trial in of_task if trial.result]),
+        cost=sum(run.costs.values(), Cost()),
         test=record.test if record else {},
         facts=facts,
     )
 
 
-def _size(run: OpenedRun, results: Sequence[Result]) -> ModelSize | None:
+def _size(run: Run, results: Sequence[Result]) -> ModelSize | None:
     """As its trials measured it, with the pooler that only some tasks have; else the published size."""
     sizes = [result.model_size for result in results if result.model_size]
     if sizes:

@@ -40,10 +40,9 @@ class Replayed:
     left_out: dict[str, str]  # task name → why it can't be replayed
 
 
-def replayed(model: str, trials: Mapping[str, Sequence[FinishedTrial]]) -> Replayed:
-    """``trials``: task name → its finished trials, see `cluebench.records.finished_trials`."""
+def replayed(model: str, trials: Mapping[str, Sequence[FinishedTrial]], measured: Mapping[str, Evidence]) -> Replayed:
+    """By task name its finished trials, and the evidence of its best score."""
     found = Replayed(model, {}, {}, {})
-    measured, _ = evidence.of_run(trials)
     for name in (name for name in TASKS if trials.get(name)):
         grid, missing = grid_of(trials[name])
         if missing:

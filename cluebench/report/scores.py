@@ -132,12 +132,10 @@ def edges(
     return found
 
 
-def edge_notes(
-    trials: Mapping[str, Sequence[FinishedTrial]], bests: Mapping[str, Best], errors: Mapping[str, float] | None = None
-) -> list[str]:
+def edge_notes(edges: Mapping[tuple[str, str], str], bests: Mapping[str, Best]) -> list[str]:
     """A line for each of the `edges`."""
     return [
         f"{TASKS[name].title}: the best {axis.replace('_', ' ')}, {getattr(bests[name].setting, axis)}, is the {edge} "
         f"tried; a {'smaller' if edge == 'smallest' else 'larger'} one may do better"
-        for (name, axis), edge in edges(trials, bests, errors).items()
+        for (name, axis), edge in edges.items()
     ]

@@ -14,8 +14,7 @@ from cluebench.foundation import atomic, json_files
 from cluebench.foundation.errors import BadFile, UsageError
 from cluebench.foundation.file_facts import visible
 from cluebench.foundation.json_files import Percent, declared
-from cluebench.records import finished_trials
-from cluebench.report import evidence, scores
+from cluebench.report.run import Run
 
 RECORD = "submit.json"
 
@@ -58,7 +57,7 @@ def remember(output: Path, run: Path | None, model: str, files: Sequence[str]) -
         found[run / RECORD] = record
     same = [record for record in found.values() if record.sha256 == digest and record.model == model]
     others = {record.sha256: record for record in found.values() if record.model == model and record.sha256 != digest}
-    dev, versions = _on_dev(run) if run else ({}, {})
+    dev, versions = _on_dev(Run(run)) if run else ({}, {})
     made = Submitted(
         model=model,
         zip=output.name,
@@ -107,15 +106,13 @@ def _places(output: Path, run: Path | None) -> list[Path]:
     return [beside(output), *([run / RECORD] if run else [])]
 
 
-def _on_dev(run: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+def _on_dev(run: Run) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """(score and error of each task, versions that they were reached with)"""
-    trials = finished_trials.finished_trials(run)
-    found, versions = evidence.of_run(trials)[0], {}
-    for of_task in trials.values():
-        for trial in of_task:
-            versions.update(trial.result.versions if trial.result else {})
+    versions: dict[str, str] = {}
+    for result in run.results:
+        versions.update(result.versions)
     dev = {
-        name: {"score": list(best.score), "error": list(found[name].error) if name in found else None}
-        for name, best in scores.best_settings(trials).items()
+        name: {"score": list(best.score), "error": list(run.evidence[name].error) if name in run.evidence else None}
+        for name, best in run.bests.items()
     }
     return dev, versions

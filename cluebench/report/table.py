@@ -3,41 +3,17 @@
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from cluebench.benchmark.published import ATTRIBUTION, published_model
 from cluebench.benchmark.tasks import TASKS
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.flags import flag
-from cluebench.pretrained.model import Model
-from cluebench.records.finished_trials import OpenedRun, of_whole_grid
+from cluebench.records.finished_trials import of_whole_grid
 from cluebench.report import evidence, scores
 from cluebench.report.evidence import Evidence
-from cluebench.report.unseen import facts_of, floors_text, unseen
+from cluebench.report.run import Run
+from cluebench.report.unseen import floors_text, unseen
 from cluebench.statistics.budget import expected_best
-
-
-def run_directory(model: str, run_root: str) -> Path:
-    """The directory of a model's trials: the given one if it holds folders of tasks, else the model's in the run root.
-
-    Raises UsageError if there is neither.
-    """
-    given = Path(model).expanduser()
-    if holds_tasks(given):
-        return given
-    try:
-        folder = Path(run_root).expanduser() / Model.of(model).folder
-    except UsageError:  # not a model, so it names a run directory
-        folder = given
-    if not folder.is_dir():
-        places = " nor in ".join(dict.fromkeys([str(given), str(folder)]))
-        raise UsageError(f"{model}: no trials in {places} (--run_root says where runs are)")
-    return folder
-
-
-def holds_tasks(folder: Path) -> bool:
-    """Whether it is a directory with folders of tasks, whose names may be in any case."""
-    return folder.is_dir() and any(path.is_dir() and path.name.lower() in TASKS for path in folder.iterdir())
 
 
 @dataclass
@@ -52,25 +28,23 @@ class Additions:
     )
 
 
-def print_table(run: OpenedRun, model: str, more: Additions | None = None, *, among_others: bool = False) -> None:
+def print_table(run: Run, model: str, more: Additions | None = None, *, among_others: bool = False) -> None:
     """The table and the `Additions` on stdout; notes, for example on the edges of the grid, on stderr.
 
     ``among_others``: tables of other models are printed too, so the model is named. Raises UsageError if no scores of
     the model were published.
     """
-    more, trials = more or Additions(), run.trials
-    bests = scores.best_settings(trials)
-    found, left_out = evidence.of_run(trials)
+    more, bests, found = more or Additions(), run.bests, run.evidence
     lines = [f"{model}:"] * among_others + [scores.best_score_table(bests).rstrip("\n")]
     notes: list[str] = [f"({run.halving_mark})"] * bool(run.halving_mark)
-    notes += scores.edge_notes(trials, bests, {name: known.error[0] for name, known in found.items()})
+    notes += scores.edge_notes(run.edges, bests)
     one_label = {name: known.predictions[0].one_label for name, known in found.items()}
     notes += [f"{TASKS[name].title}: the best trial predicts {text}" for name, text in one_label.items() if text]
     if more.stderr:
         lines += ["one standard error, in points:", *error_lines(found)]
-        notes += [f"{TASKS[name].title}: no standard error: {reason}" for name, reason in left_out.items()]
+        notes += [f"{TASKS[name].title}: no standard error: {reason}" for name, reason in run.left_out.items()]
     if more.without_twins:
-        lines += ["on the dev rows whose text is not in train:", unseen_line(found, run, notes)]
+        lines += ["on the dev rows whose text is not in train:", unseen_line(run, notes)]
     if more.published:
         # By the name that was typed; a directory by its grid's model, else by its own name.
         names = [model.strip("/"), run.grid.model if run.grid else "", run.folder.resolve().name.replace("--", "/")]
@@ -98,9 +72,9 @@ def error_lines(found: Mapping[str, Evidence]) -> list[str]:
     return ["\t".join(cells)] + ([] if average is None else [f"AVG\t±{average:.2f}"])
 
 
-def unseen_line(found: Mapping[str, Evidence], run: OpenedRun, notes: list[str]) -> str:
+def unseen_line(run: Run, notes: list[str]) -> str:
     """A cell a task, ``-`` if nothing is known; the rows left out and the floors are added to the notes."""
-    facts, cells = facts_of(found, run, look=True), []
+    found, facts, cells = run.evidence, run.facts(look=True), []
     for name, task in TASKS.items():
         apart = unseen(found[name], facts[name]) if name in facts else None
         cells.append(task.format_score(apart.score) if apart else "-")
@@ -116,7 +90,7 @@ def unseen_line(found: Mapping[str, Evidence], run: OpenedRun, notes: list[str])
     return "\t".join(cells)
 
 
-def budget_line(run: OpenedRun, budget: int, notes: list[str]) -> str:
+def budget_line(run: Run, budget: int, notes: list[str]) -> str:
     """A cell a task: the expected best score (EM for spans); tasks with fewer trials are added to the notes."""
     cells, fewer = [], []
     for name, task in TASKS.items():

@@ -13,7 +13,7 @@ from cluebench.foundation import atomic
 from cluebench.foundation.errors import BadFile, ClueError, UsageError, one_line
 from cluebench.foundation.file_facts import visible
 from cluebench.foundation.json_files import content_of
-from cluebench.report.table import holds_tasks
+from cluebench.report.run import holds_tasks
 from cluebench.submission.checks import one_label, problems_in
 
 #: Problems of one file that are printed; the rest is counted.

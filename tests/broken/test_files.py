@@ -24,7 +24,6 @@ from cluebench.pretrained.model import Model
 from cluebench.pretrained.model_files import Configuration
 from cluebench.records import dev_predictions, finished_trials, identity
 from cluebench.records.dev_predictions import DevPredictions
-from cluebench.records.finished_trials import OpenedRun
 from cluebench.records.grid_file import read_grid
 from cluebench.records.log import read_log
 from cluebench.records.paths import TrialPaths
@@ -34,6 +33,7 @@ from cluebench.records.trial import Trial
 from cluebench.report import grid_page, leaderboard_formats, submitted, table
 from cluebench.report.leaderboard import Leaderboard, measured_rows
 from cluebench.report.leaderboard_formats import FORMATS
+from cluebench.report.run import Run
 from cluebench.scheduler.allocation.promises import Promise, Promises
 from cluebench.scheduler.plan.attempts import Attempt
 from cluebench.scheduler.plan.estimates import estimated_size
@@ -130,7 +130,7 @@ class RunFolder:
 
     def everything(self) -> str:
         """All that reads a run folder: tables, report, leaderboard, status, what is to be done."""
-        table.print_table(OpenedRun(self.directory.path), MODEL)
+        table.print_table(Run(self.directory.path), MODEL)
         status.print_status([self.directory], GridFlags())
         board = Leaderboard.of(measured_rows(self.root))
         for style in FORMATS:

@@ -184,7 +184,8 @@ def test_edges_of_the_grid_are_pointed_out(tmp_path):
     for rate, score in (("1e-05", "55.00"), ("2e-05", "58.00"), ("3e-05", "57.00")):
         write_log(tmp_path, "afqmc", f"{rate}_16_0.1", score)
     trials = finished_trials.finished_trials(tmp_path)
-    notes = scores.edge_notes(trials, scores.best_settings(trials))
+    bests = scores.best_settings(trials)
+    notes = scores.edge_notes(scores.edges(trials, bests), bests)
     assert notes == ["TNEWS: the best learning rate, 3e-05, is the largest tried; a larger one may do better"]
 
 

@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from cluebench.records import finished_trials
 from cluebench.records.result import DevPoint, Result
 from cluebench.report import replayed
+from cluebench.report.run import Run
 from cluebench.search.replay import RULES
 from tests.conftest import ROOT
 
@@ -53,7 +53,7 @@ def of_logs(tmp_path):
 
 
 def replay(folder):
-    return replayed.replayed("m", finished_trials.finished_trials(folder))
+    return replayed.replayed("m", (run := Run(folder)).trials, run.evidence)
 
 
 def named(model, rule, task="tnews"):

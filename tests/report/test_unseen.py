@@ -13,7 +13,8 @@ from cluebench.foundation import atomic
 from cluebench.records.dev_predictions import DevPredictions, of_result
 from cluebench.records.finished_trials import OpenedRun, finished_trials
 from cluebench.records.result import Result
-from cluebench.report.evidence import incomparable, of_run
+from cluebench.report.evidence import incomparable
+from cluebench.report.run import Run
 from cluebench.report.unseen import facts_of, unseen, unseen_text
 from cluebench.submission.checks import one_label
 from tests.made_up_runs import write_run
@@ -99,7 +100,7 @@ def runs(tmp_path):
 
 def test_the_table_the_leaderboard_and_the_comparison(runs, run_command):
     table = run_command("grid_search_tools/extract_result.py", runs / "one", "--without_twins")
-    known, _ = of_run(finished_trials(runs / "one"))
+    known = Run(runs / "one").evidence
     mask = np.arange(60) % 2 == 1
     expected = f"{known['tnews'].by_row[mask].mean():.2f}"
     assert table.lines[-2:] == ["on the dev rows whose text is not in train:", f"-\t{expected}" + "\t-" * 8]

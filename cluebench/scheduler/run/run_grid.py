@@ -15,12 +15,12 @@ from cluebench.foundation.errors import ClueError, LeftToOthers, UsageError
 from cluebench.machine import devices, nvidia
 from cluebench.machine.nvidia import Device
 from cluebench.pretrained.model_files import kept_weights
-from cluebench.records.cost import cost_by_task, cost_lines
-from cluebench.records.finished_trials import OpenedRun
+from cluebench.records.cost import cost_lines
 from cluebench.records.grid_file import read_grid
 from cluebench.records.result import Result
 from cluebench.records.run_flags import refuse_amp
 from cluebench.report.grid_page import REPORT_FILE
+from cluebench.report.run import Run
 from cluebench.report.table import print_table
 from cluebench.scheduler.allocation.promises import Promises
 from cluebench.scheduler.loop.grid_state import GridState
@@ -139,13 +139,13 @@ def _print_end(grid: PlannedGrid, jobs: Sequence[Job], interrupted: str | None) 
     left = [job for job in jobs if not job.is_settled]
     with _readable_output():
         for model, directory in grid.directories.items():
-            opened = OpenedRun(directory.path)
+            opened = Run(directory.path)
             print_table(opened, model.name, among_others=len(grid.directories) > 1)
             kept = sum(bool(job.result and job.result.best_model) for job in jobs if job.trial.model == model)
             if grid.flags.rule and interrupted is None and opened.halving_mark is None:
                 needed = "two settings, and two evaluations before the last"
                 print(f"halving stopped no trial: it needs {needed}", file=sys.stderr)
-            for line in cost_lines(cost_by_task(opened)):
+            for line in cost_lines(opened.costs):
                 print(line, file=sys.stderr)
             files = {"report": directory.path / REPORT_FILE, "log": directory.grid_log}
             named = [f"{what}: {path}" for what, path in files.items() if path.is_file()]
