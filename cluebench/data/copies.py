@@ -49,7 +49,7 @@ def task_folders(directory: Path, task: Task) -> list[Path]:
         below: list[Path] = []
         for folder in level:
             with suppress(OSError):
-                below += sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+                below += [path for path in visible(folder) if path.is_dir()]
         found += [path for path in below if path.name.lower() in names]
         level = [path for path in below if path.name.lower() not in names]
         seen += len(below)

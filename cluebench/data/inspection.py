@@ -1,5 +1,6 @@
 """What is in a task's data, in numbers that a reader of its scores needs: as values, as text or as a markdown table."""
 
+import io
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from cluebench.data.floors import Floors, floors, surface
 from cluebench.data.official import official_files, split_files
 from cluebench.data.overlap import Repeated, Units
 from cluebench.data.row_facts import RowFacts
-from cluebench.data.rows import hash_of_rows, load_rows, stands, unlabelled_rows
+from cluebench.data.rows import hash_of_rows, load_rows, stands
 from cluebench.data.source import DataSource
 from cluebench.foundation.text import Table, as_json
 
@@ -44,7 +45,7 @@ class SplitFacts:
     split: str
     rows: int
     row_hash: str  # see `cluebench.data.rows.hash_of_rows`
-    unlabelled: int  # rows of the file that are left out of ``rows``
+    unlabelled: int = 0  # rows of the file that are left out of ``rows``
     labels: dict[str, int] = field(default_factory=dict)
     repeated: Repeated | None = None
     groups: Repeated | None = None
@@ -77,7 +78,11 @@ def inspect(source: DataSource, task: Task) -> TaskFacts:
             continue
         rows = load_rows(source, task, split)
         units = overlap.units_of(task, rows)
-        found = SplitFacts(split, len(units), hash_of_rows(task, rows), unlabelled_rows(source, task, split))
+        found = SplitFacts(split, len(units), hash_of_rows(task, rows))
+        if task.labels:  # a row a line
+            contents = (source.read(task, file) for file in split_files(task, split))
+            lines = (line for content in contents for line in io.BytesIO(content))
+            found.unlabelled = sum(not line.isspace() for line in lines) - len(rows)
         _describe(found, rows, units)
         facts.splits.append(found)
         if train is None:

@@ -32,7 +32,6 @@ T = TypeVar("T")
 
 #: The label of rows on which the annotators did not agree (OCNLI, CMNLI): they are dropped from train and dev.
 NO_AGREED_LABEL = "-"
-_UNLABELLED = re.compile(rb'[{,]\s*"label"\s*:\s*"-"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +147,6 @@ def hash_of_rows(task: Task, rows: Iterable[Any]) -> str:
             seen[1] = None if row.label is None else task.labels[row.label]
         digest.update(json.dumps(seen, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
     return digest.hexdigest()[:16]
-
-
-def unlabelled_rows(source: Files, task: Task, split: str) -> int:
-    """How many rows `load_rows` drops from a split because the annotators did not agree. Raises as it does."""
-    labelled = task.labels and not split.startswith("test")
-    return sum(len(_UNLABELLED.findall(source.read(task, file))) for file in split_files(task, split) if labelled)
 
 
 def ids_or_numbers(ids: Sequence[int | str | None]) -> Sequence[int | str]:
