@@ -126,7 +126,7 @@ class _Bundled:
         if task.kind == IDIOM and all(source.has(task, file) for file in task.train_files) and self._is_here():
             # one for each blank; counted in the bytes, which is quicker than reading the records
             return sum(len(IDIOM_TAG.findall(source.read(task, file).decode())) for file in task.train_files)
-        return None if task.kind in (IDIOM, SPAN) else usable_rows(task.name, task.train_files)
+        return None if task.kind in (IDIOM, SPAN) else usable_rows(task, task.train_files)
 
     def _all_results(self, found: Verdict) -> Iterator[str]:
         planned = self.grid.protocols.get(self.task.name)
@@ -139,7 +139,7 @@ class _Bundled:
                 yield f"{name}: its losses are those of {losses[curve]}, to the last digit"
         if self._examples is None and self.results:
             bounds = [protocol.possible_examples(self.task, result) for result in self.results.values()]
-            rows = usable_rows(self.task.name, self.task.train_files) or 1  # at least one example each
+            rows = usable_rows(self.task, self.task.train_files) or 1  # at least one example each
             if max(rows, *(low for low, _ in bounds)) > min(high for _, high in bounds):
                 yield "no number of training examples gives the steps of all its trials"
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cluebench.benchmark.tasks import CHOICE, IDIOM, SPAN, Task
-from cluebench.data.official import official_files, split_files
+from cluebench.data.official import official_file, split_files
 from cluebench.data.rows import IDIOM_TAG
 from cluebench.foundation import json_files
 from cluebench.foundation.errors import BadFile, DataError
@@ -279,8 +279,8 @@ def _rows_of_file(copy: Copy, rows: list[Row]) -> list[Row]:
         return rows
     start = 0
     for file in files:
-        known = official_files().get((copy.task.name, file))
-        end = len(rows) if file == files[-1] or not known or not known.rows else start + known.rows
+        official = official_file(copy.task, file)
+        end = len(rows) if file == files[-1] or not official or not official.rows else start + official.rows
         if file == copy.file:
             return rows[start:end]
         start = end

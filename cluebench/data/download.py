@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from cluebench.benchmark.tasks import Task
 from cluebench.data.archive import check_archive, find_member, md5_of, open_member
-from cluebench.data.official import OfficialFile, official_files
+from cluebench.data.official import OfficialFile, official_file
 from cluebench.foundation.errors import DataError, DiskFull, NetworkError
 from cluebench.foundation.notices import notice, progress
 from cluebench.foundation.time_limit import answers
@@ -255,4 +255,4 @@ def _check(task: Task, part: Path, address: str) -> None:
 
 
 def _files_of(task: Task) -> list[OfficialFile]:
-    return [file for (name, _), file in official_files().items() if name == task.name]
+    return [official for file in task.files if (official := official_file(task, file))]

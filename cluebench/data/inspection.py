@@ -13,7 +13,7 @@ import numpy as np
 from cluebench.benchmark.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
 from cluebench.data import overlap, row_facts
 from cluebench.data.floors import Floors, floors, surface
-from cluebench.data.official import official_files, split_files
+from cluebench.data.official import official_file, split_files
 from cluebench.data.overlap import Repeated, Units
 from cluebench.data.row_facts import RowFacts
 from cluebench.data.rows import hash_of_rows, load_rows, stands
@@ -95,8 +95,8 @@ def inspect(source: DataSource, task: Task) -> TaskFacts:
             row_facts.keep(RowFacts.of(source.fingerprint(task), hashes, train, units, found.floors))
         for file in split_files(task, split):
             if file not in task.answer_files.values():
-                known = official_files().get((task.name, file))
-                facts.official[file] = source.is_official(task, file) if known and known.md5 else None
+                official = official_file(task, file)
+                facts.official[file] = source.is_official(task, file) if official and official.md5 else None
     return facts
 
 

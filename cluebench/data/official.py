@@ -21,7 +21,7 @@ FACTS_FILE = Path(__file__).resolve().parent.parent / "benchmark" / "facts" / "d
 
 @dataclass(frozen=True)
 class OfficialFile:
-    """One official file; numbers and sums that are not known are None."""
+    """One official file; unknown numbers and sums are None."""
 
     task: str  # lower-case name
     file: str
@@ -35,18 +35,22 @@ class OfficialFile:
 
 @cache
 def official_files() -> dict[tuple[str, str], OfficialFile]:
-    """(task name, file name) → what is known of it."""
+    """(task name, file name) → the file."""
     with open(FACTS_FILE, encoding="utf-8", newline="") as stream:
         rows = [{key: value or None for key, value in row.items()} for row in csv.DictReader(stream)]
     files = [converted(row, OfficialFile, strict=False) for row in rows]
     return {(file.task, file.file): file for file in files}
 
 
-def usable_rows(task: str, files: Iterable[str]) -> int | None:
-    """Of the official files together, those left when unlabelled rows are dropped; None where one is not known."""
-    known = [official_files().get((task, file)) for file in files]
-    rows = [file.usable_rows for file in known if file and file.usable_rows]
-    return sum(rows) if len(rows) == len(known) else None
+def official_file(task: Task, file: str) -> OfficialFile | None:
+    """The row of a file; None for a file that the table lacks."""
+    return official_files().get((task.name, file))
+
+
+def usable_rows(task: Task, files: Iterable[str]) -> int | None:
+    """The rows of these files without unlabelled rows; None if the number of one file is unknown."""
+    rows = [official.usable_rows if (official := official_file(task, file)) else None for file in files]
+    return sum(number for number in rows if number) if all(rows) else None
 
 
 def split_files(task: Task, split: str) -> tuple[str, ...]:
@@ -63,13 +67,13 @@ def split_files(task: Task, split: str) -> tuple[str, ...]:
 
 
 def fingerprint_of(task: Task, md5s: Mapping[str, str]) -> str:
-    """What `cluebench.data.source.DataSource.fingerprint` says of files of these md5 sums, by name."""
+    """The fingerprint (see `cluebench.data.source.DataSource.fingerprint`) of files with these md5 sums by name."""
     lines = [f"{file} {md5s[file]}\n" for file in sorted(md5s)]
     return hashlib.sha256("".join([f"{task.name}\n", *lines]).encode()).hexdigest()[:16]
 
 
 def official_md5s(task: Task) -> dict[str, str] | None:
-    """Of train's and dev's official files, by name; None where the sum of one has not been published."""
-    names = split_files(task, "train") + split_files(task, "dev")
-    sums = {name: known.md5 for name in names if (known := official_files().get((task.name, name))) and known.md5}
-    return sums if len(sums) == len(set(names)) else None
+    """The sums of train's and dev's files by name; None if one has not been published."""
+    files = [official_file(task, name) for name in split_files(task, "train") + split_files(task, "dev")]
+    sums = {official.file: official.md5 for official in files if official and official.md5}
+    return sums if len(sums) == len(files) else None

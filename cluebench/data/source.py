@@ -15,7 +15,7 @@ from cluebench.benchmark.tasks import Task
 from cluebench.data.archive import find_member, open_member
 from cluebench.data.copies import LOST, Copy, find_copy, is_lines, task_folders
 from cluebench.data.download import data_home, fetch_archive
-from cluebench.data.official import OfficialFile, fingerprint_of, official_files, split_files
+from cluebench.data.official import OfficialFile, fingerprint_of, official_file, split_files
 from cluebench.data.rows import row_hash
 from cluebench.foundation.errors import DataError
 from cluebench.foundation.file_facts import remembered, version_of, visible
@@ -123,9 +123,9 @@ class DataSource:
         return counts_as
 
     def is_official(self, task: Task, file: str) -> bool:
-        """Whether its rows are those published, as far as that is known. Raises as `read` does."""
-        known = official_files().get((task.name, file))
-        return not self.is_synthetic and known is not None and known.md5 in (None, self.md5(task, file))
+        """Whether its rows are the published ones; true if no md5 is published. Raises as `read` does."""
+        official = official_file(task, file)
+        return not self.is_synthetic and official is not None and official.md5 in (None, self.md5(task, file))
 
     def row_hash(self, task: Task, file: str) -> str:
         """See `cluebench.data.rows.row_hash`. Raises as `read` does, but does not compare md5 sums."""
@@ -190,8 +190,8 @@ class DataSource:
     def _missing(self, task: Task, file: str) -> str:
         folder = self._stem(task)
         archive = folder.with_suffix(".zip")
-        known = official_files().get((task.name, file))
-        address = f" ({known.archive_url})" if known else ""
+        official = official_file(task, file)
+        address = f" ({official.archive_url})" if official else ""
         advice = f"put the official archive{address} there as it is, or unpacked{self._advice}"
         if self.lacks(task, file):
             copy = self.describe(task, task.dev_files[0])
@@ -207,7 +207,7 @@ class DataSource:
         """Keeps the md5 for the process. The first time, a notice reports rows that are not the official ones."""
         if key in _md5_sums:
             return
-        official, counts_as = official_files().get((task.name, file)), md5
+        official, counts_as = official_file(task, file), md5
         if official and official.md5 and official.md5 != md5 and not self.is_synthetic:
             if self._has_official_rows(task, official, place):
                 counts_as = official.md5
@@ -257,8 +257,8 @@ def _hash_folders(directory: Path, task: Task) -> Iterator[Path]:
     for place in (directory, directory / "extracted", directory / "downloads" / "extracted"):
         for folder in (path for path in sorted(place.glob("*")) if _HASH_FOLDER.fullmatch(path.name)):
             files = [folder / file for file in (*task.dev_files, *task.answer_files.values())]
-            known = official_files().get((task.name, files[0].name))
-            if known and all(map(Path.is_file, files)) and known.md5 in (None, _md5(_Place(files[0]).content())):
+            official = official_file(task, files[0].name)
+            if official and all(map(Path.is_file, files)) and official.md5 in (None, _md5(_Place(files[0]).content())):
                 yield folder
 
 

@@ -23,7 +23,7 @@ from packaging.utils import canonicalize_name
 import cluebench
 from cluebench.benchmark.tasks import TASKS, Task
 from cluebench.data.download import data_home
-from cluebench.data.official import official_files
+from cluebench.data.official import official_file
 from cluebench.data.source import DATA_DIR_VARIABLE, DataSource, open_source
 from cluebench.foundation import environment
 from cluebench.foundation.errors import ClueError
@@ -290,7 +290,7 @@ def _look_at_data(facts: Facts, data_dir: str | None) -> None:
 
 def look_at_task(source: DataSource, task: Task) -> TaskData:
     """Every official file of a task: whether it is here, readable, and the official one."""
-    official = [known for file in task.files if (known := official_files().get((task.name, file)))]
+    official = [official for file in task.files if (official := official_file(task, file))]
     found = TaskData(task.title, official[0].archive_url if official else "")
     try:
         for file in task.files:

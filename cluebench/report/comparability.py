@@ -99,7 +99,7 @@ def is_official(task: Task, result: Result) -> bool | None:
     by_sums = has_official_sums(task, settings)
     if by_sums is not None:
         return by_sums
-    rows = usable_rows(task.name, task.train_files) or 0
+    rows = usable_rows(task, task.train_files) or 0
     batch, epochs = settings.get("batch_size"), settings.get("epochs")
     if settings.get("max_steps") or settings.get("limit") or not isinstance(batch, int) or not isinstance(epochs, int):
         return None

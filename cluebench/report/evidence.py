@@ -64,7 +64,7 @@ def published(task: Task, score: Sequence[float]) -> Evidence | None:
 
     A record of several rows counts as one. None for a task whose official files are unknown.
     """
-    rows = usable_rows(task.name, task.dev_files) or 0
+    rows = usable_rows(task, task.dev_files) or 0
     if not rows:
         return None
     return Evidence(tuple(score), tuple(100 * uncertainty.binomial_error(share / 100, rows) for share in score))

@@ -62,7 +62,7 @@ def official(monkeypatch):
         )
         for name, content in MEMBERS.items()
     }
-    monkeypatch.setattr(download, "official_files", lambda: facts)
+    monkeypatch.setattr("cluebench.data.official.official_files", lambda: facts)
     for variable in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(variable, raising=False)
     return facts
@@ -390,7 +390,7 @@ def test_files_without_published_md5_are_used_with_a_notice(mirrors, tmp_path, m
     import dataclasses
 
     unknown = {key: dataclasses.replace(file, md5=None, archive_md5=None) for key, file in official.items()}
-    monkeypatch.setattr(download, "official_files", lambda: unknown)
+    monkeypatch.setattr("cluebench.data.official.official_files", lambda: unknown)
     address = mirrors.add("a", whole(_archive({"train.json": "x"})), good)
     _fetched(tmp_path, address)  # the first had no dev.json
     assert f"no md5 is published for AFQMC: its files are used as they came from {address}" in capsys.readouterr().err
@@ -483,11 +483,11 @@ def test_parallel_processes_download_once(mirrors, tmp_path):
     address = mirrors.add("a", slow)
     code = (
         "import sys, pathlib\n"
-        "from cluebench.data import download\n"
+        "from cluebench.data import download, official\n"
         "from cluebench.data.official import OfficialFile\n"
         "from cluebench.benchmark.tasks import TASKS\n"
         "facts = {('afqmc', n): OfficialFile('afqmc', n, None, None, None, '', None) for n in TASKS['afqmc'].files}\n"
-        "download.official_files = lambda: facts\n"
+        "official.official_files = lambda: facts\n"
         "download.fetch_archive(TASKS['afqmc'], pathlib.Path(sys.argv[1]), addresses=[sys.argv[2]])\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path), address]
@@ -528,7 +528,7 @@ def test_a_data_home_that_can_not_be_made(tmp_path):
 
 
 def test_mirrors_are_those_of_the_facts_and_of_the_hub_in_use(monkeypatch):
-    monkeypatch.setattr(download, "official_files", official_files)
+    monkeypatch.setattr("cluebench.data.official.official_files", official_files)
     assert mirror_addresses(TASKS["cmrc2018"]) == [
         "https://paddlenlp.bj.bcebos.com/datasets/cmrc2018_public.zip",
         "https://storage.googleapis.com/cluebenchmark/tasks/cmrc2018_public.zip",

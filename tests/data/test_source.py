@@ -188,7 +188,7 @@ def test_a_file_is_hashed_once(shelf, monkeypatch):
 def _official(monkeypatch, content, file="dev.json"):
     md5 = hashlib.md5(content).hexdigest()
     facts = {("afqmc", file): OfficialFile("afqmc", file, 1, 1, md5, "http://127.0.0.1/afqmc.zip", None)}
-    monkeypatch.setattr(source, "official_files", lambda: facts)
+    monkeypatch.setattr("cluebench.data.official.official_files", lambda: facts)
 
 
 def test_other_data_is_warned_of_once_a_file(shelf, monkeypatch, capsys):
