@@ -23,8 +23,8 @@ from cluebench.report.comparison import compare, contender
 from cluebench.report.grid_page import report
 from cluebench.scheduler.plan.grid_flags import GridFlags, completed
 from cluebench.scheduler.plan.jobs import State
+from cluebench.scheduler.run.forecast import writing_over
 from cluebench.scheduler.run.planned_grid import PlannedGrid
-from cluebench.scheduler.run.status import writing_over
 
 EARLIER = Path(__file__).parent / "earlier_results"
 HASHES = {

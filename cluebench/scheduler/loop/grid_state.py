@@ -13,7 +13,7 @@ from cluebench.scheduler.allocation.memory_fit import MemoryFit
 from cluebench.scheduler.allocation.promises import Promises
 from cluebench.scheduler.loop.deadlines import Deadlines
 from cluebench.scheduler.loop.fault_attribution import Hold, OpenCases
-from cluebench.scheduler.plan.estimates import DurationModel, Underway, time_left
+from cluebench.scheduler.plan.estimates import DurationModel, time_left
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job, LogReader, State
 from cluebench.scheduler.plan.live_halving import HalvingSearch
@@ -135,12 +135,11 @@ class GridState:
 
     def _seconds_left(self) -> float | None:
         """Estimated time until the grid is done if no more trials are stopped; None while durations are unknown."""
-        now, elsewhere = self.clock(), [job for job in self.waiting() if job.elsewhere]
-        here = [(job, max(1, len(job.attempt.devices)), now - job.began) for job in self.running()]
-        there = [(job, by.cards, by.seconds) for job in elsewhere if (by := job.elsewhere)]
-        running = [Underway(job.trial, cards, for_, *self.logs.pace(job)) for job, cards, for_ in here + there]
+        runs = [(job, job.attempt) for job in self.running()]
+        runs += [(job, job.elsewhere) for job in self.waiting() if job.elsewhere]
+        running = [self.logs.underway(job, attempt) for job, attempt in runs]
         waiting = [job.trial for job in (*self.queue.in_order(), *self.queue.of(State.PAUSED)) if not job.elsewhere]
-        devices = len(self.ledger.usable(now)) + sum(cards for _, cards, _ in there)
+        devices = len(self.ledger.usable(self.clock())) + sum(attempt.cards for job, attempt in runs if job.elsewhere)
         return time_left(self.durations, running, waiting, max(1, devices))
 
     def _elsewhere(self) -> int:

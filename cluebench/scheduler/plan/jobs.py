@@ -16,7 +16,7 @@ from cluebench.records.paths import TrialPaths
 from cluebench.records.result import Result
 from cluebench.records.trial import Trial
 from cluebench.scheduler.plan.attempts import Attempt
-from cluebench.scheduler.plan.estimates import is_telling
+from cluebench.scheduler.plan.estimates import Underway, is_telling
 from cluebench.scheduler.plan.failures import Failure, FailureKind
 from cluebench.search.halving import Curve
 
@@ -225,6 +225,10 @@ class LogReader:
         if speed is None and is_telling(step[0] - first, step[1]):
             speed = (step[0] - first) / max(1e-3, time.monotonic() - since)
         return step, speed if is_telling(*step) else None
+
+    def underway(self, job: Job, attempt: Attempt) -> Underway:
+        """How far a trial is that runs here or elsewhere."""
+        return Underway(job.trial, attempt.cards, attempt.seconds, *self.pace(job))
 
     def seconds_left(self, job: Job) -> float | None:
         """The seconds that a running trial still needs, by the speed of its steps."""

@@ -1,27 +1,120 @@
-"""What a plan will cost, estimated before it runs: device hours of each task, bytes of disk."""
+"""--dry_run: what a plan will run, and what that will cost: device hours of each task, bytes of disk."""
 
 import math
+import os
 import shutil
+import subprocess
+import sys
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from cluebench.benchmark.published import near_published, published_models
 from cluebench.benchmark.tasks import Setting, Task
+from cluebench.foundation import repository
 from cluebench.foundation.errors import UsageError
+from cluebench.foundation.notices import notice, waiting
+from cluebench.machine import devices, nvidia
+from cluebench.machine.nvidia import Device
 from cluebench.pretrained import model_files
 from cluebench.pretrained.model import Model
 from cluebench.records.cost import shown
 from cluebench.records.finished_trials import OpenedRun
+from cluebench.records.log import read_log
+from cluebench.records.paths import TrialPaths
 from cluebench.records.result import Result
 from cluebench.records.trial import Trial
-from cluebench.scheduler.plan.estimates import DurationModel, estimated_size, schedule
+from cluebench.scheduler.plan.estimates import (
+    DurationModel,
+    estimated_size,
+    evaluation_tokens,
+    forward_tokens,
+    schedule,
+)
 from cluebench.scheduler.plan.grid_flags import GridFlags
-from cluebench.scheduler.plan.jobs import Job
+from cluebench.scheduler.plan.jobs import Job, State
+from cluebench.scheduler.processes.trial_command import trial_command
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from cluebench.search.halving import Curve, Rule, standings
 
 #: Size of a checkpoint in weights: with AdamW's two moments. Like a best model it is whole before the old one goes.
 _CHECKPOINT = 3
+#: Optimizer steps of --time_it.
+_STEPS = 20
+
+
+def print_plan(grid: PlannedGrid) -> None:
+    """The totals, and a line for each task with its cost; with --list also a line for each trial: key, state, score.
+
+    stderr gets what will keep the grid from running, or surprise.
+    """
+    jobs, flags = grid.jobs(), grid.flags
+    forecast = Forecast(grid, jobs)
+    if flags.time_it:
+        first = {job.trial.row: job for job in reversed(jobs) if job.state is State.WAITING}
+        unknown = [job for task, job in reversed(first.items()) if forecast.hours(task) is None]
+        forecast = Forecast(grid, jobs, timed(unknown, flags))
+        names = ", ".join(job.trial.row.title for job in unknown) or "no task, as trials of each have finished"
+        print(f"estimated by {_STEPS} steps and an evaluation: {names}")
+    models = len({job.trial.model for job in jobs})
+    print(f"{len(jobs)} trials of {models} model{'s' if models > 1 else ''}: {', '.join(_counts(jobs))}")
+    if to_come := grid.confirmations_to_come(jobs):
+        print(f"{to_come} more with further seeds, of the best settings of each task once its grid is done")
+    for task in dict.fromkeys(job.trial.row for job in jobs):
+        its = [job for job in jobs if job.trial.row is task]
+        print(f"{task.title:<12} {len(its):4} trials {' '.join(_counts(its, 4))}{forecast.of_task(task)}")
+    for line in forecast.in_all():
+        print(line)
+    work, most = (sum(of(job.trial, flags) for job in jobs) for of in (forward_tokens, evaluation_tokens))
+    cut = "on" if flags.evaluation == "bounded" else "off: --evaluation bounded"
+    share = f"{most / work:.0%} of the work if each computes all of dev"
+    print(f"evaluations: {share}; cutting those that can't win is {cut}")
+    for job in jobs if flags.list_trials else ():
+        state = "stopped" if job.state is State.STOPPED else "to run"
+        print(f"{job.key}\t" + (f"done\t{job.trial.row.format_score(job.score)}" if job.result else f"{state}\t-"))
+    if not flags.list_trials:
+        print("--list prints a line for each trial")
+    sys.stdout.flush()
+    for line in _surprises(grid, jobs):
+        print(line, file=sys.stderr)
+
+
+def _surprises(grid: PlannedGrid, jobs: Sequence[Job]) -> Iterator[str]:
+    """What a user should know of a plan before it runs."""
+    if again := [job for job in jobs if job.needs_model]:
+        yield f"{len(again)} best trials (such as {again[0].key}) run again, as their models were not kept"
+    if over := writing_over(jobs):
+        yield over
+    if without := dict.fromkeys(job.trial.row.title for job in jobs if not job.configuration_hash):
+        where = f"not in {grid.flags.data_dir}" if grid.flags.data_dir else "not on this machine yet"
+        yield f"the data of {', '.join(without)} is {where}: whether their trials are done is unknown"
+    for model in grid.directories:
+        is_known = model.directory is not None or model.name in published_models()
+        if not is_known and not any(job.result for job in jobs if job.trial.model == model):
+            near = near_published(model.name)
+            meant = f": did you mean {', '.join(near)}?" if near else ", nor a directory; the warm-up will look for it"
+            yield f"{model} is none of the published models{meant}"
+
+
+def writing_over(jobs: Sequence[Job]) -> str | None:
+    """A warning about finished trials with other settings that a plan would write over."""
+    over = [job for job in jobs if job.writes_over and job.state is State.WAITING]
+    if not over:
+        return None
+    count = f"{len(over)} finished trial{'s' if len(over) > 1 else ''} of other settings"
+    return f"{count} (such as {over[0].key}) will be written over; another --run_root keeps them"
+
+
+def _counts(jobs: Sequence[Job], width: int = 0) -> list[str]:
+    """``12 done``, ``61 stopped`` if any is, ``61 to run``."""
+    done, stopped = (sum(job.state is state for job in jobs) for state in (State.DONE, State.STOPPED))
+    counts = {"done": done, **({"stopped": stopped} if stopped else {}), "to run": len(jobs) - done - stopped}
+    return [f"{count:{width}} {what}" for what, count in counts.items()]
+
+
+# Its cost ------------------------------------------------------------------------------------------------------------
 
 
 class Forecast:
@@ -30,6 +123,7 @@ class Forecast:
     def __init__(self, grid: PlannedGrid, jobs: Sequence[Job], timed: Iterable[tuple[Trial, float, str]] = ()):
         """``timed``: trials with the device seconds that each would take, by a short run, and the kind of device."""
         self._grid, self._jobs, self._rule = grid, jobs, grid.flags.rule
+        self._run_root = next(iter(grid.directories.values())).path.parent
         by_device: dict[str, DurationModel] = defaultdict(lambda: DurationModel(grid.flags))
         for trial, result in self._finished():
             by_device[result.device.partition(":")[0]].observe(trial, result.cost, _flags_of(result))
@@ -37,7 +131,12 @@ class Forecast:
             by_device[kind].observe(trial, seconds)
         asked = grid.flags.devices.partition(":")[0]
         self.device = asked if asked != "auto" else "gpu" if "gpu" in by_device else "cpu"
-        self._durations = by_device[self.device]
+        self._to_run: dict[Task, list[Job]] = defaultdict(list)
+        for job in jobs:
+            if not job.is_settled:
+                self._to_run[job.trial.row].append(job)
+        estimates = {job.key: by_device[self.device].known(job.trial) for job in jobs if not job.is_settled}
+        self._known = {key: estimate for key, estimate in estimates.items() if estimate}  # device seconds, by a model
 
     def _finished(self) -> Iterator[tuple[Trial, Result]]:
         """The finished trials of all grids under the run root."""
@@ -51,20 +150,13 @@ class Forecast:
                 if done.result and done.result.cost:
                     yield Trial(model, done.task, done.setting, done.seed), done.result
 
-    @property
-    def _run_root(self) -> Path:
-        return next(iter(self._grid.directories.values())).path.parent
-
-    def _to_run(self, task: Task | None = None) -> list[Job]:
-        return [job for job in self._jobs if not job.is_settled and task in (None, job.trial.row)]
-
     def hours(self, task: Task) -> tuple[float, float] | None:
         """Device hours of a task's trials to run, least and most; None if no trial of it by a similar model has ended.
 
         They differ if trials are stopped early: each at its first rung, or none at all.
         """
-        jobs = self._to_run(task)
-        whole = {job.key: found[0] for job in jobs if (found := self._durations.known(job.trial))}
+        jobs = self._to_run[task]
+        whole = {job.key: self._known[job.key][0] for job in jobs if job.key in self._known}
         if len(whole) < len(jobs):
             return None
         done = {job.key: self._done(job) for job in jobs}
@@ -99,17 +191,17 @@ class Forecast:
 
     def of_task(self, task: Task) -> str:
         """``, about 3.2 device hours by ernie-3.0-medium-zh``; empty if nothing is to run."""
-        jobs, hours = self._to_run(task), self.hours(task)
+        jobs, hours = self._to_run[task], self.hours(task)
         if not jobs:
             return ""
         if hours is None:
             return ", device hours unknown until its first trial ends"
-        by = {found[1] for job in jobs if (found := self._durations.known(job.trial))} - {*self._grid.directories}
+        by = {self._known[job.key][1] for job in jobs} - {*self._grid.directories}
         return f", about {_hours(*hours)}" + (f" by {', '.join(sorted(map(str, by)))}" if by else "")
 
     def in_all(self) -> list[str]:
         """Two lines, device hours and disk of the whole plan; none if nothing is to run."""
-        hours = {task: self.hours(task) for task in dict.fromkeys(job.trial.row for job in self._to_run())}
+        hours = {task: self.hours(task) for task, jobs in self._to_run.items() if jobs}
         estimated = [pair for pair in hours.values() if pair is not None]
         unknown = [task.title for task, pair in hours.items() if pair is None]
         parts = [f"about {_hours(*map(sum, zip(*estimated)))} ({self.device})"] if estimated else []
@@ -123,12 +215,13 @@ class Forecast:
         def group(job: Job) -> tuple[Model, str]:  # keeps one model
             return job.trial.model, job.key if flags.keep_all_models else job.trial.task
 
+        to_run = [job for jobs in self._to_run.values() for job in jobs]
         there = {group(job) for job in self._jobs if job.result and job.result.best_model}
-        kept = sum(sizes[model] for model, _ in {group(job) for job in self._to_run()} - there) * flags.save_best_model
+        kept = sum(sizes[model] for model, _ in {group(job) for job in to_run} - there) * flags.save_best_model
         running = max(sizes.values()) * 2 * (_CHECKPOINT + flags.save_best_model)
         parts = [f"up to {_gigabytes(running)} for each trial that runs at a time"]
         if self._rule:  # stopped trials keep a checkpoint, as they can go on later
-            stopped = sum(sizes[job.trial.model] for job in self._to_run()) * (_CHECKPOINT + flags.save_best_model)
+            stopped = sum(sizes[job.trial.model] for job in to_run) * (_CHECKPOINT + flags.save_best_model)
             parts.append(f"up to {_gigabytes(stopped)} for trials that are paused or stopped")
         parts += [f"{_gigabytes(kept)} for the models to be kept"] if kept else []
         place = next(path for path in (self._run_root, *self._run_root.parents) if path.exists())
@@ -158,3 +251,36 @@ def weight_bytes(model: Model) -> int:
 
 def _gigabytes(count: float) -> str:
     return f"{shown(count / 1e9)} GB" if count >= 1e8 else f"{shown(count / 1e6)} MB"
+
+
+def timed(jobs: Sequence[Job], flags: GridFlags) -> Iterator[tuple[Trial, float, str]]:
+    """(trial, device seconds of the whole trial, kind of device) of each job, one after the other on one device.
+
+    Each runs `_STEPS` steps and one evaluation in a temporary directory. One that fails is named and left out.
+    """
+    driver = None if flags.devices.startswith("cpu") else nvidia.answered(nvidia.NvidiaDriver.open)
+    device = devices.find_devices(flags.devices, os.environ, driver)[0]
+    for job in jobs:
+        with waiting(f"{job.trial.row.title}: {_STEPS} steps and an evaluation on {device.label}"):
+            result = _short_run(job, flags, device)
+        if result is not None:
+            steps, every = schedule(job.trial, flags)
+            evaluations = math.ceil(steps / every)
+            seconds = steps * result.train_seconds / result.total_steps
+            yield job.trial, seconds + evaluations * result.eval_seconds, device.kind
+
+
+def _short_run(job: Job, flags: GridFlags, device: Device) -> Result | None:
+    with tempfile.TemporaryDirectory() as folder:
+        paths = TrialPaths(Path(folder), job.trial.name)
+        paths.output_dir.mkdir()
+        short = replace(flags, max_steps=_STEPS, save_best_model=False, keep_all_models=False)
+        command = trial_command(replace(job, paths=paths), [device], short, repository.ROOT, Path(folder))
+        environment = {**os.environ, **devices.child_environment([device], 1)}
+        with open(paths.log, "w", encoding="utf-8") as stream:
+            subprocess.run(command, cwd=repository.ROOT, env=environment, stdout=stream, stderr=subprocess.STDOUT)
+        result = Result.read_finished(paths.result)
+        if result is None:
+            lines = [line for line in read_log(paths.log).last_lines if line.strip()] or ["it printed nothing"]
+            notice(f"--time_it: {job.trial.row.title} does not run: {lines[-1]}")
+        return result

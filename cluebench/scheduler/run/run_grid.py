@@ -32,10 +32,11 @@ from cluebench.scheduler.processes.engine import Engine, Events, Interrupted
 from cluebench.scheduler.processes.local_engine import LocalEngine
 from cluebench.scheduler.processes.trial_process import StartOrder
 from cluebench.scheduler.run.display import Display, display_for
+from cluebench.scheduler.run.forecast import writing_over
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from cluebench.scheduler.run.recorder import Observers, Recorder
 from cluebench.scheduler.run.run_directory import AlreadyRunning, end_strays
-from cluebench.scheduler.run.status import print_failures, writing_over
+from cluebench.scheduler.run.status import print_failures
 
 
 def run(grid: PlannedGrid) -> int:

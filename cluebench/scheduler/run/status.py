@@ -1,12 +1,10 @@
-"""What --dry_run, --status and the end of a grid print. Reads files; takes no lock and starts nothing."""
+"""What --status and the end of a grid print. Reads files; takes no lock and starts nothing."""
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import get_args
 
-from cluebench.benchmark.published import near_published, published_models
 from cluebench.records import dev_predictions
 from cluebench.records.cost import Cost, cost_by_task, cost_lines
 from cluebench.records.finished_trials import OpenedRun
@@ -15,102 +13,15 @@ from cluebench.records.result import Result
 from cluebench.records.trial import Trial
 from cluebench.report.units import duration
 from cluebench.scheduler.plan.attempts import Attempt
-from cluebench.scheduler.plan.estimates import DurationModel, Underway, evaluation_tokens, forward_tokens, time_left
+from cluebench.scheduler.plan.estimates import DurationModel, time_left
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job, LogReader, State, recall_failures
 from cluebench.scheduler.processes.trial_process import orphan_of
 from cluebench.scheduler.run.display import score_text
-from cluebench.scheduler.run.forecast import Forecast
-from cluebench.scheduler.run.planned_grid import PlannedGrid
 from cluebench.scheduler.run.run_directory import RunDirectory
-from cluebench.scheduler.run.timing import STEPS, timed
 
 #: Most worker processes to name.
 _NAMED = 3
-
-
-# --dry_run ------------------------------------------------------------------------------------------------------------
-
-
-def print_plan(grid: PlannedGrid) -> None:
-    """The totals, and a line for each task with its cost; with --list also a line for each trial: key, state, score.
-
-    stderr gets what will keep the grid from running, or surprise.
-    """
-    jobs = grid.jobs()
-    forecast = _forecast(grid, jobs)
-    models = len({job.trial.model for job in jobs})
-    print(f"{len(jobs)} trials of {models} model{'s' if models > 1 else ''}: {', '.join(_counts(jobs))}")
-    if to_come := grid.confirmations_to_come(jobs):
-        print(f"{to_come} more with further seeds, of the best settings of each task once its grid is done")
-    for task in dict.fromkeys(job.trial.row for job in jobs):
-        its = [job for job in jobs if job.trial.row is task]
-        print(f"{task.title:<12} {len(its):4} trials {' '.join(_counts(its, 4))}{forecast.of_task(task)}")
-    for line in (*forecast.in_all(), _evaluations(jobs, grid.flags)):
-        print(line)
-    for job in jobs if grid.flags.list_trials else ():
-        state = "stopped" if job.state is State.STOPPED else "to run"
-        print(f"{job.key}\t" + (f"done\t{job.trial.row.format_score(job.score)}" if job.result else f"{state}\t-"))
-    if not grid.flags.list_trials:
-        print("--list prints a line for each trial")
-    sys.stdout.flush()
-    for line in _surprises(grid, jobs):
-        print(line, file=sys.stderr)
-
-
-def _forecast(grid: PlannedGrid, jobs: Sequence[Job]) -> Forecast:
-    """What the plan costs; with --time_it after a short run of each task without finished trials."""
-    forecast = Forecast(grid, jobs)
-    if grid.flags.time_it:
-        first = {job.trial.row: job for job in reversed(jobs) if job.state is State.WAITING}
-        unknown = [job for task, job in reversed(first.items()) if forecast.hours(task) is None]
-        forecast = Forecast(grid, jobs, timed(unknown, grid.flags))
-        names = ", ".join(job.trial.row.title for job in unknown) or "no task, as trials of each have finished"
-        print(f"estimated by {STEPS} steps and an evaluation: {names}")
-    return forecast
-
-
-def _evaluations(jobs: Sequence[Job], flags: GridFlags) -> str:
-    """The share of evaluations in the work, and whether some are cut."""
-    trials = [job.trial for job in jobs]
-    work, most = (sum(of(trial, flags) for trial in trials) for of in (forward_tokens, evaluation_tokens))
-    cut = "on" if flags.evaluation == "bounded" else "off: --evaluation bounded"
-    return (
-        f"evaluations: {most / work:.0%} of the work if each computes all of dev; cutting those that can't win is {cut}"
-    )
-
-
-def _surprises(grid: PlannedGrid, jobs: Sequence[Job]) -> Iterator[str]:
-    """What a user should know of a plan before it runs."""
-    if again := [job for job in jobs if job.needs_model]:
-        yield f"{len(again)} best trials (such as {again[0].key}) run again, as their models were not kept"
-    if over := writing_over(jobs):
-        yield over
-    if without := dict.fromkeys(job.trial.row.title for job in jobs if not job.configuration_hash):
-        where = f"not in {grid.flags.data_dir}" if grid.flags.data_dir else "not on this machine yet"
-        yield f"the data of {', '.join(without)} is {where}: whether their trials are done is unknown"
-    for model in grid.directories:
-        is_known = model.directory is not None or model.name in published_models()
-        if not is_known and not any(job.result for job in jobs if job.trial.model == model):
-            near = near_published(model.name)
-            meant = f": did you mean {', '.join(near)}?" if near else ", nor a directory; the warm-up will look for it"
-            yield f"{model} is none of the published models{meant}"
-
-
-def writing_over(jobs: Sequence[Job]) -> str | None:
-    """A warning about finished trials with other settings that a plan would write over."""
-    over = [job for job in jobs if job.writes_over and job.state is State.WAITING]
-    if not over:
-        return None
-    count = f"{len(over)} finished trial{'s' if len(over) > 1 else ''} of other settings"
-    return f"{count} (such as {over[0].key}) will be written over; another --run_root keeps them"
-
-
-def _counts(jobs: Sequence[Job], width: int = 0) -> list[str]:
-    """``12 done``, ``61 stopped`` if any is, ``61 to run``."""
-    done, stopped = (sum(job.state is state for job in jobs) for state in (State.DONE, State.STOPPED))
-    counts = {"done": done, **({"stopped": stopped} if stopped else {}), "to run": len(jobs) - done - stopped}
-    return [f"{count:{width}} {what}" for what, count in counts.items()]
 
 
 # The end of a grid ----------------------------------------------------------------------------------------------------
@@ -233,11 +144,7 @@ def _seconds_left(jobs: Sequence[Job], logs: LogReader, durations: DurationModel
     for job in jobs:
         if job.result and job.result.cost > 0:
             durations.observe(job.trial, job.result.cost)
-    running = [
-        Underway(job.trial, max(1, len(job.elsewhere.labels)), 0.0, logs.step(job), logs.facts(job).steps_per_second)
-        for job in jobs
-        if job.elsewhere
-    ]
+    running = [logs.underway(job, job.elsewhere) for job in jobs if job.elsewhere]
     waiting = [job.trial for job in jobs if job.state in (State.WAITING, State.PAUSED)]
     waiting.sort(key=durations.relative, reverse=True)
     return time_left(durations, running, waiting, max(1, sum(trial.devices for trial in running)))
