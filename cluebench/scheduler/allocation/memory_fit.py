@@ -130,7 +130,7 @@ class MemoryFit:
         if free is not None:
             self.memory.exceeded(job.trial, micro_batch, free)
         for other in others:
-            if (other.trial.model, other.trial.task) == (job.trial.model, job.trial.task):
+            if other.group == job.group:
                 while (rows := other.micro_batch() or 1) >= micro_batch and (
                     free is None or self.memory.needed_bytes(other.trial, rows) > largest
                 ):

@@ -1,15 +1,18 @@
 """A trial on its way through the grid: its state, its attempts, and how its batch is cut into micro-batches."""
 
 import time
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
+from cluebench.benchmark.tasks import rank
 from cluebench.foundation import atomic, json_files
 from cluebench.foundation.json_files import between
+from cluebench.pretrained.model import Model
 from cluebench.records.grid_file import NotedFailure, Spent
 from cluebench.records.log import GrowingLog, LogFacts, furthest_step
 from cluebench.records.paths import TrialPaths
@@ -64,6 +67,11 @@ class Job:
     @property
     def key(self) -> str:
         return self.trial.key
+
+    @property
+    def group(self) -> tuple[Model, str]:
+        """Model and task: the trials among which it may be the best."""
+        return self.trial.model, self.trial.task
 
     @property
     def score(self) -> tuple[float, ...]:
@@ -152,6 +160,20 @@ class Job:
             share = result.device_seconds / spent.device_seconds
             if share < 1 + 1e-9:  # rounding errors
                 result.energy_joules = spent.energy_joules * min(share, 1.0)
+
+
+def by_task(jobs: Iterable[Job]) -> dict[tuple[Model, str], list[Job]]:
+    """The jobs of each model and task."""
+    groups: dict[tuple[Model, str], list[Job]] = defaultdict(list)
+    for job in jobs:
+        groups[job.group].append(job)
+    return groups
+
+
+def best_first(jobs: Iterable[Job]) -> list[Job]:
+    """The finished jobs of one task, ranked as in the table."""
+    done = [job for job in jobs if job.result is not None]
+    return sorted(done, key=lambda job: rank(job.score, job.trial.setting), reverse=True)
 
 
 def written(job: Job) -> Result | None:

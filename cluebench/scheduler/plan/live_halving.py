@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterable
 from fractions import Fraction
 
 from cluebench.benchmark.tasks import Setting
-from cluebench.pretrained.model import Model
 from cluebench.records.result import Result
-from cluebench.scheduler.plan.jobs import Job, State, written
+from cluebench.scheduler.plan.jobs import Job, State, by_task, written
 from cluebench.search.halving import Curve, Rule, standings
 
 
@@ -23,11 +22,13 @@ class HalvingSearch:
 
     def __init__(self, rule: Rule, jobs: Iterable[Job], result_on_disk: Callable[[Job], Result | None] = written):
         self.rule, self._result_on_disk = rule, result_on_disk
-        self._contests: dict[tuple[Model, str], list[Job]] = defaultdict(list)
-        for job in jobs:
-            self._contests[job.trial.model, job.trial.task].append(job)
+        self._contests = by_task(jobs)
+        for job in self._all():
             job.curve = Curve((), (), 0, ended=False)
             self._look_at(job)
+
+    def _all(self) -> list[Job]:
+        return [job for contest in self._contests.values() for job in contest]
 
     def _look_at(self, job: Job) -> None:
         """Reads a job's evaluations. A process that goes on from an older checkpoint has fewer of them for a while."""
@@ -45,11 +46,11 @@ class HalvingSearch:
         if job.curve is None:  # in no contest
             return []
         self._look_at(job)
-        return self._changes(self._contests[job.trial.model, job.trial.task])
+        return self._changes(self._contests[job.group])
 
     def look_again(self) -> list[tuple[Job, State]]:
         """New states in all contests after reading what other processes have written."""
-        for job in (job for contest in self._contests.values() for job in contest):
+        for job in self._all():
             self._look_at(job)
         return self.verdicts()
 
@@ -75,7 +76,7 @@ class HalvingSearch:
 
     def _rivals(self, job: Job) -> list[Job]:
         """The jobs that are still in the job's contest, and itself."""
-        contest = self._contests[job.trial.model, job.trial.task]
+        contest = self._contests[job.group]
         return [other for other in contest if other.state not in (State.FAILED, State.STOPPED)]
 
     def tail(self, job: Job, duration: Callable[[Job], float]) -> float:

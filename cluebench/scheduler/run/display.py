@@ -12,12 +12,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from cluebench.pretrained.model import Model
 from cluebench.records.log import LogFacts
 from cluebench.report.units import duration
 from cluebench.scheduler.allocation.job_queue import Sparingly
 from cluebench.scheduler.loop.grid_state import GridState
-from cluebench.scheduler.plan.jobs import Job, State
+from cluebench.scheduler.plan.jobs import Job, State, by_task
 
 #: Seconds between plain status lines, before the first of them, and between updates of the live table.
 _PLAIN_EVERY, _PLAIN_FIRST, _LIVE_EVERY = 60.0, 15.0, 1.0
@@ -138,11 +137,8 @@ class LiveDisplay(Display):
 
     def _tasks(self) -> Table:
         """A row for each task: trials done, and the best so far. With several models only tasks that run now."""
-        rows: dict[tuple[Model, str], list[Job]] = {}
-        for job in self._grid.jobs:
-            rows.setdefault((job.trial.model, job.trial.task), []).append(job)
         table = Table.grid(padding=(0, 2))
-        for (model, _), jobs in rows.items():
+        for (model, _), jobs in by_task(self._grid.jobs).items():
             counts = Counter(job.state for job in jobs)
             if self._several and not counts[State.RUNNING]:
                 continue

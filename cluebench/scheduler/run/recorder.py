@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -13,8 +13,7 @@ from cluebench.pretrained.model import Model
 from cluebench.pretrained.model_files import kept_weights
 from cluebench.records.finished_trials import protocol_hash
 from cluebench.report.grid_page import write_report
-from cluebench.report.scores import rank
-from cluebench.scheduler.plan.jobs import Job, State
+from cluebench.scheduler.plan.jobs import Job, State, best_first, by_task
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from cluebench.scheduler.run.run_directory import RunDirectory, drop_model, record_stopped
 
@@ -56,8 +55,7 @@ class Recorder:
     def ended(self, job: Job) -> None:
         if job.state is State.DONE:
             self._log(job, f"done: {job.trial.row.format_score(job.score)}")
-            group = job.trial.model, job.trial.task
-            self._drop_lower_models([other for other in self._jobs if (other.trial.model, other.trial.task) == group])
+            self._drop_lower_models([other for other in self._jobs if other.group == job.group])
         else:
             failure, after = job.failures[-1], "given up" if job.state is State.FAILED else "is tried again"
             self._log(job, f"failed ({failure.kind.value}): {failure.detail}; {after}")
@@ -98,11 +96,10 @@ class Recorder:
 
     def _drop_lower_models(self, of_task: Iterable[Job]) -> None:
         """Only the best model of a task stays on disk, once it is whole."""
-        done = [job for job in of_task if job.result] if self._keeps_best else []
-        best = max(done, key=lambda job: rank(job.score, job.trial.setting), default=None)
-        if best is not None and kept_weights(best.paths.output_dir):
-            for job in done:
-                if job is not best and job.paths.output_dir.is_dir():
+        done = best_first(of_task) if self._keeps_best else []
+        if done and kept_weights(done[0].paths.output_dir):
+            for job in done[1:]:
+                if job.paths.output_dir.is_dir():
                     self._try(self._directories[job.trial.model], "kept models", drop_model, job.paths, job.result)
 
     # What is written --------------------------------------------------------------------------------------------------
@@ -127,12 +124,10 @@ class Recorder:
 
         Other processes may have run trials: so it also keeps only the best models, and marks stopped trials.
         """
-        tasks: dict[tuple, list[Job]] = defaultdict(list)
         for job in self._jobs:
-            tasks[job.trial.model, job.trial.task].append(job)
             self._record_stopped(job)
             self.charged(job)
-        for jobs in tasks.values():
+        for jobs in by_task(self._jobs).values():
             self._drop_lower_models(jobs)
         for model in self._directories:
             left = self._states(model).keys() - {State.DONE, State.STOPPED}

@@ -254,7 +254,7 @@ class GridTrials:
             self._recorder.charged(job)
 
     def more(self) -> list[Job]:
-        added = self._grid.confirmations(self.jobs) if self._grid.flags.confirm_seeds > 1 else []
+        added = self._grid.confirmations(self.jobs)
         for job in added:
             self.charged(job)
         return added
