@@ -32,9 +32,8 @@ from cluebench.scheduler.loop.loop import Scheduler
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job
 from cluebench.scheduler.plan.trials import build_plan
-from cluebench.scheduler.processes.engine import Events, Interrupted
+from cluebench.scheduler.processes.engine import Events, Interrupted, StartOrder
 from cluebench.scheduler.processes.local_engine import LocalEngine
-from cluebench.scheduler.processes.trial_process import StartOrder
 from cluebench.scheduler.run.display import Display
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from cluebench.scheduler.run.recorder import Observers, Recorder

@@ -65,8 +65,8 @@ def _number(kind: type[T], name: str, text: str) -> T:
 def take_lock(descriptor: int, name: str) -> None:
     """Raises ClueError if the trial is running already."""
     shell = os.getppid()
-    starter = {"pid": shell, "start_time": start_time(shell)}
-    record = {**starter, "starter": starter, "host": socket.gethostname(), "started": time.time()}
+    record = {"pid": shell, "start_time": start_time(shell), "host": socket.gethostname(), "started": time.time()}
+    record |= {"starter_pid": shell, "starter_start_time": record["start_time"]}
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

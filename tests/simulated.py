@@ -8,11 +8,9 @@ from pathlib import Path
 
 from cluebench.machine.nvidia import Device, DeviceLost, Reading
 from cluebench.records.result import Result
-from cluebench.scheduler.plan.attempts import Attempt
-from cluebench.scheduler.plan.jobs import Job
+from cluebench.scheduler.plan.jobs import Attempt, Job
 from cluebench.scheduler.plan.live_halving import HalvingSearch
-from cluebench.scheduler.processes.engine import Event, Exited, Measured
-from cluebench.scheduler.processes.trial_process import StartOrder
+from cluebench.scheduler.processes.engine import Event, Exited, Measured, StartOrder
 
 
 class SimulatedTime:

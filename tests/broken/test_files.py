@@ -35,11 +35,10 @@ from cluebench.report.leaderboard import Leaderboard, measured_rows
 from cluebench.report.leaderboard_formats import FORMATS
 from cluebench.report.run import Run
 from cluebench.scheduler.allocation.promises import Promise, Promises
-from cluebench.scheduler.plan.attempts import Attempt
 from cluebench.scheduler.plan.estimates import estimated_size
 from cluebench.scheduler.plan.failures import Failure, FailureKind
 from cluebench.scheduler.plan.grid_flags import GridFlags
-from cluebench.scheduler.plan.jobs import Job, State, note_failures, recall_failures
+from cluebench.scheduler.plan.jobs import Attempt, Job, State, note_failures, recall_failures
 from cluebench.scheduler.processes import launch
 from cluebench.scheduler.processes.trial_process import orphan_of
 from cluebench.scheduler.run import status

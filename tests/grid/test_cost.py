@@ -17,9 +17,9 @@ from cluebench.records.grid_file import Spent
 from cluebench.records.result import DevPoint, Result
 from cluebench.records.trial import Trial
 from cluebench.scheduler.allocation.ledger import Ledger
-from cluebench.scheduler.plan.attempts import Attempt
 from cluebench.scheduler.plan.estimates import GIB, forward_tokens
 from cluebench.scheduler.plan.grid_flags import GridFlags
+from cluebench.scheduler.plan.jobs import Attempt
 from cluebench.scheduler.run.forecast import Forecast, weight_bytes
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from tests.grid.conftest import until

@@ -14,7 +14,6 @@ from cluebench.records.result import Result
 from cluebench.records.trial import Trial
 from cluebench.scheduler.allocation.job_queue import JobQueue
 from cluebench.scheduler.plan import jobs as jobs_module
-from cluebench.scheduler.plan.attempts import Attempt
 from cluebench.scheduler.plan.estimates import (
     DurationModel,
     Underway,
@@ -26,7 +25,7 @@ from cluebench.scheduler.plan.estimates import (
 )
 from cluebench.scheduler.plan.failures import Failure, FailureKind, classify
 from cluebench.scheduler.plan.grid_flags import GridFlags
-from cluebench.scheduler.plan.jobs import Job, LogReader, State
+from cluebench.scheduler.plan.jobs import Attempt, Job, LogReader, State
 from cluebench.scheduler.plan.trials import build_plan
 from cluebench.scheduler.run.display import Display, display_for, duration
 from cluebench.scheduler.run.planned_grid import PlannedGrid

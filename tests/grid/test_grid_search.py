@@ -16,12 +16,11 @@ from cluebench.pretrained.model import Model
 from cluebench.records.paths import TrialPaths
 from cluebench.records.result import Result
 from cluebench.records.trial import Trial
-from cluebench.scheduler.plan.attempts import Attempt
-from cluebench.scheduler.plan.jobs import Job
-from cluebench.scheduler.processes.engine import Events
+from cluebench.scheduler.plan.jobs import Attempt, Job
+from cluebench.scheduler.processes.engine import Events, StartOrder
 from cluebench.scheduler.processes.launch import TRIAL_VARIABLE, start_time
 from cluebench.scheduler.processes.local_engine import LocalEngine
-from cluebench.scheduler.processes.trial_process import StartOrder, is_ours, orphan_of
+from cluebench.scheduler.processes.trial_process import is_ours, orphan_of
 from tests.conftest import ROOT
 from tests.grid.conftest import alive, until
 from tests.grid.small_grid import KEYS, TABLE_ROW, TNEWS, check_nothing_lost_or_twice

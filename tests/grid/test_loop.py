@@ -10,11 +10,10 @@ from cluebench.pretrained.model import Model
 from cluebench.records.result import Result
 from cluebench.records.trial import Trial
 from cluebench.scheduler.loop import attempt_ends
-from cluebench.scheduler.plan.attempts import Attempt
 from cluebench.scheduler.plan.estimates import GIB, MemoryModel
 from cluebench.scheduler.plan.failures import FailureKind
 from cluebench.scheduler.plan.grid_flags import GridFlags
-from cluebench.scheduler.plan.jobs import State
+from cluebench.scheduler.plan.jobs import Attempt, State
 from cluebench.scheduler.plan.trials import build_plan
 from cluebench.scheduler.processes.engine import Exited, Interrupted, Measured
 from tests.grid.simulated_run import Run, empty, gpu, job_of, trials

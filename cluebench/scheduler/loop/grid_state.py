@@ -17,8 +17,7 @@ from cluebench.scheduler.plan.estimates import DurationModel, time_left
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job, LogReader, State
 from cluebench.scheduler.plan.live_halving import HalvingSearch
-from cluebench.scheduler.processes.engine import Engine, Events
-from cluebench.scheduler.processes.trial_process import StartOrder
+from cluebench.scheduler.processes.engine import Engine, Events, StartOrder
 
 
 class Trials(Protocol):

@@ -11,9 +11,8 @@ from dataclasses import replace
 
 from cluebench.scheduler.loop import attempt_ends
 from cluebench.scheduler.loop.grid_state import GridState
-from cluebench.scheduler.plan.attempts import Attempt
 from cluebench.scheduler.plan.failures import Failure, FailureKind
-from cluebench.scheduler.plan.jobs import Job, State
+from cluebench.scheduler.plan.jobs import Attempt, Job, State
 from cluebench.scheduler.processes.engine import GRACE, Event, Exited, Interrupted, Measured
 from cluebench.scheduler.processes.trial_process import is_ours
 

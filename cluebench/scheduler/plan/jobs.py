@@ -1,5 +1,6 @@
 """A trial on its way through the grid: its state, its attempts, and how its batch is cut into micro-batches."""
 
+import socket
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -11,14 +12,13 @@ from typing import Annotated
 
 from cluebench.benchmark.tasks import rank
 from cluebench.foundation import atomic, json_files
-from cluebench.foundation.json_files import between
+from cluebench.foundation.json_files import Count, Pid, Positive, Seconds, between
 from cluebench.pretrained.model import Model
 from cluebench.records.grid_file import NotedFailure, Spent
 from cluebench.records.log import GrowingLog, LogFacts, furthest_step
 from cluebench.records.paths import TrialPaths
 from cluebench.records.result import Result
 from cluebench.records.trial import Trial
-from cluebench.scheduler.plan.attempts import Attempt
 from cluebench.scheduler.plan.estimates import Underway, is_telling
 from cluebench.scheduler.plan.failures import Failure, FailureKind
 from cluebench.search.halving import Curve
@@ -38,6 +38,44 @@ class State(str, Enum):
     FAILED = "failed"
     PAUSED = "held"  # codespell:ignore - at a rung, until the other trials of its task are there
     STOPPED = "stopped"  # for good, by the search
+
+
+@dataclass
+class Attempt:
+    """One start of a trial's process: the record that the scheduler keeps, and that lies in the trial's lock meanwhile.
+
+    Every field has a default, as a lock may be of another version or cut short.
+    """
+
+    pid: Pid = 0  # 0: no process yet, or unknown
+    start_time: str = ""  # of the process, as launch.start_time gives it
+    host: str = field(default_factory=socket.gethostname)
+    mark: str = ""  # in the environment of all its processes
+    configuration_hash: str = ""
+    devices: list[str] = field(default_factory=list)  # ids
+    labels: list[str] = field(default_factory=list)  # of the devices
+    cards: Positive = 1
+    accumulation: Positive = 1  # micro-batches for each optimizer step on a card
+    promised_bytes: Count = 0  # on each device
+    started: Seconds = field(default_factory=time.time)  # since 1970
+    starter_pid: Pid = 0  # of the process that started it; 0: unknown
+    starter_start_time: str | None = None
+    ends_with_starter: bool = False  # as the trials of a worker do
+    batch_job: str = ""  # "job 4711_2", if a batch system started the starter
+    number: Positive = 1  # first, second … attempt at the trial
+    finished: Seconds | None = None
+    outcome: str | None = None  # "done", "paused", "interrupted" or a kind of failure
+    detail: str = ""
+
+    @property
+    def who(self) -> str:
+        """``job 4711_2 on n2`` or ``process 815 on n1``; empty while the process has not written its record."""
+        return f"{self.batch_job or f'process {self.pid}'} on {self.host}" if self.pid else ""
+
+    @property
+    def seconds(self) -> float:
+        """From its start to its end, or to now."""
+        return (self.finished or time.time()) - self.started
 
 
 @dataclass

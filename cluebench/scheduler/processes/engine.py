@@ -2,17 +2,26 @@
 
 import queue
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from cluebench.machine.nvidia import Device, DeviceLost, Reading
-from cluebench.scheduler.plan.attempts import Attempt
-from cluebench.scheduler.plan.jobs import Job
-from cluebench.scheduler.processes.trial_process import StartOrder
+from cluebench.scheduler.plan.jobs import Attempt, Job
 
 #: Seconds between SIGTERM and SIGKILL: time to finish a step and write a checkpoint.
 GRACE = 30.0
+
+
+@dataclass(frozen=True)
+class StartOrder:
+    """How to start the last attempt of a job."""
+
+    command: Sequence[str]
+    environment: Mapping[str, str]  # added to the scheduler's own
+    directory: Path  # where the command runs
+    ends_with_us: bool = False  # the trial ends when the scheduler dies
 
 
 @dataclass(frozen=True)

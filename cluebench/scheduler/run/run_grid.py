@@ -28,9 +28,8 @@ from cluebench.scheduler.loop.loop import Scheduler
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job, State, note_failures, recall_failures, written
 from cluebench.scheduler.processes import trial_command
-from cluebench.scheduler.processes.engine import Engine, Events, Interrupted
+from cluebench.scheduler.processes.engine import Engine, Events, Interrupted, StartOrder
 from cluebench.scheduler.processes.local_engine import LocalEngine
-from cluebench.scheduler.processes.trial_process import StartOrder
 from cluebench.scheduler.run.display import Display, display_for
 from cluebench.scheduler.run.forecast import writing_over
 from cluebench.scheduler.run.planned_grid import PlannedGrid

@@ -12,10 +12,9 @@ from cluebench.records.grid_file import PlannedTrial, TrialState
 from cluebench.records.result import Result
 from cluebench.records.trial import Trial
 from cluebench.report.units import duration
-from cluebench.scheduler.plan.attempts import Attempt
 from cluebench.scheduler.plan.estimates import DurationModel, time_left
 from cluebench.scheduler.plan.grid_flags import GridFlags
-from cluebench.scheduler.plan.jobs import Job, LogReader, State, recall_failures
+from cluebench.scheduler.plan.jobs import Attempt, Job, LogReader, State, recall_failures
 from cluebench.scheduler.processes.trial_process import orphan_of
 from cluebench.scheduler.run.display import score_text
 from cluebench.scheduler.run.run_directory import RunDirectory
@@ -58,7 +57,7 @@ def _status_lines(directory: RunDirectory, flags: GridFlags) -> list[str]:
         return [f"{directory.path}: no grid has been started here"]
     jobs = [_job(directory, entry, flags) for entry in grid.trials]
     running = [job.elsewhere for job in jobs if job.elsewhere]
-    workers = sorted({attempt.who for attempt in running if attempt.starter.is_worker})
+    workers = sorted({attempt.who for attempt in running if attempt.ends_with_starter})
     if holder is not None:
         state = f"running: {holder}"
     elif workers:
@@ -108,7 +107,7 @@ def _line(job: Job, entry: PlannedTrial, logs: LogReader) -> str | None:
         return None
     step, score = logs.step(job), score_text(job, logs.facts(job))
     shown, place = f"{step[0]}/{step[1]}" if step else "-", ", ".join(attempt.labels) or "-"
-    who = f" of {attempt.who}" if attempt.starter.is_worker else ""
+    who = f" of {attempt.who}" if attempt.ends_with_starter else ""
     return f"{name}\tstep {shown}\tlast dev {score}\ton {place}{who}"
 
 
@@ -134,7 +133,7 @@ def _add_what_runs(costs: dict[str, Cost], jobs: Sequence[Job], written: float) 
     on = Counter(device for job in jobs if job.elsewhere for device in _devices(job.elsewhere))
     for job in jobs:
         if attempt := job.elsewhere:
-            begin = attempt.started if attempt.starter.is_worker else max(attempt.started, written)
+            begin = attempt.started if attempt.ends_with_starter else max(attempt.started, written)
             seconds = sum((time.time() - begin) / on[device] for device in _devices(attempt))
             costs[job.trial.task] = costs.get(job.trial.task, Cost()) + Cost(seconds)
 
