@@ -36,7 +36,7 @@ from cluebench.scheduler.processes.engine import Events, Interrupted, StartOrder
 from cluebench.scheduler.processes.local_engine import LocalEngine
 from cluebench.scheduler.run.display import Display
 from cluebench.scheduler.run.planned_grid import PlannedGrid
-from cluebench.scheduler.run.recorder import Observers, Recorder
+from cluebench.scheduler.run.recorder import Recorder
 from cluebench.scheduler.run.run_directory import RunDirectory
 from cluebench.scheduler.run.run_grid import GridTrials
 
@@ -120,9 +120,9 @@ def measured_gaps(folder: Path, models: int, driver: NvidiaDriver) -> tuple[int,
     engine = LocalEngine(find_devices("gpu", {}, driver), driver, events)
     grid = PlannedGrid(flags, plan, directories)
     recorder = Recorder(grid, jobs, {})
-    observers = Observers([Enough(events, HAND_OVERS), display, recorder])
     trials = BriefTrials(folder, grid, jobs, engine, recorder)
-    state = GridState(trials, engine, observers, events, flags, Promises(print))
+    state = GridState(trials, engine, [Enough(events, HAND_OVERS), display, recorder], events, flags)
+    state.promises = Promises(print)
     display.attach(state)
     begin, busy = time.monotonic(), time.process_time()
     with recorder:

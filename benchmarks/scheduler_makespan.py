@@ -79,7 +79,7 @@ def ours(trials: Sequence[Trial], durations: dict[str, float], count: int, mrc_c
     by_key = {job.key: job for job in jobs}
     engine = SimulatedEngine(time, cards, by_key, outcome)
     flags = GridFlags(trial_timeout=0, mrc_cards=mrc_cards)
-    Scheduler(GridState(SimulatedTrials(jobs, engine.result_of), engine, Silent(), time, flags)).run()
+    Scheduler(GridState(SimulatedTrials(jobs, engine.result_of), engine, [Silent()], time, flags)).run()
     return time.now
 
 

@@ -61,7 +61,7 @@ class Run:
             dict(orphans),
         )  # fmt: skip
         self.grid = GridState(
-            SimulatedTrials(self.jobs, self.engine.result_of, unwritable=unwritable), self.engine, self.witness,
+            SimulatedTrials(self.jobs, self.engine.result_of, unwritable=unwritable), self.engine, [self.witness],
             self.time, GridFlags(jobs_per_device=jobs_per_device, **flags),
         )  # fmt: skip
         self.ledger, self.memory_model = self.grid.ledger, self.grid.fit.memory

@@ -13,8 +13,8 @@ import pytest
 
 from cluebench.scheduler.allocation.promises import Promises
 from cluebench.scheduler.processes.launch import start_time
-from cluebench.scheduler.run.recorder import Observers
 from tests.conftest import ROOT
+from tests.grid.simulated_run import Run, trials
 
 TNEWS = ("--tasks", "tnews", "--learning_rates", "1e-5,3e-5", "--batch_sizes", "32,64")
 
@@ -24,7 +24,7 @@ TNEWS = ("--tasks", "tnews", "--learning_rates", "1e-5,3e-5", "--batch_sizes", "
 
 @pytest.mark.slow
 def test_a_full_disk_holds_the_grid_and_costs_nothing(grid):
-    grid.prelude = "from cluebench.scheduler.loop import fault_attribution as blame; blame._HOLD_RECHECK = 0.5\n"
+    grid.prelude = "from cluebench.scheduler.loop import grid_state as blame; blame._HOLD_RECHECK = 0.5\n"
     grid.behave(trials={"*": {"attempts": [{"exit": 6}], "seconds": 0.1}})
     private = grid.runs / "some-model" / ".scheduler"
     private.mkdir(parents=True)
@@ -138,9 +138,11 @@ def test_an_observer_that_fails_falls_silent_and_the_others_hear_of_it():
         def note(self, text):
             self.heard.append(text)
 
-    observers = Observers([Broken(), Hears()])
-    observers.note("one")
-    observers.note("two")
+    run = Run(trials("tnews"), [])
+    run.grid.observers = [Broken(), Hears()]
+    run.grid.note("one")
+    run.grid.note("two")
+    run.grid.tell()
     assert sorted(Hears.heard) == ["Broken falls silent (no ears); the grid goes on", "one", "two"]
 
 

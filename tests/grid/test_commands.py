@@ -17,7 +17,7 @@ from cluebench.records.paths import TrialPaths
 from cluebench.records.trial import Trial
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job
-from cluebench.scheduler.processes.trial_command import trial_command
+from cluebench.scheduler.plan.trials import trial_command
 from tests.conftest import ROOT
 from tests.run_directories import PUBLISHED_EXAMPLE, write_log
 

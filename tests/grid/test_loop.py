@@ -212,7 +212,7 @@ def test_a_loop_that_was_suspended_grants_the_time_again():
         return event
 
     run.time.get = suspended
-    run.grid.observer.tick = lambda now: now + 60.0
+    run.witness.tick = lambda now: now + 60.0
     run.run()
     assert run.engine.stopped == [] and run.jobs[0].state is State.DONE
 

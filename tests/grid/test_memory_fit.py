@@ -3,7 +3,7 @@
 from cluebench.scheduler.allocation.device_health import DeviceHealth
 from cluebench.scheduler.allocation.ledger import Ledger
 from cluebench.scheduler.allocation.memory_fit import MemoryFit
-from cluebench.scheduler.loop.fault_attribution import Hold
+from cluebench.scheduler.loop.grid_state import Hold
 from cluebench.scheduler.plan.estimates import GIB
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from tests.grid.simulated_run import empty, gpu, job_of, trials

@@ -94,7 +94,7 @@ class LiveSearch:
         self.trouble = trouble
         self.engine = SimulatedEngine(self.time, devices, {job.key: job for job in self.jobs}, self.outcome)
         trials = SimulatedTrials(self.jobs, self.result_of, self.on_disk, halving=self.halving)
-        self.grid = GridState(trials, self.engine, self.witness, self.time, GridFlags(trial_timeout=0, **flags))
+        self.grid = GridState(trials, self.engine, [self.witness], self.time, GridFlags(trial_timeout=0, **flags))
 
     def run(self):
         Scheduler(self.grid).run()

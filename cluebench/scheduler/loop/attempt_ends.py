@@ -6,13 +6,15 @@ from functools import partial
 from cluebench.machine.nvidia import DeviceLost, Reading
 from cluebench.records.result import PAUSED, Result
 from cluebench.scheduler.allocation.ledger import SUSPICIOUS
-from cluebench.scheduler.loop.fault_attribution import ASK_THE_CARD, MAYBE_THE_CARD, Case
-from cluebench.scheduler.loop.grid_state import GridState
+from cluebench.scheduler.loop.grid_state import Case, GridState
 from cluebench.scheduler.plan.estimates import GIB
 from cluebench.scheduler.plan.failures import Failure, FailureKind, classify
 from cluebench.scheduler.plan.jobs import Job, State
 from cluebench.scheduler.processes.engine import Exited, Interrupted, Measured
 
+#: Failures that a card may have caused without a message, and failures that are judged after the cards have answered.
+_MAYBE_THE_CARD = (FailureKind.CRASHED, FailureKind.KILLED, FailureKind.NO_RESULT)
+_ASK_THE_CARD = (*_MAYBE_THE_CARD, FailureKind.OUT_OF_MEMORY)
 #: Failed readings of a card in a row that end its silent trials.
 _FAILED_READINGS = 3
 #: Seconds after a crash in which another machine may try a worker's trial first.
@@ -45,20 +47,26 @@ def exited(grid: GridState, event: Exited) -> None:
         grid.health.ask(device_id)
     attempt.finished = time.time()
     result = grid.trials.finished(job)
+    at_rung = grid.trials.written(job) if result is None and event.code in (0, None) else None
     if result is not None:
         job.charge_seconds(result)
         grid.ledger.succeeded(attempt.devices)
         done(grid, job, result)
-    elif (at_rung := paused_result(grid, job, event)) is not None:
+    elif at_rung is not None and at_rung.status == PAUSED:  # a process that failed may have an earlier one's result
+        job.charge_seconds(at_rung)
         grid.ledger.succeeded(attempt.devices)
-        paused(grid, job, at_rung)
+        ended_well(grid, job, at_rung, PAUSED)
+        job.curve = at_rung.curve if job.curve is not None else None
+        grid.queue.move(job, State.WAITING if job.curve is None else State.PAUSED)
+        grid.will_tell("judged", job)
+        after_attempt(grid, job)
     elif job.ended_for is FailureKind.INTERRUPTED:
         grid.queue.move(job, State.WAITING)
         attempt.outcome = "interrupted"
         after_attempt(grid, job)
     else:
         case = Case(job, failure_of(grid, job, event), set(filter(grid.health.is_accounted, attempt.devices)))
-        if case.failure.kind in ASK_THE_CARD and case.ask:
+        if case.failure.kind in _ASK_THE_CARD and case.ask:
             grid.cases[job.key] = case
             return
         failed(grid, job, case.failure)
@@ -74,21 +82,6 @@ def done(grid: GridState, job: Job, result: Result) -> None:
     ended(grid, job)
 
 
-def paused_result(grid: GridState, job: Job, event: Exited) -> Result | None:
-    """The result of a process that paused at a rung. One that failed may have an earlier process's result."""
-    result = grid.trials.written(job) if event.code in (0, None) else None
-    return result if result is not None and result.status == PAUSED else None
-
-
-def paused(grid: GridState, job: Job, result: Result) -> None:
-    job.charge_seconds(result)
-    ended_well(grid, job, result, PAUSED)
-    job.curve = result.curve if job.curve is not None else None
-    grid.queue.move(job, State.WAITING if job.curve is None else State.PAUSED)
-    grid.will_tell(grid.observer.judged, job)
-    after_attempt(grid, job)
-
-
 def ended_well(grid: GridState, job: Job, result: Result, outcome: str) -> None:
     grid.logs.forget(job)
     grid.crashed.clear()
@@ -97,7 +90,7 @@ def ended_well(grid: GridState, job: Job, result: Result, outcome: str) -> None:
 
 
 def ended(grid: GridState, job: Job) -> None:
-    grid.will_tell(grid.observer.ended, job)
+    grid.will_tell("ended", job)
     after_attempt(grid, job)
 
 
@@ -159,22 +152,30 @@ def end_trials_on(grid: GridState, device_id: str, lost: DeviceLost) -> None:
 
 
 def judge(grid: GridState, device_id: str, instead: Failure | None = None) -> None:
-    """Judges the failures on a card that has answered, or whose answer is overdue."""
-    for case in grid.cases.answered(grid.ledger.slots[device_id], instead):
-        if case.others_took_memory:
-            wait_for_memory(grid, case.job, case.free or 0)
+    """Judges the failures whose last card has answered, or whose answer is overdue.
+
+    ``instead``: the reason of what failed there a moment ago.
+    """
+    slot = grid.ledger.slots[device_id]
+    for case in [case for case in grid.cases.values() if device_id in case.ask]:
+        case.ask.remove(device_id)
+        case.failure = instead or case.failure
+        if slot.fresh:
+            free = slot.free_bytes() or 0
+            case.free = free if case.free is None else min(case.free, free)
+        if case.ask:
+            continue
+        job, free_bytes, promised = case.job, case.free, case.job.attempt.promised_bytes
+        del grid.cases[job.key]
+        is_memory = case.failure.kind is FailureKind.OUT_OF_MEMORY
+        if is_memory and free_bytes is not None and free_bytes < promised:  # no failure: others use what was promised
+            job.attempt.outcome = FailureKind.OUT_OF_MEMORY.value
+            job.attempt.detail = f"other processes use its memory: {free_bytes / GIB:.1f} GiB are left"
+            grid.queue.move(job, State.WAITING)
+            grid.note(f"{job.key}: {job.attempt.detail}; it waits for {promised / GIB:.1f} GiB")
         else:
-            failed(grid, case.job, case.failure, case.free)
-        grid.engine.release(case.job)
-
-
-def wait_for_memory(grid: GridState, job: Job, free: int) -> None:
-    """Out of memory is not a failure if other processes use the memory that was promised."""
-    attempt = job.attempt
-    attempt.outcome = FailureKind.OUT_OF_MEMORY.value
-    attempt.detail = f"other processes use its memory: {free / GIB:.1f} GiB are left"
-    grid.queue.move(job, State.WAITING)
-    grid.note(f"{job.key}: {attempt.detail}; it waits for {attempt.promised_bytes / GIB:.1f} GiB")
+            failed(grid, job, case.failure, free_bytes)
+        grid.engine.release(job)
 
 
 def failed(grid: GridState, job: Job, failure: Failure, free: int | None = None) -> None:
@@ -207,11 +208,11 @@ def blame_cards(grid: GridState, job: Job, failure: Failure) -> None:
     devices, bad = job.attempt.devices, dict[str, str]()
     if failure.kind is FailureKind.LOST_DEVICE:
         bad = dict.fromkeys(devices, failure.detail)
-    elif failure.kind in MAYBE_THE_CARD:
+    elif failure.kind in _MAYBE_THE_CARD:
         bad = grid.ledger.suspect(devices, job.began, grid.clock())
     for device_id, reason in bad.items():
         grid.health.set_aside(device_id, reason)
-    if failure.kind in MAYBE_THE_CARD and grid.flags.worker:
+    if failure.kind in _MAYBE_THE_CARD and grid.flags.worker:
         # Another machine may try the trial first, as this one may be broken.
         grid.crashed.add(job.key)
         job.not_before += _ELSEWHERE_PAUSE

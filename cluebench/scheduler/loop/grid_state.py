@@ -1,9 +1,8 @@
 """What the loop knows of a grid: its jobs, devices and estimates, and who hears of it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from cluebench.records.result import PAUSED, Result
 from cluebench.scheduler.allocation.device_health import DeviceHealth
@@ -12,12 +11,15 @@ from cluebench.scheduler.allocation.ledger import Ledger
 from cluebench.scheduler.allocation.memory_fit import MemoryFit
 from cluebench.scheduler.allocation.promises import Promises
 from cluebench.scheduler.loop.deadlines import Deadlines
-from cluebench.scheduler.loop.fault_attribution import Hold, OpenCases
 from cluebench.scheduler.plan.estimates import DurationModel, time_left
+from cluebench.scheduler.plan.failures import Failure
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job, LogReader, State
 from cluebench.scheduler.plan.live_halving import HalvingSearch
 from cluebench.scheduler.processes.engine import Engine, Events, StartOrder
+
+#: Seconds between checks of a full disk or a missing network.
+_HOLD_RECHECK = 30.0
 
 
 class Trials(Protocol):
@@ -46,28 +48,69 @@ class Observer(Protocol):
     def tick(self, now: float) -> float: ...  # clock time of the next call
 
 
+class Hold:
+    """While there is a ``cause``, nothing starts. ``unwritable`` returns why no trial can write, if that is so."""
+
+    def __init__(self, unwritable: Callable[[], str | None], note: Callable[[str], None], clock: Callable[[], float]):
+        self._unwritable, self._note, self._clock = unwritable, note, clock
+        self.cause: str | None = None
+        self.recheck = float("inf")  # clock time
+
+    def begin(self, failure: str) -> bool:
+        """After a trial's ``failure``; True if no trial could have run, so that this one is not to blame."""
+        cause = self._unwritable()
+        if self.cause is None:
+            self.cause, self.recheck = cause or failure, self._clock() + _HOLD_RECHECK
+            self._note(f"nothing is started for now: {self.cause}; checked again every {_HOLD_RECHECK:.0f} s")
+        return cause is not None
+
+    def doubt(self) -> None:
+        """A trial was done, so others may succeed too."""
+        self.recheck = self._clock() if self.cause is not None else self.recheck
+
+    def look_again(self) -> None:
+        """Ends the hold if its check is due and trials can write."""
+        if self.cause is None or self.recheck > self._clock():
+            return
+        cause = self._unwritable()
+        if cause is None:
+            self._note(f"going on: {self.cause} may have passed")
+        self.cause, self.recheck = cause, float("inf") if cause is None else self._clock() + _HOLD_RECHECK
+
+
+@dataclass
+class Case:
+    """A failure that waits for its cards' answers: the trial counts as running, though its processes are gone."""
+
+    job: Job
+    failure: Failure
+    ask: set[str]  # ids of devices that have not answered
+    free: int | None = None  # bytes on the fullest of those that have
+
+
 class GridState:
-    """The parts of a running grid. ``promises``: None for devices without memory."""
+    """The parts of a running grid."""
 
     def __init__(
         self,
         trials: Trials,
         engine: Engine,
-        observer: Observer,
+        observers: Sequence[Observer],
         events: Events,
         flags: GridFlags,
-        promises: Promises | None = None,
     ):
         self.jobs, self.halving, self.trials = trials.jobs, trials.halving, trials
-        self.engine, self.observer, self.events, self.flags = engine, observer, events, flags
-        self.clock, self.promises = events.clock, promises
+        self.engine, self.observers, self.events, self.flags = engine, list(observers), events, flags
+        self.clock = events.clock
+        self.promises: Promises | None = None  # None for devices without memory
         self.durations, self.logs = DurationModel(flags), LogReader()
         self.queue = JobQueue(self.jobs, self._length, self.clock)
         self.ledger = Ledger(engine.devices, flags.jobs_per_device)
         self.health = DeviceHealth(self.ledger, engine, self.note, self.clock)
         self.fit = MemoryFit(self.ledger, self.health, flags)
         self.deadlines = Deadlines(engine, self.clock, flags.trial_timeout)
-        self.hold, self.cases = Hold(trials.unwritable, self.note, self.clock), OpenCases()
+        self.hold = Hold(trials.unwritable, self.note, self.clock)
+        self.cases: dict[str, Case] = {}  # by trial key
         self.seconds_left = Sparingly(self._seconds_left, self.clock)
         self.elsewhere = Sparingly(self._elsewhere, self.clock)
         self.interrupted: str | None = None
@@ -76,7 +119,7 @@ class GridState:
         self.crashed: set[str] = set()  # keys of a worker's trials, since one ended well
         self.stuck: set[str] = set()  # keys of trials whose processes can't be killed
         self.uncharged: dict[str, Job] = {}  # trial key → job whose attempt has ended
-        self._news: list[Callable[[], None]] = []  # calls of the observer that are still to come
+        self._news: list[tuple[str, Job | str]] = []  # what observers will hear: the name of a method, its argument
         for job in self.queue.of(State.DONE):
             if job.result is not None:
                 self.learn(job, job.result)
@@ -112,7 +155,7 @@ class GridState:
         for other, state in verdicts:
             self.queue.move(other, state)
             self.queue.estimates_changed()
-            self.will_tell(self.observer.judged, other)
+            self.will_tell("judged", other)
 
     # What observers hear and ask --------------------------------------------------------------------------------------
 
@@ -120,17 +163,31 @@ class GridState:
         for job in [job for job in self.uncharged.values() if self.ledger.is_counted(job.key)]:
             job.charge_energy()
             self.trials.charged(self.uncharged.pop(job.key))
-        news, self._news = self._news, []
-        for tell in news:
-            tell()
+        while self._news:
+            self._each(*self._news.pop(0))
 
-    def will_tell(self, what: Callable[[Job], None], job: Job) -> None:
+    def _each(self, what: str, about: object) -> list[Any]:
+        """Calls a method of each observer. One that fails is removed, and the others get a note."""
+        answers = []
+        for observer in list(self.observers):
+            try:
+                answers.append(getattr(observer, what)(about))
+            except Exception as error:
+                self.observers.remove(observer)
+                self.note(f"{type(observer).__name__} falls silent ({error}); the grid goes on")
+        return answers
+
+    def will_tell(self, what: str, job: Job) -> None:
         """Observers will hear of a job as it is now: by then it may be on its next attempt."""
         now = replace(job, attempts=[replace(attempt) for attempt in job.attempts], failures=list(job.failures))
-        self._news.append(partial(what, now))
+        self._news.append((what, now))
 
     def note(self, text: str) -> None:
-        self._news.append(lambda: self.observer.note(text))
+        self._news.append(("note", text))
+
+    def tick(self) -> float:
+        """Clock time at which an observer has something to do next."""
+        return min(self._each("tick", self.clock()), default=float("inf"))
 
     def _seconds_left(self) -> float | None:
         """Estimated time until the grid is done if no more trials are stopped; None while durations are unknown."""

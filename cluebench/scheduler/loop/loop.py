@@ -50,7 +50,7 @@ class Scheduler:
             if not self._unfinished():  # another process has done the last one
                 break
             grid.ledger.settle(grid.clock())
-            due = min(grid.observer.tick(grid.clock()), self._next_due())
+            due = min(grid.tick(), self._next_due())
             event = grid.events.get(due - grid.clock())
             if grid.clock() - due > _SUSPENDED:
                 grid.deadlines.suspended()
@@ -162,7 +162,7 @@ class Scheduler:
             grid.engine.release(job)
             return
         job.elsewhere = None
-        grid.will_tell(grid.observer.started, job)
+        grid.will_tell("started", job)
 
     def _begin(self, job: Job, attempt: Attempt, pid: int) -> None:
         """From now on the attempt has its devices, whose memory is promised to the process ``pid``."""
@@ -204,7 +204,7 @@ class Scheduler:
             grid.deadlines.end(job, FailureKind.INTERRUPTED)
         else:
             grid.note(f"{job.key}: process {orphan.pid} of an earlier grid still runs it: adopted")
-            grid.will_tell(grid.observer.started, job)
+            grid.will_tell("started", job)
 
     def _is_others(self, job: Job) -> bool:
         """Whether a living scheduler runs this trial."""

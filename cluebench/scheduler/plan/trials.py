@@ -1,18 +1,23 @@
-"""What a grid search is to run: the trials, in the order of the task table, and the flags that they share.
+"""What a grid search is to run: the trials, in the order of the task table, their flags and their commands.
 
 The plan knows the task table and the published settings. It starts nothing and reads no data.
 """
 
+import sys
 from collections.abc import Sequence
+from fractions import Fraction
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from cluebench.benchmark.published import published_model, unless_published
 from cluebench.benchmark.tasks import TASKS, Grid, Setting, Task, tasks_named
 from cluebench.foundation.errors import UsageError
+from cluebench.machine.nvidia import Device
 from cluebench.pretrained.model import Model
 from cluebench.records.trial import Trial
 from cluebench.scheduler.plan.grid_flags import GridFlags
+from cluebench.scheduler.plan.jobs import Job
 
 
 def build_plan(models: Sequence[Model], flags: GridFlags) -> list[Trial]:
@@ -89,3 +94,39 @@ def shared_flags(flags: GridFlags) -> dict[str, Any]:
         "offline": flags.offline or None,
     }
     return {name: value for name, value in given.items() if value is not None}
+
+
+def trial_command(
+    job: Job,
+    devices: Sequence[Device],
+    flags: GridFlags,
+    repository: Path,
+    launcher_logs: Path,
+    pause_at: Fraction | None = None,
+) -> list[str]:
+    """The fine-tuning script's command for one attempt of a trial on ``devices``.
+
+    paddle.distributed.launch runs it on several cards, each with its share of the batch.
+    """
+    cards = len(devices)
+    script = str(repository / job.trial.row.script)
+    command = [sys.executable, "-u", script]
+    if cards > 1:
+        # CUDA_VISIBLE_DEVICES lists UUIDs, and the launcher looks for --gpus among them.
+        gpus = ",".join(device.id for device in devices)
+        command = [sys.executable, "-u", "-m", "paddle.distributed.launch"]
+        command += ["--gpus", gpus, "--log_dir", str(launcher_logs), script]
+    values = job.trial.flags(shared_flags(flags)) | {
+        "batch_size": job.trial.setting.batch_size // cards,
+        "gradient_accumulation_steps": job.accumulation(cards),
+        "output_dir": job.paths.output_dir,
+        "result_json": job.paths.result,
+        "device": devices[0].kind,
+    }
+    if pause_at is not None:
+        values["pause_at"] = pause_at
+    if job.trial.row.is_classification:  # one script for all of them
+        values["task_name"] = job.trial.row.title
+    for name, value in values.items():
+        command += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    return command

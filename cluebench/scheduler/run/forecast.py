@@ -35,7 +35,7 @@ from cluebench.scheduler.plan.estimates import (
 )
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job, State
-from cluebench.scheduler.processes.trial_command import trial_command
+from cluebench.scheduler.plan.trials import trial_command
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from cluebench.search.halving import Curve, Rule, standings
 

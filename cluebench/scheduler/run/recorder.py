@@ -214,35 +214,3 @@ def trial_state(job: Job) -> dict:
 
 def _iso(seconds: float | None) -> str | None:
     return None if seconds is None else datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
-
-
-class Observers:
-    """Several observers as one that never raises: an observer that fails is removed, and the others get a note."""
-
-    def __init__(self, observers: Sequence):
-        self._observers = list(observers)
-
-    def _each(self, what: str, *arguments: object) -> list:
-        answers = []
-        for observer in list(self._observers):
-            try:
-                answers.append(getattr(observer, what)(*arguments))
-            except Exception as error:
-                self._observers = [other for other in self._observers if other is not observer]
-                self.note(f"{type(observer).__name__} falls silent ({error}); the grid goes on")
-        return answers
-
-    def started(self, job: Job) -> None:
-        self._each("started", job)
-
-    def ended(self, job: Job) -> None:
-        self._each("ended", job)
-
-    def judged(self, job: Job) -> None:
-        self._each("judged", job)
-
-    def note(self, text: str) -> None:
-        self._each("note", text)
-
-    def tick(self, now: float) -> float:
-        return min(self._each("tick", now), default=float("inf"))

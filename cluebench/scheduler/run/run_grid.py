@@ -27,13 +27,13 @@ from cluebench.scheduler.loop.grid_state import GridState
 from cluebench.scheduler.loop.loop import Scheduler
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job, State, note_failures, recall_failures, written
-from cluebench.scheduler.processes import trial_command
+from cluebench.scheduler.plan.trials import trial_command
 from cluebench.scheduler.processes.engine import Engine, Events, Interrupted, StartOrder
 from cluebench.scheduler.processes.local_engine import LocalEngine
 from cluebench.scheduler.run.display import Display, display_for
 from cluebench.scheduler.run.forecast import writing_over
 from cluebench.scheduler.run.planned_grid import PlannedGrid
-from cluebench.scheduler.run.recorder import Observers, Recorder
+from cluebench.scheduler.run.recorder import Recorder
 from cluebench.scheduler.run.run_directory import AlreadyRunning, end_strays
 from cluebench.scheduler.run.status import print_failures
 
@@ -180,8 +180,14 @@ def _run_on_ray(grid: PlannedGrid, jobs: list[Job], events: Events) -> tuple[lis
     _warm_up(grid, "cpu")
     recorder = _recorder(grid, _joined(grid, require_data=True))
     recorder.write_plan()
+
+    def note(text: str) -> None:
+        recorder.note(text)
+        with suppress(OSError):  # the terminal may be gone
+            Display().note(text)
+
     with _signals(events), redirect_stdout(sys.stderr):  # Ray prints on stdout that a node has died
-        interrupted = cluster.run(events, Observers([Display(), recorder]).note)
+        interrupted = cluster.run(events, note)
     jobs = grid.jobs()
     _recorder(grid, jobs).finish()
     return jobs, interrupted
@@ -232,7 +238,7 @@ class GridTrials:
         chosen = [device for device in self._engine.devices if device.id in job.attempt.devices]
         launcher_logs = self._grid.directories[job.trial.model].launcher_logs(job.trial)
         rung, flags = self.halving.pause_at(job) if self.halving else None, self._grid.flags
-        command = trial_command.trial_command(job, chosen, flags, repository.ROOT, launcher_logs, rung)
+        command = trial_command(job, chosen, flags, repository.ROOT, launcher_logs, rung)
         environment = devices.child_environment(chosen, len(self._engine.devices), flags.jobs_per_device)
         return StartOrder(command, environment, repository.ROOT, ends_with_us=flags.worker)
 
@@ -263,18 +269,19 @@ def _loop(grid: PlannedGrid, jobs: list[Job], engine: Engine, events: Events) ->
     """Runs the loop, which may add to ``jobs``; returns the name of the signal that ended it early, or None."""
     flags, display = grid.flags, display_for(sys.stderr)
     recorder = None if flags.worker else Recorder(grid, jobs, _details(grid, engine.devices), display.note)
-    observers = Observers([display] if recorder is None else [display, recorder])
-    if recorder:
-        end_strays(grid.directories.values(), [job.lock for job in jobs], observers.note)
     trials = GridTrials(grid, jobs, engine, recorder)
-    state = GridState(trials, engine, observers, events, flags, Promises(observers.note))
+    state = GridState(trials, engine, [display, recorder] if recorder else [display], events, flags)
+    state.promises = Promises(state.note)
+    if recorder:
+        end_strays(grid.directories.values(), [job.lock for job in jobs], state.note)
     done = sum(job.state is State.DONE for job in jobs)
     labels = [f"{device.label} ({device.name})" if device.name else device.label for device in engine.devices]
-    observers.note(f"{len(jobs)} trials, {done} done already, on {', '.join(labels)}")
+    state.note(f"{len(jobs)} trials, {done} done already, on {', '.join(labels)}")
     if not flags.save_best_model:
-        observers.note("no model is kept; --save_best_model True keeps each task's best, for make_submission.py")
+        state.note("no model is kept; --save_best_model True keeps each task's best, for make_submission.py")
     if over := writing_over(jobs):
-        observers.note(over)
+        state.note(over)
+    state.tell()
     with _signals(events), recorder or nullcontext():
         with suppress(OSError):
             display.attach(state)
