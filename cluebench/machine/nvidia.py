@@ -1,4 +1,4 @@
-"""NVIDIA cards through NVML: which there are, their memory, their energy.
+"""NVIDIA cards through NVML: which there are, their memory.
 
 Only this module uses NVML (through ``pynvml``). It identifies cards by UUID, as numbers change with drivers and
 environment variables. Each question to the driver runs on a thread of its own: a driver in trouble can take minutes to
@@ -42,12 +42,11 @@ class Device:
 
 @dataclass(frozen=True)
 class Reading:
-    """A card's memory at one moment, in bytes, and the energy that it has used since its driver was loaded."""
+    """A card's memory at one moment, in bytes."""
 
     total: int
     free: int
     processes: Mapping[int, int]  # pid → bytes, if the driver reports them
-    joules: float | None = None  # None: the card or the driver does not count energy
     time: float = field(default_factory=time.time)  # seconds since 1970; not later than the memory was read
 
 
@@ -170,11 +169,8 @@ class NvidiaDriver:
         memory = nvml.nvmlDeviceGetMemoryInfo(handle)
         # None inside containers, for instances, on old drivers
         processes = self._or_none(nvml.nvmlDeviceGetComputeRunningProcesses, handle) or ()
-        # None for cards before Volta, and for instances
-        millijoules = self._or_none(nvml.nvmlDeviceGetTotalEnergyConsumption, handle)
         used = {int(process.pid): int(process.usedGpuMemory) for process in processes if process.usedGpuMemory}
-        joules = None if millijoules is None else millijoules / 1000
-        return Reading(int(memory.total), int(memory.free), used, joules, now)
+        return Reading(int(memory.total), int(memory.free), used, now)
 
     def _restart(self, seen: int) -> None:
         """Opens a new session, once for all threads that saw the old one fail: a reset card needs it."""

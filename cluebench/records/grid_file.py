@@ -41,7 +41,6 @@ class Spent:
 
     device_seconds: Seconds = 0.0  # trials that share a device have a part each
     held_seconds: Seconds = 0.0  # the same as if each trial had its devices alone
-    energy_joules: Seconds | None = 0.0  # None: not counted in some of these seconds
     attempts: Count = 0
 
 

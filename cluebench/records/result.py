@@ -85,7 +85,6 @@ class Result:
     train_seconds: Seconds = 0.0
     eval_seconds: Seconds = 0.0
     device_seconds: Seconds | None = None  # the trial's cost, see `spend`; None: in results of earlier versions
-    energy_joules: Seconds | None = None  # of its cards in that time, counted by the scheduler; None: unknown
     peak_memory_bytes: Count | None = None  # of the device; on a CPU of the process
     model_size: ModelSize | None = None
     device: str = "cpu"

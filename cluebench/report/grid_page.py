@@ -152,8 +152,6 @@ def _costs(run: PageRun) -> list[Phrase]:
     found = [Phrase("{time} of device time", time=duration(3600 * spent.hours))] if spent.hours else []
     if spent.lost_seconds > 0.01 * spent.device_seconds:
         found.append(Phrase("{time} of it in failed attempts", time=duration(spent.lost_seconds)))
-    if spent.kilowatt_hours is not None:
-        found.append(Phrase("{energy} kWh", energy=cost.shown(spent.kilowatt_hours)))
     if spent.unknown:
         found.append(Phrase("device time unknown for {number} trials", number=spent.unknown))
     return found

@@ -83,7 +83,6 @@ def _record(board: Leaderboard, row: Row) -> dict[str, Any]:
         "trials": row.trials,
         "size": asdict(row.size) | {"architecture": row.size.architecture} if row.size else None,
         "device_hours": None if cost.unknown else cost.hours,
-        "kilowatt_hours": cost.kilowatt_hours,
         "score_per_hour": row.score_per_hour,
         "run": str(row.run) if row.run else None,
         "report": str(row.report) if row.report else None,

@@ -3,7 +3,6 @@
  *     card UUID NAME TOTAL_MIB FREE_MIB STATUS      STATUS: ok, lost, hang, trouble or unified
  *     mig  UUID NAME TOTAL_MIB FREE_MIB STATUS      an instance of the card above it
  *     process PID MIB                               on the card above it
- *     energy MILLIJOULES                            of the card above it, which without this line does not count
  * A file that is missing or says "no driver" is a driver that isn't loaded; "fails 999" is one that fails so to start. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +12,7 @@
 typedef int ret;
 enum { OK = 0, UNINITIALIZED = 1, INVALID = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7, NO_DRIVER = 9, LOST = 15, UNKNOWN = 999 };
 
-struct entry { char uuid[96], name[96], status[16]; unsigned long long total, free, energy; int is_mig, parent; };
+struct entry { char uuid[96], name[96], status[16]; unsigned long long total, free; int is_mig, parent; };
 struct process { unsigned pid; unsigned long long bytes; int owner; };
 struct memory { unsigned long long total, free, used; };
 struct process_info { unsigned pid; unsigned long long used; unsigned gpu_instance, compute_instance; };
@@ -35,11 +34,10 @@ static int load(void) {
         unsigned long long total, available;
         if (!strncmp(line, "no driver", 9)) { fclose(file); return NO_DRIVER; }
         if (sscanf(line, "fails %d", &failure) == 1) { fclose(file); return failure; }
-        if (count && sscanf(line, "energy %llu", &entries[count - 1].energy) == 1) continue;
         if (sscanf(line, "process %u %llu", &p->pid, &p->bytes) == 2) {
             p->bytes <<= 20; p->owner = count - 1; process_count++;
         } else if (sscanf(line, "%15s %95s %95s %llu %llu %15s", kind, e->uuid, e->name, &total, &available, e->status) == 6) {
-            e->energy = 0; e->total = total << 20; e->free = available << 20; e->is_mig = !strcmp(kind, "mig");
+            e->total = total << 20; e->free = available << 20; e->is_mig = !strcmp(kind, "mig");
             if (!e->is_mig) card = count;
             e->parent = card; count++;
         }
@@ -99,13 +97,6 @@ ret nvmlDeviceGetMemoryInfo(void *handle, struct memory *memory) {
     if (!status && !strcmp(e->status, "unified")) return NOT_SUPPORTED;
     if (!status) { memory->total = e->total; memory->free = e->free; memory->used = e->total - e->free; }
     return status;
-}
-
-ret nvmlDeviceGetTotalEnergyConsumption(void *handle, unsigned long long *energy) {
-    struct entry *e; ret status = at(handle, &e);
-    if (status) return status;
-    *energy = e->energy;
-    return e->energy ? OK : NOT_SUPPORTED;
 }
 
 static int instances(void *handle) {

@@ -1,4 +1,4 @@
-"""What trials cost: seconds of devices and energy of cards, charged to who had them; and what a plan will cost."""
+"""What trials cost: seconds of devices, charged to who had them; and what a plan will cost."""
 
 import json
 import re
@@ -13,37 +13,24 @@ from cluebench.machine.nvidia import DeviceLost, Reading
 from cluebench.pretrained.model import Model
 from cluebench.records.cost import Cost, cost_by_task, shown
 from cluebench.records.finished_trials import OpenedRun
-from cluebench.records.grid_file import Spent
 from cluebench.records.result import DevPoint, Result
 from cluebench.records.trial import Trial
-from cluebench.scheduler.allocation.ledger import Ledger
 from cluebench.scheduler.plan.estimates import GIB, forward_tokens
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Attempt
 from cluebench.scheduler.run.forecast import Forecast, weight_bytes
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from tests.grid.conftest import until
-from tests.grid.simulated_run import Run, gpu, trials
+from tests.grid.simulated_run import Run, empty, gpu, trials
 from tests.simulated import Outcome
 
-WATTS = 300.0
 CARD = "card GPU-aaaa Test-80G 81920 81000 ok\n"
 TNEWS = ("--tasks", "tnews", "--batch_sizes", "16", "--learning_rates")
 
 
-def counting(seconds_of, start=5000.0):
-    """A card's readings whose counter grows by 300 J a second; ``seconds_of`` gives the run's time."""
-    return lambda device_id: Reading(24 * GIB, 24 * GIB, {}, start + WATTS * seconds_of())
-
-
-def spent(job):
-    return job.spent.device_seconds, job.spent.energy_joules
-
-
-def on_cards(plan, seconds, cards=1, read=counting, **more):
-    """A run of trials that take so long each, in the plan's order, on cards read by ``read``."""
-    run = Run(plan, [gpu(number) for number in range(cards)], None, lambda device: memory(device), **more)
-    memory = read(lambda: run.time.now)
+def on_cards(plan, seconds, cards=1, **more):
+    """A run of trials that take so long each, in the plan's order."""
+    run = Run(plan, [gpu(number) for number in range(cards)], None, empty, **more)
     run.engine.outcome = lambda job, ids: Outcome(seconds[job.number])
     return run.run()
 
@@ -55,54 +42,27 @@ def total(folder):
 # By the loop, on simulated time ---------------------------------------------------------------------------------------
 
 
-def test_trials_on_one_card_share_its_seconds_and_its_energy():
+def test_trials_on_one_card_share_its_seconds():
     run = on_cards(trials("tnews", learning_rates=[1e-5, 2e-5]), [100.0, 50.0], jobs_per_device=2)
     long, short = run.jobs  # 50 s together, then 50 s alone
-    assert spent(long) == (pytest.approx(75, abs=0.1), pytest.approx(75 * WATTS, rel=1e-3))
-    assert spent(short) == (pytest.approx(25, abs=0.1), pytest.approx(25 * WATTS, rel=1e-3))
+    assert long.spent.device_seconds == pytest.approx(75, abs=0.1)
+    assert short.spent.device_seconds == pytest.approx(25, abs=0.1)
     assert long.result.device_seconds == long.spent.device_seconds  # the run itself counted 100
-    assert short.result.energy_joules == pytest.approx(25 * WATTS, rel=1e-3)
 
 
 def test_a_trial_on_two_cards_spends_both():
     run = on_cards(trials("cmrc2018"), [60.0], cards=2)
     assert run.engine.starts[0][2] == ("GPU-0", "GPU-1")
-    assert spent(run.jobs[0]) == (pytest.approx(120, abs=0.1), pytest.approx(120 * WATTS, rel=1e-3))
-
-
-def test_the_last_trial_of_a_grid_is_charged_to_its_end():
-    """The counter is read when its processes are gone, for which the loop waits a moment."""
-    run = on_cards(trials("tnews"), [10.0])
-    assert run.jobs[0].result.energy_joules == pytest.approx(10 * WATTS, rel=1e-3)
+    assert run.jobs[0].spent.device_seconds == pytest.approx(120, abs=0.1)
 
 
 def test_failed_attempts_are_charged_to_the_grid_and_not_to_the_result():
-    run = Run(trials("tnews"), [gpu(0)], None, lambda device: memory(device))
-    memory = counting(lambda: run.time.now)
+    run = Run(trials("tnews"), [gpu(0)], None, empty)
     attempts = iter([Outcome(40.0, code=1, score=None), Outcome(100.0)])
     run.engine.outcome = lambda job, ids: next(attempts)
     (job,) = run.run().jobs
-    assert spent(job) == (pytest.approx(140, abs=0.1), pytest.approx(140 * WATTS, rel=1e-2))
+    assert job.spent.device_seconds == pytest.approx(140, abs=0.1)
     assert job.result.device_seconds == pytest.approx(100, abs=0.1)
-    assert job.result.energy_joules == pytest.approx(100 * WATTS, rel=1e-2)
-
-
-def test_a_counter_that_begins_again_leaves_only_the_trials_of_that_time_unknown():
-    def reloaded(time):  # the driver is loaded again at second 40, and counts from 0
-        return lambda device: Reading(24 * GIB, 24 * GIB, {}, WATTS * (time() if time() < 40 else time() - 40))
-
-    run = on_cards(trials("tnews", learning_rates=[1e-5, 2e-5]), [100.0, 50.0], read=reloaded)
-    first, second = run.jobs
-    assert spent(first) == (pytest.approx(100, abs=0.1), None) and first.result.energy_joules is None
-    assert second.result.energy_joules == pytest.approx(50 * WATTS, rel=1e-2)
-
-
-def test_energy_is_unknown_where_nothing_counts_it():
-    silent = on_cards(trials("tnews"), [10.0], read=lambda time: lambda device: Reading(24 * GIB, 24 * GIB, {}))
-    on_cpu = Run(trials("tnews"), cpu_slots(1), lambda job, ids: Outcome(10.0)).run()
-    for run in (silent, on_cpu):
-        assert spent(run.jobs[0]) == (pytest.approx(10, abs=0.1), None)
-        assert run.jobs[0].result.energy_joules is None
 
 
 def test_slots_of_cores_that_are_shared_are_parts_too():
@@ -111,10 +71,9 @@ def test_slots_of_cores_that_are_shared_are_parts_too():
     assert [job.result.device_seconds for job in run.jobs] == [pytest.approx(5), pytest.approx(5)]
 
 
-def test_an_adopted_trials_energy_is_unknown_and_its_seconds_count_from_then_on():
+def test_an_adopted_trials_seconds_count_from_then_on():
     """Someone else's process holds its lock, and whoever started that lives no more."""
-    run = Run(trials("tnews"), [gpu(0)], None, lambda device: memory(device))
-    memory = counting(lambda: run.time.now)
+    run = Run(trials("tnews"), [gpu(0)], None, empty)
     (job,) = run.jobs
 
     def left_to_it(job):
@@ -124,19 +83,7 @@ def test_an_adopted_trials_energy_is_unknown_and_its_seconds_count_from_then_on(
 
     run.engine.take = left_to_it
     run.run()  # 5 s from its adoption
-    assert spent(job) == (pytest.approx(5, abs=0.1), None) and job.result.energy_joules is None
-
-
-def test_what_a_card_takes_while_it_is_idle_is_nobodys():
-    ledger, mine = Ledger([gpu(0)]), Spent()
-    ledger.spent["mine"] = mine
-    ledger.settle(0.0)
-    ledger.read("GPU-0", Reading(24 * GIB, 24 * GIB, {}, 100.0), lambda key: 0)
-    ledger.settle(10.0)
-    ledger.reserve("mine", ["GPU-0"], GIB)
-    ledger.settle(40.0)
-    ledger.read("GPU-0", Reading(24 * GIB, 24 * GIB, {}, 500.0), lambda key: 0)
-    assert mine == Spent(30.0, 30.0, 400.0 * 30 / 40)
+    assert job.spent.device_seconds == pytest.approx(5, abs=0.1)
 
 
 def test_a_trial_of_one_attempt_cost_all_of_it_and_of_several_what_it_counted_itself():
@@ -149,63 +96,29 @@ def test_a_trial_of_one_attempt_cost_all_of_it_and_of_several_what_it_counted_it
     assert (first.result.device_seconds, second.result.device_seconds) == (12.0, 10.0)
 
 
-def test_the_last_digit_of_its_seconds_hides_no_energy():
-    for tenths in range(100, 400):  # seconds that times themselves, by themselves, may be a last digit more
-        (job,) = on_cards(trials("tnews"), [10.0]).jobs
-        job.spent = Spent(tenths / 10, tenths / 10, 900.0, 1)
-        job.charge_seconds(job.result)
-        job.charge_energy()
-        assert job.result.energy_joules == pytest.approx(900.0)
+def test_seconds_of_a_card_that_was_lost_count_too():
+    def losing(device_id):
+        lost = run.time.now > 5 and device_id == "GPU-0"
+        return DeviceLost("gone") if lost else Reading(24 * GIB, 24 * GIB, {})
 
-
-def test_energy_is_unknown_of_a_card_that_was_lost():
-    """And the seconds of the trial, which another card has finished, are reported all the same."""
-
-    def losing(time):
-        read = counting(time)
-        return lambda device_id: DeviceLost("gone") if time() > 5 and device_id == "GPU-0" else read(device_id)
-
-    run = on_cards(trials("tnews"), [50.0], cards=2, read=losing)
-    (job,) = run.jobs
-    assert len(job.attempts) > 1 and job.spent.energy_joules is None and job.result.energy_joules is None
+    run = Run(trials("tnews"), [gpu(0), gpu(1)], lambda job, ids: Outcome(50.0), losing)
+    (job,) = run.run().jobs
+    assert len(job.attempts) > 1 and job.spent.device_seconds == pytest.approx(run.time.now, abs=0.1)
     assert not run.grid.uncharged
-
-
-def test_energy_is_unknown_where_the_grid_has_not_seen_all_of_a_trial():
-    (job,) = on_cards(trials("tnews"), [10.0]).jobs
-    job.result.device_seconds, job.result.energy_joules = 500.0, None  # most of it by another machine, then resumed
-    job.charge_energy()
-    assert (job.result.device_seconds, job.result.energy_joules) == (500.0, None)
 
 
 # By real processes on the stand-in driver -----------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_results_and_grid_carry_what_the_drivers_counter_says(grid, cards):
-    cards(CARD + "energy 1000000\n")
+def test_results_and_grid_carry_the_seconds_of_trials_that_share_a_card(grid, cards):
+    cards(CARD)
     grid.behave(trials={"*": {"seconds": 1.0}})
-    scheduler = grid.start(*TNEWS, "1e-5,3e-5", "--jobs_per_device", "2")
-    grid.wait_for("start", 2)
-    cards(CARD + "energy 5000000\n")
-    scheduler.communicate(timeout=30)
+    assert grid.run(*TNEWS, "1e-5,3e-5", "--jobs_per_device", "2").returncode == 0
     found = [grid.result(f"tnews/{rate}_16_0.1") for rate in ("1e-05", "3e-05")]
-    joules = [result["energy_joules"] for result in found]
-    in_grid = [trial["spent"] for trial in grid.state()["trials"]]
-    assert 2000 < sum(joules) < 4000.001  # some of the 4000 J while it was idle
-    assert joules == [pytest.approx(spent["energy_joules"]) for spent in in_grid]
-    assert joules[0] == pytest.approx(joules[1], rel=0.2)
-    for result, spent in zip(found, in_grid, strict=True):
+    for result, spent in zip(found, [trial["spent"] for trial in grid.state()["trials"]], strict=True):
         assert result["device_seconds"] == pytest.approx(spent["device_seconds"])
         assert spent["device_seconds"] < 0.75 * spent["held_seconds"]
-
-
-@pytest.mark.slow
-def test_a_card_without_a_counter_says_nothing_of_energy(grid, cards):
-    cards(CARD)
-    assert grid.run(*TNEWS, "1e-5").returncode == 0
-    assert grid.result("tnews/1e-05_16_0.1")["energy_joules"] is None
-    assert grid.state()["trials"][0]["spent"]["energy_joules"] is None
 
 
 @pytest.mark.slow

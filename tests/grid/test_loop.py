@@ -505,7 +505,7 @@ def test_no_figure_of_an_outdated_reading_is_given():
     run.run()
     run.ledger.slots["GPU-0"].fresh = False
     assert run.grid.why_idle() is None
-    run.grid.health._asked["GPU-0"] = float("inf")
+    run.ledger.slots["GPU-0"].asked = float("inf")
     assert run.grid.why_idle() == "waiting for the driver to answer about gpu 0"
 
 

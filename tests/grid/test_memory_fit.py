@@ -33,11 +33,11 @@ def test_what_was_read_of_a_card_before_its_driver_fell_silent_counts_no_more():
     cards.ask("GPU-0")
     assert cards.record("GPU-0", empty("GPU-0"), lambda key, reading: 0) and slot.fresh
     time.now = cards.next_due()
-    assert cards.ask_what_is_due() == [] and cards.coming == asked[1:] == ["GPU-0"]
+    assert cards.ask_what_is_due() == [] and slot.is_coming and asked[1:] == ["GPU-0"]
     time.now = cards.next_due()
     assert cards.ask_what_is_due() == ["GPU-0"] and not slot.fresh
     assert notes == ["gpu 0: the driver does not answer; nothing is started there until it does"]
-    assert cards.is_silent("GPU-0") and cards.coming == [] and cards.next_due() == float("inf")
+    assert slot.asked == float("inf") and not slot.is_coming and cards.next_due() == float("inf")
 
 
 def test_a_hold_ends_at_once_when_a_trial_is_done_meanwhile():
@@ -53,6 +53,6 @@ def test_a_hold_ends_at_once_when_a_trial_is_done_meanwhile():
 
 def test_no_trial_waits_for_more_than_the_largest_card_has():
     (trial,) = trials("tnews")
-    room = MemoryFit(Ledger([gpu(0, 16), gpu(1, 24)]), None, GridFlags())
+    room = MemoryFit(Ledger([gpu(0, 16), gpu(1, 24)]), GridFlags())
     room.memory.exceeded(trial, 24, 40 * GIB)
     assert room.need_on(job_of(trial), 1).bytes == int(0.97 * 24 * GIB)

@@ -25,12 +25,12 @@ def write_result(folder, task, name="3e-05_32_0.1", **more):
 
 
 def write_grid(folder, *entries):
-    """Entries: (task, name, state, device seconds, joules)."""
+    """Entries: (task, name, state, device seconds)."""
     trials = []
-    for task, name, state, seconds, joules in entries:
+    for task, name, state, seconds in entries:
         rate, batch, dropout = name.split("_")
         point = {"learning_rate": float(rate), "batch_size": int(batch), "dropout": float(dropout), "seed": 42}
-        spent = {"device_seconds": seconds, "held_seconds": seconds, "energy_joules": joules}
+        spent = {"device_seconds": seconds, "held_seconds": seconds}
         known = {"configuration_hash": "0" * 16, "spent": spent}
         trials.append({"task": task, "name": name, "state": state, **point, **known})
     grid = {"format": 1, "model": "m", "status": "stopped", "trials": trials}
@@ -38,36 +38,36 @@ def write_grid(folder, *entries):
 
 
 def test_results_carry_what_they_cost_and_older_ones_their_steps_and_evaluations(tmp_path):
-    write_result(tmp_path, "tnews", device_seconds=2 * HOUR, train_seconds=HOUR, energy_joules=3.6e6)
+    write_result(tmp_path, "tnews", device_seconds=2 * HOUR, train_seconds=HOUR)
     write_result(tmp_path, "tnews", "1e-05_32_0.1", train_seconds=HOUR, eval_seconds=HOUR / 2, cards=2)
     write_result(tmp_path, "afqmc", device_seconds=HOUR)
     assert cost_by_task(OpenedRun(tmp_path)) == {
         "afqmc": Cost(HOUR),
-        "tnews": Cost(2 * HOUR + 2 * 1.5 * HOUR, energy_joules=3.6e6, counted_seconds=2 * HOUR),
+        "tnews": Cost(2 * HOUR + 2 * 1.5 * HOUR),
     }
-    assert str(total(tmp_path)) == "6 device hours, 1 kWh in 2 of them"
+    assert str(total(tmp_path)) == "6 device hours"
 
 
 def test_failed_attempts_are_the_grids_and_not_the_trials(tmp_path):
-    write_result(tmp_path, "tnews", device_seconds=HOUR, energy_joules=3.6e5)
+    write_result(tmp_path, "tnews", device_seconds=HOUR)
     write_grid(
         tmp_path,
-        ("tnews", "3e-05_32_0.1", "done", 1.5 * HOUR, 5.4e5),  # half an hour of it in an attempt that crashed
-        ("tnews", "1e-05_32_0.1", "failed", 2 * HOUR, 7.2e5),
-        ("afqmc", "1e-05_32_0.1", "waiting", 0.25 * HOUR, 9e4),  # interrupted: goes on from its checkpoint
-        ("afqmc", "3e-05_32_0.1", "waiting", 0.0, 0.0),
+        ("tnews", "3e-05_32_0.1", "done", 1.5 * HOUR),  # half an hour of it in an attempt that crashed
+        ("tnews", "1e-05_32_0.1", "failed", 2 * HOUR),
+        ("afqmc", "1e-05_32_0.1", "waiting", 0.25 * HOUR),  # interrupted: goes on from its checkpoint
+        ("afqmc", "3e-05_32_0.1", "waiting", 0.0),
     )
     by_task = cost_by_task(OpenedRun(tmp_path))
-    assert by_task["tnews"] == Cost(HOUR, 2.5 * HOUR, 12.6e5, 3.5 * HOUR)
-    assert by_task["afqmc"] == Cost(0.25 * HOUR, 0.0, 9e4, 0.25 * HOUR)
-    assert str(total(tmp_path)) == "3.75 device hours (2.5 of them in vain), 0.375 kWh"
+    assert by_task["tnews"] == Cost(HOUR, 2.5 * HOUR)
+    assert by_task["afqmc"] == Cost(0.25 * HOUR)
+    assert str(total(tmp_path)) == "3.75 device hours (2.5 of them in vain)"
     assert by_task["tnews"].score_per_hour(57.0) == pytest.approx(57.0)  # what was lost says nothing of the model
 
 
 def test_what_others_ran_counts_by_its_result(tmp_path):
     """A worker's trial, or one resumed after grid.json was lost: the grid saw less of it than the result knows."""
     write_result(tmp_path, "tnews", device_seconds=HOUR)
-    write_grid(tmp_path, ("tnews", "3e-05_32_0.1", "done", 60.0, None))
+    write_grid(tmp_path, ("tnews", "3e-05_32_0.1", "done", 60.0))
     assert total(tmp_path) == Cost(HOUR)
 
 

@@ -1,8 +1,8 @@
 """Which trial has which device: a trial gets a promise of memory before its process starts.
 
 A card's free memory for another trial is what the driver reports as free, minus what any scheduler of the machine has
-promised to trials that have not allocated it yet. The ledger also charges trials for the time that they have devices,
-and for the energy that these use meanwhile. Pure bookkeeping: readings and the time are arguments.
+promised to trials that have not allocated it yet. The ledger also charges trials for the time that they have devices.
+Pure bookkeeping: readings and the time are arguments.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -42,12 +42,18 @@ class Slot:
     failures: int = 0  # of the card, since a trial last ended well here
     failed_readings: int = 0  # in a row
     failing_since: float = 0.0  # time of the first of these
-    joules: float | None = None  # the card's energy counter when it was last read
-    uncounted: dict[str, float] = field(default_factory=dict)  # trial key ("": none) → seconds here since then
+    asked: float | None = None  # clock time of an open question to the driver; infinity: its answer is overdue
+    outdated: bool = False  # the answer to that question will be
+    ask_at: float = float("inf")  # clock time of the next question
 
     @property
     def accounted(self) -> bool:
         return self.device.total_bytes is not None
+
+    @property
+    def is_coming(self) -> bool:
+        """Whether the driver's answer about it is open, and not overdue."""
+        return self.asked is not None and self.asked < float("inf")
 
     def free_bytes(self) -> int | None:
         """For another trial; None if memory is not accounted for, 0 while the last reading is outdated."""
@@ -90,36 +96,10 @@ class Ledger:
         seconds, self._settled = now - self._settled, now
         for slot in self.slots.values():
             share = seconds / max(1, len(slot.promised))
-            for key in slot.promised or ("",):
-                if slot.joules is not None:
-                    slot.uncounted[key] = slot.uncounted.get(key, 0.0) + share
+            for key in slot.promised:
                 if spent := self.spent.get(key):
                     spent.device_seconds += share
                     spent.held_seconds += seconds  # codespell:ignore
-                    if slot.joules is None:
-                        spent.energy_joules = None
-
-    def _count_energy(self, slot: Slot, joules: float | None) -> None:
-        """Charges the trials that were on a card since the last reading of its counter, by their seconds there.
-
-        If the counter has gone back, the driver was loaded again: then the energy is unknown.
-        """
-        used = -1.0 if slot.joules is None or joules is None else joules - slot.joules
-        uncounted, slot.joules, slot.uncounted = slot.uncounted, joules, {}
-        for key, seconds in uncounted.items():
-            spent = self.spent.get(key)
-            if spent and spent.energy_joules is not None:
-                share = used * seconds / sum(uncounted.values())
-                spent.energy_joules = spent.energy_joules + share if used >= 0 else None
-
-    def is_counted(self, key: str) -> bool:
-        """Whether the energy of a trial that has left its cards has been read to the end."""
-        return not any(key in slot.uncounted for slot in self.slots.values())
-
-    def stop_counting(self) -> None:
-        """Energy that no counter has reported by now stays unknown, as for a card that has failed."""
-        for slot in self.slots.values():
-            self._count_energy(slot, None)
 
     # Memory -----------------------------------------------------------------------------------------------------------
 
@@ -140,7 +120,6 @@ class Ledger:
         slot = self.slots[device_id]
         slot.reading, slot.fresh, slot.failed_readings = reading, True, 0
         slot.allocated = {key: allocated(key) for key in slot.promised}
-        self._count_energy(slot, reading.joules)
         if all(slot.allocated.values()):
             slot.used_by_others = max(0, reading.total - reading.free - sum(slot.allocated.values()))
 
@@ -218,13 +197,11 @@ class Ledger:
         """Whether any open device is not ``closed``."""
         return any(slot.device.id not in closed for slot in self.open(now))
 
-    def place(
-        self, need: Need, now: float, closed: Collection[str] = (), coming: Collection[str] = ()
-    ) -> list[str] | None:
+    def place(self, need: Need, now: float, closed: Collection[str] = (), expecting: bool = False) -> list[str] | None:
         """Devices for a trial, the emptiest first; None while there are too few.
 
-        Several cards must be whole cards without other trials of ours. ``closed`` devices are not used. A device whose
-        first reading since a trial ended is ``coming`` counts as empty.
+        Several cards must be whole cards without other trials of ours. ``closed`` devices are not used. If
+        ``expecting``, a device whose first reading since a trial ended is still to come counts as empty.
         """
         usable = self.usable(now)
         elsewhere = [slot for slot in usable if slot.device.id not in need.avoid]
@@ -234,7 +211,7 @@ class Ledger:
             if slot.device.id not in closed
             and self._has_place(slot)
             and (need.cards == 1 or (slot.device.joinable and not slot.promised))
-            and (slot.fits(need.bytes) or (not slot.fresh and slot.device.id in coming))
+            and (slot.fits(need.bytes) or (expecting and not slot.fresh and slot.is_coming))
         ]
         fitting.sort(key=lambda slot: (slot.device.id in need.avoid, len(slot.promised), -(slot.free_bytes() or 0)))
         return [slot.device.id for slot in fitting[: need.cards]] if len(fitting) >= need.cards else None
@@ -251,7 +228,3 @@ class Ledger:
             and (not slot.accounted or (slot.device.total_bytes or 0) - slot.used_by_others >= need.bytes)
         ]
         return [slot.device.id for slot in candidates[: need.cards]] if len(candidates) >= need.cards else []
-
-    def waits_for_memory(self, now: float) -> list[str]:
-        """Open devices whose memory is worth reading again."""
-        return [slot.device.id for slot in self.open(now) if slot.accounted]

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from cluebench.foundation.errors import UsageError
 from cluebench.machine.devices import most_together
 from cluebench.records.result import Result
-from cluebench.scheduler.allocation.device_health import DeviceHealth
 from cluebench.scheduler.allocation.job_queue import JobQueue
 from cluebench.scheduler.allocation.ledger import Ledger, Need
 from cluebench.scheduler.plan.estimates import GIB, MemoryModel
@@ -17,8 +16,8 @@ from cluebench.scheduler.plan.jobs import Job
 class MemoryFit:
     """What a ledger's cards have room for, by estimates and measurements of the trials' memory."""
 
-    def __init__(self, ledger: Ledger, health: DeviceHealth, flags: GridFlags):
-        self._ledger, self._health, self._mrc_cards = ledger, health, flags.mrc_cards
+    def __init__(self, ledger: Ledger, flags: GridFlags):
+        self._ledger, self._mrc_cards = ledger, flags.mrc_cards
         self.memory = MemoryModel(flags.amp)
 
     def _largest(self) -> int:
@@ -60,7 +59,7 @@ class MemoryFit:
                 return self.need_on(job, min(self._mrc_cards, joinable))
             if job.accumulation(row.cards) is not None:
                 several = self.need_on(job, row.cards)
-                if self._ledger.place(several, now, closed, self._health.coming) is not None:
+                if self._ledger.place(several, now, closed, expecting=True) is not None:
                     return several
         return self.need_on(job, 1)
 
@@ -83,7 +82,7 @@ class MemoryFit:
         if fresh and not any(slot.fits(needed) for slot in room):
             free = ", ".join(f"{slot.device.label} {(slot.free_bytes() or 0) / GIB:.1f}" for slot in fresh)
             return f"waiting for {needed / GIB:.1f} GiB of memory; free are {free}"
-        silent = [slot.device.label for slot in room if self._health.is_silent(slot.device.id)]
+        silent = [slot.device.label for slot in room if slot.asked == float("inf")]
         return f"waiting for the driver to answer about {', '.join(silent)}" if silent else None
 
     # What never fits, and what is learnt ------------------------------------------------------------------------------

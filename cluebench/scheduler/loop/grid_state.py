@@ -107,7 +107,7 @@ class GridState:
         self.queue = JobQueue(self.jobs, self._length, self.clock)
         self.ledger = Ledger(engine.devices, flags.jobs_per_device)
         self.health = DeviceHealth(self.ledger, engine, self.note, self.clock)
-        self.fit = MemoryFit(self.ledger, self.health, flags)
+        self.fit = MemoryFit(self.ledger, flags)
         self.deadlines = Deadlines(engine, self.clock, flags.trial_timeout)
         self.hold = Hold(trials.unwritable, self.note, self.clock)
         self.cases: dict[str, Case] = {}  # by trial key
@@ -160,9 +160,8 @@ class GridState:
     # What observers hear and ask --------------------------------------------------------------------------------------
 
     def tell(self) -> None:
-        for job in [job for job in self.uncharged.values() if self.ledger.is_counted(job.key)]:
-            job.charge_energy()
-            self.trials.charged(self.uncharged.pop(job.key))
+        while self.uncharged:
+            self.trials.charged(self.uncharged.popitem()[1])
         while self._news:
             self._each(*self._news.pop(0))
 

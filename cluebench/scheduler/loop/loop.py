@@ -16,8 +16,6 @@ from cluebench.scheduler.plan.jobs import Attempt, Job, State
 from cluebench.scheduler.processes.engine import GRACE, Event, Exited, Interrupted, Measured
 from cluebench.scheduler.processes.trial_process import is_ours
 
-#: Seconds that the end of a grid waits for the energy counters of its last trials.
-_COUNTERS_DUE = 2.0
 #: Seconds between checks of trials that another process runs, and before a check of a lock that changes its owner.
 _ELSEWHERE_PAUSE, _LOCK_PAUSE = 10.0, 0.3
 #: If a wait takes so many seconds too long, this process was suspended.
@@ -58,9 +56,6 @@ class Scheduler:
                 self._handle(event)
                 event = grid.events.get(0.0)
             self._do_what_is_due()
-        while not all(map(grid.ledger.is_counted, grid.uncharged)) and (event := grid.events.get(_COUNTERS_DUE)):
-            self._handle(event)
-        grid.ledger.stop_counting()
         grid.tell()
 
     def _unfinished(self) -> bool:
@@ -125,7 +120,7 @@ class Scheduler:
         except BlockingIOError:
             grid.note("another scheduler on these cards doesn't answer; tried again")
         if grid.queue.count(State.WAITING):
-            grid.health.ask_soon(grid.ledger.waits_for_memory(now))
+            grid.health.ask_soon(slot for slot in grid.ledger.open(now) if slot.accounted)
 
     def _start(self, job: Job, device_ids: list[str], promised_bytes: int) -> None:
         """Starts a trial, unless another process runs it or has ended it meanwhile."""
@@ -195,7 +190,6 @@ class Scheduler:
             job.elsewhere = orphan
             job.not_before = grid.clock() + (_ELSEWHERE_PAUSE if orphan.pid else _LOCK_PAUSE)
             return
-        job.spent.energy_joules = None  # nobody counted it before this start
         devices = [device for device in orphan.devices if device in grid.ledger.slots]
         self._begin(job, replace(orphan, devices=devices, number=len(job.attempts) + 1), orphan.pid)
         grid.engine.adopt(job)

@@ -188,17 +188,6 @@ class Job:
             own = max(result.device_seconds, used) if self.spent.attempts == 1 else result.device_seconds
             result.device_seconds = own * self.spent.device_seconds / used
 
-    def charge_energy(self) -> None:
-        """Gives the result its share of the energy of all attempts, by device seconds.
-
-        The energy stays unknown if the result has more device seconds than this grid saw: another machine ran a part.
-        """
-        result, spent = self.result, self.spent
-        if result and result.device_seconds and spent.energy_joules and spent.device_seconds:
-            share = result.device_seconds / spent.device_seconds
-            if share < 1 + 1e-9:  # rounding errors
-                result.energy_joules = spent.energy_joules * min(share, 1.0)
-
 
 def by_task(jobs: Iterable[Job]) -> dict[tuple[Model, str], list[Job]]:
     """The jobs of each model and task."""

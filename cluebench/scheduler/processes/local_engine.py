@@ -36,13 +36,13 @@ class LocalEngine:
         descriptor = os.open(job.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         self._locks[job.key] = descriptor
         try:
-            taken = trial_process.try_lock(descriptor)
+            is_free = trial_process.try_lock(descriptor)
         except OSError:
             self.release(job)
             raise
-        if not taken:
+        if not is_free:
             self.release(job)
-        return taken
+        return is_free
 
     def release(self, job: Job) -> None:
         """Unlocks a trial, once all about its end is on the disk: any process may run it now."""
