@@ -10,11 +10,11 @@ an example. Sequences, options and windows come into being when a batch is made.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,11 +25,11 @@ from cluebench.data.overlap import groups_of
 from cluebench.data.rows import load_rows, read_rows
 from cluebench.data.source import DataSource
 from cluebench.features import choice, idiom, pair, span
-from cluebench.features.batches import length_sorted_batches
 from cluebench.features.cache import FeatureCache
 from cluebench.features.choice import ChoiceFeatures
 from cluebench.features.idiom import IdiomFeatures
 from cluebench.features.pair import PairFeatures
+from cluebench.features.sequences import Features, length_sorted_batches
 from cluebench.features.span import SpanFeatures
 from cluebench.features.tokenization import TextEncoder
 from cluebench.foundation.errors import UsageError
@@ -46,19 +46,6 @@ __all__ = [
     "length_sorted_batches",
     "load_features",
 ]
-
-
-class Features(Protocol):
-    """Model inputs of one split. An example is what a sampler draws: a row, a question, a blank or a window."""
-
-    lengths: np.ndarray  # int64 [examples]: tokens of each example, of its longest sequence where it has several
-
-    @property
-    def ids(self) -> list[int] | list[str] | None: ...  # as the file gives them; see the class of each kind
-
-    def __len__(self) -> int: ...
-
-    def batch(self, indices: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]: ...
 
 
 class _Recipe(NamedTuple):

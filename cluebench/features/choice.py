@@ -1,6 +1,6 @@
 """Multiple choice (C3): ``[CLS] context [SEP] question [SEP] option [SEP]`` for each option of a question.
 
-Models with other special tokens: see `templates`.
+Models with other special tokens: see `sequences`.
 
 Token type is 0 up to and including the first [SEP], then 1. Everything is lower-cased, whatever the tokenizer does, and
 questions are filled up to four options, as in the published runs. When a question's longest option does not fit, the
@@ -9,18 +9,13 @@ same context, whatever their order.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from cluebench.data.rows import ChoiceRow
-from cluebench.features.batches import Piece, assemble, token
-from cluebench.features.columns import common_columns, unpack_ids
-from cluebench.features.ragged import Ragged, distinct, narrowest, offsets_of
-from cluebench.features.templates import Template
+from cluebench.features.ragged import Ragged, distinct, flat_positions, narrowest, offsets_of
+from cluebench.features.sequences import Arrays, Features, common_columns
 from cluebench.features.tokenization import TextEncoder
-
-Arrays = dict[str, np.ndarray]
 
 #: What questions with few options are filled up with; scored in training, never predicted.
 NO_OPTION = "无效答案"
@@ -58,83 +53,54 @@ def build(
     }
 
 
-class ChoiceFeatures:
-    """Questions with their options; example i is question i.
+class ChoiceFeatures(Features):
+    """Questions with their options; example i is question i, its label the answer's index.
 
-    lengths: int64 [questions], tokens of the longest option's sequence. labels: int64 [questions], the answer's index;
-    None in test splits. ids: the questions' own. option_mask: bool [questions, most options], the real options.
     contexts: int64 [questions], the same number for questions about the same context.
     """
 
     def __init__(self, arrays: Arrays):
-        self._tokens = Ragged(arrays["tokens"], arrays["offsets"])
+        super().__init__(arrays, _TEXTS)
         self.contexts = arrays["contexts"].astype(np.int64)
         self._questions = arrays["questions"].astype(np.int64)
         self._options = Ragged(arrays["options"], arrays["option_offsets"])
-        self._template, self._pad = Template.of(arrays), int(arrays["pad"])
         self._num_choices = int(arrays["num_choices"])
-        self.labels: Any = arrays.get("labels")
-        self.ids = unpack_ids(arrays)
-        special_tokens = self._template.special_tokens(_TEXTS)
-        self._kept = self._fitted(int(arrays["max_seq_length"]) - special_tokens)
-        self.lengths = np.sum(self._kept, axis=0) + special_tokens
-
-    def __len__(self) -> int:
-        return len(self.contexts)
+        self._kept = self._fitted()
+        self.lengths = np.sum(self._kept, axis=0) + self._special_tokens
 
     @property
     def option_mask(self) -> np.ndarray:
+        """bool [questions, most options]: the real options."""
         return self._mask(np.arange(len(self)))
 
-    def batch(self, indices: Sequence[int] | np.ndarray) -> Arrays:
-        """``input_ids``, ``token_type_ids`` int64 [B, N, longest], ``option_mask`` bool [B, N], ``labels`` int64 [B].
-
-        N is four, or the most options of a question in the batch; what is no real option holds NO_OPTION.
-        """
-        rows = np.asarray(indices, np.int64)
-        mask = self._mask(rows)
-        number = mask.shape[1]
+    def _inputs(self, examples: np.ndarray) -> Arrays:
+        """With ``option_mask`` bool [B, choices]: four, or the most options of a question. The others are NO_OPTION."""
+        mask = self._mask(examples)
         options = np.zeros(mask.shape, np.int64)  # text 0 is NO_OPTION
-        options[mask] = np.concatenate([self._options[row] for row in rows]) if len(rows) else 0
-
-        sequences = np.repeat(rows, number)
+        real = self._options.piece(examples)
+        options[mask] = real.values[flat_positions(real.starts, real.lengths)]
+        sequences = np.repeat(examples, mask.shape[1])
+        texts = self.contexts[sequences], self._questions[sequences], options.reshape(-1)
         context, question, option = (kept[sequences] for kept in self._kept)
-        texts = options.reshape(-1)
-        option = np.minimum(option, self._tokens.lengths_at(texts))
-        values, starts, n = self._tokens.values, self._tokens.starts, len(sequences)
-        template, second = self._template, self._template.second_type
-        batch = assemble(
-            [
-                token(template.before, n),
-                Piece(values, starts[self.contexts[sequences]], context),
-                token(template.between, n),
-                Piece(values, starts[self._questions[sequences]], question, second),
-                token(template.between, n, second),
-                Piece(values, starts[texts], option, second),
-                token(template.after, n, second),
-            ],
-            self._pad,
-        )
-        batch = {name: values.reshape(len(rows), number, -1) for name, values in batch.items()}
-        batch["option_mask"] = mask
-        if self.labels is not None:
-            batch["labels"] = np.asarray(self.labels[rows], np.int64)
-        return batch
+        option = np.minimum(option, self._tokens.lengths_at(texts[2]))
+        pieces = zip(texts, (context, question, option))
+        batch = self._sequences(*([self._tokens.piece(text, lengths)] for text, lengths in pieces))
+        return {name: values.reshape(*mask.shape, -1) for name, values in batch.items()} | {"option_mask": mask}
 
     def _mask(self, rows: np.ndarray) -> np.ndarray:
         counts = self._options.lengths_at(rows)
         number = max(self._num_choices, int(counts.max(initial=0)))
         return np.arange(number) < counts[:, None]
 
-    def _fitted(self, room: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _fitted(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Tokens kept of each question's context, its question, and at most of each of its options."""
         lengths = self._tokens.lengths
         of_option = lengths[self._options.values.astype(np.int64)]
         counts = self._options.lengths
-        longest = np.zeros(len(self), np.int64)
-        np.maximum.at(longest, np.repeat(np.arange(len(self)), counts), of_option)
+        longest = np.zeros(len(counts), np.int64)
+        np.maximum.at(longest, np.repeat(np.arange(len(counts)), counts), of_option)
         longest = np.where(counts < self._num_choices, np.maximum(longest, lengths[0]), longest)
-        return fit_longest(lengths[self.contexts], lengths[self._questions], longest, room)
+        return fit_longest(lengths[self.contexts], lengths[self._questions], longest, self._room)
 
 
 def fit_longest(

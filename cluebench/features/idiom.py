@@ -3,7 +3,7 @@
 One example a blank: a window of its passage, max_seq_length - 8 tokens (56 of 64), half on each side of the blank, a
 side that is short giving its room to the other. Other blanks in the window become four [MASK], and each side keeps the
 length it had before that, nearest the blank. Tokens go to ids directly, never back through text. Where a tokenizer that
-is not of vocab.txt makes more than four tokens of an idiom, a window gives up as many. Special tokens: see `templates`.
+is not of vocab.txt makes more than four tokens of an idiom, a window gives up as many. Special tokens: see `sequences`.
 
 A passage is stored once, with every blank as four [MASK]. Cutting twice then comes down to how many tokens each side
 may have: counted with other blanks as one token, read from the stored passage outwards from the blank.
@@ -11,14 +11,12 @@ may have: counted with other blanks as one token, read from the stored passage o
 
 from collections.abc import Iterable, Sequence
 from itertools import count, islice
-from typing import Any
 
 import numpy as np
 
 from cluebench.data.rows import IDIOM_TAG, IdiomRecord
-from cluebench.features.batches import Piece, assemble, token
-from cluebench.features.columns import common_columns
 from cluebench.features.ragged import (
+    Piece,
     Ragged,
     flat_positions,
     narrowest,
@@ -26,10 +24,8 @@ from cluebench.features.ragged import (
     pack_strings,
     unpack_strings,
 )
-from cluebench.features.templates import Template
+from cluebench.features.sequences import Arrays, Features, common_columns, token
 from cluebench.features.tokenization import TextEncoder
-
-Arrays = dict[str, np.ndarray]
 
 #: What stands for the blank to be filled. A vocabulary without it gives the id of its unknown token, as the published
 #: runs had it for such models.
@@ -80,6 +76,7 @@ def build(
     left, right = window_sides(blanks["before"], blanks["after"], room)
     columns = {
         "tokens": blanks["tokens"],
+        "offsets": np.array([0, len(blanks["tokens"])]),
         "places": narrowest(blanks["places"]),
         "left": narrowest(left),
         "right": narrowest(right),
@@ -159,64 +156,41 @@ def window_sides(before: np.ndarray, after: np.ndarray, room: np.ndarray | int) 
     return left, np.minimum(after, np.maximum(right_half, room - before))
 
 
-class IdiomFeatures:
-    """Blanks with ten candidates each; example i is the i-th blank in reading order.
+class IdiomFeatures(Features):
+    """Blanks with ten candidates each; example i is the i-th blank in reading order, its label the answer's index.
 
-    lengths: int64 [blanks], tokens of the longest candidate's sequence. labels: int64 [blanks], the answer's index;
-    None in test splits. records: int64 [blanks], the number of the record a blank belongs to. tags: str of each blank.
+    records: int64 [blanks], the number of the record a blank belongs to. A blank's tag is its name: there are no ids.
     """
 
-    ids = None  # a blank's tag is its name
-
     def __init__(self, arrays: Arrays):
-        self._tokens = arrays["tokens"]
-        self._places = arrays["places"]
-        self._left, self._right = arrays["left"], arrays["right"]
+        super().__init__(arrays, _TEXTS)
+        self._template = self._template._replace(second_type=0)
+        self._places, self._left, self._right = (arrays[name] for name in ("places", "left", "right"))
         self._idioms = Ragged(arrays["idioms"], arrays["idiom_offsets"])
-        self._candidates = arrays["candidates"]
+        self._candidates, self._blank = arrays["candidates"], int(arrays["blank"])
         self._tags = Ragged(arrays["tags"], arrays["tag_offsets"])
-        self._template, self._pad = Template.of(arrays), int(arrays["pad"])
-        self._not_text = self._template.special_tokens(_TEXTS) + 1  # the blank
-        self._blank = int(arrays["blank"])
-        self._max_seq_length = int(arrays["max_seq_length"])
-        self.labels: Any = arrays.get("labels")
         self.records = arrays["records"].astype(np.int64)
         longest = self._idioms.lengths[self._candidates.astype(np.int64)].max(axis=1)
-        window = self._left.astype(np.int64) + self._right
-        self.lengths = np.minimum(window + self._not_text + longest[self.records], self._max_seq_length)
-
-    def __len__(self) -> int:
-        return len(self._places)
+        texts = self._left.astype(np.int64) + 1 + self._right + longest[self.records]
+        self.lengths = np.minimum(texts, self._room) + self._special_tokens
 
     @property
     def tags(self) -> list[str]:
+        """Of each blank."""
         return unpack_strings(self._tags)
 
-    def batch(self, indices: Sequence[int] | np.ndarray) -> Arrays:
-        """``input_ids``, ``token_type_ids`` int64 [B, candidates, longest], and where known ``labels`` int64 [B]."""
-        rows = np.asarray(indices, np.int64)
-        idioms = self._candidates[self.records[rows]].astype(np.int64)
-        number = idioms.shape[1]
-        idioms = idioms.reshape(-1)
+    def _inputs(self, examples: np.ndarray) -> Arrays:
+        idioms = self._candidates[self.records[examples]].astype(np.int64)
         left, right, place = (
-            np.repeat(column[rows].astype(np.int64), number) for column in (self._left, self._right, self._places)
+            np.repeat(column[examples].astype(np.int64), idioms.shape[1])
+            for column in (self._left, self._right, self._places)
         )
-        fits = self._max_seq_length - self._not_text - left - right
-        idiom_lengths = np.minimum(self._idioms.lengths_at(idioms), fits)
-        n, template = len(idioms), self._template
-        batch = assemble(
-            [
-                token(template.before, n),
-                Piece(self._idioms.values, self._idioms.starts[idioms], idiom_lengths),
-                token(template.between, n),
-                Piece(self._tokens, place - left, left),
-                token(self._blank, n),
-                Piece(self._tokens, place + _MASKS, right),
-                token(template.after, n),
-            ],
-            self._pad,
-        )
-        batch = {name: values.reshape(len(rows), number, -1) for name, values in batch.items()}
-        if self.labels is not None:
-            batch["labels"] = np.asarray(self.labels[rows], np.int64)
-        return batch
+        idiom = self._idioms.piece(idioms.reshape(-1))
+        idiom = idiom._replace(lengths=np.minimum(idiom.lengths, self._room - left - 1 - right))
+        window = [
+            Piece(self._tokens.values, place - left, left),
+            token(self._blank, len(place)),
+            Piece(self._tokens.values, place + _MASKS, right),
+        ]
+        batch = self._sequences([idiom], window)
+        return {name: values.reshape(*idioms.shape, -1) for name, values in batch.items()}

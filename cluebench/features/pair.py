@@ -6,13 +6,9 @@ from typing import Any
 import numpy as np
 
 from cluebench.data.rows import TextRow
-from cluebench.features.batches import Piece, assemble, token
-from cluebench.features.columns import common_columns, unpack_ids
-from cluebench.features.ragged import Ragged, distinct, narrowest
-from cluebench.features.templates import Template
+from cluebench.features.ragged import distinct, narrowest
+from cluebench.features.sequences import Arrays, Features, common_columns
 from cluebench.features.tokenization import TextEncoder
-
-Arrays = dict[str, np.ndarray]
 
 
 def build(rows: Sequence[TextRow], encoder: TextEncoder, *, max_seq_length: int, num_proc: int | None = None) -> Arrays:
@@ -28,40 +24,22 @@ def build(rows: Sequence[TextRow], encoder: TextEncoder, *, max_seq_length: int,
     }
 
 
-class PairFeatures:
+class PairFeatures(Features):
     """Classification rows; example i is row i.
 
-    lengths: int64 [rows], tokens with the special ones. labels: int64 [rows], None in test splits. ids: those of the
-    file, None where it has none. groups: int64 [rows] of dev, one number for rows of one premise, abstract or text.
+    groups: int64 [rows] of dev, the same number for rows of one premise, abstract or text.
     """
 
     def __init__(self, arrays: Arrays):
-        self._tokens = Ragged(arrays["tokens"], arrays["offsets"])
         self._texts = arrays["texts"]
-        self._template, self._pad = Template.of(arrays), int(arrays["pad"])
-        special_tokens = self._template.special_tokens(self._texts.shape[1])
-        self._room = int(arrays["max_seq_length"]) - special_tokens
-        self.labels: Any = arrays.get("labels")
+        super().__init__(arrays, self._texts.shape[1])
         self.groups: Any = arrays.get("groups")
-        self.ids = unpack_ids(arrays)
-        self.lengths = np.sum(self._kept(self._texts.astype(np.int64)), axis=0) + special_tokens
+        self.lengths = np.sum(self._kept(self._texts.astype(np.int64)), axis=0) + self._special_tokens
 
-    def __len__(self) -> int:
-        return len(self._texts)
-
-    def batch(self, indices: Sequence[int] | np.ndarray) -> Arrays:
-        """``input_ids``, ``token_type_ids`` int64 [B, longest], and where known ``labels`` int64 [B]."""
-        rows = np.asarray(indices, np.int64)
-        texts = self._texts[rows].astype(np.int64)  # stored narrow: arithmetic on it would overflow
-        n, template, pieces = len(rows), self._template, []
-        for segment, lengths in enumerate(self._kept(texts)):
-            starts, kind = self._tokens.offsets[texts[:, segment]], template.second_type * segment
-            pieces += [token(template.between if segment else template.before, n)]
-            pieces += [Piece(self._tokens.values, starts, lengths, kind)]
-        batch = assemble([*pieces, token(template.after, n, kind)], self._pad)
-        if self.labels is not None:
-            batch["labels"] = np.asarray(self.labels[rows], np.int64)
-        return batch
+    def _inputs(self, examples: np.ndarray) -> Arrays:
+        texts = self._texts[examples].astype(np.int64)  # stored narrow: arithmetic on it would overflow
+        pieces = zip(texts.T, self._kept(texts))
+        return self._sequences(*([self._tokens.piece(text, lengths)] for text, lengths in pieces))
 
     def _kept(self, texts: np.ndarray) -> list[np.ndarray]:
         """Tokens kept of each text [rows, segments], as one array [rows] for each segment."""
@@ -74,7 +52,7 @@ class PairFeatures:
 def longest_first(first: np.ndarray, second: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray]:
     """Lengths after taking tokens one by one from the end of the longer text, of the second where they are equal.
 
-    That is PaddleNLP's ``longest_first`` truncation in closed form; all are counts of tokens.
+    This is PaddleNLP's ``longest_first`` truncation in closed form; all are counts of tokens.
     """
     kept_first = np.minimum(first, np.maximum(room - second, (room + 1) // 2))
     return kept_first, np.minimum(second, room - kept_first)

@@ -3,11 +3,20 @@
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 Item = TypeVar("Item", bound=Hashable)
+
+
+class Piece(NamedTuple):
+    """One part of every row of a batch: row i gets ``values[starts[i] : starts[i] + lengths[i]]``."""
+
+    values: np.ndarray  # flat token ids
+    starts: np.ndarray  # [rows]
+    lengths: np.ndarray  # [rows]
+    token_type: int = 0
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,10 @@ class Ragged:
     def lengths_at(self, indices: np.ndarray) -> np.ndarray:
         """Lengths of some lists, in any shape, without those of all."""
         return self.offsets[indices + 1] - self.offsets[indices]
+
+    def piece(self, indices: np.ndarray, lengths: np.ndarray | None = None) -> Piece:
+        """The beginnings of some lists, or these lists whole."""
+        return Piece(self.values, self.offsets[indices], self.lengths_at(indices) if lengths is None else lengths)
 
     @classmethod
     def of(cls, lists: Sequence[Sequence[int]]) -> "Ragged":

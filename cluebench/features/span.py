@@ -11,14 +11,10 @@ from typing import Any
 import numpy as np
 
 from cluebench.data.rows import SpanRow
-from cluebench.features.batches import Piece, assemble, token
-from cluebench.features.columns import common_columns, unpack_ids
-from cluebench.features.ragged import Ragged, distinct, narrowest, pack_strings, unpack_string
-from cluebench.features.templates import Template
+from cluebench.features.ragged import Piece, Ragged, distinct, narrowest, pack_strings, unpack_string
+from cluebench.features.sequences import Arrays, Features, common_columns
 from cluebench.features.tokenization import TextEncoder
 from cluebench.foundation.errors import UsageError
-
-Arrays = dict[str, np.ndarray]
 
 _TEXTS = 2
 
@@ -50,7 +46,7 @@ def build(
     text = pack_strings(contexts)
     arrays = {
         "tokens": narrowest(context_ids.values),
-        "token_offsets": context_ids.offsets,
+        "offsets": context_ids.offsets,
         "starts": narrowest(starts),
         "ends": narrowest(ends),
         "text": text.values,
@@ -93,58 +89,37 @@ def windows(lengths: np.ndarray, room: np.ndarray, stride: int) -> tuple[np.ndar
     return of_row, number * step[of_row]
 
 
-class SpanFeatures:
+class SpanFeatures(Features):
     """Windows of questions; example i is window i, those of a question in a row, in reading order.
 
-    lengths: int64 [windows]. start_positions, end_positions: int64 [windows], places in the sequence of the first and
-    last token of the answer, 0 where the window doesn't hold it; None in test splits. question_ids: the question of
-    each row; rows: int64 [windows], each window's row; contexts: int64 [rows], the number of the context it asks about.
+    start_positions, end_positions: int64 [windows], places in the sequence of the first and last token of the answer, 0
+    where the window doesn't hold it; None in test splits. ids: str, of each row's question; rows: int64 [windows], each
+    window's row; contexts: int64 [rows], the number of the context it asks about.
     """
 
     def __init__(self, arrays: Arrays):
-        self._tokens = Ragged(arrays["tokens"], arrays["token_offsets"])
+        super().__init__(arrays, _TEXTS)
         self._starts, self._ends = arrays["starts"], arrays["ends"]
         self._texts = Ragged(arrays["text"], arrays["text_offsets"])
         self._question_tokens = Ragged(arrays["question_tokens"], arrays["question_offsets"])
-        self.contexts = arrays["contexts"].astype(np.int64)
-        self._questions = arrays["questions"].astype(np.int64)
-        self._first = arrays["first"].astype(np.int64)
-        self._template, self._pad = Template.of(arrays), int(arrays["pad"])
-        self.rows = arrays["rows"].astype(np.int64)
-        self.ids = [str(one) for one in unpack_ids(arrays) or ()]
+        self.contexts, self._questions, self._first, self.rows = (
+            arrays[name].astype(np.int64) for name in ("contexts", "questions", "first", "rows")
+        )
+        self.ids = [str(index) for index in self.ids or ()]
         self.start_positions: Any = arrays.get("start_positions")
         self.end_positions: Any = arrays.get("end_positions")
 
         question = self._question_tokens.lengths[self._questions[self.rows]]
         left_over = self._tokens.lengths[self.contexts[self.rows]] - self._first
-        template, special_tokens = self._template, self._template.special_tokens(_TEXTS)
-        self._kept = np.minimum(left_over, int(arrays["max_seq_length"]) - special_tokens - question)
+        self._kept = np.minimum(left_over, self._room - question)
         # Place in the sequence of a window's first context token.
-        self._context_at = question + len(template.before) + len(template.between)
-        self.lengths = question + self._kept + special_tokens
+        self._context_at = question + len(self._template.before) + len(self._template.between)
+        self.lengths = question + self._kept + self._special_tokens
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def batch(self, indices: Sequence[int] | np.ndarray) -> Arrays:
-        """``input_ids``, ``token_type_ids`` int64 [B, longest]; ``start_positions``, ``end_positions`` [B] if known."""
-        chosen = np.asarray(indices, np.int64)
-        rows, n = self.rows[chosen], len(chosen)
-        question, asked, template = self._questions[rows], self._question_tokens, self._template
-        batch = assemble(
-            [
-                token(template.before, n),
-                Piece(asked.values, asked.starts[question], asked.lengths_at(question)),
-                token(template.between, n),
-                Piece(self._tokens.values, self._begin(chosen), self._kept[chosen], template.second_type),
-                token(template.after, n, template.second_type),
-            ],
-            self._pad,
-        )
-        if self.start_positions is not None:
-            batch["start_positions"] = np.asarray(self.start_positions[chosen], np.int64)
-            batch["end_positions"] = np.asarray(self.end_positions[chosen], np.int64)
-        return batch
+    def _inputs(self, examples: np.ndarray) -> Arrays:
+        question = self._question_tokens.piece(self._questions[self.rows[examples]])
+        window = Piece(self._tokens.values, self._begin(examples), self._kept[examples])
+        return self._sequences([question], [window])
 
     def label(self, answer_starts: np.ndarray, answer_ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """int64 [windows] places of an answer's first and last token; given are its characters [rows], end exclusive.

@@ -25,12 +25,11 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import cached_property, lru_cache, partial
 from itertools import accumulate, chain, groupby
 from operator import itemgetter
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from cluebench.features.ragged import Ragged, distinct, distinct_numbers, flat_positions, offsets_of
-from cluebench.features.templates import Template
 from cluebench.foundation.errors import ClueError
 from cluebench.foundation.resource_limits import usable_cores
 
@@ -62,6 +61,31 @@ _SPECIMENS = (
     "x" * 101 + " " + "1" * 100 + " a-b--c…——「」《》·",
     "[ MASK ] ##a # # _他_ [他] (10)(11) 0.05 http://a.b/c?d=e&f",
 )
+
+
+class Template(NamedTuple):
+    """Ids of special tokens, and the token type of all texts behind the first (0 or 1)."""
+
+    before: tuple[int, ...]
+    between: tuple[int, ...]
+    after: tuple[int, ...]
+    second_type: int = 1
+
+    def special_tokens(self, texts: int) -> int:
+        """The number of special tokens in a sequence of this many texts."""
+        return len(self.before) + (texts - 1) * len(self.between) + len(self.after)
+
+    @classmethod
+    def read_off(cls, tokenizer: Any) -> "Template":
+        """From what a slow tokenizer makes of a pair."""
+        first, second = -1, -2  # no token's ids
+        try:
+            ids = tokenizer.build_inputs_with_special_tokens([first], [second])
+            types = tokenizer.create_token_type_ids_from_sequences([first], [second])
+            one, two = ids.index(first), ids.index(second)
+            return cls(tuple(ids[:one]), tuple(ids[one + 1 : two]), tuple(ids[two + 1 :]), int(types[two]))
+        except (AttributeError, ValueError, IndexError, NotImplementedError):
+            return cls((tokenizer.cls_token_id,), (tokenizer.sep_token_id,), (tokenizer.sep_token_id,))
 
 
 class TextEncoder:

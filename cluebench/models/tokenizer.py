@@ -19,7 +19,7 @@ import paddlenlp.transformers
 import tokenizers
 from paddlenlp.transformers import BertTokenizer
 
-from cluebench.features.templates import Template
+from cluebench.features.tokenization import Template
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.notices import notice_once
 from cluebench.models.classes import architecture, published_tokenizer

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from cluebench.features.batches import Piece, assemble, length_sorted_batches, token
+from cluebench.features.ragged import Piece
+from cluebench.features.sequences import assemble, length_sorted_batches, token
 
 
 def test_rows_are_laid_end_to_end_and_padded():
