@@ -43,15 +43,7 @@ class _Packed(NamedTuple):
     trial: FinishedTrial
     result: Result  # without the fields that describe the machine
     path: Path  # of the original result
-
-    @property
-    def task(self) -> str:
-        return self.trial.task
-
-    @property
-    def member(self) -> str:
-        """The names of its files, without suffix."""
-        return f"{self.task}/{self.trial.name}"
+    member: str  # the names of its files, without suffix
 
 
 def pack(run: Path, output: Path, source: DataSource) -> list[str]:
@@ -66,7 +58,7 @@ def pack(run: Path, output: Path, source: DataSource) -> list[str]:
         raise UsageError(f"{run} holds trials of several models ({models}): move the trials of one model elsewhere")
     grid, name, (identity,) = opened.grid, opened.name, identities
     trials = [_packed(trial, trial.result, trial.path, name) for trial in found if trial.result and trial.path]
-    data = {entry.task: str(entry.result.configuration.get("data")) for entry in trials}
+    data = {entry.trial.task: str(entry.result.configuration.get("data")) for entry in trials}
     weights = {
         f"{entry.member}/{file.name}": file for entry in trials for file in kept_weights(entry.path.with_suffix(""))
     }
@@ -107,24 +99,21 @@ def _packed(trial: FinishedTrial, result: Result, path: Path, model: str) -> _Pa
     device = re.match(r"(?:gpu|cpu|xpu|npu)(?::\d+)?", result.device)
     versions = {name: result.versions[name] for name in _VERSIONED if name in result.versions}
     kind = device[0] if device else "unknown"
-    return _Packed(
-        trial, replace(result, model=model, device=kind, best_model=None, error=None, versions=versions), path
-    )
+    stripped = replace(result, model=model, device=kind, best_model=None, error=None, versions=versions)
+    return _Packed(trial, stripped, path, f"{trial.task}/{trial.name}")
 
 
 def _grid(run: Path, grid: GridFile | None, trials: Sequence[_Packed], model: BundledModel) -> GridFile:
     """The last plan, with every trial that is packed."""
     plan = {(planned.task, planned.name): planned for planned in (grid.trials if grid else ())}
-    packed = {(entry.task, entry.trial.name): entry for entry in trials}
+    packed = {(entry.trial.task, entry.trial.name): entry for entry in trials}
     if lost := sorted(key for key, planned in plan.items() if planned.state == "done" and key not in packed):
         raise DataError(f"{run}: grid.json says that {'/'.join(lost[0])} is done, but has no result: run it again")
-    for key, entry in packed.items():
-        more = {**entry.trial.setting._asdict(), "seed": entry.trial.seed}
-        plan.setdefault(
-            key, PlannedTrial(*key, **more, configuration_hash=entry.result.configuration_hash, state="done")
-        )
+    for key, (trial, result, *_) in packed.items():
+        rate, batch, dropout = trial.setting
+        plan.setdefault(key, PlannedTrial(*key, rate, batch, dropout, trial.seed, result.configuration_hash, "done"))
     states = dict(Counter(planned.state for planned in plan.values()))
-    protocols = {entry.task: finished_trials.protocol_hash(entry.result.configuration) for entry in trials}
+    protocols = {entry.trial.task: finished_trials.protocol_hash(entry.result.configuration) for entry in trials}
     status = "done" if set(states) == {"done"} else "stopped"
     old, planned = grid or GridFile(1, model.name, "", []), list(plan.values())
     return bare(replace(old, status=status, counts=states, protocols=protocols, trials=planned), model)
@@ -132,16 +121,16 @@ def _grid(run: Path, grid: GridFile | None, trials: Sequence[_Packed], model: Bu
 
 def _best_logs(trials: Sequence[_Packed]) -> dict[str, bytes]:
     """The published lines in the logs of each task's best setting."""
-    bests = scores.best_settings({name: [entry.trial for entry in trials if entry.task == name] for name in TASKS})
-    found = {}
+    found = [entry.trial for entry in trials]
+    bests = scores.best_settings({name: [trial for trial in found if trial.task == name] for name in TASKS})
+    logs = {}
     for entry in trials:
-        best, log = bests.get(entry.task), entry.path.with_suffix(".log")
+        best, log = bests.get(entry.trial.task), entry.path.with_suffix(".log")
         if best and entry.trial.setting == best.setting and log.is_file():
             lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-            found[f"{entry.member}.log"] = "".join(
-                f"{line}\n" for line in lines if PUBLISHED_LINE.fullmatch(line)
-            ).encode()
-    return found
+            published = [f"{line}\n" for line in lines if PUBLISHED_LINE.fullmatch(line)]
+            logs[f"{entry.member}.log"] = "".join(published).encode()
+    return logs
 
 
 def _data(data: Mapping[str, str], source: DataSource) -> dict[str, Sums]:
