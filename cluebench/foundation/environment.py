@@ -1,6 +1,5 @@
 """What must be set before Paddle is imported, and what the launcher says about this process."""
 
-import gc
 import io
 import os
 import platform
@@ -46,7 +45,6 @@ def import_paddle() -> None:
         except ImportError as error:
             advice = "python grid_search_tools/doctor.py says what to do"
             raise UsageError(f"{sys.executable} can't import Paddle ({error}): {advice}") from error
-    gc.freeze()  # a million objects of modules, which the collector would visit again and again
 
 
 def rank() -> int:
