@@ -3,10 +3,11 @@
     CLUE_DATA_DIR=… python benchmarks/ocnli_process.py
     CLUE_DATA_DIR=… python benchmarks/ocnli_process.py --peers    # makes peers/.venv first, with PyTorch: 1 GB
 
-10,000 rows of train, the whole of dev every 100 steps, one epoch, batch 32, length 128, the 2-layer 128-wide model, on
-the CPU, one after the other, so many rounds. The plain way tokenises every row with PaddleNLP's slow tokenizer whenever
-its batch comes up, evaluates in the file's order, and leaves Paddle's threads and MKL as they are. Ours starts with an
-empty cache. PyTorch's is Transformers' Trainer (peers/ocnli_transformers.py). Without CLUE_DATA_DIR, synthetic rows.
+The first rows of train, the whole of dev every 100 steps, one epoch, batch 32, length 128, the 2-layer 128-wide model,
+on the CPU, one after the other, so many rounds. The plain way tokenises every row with PaddleNLP's slow tokenizer
+whenever its batch comes up, evaluates in the file's order, and leaves Paddle's threads and MKL as they are. Ours starts
+with an empty cache. PyTorch's is Transformers' Trainer (peers/ocnli_transformers.py). Without CLUE_DATA_DIR, synthetic
+rows.
 """
 
 import argparse
@@ -25,8 +26,6 @@ from spending import load, run
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = ROOT / "benchmarks" / "peers"
-ROWS = 10_000
-SETTINGS = ["--batch_size", "32", "--learning_rate", "5e-4", "--limit", str(ROWS)]
 
 
 def main() -> None:
@@ -35,12 +34,13 @@ def main() -> None:
         "--peers", action="store_true", help="also Transformers on PyTorch, in an environment of its own"
     )
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rows", type=int, default=10_000, help="of train")
     parser.add_argument("--max_steps", type=int, help="stop sooner, for a try (the plain way can't)")
     arguments = parser.parse_args()
     spent: dict[str, list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        data = prepared_data(folder)
+        data = prepared_data(folder, arguments.rows)
         write_model(folder / "model", data)
         sides = commands(folder, data, arguments)
         for number in range(arguments.rounds):
@@ -59,18 +59,19 @@ def main() -> None:
 
 def commands(folder: Path, data: Path, arguments: argparse.Namespace) -> dict[str, list[str]]:
     """Side → its command."""
+    settings = ["--batch_size", "32", "--learning_rate", "5e-4", "--limit", str(arguments.rows)]
     steps = ["--max_steps", str(arguments.max_steps)] if arguments.max_steps else []
     script = str(ROOT / "classification" / "run_clue_classifier.py")
     ours = [sys.executable, script, "--task_name", "OCNLI", "--device", "cpu", "--num_train_epochs", "1", "--do_train"]
-    ours += ["--model_name_or_path", str(folder / "model"), "--data_dir", str(data), *SETTINGS, *steps]
+    ours += ["--model_name_or_path", str(folder / "model"), "--data_dir", str(data), *settings, *steps]
     ours += ["--cache_dir", str(folder / "cache"), "--output_dir", str(folder / "out")]
     plain = [sys.executable, str(ROOT / "tests" / "scripts" / "reference.py"), "ocnli"]
     sides = {"ours": ours, "ours with padding": [*ours, "--padding"]}
     if not steps:
-        sides["the plain way"] = [*plain, str(folder / "model"), str(data), *SETTINGS]
+        sides["the plain way"] = [*plain, str(folder / "model"), str(data), *settings]
     if arguments.peers:
         program = [str(peers_python()), str(PEERS / "ocnli_transformers.py")]
-        sides["Transformers on PyTorch"] = [*program, str(folder / "model"), str(data), *SETTINGS, *steps]
+        sides["Transformers on PyTorch"] = [*program, str(folder / "model"), str(data), *settings, *steps]
     return sides
 
 
@@ -88,14 +89,14 @@ def clean_environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k not in ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")}
 
 
-def prepared_data(folder: Path) -> Path:
+def prepared_data(folder: Path, rows: int) -> Path:
     """A data directory with OCNLI unpacked, since the plain way reads no zips."""
     from cluebench.demo.synthetic import Sizes, write_synthetic
 
     data = folder / "data"
     real = os.environ.get("CLUE_DATA_DIR")
     if real is None:
-        write_synthetic(data, ["ocnli"], {"ocnli": Sizes(ROWS, 3000, 10, sentences=2)})
+        write_synthetic(data, ["ocnli"], {"ocnli": Sizes(rows, 3000, 10, sentences=2)})
     elif (Path(real) / "ocnli_public").is_dir():
         return Path(real)
     else:
