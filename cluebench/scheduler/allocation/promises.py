@@ -107,7 +107,7 @@ class Promises:
                     if launch.start_time(promise.pid) == promise.start_time is not None:
                         yield promise
                         continue
-            elif not (ours and _is_old(name, folder)):
+            else:
                 continue
             if ours:
                 with suppress(OSError):
@@ -133,10 +133,9 @@ class Promises:
         self._own[name] = promise
         if self._usable:
             with suppress(OSError):
-                descriptor, new = tempfile.mkstemp(dir=self._directory)  # a random name, and never through a link
-                with open(descriptor, "w", encoding="utf-8") as stream:
-                    stream.write(json.dumps(asdict(promise)))
-                os.chmod(new, 0o644)
+                new = self._directory / f"{name}.new"
+                new.write_text(json.dumps(asdict(promise)), encoding="utf-8")
+                new.chmod(0o644)
                 os.replace(new, self._directory / name)
 
 
@@ -149,14 +148,6 @@ def _opened(path: Path, until: ExitStack) -> int | None:
     until.callback(os.close, folder)
     status = os.fstat(folder)
     return folder if path.name == f"{_PREFIX}{status.st_uid}" and not status.st_mode & 0o022 else None
-
-
-def _is_old(name: str, folder: int) -> bool:
-    """Whether it is a temporary file that a killed process left."""
-    try:
-        return name.startswith("tmp") and os.stat(name, dir_fd=folder).st_mtime < time.time() - 60
-    except OSError:
-        return False
 
 
 def _content(name: str, folder: int) -> bytes:

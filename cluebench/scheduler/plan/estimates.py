@@ -125,9 +125,7 @@ class DurationModel:
 
         By this model, else by the model nearest in size (up to `_SIMILAR` times as slow or as fast), scaled by size.
         """
-        scales = {
-            model: _size_factor(trial.model) / _size_factor(model) for model, task in self._ratios if task == trial.task
-        }
+        scales = {model: _scale(trial.model, model) for model, task in self._ratios if task == trial.task}
         nearest = min(scales, key=lambda model: (model != trial.model, abs(math.log(scales[model]))), default=None)
         if nearest is None or not 1 / _SIMILAR <= scales[nearest] <= _SIMILAR:
             return None
@@ -138,18 +136,14 @@ class DurationModel:
         """Seconds per token: of this model on this task, else of this model, else of any model, scaled by size."""
         key = trial.model, trial.task
         if key not in self._cached:
-            self._cached[key] = self._computed_ratio(trial)
+            ratios = {of: total / count for of, (count, total) in self._ratios.items()}
+            ratios = ratios or {(other.model, other.task): ratio for other, ratio in self._running.items()}
+            scaled = [ratio * _scale(trial.model, model) for (model, _), ratio in ratios.items()]
+            same_model = [ratio for (model, _), ratio in ratios.items() if model == trial.model]
+            of_task = [ratios[key]] if key in self._ratios else []
+            chosen = of_task or same_model or scaled
+            self._cached[key] = median(chosen) if chosen else None
         return self._cached[key]
-
-    def _computed_ratio(self, trial: Trial) -> float | None:
-        if same := self._ratios.get((trial.model, trial.task)):
-            return same[1] / same[0]
-        ratios = [(model, total / count) for (model, _), (count, total) in self._ratios.items()]
-        ratios = ratios or [(other.model, ratio) for other, ratio in self._running.items()]
-        if same_model := [ratio for model, ratio in ratios if model == trial.model]:
-            return median(same_model)
-        scaled = [ratio * _size_factor(trial.model) / _size_factor(model) for model, ratio in ratios]
-        return median(scaled) if scaled else None
 
 
 @dataclass(frozen=True)
@@ -190,6 +184,10 @@ def _size_factor(model: Model) -> float:
     """Time per token relative to a model of the usual size: by the layers' parameters, plus some overhead."""
     size, usual = estimated_size(model), _USUAL_SIZE
     return 0.02 + (size.layers * size.hidden_size**2) / (usual.layers * usual.hidden_size**2)
+
+
+def _scale(model: Model, other: Model) -> float:
+    return _size_factor(model) / _size_factor(other)
 
 
 def estimated_bytes(trial: Trial, micro_batch: int, amp: str) -> int:
@@ -235,14 +233,12 @@ class MemoryModel:
         """
         failed = self._exceeded.get((trial.model, trial.task), {})
         too_little = max((size for other, size in failed.items() if other <= micro_batch), default=0)
-        return max(self._expected_bytes(trial, micro_batch), int(too_little * _MEASURED_MARGIN))
-
-    def _expected_bytes(self, trial: Trial, micro_batch: int) -> int:
         if peak := self._peaks.get((trial.model, trial.task, micro_batch)):
-            return int(peak * _MEASURED_MARGIN) + CONTEXT_BYTES
-        # Limits, as one odd measurement must not let everything or nothing fit.
-        ratio = min(2.0, max(0.5, self._ratios.get(trial.model, 1.0)))
-        return int(estimated_bytes(trial, micro_batch, self._amp) * ratio * _ESTIMATE_MARGIN) + CONTEXT_BYTES
+            expected = peak * _MEASURED_MARGIN
+        else:  # limits, as one odd measurement must not let everything or nothing fit
+            ratio = min(2.0, max(0.5, self._ratios.get(trial.model, 1.0)))
+            expected = estimated_bytes(trial, micro_batch, self._amp) * ratio * _ESTIMATE_MARGIN
+        return max(int(expected) + CONTEXT_BYTES, int(too_little * _MEASURED_MARGIN))
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext, redirect_stdout, suppress
 from functools import partial
-from typing import Any
 
 from cluebench.foundation import repository
 from cluebench.foundation.command import INTERRUPTED
@@ -195,7 +194,10 @@ def _run_on_ray(grid: PlannedGrid, jobs: list[Job], events: Events) -> tuple[lis
 
 def _run_here(grid: PlannedGrid, jobs: list[Job], events: Events) -> tuple[list[Job], str | None]:
     """Runs the grid on this machine; the jobs at its end, and the name of the signal that ended it early, or None."""
-    with closing(_engine(grid, events)) as engine:
+    request = grid.flags.devices
+    driver = None if request.startswith("cpu") else nvidia.answered(nvidia.NvidiaDriver.open)
+    find = partial(devices.find_devices, request, os.environ, driver, many_small=grid.flags.demo)
+    with closing(LocalEngine(nvidia.answered(find), driver, events)) as engine:
         _refuse_what_fails_everywhere(grid.flags, jobs, engine.devices)
         _warm_up(grid, engine.devices[0].kind)
         jobs = _joined(grid, require_data=True)
@@ -268,7 +270,7 @@ class GridTrials:
 def _loop(grid: PlannedGrid, jobs: list[Job], engine: Engine, events: Events) -> str | None:
     """Runs the loop, which may add to ``jobs``; returns the name of the signal that ended it early, or None."""
     flags, display = grid.flags, display_for(sys.stderr)
-    recorder = None if flags.worker else Recorder(grid, jobs, _details(grid, engine.devices), display.note)
+    recorder = None if flags.worker else _recorder(grid, jobs, engine.devices, display.note)
     trials = GridTrials(grid, jobs, engine, recorder)
     state = GridState(trials, engine, [display, recorder] if recorder else [display], events, flags)
     state.promises = Promises(state.note)
@@ -295,27 +297,21 @@ def _loop(grid: PlannedGrid, jobs: list[Job], engine: Engine, events: Events) ->
     return state.interrupted
 
 
-def _details(grid: PlannedGrid, chosen: Sequence[Device] = ()) -> dict[str, Any]:
-    """The fields of grid.json besides its trials; ``chosen``: the devices."""
-    return {
+def _recorder(
+    grid: PlannedGrid,
+    jobs: Sequence[Job],
+    chosen: Sequence[Device] = (),
+    complain: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
+) -> Recorder:
+    """``chosen``: the devices; empty for a grid that other processes run."""
+    details = {
         "command": sys.argv,
         "data_dir": grid.flags.data_dir,
         "search": str(grid.flags.rule) if grid.flags.rule else None,
         "devices": [f"{device.label} {device.name}".strip() for device in chosen],
         "commit": repository.commit(),
     }
-
-
-def _recorder(grid: PlannedGrid, jobs: Sequence[Job]) -> Recorder:
-    """A recorder for a grid that other processes run."""
-    return Recorder(grid, jobs, _details(grid), lambda text: print(text, file=sys.stderr))
-
-
-def _engine(grid: PlannedGrid, events: Events) -> Engine:
-    request = grid.flags.devices
-    driver = None if request.startswith("cpu") else nvidia.answered(nvidia.NvidiaDriver.open)
-    find = partial(devices.find_devices, request, os.environ, driver, many_small=grid.flags.demo)
-    return LocalEngine(nvidia.answered(find), driver, events)
+    return Recorder(grid, jobs, details, complain)
 
 
 def _refuse_what_fails_everywhere(flags: GridFlags, jobs: Sequence[Job], chosen: Sequence[Device]) -> None:

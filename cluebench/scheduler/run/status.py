@@ -14,7 +14,7 @@ from cluebench.records.trial import Trial
 from cluebench.report.units import duration
 from cluebench.scheduler.plan.estimates import DurationModel, time_left
 from cluebench.scheduler.plan.grid_flags import GridFlags
-from cluebench.scheduler.plan.jobs import Attempt, Job, LogReader, State, recall_failures
+from cluebench.scheduler.plan.jobs import Job, LogReader, State, best_first, by_task, recall_failures
 from cluebench.scheduler.processes.trial_process import orphan_of
 from cluebench.scheduler.run.display import score_text
 from cluebench.scheduler.run.run_directory import RunDirectory
@@ -113,28 +113,22 @@ def _line(job: Job, entry: PlannedTrial, logs: LogReader) -> str | None:
 
 def _one_label_lines(jobs: Sequence[Job]) -> Iterator[str]:
     """A note for each task whose best trial predicts one label for all dev rows."""
-    best: dict[str, Job] = {}
-    for job in (job for job in jobs if job.result):
-        if job.score > best.setdefault(job.trial.task, job).score:
-            best[job.trial.task] = job
-    for task, job in best.items():
-        predictions = dev_predictions.of_result(job.result, job.paths.result) if job.result else None
-        if predictions and predictions.one_label:
-            yield f"  note\t{task}/{job.trial.name}: the best trial of the task predicts {predictions.one_label}"
-
-
-def _devices(attempt: Attempt) -> list[str]:
-    """Each with its machine, as several machines may share a run root."""
-    return [f"{label} of {attempt.host}" for label in attempt.labels]
+    for group in by_task(jobs).values():
+        for best in best_first(group)[:1]:
+            predictions = dev_predictions.of_result(best.result, best.paths.result) if best.result else None
+            if predictions and predictions.one_label:
+                trial = f"{best.trial.task}/{best.trial.name}"
+                yield f"  note\t{trial}: the best trial of the task predicts {predictions.one_label}"
 
 
 def _add_what_runs(costs: dict[str, Cost], jobs: Sequence[Job], written: float) -> None:
     """Adds what running trials have cost since grid.json was ``written``, or since they began."""
-    on = Counter(device for job in jobs if job.elsewhere for device in _devices(job.elsewhere))
+    # Several machines may share a run root.
+    on = Counter((job.elsewhere.host, label) for job in jobs if job.elsewhere for label in job.elsewhere.labels)
     for job in jobs:
         if attempt := job.elsewhere:
             begin = attempt.started if attempt.ends_with_starter else max(attempt.started, written)
-            seconds = sum((time.time() - begin) / on[device] for device in _devices(attempt))
+            seconds = sum((time.time() - begin) / on[attempt.host, label] for label in attempt.labels)
             costs[job.trial.task] = costs.get(job.trial.task, Cost()) + Cost(seconds)
 
 
