@@ -12,9 +12,9 @@ from cluebench.foundation import command
 from cluebench.foundation.flags import parse, refuse_unwritable
 from cluebench.scheduler.plan.grid_flags import GROUPS, GridFlags, completed
 from cluebench.scheduler.run import run_grid
+from cluebench.scheduler.run.display import print_status
 from cluebench.scheduler.run.forecast import print_plan
 from cluebench.scheduler.run.planned_grid import PlannedGrid
-from cluebench.scheduler.run.status import print_status
 
 
 @dataclass

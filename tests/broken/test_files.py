@@ -41,7 +41,7 @@ from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Attempt, Job, State, note_failures, recall_failures
 from cluebench.scheduler.processes import launch
 from cluebench.scheduler.processes.trial_process import orphan_of
-from cluebench.scheduler.run import status
+from cluebench.scheduler.run.display import print_status
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from cluebench.scheduler.run.recorder import trial_state
 from cluebench.scheduler.run.run_directory import RunDirectory
@@ -130,7 +130,7 @@ class RunFolder:
     def everything(self) -> str:
         """All that reads a run folder: tables, report, leaderboard, status, what is to be done."""
         table.print_table(Run(self.directory.path), MODEL)
-        status.print_status([self.directory], GridFlags())
+        print_status([self.directory], GridFlags())
         board = Leaderboard.of(measured_rows(self.root))
         for style in FORMATS:
             leaderboard_formats.rendered(board, style)
@@ -336,7 +336,7 @@ def test_locks_never_end_in_a_traceback(kind, run):
             fcntl.flock(stream, fcntl.LOCK_EX)
             found = outcome(read).value
             assert found is not None  # someone holds it, whoever that is
-            status.print_status([run.directory], GridFlags())
+            print_status([run.directory], GridFlags())
 
     try:
         check()

@@ -78,15 +78,9 @@ class Scheduler:
 
     def _next_due(self) -> float:
         grid = self._grid
-        look = self._look_due if grid.flags.worker else float("inf")
-        times = (
-            grid.hold.recheck,
-            grid.health.next_due(),
-            grid.deadlines.next_due(),
-            self._give_up_at,
-            look,
-        )
-        return min(grid.queue.next_turn(grid.clock()), *times)
+        due = [grid.hold.recheck, grid.health.next_due(), grid.queue.next_turn(grid.clock()), self._give_up_at]
+        due += [min(job.progress_due, job.kill_due) for job in grid.running()]
+        return min(due + [self._look_due] if grid.flags.worker else due)
 
     def _do_what_is_due(self) -> None:
         grid, now = self._grid, self._grid.clock()

@@ -100,7 +100,10 @@ class Job:
     needs_model: bool = False  # it was done without keeping its model, and runs again to keep it
     elsewhere: Attempt | None = None  # by another process, when we looked last
     began: float = 0.0  # clock time of the last attempt
-    ended_for: FailureKind | None = None  # why the scheduler ended the last attempt, if it did
+    progress_due: float = float("inf")  # clock time at which the log of the last attempt must have grown
+    kill_due: float = float("inf")  # clock time at which it is killed, and later given up
+    killed: bool = False
+    ended_for: FailureKind | None = None  # why the scheduler ended it, if it did
 
     @property
     def key(self) -> str:

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -54,11 +53,14 @@ class Cluster:
         self._ray: Any = ray
         self._grid, flags = grid, grid.flags
         self._folders = [directory.private for directory in grid.directories.values()]
-        _check_reachable(flags.ray_address)
+        host, _, port = (flags.ray_address or "").removeprefix("ray://").rpartition(":")
         try:
+            if host and port.isdigit():  # Ray itself needs minutes to find out that nothing listens there
+                socket.create_connection((host, int(port)), timeout=10).close()
             ray.init(address=flags.ray_address, log_to_driver=False)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise UsageError(f"--ray_address {flags.ray_address}: {' '.join(str(error).split())}") from None
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+            raise UsageError(f"--ray_address {flags.ray_address}: {reason}") from None
         self._cards, self._cores, self._most = _wanted(flags, [node["Resources"] for node in self._nodes()])
         self._workers: list[_Worker] = []
         self._unfit: dict[str, str] = {}  # id of a node → why it is not used
@@ -75,7 +77,11 @@ class Cluster:
                 self._start(left)
                 if not self._workers and not any(map(self._room, self._nodes())):
                     raise UsageError(f"--engine ray: {'; '.join(self._unfit.values()) or 'the cluster has no cores'}")
-                if not noted and time.monotonic() - begin > _PATIENCE and not any(map(_is_running, left)):
+                if (
+                    not noted
+                    and time.monotonic() - begin > _PATIENCE
+                    and all(orphan_of(job.lock) is None for job in left)
+                ):
                     noted = True
                     self._note("waiting until the Ray cluster has a card or core to spare for the grid")
                 event = events.get(_LOOK_EVERY)
@@ -96,19 +102,17 @@ class Cluster:
         """Asks for a worker on every card of every node, but for no more workers than there are trials to run."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        free = sum(job.state is State.WAITING and not _is_running(job) for job in left)
+        free = sum(job.state is State.WAITING and orphan_of(job.lock) is None for job in left)
         free -= sum(worker.asked > time.monotonic() - _PATIENCE for worker in self._workers)  # these will take some
-        there = Counter(worker.node for worker in self._workers)
         for node in self._nodes():
-            cores = node["Resources"].get("CPU", 0)
-            cores = cores / max(1, self._room(node)) if self._cards else min(cores, self._cores)
-            for _ in range(there[node["NodeID"]], self._room(node)):
-                if free <= 0 or len(self._workers) >= self._most:
-                    return
+            room, cores = self._room(node), node["Resources"].get("CPU", 0)
+            cores = cores / max(1, room) if self._cards else min(cores, self._cores)
+            wanted = {"num_gpus": self._cards, "num_cpus": min(cores, 1.0) if self._cards else cores}
+            here = sum(worker.node == node["NodeID"] for worker in self._workers)
+            for _ in range(int(min(room - here, free, self._most - len(self._workers)))):
                 free -= 1
-                here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-                wanted = {"num_gpus": self._cards, "num_cpus": min(cores, 1.0) if self._cards else cores}
-                task = self._ray.remote(_work).options(scheduling_strategy=here, max_retries=0, **wanted)
+                place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+                task = self._ray.remote(_work).options(scheduling_strategy=place, max_retries=0, **wanted)
                 threads = os.environ.get("OMP_NUM_THREADS", str(max(1, int(cores))))
                 log = self._folders[0] / f"worker-{_name(node)}-{time.time_ns()}.log"
                 needed = [sys.executable, *map(str, (repository.ROOT / "mrc", *self._folders))]
@@ -128,7 +132,7 @@ class Cluster:
         command += [*map(str, self._grid.directories), "--worker", "--run_root", str(self._folders[0].parent.parent)]
         command += ["--devices", "gpu" if self._cards else "cpu:1"]
         command += ["--mrc_cards", str(self._cards)] if self._cards else []
-        for name in (one.name for one in fields(GridFlags) if one.name not in _OWN):
+        for name in (flag.name for flag in fields(GridFlags) if flag.name not in _OWN):
             if (value := getattr(flags, name)) != getattr(usual, name):
                 shown = ",".join(map(str, value)) if isinstance(value, list) else str(value)
                 command += [f"--{name}", *([] if value is True else [shown])]
@@ -146,8 +150,10 @@ class Cluster:
                 code, message = self._ray.get(worker.answer)
             except self._ray.exceptions.TaskCancelledError:
                 continue
-            except self._ray.exceptions.RayTaskError as error:
-                code, message = UsageError.exit_code, _cause_of(error)
+            except self._ray.exceptions.RayTaskError as error:  # if imports fail there, Ray's last line says so
+                kind, lines = type(error.cause).__name__, str(error.cause).strip().splitlines()[-1:]
+                message = one_line(lines[0] if lines and kind == "RuntimeError" else f"{kind}: {' '.join(lines)}")
+                code = UsageError.exit_code
             except self._ray.exceptions.RayError:
                 self._note(f"a worker on {name} is lost; its trials go on elsewhere from their checkpoints")
                 continue
@@ -181,10 +187,6 @@ class Cluster:
         return [job for job in jobs if not job.is_settled and job.state is not State.FAILED]
 
 
-def _is_running(job: Job) -> bool:
-    return orphan_of(job.lock) is not None
-
-
 def _work(command: list[str], directory: str, threads: str, log: str, needed: list[str]) -> tuple[int, str]:
     """The task: runs a worker to its end; returns its exit code, and the last line that it wrote."""
     if missing := [path for path in needed if not os.path.exists(path)]:
@@ -215,17 +217,6 @@ def _name(node: Mapping) -> str:
     return node["NodeManagerHostname"] if given == node["NodeManagerAddress"] else given
 
 
-def _check_reachable(address: str | None) -> None:
-    """Raises UsageError if nothing listens at ``host:port``: Ray itself needs minutes to find that out."""
-    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
-        return  # "auto", "local" or a name that Ray looks up
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except OSError as error:
-        raise UsageError(f"--ray_address {address}: {error.strerror or error}") from None
-
-
 def _wanted(flags: GridFlags, nodes: Sequence[Mapping[str, float]]) -> tuple[int, int, float]:
     """Cards of each worker; if none, its cores; the largest number of workers. Raises UsageError."""
     request, cards = flags.devices, sum(int(node.get("GPU", 0)) for node in nodes)
@@ -251,10 +242,3 @@ def _wanted(flags: GridFlags, nodes: Sequence[Mapping[str, float]]) -> tuple[int
 def _slots(cores: int, share: int) -> int:
     """Workers of ``share`` cores on a node; a small node has one worker with fewer."""
     return max(min(cores, 1), cores // share)
-
-
-def _cause_of(error: Any) -> str:
-    """Why a task failed on a node, in one line. If its imports failed there, Ray reports that in its last line."""
-    lines = str(error.cause).strip().splitlines()[-1:]
-    name = type(error.cause).__name__
-    return one_line(lines[0] if lines and name == "RuntimeError" else f"{name}: {' '.join(lines)}")
