@@ -119,7 +119,7 @@ def measured_gaps(folder: Path, models: int, driver: NvidiaDriver) -> tuple[int,
     events, display, flags = Events(), Display(io.StringIO()), GridFlags(mrc_cards=1)
     engine = LocalEngine(find_devices("gpu", {}, driver), driver, events)
     grid = PlannedGrid(flags, plan, directories)
-    recorder = Recorder(grid, jobs, {})
+    recorder = Recorder(grid, jobs)
     trials = BriefTrials(folder, grid, jobs, engine, recorder)
     state = GridState(trials, engine, [Enough(events, HAND_OVERS), display, recorder], events, flags)
     state.promises = Promises(print)

@@ -331,7 +331,7 @@ def test_long_names_at_80_columns_give_way_to_numbers(tmp_path, terminal):
 def recorder_of(directory, jobs, complain=lambda text: None):
     directory.path.mkdir()
     grid = PlannedGrid(GridFlags(), [job.trial for job in jobs], {directory.model: directory})
-    return Recorder(grid, jobs, {}, complain)
+    return Recorder(grid, jobs, (), complain)
 
 
 def test_full_disk_is_reported_once_and_stops_nothing(tmp_path, monkeypatch):

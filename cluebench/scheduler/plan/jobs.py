@@ -14,7 +14,7 @@ from cluebench.benchmark.tasks import rank
 from cluebench.foundation import atomic, json_files
 from cluebench.foundation.json_files import Count, Pid, Positive, Seconds, between
 from cluebench.pretrained.model import Model
-from cluebench.records.grid_file import NotedFailure, Spent
+from cluebench.records.grid_file import Spent
 from cluebench.records.log import GrowingLog, LogFacts, furthest_step
 from cluebench.records.paths import TrialPaths
 from cluebench.records.result import Result
@@ -217,26 +217,22 @@ class FailureNotes:
     """The failed attempts at a trial, for the process that runs it next."""
 
     configuration_hash: str
-    failures: list[NotedFailure]
+    failures: list[Failure]
     memory_factor: Annotated[int, between(1, 1 << 20)] = 1
 
 
 def note_failures(job: Job) -> None:
     """Writes the notes beside the trial's lock, which the caller has. If that fails, others try the trial once more."""
-    noted = [NotedFailure(failure.kind.value, failure.detail) for failure in job.failures]
+    notes = FailureNotes(job.configuration_hash, job.failures, job.memory_factor)
     with suppress(OSError):
-        atomic.write_json(job.failure_notes, asdict(FailureNotes(job.configuration_hash, noted, job.memory_factor)))
+        atomic.write_json(job.failure_notes, asdict(notes))
 
 
 def recall_failures(job: Job) -> None:
     """Reads the notes of this very trial; they count if they have more failures than the job."""
     notes = json_files.read_if_sound(job.failure_notes, FailureNotes, ["failures"], "the trial counts as never failed")
-    if notes is None or notes.configuration_hash != job.configuration_hash:
-        return
-    kinds = {kind.value: kind for kind in FailureKind}
-    failures = [Failure(kinds[noted.kind], noted.detail) for noted in notes.failures if noted.kind in kinds]
-    if len(failures) > len(job.failures):
-        job.failures = failures
+    if notes and notes.configuration_hash == job.configuration_hash and len(notes.failures) > len(job.failures):
+        job.failures = notes.failures
         job.cut_to(notes.memory_factor)
 
 

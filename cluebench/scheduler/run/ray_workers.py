@@ -77,11 +77,7 @@ class Cluster:
                 self._start(left)
                 if not self._workers and not any(map(self._room, self._nodes())):
                     raise UsageError(f"--engine ray: {'; '.join(self._unfit.values()) or 'the cluster has no cores'}")
-                if (
-                    not noted
-                    and time.monotonic() - begin > _PATIENCE
-                    and all(orphan_of(job.lock) is None for job in left)
-                ):
+                if not noted and time.monotonic() - begin > _PATIENCE and not any(map(_is_running, left)):
                     noted = True
                     self._note("waiting until the Ray cluster has a card or core to spare for the grid")
                 event = events.get(_LOOK_EVERY)
@@ -102,7 +98,7 @@ class Cluster:
         """Asks for a worker on every card of every node, but for no more workers than there are trials to run."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        free = sum(job.state is State.WAITING and orphan_of(job.lock) is None for job in left)
+        free = sum(job.state is State.WAITING and not _is_running(job) for job in left)
         free -= sum(worker.asked > time.monotonic() - _PATIENCE for worker in self._workers)  # these will take some
         for node in self._nodes():
             room, cores = self._room(node), node["Resources"].get("CPU", 0)
@@ -185,6 +181,10 @@ class Cluster:
                 score = job.trial.row.format_score(job.score) if job.result else "".join(failed) or job.standing()
                 self._note(f"[{done}/{len(jobs)}] {job.key}  {score}")
         return [job for job in jobs if not job.is_settled and job.state is not State.FAILED]
+
+
+def _is_running(job: Job) -> bool:
+    return orphan_of(job.lock) is not None
 
 
 def _work(command: list[str], directory: str, threads: str, log: str, needed: list[str]) -> tuple[int, str]:

@@ -1,14 +1,17 @@
 """Writes what happens into the run directories: grid.json, grid.log, report.html, and which models are kept."""
 
 import json
+import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 
+from cluebench.foundation import repository
+from cluebench.machine.nvidia import Device
 from cluebench.pretrained.model import Model
 from cluebench.pretrained.model_files import kept_weights
 from cluebench.records.finished_trials import protocol_hash
@@ -29,9 +32,21 @@ class Recorder:
     """
 
     def __init__(
-        self, grid: PlannedGrid, jobs: Sequence[Job], details: Mapping, complain: Callable[[str], None] = lambda _: None
+        self,
+        grid: PlannedGrid,
+        jobs: Sequence[Job],
+        devices: Sequence[Device] = (),
+        complain: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
     ):
-        self._directories, self._details, self._complain = grid.directories, dict(details), complain
+        """``devices``: empty for a grid that other processes run."""
+        self._directories, self._complain = grid.directories, complain
+        self._details = {
+            "command": sys.argv,
+            "data_dir": grid.flags.data_dir,
+            "search": str(grid.flags.rule) if grid.flags.rule else None,
+            "devices": [f"{device.label} {device.name}".strip() for device in devices],
+            "commit": repository.commit(),
+        }
         self._keeps_best = grid.flags.save_best_model and not grid.flags.keep_all_models
         self._jobs = jobs
         self._entries: dict[Model, dict[str, tuple[State, str]]] = {model: {} for model in grid.directories}

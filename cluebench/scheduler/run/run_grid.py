@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext, redirect_stdout, suppress
 from functools import partial
 
@@ -59,7 +59,7 @@ def run(grid: PlannedGrid) -> int:
             early = f", {stopped} of them stopped early" if stopped else ""
             print(f"all {len(jobs)} trials are done already{early}", file=sys.stderr)
             if not flags.worker:
-                _recorder(grid, jobs).finish()
+                Recorder(grid, jobs).finish()
         return _leave(grid, interrupted) if flags.worker else _print_end(grid, jobs, interrupted)
 
 
@@ -70,7 +70,7 @@ def conclude(grid: PlannedGrid) -> int:
     """
     with _locked(grid, plans=True):
         jobs = grid.jobs()
-        _recorder(grid, jobs).finish()
+        Recorder(grid, jobs).finish()
         return _print_end(grid, jobs, None)
 
 
@@ -93,7 +93,7 @@ def _joined(grid: PlannedGrid, require_data: bool = False) -> list[Job]:
     jobs = grid.jobs(require_data)
     alone = [directory.join(grid.shared_settings(model, jobs)) for model, directory in grid.directories.items()]
     if grid.flags.worker and all(alone):
-        _recorder(grid, jobs).write_plan()
+        Recorder(grid, jobs).write_plan()
     return jobs
 
 
@@ -111,7 +111,7 @@ def _leave(grid: PlannedGrid, interrupted: str | None) -> int:
             try:
                 with _locked(grid, plans=True):
                     if not _is_concluded(grid, jobs):
-                        _recorder(grid, jobs).finish()
+                        Recorder(grid, jobs).finish()
                         return _print_end(grid, jobs, None)
                 print("another process has concluded the grid", file=sys.stderr)
             except AlreadyRunning as scheduler:
@@ -176,7 +176,7 @@ def _run_on_ray(grid: PlannedGrid, jobs: list[Job], events: Events) -> tuple[lis
 
     cluster = ray_workers.Cluster(grid)
     _warm_up(grid, "cpu")
-    recorder = _recorder(grid, _joined(grid, require_data=True))
+    recorder = Recorder(grid, _joined(grid, require_data=True))
     recorder.write_plan()
 
     def note(text: str) -> None:
@@ -187,7 +187,7 @@ def _run_on_ray(grid: PlannedGrid, jobs: list[Job], events: Events) -> tuple[lis
     with _signals(events), redirect_stdout(sys.stderr):  # Ray prints on stdout that a node has died
         interrupted = cluster.run(events, note)
     jobs = grid.jobs()
-    _recorder(grid, jobs).finish()
+    Recorder(grid, jobs).finish()
     return jobs, interrupted
 
 
@@ -261,15 +261,16 @@ class GridTrials:
 
     def more(self) -> list[Job]:
         added = self._grid.confirmations(self.jobs)
-        for job in added:
-            self.charged(job)
+        if self._recorder:
+            for job in added:
+                self._recorder.charged(job)
         return added
 
 
 def _loop(grid: PlannedGrid, jobs: list[Job], engine: Engine, events: Events) -> str | None:
     """Runs the loop, which may add to ``jobs``; returns the name of the signal that ended it early, or None."""
     flags, display = grid.flags, display_for(sys.stderr)
-    recorder = None if flags.worker else _recorder(grid, jobs, engine.devices, display.note)
+    recorder = None if flags.worker else Recorder(grid, jobs, engine.devices, display.note)
     trials = GridTrials(grid, jobs, engine, recorder)
     state = GridState(trials, engine, [display, recorder] if recorder else [display], events, flags)
     state.promises = Promises(state.note)
@@ -294,23 +295,6 @@ def _loop(grid: PlannedGrid, jobs: list[Job], engine: Engine, events: Events) ->
     if state.broken:
         raise LeftToOthers(f"{state.broken}: this worker leaves the rest to others")
     return state.interrupted
-
-
-def _recorder(
-    grid: PlannedGrid,
-    jobs: Sequence[Job],
-    chosen: Sequence[Device] = (),
-    complain: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
-) -> Recorder:
-    """``chosen``: the devices; empty for a grid that other processes run."""
-    details = {
-        "command": sys.argv,
-        "data_dir": grid.flags.data_dir,
-        "search": str(grid.flags.rule) if grid.flags.rule else None,
-        "devices": [f"{device.label} {device.name}".strip() for device in chosen],
-        "commit": repository.commit(),
-    }
-    return Recorder(grid, jobs, details, complain)
 
 
 def _refuse_what_fails_everywhere(flags: GridFlags, jobs: Sequence[Job], chosen: Sequence[Device]) -> None:
