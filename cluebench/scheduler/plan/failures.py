@@ -134,11 +134,13 @@ def classify(
     text = "" if exit_code == 0 else "\n".join([*log_lines, error or ""])
     for kind, pattern in _BY_LOG:
         if match := pattern.search(text):
-            return Failure(kind, error or _line_with(log_lines, match[0]) or detail)
+            line = next((line.strip()[:300] for line in reversed(log_lines) if match[0] in line), "")
+            return Failure(kind, error or line or detail)
     if exit_code in (command.INTERRUPTED, -signal.SIGTERM):
         return Failure(FailureKind.INTERRUPTED, "another process ended it (SIGTERM)")
     if exit_code is not None and exit_code < 0:
-        return Failure(FailureKind.KILLED, f"ended by {_signal_name(-exit_code)}")
+        names = {number.value: number.name for number in signal.Signals}
+        return Failure(FailureKind.KILLED, f"ended by {names.get(-exit_code, f'signal {-exit_code}')}")
     if exit_code == 0:
         return Failure(FailureKind.NO_RESULT, "ended without a result of this configuration")
     if exit_code is None:
@@ -146,19 +148,8 @@ def classify(
     return Failure(FailureKind.CRASHED, detail or f"exit code {exit_code}")
 
 
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
 def _telling_line(lines: Sequence[str]) -> str:
     """The last line that looks like an error, else the last line that is not about training or evaluation."""
     filled = [line.strip() for line in lines if line.strip() and not _PROGRESS.search(line)]
     wrong = [line for line in filled if _ERROR.search(line)]
     return (wrong or filled or [""])[-1][:300]
-
-
-def _line_with(lines: Sequence[str], text: str) -> str:
-    return next((line.strip()[:300] for line in reversed(lines) if text in line), "")

@@ -109,31 +109,35 @@ class GridFlags:
         return Rule(self.keep or 2, tuple(self.rungs) or _RUNGS) if self.search == "halving" else None
 
 
-def _check_learning_rate(rate: float) -> None:
-    """Raises UsageError for a rate above 1, a typing error; a notice if no encoder is known to learn from it."""
-    if rate > 1:
-        digits, exponent = f"{rate:e}".split("e")
-        meant = f"{float(digits):g}e-{int(exponent)}"
-        raise UsageError(f"--learning_rates {rate:g}: no learning rate is above 1; did you mean {meant}?")
-    if rate > 1e-2:
-        notice(f"--learning_rates {rate:g}: pretrained encoders are fine-tuned with far less, such as 3e-05")
-
-
-def _notice_many_slots(flags: GridFlags) -> None:
-    """A notice if there are more slots than cores."""
-    slots = re.fullmatch(r"cpu:(\d+)", flags.devices)
-    if slots and int(slots[1]) > usable_cores():
-        notice(f"--devices {flags.devices}: {slots[1]} trials at once will share {usable_cores()} core(s)")
-
-
 F = TypeVar("F", bound=GridFlags)
 
 
 def completed(flags: F) -> F:
     """The flags with absolute paths and with values that depend on other flags. Raises UsageError."""
     for rate in flags.learning_rates:
-        _check_learning_rate(rate)
-    _notice_many_slots(flags)
+        if rate > 1:  # a typing error
+            digits, exponent = f"{rate:e}".split("e")
+            meant = f"{float(digits):g}e-{int(exponent)}"
+            raise UsageError(f"--learning_rates {rate:g}: no learning rate is above 1; did you mean {meant}?")
+        if rate > 1e-2:
+            notice(f"--learning_rates {rate:g}: pretrained encoders are fine-tuned with far less, such as 3e-05")
+    slots = re.fullmatch(r"cpu:(\d+)", flags.devices)
+    if slots and int(slots[1]) > usable_cores():
+        notice(f"--devices {flags.devices}: {slots[1]} trials at once will share {usable_cores()} core(s)")
+    _refuse_combinations(flags)
+    if flags.demo:
+        flags = _with_demo(flags)
+    if not flags.models:
+        raise UsageError("name a model or a model's directory, or try --demo")
+    return replace(
+        flags,
+        data_dir=_absolute(flags.data_dir or os.environ.get(DATA_DIR_VARIABLE)),
+        cache_dir=_absolute(flags.cache_dir),
+    )
+
+
+def _refuse_combinations(flags: GridFlags) -> None:
+    """Raises UsageError for flags that do not go together."""
     no_room = len(flags.seeds) > 1 or flags.seeds[0] + flags.confirm_seeds > 2**32
     own_settings = flags.learning_rates or flags.batch_sizes or flags.dropouts
     refused = {
@@ -158,15 +162,6 @@ def completed(flags: F) -> F:
         _ = flags.rule
     except ValueError:
         raise UsageError(f"--rungs {','.join(map(str, flags.rungs))}: rising shares of the steps, below 1") from None
-    if flags.demo:
-        flags = _with_demo(flags)
-    if not flags.models:
-        raise UsageError("name a model or a model's directory, or try --demo")
-    return replace(
-        flags,
-        data_dir=_absolute(flags.data_dir or os.environ.get(DATA_DIR_VARIABLE)),
-        cache_dir=_absolute(flags.cache_dir),
-    )
 
 
 def _absolute(path: str | None) -> str | None:

@@ -28,13 +28,15 @@ def build_plan(models: Sequence[Model], flags: GridFlags) -> list[Trial]:
     """
     tasks = [task for task in TASKS.values() if task in tasks_named(flags.tasks)]
     refuse_shared_folders(models)
-    trials = []
-    for model in models:
-        for task in tasks:
-            for point, seed in product(_points(model, task, flags), flags.seeds):
-                trials.append(Trial(model, task.name, point, seed))
-    _check_batches(trials)
-    return list(dict.fromkeys(trials))
+    trials: dict[Trial, None] = {}
+    for model, task in product(models, tasks):
+        for point, seed in product(_points(model, task, flags), flags.seeds):
+            try:
+                task.accumulation_steps(point.batch_size)
+            except ValueError as error:
+                raise UsageError(f"--batch_sizes: {error}") from None
+            trials[Trial(model, task.name, point, seed)] = None
+    return list(trials)
 
 
 def refuse_shared_folders(models: Sequence[Model]) -> None:
@@ -66,14 +68,6 @@ def _points(model: Model, task: Task, flags: GridFlags) -> list[Setting]:
         tuple(flags.dropouts) or task.grid.dropouts,
     )
     return list(grid.points())
-
-
-def _check_batches(trials: Sequence[Trial]) -> None:
-    for trial in trials:
-        try:
-            trial.row.accumulation_steps(trial.setting.batch_size)
-        except ValueError as error:
-            raise UsageError(f"--batch_sizes: {error}") from None
 
 
 def shared_flags(flags: GridFlags) -> dict[str, Any]:
