@@ -30,7 +30,6 @@ GROUPS = {
     "tests/grid/test_ray.py": "ray",
     "tests/pages/": "pages",
     "tests/scripts/test_two_processes.py": "two processes",
-    "tests/scripts/test_resume.py::test_two_ranks": "two ranks",
 }
 
 

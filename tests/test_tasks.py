@@ -3,15 +3,6 @@ from itertools import product
 import pytest
 
 from cluebench.benchmark.tasks import TASKS, task_named
-from cluebench.records.paths import trial_name
-
-
-def test_134_trials_with_unique_names():
-    sizes = {name: len(list(task.grid.points())) for name, task in TASKS.items()}
-    assert sum(sizes.values()) == 134
-    assert sum(size for name, size in sizes.items() if TASKS[name].is_classification) == 116
-    names = [f"{name}/{trial_name(point)}" for name, task in TASKS.items() for point in task.grid.points()]
-    assert len(set(names)) == 134
 
 
 def test_the_published_table():

@@ -41,13 +41,6 @@ def test_a_full_disk_holds_the_grid_and_costs_nothing(grid):
     assert all(trial["state"] == "done" for trial in grid.state()["trials"])
 
 
-@pytest.mark.slow
-def test_with_room_on_the_disk_nothing_is_kept(grid):
-    grid.behave(trials={"*": {"seconds": 0.1}})
-    result = grid.run(*TNEWS, "--devices", "cpu:2", "--max_attempts", "1")
-    assert result.returncode == 0 and "nothing is started" not in result.stderr
-
-
 # A driver in trouble --------------------------------------------------------------------------------------------------
 
 TWO = "card GPU-aaaa Test-24G 24576 24000 ok\ncard GPU-bbbb Test-24G 24576 24000 ok\n"
@@ -56,19 +49,15 @@ PAIR = ("--tasks", "tnews", "--learning_rates", "1e-5", "--batch_sizes", "16,32"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("status", ["ok", "hang", "trouble"])
+@pytest.mark.parametrize("status", ["hang", "trouble"])
 def test_a_driver_in_trouble_about_one_card_ends_no_healthy_trial(grid, cards, status):
-    """``ok`` is the benign twin."""
     cards(TWO)
     grid.prelude = HURRY
     grid.behave(trials={"*": {"gate": "go"}})
     scheduler = grid.start(*PAIR)
     grid.wait_for("start", 2)
     cards(TWO.replace("GPU-bbbb Test-24G 24576 24000 ok", f"GPU-bbbb Test-24G 24576 24000 {status}"))
-    if status == "ok":
-        time.sleep(2.0)
-    else:
-        grid.wait_for_note("gpu 1 is set aside" if status == "trouble" else "gpu 1: the driver does not answer")
+    grid.wait_for_note("gpu 1 is set aside" if status == "trouble" else "gpu 1: the driver does not answer")
     grid.open_gate()
     _, reported = scheduler.communicate(timeout=60)
     assert scheduler.returncode == 0, reported
@@ -109,22 +98,17 @@ def test_lost_cards_are_no_reason_to_run_on_the_cpu(grid, cards):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("goes", [True, False])
-def test_a_reader_that_goes_away_ends_nothing(grid, goes):
-    """``| head`` closes the pipe; the benign twin reads on."""
+def test_a_reader_that_goes_away_ends_nothing(grid):
+    """``| head`` closes the pipe."""
     grid.behave(trials={"*": {"seconds": 1.0}})
     scheduler = grid.start(*TNEWS, "--devices", "cpu:2")
     grid.wait_for("start", 2)
-    if goes:
-        scheduler.stdout.close()
-        scheduler.stderr.close()
-        assert scheduler.wait(timeout=60) == 0
-    else:
-        scheduler.communicate(timeout=60)
-        assert scheduler.returncode == 0
+    scheduler.stdout.close()
+    scheduler.stderr.close()
+    assert scheduler.wait(timeout=60) == 0
     assert len(grid.book("done")) == 4 and grid.state()["status"] == "done"
     reported = (grid.runs / "some-model" / "grid.log").read_text()
-    assert ("Display falls silent ([Errno 32] Broken pipe); the grid goes on" in reported) == goes
+    assert "Display falls silent ([Errno 32] Broken pipe); the grid goes on" in reported
 
 
 def test_an_observer_that_fails_falls_silent_and_the_others_hear_of_it():
@@ -161,26 +145,22 @@ def most_at_once(grid):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shared", [True, False])
-def test_two_schedulers_promise_no_memory_twice(grid, cards, tmp_path, shared):
-    """Twelve trials of about 5 GiB on a card of 17; without a directory in common they start into out-of-memory."""
+def test_two_schedulers_promise_no_memory_twice(grid, cards):
+    """Six trials of about 5 GiB on a card of 17."""
     cards("card GPU-aaaa Test-17G 17408 17000 ok\n")
     grid.behave(trials={"*": {"gate": "go", "steps": 1}})  # no step is logged before the end
     schedulers = []
     for name in ("one", "two"):
-        folder = tmp_path / ("both" if shared else name)
-        folder.mkdir(exist_ok=True)
-        grid.environment["TMPDIR"] = str(folder)
         plan = ("--tasks", "tnews", "--batch_sizes", "16", "--learning_rates", "1e-5,2e-5,3e-5")
         schedulers.append(grid.start(*plan, "--jobs_per_device", "8", model=name))
-    grid.wait_for("start", 3 if shared else 4)
+    grid.wait_for("start", 3)
     time.sleep(1.0)
     grid.open_gate()
     reported = [scheduler.communicate(timeout=120)[1] for scheduler in schedulers]
     assert [scheduler.returncode for scheduler in schedulers] == [0, 0], reported
     assert len(grid.book("done")) == 6
-    assert (most_at_once(grid) <= 3) == shared, grid.book("start")
-    assert not list((tmp_path).glob("*/cluebench-promises-*/*.json"))
+    assert most_at_once(grid) == 3, grid.book("start")
+    assert not list(grid.folder.glob("cluebench-promises-*/*.json"))
 
 
 def test_promises_of_the_dead_count_for_nothing(tmp_path, monkeypatch):
@@ -342,8 +322,7 @@ def test_a_process_that_cannot_be_killed_does_not_hold_the_grid(grid):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("by_hand", [True, False])
-def test_a_trial_by_hand_beside_a_grid_runs_once(grid, by_hand):
+def test_a_trial_by_hand_beside_a_grid_runs_once(grid):
     grid.behave(trials={"*": {"seconds": 0.2}, "tnews/1e-05_32_0.1": {"gate": "go"}})
     python = grid.folder / "python"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
@@ -353,23 +332,17 @@ def test_a_trial_by_hand_beside_a_grid_runs_once(grid, by_hand):
     for name in ("run_cls.sh", "run_trial.sh", "trial_path.py"):
         shutil.copy(ROOT / "grid_search_tools" / name, script.parent / name)
     command = ["bash", script, "some-model", "TNEWS", "1e-5", "32", "0.1", "--data_dir", grid.data, "--device", "cpu"]
-    if by_hand:
-        hand = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-        grid.wait_for("start")
-        again = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert again.returncode == 1 and again.stderr.count("\n") == 1 and "is running already" in again.stderr
+    hand = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    grid.wait_for("start")
+    again = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert again.returncode == 1 and again.stderr.count("\n") == 1 and "is running already" in again.stderr
     scheduler = grid.start(*TNEWS, "--devices", "cpu:2")
-    if by_hand:
-        grid.wait_for_note("left to it")
-    else:
-        grid.wait_for("done", 3)
+    grid.wait_for_note("left to it")
     grid.open_gate()
     _, reported = scheduler.communicate(timeout=60)
     assert scheduler.returncode == 0, reported
     assert not grid.book("overlap") and len(grid.book("start")) == len(grid.book("done")) == 4
-    assert ("left to it" in reported) == by_hand
-    if by_hand:
-        assert hand.wait(timeout=20) == 0
+    assert hand.wait(timeout=20) == 0
 
 
 # Words ----------------------------------------------------------------------------------------------------------------

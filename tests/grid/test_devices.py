@@ -14,7 +14,6 @@ from cluebench.foundation.errors import UsageError
 from cluebench.foundation.resource_limits import usable_cores
 from cluebench.machine.devices import child_environment, find_devices
 from cluebench.machine.nvidia import Device, DeviceLost, NvidiaDriver, Reading, ask
-from cluebench.scheduler.allocation.ledger import Ledger, Need
 
 GIB = 1 << 30
 ROOT = Path(__file__).resolve().parents[2]
@@ -303,83 +302,6 @@ def test_monitor_posts_readings_and_losses():
         time.sleep(0.01)
     answers = dict(posted)  # a thread a question: in any order
     assert answers["good"] == reading and str(answers["bad"]) == "gone"
-
-
-# The ledger -----------------------------------------------------------------------------------------------------------
-
-
-def card(number=0, gigabytes=24):
-    return Device(f"GPU-{number}", f"gpu {number}", "gpu", "", gigabytes * GIB, True)
-
-
-def place(ledger, cards, size, now, avoid=(), closed=()):
-    return ledger.place(Need(cards, size, avoid), now, closed)
-
-
-def test_promised_memory_is_not_given_twice():
-    ledger = Ledger([card()], jobs_per_device=4)
-    slot = ledger.slots["GPU-0"]
-    assert slot.free_bytes() == 0  # nothing is known yet
-    ledger.read("GPU-0", Reading(24 * GIB, 20 * GIB, {}), lambda key: 0)
-    assert slot.free_bytes() == 20 * GIB
-    ledger.reserve("a", ["GPU-0"], 8 * GIB)
-    assert slot.free_bytes() == 12 * GIB  # promised, though the driver still says 20
-    assert place(ledger, 1, 13 * GIB, 0.0) is None
-    # a has allocated 5 of its 8: the driver says 15 are free, 3 are still to come
-    ledger.read("GPU-0", Reading(24 * GIB, 15 * GIB, {1: 5 * GIB}), lambda key: 5 * GIB)
-    assert slot.free_bytes() == 12 * GIB
-
-
-def test_growth_is_ours_only_where_that_is_sure():
-    ledger = Ledger([card()], jobs_per_device=4)
-    slot = ledger.slots["GPU-0"]
-    ledger.read("GPU-0", Reading(24 * GIB, 20 * GIB, {}), lambda key: 0)
-    ledger.reserve("a", ["GPU-0"], 8 * GIB)
-    ledger.read("GPU-0", Reading(24 * GIB, 13 * GIB, {}), lambda key: 0)  # 7 GiB more in use, and nobody knows whose
-    assert slot.free_bytes() == 5 * GIB
-    ledger.read("GPU-0", Reading(24 * GIB, 13 * GIB, {}), lambda key: 7 * GIB)
-    assert slot.free_bytes() == 12 * GIB
-    ledger.read("GPU-0", Reading(24 * GIB, 10 * GIB, {}), lambda key: 10 * GIB)  # more than was promised
-    assert slot.free_bytes() == 10 * GIB
-
-
-def test_released_memory_has_to_be_read_again():
-    ledger = Ledger([card()])
-    ledger.read("GPU-0", Reading(24 * GIB, 20 * GIB, {}), lambda key: 0)
-    ledger.reserve("a", ["GPU-0"], 8 * GIB)
-    assert ledger.slots["GPU-0"].promised == {"a": 8 * GIB}
-    ledger.release("a")
-    assert ledger.slots["GPU-0"].promised == {}
-    assert place(ledger, 1, GIB, 0.0) is None
-    ledger.read("GPU-0", Reading(24 * GIB, 20 * GIB, {}), lambda key: 0)
-    assert place(ledger, 1, GIB, 0.0) == ["GPU-0"]
-
-
-def test_emptiest_card_first_and_the_avoided_only_without_others():
-    ledger = Ledger([card(0), card(1), card(2)])
-    for number, free in enumerate((10, 20, 15)):
-        ledger.read(f"GPU-{number}", Reading(24 * GIB, free * GIB, {}), lambda key: 0)
-    assert place(ledger, 3, GIB, 0.0) == ["GPU-1", "GPU-2", "GPU-0"]
-    assert place(ledger, 2, GIB, 0.0, avoid={"GPU-1"}) == ["GPU-2", "GPU-0"]
-    assert place(ledger, 3, GIB, 0.0, avoid={"GPU-1"}) == ["GPU-2", "GPU-0", "GPU-1"]
-    ledger.reserve("a", ["GPU-2", "GPU-0"], GIB)
-    assert place(ledger, 1, GIB, 0.0, avoid={"GPU-1"}) is None  # it waits for one of the others
-    ledger.release("a")
-    for number, free in enumerate((10, 20, 15)):
-        ledger.read(f"GPU-{number}", Reading(24 * GIB, free * GIB, {}), lambda key: 0)
-    assert place(ledger, 2, GIB, 0.0, closed=["GPU-1"]) == ["GPU-2", "GPU-0"]
-    assert place(ledger, 3, 12 * GIB, 0.0) is None
-
-
-def test_card_is_set_aside_longer_each_time():
-    ledger = Ledger([card()])
-    until = [0.0]
-    for _ in range(7):
-        until.append(ledger.set_aside("GPU-0", until[-1]))
-    assert [later - earlier for earlier, later in zip(until, until[1:])] == [30, 60, 120, 240, 480, 600, 600]
-    assert ledger.usable(until[-1] - 1) == [] and len(ledger.usable(until[-1])) == 1
-    ledger.succeeded(["GPU-0"])
-    assert ledger.set_aside("GPU-0", until[-1]) == until[-1] + 30
 
 
 # A real card ----------------------------------------------------------------------------------------------------------

@@ -44,6 +44,7 @@ def test_a_storm_of_kills(grid):
                 furthest[path] = step
     result = grid.run(*arguments, timeout=600)
     assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[1].split("\t")[1] == "88.94"  # by the stand-in's rule, of 5e-05_32_0.1
     assert not grid.book("overlap")
     done = [words[1] for words in grid.book("done")]
     results = sorted(path.stem for path in (grid.runs / "some-model" / "tnews").glob("*.json"))

@@ -2,13 +2,12 @@
 
 import pytest
 
-from cluebench.benchmark.tasks import TASKS, Setting
+from cluebench.benchmark.tasks import TASKS
 from cluebench.foundation.errors import UsageError
 from cluebench.machine.devices import cpu_slots
 from cluebench.machine.nvidia import DeviceLost, Reading
 from cluebench.pretrained.model import Model
 from cluebench.records.result import Result
-from cluebench.records.trial import Trial
 from cluebench.scheduler.loop import attempt_ends
 from cluebench.scheduler.plan.estimates import GIB, MemoryModel
 from cluebench.scheduler.plan.failures import FailureKind
@@ -348,7 +347,7 @@ def test_a_driver_that_is_silent_about_a_card_that_was_left_out_ends_no_grid():
     run.engine.measure = lambda device_id: answer(device_id) if device_id == "GPU-1" else None
     run.run()
     assert {job.state for job in run.jobs} == {State.DONE}
-    with pytest.raises(UsageError, match="no trial fits any card"):
+    with pytest.raises(UsageError, match="no trial fits any card: gpu 0 is too small, it has 1.0 GiB, the smallest"):
         Run(trials("tnews"), [gpu(0, 1)], memory=lambda i: empty(i, 1)).run()
 
 
@@ -534,7 +533,3 @@ def test_whole_plan_on_eight_cards_uses_no_card_twice_at_once():
     run.run()
     assert set(run.states()) == {State.DONE} and len(run.jobs) == 134
     assert {job.trial.task for job in run.jobs} == set(TASKS)
-
-
-def test_a_trial_key_names_its_place():
-    assert Trial(Model.of("hfl/rbt3"), "tnews", Setting(3e-5, 32, 0.1), 7).key == "hfl--rbt3/tnews/3e-05_32_0.1_seed7"

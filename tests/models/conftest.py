@@ -99,16 +99,6 @@ def architectures(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def later_architectures(tmp_path_factory):
-    """Prefix → model directory."""
-    from cluebench.foundation import environment
-
-    environment.import_paddle()
-    folder = tmp_path_factory.mktemp("later_architectures")
-    return {prefix: str(write_model(folder / prefix, prefix)) for prefix in LATER}
-
-
-@pytest.fixture(scope="session")
 def little_data(tmp_path_factory):
     """Official formats, a handful of rows."""
     folder = tmp_path_factory.mktemp("little_data")

@@ -1,9 +1,5 @@
 """Leaving padding out changes nothing: outputs and every gradient are those of PaddleNLP's own forward pass."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -156,16 +152,3 @@ def test_afterwards_the_model_is_as_it_was(loaded, architectures):
     passed(model, given, unpadded=True)
     assert not any(layer._forward_pre_hooks or layer._forward_post_hooks for layer in model.sublayers(True))
     np.testing.assert_array_equal(passed(model, given, unpadded=False)[0], before)
-
-
-@pytest.mark.slow
-def test_two_processes_that_accumulate(architectures, tmp_path):
-    """Gradients are exchanged as ever: each rank's through paddle.DataParallel, once a step."""
-    launcher = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(tmp_path)]
-    ran = subprocess.run(
-        [*launcher, str(Path(__file__).parent / "ranks.py"), architectures["Ernie"]],
-        capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
-    logs = [(tmp_path / f"workerlog.{rank}").read_text() for rank in (0, 1)]
-    assert ran.returncode == 0, logs
-    assert all("gradients" in log for log in logs)

@@ -12,7 +12,9 @@ from cluebench.demo import synthetic
 from tests.conftest import ROOT
 
 #: Small enough for seconds, large enough for several steps an epoch.
-SIZES = {name: synthetic.Sizes(96, 48, 24) for name in TASKS}
+SIZES = {name: synthetic.Sizes(96, 48, 24) for name in TASKS} | {
+    "chid": synthetic.Sizes(32, 16, 8)
+}  # of several blanks
 
 
 @pytest.fixture(scope="session")

@@ -54,6 +54,15 @@ def assert_same_weights(*folders) -> None:
     assert a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
 
 
+def assert_scalars(folder: Path, steps: list[int]) -> None:
+    """The file for VisualDL has all curves, and the training loss of these steps."""
+    from visualdl import LogReader
+
+    reader = LogReader(file_path=str(next(folder.iterdir())))
+    assert set(reader.get_tags()["scalar"]) == {"train/loss", "train/lr", "train/speed", "dev/loss", "dev/accuracy"}
+    assert [record.id for record in reader.get_data("scalar", "train/loss")] == steps
+
+
 def assert_same(folder, other):
     """Of the run in ``folder`` and that with bounded evaluations in ``other``; returns the latter's result."""
     a, b = Result.read(folder / "result.json"), Result.read(other / "result.json")

@@ -12,7 +12,7 @@ from cluebench.benchmark.tasks import TASKS
 from cluebench.records import dev_predictions
 from cluebench.records.result import Result
 from tests.scripts.conftest import check_interrupted
-from tests.scripts.running import LOSS, common, losses, without_dropout
+from tests.scripts.running import LOSS, assert_scalars, common, losses, without_dropout
 
 pytestmark = pytest.mark.slow
 
@@ -81,23 +81,6 @@ def test_the_same_seed_gives_the_same_losses(demo, run_script, tmp_path):
     assert runs[0] == runs[1] != runs[2] and len(runs[0]) == 8
 
 
-def test_accumulation_changes_memory_not_losses(demo, run_script, tmp_path):
-    """CSL accumulates over two micro-batches; an incomplete accumulation at an epoch's end is scaled to what it had."""
-    model, runs = without_dropout(demo[0], tmp_path), []
-    for accumulation in (1, 2, 4):
-        arguments = common((model, demo[1]), tmp_path / str(accumulation), "--task_name", "csl", "--batch_size", 20)
-        ended = run_script(
-            SCRIPT, *arguments, "--gradient_accumulation_steps", accumulation, "--learning_rate", 1e-3, "--dropout", 0,
-            "--logging_steps", 1, "--num_train_epochs", 2, "--do_train",
-        )  # fmt: skip
-        runs.append(losses(ended.lines))
-    whole, halves, quarters = runs
-    assert len(whole) == len(halves) == 10
-    # 96 rows are 4 full batches and a rest of 16: the rest is cut into micro-batches of 10 and 6, so its mean differs.
-    np.testing.assert_allclose(halves[:4], whole[:4], atol=1e-4)
-    np.testing.assert_allclose(quarters[:4], whole[:4], atol=1e-4)
-
-
 def test_nan_ends_the_run_with_one_line(demo, run_script, tmp_path):
     arguments = common(demo, tmp_path / "out", "--task_name", "tnews", "--learning_rate", 1e30, "--max_grad_norm", 0)
     ended = run_script(
@@ -131,6 +114,8 @@ def test_interrupted_it_leaves_no_half_written_file(demo, start_script, tmp_path
         (["--task_name", "tnews", "--do_train", "--batch_size", "16", "--gradient_accumulation_steps", "3"], "equal"),
         (["--task_name", "tnews", "--do_train", "--device", "tpu"], "--device tpu"),
         (["--task_name", "tnews", "--do_train", "--data_dir", "nowhere"], "nowhere"),
+        (["--task_name", "tnews", "--do_train", "--amp", "fp16"], "--amp fp16: Paddle has no float16 training"),
+        (["--task_name", "tnews", "--do_train", "--amp", "bf16"], "--amp bf16: Paddle has no bfloat16 kernels"),
         (["--task_name", "tnews", "--do_train", "--model_name_or_path", "./nowhere"], "./nowhere: no such directory"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
@@ -141,32 +126,19 @@ def test_wrong_flags_get_one_line_and_exit_code_2(wrong, named, demo, run_script
     assert ended.err.count("\n") == 1 and named in ended.err
 
 
-def test_scalars_for_visualdl(demo, run_script, tmp_path):
-    arguments = common(
-        demo, tmp_path / "out", "--task_name", "tnews", "--max_steps", 4, "--logging_steps", 2, "--do_train"
-    )
-    assert run_script(SCRIPT, *arguments, "--visualdl_dir", tmp_path / "vdl").code == 0
-    from visualdl import LogReader
-
-    reader = LogReader(file_path=str(next((tmp_path / "vdl").iterdir())))
-    assert set(reader.get_tags()["scalar"]) == {"train/loss", "train/lr", "train/speed", "dev/loss", "dev/accuracy"}
-    assert [record.id for record in reader.get_data("scalar", "train/loss")] == [2, 4]
-
-
-def test_no_model_is_kept_when_none_is_wanted(demo, run_script, tmp_path):
-    arguments = common(demo, tmp_path / "out", "--task_name", "tnews", "--max_steps", 2, "--do_train", "--do_predict")
-    assert run_script(SCRIPT, *arguments, "--save_best_model", "False").code == 0
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "result.json", "result.predictions", "dev_predictions.jsonl", "tnews11_predict.json", "tnews10_predict.json",
-    }  # fmt: skip
-
-
-def test_learning_rate_line_is_of_the_next_step(demo, run_script, tmp_path):
+def test_scalars_learning_rates_and_no_model_if_none_is_wanted(demo, run_script, tmp_path):
+    """The learning rate of a line is of the next step."""
     arguments = common(demo, tmp_path / "out", "--task_name", "tnews", "--learning_rate", 3e-5, "--max_steps", 20)
-    ended = run_script(SCRIPT, *arguments, "--logging_steps", 1, "--do_train")
+    arguments += ["--logging_steps", 1, "--do_train", "--do_predict", "--save_best_model", "False"]
+    ended = run_script(SCRIPT, *arguments, "--visualdl_dir", tmp_path / "vdl")
+    assert ended.code == 0, ended.err
+    assert_scalars(tmp_path / "vdl", list(range(1, 21)))
     rates = [match[6] for match in map(LOSS.match, ended.lines) if match]
     assert rates[0] == f"{3e-5 * 1 / 2:.10f}" and rates[1] == f"{3e-5:.10f}" and rates[-1] == "0.0000000000"
     assert math.isclose(float(rates[2]), 3e-5 * 17 / 18, abs_tol=1e-10)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "result.json", "result.predictions", "dev_predictions.jsonl", "tnews11_predict.json", "tnews10_predict.json",
+    }  # fmt: skip
 
 
 def test_predicts_where_there_is_only_a_test_set(demo, run_script, tmp_path):
@@ -182,9 +154,3 @@ def test_predicts_where_there_is_only_a_test_set(demo, run_script, tmp_path):
     )
     assert ended.code == 0, ended.err
     assert len((tmp_path / "out" / "csl_predict.json").read_text().splitlines()) == 24
-
-
-@pytest.mark.parametrize("amp, missing", [("fp16", "no float16 training"), ("bf16", "no bfloat16 kernels")])
-def test_half_precision_is_refused_where_paddle_would_ignore_it(amp, missing, demo, run_script, tmp_path):
-    ended = run_script(SCRIPT, *common(demo, tmp_path / "out", "--task_name", "tnews", "--do_train", "--amp", amp))
-    assert ended.code == 2 and f"--amp {amp}: " in ended.err and f"{missing}" in ended.err
