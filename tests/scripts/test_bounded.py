@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 TRAINING = ["--dropout", 0.1, "--logging_steps", 1, "--eval_batch_size", 4, "--max_steps", 24, "--do_train"]
 OF_KIND = {
     CHOICE: ["--batch_size", 6, "--max_seq_length", 40, "--learning_rate", 3e-3, "--save_steps", 2],
-    IDIOM: ["--batch_size", 8, "--max_seq_length", 32, "--learning_rate", 3e-3, "--save_steps", 2, "--limit", 20],
+    IDIOM: ["--batch_size", 8, "--max_seq_length", 32, "--learning_rate", 3e-3, "--save_steps", 2, "--limit", 12],
     SPAN: ["--batch_size", 8, "--max_seq_length", 96, "--learning_rate", 1e-3, "--save_steps", 6, "--limit", 24],
 }
 ROWS = ["--batch_size", 16, "--learning_rate", 5e-3, "--save_steps", 2]

@@ -115,7 +115,10 @@ def test_interrupted_it_leaves_no_half_written_file(demo, start_script, tmp_path
         (["--task_name", "tnews", "--do_train", "--device", "tpu"], "--device tpu"),
         (["--task_name", "tnews", "--do_train", "--data_dir", "nowhere"], "nowhere"),
         (["--task_name", "tnews", "--do_train", "--amp", "fp16"], "--amp fp16: Paddle has no float16 training"),
-        (["--task_name", "tnews", "--do_train", "--amp", "bf16"], "--amp bf16: Paddle has no bfloat16 kernels"),
+        (
+            ["--task_name", "tnews", "--do_train", "--amp", "bf16"],
+            "--amp bf16: PaddlePaddle has no bfloat16 kernels for CPUs; use --amp off",
+        ),
         (["--task_name", "tnews", "--do_train", "--model_name_or_path", "./nowhere"], "./nowhere: no such directory"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
