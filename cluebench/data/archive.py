@@ -34,7 +34,7 @@ def find_member(path: Path, file: str) -> str | None:
     Raises DataError when the archive can't be read or several folders hold such a file.
     """
     with opened(path) as archive:
-        names = [info.filename for info in archive.infolist() if _is_data_member(info)]
+        names = [info.filename for info in archive.infolist() if not info.is_dir()]
     found = [name for name in names if name == file] or [
         name for name in names if PurePosixPath(name).name == file and len(PurePosixPath(name).parts) == 2
     ]
@@ -90,12 +90,6 @@ def md5_of(stream: IO[bytes]) -> str:
     while block := stream.read(1 << 20):
         digest.update(block)
     return digest.hexdigest()
-
-
-def _is_data_member(info: zipfile.ZipInfo) -> bool:
-    """Not a folder, nor the shadow files macOS packs beside the real ones."""
-    parts = PurePosixPath(info.filename).parts
-    return bool(parts) and not info.is_dir() and "__MACOSX" not in parts and not parts[-1].startswith("._")
 
 
 def _check_name(path: Path, info: zipfile.ZipInfo) -> None:

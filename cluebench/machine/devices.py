@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, takewhile
 
 import psutil
 
@@ -25,7 +26,7 @@ _OTHER_CARDS = {
     "xpu": ("XPULINK_VISIBLE_DEVICES", "XPU_VISIBLE_DEVICES"),
 }
 
-_SYNTAX = re.compile(rf"auto|gpu(:.+)?|cpu(:.+)?|(?:{'|'.join(_OTHER_CARDS)}):\d{{1,4}}(,\d{{1,4}})*")
+_SYNTAX = re.compile(rf"auto|gpu(:.+)?|cpu(:[1-9]\d{{0,3}})?|(?:{'|'.join(_OTHER_CARDS)}):\d{{1,4}}(,\d{{1,4}})*")
 
 
 def find_devices(
@@ -42,14 +43,17 @@ def find_devices(
         raise UsageError(f"--devices {request}: choose auto, gpu, gpu:0,1, gpu:UUID, cpu, cpu:2, npu:0,1 or xpu:0,1")
     kind, _, names = request.strip().partition(":")
     if kind == "cpu":
-        return cpu_slots(_slot_count(request, names) if names else _usual_slots(many_small))
+        return cpu_slots(int(names) if names else _usual_slots(many_small))
     if kind in _OTHER_CARDS:
         return _other_cards(request, kind, names, environ)
     cards, listed = driver.cards() if driver else [], environ.get("CUDA_VISIBLE_DEVICES")
     for number, reason in driver.lost.items() if driver else ():
         if listed is None or str(number) in listed.split(","):
             notice(f"gpu {number} does not answer ({reason}) and is left out; try nvidia-smi, or reboot the machine")
-    visible = [device for card in cards for device in card] if listed is None else _visible(listed, cards)
+    visible = list(chain(*cards))
+    if listed is not None:  # as in CUDA, an invalid entry hides all entries after it
+        matches = takewhile(bool, (_matching(entry, cards) for entry in listed.split(",")))
+        visible = list(dict.fromkeys(chain(*matches)))
     if not visible and kind == "auto":
         _refuse_cpu_instead_of_cards(environ, cards)
         return cpu_slots(_usual_slots(many_small))
@@ -88,29 +92,12 @@ def cpu_slots(count: int) -> list[Device]:
     return [Device(f"cpu:{index}", f"cpu {index}", "cpu") for index in range(count)]
 
 
-def _slot_count(request: str, text: str) -> int:
-    if not re.fullmatch(r"[1-9]\d{0,3}", text):
-        raise UsageError(f"--devices {request}: {text!r} is not a number of CPU slots")
-    return int(text)
-
-
 def _usual_slots(many_small: bool) -> int:
     if many_small:
         return min(8, usable_cores())
     # Two cores keep one trial busy; on large machines memory is the limit.
     available = psutil.virtual_memory().available
     return max(1, min(usable_cores() // 2, min(available, memory_limit() or available) // _BYTES_PER_CPU_SLOT))
-
-
-def _visible(listed: str, cards: Sequence[Sequence[Device]]) -> list[Device]:
-    """The devices that CUDA_VISIBLE_DEVICES names, in its order."""
-    visible: list[Device] = []
-    for entry in listed.split(","):
-        matches = _matching(entry, cards)
-        if not matches:
-            break  # as in CUDA: an invalid entry hides all entries after it
-        visible += [device for device in matches if device not in visible]
-    return visible
 
 
 def _matching(entry: str, cards: Sequence[Sequence[Device]]) -> list[Device]:
@@ -120,18 +107,15 @@ def _matching(entry: str, cards: Sequence[Sequence[Device]]) -> list[Device]:
         return list(cards[int(entry)]) if int(entry) < len(cards) else []
     if not entry.startswith(("GPU-", "MIG-")):
         return []
-    devices = [device for card in cards for device in card]
-    matches = [device for device in devices if device.id.startswith(entry) or device.old_name == entry]
+    matches = [device for device in chain(*cards) if device.id.startswith(entry) or device.old_name == entry]
     return matches if len(matches) == 1 else []
 
 
 def _requested(request: str, names: str, cards: Sequence[Sequence[Device]], visible: Sequence[Device]) -> list[Device]:
-    chosen: list[Device] = []
-    for entry in names.split(","):
-        matches = _matching(entry, cards)
-        if not matches:
-            raise UsageError(f"--devices {request}: there is no card {entry.strip()!r} (this machine has {len(cards)})")
-        chosen += [device for device in matches if device in visible and device not in chosen]
+    matches = {entry.strip(): _matching(entry, cards) for entry in names.split(",")}
+    if missing := [entry for entry, devices in matches.items() if not devices]:
+        raise UsageError(f"--devices {request}: there is no card {missing[0]!r} (this machine has {len(cards)})")
+    chosen = [device for device in dict.fromkeys(chain(*matches.values())) if device in visible]
     if not chosen:
         raise UsageError(f"--devices {request}: CUDA_VISIBLE_DEVICES allows none of these cards")
     return chosen
