@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cluebench.data.rows import ChoiceRow
-from cluebench.features.ragged import Ragged, distinct, flat_positions, narrowest, offsets_of
+from cluebench.features.ragged import Ragged, distinct, flat_positions, offsets_of, stored
 from cluebench.features.sequences import Arrays, Features, common_columns
 from cluebench.features.tokenization import TextEncoder
 
@@ -36,21 +36,21 @@ def build(
     for row in rows:
         strings += [row.context.lower(), row.question.lower(), *(option.lower() for option in row.options)]
     texts, index = distinct(strings)
-    ids = encoder.encode(texts, num_proc).cut(max_seq_length - encoder.template.special_tokens(_TEXTS))
+    tokens = encoder.encode(texts, num_proc).cut(max_seq_length - encoder.template.special_tokens(_TEXTS))
     counts = np.array([len(row.options) for row in rows], np.int64)
     first = 1 + offsets_of(counts + 2)[:-1]  # where a row's context stands among the strings
     is_option = np.ones(len(index), bool)
     is_option[np.concatenate([[0], first, first + 1])] = False
-    return {
-        "tokens": narrowest(ids.values),
-        "offsets": ids.offsets,
-        "contexts": narrowest(index[first]),
-        "questions": narrowest(index[first + 1]),
-        "options": narrowest(index[is_option]),
-        "option_offsets": offsets_of(counts),
-        "num_choices": np.array(num_choices),
-        **common_columns(encoder, max_seq_length, [row.id for row in rows], [row.answer for row in rows]),
+    columns = {
+        "tokens": tokens,
+        "contexts": index[first],
+        "questions": index[first + 1],
+        "options": Ragged(index[is_option], offsets_of(counts)),
+        "num_choices": num_choices,
     }
+    return stored(
+        columns | common_columns(encoder, max_seq_length, [row.id for row in rows], [row.answer for row in rows])
+    )
 
 
 class ChoiceFeatures(Features):
@@ -63,7 +63,7 @@ class ChoiceFeatures(Features):
         super().__init__(arrays, _TEXTS)
         self.contexts = arrays["contexts"].astype(np.int64)
         self._questions = arrays["questions"].astype(np.int64)
-        self._options = Ragged(arrays["options"], arrays["option_offsets"])
+        self._options = Ragged.stored_in(arrays, "options")
         self._num_choices = int(arrays["num_choices"])
         self._kept = self._fitted()
         self.lengths = np.sum(self._kept, axis=0) + self._special_tokens

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from cluebench.data.rows import TextRow
-from cluebench.features.ragged import distinct, narrowest
+from cluebench.features.ragged import distinct, stored
 from cluebench.features.sequences import Arrays, Features, common_columns
 from cluebench.features.tokenization import TextEncoder
 
@@ -15,13 +15,11 @@ def build(rows: Sequence[TextRow], encoder: TextEncoder, *, max_seq_length: int,
     """Every distinct text tokenised once; a row is the numbers of its texts. Nothing longer than fits is kept."""
     segments = len(rows[0].texts) if rows else 1
     texts, index = distinct(text for row in rows for text in row.texts)
-    ids = encoder.encode(texts, num_proc).cut(max_seq_length - encoder.template.special_tokens(segments))
-    return {
-        "tokens": narrowest(ids.values),
-        "offsets": ids.offsets,
-        "texts": narrowest(index).reshape(len(rows), segments),
-        **common_columns(encoder, max_seq_length, [row.id for row in rows], [row.label for row in rows]),
-    }
+    room = max_seq_length - encoder.template.special_tokens(segments)
+    columns = {"tokens": encoder.encode(texts, num_proc).cut(room), "texts": index.reshape(len(rows), segments)}
+    return stored(
+        columns | common_columns(encoder, max_seq_length, [row.id for row in rows], [row.label for row in rows])
+    )
 
 
 class PairFeatures(Features):

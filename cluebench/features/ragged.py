@@ -1,13 +1,15 @@
 """Lists of different lengths in one flat array, and the index arithmetic that moves many of them at once."""
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 Item = TypeVar("Item", bound=Hashable)
+
+_NARROW = (np.uint8, np.uint16, np.uint32, np.int64)
 
 
 class Piece(NamedTuple):
@@ -55,6 +57,11 @@ class Ragged:
         return Piece(self.values, self.offsets[indices], self.lengths_at(indices) if lengths is None else lengths)
 
     @classmethod
+    def stored_in(cls, arrays: Mapping[str, np.ndarray], name: str) -> "Ragged":
+        """A column of what `stored` made."""
+        return cls(arrays[name], arrays[f"{name}_offsets"])
+
+    @classmethod
     def of(cls, lists: Sequence[Sequence[int]]) -> "Ragged":
         """From lists of integers, as int32."""
         offsets = offsets_of([len(one) for one in lists])
@@ -90,14 +97,22 @@ def flat_positions(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
 
 def narrowest(values: np.ndarray) -> np.ndarray:
-    """The same non-negative integers in the smallest of uint16, uint32 and int64 that holds them."""
-    largest = int(values.max()) if values.size else 0
+    """The same integers in the smallest of uint8, uint16, uint32 and int64 that holds them, or as they are."""
     if values.size and int(values.min()) < 0:
         return values
-    for dtype in (np.uint16, np.uint32):
-        if largest <= np.iinfo(dtype).max:
-            return values.astype(dtype)
-    return values.astype(np.int64)
+    largest = int(values.max(initial=0))
+    return values.astype(next(kind for kind in _NARROW if largest <= np.iinfo(kind).max))
+
+
+def stored(columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Columns as arrays of their narrowest types. Lists become two arrays; the second is named ``…_offsets``."""
+    arrays = {}
+    for name, column in columns.items():
+        if isinstance(column, Ragged):
+            arrays[f"{name}_offsets"] = column.offsets
+            column = column.values
+        arrays[name] = narrowest(column if isinstance(column, np.ndarray) else np.array(column, np.int64))
+    return arrays
 
 
 def distinct(items: Iterable[Item]) -> tuple[list[Item], np.ndarray]:
@@ -116,7 +131,7 @@ def distinct_numbers(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def pack_strings(strings: Iterable[str]) -> Ragged:
-    """Strings as UTF-8 bytes in one flat uint8 array; lone surrogates survive."""
+    """Strings as UTF-8 bytes; lone surrogates survive."""
     encoded = [string.encode("utf-8", "surrogatepass") for string in strings]
     return Ragged(np.frombuffer(b"".join(encoded), np.uint8), offsets_of([len(one) for one in encoded]))
 

@@ -25,20 +25,14 @@ def common_columns(
     max_seq_length: int,
     ids: Sequence[int | str | None] = (None,),
     labels: Sequence[int | None] = (None,),
-) -> Arrays:
-    """What all kinds of features store: special tokens, the longest input, and ids and labels if every row has them.
-
-    Ids are stored as whole numbers, or else as UTF-8.
-    """
-    numbers = {**encoder.template._asdict(), "pad": encoder.pad_id, "max_seq_length": max_seq_length}
-    columns = {name: np.array(value, np.int64) for name, value in numbers.items()}
-    if all(isinstance(index, int) for index in ids):
-        columns["ids"] = np.array(ids, np.int64)
-    elif None not in ids:
-        packed = pack_strings([str(index) for index in ids])
-        columns |= {"ids": packed.values, "id_offsets": packed.offsets}
+) -> dict[str, Any]:
+    """What all kinds of features store: special tokens, the longest input, and ids and labels if every row has them."""
+    columns = {**encoder.template._asdict(), "pad": encoder.pad_id, "max_seq_length": max_seq_length}
+    if None not in ids:
+        numbers = all(isinstance(index, int) for index in ids)
+        columns["ids"] = np.array(ids, np.int64) if numbers else pack_strings(map(str, ids))
     if len(labels) and None not in labels:
-        columns["labels"] = np.array(labels, np.int64)
+        columns["labels"] = labels
     return columns
 
 
@@ -59,14 +53,13 @@ class Features:
         self._pad = int(arrays["pad"])
         self._special_tokens = self._template.special_tokens(texts)
         self._room = int(arrays["max_seq_length"]) - self._special_tokens  # for texts
-        self._tokens = Ragged(arrays["tokens"], arrays["offsets"])
-        self._labels = {name: arrays[name] for name in _LABELS if name in arrays}
-        self.labels: Any = arrays.get("labels")
-        self.ids: Any = None
-        if "id_offsets" in arrays:
-            self.ids = unpack_strings(Ragged(arrays["ids"], arrays["id_offsets"]))
-        elif "ids" in arrays:
-            self.ids = arrays["ids"].tolist()
+        self._tokens = Ragged.stored_in(arrays, "tokens")
+        self._labels: Arrays = {name: arrays[name].astype(np.int64) for name in _LABELS if name in arrays}
+        known: list[Any] = [self._labels.get(name) for name in _LABELS]
+        self.labels, self.start_positions, self.end_positions = known
+        self.ids: Any = arrays["ids"].tolist() if "ids" in arrays else None
+        if "ids_offsets" in arrays:
+            self.ids = unpack_strings(Ragged.stored_in(arrays, "ids"))
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -77,7 +70,7 @@ class Features:
         ``input_ids``, ``token_type_ids``: int64 [B, longest], of choices [B, choices, longest].
         """
         examples = np.asarray(indices, np.int64)
-        labels = {name: np.asarray(values[examples], np.int64) for name, values in self._labels.items()}
+        labels = {name: values[examples] for name, values in self._labels.items()}
         return self._inputs(examples) | labels
 
     def _inputs(self, examples: np.ndarray) -> Arrays:

@@ -6,12 +6,11 @@ last is the first that reaches the context's end. Labels are the tokens of the f
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from cluebench.data.rows import SpanRow
-from cluebench.features.ragged import Piece, Ragged, distinct, narrowest, pack_strings, unpack_string
+from cluebench.features.ragged import Piece, Ragged, distinct, pack_strings, stored, unpack_string
 from cluebench.features.sequences import Arrays, Features, common_columns
 from cluebench.features.tokenization import TextEncoder
 from cluebench.foundation.errors import UsageError
@@ -43,22 +42,18 @@ def build(
     reserved = encoder.template.special_tokens(_TEXTS) + question_ids.lengths[question]
     room = _room_for_contexts(rows, reserved, max_seq_length)
     of_row, begins = windows(context_ids.lengths[context], room, doc_stride)
-    text = pack_strings(contexts)
-    arrays = {
-        "tokens": narrowest(context_ids.values),
-        "offsets": context_ids.offsets,
-        "starts": narrowest(starts),
-        "ends": narrowest(ends),
-        "text": text.values,
-        "text_offsets": text.offsets,
-        "question_tokens": narrowest(question_ids.values),
-        "question_offsets": question_ids.offsets,
-        "contexts": narrowest(context),
-        "questions": narrowest(question),
-        "rows": narrowest(of_row),
-        "first": narrowest(begins),
-        **common_columns(encoder, max_seq_length, [row.id for row in rows]),
+    columns = {
+        "tokens": context_ids,
+        "starts": starts,
+        "ends": ends,
+        "text": pack_strings(contexts),
+        "question_tokens": question_ids,
+        "contexts": context,
+        "questions": question,
+        "rows": of_row,
+        "first": begins,
     }
+    arrays = stored(columns | common_columns(encoder, max_seq_length, [row.id for row in rows]))
     if rows and all(row.answers for row in rows):
         first = np.array([row.answer_starts[0] for row in rows], np.int64)
         behind = first + [len(row.answers[0]) for row in rows]
@@ -100,15 +95,12 @@ class SpanFeatures(Features):
     def __init__(self, arrays: Arrays):
         super().__init__(arrays, _TEXTS)
         self._starts, self._ends = arrays["starts"], arrays["ends"]
-        self._texts = Ragged(arrays["text"], arrays["text_offsets"])
-        self._question_tokens = Ragged(arrays["question_tokens"], arrays["question_offsets"])
+        self._texts = Ragged.stored_in(arrays, "text")
+        self._question_tokens = Ragged.stored_in(arrays, "question_tokens")
         self.contexts, self._questions, self._first, self.rows = (
             arrays[name].astype(np.int64) for name in ("contexts", "questions", "first", "rows")
         )
         self.ids = [str(index) for index in self.ids or ()]
-        self.start_positions: Any = arrays.get("start_positions")
-        self.end_positions: Any = arrays.get("end_positions")
-
         question = self._question_tokens.lengths[self._questions[self.rows]]
         left_over = self._tokens.lengths[self.contexts[self.rows]] - self._first
         self._kept = np.minimum(left_over, self._room - question)

@@ -69,7 +69,7 @@ def test_everything_is_lower_cased_even_for_a_cased_tokenizer(golden_tokens):
 def test_a_string_is_stored_once(encoder):
     row = ChoiceRow("北京", "今天", ("今天", "北京"), 0, 0)
     arrays = choice.build([row] * 5, encoder, max_seq_length=30, num_choices=4)
-    assert len(arrays["offsets"]) - 1 == 3  # and what fills up
+    assert len(arrays["tokens_offsets"]) - 1 == 3  # and what fills up
 
 
 def test_fit_longest_in_closed_form():

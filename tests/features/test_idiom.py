@@ -105,5 +105,5 @@ def test_idioms_are_stored_once(encoder):
     records = idiom_records(20)
     arrays = idiom.build(records, encoder, max_seq_length=64, num_choices=10)
     distinct = {candidate for record in records for candidate in record.candidates}
-    assert len(arrays["idiom_offsets"]) - 1 == len(distinct) < 31
+    assert len(arrays["idioms_offsets"]) - 1 == len(distinct) < 31
     assert arrays["candidates"].shape == (20, 10)

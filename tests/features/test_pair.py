@@ -29,7 +29,7 @@ def test_batches_equal_the_plain_way(encoder, segments, length):
 def test_a_text_is_stored_once_and_no_longer_than_it_is_used(encoder):
     rows = [TextRow(("北京" * 30, "今天"), 0), TextRow(("今天", "北京" * 30), 1)]
     arrays = pair.build(rows, encoder, max_seq_length=20)
-    assert len(arrays["offsets"]) - 1 == 2
+    assert len(arrays["tokens_offsets"]) - 1 == 2
     assert len(arrays["tokens"]) == 17 + 2
     assert arrays["tokens"].dtype == np.uint16
 

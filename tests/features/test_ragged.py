@@ -45,7 +45,15 @@ def test_flat_positions_are_slices_one_after_another():
 
 @pytest.mark.parametrize(
     "largest, dtype",
-    [(0, np.uint16), (65535, np.uint16), (65536, np.uint32), (2**32 - 1, np.uint32), (2**32, np.int64)],
+    [
+        (0, np.uint8),
+        (255, np.uint8),
+        (256, np.uint16),
+        (65535, np.uint16),
+        (65536, np.uint32),
+        (2**32 - 1, np.uint32),
+        (2**32, np.int64),
+    ],
 )
 def test_narrowest_type_that_holds_the_values(largest, dtype):
     stored = narrowest(np.array([0, largest], np.int64))
@@ -55,7 +63,7 @@ def test_narrowest_type_that_holds_the_values(largest, dtype):
 
 def test_narrowest_leaves_negative_numbers_alone():
     assert narrowest(np.array([-1, 5], np.int32)).tolist() == [-1, 5]
-    assert narrowest(np.array([], np.int64)).dtype == np.uint16
+    assert narrowest(np.array([], np.int64)).dtype == np.uint8
 
 
 def test_distinct_items_and_the_way_back():
