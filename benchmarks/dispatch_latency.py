@@ -27,8 +27,8 @@ from cluebench.machine.nvidia import NvidiaDriver
 from cluebench.pretrained.model import Model
 from cluebench.records.result import Result
 from cluebench.scheduler.allocation.promises import Promises
+from cluebench.scheduler.loop import loop
 from cluebench.scheduler.loop.grid_state import GridState
-from cluebench.scheduler.loop.loop import Scheduler
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job
 from cluebench.scheduler.plan.trials import build_plan
@@ -126,7 +126,7 @@ def measured_gaps(folder: Path, models: int, driver: NvidiaDriver) -> tuple[int,
     display.attach(state)
     begin, busy = time.monotonic(), time.process_time()
     with recorder:
-        Scheduler(state).run()
+        loop.run(state)
         share = (time.process_time() - busy) / (time.monotonic() - begin)
     engine.close()
     for directory in directories.values():

@@ -18,8 +18,8 @@ from cluebench.machine.nvidia import Device
 from cluebench.pretrained.model import Model
 from cluebench.records.paths import TrialPaths
 from cluebench.records.trial import Trial
+from cluebench.scheduler.loop import loop
 from cluebench.scheduler.loop.grid_state import GridState
-from cluebench.scheduler.loop.loop import Scheduler
 from cluebench.scheduler.plan.estimates import forward_tokens
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job
@@ -79,7 +79,7 @@ def ours(trials: Sequence[Trial], durations: dict[str, float], count: int, mrc_c
     by_key = {job.key: job for job in jobs}
     engine = SimulatedEngine(time, cards, by_key, outcome)
     flags = GridFlags(trial_timeout=0, mrc_cards=mrc_cards)
-    Scheduler(GridState(SimulatedTrials(jobs, engine.result_of), engine, [Silent()], time, flags)).run()
+    loop.run(GridState(SimulatedTrials(jobs, engine.result_of), engine, [Silent()], time, flags))
     return time.now
 
 

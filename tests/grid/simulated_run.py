@@ -5,8 +5,8 @@ from pathlib import Path
 from cluebench.machine.nvidia import Device, Reading
 from cluebench.pretrained.model import Model
 from cluebench.records.paths import TrialPaths
+from cluebench.scheduler.loop import loop
 from cluebench.scheduler.loop.grid_state import GridState
-from cluebench.scheduler.loop.loop import Scheduler
 from cluebench.scheduler.plan.estimates import GIB
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job
@@ -67,7 +67,7 @@ class Run:
         self.ledger, self.memory_model = self.grid.ledger, self.grid.fit.memory
 
     def run(self):
-        Scheduler(self.grid).run()
+        loop.run(self.grid)
         return self
 
     def states(self):

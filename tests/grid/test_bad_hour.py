@@ -300,9 +300,9 @@ def test_whose_out_of_memory(grid, cards, others):
 
 #: Stands in for a kernel that can't end a process of a driver in trouble: no signal reaches trials that hang.
 UNDYING = """
-from cluebench.scheduler.loop import deadlines, loop
+from cluebench.scheduler.loop import grid_state, loop
 from cluebench.scheduler.processes import local_engine
-deadlines._DEATH_DUE, deadlines.GRACE, loop.GRACE = 1.0, 0.5, 0.5
+grid_state._DEATH_DUE, grid_state.GRACE, loop.GRACE = 1.0, 0.5, 0.5
 local_engine.LocalEngine.stop = lambda self, key, now=False: None
 """
 

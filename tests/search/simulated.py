@@ -9,8 +9,8 @@ from cluebench.pretrained.model import Model
 from cluebench.records.paths import TrialPaths, parse_trial_name
 from cluebench.records.result import DevPoint, Result
 from cluebench.records.trial import Trial
+from cluebench.scheduler.loop import loop
 from cluebench.scheduler.loop.grid_state import GridState
-from cluebench.scheduler.loop.loop import Scheduler
 from cluebench.scheduler.plan.estimates import forward_tokens
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job, State
@@ -97,7 +97,7 @@ class LiveSearch:
         self.grid = GridState(trials, self.engine, [self.witness], self.time, GridFlags(trial_timeout=0, **flags))
 
     def run(self):
-        Scheduler(self.grid).run()
+        loop.run(self.grid)
         return self
 
     def on_disk(self, job):

@@ -1,6 +1,6 @@
 """What the loop knows of a grid: its jobs, devices and estimates, and who hears of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -10,16 +10,17 @@ from cluebench.scheduler.allocation.job_queue import JobQueue, Sparingly
 from cluebench.scheduler.allocation.ledger import Ledger
 from cluebench.scheduler.allocation.memory_fit import MemoryFit
 from cluebench.scheduler.allocation.promises import Promises
-from cluebench.scheduler.loop.deadlines import Deadlines
 from cluebench.scheduler.plan.estimates import DurationModel, time_left
-from cluebench.scheduler.plan.failures import Failure
+from cluebench.scheduler.plan.failures import Failure, FailureKind
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job, LogReader, State
 from cluebench.scheduler.plan.live_halving import HalvingSearch
-from cluebench.scheduler.processes.engine import Engine, Events, StartOrder
+from cluebench.scheduler.processes.engine import GRACE, Engine, Events, StartOrder
 
 #: Seconds between checks of a full disk or a missing network.
 _HOLD_RECHECK = 30.0
+#: Seconds that a process may need to die of SIGKILL, before the scheduler gives it up with its card.
+_DEATH_DUE = 60.0
 
 
 class Trials(Protocol):
@@ -78,6 +79,49 @@ class Hold:
         self.cause, self.recheck = cause, float("inf") if cause is None else self._clock() + _HOLD_RECHECK
 
 
+class Deadlines:
+    """Ends trials without progress, and kills those that do not end. ``timeout``: seconds without a log line."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], float], timeout: float):
+        self._engine, self._clock, self._timeout = engine, clock, timeout or float("inf")
+        self._resumed = float("-inf")  # when this process went on after it was suspended
+
+    def begin(self, job: Job) -> None:
+        """An attempt at a job begins."""
+        job.progress_due, job.kill_due, job.killed, job.ended_for = job.began + self._timeout, float("inf"), False, None
+
+    def forget(self, job: Job) -> None:
+        """An attempt at a job has ended, or is given up."""
+        job.progress_due = job.kill_due = float("inf")
+
+    def end(self, job: Job, why: FailureKind, grace: float | None = None) -> None:
+        """Asks a running trial to end; kills it after the grace period. The first reason counts."""
+        job.ended_for = job.ended_for or why
+        job.progress_due, job.kill_due = float("inf"), self._clock() + (GRACE if grace is None else grace)
+        self._engine.stop(job.key)
+
+    def suspended(self) -> None:
+        """This process was suspended until now: silence before now does not count."""
+        self._resumed = self._clock()
+
+    def act(self, running: Iterable[Job]) -> list[Job]:
+        """Ends and kills what is due; returns the jobs whose processes do not die of SIGKILL."""
+        now, undying = self._clock(), []
+        for job in running:
+            if job.kill_due <= now:
+                if job.killed:
+                    undying.append(job)
+                else:
+                    job.kill_due, job.killed = now + _DEATH_DUE, True
+                    self._engine.stop(job.key, now=True)
+            elif job.progress_due <= now:
+                silence = min(self._engine.silence(job), now - self._resumed)
+                job.progress_due = now + self._timeout - silence
+                if silence >= self._timeout:
+                    self.end(job, FailureKind.NO_PROGRESS)
+        return undying
+
+
 @dataclass
 class Case:
     """A failure that waits for its cards' answers: the trial counts as running, though its processes are gone."""
@@ -114,6 +158,8 @@ class GridState:
         self.seconds_left = Sparingly(self._seconds_left, self.clock)
         self.elsewhere = Sparingly(self._elsewhere, self.clock)
         self.interrupted: str | None = None
+        self.give_up_at = float("inf")  # clock time, after an interruption
+        self.look_due = float("-inf")  # clock time at which a worker looks at what other processes have done
         self.broken: str | None = None  # why a worker leaves trials to others
         self.by_key = {job.key: job for job in self.jobs}
         self.crashed: set[str] = set()  # keys of a worker's trials, since one ended well

@@ -22,8 +22,8 @@ from cluebench.report.grid_page import REPORT_FILE
 from cluebench.report.run import Run
 from cluebench.report.table import print_table
 from cluebench.scheduler.allocation.promises import Promises
+from cluebench.scheduler.loop import loop
 from cluebench.scheduler.loop.grid_state import GridState
-from cluebench.scheduler.loop.loop import Scheduler
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job, State, note_failures, recall_failures, written
 from cluebench.scheduler.plan.trials import trial_command
@@ -288,7 +288,7 @@ def _loop(grid: PlannedGrid, jobs: list[Job], engine: Engine, events: Events) ->
         with suppress(OSError):
             display.attach(state)
         try:
-            Scheduler(state).run()
+            loop.run(state)
         finally:
             with suppress(OSError):
                 display.close()
