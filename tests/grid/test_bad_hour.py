@@ -44,7 +44,9 @@ def test_a_full_disk_holds_the_grid_and_costs_nothing(grid):
 # A driver in trouble --------------------------------------------------------------------------------------------------
 
 TWO = "card GPU-aaaa Test-24G 24576 24000 ok\ncard GPU-bbbb Test-24G 24576 24000 ok\n"
-HURRY = "from cluebench.scheduler.allocation import device_health as cards; cards._HEALTH_CHECK = 0.3; cards._ANSWER_DUE = 0.6\n"
+HURRY = (
+    "from cluebench.scheduler.allocation import ledger as cards; cards._HEALTH_CHECK = 0.3; cards._ANSWER_DUE = 0.6\n"
+)
 PAIR = ("--tasks", "tnews", "--learning_rates", "1e-5", "--batch_sizes", "16,32", "--max_attempts", "1")
 
 

@@ -1,7 +1,6 @@
 """A driver that answers late or not at all, a hold that may have passed, an estimate beyond every card."""
 
-from cluebench.scheduler.allocation.device_health import DeviceHealth
-from cluebench.scheduler.allocation.ledger import Ledger
+from cluebench.scheduler.allocation.ledger import DeviceHealth, Ledger
 from cluebench.scheduler.allocation.memory_fit import MemoryFit
 from cluebench.scheduler.loop.grid_state import Hold
 from cluebench.scheduler.plan.estimates import GIB

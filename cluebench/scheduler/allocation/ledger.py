@@ -2,20 +2,26 @@
 
 A card's free memory for another trial is what the driver reports as free, minus what any scheduler of the machine has
 promised to trials that have not allocated it yet. The ledger also charges trials for the time that they have devices.
-Pure bookkeeping: readings and the time are arguments.
+Pure bookkeeping: readings and the time are arguments. `DeviceHealth` asks the driver.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from cluebench.machine.nvidia import Device, Reading
+from cluebench.machine.nvidia import Device, DeviceLost, Reading
 from cluebench.records.grid_file import Spent
 from cluebench.scheduler.allocation.promises import Promise
+from cluebench.scheduler.processes.engine import Engine
 
 #: Seconds until a card that failed is tried again: at first, and at most. Each further failure doubles them.
 FIRST_SET_ASIDE, LONGEST_SET_ASIDE = 30.0, 600.0
 #: Crashes in a row that make a card suspicious: a bad card, always free again, would fail every trial of the grid.
 SUSPICIOUS = 3
+
+#: Seconds between questions to the driver: about cards that trials wait for, and about all cards.
+_MEMORY_RECHECK, _HEALTH_CHECK = 2.0, 30.0
+#: Seconds that the driver has to answer.
+_ANSWER_DUE = 15.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,8 @@ class Slot:
     used_by_others: int = 0  # bytes in use that our trials do not have
     set_aside_until: float = 0.0
     failures: int = 0  # of the card, since a trial last ended well here
+    crashes: int = 0  # of trials here, in a row
+    last_crash: float = float("-inf")  # time
     failed_readings: int = 0  # in a row
     failing_since: float = 0.0  # time of the first of these
     asked: float | None = None  # clock time of an open question to the driver; infinity: its answer is overdue
@@ -85,8 +93,6 @@ class Ledger:
         self.slots = {device.id: Slot(device, fresh=device.total_bytes is None) for device in devices}
         self.jobs_per_device = jobs_per_device
         self.spent: dict[str, Spent] = {}  # trial key → the sum of its cost
-        self._crashes: dict[str, tuple[int, float]] = {}  # id of a card → crashes in a row, time of the last
-        self._avoided: dict[str, set[str]] = {}  # trial key → ids of cards where it failed
         self._settled = 0.0
 
     # Cost -------------------------------------------------------------------------------------------------------------
@@ -145,8 +151,8 @@ class Ledger:
     def succeeded(self, device_ids: Iterable[str]) -> None:
         """A trial ended well on these devices: their failures are forgotten."""
         for device_id in device_ids:
-            self.slots[device_id].failures = 0
-            self._crashes.pop(device_id, None)
+            slot = self.slots[device_id]
+            slot.failures, slot.crashes, slot.last_crash = 0, 0, float("-inf")
 
     def suspect(self, device_ids: Iterable[str], started_at: float, now: float) -> dict[str, str]:
         """A trial crashed here that began at ``started_at``; returns the cards that are probably the reason, and why.
@@ -155,28 +161,19 @@ class Ledger:
         suspicious, none is: the reason is something that they share.
         """
         found: dict[str, str] = {}
-        for name in filter(self.is_card, device_ids):
-            crashes, last = self._crashes.get(name, (0, float("-inf")))
-            if started_at <= last:
+        for slot in [self.slots[device_id] for device_id in device_ids if self.is_card(device_id)]:
+            if started_at <= slot.last_crash:
                 continue
-            self._crashes[name] = crashes + 1, now
-            peers = [peer for peer, slot in self.slots.items() if slot.set_aside_until < float("inf")]
-            if all(self._crashes.get(peer, (0, 0.0))[0] >= SUSPICIOUS for peer in peers):
-                self._crashes.clear()
-                for slot in map(self.slots.__getitem__, peers):
-                    if not slot.failed_readings:
-                        slot.set_aside_until = min(slot.set_aside_until, now)
-            elif crashes + 1 >= SUSPICIOUS:
-                found[name] = f"the last {SUSPICIOUS} trials on it crashed"
+            slot.crashes, slot.last_crash = slot.crashes + 1, now
+            peers = [peer for peer in self.slots.values() if peer.set_aside_until < float("inf")]
+            if all(peer.crashes >= SUSPICIOUS for peer in peers):
+                for peer in self.slots.values():
+                    peer.crashes, peer.last_crash = 0, float("-inf")
+                    if peer in peers and not peer.failed_readings:
+                        peer.set_aside_until = min(peer.set_aside_until, now)
+            elif slot.crashes >= SUSPICIOUS:
+                found[slot.device.id] = f"the last {SUSPICIOUS} trials on it crashed"
         return found
-
-    def avoid(self, key: str, device_ids: Iterable[str]) -> None:
-        """A trial failed on these devices."""
-        self._avoided[key] = set(filter(self.is_card, device_ids))
-
-    def avoided(self, key: str) -> Collection[str]:
-        """Devices where a trial failed: it is not tried there again while there are others."""
-        return self._avoided.get(key, ())
 
     # Room for another trial -------------------------------------------------------------------------------------------
 
@@ -228,3 +225,85 @@ class Ledger:
             and (not slot.accounted or (slot.device.total_bytes or 0) - slot.used_by_others >= need.bytes)
         ]
         return [slot.device.id for slot in candidates[: need.cards]] if len(candidates) >= need.cards else []
+
+
+class DeviceHealth:
+    """Questions to the driver that are due or open. The ledger keeps them and their answers.
+
+    Give the ``engine``'s answers to `record`; ``note`` gets messages for people.
+    """
+
+    def __init__(self, ledger: Ledger, engine: Engine, note: Callable[[str], None], clock: Callable[[], float]):
+        self._slots, self._ledger, self._engine, self._note, self._clock = ledger.slots, ledger, engine, note, clock
+
+    def is_accounted(self, device_id: str) -> bool:
+        """Whether the driver can answer about it: not for a core, nor for a card that was left out."""
+        return device_id in self._slots and self._slots[device_id].accounted
+
+    def ask(self, device_id: str) -> None:
+        """Asks the driver. If a question is open, its answer will be outdated, and the question is repeated then."""
+        if self.is_accounted(device_id):
+            slot = self._slots[device_id]
+            slot.ask_at, slot.outdated = float("inf"), slot.asked is not None
+            if slot.asked is None:
+                slot.asked = self._clock()
+                self._engine.measure(device_id)
+
+    def ask_soon(self, slots: Iterable[Slot]) -> None:
+        """About cards that trials wait for."""
+        for slot in slots:
+            slot.ask_at = min(slot.ask_at, self._clock() + _MEMORY_RECHECK)
+
+    def record(self, device_id: str, answer: Reading | DeviceLost, allocated: Callable[[str, Reading], int]) -> bool:
+        """Writes the driver's answer about a card into the ledger; False if the answer is outdated.
+
+        ``allocated``: bytes of the reading that certainly belong to a trial. A card that fails is set aside.
+        """
+        now, slot = self._clock(), self._slots.get(device_id)
+        if slot is None:
+            return False
+        outdated, slot.asked, slot.outdated = slot.outdated, None, False
+        if isinstance(answer, DeviceLost):
+            slot.failed_readings += 1
+            if slot.failed_readings == 1:
+                slot.failing_since = now
+            self.set_aside(device_id, str(answer))
+        elif outdated:
+            self.ask(device_id)
+            return False
+        else:
+            if slot.failed_readings and slot.set_aside_until <= now:
+                self._note(f"{slot.device.label} answers again")
+            self._ledger.read(device_id, answer, lambda key: allocated(key, answer))
+            slot.ask_at = max(now + _HEALTH_CHECK, slot.set_aside_until)
+        return True
+
+    def set_aside(self, device_id: str, reason: str) -> None:
+        """Does not use a failed card until the driver has been asked again. A core can't fail."""
+        now, slot = self._clock(), self._slots[device_id]
+        if not self._ledger.is_card(device_id):
+            return
+        already, slot.ask_at = slot.set_aside_until > now, self._ledger.set_aside(device_id, now)
+        if not already:
+            self._note(f"{slot.device.label} is set aside for {slot.ask_at - now:.0f} s: {reason}")
+
+    def next_due(self) -> float:
+        """Clock time at which `ask_what_is_due` has something to do."""
+        return min((min(slot.ask_at, _overdue(slot)) for slot in self._slots.values()), default=float("inf"))
+
+    def ask_what_is_due(self) -> list[str]:
+        """Returns the devices whose answer has become overdue."""
+        now, late = self._clock(), []
+        for device_id, slot in self._slots.items():
+            if slot.ask_at <= now:
+                self.ask(device_id)
+            if _overdue(slot) <= now:
+                slot.asked, slot.fresh = float("inf"), False  # an answer may still come
+                self._note(f"{slot.device.label}: the driver does not answer; nothing is started there until it does")
+                late.append(device_id)
+        return late
+
+
+def _overdue(slot: Slot) -> float:
+    """Clock time at which the driver's answer is overdue; infinity if nothing was asked, or it is noted already."""
+    return float("inf") if slot.asked is None else slot.asked + _ANSWER_DUE

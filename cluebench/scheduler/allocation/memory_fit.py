@@ -33,8 +33,7 @@ class MemoryFit:
         for job in queue.turn(now):
             if not self._ledger.has_room(now, closed):
                 return
-            trial, avoid = job.trial, frozenset(self._ledger.avoided(job.key))
-            kind = (trial.model.folder, trial.task, trial.setting.batch_size, job.memory_factor, avoid)
+            kind = (*job.group, job.trial.setting.batch_size, job.memory_factor, job.avoid)
             if kind in refused:
                 continue
             need = self.need(job, now, closed)
@@ -67,7 +66,7 @@ class MemoryFit:
         """On so many cards. Never more memory than the largest card has: a wrong estimate must not block a trial."""
         needed, largest = self.memory.needed_bytes(job.trial, job.micro_batch(cards) or 1), self._largest()
         size = min(needed, int(largest * 0.97)) if largest else needed
-        return Need(cards, size, self._ledger.avoided(job.key))
+        return Need(cards, size, job.avoid)
 
     def why_idle(self, queue: JobQueue, now: float) -> str | None:
         """Why no waiting job starts although a device has room; None if no device has room, or it is unknown."""

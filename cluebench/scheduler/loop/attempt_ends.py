@@ -189,7 +189,7 @@ def failed(grid: GridState, job: Job, failure: Failure, free: int | None = None)
         grid.queue.move(job, State.WAITING)
         return
     job.failures.append(failure)
-    grid.ledger.avoid(job.key, attempt.devices)
+    job.avoid = frozenset(filter(grid.ledger.is_card, attempt.devices))
     pause = job.pause_after_failure(grid.flags.max_attempts)
     if failure.kind is FailureKind.OUT_OF_MEMORY and pause is not None:
         others = [*grid.waiting(), *grid.queue.of(State.PAUSED)]

@@ -5,9 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from cluebench.records.result import PAUSED, Result
-from cluebench.scheduler.allocation.device_health import DeviceHealth
 from cluebench.scheduler.allocation.job_queue import JobQueue, Sparingly
-from cluebench.scheduler.allocation.ledger import Ledger
+from cluebench.scheduler.allocation.ledger import DeviceHealth, Ledger
 from cluebench.scheduler.allocation.memory_fit import MemoryFit
 from cluebench.scheduler.allocation.promises import Promises
 from cluebench.scheduler.plan.estimates import DurationModel, time_left

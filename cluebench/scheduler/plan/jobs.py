@@ -99,6 +99,7 @@ class Job:
     not_before: float = 0.0  # clock time of the next attempt
     needs_model: bool = False  # it was done without keeping its model, and runs again to keep it
     elsewhere: Attempt | None = None  # by another process, when we looked last
+    avoid: frozenset[str] = frozenset()  # ids of cards where it failed: not tried there again while there are others
     began: float = 0.0  # clock time of the last attempt
     progress_due: float = float("inf")  # clock time at which the log of the last attempt must have grown
     kill_due: float = float("inf")  # clock time at which it is killed, and later given up

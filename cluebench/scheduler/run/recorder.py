@@ -86,24 +86,22 @@ class Recorder:
         self._changed.add(job.trial.model)
 
     def note(self, text: str) -> None:
-        self._append(self._directories.values(), text)
+        for directory in self._directories.values():
+            self._append(directory, text)
 
     def tick(self, now: float) -> float:
         return float("inf")
 
     def _log(self, job: Job, text: str) -> None:
         self.charged(job)
-        self._append([self._directories[job.trial.model]], f"{job.key} {text}")
+        self._append(self._directories[job.trial.model], f"{job.key} {text}")
 
-    def _append(self, directories: Iterable[RunDirectory], text: str) -> None:
-        line = f"{datetime.now().astimezone().isoformat(timespec='milliseconds')} {text}\n"
-
-        def append(directory: RunDirectory) -> None:
+    def _append(self, directory: RunDirectory, text: str) -> None:
+        def append() -> None:
             with open(directory.grid_log, "a", encoding="utf-8") as stream:
-                stream.write(line)
+                stream.write(f"{datetime.now().astimezone().isoformat(timespec='milliseconds')} {text}\n")
 
-        for directory in directories:
-            self._try(directory, "grid.log", append, directory)
+        self._try(directory, "grid.log", append)
 
     def _record_stopped(self, job: Job) -> None:
         if job.state is State.STOPPED:
@@ -147,7 +145,7 @@ class Recorder:
         for model in self._directories:
             left = self._states(model).keys() - {State.DONE, State.STOPPED}
             self._write_grid(model, "done" if not left else "failed" if left == {State.FAILED} else "stopped")
-            self._write_report(model)
+            self._write_report(self._directories[model])
 
     def _write_until_ended(self) -> None:
         while not self._ended.is_set():
@@ -167,7 +165,7 @@ class Recorder:
             stale = self._stale | {model for model in self._entries if self._states(model)[State.RUNNING]}
             self._stale, begin = set(), time.monotonic()
             for model in stale:
-                self._write_report(model)
+                self._write_report(self._directories[model])
             self._report_due = now + max(_REPORT_EVERY, (time.monotonic() - begin) / _REPORT_SHARE) if stale else 0.0
 
     def _states(self, model: Model) -> Counter[State]:
@@ -178,8 +176,7 @@ class Recorder:
         directory, protocols = self._directories[model], self._protocols[model]
         self._try(directory, "grid.json", directory.write_grid, status, trials, counts, protocols, self._details)
 
-    def _write_report(self, model: Model) -> None:
-        directory = self._directories[model]
+    def _write_report(self, directory: RunDirectory) -> None:
         self._try(directory, "report.html", write_report, directory.path)
 
     def _try(self, directory: RunDirectory, what: str, action: Callable, *arguments: object) -> None:
