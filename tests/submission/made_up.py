@@ -1,10 +1,12 @@
 """Submission files without a defect, the rows they are for, and finished trials with kept models."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
-from cluebench.benchmark.tasks import TASKS
-from cluebench.data.rows import ChoiceRow, IdiomRecord, SpanRow, TextRow
+from cluebench import submission
+from cluebench.benchmark.tasks import CHOICE, SPAN, TASKS, Task
+from cluebench.data.rows import IDIOM_TAG, ChoiceRow, IdiomRecord, SpanRow, TextRow
 from cluebench.records.paths import TrialPaths
 from cluebench.records.result import Result
 
@@ -49,6 +51,20 @@ def sound(task: str) -> str:
         return json.dumps(answers, ensure_ascii=False, indent=0) + "\n"
     ids = [row.id for row in QUESTIONS] if task == "c3" else range(len(answers))
     return "".join(json.dumps({"id": number, "label": label}) + "\n" for number, label in zip(ids, answers))
+
+
+def write_predictions(path: Path, task: Task, rows: Sequence) -> None:
+    """A sound file for a test set: the last label or candidate, or the first characters, for each row."""
+    if task.is_classification:
+        submission.write_labels(path, range(len(rows)), [task.labels[-1]] * len(rows))
+    elif task.kind == CHOICE:
+        submission.write_labels(path, [row.id for row in rows], [len(row.options) - 1 for row in rows])
+    elif task.kind == SPAN:
+        submission.write_answers(path, {row.id: row.context[:2] for row in rows})
+    else:
+        tags = [tag for row in rows for passage in row.passages for tag in IDIOM_TAG.findall(passage)]
+        assert len(tags) == len(set(tags)) > 0
+        submission.write_answers(path, dict.fromkeys(tags, 9))
 
 
 def kept(run_root: Path, task: str, name: str, score, *, model: bool = True, **more) -> Path:

@@ -12,13 +12,13 @@ import pytest
 
 from cluebench import submission
 from cluebench.benchmark.tasks import TASKS
-from cluebench.data.rows import IDIOM_TAG, load_rows
+from cluebench.data.rows import load_rows
 from cluebench.data.source import DataSource, open_source
 from cluebench.demo import synthetic
 from cluebench.foundation import repository
 from tests.conftest import ROOT
 from tests.submission import independent
-from tests.submission.made_up import kept
+from tests.submission.made_up import kept, write_predictions
 
 COMMAND = "grid_search_tools/make_submission.py"
 SIZES = {name: synthetic.Sizes(8, 4, 7) for name in TASKS}
@@ -37,16 +37,7 @@ def predictions(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("predictions")
     source = open_source(data)
     for name, (task, test) in submission.FILES.items():
-        rows = load_rows(source, task, test.split)
-        if task.is_classification:
-            submission.write_labels(folder / name, range(len(rows)), [task.labels[-1]] * len(rows))
-        elif task.kind == "choice":
-            submission.write_labels(folder / name, [row.id for row in rows], [len(row.options) - 1 for row in rows])
-        elif task.kind == "span":
-            submission.write_answers(folder / name, {row.id: row.context[:2] for row in rows})
-        else:
-            tags = [tag for row in rows for passage in row.passages for tag in IDIOM_TAG.findall(passage)]
-            submission.write_answers(folder / name, dict.fromkeys(tags, 9))
+        write_predictions(folder / name, task, load_rows(source, task, test.split))
     return folder
 
 

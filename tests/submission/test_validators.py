@@ -6,11 +6,11 @@ import pytest
 
 from cluebench import submission
 from cluebench.benchmark.tasks import TASKS
-from cluebench.data.rows import IDIOM_TAG, TextRow, load_rows
+from cluebench.data.rows import TextRow, load_rows
 from cluebench.data.source import open_source
 from cluebench.foundation import atomic
 from cluebench.submission.checks import problems_in
-from tests.submission.made_up import ROWS, SOUND, sound
+from tests.submission.made_up import ROWS, SOUND, sound, write_predictions
 
 
 def problems(task: str, content: str | bytes) -> list[str]:
@@ -229,16 +229,7 @@ def test_files_for_the_official_test_sets(name, clue_data_dir, tmp_path):
         pytest.skip(f"{clue_data_dir} has no {task.title}")
     rows = load_rows(source, task, test.split)
     path = tmp_path / name
-    if task.is_classification:
-        submission.write_labels(path, range(len(rows)), [task.labels[n % len(task.labels)] for n in range(len(rows))])
-    elif task.kind == "choice":
-        submission.write_labels(path, [row.id for row in rows], [len(row.options) - 1 for row in rows])
-    elif task.kind == "span":
-        submission.write_answers(path, {row.id: row.context[:3] for row in rows})
-    else:
-        tags = [tag for row in rows for passage in row.passages for tag in IDIOM_TAG.findall(passage)]
-        assert len(tags) == len(set(tags)) > 0
-        submission.write_answers(path, dict.fromkeys(tags, 3))
+    write_predictions(path, task, rows)
     assert problems_in(path.read_bytes(), task, test, rows) == []
     if (number := OFFICIAL[name]) is not None:
         content = path.read_text(encoding="utf-8")
