@@ -59,7 +59,7 @@ def predict(run: Run, model: Layer) -> None:
     """One submission file for each test set of the task."""
     for test, rows in run.test_sets():
         (logits,) = run.outputs(model, rows)
-        run.submit_labels(test, range(len(rows)), [run.task.labels[index] for index in logits.argmax(axis=1)])
+        run.submit(test, range(len(rows)), [run.task.labels[index] for index in logits.argmax(axis=1)])
 
 
 if __name__ == "__main__":

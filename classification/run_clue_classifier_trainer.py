@@ -36,7 +36,7 @@ def main() -> None:
         if arguments.do_predict:
             for test, rows in run.test_sets():
                 (logits,) = run.outputs(model, rows)
-                run.submit_labels(test, range(len(rows)), [task.labels[index] for index in logits.argmax(axis=1)])
+                run.submit(test, range(len(rows)), [task.labels[index] for index in logits.argmax(axis=1)])
         if arguments.do_export:
             paddlenlp_trainer.export(run, model)
 

@@ -61,7 +61,7 @@ def predict(run: Run, model: Layer) -> None:
     """One submission file for each test set, with the questions' ids; a question has up to ten options."""
     for test, questions in run.test_sets():
         (scores,) = run.outputs(model, questions)
-        run.submit_labels(test, questions.ids, decode_choices(scores, questions.option_mask).tolist())
+        run.submit(test, questions.ids, decode_choices(scores, questions.option_mask).tolist())
 
 
 if __name__ == "__main__":

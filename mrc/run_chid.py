@@ -59,7 +59,7 @@ def predict(run: Run, model: Layer) -> None:
     for test, blanks in run.test_sets():
         (scores,) = run.outputs(model, blanks)
         chosen = decode_idioms(scores, blanks.records)
-        run.submit_answers(test, dict(zip(blanks.tags, chosen.tolist())))
+        run.submit(test, blanks.tags, chosen.tolist())
 
 
 if __name__ == "__main__":

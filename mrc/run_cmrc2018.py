@@ -82,7 +82,7 @@ def predict(run: Run[CmrcFlags], model: Layer) -> None:
     for test, windows in run.test_sets():
         starts, ends = run.outputs(model, windows)
         answers = decode_spans(starts, ends, windows, run.flags.n_best_size, run.flags.max_answer_length)
-        run.submit_answers(test, answers)
+        run.submit(test, answers.keys(), answers.values())
 
 
 if __name__ == "__main__":

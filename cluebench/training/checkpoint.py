@@ -64,16 +64,13 @@ class Checkpoint:
         a line reports the damage.
         """
         state = CheckpointState.read(self.folder / STATE_FILE, RESTARTS)
-        if state is None or state.configuration_hash != self.result.configuration_hash:
-            return 0
-        if not state.is_whole(self.folder, RESTARTS):
+        same = state is not None and state.configuration_hash == self.result.configuration_hash
+        if not (state and same and state.is_whole(self.folder, RESTARTS)):
             return 0
         weights, moments = load_file(self.folder / _WEIGHTS), load_file(self.folder / _MOMENTS)
-        of_ranks = [state.generators, *state.of_other_ranks]
-        rank = (
-            environment.rank()
-        )  # more cards than wrote it, or an earlier version, which kept rank 0's only: as rank 0
-        set_generators(of_ranks[rank if rank < len(of_ranks) else 0])
+        # Where more cards go on than wrote it, the others draw as rank 0. (Earlier versions kept only its state.)
+        of_ranks = dict(enumerate([state.generators, *state.of_other_ranks]))
+        set_generators(of_ranks.get(environment.rank(), state.generators))
         self.model.set_state_dict(weights)
         self.optimizer.set_state_dict({**_named(moments, self._parameters()), _SCHEDULE: state.schedule})
         if self.precision.scaler and state.scaler:

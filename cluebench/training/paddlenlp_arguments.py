@@ -50,17 +50,11 @@ class TaskFlags:
 
 #: Published settings that differ from the defaults of PaddleNLP's TrainingArguments.
 DEFAULTS = {
-    "per_device_train_batch_size": 32,
-    "per_device_eval_batch_size": 64,
-    "learning_rate": 3e-5,
-    "weight_decay": 0.01,
-    "logging_steps": 100,
-    "save_steps": 100,
-    "save_total_limit": 3,
-    "metric_for_best_model": "eval_accuracy",
-}
+    "per_device_train_batch_size": 32, "per_device_eval_batch_size": 64, "learning_rate": 3e-5, "weight_decay": 0.01,
+    "logging_steps": 100, "save_steps": 100, "save_total_limit": 3, "metric_for_best_model": "eval_accuracy",
+}  # fmt: skip
 
-#: Defaults that depend on other flags.
+#: Defaults that depend on other flags; `completed` computes them.
 DEPENDENT = {
     "num_train_epochs": "the task's",
     "warmup_ratio": "the task's",
@@ -72,6 +66,24 @@ DEPENDENT = {
     "report_to": "visualdl with logging_dir, else none",
 }
 
+#: The least value of TrainingArguments that neither their parser nor they themselves check.
+_LEAST = {
+    "per_device_train_batch_size": 1, "per_device_eval_batch_size": 1, "gradient_accumulation_steps": 1,
+    "learning_rate": 0, "weight_decay": 0, "max_grad_norm": 0, "seed": 0, "warmup_steps": 0, "logging_steps": 1,
+    "save_steps": 1, "eval_steps": 1, "num_train_epochs": 0,
+}  # fmt: skip
+
+#: TrainingArguments that --help shows, beside those with a default of this script.
+_USUAL = ("output_dir", "do_train", "do_eval", "do_predict", "do_export", "gradient_accumulation_steps", "max_steps",
+          "warmup_steps", "seed", "adam_epsilon", "max_grad_norm", "fp16", "bf16")  # fmt: skip
+
+#: Flags of the other scripts under the names that they have here too.
+_SAME = (
+    "do_train", "do_eval", "output_dir", "gradient_accumulation_steps", "learning_rate", "num_train_epochs",
+    "max_steps", "warmup_steps", "weight_decay", "adam_epsilon", "max_grad_norm", "seed", "device", "logging_steps",
+    "overwrite_output_dir",
+)  # fmt: skip
+
 _METRICS = ("eval_accuracy", "accuracy", "eval_loss", "loss")
 
 
@@ -80,30 +92,35 @@ def parsed(description: str) -> tuple[Task, TaskFlags, Any]:
 
     ``description``: the beginning of the script's --help.
     """
-    parser = flag_parser(description)
+    parser = _flag_parser(description)
     values = vars(parser.parse_args())
     own = TaskFlags(**{field.name: values.pop(field.name) for field in fields(TaskFlags)})
     try:
-        task = dataset_task(own.dataset)
-        check(own, values)
+        *collection, short = own.dataset.split() or [""]
+        if [word.lower() for word in collection] not in ([], ["clue"]):
+            parser.error(f'--dataset: unknown data set {own.dataset!r}; write "clue" and a task, as in "clue tnews"')
+        task = classification_task("--dataset", short)
+        _check(own, values)
         arguments = TrainingArguments(**completed(values, task, own))
-    except UsageError as error:
-        parser.error(str(error))
-    except (ValueError, AssertionError, KeyError) as error:
+    except (UsageError, ValueError, AssertionError, KeyError) as error:
         parser.error(" ".join(str(error).split()))
     return task, own, arguments
-
-
-#: TrainingArguments that --help shows, beside those with a default of this script.
-_USUAL = ("output_dir", "do_train", "do_eval", "do_predict", "do_export", "gradient_accumulation_steps", "max_steps",
-          "warmup_steps", "seed", "adam_epsilon", "max_grad_norm", "fp16", "bf16")  # fmt: skip
 
 
 class _Parser(OneLineParser, PdArgumentParser):
     """Reports a wrong flag in one line, as in the other scripts."""
 
 
-def flag_parser(description: str) -> argparse.ArgumentParser:
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Adds each flag's default where its text has none."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = action.help or ""
+        complete = "(default:" in text or action.required or action.default is None
+        return text if complete else super()._get_help_string(action) or text
+
+
+def _flag_parser(description: str) -> argparse.ArgumentParser:
     """A parser of this script's flags and all TrainingArguments."""
     parser = _Parser(
         (),  # type: ignore[arg-type]  # PdArgumentParser takes classes first
@@ -124,31 +141,9 @@ def flag_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Adds each flag's default where its text has none."""
-
-    def _get_help_string(self, action: argparse.Action) -> str:
-        text = action.help or ""
-        complete = "(default:" in text or action.required or action.default is None
-        return text if complete else super()._get_help_string(action) or text
-
-
-def dataset_task(name: str) -> Task:
-    """The task's row for --dataset. Raises UsageError."""
-    *collection, short = name.split() or [""]
-    if [word.lower() for word in collection] not in ([], ["clue"]):
-        raise UsageError(f'--dataset: unknown data set {name!r}; write "clue" and a task, as in "clue tnews"')
-    return classification_task("--dataset", short)
-
-
-def check(own: TaskFlags, values: Mapping[str, Any]) -> None:
+def _check(own: TaskFlags, values: Mapping[str, Any]) -> None:
     """Raises UsageError for wrong values that neither the parser nor TrainingArguments refuse."""
-    smallest = {
-        "per_device_train_batch_size": 1, "per_device_eval_batch_size": 1, "gradient_accumulation_steps": 1,
-        "learning_rate": 0, "weight_decay": 0, "max_grad_norm": 0, "seed": 0, "warmup_steps": 0, "logging_steps": 1,
-        "save_steps": 1, "eval_steps": 1, "num_train_epochs": 0,
-    }  # fmt: skip
-    for name, least in smallest.items():
+    for name, least in _LEAST.items():
         if values[name] is not None and not values[name] >= least:
             raise UsageError(f"--{name} {values[name]}: must be at least {least}")
     other = {"fp16": "bf16", "bf16": "fp16"}.get(own.amp)
@@ -156,10 +151,8 @@ def check(own: TaskFlags, values: Mapping[str, Any]) -> None:
         raise UsageError(f"--amp {own.amp} contradicts --{other}")
     if values["logging_dir"] and (reason := atomic.why_unwritable(values["logging_dir"], directory=True)):
         raise UsageError(f"--logging_dir {values['logging_dir']}: {reason}; give another place")
-    if values["metric_for_best_model"] not in _METRICS:
-        raise UsageError(
-            f"--metric_for_best_model {values['metric_for_best_model']}: choose from {', '.join(_METRICS)}"
-        )
+    if (metric := values["metric_for_best_model"]) not in _METRICS:
+        raise UsageError(f"--metric_for_best_model {metric}: choose from {', '.join(_METRICS)}")
     if not any(values[name] for name in ("do_train", "do_eval", "do_predict", "do_export")):
         raise UsageError("nothing to do: give --do_train, --do_eval, --do_predict or --do_export")
 
@@ -188,14 +181,6 @@ def completed(values: Mapping[str, Any], task: Task, own: TaskFlags) -> dict[str
     return values
 
 
-#: Flags of the other scripts under the names that they have here too.
-_SAME = (
-    "do_train", "do_eval", "output_dir", "gradient_accumulation_steps", "learning_rate", "num_train_epochs",
-    "max_steps", "warmup_steps", "weight_decay", "adam_epsilon", "max_grad_norm", "seed", "device", "logging_steps",
-    "overwrite_output_dir",
-)  # fmt: skip
-
-
 def run_flags(own: TaskFlags, arguments: Any) -> RunFlags:
     """The same settings as flags of the other scripts."""
     settings = {name: value for name, value in vars(own).items() if name not in ("dataset", "padding", "amp", "resume")}
@@ -207,7 +192,7 @@ def run_flags(own: TaskFlags, arguments: Any) -> RunFlags:
         eval_batch_size=arguments.per_device_eval_batch_size,
         warmup_proportion=arguments.warmup_ratio,
         # Batches from other processes don't tell where their padding is.
-        padding=own.padding or bool(arguments.dataloader_num_workers or arguments.distributed_dataloader),
+        padding=own.padding or bool(arguments.dataloader_num_workers),
         amp="fp16" if arguments.fp16 else "bf16" if arguments.bf16 else "off",
         save_steps=arguments.eval_steps,
         save_best_model=arguments.load_best_model_at_end,

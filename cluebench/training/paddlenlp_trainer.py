@@ -147,13 +147,8 @@ class ProtocolTrainer(Trainer):
         metrics |= speed_metrics("eval", began, num_samples=len(rows), num_steps=len(batches))
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        epoch = (step - 1) // len(self.callback_handler.train_dataloader.batch_sampler) if step else 0
-        again = run.flags.do_train and not self.is_in_train
-        improved = run.record(found, step, epoch, metrics["eval_runtime"], again=again)
-        if improved and self.is_world_process_zero():
-            run.write_predictions(found, step)
-        if self.is_in_train and self.is_world_process_zero():
-            run.result.write(run.flags.result_json)
+        last = self.callback_handler.train_dataloader.batch_sampler.plan.step(step) if step else None
+        run.evaluated(found, self.model, last, is_training=self.is_in_train)
         return metrics
 
     def _check_loss_valid(self, loss: paddle.Tensor) -> None:

@@ -1,7 +1,7 @@
 """One run of a fine-tuning script on its device: features, model, steps, evaluations and records."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Generic, NoReturn
@@ -10,7 +10,7 @@ import numpy as np
 import paddle
 
 from cluebench import models, submission
-from cluebench.benchmark.tasks import SPAN, TestSet
+from cluebench.benchmark.tasks import IDIOM, SPAN, TestSet
 from cluebench.data.rows import load_rows
 from cluebench.features import FeatureCache, FeatureRequest, Features, TextEncoder, load_features
 from cluebench.foundation import environment
@@ -22,6 +22,7 @@ from cluebench.records import analysis, dev_predictions
 from cluebench.records.analysis import Choices
 from cluebench.records.dev_predictions import CutEvaluation, DevPredictions, Evaluation
 from cluebench.records.log import RunLog, TrainingLine
+from cluebench.records.result import DevPoint
 from cluebench.records.run_flags import F
 from cluebench.training import device
 from cluebench.training.bounded import BoundedEvaluation
@@ -240,55 +241,52 @@ class Run(Generic[F]):
 
     # What is recorded -------------------------------------------------------------------------------------------------
 
-    def evaluated(self, found: Evaluation | CutEvaluation, model: paddle.nn.Layer, step: Step | None = None) -> None:
+    def evaluated(
+        self,
+        found: Evaluation | CutEvaluation,
+        model: paddle.nn.Layer,
+        step: Step | None = None,
+        *,
+        is_training: bool = True,
+    ) -> None:
         """Logs an evaluation. During training a new best model is saved before the result names it.
 
-        ``step``: the last step; None when a finished model is evaluated.
+        ``step``: the last step; None when a finished model is evaluated. After training (``is_training`` False, or no
+        step) it repeats an evaluation that the result has already.
         """
-        seconds = time.perf_counter() - self._evaluating_since
-        number, epoch = (step.number, step.epoch) if step else (self.result.best_step or 0, 0)
-        improved = self.record(found, number, epoch, seconds, again=step is None and self.flags.do_train)
+        result, seconds = self.result, time.perf_counter() - self._evaluating_since
+        result.eval_seconds += seconds
+        result.spend()
+        number, epoch = (step.number, step.epoch) if step else (result.best_step or 0, 0)
+        again = self.flags.do_train and not (step and is_training)
+        point = found.point(number, epoch)
+        improved = not again and result.add(point)
+        self._log_evaluation(found, point if again else result.evaluation_after(number), seconds)
         if environment.rank() != 0:
             return
-        if improved and step and self._progress and self.result.best_score:
-            self._progress.best(self.task.format_score(self.result.best_score))
-        if improved and step and self.keeps_best:
-            models.save_model(model, self.tokenizer, self.flags.output_dir)
+        if improved and step and self._progress and result.best_score:
+            self._progress.best(self.task.format_score(result.best_score))
+            if self.keeps_best:
+                models.save_model(model, self.tokenizer, self.flags.output_dir)
         if improved:  # last, so that predictions and result are hardly ever of different steps
-            self.write_predictions(found, number)
-        if step:
-            self.result.write(self.flags.result_json)
+            assert isinstance(found, Evaluation), "a pass that was cut is never the best"
+            self._best = found.predictions
+            analysis.write(self.wrote(self.output(analysis.DEV_PREDICTIONS)), self.task, found)
+            if self.flags.result_json:
+                path = self.wrote(dev_predictions.beside(self.flags.result_json))
+                found.predictions.write(path, result.configuration, number)
+        if step and is_training:
+            result.write(self.flags.result_json)
 
-    def record(
-        self, found: Evaluation | CutEvaluation, step: int, epoch: int, seconds: float, *, again: bool = False
-    ) -> bool:
-        """Logs an evaluation after ``step``; True when it is the best so far.
-
-        ``again``: it repeats the evaluation of the best model of this training, which the result has already.
-        """
-        self.result.eval_seconds += seconds
-        self.result.spend()
-        point = found.point(step, epoch)
-        improved = not again and self.result.add(point)
-        if not again:  # the log has what the result counts
-            point = self.result.evaluation_after(step)
+    def _log_evaluation(self, found: Evaluation | CutEvaluation, point: DevPoint, seconds: float) -> None:
+        """Logs what the result counts, ``point``."""
         if isinstance(found, CutEvaluation) and point.cut_after is not None:
             self.log.cut(found.bound, found.computed, found.rows, seconds)
-            return improved
+            return
         loss = found.loss if point.loss is None else point.loss
         self.log.evaluated(loss, point.score, seconds, point.organisers)
         names = ("dev_accuracy",) if len(point.score) == 1 else ("dev_em", "dev_f1")
-        self.scalars.add(step, dev_loss=loss, **dict(zip(names, point.score)))
-        return improved
-
-    def write_predictions(self, best: Evaluation | CutEvaluation, step: int) -> None:
-        """Writes what the best model, after ``step``, predicts for each row of dev. On rank 0."""
-        assert isinstance(best, Evaluation), "a pass that was cut is never the best"
-        self._best = best.predictions
-        analysis.write(self.wrote(self.output(analysis.DEV_PREDICTIONS)), self.task, best)
-        if self.flags.result_json:
-            path = self.wrote(dev_predictions.beside(self.flags.result_json))
-            best.predictions.write(path, self.result.configuration, step)
+        self.scalars.add(point.step, dev_loss=loss, **dict(zip(names, point.score)))
 
     def log_best(self) -> None:
         """Logs the pairs of labels that the best model confuses most, then the published last line."""
@@ -310,18 +308,14 @@ class Run(Generic[F]):
             else:
                 yield test, self.features(test.split)
 
-    def submit_labels(self, test: TestSet, ids: Sequence[Any], labels: Sequence[Any]) -> None:
-        """The submission file of a test set: an id and a label a line."""
-        self._submit(test, lambda path: submission.write_labels(path, ids, labels))
-
-    def submit_answers(self, test: TestSet, answers: Mapping[str, Any]) -> None:
-        """The submission file of a test set: one object, tag or question id → answer."""
-        self._submit(test, lambda path: submission.write_answers(path, answers))
-
-    def _submit(self, test: TestSet, write: Callable[[Path], None]) -> None:
+    def submit(self, test: TestSet, ids: Collection[Any], answers: Collection[Any]) -> None:
+        """The submission file of a test set: an id and a label a line; of idioms and spans one object, id → answer."""
         if environment.rank() == 0:
             path = self.wrote(self.output(test.submission))
-            write(path)
+            if self.task.kind in (IDIOM, SPAN):
+                submission.write_answers(path, dict(zip(ids, answers)))
+            else:
+                submission.write_labels(path, list(ids), list(answers))
             self.log.line(f"predictions for {test.file}: {path}")
 
     def output(self, name: str | Path) -> Path:
