@@ -9,8 +9,7 @@ submission files are the same as with run_clue_classifier.py. An interrupted run
 """
 
 from cluebench.foundation import command, environment
-from cluebench.training.configure import configure
-from cluebench.training.life import started
+from cluebench.training.life import configure, started
 
 
 def main() -> None:
@@ -34,9 +33,7 @@ def main() -> None:
             trainer.evaluate()
         run.log_best()
         if arguments.do_predict:
-            for test, rows in run.test_sets():
-                (logits,) = run.outputs(model, rows)
-                run.submit(test, range(len(rows)), [task.labels[index] for index in logits.argmax(axis=1)])
+            run.predict(model)
         if arguments.do_export:
             paddlenlp_trainer.export(run, model)
 

@@ -22,8 +22,7 @@ from cluebench.foundation.flags import flag, parse
 from cluebench.records import analysis
 from cluebench.records.dev_predictions import Evaluation
 from cluebench.records.run_flags import RunFlags
-from cluebench.training.configure import configure
-from cluebench.training.life import carry_out
+from cluebench.training.life import carry_out, configure
 
 if TYPE_CHECKING:  # Paddle is imported when the run starts, after its flags are checked
     from paddle import Tensor
@@ -52,20 +51,14 @@ class CmrcFlags(RunFlags):
 
 
 def main() -> None:
-    carry_out(configure(parse(CmrcFlags), TASK), train, evaluate, predict)
+    carry_out(configure(parse(CmrcFlags), TASK), loss, evaluate, predict)
 
 
-def train(run: Run[CmrcFlags], model: Layer) -> None:
-    """Fine-tunes on the train split; every evaluation that improves saves the model into --output_dir."""
-
-    def loss_of(model: Layer, batch: Mapping[str, Any]) -> Tensor:
-        starts, ends = run.forward(model, batch)
-        of_starts = run.cross_entropy(starts, batch["start_positions"])
-        return (of_starts + run.cross_entropy(ends, batch["end_positions"])) / 2
-
-    for step in run.steps(model, loss_of):
-        if step.evaluates:
-            run.evaluated(evaluate(run, model), model, step)
+def loss(run: Run[CmrcFlags], model: Layer, batch: Mapping[str, Any]) -> Tensor:
+    """The mean loss of the starts and ends of a micro-batch's windows."""
+    starts, ends = run.forward(model, batch)
+    of_starts = run.cross_entropy(starts, batch["start_positions"])
+    return (of_starts + run.cross_entropy(ends, batch["end_positions"])) / 2
 
 
 def evaluate(run: Run[CmrcFlags], model: Layer) -> Evaluation:

@@ -14,10 +14,9 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from cluebench.benchmark.tasks import Task
 from cluebench.foundation.errors import UsageError
-from cluebench.models.architectures import SPELLINGS, architecture_of, prefix_of
+from cluebench.models.architectures import SPELLINGS, architecture_of, in_hugging_face, prefix_of
 from cluebench.models.configuration import first_position, longest_input
 from cluebench.models.forward_pass import made_up_rows, outputs_of, unwrapped
-from cluebench.models.hugging_face import in_hugging_face
 from cluebench.models.loading import load_model
 from cluebench.models.tokenizer import TokenizerFile
 from cluebench.pretrained.model import Model

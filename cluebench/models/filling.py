@@ -8,9 +8,8 @@ import numpy as np
 import paddle
 
 from cluebench.foundation.errors import UsageError
-from cluebench.models.architectures import ARCHITECTURES
+from cluebench.models.architectures import ARCHITECTURES, in_paddle, is_hugging_face
 from cluebench.models.configuration import Target
-from cluebench.models.hugging_face import in_paddle, is_hugging_face
 from cluebench.pretrained.model_files import ModelFiles
 from cluebench.pretrained.weights import read_weights
 
@@ -60,9 +59,86 @@ def in_paddles_names(target: Target, weights: Mapping[str, np.ndarray]) -> tuple
     return in_paddle(weights, architecture), hugging_face
 
 
-def fill(model: paddle.nn.Layer, stored: Mapping[str, np.ndarray], target: Target) -> None:
+def refuse_other_task(target: Target) -> None:
+    """Raises UsageError when the configuration says that the model is fine-tuned for another task.
+
+    Heads of different tasks can have the same names and shapes, so that the weights alone don't tell.
+    """
+    written, head = target.written, target.head.__name__
+    tuned = written.get("finetuning_task")
+    names = [name for name in written.get("architectures") or [written.get("init_class")] if name]
+    if isinstance(tuned, str) and tuned != target.task.name:
+        reason = f"was fine-tuned for {tuned.upper()}"
+    elif names and names[-1].lower() != head.lower():  # Transformers writes Nezha, PaddleNLP NeZha
+        reason = f"is a {names[-1]}, not a {head}"
+    else:
+        return
+    raise target.error(f"{reason}, so it can't be used for {target.task.title} without --do_train")
+
+
+def check_sizes(target: Target, config: Any, stored: Mapping[str, np.ndarray]) -> None:
+    """Raises UsageError where configuration and weights differ in size, before anything of that size is built.
+
+    ``stored``: under plain names. Layers that the configuration does not have would be left out silently.
+    """
+    where, described = _names(target)
+    shapes = {name: array.shape for name, array in stored.items()}
+    sizes = [(shapes[name][axis], key) for name, axis, key in _SIZES if len(shapes.get(name, ())) > axis]
+    if layers := [int(match[1]) + 1 for name in stored if (match := _LAYER.match(name))]:
+        sizes.append((max(layers), "num_hidden_layers"))
+    for size, key in sizes:
+        expected = getattr(config, key, None)
+        if expected is not None and expected != size:
+            raise target.error(f"{where} has {key} {size:,}, {described} {expected:,}, so they are of different models")
+
+
+def of_all_layers(backbone: Mapping[str, Any], layers: int) -> dict[str, Any]:
+    """All arrays of a backbone whose first layers are built: the last built layer stands for the layers after it."""
+    numbers = {name: match for name in backbone if (match := _LAYER.search(name))}
+    last = max((int(match[1]) for match in numbers.values()), default=0)
+    behind = {
+        name[: match.start(1)] + str(layer) + name[match.end(1) :]: backbone[name]
+        for name, match in numbers.items() if int(match[1]) == last
+        for layer in range(last + 1, layers)
+    }  # fmt: skip
+    return {**backbone, **behind}
+
+
+def check_backbone(
+    model: paddle.nn.Layer, layers: int, stored: Mapping[str, np.ndarray], target: Target
+) -> dict[str, paddle.Tensor]:
+    """The backbone's parameters under plain names. ``layers``: see `of_all_layers`.
+
+    Raises UsageError when the weights lack an array of the whole backbone, or have one of another shape.
+    """
+    (where, config), prefix = _names(target), f"{model.base_model_prefix}."
+    parameters = model.named_parameters()
+    built = {name.removeprefix(prefix): tensor for name, tensor in parameters if name.startswith(prefix)}
+    whole = of_all_layers(built, layers)
+    for name, tensor in whole.items():
+        if name in stored and not _fits(stored[name], tensor):
+            there, expected = list(stored[name].shape), list(tensor.shape)
+            raise target.error(f"{name} is {there} in {where}, but {expected} by {config}")
+    _refuse_whole_numbers(whole, stored, target)
+    missing = [name for name in whole if name not in stored and not _DISPENSABLE.match(name)]
+    if missing:
+        raise target.error(
+            f"{where} lacks {len(missing)} of the {len(whole)} arrays of the model that "
+            f"{config} describes ({', '.join(missing[:3])}, …), so it holds another model, or not all of this one"
+        )
+    return built
+
+
+def _refuse_whole_numbers(wanted: Iterable[str], stored: Mapping[str, np.ndarray], target: Target) -> None:
+    for name in wanted:
+        if name in stored and stored[name].dtype.kind != "f":
+            raise target.error(f"{name} holds {stored[name].dtype} in {_names(target)[0]}: no weights")
+
+
+def fill(
+    model: paddle.nn.Layer, backbone: Mapping[str, paddle.Tensor], stored: Mapping[str, np.ndarray], target: Target
+) -> None:
     """Copies weights, under PaddleNLP's plain names, into the model. Raises UsageError for another model's weights."""
-    backbone = plain_backbone(model)
     prefix = f"{model.base_model_prefix}."
     head = {name: tensor for name, tensor in model.named_parameters() if not name.startswith(prefix)}
     _refuse_whole_numbers(head, stored, target)
@@ -82,73 +158,7 @@ def fill(model: paddle.nn.Layer, stored: Mapping[str, np.ndarray], target: Targe
             tensor.set_value(np.ascontiguousarray(stored[name]))
 
 
-def of_all_layers(backbone: Mapping[str, paddle.Tensor], layers: int) -> dict[str, paddle.Tensor]:
-    """All arrays of a backbone whose first layers are built: the last built layer stands for the layers after it."""
-    numbers = [int(match[1]) for name in backbone if (match := _LAYER.search(name))]
-    found = dict(backbone)
-    for name, tensor in backbone.items():
-        if (match := _LAYER.search(name)) and int(match[1]) == max(numbers):
-            start, end = match.span(1)
-            found |= {f"{name[:start]}{layer}{name[end:]}": tensor for layer in range(max(numbers) + 1, layers)}
-    return found
-
-
-def plain_backbone(model: paddle.nn.Layer) -> dict[str, paddle.Tensor]:
-    """Its parameters under names without the backbone's prefix."""
-    prefix = f"{model.base_model_prefix}."
-    parameters = model.named_parameters()
-    return {name.removeprefix(prefix): tensor for name, tensor in parameters if name.startswith(prefix)}
-
-
-def check_sizes(target: Target, config: Any, stored: Mapping[str, np.ndarray]) -> None:
-    """Raises UsageError where configuration and weights differ in size, before anything of that size is built.
-
-    ``stored``: under plain names. Layers that the configuration does not have would be left out silently.
-    """
-    where, described = _names(target)
-    shapes = {name: array.shape for name, array in stored.items()}
-    sizes = [(shapes[name][axis], key) for name, axis, key in _SIZES if len(shapes.get(name, ())) > axis]
-    layers = [int(match[1]) + 1 for name in stored if (match := _LAYER.match(name))]
-    for size, key in [*sizes, *([(max(layers), "num_hidden_layers")] if layers else [])]:
-        expected = getattr(config, key, None)
-        if expected is not None and expected != size:
-            raise target.error(f"{where} has {key} {size:,}, {described} {expected:,}, so they are of different models")
-
-
-def check_backbone(backbone: Mapping[str, Any], stored: Mapping[str, np.ndarray], target: Target) -> None:
-    """Raises UsageError when the weights lack an array of the backbone, or have one of another shape; plain names."""
-    where, config = _names(target)
-    for name, tensor in backbone.items():
-        if name in stored and not _fits(stored[name], tensor):
-            there, expected = list(stored[name].shape), list(tensor.shape)
-            raise target.error(f"{name} is {there} in {where}, but {expected} by {config}")
-    _refuse_whole_numbers(backbone, stored, target)
-    missing = [name for name in backbone if name not in stored and not _DISPENSABLE.match(name)]
-    if missing:
-        raise target.error(
-            f"{where} lacks {len(missing)} of the {len(backbone)} arrays of the model that "
-            f"{config} describes ({', '.join(missing[:3])}, …), so it holds another model, or not all of this one"
-        )
-
-
-def refuse_other_task(target: Target) -> None:
-    """Raises UsageError when the configuration says that the model is fine-tuned for another task.
-
-    Heads of different tasks can have the same names and shapes, so that the weights alone don't tell.
-    """
-    written, head = target.written, target.head.__name__
-    tuned = written.get("finetuning_task")
-    names = [name for name in written.get("architectures") or [written.get("init_class")] if name]
-    if isinstance(tuned, str) and tuned != target.task.name:
-        reason = f"was fine-tuned for {tuned.upper()}"
-    elif names and names[-1].lower() != head.lower():  # Transformers writes Nezha, PaddleNLP NeZha
-        reason = f"is a {names[-1]}, not a {head}"
-    else:
-        return
-    raise target.error(f"{reason}, so it can't be used for {target.task.title} without --do_train")
-
-
-def _in_task_order(stored: Mapping[str, np.ndarray], head: Sequence[str], target: Target) -> dict[str, np.ndarray]:
+def _in_task_order(stored: Mapping[str, np.ndarray], head: Sequence[str], target: Target) -> Mapping[str, np.ndarray]:
     """The weights with the head's outputs in the order of the task's labels, by the configuration's ``id2label``.
 
     ``stored``: under PaddleNLP's names; ``head``: the names of the head's arrays, the output layer's last. A head with
@@ -157,17 +167,15 @@ def _in_task_order(stored: Mapping[str, np.ndarray], head: Sequence[str], target
     """
     task, output_layer = target.task, head[-1].rpartition(".")[0]
     outputs = [name for name in head if name.rpartition(".")[0] == output_layer and name in stored]
-    names = target.written.get("id2label")
-    if not (
-        task.labels and names and outputs and all(stored[name].shape[-1:] == (len(task.labels),) for name in outputs)
-    ):
-        return dict(stored)
+    names, size = target.written.get("id2label"), (len(task.labels),)
+    if not (task.labels and names and outputs and all(stored[name].shape[-1:] == size for name in outputs)):
+        return stored
     labels = [str(names.get(str(index))).strip().lower() for index in range(len(names))]
     wanted = [label.lower() for label in task.labels]
     if all(re.fullmatch(r"label_\d+", label) for label in labels):
         if target.written.get("finetuning_task") != task.name:
             target.notice(f"its labels have no names; their order is assumed to be {', '.join(task.labels)}")
-        return dict(stored)
+        return stored
     if sorted(labels) == sorted(wanted):
         order = [labels.index(label) for label in wanted]
         return {**stored, **{name: stored[name][..., order] for name in outputs}}
@@ -184,16 +192,8 @@ def _listed(labels: Sequence[str]) -> str:
 
 def _names(target: Target) -> tuple[str, str]:
     """Where weights and configuration are, for people."""
-    files = target.files
-    return ", ".join(
-        file.name for file in files.weights[:1]
-    ), files.config.name if files.config else "its configuration"
-
-
-def _refuse_whole_numbers(wanted: Iterable[str], stored: Mapping[str, np.ndarray], target: Target) -> None:
-    for name in wanted:
-        if name in stored and stored[name].dtype.kind != "f":
-            raise target.error(f"{name} holds {stored[name].dtype} in {_names(target)[0]}: no weights")
+    weights, config = target.files.weights, target.files.config
+    return weights[0].name if weights else "", config.name if config else "its configuration"
 
 
 def _fits(array: np.ndarray | None, tensor: Any) -> bool:

@@ -19,16 +19,7 @@ from cluebench.foundation import atomic
 from cluebench.foundation.errors import ClueError, NetworkError, UsageError
 from cluebench.models.classes import published_prefix, published_tokenizer
 from cluebench.models.configuration import Target, build, check_fit, configured, warn_of_positions
-from cluebench.models.filling import (
-    check_backbone,
-    check_sizes,
-    fill,
-    in_paddles_names,
-    of_all_layers,
-    plain_backbone,
-    read,
-    refuse_other_task,
-)
+from cluebench.models.filling import check_backbone, check_sizes, fill, in_paddles_names, read, refuse_other_task
 from cluebench.models.forward_pass import unwrapped
 from cluebench.pretrained import model_files
 from cluebench.pretrained.model import Model
@@ -84,8 +75,7 @@ def built(
     every = config.num_hidden_layers
     config.num_hidden_layers = min(layers or every, every)
     loaded = build(target, config)
-    check_backbone(of_all_layers(plain_backbone(loaded), every), stored, target)
-    fill(loaded, stored, target)
+    fill(loaded, check_backbone(loaded, every, stored, target), stored, target)
     return loaded
 
 

@@ -11,7 +11,6 @@ from cluebench import models
 from cluebench.features import Features, length_sorted_batches
 from cluebench.foundation import environment
 from cluebench.foundation.notices import progress
-from cluebench.models.forward_pass import forward
 from cluebench.training.device import gathered
 from cluebench.training.optimization import Precision
 
@@ -62,7 +61,7 @@ class Inference:
             for rows in batches:
                 self.between()
                 with self.precision.context():
-                    outputs = forward(self.model, on_device(self.features.batch(rows), self.padding))
+                    outputs = models.forward(self.model, on_device(self.features.batch(rows), self.padding))
                 pieces.append((rows, [output.astype("float32").numpy() for output in outputs]))
         if was_training:
             self.model.train()

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, NoReturn
 
@@ -10,13 +11,12 @@ import numpy as np
 import paddle
 
 from cluebench import models, submission
-from cluebench.benchmark.tasks import IDIOM, SPAN, TestSet
+from cluebench.benchmark.tasks import CHOICE, IDIOM, SPAN, TestSet
 from cluebench.data.rows import load_rows
 from cluebench.features import FeatureCache, FeatureRequest, Features, TextEncoder, load_features
 from cluebench.foundation import environment
 from cluebench.foundation.errors import Paused
 from cluebench.foundation.notices import notice, waiting
-from cluebench.models.forward_pass import forward
 from cluebench.pretrained.model import Model
 from cluebench.records import analysis, dev_predictions
 from cluebench.records.analysis import Choices
@@ -26,8 +26,8 @@ from cluebench.records.result import DevPoint
 from cluebench.records.run_flags import F
 from cluebench.training import device
 from cluebench.training.bounded import BoundedEvaluation
-from cluebench.training.configure import RunConfig
 from cluebench.training.evaluation import Inference, on_device
+from cluebench.training.life import RunConfig
 from cluebench.training.optimization import Precision
 from cluebench.training.progress import Scalars, TrainingProgress
 from cluebench.training.steps import Ending, Step, Training
@@ -161,12 +161,12 @@ class Run(Generic[F]):
                 if step.micro_batches:
                     progress.took(step.number)
                     self._log_step(step, training)
-                self._ending.after(step.number, step.evaluates)
+                self._ending.here(step.exchanges)
                 yield step
                 pauses = step.evaluates and self._is_to_pause(step.number)
                 if step.checkpoints or pauses:
                     training.save()
-                self._ending.after(step.number, step.evaluates)
+                self._ending.here(step.exchanges)
                 if pauses:
                     progress.close()
                     self._pause(step.number)
@@ -201,7 +201,7 @@ class Run(Generic[F]):
 
     # For the scripts, which don't import Paddle: the outputs of a model's head for a batch, and the mean over
     # rows of the cross entropy of logits [B, N] and labels [B].
-    forward = staticmethod(forward)
+    forward = staticmethod(models.forward)
     cross_entropy = staticmethod(paddle.nn.functional.cross_entropy)
 
     def label_loss(self, model: paddle.nn.Layer, batch: Mapping[str, Any]) -> paddle.Tensor:
@@ -217,11 +217,25 @@ class Run(Generic[F]):
     def inference(self, model: paddle.nn.Layer, split: Features) -> Inference:
         """The model over a split, from now on."""
         self._evaluating_since = time.perf_counter()
-        between = self._ending.between_batches
+        between = partial(self._ending.here, exchanges=False)  # the next process repeats the evaluation
         return Inference(model, split, self.precision, self.padding_left_out(model), between)
 
-    def evaluation(self, model: paddle.nn.Layer, dev: Features, choices: Choices) -> Evaluation | CutEvaluation:
-        """A pass over dev; with --evaluation bounded it is cut once it can't become the best of the training."""
+    def choices(self, split: str, most: int | None = None) -> Choices:
+        """The first ``most`` rows of a split, in a task with one choice of several."""
+        rows = self.features(split)
+        if self.task.kind == IDIOM:
+            return Choices(rows.labels, rows.tags, rows.records, records=rows.records)
+        if self.task.kind == CHOICE:
+            return Choices(rows.labels, rows.ids, rows.contexts, option_mask=rows.option_mask)
+        columns: Any = (None if column is None else column[:most] for column in (rows.labels, rows.ids, rows.groups))
+        return Choices(*columns)
+
+    def evaluate(self, model: paddle.nn.Layer) -> Evaluation | CutEvaluation:
+        """Loss, accuracy and predictions of a pass over dev, in a task with one choice of several.
+
+        With --evaluation bounded it is cut once it can't become the best of the training.
+        """
+        dev, choices = self.features("dev"), self.choices("dev")
         if self._training is None or self.flags.evaluation == "full":
             (logits,) = self.outputs(model, dev)
             return choices.evaluation(logits)
@@ -234,6 +248,17 @@ class Run(Generic[F]):
         before = [point.score[0] for point in self.result.dev_curve if point.step < step and point.cut_after is None]
         found = self._bounded.evaluate(compute, max(before, default=None))
         return found if isinstance(found, CutEvaluation) else choices.evaluation(found)
+
+    def predict(self, model: paddle.nn.Layer) -> None:
+        """One submission file for each test set, in a task with one choice of several."""
+        for test, rows in self.test_sets():
+            (logits,) = self.outputs(model, rows)
+            choices = self.choices(test.split)
+            answers = choices.decoded(logits, np.arange(len(rows))).tolist()
+            if self.task.labels:
+                self.submit(test, range(len(rows)), [self.task.labels[index] for index in answers])
+            else:
+                self.submit(test, choices.ids or (), answers)
 
     def padding_left_out(self, model: paddle.nn.Layer) -> int | None:
         """The id of padding that is not computed; None with --padding, and where a model needs padding."""

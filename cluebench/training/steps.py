@@ -21,8 +21,8 @@ from cluebench.training.checkpoint import Checkpoint
 from cluebench.training.device import gathered, parallel
 from cluebench.training.optimization import LossMeter, Precision, accumulate, build_optimizer
 
-#: With several ranks, which must end after the same step: steps between their exchanges.
-_TOGETHER_EVERY = 10
+#: Steps between two exchanges of several ranks whether one of them got SIGTERM.
+_EXCHANGE_EVERY = 10
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,11 @@ class Step:
     ends_epoch: bool
     evaluates: bool  # on dev, after it
     checkpoints: bool  # for --resume, after the evaluation
+
+    @property
+    def exchanges(self) -> bool:
+        """Whether several ranks exchange after it if they are to end; see `Ending`."""
+        return self.evaluates or self.number % _EXCHANGE_EVERY == 0
 
 
 @dataclass(frozen=True)
@@ -161,7 +166,7 @@ class Training:
 
 
 class Ending:
-    """Turns SIGTERM into a KeyboardInterrupt at the places where the run calls it, after writing the checkpoint."""
+    """Turns SIGTERM into a KeyboardInterrupt at the places where the run calls `here`, after writing the checkpoint."""
 
     def __init__(self) -> None:
         self._asked = False
@@ -181,21 +186,16 @@ class Ending:
     def _ask(self, number: int, frame: object) -> None:
         self._asked = True
 
-    def after(self, step: int, evaluates: bool) -> None:
-        """All ranks call it after the same steps; several ranks exchange now and then whether one got SIGTERM."""
-        if environment.world_size() == 1:
-            self.between_batches()
-        elif self._save and (evaluates or step % _TOGETHER_EVERY == 0):
-            self._asked = any(gathered(self._asked))
-            self._end()
+    def here(self, exchanges: bool) -> None:
+        """The run can end here. Several ranks must end together: only where it ``exchanges`` whether one got SIGTERM.
 
-    def between_batches(self) -> None:
-        """Of an evaluation; the next process repeats it."""
-        if environment.world_size() == 1:
-            self._end()
-
-    def _end(self) -> None:
-        if self._asked and self._save:
+        All ranks exchange after the same steps.
+        """
+        several = environment.world_size() > 1
+        if self._save is None or several and not exchanges:
+            return
+        self._asked = any(gathered(self._asked))
+        if self._asked:
             step = self._save()
             if environment.rank() == 0:
                 notice(f"asked to end: the checkpoint after step {step} is written, and --resume goes on from it")

@@ -62,8 +62,7 @@ def passed(model, file: Path, kind: str, leave_out: bool = False) -> tuple[list,
 
 
 def assert_as_expected(model, file: Path, kind: str, leave_out: bool = False) -> None:
-    from cluebench.models.architectures import architecture_of
-    from cluebench.models.hugging_face import in_paddle, plain_name
+    from cluebench.models.architectures import architecture_of, in_paddle, plain_name
 
     arrays = np.load(file)
     outputs, gradients = passed(model, file, kind, leave_out)

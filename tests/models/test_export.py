@@ -78,6 +78,7 @@ def test_onnx(prefix, name, run_script, tmp_path):
 
     environment.import_paddle()
     from cluebench import models
+    from cluebench.models.export import largest_difference, made_up_rows, outputs_of
     from cluebench.pretrained.model import Model
 
     folder = tuned(tmp_path / "model", prefix, name)
@@ -88,10 +89,10 @@ def test_onnx(prefix, name, run_script, tmp_path):
     model = models.load_model(TASKS[name], Model.of(folder), head_required=True)
     model.eval()
     options = [TASKS[name].num_choices] if TASKS[name].num_choices else []
-    ids, types = models.made_up_rows(model, [3, *options, 24])
+    ids, types = made_up_rows(model, [3, *options, 24])
     feeds = {"input_ids": ids, "token_type_ids": types}
     found = session.run(None, {one.name: feeds[one.name] for one in session.get_inputs()})
-    assert models.largest_difference(found, models.outputs_of(model, ids, types)) < 1e-5
+    assert largest_difference(found, outputs_of(model, ids, types)) < 1e-5
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def test_only_a_head_that_reads_every_place_gets_every_place(architectures):
 
 def test_afterwards_the_model_is_as_it_was(loaded, architectures):
     """Also when the pass fails: nothing is left on it that would be saved, exported or met by the next call."""
-    from cluebench.models import Places, leaving_out
+    from cluebench.models.forward_pass import Places, leaving_out
 
     model, given = loaded("Ernie", "ocnli", "float32"), batch(BATCHES["longest first"])
     before = passed(model, given, unpadded=False)[0]

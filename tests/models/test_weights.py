@@ -306,8 +306,7 @@ def test_damaged_files_get_one_line(tmp_path, torch_file):
 
 @pytest.mark.slow  # PaddleNLP is imported
 def test_hugging_face_names_become_paddlenlps():
-    from cluebench.models.architectures import ARCHITECTURES
-    from cluebench.models.hugging_face import in_paddle, is_hugging_face
+    from cluebench.models.architectures import ARCHITECTURES, in_paddle, is_hugging_face
 
     layer = "bert.encoder.layer.11."
     expected = {
@@ -343,8 +342,7 @@ def test_hugging_face_names_become_paddlenlps():
 
 @pytest.mark.slow
 def test_paddlenlps_names_stay_and_nothing_is_turned():
-    from cluebench.models.architectures import ARCHITECTURES
-    from cluebench.models.hugging_face import in_paddle, is_hugging_face
+    from cluebench.models.architectures import ARCHITECTURES, in_paddle, is_hugging_face
 
     matrix = np.arange(6.0).reshape(2, 3)
     given = {"ernie.encoder.layers.0.linear1.weight": matrix, "classifier.weight": matrix}
@@ -356,8 +354,7 @@ def test_paddlenlps_names_stay_and_nothing_is_turned():
 
 @pytest.mark.slow
 def test_prefixes():
-    from cluebench.models.architectures import ARCHITECTURES
-    from cluebench.models.hugging_face import plain_name
+    from cluebench.models.architectures import ARCHITECTURES, plain_name
 
     assert plain_name("electra.encoder.x", ARCHITECTURES["Electra"]) == "encoder.x"
     assert plain_name("electra.encoder.x", ARCHITECTURES["Bert"]) == "electra.encoder.x"
@@ -371,8 +368,7 @@ def test_prefixes():
     "weights", [{"encoder.layer.0.intermediate.dense": (8, 12)}, {"encoder.layer.0.intermediate.dense": (12, 8)}]
 )
 def test_where_both_libraries_have_the_same_names_the_matrices_tell(weights):
-    from cluebench.models.architectures import ARCHITECTURES
-    from cluebench.models.hugging_face import is_hugging_face
+    from cluebench.models.architectures import ARCHITECTURES, is_hugging_face
 
     ((name, shape),) = weights.items()
     given = {f"{name}.weight": np.zeros(shape), f"{name}.bias": np.zeros(12)}
