@@ -13,7 +13,8 @@ from cluebench.benchmark.tasks import TASKS
 from cluebench.foundation import command
 from cluebench.foundation.flags import flag, parse
 from cluebench.records.run_flags import RunFlags, classification_task
-from cluebench.training.life import carry_out, configure
+from cluebench.training.configure import configure
+from cluebench.training.life import carry_out
 
 
 @dataclass

@@ -9,7 +9,8 @@ submission files are the same as with run_clue_classifier.py. An interrupted run
 """
 
 from cluebench.foundation import command, environment
-from cluebench.training.life import configure, started
+from cluebench.training.configure import configure
+from cluebench.training.life import started
 
 
 def main() -> None:

@@ -22,7 +22,8 @@ from cluebench.foundation.flags import flag, parse
 from cluebench.records import analysis
 from cluebench.records.dev_predictions import Evaluation
 from cluebench.records.run_flags import RunFlags
-from cluebench.training.life import carry_out, configure
+from cluebench.training.configure import configure
+from cluebench.training.life import carry_out
 
 if TYPE_CHECKING:  # Paddle is imported when the run starts, after its flags are checked
     from paddle import Tensor

@@ -9,7 +9,7 @@ from cluebench.records.identity import different_settings
 from cluebench.records.result import Result
 from cluebench.records.run_flags import RunFlags, resolved
 from cluebench.training.checkpoint_format import CheckpointState, Generators
-from cluebench.training.life import refuse_other_settings
+from cluebench.training.configure import refuse_other_settings
 
 TASK = TASKS["tnews"]
 

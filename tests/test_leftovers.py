@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cluebench.records.paths import TrialPaths
 from cluebench.records.run_flags import RunFlags
-from cluebench.training.life import remove_leftovers
+from cluebench.training.configure import remove_leftovers
 
 
 def leave(folder: Path, *names: str) -> None:

@@ -13,7 +13,7 @@ from cluebench.pretrained.model import Model
 from cluebench.records.run_flags import RunFlags
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.trials import build_plan, shared_flags
-from cluebench.training.life import configure
+from cluebench.training.configure import configure
 
 NAME = "ernie-3.0-base-zh"
 
@@ -190,7 +190,7 @@ def test_what_is_wrong_with_a_model_is_reported_before_data_and_paddle(here, fil
     (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n")
     (folder / "model_state.pdparams").write_bytes(b"weights")
     (folder / file).write_bytes(content)
-    monkeypatch.setattr("cluebench.training.life.open_source", lambda *_, **__: pytest.fail("data came first"))
+    monkeypatch.setattr("cluebench.training.configure.open_source", lambda *_, **__: pytest.fail("data came first"))
     flags = RunFlags("mine", do_train=True, max_seq_length=128, output_dir=str(here / "out"))
     with pytest.raises(UsageError, match=re.escape(message)):
         configure(flags, TASKS["tnews"])

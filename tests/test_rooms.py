@@ -72,7 +72,9 @@ FILES_IN = {
 FILE_MODULES = {"glob", "io", "os", "pathlib", "shutil", "tempfile", "zipfile"}
 
 #: Modules below models/ that run before Paddle is imported, so that wrong flags are reported at once.
-BEFORE_PADDLE = ("training/checkpoint_format training/life training/progress demo/__main__ demo/synthetic").split()
+BEFORE_PADDLE = (
+    "training/checkpoint_format training/configure training/life training/progress demo/__main__ demo/synthetic"
+).split()
 
 #: Module → what it imports inside functions, and why that can't stand at its top.
 _FLAGS_FIRST = "wrong flags are reported before Paddle is imported, which takes seconds"

@@ -31,8 +31,8 @@ from cluebench.records.identity import different_settings
 from cluebench.records.log import TrainingLine
 from cluebench.training.checkpoint import generators, set_generators
 from cluebench.training.checkpoint_format import COMPLETE_FILE, CheckpointOwner
+from cluebench.training.configure import RunConfig
 from cluebench.training.evaluation import on_device
-from cluebench.training.life import RunConfig
 from cluebench.training.optimization import Precision, accumulate, refuse_divergence
 from cluebench.training.paddlenlp_arguments import TaskFlags
 from cluebench.training.run import Run
@@ -211,21 +211,29 @@ def export(run: Run, model: paddle.nn.Layer) -> None:
 def _best_predictions(run: Run) -> dict[str, Path]:
     """Where the run keeps what its best model predicts, by the name of the copy in a checkpoint."""
     files = {analysis.DEV_PREDICTIONS: run.output(analysis.DEV_PREDICTIONS)}
-    return (
-        files | {"dev.predictions": dev_predictions.beside(run.flags.result_json)} if run.flags.result_json else files
-    )
+    if run.flags.result_json:
+        files["dev.predictions"] = dev_predictions.beside(run.flags.result_json)
+    return files
+
+
+_PASSED_OVER = "this checkpoint is not used"
 
 
 def checkpoint_to_resume(config: RunConfig, own: TaskFlags, arguments: TrainingArguments) -> Path | None:
     """The checkpoint to resume from; None to start again. Raises UsageError, also for a checkpoint with code in it."""
-    found = None
+    found, given = None, arguments.resume_from_checkpoint
     if not arguments.do_train:
         return None
-    if arguments.resume_from_checkpoint:
-        found = _given_checkpoint(Path(arguments.resume_from_checkpoint))
+    if given:
+        found = Path(given)
+        if not (found / "trainer_state.json").is_file():
+            raise UsageError(f"--resume_from_checkpoint {given}: no checkpoint of the Trainer is there")
+        owner = CheckpointOwner.read(found / COMPLETE_FILE, _PASSED_OVER)
+        if owner and not owner.is_whole(found, _PASSED_OVER):
+            raise UsageError(f"--resume_from_checkpoint {given}: damaged; give the checkpoint before it")
     elif arguments.overwrite_output_dir:
-        if environment.rank() == 0:
-            for folder in Path(arguments.output_dir).glob("checkpoint-*"):
+        for folder in Path(arguments.output_dir).glob("checkpoint-*"):
+            if environment.rank() == 0:
                 shutil.rmtree(folder)
     elif own.resume:
         found = _last_checkpoint(config)
@@ -234,29 +242,17 @@ def checkpoint_to_resume(config: RunConfig, own: TaskFlags, arguments: TrainingA
     return found
 
 
-_PASSED_OVER = "this checkpoint is not used"
-
-
-def _given_checkpoint(folder: Path) -> Path:
-    if not (folder / "trainer_state.json").is_file():
-        raise UsageError(f"--resume_from_checkpoint {folder}: no checkpoint of the Trainer is there")
-    owner = CheckpointOwner.read(folder / COMPLETE_FILE, _PASSED_OVER)
-    if owner and not owner.is_whole(folder, _PASSED_OVER):
-        raise UsageError(f"--resume_from_checkpoint {folder}: damaged; give the checkpoint before it")
-    return folder
-
-
 def _last_checkpoint(config: RunConfig) -> Path | None:
     """The last whole checkpoint in --output_dir; None without one.
 
     Raises UsageError when the checkpoints there have other settings.
     """
-    folders = {
-        int(number[1]): folder
+    folders = [
+        (int(number[1]), folder)
         for folder in Path(config.flags.output_dir).glob("checkpoint-*")
         if (number := re.fullmatch(r"checkpoint-(\d{1,12})", folder.name))
-    }
-    for _, folder in sorted(folders.items(), reverse=True):
+    ]
+    for _, folder in sorted(folders, reverse=True):
         owner = CheckpointOwner.read(folder / COMPLETE_FILE, _PASSED_OVER)
         if owner is None:  # half-written: the run was stopped meanwhile
             continue

@@ -26,8 +26,8 @@ from cluebench.records.result import DevPoint
 from cluebench.records.run_flags import F
 from cluebench.training import device
 from cluebench.training.bounded import BoundedEvaluation
+from cluebench.training.configure import RunConfig
 from cluebench.training.evaluation import Inference, on_device
-from cluebench.training.life import RunConfig
 from cluebench.training.optimization import Precision
 from cluebench.training.progress import Scalars, TrainingProgress
 from cluebench.training.steps import Ending, Step, Training

@@ -47,7 +47,7 @@ from cluebench.scheduler.run.recorder import trial_state
 from cluebench.scheduler.run.run_directory import RunDirectory
 from cluebench.submission import kept, packing
 from cluebench.training.checkpoint_format import CheckpointState, Generators
-from cluebench.training.life import refuse_other_settings
+from cluebench.training.configure import refuse_other_settings
 from tests.broken.mutations import EXAMPLES, NOWHERE, ODD, Outcome, broken_bytes, broken_json, outcome, paths, replaced
 
 MODEL = "some-model"

@@ -28,7 +28,7 @@ from cluebench.records.log import RunLog, TrainingLine
 from cluebench.records.paths import trial_name
 from cluebench.records.result import DevPoint, Result
 from cluebench.records.run_flags import RunFlags, resolved
-from cluebench.training.life import remove_leftovers
+from cluebench.training.configure import remove_leftovers
 
 
 @dataclass
