@@ -17,7 +17,7 @@ def test_an_incomplete_accumulation_is_a_step_of_its_own_epoch():
     plan, found = steps(rows=11, batch=2, accumulation=4, epochs=2)
     assert plan.steps_per_epoch == 2 and plan.total_steps == 4
     assert [len(step.micro_batches) for step in found] == [4, 2, 4, 2]
-    assert [(step.number, step.epoch, step.batch, step.ends_epoch) for step in found] == [
+    assert [(step.number, step.epoch, step.batch, step.evaluates) for step in found] == [
         (1, 0, 3, False), (2, 0, 5, True), (3, 1, 3, False), (4, 1, 5, True),
     ]  # fmt: skip
     for epoch in (0, 1):

@@ -74,7 +74,7 @@ _GENERATORS = "CausalLM|LMHead|ConditionalGeneration|gpt|llama|qwen|chatglm|mist
 
 
 def _prefix_of_type(model_type: str | None) -> str | None:
-    """By ``model_type``, where a configuration names no class."""
+    """The architecture by ``model_type``, where a configuration names no class."""
     for prefix, row in ARCHITECTURES.items():
         if model_type and model_type in (row.model_type, getattr(_class(f"{prefix}Config"), "model_type", None)):
             return prefix
@@ -105,7 +105,7 @@ def on_ids_and_types(head: type[Any]) -> type[Any]:
     spans_of_albert = head.__name__ == "AlbertForQuestionAnswering"
 
     def forward(self: Any, input_ids: Any, token_type_ids: Any = None) -> Any:
-        """See the class that this one extends."""
+        """See the class that this class extends."""
         types = {"token_type_ids": token_type_ids} if takes_types else {}
         if spans_of_albert:  # PaddleNLP returns the starts twice
             return tuple(paddle.unstack(self.qa_outputs(self.transformer(input_ids, **types)[0]), axis=-1))

@@ -104,7 +104,7 @@ class Target:
         return settled(self.files.read_config(), self.files.config)
 
     def error(self, reason: str) -> UsageError:
-        """In one line that names the model."""
+        """An error of one line that names the model."""
         return UsageError(f"{self.files.model.typed}: {reason}")
 
     def notice(self, line: str) -> None:

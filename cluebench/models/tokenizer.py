@@ -89,10 +89,10 @@ def _wordpiece_tokenizer(files: ModelFiles, wordpiece: WordPiece, settings: Mapp
     for line in wordpiece.notices:
         notice_once(f"{files.model.typed}: {line}")
     settings, kind = {**wordpiece.settings, **settings}, _tokenizer_class(files, is_wordpiece=True)
-    known = inspect.signature(kind.__init__).parameters
-    if any(key not in known and settings.get(key, usual) != usual for key, usual in _ONLY_OF_BERT.items()):
+    accepted = inspect.signature(kind.__init__).parameters
+    if any(key not in accepted and settings.get(key, usual) != usual for key, usual in _ONLY_OF_BERT.items()):
         kind = BertTokenizer
-    if "use_jieba" in known and "use_jieba" not in settings:  # RoFormer's; Transformers always cuts words
+    if "use_jieba" in accepted and "use_jieba" not in settings:  # RoFormer's; Transformers always cuts words
         settings["use_jieba"] = "transformers_version" in files.read_config()
         if settings["use_jieba"]:
             line = "its tokenizer cuts words with jieba, as in Transformers; letters with accents may be cut otherwise"
@@ -142,7 +142,7 @@ class TokenizerFile:
         self.template = self._template(pair, single)
 
     def _special(self, special: Mapping[str, Any], key: str, *usual: str) -> tuple[str | None, int | None]:
-        """A special token and its id: the one that is named, else the first of the usual ones that is there."""
+        """A special token and its id: the token that is named, else the first usual token that the vocabulary has."""
         named = special.get(key)
         named = named.get("content") if isinstance(named, dict) else named
         for token in usual if named is None else (named,):
@@ -151,7 +151,7 @@ class TokenizerFile:
         return named, None
 
     def _template(self, pair: Any, single: Any) -> Template:
-        """Read off a pair of texts and a single one."""
+        """The special tokens round texts, by the encodings of a pair of texts and of a single text."""
         parts: list[list[int]] = [[], [], []]
         part, second_type = 0, 0
         for token, kind, text in zip(pair.ids, pair.type_ids, pair.sequence_ids):
@@ -162,14 +162,14 @@ class TokenizerFile:
         if not all(parts):
             raise UsageError(f"{self._file}: puts no special tokens round texts, as an encoder's does")
         if [token for token, text in zip(single.ids, single.sequence_ids) if text is None] != parts[0] + parts[2]:
-            raise UsageError(f"{self._file}: ends a single text otherwise than a pair, which is not known here")
+            raise UsageError(f"{self._file}: ends a single text otherwise than a pair, which is not supported")
         before, between, after = map(tuple, parts)
         return Template(before, between, after, second_type)
 
     def encode_texts(self, texts: Sequence[str]) -> tuple[list[list[int]], list[np.ndarray]]:
-        """Of each text: token ids, and int32 [tokens, 2] the first character of each token and the one after its last.
+        """Each text's token ids, and int32 [tokens, 2] the first character of each token and the character after its last.
 
-        Of tokens that are bytes of one character only the last covers it, as does the one behind a mark of white space.
+        If several tokens are bytes of one character, only the last covers it. So does the token behind white space.
         """
         encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
         spans = []
@@ -182,7 +182,7 @@ class TokenizerFile:
 
     @property
     def fingerprint(self) -> str:
-        """Over everything that decides ids."""
+        """A hash of everything that decides ids."""
         special = {name: value for name, value in vars(self).items() if name.endswith("_token")}
         settings = json.dumps([tokenizers.__version__, special, self.template], sort_keys=True)
         return hashlib.sha256(settings.encode() + self._tokenizer.to_str().encode()).hexdigest()[:16]
@@ -192,21 +192,21 @@ class TokenizerFile:
         return self._tokenizer.get_vocab(with_added_tokens=True)
 
     def get_added_vocab(self) -> dict[str, int]:
-        """None: whatever tokenizer.json lists has a row of the embeddings."""
+        """Nothing: every token in tokenizer.json has a row of the embeddings."""
         return {}
 
     def convert_tokens_to_ids(self, tokens: Any) -> Any:
-        """Of one token or several; the unknown token's for one that is not there, else the mask's."""
+        """The id of a token, or of each of several. A missing token has the id of the unknown token, else of the mask."""
         if not isinstance(tokens, str):
             return [self.convert_tokens_to_ids(token) for token in tokens]
-        found = self._tokenizer.token_to_id(tokens)
-        return next((one for one in (found, self.unk_token_id, self.mask_token_id) if one is not None), None)
+        ids = self._tokenizer.token_to_id(tokens), self.unk_token_id, self.mask_token_id
+        return next((number for number in ids if number is not None), None)
 
     def convert_ids_to_tokens(self, ids: Sequence[int]) -> list[str]:
         return [self._tokenizer.id_to_token(index) for index in ids]
 
     def save_pretrained(self, folder: str) -> None:
-        """The very files, so that a fine-tuned model has the tokenizer of the pretrained one."""
+        """Copies its files, so that a fine-tuned model has the tokenizer of the pretrained model."""
         for file in (self._file, *(self._file.with_name(name) for name in _BESIDE)):
             if file.is_file():
                 shutil.copyfile(file, Path(folder) / file.name)

@@ -93,11 +93,11 @@ def read_wordpiece(files: ModelFiles) -> WordPiece | None:
             notices.append(f"{VOCABULARY} and {WHOLE_TOKENIZER} have different vocabularies; {VOCABULARY} counts")
     settings = _settings(files, saved if of_json else None, notices)
     added = _added(files, saved if of_json else None, vocabulary, name)
-    known = {*vocabulary, *added}
-    missing = [settings[key] for key in _SPECIAL if key != "mask_token" and settings[key] not in known]
+    tokens = {*vocabulary, *added}
+    missing = [settings[key] for key in _SPECIAL if key != "mask_token" and settings[key] not in tokens]
     if missing:
         raise UsageError(f"{files.model.typed}: its vocabulary has no {', '.join(missing)}")
-    if settings["mask_token"] not in known:
+    if settings["mask_token"] not in tokens:
         settings["mask_token"] = None  # PaddleNLP would put it behind the vocabulary, where there is no embedding
     return WordPiece(tuple(vocabulary), settings, added, tuple(notices))
 
@@ -108,7 +108,7 @@ def _rows(path: Path, saved: TokenizerJson) -> dict[str, int]:
 
 
 def _by_row(rows: Mapping[str, int], path: Path) -> list[str]:
-    """The tokens in the order of their rows; a row without one has a name that no text is made into."""
+    """The tokens in the order of their rows; a row without a token has a name that no text contains."""
     size = max(rows.values(), default=-1) + 1
     if size > 2 * len(rows) + 1000:
         raise BadFile(f"{path}: a vocabulary of {len(rows):,} tokens has the row {size - 1:,}")
@@ -145,7 +145,7 @@ def _settings(files: ModelFiles, saved: TokenizerJson | None, notices: list[str]
 def _plain(value: Any) -> Any:
     """A token given as an object as its text, in lists too."""
     if isinstance(value, list):
-        return [_plain(one) for one in value]
+        return [_plain(token) for token in value]
     return value["content"] if isinstance(value, dict) and isinstance(value.get("content"), str) else value
 
 
@@ -153,7 +153,7 @@ def _added(files: ModelFiles, saved: TokenizerJson | None, vocabulary: list[str]
     """Words behind the vocabulary. Raises BadFile for a token whose id is another row's."""
     rows = {token: number for number, token in enumerate(vocabulary)}
     added: dict[str, int] = {}
-    for file, token, number in sorted(_tokens_with_ids(files, saved), key=lambda one: one[2]):
+    for file, token, number in sorted(_tokens_with_ids(files, saved), key=lambda entry: entry[2]):
         row = rows.get(token, added.get(token))
         if row == number:
             continue
@@ -171,7 +171,7 @@ def _added(files: ModelFiles, saved: TokenizerJson | None, vocabulary: list[str]
 
 
 def _tokens_with_ids(files: ModelFiles, saved: TokenizerJson | None) -> Iterator[tuple[str, str, int]]:
-    """Of each token that a file lists beside the vocabulary: the file, the token, its id."""
+    """The file, the token and its id, for each token that a file lists beside the vocabulary."""
     path = files.folder / TOKENIZER_FILE
     beside = files.read_tokenizer_config().get("added_tokens_decoder") or {}
     for key, token in json_files.declared(beside, dict[str, AddedToken], path).items():

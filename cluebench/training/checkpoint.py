@@ -109,7 +109,7 @@ def _named(moments: Mapping[str, np.ndarray], parameters: list[str]) -> dict[str
 
 
 def _scaler_state(scaler: paddle.amp.GradScaler) -> dict[str, Any]:
-    """As JSON values: the scale itself is an array."""
+    """The state as JSON values: the scale itself is an array."""
     state = scaler.state_dict()
     return {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in state.items()}
 

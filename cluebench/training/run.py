@@ -143,7 +143,7 @@ class Run(Generic[F]):
         self._training = training = Training(model, examples, flags, self.result, self.precision)
         total = self.result.total_steps = training.plan.total_steps
         if flags.evaluation == "bounded" and self.task.kind == SPAN:
-            notice(f"{self.task.title}: every evaluation computes all of dev, as no bound is known for spans")
+            notice(f"{self.task.title}: every evaluation computes all of dev, as spans have no bound")
         self.begins(len(examples), total)
         if flags.resume and (done := training.resume()):  # else training starts again, over any earlier best model
             self.result.adopt_newer_best(flags.result_json)

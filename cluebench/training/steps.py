@@ -33,7 +33,6 @@ class Step:
     epoch: int  # from 0
     batch: int  # index of its last micro-batch within the epoch
     micro_batches: tuple[Sequence[int], ...]  # empty: an earlier process took this step
-    ends_epoch: bool
     evaluates: bool  # on dev, after it
     checkpoints: bool  # for --resume, after the evaluation
 
@@ -70,15 +69,14 @@ class StepPlan:
     def step(self, number: int, batches: Sequence[Sequence[int]] = ()) -> Step:
         """Step ``number``, with its rows of the epoch's micro-batches. The last step always evaluates."""
         epoch, place = divmod(number - 1, self.steps_per_epoch)
-        first, ends_epoch = place * self.accumulation, place + 1 == self.steps_per_epoch
-        due = ends_epoch if self.eval_every is None else number % self.eval_every == 0
+        first = place * self.accumulation
+        due = place + 1 == self.steps_per_epoch if self.eval_every is None else number % self.eval_every == 0
         last, every = number == self.total_steps, self.checkpoint_every
         return Step(
             number,
             epoch,
             batch=min(first + self.accumulation, self.micro_batches) - 1,
             micro_batches=tuple(batches[first : first + self.accumulation]),
-            ends_epoch=ends_epoch,
             evaluates=due or last,
             checkpoints=every > 0 and number % every == 0 and not last,
         )
@@ -161,7 +159,7 @@ class Training:
 
     @property
     def learning_rate(self) -> float:
-        """Of the next step."""
+        """The learning rate of the next step."""
         return self._optimizer.get_lr()
 
 
@@ -174,7 +172,7 @@ class Ending:
 
     @contextmanager
     def handled(self, save: Callable[[], int]) -> Iterator[None]:
-        """During training. ``save``: writes the checkpoint, on all ranks, and returns its step."""
+        """Wraps training. ``save``: writes the checkpoint, on all ranks, and returns its step."""
         self._save = save
         before = signal.signal(signal.SIGTERM, self._ask)
         try:
