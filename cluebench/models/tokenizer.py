@@ -167,7 +167,7 @@ class TokenizerFile:
         return Template(before, between, after, second_type)
 
     def encode_texts(self, texts: Sequence[str]) -> tuple[list[list[int]], list[np.ndarray]]:
-        """Each text's token ids, and int32 [tokens, 2] the first character of each token and the character after its last.
+        """Each text's token ids, and int32 [tokens, 2] each token's first character and the next after its last.
 
         If several tokens are bytes of one character, only the last covers it. So does the token behind white space.
         """
@@ -196,7 +196,7 @@ class TokenizerFile:
         return {}
 
     def convert_tokens_to_ids(self, tokens: Any) -> Any:
-        """The id of a token, or of each of several. A missing token has the id of the unknown token, else of the mask."""
+        """The id of a token, or of each of several; for a missing token the unknown token's, else the mask's."""
         if not isinstance(tokens, str):
             return [self.convert_tokens_to_ids(token) for token in tokens]
         ids = self._tokenizer.token_to_id(tokens), self.unk_token_id, self.mask_token_id

@@ -71,28 +71,23 @@ class WordPiece:
     notices: tuple[str, ...]  # where files contradict each other, and which counts
 
 
-def read_tokenizer_json(folder: Path) -> TokenizerJson | None:
-    """None where there is none. Raises BadFile."""
-    path = folder / WHOLE_TOKENIZER
-    return json_files.read(path, TokenizerJson) if path.is_file() else None
-
-
 def read_wordpiece(files: ModelFiles) -> WordPiece | None:
     """None where the files are of another kind of tokenizer. Raises BadFile and UsageError naming what contradicts."""
-    saved = read_tokenizer_json(files.folder)
-    of_json = saved is not None and saved.is_wordpiece
-    if files.vocabulary is None and not of_json:
+    path = files.tokenizer
+    saved = json_files.read(path, TokenizerJson) if path.is_file() else None
+    if saved and not saved.is_wordpiece:
+        saved = None
+    if files.vocabulary is None and saved is None:
         return None
     notices: list[str] = []
-    rows = _rows(files.folder / WHOLE_TOKENIZER, saved) if saved and of_json else {}
+    rows = json_files.declared(saved.model.get("vocab"), dict[str, Count], path) if saved else {}  # token → row
     if files.vocabulary is None:
-        vocabulary, name = _by_row(rows, files.folder / WHOLE_TOKENIZER), WHOLE_TOKENIZER
+        vocabulary, name = _by_row(rows, path), WHOLE_TOKENIZER
     else:
         vocabulary, name = files.vocabulary.read_text(encoding="utf-8").removesuffix("\n").split("\n"), VOCABULARY
         if not rows.items() <= {token: row for row, token in enumerate(vocabulary)}.items():
             notices.append(f"{VOCABULARY} and {WHOLE_TOKENIZER} have different vocabularies; {VOCABULARY} counts")
-    settings = _settings(files, saved if of_json else None, notices)
-    added = _added(files, saved if of_json else None, vocabulary, name)
+    settings, added = _settings(files, saved, notices), _added(files, saved, vocabulary, name)
     tokens = {*vocabulary, *added}
     missing = [settings[key] for key in _SPECIAL if key != "mask_token" and settings[key] not in tokens]
     if missing:
@@ -100,11 +95,6 @@ def read_wordpiece(files: ModelFiles) -> WordPiece | None:
     if settings["mask_token"] not in tokens:
         settings["mask_token"] = None  # PaddleNLP would put it behind the vocabulary, where there is no embedding
     return WordPiece(tuple(vocabulary), settings, added, tuple(notices))
-
-
-def _rows(path: Path, saved: TokenizerJson) -> dict[str, int]:
-    """Token → row of the embeddings."""
-    return json_files.declared(saved.model.get("vocab"), dict[str, Count], path)
 
 
 def _by_row(rows: Mapping[str, int], path: Path) -> list[str]:
