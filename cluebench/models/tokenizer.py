@@ -26,14 +26,14 @@ from cluebench.models.classes import architecture, published_tokenizer
 from cluebench.models.configuration import in_one_line
 from cluebench.models.loading import located
 from cluebench.pretrained.model import Model
-from cluebench.pretrained.model_files import VOCABULARY, ModelFiles
+from cluebench.pretrained.model_files import ADDED_TOKENS, SPECIAL_TOKENS_FILE, TOKENIZER_FILE, VOCABULARY, ModelFiles
 from cluebench.pretrained.wordpiece import WordPiece, read_wordpiece
 
 #: Settings that only BERT's own tokenizer has.
 _ONLY_OF_BERT = {"strip_accents": None, "tokenize_chinese_chars": True}
 
 #: Files beside tokenizer.json that say which of its tokens are special.
-_BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+_BESIDE = (TOKENIZER_FILE, SPECIAL_TOKENS_FILE, ADDED_TOKENS)
 
 
 def load_tokenizer(model: Model, *, offline: bool = False, **settings: Any) -> Any:
@@ -58,7 +58,8 @@ def load_tokenizer(model: Model, *, offline: bool = False, **settings: Any) -> A
             return _tokenizer_class(files, is_wordpiece=False).from_pretrained(str(files.folder), **settings)
         if settings:
             raise UsageError(f"--{next(iter(settings))}: {files.tokenizer} decides it; leave the flag out")
-        return TokenizerFile(files.tokenizer, files.read_special_tokens())
+        special = files.read_tokenizer_config(SPECIAL_TOKENS_FILE) | files.read_tokenizer_config()
+        return TokenizerFile(files.tokenizer, special)
 
 
 def _tokenizer_class(files: ModelFiles, is_wordpiece: bool) -> type[Any]:

@@ -18,6 +18,7 @@ from cluebench.pretrained.model import CONFIG_FILES, Model, first_of
 VOCABULARY = "vocab.txt"
 TOKENIZER_FILE = "tokenizer_config.json"
 WHOLE_TOKENIZER = "tokenizer.json"
+SPECIAL_TOKENS_FILE, ADDED_TOKENS = "special_tokens_map.json", "added_tokens.json"
 
 #: Seconds after which a server counts as unreachable.
 REACH = 5.0
@@ -126,11 +127,6 @@ class WeightIndex:
     weight_map: dict[str, FileName]
 
 
-#: What PaddleNLP's tokenizers read beside their configuration and vocabulary.
-ADDED_TOKENS = "added_tokens.json"
-_BESIDE_VOCABULARY = {"special_tokens_map.json": TokenizerConfiguration, ADDED_TOKENS: dict[str, Count]}
-
-
 @dataclass(frozen=True)
 class ModelFiles:
     """The files of a model, found on this machine."""
@@ -145,21 +141,20 @@ class ModelFiles:
         """The configuration as its author wrote it. Raises BadFile where it can't be an encoder's."""
         return json_files.read_object(self.config, Configuration) if self.config else {}
 
-    def read_tokenizer_config(self) -> dict[str, Any]:
-        """Empty where there is none. Raises BadFile."""
-        path = self.folder / TOKENIZER_FILE
+    def read_tokenizer_config(self, name: str = TOKENIZER_FILE) -> dict[str, Any]:
+        """tokenizer_config.json, or `SPECIAL_TOKENS_FILE` with some of its keys; empty if missing. Raises BadFile."""
+        path = self.folder / name
         return json_files.read_object(path, TokenizerConfiguration) if path.is_file() else {}
+
+    def read_added_tokens(self) -> dict[str, int]:
+        """`ADDED_TOKENS`: token → row of the embeddings; empty if missing. Raises BadFile."""
+        path = self.folder / ADDED_TOKENS
+        return json_files.read(path, dict[str, Count]) if path.is_file() else {}
 
     @property
     def tokenizer(self) -> Path:
         """Where tokenizer.json would be."""
         return self.folder / WHOLE_TOKENIZER
-
-    def read_special_tokens(self) -> dict[str, Any]:
-        """tokenizer_config.json, and the keys that only special_tokens_map.json has. Raises BadFile."""
-        path = self.folder / "special_tokens_map.json"
-        beside = json_files.read_object(path, TokenizerConfiguration) if path.is_file() else {}
-        return {**beside, **self.read_tokenizer_config()}
 
     def check_length(self, max_seq_length: int | None, positions: int | None) -> None:
         """Raises UsageError when inputs are longer than the model's positions; None where the length is not known."""
@@ -172,9 +167,8 @@ class ModelFiles:
     def check_tokenizer(self) -> None:
         """Prints one line when vocab.txt repeats lines; raises BadFile when a file of the tokenizer is broken."""
         self.read_tokenizer_config()
-        for name, kind in _BESIDE_VOCABULARY.items():
-            if (self.folder / name).is_file():
-                json_files.read(self.folder / name, kind)
+        self.read_tokenizer_config(SPECIAL_TOKENS_FILE)
+        self.read_added_tokens()
         if self.vocabulary is not None:
             _check_vocabulary(self.vocabulary)
 
@@ -245,20 +239,17 @@ def server() -> str:
 
 
 def _weight_files(folder: Path) -> tuple[Path, ...]:
+    """The file of the weights, or all that an index (``*.index.json``) lists.
+
+    Raises UsageError when an index is broken, or lists a file that is not there.
+    """
     first = first_of(folder, WEIGHT_FILES)
-    if first is None:
-        return ()
-    return _shards(first) if first.suffix == ".json" else (first,)
-
-
-def _shards(index: Path) -> tuple[Path, ...]:
-    """The files that an index (``*.index.json``) lists. Raises UsageError when it is broken or one is missing."""
-    names = sorted(set(json_files.read(index, WeightIndex).weight_map.values()))
-    files = tuple(index.parent / name for name in names)
-    for file in files:
-        if not file.is_file():
-            raise UsageError(f"{index} lists {file.name}, which is not there: the model was copied incompletely")
-    return files
+    if first is None or first.suffix != ".json":
+        return (first,) if first else ()
+    names = sorted(set(json_files.read(first, WeightIndex).weight_map.values()))
+    if missing := [name for name in names if not (folder / name).is_file()]:
+        raise UsageError(f"{first} lists {missing[0]}, which is not there: the model was copied incompletely")
+    return tuple(folder / name for name in names)
 
 
 def _check_vocabulary(path: Path) -> None:

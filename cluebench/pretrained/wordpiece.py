@@ -12,9 +12,14 @@ from typing import Any
 from cluebench.foundation import json_files
 from cluebench.foundation.errors import BadFile, UsageError
 from cluebench.foundation.json_files import Count
-from cluebench.pretrained.model_files import ADDED_TOKENS, TOKENIZER_FILE, VOCABULARY, WHOLE_TOKENIZER, ModelFiles
-
-SPECIAL_TOKENS_FILE = "special_tokens_map.json"
+from cluebench.pretrained.model_files import (
+    ADDED_TOKENS,
+    SPECIAL_TOKENS_FILE,
+    TOKENIZER_FILE,
+    VOCABULARY,
+    WHOLE_TOKENIZER,
+    ModelFiles,
+)
 
 #: Special tokens of the scheme, by the keys that files give them under.
 _SPECIAL = {
@@ -111,9 +116,8 @@ def _by_row(rows: Mapping[str, int], path: Path) -> list[str]:
 def _settings(files: ModelFiles, saved: TokenizerJson | None, notices: list[str]) -> dict[str, Any]:
     """tokenizer_config.json counts, as in Transformers, then tokenizer.json."""
     config = files.read_tokenizer_config()
-    special = files.folder / SPECIAL_TOKENS_FILE
-    more = json_files.read(special, dict[str, Any]) if special.is_file() else {}
-    settings = {key: _plain(value) for key, value in (config | more).items() if key not in _APART and value is not None}
+    written = config | files.read_tokenizer_config(SPECIAL_TOKENS_FILE)
+    settings = {key: _plain(value) for key, value in written.items() if key not in _APART and value is not None}
     for in_json, key in _NORMALIZER.items():
         of_json = (saved.normalizer or {}).get(in_json) if saved else None
         if of_json is None:
@@ -170,6 +174,5 @@ def _tokens_with_ids(files: ModelFiles, saved: TokenizerJson | None) -> Iterator
         yield TOKENIZER_FILE, token.content, int(key)
     for token in (saved.added_tokens or ()) if saved else ():
         yield WHOLE_TOKENIZER, token.content, token.id
-    if (files.folder / ADDED_TOKENS).is_file():
-        for word, row in json_files.read(files.folder / ADDED_TOKENS, dict[str, Count]).items():
-            yield ADDED_TOKENS, word, row
+    for word, row in files.read_added_tokens().items():
+        yield ADDED_TOKENS, word, row
