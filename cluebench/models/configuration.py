@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import paddle
@@ -61,21 +60,6 @@ ONLY: Mapping[str, tuple[Any, ...]] = {
 _ACTIVATIONS = {"gelu_pytorch_tanh": "gelu_new", "gelu_python": "gelu", "swish": "silu"}
 
 
-def settled(written: Mapping[str, Any], where: Path) -> dict[str, Any]:
-    """The configuration, from the file ``where``, with `SET_HERE`. Raises UsageError for a value that `ONLY` refuses.
-
-    A null value counts as not given.
-    """
-    for key, values in ONLY.items():
-        value = written.get(key)
-        if value is not None and value not in values:
-            raise UsageError(f'{where}: "{key}" is {value}, which PaddleNLP\'s encoders do not compute')
-    settings = {**{key: value for key, value in written.items() if key != "torch_dtype"}, **SET_HERE}
-    if settings.get("hidden_act") in _ACTIVATIONS:
-        settings["hidden_act"] = _ACTIVATIONS[settings["hidden_act"]]
-    return settings
-
-
 @dataclass(frozen=True)
 class Target:
     """What is to be built: the model in these files, with the head of a task.
@@ -98,10 +82,21 @@ class Target:
 
     @cached_property
     def written(self) -> dict[str, Any]:
-        """The configuration as published or written by its author. Raises UsageError for what PaddleNLP can't build."""
-        if self.files.config is None:
-            return settled(self.head.pretrained_init_configuration[self.files.model.name], self.files.folder)
-        return settled(self.files.read_config(), self.files.config)
+        """The configuration as published or written by its author, with `SET_HERE`; a null value counts as not given.
+
+        Raises UsageError for a value that `ONLY` refuses.
+        """
+        files, where = self.files, self.files.config or self.files.folder
+        published = files.config is None
+        given = self.head.pretrained_init_configuration[files.model.name] if published else files.read_config()
+        for key, values in ONLY.items():
+            value = given.get(key)
+            if value is not None and value not in values:
+                raise UsageError(f'{where}: "{key}" is {value}, which PaddleNLP\'s encoders do not compute')
+        settings = {**{key: value for key, value in given.items() if key != "torch_dtype"}, **SET_HERE}
+        if settings.get("hidden_act") in _ACTIVATIONS:
+            settings["hidden_act"] = _ACTIVATIONS[settings["hidden_act"]]
+        return settings
 
     def error(self, reason: str) -> UsageError:
         """An error of one line that names the model."""

@@ -56,13 +56,12 @@ class CheckpointOwner:
         """Whether every file of the checkpoint is as written; a line reports a file that is not."""
         for name, facts in self.files.items():
             try:
-                if facts_of(folder / name) == facts:
-                    continue
-                reason = "is not what was written"
+                reason = "" if facts_of(folder / name) == facts else "is not what was written"
             except OSError as error:
                 reason = str(error.strerror or error)
-            notice_once(f"warning: {folder / name}: {reason}; {otherwise}")
-            return False
+            if reason:
+                notice_once(f"warning: {folder / name}: {reason}; {otherwise}")
+                return False
         return True
 
 

@@ -21,10 +21,6 @@ def on_device(batch: Mapping[str, np.ndarray], padding: int | None = None) -> di
     return tensors if padding is None else tensors | {"places": models.Places(batch["input_ids"], padding)}
 
 
-#: The rows of a batch, and each output of the model's head for them.
-_Piece = tuple[np.ndarray, list[np.ndarray]]
-
-
 @dataclass(frozen=True)
 class Inference:
     """A model over a split, without dropout; every rank gets the outputs of all ranks.
@@ -39,21 +35,28 @@ class Inference:
     between: Callable[[], None]
 
     def outputs(self, batch_size: int) -> tuple[np.ndarray, ...]:
-        """`forward` for every example of the split: float32 arrays [examples, longest], in order.
+        """`models.forward` for every example of the split: float32 arrays [examples, longest], in order.
 
         Where outputs differ in length from batch to batch, shorter rows are filled up with -inf. A batch has examples
         of similar length.
         """
         batches = length_sorted_batches(self.features.lengths, batch_size, environment.rank(), environment.world_size())
-        batches = progress("evaluating", len(batches), "batch", iterable=batches)
-        return _in_order(self._computed(batches), len(self.features))
+        rows, outputs = zip(*self._computed(progress("evaluating", len(batches), "batch", iterable=batches)))
+        whole = []
+        for pieces in zip(*outputs):
+            merged = np.full((len(self.features), max(piece.shape[1] for piece in pieces)), -np.inf, np.float32)
+            for of_batch, piece in zip(rows, pieces):
+                merged[of_batch, : piece.shape[1]] = piece
+            whole.append(merged)
+        return tuple(whole)
 
     def first_outputs(self, batches: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
         """From batches of rows, one a rank, to the rows and the first output of each; see `bounded.Compute`."""
         own = batches[environment.rank() :: environment.world_size()]
         return [(rows, outputs[0]) for rows, outputs in self._computed(own)]
 
-    def _computed(self, batches: Iterable[np.ndarray]) -> list[_Piece]:
+    def _computed(self, batches: Iterable[np.ndarray]) -> list[tuple[np.ndarray, list[np.ndarray]]]:
+        """The rows of each batch of all ranks, and each output of the model's head for them."""
         was_training = self.model.training
         self.model.eval()
         pieces = []
@@ -66,13 +69,3 @@ class Inference:
         if was_training:
             self.model.train()
         return [piece for of_rank in gathered(pieces) for piece in of_rank]
-
-
-def _in_order(pieces: list[_Piece], examples: int) -> tuple[np.ndarray, ...]:
-    whole = []
-    for outputs in zip(*(outputs for _, outputs in pieces)):
-        merged = np.full((examples, max(output.shape[1] for output in outputs)), -np.inf, dtype=np.float32)
-        for (rows, _), output in zip(pieces, outputs):
-            merged[rows, : output.shape[1]] = output
-        whole.append(merged)
-    return tuple(whole)
