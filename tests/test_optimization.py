@@ -195,10 +195,8 @@ def test_in_fp16_only_steps_in_a_row_without_end_are_a_divergence():
     from cluebench.training.optimization import MOST_OVERFLOWS, LossMeter
     from cluebench.training.paddlenlp_trainer import ProtocolTrainer
 
-    class Trainer:
-        state, args, _not_finite = types.SimpleNamespace(global_step=2), types.SimpleNamespace(fp16=True), 0
-
-    meter, trainer = LossMeter(fp16=True), Trainer()
+    meter = LossMeter(fp16=True)
+    trainer = types.SimpleNamespace(state=types.SimpleNamespace(global_step=2), losses=LossMeter(fp16=True))
     for loss in [float("inf")] * MOST_OVERFLOWS + [1.0] + [float("nan")] * MOST_OVERFLOWS:
         meter.add(paddle.to_tensor(loss))
         meter.check(3)

@@ -110,15 +110,6 @@ def accumulate(
 MOST_OVERFLOWS = 30
 
 
-def refuse_divergence(not_finite: int, step: int, *, fp16: bool) -> None:
-    """Raises Diverged when too many losses in a row, ``not_finite`` up to ``step``, were NaN or infinite."""
-    if not_finite > (MOST_OVERFLOWS if fp16 else 0):
-        raise Diverged(
-            f"the loss became NaN or infinite at or shortly before step {step}; "
-            "try a lower --learning_rate, or --amp off"
-        )
-
-
 class LossMeter:
     """The loss and speed for the log line, and the check for a loss that is not finite.
 
@@ -154,6 +145,10 @@ class LossMeter:
         return number, speed
 
     def check(self, step: int) -> None:
-        """Raises Diverged; see `refuse_divergence`."""
+        """Raises Diverged when a loss up to ``step`` was NaN or infinite; with fp16, when too many in a row were."""
         kept = float(self._kept)
-        refuse_divergence(int(kept) if self._fp16 else int(not math.isfinite(kept)), step, fp16=self._fp16)
+        if kept > MOST_OVERFLOWS if self._fp16 else not math.isfinite(kept):
+            raise Diverged(
+                f"the loss became NaN or infinite at or shortly before step {step}; "
+                "try a lower --learning_rate, or --amp off"
+            )

@@ -33,7 +33,7 @@ from cluebench.training.checkpoint import generators, set_generators
 from cluebench.training.checkpoint_format import COMPLETE_FILE, CheckpointOwner
 from cluebench.training.configure import RunConfig
 from cluebench.training.evaluation import on_device
-from cluebench.training.optimization import Precision, accumulate, refuse_divergence
+from cluebench.training.optimization import LossMeter, Precision, accumulate
 from cluebench.training.paddlenlp_arguments import TaskFlags
 from cluebench.training.run import Run
 from cluebench.training.steps import StepPlan
@@ -104,7 +104,7 @@ class ProtocolTrainer(Trainer):
     def __init__(self, run: Run, model: paddle.nn.Layer, arguments: TrainingArguments):
         # The steps themselves accumulate: to the Trainer, each of its batches is a whole step.
         self.accumulation, arguments.gradient_accumulation_steps = arguments.gradient_accumulation_steps, 1
-        self.run, self._not_finite = run, 0  # losses in a row that are not finite
+        self.run, self.losses = run, LossMeter(fp16=arguments.fp16)
         before = generators()
         rows = range(len(run.features("train"))) if arguments.do_train else None
         super().__init__(
@@ -150,8 +150,8 @@ class ProtocolTrainer(Trainer):
         return metrics
 
     def _check_loss_valid(self, loss: paddle.Tensor) -> None:
-        self._not_finite = 0 if np.isfinite(float(loss)) else self._not_finite + 1
-        refuse_divergence(self._not_finite, self.state.global_step + 1, fp16=self.args.fp16)
+        self.losses.add(loss)
+        self.losses.check(self.state.global_step + 1)
 
     # Checkpoints ------------------------------------------------------------------------------------------------------
 
