@@ -67,7 +67,7 @@ def published_model(name: str) -> PublishedModel | None:
 
 
 def unless_published(name: str) -> str:
-    """The end of an error about a model's name; empty for a published one."""
+    """The end of an error about a model's name; empty for a published model."""
     if name in published_models():
         return ""
     near = ", ".join(near_published(name))
@@ -87,5 +87,5 @@ def _rows(file: str) -> list[dict[str, str]]:
 
 
 def near_published(name: str) -> list[str]:
-    """The published names that are most like an unpublished one, the nearest first."""
+    """The published names that are most like an unpublished name, the nearest first."""
     return [] if name in published_models() else get_close_matches(name.lower(), published_models(), n=3)

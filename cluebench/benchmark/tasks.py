@@ -45,7 +45,7 @@ class Grid:
     dropouts: tuple[float, ...] = (0.1,)
 
     def points(self) -> Iterator[Setting]:
-        """In table order."""
+        """The settings, in the order of the tables."""
         return (Setting(*point) for point in product(self.learning_rates, self.batch_sizes, self.dropouts))
 
 

@@ -1,4 +1,1 @@
-"""Official CLUE files to rows: where they lie, whether they are what they should be, what is in them.
-
-Nothing here knows a tokenizer or Paddle.
-"""
+"""From official CLUE files to rows: finds the files, checks them, describes their rows. No tokenizer, no Paddle."""

@@ -60,7 +60,7 @@ def task_folders(directory: Path, task: Task) -> list[Path]:
 
 @dataclass(frozen=True)
 class Copy:
-    """A split of a copy, standing for an official file."""
+    """A split of a copy, in place of an official file."""
 
     task: Task
     file: str  # the official one
@@ -83,7 +83,7 @@ class Copy:
 
 
 def find_copy(folders: Sequence[Path], task: Task, file: str) -> Copy | None:
-    """The split of a copy that stands for an official file. Raises DataError where parts of it are missing."""
+    """The split of a copy that has the rows of an official file. Raises DataError if parts of it are missing."""
     split = _split_of(task, file)
     if split is None:
         return None
@@ -262,7 +262,7 @@ def _text_lines(copy: Copy, rows: list[Row]) -> str:
 
 
 def _choice_document(copy: Copy, rows: list[Row]) -> str:
-    """Questions with one passage number are of one passage; a test set has the questions' own ids instead."""
+    """Questions with the same number are about the same passage; a test set has the questions' own ids instead."""
     passage, own = ("context", "id") if copy.split.startswith("test") else ("id", "answer")
     items = []
     for _, of_passage in groupby(_rows_of_file(copy, rows), lambda row: row[passage]):
@@ -273,18 +273,12 @@ def _choice_document(copy: Copy, rows: list[Row]) -> str:
 
 
 def _rows_of_file(copy: Copy, rows: list[Row]) -> list[Row]:
-    """The rows of one official file, where a split of a copy has those of several, one after the other."""
-    files = copy.task.train_files if copy.split == "train" else copy.task.dev_files
-    if len(files) < 2 or copy.file not in files:
-        return rows
-    start = 0
-    for file in files:
-        official = official_file(copy.task, file)
-        end = len(rows) if file == files[-1] or not official or not official.rows else start + official.rows
-        if file == copy.file:
-            return rows[start:end]
-        start = end
-    return []
+    """The rows of one official file: a split of a copy may have the rows of several, one file after the other."""
+    files = split_files(copy.task, copy.split)
+    place, official = files.index(copy.file), [official_file(copy.task, file) for file in files]
+    numbers = [file.rows if file and file.rows else len(rows) for file in official]
+    start = sum(numbers[:place])
+    return rows[start:] if copy.file == files[-1] else rows[start : start + numbers[place]]
 
 
 def _idiom_lines(copy: Copy, rows: list[Row]) -> str:

@@ -1,4 +1,4 @@
-"""Floors of a task: dev scores without reading, with which a model's score has to be compared."""
+"""Floors of a task: dev scores without reading, to compare a model's score with."""
 
 import unicodedata
 import warnings
@@ -34,7 +34,7 @@ class Floors:
 
 
 def floors(train: Units, dev: Units) -> Floors:
-    """None of spans, whose answers are texts."""
+    """The floors of a task; all None for spans, whose answers are texts."""
     if train.task.kind == SPAN or not len(train) or not len(dev):
         return Floors()
     most = Counter(train.gold).most_common(1)[0][0]
@@ -47,7 +47,7 @@ def floors(train: Units, dev: Units) -> Floors:
 
 
 def surface(task: Task) -> str | None:
-    """What the surface baseline of a task sees, in words."""
+    """What the surface baseline of a task sees, in words; None without a baseline."""
     if task.kind == SPAN:
         return None
     if task.kind in (CHOICE, IDIOM):

@@ -35,6 +35,6 @@ def members(text: str, start: int) -> Iterator[Member]:
 
 
 def _after_space(text: str, position: int) -> int:
-    """Past white space and what separates members."""
+    """The position behind white space and the separator of members."""
     found = _BETWEEN.match(text, position)
     return found.end() if found else position

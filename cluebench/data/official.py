@@ -67,7 +67,7 @@ def split_files(task: Task, split: str) -> tuple[str, ...]:
 
 
 def fingerprint_of(task: Task, md5s: Mapping[str, str]) -> str:
-    """The fingerprint (see `cluebench.data.source.DataSource.fingerprint`) of files with these md5 sums by name."""
+    """The `cluebench.data.source.DataSource.fingerprint` of files with these md5 sums; ``md5s``: by file name."""
     lines = [f"{file} {md5s[file]}\n" for file in sorted(md5s)]
     return hashlib.sha256("".join([f"{task.name}\n", *lines]).encode()).hexdigest()[:16]
 

@@ -1,7 +1,7 @@
 """What rows share: dev and test texts that are in train too, repeated texts, groups.
 
-Rows are counted as the metric counts them: a row of a classification file, a question, a blank. Texts are compared as
-they are and `normalised`. A row's *twin* is a row of train with the same normalised texts, whatever its label.
+Texts are compared as they are and `normalised`. A row's *twin* is a row of train with the same normalised texts; its
+label may differ.
 """
 
 import re
@@ -24,11 +24,11 @@ _MARKS = re.compile(r"[_\[\]]")
 
 @dataclass
 class Units:
-    """What the metric counts, in order.
+    """What the metric counts, in order: rows of a classification file, questions, or blanks.
 
     parts: name → text of each unit. gold: index of the right answer, None in test splits. labels: the same in words.
-    options: what there is to choose from; empty where all rows have the same labels. groups: what rows share that makes
-    them dependent evidence, such as a premise.
+    options: the choices; empty if all rows have the same labels. groups: what makes rows dependent evidence, such as a
+    shared premise.
     """
 
     task: Task
@@ -65,7 +65,7 @@ def normalised(text: str) -> str:
 
 
 def units_of(task: Task, rows: Sequence[Any]) -> Units:
-    """Of rows as `cluebench.data.rows` loads them."""
+    """The units of rows that `cluebench.data.rows.load_rows` returns."""
     units = Units(task, {name: [] for name in _PARTS.get(task.kind, task.text_fields)})
     for row in rows:
         for texts, gold, options, group in _units_of_row(task, row):
@@ -115,9 +115,9 @@ def twins(train: Units, other: Units) -> np.ndarray:
 
 
 def are_in(train: Iterable[Hashable], other: Sequence[Hashable]) -> np.ndarray:
-    """bool [other]: which of them are in ``train``."""
-    known = set(train)
-    return np.fromiter((key in known for key in other), bool, len(other))
+    """bool [other]: whether each is in ``train``."""
+    keys = set(train)
+    return np.fromiter((key in keys for key in other), bool, len(other))
 
 
 def label_by_text(keys: Iterable[Hashable], labels: Iterable[str | None]) -> dict[Hashable, str]:

@@ -1,7 +1,7 @@
-"""Facts about a task's rows, kept once for a data set: which dev rows have a twin in train, groups, and the floors.
+"""Facts about a task's rows: which dev rows have a twin in train, groups, and the floors.
 
-They are in a small JSON file in the cache directory, ``rows/<task>-<fingerprint of the data>.json``, and in
-``rows.json`` of a run directory that came out of a bundle. Training does not need them, scores without twins do.
+They are kept in ``rows/<task>-<fingerprint of the data>.json`` in the cache directory, and in ``rows.json`` of a run
+directory that came out of a bundle. Scores without twins need them.
 """
 
 import re
@@ -55,10 +55,10 @@ class RowFacts:
             raise ValueError(f"'groups' is not a list of {self.dev_rows} numbers")
 
     @classmethod
-    def of(cls, data: str, hashes: tuple[str, str], train: Units, dev: Units, known: Floors) -> "RowFacts":
-        """``hashes``: of the rows of train and dev; ``known``: the floors."""
+    def of(cls, data: str, hashes: tuple[str, str], train: Units, dev: Units, of_task: Floors) -> "RowFacts":
+        """``hashes``: of the rows of train and dev."""
         twins, groups = np.flatnonzero(overlap.twins(train, dev)).tolist(), overlap.numbered(dev.groups).tolist()
-        return cls(1, train.task.name, data, *hashes, len(dev), twins, groups, known)
+        return cls(1, train.task.name, data, *hashes, len(dev), twins, groups, of_task)
 
     def is_twin(self) -> np.ndarray:
         """bool [dev rows]."""
@@ -75,7 +75,7 @@ def found(task: Task, data: str, run: Path | None = None) -> RowFacts | None:
 
 
 def _read_once(path: Path, kind: Any) -> Any:
-    """A sound file as ``kind``, or None. Every trial of a task asks for the same file, which may be large."""
+    """A sound file as ``kind``, or None. It is read once: every trial of a task asks for it, and it may be large."""
     with suppress(OSError):
         return _read(path, kind, version_of(path))
 
@@ -86,7 +86,7 @@ def _read(path: Path, kind: Any, version: str) -> Any:
 
 
 def made(task: Task, source: DataSource) -> RowFacts:
-    """The facts about train and dev of a source, which are kept. Takes seconds. Raises DataError."""
+    """Computes and keeps the facts about train and dev of a source, which takes seconds. Raises DataError."""
     rows = [load_rows(source, task, split) for split in ("train", "dev")]
     train, dev = (overlap.units_of(task, of_split) for of_split in rows)
     hashes = (hash_of_rows(task, rows[0]), hash_of_rows(task, rows[1]))
@@ -105,11 +105,11 @@ def keep(facts: RowFacts) -> None:
         notice(f"{path} can't be written ({error.strerror or error}): what rows share is computed again each time")
 
 
-def same_rows(task: Task, one: str, other: str) -> bool:
-    """Whether two fingerprints are of the same train and dev rows; False if this machine lacks facts about one."""
-    if one == other:
+def same_rows(task: Task, data: str, other_data: str) -> bool:
+    """Whether two fingerprints are of the same train and dev rows; False if this machine lacks the facts."""
+    if data == other_data:
         return True
-    first, second = found(task, one), found(task, other)
+    first, second = found(task, data), found(task, other_data)
     return first is not None and second is not None and (first.train, first.dev) == (second.train, second.dev)
 
 

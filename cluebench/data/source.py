@@ -1,6 +1,6 @@
 """Where the official files come from: folders, zips, a copy of them, or a download into the PaddleNLP data home.
 
-What counts is the rows: a file with other bytes but the official rows stands for the official file.
+A file with other bytes but the official rows counts as the official file.
 """
 
 import hashlib
@@ -167,7 +167,7 @@ class DataSource:
         return self._find_elsewhere(task, file)
 
     def _find_elsewhere(self, task: Task, file: str) -> _Place | Copy | None:
-        """In folders named as the task: the official file, also under PaddleNLP's names, or a copy."""
+        """The official file, also under PaddleNLP's names, or a copy, in folders named as the task."""
         if task not in self._elsewhere:
             find = (task_folders, _hash_folders)
             self._elsewhere[task] = [path for search in find for top in self._directories for path in search(top, task)]

@@ -1,4 +1,4 @@
-"""The embedded model: no pretrained one, but there to run the whole tool in minutes, on data made to be learnable."""
+"""The embedded model: not pretrained, but small enough to run the whole tool in minutes, on data that it can learn."""
 
 import os
 import string

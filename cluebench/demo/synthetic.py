@@ -250,7 +250,7 @@ _MEANINGS = {"tnews": ("label_desc", [words[0] for words in _NEWS.values()]),
 
 
 def _plain_layout(task: Task) -> _Layout:
-    """Of a task without a layout of its own: each text begins with a term that stands for the label."""
+    """The layout of any other task: each text begins with a term that stands for the label."""
 
     def make(rng: Random, number: int, sentences: int) -> dict:
         label, terms = rng.randrange(len(task.labels)), _WORDS["TERMS"]

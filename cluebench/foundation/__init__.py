@@ -1,1 +1,1 @@
-"""What every room stands on: errors, flags, whole files, JSON, lines for people."""
+"""What every room uses: errors, flags, whole files, JSON, lines for people."""

@@ -46,7 +46,7 @@ class _Remembered:
 def version_of(*files: Path) -> str:
     """Changes whenever the bytes may have changed, even if sizes and times of writing are the same. Raises OSError."""
     facts = map(os.stat, files)
-    return " ".join(f"{one.st_ino} {one.st_size} {one.st_mtime_ns} {one.st_ctime_ns}" for one in facts)
+    return " ".join(f"{file.st_ino} {file.st_size} {file.st_mtime_ns} {file.st_ctime_ns}" for file in facts)
 
 
 def remembered(what: str, files: tuple[Path, ...], compute: Callable[[], str]) -> str:

@@ -183,7 +183,7 @@ def _options(field: dataclasses.Field, hint: Any) -> dict[str, Any]:
 
 
 class _Items(argparse.Action):
-    """The values of a list, each once; they stand behind one flag, separated by spaces or commas."""
+    """Keeps each value of a list once. A user separates them by spaces or commas."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option_string: Any = None) -> None:
         items = [item for part in values for item in part]

@@ -69,5 +69,5 @@ def _slurm(name: str) -> int:
 
 
 def _number(text: str | None) -> int | None:
-    """None for ``max``, -1 and other texts."""
+    """A whole number; None for ``max``, -1 and other texts."""
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 20 else None

@@ -63,7 +63,7 @@ class Table:
     words: Collection[str] = ()
 
     def without_empty(self, empty: str = "-", keep: Collection[str] = ()) -> "Table":
-        """Without the columns in which all cells are ``empty``, but for those to ``keep``."""
+        """The table without columns in which all cells are ``empty``; those to ``keep`` stay."""
         columns = [
             (title, cells)
             for title, *cells in zip(self.columns, *self.rows)
@@ -72,7 +72,7 @@ class Table:
         return Table([title for title, _ in columns], [*zip(*(cells for _, cells in columns))], self.words)
 
     def lines(self, style: str) -> list[str]:
-        """In style text or markdown."""
+        """The lines in style "text" or "markdown"."""
         return self.markdown() if style == "markdown" else self.text()
 
     def text(self, gap: str = "  ") -> list[str]:
