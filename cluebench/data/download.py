@@ -5,8 +5,6 @@ in it has its published md5. CHID has no published md5: its archive must hold ev
 they are and read in place.
 """
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import http.client
@@ -18,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
@@ -30,16 +28,11 @@ from cluebench.foundation.errors import DataError, DiskFull, NetworkError
 from cluebench.foundation.notices import notice, progress
 from cluebench.foundation.time_limit import answers
 
-if TYPE_CHECKING:
-    import requests
-
-
 #: Where the archives are, in the order in which they are tried: PaddleNLP's own mirror, CLUE's, the hub.
 MIRRORS = (
     "{archive_url}",
     "https://storage.googleapis.com/cluebenchmark/tasks/{task}_public.zip",
-    # Only with HF_ENDPOINT: the data set `clue` of the public hub holds a conversion, from which the official files
-    # can't be made again (ids, files and disputed rows are lost), but a private hub may keep the archives in it.
+    # Only with HF_ENDPOINT: a private hub may keep the archives in the data set `clue`. The public hub does not.
     "{hub}/datasets/clue/clue/resolve/main/{task}_public.zip",
 )
 
@@ -207,7 +200,7 @@ def _download(address: str, part: Path, name: str, patience: Patience) -> None:
         raise _Failed(reason, temporary=not isinstance(error, lasting)) from error
 
 
-def _write_body(response: requests.Response, part: Path, name: str, start: int, window: float) -> None:
+def _write_body(response: Any, part: Path, name: str, start: int, window: float) -> None:
     length = response.headers.get("Content-Length", "")
     total = start + int(length) if re.fullmatch("[0-9]{1,15}", length) else None
     if (total or 0) > MAX_DOWNLOAD_BYTES:

@@ -11,8 +11,6 @@
 Wrong values end the program with one line on stderr and exit code 2.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import math
@@ -24,17 +22,14 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 
 from cluebench.foundation import atomic
 from cluebench.foundation.errors import UsageError, one_line
 from cluebench.foundation.notices import notice
 from cluebench.foundation.repository import RUN_ROOT
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-T = TypeVar("T", bound="DataclassInstance")
+T = TypeVar("T", bound=Any)  # a dataclass
 
 #: Title in the help → names of flags.
 Groups: typing.TypeAlias = Mapping[str, Sequence[str]]
@@ -133,7 +128,7 @@ def add_flags(parser: argparse.ArgumentParser, flags_class: type[T], groups: Gro
             )
 
 
-def refuse_unwritable(flags: DataclassInstance, *names: str) -> None:
+def refuse_unwritable(flags: Any, *names: str) -> None:
     """Tries all places that the command writes to, before anything is computed. Raises UsageError.
 
     ``names``: the fields to try, if the command does not write to all places now.
