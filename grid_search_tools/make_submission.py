@@ -27,11 +27,7 @@ from cluebench.submission import kept, packing
 class Flags:
     __doc__ = __doc__
 
-    directory: str = flag(
-        ...,
-        "run directory or name of a model, or directory of prediction files",
-        positional=True,
-    )
+    directory: str = flag(..., "run directory or name of a model, or directory of prediction files", positional=True)
     output: str = flag("submit.zip", "the zip to write", writes="file")
     data_dir: str | None = data_dir_flag("what the grid search used, else CLUE_DATA_DIR, else they are downloaded")
     version: str = flag("1.1", "version of the leaderboard; all: the files of both", choices=("1.1", "1.0", "all"))
