@@ -90,7 +90,7 @@ class Replay:
         """What the rule would have done."""
         states = [standings(rule, curves) for curves in self._replayed]
         # The best of the settings that are not stopped.
-        chosen, *others = (next(one for one in self._order if not state[one].stopped) for state in states)
+        chosen, *others = (next(best for best in self._order if not state[best].stopped) for state in states)
         ends = [pair for setting, trials in self._trials.items() for pair in zip(trials, states[0][setting].pauses)]
         seconds = None
         if all(trial.train_seconds > 0 for trial, _ in ends):
@@ -144,28 +144,28 @@ class Summary:
         return self.steps_saved if self.seconds_saved is None else self.seconds_saved
 
 
-def summary(outcomes: Sequence[Outcome]) -> Summary:
-    """The summary of one rule's outcomes, one outcome a grid."""
-    steps = [one.steps_saved for one in outcomes]
-    seconds = [one.seconds_saved for one in outcomes if one.seconds_saved is not None]
-    measured = len(seconds) == len(outcomes)
-    return Summary(
-        rule=outcomes[0].rule,
-        grids=len(outcomes),
-        steps_saved=mean(steps),
-        least_steps_saved=min(steps),
-        seconds_saved=mean(seconds) if measured else None,
-        least_seconds_saved=min(seconds) if measured else None,
-        lost=mean(one.lost for one in outcomes),
-        most_lost=max(one.lost for one in outcomes),
-        worst_rank=max(one.rank for one in outcomes),
-        safe=sum(one.safe for one in outcomes),
-    )
-
-
 def summaries(grids: Sequence[Sequence[Outcome]]) -> list[Summary]:
     """The summary of each rule. Every grid has the outcomes of the same rules in the same order."""
-    return [summary(outcomes) for outcomes in zip(*grids, strict=True)]
+    found = []
+    for outcomes in zip(*grids, strict=True):
+        steps = [outcome.steps_saved for outcome in outcomes]
+        seconds = [outcome.seconds_saved for outcome in outcomes if outcome.seconds_saved is not None]
+        measured = seconds if len(seconds) == len(outcomes) else []
+        found.append(
+            Summary(
+                rule=outcomes[0].rule,
+                grids=len(outcomes),
+                steps_saved=mean(steps),
+                least_steps_saved=min(steps),
+                seconds_saved=mean(measured) if measured else None,
+                least_seconds_saved=min(measured, default=None),
+                lost=mean(outcome.lost for outcome in outcomes),
+                most_lost=max(outcome.lost for outcome in outcomes),
+                worst_rank=max(outcome.rank for outcome in outcomes),
+                safe=sum(outcome.safe for outcome in outcomes),
+            )
+        )
+    return found
 
 
 def recommended(grids: Sequence[Sequence[Outcome]]) -> Summary | None:
@@ -173,8 +173,8 @@ def recommended(grids: Sequence[Sequence[Outcome]]) -> Summary | None:
 
     If rules save the same, it is the one that lost less, then the one with fewer rungs.
     """
-    safe = [one for one in summaries(grids) if one.safe == one.grids and one.steps_saved > 0]
-    return max(safe, key=lambda one: (one.saved, -one.most_lost, -len(one.rule.rungs)), default=None)
+    safe = [found for found in summaries(grids) if found.safe == found.grids and found.steps_saved > 0]
+    return max(safe, key=lambda found: (found.saved, -found.most_lost, -len(found.rule.rungs)), default=None)
 
 
 class Point(NamedTuple):
@@ -189,5 +189,5 @@ class Point(NamedTuple):
 def points(grids: Sequence[Sequence[Outcome]]) -> list[Point]:
     """One point a rule. The first is the whole grid, which costs 1 and loses nothing."""
     return [Point("grid", 1.0, 0.0, 0.0)] + [
-        Point(str(one.rule), 1 - one.saved, one.lost, one.most_lost) for one in summaries(grids)
+        Point(str(found.rule), 1 - found.saved, found.lost, found.most_lost) for found in summaries(grids)
     ]
