@@ -9,6 +9,7 @@ What is stored is small: each distinct text's tokens once, in flat integer array
 an example. Sequences, options and windows come into being when a batch is made.
 """
 
+import gc
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -124,8 +125,12 @@ def load_features(
 
     def build() -> dict[str, np.ndarray]:
         read: Any = read_rows if task.kind == IDIOM else load_rows  # CHID's records never stand in memory together
-        rows = read(request.source, task, split, request.limit)
-        arrays = recipe.build(rows, encoder, num_proc=num_proc, **settings)
+        gc.disable()  # the collector would visit all rows again and again
+        try:
+            rows = read(request.source, task, split, request.limit)
+            arrays = recipe.build(rows, encoder, num_proc=num_proc, **settings)
+        finally:
+            gc.enable()
         if split == "dev" and task.is_classification:  # other kinds of features know their passages and records
             arrays["groups"] = groups_of(task, rows)
         return arrays

@@ -43,9 +43,6 @@ _Pieces = tuple[list[int], Sequence[tuple[int, int]]]
 #: What becomes of a character: nothing, white space, a word of its own, a part of a word.
 _DROPPED, _GAP, _ALONE, _PART = 1, 2, 3, 4
 
-#: How a character is written that depends on its neighbours. BERT's tokenizers leave this one out of every text.
-_CONTEXTUAL = "\0"
-
 _CHUNK_CHARACTERS = 1 << 18  # bounds the memory of one pass to some tens of MB
 _REMEMBERED_WORDS = 1 << 19
 
@@ -108,6 +105,7 @@ class TextEncoder:
         self._kinds = np.zeros(0x110000, np.uint8)  # by code point; 0: not met yet
         self._odd = np.zeros(0x110000, bool)  # by code point: written otherwise than it reads, but for case
         self._written: dict[int, str] = {}  # by code point
+        self._contextual: set[str] = set()  # characters whose form depends on their neighbours
         self._pieces: dict[str, _Pieces] = {}  # of words
         # Tokens that the slow tokenizer treats as a unit where they stand in a text.
         names = ("all_special_tokens", "unique_no_split_tokens", "added_tokens_encoder")
@@ -205,8 +203,10 @@ class TextEncoder:
         if kinds.all():
             return kinds
         for code in np.unique(codes[kinds == 0]).tolist():
-            self._kinds[code], written = self._kind(chr(code))
-            self._odd[code] = self._kinds[code] != _GAP and written.casefold() != chr(code).casefold()
+            character = chr(code)
+            self._kinds[code], written = self._kind(character)
+            is_other = self._kinds[code] != _GAP and written.casefold() != character.casefold()
+            self._odd[code] = is_other or character in self._contextual
             self._written[code] = written
         return self._kinds[codes]
 
@@ -219,7 +219,8 @@ class TextEncoder:
         kinds = {("a", written, "b", written, written): _ALONE, (f"a{written}b", written * 2): _PART}
         kind = kinds.get(tuple(words), _PART)
         if tuple(words) not in kinds or self._strips and any(map(unicodedata.combining, written)):
-            return _PART, _CONTEXTUAL  # canonical ordering may move it past its neighbours
+            self._contextual.add(character)  # canonical ordering may move it past its neighbours
+            return _PART, "".join(self._basic_words(character))
         return kind, written
 
     def _is_uncut(self, text: str) -> bool:
@@ -227,9 +228,8 @@ class TextEncoder:
 
         A character that is left out may hide a special token: "[MA\u200bSK]".
         """
-        written = text.translate(self._written)
-        folded = f"{text}\n{written}".casefold()
-        return _CONTEXTUAL in written or any(token in folded for token in self._folded)
+        folded = f"{text}\n{text.translate(self._written)}".casefold()
+        return not self._contextual.isdisjoint(text) or any(token in folded for token in self._folded)
 
     def _pieces_of(self, words: Sequence[str], uncut: set[str], offsets: bool) -> list[_Pieces]:
         for word in words:
@@ -254,12 +254,8 @@ class TextEncoder:
 
         Where they don't end together, PaddleNLP's own search counts, which guesses round unknown tokens.
         """
-        origin = []  # of each character as written in tokens, the character it came from
-        for place, character in enumerate(text):
-            written = self._written[ord(character)]
-            if written == _CONTEXTUAL:
-                written = "".join(self._basic_words(character))
-            origin += [place] * len(written)
+        forms = [self._written[ord(character)] for character in text]
+        origin = [place for place, form in enumerate(forms) for _ in form]  # of each character written in tokens
         spans, here = [], 0
         for token in tokens:
             if here >= len(origin):
@@ -272,7 +268,7 @@ class TextEncoder:
             else:
                 here += len(token) - 2 * (token.startswith("##") and len(token) > 2)
             end = origin[min(here, len(origin)) - 1] + 1
-            while end < len(text) and self._written[ord(text[end])] == "" and unicodedata.category(text[end]) == "Mn":
+            while end < len(text) and not forms[end] and unicodedata.category(text[end]) == "Mn":
                 end += 1  # an accent that was stripped from it
             spans.append((start, end))
         return spans if here == len(origin) else self.tokenizer.get_offset_mapping(text)
