@@ -25,7 +25,7 @@ from cluebench.records.result import STOPPED
 from cluebench.report import comparability, evidence, grid_charts, page, reproduction, scores
 from cluebench.report.advice import advice
 from cluebench.report.replayed import replayed
-from cluebench.report.run import Run
+from cluebench.report.run import Run, uncollected
 from cluebench.report.units import duration, unit_of
 from cluebench.report.unseen import unseen_text
 
@@ -39,6 +39,7 @@ def write_report(run: "Path | PageRun") -> None:
     atomic.write_text(folder / REPORT_FILE, report(run))
 
 
+@uncollected()
 def report(run: "Path | PageRun") -> str:
     """The page of a run directory, opened or not."""
     run = PageRun(run) if isinstance(run, Path) else run

@@ -21,7 +21,7 @@ from cluebench.report import comparability, evidence, scores
 from cluebench.report.comparability import Mark
 from cluebench.report.evidence import Evidence
 from cluebench.report.grid_page import REPORT_FILE
-from cluebench.report.run import Run
+from cluebench.report.run import Run, uncollected
 from cluebench.report.submitted import RECORD, Submitted
 from cluebench.report.unseen import unseen
 from cluebench.statistics.ranks import shared_ranks
@@ -134,6 +134,7 @@ class Leaderboard:
         return FromBaseline(row.average - base.average, p, tasks)
 
 
+@uncollected()
 def measured_rows(run_root: Path, without_twins: bool = False) -> list[Row]:
     """A row for every folder of the run root that has a finished trial.
 

@@ -67,7 +67,8 @@ class Curve:
         A trial reaches a rung at its first evaluation at or after that share of its steps, but never before its second
         evaluation. So if a task is evaluated once an epoch, its rungs are epochs. An ended trial has reached all rungs.
         """
-        number = max(FEWEST_EVALUATIONS, bisect_left(self.steps, math.ceil(rung * self.total_steps)) + 1)
+        at = -(-rung.numerator * self.total_steps // rung.denominator)  # rounded up; fractions are slow
+        number = max(FEWEST_EVALUATIONS, bisect_left(self.steps, at) + 1)
         return number if number <= len(self.steps) else len(self.steps) if self.ended else None
 
     @cached_property
