@@ -14,7 +14,7 @@ from cluebench.data.source import open_source
 from cluebench.foundation import command
 from cluebench.foundation.errors import DataError, UsageError
 from cluebench.foundation.flags import data_dir_flag, flag, parse, run_root_flag
-from cluebench.report import comparison_formats
+from cluebench.report import comparison
 from cluebench.report.comparison import Comparison, compare, contender
 from cluebench.report.examples import examples_of
 
@@ -26,7 +26,7 @@ class Flags:
     models: list[str] = flag([], "run directories, model names or files of dev predictions", positional=True)
     tasks: list[str] = flag([], "tasks to compare", default_text="all that both have")
     differences: str | None = flag(None, "a task: print the dev rows that exactly one of two models has right")
-    format: str = flag("text", "how to print the result", choices=comparison_formats.FORMATS)
+    format: str = flag("text", "how to print the result", choices=comparison.FORMATS)
     data_dir: str | None = data_dir_flag("what the grid search used, else CLUE_DATA_DIR, else they are downloaded")
     run_root: str = run_root_flag()
 
@@ -39,7 +39,7 @@ def main() -> None:
     first, *others = [contender(model, flags.run_root).on(tasks) for model in flags.models]
     compared = [compare(first, other) for other in others]
     if not flags.differences:
-        print(comparison_formats.rendered(compared, flags.format), end="")
+        print(comparison.rendered(compared, flags.format), end="")
     elif len(compared) > 1:
         raise UsageError("--differences shows rows of two models: name only two")
     else:
@@ -58,8 +58,8 @@ def differences(compared: Comparison, task: Task, flags: Flags) -> str:
     if source.fingerprint(task) != predictions.configuration.get("data"):
         raise DataError(f"{task.title}: the files in {source.directory} are not those of these runs: see --data_dir")
     rows = load_rows(source, task, "dev", predictions.configuration.get("limit"))
-    found = comparison_formats.disagreements(first, second, examples_of(task, rows, predictions))
-    return comparison_formats.rendered_disagreements(task.title, compared, found, flags.format)
+    found = comparison.disagreements(first, second, examples_of(task, rows, predictions))
+    return comparison.rendered_disagreements(task.title, compared, found, flags.format)
 
 
 if __name__ == "__main__":

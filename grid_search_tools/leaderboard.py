@@ -15,8 +15,7 @@ from cluebench.foundation import atomic, command
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.flags import flag, parse
 from cluebench.foundation.repository import RUN_ROOT
-from cluebench.report.leaderboard import ORDERS, Leaderboard, measured_rows, published_rows
-from cluebench.report.leaderboard_formats import FORMATS, rendered
+from cluebench.report.leaderboard import FORMATS, ORDERS, Leaderboard, measured_rows, published_rows, rendered
 from cluebench.report.run import holds_tasks
 
 

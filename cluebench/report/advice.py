@@ -1,16 +1,20 @@
-"""What to do next with a grid: pieces of advice with their reasons and commands."""
+"""What to do next with a grid: pieces of advice with their reasons, and commands to type."""
 
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from cluebench.benchmark.tasks import TASKS
+from cluebench.benchmark.tasks import SPAN, TASKS, Task
 from cluebench.foundation.text import Phrase
 from cluebench.records.finished_trials import FinishedTrial
 from cluebench.records.grid_file import GridFile
-from cluebench.report import scores
+from cluebench.records.identity import VARIED
+from cluebench.records.result import Result
+from cluebench.report.comparability import unlike_published
 from cluebench.report.evidence import Choice
+from cluebench.report.run import Run
 from cluebench.report.scores import Best
 from cluebench.search.replay import Outcome, recommended
 
@@ -40,19 +44,14 @@ def changed(command: Sequence[str], **flags: str | None) -> str:
     return " ".join([shlex.join(["python", *words]), *more]) if command else ""
 
 
-def advice(
-    grid: GridFile,
-    trials: Mapping[str, Sequence[FinishedTrial]],
-    bests: Mapping[str, Best],
-    errors: Mapping[str, float],
-    choices: Mapping[str, Choice],
-    outcomes: Mapping[str, Sequence[Outcome]],
-) -> list[Advice]:
-    """For a grid that does not run; failures come first. ``errors``: task → one standard error of its best score."""
-    found = [*_rest(grid)]
-    if bests:
-        found += _edges(grid, bests, scores.edges(trials, bests, errors))
-        found += [*_choices(grid, choices), *_cheaper(grid, outcomes), *_models(grid, trials)]
+def advice(run: Run, choices: Mapping[str, Choice], outcomes: Mapping[str, Sequence[Outcome]]) -> list[Advice]:
+    """For a grid that does not run; failures come first. By task name: how certain its best trial is, and the rules."""
+    if run.grid is None or run.is_running:
+        return []
+    found = [*_rest(run.grid)]
+    if run.bests:
+        found += _edges(run.grid, run.bests, run.edges)
+        found += [*_choices(run.grid, choices), *_cheaper(run.grid, outcomes), *_models(run.grid, run.trials)]
     return found
 
 
@@ -130,3 +129,34 @@ def _models(grid: GridFile, trials: Mapping[str, Sequence[FinishedTrial]]) -> It
     if grid.command and not kept:
         text = "No model was kept. To make a submission or to use the models, run each task's best trial once more:"
         yield Advice(Phrase(text), changed(grid.command, save_best_model="True"))
+
+
+#: Settings whose flags have other names.
+_FLAG_OF = {"epochs": "num_train_epochs", "eval_every_steps": "save_steps"}
+
+
+def rerun(task: Task, result: Result, model: str, data_dir: str | None) -> str | None:
+    """One line to type at the repository's root. Its run has the same configuration, and uses one device.
+
+    None if settings are missing, or are not flags of the task's script, like those of PaddleNLP's Trainer.
+    """
+    settings: dict[str, Any] = result.configuration
+    if not {*VARIED, "amp"} <= settings.keys():
+        return None
+    flags: dict[str, Any] = {"task_name": task.title} if task.is_classification else {}
+    flags |= {"model_name_or_path": model, "do_train": True}
+    flags |= {name: settings[name] for name in VARIED}
+    flags["gradient_accumulation_steps"] = result.accumulation_steps * result.cards
+    flags["padding"] = (task.kind != SPAN and "padding" not in settings) or None
+    flags["amp"] = settings["amp"] if settings["amp"] != "off" else None
+    for name, (value, _) in unlike_published(task, settings).items():
+        warmup = "warmup_steps" if isinstance(value, int) else "warmup_proportion"
+        flags[warmup if name == "warmup" else _FLAG_OF.get(name, name)] = value
+    if any(isinstance(value, dict) for value in flags.values()):
+        return None
+    flags |= {"data_dir": data_dir, "output_dir": f"reproduced/{task.name}"}
+    words = ["python", task.script]
+    for name, value in flags.items():
+        if value is not None:
+            words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    return shlex.join(words)

@@ -21,8 +21,8 @@ class Example(NamedTuple):
     options: tuple[str, ...] = ()  # by index; none if the answer is a text
 
     def name(self, predicted: Any) -> str:
-        """A prediction in words."""
-        return self.options[predicted] if self.options else str(predicted)
+        """A prediction in words; an index that a broken file has beyond the options stays a number."""
+        return self.options[predicted] if self.options and predicted < len(self.options) else str(predicted)
 
 
 def examples_of(task: Task, rows: Sequence, predictions: DevPredictions) -> list[Example]:

@@ -22,8 +22,8 @@ from cluebench.records.grid_file import GridFile, PlannedTrial, TrialState
 from cluebench.records.log import LogFacts, furthest_step, read_log
 from cluebench.records.paths import TrialPaths, trial_name
 from cluebench.records.result import STOPPED
-from cluebench.report import comparability, evidence, grid_charts, page, reproduction, scores
-from cluebench.report.advice import advice
+from cluebench.report import comparability, evidence, grid_charts, page, scores
+from cluebench.report.advice import advice, rerun
 from cluebench.report.replayed import replayed
 from cluebench.report.run import Run, uncollected
 from cluebench.report.units import duration, unit_of
@@ -45,9 +45,7 @@ def report(run: "Path | PageRun") -> str:
     run = PageRun(run) if isinstance(run, Path) else run
     tasks = [_task(run, TASKS[name]) for name in TASKS if name in run.planned or run.trials.get(name)]
     trials = [trial for task in tasks for trial in task["trials"]]
-    ended = None if run.is_running else run.grid  # while it runs, the advice may change with every trial
     choices = {task["name"]: task["choice"] for task in tasks if task["choice"]}
-    advised = advice(ended, run.trials, run.bests, run.errors, choices, run.outcomes) if ended else []
     return page.rendered(
         "report.html",
         {task["name"]: task.pop("charts") for task in tasks},
@@ -66,7 +64,7 @@ def report(run: "Path | PageRun") -> str:
         attribution=ATTRIBUTION if run.published else None,
         mark=run.halving_mark,
         warnings=[text for is_other, text in run.data if is_other],
-        advice=advised,
+        advice=advice(run, choices, run.outcomes),  # none while it runs: it may change with every trial
         failures=_failures(run),
         provenance=_provenance(run),
     )
@@ -189,7 +187,7 @@ def _task(run: PageRun, task: Task) -> dict[str, Any]:
         "one_label": predictions[0].one_label if predictions else None,
         "published": task.format_score(theirs) if theirs else None,
         "difference": best.score[0] - theirs[0] if best and theirs else None,
-        "command": reproduction.command(task, of_best[0], run.model, data_dir) if of_best else None,
+        "command": rerun(task, of_best[0], run.model, data_dir) if of_best else None,
         "device_seconds": 3600 * spent.hours if spent else 0.0,
         "maps": list(_heat_maps(trials)),
         "choice": evidence.choice(finished_trials.of_whole_grid(finished)) if len(finished) > 1 else None,

@@ -25,7 +25,7 @@ from cluebench.report.scores import Best
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Without Python's collector of cycles: it looks at each point of thousands of curves many times, and frees none."""
+    """Without Python's collector of cycles: it would look at thousands of curves many times, and free none."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -30,9 +30,8 @@ from cluebench.records.paths import TrialPaths
 from cluebench.records.result import DevPoint, Result
 from cluebench.records.run_flags import RunFlags, resolved
 from cluebench.records.trial import Trial
-from cluebench.report import grid_page, leaderboard_formats, submitted, table
+from cluebench.report import grid_page, leaderboard, submitted, table
 from cluebench.report.leaderboard import Leaderboard, measured_rows
-from cluebench.report.leaderboard_formats import FORMATS
 from cluebench.report.run import Run
 from cluebench.scheduler.allocation.promises import Promise, Promises
 from cluebench.scheduler.plan.estimates import estimated_size
@@ -132,8 +131,8 @@ class RunFolder:
         table.print_table(Run(self.directory.path), MODEL)
         print_status([self.directory], GridFlags())
         board = Leaderboard.of(measured_rows(self.root))
-        for style in FORMATS:
-            leaderboard_formats.rendered(board, style)
+        for style in leaderboard.FORMATS:
+            leaderboard.rendered(board, style)
         PlannedGrid(GridFlags(), [trial("tnews"), trial("c3", 1e-5)], {Model.of(MODEL): self.directory}).jobs()
         self.directory.refuse_other_model()
         packing.run_directory(self.root)

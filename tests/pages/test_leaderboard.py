@@ -7,8 +7,7 @@ import pytest
 
 from cluebench.benchmark.tasks import TASKS
 from cluebench.foundation import atomic
-from cluebench.report.leaderboard import Leaderboard, measured_rows, published_rows
-from cluebench.report.leaderboard_formats import rendered
+from cluebench.report.leaderboard import Leaderboard, measured_rows, published_rows, rendered
 from tests.made_up_runs import write_run, write_small
 from tests.pages.conftest import LIGHT_AND_DARK
 

@@ -6,8 +6,7 @@ import pytest
 from cluebench.benchmark.tasks import TASKS
 from cluebench.data.official import fingerprint_of, official_md5s
 from cluebench.foundation.errors import UsageError
-from cluebench.report.comparison import Contender, compare, notes, sentence
-from cluebench.report.comparison_formats import rendered
+from cluebench.report.comparison import Contender, compare, notes, rendered, sentence
 from cluebench.report.evidence import measured, published
 from cluebench.statistics import paired
 

@@ -7,8 +7,7 @@ from cluebench.benchmark.tasks import TASKS
 from cluebench.data.rows import ChoiceRow, IdiomRecord, SpanRow, TextRow
 from cluebench.foundation.errors import DataError
 from cluebench.records.dev_predictions import DevPredictions
-from cluebench.report.comparison import Contender, compare
-from cluebench.report.comparison_formats import disagreements, rendered_disagreements
+from cluebench.report.comparison import Contender, compare, disagreements, rendered_disagreements
 from cluebench.report.evidence import measured
 from cluebench.report.examples import examples_of
 
@@ -31,7 +30,12 @@ def test_rows_of_every_kind_in_words():
 
     rows = [ChoiceRow("甲:你好\n乙:你好", "他们是谁?", ("朋友", "师生", "夫妻"), 1, 0)]
     (choice,) = examples_of(TASKS["c3"], rows, choices([0], [0], [1]))
-    assert choice.gold == "师生" and choice.name(0) == "朋友" and choice.texts["options"] == "朋友 | 师生 | 夫妻"
+    assert (
+        choice.gold == "师生"
+        and choice.name(0) == "朋友"
+        and choice.name(3) == "3"
+        and choice.texts["options"] == "朋友 | 师生 | 夫妻"
+    )
 
     rows = [
         IdiomRecord(

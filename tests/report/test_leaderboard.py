@@ -7,8 +7,7 @@ import pytest
 
 from cluebench.benchmark.tasks import TASKS
 from cluebench.records.result import STOPPED, ModelSize, Result
-from cluebench.report.leaderboard import Leaderboard, measured_rows, published_rows
-from cluebench.report.leaderboard_formats import FORMATS, rendered
+from cluebench.report.leaderboard import FORMATS, Leaderboard, measured_rows, published_rows, rendered
 from tests.made_up_runs import write_run
 
 SOME = [TASKS["afqmc"], TASKS["tnews"]]

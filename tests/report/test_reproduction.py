@@ -11,7 +11,7 @@ from cluebench.foundation.flags import parse
 from cluebench.records import identity
 from cluebench.records.result import Result
 from cluebench.records.run_flags import RunFlags, resolved
-from cluebench.report import reproduction
+from cluebench.report.advice import rerun
 
 FLAGS = [
     {},
@@ -43,7 +43,7 @@ def configuration_of(command, task, monkeypatch):
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_the_command_has_the_identity_of_the_trial(task, flags, monkeypatch):
     result = result_of(task, flags)
-    command = reproduction.command(task, result, "m", "/data of mine")
+    command = rerun(task, result, "m", "/data of mine")
     assert identity.configuration_hash(configuration_of(command, task, monkeypatch)) == result.configuration_hash
     assert "--gradient_accumulation_steps 4" in command and "--data_dir '/data of mine'" in command
 
@@ -51,11 +51,9 @@ def test_the_command_has_the_identity_of_the_trial(task, flags, monkeypatch):
 def test_flags_of_one_script_are_given_to_it(monkeypatch):
     task = TASKS["cmrc2018"]
     result = result_of(task, {}, doc_stride=64, do_lower_case=False)
-    command = reproduction.command(task, result, "m", None)
+    command = rerun(task, result, "m", None)
     assert configuration_of(command, task, monkeypatch) == result.configuration
 
 
 def test_settings_of_another_program_have_no_command():
-    assert (
-        reproduction.command(TASKS["tnews"], result_of(TASKS["tnews"], {}, trainer={"optim": "sgd"}), "m", None) is None
-    )
+    assert rerun(TASKS["tnews"], result_of(TASKS["tnews"], {}, trainer={"optim": "sgd"}), "m", None) is None

@@ -9,7 +9,7 @@ import pytest
 from cluebench.benchmark.tasks import TASKS
 from cluebench.records import dev_predictions
 from cluebench.records.result import Result
-from cluebench.report import reproduction
+from cluebench.report.advice import rerun
 from tests.conftest import ROOT
 from tests.scripts.running import common
 
@@ -21,7 +21,7 @@ def test_a_command_gives_the_score_again(demo, run_script, tmp_path):
     arguments = ["--task_name", "TNEWS", "--do_train", "--batch_size", 16, "--learning_rate", 1e-3, "--dropout", 0.1]
     run_script(task.script, *common(demo, tmp_path), *arguments, "--num_train_epochs", 2, "--save_steps", 5)
     trial = Result.read(tmp_path / "result.json")
-    command = reproduction.command(task, trial, model, data)
+    command = rerun(task, trial, model, data)
     typed = command.replace("python classification", f"{shlex.quote(sys.executable)} {ROOT}/classification", 1)
     subprocess.run(typed, shell=True, cwd=tmp_path, check=True, capture_output=True)
     again = Result.read(tmp_path / "reproduced" / "tnews" / "result.json")
