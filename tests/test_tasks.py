@@ -89,16 +89,6 @@ def test_a_batch_that_cannot_be_split_names_the_numbers(task, batch, cards, mess
         TASKS[task].accumulation_steps(batch, cards)
 
 
-def test_submission_names():
-    names = {test.submission for task in TASKS.values() for test in task.test_sets}
-    assert names == {
-        "afqmc_predict.json", "tnews11_predict.json", "tnews10_predict.json", "iflytek_predict.json",
-        "cmnli_predict.json", "ocnli_50k_predict.json", "cluewsc11_predict.json", "cluewsc10_predict.json",
-        "csl_predict.json", "cmrc2018_predict.json", "chid11_predict.json", "chid10_predict.json",
-        "c311_predict.json", "c310_predict.json",
-    }  # fmt: skip
-
-
 def test_scores():
     assert TASKS["tnews"].format_score(TASKS["tnews"].parse_score("57")) == "57.00"
     assert TASKS["cmrc2018"].format_score(TASKS["cmrc2018"].parse_score("65.83/87.30")) == "65.83/87.30"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cluebench.foundation.errors import ClueError
@@ -128,3 +128,14 @@ def outcome(read: Callable[[], Any]) -> Outcome:
     for line in stream.getvalue().splitlines():
         assert len(line) <= 520, line
     return Outcome(value, refused, stream.getvalue())
+
+
+def for_all(contents: st.SearchStrategy[bytes], check: Callable[[bytes], Any]) -> None:
+    """Checks every example of broken content."""
+
+    @EXAMPLES
+    @given(content=contents)
+    def check_each(content: bytes) -> None:
+        check(content)
+
+    check_each()

@@ -1,8 +1,6 @@
 """Data files of every kind of task, and submission files, broken by hypothesis: one line each, never a traceback."""
 
 import json
-import tempfile
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,7 +11,7 @@ from cluebench.data import row_facts
 from cluebench.data.rows import load_rows
 from cluebench.data.source import DataSource
 from cluebench.submission.checks import problems_in
-from tests.broken.mutations import EXAMPLES, NOWHERE, broken_bytes, broken_json, outcome, paths, replaced
+from tests.broken.mutations import EXAMPLES, NOWHERE, broken_bytes, broken_json, for_all, outcome, paths, replaced
 from tests.submission.made_up import ROWS, SOUND, sound
 
 IDIOMS = list("甲乙丙丁戊己庚辛壬癸")
@@ -67,8 +65,6 @@ def test_data_never_ends_in_a_traceback(task, split, tmp_path_factory):
     whole = {**LINES, **DOCUMENTS}[task]
     assert not read(json.dumps(whole).encode()).is_loud
 
-    @EXAMPLES
-    @given(content=broken_json(whole))
     def check(content):
         found = read(content)
         if found.refused:
@@ -76,7 +72,7 @@ def test_data_never_ends_in_a_traceback(task, split, tmp_path_factory):
         else:
             assert found.value
 
-    check()
+    for_all(broken_json(whole), check)
 
 
 @pytest.mark.parametrize("task", [*LINES, *DOCUMENTS])
@@ -116,12 +112,12 @@ def test_an_answer_that_is_no_text_is_a_problem(text):
     assert "TEST_0_QUERY_1" in str(problem) and "not a string" in str(problem)
 
 
-@EXAMPLES
-@given(content=broken_json(FACTS))
-def test_facts_of_rows_never_end_in_a_traceback(content):
+def test_facts_of_rows_never_end_in_a_traceback(tmp_path):
     """What is not whole counts for nothing, and is looked for again."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / row_facts.RUN_FILE
-        path.write_bytes(content)
-        read = outcome(lambda: row_facts.found(TASKS["tnews"], "a" * 16, Path(folder)))
+
+    def check(content):
+        (tmp_path / row_facts.RUN_FILE).write_bytes(content)
+        read = outcome(lambda: row_facts.found(TASKS["tnews"], "a" * 16, tmp_path))
         assert read.value is None or read.value.dev_rows == len(read.value.groups)
+
+    for_all(broken_json(FACTS), check)

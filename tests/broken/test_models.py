@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
 
 from cluebench.benchmark.tasks import TASKS
 from cluebench.demo import __main__ as demo
@@ -17,7 +16,7 @@ from cluebench.foundation.file_facts import facts_of
 from cluebench.pretrained.model import Model
 from cluebench.records.result import DevPoint, Result
 from cluebench.training.checkpoint_format import COMPLETE_FILE, CheckpointOwner
-from tests.broken.mutations import EXAMPLES, NOWHERE, ODD, broken_bytes, broken_json, outcome, paths, replaced
+from tests.broken.mutations import NOWHERE, ODD, broken_bytes, broken_json, for_all, outcome, paths, replaced
 from tests.models.conftest import write_model
 from tests.models.test_written_by import WRITTEN_BY
 from tests.models.weight_files import StandInTorch, write_safetensors
@@ -63,14 +62,12 @@ def test_a_broken_directory_never_ends_in_a_traceback(directory, name, bert, tmp
         write_model(folder, directory)
     whole = (folder / name).read_bytes()
 
-    @EXAMPLES
-    @given(content=broken_bytes(whole) if name == "vocab.txt" else broken_json(json.loads(whole)))
     def check(content):
         (folder / name).write_bytes(content)
         found = outcome(lambda: load(folder))
         assert not found.refused or str(folder) in found.refused
 
-    check()
+    for_all(broken_bytes(whole) if name == "vocab.txt" else broken_json(json.loads(whole)), check)
 
 
 ARRAYS = {"encoder.weight": np.arange(12, dtype=np.float32).reshape(3, 4), "bias": np.array([1.5, -2.0], np.float32)}
@@ -94,8 +91,6 @@ def test_broken_weights_never_end_in_a_traceback(weights):
 
     whole = weights.read_bytes()
 
-    @EXAMPLES
-    @given(content=broken_bytes(whole))
     def check(content):
         weights.write_bytes(content)
         found = outcome(lambda: read_weights([weights]))
@@ -103,7 +98,7 @@ def test_broken_weights_never_end_in_a_traceback(weights):
             array.dtype.kind != "f" or np.isfinite(array).all() for array in found.value.values()
         )
 
-    check()
+    for_all(broken_bytes(whole), check)
 
 
 def test_a_broken_safetensors_header_is_reported(tmp_path):
@@ -115,8 +110,6 @@ def test_a_broken_safetensors_header_is_reported(tmp_path):
         "b": {"dtype": "F32", "shape": [3], "data_offsets": [8, 20]},
     }
 
-    @EXAMPLES
-    @given(text=broken_json(header))
     def check(text):
         path.write_bytes(len(text).to_bytes(8, "little") + text + np.ones(5, "<f4").tobytes())
         found = outcome(lambda: read_weights([path]))
@@ -126,7 +119,7 @@ def test_a_broken_safetensors_header_is_reported(tmp_path):
             or (sum(array.nbytes for array in found.value.values()) == 20)
         )
 
-    check()
+    for_all(broken_json(header), check)
 
 
 RANGES = {
@@ -200,8 +193,6 @@ def test_a_broken_checkpoint_is_used_whole_or_not_at_all(name, checkpoint):
     path = checkpoint.folder / name
     whole = path.read_bytes()
 
-    @EXAMPLES
-    @given(content=broken_json(json.loads(whole)) if name == "state.json" else broken_bytes(whole))
     def check(content):
         path.write_bytes(content)
         before, numbers = random.getstate(), np.random.get_state()[1].tolist()
@@ -212,7 +203,7 @@ def test_a_broken_checkpoint_is_used_whole_or_not_at_all(name, checkpoint):
             assert all(np.isfinite(parameter.numpy()).all() for parameter in checkpoint.model.parameters())
 
     try:
-        check()
+        for_all(broken_json(json.loads(whole)) if name == "state.json" else broken_bytes(whole), check)
     finally:
         path.write_bytes(whole)
     assert checkpoint.restore() == 5
@@ -255,8 +246,6 @@ def test_a_broken_checkpoint_of_the_trainer_is_passed_over(checkpoint, tmp_path_
     found = outcome(lambda: paddlenlp_trainer._last_checkpoint(config))
     assert found.value == last and not found.is_loud
 
-    @EXAMPLES
-    @given(content=broken_json(sound))
     def check(content):
         (last / COMPLETE_FILE).write_bytes(content)
         found = outcome(lambda: paddlenlp_trainer._last_checkpoint(config))
@@ -265,7 +254,7 @@ def test_a_broken_checkpoint_of_the_trainer_is_passed_over(checkpoint, tmp_path_
         else:
             assert found.value == folder / "checkpoint-5" and COMPLETE_FILE in found.printed
 
-    check()
+    for_all(broken_json(sound), check)
     for at in paths(sound):
         if at:
             (last / COMPLETE_FILE).write_text(replaced(sound, at, NOWHERE))
@@ -290,8 +279,6 @@ def test_a_demo_of_a_broken_record_is_made_again(bert, tmp_path_factory, monkeyp
     demo.write(folder)
     record, whole = folder / "made.json", (folder / "made.json").read_bytes()
 
-    @EXAMPLES
-    @given(content=broken_json(json.loads(whole)))
     def check(content):
         record.write_bytes(content)
         made.clear()
@@ -300,6 +287,6 @@ def test_a_demo_of_a_broken_record_is_made_again(bert, tmp_path_factory, monkeyp
         if made:
             assert record.read_bytes() == whole
 
-    check()
+    for_all(broken_json(json.loads(whole)), check)
     record.write_text(NOWHERE)
     assert "made.json" in outcome(lambda: demo.write(folder)).printed

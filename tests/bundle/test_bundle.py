@@ -146,20 +146,50 @@ def test_a_bundle_that_does_not_fit_is_not_merged(bundle, data, run_command, tmp
 # Forgeries that are sealed again: something does not fit --------------------------------------------------------
 
 
-def changed_score(files):
-    edit(files, f"{FIRST}.json", lambda value: value.update(best_score=[99.0]))
+SPANS, BLANKS = "cmrc2018/2e-05_24_0.1", "chid/2e-05_24_0.1"
 
 
-def changed_score_and_curve(files):
+def in_result(change, trial=FIRST):
+    return lambda files: edit(files, f"{trial}.json", change)
+
+
+def result(trial=FIRST, **values):
+    return in_result(lambda value: value.update(values), trial)
+
+
+def settings(trial=FIRST, **values):
+    return lambda files: reconfigure(files, trial, **values)
+
+
+def predictions(trial=FIRST, **values):
+    return lambda files: edit_predictions(files, f"{trial}.predictions", lambda value: value.update(values))
+
+
+def fewer_steps(number, trial=FIRST):
+    return in_result(lambda value: value.update(total_steps=value["total_steps"] - number), trial)
+
+
+def data_in_the_manifest(task):
+    return lambda files: edit(files, "manifest.json", lambda value: value["data"][task].update({"dev.json": "0" * 32}))
+
+
+def other_point(**values):
+    """The first point of the curve that is not the best."""
+
     def change(value):
-        value["best_score"] = [99.5]
-        next(one for one in value["dev_curve"] if one["step"] == value["best_step"])["score"] = [99.5]
+        next(one for one in value["dev_curve"] if one["step"] != value["best_step"]).update(values)
 
-    edit(files, f"{FIRST}.json", change)
+    return in_result(change)
+
+
+@in_result
+def score_and_curve(value):
+    value["best_score"] = [99.5]
+    next(one for one in value["dev_curve"] if one["step"] == value["best_step"])["score"] = [99.5]
 
 
 def predictions_scored_against_other_answers(files):
-    changed_score_and_curve(files)
+    score_and_curve(files)
 
     def change(value):
         value["gold"] = [*value["predicted"][:-1], 1 - value["predicted"][-1]]
@@ -170,14 +200,6 @@ def predictions_scored_against_other_answers(files):
 def dropped_trial(files):
     for suffix in ("json", "predictions", "log"):
         files.pop(f"{FIRST}.{suffix}", None)
-
-
-def trial_without_a_result(files):
-    del files[f"{FIRST}.json"]
-
-
-def dropped_predictions(files):
-    del files[f"{FIRST}.predictions"]
 
 
 def swapped_predictions(files):
@@ -191,94 +213,26 @@ def swapped_predictions_with_their_heads(files):
     files[f"{FIRST}.predictions"] = gzip.compress(json.dumps(second).encode())
 
 
-def predictions_of_another_step(files):
-    edit_predictions(files, f"{FIRST}.predictions", lambda value: value.update(step=1))
-
-
-def predictions_of_other_rows(files):
-    edit_predictions(files, f"{FIRST}.predictions", lambda value: value.update(rows="0" * 16))
-
-
 def another_answer_of_a_span(files):
     def change(value):
         value["predicted"] = ["错"] * len(value["predicted"])
 
-    edit_predictions(files, "cmrc2018/2e-05_24_0.1.predictions", change)
-
-
-def more_epochs(files):
-    reconfigure(files, FIRST, epochs=10)
-
-
-def fewer_rows(files):
-    reconfigure(files, FIRST, limit=100)
-
-
-def another_flag(files):
-    reconfigure(files, "cmrc2018/2e-05_24_0.1", doc_stride=64)
-
-
-def longer_warm_up(files):
-    reconfigure(files, FIRST, warmup=0.2)
-
-
-def configuration_of_another_hash(files):
-    edit(files, f"{FIRST}.json", lambda value: value["configuration"].update(seed=43))
-
-
-def renamed_trial(files):
-    reconfigure(files, FIRST, learning_rate=5e-5)
-
-
-def other_data(files):
-    reconfigure(files, FIRST, data="0" * 16)
-
-
-def other_data_in_the_manifest(files):
-    edit(files, "manifest.json", lambda value: value["data"]["chid"].update({"dev.json": "0" * 32}))
-
-
-def other_official_data_in_the_manifest(files):
-    edit(files, "manifest.json", lambda value: value["data"]["afqmc"].update({"dev.json": "0" * 32}))
-
-
-def another_model(files):
-    reconfigure(files, FIRST, model="hfl/rbt6")
-
-
-def curve_point_dropped(files):
-    edit(files, f"{FIRST}.json", lambda value: value["dev_curve"].pop(0))
-
-
-def curve_point_raised(files):
-    def change(value):
-        next(one for one in value["dev_curve"] if one["step"] != value["best_step"])["score"] = [99.0]
-
-    edit(files, f"{FIRST}.json", change)
-
-
-def curve_cut_at_its_first_point(files):
-    """As --evaluation bounded leaves a point, though there is no score yet that it could not have reached."""
-    edit(files, f"{FIRST}.json", lambda value: value["dev_curve"][0].update(cut_after=64, loss=None))
+    edit_predictions(files, f"{SPANS}.predictions", change)
 
 
 def cut_later(change):
     """Forges a cut point behind the first evaluation of a trial with eight; ``change``: (result, point)."""
 
-    def forge(files):
-        def changed(value):
-            point = next(one for one in value["dev_curve"][1:] if one["step"] != value["best_step"])
-            point.update(cut_after=16, loss=None)
-            change(value, point)
+    def changed(value):
+        point = next(one for one in value["dev_curve"][1:] if one["step"] != value["best_step"])
+        point.update(cut_after=16, loss=None)
+        change(value, point)
 
-        edit(files, "c3/2e-05_24_0.1.json", changed)
-
-    forge.__name__ = change.__name__
-    return forge
+    return in_result(changed, "c3/2e-05_24_0.1")
 
 
 @cut_later
-def curve_cut_above_the_best_before(value, point):
+def cut_above_the_best_before(value, point):
     """A point is cut once it can't be better than the best so far: a higher bound is no reason to stop."""
     before = [one["score"][0] for one in value["dev_curve"] if one["step"] < point["step"]]
     point["score"] = [max(before) + 2]
@@ -289,55 +243,19 @@ def best_score_of_a_cut_point(value, point):
     point["score"], value["best_step"] = value["best_score"], point["step"]
 
 
-def trial_that_was_stopped(files):
-    edit(files, f"{FIRST}.json", lambda value: value.update(status="stopped"))
-
-
-def steps_of_no_whole_epochs(files):
-    edit(files, "cmrc2018/2e-05_24_0.1.json", lambda value: value.update(total_steps=value["total_steps"] - 1))
-
-
-def another_precision(files):
-    reconfigure(files, FIRST, amp="fp16")
-
-
-def curve_that_rows_do_not_allow(files):
-    def change(value):
-        next(one for one in value["dev_curve"] if one["step"] != value["best_step"])["score"] = [12.34567]
-
-    edit(files, f"{FIRST}.json", change)
-
-
-def curve_of_another_epoch(files):
-    edit(files, f"{FIRST}.json", lambda value: value["dev_curve"][0].update(epoch=0))
-
-
-def fewer_steps(files):
-    edit(files, f"{FIRST}.json", lambda value: value.update(total_steps=value["total_steps"] - 3))
-
-
-def fewer_steps_of_blanks(files):
-    edit(files, "chid/2e-05_24_0.1.json", lambda value: value.update(total_steps=value["total_steps"] - 3))
-
-
 def fewer_windows_than_its_neighbour(files):
     def change(value):
         value["total_steps"] -= 2
         value["dev_curve"] = [{**one, "step": one["step"] - one["epoch"] - 1} for one in value["dev_curve"]]
         value["best_step"] = max(value["dev_curve"], key=lambda one: (one["score"], -one["step"]))["step"]
 
-    edit(files, "cmrc2018/2e-05_24_0.1.json", change)
-    step = json.loads(files["cmrc2018/2e-05_24_0.1.json"])["best_step"]
-    edit_predictions(files, "cmrc2018/2e-05_24_0.1.predictions", lambda value: value.update(step=step))
-    files.pop("cmrc2018/2e-05_24_0.1.log", None)
-
-
-def uneven_micro_batches(files):
-    edit(files, f"{FIRST}.json", lambda value: value.update(accumulation_steps=3))
+    edit(files, f"{SPANS}.json", change)
+    predictions(SPANS, step=json.loads(files[f"{SPANS}.json"])["best_step"])(files)
+    files.pop(f"{SPANS}.log", None)
 
 
 def losses_of_another_trial(files):
-    losses = [point["loss"] for point in json.loads(files["cmrc2018/2e-05_24_0.1.json"])["dev_curve"]]
+    losses = [point["loss"] for point in json.loads(files[f"{SPANS}.json"])["dev_curve"]]
 
     def change(value):
         for point, loss in zip(value["dev_curve"], losses, strict=True):
@@ -365,22 +283,6 @@ def log_of_another_score(files):
     files[name] = files[name].split(b"best_result")[0] + b"best_result: 99.00\n"
 
 
-def dropped_log(files):
-    del files[best_log(files)]
-
-
-def settings_of_the_wrong_kind(files):
-    reconfigure(files, FIRST, batch_size="many")
-
-
-def settings_without_a_seed(files):
-    edit(files, f"{FIRST}.json", lambda value: value["configuration"].pop("seed"))
-
-
-def values_of_the_wrong_kind(files):
-    edit(files, f"{FIRST}.json", lambda value: value.update(total_steps="many", cards=None))
-
-
 def another_twin_in_train(files):
     def change(value):
         value["afqmc"]["twins"] = sorted({*range(200)} - {*value["afqmc"]["twins"]})
@@ -388,60 +290,57 @@ def another_twin_in_train(files):
     edit(files, "rows.json", change)
 
 
-def result_that_is_none(files):
-    files[f"{FIRST}.json"] = b"{}"
+#: A forgery, and part of what is said of it.
+FORGERIES = {
+    "score": (result(best_score=[99.0]), "its best score is (99.0,)"),
+    "twin in train": (another_twin_in_train, "rows.json: its list of dev rows that are also in train is wrong"),
+    "score and curve": (score_and_curve, "its result 99.5000"),
+    "other answers": (predictions_scored_against_other_answers, "of the official dev files, its result says 99.5000"),
+    "dropped trial": (dropped_trial, "the plan says that it is done"),
+    "no result": (lambda files: files.pop(f"{FIRST}.json"), "belongs to no trial with a result"),
+    "swapped predictions": (swapped_predictions, "its dev predictions are of another trial"),
+    "with their heads": (swapped_predictions_with_their_heads, "its dev predictions give"),
+    "another step": (predictions(step=1), "its dev predictions are of step 1"),
+    "other rows": (predictions(rows="0" * 16), "of other rows than the official dev files"),
+    "another span": (another_answer_of_a_span, "it predicted 0.0000/0.0000 of the official dev files"),
+    "more epochs": (settings(epochs=10), "another protocol: epochs is 10, as published 3"),
+    "fewer rows": (settings(limit=100), "another protocol: limit is 100, as published None"),
+    "another flag": (settings(SPANS, doc_stride=64), "another protocol: doc_stride is 64, as published None"),
+    "longer warm-up": (settings(warmup=0.2), "another protocol: warmup is 0.2, as published 0.1"),
+    "another hash": (in_result(lambda value: value["configuration"].update(seed=43)), "its hash is not the hash of its configuration"),
+    "renamed trial": (settings(learning_rate=5e-5), "; its name says otherwise"),
+    "other data": (settings(data="0" * 16), "trained on other files than the official ones"),
+    "other data in the manifest": (data_in_the_manifest("chid"), "it was trained on other files than those of the manifest"),
+    "other official data there": (data_in_the_manifest("afqmc"), "it was trained on other files than those of the manifest"),
+    "another model": (settings(model="hfl/rbt6"), "it is of another model than the manifest's"),
+    "point dropped": (in_result(lambda value: value["dev_curve"].pop(0)), "points instead of one after every 100 of"),
+    "point raised": (other_point(score=[99.0]), "of its curve (99.0,)"),
+    "first point cut": (in_result(lambda value: value["dev_curve"][0].update(cut_after=64, loss=None)), "was cut at "),
+    "cut above the best before": (cut_above_the_best_before, "though nothing before was as good"),
+    "best score of a cut point": (best_score_of_a_cut_point, "its best score is"),
+    "stopped": (result(status="stopped"), "it is not a finished trial of AFQMC"),
+    "no whole epochs": (fewer_steps(1, SPANS), "steps are not 2 epochs"),
+    "another precision": (settings(amp="fp16"), "another protocol than the plan, or several"),
+    "score that rows do not allow": (other_point(score=[12.34567]), "12.34567 % is not a whole number of 200 rows"),
+    "another epoch": (in_result(lambda value: value["dev_curve"][0].update(epoch=0)), "is not of epoch 0"),
+    "fewer steps": (fewer_steps(3), "3 epochs of 700 examples by 16 are 132"),
+    "fewer steps of blanks": (fewer_steps(3, BLANKS), "examples by 24 are"),
+    "fewer windows": (fewer_windows_than_its_neighbour, "no number of training examples gives the steps of all its trials"),
+    "uneven micro-batches": (result(accumulation_steps=3), "can't be cut into 3 micro-batches"),
+    "losses of another trial": (losses_of_another_trial, "to the last digit"),
+    "warm-up in the log": (another_warm_up_in_the_log, "with a warm-up of 0.1"),
+    "evaluation in the log": (another_evaluation_in_the_log, "which is not in its curve"),
+    "score in the log": (log_of_another_score, "its log does not end in its score"),
+    "settings of the wrong kind": (settings(batch_size="many"), "; its name says otherwise"),
+    "no seed": (in_result(lambda value: value["configuration"].pop("seed")), "a value of the wrong kind"),
+    "values of the wrong kind": (result(total_steps="many", cards=None), "its result is not whole"),
+    "empty result": (lambda files: files.update({f"{FIRST}.json": b"{}"}), "its result is not whole"),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "forge, message",
-    [
-        (changed_score, "its best score is (99.0,)"),
-        (another_twin_in_train, "rows.json: its list of dev rows that are also in train is wrong"),
-        (changed_score_and_curve, "its result 99.5000"),
-        (predictions_scored_against_other_answers, "of the official dev files, its result says 99.5000"),
-        (dropped_trial, "the plan says that it is done"),
-        (trial_without_a_result, "belongs to no trial with a result"),
-        (swapped_predictions, "its dev predictions are of another trial"),
-        (swapped_predictions_with_their_heads, "its dev predictions give"),
-        (predictions_of_another_step, "its dev predictions are of step 1"),
-        (predictions_of_other_rows, "of other rows than the official dev files"),
-        (another_answer_of_a_span, "it predicted 0.0000/0.0000 of the official dev files"),
-        (more_epochs, "another protocol: epochs is 10, as published 3"),
-        (fewer_rows, "another protocol: limit is 100, as published None"),
-        (another_flag, "another protocol: doc_stride is 64, as published None"),
-        (longer_warm_up, "another protocol: warmup is 0.2, as published 0.1"),
-        (configuration_of_another_hash, "its hash is not the hash of its configuration"),
-        (renamed_trial, "; its name says otherwise"),
-        (other_data, "trained on other files than the official ones"),
-        (other_data_in_the_manifest, "it was trained on other files than those of the manifest"),
-        (other_official_data_in_the_manifest, "it was trained on other files than those of the manifest"),
-        (another_model, "it is of another model than the manifest's"),
-        (curve_point_dropped, "points instead of one after every 100 of"),
-        (curve_point_raised, "of its curve (99.0,)"),
-        (curve_cut_at_its_first_point, "was cut at "),
-        (curve_cut_above_the_best_before, "though nothing before was as good"),
-        (best_score_of_a_cut_point, "its best score is"),
-        (trial_that_was_stopped, "it is not a finished trial of AFQMC"),
-        (steps_of_no_whole_epochs, "steps are not 2 epochs"),
-        (another_precision, "another protocol than the plan, or several"),
-        (curve_that_rows_do_not_allow, "12.34567 % is not a whole number of 200 rows"),
-        (curve_of_another_epoch, "is not of epoch 0"),
-        (fewer_steps, "3 epochs of 700 examples by 16 are 132"),
-        (fewer_steps_of_blanks, "examples by 24 are"),
-        (fewer_windows_than_its_neighbour, "no number of training examples gives the steps of all its trials"),
-        (uneven_micro_batches, "can't be cut into 3 micro-batches"),
-        (losses_of_another_trial, "to the last digit"),
-        (another_warm_up_in_the_log, "with a warm-up of 0.1"),
-        (another_evaluation_in_the_log, "which is not in its curve"),
-        (log_of_another_score, "its log does not end in its score"),
-        (settings_of_the_wrong_kind, "; its name says otherwise"),
-        (settings_without_a_seed, "a value of the wrong kind"),
-        (values_of_the_wrong_kind, "its result is not whole"),
-        (result_that_is_none, "its result is not whole"),
-    ],
-)
-def test_a_sealed_forgery_is_found(bundle, verify, forge, message):
-    files = members(bundle)
+@pytest.mark.parametrize("name", FORGERIES)
+def test_a_sealed_forgery_is_found(bundle, verify, name):
+    (forge, message), files = FORGERIES[name], members(bundle)
     forge(files)
     write(bundle, files)
     ended = verify(bundle)
@@ -452,8 +351,7 @@ def test_a_sealed_forgery_is_found(bundle, verify, forge, message):
 def test_what_is_left_out_is_reported(bundle, verify):
     """Without its predictions, its log, or its place in the plan a trial may be right: nobody can tell."""
     files = members(bundle)
-    dropped_predictions(files)
-    dropped_log(files)
+    del files[f"{FIRST}.predictions"], files[best_log(files)]
     write(bundle, files)
     ended = verify(bundle)
     assert ended.code == 0 and "AFQMC        not verifiable here: 12 trials" in ended.out

@@ -9,7 +9,7 @@ from cluebench.benchmark.tasks import TASKS
 from cluebench.data.rows import IDIOM_TAG, IdiomRecord, load_rows
 from cluebench.data.source import open_source
 from cluebench.demo import synthetic
-from cluebench.demo.synthetic import DEMO_SIZES, Sizes, write_synthetic
+from cluebench.demo.synthetic import Sizes, write_synthetic
 
 SMALL = {name: Sizes(60, 30, 40) for name in TASKS}
 
@@ -149,15 +149,6 @@ def test_characters_cover_all_but_what_vocabularies_lack(made):
     assert found - allowed <= set("ＴＬＮ")
     assert 500 < len(allowed) < 2000
     assert "".join(sorted(allowed)) == synthetic.characters()
-
-
-def test_sizes_of_the_demo_cover_all_tasks():
-    assert DEMO_SIZES.keys() == TASKS.keys()
-
-
-def test_unknown_task(tmp_path):
-    with pytest.raises(KeyError):
-        write_synthetic(tmp_path, ["drcd"])
 
 
 def _bags(texts):

@@ -172,23 +172,6 @@ def test_leaderboard_puts_whole_models_first_and_names_those_it_does_not_rank(ru
     assert lines[4].startswith("unfinished: ") and "133 of the 134 trials missing" in lines[4]
 
 
-def test_leaderboard_with_published_models_says_so(runs, printed):
-    lines = printed(runs, "--published").splitlines()
-    assert lines[1].startswith("   1 ernie-3.0-xbase-zh *") and lines[28] == "not in the ranking:"
-    assert [line.split()[1] for line in lines[29:31]] == ["good", "unfinished"]
-    assert any("not measured by this project" in line for line in lines[31:])
-
-
-def test_leaderboard_formats(runs, printed):
-    assert "| - | good | 76.05 | 75.93 |" in printed(runs, "--format", "markdown")
-    assert "-,good,76.05,75.93,58.26," in printed(runs, "--format", "csv")
-    models = {one["model"]: one for one in json.loads(printed(runs, "--format", "json", "--published"))["models"]}
-    assert len(models) == 29 and models["good"]["tasks"]["tnews"]["score"] == [58.26]
-    assert models["hfl/rbt3"]["size"] == {
-        "layers": 3, "hidden_size": 768, "parameters": 38476800, "architecture": "3L768H",
-    }  # fmt: skip
-
-
 def test_leaderboard_shows_differences_to_a_baseline_in_every_format(runs, printed, run_command):
     asked = ["--published", "--baseline", "ernie-3.0-xbase-zh"]
     lines = printed(runs, *asked).splitlines()

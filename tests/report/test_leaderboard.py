@@ -99,6 +99,8 @@ def test_json_has_everything(runs):
     board = Leaderboard.of(measured_rows(runs) + published_rows(), baseline="ernie-3.0-base-zh")
     content = json.loads(rendered(board, "json"))
     mine = next(one for one in content["models"] if not one["published"])
+    (theirs,) = [one for one in content["models"] if one["published"] and one["model"] == "hfl/rbt3"]
+    assert theirs["size"] == {"layers": 3, "hidden_size": 768, "parameters": 38476800, "architecture": "3L768H"}
     assert content["baseline"] == "ernie-3.0-base-zh" and set(mine["tasks"]) == set(TASKS) == set(content["tasks"])
     assert mine["rank"] and mine["report"] == str(runs / "hfl--rbt3" / "report.html") and mine["device_hours"] > 1
     assert set(mine["tasks"]["cmrc2018"]) == {"score", "error", "test", "learning_rate", "batch_size", "dropout"}

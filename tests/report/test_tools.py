@@ -165,6 +165,7 @@ def test_what_is_not_comparable_is_ranked_only_when_asked_for(runs, run_command)
     lines = run_command(LEADERBOARD, runs, "--published").lines
     ranked = lines[1 : lines.index("not in the ranking:")]
     assert len(ranked) == 27 and all(" * " in line for line in ranked)
+    assert any("not measured by this project" in line for line in lines)
     reasons = {line.split(":")[0]: line for line in lines if line.startswith(("better: ", "old: "))}
     assert "not on the official files" in reasons["better"] and "124 of the 134 trials missing" in reasons["better"]
     assert "its trial kept no dev predictions" in reasons["old"]

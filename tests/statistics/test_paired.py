@@ -75,22 +75,6 @@ def test_p_and_interval_say_the_same():
     assert paired.two_sided_p(np.ones(9999)) == pytest.approx(2 / 10_000)
 
 
-@pytest.mark.slow
-def test_bootstrap_interval_covers_the_truth():
-    """1,000 pairs of models on 150 clusters whose true difference is 0.1."""
-    generator, covered = np.random.default_rng(11), 0
-    for number in range(1000):
-        clusters = np.repeat(np.arange(150), generator.integers(1, 6, size=150))
-        chance = generator.uniform(0.3, 0.8, size=150)[clusters]
-        first = generator.random(len(clusters)) < chance
-        second = generator.random(len(clusters)) < chance + 0.1
-        low, high = paired.interval(
-            paired.bootstrap_means(second.astype(float) - first, clusters, seed=number, draws=2000)
-        )
-        covered += low <= 0.1 <= high
-    assert 930 <= covered <= 970
-
-
 def test_unpaired_p_equals_the_wald_test_of_two_shares():
     error = np.hypot(binomial_error(0.70, 304), binomial_error(0.78, 304))
     expected = reference_proportions(0.78 * 304, 304, 0.70 * 304, 304, method="wald", compare="diff").pvalue

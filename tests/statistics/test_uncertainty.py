@@ -48,17 +48,6 @@ def test_dependent_rows_err_more_than_independent_ones():
     assert standard_error(values, clusters) > 1.2 * standard_error(values)
 
 
-def test_interval_by_the_error_covers_the_truth():
-    """1,000 samples of 150 clusters; the truth is the expectation, known by construction."""
-    generator, covered = np.random.default_rng(7), 0
-    for _ in range(1000):
-        of_row = np.repeat(np.arange(150), generator.integers(1, 6, size=150))
-        chance = generator.beta(3, 2, size=150)  # mean 0.6
-        values = generator.random(len(of_row)) < chance[of_row]
-        covered += abs(values.mean() - 0.6) <= 1.96 * standard_error(values, of_row)
-    assert 930 <= covered <= 970
-
-
 def test_error_of_one_share_and_of_an_average():
     assert binomial_error(0.5, 304) == pytest.approx(0.028677, abs=1e-6)
     # Ten tasks that err by 1 point each: √10 / 10.
