@@ -15,7 +15,6 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import TypeVar
 
 from cluebench.benchmark.tasks import DEFAULT_SEED, Setting, task_named
 from cluebench.foundation import command
@@ -24,8 +23,6 @@ from cluebench.foundation.repository import RUN_ROOT
 from cluebench.pretrained.model import Model
 from cluebench.records.trial import Trial
 from cluebench.scheduler.processes.launch import start_time
-
-T = TypeVar("T", int, float)
 
 
 def main() -> None:
@@ -42,24 +39,18 @@ def main() -> None:
     seeds = re.findall(r"(?:^|\0)--seed[=\0]([^\0]*)", "\0".join(arguments[5:])) or [str(DEFAULT_SEED)]
     try:
         row = task_named(task)
-        setting = Setting(
-            _number(float, "LEARNING_RATE", numbers[0]),
-            _number(int, "BATCH_SIZE", numbers[1]),
-            _number(float, "DROPOUT", numbers[2]),
-        )
-        seed = _number(int, "--seed", seeds[-1])
     except ValueError as error:
         raise UsageError(str(error)) from None
-    trial = Trial(Model.of(model, "model"), row.name, setting, seed)
+    kinds: dict[str, type] = {"LEARNING_RATE": float, "BATCH_SIZE": int, "DROPOUT": float, "--seed": int}
+    values = []
+    for (name, kind), text in zip(kinds.items(), [*numbers, seeds[-1]], strict=True):
+        try:
+            values.append(kind(text))
+        except ValueError:
+            raise UsageError(f"{name} {text}: not a {'whole ' if kind is int else ''}number") from None
+    trial = Trial(Model.of(model, "model"), row.name, Setting(*values[:3]), values[3])
     print(Path(os.environ.get("RUN_ROOT", RUN_ROOT)).expanduser().resolve() / trial.key)
     print(row.script)
-
-
-def _number(kind: type[T], name: str, text: str) -> T:
-    try:
-        return kind(text)
-    except ValueError:
-        raise UsageError(f"{name} {text}: not a {'whole ' if kind is int else ''}number") from None
 
 
 def take_lock(descriptor: int, name: str) -> None:
