@@ -136,12 +136,11 @@ class DurationModel:
         """Seconds per token: of this model on this task, else of this model, else of any model, scaled by size."""
         key = trial.model, trial.task
         if key not in self._cached:
-            ratios = {of: total / count for of, (count, total) in self._ratios.items()}
-            ratios = ratios or {(other.model, other.task): ratio for other, ratio in self._running.items()}
-            scaled = [ratio * _scale(trial.model, model) for (model, _), ratio in ratios.items()]
-            same_model = [ratio for (model, _), ratio in ratios.items() if model == trial.model]
-            of_task = [ratios[key]] if key in self._ratios else []
-            chosen = of_task or same_model or scaled
+            ratios = {key: self._ratios[key]} if key in self._ratios else self._ratios
+            means = [(model, total / count) for (model, _), (count, total) in ratios.items()]
+            means = means or [(other.model, ratio) for other, ratio in self._running.items()]
+            same_model = [ratio for model, ratio in means if model == trial.model]
+            chosen = same_model or [ratio * _scale(trial.model, model) for model, ratio in means]
             self._cached[key] = median(chosen) if chosen else None
         return self._cached[key]
 
