@@ -12,10 +12,9 @@ import numpy as np
 
 from cluebench.benchmark.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
 from cluebench.data import overlap, row_facts
-from cluebench.data.floors import Floors, floors, surface
 from cluebench.data.official import official_file, split_files
 from cluebench.data.overlap import Repeated, Units
-from cluebench.data.row_facts import RowFacts
+from cluebench.data.row_facts import Floors, RowFacts, surface
 from cluebench.data.rows import hash_of_rows, load_rows, stands
 from cluebench.data.source import DataSource
 from cluebench.foundation.text import Table, as_json
@@ -90,9 +89,10 @@ def inspect(source: DataSource, task: Task) -> TaskFacts:
         else:
             found.twins = _twins(train, units)
         if split == "dev":
-            found.floors = floors(train, units)
             hashes = (facts.splits[0].row_hash, found.row_hash)
-            row_facts.keep(RowFacts.of(source.fingerprint(task), hashes, train, units, found.floors))
+            of_rows = RowFacts.of(source.fingerprint(task), hashes, train, units)
+            row_facts.keep(of_rows)
+            found.floors = of_rows.floors
         for file in split_files(task, split):
             if file not in task.answer_files.values():
                 official = official_file(task, file)

@@ -7,10 +7,10 @@ import pytest
 
 from cluebench.benchmark.tasks import TASKS
 from cluebench.data import overlap, row_facts
-from cluebench.data.floors import floors
 from cluebench.data.inspection import inspect
 from cluebench.data.official import official_files
 from cluebench.data.overlap import Repeated, groups_of, normalised, units_of
+from cluebench.data.row_facts import floors
 from cluebench.data.rows import ChoiceRow, IdiomRecord, SpanRow, TextRow, load_rows
 from cluebench.data.source import open_source
 

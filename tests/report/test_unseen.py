@@ -7,8 +7,7 @@ import pytest
 
 from cluebench.benchmark.tasks import TASKS
 from cluebench.data import row_facts
-from cluebench.data.floors import Floors
-from cluebench.data.row_facts import RowFacts
+from cluebench.data.row_facts import Floors, RowFacts
 from cluebench.foundation import atomic
 from cluebench.records.dev_predictions import DevPredictions, of_result
 from cluebench.records.finished_trials import OpenedRun, finished_trials
