@@ -43,42 +43,34 @@ def _class(name: str) -> Any:
     return getattr(modernbert, name, None) or getattr(paddlenlp.transformers, name, None)
 
 
-def architecture(files: ModelFiles) -> str:
-    """``"Ernie"``, ``"Bert"``, …: a key of `ARCHITECTURES`. Raises UsageError for any other model."""
-    if files.config is None:
-        prefix = published_prefix(files.model.name)
-        if prefix is None:
-            raise UsageError(f"{files.folder}: no {' or '.join(CONFIG_FILES)} in this model directory")
-        named = f"{prefix}Model"
-    else:
-        config = files.read_config()
-        names = [name for name in config.get("architectures") or [config.get("init_class")] if isinstance(name, str)]
-        match = _CLASS_NAME.match(names[-1]) if names else None
-        prefix = match["prefix"] if match else _prefix_of_type(config.get("model_type"))
-        named = names[-1] if names else config.get("model_type") or ""
-    prefix = SPELLINGS.get(prefix or "", prefix)
-    if prefix is not None and prefix in ARCHITECTURES:
-        return prefix
-    where, supported = (
-        files.config or files.model.typed,
-        f"encoders of these architectures are: {', '.join(ARCHITECTURES)}",
-    )
-    if not named:
-        raise UsageError(f"{where}: names no model class; {supported}")
-    generates = "generates text and " if re.search(_GENERATORS, named, re.IGNORECASE) else ""
-    raise UsageError(f"{where}: {named} {generates}can't be fine-tuned here; {supported}")
-
-
 #: Parts of the names of models that generate text.
 _GENERATORS = "CausalLM|LMHead|ConditionalGeneration|gpt|llama|qwen|chatglm|mistral|gemma|deepseek|bloom|bart|t5|opt"
 
 
-def _prefix_of_type(model_type: str | None) -> str | None:
-    """The architecture by ``model_type``, where a configuration names no class."""
-    for prefix, row in ARCHITECTURES.items():
-        if model_type and model_type in (row.model_type, getattr(_class(f"{prefix}Config"), "model_type", None)):
-            return prefix
-    return None
+def architecture(files: ModelFiles) -> str:
+    """``"Ernie"``, ``"Bert"``, …: a key of `ARCHITECTURES`. Raises UsageError for any other model."""
+    config, where = files.read_config(), files.config or files.model.typed
+    names = [name for name in config.get("architectures") or [config.get("init_class")] if isinstance(name, str)]
+    if files.config is None:
+        published = published_prefix(files.model.name)
+        if published is None:
+            raise UsageError(f"{files.folder}: no {' or '.join(CONFIG_FILES)} in this model directory")
+        names = [f"{published}Model"]
+    named, model_type = names[-1] if names else "", config.get("model_type")
+    if match := _CLASS_NAME.match(named):
+        prefix = SPELLINGS.get(match["prefix"], match["prefix"])
+    else:
+        types = {getattr(_class(f"{name}Config"), "model_type", None): name for name in ARCHITECTURES}
+        types |= {row.model_type: name for name, row in ARCHITECTURES.items() if row.model_type}
+        prefix = types.get(model_type, "") if model_type else ""
+    if prefix in ARCHITECTURES:
+        return prefix
+    supported = f"encoders of these architectures are: {', '.join(ARCHITECTURES)}"
+    named = named or model_type or ""
+    if not named:
+        raise UsageError(f"{where}: names no model class; {supported}")
+    generates = "generates text and " if re.search(_GENERATORS, named, re.IGNORECASE) else ""
+    raise UsageError(f"{where}: {named} {generates}can't be fine-tuned here; {supported}")
 
 
 def published_prefix(name: str) -> str | None:
