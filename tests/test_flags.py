@@ -23,8 +23,13 @@ class Flags:
     shares: list[Fraction] = flag([Fraction(1, 2)], "shares", above=0, maximum=1)
 
 
+@pytest.fixture(autouse=True)
+def program(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["prog"])
+
+
 def parsed(*argv: str) -> Flags:
-    return parse(Flags, list(argv), prog="prog")
+    return parse(Flags, list(argv))
 
 
 def test_defaults_and_types():
@@ -94,7 +99,7 @@ def test_the_right_name_of_an_unknown_flag_is_suggested(argv, meant, capsys):
         num_train_epochs: int = flag(1, "epochs")
 
     with pytest.raises(SystemExit):
-        parse(Named, argv, prog="prog")
+        parse(Named, argv)
     message = f"prog: error: unrecognized arguments: {argv[0].split('=')[0]}"
     message += f"; did you mean {meant}" if meant else " (--help lists the flags)\n"
     assert (error := capsys.readouterr().err).startswith(message) and error.count("\n") == 1
@@ -125,7 +130,7 @@ def test_required_flag_is_named():
         model: str = flag(..., "the model")
 
     with pytest.raises(SystemExit):
-        parse(Required, [], prog="prog")
+        parse(Required, [])
     assert parse(Required, ["--model", "m"]).model == "m"
 
 

@@ -90,9 +90,7 @@ def _near(word: str, names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([*initials, *get_close_matches(word, names), *containing]))[:3]
 
 
-def parse(
-    flags_class: type[T], argv: Sequence[str] | None = None, *, prog: str | None = None, groups: Groups | None = None
-) -> T:
+def parse(flags_class: type[T], argv: Sequence[str] | None = None, *, groups: Groups | None = None) -> T:
     """Parses ``argv`` (default: the program's) into an instance of the dataclass.
 
     A boolean takes ``--name``, ``--name True`` or ``--name false``. A field of type ``list[X]`` takes one value or
@@ -100,7 +98,6 @@ def parse(
     for a place that can't be written. ``--help`` shows the class docstring.
     """
     parser = OneLineParser(
-        prog=prog,
         description=flags_class.__doc__,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32),
         allow_abbrev=False,
