@@ -119,10 +119,8 @@ class Task:
 
         Raises ValueError if the batch can't be split evenly, naming the task and the numbers.
         """
-        steps, batch = (
-            self.accumulation or batch_size // (self.micro_batch or 1),
-            f"{self.title}: batch size {batch_size}",
-        )
+        steps = self.accumulation or batch_size // (self.micro_batch or 1)
+        batch = f"{self.title}: batch size {batch_size}"
         if cards > 1:
             if batch_size % cards or steps % cards and steps != 1:
                 raise ValueError(f"{batch} in {steps} micro-batches can't be split over {cards} cards")
