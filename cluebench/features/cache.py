@@ -56,7 +56,11 @@ class FeatureCache:
             if why := time_limit.why_no_locks(self.directory):
                 raise OSError(errno.ENOLCK, why)
             lock = FileLock(str(self.directory / f".{path.name}.lock"))
-            _acquire(lock, path)
+            try:
+                lock.acquire(timeout=_PATIENCE)
+            except Timeout:
+                notice(f"waiting for another process that is making {path}")
+                lock.acquire()
         except OSError as error:
             self._report(error)
             return self._build(build)
@@ -89,14 +93,6 @@ class FeatureCache:
 def _hash(key: Mapping[str, Any]) -> str:
     text = json.dumps(key, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _acquire(lock: FileLock, path: Path) -> None:
-    try:
-        lock.acquire(timeout=_PATIENCE)
-    except Timeout:
-        notice(f"waiting for another process that is making {path}")
-        lock.acquire()
 
 
 def _save(path: Path, key: Mapping[str, Any], arrays: Arrays) -> None:

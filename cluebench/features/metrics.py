@@ -35,8 +35,8 @@ def mean_cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
 def decode_choices(logits: np.ndarray, option_mask: np.ndarray) -> np.ndarray:
     """int64 [questions]: the best real option of each; a padded one is never chosen, whatever its logit.
 
-    logits [questions, N], option_mask bool [questions, N]. Where they differ in width, the narrower is without options
-    the other has only as padding.
+    logits [questions, N], option_mask bool [questions, N]. If they differ in width, the extra columns of the wider one
+    are padding.
     """
     logits, option_mask = np.asarray(logits), np.asarray(option_mask, bool)
     width = min(logits.shape[1], option_mask.shape[1])
@@ -97,13 +97,10 @@ def decode_spans(
         for row, window, score, start, end in zip(*map(np.ndarray.tolist, columns), strict=True):
             if score > best.get(row, (-np.inf,))[0]:
                 best[row] = (score, window, start, end)
-    answers: dict[str, str] = {}
-    for row, name in enumerate(features.ids):
-        answers[name] = NO_ANSWER
-        if row in best:
-            _, window, start, end = best[row]
-            first, behind = features.characters(window, start, end)
-            answers[name] = features.context(row)[first:behind] or NO_ANSWER
+    answers = dict.fromkeys(features.ids, NO_ANSWER)
+    for row, (_, window, start, end) in best.items():
+        first, behind = features.characters(window, start, end)
+        answers[features.ids[row]] = features.context(row)[first:behind] or NO_ANSWER
     return answers
 
 
@@ -189,8 +186,6 @@ def _check_answered(predictions: Mapping[str, str], rows: Sequence[SpanRow]) -> 
 #: Marks the organisers' evaluation leaves out.
 _IGNORED = frozenset("-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
 
-_CHINESE = re.compile("[\u4e00-\u9fa5]")
-
 
 def _without_punctuation(text: str) -> str:
     return "".join(character for character in text.lower().strip() if character not in _IGNORED)
@@ -200,32 +195,29 @@ def _without_punctuation(text: str) -> str:
 def _units(text: str) -> tuple[str, ...]:
     """Chinese characters one by one, and the words of what stands between them."""
     units: list[str] = []
-    for part in re.split("([\u4e00-\u9fa5])", _without_punctuation(text)):
-        units += [part] if _CHINESE.match(part) else _western_words(part)
+    for number, part in enumerate(re.split("([\u4e00-\u9fa5])", _without_punctuation(text))):
+        units += [part] if number % 2 else _western_words(part)
     return tuple(units)
 
 
 #: The Penn Treebank's conventions, which the organisers' evaluation takes from NLTK: where a word is cut in two.
-_TREEBANK = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r'(^|[ (\[{<])"', r"\1 `` "),
-        (r'"', " '' "),
-        (r"([«‘„»—–])", r" \1 "),
-        (r"([:,])([^\d])|([:,])$", r" \1\3 \2"),
-        (r"\.{2,}", r" \g<0> "),
-        (r"([;@#$%&?!\[\](){}<>])", r" \1 "),
-        (r"([^.])(\.)(['\s]*)$", r"\1 \2 \3"),
-        (r"(^|\s)'(?!(?:re|ve|ll|m|t|s|d|n)\b)(?=\w)", r"\1 ' "),
-        (r"([^'])' ", r"\1 ' "),
-        (r"([^' ])('s|'m|'d|'ll|'re|'ve|n't|')(?=\s|$)", r"\1 \2 "),
-    )
+_TREEBANK = (
+    (r'(^|[ (\[{<])"', r"\1 `` "),
+    (r'"', " '' "),
+    (r"([«‘„»—–])", r" \1 "),
+    (r"([:,])([^\d])|([:,])$", r" \1\3 \2"),
+    (r"\.{2,}", r" \g<0> "),
+    (r"([;@#$%&?!\[\](){}<>])", r" \1 "),
+    (r"([^.])(\.)(['\s]*)$", r"\1 \2 \3"),
+    (r"(^|\s)'(?!(?:re|ve|ll|m|t|s|d|n)\b)(?=\w)", r"\1 ' "),
+    (r"([^'])' ", r"\1 ' "),
+    (r"([^' ])('s|'m|'d|'ll|'re|'ve|n't|')(?=\s|$)", r"\1 \2 "),
 )
 
 
 def _western_words(text: str) -> list[str]:
     for pattern, replacement in _TREEBANK:
-        text = pattern.sub(replacement, text)
+        text = re.sub(pattern, replacement, text)
     return text.split()
 
 
