@@ -19,8 +19,7 @@ from cluebench.records.trial import Trial
 from cluebench.scheduler.plan.jobs import Attempt, Job
 from cluebench.scheduler.processes.engine import Events, StartOrder
 from cluebench.scheduler.processes.launch import TRIAL_VARIABLE, start_time
-from cluebench.scheduler.processes.local_engine import LocalEngine
-from cluebench.scheduler.processes.trial_process import is_ours, orphan_of
+from cluebench.scheduler.processes.local_engine import LocalEngine, is_ours, orphan_of
 from tests.conftest import ROOT
 from tests.grid.conftest import alive, until
 from tests.grid.small_grid import KEYS, TABLE_ROW, TNEWS

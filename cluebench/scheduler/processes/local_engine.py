@@ -1,21 +1,33 @@
-"""Trials as processes of this machine, on its cards or its cores: each in a process group of its own."""
+"""Trials as processes of this machine, on its cards or its cores: each in a process group of its own, with its lock.
 
+A trial's process inherits the trial's lock and writes into it who it is (see launch.py). So the next scheduler finds
+the processes that outlived this one: orphans.
+"""
+
+import fcntl
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import psutil
 
+from cluebench.foundation.errors import BadFile
+from cluebench.foundation.json_files import NotJson, declared, parse
 from cluebench.machine.nvidia import Device, NvidiaDriver, Reading, ask
 from cluebench.scheduler.plan.jobs import Attempt, Job
-from cluebench.scheduler.processes import launch, trial_process
+from cluebench.scheduler.processes import launch
 from cluebench.scheduler.processes.engine import Events, Exited, Measured, StartOrder
+
+#: Seconds that processes may need to die of SIGKILL, before their devices are used again in any case.
+_SWEEP_SECONDS = 5.0
 
 
 class LocalEngine:
@@ -36,7 +48,7 @@ class LocalEngine:
         descriptor = os.open(job.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         self._locks[job.key] = descriptor
         try:
-            is_free = trial_process.try_lock(descriptor)
+            is_free = try_lock(descriptor)
         except OSError:
             self.release(job)
             raise
@@ -98,7 +110,7 @@ class LocalEngine:
         def watch() -> None:
             code = wait()
             # Workers of a distributed run live in sessions of their own and may outlive their launcher.
-            trial_process.end_all(attempt.mark)
+            end_all(attempt.mark)
             self._running.pop(key, None)
             self._events.put(Exited(key, code))
 
@@ -111,16 +123,16 @@ class LocalEngine:
         if attempt is None:
             return
         if attempt.start_time and launch.start_time(attempt.pid) == attempt.start_time:
-            trial_process.signal_group(attempt.pid, signal.SIGKILL if now else signal.SIGTERM)
+            signal_group(attempt.pid, signal.SIGKILL if now else signal.SIGTERM)
         if now:
-            trial_process.kill_all(attempt.mark)
+            kill_all(attempt.mark)
 
     def allocated(self, key: str, reading: Reading) -> int:
         """Bytes of a card that the driver reports for a trial's processes; 0 if it reports none."""
         attempt = self._running.get(key)
         if not reading.processes or attempt is None:
             return 0
-        pids = {process.pid for process in trial_process.processes_of(attempt.mark)}
+        pids = {process.pid for process in processes_of(attempt.mark)}
         return sum(used for pid, used in reading.processes.items() if pid in pids)
 
     def silence(self, job: Job) -> float:
@@ -131,7 +143,7 @@ class LocalEngine:
             return 0.0
 
     def orphan(self, job: Job) -> Attempt | None:
-        return trial_process.orphan_of(job.lock)
+        return orphan_of(job.lock)
 
     def close(self) -> None:
         """Trials go on without their scheduler; a thread that waits for a driver is left behind."""
@@ -141,3 +153,86 @@ def _batch_job() -> str:
     """``job 4711_2``, Slurm's name for the job of this process; empty outside Slurm."""
     array, number, job = (os.environ.get(f"SLURM_{name}") for name in ("ARRAY_JOB_ID", "ARRAY_TASK_ID", "JOB_ID"))
     return f"job {array}_{number}" if array and number else f"job {job}" if job else ""
+
+
+# Locks and processes, also those of other schedulers ------------------------------------------------------------------
+
+
+def try_lock(descriptor: int) -> bool:
+    """Locks an open file for this process alone; False while another process has a lock on it. Raises OSError."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def record_in(lock: Path) -> bytes | None:
+    """The content of a lock's file while a process holds the lock; None if it is free."""
+    try:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        # A shared lock: two readers do not disturb each other, nor a start.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        return os.pread(descriptor, 1 << 16, 0)
+    finally:
+        os.close(descriptor)
+
+
+def orphan_of(lock: Path) -> Attempt | None:
+    """The attempt that another process runs now, by the trial's lock; None if the lock is free.
+
+    Its ``pid`` is 0 while that process has not written its record.
+    """
+    content = record_in(lock)
+    if content is None:
+        return None
+    try:
+        attempt = declared(parse(content), Attempt, lock)
+    except (NotJson, BadFile):
+        return Attempt()
+    if attempt.host == socket.gethostname() and launch.start_time(attempt.pid) != attempt.start_time:
+        return replace(attempt, pid=0)  # the record of an earlier attempt
+    return attempt
+
+
+def is_ours(orphan: Attempt) -> bool:
+    """Whether this scheduler looks after an orphan: it runs here, and its starter is dead or this process."""
+    starter = orphan.starter_pid
+    alive = starter and launch.start_time(starter) == orphan.starter_start_time
+    return orphan.host == socket.gethostname() and (not alive or starter == os.getpid())
+
+
+def processes_of(mark: str) -> list[psutil.Process]:
+    """All living processes that the attempt with this mark started, directly or not."""
+    marked = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):  # another user's, or ended
+            if process.environ().get(launch.TRIAL_VARIABLE) == mark and process.status() != psutil.STATUS_ZOMBIE:
+                marked.append(process)
+    return marked
+
+
+def signal_group(leader: int, number: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, number)
+
+
+def end_all(mark: str, grace: float = 0.0) -> None:
+    """Kills the processes of an attempt that live after ``grace`` seconds, and waits a few seconds for their end."""
+    if grace:
+        psutil.wait_procs(processes_of(mark), timeout=grace)
+    psutil.wait_procs(kill_all(mark), timeout=_SWEEP_SECONDS)
+
+
+def kill_all(mark: str) -> list[psutil.Process]:
+    """Sends SIGKILL to the processes of an attempt, and returns them."""
+    left = processes_of(mark)
+    for process in left:
+        with suppress(psutil.Error):
+            process.kill()
+    return left
