@@ -69,21 +69,15 @@ class Slot:
             return None
         if self.reading is None or not self.fresh:
             return 0
-        return max(0, self.reading.free - self._outstanding())
+        # Some of what we or other schedulers have promised is not allocated yet.
+        ours = sum(max(0, promised - self.allocated.get(key, 0)) for key, promised in self.promised.items())
+        unsettled = (promise for promise in self.others if (promise.settled or float("inf")) > self.reading.time)
+        return max(0, self.reading.free - ours - sum(promise.bytes for promise in unsettled))
 
     def fits(self, needed: int) -> bool:
         """Whether a trial of this size has room, if memory is accounted for."""
         free = self.free_bytes()
         return free is None or (self.fresh and free >= needed)
-
-    def _outstanding(self) -> int:
-        """Bytes that we or other schedulers have promised, but that are not allocated yet."""
-        ours = sum(max(0, promised - self.allocated.get(key, 0)) for key, promised in self.promised.items())
-        return ours + sum(
-            promise.bytes
-            for promise in self.others
-            if self.reading is None or promise.settled is None or promise.settled > self.reading.time
-        )
 
 
 class Ledger:
