@@ -290,7 +290,7 @@ def another_twin_in_train(files):
     edit(files, "rows.json", change)
 
 
-#: A forgery, and part of what is said of it.
+#: A forgery, and part of what verification reports.
 FORGERIES = {
     "score": (result(best_score=[99.0]), "its best score is (99.0,)"),
     "twin in train": (another_twin_in_train, "rows.json: its list of dev rows that are also in train is wrong"),
