@@ -298,28 +298,6 @@ def test_whose_out_of_memory(grid, cards, others):
     assert more.returncode == 0 and grid.book("start")[-1][6] == ("accumulation=1" if others else "accumulation=2")
 
 
-# A process that can't be killed ---------------------------------------------------------------------------------------
-
-#: Stands in for a kernel that can't end a process of a driver in trouble: no signal reaches trials that hang.
-UNDYING = """
-from cluebench.scheduler.loop import grid_state, loop
-from cluebench.scheduler.processes import local_engine
-grid_state._DEATH_DUE, grid_state.GRACE, loop.GRACE = 1.0, 0.5, 0.5
-local_engine.LocalEngine.stop = lambda self, key, now=False: None
-"""
-
-
-@pytest.mark.slow
-def test_a_process_that_cannot_be_killed_does_not_hold_the_grid(grid):
-    grid.prelude = UNDYING
-    grid.behave(trials={"*": {"seconds": 0.2}, "tnews/1e-05_32_0.1": {"attempts": [{"hang": "deaf"}]}})
-    result = grid.run(*TNEWS, "--devices", "cpu:2", "--trial_timeout", "6")
-    pid = next(words[2] for words in grid.book("start") if words[1] == "tnews/1e-05_32_0.1")
-    assert result.returncode == 1 and len(grid.book("done")) == 3
-    assert f"process {pid} on cpu " in result.stderr and "does not die of SIGKILL" in result.stderr
-    assert [trial["state"] for trial in grid.state()["trials"]].count("failed") == 1
-
-
 # By hand beside a grid ------------------------------------------------------------------------------------------------
 
 

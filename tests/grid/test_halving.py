@@ -160,16 +160,6 @@ def test_confirmation_follows_a_verdict_that_ends_its_task(grid):
     assert states(grid) == {"3e-05_16_0.1": "stopped", "3e-05_32_0.1": "done", "3e-05_32_0.1_seed43": "done"}
 
 
-def test_seeds_of_a_setting_go_on_or_stop_together(grid):
-    grid.behave(trials={"*": {"steps": 8}})
-    ended = grid.run(*TNEWS, *HALVING, "--rungs", "1/4", "--seeds", "42,43", "--keep", "4")
-    assert ended.returncode == 0, ended.stderr
-    assert {name for name, state in states(grid).items() if state == "done"} == {
-        "3e-05_32_0.1", "3e-05_32_0.1_seed43",
-    }  # fmt: skip
-    assert "(halving: 6 of 8 trials stopped early)" in ended.stderr
-
-
 def test_interrupted_at_a_rung_it_goes_on_where_it_was(grid):
     grid.behave(trials={"*": {"steps": 8}, "tnews/3e-05_32_0.1": {"steps": 8, "seconds": 400}})
     scheduler = grid.start(*TNEWS, *HALVING, "--rungs", "1/4,1/2")
@@ -184,18 +174,6 @@ def test_interrupted_at_a_rung_it_goes_on_where_it_was(grid):
     ended = grid.run(*TNEWS, *HALVING, "--rungs", "1/4,1/2")
     assert (ended.returncode, ended.stdout.splitlines()[1]) == (0, TABLE_ROW)
     assert list(states(grid).values()) == ["stopped", "stopped", "stopped", "done"]
-
-
-def test_reading_trials_go_on_on_several_cards(grid, cards):
-    cards("".join(f"card GPU-{name * 4} Test-80G 81920 81000 ok\n" for name in "abcd"))
-    grid.behave(trials={"*": {"steps": 4}})
-    ended = grid.run("--tasks", "c3", "--learning_rates", "1e-5,3e-5", "--batch_sizes", "24", "--search", "halving")
-    assert ended.returncode == 0, ended.stderr
-    # A try each up to the second evaluation, on four cards; the better one goes on.
-    assert states(grid, "c3") == {"1e-05_24_0.1": "stopped", "3e-05_24_0.1": "done"}
-    started = [(words[1], words[4].count("GPU-")) for words in grid.book("start")]
-    assert started == [("c3/1e-05_24_0.1", 4), ("c3/3e-05_24_0.1", 4), ("c3/3e-05_24_0.1", 4)]
-    assert [words[1:] for words in grid.book("paused")] == [["c3/1e-05_24_0.1", "2"], ["c3/3e-05_24_0.1", "2"]]
 
 
 def test_a_plan_says_what_is_stopped_and_starts_nothing(grid):

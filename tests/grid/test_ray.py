@@ -29,9 +29,9 @@ class Nodes:
         self.here.append(node)
         return node
 
-    def remove(self, node, graceful=False):
+    def remove(self, node):
         self.here.remove(node)
-        self.cluster.remove_node(node, allow_graceful=graceful)
+        self.cluster.remove_node(node, allow_graceful=False)
 
     def alive(self):
         return sum(node["Alive"] for node in self.cluster.global_state.node_table())
@@ -81,15 +81,14 @@ def test_a_card_each_and_a_node_without_the_environment_is_named_once(grid, node
     assert result.stderr.count("node bare: ModuleNotFoundError: No module named 'cluebench'; it is not used") == 1
 
 
-@pytest.mark.parametrize("graceful", [False, True], ids=["dies", "is stopped"])
-def test_a_node_joins_and_one_goes(grid, nodes, graceful):
+def test_a_node_joins_and_one_dies(grid, nodes):
     first = nodes.add("first", 2)
     grid.behave(trials={"*": {"gate": "go"}})
     driver = grid.start(*TNEWS, *grid.on_ray)
     grid.wait_for("start", 1, timeout=180)
     nodes.add("second", 4)
     grid.wait_for("start", 3, timeout=180)
-    nodes.remove(first, graceful)
+    nodes.remove(first)
     until(lambda: not alive(int(grid.book("start")[0][2])), what="the end of the trial on the first node")
     grid.open_gate()
     reported = finished(grid, TNEWS, driver)

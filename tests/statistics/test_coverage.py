@@ -55,6 +55,6 @@ def test_the_bootstrap_interval_of_a_difference_covers_95_percent():
     expected = 2 * (0.30 - 0.20) * PRONOUNS / ROWS
     for number in range(600):
         difference = drawn_errors(generator, 0.30).astype(float) - drawn_errors(generator, 0.20)
-        low, high = paired.interval(paired.bootstrap_means(difference, clusters, seed=number))
+        low, high = paired.interval(paired.bootstrap_means(difference, clusters, seed=number, draws=2000))
         covered += low <= expected <= high
     assert 93 <= 100 * covered / 600 <= 97
