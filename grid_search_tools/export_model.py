@@ -64,7 +64,10 @@ def main() -> None:
 
 def chosen(folder: Path, task_name: str | None) -> tuple[Model, Task]:
     """The model and its task. Raises UsageError if either is not clear."""
-    task = _named(task_name) if task_name else None
+    try:
+        task = task_named(task_name) if task_name else None
+    except ValueError as error:
+        raise UsageError(f"--task: {error}") from None
     if first_of(folder, CONFIG_FILES) is None:
         return _best_of_run(folder, task)
     model = Model.of(folder, "directory")
@@ -73,13 +76,6 @@ def chosen(folder: Path, task_name: str | None) -> tuple[Model, Task]:
     if task is None and tuned not in TASKS:
         raise UsageError(f"{folder}: does not say which task it was fine-tuned for; name it with --task")
     return model, task or TASKS[str(tuned)]
-
-
-def _named(name: str) -> Task:
-    try:
-        return task_named(name)
-    except ValueError as error:
-        raise UsageError(f"--task: {error}") from None
 
 
 def _best_of_run(folder: Path, task: Task | None) -> tuple[Model, Task]:
@@ -94,9 +90,8 @@ def _best_of_run(folder: Path, task: Task | None) -> tuple[Model, Task]:
     if not found:
         raise UsageError(f"{run}: no model was kept{f' of {task.title}' if task else ''}; {_KEEPS}")
     if len(found) > 1:
-        raise UsageError(
-            f"{run}: contains models of {', '.join(TASKS[name].title for name in found)}; choose with --task"
-        )
+        titles = ", ".join(TASKS[name].title for name in found)
+        raise UsageError(f"{run}: contains models of {titles}; choose with --task")
     (model,) = found.values()
     return Model.of(model.folder, "directory"), model.task
 

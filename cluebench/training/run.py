@@ -177,7 +177,7 @@ class Run(Generic[F]):
         """Logs a step: the published line, and the same numbers as scalars. The learning rate is the next step's."""
         if step.number % self.flags.logging_steps == 0:
             loss, speed = training.meter.read(step.number)
-            rate = training.learning_rate
+            rate = training.optimizer.get_lr()
             total = self.result.total_steps
             self.log.train(TrainingLine(step.number, total, step.epoch, step.batch, loss, rate, speed))
             self.scalars.add(step.number, train_loss=loss, train_lr=rate, train_speed=speed)

@@ -104,7 +104,7 @@ def order_of(examples: Sized, micro_batch: int) -> paddle.io.DistributedBatchSam
 class Training:
     """The training of ``model`` on ``examples``.
 
-    ``step``: the number of the last step; ``meter``: the losses of the steps.
+    ``step``: the number of the last step; ``meter``: the losses of the steps; ``optimizer``: has the next learning rate.
     """
 
     def __init__(
@@ -120,9 +120,9 @@ class Training:
             eval_every=flags.save_steps,
             checkpoint_every=flags.checkpoint_steps,
         )
-        self._optimizer, self._schedule = build_optimizer(model, self.plan.total_steps, flags)
+        self.optimizer, self._schedule = build_optimizer(model, self.plan.total_steps, flags)
         folder = Path(flags.output_dir) / CHECKPOINT
-        self._checkpoint = Checkpoint(folder, model, self._optimizer, precision, result)
+        self._checkpoint = Checkpoint(folder, model, self.optimizer, precision, result)
         self.step = 0
         self.meter = LossMeter(fp16=precision.scaler is not None)
 
@@ -150,17 +150,12 @@ class Training:
         for step in optimizer_steps(self._examples, self._micro_batch, self.plan, self.step):
             start = time.perf_counter()
             self.meter.add(accumulate(model, step.micro_batches, lambda rows: loss_of(model, rows), self._precision))
-            self._precision.step(self._optimizer)
+            self._precision.step(self.optimizer)
             self._schedule.step()
-            self._optimizer.clear_grad()
+            self.optimizer.clear_grad()
             self._result.train_seconds += time.perf_counter() - start
             self.step = step.number
             yield step
-
-    @property
-    def learning_rate(self) -> float:
-        """The learning rate of the next step."""
-        return self._optimizer.get_lr()
 
 
 class Ending:
