@@ -104,7 +104,7 @@ def order_of(examples: Sized, micro_batch: int) -> paddle.io.DistributedBatchSam
 class Training:
     """The training of ``model`` on ``examples``.
 
-    ``step``: the number of the last step; ``meter``: the losses of the steps; ``optimizer``: has the next learning rate.
+    ``step``: the number of the last step; ``meter``: the losses of the steps; ``optimizer``: has the next rate.
     """
 
     def __init__(
