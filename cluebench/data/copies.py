@@ -9,7 +9,7 @@ fields (see `LOST`), but nothing that a model or a score sees.
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -37,7 +37,7 @@ _TASK_FOLDERS = 3  # levels below the data directory that are searched for a tas
 _MOST_FOLDERS = 2000  # that are searched
 
 Row = dict[str, Any]
-_Read = tuple[list[str], bytes | None, list[Row]]  # columns, what `datasets` wrote of the schema, rows
+_Read = tuple[list[str], bytes | None, Iterable[Row]]  # columns, what `datasets` wrote of the schema, rows
 
 
 def task_folders(directory: Path, task: Task) -> list[Path]:
@@ -167,14 +167,17 @@ def _table(path: Path) -> _Read:
     from pyarrow import ipc, parquet
 
     if path.suffix == ".parquet":
-        table = parquet.ParquetFile(path).read()
+        file = parquet.ParquetFile(path)
+        schema, batches = file.schema_arrow, file.iter_batches(batch_size=8192)  # the whole table takes more memory
     else:
         stream = pyarrow.memory_map(str(path))
         try:
             table = ipc.open_stream(stream).read_all()
         except pyarrow.ArrowInvalid:  # Arrow's other layout
             table = ipc.open_file(stream).read_all()
-    return table.column_names, (table.schema.metadata or {}).get(b"huggingface"), table.to_pylist()
+        schema, batches = table.schema, table.to_batches(max_chunksize=8192)
+    metadata = (schema.metadata or {}).get(b"huggingface")
+    return schema.names, metadata, (row for batch in batches for row in batch.to_pylist())
 
 
 def _lines(path: Path) -> _Read:
