@@ -55,16 +55,16 @@ class _Recipe(NamedTuple):
     build: Callable[..., dict[str, np.ndarray]]
     features: Callable[[dict[str, np.ndarray]], Features]
     texts: int  # in a sequence
-    least: int = 2  # tokens of theirs that max_seq_length must have room for
-    settings: tuple[str, ...] = ()  # of the request, or the task's, that build takes too
+    least: int  # tokens of theirs that max_seq_length must have room for
+    settings: tuple[str, ...]  # of the request, or the task's, that build takes
 
 
 _RECIPES = {
-    SINGLE: _Recipe(pair.build, PairFeatures, 1),
-    PAIR: _Recipe(pair.build, PairFeatures, 2),
-    CHOICE: _Recipe(choice.build, ChoiceFeatures, 3, 3, ("num_choices",)),
-    IDIOM: _Recipe(idiom.build, IdiomFeatures, 2, 7, ("num_choices",)),
-    SPAN: _Recipe(span.build, SpanFeatures, 2, 2, ("doc_stride", "max_query_length")),
+    SINGLE: _Recipe(pair.build, PairFeatures, 1, 2, ("max_seq_length",)),
+    PAIR: _Recipe(pair.build, PairFeatures, 2, 2, ("max_seq_length",)),
+    CHOICE: _Recipe(choice.build, ChoiceFeatures, 3, 3, ("max_seq_length", "num_choices")),
+    IDIOM: _Recipe(idiom.build, IdiomFeatures, 2, 7, ("max_seq_length", "num_choices")),
+    SPAN: _Recipe(span.build, SpanFeatures, 2, 2, ("max_seq_length", "doc_stride", "max_query_length")),
 }
 
 
@@ -88,8 +88,7 @@ class FeatureRequest:
     @property
     def settings(self) -> dict[str, Any]:
         """Lengths and numbers that the recipe of this kind of task takes."""
-        names = ("max_seq_length", *_RECIPES[self.task.kind].settings)
-        given = {name: getattr(self, name, None) for name in names}
+        given = {name: getattr(self, name, None) for name in _RECIPES[self.task.kind].settings}
         return {name: getattr(self.task, name) if value is None else value for name, value in given.items()}
 
     @property

@@ -108,8 +108,8 @@ def fit_longest(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Lengths after the longest of the three gave up one token at a time until they fit into ``room`` together.
 
-    Where several are longest the context gives first, then the question. In closed form: all are cut to one level, and
-    what then is left of the room goes back to those that were cut, the option first.
+    If several are longest, the context gives first, then the question. In closed form: all are cut to one level, and
+    the room that is left then goes back to those that were cut, the option first.
     """
     low, middle, high = np.sort(np.stack([context, question, option]), axis=0)
     level = np.where(

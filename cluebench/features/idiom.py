@@ -144,7 +144,7 @@ def _joined(parts: list[Arrays]) -> Arrays:
 
 
 def window_sides(before: np.ndarray, after: np.ndarray, room: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens kept left and right of blanks with so many on either side: half of ``room`` each, and what one side lacks.
+    """Tokens kept left and right of blanks that have so many on either side: half of ``room``, and what a side lacks.
 
     An odd token goes to the right.
     """

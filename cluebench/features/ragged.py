@@ -64,7 +64,7 @@ class Ragged:
     @classmethod
     def of(cls, lists: Sequence[Sequence[int]]) -> "Ragged":
         """From lists of integers, as int32."""
-        offsets = offsets_of([len(one) for one in lists])
+        offsets = offsets_of([len(values) for values in lists])
         return cls(np.fromiter(chain.from_iterable(lists), np.int32, offsets[-1]), offsets)
 
     @classmethod
@@ -133,7 +133,7 @@ def distinct_numbers(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def pack_strings(strings: Iterable[str]) -> Ragged:
     """Strings as UTF-8 bytes; lone surrogates survive."""
     encoded = [string.encode("utf-8", "surrogatepass") for string in strings]
-    return Ragged(np.frombuffer(b"".join(encoded), np.uint8), offsets_of([len(one) for one in encoded]))
+    return Ragged(np.frombuffer(b"".join(encoded), np.uint8), offsets_of([len(content) for content in encoded]))
 
 
 def unpack_string(packed: Ragged, index: int) -> str:
@@ -143,10 +143,5 @@ def unpack_string(packed: Ragged, index: int) -> str:
 
 def unpack_strings(packed: Ragged) -> list[str]:
     """All strings of what pack_strings made."""
-    content = packed.values.tobytes()
-    bounds = packed.offsets.tolist()
-    slices = [slice(start, end) for start, end in zip(bounds[:-1], bounds[1:], strict=True)]
-    if content.isascii():  # a byte is a character, so one string can be cut up
-        text = content.decode("ascii")
-        return [text[one] for one in slices]
-    return [content[one].decode("utf-8", "surrogatepass") for one in slices]
+    content, bounds = packed.values.tobytes(), packed.offsets.tolist()
+    return [content[start:end].decode("utf-8", "surrogatepass") for start, end in zip(bounds, bounds[1:])]

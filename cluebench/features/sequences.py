@@ -55,8 +55,8 @@ class Features:
         self._room = int(arrays["max_seq_length"]) - self._special_tokens  # for texts
         self._tokens = Ragged.stored_in(arrays, "tokens")
         self._labels: Arrays = {name: arrays[name].astype(np.int64) for name in _LABELS if name in arrays}
-        known: list[Any] = [self._labels.get(name) for name in _LABELS]
-        self.labels, self.start_positions, self.end_positions = known
+        labels: list[Any] = [self._labels.get(name) for name in _LABELS]
+        self.labels, self.start_positions, self.end_positions = labels
         self.ids: Any = arrays["ids"].tolist() if "ids" in arrays else None
         if "ids_offsets" in arrays:
             self.ids = unpack_strings(Ragged.stored_in(arrays, "ids"))

@@ -97,20 +97,20 @@ class SpanFeatures(Features):
         self._starts, self._ends = arrays["starts"], arrays["ends"]
         self._texts = Ragged.stored_in(arrays, "text")
         self._question_tokens = Ragged.stored_in(arrays, "question_tokens")
-        self.contexts, self._questions, self._first, self.rows = (
+        self.contexts, self._questions, first, self.rows = (
             arrays[name].astype(np.int64) for name in ("contexts", "questions", "first", "rows")
         )
         self.ids = [str(index) for index in self.ids or ()]
         question = self._question_tokens.lengths[self._questions[self.rows]]
-        left_over = self._tokens.lengths[self.contexts[self.rows]] - self._first
-        self._kept = np.minimum(left_over, self._room - question)
+        self._kept = np.minimum(self._tokens.lengths[self.contexts[self.rows]] - first, self._room - question)
+        self._begin = self._tokens.starts[self.contexts[self.rows]] + first  # in the flat context tokens
         # Place in the sequence of a window's first context token.
         self._context_at = question + len(self._template.before) + len(self._template.between)
         self.lengths = question + self._kept + self._special_tokens
 
     def _inputs(self, examples: np.ndarray) -> Arrays:
         question = self._question_tokens.piece(self._questions[self.rows[examples]])
-        window = Piece(self._tokens.values, self._begin(examples), self._kept[examples])
+        window = Piece(self._tokens.values, self._begin[examples], self._kept[examples])
         return self._sequences([question], [window])
 
     def label(self, answer_starts: np.ndarray, answer_ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -118,8 +118,7 @@ class SpanFeatures(Features):
 
         The first is the last token that starts no later than the answer, the last the first that ends no sooner.
         """
-        first = self._begin(np.arange(len(self)))
-        last = first + self._kept - 1
+        first, last = self._begin, self._begin + self._kept - 1
         answer_starts, answer_ends = answer_starts[self.rows], answer_ends[self.rows]
 
         # One sorted column for all contexts: characters of a context lie behind those of the ones before it.
@@ -147,16 +146,11 @@ class SpanFeatures(Features):
 
     def characters(self, window: int, start: int, end: int) -> tuple[int, int]:
         """Characters of the context (end exclusive) from the token at place ``start`` to that at ``end``, included."""
-        begin = int(self._begin(np.array([window]))[0]) - int(self._context_at[window])
+        begin = self._begin[window] - self._context_at[window]
         return int(self._starts[begin + start]), int(self._ends[begin + end])
 
     def offsets(self, window: int) -> list[tuple[int, int] | None]:
         """(first character, one behind the last) of every token of a window; None outside the context."""
-        begin = int(self._begin(np.array([window]))[0])
-        spans = slice(begin, begin + int(self._kept[window]))
+        spans = slice(self._begin[window], self._begin[window] + self._kept[window])
         inside = zip(self._starts[spans].tolist(), self._ends[spans].tolist(), strict=True)
         return [None] * int(self._context_at[window]) + list(inside) + [None]
-
-    def _begin(self, chosen: np.ndarray) -> np.ndarray:
-        """Where windows start in the flat context tokens."""
-        return self._tokens.starts[self.contexts[self.rows[chosen]]] + self._first[chosen]

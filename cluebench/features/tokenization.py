@@ -25,15 +25,13 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import cached_property, lru_cache, partial
 from itertools import accumulate, chain, groupby
 from operator import itemgetter
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cluebench.features.ragged import Ragged, distinct, distinct_numbers, flat_positions, offsets_of
 from cluebench.foundation.errors import ClueError
 from cluebench.foundation.resource_limits import usable_cores
-
-T = TypeVar("T")
 
 #: Token ids of each text, and int32 [tokens, 2] the characters each token covers, end exclusive.
 _Encoded = tuple[Ragged, np.ndarray]
@@ -79,8 +77,8 @@ class Template(NamedTuple):
         try:
             ids = tokenizer.build_inputs_with_special_tokens([first], [second])
             types = tokenizer.create_token_type_ids_from_sequences([first], [second])
-            one, two = ids.index(first), ids.index(second)
-            return cls(tuple(ids[:one]), tuple(ids[one + 1 : two]), tuple(ids[two + 1 :]), int(types[two]))
+            begin, end = ids.index(first), ids.index(second)
+            return cls(tuple(ids[:begin]), tuple(ids[begin + 1 : end]), tuple(ids[end + 1 :]), int(types[end]))
         except (AttributeError, ValueError, IndexError, NotImplementedError):
             return cls((tokenizer.cls_token_id,), (tokenizer.sep_token_id,), (tokenizer.sep_token_id,))
 
@@ -341,7 +339,8 @@ def _distinct_words(text: str, codes: np.ndarray, starts: np.ndarray, ends: np.n
     characters = int(codes.max(initial=0)) + 1
     numbers[longer] = characters + name
     present, word = distinct_numbers(numbers)
-    return [chr(one) if one < characters else names[one - characters] for one in present.tolist()], word
+    words = [chr(number) if number < characters else names[number - characters] for number in present.tolist()]
+    return words, word
 
 
 def _chunks(texts: Sequence[str], characters: int) -> list[list[str]]:
@@ -370,7 +369,7 @@ def _do_work(chunk: list[str]) -> Any:
     return _work(chunk)
 
 
-def _map_processes(encode: Callable[[list[str]], T], chunks: list[list[str]], num_proc: int | None) -> list[T]:
+def _map_processes(encode: Callable[[list[str]], Any], chunks: list[list[str]], num_proc: int | None) -> list[Any]:
     """``encode`` of all chunks, in order, by up to ``num_proc`` forked processes, but no more than there are cores.
 
     Raises ClueError when one of them is killed.
