@@ -346,9 +346,6 @@ def test_missing_answer_file(shelf):
         load_rows(shelf.source, task, "dev")
 
 
-ASKED = {"question": "谁?", "choice": ["甲", "乙"], "answer": "乙"}
-
-
 C3_FILE = """[
  [["文"], [{"question": "谁?", "choice": ["甲", "乙"], "answer": "乙"}], "1-1"],
  [
@@ -438,15 +435,3 @@ def test_split_names(shelf):
 def test_long_values_are_cut_in_messages(shelf):
     task = shelf.put("afqmc", "dev.json", [{**GOOD_PAIR, "label": "x" * 5000}])
     assert len(_refused(shelf, task, "dev")) < 400 + len(str(shelf.folder))
-
-
-@pytest.mark.slow
-def test_cmnli_sized_file_loads_in_seconds(shelf):
-    """391,783 rows; about 2 s where this was written."""
-    import time
-
-    line = json.dumps({"sentence1": "新的权利已经足够好了。" * 3, "sentence2": "每个人都喜欢。", "label": "neutral"})
-    task = shelf.put("cmnli", "train.json", "\n".join([line] * 391_783))
-    start = time.process_time()
-    assert len(load_rows(shelf.source, task, "train")) == 391_783
-    assert time.process_time() - start < 15

@@ -88,22 +88,8 @@ def damage_no_meta(entry):
     (entry / "meta.json").unlink()
 
 
-def damage_half_meta(entry):
-    path = entry / "meta.json"
-    path.write_text(path.read_text()[:40])
-
-
-def damage_meta_of_other_shape(entry):
-    (entry / "meta.json").write_text("[1, 2]")
-
-
 def damage_missing_array(entry):
     (entry / "texts.npy").unlink()
-
-
-def damage_short_array(entry):
-    path = entry / "tokens.npy"
-    path.write_bytes(path.read_bytes()[:-10])
 
 
 def damage_one_bit(entry):

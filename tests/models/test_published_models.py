@@ -214,9 +214,12 @@ def test_a_server_that_cannot_be_reached(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("more, code, named", [((), 5, "can't be reached"), (("--offline",), 2, "--offline forbids")])
 @pytest.mark.parametrize(
-    "script", ["classification/run_clue_classifier.py", "grid_search_tools/warmup_dataset_and_model.py"]
+    "script, more, code, named",
+    [
+        ("classification/run_clue_classifier.py", (), 5, "can't be reached"),
+        ("grid_search_tools/warmup_dataset_and_model.py", ("--offline",), 2, "--offline forbids"),
+    ],
 )
 def test_a_missing_model_ends_a_real_process_within_ten_seconds(
     script, more, code, named, start_script, little_data, tmp_path

@@ -89,12 +89,3 @@ def test_bars_with_time_left_at_a_terminal_that_leave_log_lines_alone(demo, tmp_
     assert "importing Paddle" in shown and "loading " in shown and "evaluating: " in shown
     assert max(len(line) for line in re.split(r"[\r\n]|\x1b\[[A-Z]", shown) if "|" in line) <= 80
     assert silence < 20
-
-
-def test_the_trainer_script_says_the_same(demo, run_script, tmp_path):
-    out = tmp_path / "out"
-    ended = run_script(
-        TRAINER, *arguments(demo, out, "--dataset", "tnews", "--max_steps", "2", "--save_steps", "2", "--do_train", "--do_eval")
-    )  # fmt: skip
-    assert f"{demo[0]} on TNEWS, cpu: 96 examples, 2 steps, writing to {out}" in ended.err.splitlines()
-    assert ended.err.splitlines()[-1].startswith(f"written to {out}: the best model, dev_predictions.jsonl, result")

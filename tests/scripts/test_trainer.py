@@ -97,6 +97,10 @@ def test_its_files_are_the_plain_scripts(task, demo, run_script, tmp_path):
     arguments += ["--learning_rate", 2e-3, "--save_steps", 3, "--logging_steps", 2]
     trained = run_script(SCRIPT, *arguments, "--do_train", "--do_eval", "--do_predict")
     assert trained.code == 0, trained.err
+    begin, end = f"{demo[0]} on {task.title}, cpu: 96 examples, 6 steps, writing to {out}", trained.err.splitlines()[-1]
+    assert begin in trained.err.splitlines() and end.startswith(
+        f"written to {out}: the best model, dev_predictions.jsonl"
+    )
     assert len(losses(trained.lines)) == 3
     result = Result.read(out / "result.json")
     assert trained.lines.count(f"best_result: {result.best_score[0]:.2f}") == 1
