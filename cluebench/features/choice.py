@@ -9,6 +9,7 @@ same context, whatever their order.
 """
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -32,20 +33,16 @@ def build(
     num_proc: int | None = None,
 ) -> Arrays:
     """Every distinct context, question and option tokenised once; a question is the numbers of its texts."""
-    strings = [NO_OPTION]
-    for row in rows:
-        strings += [row.context.lower(), row.question.lower(), *(option.lower() for option in row.options)]
-    texts, index = distinct(strings)
+    options = [row.options for row in rows]
+    strings = [NO_OPTION, *(row.context for row in rows), *(row.question for row in rows), *chain(*options)]
+    texts, index = distinct(string.lower() for string in strings)
+    contexts, questions, option = np.split(index[1:], [len(rows), 2 * len(rows)])
     tokens = encoder.encode(texts, num_proc).cut(max_seq_length - encoder.template.special_tokens(_TEXTS))
-    counts = np.array([len(row.options) for row in rows], np.int64)
-    first = 1 + offsets_of(counts + 2)[:-1]  # where a row's context stands among the strings
-    is_option = np.ones(len(index), bool)
-    is_option[np.concatenate([[0], first, first + 1])] = False
     columns = {
         "tokens": tokens,
-        "contexts": index[first],
-        "questions": index[first + 1],
-        "options": Ragged(index[is_option], offsets_of(counts)),
+        "contexts": contexts,
+        "questions": questions,
+        "options": Ragged(option, offsets_of([len(texts) for texts in options])),
         "num_choices": num_choices,
     }
     return stored(
