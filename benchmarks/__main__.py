@@ -24,7 +24,7 @@ ROWS = {
     "padding.py --models 2x128 --tasks ocnli iflytek c3": ("Padding is not computed", "Paddle's kernels"),
     "ocnli_process.py --rounds 1 --rows 3000": ("A whole process is quicker", "Paddle's kernels, backward"),
     "bounded_evaluation.py": ("An evaluation that can't win ends early", "as many rows as errors that rule it out"),
-    "halving.py 400": ("Halving needs fewer steps, with the same table", "its rungs: 13 of 24 steps"),
+    "halving.py tnews": ("Halving needs fewer steps, with the same table", "its rungs: 2,600 of 4,800 steps"),
     "scheduler_makespan.py": ("A grid ends soon after the lower bound", "the longest trials"),
     "dispatch_latency.py": ("A free card gets its next trial at once", "the start of a Python process"),
     "report_page.py": ("A report is small and is shown at once", "plotly.js is 4.8 MB of it"),
