@@ -34,7 +34,9 @@ def main() -> None:
             trainer.evaluate()
         run.log_best()
         if arguments.do_predict:
-            run.predict(model)
+            for test, rows in run.test_sets():
+                (logits,) = run.outputs(model, rows)
+                run.submit(test, range(len(rows)), [task.labels[index] for index in logits.argmax(axis=1)])
         if arguments.do_export:
             paddlenlp_trainer.export(run, model)
 

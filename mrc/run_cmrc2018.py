@@ -52,14 +52,20 @@ class CmrcFlags(RunFlags):
 
 
 def main() -> None:
-    carry_out(configure(parse(CmrcFlags), TASK), loss, evaluate, predict)
+    carry_out(configure(parse(CmrcFlags), TASK), train, evaluate, predict)
 
 
-def loss(run: Run[CmrcFlags], model: Layer, batch: Mapping[str, Any]) -> Tensor:
-    """The mean loss of the starts and ends of a micro-batch's windows."""
-    starts, ends = run.forward(model, batch)
-    of_starts = run.cross_entropy(starts, batch["start_positions"])
-    return (of_starts + run.cross_entropy(ends, batch["end_positions"])) / 2
+def train(run: Run[CmrcFlags], model: Layer) -> None:
+    """Fine-tunes on the train split; every evaluation that improves saves the model into --output_dir."""
+
+    def loss_of(model: Layer, batch: Mapping[str, Any]) -> Tensor:
+        starts, ends = run.forward(model, batch)
+        of_starts = run.cross_entropy(starts, batch["start_positions"])
+        return (of_starts + run.cross_entropy(ends, batch["end_positions"])) / 2
+
+    for step in run.steps(model, loss_of):
+        if step.evaluates:
+            run.evaluated(evaluate(run, model), model, step)
 
 
 def evaluate(run: Run[CmrcFlags], model: Layer) -> Evaluation:

@@ -78,7 +78,8 @@ class OneLineParser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        message = re.sub(r"^argument ([^ ]+): ", r"\1 ", message)
+        # Our readers begin a message with the value, argparse with what is wrong.
+        message = re.sub(r"^argument ([^ ]+): (?!invalid |expected )", r"\1 ", message).removeprefix("argument ")
         print(one_line(f"{self.prog}: error: {message} (--help lists the flags)"), file=sys.stderr)
         sys.exit(2)
 

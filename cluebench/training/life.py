@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cluebench
 from cluebench.foundation import environment
@@ -24,7 +23,6 @@ from cluebench.records.run_flags import F
 from cluebench.training.configure import RunConfig, remove_leftovers
 
 if TYPE_CHECKING:
-    from paddle import Tensor
     from paddle.nn import Layer
 
     from cluebench.training.run import Run
@@ -32,20 +30,15 @@ if TYPE_CHECKING:
 
 def carry_out(
     config: RunConfig[F],
-    loss: Callable[[Run[F], Layer, Mapping[str, Any]], Tensor] = lambda run, model, batch: run.label_loss(model, batch),
-    evaluate: Callable[[Run[F], Layer], Evaluation | CutEvaluation] = lambda run, model: run.evaluate(model),
-    predict: Callable[[Run[F], Layer], None] = lambda run, model: run.predict(model),
+    train: Callable[[Run[F], Layer], None],
+    evaluate: Callable[[Run[F], Layer], Evaluation | CutEvaluation],
+    predict: Callable[[Run[F], Layer], None],
 ) -> None:
-    """The life of a run; its flags say what to do. The defaults are for tasks with one choice of several.
-
-    ``loss``: the mean loss of a micro-batch. ``evaluate``: on dev. ``predict``: writes the submission files.
-    """
+    """The life of a run: its script says how to train, evaluate and predict, its flags which of them to do."""
     with started(config) as run:
         model = run.new_model()
         if config.flags.do_train:
-            for step in run.steps(model, partial(loss, run)):
-                if step.evaluates:
-                    run.evaluated(evaluate(run, model), model, step)
+            train(run, model)
             if config.flags.do_eval or config.flags.do_predict:
                 model = run.best_model()
         if config.flags.do_eval:

@@ -27,6 +27,7 @@ from cluebench.foundation.errors import UsageError
 from cluebench.foundation.file_facts import facts_of
 from cluebench.pretrained.weights import refuse_programs
 from cluebench.records import analysis, dev_predictions
+from cluebench.records.analysis import Choices
 from cluebench.records.identity import different_settings
 from cluebench.records.log import TrainingLine
 from cluebench.training.checkpoint import generators, set_generators
@@ -140,7 +141,8 @@ class ProtocolTrainer(Trainer):
         run.begins(len(dev))
         pieces = run.inference(self.model, dev).first_outputs(batches)
         rows, logits = map(np.concatenate, zip(*sorted(pieces, key=lambda piece: piece[0][0])))
-        found = run.choices("dev", len(rows)).evaluation(logits)
+        ids, groups = (None if column is None else column[: len(rows)] for column in (dev.ids, dev.groups))
+        found = Choices(dev.labels[rows], ids, groups).evaluation(logits)
         metrics = {"eval_accuracy": found.score[0] / 100, "eval_loss": found.loss}
         metrics |= speed_metrics("eval", began, num_samples=len(rows), num_steps=len(batches))
         self.log(metrics)

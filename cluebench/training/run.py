@@ -11,7 +11,7 @@ import numpy as np
 import paddle
 
 from cluebench import models, submission
-from cluebench.benchmark.tasks import CHOICE, IDIOM, SPAN, TestSet
+from cluebench.benchmark.tasks import IDIOM, SPAN, TestSet
 from cluebench.data.rows import load_rows
 from cluebench.features import FeatureCache, FeatureRequest, Features, TextEncoder, load_features
 from cluebench.foundation import environment
@@ -220,22 +220,8 @@ class Run(Generic[F]):
         between = partial(self._ending.here, exchanges=False)  # the next process repeats the evaluation
         return Inference(model, split, self.precision, self.padding_left_out(model), between)
 
-    def choices(self, split: str, most: int | None = None) -> Choices:
-        """The first ``most`` rows of a split, in a task with one choice of several."""
-        rows = self.features(split)
-        if self.task.kind == IDIOM:
-            return Choices(rows.labels, rows.tags, rows.records, records=rows.records)
-        if self.task.kind == CHOICE:
-            return Choices(rows.labels, rows.ids, rows.contexts, option_mask=rows.option_mask)
-        columns: Any = (None if column is None else column[:most] for column in (rows.labels, rows.ids, rows.groups))
-        return Choices(*columns)
-
-    def evaluate(self, model: paddle.nn.Layer) -> Evaluation | CutEvaluation:
-        """Loss, accuracy and predictions of a pass over dev, in a task with one choice of several.
-
-        With --evaluation bounded it is cut once it can't become the best of the training.
-        """
-        dev, choices = self.features("dev"), self.choices("dev")
+    def evaluation(self, model: paddle.nn.Layer, dev: Features, choices: Choices) -> Evaluation | CutEvaluation:
+        """A pass over dev; with --evaluation bounded it is cut once it can't become the best of the training."""
         if self._training is None or self.flags.evaluation == "full":
             (logits,) = self.outputs(model, dev)
             return choices.evaluation(logits)
@@ -248,17 +234,6 @@ class Run(Generic[F]):
         before = [point.score[0] for point in self.result.dev_curve if point.step < step and point.cut_after is None]
         found = self._bounded.evaluate(compute, max(before, default=None))
         return found if isinstance(found, CutEvaluation) else choices.evaluation(found)
-
-    def predict(self, model: paddle.nn.Layer) -> None:
-        """One submission file for each test set, in a task with one choice of several."""
-        for test, rows in self.test_sets():
-            (logits,) = self.outputs(model, rows)
-            choices = self.choices(test.split)
-            answers = choices.decoded(logits, np.arange(len(rows))).tolist()
-            if self.task.labels:
-                self.submit(test, range(len(rows)), [self.task.labels[index] for index in answers])
-            else:
-                self.submit(test, choices.ids or (), answers)
 
     def padding_left_out(self, model: paddle.nn.Layer) -> int | None:
         """The id of padding that is not computed; None with --padding, and where a model needs padding."""
