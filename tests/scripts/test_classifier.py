@@ -5,13 +5,14 @@ import math
 import random
 import time
 
+import numpy as np
 import pytest
 
 from cluebench.benchmark.tasks import TASKS
 from cluebench.records import dev_predictions
 from cluebench.records.result import Result
 from tests.scripts.conftest import check_interrupted
-from tests.scripts.running import LOSS, assert_scalars, common, losses
+from tests.scripts.running import LOSS, assert_scalars, common, losses, without_dropout
 
 pytestmark = pytest.mark.slow
 
@@ -51,6 +52,24 @@ def test_trains_evaluates_predicts(task, demo, run_script, tmp_path):
                        "--result_json", tmp_path / "eval.json")  # fmt: skip
     assert again.code == 0, again.err
     assert Result.read(tmp_path / "eval.json").best_score == result.best_score
+
+
+def test_losses_are_those_of_the_published_loop(demo, run_script, tmp_path):
+    """Row order, seeding, schedule and optimizer: without dropout, the losses agree step by step up to rounding."""
+    from tests.scripts.reference import published_losses
+
+    model = without_dropout(demo[0], tmp_path)
+    arguments = common((model, demo[1]), tmp_path / "out", "--task_name", "ocnli", "--batch_size", 16)
+    ended = run_script(
+        SCRIPT,
+        *arguments,
+        *"--learning_rate 1e-3 --num_train_epochs 4 --logging_steps 1 --dropout 0 --do_train".split(),
+    )
+    assert ended.code == 0, ended.err
+    expected = published_losses(TASKS["ocnli"], model, demo[1], batch_size=16, learning_rate=1e-3, epochs=4)
+    seen = losses(ended.lines)
+    assert len(seen) == len(expected) == 24
+    np.testing.assert_allclose(seen, expected, atol=2e-4)
 
 
 def test_the_same_seed_gives_the_same_losses(demo, run_script, tmp_path):
