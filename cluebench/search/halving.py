@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import accumulate
 from statistics import mean
 
@@ -19,6 +19,7 @@ from cluebench.benchmark.tasks import Setting, rank
 #: Evaluations of a trial before it can be judged: at its first one a model may have hardly begun to learn.
 FEWEST_EVALUATIONS = 2
 
+_mean = lru_cache(maxsize=1 << 12)(mean)  # it is exact and slow, and rules share rungs
 _WORDS = {2: "half", 3: "third", 4: "quarter"}
 
 
@@ -111,7 +112,7 @@ def standings(rule: Rule, trials: Mapping[Setting, Sequence[Curve]]) -> dict[Set
             }
         if any(numbers != judged.get(setting) for setting, numbers in counted.items()):
             means = {
-                setting: mean(curve.best_of(number or 0) for curve, number in zip(trials[setting], numbers))
+                setting: _mean(tuple(curve.best_of(number or 0) for curve, number in zip(trials[setting], numbers)))
                 for setting, numbers in counted.items()
             }
             finite = {setting: score for setting, score in means.items() if math.isfinite(score)}
