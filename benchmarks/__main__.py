@@ -28,7 +28,7 @@ ROWS = {
     "scheduler_makespan.py": ("A grid ends soon after the lower bound", "the longest trials"),
     "dispatch_latency.py": ("A free card gets its next trial at once", "the start of a Python process"),
     "report_page.py": ("A report is small and is shown at once", "plotly.js is 4.8 MB of it"),
-    "leaderboard_seconds.py": ("30 models are ranked soon", "bootstraps over dev's rows"),
+    "leaderboard_seconds.py": ("30 models are ranked soon", "reading a result for each trial"),
 }
 
 
