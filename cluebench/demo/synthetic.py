@@ -17,10 +17,10 @@ from typing import Any
 
 from cluebench.benchmark.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, TASKS, Task
 from cluebench.data.source import SYNTHETIC_MARK
-from cluebench.foundation import atomic, json_files
+from cluebench.foundation import atomic
 
 LEXICON_FILE = Path(__file__).with_name("lexicon.json")
-_LEXICON = json_files.read(LEXICON_FILE, dict[str, Any])
+_LEXICON: dict[str, Any] = json.loads(LEXICON_FILE.read_text(encoding="utf-8"))
 _WORDS: dict[str, list[str]] = {name: words.split() for name, words in _LEXICON["words"].items()}
 _NEWS: dict[str, list[str]] = {label: words.split() for label, words in _LEXICON["news"].items()}
 _APPS: list[list[str]] = [words.split() for words in _LEXICON["apps"]]
