@@ -9,7 +9,6 @@ What is stored is small: each distinct text's tokens once, in flat integer array
 an example. Sequences, options and windows come into being when a batch is made.
 """
 
-import gc
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from cluebench.features.pair import PairFeatures
 from cluebench.features.sequences import Features, length_sorted_batches
 from cluebench.features.span import SpanFeatures
 from cluebench.features.tokenization import TextEncoder
+from cluebench.foundation.environment import uncollected
 from cluebench.foundation.errors import UsageError
 
 __all__ = [
@@ -124,12 +124,9 @@ def load_features(
 
     def build() -> dict[str, np.ndarray]:
         read: Any = read_rows if task.kind == IDIOM else load_rows  # CHID's records never stand in memory together
-        gc.disable()  # the collector would visit all rows again and again
-        try:
+        with uncollected():
             rows = read(request.source, task, split, request.limit)
             arrays = recipe.build(rows, encoder, num_proc=num_proc, **settings)
-        finally:
-            gc.enable()
         if split == "dev" and task.is_classification:  # other kinds of features know their passages and records
             arrays["groups"] = groups_of(task, rows)
         return arrays

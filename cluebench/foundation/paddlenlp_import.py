@@ -6,7 +6,6 @@ imported as ever; the packages named here are imported when something first asks
 one another in a circle that can be entered at `paddlenlp.prompt` only: import that before `paddlenlp.trainer`.
 """
 
-import gc
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -39,13 +38,7 @@ _WHEN_CALLED = (
 
 @contextmanager
 def only_what_is_used() -> Iterator[None]:
-    """For the first import of PaddleNLP.
-
-    It creates 300,000 objects that live as long as the process. The garbage collector never examines them: neither
-    now, again and again, nor later, nor when the process ends.
-    """
-    collects = gc.isenabled()
-    gc.disable()
+    """For the first import of PaddleNLP."""
     finder, stand_ins = _Later(), {name: _WhenCalled(name) for name in _WHEN_CALLED if name not in sys.modules}
     sys.meta_path.insert(0, finder)
     sys.modules.update(stand_ins)
@@ -55,9 +48,6 @@ def only_what_is_used() -> Iterator[None]:
         sys.meta_path.remove(finder)
         for name in stand_ins:
             del sys.modules[name]
-        gc.freeze()
-        if collects:
-            gc.enable()
 
 
 class _WhenCalled(ModuleType):

@@ -15,6 +15,7 @@ from cluebench.benchmark.tasks import TASKS, Setting, Task
 from cluebench.data.row_facts import RowFacts
 from cluebench.data.source import DataSource
 from cluebench.foundation import atomic
+from cluebench.foundation.environment import uncollected
 from cluebench.foundation.text import Phrase
 from cluebench.records import cost, finished_trials
 from cluebench.records.finished_trials import FinishedTrial
@@ -25,7 +26,7 @@ from cluebench.records.result import STOPPED
 from cluebench.report import comparability, evidence, grid_charts, page, scores
 from cluebench.report.advice import advice, rerun
 from cluebench.report.replayed import replayed
-from cluebench.report.run import Run, uncollected
+from cluebench.report.run import Run
 from cluebench.report.units import duration, unit_of
 from cluebench.report.unseen import unseen_text
 

@@ -16,6 +16,7 @@ from urllib.parse import quote
 from cluebench.benchmark.published import ATTRIBUTION, PublishedModel, averaged_tasks, published_models
 from cluebench.benchmark.tasks import TASKS, Setting
 from cluebench.data.row_facts import RowFacts
+from cluebench.foundation.environment import uncollected
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.file_facts import visible
 from cluebench.foundation.text import Phrase, Table, as_json, shown
@@ -26,7 +27,7 @@ from cluebench.report import comparability, evidence, page, scores
 from cluebench.report.comparability import Mark
 from cluebench.report.evidence import Evidence
 from cluebench.report.grid_page import REPORT_FILE
-from cluebench.report.run import Run, uncollected
+from cluebench.report.run import Run
 from cluebench.report.submitted import RECORD, Submitted
 from cluebench.report.units import unit_of
 from cluebench.report.unseen import floors_text, unseen

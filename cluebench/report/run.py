@@ -1,9 +1,7 @@
 """A run directory as tables, pages and rankings show it: each file is read once, each number computed once."""
 
-import gc
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,18 +19,6 @@ from cluebench.records.grid_file import PlannedTrial
 from cluebench.report import evidence, scores, unseen
 from cluebench.report.evidence import Evidence
 from cluebench.report.scores import Best
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Without Python's collector of cycles: it would look at thousands of curves many times, and free none."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 @dataclass(frozen=True, eq=False)
