@@ -20,7 +20,7 @@ from cluebench.scheduler.plan.jobs import Job, State, best_first, by_task
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from cluebench.scheduler.run.run_directory import RunDirectory, drop_model, record_stopped
 
-#: Least seconds between two writings of grid.json, and of the reports; these take at most this share of the time.
+#: Least seconds between two writings of grid.json, and of a report; reports take at most this share of the time.
 _STATE_EVERY, _REPORT_EVERY, _REPORT_SHARE = 0.5, 30.0, 1 / 30
 
 
@@ -53,6 +53,7 @@ class Recorder:
         self._protocols: dict[Model, dict[str, str]] = {model: {} for model in grid.directories}
         self._changed: set[Model] = set()  # models whose grid.json is outdated
         self._stale: set[Model] = set()  # models whose report is older than their grid.json
+        self._reported: dict[Model, float] = dict.fromkeys(grid.directories, 0.0)  # when its report was written last
         self._report_due = 0.0
         self._ended, self._thread = threading.Event(), threading.Thread(target=self._write_until_ended, daemon=True)
         self._complained: set[str] = set()
@@ -70,7 +71,7 @@ class Recorder:
     def ended(self, job: Job) -> None:
         if job.state is State.DONE:
             self._log(job, f"done: {job.trial.row.format_score(job.score)}")
-            self._drop_lower_models([other for other in self._jobs if other.group == job.group])
+            self._drop_lower_models(other for other in self._jobs if other.group == job.group)
         else:
             failure, after = job.failures[-1], "given up" if job.state is State.FAILED else "is tried again"
             self._log(job, f"failed ({failure.kind.value}): {failure.detail}; {after}")
@@ -153,7 +154,7 @@ class Recorder:
             self._ended.wait(_STATE_EVERY)
 
     def write_due(self, now: float) -> None:
-        """Writes each grid.json with changes, and the reports every 30 s, or less often if there are very many.
+        """Writes each grid.json with changes, and the oldest report if one is due: each every 30 s, or less often.
 
         A report also shows what running trials have logged, which nobody tells the recorder: so it is written again
         and again while any trial of its model runs.
@@ -163,10 +164,12 @@ class Recorder:
             self._stale.add(model)
         if now >= self._report_due:
             stale = self._stale | {model for model in self._entries if self._states(model)[State.RUNNING]}
-            self._stale, begin = set(), time.monotonic()
-            for model in stale:
-                self._write_report(self._directories[model])
-            self._report_due = now + max(_REPORT_EVERY, (time.monotonic() - begin) / _REPORT_SHARE) if stale else 0.0
+            if stale:
+                oldest, begin = min(stale, key=self._reported.__getitem__), time.monotonic()
+                self._write_report(self._directories[oldest])
+                self._stale.discard(oldest)
+                self._reported[oldest] = now
+                self._report_due = now + max(_REPORT_EVERY / len(stale), (time.monotonic() - begin) / _REPORT_SHARE)
 
     def _states(self, model: Model) -> Counter[State]:
         return Counter(state for state, _ in list(self._entries[model].values()))
