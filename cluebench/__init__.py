@@ -58,3 +58,6 @@ if _REFUSAL and _is_command():
     sys.exit(2)
 if _REFUSAL:
     raise ImportError(_REFUSAL)
+if _is_command():
+    # Threads of numpy's BLAS wait busily after each product, on cores that trials need. Read when numpy is imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
