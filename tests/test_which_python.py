@@ -78,3 +78,14 @@ def test_an_environment_without_paddle_is_one_line(name, tmp_path):
     )  # fmt: skip
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
     assert f"can't import Paddle (No module named {name})" in ended.stderr and "doctor.py" in ended.stderr
+
+
+@pytest.mark.parametrize("folder, threads", [("grid_search_tools", "1"), ("elsewhere", "None")])
+def test_only_commands_limit_the_threads_of_numpy(folder, threads):
+    code = (
+        f"import __main__, os; __main__.__file__ = {str(ROOT / folder / 'command.py')!r}; import cluebench; "
+        "print(os.environ.get('OPENBLAS_NUM_THREADS'))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    assert ended.stdout.strip() == threads

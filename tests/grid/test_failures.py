@@ -429,3 +429,22 @@ def test_a_recorder_writes_until_it_is_closed_and_then_how_it_ended(tmp_path, mo
         until(lambda: states() == ("running", ["done", "running", "failed"]))
         jobs[1].state = State.STOPPED
     assert states() == ("failed", ["done", "stopped", "failed"]) and pages[-1] == directory.path
+
+
+def test_reports_of_several_models_are_written_one_at_a_time_the_oldest_first(tmp_path, monkeypatch):
+    pages, models = [], [Model.of(name) for name in "abc"]
+    monkeypatch.setattr("cluebench.scheduler.run.recorder.write_report", lambda folder: pages.append(folder.name))
+    directories = {model: RunDirectory(tmp_path, model) for model in models}
+    jobs = []
+    for number, (model, directory) in enumerate(directories.items()):
+        directory.path.mkdir()
+        trial = Trial(model, "tnews", Setting(3e-5, 32, 0.1))
+        jobs.append(Job(trial, number, trial.paths(directory.path), directory.trial_lock(trial), "h"))
+        jobs[-1].state = State.RUNNING
+    recorder = Recorder(PlannedGrid(GridFlags(), [job.trial for job in jobs], directories), jobs)
+    for now in range(1, 31):
+        recorder.write_due(now)
+    assert sorted(pages) == ["a", "b", "c"], "each once in 30 seconds"
+    for now in range(31, 61):
+        recorder.write_due(now)
+    assert pages[3:] == pages[:3]
