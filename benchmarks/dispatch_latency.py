@@ -30,7 +30,7 @@ from cluebench.scheduler.allocation.promises import Promises
 from cluebench.scheduler.loop import loop
 from cluebench.scheduler.loop.grid_state import GridState
 from cluebench.scheduler.plan.grid_flags import GridFlags
-from cluebench.scheduler.plan.jobs import Job
+from cluebench.scheduler.plan.jobs import Job, State
 from cluebench.scheduler.plan.trials import build_plan
 from cluebench.scheduler.processes.engine import Events, Interrupted, StartOrder
 from cluebench.scheduler.processes.local_engine import LocalEngine
@@ -60,12 +60,8 @@ class Enough:
     def __init__(self, events: Events, trials: int):
         self._events, self._left = events, trials
 
-    def started(self, job: Job) -> None: ...
-    def judged(self, job: Job) -> None: ...
-    def note(self, text: str) -> None: ...
-
-    def ended(self, job: Job) -> None:
-        self._left -= 1
+    def hear(self, text: str, job: Job | None) -> None:
+        self._left -= job is not None and job.state is State.DONE
         if self._left == 0:
             self._events.put(Interrupted("SIGINT"))
 

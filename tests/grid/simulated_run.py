@@ -16,19 +16,10 @@ from tests.simulated import Outcome, SimulatedEngine, SimulatedTime, SimulatedTr
 
 class Witness:
     def __init__(self):
-        self.notes, self.ends = [], []
+        self.notes, self.lines = [], []  # about the whole grid, about a job
 
-    def started(self, job):
-        pass
-
-    def ended(self, job):
-        self.ends.append((job.key, job.state))
-
-    def judged(self, job):
-        self.notes.append(f"{job.key} {job.standing()}")
-
-    def note(self, text):
-        self.notes.append(text)
+    def hear(self, text, job):
+        (self.lines if job else self.notes).append(text)
 
     def tick(self, now):
         return float("inf")

@@ -234,26 +234,23 @@ def test_plain_lines(tmp_path):
     display = display_for(stream)
     assert type(display) is Display
     display.attach(Stage(jobs))
-    display.ended(jobs[0])
+    display.hear(jobs[0].ending(), jobs[0])
     assert display.tick(0.0) == 15.0 and display.tick(14.0) == 15.0
     assert display.tick(15.0) == 75.0
     line = "1 done, 1 running, 1 left; time left about 5 h 10 min"
     assert stream.getvalue().splitlines() == [
-        f"[1/3] m/tnews/1e-05_32_0.1  57.00  (60 s); {line}",
+        f"[1/3] m/tnews/1e-05_32_0.1 done: 57.00 (60 s); {line}",
         f"{line}: m/tnews/2e-05_32_0.1 30% 56.12",
     ]
 
 
 def test_what_goes_on_from_a_checkpoint_differs_from_what_is_tried_again(tmp_path):
-    stream, (job, *_) = io.StringIO(), jobs_on_stage(tmp_path)
-    display = display_for(stream)
-    display.started(job)
+    job, begins = jobs_on_stage(tmp_path)[0], "started on gpu 0, accumulation 1"
+    assert job.beginning() == begins
     job.attempts.append(Attempt(labels=["gpu 0"], number=2))
-    display.started(job)
+    assert job.beginning() == f"{begins}, going on"
     job.failures.append(Failure(FailureKind.CRASHED, "exit code 1"))
-    display.started(job)
-    begins = "started m/tnews/1e-05_32_0.1 on gpu 0"
-    assert stream.getvalue().splitlines() == [begins, f"{begins}, going on", f"{begins}, attempt 2"]
+    assert job.beginning() == f"{begins}, attempt 2"
 
 
 @pytest.fixture
@@ -346,7 +343,7 @@ def test_full_disk_is_reported_once_and_stops_nothing(tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(directory, "write_grid", write_grid)
-    recorder.ended(jobs[0])
+    recorder.hear("done", jobs[0])
     recorder.write_due(0.0)
     recorder.charged(jobs[0])
     recorder.write_due(1.0)

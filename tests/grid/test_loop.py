@@ -510,7 +510,9 @@ def test_no_figure_of_an_outdated_reading_is_given():
 
 def test_observers_hear_of_a_trial_as_it_was():
     run = Run(trials("tnews"), cpu_slots(1), failing([1, 1]), max_attempts=3).run()
-    assert [state for _, state in run.witness.ends] == [State.WAITING, State.WAITING, State.DONE]
+    assert [text.partition(" (")[0] for text in run.witness.lines[1::2]] == ["failed: crashed: exit code 1"] * 2 + [
+        "done: 50.00"
+    ]
 
 
 def test_retry_avoids_the_card_it_failed_on():

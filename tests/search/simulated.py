@@ -61,14 +61,10 @@ class Witness:
     """An observer that remembers."""
 
     def __init__(self):
-        self.judged_lines = []
+        self.lines = []
 
-    def started(self, job): ...
-    def ended(self, job): ...
-    def note(self, text): ...
-
-    def judged(self, job):
-        self.judged_lines.append(f"{job.trial.name} {job.standing()}")
+    def hear(self, text, job):
+        self.lines.append(f"{job.trial.name} {text}" if job else text)
 
     def tick(self, now):
         return float("inf")

@@ -105,7 +105,11 @@ def test_a_curve_that_does_not_say_of_how_many_steps_has_no_share_of_them():
 
 def test_one_setting_only_is_not_even_paused():
     live = searched({A: recorded(50, 60, 70, 80)}, USUAL)
-    assert len(live.engine.starts) == 1 and live.of("tnews", State.DONE) == {A} and not live.witness.judged_lines
+    assert (
+        len(live.engine.starts) == 1
+        and live.of("tnews", State.DONE) == {A}
+        and not any("after" in line for line in live.witness.lines)
+    )
 
 
 def test_of_two_equal_curves_the_first_of_the_table_goes_on():
@@ -154,7 +158,7 @@ GOING_DOWN = {setting: recorded(*[60 - place] * 4) for place, setting in enumera
 def test_the_place_of_a_trial_that_fails_behind_a_rung_goes_to_the_next_best():
     live = searched(GOING_DOWN, trouble=failing(A, 1, start=1))
     assert live.of("tnews", State.FAILED) == {A} and live.of("tnews", State.DONE) == {B, C}
-    assert f"{C.learning_rate}_32_0.1 58.00 after 200/400 steps: goes on" in live.witness.judged_lines
+    assert f"{C.learning_rate}_32_0.1 58.00 after 200/400 steps: goes on" in live.witness.lines
 
 
 def test_a_trial_that_fails_before_a_rung_holds_up_nobody():

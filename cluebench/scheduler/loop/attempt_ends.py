@@ -58,7 +58,7 @@ def exited(grid: GridState, event: Exited) -> None:
         ended_well(grid, job, at_rung, PAUSED)
         job.curve = at_rung.curve if job.curve is not None else None
         grid.queue.move(job, State.WAITING if job.curve is None else State.PAUSED)
-        grid.will_tell("judged", job)
+        grid.note(job.standing(), job)
         after_attempt(grid, job)
     elif job.ended_for is FailureKind.INTERRUPTED:
         grid.queue.move(job, State.WAITING)
@@ -90,7 +90,7 @@ def ended_well(grid: GridState, job: Job, result: Result, outcome: str) -> None:
 
 
 def ended(grid: GridState, job: Job) -> None:
-    grid.will_tell("ended", job)
+    grid.note(job.ending(), job)
     after_attempt(grid, job)
 
 
@@ -101,7 +101,7 @@ def after_attempt(grid: GridState, job: Job) -> None:
         grid.jobs.append(added)
         grid.by_key[added.key] = added
         grid.queue.move(added, added.state)
-        grid.note(f"{added.key} is planned: its setting is among the best of its task")
+        grid.note("is planned: its setting is among the best of its task", added)
 
 
 # Failures ---------------------------------------------------------------------------------------------------------

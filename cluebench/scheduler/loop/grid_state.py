@@ -1,7 +1,7 @@
 """What the loop knows of a grid: its jobs, devices and estimates, and who hears of it."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cluebench.records.result import PAUSED, Result
@@ -41,10 +41,7 @@ class Trials(Protocol):
 class Observer(Protocol):
     """Hears what happens, after freed devices have new trials."""
 
-    def started(self, job: Job) -> None: ...
-    def ended(self, job: Job) -> None: ...
-    def judged(self, job: Job) -> None: ...
-    def note(self, text: str) -> None: ...
+    def hear(self, text: str, job: Job | None) -> None: ...  # of a job, or of the whole grid
     def tick(self, now: float) -> float: ...  # clock time of the next call
 
 
@@ -164,7 +161,7 @@ class GridState:
         self.crashed: set[str] = set()  # keys of a worker's trials, since one ended well
         self.stuck: set[str] = set()  # keys of trials whose processes can't be killed
         self.uncharged: dict[str, Job] = {}  # trial key → job whose attempt has ended
-        self._news: list[tuple[str, Job | str]] = []  # what observers will hear: the name of a method, its argument
+        self._news: list[tuple[str, Job | None]] = []  # what observers will hear
         for job in self.queue.of(State.DONE):
             if job.result is not None:
                 self.learn(job, job.result)
@@ -200,7 +197,7 @@ class GridState:
         for other, state in verdicts:
             self.queue.move(other, state)
             self.queue.estimates_changed()
-            self.will_tell("judged", other)
+            self.note(other.standing(), other)
 
     # What observers hear and ask --------------------------------------------------------------------------------------
 
@@ -208,26 +205,22 @@ class GridState:
         while self.uncharged:
             self.trials.charged(self.uncharged.popitem()[1])
         while self._news:
-            self._each(*self._news.pop(0))
+            self._each("hear", *self._news.pop(0))
 
-    def _each(self, what: str, about: object) -> list[Any]:
+    def _each(self, what: str, *about: object) -> list[Any]:
         """Calls a method of each observer. One that fails is removed, and the others get a note."""
         answers = []
         for observer in list(self.observers):
             try:
-                answers.append(getattr(observer, what)(about))
+                answers.append(getattr(observer, what)(*about))
             except Exception as error:
                 self.observers.remove(observer)
                 self.note(f"{type(observer).__name__} falls silent ({error}); the grid goes on")
         return answers
 
-    def will_tell(self, what: str, job: Job) -> None:
-        """Observers will hear of a job as it is now: by then it may be on its next attempt."""
-        now = replace(job, attempts=[replace(attempt) for attempt in job.attempts], failures=list(job.failures))
-        self._news.append((what, now))
-
-    def note(self, text: str) -> None:
-        self._news.append(("note", text))
+    def note(self, text: str, job: Job | None = None) -> None:
+        """Observers will hear this, of ``job`` or of the whole grid."""
+        self._news.append((text, job))
 
     def tick(self) -> float:
         """Clock time at which an observer has something to do next."""

@@ -134,7 +134,7 @@ def _start(grid: GridState, job: Job, device_ids: list[str], promised_bytes: int
         grid.engine.release(job)
         return
     job.elsewhere = None
-    grid.will_tell("started", job)
+    grid.note(job.beginning(), job)
 
 
 def _begin(grid: GridState, job: Job, attempt: Attempt, pid: int) -> None:
@@ -176,7 +176,7 @@ def _look_at_orphan(grid: GridState, job: Job) -> None:
         grid.deadlines.end(job, FailureKind.INTERRUPTED)
     else:
         grid.note(f"{job.key}: process {orphan.pid} of an earlier grid still runs it: adopted")
-        grid.will_tell("started", job)
+        grid.note(job.beginning(), job)
 
 
 def _is_others(grid: GridState, job: Job) -> bool:

@@ -19,6 +19,7 @@ from cluebench.records.log import GrowingLog, LogFacts, furthest_step
 from cluebench.records.paths import TrialPaths
 from cluebench.records.result import Result
 from cluebench.records.trial import Trial
+from cluebench.report.units import duration
 from cluebench.scheduler.plan.estimates import Underway, is_telling
 from cluebench.scheduler.plan.failures import Failure, FailureKind
 from cluebench.search.halving import Curve
@@ -125,6 +126,20 @@ class Job:
     def is_settled(self) -> bool:
         """Whether nothing is left to do."""
         return self.state in (State.DONE, State.STOPPED)
+
+    def beginning(self) -> str:
+        """``started on gpu 0, gpu 1, accumulation 4, attempt 2``"""
+        attempt, devices = self.attempt, ", ".join(self.attempt.labels) or "devices of an earlier grid"
+        again = "" if attempt.number == 1 else f", attempt {attempt.number}" if self.failures else ", going on"
+        return f"started on {devices}, accumulation {attempt.accumulation}{again}"
+
+    def ending(self) -> str:
+        """``done: 57.30 (12 min)`` or ``failed: crashed: exit code 1 (60 s); is tried again``"""
+        took = f" ({duration(self.attempt.seconds)})" if self.attempts else ""
+        if self.state is State.DONE:
+            return f"done: {self.trial.row.format_score(self.score)}{took}"
+        failure, after = self.failures[-1], "is tried again" if self.state is State.WAITING else "given up"
+        return f"failed: {failure.kind.value}: {failure.detail}{took}; {after}"
 
     def standing(self) -> str:
         """``57.30 after 40/320 steps: stopped``, of a trial that a search has paused, stopped or let go on."""

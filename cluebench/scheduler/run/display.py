@@ -74,23 +74,11 @@ class Display:
     def note(self, text: str) -> None:
         print(text, file=self._stream, flush=True)
 
-    def started(self, job: Job) -> None:
-        number = job.attempt.number
-        again = "" if number == 1 else f", attempt {number}" if job.failures else ", going on"
-        self.note(f"started {job.key} on {', '.join(job.attempt.labels)}{again}")
-
-    def ended(self, job: Job) -> None:
-        place = f"[{self._grid.queue.count(State.DONE)}/{len(self._grid.jobs)}]"
-        took = duration(job.attempt.seconds) if job.attempts else ""
-        if job.state is State.DONE:
-            self.note(f"{place} {job.key}  {score_text(job)}  ({took}); {summary(self._grid)}")
-        else:
-            failure = job.failures[-1]
-            after = "is tried again" if job.state is State.WAITING else "given up"
-            self.note(f"{place} {job.key}  failed: {failure.kind.value}: {failure.detail} ({took}); {after}")
-
-    def judged(self, job: Job) -> None:
-        self.note(f"{job.key}  {job.standing()}")
+    def hear(self, text: str, job: Job | None) -> None:
+        if job is not None:
+            place = f"[{self._grid.queue.count(State.DONE)}/{len(self._grid.jobs)}]"
+            text = f"{place} {job.key} {text}" + (f"; {summary(self._grid)}" if job.state is State.DONE else "")
+        self.note(text)
 
     def tick(self, now: float) -> float:
         if now >= self._next:

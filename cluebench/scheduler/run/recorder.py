@@ -63,22 +63,17 @@ class Recorder:
 
     # What happens -----------------------------------------------------------------------------------------------------
 
-    def started(self, job: Job) -> None:
-        attempt, devices = job.attempt, ", ".join(job.attempt.labels) or "devices of an earlier grid"
-        cards = f", {attempt.cards} cards" if attempt.cards > 1 else ""
-        self._log(job, f"started on {devices}{cards}, accumulation {attempt.accumulation}, attempt {attempt.number}")
-
-    def ended(self, job: Job) -> None:
-        if job.state is State.DONE:
-            self._log(job, f"done: {job.trial.row.format_score(job.score)}")
-            self._drop_lower_models(other for other in self._jobs if other.group == job.group)
-        else:
-            failure, after = job.failures[-1], "given up" if job.state is State.FAILED else "is tried again"
-            self._log(job, f"failed ({failure.kind.value}): {failure.detail}; {after}")
-
-    def judged(self, job: Job) -> None:
-        self._log(job, job.standing())
+    def hear(self, text: str, job: Job | None) -> None:
+        """Writes a line into grid.log, of all models if it is about the whole grid."""
+        if job is None:
+            for directory in self._directories.values():
+                self._append(directory, text)
+            return
+        self._append(self._directories[job.trial.model], f"{job.key} {text}")
+        self.charged(job)
         self._record_stopped(job)
+        if job.state is State.DONE:
+            self._drop_lower_models(other for other in self._jobs if other.group == job.group)
 
     def charged(self, job: Job) -> None:
         """A job is new, or the cost of its last attempt is known now."""
@@ -86,16 +81,8 @@ class Recorder:
         self._entries[job.trial.model][job.key] = job.state, text
         self._changed.add(job.trial.model)
 
-    def note(self, text: str) -> None:
-        for directory in self._directories.values():
-            self._append(directory, text)
-
     def tick(self, now: float) -> float:
         return float("inf")
-
-    def _log(self, job: Job, text: str) -> None:
-        self.charged(job)
-        self._append(self._directories[job.trial.model], f"{job.key} {text}")
 
     def _append(self, directory: RunDirectory, text: str) -> None:
         def append() -> None:

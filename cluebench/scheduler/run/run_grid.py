@@ -180,7 +180,7 @@ def _run_on_ray(grid: PlannedGrid, jobs: list[Job], events: Events) -> tuple[lis
     recorder.write_plan()
 
     def note(text: str) -> None:
-        recorder.note(text)
+        recorder.hear(text, None)
         with suppress(OSError):  # the terminal may be gone
             Display().note(text)
 
@@ -260,11 +260,7 @@ class GridTrials:
             self._recorder.charged(job)
 
     def more(self) -> list[Job]:
-        added = self._grid.confirmations(self.jobs)
-        if self._recorder:
-            for job in added:
-                self._recorder.charged(job)
-        return added
+        return self._grid.confirmations(self.jobs)
 
 
 def _loop(grid: PlannedGrid, jobs: list[Job], engine: Engine, events: Events) -> str | None:
