@@ -1,4 +1,4 @@
-"""The configuration of a model: as its author wrote it, as PaddleNLP takes it, and the model that it describes."""
+"""The configuration of a model: as its author wrote it, and as PaddleNLP takes it."""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import paddle
-
 from cluebench.benchmark.tasks import Task
 from cluebench.foundation.errors import ClueError, UsageError
 from cluebench.foundation.notices import notice
 from cluebench.models.architectures import Architecture, architecture_of
 from cluebench.models.classes import head_class
-from cluebench.models.mending import mended
 from cluebench.pretrained.model import Model
 from cluebench.pretrained.model_files import ModelFiles
 
@@ -22,7 +19,7 @@ from cluebench.pretrained.model_files import ModelFiles
 _PADDING_ROWS, _LEAST_SHARE = 128, 0.9
 
 #: Key in a saved configuration for what PaddleNLP's own settings can't express; see `_deviations`.
-_DEVIATIONS = "cluebench"
+DEVIATIONS = "cluebench"
 
 # Any key of config.json beside these is a size, which the weights prove, or PaddleNLP follows it, or it has no effect
 # on an encoder. `tests/models/test_settings.py` goes through all keys of PaddleNLP's configurations.
@@ -139,7 +136,7 @@ def configured(target: Target, tokenizer: Any, hugging_face: bool) -> Any:
         config.classifier_dropout = 0.0  # from_dict takes 0 for not given
     config.finetuning_task = task.name
     if deviations := _deviations(head, config, written, hugging_face):
-        setattr(config, _DEVIATIONS, deviations)
+        setattr(config, DEVIATIONS, deviations)
     if tokenizer is not None:
         config.pad_token_id = tokenizer.pad_token_id  # what batches are padded with is what must be masked
     return config
@@ -166,8 +163,8 @@ def _deviations(head: type[Any], config: Any, written: Mapping[str, Any], huggin
     with positions from 0; PaddleNLP now counts from pad_token_id + 1, as English RoBERTa does, and so has one position
     too few for an input of 512 tokens. ``layer_norm_eps``: PaddleNLP has its own, fixed, for ERNIE and ERNIE-Gram.
     """
-    if _DEVIATIONS in written:
-        return dict(written[_DEVIATIONS])
+    if DEVIATIONS in written:
+        return dict(written[DEVIATIONS])
     found: dict[str, Any] = {}
     if head.base_model_prefix == "roberta":
         # As PaddleNLP itself decided when the published scores were made: English tokenizers have [CLS] at 0.
@@ -181,7 +178,7 @@ def _deviations(head: type[Any], config: Any, written: Mapping[str, Any], huggin
 
 def warn_of_positions(target: Target, config: Any) -> None:
     """Prints that PaddleNLP may have trained this RoBERTa with other positions; no file says which."""
-    if _DEVIATIONS not in target.written and getattr(config, _DEVIATIONS, {}).get("first_position") == 0:
+    if DEVIATIONS not in target.written and getattr(config, DEVIATIONS, {}).get("first_position") == 0:
         target.notice(
             f"positions count from 0 here, but from {config.pad_token_id + 1} in PaddleNLP 2.8.1 and 3.0.0b4; "
             "a model that one of those fine-tuned gives other predictions here"
@@ -215,37 +212,4 @@ def longest_input(config: Any) -> int | None:
 
 def first_position(config: Any) -> int:
     """The position of a row's first token."""
-    return getattr(config, _DEVIATIONS, {}).get("first_position", 0)
-
-
-def build(target: Target, config: Any) -> paddle.nn.Layer:
-    """The model with newly drawn weights, changed where it deviates from PaddleNLP's."""
-    with in_one_line(target.files.model, "model"):
-        model = mended(target.head, config)
-    deviations = getattr(config, _DEVIATIONS, {})
-    if (epsilon := deviations.get("layer_norm_eps")) is not None:
-        for layer in model.sublayers():
-            if isinstance(layer, paddle.nn.LayerNorm):
-                layer._epsilon = epsilon
-    first_position = deviations.get("first_position") if target.architecture.published else None
-    one_type = getattr(config, "type_vocab_size", 2) == 1
-    if first_position is not None or one_type:
-        hook = _EmbeddingInputs(first_position, one_type)
-        model.base_model.embeddings.register_forward_pre_hook(hook, with_kwargs=True)
-    return model
-
-
-class _EmbeddingInputs:
-    """Hook before an embedding layer: positions from ``first_position``; type 0 where the model has one type only."""
-
-    def __init__(self, first_position: int | None, one_token_type: bool):
-        self.first_position, self.one_token_type = first_position, one_token_type
-
-    def __call__(self, layer: paddle.nn.Layer, inputs: tuple, named: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
-        named = {**dict(zip(("input_ids", "token_type_ids", "position_ids"), inputs)), **named}
-        if self.one_token_type:
-            named["token_type_ids"] = paddle.zeros_like(named["input_ids"])
-        if self.first_position is not None and named.get("position_ids") is None:
-            ones = paddle.ones_like(named["input_ids"])
-            named["position_ids"] = paddle.cumsum(ones, axis=-1) + (self.first_position - 1)
-        return (), named
+    return getattr(config, DEVIATIONS, {}).get("first_position", 0)

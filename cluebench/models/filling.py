@@ -1,7 +1,7 @@
 """Weights into a network: the whole backbone of this very model, and a head only where it was trained for the task."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -104,44 +104,19 @@ def of_all_layers(backbone: Mapping[str, Any], layers: int) -> dict[str, Any]:
     return {**backbone, **behind}
 
 
-def check_backbone(
-    model: paddle.nn.Layer, layers: int, stored: Mapping[str, np.ndarray], target: Target
-) -> dict[str, paddle.Tensor]:
-    """The backbone's parameters under plain names. ``layers``: see `of_all_layers`.
+def fill(model: paddle.nn.Layer, layers: int, stored: Mapping[str, np.ndarray], target: Target) -> None:
+    """Copies weights, under PaddleNLP's plain names, into the model. ``layers``: see `of_all_layers`.
 
-    Raises UsageError when the weights lack an array of the whole backbone, or have one of another shape.
+    Raises UsageError for the weights of another model, or of another head than is required.
     """
-    (where, config), prefix = _names(target), f"{model.base_model_prefix}."
-    parameters = model.named_parameters()
-    built = {name.removeprefix(prefix): tensor for name, tensor in parameters if name.startswith(prefix)}
-    whole = of_all_layers(built, layers)
-    for name, tensor in whole.items():
-        if name in stored and not _fits(stored[name], tensor):
-            there, expected = list(stored[name].shape), list(tensor.shape)
-            raise target.error(f"{name} is {there} in {where}, but {expected} by {config}")
-    _refuse_whole_numbers(whole, stored, target)
-    missing = [name for name in whole if name not in stored and not _DISPENSABLE.match(name)]
-    if missing:
-        raise target.error(
-            f"{where} lacks {len(missing)} of the {len(whole)} arrays of the model that "
-            f"{config} describes ({', '.join(missing[:3])}, …), so it holds another model, or not all of this one"
-        )
-    return built
-
-
-def _refuse_whole_numbers(wanted: Iterable[str], stored: Mapping[str, np.ndarray], target: Target) -> None:
-    for name in wanted:
+    prefix, parameters = f"{model.base_model_prefix}.", dict(model.named_parameters())
+    backbone = {name.removeprefix(prefix): array for name, array in parameters.items() if name.startswith(prefix)}
+    head = {name: array for name, array in parameters.items() if not name.startswith(prefix)}
+    whole = of_all_layers(backbone, layers)
+    _check_backbone(whole, stored, target)
+    for name in (*whole, *head):
         if name in stored and stored[name].dtype.kind != "f":
             raise target.error(f"{name} holds {stored[name].dtype} in {_names(target)[0]}: no weights")
-
-
-def fill(
-    model: paddle.nn.Layer, backbone: Mapping[str, paddle.Tensor], stored: Mapping[str, np.ndarray], target: Target
-) -> None:
-    """Copies weights, under PaddleNLP's plain names, into the model. Raises UsageError for another model's weights."""
-    prefix = f"{model.base_model_prefix}."
-    head = {name: tensor for name, tensor in model.named_parameters() if not name.startswith(prefix)}
-    _refuse_whole_numbers(head, stored, target)
     stored = _in_task_order(stored, list(head), target)
     lacking = [name for name, tensor in head.items() if not _fits(stored.get(name), tensor)]
     resized = [f"{name} of shape {list(stored[name].shape)}" for name in lacking if name in stored]
@@ -156,6 +131,21 @@ def fill(
     for name, tensor in (*backbone.items(), *head.items()):
         if name in stored and name not in lacking:
             tensor.set_value(np.ascontiguousarray(stored[name]))
+
+
+def _check_backbone(whole: Mapping[str, Any], stored: Mapping[str, np.ndarray], target: Target) -> None:
+    """Raises UsageError when the weights lack an array of the ``whole`` backbone, or have one of another shape."""
+    where, config = _names(target)
+    for name, tensor in whole.items():
+        if name in stored and not _fits(stored[name], tensor):
+            there, expected = list(stored[name].shape), list(tensor.shape)
+            raise target.error(f"{name} is {there} in {where}, but {expected} by {config}")
+    missing = [name for name in whole if name not in stored and not _DISPENSABLE.match(name)]
+    if missing:
+        raise target.error(
+            f"{where} lacks {len(missing)} of the {len(whole)} arrays of the model that "
+            f"{config} describes ({', '.join(missing[:3])}, …), so it holds another model, or not all of this one"
+        )
 
 
 def _in_task_order(stored: Mapping[str, np.ndarray], head: Sequence[str], target: Target) -> Mapping[str, np.ndarray]:

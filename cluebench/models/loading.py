@@ -18,9 +18,10 @@ from cluebench.benchmark.tasks import Task
 from cluebench.foundation import atomic
 from cluebench.foundation.errors import ClueError, NetworkError, UsageError
 from cluebench.models.classes import published_prefix, published_tokenizer
-from cluebench.models.configuration import Target, build, check_fit, configured, warn_of_positions
-from cluebench.models.filling import check_backbone, check_sizes, fill, in_paddles_names, read, refuse_other_task
+from cluebench.models.configuration import Target, check_fit, configured, warn_of_positions
+from cluebench.models.filling import check_sizes, fill, in_paddles_names, read, refuse_other_task
 from cluebench.models.forward_pass import unwrapped
+from cluebench.models.mending import build
 from cluebench.pretrained import model_files
 from cluebench.pretrained.model import Model
 from cluebench.pretrained.model_files import WEIGHT_FILES, ModelFiles
@@ -75,7 +76,7 @@ def built(
     every = config.num_hidden_layers
     config.num_hidden_layers = min(layers or every, every)
     loaded = build(target, config)
-    fill(loaded, check_backbone(loaded, every, stored, target), stored, target)
+    fill(loaded, every, stored, target)
     return loaded
 
 

@@ -1,34 +1,74 @@
-"""Repairs, from outside of its classes, what PaddleNLP 3.0.0b4 computes differently from the original libraries."""
+"""Builds a model, and repairs from outside what PaddleNLP 3.0.0b4 computes differently from the original libraries."""
 
 import copy
 import inspect
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import paddle
 from paddlenlp.transformers.activations import ACT2FN
 from paddlenlp.transformers.deberta_v2 import modeling as deberta_v2
 
-from cluebench.models.architectures import architecture_of
+from cluebench.models.architectures import Architecture
+from cluebench.models.configuration import DEVIATIONS, Target, in_one_line
 
 
-def mended(head: type[Any], config: Any) -> paddle.nn.Layer:
-    """A model of the class with newly drawn weights, which computes what the original library does."""
-    model = _with_any_activation(head, config)
-    architecture = architecture_of(head)
-    if architecture.published:
-        return model
-    backbone = model.base_model
+def build(target: Target, config: Any) -> paddle.nn.Layer:
+    """The model with newly drawn weights, which computes what its author's library does."""
+    with in_one_line(target.files.model, "model"):
+        model = _with_any_activation(target.head, config)
+        if not target.architecture.published:
+            _mend(model, target.architecture)
+    deviations, backbone = getattr(config, DEVIATIONS, {}), model.base_model
+    if (epsilon := deviations.get("layer_norm_eps")) is not None:
+        for layer in model.sublayers():
+            if isinstance(layer, paddle.nn.LayerNorm):
+                layer._epsilon = epsilon
+    if getattr(config, "type_vocab_size", 2) == 1:
+        _before(backbone.embeddings, lambda given: {"token_type_ids": paddle.zeros_like(given["input_ids"])})
+    if target.architecture.published and "first_position" in deviations:
+        _before(backbone.embeddings, partial(_positions, deviations["first_position"]))
+    return model
+
+
+def _mend(model: paddle.nn.Layer, architecture: Architecture) -> None:
+    backbone, config, name = model.base_model, model.config, type(model).__name__
     backbone.embeddings.word_embeddings._padding_idx = None  # else the embedding of padding is 0
     if architecture.needs_mask:
-        backbone.register_forward_pre_hook(_Mask(backbone, config.pad_token_id), with_kwargs=True)
+        _before(backbone, partial(_mask, config.pad_token_id))
     for part, attribute in architecture.always_gelu:
         if hasattr(getattr(model, part, None), attribute):
             setattr(getattr(model, part), attribute, ACT2FN["gelu"])
-    if head.__name__.startswith("Albert"):
+    if name.startswith("Albert"):
         backbone.get_head_mask = lambda *_: _NoHeadMasks()
-    if head.__name__.startswith("DebertaV2"):
+    if name.startswith("DebertaV2"):
         _mend_deberta(model, config)
-    return model
+
+
+def _before(layer: paddle.nn.Layer, inputs_of: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Before each call of the layer, sets the inputs that ``inputs_of`` computes from all inputs by name."""
+    names = list(inspect.signature(layer.forward).parameters)
+
+    def hook(layer: paddle.nn.Layer, inputs: tuple, named: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        given = {**named, **dict(zip(names, inputs))}
+        return (), {**given, **inputs_of(given)}
+
+    layer.register_forward_pre_hook(hook, with_kwargs=True)
+
+
+def _mask(pad: int, given: dict[str, Any]) -> dict[str, Any]:
+    """A mask of padding, int64 [rows, width], where PaddleNLP makes none."""
+    if given.get("attention_mask") is not None:
+        return {}
+    return {"attention_mask": (given["input_ids"] != pad).astype("int64")}
+
+
+def _positions(first: int, given: dict[str, Any]) -> dict[str, Any]:
+    """Positions that begin with ``first``."""
+    if given.get("position_ids") is not None:
+        return {}
+    return {"position_ids": paddle.cumsum(paddle.ones_like(given["input_ids"]), axis=-1) + (first - 1)}
 
 
 def _with_any_activation(head: type[Any], config: Any) -> paddle.nn.Layer:
@@ -45,19 +85,6 @@ def _with_any_activation(head: type[Any], config: Any) -> paddle.nn.Layer:
     for layer in model.base_model.encoder.layers:
         layer.activation = ACT2FN[act]
     return model
-
-
-class _Mask:
-    """Hook before a backbone: masks padding, int64 [rows, width], where PaddleNLP does not."""
-
-    def __init__(self, backbone: paddle.nn.Layer, pad: int):
-        self.names, self.pad = list(inspect.signature(backbone.forward).parameters), pad
-
-    def __call__(self, backbone: paddle.nn.Layer, inputs: tuple, named: dict[str, Any]) -> tuple[tuple, dict]:
-        named = {**named, **dict(zip(self.names, inputs))}
-        if named.get("attention_mask") is None:
-            named["attention_mask"] = (named["input_ids"] != self.pad).astype("int64")
-        return (), named
 
 
 class _NoHeadMasks:

@@ -85,9 +85,8 @@ class ModernBertAttention(nn.Layer):
     def __init__(self, config: ModernBertConfig):
         super().__init__()
         self.heads, self.head_size = config.num_attention_heads, config.hidden_size // config.num_attention_heads
-        bias = None if config.attention_bias else False
-        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias_attr=bias)
-        self.out_proj = nn.Linear(config.hidden_size, config.hidden_size, bias_attr=bias)
+        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias_attr=config.attention_bias)
+        self.out_proj = nn.Linear(config.hidden_size, config.hidden_size, bias_attr=config.attention_bias)
         self.attention_dropout = nn.Dropout(config.attention_dropout)
         self.out_dropout = nn.Dropout(config.attention_dropout)
 
@@ -105,9 +104,8 @@ class ModernBertAttention(nn.Layer):
 class ModernBertFeedForward(nn.Layer):
     def __init__(self, config: ModernBertConfig):
         super().__init__()
-        bias = None if config.mlp_bias else False
-        self.wi = nn.Linear(config.hidden_size, 2 * config.intermediate_size, bias_attr=bias)
-        self.wo = nn.Linear(config.intermediate_size, config.hidden_size, bias_attr=bias)
+        self.wi = nn.Linear(config.hidden_size, 2 * config.intermediate_size, bias_attr=config.mlp_bias)
+        self.wo = nn.Linear(config.intermediate_size, config.hidden_size, bias_attr=config.mlp_bias)
         self.activation = ACT2FN[config.hidden_activation]
         self.dropout = nn.Dropout(config.mlp_dropout)
 
@@ -172,10 +170,16 @@ class ModernBertModel(ModernBertPretrainedModel):
 
 
 class _WithHead(ModernBertPretrainedModel):
-    """The encoder, and the dense layer with a norm that stands before each kind of classifier."""
+    """The encoder, and the dense layer with a norm that stands before each kind of classifier.
 
-    def __init__(self, config: ModernBertConfig, outputs: int):
+    Models are called with ids and token types. Token types have no effect.
+    """
+
+    outputs: int | None = None  # of the classifier; None: a label each
+
+    def __init__(self, config: ModernBertConfig):
         super().__init__(config)
+        outputs = self.outputs or config.num_labels
         self.model = ModernBertModel(config)
         self.head = _Head(config)
         self.dropout = nn.Dropout(config.classifier_dropout)
@@ -194,29 +198,24 @@ class _WithHead(ModernBertPretrainedModel):
 
 
 class ModernBertForSequenceClassification(_WithHead):
-    def __init__(self, config: ModernBertConfig):
-        super().__init__(config, config.num_labels)
-
     def forward(self, input_ids: paddle.Tensor, token_type_ids: paddle.Tensor | None = None) -> paddle.Tensor:
-        """Logits [rows, labels] of ids [rows, width]. Token types are not looked at."""
+        """Logits [rows, labels] of ids [rows, width]."""
         return self.classified(input_ids)
 
 
 class ModernBertForMultipleChoice(_WithHead):
-    def __init__(self, config: ModernBertConfig):
-        super().__init__(config, 1)
+    outputs = 1
 
     def forward(self, input_ids: paddle.Tensor, token_type_ids: paddle.Tensor | None = None) -> paddle.Tensor:
-        """Scores [B, N] of ids [B, N, width]. Token types are not looked at."""
+        """Scores [B, N] of ids [B, N, width]."""
         return self.classified(input_ids.flatten(0, 1)).reshape([-1, input_ids.shape[1]])
 
 
 class ModernBertForQuestionAnswering(_WithHead):
-    def __init__(self, config: ModernBertConfig):
-        super().__init__(config, 2)
+    outputs = 2
 
     def forward(self, input_ids: paddle.Tensor, token_type_ids: paddle.Tensor | None = None) -> tuple:
-        """(starts, ends), logits [rows, width] each, of ids [rows, width]. Token types are not looked at."""
+        """(starts, ends), logits [rows, width] each, of ids [rows, width]."""
         logits = self.classifier(self.dropout(self.head(self.model(input_ids))))
         return tuple(paddle.unstack(logits, axis=-1))
 
@@ -224,8 +223,7 @@ class ModernBertForQuestionAnswering(_WithHead):
 class _Head(nn.Layer):
     def __init__(self, config: ModernBertConfig):
         super().__init__()
-        bias = None if config.classifier_bias else False
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size, bias_attr=bias)
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size, bias_attr=config.classifier_bias)
         self.activation = ACT2FN[config.classifier_activation]
         self.norm = _norm(config)
 
@@ -234,7 +232,7 @@ class _Head(nn.Layer):
 
 
 def _norm(config: ModernBertConfig) -> nn.LayerNorm:
-    return nn.LayerNorm(config.hidden_size, config.norm_eps, bias_attr=None if config.norm_bias else False)
+    return nn.LayerNorm(config.hidden_size, config.norm_eps, bias_attr=config.norm_bias)
 
 
 def _rotation(places: paddle.Tensor, size: int, base: float) -> tuple[paddle.Tensor, paddle.Tensor]:
