@@ -143,8 +143,8 @@ def compared(task, size: str, lengths: dict, batches: int) -> tuple[float, float
 def step(model, optimizer, batch: dict[str, np.ndarray], unpadded: bool) -> None:
     import paddle
 
+    from cluebench.models import on_device
     from cluebench.models.forward_pass import forward
-    from cluebench.training.evaluation import on_device
 
     tensors = on_device(batch, 0 if unpadded else None)
     (logits,) = forward(model, tensors)

@@ -43,6 +43,12 @@ def forward(model: paddle.nn.Layer, batch: Mapping[str, Any]) -> tuple[paddle.Te
     return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
 
 
+def on_device(batch: Mapping[str, np.ndarray], padding: int | None = None) -> dict[str, Any]:
+    """The batch as tensors; where ``padding`` names an id to leave out, also the ``places`` of all other tokens."""
+    tensors: dict[str, Any] = {name: paddle.to_tensor(values) for name, values in batch.items()}
+    return tensors if padding is None else tensors | {"places": Places(batch["input_ids"], padding)}
+
+
 def made_up_rows(model: paddle.nn.Layer, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Random ids and token types, the second half of each last row padding."""
     random, pad = np.random.default_rng(0), model.config.pad_token_id
@@ -56,9 +62,8 @@ def made_up_rows(model: paddle.nn.Layer, shape: Sequence[int]) -> tuple[np.ndarr
 
 def outputs_of(model: paddle.nn.Layer, ids: np.ndarray, types: np.ndarray) -> list[np.ndarray]:
     """The outputs of the model's head."""
-    batch = {"input_ids": paddle.to_tensor(ids), "token_type_ids": paddle.to_tensor(types)}
     with paddle.no_grad():
-        return [output.numpy() for output in forward(model, batch)]
+        return [output.numpy() for output in forward(model, on_device({"input_ids": ids, "token_type_ids": types}))]
 
 
 def unwrapped(model: paddle.nn.Layer) -> paddle.nn.Layer:

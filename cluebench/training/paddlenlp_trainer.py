@@ -33,7 +33,6 @@ from cluebench.records.log import TrainingLine
 from cluebench.training.checkpoint import generators, set_generators
 from cluebench.training.checkpoint_format import COMPLETE_FILE, CheckpointOwner
 from cluebench.training.configure import RunConfig
-from cluebench.training.evaluation import on_device
 from cluebench.training.optimization import LossMeter, Precision, accumulate
 from cluebench.training.paddlenlp_arguments import TaskFlags
 from cluebench.training.run import Run
@@ -86,9 +85,9 @@ class Loader(paddle.io.DataLoader):
             return
         for batch in map(self.collate_fn, self.batch_sampler):
             if "micro_batches" in batch:
-                yield {"micro_batches": [on_device(part, self.padding) for part in batch["micro_batches"]]}
+                yield {"micro_batches": [models.on_device(part, self.padding) for part in batch["micro_batches"]]}
             else:
-                yield on_device(batch, self.padding)
+                yield models.on_device(batch, self.padding)
 
 
 # The Trainer ----------------------------------------------------------------------------------------------------------
@@ -139,7 +138,8 @@ class ProtocolTrainer(Trainer):
         if most > 0:
             batches = batches[: most * environment.world_size()]
         run.begins(len(dev))
-        pieces = run.inference(self.model, dev).first_outputs(batches)
+        own = batches[environment.rank() :: environment.world_size()]
+        pieces = [(rows, logits) for rows, (logits,) in run.computed(self.model, dev, own)]
         rows, logits = map(np.concatenate, zip(*sorted(pieces, key=lambda piece: piece[0][0])))
         ids, groups = (None if column is None else column[: len(rows)] for column in (dev.ids, dev.groups))
         found = Choices(dev.labels[rows], ids, groups).evaluation(logits)

@@ -1,9 +1,8 @@
 """One run of a fine-tuning script on its device: features, model, steps, evaluations and records."""
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any, Generic, NoReturn
 
@@ -13,10 +12,10 @@ import paddle
 from cluebench import models, submission
 from cluebench.benchmark.tasks import IDIOM, SPAN, TestSet
 from cluebench.data.rows import load_rows
-from cluebench.features import FeatureCache, FeatureRequest, Features, TextEncoder, load_features
+from cluebench.features import FeatureCache, FeatureRequest, Features, TextEncoder, length_sorted_batches, load_features
 from cluebench.foundation import environment
 from cluebench.foundation.errors import Paused
-from cluebench.foundation.notices import notice, waiting
+from cluebench.foundation.notices import notice, progress, waiting
 from cluebench.pretrained.model import Model
 from cluebench.records import analysis, dev_predictions
 from cluebench.records.analysis import Choices
@@ -27,7 +26,6 @@ from cluebench.records.run_flags import F
 from cluebench.training import device
 from cluebench.training.bounded import BoundedEvaluation
 from cluebench.training.configure import RunConfig
-from cluebench.training.evaluation import Inference, on_device
 from cluebench.training.optimization import Precision
 from cluebench.training.progress import Scalars, TrainingProgress
 from cluebench.training.steps import Ending, Step, Training
@@ -53,7 +51,7 @@ class Run(Generic[F]):
         self.encoder = TextEncoder(self.tokenizer)
         self._features: dict[str, Features] = {}
         self._rows: dict[str, Any] = {}
-        self._announced, self._evaluating_since = False, 0.0
+        self._announced, self._began = False, 0.0
         self._training: Training | None = None  # while the model is trained
         self._progress: TrainingProgress | None = None  # from then on
         self._bounded: BoundedEvaluation | None = None
@@ -62,7 +60,8 @@ class Run(Generic[F]):
         self._written: list[Path] = []
 
     def begins(self, examples: int, steps: int | None = None) -> None:
-        """Prints once, in one line, what begins and where it writes."""
+        """What takes time begins now. Prints once, in one line, what the run does and where it writes."""
+        self._began = time.perf_counter()
         if not self._announced:
             work = f"{examples:,} examples" + (f", {steps:,} steps" if steps is not None else "")
             folder = self.flags.output_dir
@@ -150,16 +149,16 @@ class Run(Generic[F]):
             self.scalars.go_on_from(done)
             self.log.line(f"going on from the checkpoint after step {done}/{total}")
         padding = self.padding_left_out(model)
-        self._progress = progress = TrainingProgress(self.task.title, self.output(""), training.step, total)
+        self._progress = shown = TrainingProgress(self.task.title, self.output(""), training.step, total)
 
         def loss_of_rows(trained: paddle.nn.Layer, rows: Sequence[int]) -> paddle.Tensor:
             with models.sums_as_products(model) if self.device == "cpu" else nullcontext():
-                return loss_of(trained, on_device(examples.batch(rows), padding))
+                return loss_of(trained, models.on_device(examples.batch(rows), padding))
 
         with self._ending.handled(training.save) if flags.checkpoint_steps else nullcontext():
             for step in training.steps(loss_of_rows):
                 if step.micro_batches:
-                    progress.took(step.number)
+                    shown.took(step.number)
                     self._log_step(step, training)
                 self._ending.here(step.exchanges)
                 yield step
@@ -168,9 +167,9 @@ class Run(Generic[F]):
                     training.save()
                 self._ending.here(step.exchanges)
                 if pauses:
-                    progress.close()
+                    shown.close()
                     self._pause(step.number)
-        progress.close()
+        shown.close()
         self._training = None
 
     def _log_step(self, step: Step, training: Training) -> None:
@@ -210,25 +209,57 @@ class Run(Generic[F]):
         return self.cross_entropy(logits, batch["labels"])
 
     def outputs(self, model: paddle.nn.Layer, split: Features) -> tuple[np.ndarray, ...]:
-        """The outputs of the model's head for every example of a split, in order; see `Inference.outputs`."""
-        self.begins(len(split))
-        return self.inference(model, split).outputs(self.flags.eval_batch_size)
+        """`models.forward` for every example of a split: float32 arrays [examples, longest], in order.
 
-    def inference(self, model: paddle.nn.Layer, split: Features) -> Inference:
-        """The model over a split, from now on."""
-        self._evaluating_since = time.perf_counter()
-        between = partial(self._ending.here, exchanges=False)  # the next process repeats the evaluation
-        return Inference(model, split, self.precision, self.padding_left_out(model), between)
+        Where outputs differ in length from batch to batch, shorter rows are filled up with -inf. A batch has examples
+        of similar length.
+        """
+        self.begins(len(split))
+        size, rank, world = self.flags.eval_batch_size, environment.rank(), environment.world_size()
+        batches = length_sorted_batches(split.lengths, size, rank, world)
+        computed = self.computed(model, split, progress("evaluating", len(batches), "batch", iterable=batches))
+        whole = []
+        for number, _ in enumerate(computed[0][1]):
+            longest = max(outputs[number].shape[1] for _, outputs in computed)
+            merged = np.full((len(split), longest), -np.inf, np.float32)
+            for rows, outputs in computed:
+                merged[rows, : outputs[number].shape[1]] = outputs[number]
+            whole.append(merged)
+        return tuple(whole)
+
+    def computed(
+        self, model: paddle.nn.Layer, split: Features, batches: Iterable[np.ndarray]
+    ) -> list[tuple[np.ndarray, list[np.ndarray]]]:
+        """The rows of each batch of all ranks, and each output of the model's head for them, without dropout.
+
+        ``batches``: of this rank, rows of the split. The model stays in training mode if it was.
+        """
+        was_training, padding, pieces = model.training, self.padding_left_out(model), []
+        model.eval()
+        with paddle.no_grad():
+            for rows in batches:
+                self._ending.here(exchanges=False)  # the next process repeats the evaluation
+                with self.precision.context():
+                    outputs = models.forward(model, models.on_device(split.batch(rows), padding))
+                pieces.append((rows, [output.astype("float32").numpy() for output in outputs]))
+        if was_training:
+            model.train()
+        return [piece for of_rank in device.gathered(pieces) for piece in of_rank]
 
     def evaluation(self, model: paddle.nn.Layer, dev: Features, choices: Choices) -> Evaluation | CutEvaluation:
         """A pass over dev; with --evaluation bounded it is cut once it can't become the best of the training."""
         if self._training is None or self.flags.evaluation == "full":
             (logits,) = self.outputs(model, dev)
             return choices.evaluation(logits)
-        compute = self.inference(model, dev).first_outputs
+        self.begins(len(dev))
+        rank, world = environment.rank(), environment.world_size()
         if self._bounded is None:
-            size, world, spacing = self.flags.eval_batch_size, environment.world_size(), self.precision.spacing
+            size, spacing = self.flags.eval_batch_size, self.precision.spacing
             self._bounded = BoundedEvaluation(choices, dev.lengths, size, world, spacing)
+
+        def compute(batches: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+            return [(rows, logits) for rows, (logits,) in self.computed(model, dev, batches[rank::world])]
+
         # After --resume the result may have the best of a step that is still to be repeated: that does not count here.
         step = self._training.step
         before = [point.score[0] for point in self.result.dev_curve if point.step < step and point.cut_after is None]
@@ -254,7 +285,7 @@ class Run(Generic[F]):
         ``step``: the last step; None when a finished model is evaluated. After training (``is_training`` False, or no
         step) it repeats an evaluation that the result has already.
         """
-        result, seconds = self.result, time.perf_counter() - self._evaluating_since
+        result, seconds = self.result, time.perf_counter() - self._began
         result.eval_seconds += seconds
         result.spend()
         number, epoch = (step.number, step.epoch) if step else (result.best_step or 0, 0)

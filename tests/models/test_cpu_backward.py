@@ -10,8 +10,7 @@ from tests.models.test_unpadded import BATCHES, batch, loaded  # noqa: F401
 def passed(model, given):
     import paddle
 
-    from cluebench.models.forward_pass import forward
-    from cluebench.training.evaluation import on_device
+    from cluebench.models.forward_pass import forward, on_device
 
     model.clear_gradients()
     logits = sum(forward(model, on_device(given)))  # of spans both, as their loss reads both

@@ -67,8 +67,7 @@ def passed(model, given: dict[str, np.ndarray], unpadded: bool) -> tuple[np.ndar
     import paddle
 
     from cluebench.models import padding_of
-    from cluebench.models.forward_pass import forward
-    from cluebench.training.evaluation import on_device
+    from cluebench.models.forward_pass import forward, on_device
 
     model.clear_gradients()
     (logits,) = forward(model, on_device(given, padding_of(model) if unpadded else None))
