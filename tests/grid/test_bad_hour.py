@@ -24,7 +24,7 @@ TNEWS = ("--tasks", "tnews", "--learning_rates", "1e-5,3e-5", "--batch_sizes", "
 
 @pytest.mark.slow
 def test_a_full_disk_holds_the_grid_and_costs_nothing(grid):
-    grid.prelude = "from cluebench.scheduler.loop import grid_state as blame; blame._HOLD_RECHECK = 0.5\n"
+    grid.prelude = "from cluebench.scheduler.loop import attempt_ends; attempt_ends._HOLD_RECHECK = 0.5\n"
     grid.behave(trials={"*": {"attempts": [{"exit": 6}], "seconds": 0.1}})
     private = grid.runs / "some-model" / ".scheduler"
     private.mkdir(parents=True)
@@ -44,9 +44,7 @@ def test_a_full_disk_holds_the_grid_and_costs_nothing(grid):
 # A driver in trouble --------------------------------------------------------------------------------------------------
 
 TWO = "card GPU-aaaa Test-24G 24576 24000 ok\ncard GPU-bbbb Test-24G 24576 24000 ok\n"
-HURRY = (
-    "from cluebench.scheduler.allocation import ledger as cards; cards._HEALTH_CHECK = 0.3; cards._ANSWER_DUE = 0.6\n"
-)
+HURRY = "from cluebench.scheduler.loop import attempt_ends; attempt_ends._HEALTH_CHECK = 0.3\nattempt_ends._ANSWER_DUE = 0.6\n"
 PAIR = ("--tasks", "tnews", "--learning_rates", "1e-5", "--batch_sizes", "16,32", "--max_attempts", "1")
 
 

@@ -24,7 +24,7 @@ def test_children_get_the_uuid_of_their_card(grid, cards):
 
 
 def test_a_card_lost_under_its_trial(grid, cards):
-    grid.prelude = "from cluebench.scheduler.allocation import ledger; ledger._HEALTH_CHECK = 1.0\n"
+    grid.prelude = "from cluebench.scheduler.loop import attempt_ends; attempt_ends._HEALTH_CHECK = 1.0\n"
     cards(TWO)
     grid.behave(trials={"tnews/1e-05_16_0.1": {"seconds": 60.0}, "tnews/1e-05_32_0.1": {"seconds": 0.1}})
     scheduler = grid.start(

@@ -37,6 +37,7 @@ def test_longest_first_and_the_order_learns():
               trial_timeout=0)  # fmt: skip
     run.grid.durations.observe(plan[0], 1.0)
     run.grid.durations.observe(plan[3], 9000.0)
+    run.grid.queue.estimates_changed()
     run.run()
     assert [key.split("/")[1] for _, key, _ in run.engine.starts] == ["cluewsc2020"] * 3 + ["tnews"] * 3
 
@@ -97,6 +98,11 @@ def test_a_hold_is_shown_and_ends_with_the_first_that_can():
     run.time.put(Interrupted("SIGINT"), 100.0)
     run.run()
     assert run.grid.why_idle() == "nothing is started: /runs: No space left on device"
+    # the first trial that is done ends a hold at once
+    run = Run(trials("chid", "tnews", "afqmc"), cpu_slots(2), lambda job, ids:
+              Outcome(1.0, 5, None) if job.trial.task == "chid" else Outcome(10.0)).run()  # fmt: skip
+    assert [time for time, key, _ in run.engine.starts if "chid" not in key] == [0.0, 10.0]
+    assert "going on: network: exit code 5 may have passed" in run.witness.notes
     # one trial alone that finds no network keeps the others for half a minute, not for ever
     run = Run(trials("tnews", "afqmc"), cpu_slots(2), lambda job, ids:
               Outcome(1.0, 5, None) if job.trial.task == "tnews" else Outcome(10.0)).run()  # fmt: skip
@@ -399,7 +405,7 @@ def test_mrc_cards_waits_for_them_and_nothing_slips_in(monkeypatch):
     def exited(grid, event):
         if event.key == "nobody":
             run.ledger.release("someone")
-            run.grid.health.ask("GPU-1")
+            attempt_ends.ask(grid, "GPU-1")
         else:
             original(grid, event)
 
@@ -504,7 +510,7 @@ def test_no_figure_of_an_outdated_reading_is_given():
     run.run()
     run.ledger.slots["GPU-0"].fresh = False
     assert run.grid.why_idle() is None
-    run.ledger.slots["GPU-0"].asked = float("inf")
+    run.ledger.slots["GPU-0"].late = True
     assert run.grid.why_idle() == "waiting for the driver to answer about gpu 0"
 
 

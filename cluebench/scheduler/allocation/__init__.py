@@ -1,1 +1,1 @@
-"""Which trial has which device, what fits there, which job is next; the health of devices."""
+"""Which trial has which device, what fits there, which job is next."""

@@ -81,7 +81,7 @@ class MemoryFit:
         if fresh and not any(slot.fits(needed) for slot in room):
             free = ", ".join(f"{slot.device.label} {(slot.free_bytes() or 0) / GIB:.1f}" for slot in fresh)
             return f"waiting for {needed / GIB:.1f} GiB of memory; free are {free}"
-        silent = [slot.device.label for slot in room if slot.asked == float("inf")]
+        silent = [slot.device.label for slot in room if slot.late]
         return f"waiting for the driver to answer about {', '.join(silent)}" if silent else None
 
     # What never fits, and what is learnt ------------------------------------------------------------------------------

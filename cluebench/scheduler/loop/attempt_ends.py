@@ -10,19 +10,51 @@ from cluebench.scheduler.loop.grid_state import Case, GridState
 from cluebench.scheduler.plan.estimates import GIB
 from cluebench.scheduler.plan.failures import Failure, FailureKind, classify
 from cluebench.scheduler.plan.jobs import Job, State
-from cluebench.scheduler.processes.engine import Exited, Interrupted, Measured
+from cluebench.scheduler.processes.engine import GRACE, Exited, Interrupted, Measured
 
 #: Failures that a card may have caused without a message, and failures that are judged after the cards have answered.
 _MAYBE_THE_CARD = (FailureKind.CRASHED, FailureKind.KILLED, FailureKind.NO_RESULT)
 _ASK_THE_CARD = (*_MAYBE_THE_CARD, FailureKind.OUT_OF_MEMORY)
+#: Seconds between checks of a full disk or a missing network.
+_HOLD_RECHECK = 30.0
+#: Seconds that a process may need to die of SIGKILL, before the scheduler gives it up with its card.
+_DEATH_DUE = 60.0
+#: Seconds between questions to the driver about each card, and that it has to answer.
+_HEALTH_CHECK, _ANSWER_DUE = 30.0, 15.0
 #: Failed readings of a card in a row that end its silent trials.
 _FAILED_READINGS = 3
 #: Seconds after a crash in which another machine may try a worker's trial first.
 _ELSEWHERE_PAUSE = 10.0
 
 
+# Watching what runs ---------------------------------------------------------------------------------------------------
+
+
+def end_if_silent(grid: GridState, job: Job) -> None:
+    """Ends a trial without progress. Silence while this process was suspended does not count."""
+    silence = min(grid.engine.silence(job), grid.clock() - grid.resumed)
+    if silence >= grid.flags.trial_timeout:
+        end(grid, job, FailureKind.NO_PROGRESS)
+    else:
+        due = grid.clock() + grid.flags.trial_timeout - silence
+        grid.timers.set(("end", job.key), due, end_if_silent, grid, job)
+
+
+def end(grid: GridState, job: Job, why: FailureKind, grace: float = GRACE) -> None:
+    """Asks a running trial to end; kills it after the grace period. The first reason counts."""
+    job.ended_for = job.ended_for or why
+    grid.timers.set(("end", job.key), grid.clock() + grace, _kill, grid, job)
+    grid.engine.stop(job.key)
+
+
+def _kill(grid: GridState, job: Job) -> None:
+    grid.timers.set(("end", job.key), grid.clock() + _DEATH_DUE, _give_up_undying, grid, job)
+    grid.engine.stop(job.key, now=True)
+
+
 def release(grid: GridState, job: Job) -> None:
     """Frees the devices of a job whose attempt has ended."""
+    grid.timers.drop(("end", job.key))
     grid.ledger.settle(grid.clock())
     grid.ledger.release(job.key)
     grid.uncharged[job.key] = job
@@ -41,10 +73,9 @@ def exited(grid: GridState, event: Exited) -> None:
     elif job is None or job.state is not State.RUNNING or job.key in grid.cases:
         return
     release(grid, job)
-    grid.deadlines.forget(job)
     attempt = job.attempt
     for device_id in attempt.devices:
-        grid.health.ask(device_id)
+        ask(grid, device_id)
     attempt.finished = time.time()
     result = grid.trials.finished(job)
     at_rung = grid.trials.written(job) if result is None and event.code in (0, None) else None
@@ -65,7 +96,7 @@ def exited(grid: GridState, event: Exited) -> None:
         attempt.outcome = "interrupted"
         after_attempt(grid, job)
     else:
-        case = Case(job, failure_of(grid, job, event), set(filter(grid.health.is_accounted, attempt.devices)))
+        case = Case(job, failure_of(grid, job, event), _accounted(grid, job))
         if case.failure.kind in _ASK_THE_CARD and case.ask:
             grid.cases[job.key] = case
             return
@@ -77,7 +108,8 @@ def done(grid: GridState, job: Job, result: Result) -> None:
     """A trial is done, here or elsewhere."""
     job.result = result
     grid.queue.move(job, State.DONE)
-    grid.hold.doubt()
+    if grid.hold is not None:  # other trials may succeed too
+        _reconsider_hold(grid)
     ended_well(grid, job, result, "done")
     ended(grid, job)
 
@@ -118,19 +150,165 @@ def failure_of(grid: GridState, job: Job, event: Exited) -> Failure:
     )
 
 
+def failed(grid: GridState, job: Job, failure: Failure, free: int | None = None) -> None:
+    """Records a failure, and decides whether, when and how the trial is tried again.
+
+    ``free``: bytes of a card that a trial out of memory had for itself, if known.
+    """
+    attempt, now = job.attempt, grid.clock()
+    attempt.finished, attempt.outcome, attempt.detail = time.time(), failure.kind.value, failure.detail
+    if failure.policy.holds and _hold(grid, failure):
+        grid.queue.move(job, State.WAITING)
+        return
+    job.failures.append(failure)
+    job.avoid = frozenset(filter(grid.ledger.is_card, attempt.devices))
+    pause = job.pause_after_failure(grid.flags.max_attempts)
+    if failure.kind is FailureKind.OUT_OF_MEMORY and pause is not None:
+        others = [*grid.waiting(), *grid.queue.of(State.PAUSED)]
+        grid.fit.learn_the_limit(job, len(attempt.devices), free, others)
+        pause = pause if job.cut_further() else None
+    job.not_before = now + (pause or 0.0)
+    blame_cards(grid, job, failure)
+    grid.trials.note_failures(job)
+    grid.queue.move(job, State.FAILED if pause is None else State.WAITING)
+    grid.logs.forget(job)
+    ended(grid, job)
+
+
+def blame_cards(grid: GridState, job: Job, failure: Failure) -> None:
+    """Sets aside the cards that are probably the reason of a failure; after crashes a worker may leave."""
+    devices, bad = job.attempt.devices, dict[str, str]()
+    if failure.kind is FailureKind.LOST_DEVICE:
+        bad = dict.fromkeys(devices, failure.detail)
+    elif failure.kind in _MAYBE_THE_CARD:
+        bad = grid.ledger.suspect(devices, job.began, grid.clock())
+    for device_id, reason in bad.items():
+        set_aside(grid, device_id, reason)
+    if failure.kind in _MAYBE_THE_CARD and grid.flags.worker:
+        # Another machine may try the trial first, as this one may be broken.
+        grid.crashed.add(job.key)
+        job.not_before += _ELSEWHERE_PAUSE
+        if len(grid.crashed) >= SUSPICIOUS and grid.interrupted is None:
+            grid.broken = f"the last {len(grid.crashed)} trials on this machine crashed ({failure.detail})"
+            grid.events.put(Interrupted(grid.broken))
+
+
+def give_up(grid: GridState, job: Job, failure: Failure) -> None:
+    """A trial fails for good."""
+    job.failures.append(failure)
+    grid.queue.move(job, State.FAILED)
+    ended(grid, job)
+
+
+def _give_up_undying(grid: GridState, job: Job) -> None:
+    """Gives up a process that the kernel can't end, as its driver is in trouble, and its cards until it is gone."""
+    grid.stuck.add(job.key)
+    attempt, labels = job.attempt, ", ".join(job.attempt.labels)
+    failure = Failure(FailureKind.UNKILLABLE, f"process {attempt.pid} on {labels} does not die of SIGKILL")
+    for device_id in _accounted(grid, job):
+        grid.ledger.slots[device_id].set_aside_until = float("inf")
+    grid.note(f"{job.key}: {failure.detail}; {labels} is not used, and the trial not tried again, until it does")
+    attempt.outcome, attempt.detail = failure.kind.value, failure.detail
+    give_up(grid, job, failure)
+
+
+def died_late(grid: GridState, job: Job) -> None:
+    """A process that was given up has ended after all: its cards are used, and its trial tried, again."""
+    grid.stuck.remove(job.key)
+    for device_id in job.attempt.devices:
+        grid.ledger.slots[device_id].set_aside_until = 0.0
+    grid.note(f"{job.key}: process {job.attempt.pid} has ended after all")
+    job.ended_for = FailureKind.INTERRUPTED
+
+
+def _hold(grid: GridState, failure: Failure) -> bool:
+    """Nothing starts for a while after a failure; True if no trial could have run, so that this one is not to blame."""
+    cause = grid.trials.unwritable()
+    if grid.hold is None:
+        _hold_for(grid, cause or f"{failure.kind.value}: {failure.detail}")
+        grid.note(f"nothing is started for now: {grid.hold}; checked again every {_HOLD_RECHECK:.0f} s")
+    return cause is not None
+
+
+def _hold_for(grid: GridState, cause: str | None) -> None:
+    grid.hold = cause
+    due = grid.clock() + _HOLD_RECHECK if cause else float("inf")
+    grid.timers.set(("end", "hold"), due, _reconsider_hold, grid)
+
+
+def _reconsider_hold(grid: GridState) -> None:
+    """Ends the hold if trials can write."""
+    cause = grid.trials.unwritable()
+    if cause is None:
+        grid.note(f"going on: {grid.hold} may have passed")
+    _hold_for(grid, cause)
+
+
+# What the driver reports about cards ----------------------------------------------------------------------------------
+
+
+def _accounted(grid: GridState, job: Job) -> set[str]:
+    """The devices of a job's last attempt about which the driver can answer: not cores."""
+    return {device_id for device_id in job.attempt.devices if grid.ledger.slots[device_id].accounted}
+
+
+def ask(grid: GridState, device_id: str) -> None:
+    """Asks the driver. If a question is open, its answer will be outdated, and the question is repeated then."""
+    slot = grid.ledger.slots[device_id]
+    if not slot.accounted:
+        return
+    grid.timers.drop(("ask", device_id))
+    slot.outdated = slot.asked
+    if not slot.asked:
+        slot.asked = True
+        grid.timers.set(("answer", device_id), grid.clock() + _ANSWER_DUE, _is_late, grid, device_id)
+        grid.engine.measure(device_id)
+
+
+def _is_late(grid: GridState, device_id: str) -> None:
+    """The driver's answer is overdue. It may still come."""
+    slot = grid.ledger.slots[device_id]
+    slot.late, slot.fresh = True, False
+    grid.note(f"{slot.device.label}: the driver does not answer; nothing is started there until it does")
+    judge(grid, device_id)
+
+
 def measured(grid: GridState, event: Measured) -> None:
     """The driver has answered about a card."""
-    answer = event.answer
-    if not grid.health.record(event.device_id, answer, partial(allocated, grid)):
-        return
+    device_id, answer, now = event.device_id, event.answer, grid.clock()
+    slot = grid.ledger.slots[device_id]
+    outdated, slot.asked, slot.late, slot.outdated = slot.outdated, False, False, False
+    grid.timers.drop(("answer", device_id))
     if isinstance(answer, DeviceLost):
-        end_trials_on(grid, event.device_id, answer)
-        judge(grid, event.device_id, Failure(FailureKind.LOST_DEVICE, str(answer)))
+        slot.failed_readings += 1
+        if slot.failed_readings == 1:
+            slot.failing_since = now
+        set_aside(grid, device_id, str(answer))
+        end_trials_on(grid, device_id, answer)
+        judge(grid, device_id, Failure(FailureKind.LOST_DEVICE, str(answer)))
+    elif outdated:
+        ask(grid, device_id)
     else:
-        judge(grid, event.device_id)
+        if slot.failed_readings and slot.set_aside_until <= now:
+            grid.note(f"{slot.device.label} answers again")
+        grid.ledger.read(device_id, answer, partial(allocated, grid, answer))
+        due = max(now + _HEALTH_CHECK, slot.set_aside_until)
+        grid.timers.set(("ask", device_id), due, ask, grid, device_id)
+        judge(grid, device_id)
 
 
-def allocated(grid: GridState, key: str, reading: Reading) -> int:
+def set_aside(grid: GridState, device_id: str, reason: str) -> None:
+    """Does not use a failed card until the driver has been asked again. A core can't fail."""
+    now, slot = grid.clock(), grid.ledger.slots[device_id]
+    if not grid.ledger.is_card(device_id):
+        return
+    already, until = slot.set_aside_until > now, grid.ledger.set_aside(device_id, now)
+    grid.timers.set(("ask", device_id), until, ask, grid, device_id)
+    if not already:
+        grid.note(f"{slot.device.label} is set aside for {until - now:.0f} s: {reason}")
+
+
+def allocated(grid: GridState, reading: Reading, key: str) -> int:
     """Bytes of a trial on a card: what the driver reports for its processes; once it logs steps, its promise."""
     reported, job = grid.engine.allocated(key, reading), grid.by_key.get(key)
     if job is None or grid.logs.facts(job).step is None:
@@ -144,11 +322,11 @@ def end_trials_on(grid: GridState, device_id: str, lost: DeviceLost) -> None:
     """Ends the trials on a card that is gone, or that fails again and again while their logs are silent."""
     slot = grid.ledger.slots[device_id]
     for job in grid.running():
-        if job.key not in slot.promised or job.ended_for is not None or job.key in grid.cases:
+        if job.key not in slot.promised or job.ended_for is not None:
             continue
         silent = grid.engine.silence(job) >= grid.clock() - slot.failing_since
         if lost.certain or (slot.failed_readings >= _FAILED_READINGS and silent):
-            grid.deadlines.end(job, FailureKind.LOST_DEVICE, grace=5.0)
+            end(grid, job, FailureKind.LOST_DEVICE, grace=5.0)
 
 
 def judge(grid: GridState, device_id: str, instead: Failure | None = None) -> None:
@@ -176,75 +354,3 @@ def judge(grid: GridState, device_id: str, instead: Failure | None = None) -> No
         else:
             failed(grid, job, case.failure, free_bytes)
         grid.engine.release(job)
-
-
-def failed(grid: GridState, job: Job, failure: Failure, free: int | None = None) -> None:
-    """Records a failure, and decides whether, when and how the trial is tried again.
-
-    ``free``: bytes of a card that a trial out of memory had for itself, if known.
-    """
-    attempt, now = job.attempt, grid.clock()
-    attempt.finished, attempt.outcome, attempt.detail = time.time(), failure.kind.value, failure.detail
-    if failure.policy.holds and grid.hold.begin(f"{failure.kind.value}: {failure.detail}"):
-        grid.queue.move(job, State.WAITING)
-        return
-    job.failures.append(failure)
-    job.avoid = frozenset(filter(grid.ledger.is_card, attempt.devices))
-    pause = job.pause_after_failure(grid.flags.max_attempts)
-    if failure.kind is FailureKind.OUT_OF_MEMORY and pause is not None:
-        others = [*grid.waiting(), *grid.queue.of(State.PAUSED)]
-        grid.fit.learn_the_limit(job, len(attempt.devices), free, others)
-        pause = pause if job.cut_further() else None
-    job.not_before = now + (pause or 0.0)
-    blame_cards(grid, job, failure)
-    grid.trials.note_failures(job)
-    grid.queue.move(job, State.FAILED if pause is None else State.WAITING)
-    grid.logs.forget(job)
-    ended(grid, job)
-
-
-def blame_cards(grid: GridState, job: Job, failure: Failure) -> None:
-    """Sets aside the cards that are probably the reason of a failure; after crashes a worker may leave."""
-    devices, bad = job.attempt.devices, dict[str, str]()
-    if failure.kind is FailureKind.LOST_DEVICE:
-        bad = dict.fromkeys(devices, failure.detail)
-    elif failure.kind in _MAYBE_THE_CARD:
-        bad = grid.ledger.suspect(devices, job.began, grid.clock())
-    for device_id, reason in bad.items():
-        grid.health.set_aside(device_id, reason)
-    if failure.kind in _MAYBE_THE_CARD and grid.flags.worker:
-        # Another machine may try the trial first, as this one may be broken.
-        grid.crashed.add(job.key)
-        job.not_before += _ELSEWHERE_PAUSE
-        if len(grid.crashed) >= SUSPICIOUS and grid.interrupted is None:
-            grid.broken = f"the last {len(grid.crashed)} trials on this machine crashed ({failure.detail})"
-            grid.events.put(Interrupted(grid.broken))
-
-
-def give_up(grid: GridState, job: Job, failure: Failure) -> None:
-    """A trial fails for good."""
-    job.failures.append(failure)
-    grid.queue.move(job, State.FAILED)
-    ended(grid, job)
-
-
-def give_up_undying(grid: GridState, job: Job) -> None:
-    """Gives up a process that the kernel can't end, as its driver is in trouble, and its cards until it is gone."""
-    grid.stuck.add(job.key)
-    grid.deadlines.forget(job)
-    attempt, labels = job.attempt, ", ".join(job.attempt.labels)
-    failure = Failure(FailureKind.UNKILLABLE, f"process {attempt.pid} on {labels} does not die of SIGKILL")
-    for device_id in filter(grid.health.is_accounted, attempt.devices):
-        grid.ledger.slots[device_id].set_aside_until = float("inf")
-    grid.note(f"{job.key}: {failure.detail}; {labels} is not used, and the trial not tried again, until it does")
-    attempt.outcome, attempt.detail = failure.kind.value, failure.detail
-    give_up(grid, job, failure)
-
-
-def died_late(grid: GridState, job: Job) -> None:
-    """A process that was given up has ended after all: its cards are used, and its trial tried, again."""
-    grid.stuck.remove(job.key)
-    for device_id in job.attempt.devices:
-        grid.ledger.slots[device_id].set_aside_until = 0.0
-    grid.note(f"{job.key}: process {job.attempt.pid} has ended after all")
-    job.ended_for = FailureKind.INTERRUPTED

@@ -1,25 +1,20 @@
 """What the loop knows of a grid: its jobs, devices and estimates, and who hears of it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cluebench.records.result import PAUSED, Result
 from cluebench.scheduler.allocation.job_queue import JobQueue, Sparingly
-from cluebench.scheduler.allocation.ledger import DeviceHealth, Ledger
+from cluebench.scheduler.allocation.ledger import Ledger
 from cluebench.scheduler.allocation.memory_fit import MemoryFit
 from cluebench.scheduler.allocation.promises import Promises
 from cluebench.scheduler.plan.estimates import DurationModel, time_left
-from cluebench.scheduler.plan.failures import Failure, FailureKind
+from cluebench.scheduler.plan.failures import Failure
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job, LogReader, State
 from cluebench.scheduler.plan.live_halving import HalvingSearch
-from cluebench.scheduler.processes.engine import GRACE, Engine, Events, StartOrder
-
-#: Seconds between checks of a full disk or a missing network.
-_HOLD_RECHECK = 30.0
-#: Seconds that a process may need to die of SIGKILL, before the scheduler gives it up with its card.
-_DEATH_DUE = 60.0
+from cluebench.scheduler.processes.engine import Engine, Events, StartOrder
 
 
 class Trials(Protocol):
@@ -45,77 +40,36 @@ class Observer(Protocol):
     def tick(self, now: float) -> float: ...  # clock time of the next call
 
 
-class Hold:
-    """While there is a ``cause``, nothing starts. ``unwritable`` returns why no trial can write, if that is so."""
+class Timers:
+    """What to do at which clock time: one action a name."""
 
-    def __init__(self, unwritable: Callable[[], str | None], note: Callable[[str], None], clock: Callable[[], float]):
-        self._unwritable, self._note, self._clock = unwritable, note, clock
-        self.cause: str | None = None
-        self.recheck = float("inf")  # clock time
+    def __init__(self, clock: Callable[[], float]):
+        self._clock = clock
+        self._due: dict[tuple[str, str], tuple[float, Callable[..., None], tuple]] = {}
 
-    def begin(self, failure: str) -> bool:
-        """After a trial's ``failure``; True if no trial could have run, so that this one is not to blame."""
-        cause = self._unwritable()
-        if self.cause is None:
-            self.cause, self.recheck = cause or failure, self._clock() + _HOLD_RECHECK
-            self._note(f"nothing is started for now: {self.cause}; checked again every {_HOLD_RECHECK:.0f} s")
-        return cause is not None
+    def set(self, name: tuple[str, str], at: float, action: Callable[..., None], *arguments: object) -> None:
+        self._due[name] = at, action, arguments
 
-    def doubt(self) -> None:
-        """A trial was done, so others may succeed too."""
-        self.recheck = self._clock() if self.cause is not None else self.recheck
+    def hasten(self, name: tuple[str, str], at: float) -> None:
+        """Brings an action forward, if there is one of this name."""
+        if name in self._due:
+            due, action, arguments = self._due[name]
+            self._due[name] = min(due, at), action, arguments
 
-    def look_again(self) -> None:
-        """Ends the hold if its check is due and trials can write."""
-        if self.cause is None or self.recheck > self._clock():
-            return
-        cause = self._unwritable()
-        if cause is None:
-            self._note(f"going on: {self.cause} may have passed")
-        self.cause, self.recheck = cause, float("inf") if cause is None else self._clock() + _HOLD_RECHECK
+    def drop(self, name: tuple[str, str]) -> None:
+        self._due.pop(name, None)
 
+    def next(self) -> float:
+        """Clock time of the next action."""
+        return min((at for at, *_ in self._due.values()), default=float("inf"))
 
-class Deadlines:
-    """Ends trials without progress, and kills those that do not end. ``timeout``: seconds without a log line."""
-
-    def __init__(self, engine: Engine, clock: Callable[[], float], timeout: float):
-        self._engine, self._clock, self._timeout = engine, clock, timeout or float("inf")
-        self._resumed = float("-inf")  # when this process went on after it was suspended
-
-    def begin(self, job: Job) -> None:
-        """An attempt at a job begins."""
-        job.progress_due, job.kill_due, job.killed, job.ended_for = job.began + self._timeout, float("inf"), False, None
-
-    def forget(self, job: Job) -> None:
-        """An attempt at a job has ended, or is given up."""
-        job.progress_due = job.kill_due = float("inf")
-
-    def end(self, job: Job, why: FailureKind, grace: float | None = None) -> None:
-        """Asks a running trial to end; kills it after the grace period. The first reason counts."""
-        job.ended_for = job.ended_for or why
-        job.progress_due, job.kill_due = float("inf"), self._clock() + (GRACE if grace is None else grace)
-        self._engine.stop(job.key)
-
-    def suspended(self) -> None:
-        """This process was suspended until now: silence before now does not count."""
-        self._resumed = self._clock()
-
-    def act(self, running: Iterable[Job]) -> list[Job]:
-        """Ends and kills what is due; returns the jobs whose processes do not die of SIGKILL."""
-        now, undying = self._clock(), []
-        for job in running:
-            if job.kill_due <= now:
-                if job.killed:
-                    undying.append(job)
-                else:
-                    job.kill_due, job.killed = now + _DEATH_DUE, True
-                    self._engine.stop(job.key, now=True)
-            elif job.progress_due <= now:
-                silence = min(self._engine.silence(job), now - self._resumed)
-                job.progress_due = now + self._timeout - silence
-                if silence >= self._timeout:
-                    self.end(job, FailureKind.NO_PROGRESS)
-        return undying
+    def act(self) -> None:
+        """Does what is due."""
+        now = self._clock()
+        while self.next() <= now:
+            name = min(self._due, key=lambda name: self._due[name][0])
+            _, action, arguments = self._due.pop(name)
+            action(*arguments)
 
 
 @dataclass
@@ -146,16 +100,15 @@ class GridState:
         self.durations, self.logs = DurationModel(flags), LogReader()
         self.queue = JobQueue(self.jobs, self._length, self.clock)
         self.ledger = Ledger(engine.devices, flags.jobs_per_device)
-        self.health = DeviceHealth(self.ledger, engine, self.note, self.clock)
         self.fit = MemoryFit(self.ledger, flags)
-        self.deadlines = Deadlines(engine, self.clock, flags.trial_timeout)
-        self.hold = Hold(trials.unwritable, self.note, self.clock)
+        self.timers = Timers(self.clock)
+        self.hold: str | None = None  # why nothing starts, though no trial is to blame
+        self.resumed = float("-inf")  # clock time at which this process went on after it was suspended
         self.cases: dict[str, Case] = {}  # by trial key
         self.seconds_left = Sparingly(self._seconds_left, self.clock)
         self.elsewhere = Sparingly(self._elsewhere, self.clock)
         self.interrupted: str | None = None
         self.give_up_at = float("inf")  # clock time, after an interruption
-        self.look_due = float("-inf")  # clock time at which a worker looks at what other processes have done
         self.broken: str | None = None  # why a worker leaves trials to others
         self.by_key = {job.key: job for job in self.jobs}
         self.crashed: set[str] = set()  # keys of a worker's trials, since one ended well
@@ -172,11 +125,6 @@ class GridState:
         if self.halving is None:
             return durations.relative(job.trial)
         return self.halving.tail(job, lambda one: durations.relative(one.trial))
-
-    @property
-    def is_on_hold(self) -> bool:
-        """Whether nothing starts: the grid ends, or a trial could not write."""
-        return self.interrupted is not None or self.broken is not None or self.hold.cause is not None
 
     def waiting(self) -> list[Job]:
         return self.queue.of(State.WAITING)
@@ -244,4 +192,4 @@ class GridState:
         now = self.clock()
         if not self.queue.count(State.WAITING) or not self.ledger.open(now):
             return None
-        return f"nothing is started: {self.hold.cause}" if self.hold.cause else self.fit.why_idle(self.queue, now)
+        return f"nothing is started: {self.hold}" if self.hold else self.fit.why_idle(self.queue, now)

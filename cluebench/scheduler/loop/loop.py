@@ -18,6 +18,8 @@ from cluebench.scheduler.processes.local_engine import is_ours
 
 #: Seconds between checks of trials that another process runs, and before a check of a lock that changes its owner.
 _ELSEWHERE_PAUSE, _LOCK_PAUSE = 10.0, 0.3
+#: Seconds between questions to the driver about a card that trials wait for.
+_MEMORY_RECHECK = 2.0
 #: If a wait takes so many seconds too long, this process was suspended.
 _SUSPENDED = 10.0
 
@@ -35,17 +37,19 @@ def run(grid: GridState) -> None:
         if (failure := grid.fit.cut_to_fit(job)) is not None:
             attempt_ends.give_up(grid, job, failure)
     for device_id in grid.ledger.slots:
-        grid.health.ask(device_id)
+        attempt_ends.ask(grid, device_id)
+    if grid.flags.worker:
+        grid.timers.set(("look", "elsewhere"), grid.clock(), _look_elsewhere, grid)
     while _unfinished(grid):
         _dispatch(grid)
         grid.tell()
         if not _unfinished(grid):  # another process has done the last one
             break
         grid.ledger.settle(grid.clock())
-        due = min(grid.tick(), _next_due(grid))
+        due = min(grid.tick(), grid.timers.next(), grid.queue.next_turn(grid.clock()), grid.give_up_at)
         event = grid.events.get(due - grid.clock())
         if grid.clock() - due > _SUSPENDED:
-            grid.deadlines.suspended()
+            grid.resumed = grid.clock()
         while event is not None:
             if isinstance(event, Exited):
                 attempt_ends.exited(grid, event)
@@ -54,7 +58,7 @@ def run(grid: GridState) -> None:
             else:
                 _interrupt(grid, event)
             event = grid.events.get(0.0)
-        _do_what_is_due(grid)
+        grid.timers.act()
     grid.tell()
 
 
@@ -68,28 +72,12 @@ def _unfinished(grid: GridState) -> bool:
     return running > 0 or (waiting > 0 and not stuck)
 
 
-def _next_due(grid: GridState) -> float:
-    due = [grid.hold.recheck, grid.health.next_due(), grid.queue.next_turn(grid.clock()), grid.give_up_at]
-    due += [min(job.progress_due, job.kill_due) for job in grid.running()]
-    return min(due + [grid.look_due] if grid.flags.worker else due)
-
-
-def _do_what_is_due(grid: GridState) -> None:
-    grid.hold.look_again()
-    if grid.flags.worker and grid.look_due <= grid.clock():
-        _look_elsewhere(grid)
-    for device_id in grid.health.ask_what_is_due():
-        attempt_ends.judge(grid, device_id)
-    for job in grid.deadlines.act(grid.running()):
-        attempt_ends.give_up_undying(grid, job)
-
-
 # Starting -------------------------------------------------------------------------------------------------------------
 
 
 def _dispatch(grid: GridState) -> None:
     now = grid.clock()
-    if grid.is_on_hold or not grid.ledger.has_room(now):
+    if grid.interrupted or grid.broken or grid.hold or not grid.ledger.has_room(now):
         return
     try:
         with grid.promises.locked() if grid.promises else nullcontext(()) as others:
@@ -99,7 +87,8 @@ def _dispatch(grid: GridState) -> None:
     except BlockingIOError:
         grid.note("another scheduler on these cards doesn't answer; tried again")
     if grid.queue.count(State.WAITING):
-        grid.health.ask_soon(slot for slot in grid.ledger.open(now) if slot.accounted)
+        for slot in grid.ledger.open(now):
+            grid.timers.hasten(("ask", slot.device.id), now + _MEMORY_RECHECK)
 
 
 def _start(grid: GridState, job: Job, device_ids: list[str], promised_bytes: int) -> None:
@@ -141,7 +130,9 @@ def _begin(grid: GridState, job: Job, attempt: Attempt, pid: int) -> None:
     """From now on the attempt has its devices, whose memory is promised to the process ``pid``."""
     job.began = grid.clock()
     job.attempts.append(attempt)
-    grid.deadlines.begin(job)
+    job.ended_for = None
+    due = job.began + (grid.flags.trial_timeout or float("inf"))
+    grid.timers.set(("end", job.key), due, attempt_ends.end_if_silent, grid, job)
     grid.queue.move(job, State.RUNNING)
     grid.ledger.settle(grid.clock())
     grid.ledger.spent[job.key] = job.spent
@@ -173,7 +164,7 @@ def _look_at_orphan(grid: GridState, job: Job) -> None:
     grid.engine.adopt(job)
     if orphan.configuration_hash != job.configuration_hash:
         grid.note(f"{job.key}: process {orphan.pid} of an earlier grid runs it with other settings: ended")
-        grid.deadlines.end(job, FailureKind.INTERRUPTED)
+        attempt_ends.end(grid, job, FailureKind.INTERRUPTED)
     else:
         grid.note(f"{job.key}: process {orphan.pid} of an earlier grid still runs it: adopted")
         grid.note(job.beginning(), job)
@@ -186,8 +177,8 @@ def _is_others(grid: GridState, job: Job) -> bool:
 
 
 def _look_elsewhere(grid: GridState) -> None:
-    """Learns what other processes have done with the waiting trials."""
-    grid.look_due = grid.clock() + _ELSEWHERE_PAUSE
+    """Learns what other processes have done with the waiting trials, again and again."""
+    grid.timers.set(("look", "elsewhere"), grid.clock() + _ELSEWHERE_PAUSE, _look_elsewhere, grid)
     grid.apply(grid.halving.look_again() if grid.halving else [])
     for job in grid.waiting():
         if not _has_ended_elsewhere(grid, job):
@@ -228,7 +219,7 @@ def _interrupt(grid: GridState, event: Interrupted) -> None:
         if second:
             grid.engine.stop(job.key, now=True)
         elif job.key not in grid.cases:
-            grid.deadlines.end(job, FailureKind.INTERRUPTED)
+            attempt_ends.end(grid, job, FailureKind.INTERRUPTED)
     if not second:
         count = len(grid.running())
         grid.note(f"{event.name}: ending {count} running trials; they go on from their checkpoints at the next start")

@@ -102,9 +102,6 @@ class Job:
     elsewhere: Attempt | None = None  # by another process, when we looked last
     avoid: frozenset[str] = frozenset()  # ids of cards where it failed: not tried there again while there are others
     began: float = 0.0  # clock time of the last attempt
-    progress_due: float = float("inf")  # clock time at which the log of the last attempt must have grown
-    kill_due: float = float("inf")  # clock time at which it is killed, and later given up
-    killed: bool = False
     ended_for: FailureKind | None = None  # why the scheduler ended it, if it did
 
     @property
