@@ -8,8 +8,7 @@ The exit code is 0 if nothing is wrong, and 1 otherwise.
 
 from dataclasses import dataclass
 
-from cluebench.diagnosis.checks import findings, report
-from cluebench.diagnosis.facts import gather
+from cluebench.diagnosis.doctor import Doctor
 from cluebench.foundation import command, repository
 from cluebench.foundation.flags import cache_dir_flag, data_dir_flag, flag, parse, run_root_flag
 
@@ -26,10 +25,10 @@ class DoctorFlags:
 
 def main() -> int:
     flags = parse(DoctorFlags)
-    facts = gather(repository.ROOT, flags.models, flags.data_dir, flags.cache_dir, flags.run_root)
-    found = findings(facts)
-    print(report(facts, found))
-    return 1 if found else 0
+    doctor = Doctor(repository.ROOT)
+    doctor.examine(flags.models, flags.data_dir, flags.cache_dir, flags.run_root)
+    print(doctor.report())
+    return 1 if doctor.problems else 0
 
 
 if __name__ == "__main__":

@@ -164,7 +164,7 @@ def test_json_has_one_reader():
     allowed = {
         "foundation/json_files",
         "demo/synthetic",
-        "diagnosis/facts",
+        "diagnosis/probes",
         "scheduler/processes/launch",
     }  # a file of the package; what a process has printed; an argument
     wrong = [

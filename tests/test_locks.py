@@ -5,14 +5,12 @@ import time
 
 import pytest
 
-from cluebench.diagnosis.checks import findings
-from cluebench.diagnosis.facts import look_at_disk
+from cluebench.diagnosis.doctor import Doctor
 from cluebench.features.cache import FeatureCache
 from cluebench.foundation import time_limit
 from cluebench.foundation.errors import UsageError
 from cluebench.pretrained.model import Model
 from cluebench.scheduler.run.run_directory import RunDirectory
-from tests.test_doctor import healthy
 
 
 @pytest.fixture
@@ -44,9 +42,9 @@ def test_features_are_made_without_the_cache(silent, tmp_path, capsys):
     assert "no answer in 0.2 s" in capsys.readouterr().err
 
 
-def test_doctor_tries_a_lock(silent, tmp_path):
-    disks = [look_at_disk("runs", tmp_path, "--run_root"), look_at_disk("token ids (cache)", tmp_path, "--cache_dir")]
-    found = findings(healthy(disks=disks))
-    assert [("no answer in 0.2 s" in one.problem, "another file system" in one.fix) for one in found] == [
-        (True, True)
-    ] * 2
+@pytest.mark.parametrize("variable", ["--run_root", "--cache_dir"])
+def test_doctor_tries_a_lock(variable, silent, tmp_path):
+    doctor = Doctor(tmp_path)
+    doctor.look_at_disk("files", tmp_path, variable)
+    [(problem, fix)] = doctor.problems
+    assert "no answer in 0.2 s" in problem and "another file system" in fix
