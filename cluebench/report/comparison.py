@@ -14,14 +14,12 @@ from cluebench.foundation.text import Table, as_json, shown
 from cluebench.records.dev_predictions import DevPredictions
 from cluebench.report import evidence
 from cluebench.report.comparability import has_official_sums, unlike_published
-from cluebench.report.evidence import Evidence, clusters_of, difference_spread, incomparable, is_paired, of_seeds
+from cluebench.report.evidence import Evidence, Pair, incomparable
 from cluebench.report.examples import Example
 from cluebench.report.run import Run, run_directory
 from cluebench.report.unseen import facts_of, unseen_text
 from cluebench.statistics import paired, uncertainty
-from cluebench.statistics.paired import DRAWS
-from cluebench.statistics.ranks import LEVEL
-from cluebench.statistics.uncertainty import Spread
+from cluebench.statistics.paired import DRAWS, LEVEL
 
 #: The tests of a difference.
 MCNEMAR, BOOTSTRAP, SEEDS, UNPAIRED = "McNemar", "bootstrap", "seeds and rows", "unpaired"
@@ -43,12 +41,11 @@ class Contender:
     run: Run | None = None
 
     def on(self, tasks: Sequence[Task]) -> "Contender":
-        """The model with the evidence of these tasks only."""
+        """The same with these tasks only."""
         names = {task.name for task in tasks}
         known = {name: evidence for name, evidence in self.evidence.items() if name in names}
-        return replace(
-            self, evidence=known, left_out={name: why for name, why in self.left_out.items() if name in names}
-        )
+        left_out = {name: why for name, why in self.left_out.items() if name in names}
+        return replace(self, evidence=known, left_out=left_out)
 
 
 def contender(typed: str, run_root: str) -> Contender:
@@ -119,76 +116,68 @@ class Comparison:
 
 def compare(first: Contender, second: Contender) -> Comparison:
     """Raises UsageError if the two have no task in common, or were measured on other data, rows or protocols."""
-    pairs = {name: (first.evidence[name], second.evidence[name]) for name in TASKS
-             if name in first.evidence and name in second.evidence}  # fmt: skip
+    both = [name for name in TASKS if name in first.evidence and name in second.evidence]
+    pairs = {name: Pair(first.evidence[name], second.evidence[name]) for name in both}
     if not pairs:
         reasons = sorted({f"{model.name}: {why}" for model in (first, second) for why in model.left_out.values()})
         because = f" ({'; '.join(reasons)})" if reasons else ""
         raise UsageError(f"{first.name} and {second.name} have no task in common to compare them on{because}")
     for name, pair in pairs.items():
-        if why := _why_incomparable(TASKS[name], *pair):
+        if why := _why_incomparable(TASKS[name], pair):
             raise UsageError(f"{TASKS[name].title}: {first.name} and {second.name} can't be compared: {why}")
-    draws = {name: _draws(name, *pair) for name, pair in pairs.items()}
-    found = [_on_task(name, *pair, draws[name]) for name, pair in pairs.items()]
+    draws = {name: _draws(name, pair) for name, pair in pairs.items()}
+    found = [_on_task(TASKS[name].title, pair, draws[name]) for name, pair in pairs.items()]
     adjusted = paired.holm([difference.p for difference in found])
     tasks = tuple(replace(difference, p_holm=float(p)) for difference, p in zip(found, adjusted, strict=True))
-    return Comparison(first, second, tasks, _average(pairs, draws) if len(pairs) > 1 else None)
+    average = _average([*pairs.values()], [*draws.values()]) if len(pairs) > 1 else None
+    return Comparison(first, second, tasks, average)
 
 
-def _why_incomparable(task: Task, first: Evidence, second: Evidence) -> str:
+def _why_incomparable(task: Task, pair: Pair) -> str:
     """Empty if the two may be compared."""
-    if first.predictions and second.predictions:
-        differing = incomparable(first.predictions[0], second.predictions[0])
+    first, second = pair.first.predictions, pair.second.predictions
+    if first and second:
+        differing = incomparable(first[0], second[0])
         return differing and f"they differ in {differing}"
-    measured = first.predictions + second.predictions
-    if any(has_official_sums(task, predictions.configuration) is False for predictions in measured):
+    if any(has_official_sums(task, predictions.configuration) is False for predictions in first + second):
         return "published scores are of the official files, and the run is of others"
     return ""
 
 
-def _draws(name: str, first: Evidence, second: Evidence) -> np.ndarray | None:
+def _draws(name: str, pair: Pair) -> np.ndarray | None:
     """[draws]: bootstrap of a task's difference; None if the rows are unknown, or if the spread of seeds counts."""
-    if not is_paired(first, second) or of_seeds(first, second):
+    if not pair.is_paired or pair.has_seeds:
         return None
-    seed = (_SEED, list(TASKS).index(name))
-    return paired.bootstrap_means(first.by_row[:, 0] - second.by_row[:, 0], clusters_of(first, second), seed=seed)
+    return paired.bootstrap_means(pair.by_row, pair.clusters, seed=(_SEED, list(TASKS).index(name)))
 
 
-def _on_task(name: str, first: Evidence, second: Evidence, draws: np.ndarray | None) -> Difference:
-    title, scores = TASKS[name].title, (float(first.score[0]), float(second.score[0]))
+def _on_task(title: str, pair: Pair, draws: np.ndarray | None) -> Difference:
+    first, second, clusters = float(pair.first.score[0]), float(pair.second.score[0]), pair.clusters
     about: dict[str, Any] = {}
-    clusters = clusters_of(first, second)
-    if is_paired(first, second):
-        about = {"rows": len(first.by_row), "clusters": None if clusters is None else len(np.unique(clusters))}
+    if pair.is_paired:
+        about = {"rows": len(pair.by_row), "clusters": None if clusters is None else len(np.unique(clusters))}
     if draws is None:
-        test = SEEDS if about else UNPAIRED
-        return _by_error(title, scores, difference_spread(first, second), test, **about)
-    if clusters is None and len(first.predictions) == len(second.predictions) == 1:
+        test, found = SEEDS if about else UNPAIRED, paired.by_error(first - second, *pair.spread)
+    elif clusters is None and len(pair.first.predictions) == len(pair.second.predictions) == 1:
         # Rows are independent, and each is right or wrong.
-        only_first, only_second, p = paired.mcnemar(first.by_row[:, 0] == 100, second.by_row[:, 0] == 100)
-        low, high = (100 * bound for bound in paired.mcnemar_interval(only_first, only_second, len(first.by_row)))
-        about |= {"only_first_right": only_first, "only_second_right": only_second}
-        return Difference(title, *scores, low, high, p, MCNEMAR, **about)
-    return Difference(title, *scores, *paired.interval(draws), paired.two_sided_p(draws), BOOTSTRAP, **about)
+        right = (of.by_row[:, 0] == 100 for of in (pair.first, pair.second))
+        about["only_first_right"], about["only_second_right"], found = paired.mcnemar(*right)
+        test, found = MCNEMAR, found._replace(low=100 * found.low, high=100 * found.high)
+    else:
+        test, found = BOOTSTRAP, paired.by_draws(draws)
+    return Difference(title, first, second, *found, test, **about)
 
 
-def _by_error(title: str, scores: tuple[float, float], spread: Spread, test: str, **about: Any) -> Difference:
-    difference = scores[0] - scores[1]
-    low, high = paired.normal_interval(difference, *spread)
-    return Difference(title, *scores, low, high, paired.normal_p(difference, *spread), test, **about)
-
-
-def _average(pairs: Mapping[str, tuple[Evidence, Evidence]], draws: Mapping[str, np.ndarray | None]) -> Difference:
+def _average(pairs: Sequence[Pair], draws: Sequence[np.ndarray | None]) -> Difference:
     """Of the plain mean over tasks, whose errors are independent."""
-    first, second = (float(np.mean([pair[side].score[0] for pair in pairs.values()])) for side in (0, 1))
-    drawn = [means for means in draws.values() if means is not None]
-    if len(drawn) < len(draws):
-        spread = uncertainty.together([difference_spread(*pair) for pair in pairs.values()])
-        spread = spread._replace(error=spread.error / len(pairs))
-        test = SEEDS if all(is_paired(*pair) for pair in pairs.values()) else UNPAIRED
-        return _by_error("AVG", (first, second), spread, test)
-    means = np.mean(drawn, axis=0)
-    return Difference("AVG", first, second, *paired.interval(means), paired.two_sided_p(means), BOOTSTRAP)
+    first, second = (
+        float(np.mean([side.score[0] for side in of])) for of in zip(*((p.first, p.second) for p in pairs))
+    )
+    drawn = [means for means in draws if means is not None]
+    if len(drawn) == len(draws):
+        return Difference("AVG", first, second, *paired.by_draws(np.mean(drawn, axis=0)), BOOTSTRAP)
+    found = paired.by_error(first - second, *uncertainty.of_mean([pair.spread for pair in pairs]))
+    return Difference("AVG", first, second, *found, SEEDS if all(pair.is_paired for pair in pairs) else UNPAIRED)
 
 
 # In plain words -------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ Everything is in percent and points of a percent, as in the tables.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -18,8 +19,7 @@ from cluebench.records.finished_trials import FinishedTrial
 from cluebench.records.identity import BETWEEN_RUNS
 from cluebench.report.scores import Best
 from cluebench.statistics import paired, uncertainty
-from cluebench.statistics.ranks import LEVEL
-from cluebench.statistics.selection import Selection, selection
+from cluebench.statistics.grids import Selection, selection
 from cluebench.statistics.uncertainty import Spread
 
 #: Why a score has no evidence.
@@ -110,7 +110,9 @@ def choice(trials: Sequence[FinishedTrial]) -> Choice | None:
     best = shares.mean(axis=1).argmax()
     errors = uncertainty.standard_error(shares - shares[best], clusters)
     differences = np.delete(shares.mean(axis=1) - shares[best].mean(), best)
-    as_good = [paired.normal_p(*pair) > LEVEL for pair in zip(differences, np.delete(errors, best), strict=True)]
+    as_good = [
+        paired.by_error(*pair).p > paired.LEVEL for pair in zip(differences, np.delete(errors, best), strict=True)
+    ]
     return Choice(selection(shares, clusters), len(as_good), sum(as_good))
 
 
@@ -151,44 +153,56 @@ def _clusters(predictions: Sequence[DevPredictions]) -> np.ndarray | None:
     return next((seed.clusters for seed in predictions if seed.clusters is not None), None)
 
 
-def difference_spread(first: Evidence, second: Evidence) -> Spread:
-    """Of the difference of the first metric: paired if both have the same rows; of seeds too, see `of_seeds`."""
-    if not is_paired(first, second):
-        return Spread(float(np.hypot(first.error[0], second.error[0])))
-    difference = first.by_row[:, 0] - second.by_row[:, 0]
-    of_rows = float(uncertainty.standard_error(difference, clusters_of(first, second)))
-    if not of_seeds(first, second):
-        return Spread(of_rows)
-    scores = (np.array([100 * seed.scores[:, 0].mean() for seed in of.predictions]) for of in (first, second))
-    return uncertainty.with_seeds(of_rows, *scores)
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """The evidence of two models on one task. A difference is the first model's first metric minus the second's."""
 
+    first: Evidence
+    second: Evidence
 
-def of_seeds(first: Evidence, second: Evidence) -> bool:
-    """Whether both have several seeds, so that a difference is about their settings, not about one seed."""
-    return min(len(first.predictions), len(second.predictions)) > 1
+    @cached_property
+    def is_paired(self) -> bool:
+        """Whether both were measured on the same rows by one protocol."""
+        have_rows = self.first.predictions and self.second.predictions
+        return bool(have_rows) and not incomparable(self.first.predictions[0], self.second.predictions[0])
 
+    @property
+    def has_seeds(self) -> bool:
+        """Whether both have several seeds, so that a difference is about their settings, not about one seed."""
+        return min(len(self.first.predictions), len(self.second.predictions)) > 1
 
-def clusters_of(*found: Evidence) -> np.ndarray | None:
-    """Of evidence on the same rows; see `Evidence.clusters`."""
-    return _clusters([seed for evidence in found for seed in evidence.predictions])
+    @property
+    def by_row(self) -> np.ndarray:
+        """float64 [rows]: the differences, if the two are paired."""
+        return self.first.by_row[:, 0] - self.second.by_row[:, 0]
 
+    @property
+    def clusters(self) -> np.ndarray | None:
+        """See `Evidence.clusters`; if the two are paired."""
+        return _clusters(self.first.predictions + self.second.predictions)
 
-def is_paired(first: Evidence, second: Evidence) -> bool:
-    """Whether both were measured on the same rows by one protocol."""
-    have_rows = first.predictions and second.predictions
-    return bool(have_rows) and not incomparable(first.predictions[0], second.predictions[0])
+    @property
+    def spread(self) -> Spread:
+        """Of the difference: by the rows if the two are paired; by the seeds as well, if both have several."""
+        if not self.is_paired:
+            return Spread(float(np.hypot(self.first.error[0], self.second.error[0])))
+        of_rows = float(uncertainty.standard_error(self.by_row, self.clusters))
+        if not self.has_seeds:
+            return Spread(of_rows)
+        models = (self.first.predictions, self.second.predictions)
+        scores = (np.array([100 * seed.scores[:, 0].mean() for seed in seeds]) for seeds in models)
+        return uncertainty.with_seeds(of_rows, *scores)
 
 
 def average_p(first: Mapping[str, Evidence], second: Mapping[str, Evidence]) -> float:
     """Two-sided p of the difference of two models' means over the tasks of AVG that both have."""
-    shared = [name for name in first if name in second and name in averaged_tasks()]
-    difference = np.mean([second[name].score[0] - first[name].score[0] for name in shared])
-    spread = uncertainty.together([difference_spread(first[name], second[name]) for name in shared])
-    return paired.normal_p(float(difference), spread.error / len(shared), spread.freedom)
+    pairs = [Pair(first[name], second[name]) for name in first if name in second and name in averaged_tasks()]
+    difference = np.mean([pair.second.score[0] - pair.first.score[0] for pair in pairs])
+    return paired.by_error(float(difference), *uncertainty.of_mean([pair.spread for pair in pairs])).p
 
 
 def error_of_avg(found: Mapping[str, Evidence]) -> float | None:
     """One standard error of AVG, percent; None unless there is evidence of all its tasks."""
     if not averaged_tasks() <= found.keys():
         return None
-    return uncertainty.error_of_average([found[name].error[0] for name in TASKS if name in averaged_tasks()])
+    return uncertainty.of_mean([Spread(found[name].error[0]) for name in TASKS if name in averaged_tasks()]).error

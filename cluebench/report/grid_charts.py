@@ -22,8 +22,7 @@ from cluebench.records.log import read_losses
 from cluebench.records.paths import trial_name
 from cluebench.report.examples import Example, examples_of
 from cluebench.search.replay import Outcome, points
-from cluebench.statistics.budget import expected_best
-from cluebench.statistics.effects import main_effects
+from cluebench.statistics.grids import expected_best, main_effects
 
 #: Points of a curve that are drawn: a reader can't see more.
 _CURVE_POINTS = 80

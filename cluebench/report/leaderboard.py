@@ -31,7 +31,7 @@ from cluebench.report.run import Run
 from cluebench.report.submitted import RECORD, Submitted
 from cluebench.report.units import unit_of
 from cluebench.report.unseen import floors_text, unseen
-from cluebench.statistics.ranks import shared_ranks
+from cluebench.statistics.paired import shared_ranks
 
 #: The orders of the rows.
 ORDERS = ("average", "score_per_hour")

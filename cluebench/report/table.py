@@ -13,7 +13,7 @@ from cluebench.report import evidence, scores
 from cluebench.report.evidence import Evidence
 from cluebench.report.run import Run
 from cluebench.report.unseen import floors_text, unseen
-from cluebench.statistics.budget import expected_best
+from cluebench.statistics.grids import expected_best
 
 
 @dataclass

@@ -1,40 +1,46 @@
-"""Tests of two models: on the same rows, with only a score and its error, and over several tasks."""
+"""Tests of two models: on the same rows, with only a score and its error, over several tasks; ranks of many models."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy import special
 
-from cluebench.statistics.clusters import cluster_sums
+from cluebench.statistics.uncertainty import cluster_sums
 
+LEVEL = 0.05
 DRAWS = 10_000
+
+#: The bounds of a 95 % interval.
+_LOW, _HIGH = (1 - 0.95) / 2, (1 + 0.95) / 2
 
 #: Weights drawn at once: 32 MiB of int64.
 _WEIGHTS_AT_ONCE = 1 << 22
 
 
-def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, float]:
-    """(rows only the first has right, rows only the second has, two-sided p) of two boolean arrays [rows].
+class Significance(NamedTuple):
+    """The 95 % interval of a difference and its two-sided p, by one test: 0 is outside if p is below 5 %."""
+
+    low: float
+    high: float
+    p: float
+
+
+def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, Significance]:
+    """(rows only the first has right, rows only the second has, the test) of two boolean arrays [rows].
 
     Exact: of the rows on which two equal models disagree, the number that the first has right is binomial with share ½
-    (McNemar 1947; Dietterich 1998 for classifiers). Rows must be independent.
+    (McNemar 1947; Dietterich 1998 for classifiers). So is the interval, of the difference of the two shares of rows
+    (Clopper & Pearson 1934). Rows must be independent.
     """
     first, second = np.asarray(first, bool), np.asarray(second, bool)
     only_first, only_second = int(np.sum(first & ~second)), int(np.sum(second & ~first))
-    tail = special.bdtr(min(only_first, only_second), only_first + only_second, 0.5)
-    return only_first, only_second, min(1.0, 2 * float(tail))
-
-
-def mcnemar_interval(only_first: int, only_second: int, rows: int, coverage: float = 0.95) -> tuple[float, float]:
-    """The interval of mcnemar for the difference of two shares of ``rows``: it excludes 0 if p is at most 0.05.
-
-    Like the test, it depends on the number of rows on which the two disagree, and on the first's share of them (Clopper
-    & Pearson 1934).
-    """
-    apart, tail = only_first + only_second, (1 - coverage) / 2
-    low = special.betaincinv(only_first, only_second + 1, tail) if only_first else 0.0
-    high = special.betaincinv(only_first + 1, only_second, 1 - tail) if only_second else 1.0
-    return float((2 * low - 1) * apart / rows), float((2 * high - 1) * apart / rows)
+    apart = only_first + only_second
+    p = min(1.0, 2 * float(special.bdtr(min(only_first, only_second), apart, 0.5)))
+    low = special.betaincinv(only_first, only_second + 1, _LOW) if only_first else 0.0
+    high = special.betaincinv(only_first + 1, only_second, _HIGH) if only_second else 1.0
+    low, high = (float((2 * share - 1) * apart / len(first)) for share in (low, high))
+    return only_first, only_second, Significance(low, high, p)
 
 
 def bootstrap_means(
@@ -59,41 +65,31 @@ def bootstrap_means(
     return np.concatenate(means)
 
 
-def interval(means: np.ndarray, coverage: float = 0.95) -> tuple[float, float]:
-    """The percentile interval of bootstrap_means."""
-    low, high = np.quantile(means, [(1 - coverage) / 2, (1 + coverage) / 2])
-    return float(low), float(high)
+def by_draws(means: np.ndarray) -> Significance:
+    """The percentile interval of bootstrap_means, and the level at which it reaches 0: never 0, as draws are finite.
 
-
-def two_sided_p(means: np.ndarray) -> float:
-    """The level at which the percentile interval of bootstrap_means reaches 0; never 0, because draws are finite.
-
-    (k + 1) / (draws + 1) of either side, as in Davison & Hinkley 1997, section 4.2.
+    p is (k + 1) / (draws + 1) of either side, as in Davison & Hinkley 1997, section 4.2.
     """
+    low, high = np.quantile(means, [_LOW, _HIGH])
     either = min(int(np.sum(means <= 0)), int(np.sum(means >= 0)))
-    return min(1.0, 2 * (either + 1) / (len(means) + 1))
+    return Significance(float(low), float(high), min(1.0, 2 * (either + 1) / (len(means) + 1)))
 
 
-def normal_p(difference: float, error: float, freedom: float = np.inf) -> float:
-    """Two-sided p of a difference with this standard error, by the normal distribution; NaN for an error of NaN.
+def by_error(difference: float, error: float, freedom: float = np.inf) -> Significance:
+    """Of a difference with this standard error, by the normal distribution; p is NaN for an error of NaN.
 
     With finite degrees of ``freedom`` of the error, by Student's distribution. If only two shares are known, ``error``
     is √(e₁² + e₂²): the two-sample binomial test. If both were measured on the same rows, this error is too large: the
     test may miss a difference, but never finds a false one more often.
     """
+    is_normal = np.isinf(freedom)
+    reach = float(special.ndtri(_HIGH) if is_normal else special.stdtrit(freedom, _HIGH)) * error
     if error == 0:
-        return float(difference == 0)
-    far = -abs(difference) / error
-    return float(2 * (special.ndtr(far) if np.isinf(freedom) else special.stdtr(freedom, far)))
-
-
-def normal_interval(
-    difference: float, error: float, freedom: float = np.inf, coverage: float = 0.95
-) -> tuple[float, float]:
-    """The interval of normal_p."""
-    share = (1 + coverage) / 2
-    reach = float(special.ndtri(share) if np.isinf(freedom) else special.stdtrit(freedom, share)) * error
-    return difference - reach, difference + reach
+        p = float(difference == 0)
+    else:
+        far = -abs(difference) / error
+        p = float(2 * (special.ndtr(far) if is_normal else special.stdtr(freedom, far)))
+    return Significance(difference - reach, difference + reach, p)
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
@@ -106,3 +102,23 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     adjusted = np.empty(len(values))
     adjusted[order] = np.minimum(1, np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)))
     return adjusted
+
+
+def shared_ranks(scores: Sequence[float], p_value: Callable[[int, int], float]) -> list[int]:
+    """The rank of each model: 1 + the number of models in better groups.
+
+    From the best score down (equal scores in the given order), a model joins the group above it unless it differs
+    significantly from that group's best; then it is the best of the next group. ``p_value(best, other)`` takes two
+    places in ``scores``. The level is divided by the number of pairs of models, because any pair may become a group's
+    best and its rival. So at most 5 % of leaderboards rank any model below a best that it equals. Two equal
+    models may still have different ranks, if only one of them differs significantly from a third that is better than
+    both. NaN, an unknown p, is not significant.
+    """
+    ranks = [0] * len(scores)
+    best = rank = 0
+    pairs = len(scores) * (len(scores) - 1) / 2
+    for place, model in enumerate(sorted(range(len(scores)), key=lambda model: -scores[model])):
+        if place == 0 or p_value(best, model) <= LEVEL / pairs:
+            best, rank = model, place + 1
+        ranks[model] = rank
+    return ranks

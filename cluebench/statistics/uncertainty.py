@@ -1,11 +1,27 @@
-"""Standard errors of a mean over rows, of a published share, and of an average of tasks."""
+"""Standard errors: of a mean over rows, of a published share, and of sums and means of such numbers."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from cluebench.statistics.clusters import cluster_sums
+
+def cluster_sums(values: np.ndarray, clusters: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """(float64 [..., clusters] sums, float64 [clusters] numbers of rows) of values [..., rows].
+
+    Clusters are in the order of their names. Raises ValueError without rows, or with names for another number of rows.
+    """
+    values = np.asarray(values, np.float64)
+    rows = values.shape[-1]
+    shape = (rows,) if clusters is None else np.shape(clusters)
+    if rows == 0 or shape != (rows,):
+        raise ValueError(f"{rows} rows in clusters named for {shape}")
+    if clusters is None:
+        return np.ascontiguousarray(values), np.ones(rows)
+    clusters = np.asarray(clusters)
+    order = np.argsort(clusters, kind="stable")
+    starts = np.flatnonzero(np.r_[True, clusters[order][1:] != clusters[order][:-1]])
+    return np.add.reduceat(values[..., order], starts, axis=-1), np.diff(np.r_[starts, rows]).astype(np.float64)
 
 
 def standard_error(values: np.ndarray, clusters: np.ndarray | None = None) -> np.ndarray:
@@ -28,11 +44,6 @@ def binomial_error(share: float, rows: int) -> float:
     return float(np.sqrt(share * (1 - share) / rows))
 
 
-def error_of_average(errors: Sequence[float]) -> float:
-    """The standard error of the plain mean of numbers with independent errors, such as scores on different tasks."""
-    return float(np.sqrt(np.sum(np.square(errors)))) / len(errors)
-
-
 class Spread(NamedTuple):
     """The uncertainty of a number."""
 
@@ -40,12 +51,15 @@ class Spread(NamedTuple):
     freedom: float = np.inf  # degrees of freedom of the error itself
 
 
-def together(spreads: Sequence[Spread]) -> Spread:
-    """Of a sum of numbers with independent errors (Welch 1947 and Satterthwaite 1946 for the degrees of freedom)."""
+def of_mean(spreads: Sequence[Spread]) -> Spread:
+    """Of the plain mean of numbers with independent errors, such as scores on different tasks.
+
+    The degrees of freedom are by Welch 1947 and Satterthwaite 1946.
+    """
     variances = np.array([spread.error**2 for spread in spreads])
     uncertain = sum(variance**2 / spread.freedom for variance, spread in zip(variances, spreads))
     total = float(variances.sum())
-    return Spread(float(np.sqrt(total)), total**2 / uncertain if uncertain else np.inf)
+    return Spread(float(np.sqrt(total)) / len(spreads), total**2 / uncertain if uncertain else np.inf)
 
 
 def with_seeds(of_rows: float, first: np.ndarray, second: np.ndarray) -> Spread:

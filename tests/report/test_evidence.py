@@ -3,15 +3,7 @@ import pytest
 
 from cluebench.benchmark.tasks import TASKS
 from cluebench.records.dev_predictions import DevPredictions
-from cluebench.report.evidence import (
-    average_p,
-    clusters_of,
-    difference_spread,
-    incomparable,
-    is_paired,
-    measured,
-    published,
-)
+from cluebench.report.evidence import Pair, average_p, incomparable, measured, published
 from cluebench.statistics.uncertainty import standard_error
 
 
@@ -52,16 +44,16 @@ def test_what_makes_no_pair_is_named(predictions):
     shared = predictions("tnews", [0, 0, 1], np.array([0, 0, 1]))
     assert incomparable(first, shared) == ""  # a file of a time when repeated texts were not looked for
     assert "dev rows" in incomparable(predictions("tnews", [1, 0, 1], np.array([0, 1, 1])), shared)
-    assert clusters_of(measured([first]), measured([shared])).tolist() == [0, 0, 1]
+    assert Pair(measured([first]), measured([shared])).clusters.tolist() == [0, 0, 1]
 
 
 def test_paired_errors_are_smaller_where_models_agree(evidence):
     right = np.arange(400) % 4 > 0
     first, second = evidence("tnews", right), evidence("tnews", right ^ (np.arange(400) < 10))
     theirs = published(TASKS["tnews"], second.score)
-    assert is_paired(first, second) and not is_paired(first, theirs)
-    assert difference_spread(first, second).error < 0.3 * np.hypot(first.error[0], second.error[0])
-    assert difference_spread(first, theirs).error == pytest.approx(np.hypot(first.error[0], theirs.error[0]))
+    assert Pair(first, second).is_paired and not Pair(first, theirs).is_paired
+    assert Pair(first, second).spread.error < 0.3 * np.hypot(first.error[0], second.error[0])
+    assert Pair(first, theirs).spread.error == pytest.approx(np.hypot(first.error[0], theirs.error[0]))
 
 
 def test_p_of_an_average_counts_the_tasks_of_both(evidence):

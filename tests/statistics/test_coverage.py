@@ -35,7 +35,7 @@ def coverage(clusters, share=0.25, draws=1500):
     covered = 0
     for _ in range(draws):
         right = ~drawn_errors(generator, share)
-        low, high = paired.normal_interval(right.mean() - expected, float(uncertainty.standard_error(right, clusters)))
+        low, high, _ = paired.by_error(right.mean() - expected, float(uncertainty.standard_error(right, clusters)))
         covered += low <= 0 <= high
     return 100 * covered / draws
 
@@ -55,6 +55,6 @@ def test_the_bootstrap_interval_of_a_difference_covers_95_percent():
     expected = 2 * (0.30 - 0.20) * PRONOUNS / ROWS
     for number in range(600):
         difference = drawn_errors(generator, 0.30).astype(float) - drawn_errors(generator, 0.20)
-        low, high = paired.interval(paired.bootstrap_means(difference, clusters, seed=number, draws=2000))
+        low, high, _ = paired.by_draws(paired.bootstrap_means(difference, clusters, seed=number, draws=2000))
         covered += low <= expected <= high
     assert 93 <= 100 * covered / 600 <= 97

@@ -1,14 +1,13 @@
 import numpy as np
 import pytest
 
-from cluebench.statistics.paired import normal_p
-from cluebench.statistics.ranks import shared_ranks
+from cluebench.statistics.paired import by_error, shared_ranks
 from cluebench.statistics.uncertainty import standard_error
 
 
-def by_error(scores, error):
+def ranks_by_error(scores, error):
     """The ranks of scores that all differ with one standard error."""
-    return shared_ranks(scores, lambda best, other: normal_p(scores[best] - scores[other], error))
+    return shared_ranks(scores, lambda best, other: by_error(scores[best] - scores[other], error).p)
 
 
 def ranks_of(right, clusters=None):
@@ -17,23 +16,23 @@ def ranks_of(right, clusters=None):
 
     def p_value(best, other):
         difference = right[best].astype(float) - right[other]
-        return normal_p(difference.mean(), standard_error(difference, clusters))
+        return by_error(difference.mean(), standard_error(difference, clusters)).p
 
     return shared_ranks(scores, p_value)
 
 
 def test_groups_are_cut_by_the_difference_from_their_best():
     # 80 and 78.5 are 1.5 errors apart, 80 and 70 are ten; 69 goes with 70.
-    assert by_error([70.0, 80.0, 78.5, 69.0], 1.0) == [3, 1, 1, 3]
-    assert by_error([80.0], 1.0) == [1] and by_error([], 1.0) == []
-    assert by_error([80.0, 80.0, 80.0], 0.0) == [1, 1, 1]
-    assert by_error([80.0, 70.0], np.nan) == [1, 1]
+    assert ranks_by_error([70.0, 80.0, 78.5, 69.0], 1.0) == [3, 1, 1, 3]
+    assert ranks_by_error([80.0], 1.0) == [1] and ranks_by_error([], 1.0) == []
+    assert ranks_by_error([80.0, 80.0, 80.0], 0.0) == [1, 1, 1]
+    assert ranks_by_error([80.0, 70.0], np.nan) == [1, 1]
 
 
 def test_more_models_between_two_need_a_larger_difference():
     # 2.5 errors are significant between two (1.96), but not between the best and the last of four (2.64).
-    assert by_error([80.0, 77.5], 1.0) == [1, 2]
-    assert by_error([80.0, 79.9, 79.8, 77.5], 1.0) == [1, 1, 1, 1]
+    assert ranks_by_error([80.0, 77.5], 1.0) == [1, 2]
+    assert ranks_by_error([80.0, 79.9, 79.8, 77.5], 1.0) == [1, 1, 1, 1]
 
 
 @pytest.mark.slow
@@ -43,7 +42,7 @@ def test_few_leaderboards_put_a_model_below_a_groups_best_that_it_equals():
     truth = np.repeat(np.arange(9) * 0.5, 3)
     for _ in range(1000):
         scores = truth + generator.normal(0, 1, size=27)
-        ranks = by_error(scores, np.sqrt(2))
+        ranks = ranks_by_error(scores, np.sqrt(2))
         order = np.argsort(-scores)
         for rank in set(ranks):  # the model whose place is the rank is the best of its group
             best = order[rank - 1]

@@ -3,8 +3,7 @@ import pytest
 from scipy import stats
 
 from cluebench.statistics import paired, uncertainty
-from cluebench.statistics.clusters import cluster_sums
-from cluebench.statistics.uncertainty import binomial_error, error_of_average, standard_error
+from cluebench.statistics.uncertainty import Spread, binomial_error, cluster_sums, of_mean, standard_error
 
 
 def dependent_rows(generator, clusters, effect=0.3):
@@ -51,8 +50,8 @@ def test_dependent_rows_err_more_than_independent_ones():
 def test_error_of_one_share_and_of_an_average():
     assert binomial_error(0.5, 304) == pytest.approx(0.028677, abs=1e-6)
     # Ten tasks that err by 1 point each: √10 / 10.
-    assert error_of_average([1.0] * 10) == pytest.approx(0.316228, abs=1e-6)
-    assert error_of_average([3.0, 4.0]) == 2.5
+    assert of_mean([Spread(1.0)] * 10) == (pytest.approx(0.316228, abs=1e-6), np.inf)
+    assert of_mean([Spread(3.0), Spread(4.0)]).error == 2.5
 
 
 def false_differences(counted, shift, seeds, runs=1500):
@@ -67,7 +66,7 @@ def false_differences(counted, shift, seeds, runs=1500):
         of_rows = float(uncertainty.standard_error(difference))
         means = (one.mean(axis=1) for one in scores)
         spread = uncertainty.with_seeds(of_rows, *means) if counted else uncertainty.Spread(of_rows)
-        apart += paired.normal_p(difference.mean(), *spread) <= 0.05
+        apart += paired.by_error(difference.mean(), *spread).p <= 0.05
     return 100 * apart / runs
 
 
