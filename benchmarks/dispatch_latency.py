@@ -32,8 +32,7 @@ from cluebench.scheduler.loop.grid_state import GridState
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job, State
 from cluebench.scheduler.plan.trials import build_plan
-from cluebench.scheduler.processes.engine import Events, Interrupted, StartOrder
-from cluebench.scheduler.processes.local_engine import LocalEngine
+from cluebench.scheduler.processes.engine import Engine, Events, Interrupted, StartOrder
 from cluebench.scheduler.run.display import Display
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from cluebench.scheduler.run.recorder import Recorder
@@ -113,7 +112,7 @@ def measured_gaps(folder: Path, models: int, driver: NvidiaDriver) -> tuple[int,
     for directory in directories.values():
         directory.acquire()
     events, display, flags = Events(), Display(io.StringIO()), GridFlags(mrc_cards=1)
-    engine = LocalEngine(find_devices("gpu", {}, driver), driver, events)
+    engine = Engine(find_devices("gpu", {}, driver), driver, events)
     grid = PlannedGrid(flags, plan, directories)
     recorder = Recorder(grid, jobs)
     trials = BriefTrials(folder, grid, jobs, engine, recorder)
@@ -124,7 +123,6 @@ def measured_gaps(folder: Path, models: int, driver: NvidiaDriver) -> tuple[int,
     with recorder:
         loop.run(state)
         share = (time.process_time() - busy) / (time.monotonic() - begin)
-    engine.close()
     for directory in directories.values():
         directory.release()
     return len(jobs), hand_overs(folder), share

@@ -107,9 +107,6 @@ class SimulatedEngine:
     def adopt(self, job: Job) -> None:
         self._run(job.key, Outcome(5.0))
 
-    def close(self) -> None:
-        """Nothing is open."""
-
     def result_of(self, job: Job) -> Result | None:
         """Called by the loop when the job's processes have ended, or were someone else's."""
         outcome = self.running.pop(job.key, Outcome(score=None))

@@ -337,7 +337,7 @@ def test_driver_versions():
         pass
 
     nvml = SimpleNamespace(
-        NVMLError=Error, nvmlSystemGetDriverVersion=lambda: b"550.54.15", nvmlSystemGetCudaDriverVersion=lambda: 12040
+        NVMLError=Error, nvmlSystemGetDriverVersion=lambda: "550.54.15", nvmlSystemGetCudaDriverVersion=lambda: 12040
     )
     assert NvidiaDriver(nvml).versions() == ("550.54.15", "12.4")
     nvml.nvmlSystemGetDriverVersion = lambda: (_ for _ in ()).throw(Error("driver not loaded"))

@@ -1,8 +1,7 @@
 """NVIDIA cards through NVML: which there are, their memory.
 
 Only this module uses NVML (through ``pynvml``). It identifies cards by UUID, as numbers change with drivers and
-environment variables. Each question to the driver runs on a thread of its own: a driver in trouble can take minutes to
-answer about one card, and must block neither the scheduler's loop nor the other cards.
+environment variables. A driver in trouble can take minutes to answer about one card: ask it on a thread.
 """
 
 import threading
@@ -99,7 +98,7 @@ class NvidiaDriver:
             driver, cuda = self._nvml.nvmlSystemGetDriverVersion(), self._nvml.nvmlSystemGetCudaDriverVersion()
         except self._nvml.NVMLError as error:
             raise DeviceLost(str(error)) from None
-        return _text(driver), f"{cuda // 1000}.{cuda % 1000 // 10}"
+        return driver, f"{cuda // 1000}.{cuda % 1000 // 10}"
 
     def cards(self) -> list[list[Device]]:
         """One list for each card, in the order of the PCI bus: the card alone, or its MIG instances.
@@ -123,7 +122,7 @@ class NvidiaDriver:
             for number in range(nvml.nvmlDeviceGetMaxMigDeviceCount(handle) if is_split else 0):  # numbers have gaps
                 instance = self._or_none(nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, number)
                 if instance is not None:
-                    old_name = self._old_name(_text(nvml.nvmlDeviceGetUUID(handle)), instance)
+                    old_name = self._old_name(nvml.nvmlDeviceGetUUID(handle), instance)
                     instances.append(replace(self._device(instance, f"{label} mig {number}"), old_name=old_name))
             return instances or [replace(self._device(handle, label), joinable=True)]
         except nvml.NVMLError as error:
@@ -142,7 +141,7 @@ class NvidiaDriver:
         except nvml.NVMLError as error:
             if error.value != nvml.NVML_ERROR_NOT_SUPPORTED:  # as for the GB10, which shares the machine's memory
                 raise
-        return Device(_text(nvml.nvmlDeviceGetUUID(handle)), label, "gpu", _text(nvml.nvmlDeviceGetName(handle)), total)
+        return Device(nvml.nvmlDeviceGetUUID(handle), label, "gpu", nvml.nvmlDeviceGetName(handle), total)
 
     def _old_name(self, card: str, instance: Any) -> str:
         gpu = self._or_none(self._nvml.nvmlDeviceGetGpuInstanceId, instance)
@@ -182,10 +181,6 @@ class NvidiaDriver:
                     self._nvml.nvmlInit()
 
 
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
-
-
 def answered(ask: Callable[[], T]) -> T:
     """What ``ask`` returns or raises. It runs on a thread, as the driver may hang for ever: so Ctrl-C still works.
 
@@ -198,16 +193,3 @@ def answered(ask: Callable[[], T]) -> T:
     if isinstance(answer, Exception):
         raise answer
     return answer
-
-
-def ask(read: Callable[[str], Reading], device_id: str, post: Callable[[str, Reading | DeviceLost], None]) -> None:
-    """Returns at once. A thread calls ``post`` with the card's id and what ``read`` returns, or its DeviceLost."""
-
-    def run() -> None:
-        try:
-            answer: Reading | DeviceLost = read(device_id)
-        except DeviceLost as error:
-            answer = error
-        post(device_id, answer)
-
-    threading.Thread(target=run, name=f"ask-{device_id}", daemon=True).start()

@@ -38,7 +38,7 @@ from cluebench.scheduler.plan.failures import Failure, FailureKind
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Attempt, Job, State, note_failures, recall_failures
 from cluebench.scheduler.processes import launch
-from cluebench.scheduler.processes.local_engine import orphan_of
+from cluebench.scheduler.processes.engine import orphan_of
 from cluebench.scheduler.run.display import print_status
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from cluebench.scheduler.run.recorder import trial_state

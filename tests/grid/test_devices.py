@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,8 @@ import pytest
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.resource_limits import usable_cores
 from cluebench.machine.devices import child_environment, find_devices
-from cluebench.machine.nvidia import Device, DeviceLost, NvidiaDriver, Reading, ask
+from cluebench.machine.nvidia import Device, DeviceLost, NvidiaDriver, Reading
+from cluebench.scheduler.processes.engine import Engine, Events
 
 GIB = 1 << 30
 ROOT = Path(__file__).resolve().parents[2]
@@ -238,23 +238,21 @@ def test_memory_over_time_and_a_card_that_is_lost_and_comes_back(with_driver):
 def test_driver_that_hangs_holds_only_the_monitor(with_driver):
     found = with_driver(
         """
-        answers = []
-        driver = NvidiaDriver.open()
+        from cluebench.scheduler.processes.engine import Engine, Events
+        events = Events()
+        engine = Engine([], NvidiaDriver.open(), events)
         text = open(cards).read()
         open(cards, "w").write(text.replace("16384 ok", "16384 hang"))
         begin = time.monotonic()
-        ask(driver.read, "GPU-bbbb2222", lambda device, answer: answers.append(device))
+        engine.measure("GPU-bbbb2222")
         asked = time.monotonic() - begin
-        time.sleep(0.3)
-        waiting = list(answers)
+        waiting = events.get(0.3)
         open(cards, "w").write(text)
-        while not answers:
-            time.sleep(0.05)
-        print(json.dumps([asked < 0.1, waiting, answers]))
+        print(json.dumps([asked < 0.1, waiting, events.get(30.0).device_id]))
         """,
         TWO_CARDS,
     )
-    assert found == [True, [], ["GPU-bbbb2222"]]
+    assert found == [True, None, "GPU-bbbb2222"]
 
 
 # Without any driver ---------------------------------------------------------------------------------------------------
@@ -288,19 +286,17 @@ def test_children_get_uuids_in_the_order_of_the_bus():
     assert environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
 
 
-def test_monitor_posts_readings_and_losses():
-    def read(device_id):
-        if device_id == "bad":
-            raise DeviceLost("gone")
-        return reading
+def test_the_engine_posts_readings_and_losses():
+    class Driver:
+        def read(self, device_id):
+            if device_id == "bad":
+                raise DeviceLost("gone")
+            return reading
 
-    reading, posted = Reading(2, 1, {}), []
+    reading, events = Reading(2, 1, {}), Events()
     for device in ("good", "bad"):
-        ask(read, device, lambda *answer: posted.append(answer))
-    deadline = time.monotonic() + 5
-    while len(posted) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    answers = dict(posted)  # a thread a question: in any order
+        Engine([], Driver(), events).measure(device)
+    answers = {event.device_id: event.answer for event in (events.get(5.0), events.get(5.0))}  # in any order
     assert answers["good"] == reading and str(answers["bad"]) == "gone"
 
 

@@ -17,9 +17,8 @@ from cluebench.records.paths import TrialPaths
 from cluebench.records.result import Result
 from cluebench.records.trial import Trial
 from cluebench.scheduler.plan.jobs import Attempt, Job
-from cluebench.scheduler.processes.engine import Events, StartOrder
+from cluebench.scheduler.processes.engine import Engine, Events, StartOrder, is_ours, orphan_of
 from cluebench.scheduler.processes.launch import TRIAL_VARIABLE, start_time
-from cluebench.scheduler.processes.local_engine import LocalEngine, is_ours, orphan_of
 from tests.conftest import ROOT
 from tests.grid.conftest import alive, until
 from tests.grid.small_grid import KEYS, TABLE_ROW, TNEWS
@@ -283,7 +282,7 @@ def launch_of(tmp_path, command):
 
 def run_launch(launch):
     events = Events()
-    engine = LocalEngine([], None, events)
+    engine = Engine([], None, events)
     assert engine.take(launch[0])
     engine.start(*launch)
     code = events.get(timeout=60).code
@@ -296,7 +295,7 @@ def test_of_two_launches_of_a_trial_one_runs(tmp_path):
     waits = f"while not os.path.exists({str(go)!r}): time.sleep(0.02)"
     code = f"import os, time\nopen({str(mark)!r}, 'a').write('x')\n{waits}"
     (job, order), events = launch_of(tmp_path, [sys.executable, "-c", code]), Events()
-    first, *others = (LocalEngine([], None, events) for _ in range(4))
+    first, *others = (Engine([], None, events) for _ in range(4))
     assert first.take(job) and not any(other.take(job) for other in others)
     first.start(job, order)
     until(mark.exists, what="the trial")
@@ -331,8 +330,8 @@ def test_orphan_is_known_by_its_lock_and_start(tmp_path):
     job = launch[0]
     assert orphan_of(job.lock) is None
     # Started by a scheduler that ends: its trial is nobody's child.
-    code = "import pickle, sys; from cluebench.scheduler.processes.local_engine import LocalEngine\n"
-    code += "(job, order), engine = pickle.load(sys.stdin.buffer), LocalEngine([], None, None)\n"
+    code = "import pickle, sys; from cluebench.scheduler.processes.engine import Engine\n"
+    code += "(job, order), engine = pickle.load(sys.stdin.buffer), Engine([], None, None)\n"
     code += "engine.take(job), engine.start(job, order)"
     subprocess.run([sys.executable, "-c", code], input=pickle.dumps(launch), check=True)
     until(lambda: (orphan := orphan_of(job.lock)) and orphan.pid, what="the record")
@@ -340,7 +339,7 @@ def test_orphan_is_known_by_its_lock_and_start(tmp_path):
     assert is_ours(orphan) and orphan.start_time == start_time(orphan.pid)
     assert orphan.configuration_hash == "h"
     events = Events()
-    other = LocalEngine([], None, events)
+    other = Engine([], None, events)
     job.attempts = [orphan]
     other.adopt(job)
     other.stop(job.key)

@@ -13,8 +13,7 @@ from cluebench.scheduler.loop import attempt_ends
 from cluebench.scheduler.loop.grid_state import GridState
 from cluebench.scheduler.plan.failures import Failure, FailureKind
 from cluebench.scheduler.plan.jobs import Attempt, Job, State
-from cluebench.scheduler.processes.engine import GRACE, Exited, Interrupted, Measured
-from cluebench.scheduler.processes.local_engine import is_ours
+from cluebench.scheduler.processes.engine import GRACE, Exited, Interrupted, Measured, is_ours
 
 #: Seconds between checks of trials that another process runs, and before a check of a lock that changes its owner.
 _ELSEWHERE_PAUSE, _LOCK_PAUSE = 10.0, 0.3

@@ -25,7 +25,7 @@ from cluebench.scheduler.loop.grid_state import GridState
 from cluebench.scheduler.plan.estimates import DurationModel, time_left
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job, LogReader, State, best_first, by_task, recall_failures
-from cluebench.scheduler.processes.local_engine import orphan_of
+from cluebench.scheduler.processes.engine import orphan_of
 from cluebench.scheduler.run.run_directory import RunDirectory
 
 #: Seconds between plain status lines, before the first of them, and between updates of the live table.

@@ -21,8 +21,7 @@ from cluebench.foundation.errors import LeftToOthers, UsageError, one_line
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job, State
 from cluebench.scheduler.processes import launch
-from cluebench.scheduler.processes.engine import GRACE, Events, Interrupted
-from cluebench.scheduler.processes.local_engine import orphan_of
+from cluebench.scheduler.processes.engine import GRACE, Events, Interrupted, orphan_of
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 
 #: Cores of a worker if the cluster has no cards and the user has given no number of workers.

@@ -28,7 +28,7 @@ from cluebench.records.result import STOPPED, Result, Settings
 from cluebench.records.trial import Trial
 from cluebench.report.grid_page import REPORT_FILE
 from cluebench.scheduler.plan.jobs import Job, written
-from cluebench.scheduler.processes import local_engine
+from cluebench.scheduler.processes import engine
 from cluebench.scheduler.processes.engine import GRACE
 
 #: Enough for a file system to notice that it has none to give.
@@ -73,7 +73,7 @@ class RunDirectory:
         """
         self._lock = self._opened("lock")
         for pause in (0.1, 0.1, 0.0):  # a process that asks for the holder locks it for an instant
-            if local_engine.try_lock(self._lock):
+            if engine.try_lock(self._lock):
                 break
             if not pause:
                 raise AlreadyRunning(f"{self.path} is in use by another grid search: {self.holder()}")
@@ -94,7 +94,7 @@ class RunDirectory:
         path = self.private / "settings"
         with open(self._opened(path.name), "r+b") as guard:
             fcntl.flock(guard, fcntl.LOCK_EX)  # processes that come at once wait for each other
-            alone = local_engine.try_lock(self._members)
+            alone = engine.try_lock(self._members)
             shared = None if alone else json_files.read_if_sound(path, SharedSettings)
             there = shared.tasks if shared else {}
             for task, ours in settings.items():
@@ -135,7 +135,7 @@ class RunDirectory:
 
     def holder(self) -> str | None:
         """``process 815 on n1, since …``: the scheduler that has the directory's lock; None if the lock is free."""
-        content = local_engine.record_in(self.private / "lock")
+        content = engine.record_in(self.private / "lock")
         unknown = "a process that has not written down who it is"
         return None if content is None else one_line(content.decode(errors="replace")) or unknown
 
@@ -234,11 +234,11 @@ def end_strays(directories: Iterable[RunDirectory], planned: Collection[Path], n
     due, marks = time.monotonic() + GRACE, []
     for directory in directories:
         for lock in sorted(directory.private.glob("*--*.lock")):
-            orphan = None if lock in planned else local_engine.orphan_of(lock)
-            if orphan is not None and orphan.pid and local_engine.is_ours(orphan):
+            orphan = None if lock in planned else engine.orphan_of(lock)
+            if orphan is not None and orphan.pid and engine.is_ours(orphan):
                 key = f"{directory.path.name}/{lock.stem.replace('--', '/', 1)}"
                 note(f"{key}: process {orphan.pid} of an earlier grid runs it, and it is not in this plan: ended")
-                local_engine.signal_group(orphan.pid, signal.SIGTERM)
+                engine.signal_group(orphan.pid, signal.SIGTERM)
                 marks.append(orphan.mark)
     for mark in marks:
-        local_engine.end_all(mark, grace=max(0.0, due - time.monotonic()))
+        engine.end_all(mark, grace=max(0.0, due - time.monotonic()))

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, nullcontext, redirect_stdout, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout, suppress
 from functools import partial
 
 from cluebench.foundation import repository
@@ -28,7 +28,6 @@ from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job, State, note_failures, recall_failures, written
 from cluebench.scheduler.plan.trials import trial_command
 from cluebench.scheduler.processes.engine import Engine, Events, Interrupted, StartOrder
-from cluebench.scheduler.processes.local_engine import LocalEngine
 from cluebench.scheduler.run.display import Display, display_for, print_failures
 from cluebench.scheduler.run.forecast import writing_over
 from cluebench.scheduler.run.planned_grid import PlannedGrid
@@ -196,11 +195,11 @@ def _run_here(grid: PlannedGrid, jobs: list[Job], events: Events) -> tuple[list[
     request = grid.flags.devices
     driver = None if request.startswith("cpu") else nvidia.answered(nvidia.NvidiaDriver.open)
     find = partial(devices.find_devices, request, os.environ, driver, many_small=grid.flags.demo)
-    with closing(LocalEngine(nvidia.answered(find), driver, events)) as engine:
-        _refuse_what_fails_everywhere(grid.flags, jobs, engine.devices)
-        _warm_up(grid, engine.devices[0].kind)
-        jobs = _joined(grid, require_data=True)
-        return jobs, _loop(grid, jobs, engine, events)
+    engine = Engine(nvidia.answered(find), driver, events)
+    _refuse_what_fails_everywhere(grid.flags, jobs, engine.devices)
+    _warm_up(grid, engine.devices[0].kind)
+    jobs = _joined(grid, require_data=True)
+    return jobs, _loop(grid, jobs, engine, events)
 
 
 def _warm_up(grid: PlannedGrid, device: str) -> None:
