@@ -237,7 +237,7 @@ def test_plain_lines(tmp_path):
     display.hear(jobs[0].ending(), jobs[0])
     assert display.tick(0.0) == 15.0 and display.tick(14.0) == 15.0
     assert display.tick(15.0) == 75.0
-    line = "1 done, 1 running, 1 left; time left about 5 h 10 min"
+    line = "1 done, 1 running, 1 waiting, 0 failed; time left about 5 h 10 min"
     assert stream.getvalue().splitlines() == [
         f"[1/3] m/tnews/1e-05_32_0.1 done: 57.00 (60 s); {line}",
         f"{line}: m/tnews/2e-05_32_0.1 30% 56.12",
@@ -276,7 +276,7 @@ def test_live_picture_of_the_grid_its_tasks_and_what_runs(tmp_path, terminal):
     display.tick(2.0)
     summary, bar, task, heading, running = picture(terminal)[-5:]
     display.close()
-    assert summary == "1 done, 1 running, 1 left; time left about 5 h 10 min"
+    assert summary == "1 done, 1 running, 1 waiting, 0 failed; time left about 5 h 10 min"
     assert len(bar) == 80 and set(bar) <= set("━╸╺")
     assert re.fullmatch(r"TNEWS  1/3  [━╸╺]+ +best 57.00  1e-05_32_0.1", task)
     assert heading.split() == ["running", "on", "step", "last", "dev", "left"]
@@ -295,7 +295,7 @@ def test_a_step_is_shown_before_the_first_log_line(tmp_path, terminal):
     assert re.split("  +", picture(terminal)[-1])[:4] == ["tnews/2e-05_32_0.1", "gpu 0", "12/1000", "-"]
     for broken in ("", "12/", "x/y", "13/12", "1/0", "9" * 5000):
         (jobs[1].paths.output_dir / "step.txt").write_text(broken)
-        assert LogReader().step(jobs[1]) is None
+        assert LogReader().underway(jobs[1], jobs[1].attempt).step is None
     display.close()
 
 
@@ -375,18 +375,22 @@ def test_the_start_of_a_trial_is_not_mistaken_for_steps(tmp_path, monkeypatch):
     now = [1000.0]
     monkeypatch.setattr(jobs_module.time, "monotonic", lambda: now[0])
     one = Trial(Model.of("m"), "tnews", Setting(3e-5, 32, 0.1))
-    job = SimpleNamespace(paths=TrialPaths(tmp_path, "3e-05_32_0.1"))
-    logs, durations = LogReader(), DurationModel(GridFlags())
+    job = SimpleNamespace(trial=one, paths=TrialPaths(tmp_path, "3e-05_32_0.1"))
+    logs, durations, attempt = LogReader(), DurationModel(GridFlags()), Attempt()
     job.paths.output_dir.mkdir()
     for step, seconds in ((1, 60.0), (11, 61.0), (21, 62.0)):
         now[0] = 1000.0 + seconds
         (job.paths.output_dir / "step.txt").write_text(f"{step}/1000")
-        underway = Underway(one, 1, seconds, *logs.pace(job))
+        underway = logs.underway(job, attempt)
         left = time_left(durations, [underway], [], 1)
         assert left == (pytest.approx(97.9) if step == 21 else None)
-        assert logs.seconds_left(job) == (left and pytest.approx(left))
-    early = Underway(one, 1, step=(19, 1000), steps_per_second=10.0)
-    assert time_left(DurationModel(GridFlags()), [early], [], 1) is None
+        assert underway.seconds_left == (left and pytest.approx(left))
+    (job.paths.output_dir / "step.txt").unlink()
+    job.paths.log.write_text(
+        "global step 19/1000, epoch: 0, batch: 18, rank_id: 0, loss: 2.7, lr: 0.1, speed: 10.0 step/s\n"
+    )
+    early = LogReader().underway(job, attempt)
+    assert early.step == (19, 1000) and early.seconds_left is None
 
 
 def test_the_page_is_written_once_there_is_a_plan_and_while_anything_runs(tmp_path, monkeypatch):

@@ -248,7 +248,27 @@ class Underway:
     devices: int
     seconds: float = 0.0  # since its attempt began
     step: tuple[int, int] | None = None  # done, total; None before the first
-    steps_per_second: float | None = None
+    steps_per_second: float | None = None  # None while too few steps are done to know
+    last_score: tuple[float, ...] | None = None
+
+    @property
+    def place(self) -> str:
+        """``300/1000``: its step; ``-`` before the first."""
+        return f"{self.step[0]}/{self.step[1]}" if self.step else "-"
+
+    @property
+    def score(self) -> str:
+        """The last dev score; ``-`` before the first."""
+        return self.trial.row.format_score(self.last_score) if self.last_score else "-"
+
+    def __str__(self) -> str:
+        """``30% 57.12``: the share of its steps, the last dev score."""
+        return (f"{100 * self.step[0] / self.step[1]:.0f}% " if self.step else "") + self.score
+
+    @property
+    def seconds_left(self) -> float | None:
+        """By the speed of its steps."""
+        return (self.step[1] - self.step[0]) / self.steps_per_second if self.step and self.steps_per_second else None
 
     def left(self, seconds: float) -> float:
         """Seconds left on each of its devices, if it takes ``seconds`` on one device in total."""
@@ -256,17 +276,12 @@ class Underway:
         return (1 - done) * seconds / self.devices
 
 
-def is_telling(steps: int, total: int) -> bool:
-    """Whether this many steps show the speed of the rest: the first ones are slower."""
-    return steps >= min(20, max(1, total // 20))
-
-
 def time_left(
     durations: DurationModel, running: Sequence[Underway], waiting: Sequence[Trial], devices: int
 ) -> float | None:
     """Seconds until the last trial ends; ``waiting``: in order of start. None while durations are unknown."""
     for now in running:
-        if now.step and now.steps_per_second and is_telling(*now.step):
+        if now.step and now.steps_per_second:
             durations.project(now.trial, now.step[1] / now.steps_per_second * now.devices)
     estimated = {trial: durations.seconds(trial) for trial in [*(now.trial for now in running), *waiting]}
     seconds = {trial: value for trial, value in estimated.items() if value is not None}

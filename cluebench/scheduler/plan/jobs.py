@@ -20,7 +20,7 @@ from cluebench.records.paths import TrialPaths
 from cluebench.records.result import Result
 from cluebench.records.trial import Trial
 from cluebench.report.units import duration
-from cluebench.scheduler.plan.estimates import Underway, is_telling
+from cluebench.scheduler.plan.estimates import Underway
 from cluebench.scheduler.plan.failures import Failure, FailureKind
 from cluebench.search.halving import Curve
 
@@ -31,11 +31,11 @@ _LONGEST_PAUSE = 1800.0
 
 
 class State(str, Enum):
-    """The words of grid.json."""
+    """The words of grid.json, in the order in which they are shown."""
 
-    WAITING = "waiting"
-    RUNNING = "running"
     DONE = "done"
+    RUNNING = "running"
+    WAITING = "waiting"
     FAILED = "failed"
     PAUSED = "held"  # codespell:ignore - at a rung, until the other trials of its task are there
     STOPPED = "stopped"  # for good, by the search
@@ -270,32 +270,25 @@ class LogReader:
         except OSError:
             return LogFacts()
 
-    def step(self, job: Job) -> tuple[int, int] | None:
-        """(step, total) of a running trial; None before its first step."""
-        return furthest_step(self.facts(job), job.paths.output_dir)
-
-    def pace(self, job: Job) -> tuple[tuple[int, int] | None, float | None]:
-        """Its `step`, and steps per second: from its log, else since the first step that we saw. None while unknown.
+    def underway(self, job: Job, attempt: Attempt) -> Underway:
+        """How far a trial is that runs here or elsewhere. Its speed: by its log, else since the first step that we saw.
 
         The time before that step is the start of Python and the model, and says nothing about steps.
         """
-        step, speed = self.step(job), self.facts(job).steps_per_second
-        if step is None:
-            return None, None
-        first, since = self._first.setdefault(job.paths.log, (step[0], time.monotonic()))
-        if speed is None and is_telling(step[0] - first, step[1]):
-            speed = (step[0] - first) / max(1e-3, time.monotonic() - since)
-        return step, speed if is_telling(*step) else None
-
-    def underway(self, job: Job, attempt: Attempt) -> Underway:
-        """How far a trial is that runs here or elsewhere."""
-        return Underway(job.trial, attempt.cards, attempt.seconds, *self.pace(job))
-
-    def seconds_left(self, job: Job) -> float | None:
-        """The seconds that a running trial still needs, by the speed of its steps."""
-        step, speed = self.pace(job)
-        return (step[1] - step[0]) / speed if step and speed else None
+        facts = self.facts(job)
+        step, speed = furthest_step(facts, job.paths.output_dir), facts.steps_per_second
+        if step is not None:
+            first, since = self._first.setdefault(job.paths.log, (step[0], time.monotonic()))
+            if speed is None and _is_telling(step[0] - first, step[1]):
+                speed = (step[0] - first) / max(1e-3, time.monotonic() - since)
+            speed = speed if _is_telling(*step) else None
+        return Underway(job.trial, attempt.cards, attempt.seconds, step, speed, facts.last_score)
 
     def forget(self, job: Job) -> None:
         self._logs.pop(job.paths.log, None)
         self._first.pop(job.paths.log, None)
+
+
+def _is_telling(steps: int, total: int) -> bool:
+    """Whether this many steps show the speed of the rest: the first ones are slower."""
+    return steps >= min(20, max(1, total // 20))

@@ -3,8 +3,8 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TextIO, get_args
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -15,14 +15,13 @@ from rich.text import Text
 from cluebench.records import dev_predictions
 from cluebench.records.cost import Cost, cost_by_task, cost_lines
 from cluebench.records.finished_trials import OpenedRun
-from cluebench.records.grid_file import PlannedTrial, TrialState
-from cluebench.records.log import LogFacts
+from cluebench.records.grid_file import PlannedTrial
 from cluebench.records.result import Result
 from cluebench.records.trial import Trial
 from cluebench.report.units import duration
 from cluebench.scheduler.allocation.job_queue import Sparingly
 from cluebench.scheduler.loop.grid_state import GridState
-from cluebench.scheduler.plan.estimates import DurationModel, time_left
+from cluebench.scheduler.plan.estimates import DurationModel, Underway, time_left
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job, LogReader, State, best_first, by_task, recall_failures
 from cluebench.scheduler.processes.engine import orphan_of
@@ -34,25 +33,12 @@ _PLAIN_EVERY, _PLAIN_FIRST, _LIVE_EVERY = 60.0, 15.0, 1.0
 _NAMED = 3
 
 
-def score_text(job: Job, facts: LogFacts | None = None) -> str:
-    """The trial's score, or the last dev score of a running one; ``-`` before there is any."""
-    score = job.result.best_score if job.result is not None else facts.last_score if facts is not None else None
-    return "-" if score is None else job.trial.row.format_score(score)
-
-
-def summary(grid: GridState) -> str:
-    """``12 done, 4 running, 2 running elsewhere, 116 left, 1 failed; time left about 5 h 10 min``."""
-    count, elsewhere = grid.queue.count, grid.elsewhere()
-    text = f"{count(State.DONE)} done, {count(State.RUNNING)} running, "
-    text += f"{elsewhere} running elsewhere, " if elsewhere else ""
-    text += f"{count(State.WAITING) - elsewhere} left"
-    text += "".join(
-        f", {count(state)} {state.value}" for state in (State.FAILED, State.PAUSED, State.STOPPED) if count(state)
-    )
-    if left := grid.seconds_left():
-        text += f"; time left {'at most' if grid.halving else 'about'} {duration(left)}"
-    idle = grid.why_idle()
-    return text + (f"; {idle}" if idle else "")
+def summary(counts: Mapping[State, int], where: str, seconds_left: float | None, is_search: bool) -> str:
+    """``12 done, 4 running (2 elsewhere), 116 waiting, 0 failed; time left about 5 h 10 min``"""
+    named = [state for state in State if counts[state] or state in list(State)[:4]]
+    text = ", ".join(f"{counts[state]} {state.value}{where if state is State.RUNNING else ''}" for state in named)
+    about = "at most" if is_search else "about"
+    return text + (f"; time left {about} {duration(seconds_left)}" if seconds_left else "")
 
 
 class Display:
@@ -77,23 +63,28 @@ class Display:
     def hear(self, text: str, job: Job | None) -> None:
         if job is not None:
             place = f"[{self._grid.queue.count(State.DONE)}/{len(self._grid.jobs)}]"
-            text = f"{place} {job.key} {text}" + (f"; {summary(self._grid)}" if job.state is State.DONE else "")
+            text = f"{place} {job.key} {text}" + (f"; {self._summary()}" if job.state is State.DONE else "")
         self.note(text)
 
     def tick(self, now: float) -> float:
         if now >= self._next:
             if self._next:
-                self.note(self._heartbeat())
+                running = [f"{job.key} {underway}" for job, underway in self._running()]
+                self.note(": ".join(filter(None, (self._summary(), ", ".join(running)))))
             self._next = now + (self.interval if self._next else _PLAIN_FIRST)
         return self._next
 
-    def _heartbeat(self) -> str:
-        running = []
-        for job in self._grid.running():
-            step = self._grid.logs.step(job)
-            share = f"{100 * step[0] / step[1]:.0f}% " if step else ""
-            running.append(f"{job.key} {share}{score_text(job, self._grid.logs.facts(job))}")
-        return summary(self._grid) + (": " + ", ".join(running) if running else "")
+    def _summary(self) -> str:
+        grid, elsewhere = self._grid, self._grid.elsewhere()
+        counts = {state: grid.queue.count(state) for state in State}
+        counts[State.RUNNING] += elsewhere
+        counts[State.WAITING] -= elsewhere
+        where = f" ({elsewhere} elsewhere)" if elsewhere else ""
+        text = summary(counts, where, grid.seconds_left(), grid.halving is not None)
+        return "; ".join(filter(None, (text, grid.why_idle())))
+
+    def _running(self) -> list[tuple[Job, Underway]]:
+        return [(job, self._grid.logs.underway(job, job.attempt)) for job in self._grid.running()]
 
 
 class LiveDisplay(Display):
@@ -131,9 +122,16 @@ class LiveDisplay(Display):
     def _picture(self) -> Group:
         jobs = self._grid.jobs
         whole = Table.grid(expand=True)
-        whole.add_row(Text(summary(self._grid)))
+        whole.add_row(Text(self._summary()))
         whole.add_row(ProgressBar(total=len(jobs), completed=sum(job.is_settled for job in jobs)))
-        return Group(whole, self._task_rows(), self._running())
+        trials = Table.grid(padding=(0, 2))
+        trials.add_row(*(Text(title, style="bold") for title in ("running", "on", "step", "last dev", "left")))
+        for job, underway in self._running():
+            name = f"{job.trial.task}/{job.trial.name}" + (f" {job.trial.model.folder}" if self._several else "")
+            left = "-" if underway.seconds_left is None else duration(underway.seconds_left)
+            cells = (_joined(job.attempt.labels), underway.place, underway.score, left)
+            trials.add_row(_cut(name), *(Text(cell, no_wrap=True) for cell in cells))
+        return Group(whole, self._task_rows(), trials)
 
     def _tasks(self) -> Table:
         """A row for each task: trials done, and the best so far. With several models only tasks that run now."""
@@ -144,21 +142,10 @@ class LiveDisplay(Display):
                 continue
             best = max((job for job in jobs if job.result is not None), key=lambda job: job.score[0], default=None)
             bar = ProgressBar(total=len(jobs), completed=counts[State.DONE], width=12)
-            score = f"best {score_text(best)}" if best else ""
+            score = f"best {best.trial.row.format_score(best.score)}" if best else ""
             where = [best.trial.name if best else "", model.folder if self._several else ""]
             done = f"{counts[State.DONE]}/{len(jobs)}"
             table.add_row(jobs[0].trial.row.title, done, bar, score, _cut(" ".join(where)))
-        return table
-
-    def _running(self) -> Table:
-        logs, table = self._grid.logs, Table.grid(padding=(0, 2))
-        table.add_row(*(Text(title, style="bold") for title in ("running", "on", "step", "last dev", "left")))
-        for job in self._grid.running():
-            name = f"{job.trial.task}/{job.trial.name}" + (f" {job.trial.model.folder}" if self._several else "")
-            step, left = logs.step(job), logs.seconds_left(job)
-            shown = f"{step[0]}/{step[1]}" if step else "-"
-            cells = [shown, score_text(job, logs.facts(job)), "-" if left is None else duration(left)]
-            table.add_row(_cut(name), *(Text(cell, no_wrap=True) for cell in (_joined(job.attempt.labels), *cells)))
         return table
 
 
@@ -208,13 +195,13 @@ def print_status(directories: Iterable[RunDirectory], flags: GridFlags) -> None:
 
 
 def _status_lines(directory: RunDirectory, flags: GridFlags) -> list[str]:
-    run, holder, logs = OpenedRun(directory.path), directory.holder(), LogReader()
+    run, holder = OpenedRun(directory.path), directory.holder()
     grid = run.grid
     if grid is None:
         return [f"{directory.path}: no grid has been started here"]
-    jobs = [_job(directory, entry, flags) for entry in grid.trials]
-    running = [job.elsewhere for job in jobs if job.elsewhere]
-    workers = sorted({attempt.who for attempt in running if attempt.ends_with_starter})
+    jobs, logs = [_job(directory, entry, flags) for entry in grid.trials], LogReader()
+    running = {job.key: logs.underway(job, job.elsewhere) for job in jobs if job.elsewhere}
+    workers = sorted({job.elsewhere.who for job in jobs if job.elsewhere and job.elsewhere.ends_with_starter})
     if holder is not None:
         state = f"running: {holder}"
     elif workers:
@@ -222,15 +209,22 @@ def _status_lines(directory: RunDirectory, flags: GridFlags) -> list[str]:
     else:
         state = "not running" + (", ended in the middle" if grid.status == "running" else f", {grid.status}")
     where = f" ({', '.join(workers[:_NAMED])}{', …' if len(workers) > _NAMED else ''})" if workers else ""
-    counts, named = Counter(job.state.value for job in jobs), get_args(TrialState)
-    shown = [state for state in named if counts[state] or state in named[:4]]
-    numbers = ", ".join(f"{counts[state]} {state}{where if state == 'running' else ''}" for state in shown)
-    if running and (left := _seconds_left(jobs, logs, DurationModel(flags))) is not None:
-        numbers += f"; time left {'at most' if grid.search else 'about'} {duration(left)}"
+    left = _seconds_left(jobs, list(running.values()), DurationModel(flags)) if running else None
+    numbers = summary(Counter(job.state for job in jobs), where, left, bool(grid.search))
     costs = cost_by_task(run)
     _add_what_runs(costs, jobs, directory.grid_json.stat().st_mtime if holder is not None else 0.0)
-    rows = [line for job, entry in zip(jobs, grid.trials) if (line := _line(job, entry, logs))]
-    return [f"{directory.path}: {state}", numbers, *cost_lines(costs), *rows, *_one_label_lines(jobs)]
+    lines = [f"{directory.path}: {state}", numbers, *cost_lines(costs)]
+    for job, entry in zip(jobs, grid.trials):
+        name, attempt = f"  {job.state.value}\t{entry.task}/{entry.name}", job.elsewhere
+        if job.state is State.FAILED:
+            failures = [("-", "-"), *((noted.kind, noted.detail) for noted in entry.failures)]
+            failures += [(failure.kind.value, failure.detail) for failure in job.failures]
+            lines.append(f"{name}\t{': '.join(failures[-1])}")
+        elif attempt is not None:
+            now, place = running[job.key], ", ".join(attempt.labels) or "-"
+            who = f" of {attempt.who}" if attempt.ends_with_starter else ""
+            lines.append(f"{name}\tstep {now.place}\tlast dev {now.score}\ton {place}{who}")
+    return lines + _one_label_lines(jobs)
 
 
 def _job(directory: RunDirectory, entry: PlannedTrial, flags: GridFlags) -> Job:
@@ -240,42 +234,27 @@ def _job(directory: RunDirectory, entry: PlannedTrial, flags: GridFlags) -> Job:
     """
     trial = Trial(directory.model, entry.task, entry.setting, entry.seed)
     job = Job(trial, 0, trial.paths(directory.path), directory.trial_lock(trial), entry.configuration_hash)
+    recall_failures(job)
     if result := Result.read_finished(job.paths.result, entry.configuration_hash):
         job.result, job.state = result, State.DONE
     elif attempt := orphan_of(job.lock):
         job.elsewhere, job.state = attempt, State.RUNNING
-    else:
-        recall_failures(job)
-        if job.is_given_up(flags.max_attempts):
-            job.state = State.FAILED
-        elif entry.state in ("failed", State.PAUSED, "stopped"):
-            job.state = State(entry.state)
+    elif job.is_given_up(flags.max_attempts):
+        job.state = State.FAILED
+    elif entry.state in ("failed", State.PAUSED, "stopped"):
+        job.state = State(entry.state)
     return job
 
 
-def _line(job: Job, entry: PlannedTrial, logs: LogReader) -> str | None:
-    """The line of a trial that runs or has failed."""
-    name, attempt = f"  {job.state.value}\t{entry.task}/{entry.name}", job.elsewhere
-    if job.state is State.FAILED:
-        failures = [f"{noted.kind}: {noted.detail}" for noted in entry.failures]
-        failures += [f"{failure.kind.value}: {failure.detail}" for failure in job.failures]
-        return f"{name}\t{failures[-1] if failures else '-: -'}"
-    if attempt is None:
-        return None
-    step, score = logs.step(job), score_text(job, logs.facts(job))
-    shown, place = f"{step[0]}/{step[1]}" if step else "-", ", ".join(attempt.labels) or "-"
-    who = f" of {attempt.who}" if attempt.ends_with_starter else ""
-    return f"{name}\tstep {shown}\tlast dev {score}\ton {place}{who}"
-
-
-def _one_label_lines(jobs: Sequence[Job]) -> Iterator[str]:
+def _one_label_lines(jobs: Sequence[Job]) -> list[str]:
     """A note for each task whose best trial predicts one label for all dev rows."""
-    for group in by_task(jobs).values():
-        for best in best_first(group)[:1]:
-            predictions = dev_predictions.of_result(best.result, best.paths.result) if best.result else None
-            if predictions and predictions.one_label:
-                trial = f"{best.trial.task}/{best.trial.name}"
-                yield f"  note\t{trial}: the best trial of the task predicts {predictions.one_label}"
+    lines = []
+    for best in (done[0] for group in by_task(jobs).values() if (done := best_first(group))):
+        predictions = dev_predictions.of_result(best.result, best.paths.result) if best.result else None
+        if predictions and predictions.one_label:
+            trial = f"{best.trial.task}/{best.trial.name}"
+            lines.append(f"  note\t{trial}: the best trial of the task predicts {predictions.one_label}")
+    return lines
 
 
 def _add_what_runs(costs: dict[str, Cost], jobs: Sequence[Job], written: float) -> None:
@@ -289,12 +268,11 @@ def _add_what_runs(costs: dict[str, Cost], jobs: Sequence[Job], written: float) 
             costs[job.trial.task] = costs.get(job.trial.task, Cost()) + Cost(seconds)
 
 
-def _seconds_left(jobs: Sequence[Job], logs: LogReader, durations: DurationModel) -> float | None:
+def _seconds_left(jobs: Sequence[Job], running: Sequence[Underway], durations: DurationModel) -> float | None:
     """As the scheduler estimates it, but without its idle devices, which are unknown here."""
     for job in jobs:
         if job.result and job.result.cost > 0:
             durations.observe(job.trial, job.result.cost)
-    running = [logs.underway(job, job.elsewhere) for job in jobs if job.elsewhere]
     waiting = [job.trial for job in jobs if job.state in (State.WAITING, State.PAUSED)]
     waiting.sort(key=durations.relative, reverse=True)
     return time_left(durations, running, waiting, max(1, sum(trial.devices for trial in running)))
