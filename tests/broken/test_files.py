@@ -5,7 +5,6 @@ import gzip
 import json
 import os
 import zipfile
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,7 +40,7 @@ from cluebench.scheduler.processes import launch
 from cluebench.scheduler.processes.engine import orphan_of
 from cluebench.scheduler.run.display import print_status
 from cluebench.scheduler.run.planned_grid import PlannedGrid
-from cluebench.scheduler.run.recorder import trial_state
+from cluebench.scheduler.run.recorder import Recorder
 from cluebench.scheduler.run.run_directory import RunDirectory
 from cluebench.submission import kept, packing
 from cluebench.training.checkpoint_format import CheckpointState, Generators
@@ -93,8 +92,9 @@ def result(task: str, rate: float = 3e-5) -> Result:
 
 def job(task: str, rate: float = 3e-5, state: State = State.DONE) -> Job:
     of = trial(task, rate)
-    made = Job(of, 0, TrialPaths(Path(task), of.name), Path("lock"), result(task, rate).configuration_hash, {})
-    made.state, made.result = state, result(task, rate) if state is State.DONE else None
+    its = result(task, rate)
+    made = Job(of, 0, TrialPaths(Path(task), of.name), Path("lock"), its.configuration_hash, its.configuration)
+    made.state, made.result = state, its if state is State.DONE else None
     made.attempts = [Attempt(labels=["gpu 0"], started=0.0, finished=1.0, outcome="done")]
     made.failures = [Failure(FailureKind.KILLED, "ended by SIGKILL")]
     return made
@@ -116,10 +116,8 @@ class RunFolder:
                 dev_predictions.beside(self.paths(name).result), result(name).configuration, 200
             )
         jobs = [job("tnews"), job("cmrc2018"), job("tnews", 1e-5, State.FAILED), job("c3", 1e-5, State.RUNNING)]
-        hashes = {name: finished_trials.protocol_hash(result(name).configuration) for name in ("tnews", "cmrc2018")}
-        details = {"command": ["grid_search.py"], "data_dir": None, "devices": ["gpu 0"]}
-        entries = [json.dumps(trial_state(one)) for one in jobs]
-        self.directory.write_grid("running", entries, Counter(one.state.value for one in jobs), hashes, details)
+        grid = PlannedGrid(GridFlags(), [one.trial for one in jobs], {self.directory.model: self.directory})
+        Recorder(grid, jobs).write_plan()
 
     def paths(self, task: str, rate: float = 3e-5) -> TrialPaths:
         return TrialPaths(self.directory.path / task, trial(task, rate).name)

@@ -338,11 +338,11 @@ def test_full_disk_is_reported_once_and_stops_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("cluebench.scheduler.run.recorder.write_report", lambda folder: None)
     full = True
 
-    def write_grid(*arguments):
+    def write_text(path, text):
         if full:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(directory, "write_grid", write_grid)
+    monkeypatch.setattr("cluebench.scheduler.run.recorder.atomic.write_text", write_text)
     recorder.hear("done", jobs[0])
     recorder.write_due(0.0)
     recorder.charged(jobs[0])

@@ -1,6 +1,9 @@
 """Writes what happens into the run directories: grid.json, grid.log, report.html, and which models are kept."""
 
 import json
+import os
+import shutil
+import socket
 import sys
 import threading
 import time
@@ -9,16 +12,20 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 
-from cluebench.foundation import repository
+from cluebench.foundation import atomic, repository
 from cluebench.machine.nvidia import Device
 from cluebench.pretrained.model import Model
 from cluebench.pretrained.model_files import kept_weights
 from cluebench.records.finished_trials import protocol_hash
+from cluebench.records.grid_file import GRID_FORMAT
+from cluebench.records.paths import REMOVED, TrialPaths
+from cluebench.records.result import STOPPED, Result
 from cluebench.report.grid_page import write_report
-from cluebench.scheduler.plan.jobs import Job, State, best_first, by_task
+from cluebench.scheduler.plan.jobs import Job, State, best_first, by_task, written
 from cluebench.scheduler.run.planned_grid import PlannedGrid
-from cluebench.scheduler.run.run_directory import RunDirectory, drop_model, record_stopped
+from cluebench.scheduler.run.run_directory import RunDirectory, now_utc
 
 #: Least seconds between two writings of grid.json, and of a report; reports take at most this share of the time.
 _STATE_EVERY, _REPORT_EVERY, _REPORT_SHARE = 0.5, 30.0, 1 / 30
@@ -39,7 +46,7 @@ class Recorder:
         complain: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
     ):
         """``devices``: empty for a grid that other processes run."""
-        self._directories, self._complain = grid.directories, complain
+        self._directories, self._complain, self._jobs = grid.directories, complain, jobs
         self._details = {
             "command": sys.argv,
             "data_dir": grid.flags.data_dir,
@@ -48,9 +55,8 @@ class Recorder:
             "commit": repository.commit(),
         }
         self._keeps_best = grid.flags.save_best_model and not grid.flags.keep_all_models
-        self._jobs = jobs
+        self._protocols = {group: protocol_hash(its[0].configuration) for group, its in by_task(jobs).items()}
         self._entries: dict[Model, dict[str, tuple[State, str]]] = {model: {} for model in grid.directories}
-        self._protocols: dict[Model, dict[str, str]] = {model: {} for model in grid.directories}
         self._changed: set[Model] = set()  # models whose grid.json is outdated
         self._stale: set[Model] = set()  # models whose report is older than their grid.json
         self._reported: dict[Model, float] = dict.fromkeys(grid.directories, 0.0)  # when its report was written last
@@ -58,22 +64,20 @@ class Recorder:
         self._ended, self._thread = threading.Event(), threading.Thread(target=self._write_until_ended, daemon=True)
         self._complained: set[str] = set()
         for job in jobs:
-            self._protocols[job.trial.model][job.trial.task] = protocol_hash(job.configuration)
             self.charged(job)
 
     # What happens -----------------------------------------------------------------------------------------------------
 
     def hear(self, text: str, job: Job | None) -> None:
         """Writes a line into grid.log, of all models if it is about the whole grid."""
-        if job is None:
-            for directory in self._directories.values():
-                self._append(directory, text)
-            return
-        self._append(self._directories[job.trial.model], f"{job.key} {text}")
-        self.charged(job)
-        self._record_stopped(job)
-        if job.state is State.DONE:
-            self._drop_lower_models(other for other in self._jobs if other.group == job.group)
+        about, now = f"{job.key} " if job else "", datetime.now().astimezone().isoformat(timespec="milliseconds")
+        for directory in [self._directories[job.trial.model]] if job else self._directories.values():
+            self._try(directory, "grid.log", _append, directory.grid_log, f"{now} {about}{text}\n")
+        if job is not None:
+            self.charged(job)
+            self._record_stopped(job)
+            if job.state is State.DONE:
+                self._drop_lower_models(other for other in self._jobs if other.group == job.group)
 
     def charged(self, job: Job) -> None:
         """A job is new, or the cost of its last attempt is known now."""
@@ -83,13 +87,6 @@ class Recorder:
 
     def tick(self, now: float) -> float:
         return float("inf")
-
-    def _append(self, directory: RunDirectory, text: str) -> None:
-        def append() -> None:
-            with open(directory.grid_log, "a", encoding="utf-8") as stream:
-                stream.write(f"{datetime.now().astimezone().isoformat(timespec='milliseconds')} {text}\n")
-
-        self._try(directory, "grid.log", append)
 
     def _record_stopped(self, job: Job) -> None:
         if job.state is State.STOPPED:
@@ -162,9 +159,23 @@ class Recorder:
         return Counter(state for state, _ in list(self._entries[model].values()))
 
     def _write_grid(self, model: Model, status: str) -> None:
-        trials, counts = [text for _, text in list(self._entries[model].values())], self._states(model)
-        directory, protocols = self._directories[model], self._protocols[model]
-        self._try(directory, "grid.json", directory.write_grid, status, trials, counts, protocols, self._details)
+        counts, directory = self._states(model), self._directories[model]
+        grid = {
+            "format": GRID_FORMAT,
+            "model": model.name,
+            "model_identity": model.identity,
+            "status": status,
+            "updated": now_utc(),
+            "scheduler": {"pid": os.getpid(), "host": socket.gethostname()},
+            "counts": {state.value: counts[state] for state in State},
+            **self._details,
+            "protocols": {group[1]: its_hash for group, its_hash in self._protocols.items() if group[0] == model},
+        }
+        head = json.dumps(grid, ensure_ascii=False, indent=2, allow_nan=False).removesuffix("\n}")
+        # A line each: thousands of trials are written twice a second.
+        trials = ",\n    ".join(text for _, text in list(self._entries[model].values()))
+        text = f'{head},\n  "trials": [\n    {trials}\n  ]\n}}\n'
+        self._try(directory, "grid.json", atomic.write_text, directory.grid_json, text)
 
     def _write_report(self, directory: RunDirectory) -> None:
         self._try(directory, "report.html", write_report, directory.path)
@@ -181,6 +192,30 @@ class Recorder:
                 with suppress(OSError, ValueError):  # the terminal may be gone as well
                     why = error.strerror if isinstance(error, OSError) and error.strerror else repr(error)
                     self._complain(f"{key} can't be written: {why}; going on")
+
+
+def drop_model(paths: TrialPaths, result: Result) -> None:
+    """Removes a finished trial's model, also from the result. Raises OSError."""
+    on_disk = Result.read(paths.result) or result  # another machine may have written its cost
+    on_disk.best_model = result.best_model = None
+    on_disk.write(paths.result)
+    # First under another name, so that nobody finds half a model.
+    doomed = paths.output_dir.with_name(f".{paths.name}{REMOVED}{os.getpid()}-{time.monotonic_ns()}")
+    os.rename(paths.output_dir, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def record_stopped(job: Job) -> None:
+    """Writes into a trial's result that the search has stopped it. Raises OSError."""
+    result = written(job)
+    if result is not None and result.status not in ("done", STOPPED):
+        result.status = STOPPED
+        result.write(job.paths.result)
+
+
+def _append(path: Path, line: str) -> None:
+    with open(path, "a", encoding="utf-8") as stream:
+        stream.write(line)
 
 
 def trial_state(job: Job) -> dict:

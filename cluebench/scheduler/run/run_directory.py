@@ -7,27 +7,24 @@ So a crash can't corrupt anything.
 import fcntl
 import json
 import os
-import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import get_args
 
 from cluebench.benchmark.tasks import TASKS
 from cluebench.foundation import atomic, json_files, time_limit
 from cluebench.foundation.errors import ClueError, UsageError, one_line
 from cluebench.pretrained.model import Model
 from cluebench.records import dev_predictions, identity
-from cluebench.records.grid_file import GRID_FILE, GRID_FORMAT, TrialState, read_grid
-from cluebench.records.paths import REMOVED, TrialPaths, parse_trial_name
-from cluebench.records.result import STOPPED, Result, Settings
+from cluebench.records.grid_file import GRID_FILE, read_grid
+from cluebench.records.paths import parse_trial_name
+from cluebench.records.result import Result, Settings
 from cluebench.records.trial import Trial
 from cluebench.report.grid_page import REPORT_FILE
-from cluebench.scheduler.plan.jobs import Job, written
 from cluebench.scheduler.processes import engine
 from cluebench.scheduler.processes.engine import GRACE
 
@@ -81,7 +78,7 @@ class RunDirectory:
         for name in (GRID_FILE, REPORT_FILE):
             atomic.remove_leftovers(self.path, name)
         os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"process {os.getpid()} on {socket.gethostname()}, since {_now()}".encode(), 0)
+        os.pwrite(self._lock, f"process {os.getpid()} on {socket.gethostname()}, since {now_utc()}".encode(), 0)
 
     def join(self, settings: Mapping[str, Settings]) -> bool:
         """From now on this process runs trials here; returns whether it is the only one.
@@ -180,49 +177,8 @@ class RunDirectory:
             return f"{self.path} can't be written: {error.strerror or error}"
         return None
 
-    # The plan -----------------------------------------------------------------------------------------------------
 
-    def write_grid(
-        self, status: str, trials: Sequence[str], counts: Mapping, protocols: Mapping[str, str], details: Mapping
-    ) -> None:
-        """``trials``: the JSON of each. Raises OSError if the disk is full; then the directory stays as it was."""
-        grid = {
-            "format": GRID_FORMAT,
-            "model": self.model.name,
-            "model_identity": self.model.identity,
-            "status": status,
-            "updated": _now(),
-            "scheduler": {"pid": os.getpid(), "host": socket.gethostname()},
-            "counts": {state: counts.get(state, 0) for state in get_args(TrialState)},
-            **details,
-            "protocols": dict(protocols),
-        }
-        head = json.dumps(grid, ensure_ascii=False, indent=2, allow_nan=False).removesuffix("\n}")
-        lines = ",\n    ".join(trials)  # one each: thousands of them are written twice a second
-        atomic.write_text(self.grid_json, f'{head},\n  "trials": [\n    {lines}\n  ]\n}}\n')
-
-
-def drop_model(paths: TrialPaths, result: Result) -> None:
-    """Removes a finished trial's model, also from the result. Raises OSError."""
-    if paths.output_dir.is_dir():
-        on_disk = Result.read(paths.result) or result  # another machine may have written its cost
-        on_disk.best_model = result.best_model = None
-        on_disk.write(paths.result)
-        # First under another name, so that nobody finds half a model.
-        doomed = paths.output_dir.with_name(f".{paths.name}{REMOVED}{os.getpid()}-{time.monotonic_ns()}")
-        os.rename(paths.output_dir, doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
-
-
-def record_stopped(job: Job) -> None:
-    """Writes into a trial's result that the search has stopped it. Raises OSError."""
-    result = written(job)
-    if result is not None and result.status not in ("done", STOPPED):
-        result.status = STOPPED
-        result.write(job.paths.result)
-
-
-def _now() -> str:
+def now_utc() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
