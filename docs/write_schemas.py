@@ -6,7 +6,8 @@ python docs/write_schemas.py
 import json
 from pathlib import Path
 
-from cluebench.foundation.json_files import schema_of
+import msgspec
+
 from cluebench.records.dev_predictions import PredictionsFile
 from cluebench.records.grid_file import GridFile
 from cluebench.records.result import Result
@@ -18,7 +19,9 @@ SCHEMAS = {"result.json": Result, "grid.json": GridFile, "predictions.json": Pre
 
 
 def text_of(kind: type) -> str:
-    return json.dumps(schema_of(kind), indent=1, ensure_ascii=False) + "\n"
+    """The JSON Schema (2020-12). Its patterns end in ``$``, which Python writes as ``\\Z``."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(kind)}
+    return json.dumps(schema, indent=1, ensure_ascii=False).replace(r"\\Z", "$") + "\n"
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def test_a_whole_grid_takes_less_than_two_megabytes(tmp_path):
         (dict(gold=[1, 1, 2, "0"]), r"gold\[\d\]: Expected int, got str"),
         (dict(predicted=[1, 0, 2, 3]), "OCNLI has 3 answers to choose from"),
         (dict(gold=[1, 1, 3, 0]), "OCNLI has 3 answers to choose from"),
-        (dict(gold=None), "'predicted' holds something other than texts"),
+        (dict(gold=None), r"predicted\[0\]: Expected str, got int"),
         (dict(clusters=[0, 1, 2, 4]), "'clusters' holds a number outside 0 to 3"),
     ],
 )  # fmt: skip

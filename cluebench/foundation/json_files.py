@@ -19,9 +19,9 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import UNSET as UNSET
@@ -49,6 +49,11 @@ def matching(pattern: str) -> Meta:
     return Meta(pattern=pattern)
 
 
+def list_of(kind: Any) -> Meta:
+    """What a `Raw` text holds, for the schema: ``Annotated[Raw, list_of(int)]``."""
+    return Meta(extra_json_schema=msgspec.json.schema(list[kind]))
+
+
 #: Numbers in several files. The largest whole number is the largest that a float counts exactly.
 Count = Annotated[int, between(0, 1 << 53)]
 Positive = Annotated[int, between(1, 1 << 53)]
@@ -62,8 +67,6 @@ Score = Annotated[tuple[Percent, ...], Meta(min_length=1, max_length=2)]
 
 #: Larger than any file that is read back. Official data files are read by `cluebench.data.source`.
 MOST_BYTES = 64 << 20
-#: Levels of nesting: CMRC2018's files have ten, and Python's own limit is its stack.
-_DEEPEST = 64
 #: With this many bad entries in a list the whole file is bad.
 _MOST_BAD_ENTRIES = 100
 
@@ -85,86 +88,57 @@ class NotJson(ValueError):
         self.line = line
 
 
-class _BadNumber(NamedTuple):
-    """A number that other JSON readers refuse or change, in place of its value."""
-
-    text: str
-    what: str
-
-
-def parse(content: bytes) -> Any:
-    """The value of a JSON text in UTF-8. Raises NotJson.
+def parse(content: bytes, kind: Any = Any) -> Any:
+    """The value of a JSON text in UTF-8, as ``kind``. Raises NotJson and Misfit.
 
     Python's own reader accepts some texts that other readers refuse or read differently. They are refused here: NaN
     and infinite numbers, whole numbers beyond 64 bits, a key twice in one object with different values, halves of
-    characters, nesting beyond 64 levels.
-    """
-    value = decoded(content, Any, otherwise=_parsed_with_care)
-    if content.count(b"[") + content.count(b"{") > _DEEPEST and _is_too_deep(content):
-        raise NotJson(_TOO_DEEP)
-    return value
-
-
-_AS_ZEROS = bytes.maketrans(b"123456789", b"000000000")
-_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
-_NO_BRACKETS = bytes({*range(256)} - {*b'[]{}"'})
-_TEXT, _INNERMOST = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"'), re.compile(rb"\[\]|\{\}")
-_TOO_DEEP = f"is broken JSON: nested more than {_DEEPEST} levels deep"
-
-
-def decoded(content: bytes, kind: Any, otherwise: Callable[[bytes], Any] = lambda content: None) -> Any:
-    """msgspec's value of an ordinary text, as ``kind``; for another text ``otherwise`` is called.
-
-    msgspec gives few reasons, so a text that may be refused is not ordinary: one that does not fit ``kind``, one with
-    escaped characters (half a character), numbers of 19 digits (beyond 64 bits), or keys that one object has twice:
-    msgspec keeps only one, so its value has fewer colons than the text. ``kind`` has no field with a default but UNSET.
+    characters. ``kind`` may hold `Raw` texts, and no field with a default but UNSET.
     """
     if b"\\u" not in content and b"0" * 19 not in content.translate(_AS_ZEROS):
         with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             value = counted = msgspec.json.decode(content, type=kind)
             if not content.isascii():  # encoding adds its UTF-8 form to each text in memory: so not of the value itself
                 counted = msgspec.json.decode(content, type=kind)
+            # msgspec keeps the last of equal keys: then its value has fewer colons than the text.
             if msgspec.json.encode(counted).count(b":") == content.count(b":"):
                 return value
-    return otherwise(content)
+    value = _parsed_with_care(content)  # msgspec gives few reasons, and misses what the conditions above ask for
+    try:
+        return value if kind is Any else msgspec.json.decode(msgspec.json.encode(value), type=kind)
+    except msgspec.ValidationError as error:
+        raise Misfit(error) from None
+
+
+_AS_ZEROS = bytes.maketrans(b"123456789", b"000000000")
+
+#: int(1e30): Transformers writes it as model_max_length into every tokenizer_config.json without a limit.
+_UNLIMITED = "1000000000000000019884624838656"
+
+
+class _BadNumber(str):
+    """The text of a number that other JSON readers refuse or change, in place of its value."""
 
 
 def _parsed_with_care(content: bytes) -> Any:
     """The value as Python's reader finds it, or NotJson with the reason and its place."""
-    bad_numbers = []
-
-    def bad(text: str, what: str) -> _BadNumber:
-        bad_numbers.append(_BadNumber(text if len(text) <= 30 else f"{text[:30]}…", what))
-        return bad_numbers[-1]
-
-    def finite(text: str) -> float | _BadNumber:
-        return number if math.isfinite(number := float(text)) else bad(text, "no finite number")
-
-    def whole(text: str) -> int | _BadNumber:
-        is_valid = text == _UNLIMITED or (len(text) <= 20 and -(1 << 63) <= int(text) < 1 << 63)
-        return int(text) if is_valid else bad(text, "beyond 64 bits")
-
     try:
-        text = content.decode()
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=finite, parse_float=finite, parse_int=whole)
-        if bad_numbers:
-            path, number = next(_bad_numbers(value))
-            place = f" as {path.lstrip('.')}" if path else ""
-            raise NotJson(f"holds {number.text}{place}, which is {number.what}")
-        if _SURROGATE_ESCAPE.search(text):
-            _refuse_lone_surrogates(value)
+        value = json.loads(
+            content.decode(), object_pairs_hook=_object,
+            parse_constant=_number, parse_float=_number, parse_int=_number,
+        )  # fmt: skip
+        _refuse_bad_numbers(value)
+        json.dumps(value, ensure_ascii=False).encode()
         return value
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise NotJson(f"is not UTF-8 text (byte {error.start + 1})", line) from None
+    except UnicodeEncodeError as error:  # such a text can't be printed or tokenized
+        raise NotJson(f"holds half a character ({error.object[error.start]!r}): a text was cut in its middle") from None
     except json.JSONDecodeError as error:
         raise NotJson(f"is broken JSON: {error.msg} at column {error.colno}", error.lineno) from None
     except RecursionError:
-        raise NotJson(_TOO_DEEP) from None
-
-
-#: int(1e30): Transformers writes it as model_max_length into every tokenizer_config.json without a limit.
-_UNLIMITED = "1000000000000000019884624838656"
+        raise NotJson("is broken JSON: nested too deep") from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -176,32 +150,25 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _bad_numbers(value: Any, path: str = "") -> Iterator[tuple[str, _BadNumber]]:
-    """Each with its path, such as ``.dev_curve[3].loss``."""
+def _number(text: str) -> int | float | _BadNumber:
+    if not text.removeprefix("-").isdigit():
+        return number if math.isfinite(number := float(text)) else _BadNumber(text)
+    is_whole = text == _UNLIMITED or (len(text) <= 20 and -(1 << 63) <= int(text) < 1 << 63)
+    return int(text) if is_whole else _BadNumber(text)
+
+
+def _refuse_bad_numbers(value: Any, path: str = "") -> None:
+    """Raises NotJson with the path of the first, such as ``dev_curve[3].loss``."""
     if isinstance(value, _BadNumber):
-        yield path, value
-    elif isinstance(value, (dict, list)):
-        for key, child in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _bad_numbers(child, f"{path}.{key[:60]}" if isinstance(key, str) else f"{path}[{key}]")
-
-
-def _is_too_deep(content: bytes) -> bool:
-    """By its brackets outside texts, of which each round takes away the innermost pairs."""
-    brackets = content.translate(None, _NO_BRACKETS).replace(b'""', b"")  # each text without brackets is now gone
-    if b'"' in brackets or b"\\" in content:
-        brackets = _TEXT.sub(b"", content).translate(None, _NO_BRACKETS)
-    for _ in range(_DEEPEST):
-        if brackets:
-            brackets = _INNERMOST.sub(b"", brackets)
-    return bool(brackets)
-
-
-def _refuse_lone_surrogates(value: Any) -> None:
-    """Half of a surrogate pair, as a cut text leaves it, is no character: it can't be printed or tokenized."""
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        raise NotJson(f"holds half a character ({error.object[error.start]!r}): a text was cut in its middle") from None
+        shown = value if len(value) <= 30 else f"{value[:30]}…"
+        what = "beyond 64 bits" if value.removeprefix("-").isdigit() else "no finite number"
+        raise NotJson(f"holds {shown}{f' as {path}' if path else ''}, which is {what}")
+    if isinstance(value, list):
+        for index, part in enumerate(value):
+            _refuse_bad_numbers(part, f"{path}[{index}]")
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            _refuse_bad_numbers(part, f"{path}.{key[:60]}".lstrip("."))
 
 
 def repeated_keys(content: bytes) -> list[str]:
@@ -292,9 +259,3 @@ def converted(value: Any, kind: type[T], *, strict: bool = True) -> T:
         return msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
         raise Misfit(error) from None
-
-
-def schema_of(kind: type[Any]) -> dict[str, Any]:
-    """The JSON Schema (2020-12) of a file of this type. Its patterns end in ``$``, which Python writes as ``\\Z``."""
-    schema = json.loads(json.dumps(msgspec.json.schema(kind)).replace(r"\\Z", "$"))
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

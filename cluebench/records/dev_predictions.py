@@ -35,8 +35,8 @@ import numpy as np
 from cluebench.benchmark.tasks import TASKS
 from cluebench.data import row_facts
 from cluebench.foundation import atomic, json_files
-from cluebench.foundation.errors import BadFile, DataError
-from cluebench.foundation.json_files import UNSET, Count, Raw, UnsetType, between
+from cluebench.foundation.errors import DataError
+from cluebench.foundation.json_files import UNSET, Count, Misfit, Raw, UnsetType, between, list_of
 from cluebench.foundation.notices import notice_once
 from cluebench.records.result import DevPoint, Result, Settings
 
@@ -139,19 +139,13 @@ class DevPredictions:
     def read(cls, path: str | os.PathLike) -> "DevPredictions":
         """Raises DataError in one line if there is no such file, or it is not whole and of this format."""
         try:
-            content = _unpacked(path)
-            found = json_files.decoded(content, _Packed) or json_files.declared(
-                json_files.parse(content), PredictionsFile, path
-            )
-        except BadFile as error:
-            raise DataError(f"{error}: this is not a whole file of dev predictions") from None
+            found = json_files.parse(_unpacked(path), PredictionsFile)
         except FileNotFoundError:
             raise DataError(f"{path}: there is no such file of dev predictions") from None
         except (OSError, EOFError, zlib.error, ValueError) as error:
             raise DataError(f"{path} is not a whole file of dev predictions: {error}") from None
-        columns = dict(found.columns)
-        about: dict[str, Any] = dict(configuration=found.configuration, step=found.step)
-        about["clusters"] = columns.get("clusters")
+        columns = found.columns
+        about = dict(configuration=found.configuration, step=found.step, clusters=columns.get("clusters"))
         if "gold" in columns:
             return cls._choices(found.rows, columns["predicted"], columns["gold"], **about)
         return cls(found.rows, np.stack([columns["exact"], columns["f1"]], axis=1), columns["predicted"], **about)
@@ -221,6 +215,10 @@ def _unpacked(path: str | os.PathLike) -> bytes:
     return content
 
 
+#: The columns of a file, and what each lists. Those of spans predict texts.
+_COLUMNS: dict[str, Any] = {"predicted": Index, "gold": Index, "exact": Share, "f1": Share, "clusters": Index}
+
+
 @dataclass
 class PredictionsFile:
     """What such a file holds; see the top of this module."""
@@ -229,86 +227,50 @@ class PredictionsFile:
     configuration: Settings
     step: Count
     rows: str
-    predicted: list[Index | str]
-    gold: list[Index] | None = None
-    exact: list[Share] | None = None
-    f1: list[Share] | None = None
-    clusters: list[Index] | None = None
-
-    def __post_init__(self) -> None:
-        lists = {name: values for name in _COLUMNS if (values := getattr(self, name)) is not None}
-        self.columns = _checked(self.configuration, {name: _array(values) for name, values in lists.items()})
-
-
-#: The columns of a file, and what each lists beside the texts of spans.
-_COLUMNS: dict[str, Any] = {"predicted": Index, "gold": Index, "exact": Share, "f1": Share, "clusters": Index}
-
-
-@dataclass
-class _Packed:
-    """The same with columns that are JSON texts: the files of a task share most of them, and each is read once.
-
-    Not for every file: it finds no words for what is wrong, and `DevPredictions.write` writes no blanks.
-    """
-
-    format: Literal[1]
-    configuration: Settings
-    step: Count
-    rows: str
-    predicted: Raw
-    gold: Raw | UnsetType = UNSET
-    exact: Raw | UnsetType = UNSET
-    f1: Raw | UnsetType = UNSET
-    clusters: Raw | UnsetType = UNSET
+    predicted: Annotated[Raw, list_of(Index | str)]
+    gold: Annotated[Raw, list_of(Index)] | UnsetType = UNSET
+    exact: Annotated[Raw, list_of(Share)] | UnsetType = UNSET
+    f1: Annotated[Raw, list_of(Share)] | UnsetType = UNSET
+    clusters: Annotated[Raw, list_of(Index)] | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         kinds = _COLUMNS if self.gold is not UNSET else _COLUMNS | {"predicted": str}
         texts = {name: bytes(text) for name in kinds if (text := getattr(self, name)) is not UNSET}
-        self.columns = _checked(self.configuration, {name: _column(text, kinds[name]) for name, text in texts.items()})
+        self.columns = {name: _column(name, text, kinds[name]) for name, text in texts.items()}
+        self._check()
+
+    def _check(self) -> None:
+        """Raises ValueError if the columns don't fit each other, or the task."""
+        columns, name = self.columns, self.configuration.get("task")
+        rows = len(columns["predicted"])
+        if not isinstance(name, str):
+            raise ValueError("'configuration' is not a trial's")
+        if not rows:
+            raise ValueError("'predicted' lists nothing")
+        needed = {*columns} | ({"gold"} if "gold" in columns else {"exact", "f1"})
+        if uneven := [column for column in sorted(needed) if len(columns.get(column, ())) != rows]:
+            raise ValueError(f"{uneven[0]!r} is not a list of {rows} numbers")
+        if task := TASKS.get(name) if "gold" in columns else None:
+            options = len(task.labels) or task.num_choices
+            if options and max(columns["predicted"].max(), columns["gold"].max()) >= options:
+                raise ValueError(f"{task.title} has {options} answers to choose from")
+        if "clusters" in columns and columns["clusters"].max() >= rows:
+            raise ValueError(f"'clusters' holds a number outside 0 to {rows - 1}")
 
 
-@lru_cache(maxsize=16)
-def _column(text: bytes, kind: Any) -> np.ndarray:
-    """As `_array`, of a JSON list of ``kind``. Raises ValueError for another list, or one with blanks."""
-    if kind is Index and len(text) > 2 and text.translate(None, b"0123456789,") == b"[]":
-        values = np.fromstring(text[1:-1], np.int64, sep=",")
-        if values.max() >= 1 << 15:
-            raise ValueError(f"{values.max()} is too large")
-    else:
-        found = json_files.decoded(text, list[kind])
-        if found is None:
-            raise ValueError(f"not a list of {kind}")
-        values = _array(found)
+@lru_cache(maxsize=16)  # the files of a task have most columns in common
+def _column(name: str, text: bytes, kind: Any) -> np.ndarray:
+    """[values] of a list in JSON: int64 of indices, float64 of shares, objects of texts. Raises ValueError."""
+    is_plain = kind is Index and len(text) > 2 and text.translate(None, b"0123456789,") == b"[]"
+    values = np.fromstring(text[1:-1], np.int64, sep=",") if is_plain else np.array(())
+    if not len(values) or values.max() >= 1 << 15:
+        try:
+            listed = json_files.parse(text, list[kind])
+        except Misfit as error:
+            raise ValueError(f"{name}{error.path or ''}: {error.what}") from None
+        values = np.array(listed, np.int64 if kind is Index else np.float64 if kind is Share else object)
     values.flags.writeable = False
     return values
-
-
-def _array(values: list[Any]) -> np.ndarray:
-    """[values]: int64 of whole numbers, float64 of numbers, else objects."""
-    kinds = {*map(type, values)}
-    return np.array(values, np.int64 if kinds == {int} else np.float64 if kinds == {float} else object)
-
-
-def _checked(configuration: Settings, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The columns. Raises ValueError if they don't fit each other, or the task."""
-    name, predicted, gold = configuration.get("task"), columns["predicted"], columns.get("gold")
-    if not isinstance(name, str):
-        raise ValueError("'configuration' is not a trial's")
-    if not len(predicted):
-        raise ValueError("'predicted' lists nothing")
-    kind, others = (str, ["exact", "f1"]) if gold is None else (np.int64, ["gold"])
-    if {*map(type, predicted if predicted.dtype == object else predicted[:1])} != {kind}:
-        raise ValueError(f"'predicted' holds something other than {'texts' if gold is None else 'whole numbers'}")
-    for column in [*others, *(["clusters"] if "clusters" in columns else [])]:
-        if len(columns.get(column, ())) != len(predicted):
-            raise ValueError(f"{column!r} is not a list of {len(predicted)} numbers")
-    task = TASKS.get(name)
-    options = len(task.labels) or task.num_choices if task and gold is not None else 0
-    if task and gold is not None and options and max(predicted.max(), gold.max()) >= options:
-        raise ValueError(f"{task.title} has {options} answers to choose from")
-    if "clusters" in columns and columns["clusters"].max() >= len(predicted):
-        raise ValueError(f"'clusters' holds a number outside 0 to {len(predicted) - 1}")
-    return columns
 
 
 @dataclass(frozen=True, eq=False)
