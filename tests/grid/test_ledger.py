@@ -4,7 +4,7 @@ import pytest
 
 from cluebench.machine.devices import cpu_slots
 from cluebench.machine.nvidia import Device, Reading
-from cluebench.scheduler.allocation.ledger import FIRST_SET_ASIDE, LONGEST_SET_ASIDE, SUSPICIOUS, Ledger, Need
+from cluebench.scheduler.allocation.ledger import SUSPICIOUS, Ledger, Need
 from cluebench.scheduler.allocation.promises import Promise
 
 
@@ -137,21 +137,11 @@ def test_cards_are_kept_back_only_where_our_own_trials_stand_in_the_way():
     assert parts.reserved_for(Need(2, 10), now=0) == [] and parts.reserved_for(Need(1, 10), now=0) == ["a"]
 
 
-def test_a_card_that_fails_is_set_aside_for_longer_each_time():
-    ledger, now, pauses = ledger_of("a"), 1000.0, []
-    for _ in range(7):
-        pauses.append(ledger.set_aside("a", now) - now)
-        assert ledger.set_aside("a", now + 1) == now + pauses[-1]  # the same incident
-        ledger.slots["a"].set_aside_until = 0.0
+def test_a_card_that_is_set_aside_has_no_room():
+    ledger, now = ledger_of("a"), 1000.0
     ledger.slots["a"].set_aside_until = now + 600
-    assert pauses == [30, 60, 120, 240, 480, 600, 600] and (FIRST_SET_ASIDE, LONGEST_SET_ASIDE) == (30, 600)
-    read(ledger, "a", free=100)
-    assert not ledger.has_room(now + 599) and place(ledger, 1, 10, now + 599) is None
-    assert ledger.has_room(now + 600) and place(ledger, 1, 10, now + 600) == ["a"]
-    ledger.succeeded(["a"])
-    ledger.slots["a"].set_aside_until = 0.0
-    assert ledger.set_aside("a", now) - now == 30
-    assert place(ledger, 1, 10, now + 30) is None  # not before it has been read again
+    assert not ledger.open(now + 599) and place(ledger, 1, 10, now + 599) is None
+    assert ledger.open(now + 600) and place(ledger, 1, 10, now + 600) == ["a"]
 
 
 def test_three_crashes_in_a_row_make_a_card_suspicious():
@@ -173,7 +163,7 @@ def test_when_every_card_is_suspect_none_is():
     ledger = ledger_of("a", "b")
     for now in (1, 2, 3):
         ledger.suspect(["a"], now - 0.5, now)
-    ledger.set_aside("a", 3)
+    ledger.slots["a"].set_aside_until = 33
     assert not any(ledger.suspect(["b"], now - 0.5, now) for now in (4, 5, 6))
     assert len(ledger.usable(6)) == 2 and not ledger.suspect(["a"], 6.5, 7)
     lost, dumb = ledger_of("a", "b"), ledger_of("a", "b")
@@ -181,8 +171,7 @@ def test_when_every_card_is_suspect_none_is():
         for now in (1, 2, 3):
             ledger.suspect(["a"], now - 0.5, now)
     lost.slots["a"].set_aside_until = float("inf")
-    dumb.set_aside("a", 3)
-    dumb.slots["a"].failed_readings = 1
+    dumb.slots["a"].set_aside_until, dumb.slots["a"].failed_readings = 33, 1
     for ledger in (lost, dumb):
         assert not any(ledger.suspect(["b"], now - 0.5, now) for now in (4, 5, 6))
         assert [slot.device.id for slot in ledger.usable(6)] == ["b"]
@@ -194,6 +183,6 @@ def test_when_every_card_is_suspect_none_is():
 def test_room_is_counted_in_trials(jobs_per_device):
     ledger = ledger_of("a", jobs_per_device=jobs_per_device)
     for number in range(jobs_per_device):
-        assert ledger.has_room(now=0) and worth_reading(ledger) == ["a"]
+        assert ledger.open(now=0) and worth_reading(ledger) == ["a"]
         ledger.reserve(f"trial {number}", ["a"], 1)
-    assert not ledger.has_room(now=0) and not worth_reading(ledger) and place(ledger, 1, 1, now=0) is None
+    assert not ledger.open(now=0) and not worth_reading(ledger) and place(ledger, 1, 1, now=0) is None

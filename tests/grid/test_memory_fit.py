@@ -2,7 +2,7 @@
 
 from cluebench.scheduler.allocation.ledger import Ledger
 from cluebench.scheduler.allocation.memory_fit import MemoryFit
-from cluebench.scheduler.loop.attempt_ends import ask, measured
+from cluebench.scheduler.loop.attempt_ends import ask, measured, set_aside
 from cluebench.scheduler.plan.estimates import GIB
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.processes.engine import Measured
@@ -42,6 +42,22 @@ def test_what_was_read_of_a_card_before_its_driver_fell_silent_counts_no_more():
     run.grid.tell()
     assert run.witness.notes == ["gpu 0: the driver does not answer; nothing is started there until it does"]
     assert not slot.fresh and not slot.is_coming and run.grid.timers.next() == float("inf")
+
+
+def test_a_card_that_fails_is_set_aside_for_longer_each_time():
+    run, _, slot = one_card()
+    pauses, run.time.now = [], 1000.0
+    for _ in range(7):
+        set_aside(run.grid, "GPU-0", "gone")
+        pauses.append(slot.set_aside_until - run.time.now)
+        run.time.now += 1
+        set_aside(run.grid, "GPU-0", "gone")  # the same failure
+        assert slot.set_aside_until == run.grid.timers.next() == run.time.now - 1 + pauses[-1]
+        run.time.now = slot.set_aside_until
+    assert pauses == [30, 60, 120, 240, 480, 600, 600]
+    run.ledger.succeeded(["GPU-0"])
+    set_aside(run.grid, "GPU-0", "gone")
+    assert slot.set_aside_until - run.time.now == 30 and not slot.fresh  # not used before it has been read again
 
 
 def test_no_trial_waits_for_more_than_the_largest_card_has():

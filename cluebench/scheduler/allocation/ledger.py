@@ -12,8 +12,6 @@ from cluebench.machine.nvidia import Device, Reading
 from cluebench.records.grid_file import Spent
 from cluebench.scheduler.allocation.promises import Promise
 
-#: Seconds until a card that failed is tried again: at first, and at most. Each further failure doubles them.
-FIRST_SET_ASIDE, LONGEST_SET_ASIDE = 30.0, 600.0
 #: Crashes in a row that make a card suspicious: a bad card, always free again, would fail every trial of the grid.
 SUSPICIOUS = 3
 
@@ -127,15 +125,6 @@ class Ledger:
     def is_card(self, device_id: str) -> bool:
         return device_id in self.slots and self.slots[device_id].device.kind != "cpu"
 
-    def set_aside(self, device_id: str, now: float) -> float:
-        """A device failed: it is not used until the time that is returned. Failures before then count as the same."""
-        slot = self.slots[device_id]
-        slot.fresh = not slot.accounted
-        if slot.set_aside_until <= now:
-            slot.failures += 1
-            slot.set_aside_until = now + min(LONGEST_SET_ASIDE, FIRST_SET_ASIDE * 2 ** (slot.failures - 1))
-        return slot.set_aside_until
-
     def succeeded(self, device_ids: Iterable[str]) -> None:
         """A trial ended well on these devices: their failures are forgotten."""
         for device_id in device_ids:
@@ -177,10 +166,6 @@ class Ledger:
         if slot.device.takes_one:
             return not slot.promised and not slot.others
         return len(slot.promised) < self.jobs_per_device
-
-    def has_room(self, now: float, closed: Collection[str] = ()) -> bool:
-        """Whether any open device is not ``closed``."""
-        return any(slot.device.id not in closed for slot in self.open(now))
 
     def place(self, need: Need, now: float, closed: Collection[str] = (), expecting: bool = False) -> list[str] | None:
         """Devices for a trial, the emptiest first; None while there are too few.

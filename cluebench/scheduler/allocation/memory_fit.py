@@ -31,7 +31,7 @@ class MemoryFit:
         closed: list[str] = []
         refused: set[tuple] = set()  # kinds of trials that have no room
         for job in queue.turn(now):
-            if not self._ledger.has_room(now, closed):
+            if all(slot.device.id in closed for slot in self._ledger.open(now)):
                 return
             kind = (*job.group, job.trial.setting.batch_size, job.memory_factor, job.avoid)
             if kind in refused:
@@ -69,13 +69,12 @@ class MemoryFit:
         return Need(cards, size, job.avoid)
 
     def why_idle(self, queue: JobQueue, now: float) -> str | None:
-        """Why no waiting job starts although a device has room; None if no device has room, or it is unknown."""
-        room = self._ledger.open(now)
-        if not room:
+        """Why no job starts although a device has room; None if no job waits, no device has room, or it is unknown."""
+        room, job = self._ledger.open(now), queue.shortest()
+        if not room or job is None:
             return None
-        job, next_turn = queue.shortest(), queue.next_turn(now)
-        if job is None or job.not_before > now:
-            return f"next attempt in {min(next_turn, job.not_before if job else next_turn) - now:.0f} s"
+        if job.not_before > now:
+            return f"next attempt in {min(queue.next_turn(now), job.not_before) - now:.0f} s"
         needed = self.need(job, now).bytes
         fresh = [slot for slot in room if slot.accounted and slot.fresh]
         if fresh and not any(slot.fits(needed) for slot in room):

@@ -21,6 +21,8 @@ _HOLD_RECHECK = 30.0
 _DEATH_DUE = 60.0
 #: Seconds between questions to the driver about each card, and that it has to answer.
 _HEALTH_CHECK, _ANSWER_DUE = 30.0, 15.0
+#: Seconds until a card that failed is tried again: at first, and at most. Each further failure doubles them.
+_FIRST_SET_ASIDE, _LONGEST_SET_ASIDE = 30.0, 600.0
 #: Failed readings of a card in a row that end its silent trials.
 _FAILED_READINGS = 3
 #: Seconds after a crash in which another machine may try a worker's trial first.
@@ -67,10 +69,10 @@ def release(grid: GridState, job: Job) -> None:
 
 def exited(grid: GridState, event: Exited) -> None:
     """The processes of a trial are gone."""
-    job = grid.by_key.get(event.key)
-    if job is not None and job.key in grid.stuck:
+    job = grid.by_key[event.key]
+    if job.key in grid.stuck:
         died_late(grid, job)
-    elif job is None or job.state is not State.RUNNING or job.key in grid.cases:
+    elif job.state is not State.RUNNING or job.key in grid.cases:
         return
     release(grid, job)
     attempt = job.attempt
@@ -78,19 +80,13 @@ def exited(grid: GridState, event: Exited) -> None:
         ask(grid, device_id)
     attempt.finished = time.time()
     result = grid.trials.finished(job)
-    at_rung = grid.trials.written(job) if result is None and event.code in (0, None) else None
+    if result is None and event.code in (0, None):  # a process that failed may have an earlier one's result
+        at_rung = grid.trials.written(job)
+        result = at_rung if at_rung and at_rung.status == PAUSED else None
     if result is not None:
         job.charge_seconds(result)
         grid.ledger.succeeded(attempt.devices)
-        done(grid, job, result)
-    elif at_rung is not None and at_rung.status == PAUSED:  # a process that failed may have an earlier one's result
-        job.charge_seconds(at_rung)
-        grid.ledger.succeeded(attempt.devices)
-        ended_well(grid, job, at_rung, PAUSED)
-        job.curve = at_rung.curve if job.curve is not None else None
-        grid.queue.move(job, State.WAITING if job.curve is None else State.PAUSED)
-        grid.note(job.standing(), job)
-        after_attempt(grid, job)
+        ended_well(grid, job, result)
     elif job.ended_for is FailureKind.INTERRUPTED:
         grid.queue.move(job, State.WAITING)
         attempt.outcome = "interrupted"
@@ -104,21 +100,23 @@ def exited(grid: GridState, event: Exited) -> None:
     grid.engine.release(job)
 
 
-def done(grid: GridState, job: Job, result: Result) -> None:
-    """A trial is done, here or elsewhere."""
-    job.result = result
-    grid.queue.move(job, State.DONE)
-    if grid.hold is not None:  # other trials may succeed too
-        _reconsider_hold(grid)
-    ended_well(grid, job, result, "done")
-    ended(grid, job)
-
-
-def ended_well(grid: GridState, job: Job, result: Result, outcome: str) -> None:
+def ended_well(grid: GridState, job: Job, result: Result) -> None:
+    """A trial is done, here or elsewhere, or it has paused at a rung."""
     grid.logs.forget(job)
     grid.crashed.clear()
-    job.attempt.outcome = outcome
+    job.attempt.outcome = result.status
     grid.learn(job, result)
+    if grid.hold is not None:  # other trials may succeed too
+        _reconsider_hold(grid)
+    if result.status == PAUSED:
+        job.curve = result.curve if job.curve is not None else None
+        grid.queue.move(job, State.WAITING if job.curve is None else State.PAUSED)
+        grid.note(job.standing(), job)
+        after_attempt(grid, job)
+    else:
+        job.result = result
+        grid.queue.move(job, State.DONE)
+        ended(grid, job)
 
 
 def ended(grid: GridState, job: Job) -> None:
@@ -302,10 +300,12 @@ def set_aside(grid: GridState, device_id: str, reason: str) -> None:
     now, slot = grid.clock(), grid.ledger.slots[device_id]
     if not grid.ledger.is_card(device_id):
         return
-    already, until = slot.set_aside_until > now, grid.ledger.set_aside(device_id, now)
-    grid.timers.set(("ask", device_id), until, ask, grid, device_id)
-    if not already:
-        grid.note(f"{slot.device.label} is set aside for {until - now:.0f} s: {reason}")
+    slot.fresh = not slot.accounted
+    if slot.set_aside_until <= now:  # else it is the same failure
+        seconds = min(_LONGEST_SET_ASIDE, _FIRST_SET_ASIDE * 2**slot.failures)
+        slot.failures, slot.set_aside_until = slot.failures + 1, now + seconds
+        grid.note(f"{slot.device.label} is set aside for {seconds:.0f} s: {reason}")
+    grid.timers.set(("ask", device_id), slot.set_aside_until, ask, grid, device_id)
 
 
 def allocated(grid: GridState, reading: Reading, key: str) -> int:

@@ -188,8 +188,7 @@ class GridState:
         return sum(job.elsewhere is not None for job in self.waiting())
 
     def why_idle(self) -> str | None:
-        """Why nothing more starts although a device has room; None if no job waits, or no device has room."""
-        now = self.clock()
-        if not self.queue.count(State.WAITING) or not self.ledger.open(now):
-            return None
-        return f"nothing is started: {self.hold}" if self.hold else self.fit.why_idle(self.queue, now)
+        """Why nothing more starts although jobs wait and a device has room; None if there is no reason."""
+        if self.hold and self.queue.count(State.WAITING) and self.ledger.open(self.clock()):
+            return f"nothing is started: {self.hold}"
+        return self.fit.why_idle(self.queue, self.clock())

@@ -76,7 +76,7 @@ def _unfinished(grid: GridState) -> bool:
 
 def _dispatch(grid: GridState) -> None:
     now = grid.clock()
-    if grid.interrupted or grid.broken or grid.hold or not grid.ledger.has_room(now):
+    if grid.interrupted or grid.broken or grid.hold or not grid.ledger.open(now):
         return
     try:
         with grid.promises.locked() if grid.promises else nullcontext(()) as others:
@@ -190,7 +190,7 @@ def _has_ended_elsewhere(grid: GridState, job: Job) -> bool:
         number, cards = len(job.attempts) + 1, result.cards
         attempt = Attempt(labels=["elsewhere"], cards=cards, accumulation=result.accumulation_steps, number=number)
         job.attempts.append(attempt)
-        attempt_ends.done(grid, job, result)
+        attempt_ends.ended_well(grid, job, result)
         return True
     if grid.halving and grid.flags.worker:
         grid.apply(grid.halving.verdicts(job))
