@@ -73,7 +73,7 @@ def measure(folder: Path, vocabulary: str) -> dict:
         "warm_seconds": times[1],
         "imported_bytes": imported,
         "peak_bytes": peak_memory(),
-        "cache_bytes": sum(path.stat().st_size for path in (folder / "cache").rglob("*.npy")),
+        "cache_bytes": sum(path.stat().st_size for path in (folder / "cache").glob("chid-*")),
         "plain_bytes": len(features) * task.num_choices * task.max_seq_length * 2 * 8,  # ids and token types
     }
 

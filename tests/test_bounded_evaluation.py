@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from cluebench.features import length_sorted_batches
 from cluebench.features.metrics import accuracy
+from cluebench.features.sequences import length_sorted_batches
 from cluebench.records.analysis import Choices
 from cluebench.records.dev_predictions import CutEvaluation
 from cluebench.training.bounded import BoundedEvaluation

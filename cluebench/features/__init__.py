@@ -29,24 +29,11 @@ from cluebench.features.cache import FeatureCache
 from cluebench.features.choice import ChoiceFeatures
 from cluebench.features.idiom import IdiomFeatures
 from cluebench.features.pair import PairFeatures
-from cluebench.features.sequences import Features, length_sorted_batches
+from cluebench.features.sequences import Features
 from cluebench.features.span import SpanFeatures
 from cluebench.features.tokenization import TextEncoder
 from cluebench.foundation.environment import uncollected
 from cluebench.foundation.errors import UsageError
-
-__all__ = [
-    "ChoiceFeatures",
-    "FeatureCache",
-    "FeatureRequest",
-    "Features",
-    "IdiomFeatures",
-    "PairFeatures",
-    "SpanFeatures",
-    "TextEncoder",
-    "length_sorted_batches",
-    "load_features",
-]
 
 
 class _Recipe(NamedTuple):

@@ -1,15 +1,17 @@
 """Feature arrays on disk: made once by whichever process comes first, read memory-mapped by all the others.
 
-An entry is a directory of ``.npy`` files and a ``meta.json`` with its key and the size and checksum of each file. It is
-written under a temporary name and renamed, under a lock, so that trials started together build it once. An entry that
-is not whole, or not what its meta.json says, is built again.
+An entry is a file: a line of JSON with its key and the types and shapes of the arrays, the arrays, each from a multiple
+of 64 bytes on, and a checksum of everything before it. It is written under a temporary name and renamed, under a lock,
+so that trials started together build it once. An entry that is not whole is built again.
 """
 
 import errno
 import hashlib
 import json
+import math
+import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,11 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from cluebench.foundation import atomic, json_files, time_limit
-from cluebench.foundation.errors import BadFile
-from cluebench.foundation.file_facts import FileFacts, facts_of
+from cluebench.foundation.file_facts import facts_of
+from cluebench.foundation.json_files import Count
 from cluebench.foundation.notices import notice
 
-_META = "meta.json"
+_ALIGNMENT, _CHECKSUM_BYTES = 64, 4
 _PATIENCE = 10  # seconds another process may build before it is worth a line
 
 Arrays = dict[str, np.ndarray]
@@ -95,52 +97,48 @@ def _hash(key: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _save(path: Path, key: Mapping[str, Any], arrays: Arrays) -> None:
-    """Raises OSError, with no trace left of a half-written entry."""
-    with atomic.replacing(path) as temporary:
-        temporary.mkdir()
-        files = {}
-        for name, array in arrays.items():
-            _write_array(temporary / f"{name}.npy", np.asarray(array, order="C"))
-            files[name] = asdict(facts_of(temporary / f"{name}.npy"))
-        meta = {"key": dict(key), "files": files, "digest": _hash({"key": dict(key), "files": files})}
-        (temporary / _META).write_text(json.dumps(meta, ensure_ascii=False, indent=1), encoding="utf-8")
-
-
-def _write_array(file: Path, array: np.ndarray) -> None:
-    """As numpy.save, whose error for a full disk doesn't say so."""
-    with open(file, "wb") as stream:
-        np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
-        stream.write(array.reshape(-1).view(np.uint8).data)
-
-
 @dataclass
-class _Meta:
-    """What lies beside the arrays of an entry. ``digest``: of the rest, so that no file is missed."""
+class _Header:
+    """The first line of an entry, as JSON."""
 
     key: dict[str, Any]
-    files: dict[str, FileFacts]
-    digest: str
+    arrays: dict[str, tuple[str, list[Count]]]  # type and shape
+
+
+def _save(path: Path, key: Mapping[str, Any], arrays: Arrays) -> None:
+    """Raises OSError, with no trace left of a half-written entry."""
+    header = {"key": key, "arrays": {name: (array.dtype.str, array.shape) for name, array in arrays.items()}}
+    with atomic.replacing(path) as temporary:
+        with open(temporary, "wb") as stream:
+            stream.write(json.dumps(header, ensure_ascii=False).encode() + b"\n")
+            for array in arrays.values():
+                stream.write(bytes(-stream.tell() % _ALIGNMENT))
+                stream.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        with open(temporary, "ab") as stream:
+            stream.write(facts_of(temporary).crc32.to_bytes(_CHECKSUM_BYTES, "little"))
 
 
 def _load(path: Path, key: Mapping[str, Any]) -> Arrays | None:
     """None when the entry is missing, half, damaged or another key's."""
     try:
-        meta = json_files.read(path / _META, _Meta)
-        files = {name: asdict(facts) for name, facts in meta.files.items()}
-        if _hash(meta.key) != _hash(key) or meta.digest != _hash({"key": meta.key, "files": files}):
-            notice(f"{path / _META} is damaged; making it again")
-            return None
-        arrays = {}
-        for name, facts in meta.files.items():
-            file = path / f"{name}.npy"
-            if facts_of(file) != facts:
-                notice(f"{file} is damaged; making it again")
-                return None
-            arrays[name] = np.load(file, mmap_mode="r", allow_pickle=False)
+        content: np.ndarray = np.memmap(path, np.uint8, "r")
+        if zlib.crc32(content[:-_CHECKSUM_BYTES].data) != int.from_bytes(
+            content[-_CHECKSUM_BYTES:].tobytes(), "little"
+        ):
+            raise ValueError("its checksum is another")
+        with open(path, "rb") as stream:
+            line = stream.readline()
+        header = json_files.converted(json_files.parse(line), _Header)
+        if _hash(header.key) != _hash(key):
+            raise ValueError("its key is another")
+        arrays, end = {}, len(line)
+        for name, (kind, shape) in header.arrays.items():
+            start = end + -end % _ALIGNMENT
+            end = start + np.dtype(kind).itemsize * math.prod(shape)
+            arrays[name] = content[start:end].view(kind).reshape(shape)
         return arrays
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, BadFile) as error:
+    except (OSError, ValueError) as error:
         notice(f"{path} is damaged ({error}); making it again")
         return None

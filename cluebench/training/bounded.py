@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from cluebench.features import length_sorted_batches
+from cluebench.features.sequences import length_sorted_batches
 from cluebench.records.analysis import Choices
 from cluebench.records.dev_predictions import CutEvaluation
 

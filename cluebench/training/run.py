@@ -12,7 +12,8 @@ import paddle
 from cluebench import models, submission
 from cluebench.benchmark.tasks import IDIOM, SPAN, TestSet
 from cluebench.data.rows import load_rows
-from cluebench.features import FeatureCache, FeatureRequest, Features, TextEncoder, length_sorted_batches, load_features
+from cluebench.features import FeatureCache, FeatureRequest, Features, TextEncoder, load_features
+from cluebench.features.sequences import length_sorted_batches
 from cluebench.foundation import environment
 from cluebench.foundation.errors import Paused
 from cluebench.foundation.notices import notice, progress, waiting

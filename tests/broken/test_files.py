@@ -436,12 +436,10 @@ KEY = {"task": "tnews", "split": "dev", "limit": None}
 ARRAYS = {"tokens": np.arange(50, dtype=np.int32), "texts": np.arange(6).reshape(2, 3)}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("file", ["meta.json", "tokens.npy", "texts.npy"])
-def test_a_broken_cache_entry_gives_the_right_arrays(file, tmp_path_factory):
-    cache = FeatureCache(tmp_path_factory.mktemp("cache"))
+def test_a_broken_cache_entry_gives_the_right_arrays(tmp_path):
+    cache = FeatureCache(tmp_path)
     cache.get(KEY, lambda: ARRAYS)
-    path = cache.path(KEY) / file
+    path = cache.path(KEY)
     whole = path.read_bytes()
 
     def check(content):
@@ -450,21 +448,10 @@ def test_a_broken_cache_entry_gives_the_right_arrays(file, tmp_path_factory):
         assert found.value.keys() == ARRAYS.keys()
         for name, array in ARRAYS.items():
             np.testing.assert_array_equal(found.value[name], array)
-        is_whole = content == whole or (file == "meta.json" and same_json(content, whole))
-        assert found.is_loud or is_whole
-        built = cache.built
-        cache.get(KEY, lambda: ARRAYS)
-        assert cache.built == built  # whole again
+        assert found.is_loud == (content != whole)
+        assert path.read_bytes() == whole
 
-    for_all(broken_json(json.loads(whole)) if file == "meta.json" else broken_bytes(whole), check)
-
-
-def same_json(one: bytes, other: bytes) -> bool:
-    """Whether the keys that are read are the same."""
-    try:
-        return {**json.loads(other), **json.loads(one)} == {**json.loads(one), **json.loads(other)}
-    except (ValueError, TypeError, RecursionError):
-        return False
+    for_all(broken_bytes(whole), check)
 
 
 # Archives -------------------------------------------------------------------------------------------------------------
