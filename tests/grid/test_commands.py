@@ -21,13 +21,12 @@ from cluebench.scheduler.plan.trials import trial_command
 from tests.conftest import ROOT
 from tests.run_directories import PUBLISHED_EXAMPLE, write_log
 
-REPOSITORY = Path("/repository")
 LEADERBOARD = "grid_search_tools/leaderboard.py"
 
 
 def command(trial, devices, settings=None):
-    job = Job(trial, 0, TrialPaths(Path("/runs/m") / trial.task, trial.name), Path("/lock"), "h")
-    return trial_command(job, devices, settings or GridFlags(), REPOSITORY, Path("/workers"))
+    job = Job(trial, 0, TrialPaths(Path("/runs/m") / trial.task, trial.name), Path("/a-trial.lock"), "h")
+    return trial_command(job, devices, settings or GridFlags())
 
 
 def cards(count):
@@ -37,7 +36,7 @@ def cards(count):
 def test_classification_trial():
     settings = GridFlags(data_dir="/clue", limit=10, max_steps=5, num_train_epochs=2, amp="bf16", offline=True)
     assert command(Trial(Model.of("m"), "csl", Setting(3e-5, 32, 0.1), 43), cpu_slots(1), settings) == [
-        sys.executable, "-u", "/repository/classification/run_clue_classifier.py", "--model_name_or_path", "m",
+        sys.executable, "-u", str(ROOT / "classification/run_clue_classifier.py"), "--model_name_or_path", "m",
         "--learning_rate", "3e-05", "--batch_size", "32", "--dropout", "0.1", "--seed", "43", "--do_train", "--resume", "--overwrite_output_dir",
         "--save_best_model", "False", "--amp", "bf16", "--evaluation", "bounded", "--num_train_epochs", "2", "--max_steps", "5", "--limit", "10",
         "--data_dir", "/clue", "--offline", "--gradient_accumulation_steps", "2",
@@ -58,7 +57,7 @@ def test_reading_trials_keep_the_total_batch_on_any_number_of_cards(task, batch,
     assert "--task_name" not in words and words[-2:] == ["--device", "gpu"]
     if count > 1:
         uuids = ",".join(f"GPU-{number}" for number in range(count))
-        assert words[2:8] == ["-m", "paddle.distributed.launch", "--gpus", uuids, "--log_dir", "/workers"]
+        assert words[2:8] == ["-m", "paddle.distributed.launch", "--gpus", uuids, "--log_dir", "/a-trial.workers"]
 
 
 @pytest.fixture

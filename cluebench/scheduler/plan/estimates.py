@@ -8,11 +8,12 @@ import csv
 import heapq
 import math
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 
 from cluebench.benchmark.published import published_model
 from cluebench.benchmark.tasks import Task
@@ -94,15 +95,13 @@ class DurationModel:
 
     def __init__(self, flags: GridFlags):
         self._flags = flags
-        self._ratios: dict[tuple[Model, str], tuple[int, float]] = {}  # (model, task) → trials, their seconds per token
+        self._ratios: dict[tuple[Model, str], list[float]] = defaultdict(list)  # (model, task) → seconds per token
         self._running: dict[Trial, float] = {}
         self._cached: dict[tuple[Model, str], float | None] = {}  # results of `_ratio` since the last observation
 
     def observe(self, trial: Trial, device_seconds: float, flags: GridFlags | None = None) -> None:
         """A finished trial took this long, times its devices. ``flags``: of its grid, if it is another one."""
-        count, sum_ = self._ratios.get((trial.model, trial.task), (0, 0.0))
-        ratio = device_seconds / forward_tokens(trial, flags or self._flags)
-        self._ratios[trial.model, trial.task] = count + 1, sum_ + ratio
+        self._ratios[trial.model, trial.task].append(device_seconds / forward_tokens(trial, flags or self._flags))
         self._running.pop(trial, None)
         self._cached.clear()
 
@@ -129,15 +128,14 @@ class DurationModel:
         nearest = min(scales, key=lambda model: (model != trial.model, abs(math.log(scales[model]))), default=None)
         if nearest is None or not 1 / _SIMILAR <= scales[nearest] <= _SIMILAR:
             return None
-        count, sum_ = self._ratios[nearest, trial.task]
-        return forward_tokens(trial, self._flags) * sum_ / count * scales[nearest], nearest
+        return forward_tokens(trial, self._flags) * fmean(self._ratios[nearest, trial.task]) * scales[nearest], nearest
 
     def _ratio(self, trial: Trial) -> float | None:
         """Seconds per token: of this model on this task, else of this model, else of any model, scaled by size."""
         key = trial.model, trial.task
         if key not in self._cached:
             ratios = {key: self._ratios[key]} if key in self._ratios else self._ratios
-            means = [(model, total / count) for (model, _), (count, total) in ratios.items()]
+            means = [(model, fmean(its)) for (model, _), its in ratios.items()]
             means = means or [(other.model, ratio) for other, ratio in self._running.items()]
             same_model = [ratio for model, ratio in means if model == trial.model]
             chosen = same_model or [ratio * _scale(trial.model, model) for model, ratio in means]

@@ -9,6 +9,17 @@ from enum import Enum
 from cluebench.foundation import command, errors
 
 
+@dataclass(frozen=True)
+class Policy:
+    """What happens after a failure."""
+
+    retry: bool = True
+    pause: float = 0.0  # seconds before the next attempt, doubled each time
+    counts: bool = True  # against --max_attempts
+    limit: int = 0  # if it does not count: so many times in one trial give it up after all
+    holds: bool = False  # stops all starts for a while, as the trial is hardly the cause
+
+
 class FailureKind(str, Enum):
     """Kinds of failure, in the words of the table of failures."""
 
@@ -27,33 +38,18 @@ class FailureKind(str, Enum):
     CRASHED = "crashed"
 
 
-@dataclass(frozen=True)
-class Policy:
-    """What happens after a failure."""
-
-    retry: bool = True
-    pause: float = 0.0  # seconds before the next attempt, doubled each time
-    counts: bool = True  # against --max_attempts
-    limit: int = 0  # if it does not count: so many times in one trial give it up after all
-    holds: bool = False  # stops all starts for a while, as the trial is hardly the cause
-
-
-#: Pauses are for causes that pass without us: a network, a disk that others fill.
-POLICIES = {
+#: Other kinds are tried again at once. Pauses are for causes that pass without us: a network, a disk that others fill.
+_POLICIES = {
     FailureKind.OUT_OF_MEMORY: Policy(counts=False),  # its micro-batches are cut, down to one row
     FailureKind.BAD_SETTING: Policy(retry=False),
     FailureKind.DIVERGED: Policy(retry=False),
     FailureKind.NETWORK: Policy(pause=60.0, counts=False, limit=8, holds=True),
     FailureKind.DISK_FULL: Policy(pause=60.0, counts=False, limit=8, holds=True),
     FailureKind.LOST_DEVICE: Policy(counts=False, limit=5),
-    FailureKind.KILLED: Policy(),
     # A batch system that ends a job may signal its trials first, and the scheduler a moment later.
     FailureKind.INTERRUPTED: Policy(pause=2.0, counts=False, limit=5),
-    FailureKind.NO_PROGRESS: Policy(),
-    FailureKind.NO_RESULT: Policy(),
     FailureKind.TOO_LARGE: Policy(retry=False),
     FailureKind.UNKILLABLE: Policy(retry=False, counts=False),
-    FailureKind.CRASHED: Policy(),
 }
 
 _BY_EXIT_CODE = {
@@ -104,7 +100,7 @@ class Failure:
 
     @property
     def policy(self) -> Policy:
-        return POLICIES[self.kind]
+        return _POLICIES.get(self.kind, Policy())
 
 
 def classify(

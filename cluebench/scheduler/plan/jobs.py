@@ -151,6 +151,11 @@ class Job:
         return self.lock.with_suffix(".failures")
 
     @property
+    def launcher_logs(self) -> Path:
+        """Where paddle.distributed.launch keeps the logs of single workers."""
+        return self.lock.with_suffix(".workers")
+
+    @property
     def attempt(self) -> Attempt:
         return self.attempts[-1]
 
@@ -217,12 +222,6 @@ def best_first(jobs: Iterable[Job]) -> list[Job]:
     """The finished jobs of one task, ranked as in the table."""
     done = [job for job in jobs if job.result is not None]
     return sorted(done, key=lambda job: rank(job.score, job.trial.setting), reverse=True)
-
-
-def written(job: Job) -> Result | None:
-    """The result of this very trial on disk, done or not."""
-    result = Result.read(job.paths.result)
-    return result if result and result.configuration_hash == job.configuration_hash else None
 
 
 @dataclass

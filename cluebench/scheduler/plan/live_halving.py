@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from cluebench.benchmark.tasks import Setting
 from cluebench.records.result import Result
-from cluebench.scheduler.plan.jobs import Job, State, by_task, written
+from cluebench.scheduler.plan.jobs import Job, State, by_task
 from cluebench.search.halving import Curve, Rule, standings
 
 
@@ -20,7 +20,7 @@ class HalvingSearch:
     result of a job's very trial, done or not.
     """
 
-    def __init__(self, rule: Rule, jobs: Iterable[Job], result_on_disk: Callable[[Job], Result | None] = written):
+    def __init__(self, rule: Rule, jobs: Iterable[Job], result_on_disk: Callable[[Job], Result | None]):
         self.rule, self._result_on_disk = rule, result_on_disk
         self._contests = by_task(jobs)
         for job in self._all():

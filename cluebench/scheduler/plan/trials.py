@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from cluebench.benchmark.published import published_model, unless_published
 from cluebench.benchmark.tasks import TASKS, Grid, Setting, Task, tasks_named
+from cluebench.foundation import repository
 from cluebench.foundation.errors import UsageError
 from cluebench.machine.nvidia import Device
 from cluebench.pretrained.model import Model
@@ -90,26 +90,19 @@ def shared_flags(flags: GridFlags) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def trial_command(
-    job: Job,
-    devices: Sequence[Device],
-    flags: GridFlags,
-    repository: Path,
-    launcher_logs: Path,
-    pause_at: Fraction | None = None,
-) -> list[str]:
+def trial_command(job: Job, devices: Sequence[Device], flags: GridFlags, pause_at: Fraction | None = None) -> list[str]:
     """The fine-tuning script's command for one attempt of a trial on ``devices``.
 
     paddle.distributed.launch runs it on several cards, each with its share of the batch.
     """
     cards = len(devices)
-    script = str(repository / job.trial.row.script)
+    script = str(repository.ROOT / job.trial.row.script)
     command = [sys.executable, "-u", script]
     if cards > 1:
         # CUDA_VISIBLE_DEVICES lists UUIDs, and the launcher looks for --gpus among them.
         gpus = ",".join(device.id for device in devices)
         command = [sys.executable, "-u", "-m", "paddle.distributed.launch"]
-        command += ["--gpus", gpus, "--log_dir", str(launcher_logs), script]
+        command += ["--gpus", gpus, "--log_dir", str(job.launcher_logs), script]
     values = job.trial.flags(shared_flags(flags)) | {
         "batch_size": job.trial.setting.batch_size // cards,
         "gradient_accumulation_steps": job.accumulation(cards),

@@ -275,7 +275,7 @@ def _short_run(job: Job, flags: GridFlags, device: Device) -> Result | None:
         paths = TrialPaths(Path(folder), job.trial.name)
         paths.output_dir.mkdir()
         short = replace(flags, max_steps=_STEPS, save_best_model=False, keep_all_models=False)
-        command = trial_command(replace(job, paths=paths), [device], short, repository.ROOT, Path(folder))
+        command = trial_command(replace(job, paths=paths), [device], short)
         environment = {**os.environ, **devices.child_environment([device], 1)}
         with open(paths.log, "w", encoding="utf-8") as stream:
             subprocess.run(command, cwd=repository.ROOT, env=environment, stdout=stream, stderr=subprocess.STDOUT)

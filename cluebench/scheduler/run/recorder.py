@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from cluebench.records.grid_file import GRID_FORMAT
 from cluebench.records.paths import REMOVED, TrialPaths
 from cluebench.records.result import STOPPED, Result
 from cluebench.report.grid_page import write_report
-from cluebench.scheduler.plan.jobs import Job, State, best_first, by_task, written
+from cluebench.scheduler.plan.jobs import Job, State, best_first, by_task
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from cluebench.scheduler.run.run_directory import RunDirectory, now_utc
 
@@ -47,6 +47,7 @@ class Recorder:
     ):
         """``devices``: empty for a grid that other processes run."""
         self._directories, self._complain, self._jobs = grid.directories, complain, jobs
+        self._on_disk = grid.on_disk
         self._details = {
             "command": sys.argv,
             "data_dir": grid.flags.data_dir,
@@ -90,7 +91,13 @@ class Recorder:
 
     def _record_stopped(self, job: Job) -> None:
         if job.state is State.STOPPED:
-            self._try(self._directories[job.trial.model], "results of stopped trials", record_stopped, job)
+            self._try(self._directories[job.trial.model], "results of stopped trials", self._write_stopped, job)
+
+    def _write_stopped(self, job: Job) -> None:
+        """Writes into a trial's result that the search has stopped it. Raises OSError."""
+        result = self._on_disk(job)
+        if result is not None and result.status not in ("done", STOPPED):
+            replace(result, status=STOPPED).write(job.paths.result)
 
     def _drop_lower_models(self, of_task: Iterable[Job]) -> None:
         """Only the best model of a task stays on disk, once it is whole."""
@@ -203,14 +210,6 @@ def drop_model(paths: TrialPaths, result: Result) -> None:
     doomed = paths.output_dir.with_name(f".{paths.name}{REMOVED}{os.getpid()}-{time.monotonic_ns()}")
     os.rename(paths.output_dir, doomed)
     shutil.rmtree(doomed, ignore_errors=True)
-
-
-def record_stopped(job: Job) -> None:
-    """Writes into a trial's result that the search has stopped it. Raises OSError."""
-    result = written(job)
-    if result is not None and result.status not in ("done", STOPPED):
-        result.status = STOPPED
-        result.write(job.paths.result)
 
 
 def _append(path: Path, line: str) -> None:

@@ -57,10 +57,6 @@ class RunDirectory:
     def trial_lock(self, trial: Trial) -> Path:
         return self.private / f"{trial.task}--{trial.name}.lock"
 
-    def launcher_logs(self, trial: Trial) -> Path:
-        """Where paddle.distributed.launch keeps the logs of single workers."""
-        return self.private / f"{trial.task}--{trial.name}.workers"
-
     # The lock -----------------------------------------------------------------------------------------------------
 
     def acquire(self) -> None:

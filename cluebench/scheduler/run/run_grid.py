@@ -25,7 +25,7 @@ from cluebench.scheduler.allocation.promises import Promises
 from cluebench.scheduler.loop import loop
 from cluebench.scheduler.loop.grid_state import GridState
 from cluebench.scheduler.plan.grid_flags import GridFlags
-from cluebench.scheduler.plan.jobs import Job, State, note_failures, recall_failures, written
+from cluebench.scheduler.plan.jobs import Job, State, note_failures, recall_failures
 from cluebench.scheduler.plan.trials import trial_command
 from cluebench.scheduler.processes.engine import Engine, Events, Interrupted, StartOrder
 from cluebench.scheduler.run.display import Display, display_for, print_failures
@@ -122,13 +122,11 @@ def _leave(grid: PlannedGrid, interrupted: str | None) -> int:
 def _is_concluded(grid: PlannedGrid, jobs: Sequence[Job]) -> bool:
     """Whether each grid.json belongs to a grid that has ended with these jobs, and has a report."""
     ended = set()
-    for model, directory in grid.directories.items():
+    for directory in grid.directories.values():
         found = read_grid(directory.path)
         if found and found.status in ("done", "failed") and (directory.path / REPORT_FILE).is_file():
-            ended |= {(model, entry.task, entry.name, entry.configuration_hash, entry.state) for entry in found.trials}
-    return ended >= {
-        (job.trial.model, job.trial.task, job.trial.name, job.configuration_hash, job.state.value) for job in jobs
-    }
+            ended |= {(entry.configuration_hash, entry.state) for entry in found.trials}
+    return ended >= {(job.configuration_hash, job.state.value) for job in jobs}
 
 
 def _print_end(grid: PlannedGrid, jobs: Sequence[Job], interrupted: str | None) -> int:
@@ -226,19 +224,17 @@ def _warm_up(grid: PlannedGrid, device: str) -> None:
 class GridTrials:
     """The loop's `Trials`: the jobs of a grid, and the files in its run directories."""
 
-    written = staticmethod(written)
     recall = staticmethod(recall_failures)
     note_failures = staticmethod(note_failures)
 
     def __init__(self, grid: PlannedGrid, jobs: list[Job], engine: Engine, recorder: Recorder | None):
         self._grid, self.jobs, self._engine, self._recorder = grid, jobs, engine, recorder
-        self.halving = grid.halving(jobs)
+        self.halving, self.written = grid.halving(jobs), grid.on_disk
 
     def order(self, job: Job) -> StartOrder:
         chosen = [device for device in self._engine.devices if device.id in job.attempt.devices]
-        launcher_logs = self._grid.directories[job.trial.model].launcher_logs(job.trial)
         rung, flags = self.halving.pause_at(job) if self.halving else None, self._grid.flags
-        command = trial_command(job, chosen, flags, repository.ROOT, launcher_logs, rung)
+        command = trial_command(job, chosen, flags, rung)
         environment = devices.child_environment(chosen, len(self._engine.devices), flags.jobs_per_device)
         return StartOrder(command, environment, repository.ROOT, ends_with_us=flags.worker)
 
