@@ -89,16 +89,14 @@ class DataSource:
     def read(self, task: Task, file: str) -> bytes:
         """A file's bytes. Raises DataError when it is missing or unreadable, NetworkError when fetching fails.
 
-        It also raises DataError if the file has changed since `md5` was called: features are kept by that md5. If its
+        It also raises DataError if the file has changed since `md5` was called: features are kept by that md5. If the
         rows are not the official ones, one line on stderr says so, once in a process.
         """
         place = self._require(task, file)
-        key = _key(place, file)
+        expected = self._expected.get((task.name, file)) or self._sums(task, file, place)[0]
         content = place.content()
-        md5 = _md5(content)
-        if self._expected.get((task.name, file), md5) != md5:
+        if _md5(content) != expected:
             raise DataError(f"{task.name}: {place} was changed while it was being read: start again")
-        self._learn(task, file, place, key, md5)
         return content
 
     def has(self, task: Task, file: str) -> bool:
@@ -115,11 +113,7 @@ class DataSource:
         For a file with the official rows, the official md5; for another copy, the md5 of its rows in the official
         layout. The sum of an unchanged file is remembered between processes.
         """
-        place = self._require(task, file)
-        key = _key(place, file)
-        if key not in _md5_sums:
-            self._learn(task, file, place, key, _remembered(place, file, "md5", lambda: _md5(place.content())))
-        self._expected[task.name, file], counts_as = _md5_sums[key]
+        self._expected[task.name, file], counts_as = self._sums(task, file, self._require(task, file))
         return counts_as
 
     def is_official(self, task: Task, file: str) -> bool:
@@ -203,17 +197,19 @@ class DataSource:
         searched = f"looked for {folder / file}, in {inside}, and for a copy in folders called {task.name}"
         return f"{task.name}: {file} is missing: {searched}{holds}; {advice}"
 
-    def _learn(self, task: Task, file: str, place: _Place | Copy, key: tuple[str, str, str], md5: str) -> None:
-        """Keeps the md5 for the process. The first time, a notice reports rows that are not the official ones."""
-        if key in _md5_sums:
-            return
-        official, counts_as = official_file(task, file), md5
-        if official and official.md5 and official.md5 != md5 and not self.is_synthetic:
-            if self._has_official_rows(task, official, place):
-                counts_as = official.md5
-            else:
-                notice(f"warning: {task.name}: {place} {_why_other(official, place, md5)}")
-        _md5_sums[key] = md5, counts_as
+    def _sums(self, task: Task, file: str, place: _Place | Copy) -> tuple[str, str]:
+        """See `_md5_sums`. The first time, a notice reports rows that are not the official ones."""
+        key = str(place), file, version_of(*place.paths)
+        if key not in _md5_sums:
+            md5 = counts_as = _remembered(place, file, "md5", lambda: _md5(place.content()))
+            official = official_file(task, file)
+            if official and official.md5 not in (None, md5) and not self.is_synthetic:
+                if self._has_official_rows(task, official, place):
+                    counts_as = official.md5
+                else:
+                    notice(f"warning: {task.name}: {place} {_why_other(official, place, md5)}")
+            _md5_sums[key] = md5, counts_as
+        return _md5_sums[key]
 
     def _has_official_rows(self, task: Task, official: OfficialFile, place: _Place | Copy) -> bool:
         def rows() -> str:
@@ -229,10 +225,6 @@ class DataSource:
         if isinstance(place, Copy) and official.md5 == _remembered(place, official.file, "md5 with end", with_line_end):
             return True
         return official.row_hash is not None and official.row_hash == _remembered(place, official.file, "rows", rows)
-
-
-def _key(place: _Place | Copy, file: str) -> tuple[str, str, str]:
-    return str(place), file, version_of(*place.paths)
 
 
 def _remembered(place: _Place | Copy, file: str, what: str, compute: Callable[[], str]) -> str:
