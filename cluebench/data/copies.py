@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,8 @@ class Copy:
 
 def find_copy(folders: Sequence[Path], task: Task, file: str) -> Copy | None:
     """The split of a copy that has the rows of an official file. Raises DataError if parts of it are missing."""
-    split = _split_of(task, file)
+    splits = ("train", "dev", *(test.split for test in task.test_sets if test.version == "1.1"))
+    split = next((split for split in splits if file in split_files(task, split)), None)
     if split is None:
         return None
     for folder in folders:
@@ -107,12 +108,6 @@ def _parts(folder: Path, split: str) -> list[Path]:
     for name in names:
         paths += sorted([*visible(folder / name, "data-*.arrow"), *visible(folder / name, "*.parquet")])
     return paths
-
-
-def _split_of(task: Task, file: str) -> str | None:
-    """The split of a copy that has the rows of an official file; None where no copy has them."""
-    splits = ("train", "dev", *(test.split for test in task.test_sets if test.version == "1.1"))
-    return next((split for split in splits if file in split_files(task, split)), None)
 
 
 def _whole(paths: list[Path]) -> tuple[Path, ...]:
@@ -144,18 +139,17 @@ def _rows_of(path: Path, task: Task) -> Iterator[Row]:
         names = _label_names(path, task, metadata) if task.labels else None
         for number, row in enumerate(rows, start=1):
             label = row.get("label")
-            if not task.labels or type(label) is not int or label == -1:  # -1: a test row has no label
-                yield row
-            elif names is None:
-                raise DataError(
-                    f"{task.name}: {path} has integer labels, and nothing says what they mean: neither a schema in it "
-                    "nor dataset_info.json beside it; write it with `to_parquet` or `save_to_disk`"
-                )
-            elif not 0 <= label < len(names):
-                wrong = f"label {label} is none of the {len(names)} in its schema"
-                raise DataError(f"{task.name}: {path}, row {number}: {wrong}")
-            else:
-                yield {**row, "label": names[label]}
+            if task.labels and type(label) is int and label != -1:  # -1: a test row has no label
+                if names is None:
+                    raise DataError(
+                        f"{task.name}: {path} has integer labels, and nothing says what they mean: neither a schema in "
+                        "it nor dataset_info.json beside it; write it with `to_parquet` or `save_to_disk`"
+                    )
+                if not 0 <= label < len(names):
+                    wrong = f"label {label} is none of the {len(names)} in its schema"
+                    raise DataError(f"{task.name}: {path}, row {number}: {wrong}")
+                row["label"] = names[label]
+            yield row
     except (pyarrow.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{task.name}: {path} can't be read: {reason}") from error
@@ -195,10 +189,8 @@ def is_lines(path: Path, task: Task) -> bool:
     """Whether a file has one object a line as `to_json` writes them, by its first line, and is not an official file."""
     try:
         with open(path, "rb") as stream:
-            row = json_files.parse(stream.readline(1 << 20))
-    except (OSError, json_files.NotJson):
-        return False
-    if not isinstance(row, dict):
+            row = json_files.converted(json_files.parse(stream.readline(1 << 20)), dict)
+    except (OSError, ValueError):
         return False
     columns = _COLUMNS.get(task.kind)
     return columns[-1] in row if columns else type(row.get("label")) is int and "idx" in row
@@ -208,40 +200,17 @@ def _text_columns(task: Task) -> tuple[str, ...]:
     return (*task.text_fields, *(("target",) if task.marked_spans else ()))
 
 
-@dataclass
-class _Label:
-    names: list[str] | None = None
-
-
-@dataclass
-class _Features:
-    label: _Label = field(default_factory=_Label)
-
-
-@dataclass
-class _Info:
-    """What is read of dataset_info.json, and of what `datasets` writes into a schema."""
-
-    features: _Features
-
-
-@dataclass
-class _Schema:
-    info: _Info
-
-
 def _label_names(path: Path, task: Task, metadata: bytes | None) -> list[str] | None:
     """The labels in the file's schema, or in dataset_info.json beside it; None where neither has them."""
-    info = None
-    if metadata:
-        try:
-            info = json_files.converted(json_files.parse(metadata), _Schema).info
-        except (json_files.NotJson, ValueError) as error:
-            raise DataError(f"{task.name}: {path}: its schema can't be read: {error}") from None
-    for folder in (path.parent, path.parent.parent):
-        info = info or json_files.read_if_sound(folder / "dataset_info.json", _Info)
-    names = info.features.label.names if info else None
-    if unknown := [name for name in names or () if name not in task.labels]:
+    try:
+        info = json_files.parse(metadata)["info"] if metadata else None
+        for folder in (path.parent, path.parent.parent):
+            info = info or json_files.read_if_sound(folder / "dataset_info.json", dict)
+        names = info["features"].get("label", {}).get("names") if info else None
+        unknown = [name for name in names or () if name not in task.labels]
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise DataError(f"{task.name}: {path}: its schema can't be read: {error}") from None
+    if unknown:
         wrong = f"its label {unknown[0]!r} is none of the task's"
         raise DataError(f"{task.name}: found {path} of another schema: {wrong}")
     return names
