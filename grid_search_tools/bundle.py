@@ -85,7 +85,7 @@ def show(bundle: Path, manifest: Manifest, verdicts: list[Verdict]) -> None:
 def merge(bundle: Path, folder: Path, manifest: Manifest, run_root: Path) -> None:
     """Under the model's name; beside other runs of it, with digits of its manifest's SHA-256 behind that."""
     name, content = manifest.model.name.replace("/", "--"), (folder / MANIFEST).read_bytes()
-    for target in (run_root / name, run_root / f"{name}--{contents.sha256(folder / MANIFEST)[:8]}"):
+    for target in (run_root / name, run_root / f"{name}--{contents.sha256(content)[:8]}"):
         if (target / MANIFEST).is_file() and (target / MANIFEST).read_bytes() == content:
             print(f"{bundle}: is in {target} already")
             return

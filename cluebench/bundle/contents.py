@@ -63,16 +63,17 @@ class Manifest:
 def unpack(bundle: Path, folder: Path) -> Manifest:
     """Writes the members into ``folder``. Raises DataError if anything is wrong."""
     with archive.opened(bundle) as members:
-        names = [info.orig_filename for info in members.infolist()]
+        infos = members.infolist()
+        names = [info.orig_filename for info in infos]
         if len(set(names)) < len(names):
             _refuse(bundle, "holds a name twice")
-        if len(names) > MOST_MEMBERS or sum(info.file_size for info in members.infolist()) > MOST_BYTES:
+        if len(names) > MOST_MEMBERS or sum(info.file_size for info in infos) > MOST_BYTES:
             _refuse(bundle, f"unpacks to more than {MOST_MEMBERS:,} files or {MOST_BYTES >> 20} MiB")
-        for info in members.infolist():
-            if not is_member(info.orig_filename):
-                _refuse(bundle, f"holds {info.orig_filename!r}, which is not a file of a bundle")
+        for name, info in zip(names, infos):
+            if not is_member(name):
+                _refuse(bundle, f"holds {name!r}, which is not a file of a bundle")
             if info.file_size > MOST_BYTES_OF_ONE:
-                _refuse(bundle, f"holds {info.filename}, which unpacks to more than {MOST_BYTES_OF_ONE >> 20} MiB")
+                _refuse(bundle, f"holds {name}, which unpacks to more than {MOST_BYTES_OF_ONE >> 20} MiB")
         archive.check_archive(bundle)
         members.extractall(folder)
     try:
@@ -81,6 +82,10 @@ def unpack(bundle: Path, folder: Path) -> Manifest:
         _refuse(bundle, f"holds a bad file: {str(error).removeprefix(f'{folder}/')}")
     except FileNotFoundError as error:
         _refuse(bundle, f"has no {Path(str(error)).name}")
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def bare(grid: GridFile, model: BundledModel) -> GridFile:
@@ -114,19 +119,10 @@ def _checked(bundle: Path, folder: Path, names: list[str]) -> Manifest:
     grid, manifest = json_files.read(folder / GRID_FILE, GridFile), json_files.read(folder / MANIFEST, Manifest)
     if grid != bare(grid, manifest.model) or not grid.status.isprintable():  # shown after a merge
         _refuse(bundle, f"holds a {GRID_FILE} of another model, or with texts that no bundle may hold")
-    sums = {name: sha256(folder / name) for name in names if name != MANIFEST}
+    sums = {name: sha256((folder / name).read_bytes()) for name in names if name != MANIFEST}
     if differing := sorted(name for name in {*sums, *manifest.files} if sums.get(name) != manifest.files.get(name)):
         _refuse(bundle, f"holds other files than its manifest lists: {', '.join(map(repr, differing[:3]))}")
     return manifest
-
-
-def sha256(path: Path) -> str:
-    """In hexadecimal digits."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _refuse(bundle: Path, reason: str) -> NoReturn:

@@ -1,6 +1,5 @@
 """A run directory to a bundle, without any field that describes the machine it was made on."""
 
-import hashlib
 import json
 import re
 from collections import Counter
@@ -18,6 +17,8 @@ from cluebench.data.row_facts import RUN_FILE
 from cluebench.data.source import DataSource
 from cluebench.foundation import atomic, repository
 from cluebench.foundation.errors import ClueError, DataError, UsageError
+from cluebench.foundation.file_facts import content_hash
+from cluebench.foundation.text import as_json
 from cluebench.pretrained import model_files
 from cluebench.pretrained.model import Model
 from cluebench.pretrained.model_files import kept_weights
@@ -67,7 +68,7 @@ def pack(run: Path, output: Path, source: DataSource) -> list[str]:
         model=BundledModel(name, identity, _model_weights(name, identity)),
         data=_data(data, source),
         files={},
-        kept={member: sha256(file) for member, file in weights.items()},
+        kept={member: content_hash(file) for member, file in weights.items()},
         versions={key: value for entry in trials for key, value in entry.result.versions.items()},
         devices=sorted({f"{entry.result.device}, {entry.result.cards} card(s)" for entry in trials}),
         commit=repository.commit(),
@@ -75,16 +76,16 @@ def pack(run: Path, output: Path, source: DataSource) -> list[str]:
         search=opened.halving_mark,
         packed_by=cluebench.__version__,
     )
-    files = {GRID_FILE: _json(_grid(run, grid, trials, manifest.model))}
-    files |= {f"{entry.member}.json": _json(entry.result) for entry in trials}
+    files = {GRID_FILE: as_json(asdict(_grid(run, grid, trials, manifest.model)), indent=1).encode()}
+    files |= {f"{entry.member}.json": as_json(asdict(entry.result), indent=1).encode() for entry in trials}
     predictions = [entry for entry in trials if entry.trial.predictions]
     files |= {entry.member + SUFFIX: beside(entry.path).read_bytes() for entry in predictions}
     if facts := _row_facts(run, data, source):
-        files[RUN_FILE] = (json.dumps(facts, ensure_ascii=False, indent=1) + "\n").encode()
+        files[RUN_FILE] = as_json(facts, indent=1).encode()
     logs = _best_logs(trials)
     files |= logs
-    manifest.files = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    atomic.write_archive(output, {MANIFEST: _json(manifest), **files})
+    manifest.files = {name: sha256(content) for name, content in files.items()}
+    atomic.write_archive(output, {MANIFEST: as_json(asdict(manifest), indent=1).encode(), **files})
     counts = {"task": len(data), "trial": len(trials), "log": len(logs)}
     lines = [f"{output}: " + ", ".join(f"{number} {what}{'s' * (number != 1)}" for what, number in counts.items())]
     without = len(trials) - len(predictions)
@@ -166,7 +167,7 @@ def _model_weights(name: str, identity: str) -> Sums:
         files = None if identity.startswith("directory:") else model_files.find(Model(name, name), offline=True)
     except ClueError:
         files = None
-    return {path.name: sha256(path) for path in files.weights} if files else {}
+    return {path.name: content_hash(path) for path in files.weights} if files else {}
 
 
 def _command(grid: GridFile | None, model: str) -> str | None:
@@ -178,7 +179,3 @@ def _command(grid: GridFile | None, model: str) -> str | None:
         if is_public and re.fullmatch(r"(?:--)?[\w=.,+-]+|(?:--rungs=)?[\d/,.]+", word):
             words.append(word)
     return " ".join(words) if grid else None
-
-
-def _json(value: Manifest | GridFile | Result) -> bytes:
-    return (json.dumps(asdict(value), ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()

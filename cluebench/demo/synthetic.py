@@ -84,20 +84,10 @@ def characters() -> str:
     Full-width letters are left out on purpose: a few CMRC2018 contexts hold them, as real ones hold characters that a
     vocabulary lacks.
     """
-    return "".join(
-        sorted(
-            {character for character in LEXICON_FILE.read_text(encoding="utf-8") + _TEMPLATES if ord(character) > 127}
-        )
-    )
+    return "".join(sorted({letter for letter in LEXICON_FILE.read_text(encoding="utf-8") if ord(letter) > 127}))
 
 
 # Sentences ------------------------------------------------------------------------------------------------------------
-
-#: Characters of the sentence patterns below, which no word list has.
-_TEMPLATES = (
-    "在的和了是把被就都说这那里对于一款软件提供服务功能后它因为所以本文研究中提出种基方法结果表明该有效性作品完成"
-    "年故事发生创者谁哪出版里英名部男女根据话可知道什么怎样样项正确真算得上认起来呢吗"
-)
 
 _SLOT = re.compile("{([A-Z_]+)}")
 
