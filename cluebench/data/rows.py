@@ -10,7 +10,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -169,14 +169,14 @@ class _Defect(Exception):
 _KIND_NAMES = {"str": "a string", "array": "a list", "object": "an object", "int": "an integer"}
 
 
-def _declared(value: Any, kind: type[T], *at: str) -> T:
-    """A JSON value, which is ``at`` some path, as ``kind`` declares it; other keys are ignored. Raises _Defect."""
+def _declared(value: Any, kind: type[T], *at: str | int) -> T:
+    """A JSON value, which is ``at`` some path, as ``kind`` declares it. Raises _Defect."""
+    if type(value) is kind:  # quicker than msgspec
+        return value
     try:
         return converted(value, kind)
     except Misfit as misfit:
         what, path = misfit.what, [*at, *misfit.path]
-    if missing := re.fullmatch("Object missing required field (.*)", what):
-        raise _Defect(f"field {missing[1]!r} is missing", path)
     for step in path[len(at) :]:
         value = value[step]
     wanted = what.removeprefix("Expected ").split(",")[0].removesuffix(" | null")
@@ -185,12 +185,14 @@ def _declared(value: Any, kind: type[T], *at: str) -> T:
     raise _Defect(f"{field}is {_shown(value)}, not {_KIND_NAMES.get(wanted, wanted)}", path)
 
 
-def _member(row: dict, key: str, kind: Any) -> Any:
-    """What a row has under a key, which may be any text, as ``kind`` declares it. Raises _Defect."""
-    # Not by a TypedDict: msgspec 0.22.0 misses keys beyond ASCII, see findings/msgspec_keys_beyond_ascii.sh.
+def _member(row: Any, key: str, kind: Any, *at: str | int) -> Any:
+    """What the object ``at`` some path has under a key, as ``kind`` declares it. Raises _Defect."""
+    if not isinstance(row, dict):
+        _declared(row, dict, *at)
+    # Keys may be any text, and msgspec 0.22.0 misses those beyond ASCII, see findings/msgspec_keys_beyond_ascii.sh.
     if key not in row:
-        raise _Defect(f"field {key!r} is missing")
-    return _declared(row[key], kind, key)
+        raise _Defect(f"field {key!r} is missing", at)
+    return _declared(row[key], kind, *at, key)
 
 
 def _shown(value: Any) -> str:
@@ -254,29 +256,11 @@ def label_names(source: "DataSource", task: Task) -> dict[str, str]:
     return dict(_lines(f"{task.name}: {source.describe(task, file)}", source.read(task, file), parse))
 
 
-@dataclass
-class _Ids:
-    """A row's id has one of two names."""
-
-    id: int | str | None = None
-    idx: int | str | None = None
-
-
-@dataclass
-class _Target:
-    """The noun and the pronoun of a row of CLUEWSC2020."""
-
-    span1_text: str
-    span1_index: int
-    span2_text: str
-    span2_index: int
-
-
 def _text_rows(task: Task, files: Sequence[str], labelled: bool, read: Read) -> Iterator[TextRow]:
     label_index = {label: index for index, label in enumerate(task.labels)}
 
     def parse(value: Any) -> TextRow | None:
-        ids, index = _declared(value, _Ids), None
+        index = None
         if labelled and _member(value, "label", Any) == NO_AGREED_LABEL:
             return None
         texts = [
@@ -284,22 +268,23 @@ def _text_rows(task: Task, files: Sequence[str], labelled: bool, read: Read) -> 
             for name in task.text_fields
         ]
         if task.marked_spans:
-            texts[0] = _marked(texts[0], _member(value, "target", _Target))
+            texts[0] = _marked(texts[0], _member(value, "target", dict))
         if labelled:  # labels come as strings, numbers or JSON's true and false
             label = value["label"]
             index = label_index.get(label if isinstance(label, str) else json.dumps(label))
             if index is None:
                 raise _Defect(f"field 'label' is {_shown(label)}, not one of {', '.join(label_index)}")
-        return TextRow(tuple(texts), index, ids.idx if ids.id is None else ids.id)
+        key = next((name for name in ("id", "idx") if value.get(name) is not None), None)
+        return TextRow(tuple(texts), index, key and _member(value, key, int | str))
 
     return (row for file in files for row in _lines(*read(file), parse) if row is not None)
 
 
-def _marked(text: str, target: _Target) -> str:
+def _marked(text: str, target: dict) -> str:
     """``_`` round span1 (the noun) and ``[ ]`` round span2 (the pronoun), as CLUEWSC2020 is presented to a model."""
     spans = []
     for name, marks in (("span1", "__"), ("span2", "[]")):
-        span, start = getattr(target, f"{name}_text"), getattr(target, f"{name}_index")
+        span, start = _member(target, f"{name}_text", str), _member(target, f"{name}_index", int)
         if not span:
             raise _Defect(f"field 'target.{name}_text' is empty")
         if start < 0 or not text.startswith(span, start):
@@ -315,12 +300,6 @@ def _marked(text: str, target: _Target) -> str:
 
 
 # CHID -----------------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Record:
-    content: list[str]
-    candidates: list[str]
 
 
 def _idiom_records(task: Task, files: Sequence[str], labelled: bool, read: Read) -> Iterator[IdiomRecord]:
@@ -346,11 +325,11 @@ def _idiom_record(options: int, answers: dict[str, Any] | None, seen: dict[str, 
 
     The answers to its blanks are removed from ``answers``.
     """
-    record = _declared(value, _Record)
-    if len(record.candidates) != options:
-        raise _Defect(f"field 'candidates' has {len(record.candidates)} idioms, not {options}")
+    passages, candidates = _member(value, "content", list[str]), _member(value, "candidates", list[str])
+    if len(candidates) != options:
+        raise _Defect(f"field 'candidates' has {len(candidates)} idioms, not {options}")
     chosen = {}
-    for index, passage in enumerate(record.content):
+    for index, passage in enumerate(passages):
         if broken := _BROKEN_TAG.search(IDIOM_TAG.sub("", passage)):
             raise _Defect(f"field 'content'[{index}] has {broken[0]!r}, a blank without one of its #")
         for tag in IDIOM_TAG.findall(passage):
@@ -362,23 +341,15 @@ def _idiom_record(options: int, answers: dict[str, Any] | None, seen: dict[str, 
             if type(answer) is not int or not 0 <= answer < options:
                 raise _Defect(f"the answer file has {_shown(answer)} for {tag}, not a number from 0 to {options - 1}")
             seen[tag] = chosen[tag] = answer
-    return IdiomRecord(tuple(record.content), tuple(record.candidates), None if answers is None else chosen)
+    return IdiomRecord(tuple(passages), tuple(candidates), None if answers is None else chosen)
 
 
 # C3 and CMRC2018: a file is one JSON value ----------------------------------------------------------------------------
 
 
-@dataclass
-class _Question:
-    question: str
-    choice: list[str]
-    answer: str | None = None
-    id: int | str | None = None
-
-
 class _Item(NamedTuple):
     context: list[str]  # lines
-    questions: list[_Question]
+    questions: list[dict]
     document: Any = None
 
 
@@ -399,59 +370,30 @@ def _choice_rows(task: Task, files: Sequence[str], labelled: bool, read: Read) -
     return (row for file in files for row in _document(*read(file), parse))
 
 
-def _choice_row(question: _Question, context: str, labelled: bool, number: int, path: tuple[int, ...]) -> ChoiceRow:
-    options, answer, id, needed = question.choice, None, question.id, "answer" if labelled else "id"
+def _choice_row(question: dict, context: str, labelled: bool, number: int, path: tuple[int, ...]) -> ChoiceRow:
+    text, options = (_member(question, key, kind, *path) for key, kind in (("question", str), ("choice", list[str])))
     if len(options) < 2:
         raise _Defect(f"field 'choice' has {len(options)} option(s); a question has at least two", (*path, "choice"))
-    if getattr(question, needed) is None:
-        raise _Defect(f"field {needed!r} is missing", path)
-    if labelled:
-        if question.answer not in options:
-            shown = _shown(question.answer)
-            raise _Defect(f"field 'answer' is {shown}, none of the options in 'choice'", (*path, "answer"))
-        answer = options.index(question.answer)
-    return ChoiceRow(context, question.question, tuple(options), answer, number if id is None else id)
-
-
-@dataclass
-class _Answer:
-    text: str
-    answer_start: int
-
-
-@dataclass
-class _SpanQuestion:
-    id: int | str
-    question: str
-    answers: list[_Answer] = field(default_factory=list)
-
-
-@dataclass
-class _Paragraph:
-    context: str
-    qas: list[_SpanQuestion]
-
-
-@dataclass
-class _Article:
-    paragraphs: list[_Paragraph]
-
-
-@dataclass
-class _Articles:
-    """A file in SQuAD layout."""
-
-    data: list[_Article]
+    if not labelled:
+        return ChoiceRow(context, text, tuple(options), None, _member(question, "id", int | str, *path))
+    answer = _member(question, "answer", str, *path)
+    if answer not in options:
+        raise _Defect(f"field 'answer' is {_shown(answer)}, none of the options in 'choice'", (*path, "answer"))
+    id = number if question.get("id") is None else _member(question, "id", int | str, *path)
+    return ChoiceRow(context, text, tuple(options), options.index(answer), id)
 
 
 def _span_rows(task: Task, files: Sequence[str], labelled: bool, read: Read) -> Iterator[SpanRow]:
     def parse(document: Any) -> Iterator[SpanRow]:
+        """A file in SQuAD layout."""
         seen: set[str] = set()
-        for article_number, article in enumerate(_declared(document, _Articles).data):
-            for number, paragraph in enumerate(article.paragraphs):
-                for index, question in enumerate(paragraph.qas):
-                    path = ("data", article_number, "paragraphs", number, "qas", index)
-                    row = _span_row(question, paragraph.context, labelled, path)
+        for number, article in enumerate(_member(document, "data", list)):
+            at = ("data", number, "paragraphs")
+            for index, paragraph in enumerate(_member(article, at[-1], list, *at[:-1])):
+                context = _member(paragraph, "context", str, *at, index)
+                for place, question in enumerate(_member(paragraph, "qas", list, *at, index)):
+                    path = (*at, index, "qas", place)
+                    row = _span_row(question, context, labelled, path)
                     if row.id in seen:
                         id = _shown(row.id)
                         raise _Defect(f"field 'id' is {id} for the second time in this file", (*path, "id"))
@@ -461,21 +403,28 @@ def _span_rows(task: Task, files: Sequence[str], labelled: bool, read: Read) -> 
     return (row for file in files for row in _document(*read(file), parse))
 
 
-def _span_row(question: _SpanQuestion, context: str, labelled: bool, path: tuple) -> SpanRow:
-    indent = len(context) - len(context.lstrip())
-    if labelled and not question.answers:
+def _span_row(question: Any, context: str, labelled: bool, path: tuple) -> SpanRow:
+    id, text = str(_member(question, "id", int | str, *path)), _member(question, "question", str, *path).strip()
+    if not labelled:
+        return SpanRow(id, context.strip(), text, (), ())
+    answers, indent = (
+        question.get("answers") and _member(question, "answers", list, *path),
+        len(context) - len(context.lstrip()),
+    )
+    if not answers:
         raise _Defect("field 'answers' is missing or empty: every question needs an answer", (*path, "answers"))
     texts, starts = [], []
-    for index, answer in enumerate(question.answers if labelled else ()):
-        at, start = (*path, "answers", index), answer.answer_start
-        if not answer.text.strip():
+    for index, answer in enumerate(answers):
+        at = (*path, "answers", index)
+        texts.append(_member(answer, "text", str, *at).strip())
+        if not texts[-1]:
             raise _Defect("field 'text' of an answer is empty", (*at, "text"))
+        start = _member(answer, "answer_start", int, *at)
         if index == 0 and not 0 <= start < len(context):  # the official dev file has -1 in some second answers
             message = f"field 'answer_start' is {start}, outside the context's {len(context)} characters"
             raise _Defect(message, (*at, "answer_start"))
-        texts.append(answer.text.strip())
         starts.append(start if start < 0 else max(0, start - indent))
-    return SpanRow(str(question.id), context.strip(), question.question.strip(), tuple(texts), tuple(starts))
+    return SpanRow(id, context.strip(), text, tuple(texts), tuple(starts))
 
 
 _LOADERS: dict[str, Callable[[Task, Sequence[str], bool, Read], Iterator[Any]]] = {
