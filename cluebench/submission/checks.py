@@ -5,31 +5,17 @@ A check sees only a file's content and the rows of its test set.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from cluebench.benchmark.tasks import CHOICE, IDIOM, Task, TestSet
 from cluebench.data.json_text import members
 from cluebench.data.rows import IDIOM_TAG
 
-#: (place, reason)
-_Found = tuple[str, str]
+_Found = tuple[str, str]  # place (a line, a key or both), reason
 
 
-@dataclass(frozen=True)
-class Problem:
-    """What is wrong with a submission file, and where."""
-
-    file: str
-    place: str  # a line, a key or both
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.file}, {self.place}: {self.reason}"
-
-
-def problems_in(content: bytes, task: Task, test: TestSet, rows: Sequence[Any]) -> list[Problem]:
-    """Everything that is wrong with a submission file; empty if it can be uploaded.
+def problems_in(content: bytes, task: Task, test: TestSet, rows: Sequence[Any]) -> list[str]:
+    """Everything that is wrong with a submission file, with file and place; empty if it can be uploaded.
 
     ``content``: the file's bytes; ``rows``: all rows of the test set, as `cluebench.data.rows.load_rows` gives them.
     The checks: UTF-8 without byte order mark, JSON of the task's shape, every id, tag or question of the test set once
@@ -42,7 +28,7 @@ def problems_in(content: bytes, task: Task, test: TestSet, rows: Sequence[Any]) 
         found = list(check(_decoded(content), task, rows))
     except _Unreadable as error:
         found = [error.args]
-    return [Problem(test.submission, place, reason) for place, reason in found]
+    return [f"{test.submission}, {place}: {reason}" for place, reason in found]
 
 
 def one_label(content: bytes, task: Task) -> str | None:

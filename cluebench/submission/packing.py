@@ -99,7 +99,7 @@ def check(entry: Entry, source: DataSource) -> None:
     except ClueError as error:
         entry.problems.append(f"{entry.test.submission} can't be checked: {error}")
         return
-    entry.problems += map(str, problems_in(entry.content, entry.task, entry.test, rows))
+    entry.problems += problems_in(entry.content, entry.task, entry.test, rows)
     entry.note = entry.note or f"{entry.path}"
     if not entry.problems and (same := one_label(entry.content, entry.task)):
         entry.note += f"; warning: {same}"
