@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cluebench
-from cluebench.benchmark.tasks import TASKS, Task
+from cluebench.benchmark.tasks import TASKS
 from cluebench.bundle.contents import MANIFEST, BundledModel, Manifest, Sums, bare, sha256
 from cluebench.data import row_facts
 from cluebench.data.official import fingerprint_of, official_md5s, split_files
@@ -63,10 +63,11 @@ def pack(run: Path, output: Path, source: DataSource) -> list[str]:
     weights = {
         f"{entry.member}/{file.name}": file for entry in trials for file in kept_weights(entry.path.with_suffix(""))
     }
+    sums, facts = _of_data(run, data, source)
     manifest = Manifest(
         format=1,
         model=BundledModel(name, identity, _model_weights(name, identity)),
-        data=_data(data, source),
+        data=sums,
         files={},
         kept={member: content_hash(file) for member, file in weights.items()},
         versions={key: value for entry in trials for key, value in entry.result.versions.items()},
@@ -80,7 +81,7 @@ def pack(run: Path, output: Path, source: DataSource) -> list[str]:
     files |= {f"{entry.member}.json": as_json(asdict(entry.result), indent=1).encode() for entry in trials}
     predictions = [entry for entry in trials if entry.trial.predictions]
     files |= {entry.member + SUFFIX: beside(entry.path).read_bytes() for entry in predictions}
-    if facts := _row_facts(run, data, source):
+    if facts:
         files[RUN_FILE] = as_json(facts, indent=1).encode()
     logs = _best_logs(trials)
     files |= logs
@@ -134,31 +135,26 @@ def _best_logs(trials: Sequence[_Packed]) -> dict[str, bytes]:
     return logs
 
 
-def _data(data: Mapping[str, str], source: DataSource) -> dict[str, Sums]:
-    """The md5 sums of each task's files, if they are the official ones or are on this machine."""
-    return {
-        name: sums
-        for name, fingerprint in data.items()
-        for sums in (official_md5s(TASKS[name]), _md5s_here(TASKS[name], source))
-        if sums and fingerprint_of(TASKS[name], sums) == fingerprint
-    }
-
-
-def _row_facts(run: Path, data: Mapping[str, str], source: DataSource) -> dict[str, dict]:
-    """Task → its `RowFacts`, if they were computed before, or its files are on this machine."""
-    found: dict[str, dict] = {}
+def _of_data(run: Path, data: Mapping[str, str], source: DataSource) -> tuple[dict[str, Sums], dict[str, dict]]:
+    """For each task with this fingerprint of its data: the md5 sums of its files, if they are the official ones or are
+    on this machine, and its `RowFacts`, if they were computed before or the files are here.
+    """
+    sums: dict[str, Sums] = {}
+    facts: dict[str, dict] = {}
     for name, fingerprint in data.items():
         task = TASKS[name]
-        facts = row_facts.found(task, fingerprint, run)
-        if facts is None and _md5s_here(task, source) and source.fingerprint(task) == fingerprint:
-            facts = row_facts.made(task, source)
-        found |= {name: asdict(facts)} if facts else {}
-    return found
-
-
-def _md5s_here(task: Task, source: DataSource) -> Sums | None:
-    names = split_files(task, "train") + split_files(task, "dev")
-    return {name: source.md5(task, name) for name in names} if all(source.has(task, name) for name in names) else None
+        names = split_files(task, "train") + split_files(task, "dev")
+        here = {file: source.md5(task, file) for file in names} if all(source.has(task, file) for file in names) else {}
+        is_here = fingerprint_of(task, here) == fingerprint
+        official = official_md5s(task)
+        if official and fingerprint_of(task, official) == fingerprint:
+            sums[name] = official
+        elif is_here:
+            sums[name] = here
+        found = row_facts.found(task, fingerprint, run) or (row_facts.made(task, source) if is_here else None)
+        if found:
+            facts[name] = asdict(found)
+    return sums, facts
 
 
 def _model_weights(name: str, identity: str) -> Sums:

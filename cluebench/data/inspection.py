@@ -129,7 +129,7 @@ def _twins(train: Units, units: Units) -> dict[str, Twins]:
     if exact.any() and None not in units.labels:
         labels = overlap.label_by_text(train.whole, train.labels)
         right = 100 * float(np.mean([labels[units.whole[row]] == units.labels[row] for row in np.flatnonzero(exact)]))
-    found = {WHOLE: Twins(int(exact.sum()), int(overlap.twins(train, units).sum()), right)}
+    found = {WHOLE: Twins(int(exact.sum()), int(overlap.are_in(train.normal, units.normal).sum()), right)}
     for name in units.parts if len(units.parts) > 1 else ():
         pairs = ((train.parts, units.parts), (train.normal_parts, units.normal_parts))
         found[name] = Twins(*(int(overlap.are_in(known[name], own[name]).sum()) for known, own in pairs))

@@ -109,11 +109,6 @@ def numbered(groups: Sequence[Hashable]) -> np.ndarray:
     return np.array([numbers.setdefault(group, len(numbers)) for group in groups], np.int64)
 
 
-def twins(train: Units, other: Units) -> np.ndarray:
-    """bool [rows of other]: whether the whole row, normalised, is in train."""
-    return are_in(train.normal, other.normal)
-
-
 def are_in(train: Iterable[Hashable], other: Sequence[Hashable]) -> np.ndarray:
     """bool [other]: whether each is in ``train``."""
     keys = set(train)

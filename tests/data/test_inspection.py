@@ -37,7 +37,7 @@ def test_normalised(one, other):
 def test_twins_are_whole_rows_whatever_their_label():
     train = units_of(TASKS["ocnli"], [TextRow(("他在家。", "有人"), 0), TextRow(("天晴", "没下雨"), 1)])
     dev = units_of(TASKS["ocnli"], [TextRow(("他在家", "有 人"), 2), TextRow(("他在家。", "没下雨"), 0)])
-    assert overlap.twins(train, dev).tolist() == [True, False]
+    assert overlap.are_in(train.normal, dev.normal).tolist() == [True, False]
     assert overlap.are_in(train.parts["sentence1"], dev.parts["sentence1"]).tolist() == [False, True]
 
 
