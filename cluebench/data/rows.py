@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count, islice
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from cluebench.benchmark.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
 from cluebench.data.json_text import members
@@ -22,9 +22,6 @@ from cluebench.foundation.errors import DataError
 from cluebench.foundation.json_files import Misfit, NotJson, converted
 from cluebench.foundation.json_files import parse as parse_json
 from cluebench.foundation.notices import notice_once
-
-if TYPE_CHECKING:
-    from cluebench.data.source import DataSource
 
 #: A blank in a ChID passage, and what is left of a damaged one.
 IDIOM_TAG = re.compile(r"#idiom\d+#")
@@ -81,11 +78,19 @@ class SpanRow:
     answer_starts: tuple[int, ...]  # character positions in context
 
 
+class Files(Protocol):
+    """What `load_rows` needs of a `cluebench.data.source.DataSource`."""
+
+    def read(self, task: Task, file: str) -> bytes: ...
+    def describe(self, task: Task, file: str) -> str: ...
+    def is_official(self, task: Task, file: str) -> bool: ...
+
+
 #: A file's name → its place, for errors, and its bytes.
 Read = Callable[[str], tuple[str, bytes]]
 
 
-def load_rows(source: "DataSource", task: Task, split: str, limit: int | None = None) -> list:
+def load_rows(source: Files, task: Task, split: str, limit: int | None = None) -> list:
     """The rows of a split in the file's order: TextRow, ChoiceRow, IdiomRecord or SpanRow by the task's kind.
 
     ``split`` is "train", "dev", or "test" and a version ("test1.1"). Rows of train and dev whose label is ``-`` are
@@ -96,7 +101,7 @@ def load_rows(source: "DataSource", task: Task, split: str, limit: int | None = 
     return list(read_rows(source, task, split, limit))
 
 
-def read_rows(source: "DataSource", task: Task, split: str, limit: int | None = None) -> Iterator:
+def read_rows(source: Files, task: Task, split: str, limit: int | None = None) -> Iterator:
     """The same, one after the other, for splits whose rows take much memory."""
     files, labelled = split_files(task, split), not split.startswith("test")
 
@@ -241,7 +246,7 @@ def _line_of(text: str, path: Sequence[str | int]) -> int:
 # Classification -------------------------------------------------------------------------------------------------------
 
 
-def label_names(source: "DataSource", task: Task) -> dict[str, str]:
+def label_names(source: Files, task: Task) -> dict[str, str]:
     """Label → its meaning, by the official list of a task's labels; empty for a task without such a list.
 
     Raises DataError where the list is missing or broken.
