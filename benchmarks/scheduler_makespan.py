@@ -16,17 +16,14 @@ from pathlib import Path
 
 from cluebench.machine.nvidia import Device
 from cluebench.pretrained.model import Model
-from cluebench.records.paths import TrialPaths
 from cluebench.records.trial import Trial
-from cluebench.scheduler.loop import loop
-from cluebench.scheduler.loop.grid_state import GridState
 from cluebench.scheduler.plan.estimates import forward_tokens
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job
 from cluebench.scheduler.plan.trials import build_plan
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
-from tests.simulated import Outcome, SimulatedEngine, SimulatedTime, SimulatedTrials  # noqa: E402
+from tests.simulated import Outcome, Run  # noqa: E402
 
 MODEL = "ernie-3.0-base-zh"
 FORWARD_TOKENS_PER_SECOND = 60_000
@@ -35,15 +32,6 @@ DEVICES = (1, 2, 4, 8, 64)
 #: Speed-up of a trial on several cards, as a share of their number.
 CARD_EFFICIENCY = 0.95
 REPETITIONS = 5
-
-
-class Silent:
-    """An observer that has nothing to say."""
-
-    def hear(self, text: str, job: Job | None) -> None: ...
-
-    def tick(self, now: float) -> float:
-        return float("inf")
 
 
 def true_durations(trials: Sequence[Trial], seed: int, wrong: float = 1.0) -> dict[str, float]:
@@ -63,21 +51,12 @@ def true_durations(trials: Sequence[Trial], seed: int, wrong: float = 1.0) -> di
 def ours(trials: Sequence[Trial], durations: dict[str, float], count: int, mrc_cards: int | None) -> float:
     """Makespan in seconds of the scheduler's loop on ``count`` cards whose memory is no limit."""
     cards = [Device(f"GPU-{number}", f"gpu {number}", "gpu", joinable=True) for number in range(count)]
-    jobs = [
-        Job(trial, number, TrialPaths(Path("/nonexistent"), trial.name), Path("/nonexistent"), trial.key)
-        for number, trial in enumerate(trials)
-    ]
 
     def outcome(job: Job, device_ids: Sequence[str]) -> Outcome:
         speed = len(device_ids) * CARD_EFFICIENCY if len(device_ids) > 1 else 1.0
         return Outcome(durations[job.key] / speed)
 
-    time = SimulatedTime()
-    by_key = {job.key: job for job in jobs}
-    engine = SimulatedEngine(time, cards, by_key, outcome)
-    flags = GridFlags(trial_timeout=0, mrc_cards=mrc_cards)
-    loop.run(GridState(SimulatedTrials(jobs, engine.result_of), engine, [Silent()], time, flags))
-    return time.now
+    return Run(trials, cards, outcome, trial_timeout=0, mrc_cards=mrc_cards).run().time.now
 
 
 def first_in_first_out(trials: Sequence[Trial], durations: dict[str, float], count: int) -> float:

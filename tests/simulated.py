@@ -1,16 +1,26 @@
 """The loop's events, clock and engine on simulated time: days of a grid in a second, for tests and the benchmark."""
 
 import heapq
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from cluebench.machine.nvidia import Device, DeviceLost, Reading
+from cluebench.pretrained.model import Model
+from cluebench.records.paths import TrialPaths
 from cluebench.records.result import Result
-from cluebench.scheduler.plan.jobs import Attempt, Job
+from cluebench.records.trial import Trial
+from cluebench.scheduler.loop import loop
+from cluebench.scheduler.loop.grid_state import GridState
+from cluebench.scheduler.plan.estimates import GIB
+from cluebench.scheduler.plan.grid_flags import GridFlags
+from cluebench.scheduler.plan.jobs import Attempt, Job, State
 from cluebench.scheduler.plan.live_halving import HalvingSearch
+from cluebench.scheduler.plan.trials import build_plan
 from cluebench.scheduler.processes.engine import Event, Exited, Measured, StartOrder
+from cluebench.search.halving import Rule
 
 
 class SimulatedTime:
@@ -55,14 +65,12 @@ class SimulatedEngine:
 
     time: SimulatedTime
     devices: Sequence[Device]
-    jobs: Mapping[str, Job]
     outcome: Callable[[Job, Sequence[str]], Outcome]
     memory: Callable[[str], Reading | DeviceLost] | None = None
     orphans: Mapping[str, Attempt] = field(default_factory=dict)
     starts: list[tuple[float, str, tuple[str, ...]]] = field(default_factory=list)  # time, key, device ids
     running: dict[str, Outcome] = field(default_factory=dict)
     stopped: list[tuple[float, str, bool]] = field(default_factory=list)
-    finished: dict[str, Outcome] = field(default_factory=dict)
     locked: set[str] = field(default_factory=set)  # keys of trials whose locks others have
     deaf: set[str] = field(default_factory=set)  # keys of trials that pay no heed to SIGTERM
     undying: set[str] = field(default_factory=set)  # keys of trials that pay no heed to SIGKILL either
@@ -110,7 +118,6 @@ class SimulatedEngine:
     def result_of(self, job: Job) -> Result | None:
         """Called by the loop when the job's processes have ended, or were someone else's."""
         outcome = self.running.pop(job.key, Outcome(score=None))
-        self.finished[job.key] = outcome
         if outcome.score is None:
             return None
         return Result(
@@ -122,26 +129,79 @@ class SimulatedEngine:
         )  # fmt: skip
 
 
-@dataclass
-class SimulatedTrials:
-    """The loop's `Trials`, with no files but what it is given: ``finished`` is the engine's `result_of`, or its own."""
+class Witness:
+    """An observer that remembers."""
 
-    jobs: list[Job]
-    finished: Callable[[Job], Result | None]
-    written: Callable[[Job], Result | None] = lambda job: None
-    unwritable: Callable[[], str | None] = lambda: None
-    halving: HalvingSearch | None = None
+    def __init__(self) -> None:
+        self.notes: list[str] = []  # about the whole grid
+        self.lines: list[str] = []  # about a job
 
-    @staticmethod
-    def order(job: Job) -> StartOrder:
-        """An order that starts nothing."""
+    def hear(self, text: str, job: Job | None) -> None:
+        if job is None:
+            self.notes.append(text)
+        else:
+            self.lines.append(f"{job.trial.name} {text}")
+
+    def tick(self, now: float) -> float:
+        return float("inf")
+
+
+def gpu(number: int, gigabytes: int = 24, joinable: bool = True) -> Device:
+    return Device(f"GPU-{number}", f"gpu {number}", "gpu", "Test Card", gigabytes * GIB, joinable)
+
+
+def empty(device_id: str, gigabytes: int = 24) -> Reading:
+    return Reading(gigabytes * GIB, gigabytes * GIB, {})
+
+
+def trials(*tasks: str, model: str = "ernie-3.0-base-zh", **selection: Any) -> list[Trial]:
+    chosen: dict = {"learning_rates": [3e-5], "batch_sizes": [24], "dropouts": [0.1]} | selection
+    return build_plan([Model.of(model)], GridFlags(tasks=tasks, **chosen))
+
+
+def job_of(trial: Trial, number: int = 0) -> Job:
+    nowhere = Path("/nonexistent")
+    return Job(trial, number, TrialPaths(nowhere, trial.name), nowhere / "lock", f"hash-{trial.key}")
+
+
+class Run:
+    """The scheduler's own loop on simulated time. It is the loop's `Trials`, too, without any files."""
+
+    def __init__(self, trials: Iterable[Trial], devices: Sequence[Device],
+                 outcome: Callable[[Job, Sequence[str]], Outcome] = lambda job, ids: Outcome(),
+                 memory: Callable[[str], Reading | DeviceLost] | None = None,
+                 orphans: Iterable[tuple[str, Attempt]] = (), rule: Rule | None = None, **flags: Any):  # fmt: skip
+        self.time, self.witness = SimulatedTime(), Witness()
+        self.jobs = [job_of(trial, number) for number, trial in enumerate(trials)]
+        self.halving = HalvingSearch(rule, self.jobs, self.written) if rule else None
+        self.engine = SimulatedEngine(self.time, devices, outcome, memory, dict(orphans))
+        self.grid = GridState(self, self.engine, [self.witness], self.time, GridFlags(**flags))
+        self.ledger = self.grid.ledger
+
+    def run(self) -> "Run":
+        loop.run(self.grid)
+        return self
+
+    def states(self) -> list[State]:
+        return [job.state for job in self.jobs]
+
+    # As the loop's `Trials` -------------------------------------------------------------------------------------------
+
+    def order(self, job: Job) -> StartOrder:
         return StartOrder((), {}, Path("/nonexistent"))
 
-    def charged(self, job: Job) -> None: ...
+    def finished(self, job: Job) -> Result | None:
+        return self.engine.result_of(job)
 
-    def recall(self, job: Job) -> None: ...
+    def written(self, job: Job) -> Result | None:
+        return None
 
-    def note_failures(self, job: Job) -> None: ...
+    def unwritable(self) -> str | None:
+        return None
 
     def more(self) -> Sequence[Job]:
         return ()
+
+    def charged(self, job: Job) -> None: ...
+    def recall(self, job: Job) -> None: ...
+    def note_failures(self, job: Job) -> None: ...

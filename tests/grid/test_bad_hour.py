@@ -14,7 +14,7 @@ import pytest
 from cluebench.scheduler.allocation.promises import Promises
 from cluebench.scheduler.processes.launch import start_time
 from tests.conftest import ROOT
-from tests.grid.simulated_run import Run, trials
+from tests.simulated import Run, trials
 
 TNEWS = ("--tasks", "tnews", "--learning_rates", "1e-5,3e-5", "--batch_sizes", "32,64")
 

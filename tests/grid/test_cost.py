@@ -21,8 +21,7 @@ from cluebench.scheduler.plan.jobs import Attempt
 from cluebench.scheduler.run.forecast import Forecast, weight_bytes
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from tests.grid.conftest import until
-from tests.grid.simulated_run import Run, empty, gpu, trials
-from tests.simulated import Outcome
+from tests.simulated import Outcome, Run, empty, gpu, trials
 
 CARD = "card GPU-aaaa Test-80G 81920 81000 ok\n"
 TNEWS = ("--tasks", "tnews", "--batch_sizes", "16", "--learning_rates")
@@ -30,7 +29,7 @@ TNEWS = ("--tasks", "tnews", "--batch_sizes", "16", "--learning_rates")
 
 def on_cards(plan, seconds, cards=1, **more):
     """A run of trials that take so long each, in the plan's order."""
-    run = Run(plan, [gpu(number) for number in range(cards)], None, empty, **more)
+    run = Run(plan, [gpu(number) for number in range(cards)], memory=empty, **more)
     run.engine.outcome = lambda job, ids: Outcome(seconds[job.number])
     return run.run()
 
@@ -57,7 +56,7 @@ def test_a_trial_on_two_cards_spends_both():
 
 
 def test_failed_attempts_are_charged_to_the_grid_and_not_to_the_result():
-    run = Run(trials("tnews"), [gpu(0)], None, empty)
+    run = Run(trials("tnews"), [gpu(0)], memory=empty)
     attempts = iter([Outcome(40.0, code=1, score=None), Outcome(100.0)])
     run.engine.outcome = lambda job, ids: next(attempts)
     (job,) = run.run().jobs
@@ -73,7 +72,7 @@ def test_slots_of_cores_that_are_shared_are_parts_too():
 
 def test_an_adopted_trials_seconds_count_from_then_on():
     """Someone else's process holds its lock, and whoever started that lives no more."""
-    run = Run(trials("tnews"), [gpu(0)], None, empty)
+    run = Run(trials("tnews"), [gpu(0)], memory=empty)
     (job,) = run.jobs
 
     def left_to_it(job):

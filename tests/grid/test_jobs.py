@@ -6,7 +6,7 @@ import pytest
 
 from cluebench.records.grid_file import TrialState
 from cluebench.scheduler.plan.jobs import State
-from tests.grid.simulated_run import job_of, trials
+from tests.simulated import job_of, trials
 
 
 def job(task, batch_size):

@@ -15,8 +15,7 @@ from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Attempt, State
 from cluebench.scheduler.plan.trials import build_plan
 from cluebench.scheduler.processes.engine import Exited, Interrupted, Measured
-from tests.grid.simulated_run import Run, empty, gpu, job_of, trials
-from tests.simulated import Outcome
+from tests.simulated import Outcome, Run, empty, gpu, job_of, trials
 
 
 def test_everything_runs_once_on_the_slots_there_are():
@@ -81,8 +80,8 @@ def test_what_fails_is_tried_as_often_as_it_can_help(code, kind, attempts):
 def test_four_minutes_without_disk_or_network_cost_no_trial_an_attempt(code, seen):
     """``seen``: whether the run root says so too."""
     plan = trials("tnews", learning_rates=[1e-5, 2e-5, 3e-5], batch_sizes=[16, 32])
-    run = Run(plan, cpu_slots(4), lambda job, ids: Outcome(1.0) if run.time.now > 240 else Outcome(1.0, code, None),
-              unwritable=lambda: "/runs: No space left on device" if seen and run.time.now < 240 else None)  # fmt: skip
+    run = Run(plan, cpu_slots(4), lambda job, ids: Outcome(1.0) if run.time.now > 240 else Outcome(1.0, code, None))
+    run.unwritable = lambda: "/runs: No space left on device" if seen and run.time.now < 240 else None
     run.run()
     assert set(run.states()) == {State.DONE} and run.time.now < 480
     assert not any(job.counted_failures for job in run.jobs)
@@ -94,7 +93,8 @@ def test_four_minutes_without_disk_or_network_cost_no_trial_an_attempt(code, see
 
 
 def test_a_hold_is_shown_and_ends_with_the_first_that_can():
-    run = Run(trials("tnews"), cpu_slots(1), failing([6]), unwritable=lambda: "/runs: No space left on device")
+    run = Run(trials("tnews"), cpu_slots(1), failing([6]))
+    run.unwritable = lambda: "/runs: No space left on device"
     run.time.put(Interrupted("SIGINT"), 100.0)
     run.run()
     assert run.grid.why_idle() == "nothing is started: /runs: No space left on device"
@@ -130,7 +130,7 @@ def test_out_of_memory_doubles_accumulation_and_keeps_the_batch():
 def test_a_cut_is_no_failed_attempt_and_goes_on_to_what_fits():
     """64 rows do not fit, nor do 32 and 16; the other three trials don't pay for the same lesson."""
     plan = trials("iflytek", batch_sizes=[64], learning_rates=[1e-5, 2e-5, 3e-5, 5e-5])
-    run = Run(plan, [gpu(0)], None, empty, max_attempts=1)
+    run = Run(plan, [gpu(0)], memory=empty, max_attempts=1)
     run.engine.outcome = lambda job, ids: Outcome(1.0, 4, None) if job.micro_batch() > 8 else Outcome(1.0)
     run.run()
     assert set(run.states()) == {State.DONE}
@@ -141,7 +141,7 @@ def test_out_of_memory_that_others_caused_is_waited_out():
     def memory(device_id):
         return Reading(24 * GIB, (2 if 5 < run.time.now < 60 else 24) * GIB, {})
 
-    run = Run(trials("tnews"), [gpu(0)], None, memory, max_attempts=1)
+    run = Run(trials("tnews"), [gpu(0)], memory=memory, max_attempts=1)
     run.engine.outcome = lambda job, ids: Outcome(10.0, 4, None) if run.time.now < 20 else Outcome(10.0)
     run.run()
     job = run.jobs[0]
@@ -172,7 +172,7 @@ def test_a_trial_that_ignores_sigterm_is_killed():
 @pytest.mark.parametrize("ends", [True, False])
 def test_a_process_that_cannot_be_killed_is_named_and_the_rest_goes_on(ends):
     plan = trials("tnews", learning_rates=[1e-5, 2e-5, 3e-5, 5e-5])
-    run = Run(plan, [gpu(0), gpu(1)], None, empty, trial_timeout=100.0)
+    run = Run(plan, [gpu(0), gpu(1)], memory=empty, trial_timeout=100.0)
     stuck = run.jobs[0].key
     hangs = [None]
     run.engine.outcome = lambda job, ids: Outcome(hangs.pop() if job.key == stuck and hangs else 90.0)
@@ -290,9 +290,7 @@ def test_busy_trial_is_left_to_whoever_runs_it():
 def test_a_trial_that_another_process_has_ended_meanwhile_is_not_run():
     plan = trials("tnews", learning_rates=[1e-5, 2e-5])
     run = Run(plan, cpu_slots(2))
-    run.grid.trials.finished = lambda job: Result(
-        "tnews", "m", {}, job.configuration_hash, status="done", best_score=(50.0,)
-    )
+    run.finished = lambda job: Result("tnews", "m", {}, job.configuration_hash, status="done", best_score=(50.0,))
     run.run()
     assert run.engine.starts == [] and set(run.states()) == {State.DONE}
 
@@ -443,7 +441,7 @@ def test_crash_on_a_card_that_turns_out_lost_is_not_the_trials_fault():
     def memory(device_id):
         return DeviceLost("GPU is lost") if run.time.now > 5 and device_id == "GPU-0" else empty(device_id)
 
-    run = Run(trials("tnews"), [gpu(0), gpu(1)], None, memory, max_attempts=1)
+    run = Run(trials("tnews"), [gpu(0), gpu(1)], memory=memory, max_attempts=1)
     run.engine.outcome = lambda job, ids: Outcome(10.0, 1, None) if ids == ("GPU-0",) else Outcome(10.0)
     run.run()
     assert run.jobs[0].state is State.DONE
@@ -451,7 +449,7 @@ def test_crash_on_a_card_that_turns_out_lost_is_not_the_trials_fault():
 
 
 def test_driver_that_never_answers_takes_no_trial_with_it():
-    run = Run(trials("tnews"), [gpu(0), gpu(1)], None, empty)
+    run = Run(trials("tnews"), [gpu(0), gpu(1)], memory=empty)
     measure = run.engine.measure
     run.engine.measure = lambda device_id: measure(device_id) if device_id == "GPU-1" else None
     run.run()
@@ -485,7 +483,7 @@ def test_a_dozen_shots_at_trials_set_no_card_aside():
 def test_a_bad_card_does_not_eat_up_the_grid():
     """GPU-0 crashes every trial in a second, and is always free again; GPU-1 is slow and good."""
     plan = trials("tnews", learning_rates=[1e-5, 2e-5, 3e-5, 5e-5], batch_sizes=[16, 32, 64])
-    run = Run(plan, [gpu(0), gpu(1)], None, empty)
+    run = Run(plan, [gpu(0), gpu(1)], memory=empty)
     run.engine.outcome = lambda job, ids: Outcome(1.0, 1, None) if ids == ("GPU-0",) else Outcome(600.0)
     run.run()
     assert set(run.states()) == {State.DONE}
@@ -516,9 +514,8 @@ def test_no_figure_of_an_outdated_reading_is_given():
 
 def test_observers_hear_of_a_trial_as_it_was():
     run = Run(trials("tnews"), cpu_slots(1), failing([1, 1]), max_attempts=3).run()
-    assert [text.partition(" (")[0] for text in run.witness.lines[1::2]] == ["failed: crashed: exit code 1"] * 2 + [
-        "done: 50.00"
-    ]
+    ends = [text.partition(" (")[0] for text in run.witness.lines[1::2]]
+    assert ends == ["3e-05_24_0.1 failed: crashed: exit code 1"] * 2 + ["3e-05_24_0.1 done: 50.00"]
 
 
 def test_retry_avoids_the_card_it_failed_on():

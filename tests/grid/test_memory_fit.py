@@ -6,7 +6,7 @@ from cluebench.scheduler.loop.attempt_ends import ask, measured, set_aside
 from cluebench.scheduler.plan.estimates import GIB
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.processes.engine import Measured
-from tests.grid.simulated_run import Run, empty, gpu, job_of, trials
+from tests.simulated import Run, empty, gpu, job_of, trials
 
 ANSWER = Measured("GPU-0", empty("GPU-0"))
 

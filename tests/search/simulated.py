@@ -6,18 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from cluebench.pretrained.model import Model
-from cluebench.records.paths import TrialPaths, parse_trial_name
+from cluebench.records.paths import parse_trial_name
 from cluebench.records.result import DevPoint, Result
 from cluebench.records.trial import Trial
-from cluebench.scheduler.loop import loop
-from cluebench.scheduler.loop.grid_state import GridState
 from cluebench.scheduler.plan.estimates import forward_tokens
 from cluebench.scheduler.plan.grid_flags import GridFlags
-from cluebench.scheduler.plan.jobs import Job, State
-from cluebench.scheduler.plan.live_halving import HalvingSearch
+from cluebench.scheduler.plan.jobs import State
 from cluebench.search.halving import Curve, in_order
 from cluebench.search.replay import Recorded, scores_of
-from tests.simulated import Outcome, SimulatedEngine, SimulatedTime, SimulatedTrials
+from tests.search.curves import curve
+from tests.simulated import Outcome, Run
 
 MODEL = Model.of("ernie-3.0-base-zh")
 
@@ -53,51 +51,22 @@ def with_durations(grids, seed):
 
 def recorded(*scores, seconds=1.0):
     """A trial that is evaluated every 100 steps."""
-    curve = Curve(tuple(range(100, 100 * len(scores) + 1, 100)), scores, 100 * len(scores))
-    return Recorded(curve, curve.best_of(len(scores)), seconds)
+    found = curve(*scores)
+    return Recorded(found, found.best_of(len(scores)), seconds)
 
 
-class Witness:
-    """An observer that remembers."""
-
-    def __init__(self):
-        self.lines = []
-
-    def hear(self, text, job):
-        self.lines.append(f"{job.trial.name} {text}" if job else text)
-
-    def tick(self, now):
-        return float("inf")
-
-
-class LiveSearch:
+class LiveSearch(Run):
     """``grids``: task → setting → a recording a seed. ``trouble``: of a job that starts, an Outcome instead of its own."""
 
     def __init__(self, grids, rule, devices, trouble=lambda job: None, **flags):
-        self.time, self.witness, self.results, self.work = SimulatedTime(), Witness(), {}, 0.0
+        self.results, self.work, self.trouble = {}, 0.0, trouble
         self.recordings = {
             Trial(MODEL, task, setting, 42 + seed): one
             for task, grid in grids.items()
             for setting, seeds in grid.items()
             for seed, one in enumerate(seeds)
         }
-        nowhere = Path("/nonexistent")
-        self.jobs = [
-            Job(trial, number, TrialPaths(nowhere, trial.name), nowhere, trial.key)
-            for number, trial in enumerate(self.recordings)
-        ]
-        self.halving = HalvingSearch(rule, self.jobs, self.on_disk) if rule else None
-        self.trouble = trouble
-        self.engine = SimulatedEngine(self.time, devices, {job.key: job for job in self.jobs}, self.outcome)
-        trials = SimulatedTrials(self.jobs, self.result_of, self.on_disk, halving=self.halving)
-        self.grid = GridState(trials, self.engine, [self.witness], self.time, GridFlags(trial_timeout=0, **flags))
-
-    def run(self):
-        loop.run(self.grid)
-        return self
-
-    def on_disk(self, job):
-        return self.results.get(job.key)
+        super().__init__(self.recordings, devices, self.outcome, rule=rule, trial_timeout=0, **flags)
 
     def outcome(self, job, device_ids):
         """One attempt: on from where the trial stands, to the given rung, or to its end."""
@@ -116,7 +85,10 @@ class LiveSearch:
         self.work += seconds
         return Outcome(seconds, score=None)
 
-    def result_of(self, job):
+    def written(self, job):
+        return self.results.get(job.key)
+
+    def finished(self, job):
         self.engine.result_of(job)
         result = self.results.get(job.key)
         return replace(result) if result and result.status == "done" else None

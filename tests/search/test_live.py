@@ -13,14 +13,12 @@ from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import State
 from cluebench.search.halving import Curve, Rule, standings
 from cluebench.search.replay import RULES
-from tests.search.curves import outcome
+from tests.search.curves import NAN, A, B, C, D, outcome
 from tests.search.simulated import LiveSearch, real_runs, recorded, with_durations
 from tests.simulated import Outcome
 
-A, B, C, D = (Setting(rate, 32, 0.1) for rate in (1e-5, 2e-5, 3e-5, 5e-5))
 HALF = Rule(2, (Fraction(1, 2),))
 USUAL = GridFlags(search="halving").rule
-NAN = float("nan")
 
 
 def curves(grid):
@@ -68,15 +66,19 @@ def test_no_rung_idles_a_card_for_long(devices, draw):
 
 @pytest.mark.parametrize("seed", range(30))
 def test_attempts_that_are_killed_anywhere_change_no_verdict(seed):
-    """Each is tried again; what stands is what the replay says."""
+    """Each is tried again; what stands is what the replay says, of a setting or several, with equal scores or none yet."""
     chance = random.Random(seed)
     rule = chance.choice(RULES)
     settings = [Setting(rate, batch, 0.1) for rate in (1e-5, 2e-5, 3e-5) for batch in (16, 32)]
+
+    def drawn():
+        scores = [chance.randrange(40, 60) for _ in range(chance.randrange(1, 17))]
+        unknown = chance.choice((0, 0, chance.randrange(len(scores))))
+        return recorded(*[NAN] * unknown, *scores[unknown:])
+
+    seeds = chance.choice((1, 1, 2))
     grids = {
-        task: {
-            one: [recorded(*[chance.randrange(40, 60) for _ in range(chance.randrange(1, 17))])]
-            for one in settings[: chance.randrange(1, 7)]
-        }
+        task: {one: [drawn() for _ in range(seeds)] for one in settings[: chance.randrange(1, 7)]}
         for task in ("tnews", "c3")
     }
 
@@ -110,34 +112,6 @@ def test_one_setting_only_is_not_even_paused():
         and live.of("tnews", State.DONE) == {A}
         and not any("after" in line for line in live.witness.lines)
     )
-
-
-def test_of_two_equal_curves_the_first_of_the_table_goes_on():
-    live = searched({B: recorded(50, 50, 50, 50), A: recorded(50, 50, 50, 50)})
-    assert live.of("tnews", State.DONE) == {A} and live.evaluations("tnews") == {A: 4, B: 2}
-
-
-def test_what_is_no_number_passes_no_rung():
-    live = searched({A: recorded(NAN, NAN, 99, 99), B: recorded(NAN, 20, 20, 20)})
-    assert live.of("tnews", State.STOPPED) == {A}
-
-
-def test_a_rung_that_none_passes_lets_all_go_on():
-    """Where none has a number there is nothing to choose by."""
-    live = searched({A: recorded(NAN, NAN, 40, 40), B: recorded(NAN, NAN, 30, 30)})
-    assert live.of("tnews", State.DONE) == {A, B}
-
-
-def test_trials_that_end_before_the_first_rung_are_done():
-    live = searched({A: recorded(40), B: recorded(30)}, USUAL)
-    assert live.of("tnews", State.DONE) == {A, B} and len(live.engine.starts) == 2
-
-
-def test_several_seeds_stand_and_fall_together():
-    grid = {A: [recorded(60, 60, 60, 60), recorded(50, 50, 50, 50)], B: [recorded(54, 54, 54, 54)] * 2}
-    live = LiveSearch({"tnews": grid}, HALF, cpu_slots(2)).run()
-    assert live.of("tnews", State.DONE) == {A} and live.of("tnews", State.STOPPED) == {B}
-    assert sum(job.state is State.STOPPED for job in live.jobs) == 2
 
 
 def failing(setting, code, times=99, start=0):
