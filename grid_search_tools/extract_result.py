@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from cluebench.foundation import command
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.flags import flag, parse, run_root_flag
-from cluebench.report.grid_page import REPORT_FILE, PageRun, write_report
-from cluebench.report.run import run_directory
+from cluebench.report.grid_page import REPORT_FILE, write_report
+from cluebench.report.run import Run, run_directory
 from cluebench.report.table import Additions, print_table
 
 
@@ -31,10 +31,10 @@ def main() -> None:
     if not flags.models:
         raise UsageError("name a model or a run directory")
     for model in flags.models:
-        run = PageRun(run_directory(model, flags.run_root))
+        run = Run(run_directory(model, flags.run_root))
         print_table(run, model, flags, among_others=len(flags.models) > 1)
         if flags.report:
-            write_report(run)
+            write_report(run.folder, run)
             print(f"report: {run.folder / REPORT_FILE}", file=sys.stderr)
 
 

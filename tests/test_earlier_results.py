@@ -21,6 +21,7 @@ from cluebench.records.result import Result
 from cluebench.report import evidence, scores
 from cluebench.report.comparison import compare, contender
 from cluebench.report.grid_page import report
+from cluebench.report.run import Run
 from cluebench.scheduler.plan.grid_flags import GridFlags, completed
 from cluebench.scheduler.plan.jobs import State
 from cluebench.scheduler.run.forecast import writing_over
@@ -119,7 +120,7 @@ def test_a_start_reads_every_result_once_and_again_once_it_is_another(grid, monk
 def test_a_report_reads_every_file_once(grid, monkeypatch):
     (directory,) = grid.directories.values()
     read = counted_reads(directory, monkeypatch)
-    report(directory.path)
+    report(Run(directory.path))
     names = [f"{name}/0.001_16_0.1{seed}{suffix}" for name in HASHES for seed in ("", "_seed43")
              for suffix in (".json", ".predictions")]  # fmt: skip
     assert {name: read[name] for name in ["grid.json", *names]} == dict.fromkeys(["grid.json", *names], 1)

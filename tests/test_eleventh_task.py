@@ -21,6 +21,7 @@ from cluebench.pretrained.model import Model
 from cluebench.records import finished_trials
 from cluebench.records.result import Result
 from cluebench.report import grid_page, scores
+from cluebench.report.run import Run
 from cluebench.scheduler.plan.estimates import DurationModel, MemoryModel
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.trials import build_plan
@@ -85,7 +86,7 @@ def test_it_has_a_column_and_leaves_the_published_average_as_it_was(weibo, tmp_p
     assert head.endswith("\tC3\tWEIBO") and row.endswith("\t77.88\t12.34")
     theirs, differences = scores.published_comparison(bests, model)
     assert theirs.split("\t")[-2:] == ["77.88", "-"] and differences.split("\t")[-2:] == ["+0.00", "-"]
-    row = grid_page.report(runs).split('<a href="#weibo">WEIBO</a></td>')[1].split("</tr>")[0]
+    row = grid_page.report(Run(runs)).split('<a href="#weibo">WEIBO</a></td>')[1].split("</tr>")[0]
     assert re.findall(r'<td class="number.*?">(.*?)</td>', row)[:4] == ["12.34", "–", "–", "–"]
 
 

@@ -28,44 +28,23 @@ from cluebench.statistics.grids import expected_best, main_effects
 _CURVE_POINTS = 80
 #: Pairs of labels that are shown, examples of each, characters of each text.
 _PAIRS, _EXAMPLES, _CHARACTERS = 8, 3, 240
-#: Name, title and explanation of each chart of a task.
-_FIGURES = (
-    ("curves", "Dev score", "A click on a line chooses the trial, here and everywhere. Dashed: not finished."),
-    ("losses", "Training loss", "From the logs."),
-    (
-        "effects",
-        "What each hyper-parameter does",
-        "Mean over all settings with a value, from lowest to highest; in a full grid the share of the variance, too.",
-    ),
-    (
-        "parallel",
-        "All settings",
-        "Each line is a trial, from blue (lowest score) to orange. A click on a value keeps the lines through it.",
-    ),
-    ("expected", "What a smaller search finds", "The expected best score of a number of random trials of this grid."),
-    (
-        "rules",
-        "What halving would have cost and lost",
-        "Each point is a rule, replayed on these trials; the best are low and left.",
-    ),
-    ("confusion", "Confusions of the best model", "Dev rows by right label and predicted label."),
-)
 #: Labels in a picture of confusions: a reader can't read more.
 _LABELS = 20
 
 
 def charts(
     task: Task,
-    trials: Sequence[FinishedTrial],
+    started: Sequence[tuple[str, FinishedTrial]],
     best: Sequence[DevPredictions],
     outcomes: Sequence[Outcome],
     names: Sequence[str],
 ) -> dict[str, Any]:
-    """The charts of a task's finished trials, without ``trials``: see `trial`, which draws running trials as well.
+    """The charts of a task's trials, each with its state.
 
     best: the predictions of the best setting; outcomes: of the halving rules; names: of the labels.
     """
-    whole = finished_trials.of_whole_grid(trials) if trials else []
+    finished = [trial for state, trial in started if state == "done"]
+    whole = finished_trials.of_whole_grid(finished) if finished else []
     settings = [[*trial.setting, trial.seed] for trial in whole]
     varied = [place for place in range(len(VARIED)) if len({setting[place] for setting in settings}) > 1]
     values = [trial.score[0] for trial in whole]
@@ -76,27 +55,28 @@ def charts(
         "varied": [VARIED[place] for place in varied],
         "effects": [{"axis": VARIED[place], **vars(effect)} for place, effect in zip(varied, effects, strict=True)],
         "expected": [round(float(score), 3) for score in expected_best(values)] if values else [],
-        "rules": [point._asdict() for point in points([outcomes])] if len(trials) > 2 and outcomes else [],
-        "confusion": confusion(names, best) if task.labels and best else None,
+        "rules": [point._asdict() for point in points([outcomes])] if len(finished) > 2 and outcomes else [],
+        "confusion": _confusion(names, best) if task.labels and best else None,
+        "trials": [_trial(task, trial, state) for state, trial in started],
     }
 
 
-def figures(drawn: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """The entries of `_FIGURES` for which a task has data."""
-    finished = [trial for trial in drawn["trials"] if trial["state"] == "done"]
+def figures(drawn: Mapping[str, Any]) -> set[str]:
+    """The names of the charts for which a task has data."""
+    trials, finished = drawn["trials"], sum(trial["state"] == "done" for trial in drawn["trials"])
     shown = {
-        "curves": any(len(trial["curve"][0]) for trial in drawn["trials"]),
-        "losses": any(len(trial["losses"][0]) for trial in drawn["trials"]),
+        "curves": any(trial["curve"][0] for trial in trials),
+        "losses": any(trial["losses"][0] for trial in trials),
         "effects": drawn["effects"],
-        "parallel": len(finished) > 2 and drawn["varied"],
+        "parallel": finished > 2 and drawn["varied"],
         "expected": len(drawn["expected"]) > 2,
         "rules": drawn["rules"],
         "confusion": drawn["confusion"],
     }
-    return [figure for figure in _FIGURES if shown[figure[0]]]
+    return {name for name, data in shown.items() if data}
 
 
-def trial(task: Task, trial: FinishedTrial, state: str) -> dict[str, Any]:
+def _trial(task: Task, trial: FinishedTrial, state: str) -> dict[str, Any]:
     """Setting, score and curves of a trial; ``pace``: seconds a step, ``epoch``: epochs a step, None if unknown."""
     source, losses = trial.result or trial.log, trial.log.losses if trial.log else []
     if trial.path is not None and trial.log is None:
@@ -140,7 +120,7 @@ def label_names(task: Task, data_dir: str | None) -> list[str]:
     ]
 
 
-def confusion(names: Sequence[str], best: Sequence[DevPredictions]) -> dict[str, Any]:
+def _confusion(names: Sequence[str], best: Sequence[DevPredictions]) -> dict[str, Any]:
     """Labels, and a list for each: how many of its rows were predicted as every label.
 
     If there are many labels, only those with the most errors, in index order; ``rows``: all rows of each.

@@ -4,14 +4,12 @@ import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
-from functools import cached_property
 from itertools import product
 from pathlib import Path
 from statistics import mean
 from typing import Any, get_args
 
-from cluebench.benchmark.published import ATTRIBUTION
-from cluebench.benchmark.tasks import TASKS, Setting, Task
+from cluebench.benchmark.tasks import TASKS, Setting, Task, rank
 from cluebench.data.row_facts import RowFacts
 from cluebench.data.source import DataSource
 from cluebench.foundation import atomic
@@ -19,7 +17,7 @@ from cluebench.foundation.environment import uncollected
 from cluebench.foundation.text import Phrase
 from cluebench.records import cost, finished_trials
 from cluebench.records.finished_trials import FinishedTrial
-from cluebench.records.grid_file import GridFile, PlannedTrial, TrialState
+from cluebench.records.grid_file import GridFile, TrialState
 from cluebench.records.log import LogFacts, furthest_step, read_log
 from cluebench.records.paths import TrialPaths, trial_name
 from cluebench.records.result import STOPPED
@@ -28,32 +26,33 @@ from cluebench.report.advice import advice, rerun
 from cluebench.report.replayed import replayed
 from cluebench.report.run import Run
 from cluebench.report.units import duration, unit_of
-from cluebench.report.unseen import unseen_text
+from cluebench.report.unseen import facts_of, unseen_text
+from cluebench.search.replay import Outcome
 
 #: In a run directory.
 REPORT_FILE = "report.html"
 
 
-def write_report(run: "Path | PageRun") -> None:
-    """Writes ``report.html`` into a run directory. Raises OSError if it can't."""
-    folder = run if isinstance(run, Path) else run.folder
-    atomic.write_text(folder / REPORT_FILE, report(run))
+def write_report(folder: Path, run: Run | None = None) -> None:
+    """Writes ``report.html`` into a run directory, which may be open. Raises OSError if it can't."""
+    atomic.write_text(folder / REPORT_FILE, report(run or Run(folder)))
 
 
 @uncollected()
-def report(run: "Path | PageRun") -> str:
-    """The page of a run directory, opened or not."""
-    run = PageRun(run) if isinstance(run, Path) else run
-    tasks = [_task(run, TASKS[name]) for name in TASKS if name in run.planned or run.trials.get(name)]
+def report(run: Run) -> str:
+    """The page of a run directory. What takes seconds (halving, facts about rows) is left out while the grid runs."""
+    outcomes = {} if run.is_running else replayed(run.model, run.trials, run.evidence).outcomes
+    facts = facts_of(run.evidence, run, look=not run.is_running)
+    names = [name for name in TASKS if name in run.planned or run.trials.get(name)]
+    tasks = [_task(run, TASKS[name], facts.get(name), outcomes.get(name, ())) for name in names]
     trials = [trial for task in tasks for trial in task["trials"]]
     choices = {task["name"]: task["choice"] for task in tasks if task["choice"]}
+    data = _data(run)
+    average, theirs = scores.average(run.bests), run.published.average if run.published else None
     return page.rendered(
         "report.html",
         {task["name"]: task.pop("charts") for task in tasks},
-        model=run.model,
-        title=run.name,
-        grid=run.grid,
-        is_running=run.is_running,
+        run=run,
         written=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC"),
         running=[trial for trial in trials if trial["state"] == "running"],
         counts=_counts(trials),
@@ -61,73 +60,40 @@ def report(run: "Path | PageRun") -> str:
         device_time=unit_of([task["device_seconds"] for task in tasks]),
         trial_time=unit_of([trial["seconds"] for trial in trials]),
         tasks=tasks,
-        average=_average(run),
-        attribution=ATTRIBUTION if run.published else None,
-        mark=run.halving_mark,
-        warnings=[text for is_other, text in run.data if is_other],
-        advice=advice(run, choices, run.outcomes),  # none while it runs: it may change with every trial
+        average={
+            "score": average,
+            "error": evidence.error_of_avg(run.evidence),
+            "difference": None if average is None or theirs is None else average - float(theirs),
+            "missing": scores.missing_from_average(run.bests),
+        },
+        warnings=[text for is_other, text in data if is_other],
+        advice=advice(run, choices, outcomes),  # none while it runs: it may change with every trial
         failures=_failures(run),
-        provenance=_provenance(run),
+        provenance=_provenance(run, [text for _, text in data]),
     )
 
 
-class PageRun(Run):
-    """A run directory with what only its page shows."""
-
-    def unfinished(self, task: Task) -> Iterator[tuple[PlannedTrial, FinishedTrial]]:
-        """Trials that a search has stopped early, and trials that run: with their scores so far, if any."""
-        for planned in self.planned.get(task.name, ()):
-            paths = TrialPaths(self.folder / task.name, planned.name)
-            result = self.result(paths.result) if planned.state == STOPPED else None
-            if result and result.best_score and (trial := FinishedTrial.of(result, paths.result, task)):
-                yield planned, trial
-            elif planned.state == "running" and self.is_running:
-                log = _log(paths)
-                yield planned, FinishedTrial(task.name, planned.setting, planned.seed, (), None, paths.result, log)
-
-    @cached_property
-    def known_facts(self) -> dict[str, RowFacts]:
-        """Of the rows; looked for after the grid has ended, because that takes seconds."""
-        return self.facts(look=not self.is_running)
-
-    @cached_property
-    def outcomes(self) -> dict[str, Sequence]:
-        """Of the halving rules; only for finished grids."""
-        return {} if self.is_running else replayed(self.model, self.trials, self.evidence).outcomes
-
-    @cached_property
-    def data(self) -> list[tuple[bool, Phrase]]:
-        """(whether it makes the scores incomparable with published ones, the text) about the data of the trials."""
-        found = []
-        if self.grid and self.grid.data_dir and DataSource(Path(self.grid.data_dir).expanduser()).is_synthetic:
-            found.append((True, Phrase("made-up data: these scores say nothing about any model's language")))
-        else:
-            tasks = defaultdict(list)
-            for result in self.results:
-                tasks[comparability.is_official(TASKS[result.task], result)].append(TASKS[result.task].title)
-            for is_official, titles in tasks.items():
-                names = ", ".join(dict.fromkeys(titles))
-                if is_official is None:
-                    found.append((False, Phrase("files whose md5 was not published ({tasks})", tasks=names)))
-                else:
-                    files = Phrase("the official files" if is_official else "data other than the official files")
-                    found.append((not is_official, Phrase("{files} ({tasks})", files=files, tasks=names)))
-        limits = {str(result.configuration.get("limit") or "") for result in self.results} - {""}
-        if limits:
-            rows = ", ".join(sorted(limits))
-            found.append((True, Phrase("limited data: only the first {rows} rows of every split", rows=rows)))
-        return found
-
-
-def _log(paths: TrialPaths) -> LogFacts:
-    """The log of a running trial, with the step that it has reached by now."""
-    try:
-        facts = read_log(paths.log)
-    except OSError:
-        facts = LogFacts()
-    if step := furthest_step(facts, paths.output_dir):
-        facts.step, facts.total_steps = step
-    return facts
+def _data(run: Run) -> list[tuple[bool, Phrase]]:
+    """(whether it makes the scores incomparable with published ones, the text) about the data of the trials."""
+    found = []
+    if run.grid and run.grid.data_dir and DataSource(Path(run.grid.data_dir).expanduser()).is_synthetic:
+        found.append((True, Phrase("made-up data: these scores say nothing about any model's language")))
+    else:
+        tasks = defaultdict(list)
+        for result in run.results:
+            tasks[comparability.is_official(TASKS[result.task], result)].append(TASKS[result.task].title)
+        for is_official, titles in tasks.items():
+            names = ", ".join(dict.fromkeys(titles))
+            if is_official is None:
+                found.append((False, Phrase("files whose md5 was not published ({tasks})", tasks=names)))
+            else:
+                files = Phrase("the official files" if is_official else "data other than the official files")
+                found.append((not is_official, Phrase("{files} ({tasks})", files=files, tasks=names)))
+    limits = {str(result.configuration.get("limit") or "") for result in run.results} - {""}
+    if limits:
+        rows = ", ".join(sorted(limits))
+        found.append((True, Phrase("limited data: only the first {rows} rows of every split", rows=rows)))
+    return found
 
 
 def _counts(trials: Iterable[dict[str, Any]]) -> dict[str, int]:
@@ -135,18 +101,7 @@ def _counts(trials: Iterable[dict[str, Any]]) -> dict[str, int]:
     return {state: found[state] for state in get_args(TrialState) if found[state]}
 
 
-def _average(run: PageRun) -> dict[str, Any]:
-    average, theirs = scores.average(run.bests), run.published.average if run.published else None
-    return {
-        "score": average,
-        "error": evidence.error_of_avg(run.evidence),
-        "published": theirs,
-        "difference": None if average is None or theirs is None else average - float(theirs),
-        "missing": scores.missing_from_average(run.bests),
-    }
-
-
-def _costs(run: PageRun) -> list[Phrase]:
+def _costs(run: Run) -> list[Phrase]:
     """The parts of what the run has cost."""
     spent = sum(run.costs.values(), cost.Cost())
     found = [Phrase("{time} of device time", time=duration(3600 * spent.hours))] if spent.hours else []
@@ -160,20 +115,18 @@ def _costs(run: PageRun) -> list[Phrase]:
 # Tasks ----------------------------------------------------------------------------------------------------------------
 
 
-def _task(run: PageRun, task: Task) -> dict[str, Any]:
+def _task(run: Run, task: Task, facts: RowFacts | None, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """A task's part of the page."""
     finished, best = run.trials.get(task.name, ()), run.bests.get(task.name)
-    unfinished = list(run.unfinished(task))
-    trials = _trials(run, task, unfinished)
-    found, facts, spent = run.evidence.get(task.name), run.known_facts.get(task.name), run.costs.get(task.name)
+    started = [("done", trial) for trial in finished] + [*_unfinished(run, task)]
+    trials = _trials(run, task, started)
+    found, spent = run.evidence.get(task.name), run.costs.get(task.name)
     predictions = found.predictions if found else ()
     theirs = run.published.score(task) if run.published else None
     of_best = [trial.result for trial in finished if best and trial.setting == best.setting and trial.result]
     data_dir = run.grid.data_dir if run.grid else None
     names = grid_charts.label_names(task, data_dir)
-    drawn = grid_charts.charts(task, finished, predictions, run.outcomes.get(task.name, ()), names)
-    drawn["trials"] = [grid_charts.trial(task, trial, "done") for trial in finished]
-    drawn["trials"] += [grid_charts.trial(task, trial, planned.state) for planned, trial in unfinished]
+    drawn = grid_charts.charts(task, started, predictions, outcomes, names)
     return {
         "name": task.name,
         "title": task.title,
@@ -199,17 +152,39 @@ def _task(run: PageRun, task: Task) -> dict[str, Any]:
     }
 
 
-def _trials(run: PageRun, task: Task, unfinished: Sequence[tuple[PlannedTrial, FinishedTrial]]) -> list[dict[str, Any]]:
+def _unfinished(run: Run, task: Task) -> Iterator[tuple[TrialState, FinishedTrial]]:
+    """Trials that a search has stopped early, and trials that run: with their scores so far, if any."""
+    for planned in run.planned.get(task.name, ()):
+        paths = TrialPaths(run.folder / task.name, planned.name)
+        result = run.result(paths.result) if planned.state == STOPPED else None
+        if result and result.best_score and (trial := FinishedTrial.of(result, paths.result, task)):
+            yield planned.state, trial
+        elif planned.state == "running" and run.is_running:
+            log = _log(paths)
+            yield planned.state, FinishedTrial(task.name, planned.setting, planned.seed, (), None, paths.result, log)
+
+
+def _log(paths: TrialPaths) -> LogFacts:
+    """The log of a running trial, with the step that it has reached by now."""
+    try:
+        facts = read_log(paths.log)
+    except OSError:
+        facts = LogFacts()
+    if step := furthest_step(facts, paths.output_dir):
+        facts.step, facts.total_steps = step
+    return facts
+
+
+def _trials(run: Run, task: Task, started: Iterable[tuple[str, FinishedTrial]]) -> list[dict[str, Any]]:
     """A row each, the finished trials first, best first. Files that exist are linked below the run's folder."""
     best = run.bests.get(task.name)
-    finished = run.trials.get(task.name, ())
-    found: dict[tuple[Setting, int], tuple[str, FinishedTrial | None]] = {
-        (trial.setting, trial.seed): ("done", trial)
-        for trial in sorted(finished, key=lambda trial: scores.rank(trial.score, trial.setting), reverse=True)
-    }
-    planned = [(trial, None) for trial in run.planned.get(task.name, ())]
-    for plan, trial in [*unfinished, *planned]:
-        found.setdefault((plan.setting, plan.seed), (plan.state, trial))
+    found: dict[tuple[Setting, int], tuple[str, FinishedTrial | None]] = {}
+    for state, own in sorted(
+        started, key=lambda pair: rank(pair[1].score, pair[1].setting) if pair[0] == "done" else (), reverse=True
+    ):
+        found.setdefault((own.setting, own.seed), (state, own))
+    for plan in run.planned.get(task.name, ()):
+        found.setdefault((plan.setting, plan.seed), (plan.state, None))
     rows = []
     for (setting, seed), (state, trial) in found.items():
         paths = TrialPaths(Path(task.name), trial_name(setting, seed))
@@ -260,25 +235,18 @@ def _heat_maps(rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 def _cell(rows: Sequence[dict[str, Any]], done: Sequence[float]) -> dict[str, Any]:
     """The trials of one setting. ``share``: 0 for the lowest of the scores of ``done`` trials, 1 for the highest."""
-    own, row, share = [row["score"][0] for row in rows if row["score"]], rows[-1], 0.0
+    own, share = [row["score"][0] for row in rows if row["score"]], 0.0
     score = mean(own) if own else None
-    if score is not None and row["state"] == "done":
+    if score is not None and rows[-1]["state"] == "done":
         share = (score - min(done)) / ((max(done) - min(done)) or 1)
     trials = " ".join(f"{row['task'].name}/{row['name']}" for row in rows)
-    return {
-        "score": score,
-        "share": share,
-        "state": row["state"],
-        "best": rows[0]["best"],
-        "trials": trials,
-        "row": row,
-    }
+    return {**rows[-1], "score": score, "share": share, "best": rows[0]["best"], "trials": trials}
 
 
 # The run --------------------------------------------------------------------------------------------------------------
 
 
-def _failures(run: PageRun) -> list[dict[str, Any]]:
+def _failures(run: Run) -> list[dict[str, Any]]:
     """Equal failures as one entry: kind, detail, and the trials with the number of times and the outcome."""
     found: dict[tuple[str, str], dict[tuple[str, str], dict[str, Any]]] = defaultdict(dict)
     for trial in run.grid.trials if run.grid else ():
@@ -290,14 +258,14 @@ def _failures(run: PageRun) -> list[dict[str, Any]]:
     return [{"kind": kind, "detail": detail, "trials": [*alike.values()]} for (kind, detail), alike in found.items()]
 
 
-def _provenance(run: PageRun) -> dict[str, list[str]]:
+def _provenance(run: Run, about_data: Sequence[Phrase]) -> dict[str, list[str]]:
     """What was run on what, a list of lines each."""
     results, grid = run.results, run.grid or GridFile(1, run.model, "", [])
     versions = Counter(f"{name} {version}" for result in results for name, version in result.versions.items())
     data = {result.task: result.configuration.get("data") for result in results}
     marks = [mark.text(len(run.trials)) for mark in comparability.marks(run.trials)]
     lines: dict[str, list[str | None]] = {
-        "data": [*(text for _, text in run.data), grid.data_dir],
+        "data": [*about_data, grid.data_dir],
         "not as published": [*marks] or [Phrase("nothing")],
         "versions": [
             text

@@ -30,7 +30,7 @@ from cluebench.report.grid_page import REPORT_FILE
 from cluebench.report.run import Run
 from cluebench.report.submitted import RECORD, Submitted
 from cluebench.report.units import unit_of
-from cluebench.report.unseen import floors_text, unseen
+from cluebench.report.unseen import facts_of, floors_text, unseen
 from cluebench.statistics.paired import shared_ranks
 
 #: The orders of the rows.
@@ -153,7 +153,7 @@ def measured_rows(run_root: Path, without_twins: bool = False) -> list[Row]:
 
 def _row(run: Run, without_twins: bool) -> Row:
     bests, found = run.bests, run.evidence
-    facts = run.facts(look=without_twins)
+    facts = facts_of(found, run, look=without_twins)
     if without_twins:
         found = {name: apart for name in facts if (apart := unseen(found[name], facts[name]))}
         bests = {name: replace(bests[name], score=apart.score) for name, apart in found.items()}

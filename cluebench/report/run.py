@@ -8,7 +8,6 @@ from pathlib import Path
 
 from cluebench.benchmark.published import PublishedModel, published_model
 from cluebench.benchmark.tasks import TASKS
-from cluebench.data.row_facts import RowFacts
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.text import Phrase
 from cluebench.pretrained.model import Model
@@ -16,7 +15,7 @@ from cluebench.records import cost
 from cluebench.records.cost import Cost
 from cluebench.records.finished_trials import FinishedTrial, OpenedRun, of_whole_grid
 from cluebench.records.grid_file import PlannedTrial
-from cluebench.report import evidence, scores, unseen
+from cluebench.report import evidence, scores
 from cluebench.report.evidence import Evidence
 from cluebench.report.scores import Best
 
@@ -77,10 +76,6 @@ class Run(OpenedRun):
     def errors(self) -> dict[str, float]:
         """Task name → one standard error of its best score, in points."""
         return {name: found.error[0] for name, found in self.evidence.items()}
-
-    def facts(self, *, look: bool) -> dict[str, RowFacts]:
-        """See `cluebench.report.unseen.facts_of`."""
-        return unseen.facts_of(self.evidence, self, look=look)
 
     @cached_property
     def edges(self) -> dict[tuple[str, str], str]:

@@ -12,7 +12,7 @@ from cluebench.records.finished_trials import of_whole_grid
 from cluebench.report import evidence, scores
 from cluebench.report.evidence import Evidence
 from cluebench.report.run import Run
-from cluebench.report.unseen import floors_text, unseen
+from cluebench.report.unseen import facts_of, floors_text, unseen
 from cluebench.statistics.grids import expected_best
 
 
@@ -74,7 +74,7 @@ def error_lines(found: Mapping[str, Evidence]) -> list[str]:
 
 def unseen_line(run: Run, notes: list[str]) -> str:
     """A cell a task, ``-`` if nothing is known; the rows left out and the floors are added to the notes."""
-    found, facts, cells = run.evidence, run.facts(look=True), []
+    found, facts, cells = run.evidence, facts_of(run.evidence, run, look=True), []
     for name, task in TASKS.items():
         apart = unseen(found[name], facts[name]) if name in facts else None
         cells.append(task.format_score(apart.score) if apart else "-")

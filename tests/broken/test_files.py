@@ -142,7 +142,7 @@ class RunFolder:
         PlannedGrid(GridFlags(), [trial("tnews"), trial("c3", 1e-5)], {Model.of(MODEL): self.directory}).jobs()
         self.directory.refuse_other_model()
         packing.run_directory(self.root)
-        page, _, scripts = grid_page.report(self.directory.path).partition('<script type="application/json"')
+        page, _, scripts = grid_page.report(Run(self.directory.path)).partition('<script type="application/json"')
         assert "<script" not in page and "<" not in scripts[: scripts.index("</script>")]
         return page
 

@@ -10,6 +10,7 @@ from cluebench.records import finished_trials
 from cluebench.records.finished_trials import OpenedRun
 from cluebench.records.result import Result
 from cluebench.report import grid_page, scores
+from cluebench.report.run import Run
 from tests.conftest import ROOT
 from tests.run_directories import PUBLISHED_EXAMPLE, write_log, write_result
 
@@ -246,7 +247,7 @@ def test_report_is_one_file_that_shows_what_was_found(tmp_path):
     (tmp_path / "grid.json").write_text(
         json.dumps({**GRID, "model": "ernie-3.0-base-zh", "status": "failed", "trials": [entry]})
     )
-    page = grid_page.report(tmp_path).partition('<script type="application/json"')[0]
+    page = grid_page.report(Run(tmp_path)).partition('<script type="application/json"')[0]
     assert "57.00" in page and "-1.26" in page and "not measured by this project" in page  # 58.26 is published
     assert "3.0</td>" in page and 'href="tnews/3e-05_32_0.1.json"' in page
     assert "<script" not in page and "&lt;script&gt;" in page

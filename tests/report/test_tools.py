@@ -12,6 +12,7 @@ from cluebench.data.official import fingerprint_of, official_md5s
 from cluebench.data.source import DataSource
 from cluebench.demo.synthetic import Sizes, write_synthetic
 from cluebench.report import grid_page
+from cluebench.report.run import Run
 
 COMPARE, EXTRACT, LEADERBOARD = (
     f"grid_search_tools/{name}.py" for name in ("compare", "extract_result", "leaderboard")
@@ -177,7 +178,7 @@ def test_what_is_not_comparable_is_ranked_only_when_asked_for(runs, run_command)
 def test_report_shows_errors_selection_and_budgets(tmp_path, finished):
     for number, rate in enumerate((1e-5, 2e-5, 3e-5, 5e-5)):
         finished(tmp_path, "tnews", answers(0.6, number), learning_rate=rate)
-    page = grid_page.report(tmp_path)
+    page = grid_page.report(Run(tmp_path))
     assert "±1.5" in page
     lead, by_selection = re.search(
         r">The best trial scores (\S+) points more than the average trial. (\S+) of these", page
