@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cluebench.bundle import contents, packing, verifying
 from cluebench.bundle.contents import MANIFEST, Manifest
-from cluebench.bundle.verifying import MISFIT, Verdict
+from cluebench.bundle.verifying import MISFIT
 from cluebench.data.source import DataSource, open_source
 from cluebench.foundation import atomic, command
 from cluebench.foundation.errors import UsageError
@@ -30,7 +30,7 @@ class Flags:
 
     action: str = flag(..., "what to do", choices=("pack", "verify", "merge"), positional=True)
     paths: list[str] = flag(
-        [], "pack: a run directory, or the name of a model in the run root; verify, merge: bundles", positional=True
+        ..., "pack: a run directory, or the name of a model in the run root; verify, merge: bundles", positional=True
     )
     output: str | None = flag(None, "pack: the bundle", default_text="<run directory's name>.bundle.zip", writes="file")
     data_dir: str | None = data_dir_flag("CLUE_DATA_DIR, else what was downloaded before")
@@ -39,17 +39,11 @@ class Flags:
 
 def main() -> int:
     flags = parse(Flags)
-    if not flags.paths:
-        raise UsageError(f"{flags.action} what? Name {'a run directory' if flags.action == 'pack' else 'a bundle'}")
     if flags.action != "verify":
         refuse_unwritable(flags, "output" if flags.action == "pack" else "run_root")
     source = open_source(flags.data_dir, offline=True)
-    if flags.action == "pack":
-        return pack(flags, source)
-    return max(opened(Path(path).expanduser(), flags, source) for path in flags.paths)
-
-
-def pack(flags: Flags, source: DataSource) -> int:
+    if flags.action != "pack":
+        return max(opened(Path(path).expanduser(), flags, source) for path in flags.paths)
     if len(flags.paths) > 1:
         raise UsageError("pack takes one run directory")
     run = run_directory(flags.paths[0], flags.run_root)
@@ -64,22 +58,18 @@ def opened(bundle: Path, flags: Flags, source: DataSource) -> int:
         folder = Path(temporary)
         manifest = contents.unpack(bundle, folder)
         verdicts = verifying.verify(folder, manifest, source)
-        show(bundle, manifest, verdicts)
+        model = manifest.model
+        about = f" ({model.identity})" if model.identity != model.name else ""
+        mark = f" ({shown(manifest.search)})" if manifest.search else ""
+        print(f"{bundle}: {model.name}{about}{mark}")
+        for verdict in verdicts:
+            print("\n".join(verdict.lines()))
         if any(verdict.state == MISFIT for verdict in verdicts):
             print(f"{bundle}: not merged" if flags.action == "merge" else f"{bundle}: does not fit")
             return 1
         if flags.action == "merge":
             merge(bundle, folder, manifest, Path(flags.run_root).expanduser())
     return 0
-
-
-def show(bundle: Path, manifest: Manifest, verdicts: list[Verdict]) -> None:
-    model = manifest.model
-    about = f" ({model.identity})" if model.identity != model.name else ""
-    mark = f" ({shown(manifest.search)})" if manifest.search else ""
-    print(f"{bundle}: {model.name}{about}{mark}")
-    for verdict in verdicts:
-        print("\n".join(verdict.lines()))
 
 
 def merge(bundle: Path, folder: Path, manifest: Manifest, run_root: Path) -> None:

@@ -64,10 +64,7 @@ def main() -> None:
 
 def chosen(folder: Path, task_name: str | None) -> tuple[Model, Task]:
     """The model and its task. Raises UsageError if either is not clear."""
-    try:
-        task = task_named(task_name) if task_name else None
-    except ValueError as error:
-        raise UsageError(f"--task: {error}") from None
+    task = task_named(task_name) if task_name else None
     if first_of(folder, CONFIG_FILES) is None:
         return _best_of_run(folder, task)
     model = Model.of(folder, "directory")

@@ -10,7 +10,6 @@ import sys
 from dataclasses import dataclass
 
 from cluebench.foundation import command
-from cluebench.foundation.errors import UsageError
 from cluebench.foundation.flags import flag, parse, run_root_flag
 from cluebench.report.grid_page import REPORT_FILE, write_report
 from cluebench.report.run import Run, run_directory
@@ -21,15 +20,13 @@ from cluebench.report.table import Additions, print_table
 class Flags(Additions):
     __doc__ = __doc__
 
-    models: list[str] = flag([], "model names or run directories", positional=True)
+    models: list[str] = flag(..., "model names or run directories", positional=True)
     run_root: str = run_root_flag()
     report: bool = flag(False, f"also write the page {REPORT_FILE} into the directory")
 
 
 def main() -> None:
     flags = parse(Flags)
-    if not flags.models:
-        raise UsageError("name a model or a run directory")
     for model in flags.models:
         run = Run(run_directory(model, flags.run_root))
         print_table(run, model, flags, among_others=len(flags.models) > 1)

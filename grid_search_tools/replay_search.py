@@ -21,7 +21,7 @@ from cluebench.report.run import Run, run_directory
 class Flags:
     __doc__ = __doc__
 
-    models: list[str] = flag([], "run directories or model names", positional=True)
+    models: list[str] = flag(..., "run directories or model names", positional=True)
     tasks: list[str] = flag([], "tasks to replay", default_text="all that have finished trials")
     format: str = flag("text", "how to print the result", choices=replayed.FORMATS)
     run_root: str = run_root_flag()
@@ -29,8 +29,6 @@ class Flags:
 
 def main() -> None:
     flags = parse(Flags)
-    if not flags.models:
-        raise UsageError("name at least one model with a finished grid, such as runs/ernie-3.0-base-zh")
     names = {task.name for task in tasks_named(flags.tasks)}
     models = []
     for model in flags.models:

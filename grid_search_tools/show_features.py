@@ -43,7 +43,9 @@ class Flags:
 
 def main() -> None:
     flags = parse(Flags)
-    task = chosen_task(flags)
+    task = task_named(flags.task)
+    if flags.doc_stride and task.doc_stride is None:
+        raise UsageError(f"--doc_stride {flags.doc_stride}: {task.title} has no windows")
     split = chosen_split(task, flags.split)
     source = open_source(flags.data_dir, offline=flags.offline)
     environment.import_paddle()  # only now: wrong flags are reported within a second
@@ -63,16 +65,6 @@ def main() -> None:
         sys.stdout.flush()
     except BrokenPipeError:  # as in "… | head"
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def chosen_task(flags: Flags) -> Task:
-    try:
-        task = task_named(flags.task)
-    except ValueError as error:
-        raise UsageError(f"--task: {error}") from None
-    if flags.doc_stride and task.doc_stride is None:
-        raise UsageError(f"--doc_stride {flags.doc_stride}: {task.title} has no windows")
-    return task
 
 
 def chosen_split(task: Task, name: str) -> str:

@@ -37,10 +37,7 @@ def main() -> None:
         raise UsageError("give MODEL TASK LEARNING_RATE BATCH_SIZE DROPOUT (see --help)")
     model, task, *numbers = arguments[:5]
     seeds = re.findall(r"(?:^|\0)--seed[=\0]([^\0]*)", "\0".join(arguments[5:])) or [str(DEFAULT_SEED)]
-    try:
-        row = task_named(task)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
+    row = task_named(task, "TASK")
     kinds: dict[str, type] = {"LEARNING_RATE": float, "BATCH_SIZE": int, "DROPOUT": float, "--seed": int}
     values = []
     for (name, kind), text in zip(kinds.items(), [*numbers, seeds[-1]], strict=True):

@@ -13,7 +13,6 @@ from cluebench.data.source import open_source
 from cluebench.diagnosis import warmup
 from cluebench.features import FeatureCache, TextEncoder
 from cluebench.foundation import command, environment
-from cluebench.foundation.errors import UsageError
 from cluebench.foundation.flags import cache_dir_flag, data_dir_flag, flag, offline_flag, parse, refuse_unwritable
 from cluebench.foundation.notices import waiting
 from cluebench.pretrained import model_files
@@ -24,7 +23,7 @@ from cluebench.pretrained.model import Model
 class WarmupFlags:
     __doc__ = __doc__
 
-    models: list[str] = flag([], "model names or directories", positional=True)
+    models: list[str] = flag(..., "model names or directories", positional=True)
     tasks: list[str] = flag([], "tasks to prepare", default_text="all ten")
     data_dir: str | None = data_dir_flag()
     cache_dir: str | None = cache_dir_flag()
@@ -37,8 +36,6 @@ class WarmupFlags:
 
 def main() -> None:
     flags = parse(WarmupFlags)
-    if not flags.models:
-        raise UsageError("name at least one model or model directory")
     refuse_unwritable(flags)
     tasks = tasks_named(flags.tasks)
     chosen = [Model.of(typed, "model") for typed in flags.models]

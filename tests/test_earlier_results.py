@@ -15,10 +15,9 @@ from cluebench.foundation import json_files
 from cluebench.pretrained.model import Model
 from cluebench.records import dev_predictions
 from cluebench.records.dev_predictions import DevPredictions
-from cluebench.records.finished_trials import finished_trials, protocol_hash
+from cluebench.records.finished_trials import protocol_hash
 from cluebench.records.grid_file import read_grid
 from cluebench.records.result import Result
-from cluebench.report import evidence, scores
 from cluebench.report.comparison import compare, contender
 from cluebench.report.grid_page import report
 from cluebench.report.run import Run
@@ -79,10 +78,9 @@ def test_the_plan_is_read_as_it_was_written(grid):
 
 def test_tables_and_errors_are_made_of_them(grid):
     (directory,) = grid.directories.values()
-    trials = finished_trials(directory.path)
-    assert [len(trials[name]) for name in HASHES] == [2] * 6
-    known, left_out = evidence.of_run(trials, scores.best_settings(trials))
-    assert {*known} == {*HASHES} and not left_out
+    run = Run(directory.path)
+    assert [len(run.trials[name]) for name in HASHES] == [2] * 6
+    assert {*run.evidence} == {*HASHES} and not run.left_out
 
 
 def counted_reads(directory, monkeypatch) -> Counter:

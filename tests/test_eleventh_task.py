@@ -20,7 +20,7 @@ from cluebench.foundation.errors import UsageError
 from cluebench.pretrained.model import Model
 from cluebench.records import finished_trials
 from cluebench.records.result import Result
-from cluebench.report import grid_page, scores
+from cluebench.report import grid_page, scores, table
 from cluebench.report.run import Run
 from cluebench.scheduler.plan.estimates import DurationModel, MemoryModel
 from cluebench.scheduler.plan.grid_flags import GridFlags
@@ -82,9 +82,9 @@ def test_it_has_a_column_and_leaves_the_published_average_as_it_was(weibo, tmp_p
     write_result(runs, "weibo", "3e-05_16_0.1", (12.34,))
     bests = scores.best_settings(finished_trials.finished_trials(runs))
     assert scores.average(bests) == before == pytest.approx(float(model.average), abs=0.005)
-    head, row = scores.best_score_table(bests).splitlines()[:2]
+    head, row = table.best_score_table(bests)[:2]
     assert head.endswith("\tC3\tWEIBO") and row.endswith("\t77.88\t12.34")
-    theirs, differences = scores.published_comparison(bests, model)
+    theirs, differences = table.published_comparison(bests, model)
     assert theirs.split("\t")[-2:] == ["77.88", "-"] and differences.split("\t")[-2:] == ["+0.00", "-"]
     row = grid_page.report(Run(runs)).split('<a href="#weibo">WEIBO</a></td>')[1].split("</tr>")[0]
     assert re.findall(r'<td class="number.*?">(.*?)</td>', row)[:4] == ["12.34", "–", "–", "–"]

@@ -3,6 +3,7 @@ from itertools import product
 import pytest
 
 from cluebench.benchmark.tasks import TASKS, task_named
+from cluebench.foundation.errors import UsageError
 
 
 def test_the_published_table():
@@ -98,5 +99,5 @@ def test_scores():
 
 def test_task_names_in_any_case():
     assert task_named("TNEWS") is task_named(" tnews ") is TASKS["tnews"]
-    with pytest.raises(ValueError, match="'mnli'.*afqmc, tnews"):
+    with pytest.raises(UsageError, match="'mnli'.*afqmc, tnews"):
         task_named("mnli")

@@ -212,17 +212,14 @@ DIAGNOSTICS = replace(
 )
 
 
-def task_named(name: str) -> Task:
-    """The row of a task, its name in any case. Raises ValueError listing the known names."""
+def task_named(name: str, flag: str = "--task") -> Task:
+    """The row of a task, its name in any case. Raises UsageError with the flag and the names of all tasks."""
     try:
         return TASKS[name.strip().lower()]
     except KeyError:
-        raise ValueError(f"unknown task {name!r}; the tasks are {', '.join(TASKS)}") from None
+        raise UsageError(f"{flag}: unknown task {name!r}; the tasks are {', '.join(TASKS)}") from None
 
 
 def tasks_named(names: Iterable[str]) -> list[Task]:
     """The rows behind --tasks, in the order of the names; all ten without any. Raises UsageError."""
-    try:
-        return list(dict.fromkeys(map(task_named, names))) or list(TASKS.values())
-    except ValueError as error:
-        raise UsageError(f"--tasks: {error}") from None
+    return list(dict.fromkeys(task_named(name, "--tasks") for name in names)) or list(TASKS.values())

@@ -170,7 +170,7 @@ def _options(field: dataclasses.Field, hint: Any) -> dict[str, Any]:
     if kind is bool:
         options |= {"nargs": "?", "const": True}
     elif is_list:
-        options |= {"nargs": "*" if about.positional else "+", "action": _Items}
+        options |= {"nargs": "*" if about.positional and not about.required else "+", "action": _Items}
         options["type"] = lambda text: [read(part) for part in text.split(",") if part]
     return options if about.positional else options | {"required": about.required, "dest": field.name}
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, TypeVar
 
-from cluebench.benchmark.tasks import CHOICE, DEFAULT_SEED, IDIOM, PAIR, SINGLE, SPAN, TASKS, Task, task_named
+from cluebench.benchmark.tasks import CHOICE, DEFAULT_SEED, IDIOM, PAIR, SINGLE, SPAN, TASKS, Task
 from cluebench.foundation import environment
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.flags import cache_dir_flag, data_dir_flag, flag, offline_flag
@@ -162,11 +162,10 @@ def _default_accumulation(task: Task, batch_size: int, cards: int) -> int:
 
 def classification_task(flag_name: str, name: str) -> Task:
     """The classification task that a flag names, in any case. Raises UsageError naming the flag."""
-    try:
-        task = task_named(name)
-    except ValueError:
+    task = TASKS.get(name.strip().lower())
+    if task is None:
         titles = ", ".join(task.title for task in TASKS.values() if task.is_classification)
-        raise UsageError(f"{flag_name}: unknown task {name!r}; this script does {titles}") from None
+        raise UsageError(f"{flag_name}: unknown task {name!r}; this script does {titles}")
     if not task.is_classification:
         raise UsageError(f"{flag_name} {name}: run {task.script} for this task")
     return task

@@ -17,14 +17,9 @@ from cluebench.foundation.text import Phrase
 from cluebench.records.dev_predictions import DevPredictions
 from cluebench.records.finished_trials import FinishedTrial
 from cluebench.records.identity import BETWEEN_RUNS
-from cluebench.report.scores import Best
 from cluebench.statistics import paired, uncertainty
 from cluebench.statistics.grids import Selection, selection
 from cluebench.statistics.uncertainty import Spread
-
-#: Why a score has no evidence.
-NO_PREDICTIONS = Phrase("its trial kept no dev predictions")
-ONE_ROW = Phrase("a single dev row, or passage, has no standard error")
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,24 +65,17 @@ def published(task: Task, score: Sequence[float]) -> Evidence | None:
     return Evidence(tuple(score), tuple(100 * uncertainty.binomial_error(share / 100, rows) for share in score))
 
 
-def of_run(
-    trials: Mapping[str, Sequence[FinishedTrial]], bests: Mapping[str, Best]
-) -> tuple[dict[str, Evidence], dict[str, Phrase]]:
-    """(task name → evidence of its best setting, task name → why there is none), of a model's finished trials."""
-    found: dict[str, Evidence] = {}
-    left_out: dict[str, Phrase] = {}
-    for name, best in bests.items():
-        of_best = [trial for trial in trials[name] if trial.setting == best.setting]
-        kept = [trial.predictions for trial in of_best if trial.predictions is not None]
-        if len(kept) < len(of_best):
-            left_out[name] = NO_PREDICTIONS
-            continue
-        try:
-            found[name] = measured(kept)
-        except ValueError as error:
-            left_out[name] = Phrase(str(error))
-    left_out |= {name: ONE_ROW for name, evidence in found.items() if np.isnan(evidence.error).any()}
-    return {name: evidence for name, evidence in found.items() if name not in left_out}, left_out
+def of_setting(trials: Sequence[FinishedTrial]) -> Evidence | Phrase:
+    """Of a setting's trials, a seed each; or why there is no evidence."""
+    kept = [trial.predictions for trial in trials if trial.predictions is not None]
+    if len(kept) < len(trials):
+        return Phrase("its trial kept no dev predictions")
+    try:
+        found = measured(kept)
+    except ValueError as error:
+        return Phrase(str(error))
+    is_known = not np.isnan(found.error).any()
+    return found if is_known else Phrase("a single dev row, or passage, has no standard error")
 
 
 @dataclass(frozen=True)

@@ -59,27 +59,25 @@ class Run(OpenedRun):
         return scores.best_settings(self.scored)
 
     @cached_property
-    def _evidence(self) -> tuple[dict[str, Evidence], dict[str, Phrase]]:
-        return evidence.of_run(self.scored, self.bests)
+    def _evidence(self) -> dict[str, Evidence | Phrase]:
+        of_best = {name: [trial for trial in self.scored[name] if trial.setting == best.setting]
+                   for name, best in self.bests.items()}  # fmt: skip
+        return {name: evidence.of_setting(trials) for name, trials in of_best.items()}
 
-    @property
+    @cached_property
     def evidence(self) -> dict[str, Evidence]:
         """Task name → evidence of its best setting."""
-        return self._evidence[0]
+        return {name: found for name, found in self._evidence.items() if isinstance(found, Evidence)}
 
     @property
     def left_out(self) -> dict[str, Phrase]:
         """Task name → why there is no evidence."""
-        return self._evidence[1]
-
-    @property
-    def errors(self) -> dict[str, float]:
-        """Task name → one standard error of its best score, in points."""
-        return {name: found.error[0] for name, found in self.evidence.items()}
+        return {name: why for name, why in self._evidence.items() if isinstance(why, Phrase)}
 
     @cached_property
     def edges(self) -> dict[tuple[str, str], str]:
-        return scores.edges(self.scored, self.bests, self.errors)
+        errors = {name: found.error[0] for name, found in self.evidence.items()}
+        return scores.edges(self.scored, self.bests, errors)
 
     @cached_property
     def costs(self) -> dict[str, Cost]:

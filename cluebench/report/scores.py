@@ -1,15 +1,13 @@
-"""Finished trials → the best of each task → the best-score table."""
+"""Finished trials → the best setting of each task, and AVG."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean, stdev
 
-from cluebench.benchmark.published import PublishedModel, averaged_tasks
+from cluebench.benchmark.published import averaged_tasks
 from cluebench.benchmark.tasks import TASKS, Setting, Task, rank
 from cluebench.records.finished_trials import FinishedTrial
-
-_RULE = "=" * 68
 
 
 @dataclass(frozen=True)
@@ -76,28 +74,6 @@ def best_settings(trials: Mapping[str, Sequence[FinishedTrial]]) -> dict[str, Be
     return {name: best for name, best in bests.items() if best is not None}
 
 
-def best_score_table(bests: Mapping[str, Best]) -> str:
-    """The published table: tab-separated, ``-`` for a task without a finished trial. It ends with a line break."""
-    texts = {task: bests[name].text(task) if name in bests else "-" for name, task in TASKS.items()}
-    lines = ["\t".join(task.title for task in texts), "\t".join(texts.values())]
-    lines += [_RULE, "Best hyper-parameters list:", _RULE, "TASK\tresult\t(lr, batch_size, dropout_p)"]
-    for task, text in texts.items():
-        setting = f"({','.join(map(str, bests[task.name].setting))})" if task.name in bests else "-"
-        lines.append(f"{task.title}\t{text}\t{setting}")
-    return "\n".join(lines) + "\n"
-
-
-def published_comparison(bests: Mapping[str, Best], published: PublishedModel) -> list[str]:
-    """Two more lines for the table: the published scores, and the user's minus the published (EM for spans)."""
-    scores, differences = [], []
-    for name, task in TASKS.items():
-        theirs = published.score(task)
-        pairs = zip(bests[name].score, theirs, strict=True) if theirs and name in bests else ()
-        scores.append(task.format_score(theirs) if theirs else "-")
-        differences.append("/".join(f"{round(ours - other, 2) + 0.0:+.2f}" for ours, other in pairs) or "-")
-    return ["\t".join(scores), "\t".join(differences)]
-
-
 def missing_from_average(finished: Collection[str]) -> list[str]:
     """Titles of the tasks that AVG lacks."""
     return [task.title for name, task in TASKS.items() if name in averaged_tasks() and name not in finished]
@@ -130,12 +106,3 @@ def edges(
             if len(values) >= 3 and value in (values[0], values[-1]) and round(max(inner), 2) < round(least, 2):
                 found[name, axis] = "smallest" if value == values[0] else "largest"
     return found
-
-
-def edge_notes(edges: Mapping[tuple[str, str], str], bests: Mapping[str, Best]) -> list[str]:
-    """A line for each of the `edges`."""
-    return [
-        f"{TASKS[name].title}: the best {axis.replace('_', ' ')}, {getattr(bests[name].setting, axis)}, is the {edge} "
-        f"tried; a {'smaller' if edge == 'smallest' else 'larger'} one may do better"
-        for (name, axis), edge in edges.items()
-    ]

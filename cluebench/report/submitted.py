@@ -89,7 +89,7 @@ def enter(output: Path, run: Path | None, given: Sequence[str]) -> Submitted:
         name, _, number = text.partition("=")
         try:
             test[task_named(name).name] = declared(float(number), Percent, text)
-        except (ValueError, BadFile):
+        except (ValueError, UsageError):
             raise UsageError(f"--score {text}: give a task and its score, such as TNEWS=58.12") from None
     record = replace(record, test=test)
     for path in _places(output, run):

@@ -9,7 +9,7 @@ from cluebench.benchmark.tasks import TASKS, Setting
 from cluebench.records import finished_trials
 from cluebench.records.finished_trials import OpenedRun
 from cluebench.records.result import Result
-from cluebench.report import grid_page, scores
+from cluebench.report import grid_page, scores, table
 from cluebench.report.run import Run
 from tests.conftest import ROOT
 from tests.run_directories import PUBLISHED_EXAMPLE, write_log, write_result
@@ -146,9 +146,8 @@ def test_what_a_result_leaves_open_its_name_tells(tmp_path):
 
 def test_no_trial_is_a_dash(tmp_path):
     (tmp_path / "tnews").mkdir()
-    table = scores.best_score_table(scores.best_settings(finished_trials.finished_trials(tmp_path)))
-    assert table.splitlines()[1] == "\t".join(["-"] * 10)
-    assert table.splitlines()[7] == "TNEWS\t-\t-"
+    lines = table.best_score_table(scores.best_settings(finished_trials.finished_trials(tmp_path)))
+    assert lines[1] == "\t".join(["-"] * 10) and lines[7] == "TNEWS\t-\t-"
 
 
 def test_seeds_give_mean_and_deviation_and_single_seeds_do_not_win(tmp_path):
@@ -186,8 +185,7 @@ def test_edges_of_the_grid_are_pointed_out(tmp_path):
         write_log(tmp_path, "afqmc", f"{rate}_16_0.1", score)
     trials = finished_trials.finished_trials(tmp_path)
     bests = scores.best_settings(trials)
-    notes = scores.edge_notes(scores.edges(trials, bests), bests)
-    assert notes == ["TNEWS: the best learning rate, 3e-05, is the largest tried; a larger one may do better"]
+    assert scores.edges(trials, bests) == {("tnews", "learning_rate"): "largest"}
 
 
 @pytest.mark.parametrize("best_batch, edge", [(8, "smallest"), (16, None), (32, None), (64, "largest")])
@@ -206,7 +204,7 @@ def test_average_is_of_what_is_printed_and_no_difference_is_minus_nothing():
     assert scores.average(bests) == pytest.approx(
         sum(round(best.score[0], 2) for best in bests.values()) / 10, abs=1e-9
     )
-    assert scores.published_comparison(bests, row)[1].split("\t")[1] == "+0.00"
+    assert table.published_comparison(bests, row)[1].split("\t")[1] == "+0.00"
 
 
 def test_average_is_the_published_one():

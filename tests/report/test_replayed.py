@@ -146,7 +146,7 @@ def test_the_command_prints_json_of_every_number(of_results, of_logs):
 def test_the_command_needs_finished_trials(of_results, tmp_path):
     (tmp_path / "empty" / "tnews").mkdir(parents=True)
     for arguments, reported in (
-        ([], "name at least one model"),
+        ([], "arguments are required: models"),
         ([tmp_path / "empty"], "no finished trial"),
         ([of_results, "--tasks", "c3"], "no finished trial"),
     ):
