@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +30,6 @@ _CORES_PER_WORKER = 2
 _LOOK_EVERY, _PATIENCE = 2.0, 30.0
 #: Flags that a worker does not get: they are this process's own, or have another value there.
 _OWN = ("models", "demo", "engine", "ray_address", "devices", "worker", "run_root", "mrc_cards")
-
-
-@dataclass(eq=False)
-class _Worker:
-    """A task that we have asked Ray for."""
-
-    node: str  # its id
-    answer: Any
-    asked: float = field(default_factory=time.monotonic)
 
 
 class Cluster:
@@ -61,7 +52,7 @@ class Cluster:
             reason = getattr(error, "strerror", None) or " ".join(str(error).split())
             raise UsageError(f"--ray_address {flags.ray_address}: {reason}") from None
         self._cards, self._cores, self._most = _wanted(flags, [node["Resources"] for node in self._nodes()])
-        self._workers: list[_Worker] = []
+        self._workers: dict[Any, tuple[str, float]] = {}  # Ray's answer to come → id of its node, when we asked for it
         self._unfit: dict[str, str] = {}  # id of a node → why it is not used
         self._seen = {job.key for job in grid.jobs() if job.is_settled}
 
@@ -98,12 +89,13 @@ class Cluster:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         free = sum(job.state is State.WAITING and not _is_running(job) for job in left)
-        free -= sum(worker.asked > time.monotonic() - _PATIENCE for worker in self._workers)  # these will take some
+        now = time.monotonic()
+        free -= sum(asked > now - _PATIENCE for _, asked in self._workers.values())  # these will take some
         for node in self._nodes():
             room, cores = self._room(node), node["Resources"].get("CPU", 0)
             cores = cores / max(1, room) if self._cards else min(cores, self._cores)
             wanted = {"num_gpus": self._cards, "num_cpus": min(cores, 1.0) if self._cards else cores}
-            here = sum(worker.node == node["NodeID"] for worker in self._workers)
+            here = sum(on == node["NodeID"] for on, _ in self._workers.values())
             for _ in range(int(min(room - here, free, self._most - len(self._workers)))):
                 free -= 1
                 place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
@@ -112,7 +104,7 @@ class Cluster:
                 log = self._folders[0] / f"worker-{_name(node)}-{time.time_ns()}.log"
                 needed = [sys.executable, *map(str, (repository.ROOT / "mrc", *self._folders))]
                 answer = task.remote(self._command(), os.getcwd(), threads, str(log), needed)
-                self._workers.append(_Worker(node["NodeID"], answer))
+                self._workers[answer] = node["NodeID"], now
 
     def _room(self, node: Mapping) -> int:
         """How many workers a node can have; 0 if none could work there."""
@@ -135,16 +127,11 @@ class Cluster:
 
     def _collect(self) -> None:
         """Removes the workers that have ended, and notes how."""
-        for worker in list(self._workers):
-            ready, _ = self._ray.wait([worker.answer], timeout=0)
-            if not ready:
-                continue
-            self._workers.remove(worker)
-            name = next((_name(node) for node in self._ray.nodes() if node["NodeID"] == worker.node), worker.node)
+        for answer in self._wait([*self._workers], 0.0)[0]:
+            node, _ = self._workers.pop(answer)
+            name = next((_name(other) for other in self._ray.nodes() if other["NodeID"] == node), node)
             try:
-                code, message = self._ray.get(worker.answer)
-            except self._ray.exceptions.TaskCancelledError:
-                continue
+                code, message = self._ray.get(answer)
             except self._ray.exceptions.RayTaskError as error:  # if imports fail there, Ray's last line says so
                 kind, lines = type(error.cause).__name__, str(error.cause).strip().splitlines()[-1:]
                 message = one_line(lines[0] if lines and kind == "RuntimeError" else f"{kind}: {' '.join(lines)}")
@@ -152,19 +139,22 @@ class Cluster:
             except self._ray.exceptions.RayError:
                 self._note(f"a worker on {name} is lost; its trials go on elsewhere from their checkpoints")
                 continue
-            if code not in (0, 1, INTERRUPTED) and worker.node not in self._unfit:
+            if code not in (0, 1, INTERRUPTED) and node not in self._unfit:
                 why = "more trials are not started there" if code == LeftToOthers.exit_code else "it is not used"
-                self._unfit[worker.node] = f"node {name}: {message}; {why}"
-                self._note(self._unfit[worker.node])
+                self._unfit[node] = f"node {name}: {message}; {why}"
+                self._note(self._unfit[node])
+
+    def _wait(self, answers: list, patience: float) -> tuple[list, list]:
+        """The answers that are there after ``patience`` seconds, and the others."""
+        return self._ray.wait(answers, num_returns=len(answers), timeout=patience) if answers else ([], [])
 
     def _end(self) -> None:
         """Ends the workers, whose trials write their checkpoints."""
-        answers = [worker.answer for worker in self._workers]
+        answers = [*self._workers]
         for force, patience in ((False, GRACE + 10), (True, 5.0)):
             for answer in answers:
                 self._ray.cancel(answer, force=force)
-            if answers:
-                _, answers = self._ray.wait(answers, num_returns=len(answers), timeout=patience)
+            _, answers = self._wait(answers, patience)
         self._ray.shutdown()
 
     # The run directories ----------------------------------------------------------------------------------------------
@@ -176,9 +166,8 @@ class Cluster:
         for job in jobs:
             if job.key not in self._seen and (job.is_settled or job.state is State.FAILED):
                 self._seen.add(job.key)
-                failed = [f"failed: {last.kind.value}: {last.detail}; given up" for last in job.failures[-1:]]
-                score = job.trial.row.format_score(job.score) if job.result else "".join(failed) or job.standing()
-                self._note(f"[{done}/{len(jobs)}] {job.key}  {score}")
+                text = job.standing() if job.state is State.STOPPED else job.ending()
+                self._note(f"[{done}/{len(jobs)}] {job.key} {text}")
         return [job for job in jobs if not job.is_settled and job.state is not State.FAILED]
 
 
