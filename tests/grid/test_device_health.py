@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.grid.small_grid import TNEWS
+from tests.grid.conftest import TNEWS
 
 pytestmark = pytest.mark.slow
 

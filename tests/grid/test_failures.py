@@ -32,6 +32,7 @@ from cluebench.scheduler.run.planned_grid import PlannedGrid
 from cluebench.scheduler.run.recorder import Recorder
 from cluebench.scheduler.run.run_directory import RunDirectory
 from tests.grid.conftest import until
+from tests.simulated import job_of
 
 #: Ends of logs as Paddle, its launcher, the driver and the system write them.
 OUT_OF_MEMORY = """\
@@ -325,49 +326,93 @@ def test_long_names_at_80_columns_give_way_to_numbers(tmp_path, terminal):
     display.close()
 
 
-def recorder_of(directory, jobs, complain=lambda text: None):
-    directory.path.mkdir()
-    grid = PlannedGrid(GridFlags(), [job.trial for job in jobs], {directory.model: directory})
-    return Recorder(grid, jobs, (), complain)
+RECORDER = "cluebench.scheduler.run.recorder"
 
 
-def test_full_disk_is_reported_once_and_stops_nothing(tmp_path, monkeypatch):
-    reported, jobs = [], jobs_on_stage(tmp_path)
-    directory = RunDirectory(tmp_path, Model.of("m"))
-    recorder = recorder_of(directory, jobs, reported.append)
-    monkeypatch.setattr("cluebench.scheduler.run.recorder.write_report", lambda folder: None)
-    full = True
+@pytest.fixture
+def recorded(tmp_path, monkeypatch):
+    """A recorder of a model's trials, the pages that it writes, and what it complains about."""
+    found = SimpleNamespace(pages=[], complaints=[], jobs=jobs_on_stage(tmp_path))
+    found.directory = RunDirectory(tmp_path, Model.of("m"))
+    found.directory.path.mkdir()
+    monkeypatch.setattr(
+        f"{RECORDER}.write_report", lambda folder: found.pages.append((folder.name, (folder / "grid.json").is_file()))
+    )
+    grid = PlannedGrid(GridFlags(), [job.trial for job in found.jobs], {found.directory.model: found.directory})
+    found.recorder = Recorder(grid, found.jobs, (), found.complaints.append)
+    return found
 
+
+def test_full_disk_is_reported_once_and_stops_nothing(recorded, monkeypatch):
     def write_text(path, text):
         if full:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("cluebench.scheduler.run.recorder.atomic.write_text", write_text)
-    recorder.hear("done", jobs[0])
-    recorder.write_due(0.0)
-    recorder.charged(jobs[0])
-    recorder.write_due(1.0)
-    assert reported == [f"{directory.path}: grid.json can't be written: No space left on device; going on"]
-    full = False
-    recorder.charged(jobs[0])
-    recorder.write_due(2.0)
-    full = True
-    recorder.charged(jobs[0])
-    recorder.write_due(3.0)
-    assert len(reported) == 2  # it had been written in between
+    monkeypatch.setattr(f"{RECORDER}.atomic.write_text", write_text)
+    recorded.recorder.hear("done", recorded.jobs[0])
+    # Between the second and the fourth writing it had been written.
+    for now, is_full, complaints in ((0.0, True, 1), (1.0, True, 1), (2.0, False, 1), (3.0, True, 2)):
+        full = is_full
+        recorded.recorder.charged(recorded.jobs[0])
+        recorded.recorder.write_due(now)
+        assert len(recorded.complaints) == complaints
+    problem = "grid.json can't be written: No space left on device; going on"
+    assert recorded.complaints[0] == f"{recorded.directory.path}: {problem}"
 
 
-def test_a_report_that_cannot_be_made_is_reported_and_ends_no_grid(tmp_path, monkeypatch):
+def test_a_report_that_cannot_be_made_is_reported_and_ends_no_grid(recorded, monkeypatch):
     def report(folder):
         raise IndexError("of an odd\nfile")
 
-    reported, directory = [], RunDirectory(tmp_path, Model.of("m"))
-    monkeypatch.setattr("cluebench.scheduler.run.recorder.write_report", report)
-    recorder_of(directory, jobs_on_stage(tmp_path), reported.append).finish()
-    assert reported == [
-        f"{directory.path}: report.html can't be written: {IndexError('of an odd' + chr(10) + 'file')!r}; going on"
-    ]
-    assert directory.grid_json.is_file()
+    monkeypatch.setattr(f"{RECORDER}.write_report", report)
+    recorded.recorder.finish()
+    problem = f"report.html can't be written: {IndexError('of an odd' + chr(10) + 'file')!r}; going on"
+    assert recorded.complaints == [f"{recorded.directory.path}: {problem}"]
+    assert recorded.directory.grid_json.is_file()
+
+
+def test_the_page_is_written_once_there_is_a_plan_and_while_anything_runs(recorded):
+    for job in recorded.jobs:
+        job.state = State.RUNNING
+    recorded.recorder.write_due(0.0)
+    assert recorded.pages == [("m", True)], "at once, and not before the plan"
+    for now in range(1, 96):
+        recorded.recorder.write_due(now)
+    assert len(recorded.pages) == 4, "every 30 seconds, though nothing changed"
+    for job in recorded.jobs:
+        job.state = State.WAITING
+        recorded.recorder.charged(job)
+    for now in range(96, 1000):
+        recorded.recorder.write_due(now)
+    assert len(recorded.pages) == 5
+
+
+def test_a_recorder_writes_until_it_is_closed_and_then_how_it_ended(recorded, monkeypatch):
+    monkeypatch.setattr(f"{RECORDER}._STATE_EVERY", 0.01)
+
+    def states():
+        found = read_grid(recorded.directory.path)
+        return found and (found.status, [trial.state for trial in found.trials])
+
+    with recorded.recorder:
+        until(lambda: states() == ("running", ["done", "running", "waiting"]))
+        recorded.jobs[2].state = State.FAILED
+        recorded.recorder.charged(recorded.jobs[2])
+        until(lambda: states() == ("running", ["done", "running", "failed"]))
+        recorded.jobs[1].state = State.STOPPED
+    assert states() == ("failed", ["done", "stopped", "failed"]) and recorded.pages[-1] == ("m", True)
+
+
+def test_reports_of_several_models_are_written_one_at_a_time_the_oldest_first(tmp_path, recorded):
+    directories = {model: RunDirectory(tmp_path / "several", model) for model in map(Model.of, "abc")}
+    jobs = [job_of(trial) for trial in build_plan([*directories], GridFlags(tasks=["c3"]))]
+    for job in jobs:
+        job.state = State.RUNNING
+    recorder = Recorder(PlannedGrid(GridFlags(), [job.trial for job in jobs], directories), jobs)
+    for now in range(1, 61):
+        recorder.write_due(now)
+        assert now != 30 or sorted(recorded.pages) == [("a", True), ("b", True), ("c", True)], "each once in 30 seconds"
+    assert recorded.pages[3:] == recorded.pages[:3]
 
 
 def test_the_start_of_a_trial_is_not_mistaken_for_steps(tmp_path, monkeypatch):
@@ -391,61 +436,3 @@ def test_the_start_of_a_trial_is_not_mistaken_for_steps(tmp_path, monkeypatch):
     )
     early = LogReader().underway(job, attempt)
     assert early.step == (19, 1000) and early.seconds_left is None
-
-
-def test_the_page_is_written_once_there_is_a_plan_and_while_anything_runs(tmp_path, monkeypatch):
-    pages, directory, jobs = [], RunDirectory(tmp_path, Model.of("m")), jobs_on_stage(tmp_path)
-    monkeypatch.setattr(
-        "cluebench.scheduler.run.recorder.write_report", lambda folder: pages.append((folder / "grid.json").is_file())
-    )
-    recorder = recorder_of(directory, jobs)
-    for job in jobs:
-        job.state = State.RUNNING
-    recorder.write_due(0.0)
-    assert pages == [True], "at once, and not before the plan"
-    for now in range(1, 96):
-        recorder.write_due(now)
-    assert pages == [True] * 4, "every 30 seconds, though nothing changed"
-    for job in jobs:
-        job.state = State.WAITING
-        recorder.charged(job)
-    for now in range(96, 1000):
-        recorder.write_due(now)
-    assert len(pages) == 5
-
-
-def test_a_recorder_writes_until_it_is_closed_and_then_how_it_ended(tmp_path, monkeypatch):
-    pages, directory, jobs = [], RunDirectory(tmp_path, Model.of("m")), jobs_on_stage(tmp_path)
-    monkeypatch.setattr("cluebench.scheduler.run.recorder.write_report", pages.append)
-    monkeypatch.setattr("cluebench.scheduler.run.recorder._STATE_EVERY", 0.01)
-
-    def states():
-        found = read_grid(directory.path)
-        return found and (found.status, [trial.state for trial in found.trials])
-
-    with recorder_of(directory, jobs) as recorder:
-        until(lambda: states() == ("running", ["done", "running", "waiting"]))
-        jobs[2].state = State.FAILED
-        recorder.charged(jobs[2])
-        until(lambda: states() == ("running", ["done", "running", "failed"]))
-        jobs[1].state = State.STOPPED
-    assert states() == ("failed", ["done", "stopped", "failed"]) and pages[-1] == directory.path
-
-
-def test_reports_of_several_models_are_written_one_at_a_time_the_oldest_first(tmp_path, monkeypatch):
-    pages, models = [], [Model.of(name) for name in "abc"]
-    monkeypatch.setattr("cluebench.scheduler.run.recorder.write_report", lambda folder: pages.append(folder.name))
-    directories = {model: RunDirectory(tmp_path, model) for model in models}
-    jobs = []
-    for number, (model, directory) in enumerate(directories.items()):
-        directory.path.mkdir()
-        trial = Trial(model, "tnews", Setting(3e-5, 32, 0.1))
-        jobs.append(Job(trial, number, trial.paths(directory.path), directory.trial_lock(trial), "h"))
-        jobs[-1].state = State.RUNNING
-    recorder = Recorder(PlannedGrid(GridFlags(), [job.trial for job in jobs], directories), jobs)
-    for now in range(1, 31):
-        recorder.write_due(now)
-    assert sorted(pages) == ["a", "b", "c"], "each once in 30 seconds"
-    for now in range(31, 61):
-        recorder.write_due(now)
-    assert pages[3:] == pages[:3]

@@ -10,8 +10,7 @@ import pytest
 
 from cluebench.records.finished_trials import OpenedRun
 from cluebench.records.result import Result
-from tests.grid.conftest import alive
-from tests.grid.small_grid import TABLE_ROW, TNEWS
+from tests.grid.conftest import TABLE_ROW, TNEWS, alive
 
 pytestmark = pytest.mark.slow
 

@@ -1,17 +1,24 @@
 import csv
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from cluebench.benchmark.published import published_model, published_models
 from cluebench.benchmark.tasks import TASKS, Setting
+from cluebench.foundation import flags, resource_limits
 from cluebench.foundation.errors import UsageError
 from cluebench.pretrained.model import Model
 from cluebench.records import identity
+from cluebench.records.grid_file import TrialState
 from cluebench.records.run_flags import RunFlags, resolved
 from cluebench.records.trial import Trial
-from cluebench.scheduler.plan.grid_flags import GridFlags
+from cluebench.scheduler.plan import grid_flags
+from cluebench.scheduler.plan.grid_flags import GridFlags, completed
+from cluebench.scheduler.plan.jobs import State
 from cluebench.scheduler.plan.trials import build_plan, shared_flags
+from tests.simulated import job_of
+from tests.simulated import trials as planned
 
 FACTS = Path(__file__).resolve().parents[2] / "cluebench" / "benchmark" / "facts"
 
@@ -92,32 +99,80 @@ def test_two_models_must_not_share_a_run_directory(tmp_path):
 
 def test_hashes_are_those_the_scripts_compute():
     trial = Trial(Model.of("ernie-3.0-base-zh"), "tnews", Setting(3e-5, 32, 0.1), 43)
-    settings = GridFlags(num_train_epochs=1, max_steps=10, limit=100, amp="bf16")
+    counting = {"num_train_epochs": 1, "max_steps": 10, "limit": 100, "amp": "bf16", "padding": True}
+    elsewhere = {"data_dir": "/a", "cache_dir": "/b", "offline": True, "save_best_model": True}
+    settings = GridFlags(**counting, **elsewhere)
     planned = trial.configuration(shared_flags(settings), "0123456789abcdef")
     typed = RunFlags(
         model_name_or_path=trial.model, do_train=True, learning_rate=3e-5, batch_size=32, dropout=0.1, seed=43,
-        num_train_epochs=1, max_steps=10, limit=100, amp="bf16", max_seq_length=128, warmup_proportion=0.1,
-        save_steps=100, max_grad_norm=1.0, output_dir="elsewhere",
+        max_seq_length=128, warmup_proportion=0.1, save_steps=100, max_grad_norm=1.0, output_dir="elsewhere", **counting,
     )  # fmt: skip
-    flags = resolved(typed, TASKS["tnews"])
-    script = identity.configuration(TASKS["tnews"], flags, "ernie-3.0-base-zh", "0123456789abcdef")
+    script = identity.configuration(
+        TASKS["tnews"], resolved(typed, TASKS["tnews"]), "ernie-3.0-base-zh", "0123456789abcdef"
+    )
     assert identity.configuration_hash(planned) == identity.configuration_hash(script)
 
 
+# Values that are surely, or probably, a typing error -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate, meant", [(3e5, "3e-5"), (1e5, "1e-5"), (2.5e4, "2.5e-4"), (30.0, "3e-1")])
+def test_a_learning_rate_above_1_is_refused(rate, meant):
+    with pytest.raises(UsageError, match=f"--learning_rates .*: .*did you mean {meant}[?]"):
+        completed(GridFlags(models=["m"], learning_rates=[3e-5, rate]))
+
+
+def test_odd_values_are_reported(capsys, monkeypatch):
+    monkeypatch.setattr(grid_flags, "usable_cores", lambda: 2)
+    given = ["m", "--learning_rates", "3e-2", "--seeds", "42", "42", "--devices", "cpu:99"]
+    assert completed(flags.parse(GridFlags, given)).seeds == [42]
+    reported = capsys.readouterr().err.splitlines()
+    assert reported[1].startswith("--learning_rates 0.03: ") and "3e-05" in reported[1]
+    assert reported[0] == "--seeds: 42 is given more than once, and counts once"
+    assert reported[2] == "--devices cpu:99: 99 trials at once will share 2 core(s)"
+
+
+def test_usual_values_are_not(capsys):
+    cores = resource_limits.usable_cores()
+    completed(GridFlags(models=["m"], learning_rates=[1e-5, 1e-3], seeds=[42, 43], devices=f"cpu:{cores}"))
+    assert not capsys.readouterr().err
+
+
+# How a batch is cut into micro-batches, and cut again when memory ran out -----------------------------------------------
+
+
+def job(task, batch_size):
+    return job_of(*planned(task, batch_sizes=[batch_size]))
+
+
 @pytest.mark.parametrize(
-    "change",
-    [{"num_train_epochs": 4}, {"max_steps": 5}, {"limit": 7}, {"amp": "fp16"}, {"padding": True}],
-    ids=lambda change: next(iter(change)),
+    "task, batch_size, micro_batches",
+    [
+        ("tnews", 32, [1, 2, 4, 8, 16, 32]),
+        ("csl", 32, [2, 4, 8, 16, 32]),
+        ("chid", 24, [8, 24]),  # 16 does not cut 24 evenly
+        ("c3", 24, [12, 24]),
+        ("c3", 32, [16, 32]),
+    ],
 )
-def test_what_moves_a_score_makes_another_trial(change):
-    trial = Trial(Model.of("m"), "tnews", Setting(3e-5, 32, 0.1))
-    usual = trial.configuration(shared_flags(GridFlags()), "a" * 16)
-    assert trial.configuration(shared_flags(GridFlags(**change)), "a" * 16) != usual
-    assert trial.configuration(shared_flags(GridFlags()), "b" * 16) != usual
+def test_micro_batches_are_halved_until_they_are_one_row(task, batch_size, micro_batches):
+    cut, found = job(task, batch_size), []
+    while True:
+        found.append(cut.accumulation())
+        assert cut.micro_batch() == batch_size // found[-1]
+        if not cut.cut_further():
+            break
+    assert found == micro_batches and cut.accumulation() == micro_batches[-1]
 
 
-def test_where_files_are_makes_no_other_trial():
-    trial = Trial(Model.of("m"), "tnews", Setting(3e-5, 32, 0.1))
-    elsewhere = GridFlags(data_dir="/a", cache_dir="/b", offline=True, save_best_model=True)
-    here, there = (trial.configuration(shared_flags(flags), "a" * 16) for flags in (GridFlags(), elsewhere))
-    assert here == there
+def test_several_cards_share_the_batch():
+    cut = job("c3", 24)
+    assert [(cut.accumulation(cards), cut.micro_batch(cards)) for cards in (1, 4, 12)] == [(12, 2), (3, 2), (1, 2)]
+    assert cut.cut_further()
+    assert [(cut.accumulation(cards), cut.micro_batch(cards)) for cards in (1, 4, 12)] == [(24, 1), (6, 1), (2, 1)]
+    cut.memory_factor = 4
+    assert (cut.accumulation(), cut.micro_batch(), cut.accumulation(4), cut.micro_batch(4)) == (None,) * 4
+
+
+def test_states_are_the_words_of_grid_json():
+    assert {state.value for state in State} == set(get_args(TrialState))

@@ -4,8 +4,7 @@ import signal
 
 import pytest
 
-from tests.grid.conftest import alive
-from tests.grid.small_grid import KEYS, TABLE_ROW, TNEWS, check_nothing_lost_or_twice
+from tests.grid.conftest import KEYS, TABLE_ROW, TNEWS, alive, check_nothing_lost_or_twice
 from tests.grid.test_grid_search import until
 
 ray = pytest.importorskip("ray")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.grid.conftest import TNEWS as FOUR
 from tests.grid.conftest import alive, until
-from tests.grid.small_grid import TNEWS as FOUR
 
 pytestmark = pytest.mark.slow
 

@@ -5,8 +5,7 @@ import re
 import pytest
 
 from tests.conftest import ROOT
-from tests.grid.conftest import alive, until
-from tests.grid.small_grid import KEYS, TABLE_ROW, TNEWS
+from tests.grid.conftest import KEYS, TABLE_ROW, TNEWS, alive, until
 from tests.slurm.conftest import CONFIGURATIONS
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm]
