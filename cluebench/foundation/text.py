@@ -1,12 +1,12 @@
-"""Text as people see it: safe lines, phrases that a page translates, tables and JSON."""
+"""Text as people see it: safe lines, phrases that a page translates, tables, JSON and times."""
 
 import csv
 import io
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 _NUMBER = re.compile(r"[-+]?[\d./]*(e[-+]?\d+)?")
 _MARKDOWN = re.compile(r"([\\`*\[\]<>|~])")
@@ -97,3 +97,44 @@ class Table:
 def as_json(values: Any, indent: int = 2) -> str:
     """A JSON text that ends in a line break."""
     return json.dumps(values, ensure_ascii=False, indent=indent) + "\n"
+
+
+class Unit(NamedTuple):
+    """The unit of the times in a column of a table."""
+
+    key: str  # the name of the column in files
+    text: Phrase
+    seconds: int
+    digits: int
+
+    def shown(self, seconds: float) -> str:
+        return f"{seconds / self.seconds:,.{self.digits}f}"
+
+
+_UNITS = (
+    Unit("hours", Phrase("h"), 3600, 1),
+    Unit("minutes", Phrase("min"), 60, 1),
+    Unit("seconds", Phrase("s"), 1, 0),
+)
+
+
+def unit_of(seconds: Iterable[float]) -> Unit:
+    """The unit of a column of times: the largest unit that fits twice into the longest time."""
+    longest = max(seconds, default=0.0)
+    return next((unit for unit in _UNITS if longest >= 2 * unit.seconds), _UNITS[-1])
+
+
+def duration(seconds: float | None) -> Phrase:
+    """``45 s``, ``12 min``, ``3 h 05 min``, ``2 d 4 h``; ``unknown`` for None."""
+    if seconds is None:
+        return Phrase("unknown")
+    seconds = max(0, round(seconds))
+    if seconds < 120:
+        return Phrase("{s} s", s=seconds)
+    minutes = round(seconds / 60)
+    if minutes < 120:
+        return Phrase("{min} min", min=minutes)
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return Phrase("{h} h {min} min", h=hours, min=f"{minutes:02d}")
+    return Phrase("{d} d {h} h", d=hours // 24, h=hours % 24)

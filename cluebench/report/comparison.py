@@ -14,10 +14,9 @@ from cluebench.foundation.text import Table, as_json, shown
 from cluebench.records.dev_predictions import DevPredictions
 from cluebench.report import evidence
 from cluebench.report.comparability import has_official_sums, unlike_published
-from cluebench.report.evidence import Evidence, Pair, incomparable
+from cluebench.report.evidence import Evidence, Pair, facts_of, incomparable, unseen_text
 from cluebench.report.examples import Example
 from cluebench.report.run import Run, run_directory
-from cluebench.report.unseen import facts_of, unseen_text
 from cluebench.statistics import paired, uncertainty
 from cluebench.statistics.paired import DRAWS, LEVEL
 

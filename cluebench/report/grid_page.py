@@ -14,7 +14,7 @@ from cluebench.data.row_facts import RowFacts
 from cluebench.data.source import DataSource
 from cluebench.foundation import atomic
 from cluebench.foundation.environment import uncollected
-from cluebench.foundation.text import Phrase
+from cluebench.foundation.text import Phrase, duration, unit_of
 from cluebench.records import cost, finished_trials
 from cluebench.records.finished_trials import FinishedTrial
 from cluebench.records.grid_file import GridFile, TrialState
@@ -25,8 +25,6 @@ from cluebench.report import comparability, evidence, grid_charts, page, scores
 from cluebench.report.advice import advice, rerun
 from cluebench.report.replayed import replayed
 from cluebench.report.run import Run
-from cluebench.report.units import duration, unit_of
-from cluebench.report.unseen import facts_of, unseen_text
 from cluebench.search.replay import Outcome
 
 #: In a run directory.
@@ -42,7 +40,7 @@ def write_report(folder: Path, run: Run | None = None) -> None:
 def report(run: Run) -> str:
     """The page of a run directory. What takes seconds (halving, facts about rows) is left out while the grid runs."""
     outcomes = {} if run.is_running else replayed(run.model, run.trials, run.evidence).outcomes
-    facts = facts_of(run.evidence, run, look=not run.is_running)
+    facts = evidence.facts_of(run.evidence, run, look=not run.is_running)
     names = [name for name in TASKS if name in run.planned or run.trials.get(name)]
     tasks = [_task(run, TASKS[name], facts.get(name), outcomes.get(name, ())) for name in names]
     trials = [trial for task in tasks for trial in task["trials"]]
@@ -136,7 +134,7 @@ def _task(run: Run, task: Task, facts: RowFacts | None, outcomes: Sequence[Outco
         "setting": best.setting if best else None,
         "edges": {axis: edge for (name, axis), edge in run.edges.items() if name == task.name},
         "error": "/".join(f"±{error:.2f}" for error in found.error) if found else None,
-        "unseen": unseen_text(task, found, facts) if found and facts else None,
+        "unseen": evidence.unseen_text(task, found, facts) if found and facts else None,
         "floor": facts.floors.best if facts else None,
         "one_label": predictions[0].one_label if predictions else None,
         "published": task.format_score(theirs) if theirs else None,

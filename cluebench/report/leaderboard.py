@@ -19,18 +19,16 @@ from cluebench.data.row_facts import RowFacts
 from cluebench.foundation.environment import uncollected
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.file_facts import visible
-from cluebench.foundation.text import Phrase, Table, as_json, shown
+from cluebench.foundation.text import Phrase, Table, as_json, shown, unit_of
 from cluebench.records.cost import Cost
 from cluebench.records.cost import shown as shown_amount
 from cluebench.records.result import ModelSize, Result
 from cluebench.report import comparability, evidence, page, scores
 from cluebench.report.comparability import Mark
-from cluebench.report.evidence import Evidence
+from cluebench.report.evidence import Evidence, facts_of, floors_text, unseen
 from cluebench.report.grid_page import REPORT_FILE
 from cluebench.report.run import Run
 from cluebench.report.submitted import RECORD, Submitted
-from cluebench.report.units import unit_of
-from cluebench.report.unseen import facts_of, floors_text, unseen
 from cluebench.statistics.paired import shared_ranks
 
 #: The orders of the rows.

@@ -10,10 +10,9 @@ from cluebench.foundation.errors import UsageError
 from cluebench.foundation.flags import flag
 from cluebench.records.finished_trials import of_whole_grid
 from cluebench.report import evidence
-from cluebench.report.evidence import Evidence
+from cluebench.report.evidence import Evidence, facts_of, floors_text, unseen
 from cluebench.report.run import Run
 from cluebench.report.scores import Best
-from cluebench.report.unseen import facts_of, floors_text, unseen
 from cluebench.statistics.grids import expected_best
 
 _RULE = "=" * 68

@@ -12,9 +12,8 @@ from cluebench.foundation import atomic
 from cluebench.records.dev_predictions import DevPredictions, of_result
 from cluebench.records.finished_trials import OpenedRun, finished_trials
 from cluebench.records.result import Result
-from cluebench.report.evidence import incomparable
+from cluebench.report.evidence import facts_of, incomparable, unseen, unseen_text
 from cluebench.report.run import Run
-from cluebench.report.unseen import facts_of, unseen, unseen_text
 from cluebench.submission.checks import one_label
 from tests.made_up_runs import write_run
 from tests.report.conftest import PROTOCOL

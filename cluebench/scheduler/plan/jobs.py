@@ -13,13 +13,13 @@ from typing import Annotated
 from cluebench.benchmark.tasks import rank
 from cluebench.foundation import atomic, json_files
 from cluebench.foundation.json_files import Count, Pid, Positive, Seconds, between
+from cluebench.foundation.text import duration
 from cluebench.pretrained.model import Model
 from cluebench.records.grid_file import Spent
 from cluebench.records.log import GrowingLog, LogFacts, furthest_step
 from cluebench.records.paths import TrialPaths
 from cluebench.records.result import Result
 from cluebench.records.trial import Trial
-from cluebench.report.units import duration
 from cluebench.scheduler.plan.estimates import Underway
 from cluebench.scheduler.plan.failures import Failure, FailureKind
 from cluebench.search.halving import Curve

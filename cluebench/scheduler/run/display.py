@@ -12,13 +12,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from cluebench.foundation.text import duration
 from cluebench.records import dev_predictions
 from cluebench.records.cost import Cost, cost_by_task, cost_lines
 from cluebench.records.finished_trials import OpenedRun
 from cluebench.records.grid_file import PlannedTrial
 from cluebench.records.result import Result
 from cluebench.records.trial import Trial
-from cluebench.report.units import duration
 from cluebench.scheduler.allocation.job_queue import Sparingly
 from cluebench.scheduler.loop.grid_state import GridState
 from cluebench.scheduler.plan.estimates import DurationModel, Underway, time_left
