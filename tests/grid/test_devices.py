@@ -1,22 +1,24 @@
 """Devices through the real pynvml package, on a C library that stands in for the driver."""
 
-import json
+import ctypes
 import os
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
+import time
 
+import pynvml
 import pytest
 
 from cluebench.foundation.errors import UsageError
 from cluebench.foundation.resource_limits import usable_cores
 from cluebench.machine.devices import child_environment, find_devices
 from cluebench.machine.nvidia import Device, DeviceLost, NvidiaDriver, Reading
+from cluebench.scheduler.allocation.ledger import Ledger, Need
+from cluebench.scheduler.allocation.promises import Promise
 from cluebench.scheduler.processes.engine import Engine, Events
 
 GIB = 1 << 30
-ROOT = Path(__file__).resolve().parents[2]
 TWO_CARDS = """\
 card GPU-aaaa1111 Test-24G 24576 24000 ok
 process 4711 500
@@ -31,65 +33,47 @@ card GPU-dddd4444 Test-24G 24576 24000 ok
 
 
 @pytest.fixture
-def with_driver(fake_driver, tmp_path):
-    """Runs Python code in a process that loads the stand-in driver; what it prints as JSON comes back."""
-    cards = tmp_path / "cards.txt"
+def have(fake_driver, tmp_path, monkeypatch):
+    """Called with the text of a cards file: the driver of a machine with these cards."""
+    cards, drivers = tmp_path / "cards.txt", []
+    monkeypatch.setenv("FAKE_NVML", str(cards))
+    monkeypatch.setattr(pynvml, "nvmlLib", ctypes.CDLL(str(fake_driver / "libnvidia-ml.so.1")))
+    monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})
 
-    def run(code, text, **environment):
+    def opened(text):
         cards.write_text(text)
-        variables = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
-        variables |= {"LD_LIBRARY_PATH": str(fake_driver), "FAKE_NVML": str(cards), **environment}
-        program = "import json, os, time\nfrom cluebench.machine.devices import *\nfrom cluebench.machine.nvidia import *\ncards = os.environ['FAKE_NVML']\n"
-        result = subprocess.run(
-            [sys.executable, "-c", program + textwrap.dedent(code)],
-            env=variables,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert result.returncode == 0, result.stderr
-        stderr[:] = [result.stderr]
-        return json.loads(result.stdout)
+        drivers.append(NvidiaDriver.open())
+        return drivers[-1]
 
-    def reported(text):
-        assert text in stderr[0]
-
-    stderr = []
-    run.reported = reported
-    return run
+    yield opened
+    for driver in filter(None, drivers):
+        driver.close()
 
 
-FOUND = """
-try:
-    found = find_devices(os.environ["REQUEST"], os.environ, NvidiaDriver.open())
-    print(json.dumps([(device.id, device.label, device.joinable) for device in found]))
-except Exception as error:
-    print(json.dumps(str(error)))
-"""
+@pytest.fixture
+def change(have, tmp_path):
+    """Replaces a text in the cards file."""
+    cards = tmp_path / "cards.txt"
+    return lambda old, new: cards.write_text(cards.read_text().replace(old, new))
 
 
-def ids(found):
-    return found if isinstance(found, str) else [device[0] for device in found]
+def found(request, driver, visible=None):
+    """The ids of the devices that are found, or the error."""
+    environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+    try:
+        return [device.id for device in find_devices(request, environment, driver)]
+    except UsageError as error:
+        return str(error)
 
 
-def test_cards_by_uuid_with_names_and_memory(with_driver):
-    found = with_driver(
-        """
-        driver = NvidiaDriver.open()
-        devices = find_devices("auto", {}, driver)
-        reading = driver.read("GPU-aaaa1111")
-        print(json.dumps([[d.id, d.label, d.name, d.total_bytes, d.joinable] for d in devices]
-                         + [reading.total, reading.free, reading.processes]))
-        """,
-        TWO_CARDS,
-    )
-    assert found == [
-        ["GPU-aaaa1111", "gpu 0", "Test-24G", 24 * GIB, True],
-        ["GPU-bbbb2222", "gpu 1", "Old-Test-16G", 16 * GIB, True],
-        24 * GIB,
-        24000 << 20,
-        {"4711": 500 << 20},
+def test_cards_by_uuid_with_names_and_memory(have):
+    driver = have(TWO_CARDS)
+    assert find_devices("auto", {}, driver) == [
+        Device("GPU-aaaa1111", "gpu 0", "gpu", "Test-24G", 24 * GIB, True),
+        Device("GPU-bbbb2222", "gpu 1", "gpu", "Old-Test-16G", 16 * GIB, True),
     ]
+    reading = driver.read("GPU-aaaa1111")
+    assert (reading.total, reading.free, reading.processes) == (24 * GIB, 24000 << 20, {4711: 500 << 20})
 
 
 @pytest.mark.parametrize(
@@ -102,54 +86,45 @@ def test_cards_by_uuid_with_names_and_memory(with_driver):
         ("0,0", ["GPU-aaaa1111"]),
     ],
 )
-def test_cuda_visible_devices_is_respected(with_driver, visible, expected):
-    assert ids(with_driver(FOUND, TWO_CARDS, REQUEST="auto", CUDA_VISIBLE_DEVICES=visible)) == expected
+def test_cuda_visible_devices_is_respected(have, visible, expected):
+    assert found("auto", have(TWO_CARDS), visible) == expected
 
 
 @pytest.mark.parametrize("visible", ["", "-1", "NoDevFiles", "none", "void", "-1,0"])
-def test_no_visible_card_means_cpu_slots_in_auto_and_an_error_otherwise(with_driver, visible):
-    assert ids(with_driver(FOUND, TWO_CARDS, REQUEST="auto", CUDA_VISIBLE_DEVICES=visible))[0] == "cpu:0"
-    reported = with_driver(FOUND, TWO_CARDS, REQUEST="gpu", CUDA_VISIBLE_DEVICES=visible)
+def test_no_visible_card_means_cpu_slots_in_auto_and_an_error_otherwise(have, visible):
+    driver = have(TWO_CARDS)
+    assert found("auto", driver, visible)[0] == "cpu:0"
     none = f"CUDA_VISIBLE_DEVICES={visible} names no card of this machine, which has 2"
-    assert reported == f"--devices gpu: {none}; try --devices cpu:2"
+    assert found("gpu", driver, visible) == f"--devices gpu: {none}; try --devices cpu:2"
 
 
 @pytest.mark.parametrize("visible", ["2,3", "GPU-9999", "cuda:0", "all", "MIG-GPU-aaaa1111/7/0"])
-def test_a_variable_that_names_no_card_where_there_are_some_is_refused(with_driver, visible):
-    reported = with_driver(FOUND, TWO_CARDS, REQUEST="auto", CUDA_VISIBLE_DEVICES=visible)
+def test_a_variable_that_names_no_card_where_there_are_some_is_refused(have, visible):
     none = f"CUDA_VISIBLE_DEVICES={visible} names no card of this machine, which has 2"
+    reported = found("auto", have(TWO_CARDS), visible)
     assert reported == f"--devices auto: {none}; repair it, or choose --devices cpu"
-    assert ids(with_driver(FOUND, "", REQUEST="auto", CUDA_VISIBLE_DEVICES=visible))[0] == "cpu:0"  # a machine without
+    assert found("auto", have(""), visible)[0] == "cpu:0"  # a machine without
 
 
 @pytest.mark.parametrize(
     "failure, reported", [(999, "Unknown Error"), (18, "NVML/RM version mismatch"), (10, "Timeout")]
 )
-def test_a_driver_that_fails_to_start_is_no_machine_without_cards(with_driver, failure, reported):
-    found = with_driver(FOUND, f"fails {failure}\n", REQUEST="auto")
-    assert found.startswith("the NVIDIA driver fails: ") and reported in found and "reboot" in found
+def test_a_driver_that_fails_to_start_is_no_machine_without_cards(have, failure, reported):
+    with pytest.raises(UsageError, match=f"the NVIDIA driver fails: .*{reported}.*reboot"):
+        have(f"fails {failure}\n")
 
 
-def test_cards_that_do_not_report_memory_are_used_one_trial_each(with_driver):
-    text = TWO_CARDS.replace("24000 ok", "24000 unified")
-    found = with_driver(
-        """
-        from cluebench.scheduler.allocation.ledger import Ledger, Need
-        from cluebench.scheduler.allocation.promises import Promise
-        devices = find_devices("auto", {}, NvidiaDriver.open())
-        ledger = Ledger(devices[:1], jobs_per_device=4)
-        first = ledger.place(Need(1, 1 << 40), 0.0)
-        ledger.reserve("a", first, 0)
-        second = ledger.place(Need(1, 0), 0.0)
-        ledger.release("a")
-        ledger.see([Promise(1, "", first, 0)])
-        print(json.dumps([[d.id, d.total_bytes, d.joinable] for d in devices] + [first, second, ledger.place(Need(1, 0), 0.0)]))
-        """,
-        text,
-    )
-    assert found[:2] == [["GPU-aaaa1111", None, True], ["GPU-bbbb2222", 16 * GIB, True]]
-    assert found[2:] == [["GPU-aaaa1111"], None, None]
-    with_driver.reported("gpu 0 (Test-24G) does not report its memory size")
+def test_cards_that_do_not_report_memory_are_used_one_trial_each(have, capsys):
+    devices = find_devices("auto", {}, have(TWO_CARDS.replace("24000 ok", "24000 unified")))
+    assert [device.total_bytes for device in devices] == [None, 16 * GIB]
+    assert "gpu 0 (Test-24G) does not report its memory size" in capsys.readouterr().err
+    ledger = Ledger(devices[:1], jobs_per_device=4)
+    assert ledger.place(Need(1, 1 << 40), 0.0) == ["GPU-aaaa1111"]
+    ledger.reserve("a", ["GPU-aaaa1111"], 0)
+    assert ledger.place(Need(1, 0), 0.0) is None
+    ledger.release("a")
+    ledger.see([Promise(1, "", ["GPU-aaaa1111"], 0)])
+    assert ledger.place(Need(1, 0), 0.0) is None
 
 
 def test_npus_and_xpus_are_used_by_number_and_reported_to_all_who_look():
@@ -182,77 +157,60 @@ def test_npus_and_xpus_are_used_by_number_and_reported_to_all_who_look():
         ("gpu:2", None, "--devices gpu:2: there is no card '2' (this machine has 2)"),
     ],
 )
-def test_devices_flag_is_intersected(with_driver, request_, visible, expected):
-    environment = {"REQUEST": request_} | ({"CUDA_VISIBLE_DEVICES": visible} if visible else {})
-    assert ids(with_driver(FOUND, TWO_CARDS, **environment)) == expected
+def test_devices_flag_is_intersected(have, request_, visible, expected):
+    assert found(request_, have(TWO_CARDS), visible) == expected
 
 
 @pytest.mark.parametrize(
     "visible, expected",
     [
-        (
-            None,
-            [["MIG-aaaa", "gpu 0 mig 0", False], ["MIG-bbbb", "gpu 0 mig 1", False], ["GPU-dddd4444", "gpu 1", True]],
-        ),
-        ("MIG-bbbb", [["MIG-bbbb", "gpu 0 mig 1", False]]),
-        ("0", [["MIG-aaaa", "gpu 0 mig 0", False], ["MIG-bbbb", "gpu 0 mig 1", False]]),
-        ("MIG-GPU-cccc3333/7/0", [["MIG-bbbb", "gpu 0 mig 1", False]]),  # as drivers of before 2021 called it
+        (None, ["MIG-aaaa", "MIG-bbbb", "GPU-dddd4444"]),
+        ("MIG-bbbb", ["MIG-bbbb"]),
+        ("0", ["MIG-aaaa", "MIG-bbbb"]),
+        ("MIG-GPU-cccc3333/7/0", ["MIG-bbbb"]),  # as drivers of before 2021 called it
     ],
 )
-def test_instances_of_a_card_are_devices(with_driver, visible, expected):
-    environment = {"CUDA_VISIBLE_DEVICES": visible} if visible else {}
-    assert with_driver(FOUND, WITH_INSTANCES, REQUEST="auto", **environment) == expected
+def test_instances_of_a_card_are_devices(have, visible, expected):
+    assert found("auto", have(WITH_INSTANCES), visible) == expected
 
 
-def test_card_that_fails_keeps_the_numbers_of_the_others(with_driver):
-    text = TWO_CARDS.replace("24000 ok", "24000 lost")
-    assert with_driver(FOUND, text, REQUEST="auto") == [["GPU-bbbb2222", "gpu 1", True]]
-    with_driver.reported("gpu 0 does not answer (GPU is lost) and is left out")
+def test_instances_are_named_by_their_card_and_never_joined(have):
+    devices = find_devices("auto", {}, have(WITH_INSTANCES))
+    assert [device.label for device in devices] == ["gpu 0 mig 0", "gpu 0 mig 1", "gpu 1"]
+    assert [device.joinable for device in devices] == [False, False, True]
+
+
+def test_card_that_fails_keeps_the_numbers_of_the_others(have, capsys):
+    (card,) = find_devices("auto", {}, have(TWO_CARDS.replace("24000 ok", "24000 lost")))
+    assert (card.id, card.label, card.joinable) == ("GPU-bbbb2222", "gpu 1", True)
+    assert "gpu 0 does not answer (GPU is lost) and is left out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["no driver\n", ""])
-def test_no_driver_or_no_card_means_cpu(with_driver, text):
-    assert ids(with_driver(FOUND, text, REQUEST="auto"))[0] == "cpu:0"
-    assert with_driver(FOUND, text, REQUEST="gpu:0").startswith("--devices gpu:0: ")
+def test_no_driver_or_no_card_means_cpu(have, text):
+    driver = have(text)
+    assert found("auto", driver)[0] == "cpu:0" and found("gpu:0", driver).startswith("--devices gpu:0: ")
 
 
-def test_memory_over_time_and_a_card_that_is_lost_and_comes_back(with_driver):
-    found = with_driver(
-        """
-        driver, found = NvidiaDriver.open(), []
-        for old, new in (("", ""), (" 16384 ok", " 1000 ok"), (" 1000 ok", " 1000 lost"), (" 1000 lost", " 9000 ok")):
-            text = open(cards).read()
-            open(cards, "w").write(text.replace(old, new))
-            try:
-                found.append(driver.read("GPU-bbbb2222").free >> 20)
-            except DeviceLost as error:
-                found.append(str(error))
-        found.append(driver.read("GPU-aaaa1111").free >> 20)
-        print(json.dumps(found))
-        """,
-        TWO_CARDS,
-    )
-    assert found == [16384, 1000, "GPU is lost", 9000, 24000]
+def test_memory_over_time_and_a_card_that_is_lost_and_comes_back(have, change):
+    driver, free = have(TWO_CARDS), []
+    for old, new in ((" 16384 ok", " 16384 ok"), (" 16384 ok", " 1000 ok"), (" 1000 ok", " 1000 lost"), (" 1000 lost", " 9000 ok")):
+        change(old, new)
+        try:
+            free.append(driver.read("GPU-bbbb2222").free >> 20)
+        except DeviceLost as error:
+            free.append(str(error))
+    assert free == [16384, 1000, "GPU is lost", 9000] and driver.read("GPU-aaaa1111").free >> 20 == 24000
 
 
-def test_driver_that_hangs_holds_only_the_monitor(with_driver):
-    found = with_driver(
-        """
-        from cluebench.scheduler.processes.engine import Engine, Events
-        events = Events()
-        engine = Engine([], NvidiaDriver.open(), events)
-        text = open(cards).read()
-        open(cards, "w").write(text.replace("16384 ok", "16384 hang"))
-        begin = time.monotonic()
-        engine.measure("GPU-bbbb2222")
-        asked = time.monotonic() - begin
-        waiting = events.get(0.3)
-        open(cards, "w").write(text)
-        print(json.dumps([asked < 0.1, waiting, events.get(30.0).device_id]))
-        """,
-        TWO_CARDS,
-    )
-    assert found == [True, None, "GPU-bbbb2222"]
+def test_driver_that_hangs_holds_only_the_monitor(have, change):
+    events, driver = Events(), have(TWO_CARDS)
+    change("16384 ok", "16384 hang")
+    begin = time.monotonic()
+    Engine([], driver, events).measure("GPU-bbbb2222")
+    assert time.monotonic() - begin < 0.1 and events.get(0.3) is None
+    change("16384 hang", "16384 ok")
+    assert events.get(30.0).device_id == "GPU-bbbb2222"
 
 
 # Without any driver ---------------------------------------------------------------------------------------------------
