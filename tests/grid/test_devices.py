@@ -194,7 +194,12 @@ def test_no_driver_or_no_card_means_cpu(have, text):
 
 def test_memory_over_time_and_a_card_that_is_lost_and_comes_back(have, change):
     driver, free = have(TWO_CARDS), []
-    for old, new in ((" 16384 ok", " 16384 ok"), (" 16384 ok", " 1000 ok"), (" 1000 ok", " 1000 lost"), (" 1000 lost", " 9000 ok")):
+    for old, new in (
+        (" 16384 ok", " 16384 ok"),
+        (" 16384 ok", " 1000 ok"),
+        (" 1000 ok", " 1000 lost"),
+        (" 1000 lost", " 9000 ok"),
+    ):
         change(old, new)
         try:
             free.append(driver.read("GPU-bbbb2222").free >> 20)
