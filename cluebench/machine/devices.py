@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain, takewhile
 
 import psutil
@@ -128,11 +128,6 @@ def _why_no_card(listed: str | None, cards: Sequence[Sequence[Device]]) -> str:
     if listed is not None:
         return f"CUDA_VISIBLE_DEVICES={listed} names no card of this machine, which has {len(cards)}"
     return "the NVIDIA driver shows no card"
-
-
-def most_together(devices: Iterable[Device]) -> int:
-    """The largest number of cards that one trial can use together."""
-    return sum(device.joinable for device in devices)
 
 
 def child_environment(devices: Sequence[Device], slots: int, jobs_per_device: int = 1) -> dict[str, str]:

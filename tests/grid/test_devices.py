@@ -16,6 +16,7 @@ from cluebench.machine.devices import child_environment, find_devices
 from cluebench.machine.nvidia import Device, DeviceLost, NvidiaDriver, Reading
 from cluebench.scheduler.allocation.ledger import Ledger, Need
 from cluebench.scheduler.allocation.promises import Promise
+from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.processes.engine import Engine, Events
 
 GIB = 1 << 30
@@ -118,7 +119,7 @@ def test_cards_that_do_not_report_memory_are_used_one_trial_each(have, capsys):
     devices = find_devices("auto", {}, have(TWO_CARDS.replace("24000 ok", "24000 unified")))
     assert [device.total_bytes for device in devices] == [None, 16 * GIB]
     assert "gpu 0 (Test-24G) does not report its memory size" in capsys.readouterr().err
-    ledger = Ledger(devices[:1], jobs_per_device=4)
+    ledger = Ledger(devices[:1], GridFlags(jobs_per_device=4))
     assert ledger.place(Need(1, 1 << 40), 0.0) == ["GPU-aaaa1111"]
     ledger.reserve("a", ["GPU-aaaa1111"], 0)
     assert ledger.place(Need(1, 0), 0.0) is None

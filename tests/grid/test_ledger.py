@@ -1,4 +1,4 @@
-"""Who may have which card: the arithmetic of memory, worked out by hand in bytes."""
+"""Who may have which card: the arithmetic of memory, worked out by hand in bytes; a driver that answers late or never."""
 
 import pytest
 
@@ -6,6 +6,11 @@ from cluebench.machine.devices import cpu_slots
 from cluebench.machine.nvidia import Device, Reading
 from cluebench.scheduler.allocation.ledger import SUSPICIOUS, Ledger, Need
 from cluebench.scheduler.allocation.promises import Promise
+from cluebench.scheduler.loop.attempt_ends import ask, measured, set_aside
+from cluebench.scheduler.plan.estimates import GIB
+from cluebench.scheduler.plan.grid_flags import GridFlags
+from cluebench.scheduler.processes.engine import Measured
+from tests.simulated import Run, empty, gpu, job_of, trials
 
 
 def card(name, joinable=True):
@@ -14,7 +19,7 @@ def card(name, joinable=True):
 
 def ledger_of(*names, jobs_per_device=1, **more):
     """Empty cards of 100 bytes, read."""
-    ledger = Ledger([card(name, **more) for name in names], jobs_per_device)
+    ledger = Ledger([card(name, **more) for name in names], GridFlags(jobs_per_device=jobs_per_device))
     for name in names:
         read(ledger, name, free=100)
     return ledger
@@ -33,7 +38,7 @@ def read(ledger, name, free, **allocated):
 
 
 def test_nothing_is_placed_by_an_outdated_reading():
-    ledger = Ledger([card("a")])
+    ledger = Ledger([card("a")], GridFlags())
     assert ledger.slots["a"].free_bytes() == 0 and place(ledger, 1, 0, now=0) is None
     read(ledger, "a", free=100)
     assert ledger.slots["a"].free_bytes() == 100 and place(ledger, 1, 100, now=0) == ["a"]
@@ -46,7 +51,7 @@ def test_nothing_is_placed_by_an_outdated_reading():
 
 
 def test_a_slot_without_accounted_memory_needs_no_reading():
-    ledger = Ledger(cpu_slots(1))
+    ledger = Ledger(cpu_slots(1), GridFlags())
     (slot,) = ledger.slots.values()
     assert slot.free_bytes() is None and place(ledger, 1, 10**12, now=0) == [slot.device.id]
     ledger.reserve("one", [slot.device.id], 10**12)
@@ -67,7 +72,7 @@ def test_what_is_promised_but_not_allocated_is_not_free():
 
 
 def test_growth_is_not_mistaken_for_ours_before_our_trial_shows_that_it_is():
-    ledger = Ledger([card("a")], jobs_per_device=2)
+    ledger = Ledger([card("a")], GridFlags(jobs_per_device=2))
     read(ledger, "a", free=90)  # someone else has 10
     ledger.reserve("one", ["a"], 50)
     assert ledger.slots["a"].free_bytes() == 40
@@ -186,3 +191,64 @@ def test_room_is_counted_in_trials(jobs_per_device):
         assert ledger.open(now=0) and worth_reading(ledger) == ["a"]
         ledger.reserve(f"trial {number}", ["a"], 1)
     assert not ledger.open(now=0) and not worth_reading(ledger) and place(ledger, 1, 1, now=0) is None
+
+
+# Questions to the driver ----------------------------------------------------------------------------------------------
+
+ANSWER = Measured("GPU-0", empty("GPU-0"))
+
+
+def one_card():
+    """A grid, what it has asked, and its card's slot."""
+    run, asked = Run([], [gpu(0)]), []
+    run.engine.measure = asked.append
+    return run, asked, run.ledger.slots["GPU-0"]
+
+
+def test_an_answer_to_a_question_from_before_a_trial_ended_says_nothing():
+    run, asked, slot = one_card()
+    ask(run.grid, "GPU-0")
+    ask(run.grid, "GPU-0")
+    assert asked == ["GPU-0"]
+    measured(run.grid, ANSWER)
+    assert asked == ["GPU-0"] * 2 and not slot.fresh
+    measured(run.grid, ANSWER)
+    assert asked == ["GPU-0"] * 2 and slot.fresh
+
+
+def test_what_was_read_of_a_card_before_its_driver_fell_silent_counts_no_more():
+    run, asked, slot = one_card()
+    ask(run.grid, "GPU-0")
+    measured(run.grid, ANSWER)
+    assert slot.fresh
+    run.time.now = run.grid.timers.next()
+    run.grid.timers.act()
+    assert slot.is_coming and slot.fresh and asked[1:] == ["GPU-0"]
+    run.time.now = run.grid.timers.next()
+    run.grid.timers.act()
+    run.grid.tell()
+    assert run.witness.notes == ["gpu 0: the driver does not answer; nothing is started there until it does"]
+    assert not slot.fresh and not slot.is_coming and run.grid.timers.next() == float("inf")
+
+
+def test_a_card_that_fails_is_set_aside_for_longer_each_time():
+    run, _, slot = one_card()
+    pauses, run.time.now = [], 1000.0
+    for _ in range(7):
+        set_aside(run.grid, "GPU-0", "gone")
+        pauses.append(slot.set_aside_until - run.time.now)
+        run.time.now += 1
+        set_aside(run.grid, "GPU-0", "gone")  # the same failure
+        assert slot.set_aside_until == run.grid.timers.next() == run.time.now - 1 + pauses[-1]
+        run.time.now = slot.set_aside_until
+    assert pauses == [30, 60, 120, 240, 480, 600, 600]
+    run.ledger.succeeded(["GPU-0"])
+    set_aside(run.grid, "GPU-0", "gone")
+    assert slot.set_aside_until - run.time.now == 30 and not slot.fresh  # not used before it has been read again
+
+
+def test_no_trial_waits_for_more_than_the_largest_card_has():
+    (trial,) = trials("tnews")
+    room = Ledger([gpu(0, 16), gpu(1, 24)], GridFlags())
+    room.memory.exceeded(trial, 24, 40 * GIB)
+    assert room.need_on(job_of(trial), 1).bytes == int(0.97 * 24 * GIB)

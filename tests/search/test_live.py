@@ -164,17 +164,15 @@ def test_reading_tasks_on_several_cards_go_on_on_several():
 
 def test_what_a_trial_that_shared_its_card_took_to_a_rung_is_its_part(monkeypatch):
     """Or the time left would be computed as if each had had the card alone."""
-    live, learnt = (
-        LiveSearch({"tnews": {A: [recorded(60, 60, 60, 60)], B: [recorded(50, 50, 50, 50)]}}, HALF, cpu_slots(1)),
-        [],
-    )
+    grid, learnt = {A: [recorded(60, 60, 60, 60)], B: [recorded(50, 50, 50, 50)]}, []
+    live = LiveSearch({"tnews": grid}, HALF, cpu_slots(1), jobs_per_device=2)
 
     def outcome(job, device_ids):
         found, result = live.outcome(job, device_ids), live.results[job.key]
         result.device_seconds = result.train_seconds
         return found
 
-    live.engine.outcome, live.grid.ledger.jobs_per_device = outcome, 2
+    live.engine.outcome = outcome
     monkeypatch.setattr(live.grid.durations, "observe", lambda trial, seconds: learnt.append(seconds))
     live.run()
     whole = live.recordings[live.jobs[0].trial].seconds_until(None)
@@ -183,11 +181,9 @@ def test_what_a_trial_that_shared_its_card_took_to_a_rung_is_its_part(monkeypatc
 
 def test_a_plain_grid_takes_a_pause_for_no_failure():
     """Its process was started by a halving search before it."""
-    live = LiveSearch({"tnews": {A: [recorded(50, 60)]}}, None, cpu_slots(1))
-    live.trouble = lambda job: Outcome(1.0, score=None) if not job.attempts[1:] else None
-    live.results[live.jobs[0].key] = (
-        LiveSearch({"tnews": {A: [recorded(50, 60)]}}, None, cpu_slots(1)).run().results[live.jobs[0].key]
-    )
+    grid = {"tnews": {A: [recorded(50, 60)]}}
+    live = LiveSearch(grid, None, cpu_slots(1), lambda job: Outcome(1.0, score=None) if not job.attempts[1:] else None)
+    live.results = LiveSearch(grid, None, cpu_slots(1)).run().results
     live.results[live.jobs[0].key].status = "paused"
     live.run()
     assert live.jobs[0].state is State.DONE and not live.jobs[0].failures

@@ -163,7 +163,7 @@ def failed(grid: GridState, job: Job, failure: Failure, free: int | None = None)
     pause = job.pause_after_failure(grid.flags.max_attempts)
     if failure.kind is FailureKind.OUT_OF_MEMORY and pause is not None:
         others = [*grid.waiting(), *grid.queue.of(State.PAUSED)]
-        grid.fit.learn_the_limit(job, len(attempt.devices), free, others)
+        grid.ledger.learn_the_limit(job, len(attempt.devices), free, others)
         pause = pause if job.cut_further() else None
     job.not_before = now + (pause or 0.0)
     blame_cards(grid, job, failure)

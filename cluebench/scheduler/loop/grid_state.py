@@ -7,7 +7,6 @@ from typing import Any, Protocol
 from cluebench.records.result import PAUSED, Result
 from cluebench.scheduler.allocation.job_queue import JobQueue, Sparingly
 from cluebench.scheduler.allocation.ledger import Ledger
-from cluebench.scheduler.allocation.memory_fit import MemoryFit
 from cluebench.scheduler.allocation.promises import Promises
 from cluebench.scheduler.plan.estimates import DurationModel, time_left
 from cluebench.scheduler.plan.failures import Failure
@@ -99,8 +98,7 @@ class GridState:
         self.promises: Promises | None = None  # None for devices without memory
         self.durations, self.logs = DurationModel(flags), LogReader()
         self.queue = JobQueue(self.jobs, self._length, self.clock)
-        self.ledger = Ledger(engine.devices, flags.jobs_per_device)
-        self.fit = MemoryFit(self.ledger, flags)
+        self.ledger = Ledger(engine.devices, flags)
         self.timers = Timers(self.clock)
         self.hold: str | None = None  # why nothing starts, though no trial is to blame
         self.resumed = float("-inf")  # clock time at which this process went on after it was suspended
@@ -138,7 +136,7 @@ class GridState:
         if result.cost > 0 and share > 0:
             self.durations.observe(job.trial, result.cost / share)
             self.queue.estimates_changed()
-        self.fit.learn(job, result)
+        self.ledger.learn(job, result)
 
     def apply(self, verdicts: Sequence[tuple[Job, State]]) -> None:
         """Moves the jobs that a search pauses, stops or lets go on."""
@@ -191,4 +189,4 @@ class GridState:
         """Why nothing more starts although jobs wait and a device has room; None if there is no reason."""
         if self.hold and self.queue.count(State.WAITING) and self.ledger.open(self.clock()):
             return f"nothing is started: {self.hold}"
-        return self.fit.why_idle(self.queue, self.clock())
+        return self.ledger.why_idle(self.queue, self.clock())

@@ -30,10 +30,10 @@ def run(grid: GridState) -> None:
     """
     for job in [*grid.waiting(), *grid.queue.of(State.PAUSED), *grid.queue.of(State.STOPPED)]:
         _look_at_orphan(grid, job)
-    for message in grid.fit.leave_out_too_small(grid.waiting()):
+    for message in grid.ledger.leave_out_too_small(grid.waiting()):
         grid.note(message)
     for job in grid.waiting():
-        if (failure := grid.fit.cut_to_fit(job)) is not None:
+        if (failure := grid.ledger.cut_to_fit(job)) is not None:
             attempt_ends.give_up(grid, job, failure)
     for device_id in grid.ledger.slots:
         attempt_ends.ask(grid, device_id)
@@ -81,7 +81,7 @@ def _dispatch(grid: GridState) -> None:
     try:
         with grid.promises.locked() if grid.promises else nullcontext(()) as others:
             grid.ledger.see(others)
-            for job, device_ids, promised_bytes in grid.fit.placements(grid.queue, now):
+            for job, device_ids, promised_bytes in grid.ledger.placements(grid.queue, now):
                 _start(grid, job, device_ids, promised_bytes)
     except BlockingIOError:
         grid.note("another scheduler on these cards doesn't answer; tried again")

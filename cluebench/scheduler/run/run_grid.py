@@ -293,7 +293,7 @@ def _refuse_what_fails_everywhere(flags: GridFlags, jobs: Sequence[Job], chosen:
     refuse_amp(flags.amp, chosen[0].kind)
     if flags.mrc_cards is None or flags.mrc_cards == 1:
         return
-    joinable = devices.most_together(chosen)
+    joinable = sum(device.joinable for device in chosen)
     if flags.mrc_cards > joinable:
         raise UsageError(f"--mrc_cards {flags.mrc_cards}: the grid has {joinable} card(s) that can work together")
     for job in (job for job in jobs if job.trial.row.cards > 1):
