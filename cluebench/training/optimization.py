@@ -24,11 +24,7 @@ def build_optimizer(
     """
     warmup = flags.warmup_steps or float(flags.warmup_proportion)  # steps if an int, a share of them if a float
     schedule = LinearDecayWithWarmup(flags.learning_rate, total_steps, warmup)
-    decayed = {
-        parameter.name
-        for name, parameter in model.named_parameters()
-        if not any(part in name for part in ("bias", "norm"))
-    }
+    decayed = decayed_parameters(model)
     optimizer = paddle.optimizer.AdamW(
         learning_rate=schedule,
         beta1=0.9,
@@ -40,6 +36,18 @@ def build_optimizer(
         grad_clip=paddle.nn.ClipGradByGlobalNorm(flags.max_grad_norm) if flags.max_grad_norm else None,
     )
     return optimizer, schedule
+
+
+def decayed_parameters(model: paddle.nn.Layer) -> set[str]:
+    """Paddle's names of the parameters that weight decay applies to: all but biases and the scales of layer norms.
+
+    DeBERTa-v2 and XLM-RoBERTa call their norms LayerNorm, the other models norm or layer_norm.
+    """
+    return {
+        parameter.name
+        for name, parameter in model.named_parameters()
+        if not any(part in name.lower() for part in ("bias", "norm"))
+    }
 
 
 @dataclass

@@ -3,7 +3,8 @@
 Without these changes it draws rows in another order, drops an epoch's last incomplete accumulation (whose gradients
 then leak into the next epoch), does not evaluate after the last step, misreads bfloat16 logits, counts rows twice in
 the dev loss of several cards, ignores --save_total_limit on one card, does not restore the random generators where it
-resumes at the start of an epoch, and resumes from half-written checkpoints. Evaluation is the other scripts'.
+resumes at the start of an epoch, resumes from half-written checkpoints, and decays the layer norms of DeBERTa-v2 and
+XLM-RoBERTa. Evaluation is the other scripts'.
 """
 
 import re
@@ -33,7 +34,7 @@ from cluebench.records.log import TrainingLine
 from cluebench.training.checkpoint import generators, set_generators
 from cluebench.training.checkpoint_format import COMPLETE_FILE, CheckpointOwner
 from cluebench.training.configure import RunConfig
-from cluebench.training.optimization import LossMeter, Precision, accumulate
+from cluebench.training.optimization import LossMeter, Precision, accumulate, decayed_parameters
 from cluebench.training.paddlenlp_arguments import TaskFlags
 from cluebench.training.run import Run
 from cluebench.training.steps import StepPlan
@@ -112,6 +113,12 @@ class ProtocolTrainer(Trainer):
         )
         set_generators(before)  # the Trainer seeds again, but in the published runs they continue after the weights
         run.precision = Precision(self.autocast_smart_context_manager, self.scaler if self.do_grad_scaling else None)
+
+    def create_optimizer(self, lr_scheduler: Any = None) -> paddle.optimizer.Optimizer:
+        """PaddleNLP's optimizer, which would decay the layer norms of DeBERTa-v2 and XLM-RoBERTa."""
+        optimizer = super().create_optimizer(lr_scheduler)
+        optimizer._apply_decay_param_fun = decayed_parameters(self.model).__contains__
+        return optimizer
 
     def get_train_dataloader(self) -> paddle.io.DataLoader:
         rows, size = self.train_dataset, self.args.per_device_train_batch_size
