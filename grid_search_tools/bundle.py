@@ -34,7 +34,7 @@ class Flags:
     )
     output: str | None = flag(None, "pack: the bundle", default_text="<run directory's name>.bundle.zip", writes="file")
     data_dir: str | None = data_dir_flag("CLUE_DATA_DIR, else what was downloaded before")
-    run_root: str = run_root_flag(writes=True)
+    run_root: str = run_root_flag()
 
 
 def main() -> int:

@@ -19,7 +19,7 @@ class DoctorFlags:
 
     models: list[str] = flag([], "model names or directories to try", positional=True)
     data_dir: str | None = data_dir_flag()
-    cache_dir: str | None = cache_dir_flag(writes=False)
+    cache_dir: str | None = cache_dir_flag()
     run_root: str = run_root_flag()
 
 

@@ -151,28 +151,25 @@ def _options(field: dataclasses.Field, hint: Any) -> dict[str, Any]:
     is_list = typing.get_origin(hint) is list
     kind: type = typing.get_args(hint)[0] if is_list else hint
     default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-    read, metavar, note = _reader(kind, _name(field), about), about.metavar or _METAVARS.get(kind), ""
-    if about.required and not about.positional:
-        note = "required"
-    elif not about.positional:
-        text = about.default_text or (",".join(map(str, default)) if isinstance(default, list) else str(default))
-        note = "" if text in ("None", "False", "") else f"default: {text}"
+    shown = about.default_text or (",".join(map(str, default)) if isinstance(default, list) else str(default))
+    note = "" if shown in ("None", "False", "") else f" (default: {shown})"
+    metavar = about.metavar or _METAVARS.get(kind)
     if not metavar and about.choices and not is_list:
         metavar = "{" + ",".join(map(str, about.choices)) + "}"
-    if not metavar and not about.positional:
-        metavar = _name(field).split("_")[-1].strip("-").upper()
-    options = {
-        "help": f"{about.help} ({note})".replace(" ()", "").replace("%", "%%"),
-        "default": default,
-        "type": read,
-        "metavar": metavar,
-    }
+    read = _reader(kind, about)
+    options: dict[str, Any] = {"default": default, "type": read}
     if kind is bool:
         options |= {"nargs": "?", "const": True}
     elif is_list:
         options |= {"nargs": "*" if about.positional and not about.required else "+", "action": _Items}
         options["type"] = lambda text: [read(part) for part in text.split(",") if part]
-    return options if about.positional else options | {"required": about.required, "dest": field.name}
+    if about.positional:
+        note = ""
+    else:
+        metavar = metavar or field.name.split("_")[-1].upper()
+        note = " (required)" if about.required else note
+        options |= {"required": about.required, "dest": field.name}
+    return options | {"metavar": metavar, "help": (about.help + note).replace("%", "%%")}
 
 
 class _Items(argparse.Action):
@@ -192,7 +189,7 @@ _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "
 _KIND_NAMES = {int: "a whole number", float: "a number", Fraction: "a number or a fraction such as 1/4"}
 
 
-def _reader(kind: type, name: str, about: About) -> Callable[[str], Any]:
+def _reader(kind: type, about: About) -> Callable[[str], Any]:
     """A reader of one value whose errors say in plain words what is wrong."""
 
     def read(text: str) -> Any:
@@ -202,10 +199,7 @@ def _reader(kind: type, name: str, about: About) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False") from None
         except (ValueError, ZeroDivisionError):
             raise argparse.ArgumentTypeError(f"{text!r} is not {_KIND_NAMES.get(kind, 'valid')}") from None
-        wrong = _wrong(value, about)
-        if wrong and about.writes:
-            raise UsageError(f"{name} {text}: {wrong}; name another place")
-        if wrong:
+        if wrong := _wrong(value, about):
             raise argparse.ArgumentTypeError(f"{text}: {wrong}")
         return value
 
@@ -251,19 +245,15 @@ def data_dir_flag(default: str = "CLUE_DATA_DIR, else they are downloaded") -> A
     return flag(None, "official CLUE files or a copy of them", default_text=default)
 
 
-def cache_dir_flag(writes: bool = True) -> Any:
-    places = "directory" if writes else None
-    return flag(None, "where token ids are kept", default_text="~/.cache/cluebench", writes=places)
+def cache_dir_flag() -> Any:
+    return flag(None, "where token ids are kept", default_text="~/.cache/cluebench", writes="directory")
 
 
-def run_root_flag(writes: bool = False) -> Any:
-    places = "directory" if writes else None
+def run_root_flag() -> Any:
     return flag(
-        str(RUN_ROOT),
-        "logs and results, a folder for each model",
-        default_text="runs/ in the repository",
-        writes=places,
-    )
+        str(RUN_ROOT), "logs and results, a folder for each model", default_text="runs/ in the repository",
+        writes="directory",
+    )  # fmt: skip
 
 
 def offline_flag() -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import paddle
-import paddlenlp.prompt.prompt_trainer  # noqa: F401  (see cluebench.foundation.paddlenlp_import)
+import paddlenlp.prompt.prompt_trainer  # noqa: F401  (see cluebench.foundation.environment)
 from paddlenlp.trainer import PdArgumentParser, TrainingArguments
 
 from cluebench.benchmark.tasks import TASKS, Task

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import paddle
-import paddlenlp.prompt.prompt_trainer  # noqa: F401  (see cluebench.foundation.paddlenlp_import)
+import paddlenlp.prompt.prompt_trainer  # noqa: F401  (see cluebench.foundation.environment)
 from paddlenlp.trainer import IntervalStrategy, Trainer, TrainerCallback, TrainingArguments
 from paddlenlp.trainer.trainer_utils import speed_metrics
 
