@@ -4,7 +4,7 @@ from cluebench.benchmark.tasks import TASKS
 from cluebench.data.copies import find_copy
 from cluebench.foundation.file_facts import visible
 from cluebench.pretrained import model_files
-from cluebench.records.paths import find_logs
+from cluebench.records.finished_trials import OpenedRun
 from cluebench.submission.packing import run_directory, take_predictions, wanted_entries
 
 
@@ -33,7 +33,8 @@ def test_beside_submission_files(tmp_path, capsys):
 
 
 def test_beside_models_logs_and_copies(tmp_path):
-    for name in ("._model_state.pdparams", "._vocab.txt", "._3e-05_32_0.1.log", "._train.parquet"):
+    (tmp_path / "tnews").mkdir()
+    for name in ("._model_state.pdparams", "._vocab.txt", "tnews/._3e-05_32_0.1.log", "._train.parquet"):
         (tmp_path / name).write_bytes(b"\0\5\x16\7")
-    assert model_files.kept_weights(tmp_path) == [] and list(find_logs(tmp_path)) == []
+    assert model_files.kept_weights(tmp_path) == [] and OpenedRun(tmp_path).files == {"tnews": {}}
     assert find_copy([tmp_path], TASKS["tnews"], "train.json") is None

@@ -5,8 +5,8 @@ A trial is read from its result JSON. A log without a result, as the published t
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from cluebench.records import dev_predictions, identity
 from cluebench.records.dev_predictions import DevPredictions
 from cluebench.records.grid_file import GridFile, read_grid
 from cluebench.records.log import LogFacts, read_log
-from cluebench.records.paths import find_logs, parse_trial_name, trial_name
+from cluebench.records.paths import parse_trial_name, trial_name
 from cluebench.records.result import STOPPED, Result
 
 
@@ -44,6 +44,11 @@ class FinishedTrial:
         """The dev predictions of its best model; None without any that fit its result."""
         return dev_predictions.of_result(self.result, self.path) if self.result and self.path else None
 
+    @cached_property
+    def protocol(self) -> str | None:
+        """See `protocol_hash`; None if there is only a log."""
+        return protocol_hash(self.result.configuration) if self.result else None
+
     @classmethod
     def of(cls, result: Result, path: Path, task: Task) -> "FinishedTrial | None":
         """The trial of a result in a task's folder, finished or stopped, as the result states it.
@@ -68,23 +73,17 @@ class OpenedRun:
     """A run directory: one folder for each task, its name in any case. Each file is read once, when it is needed."""
 
     folder: Path
-    _read: dict[Path, Result | None] = field(default_factory=dict, init=False)
-
-    def result(self, path: Path) -> Result | None:
-        """The result at a path, of a finished trial or not."""
-        if path not in self._read:
-            self._read[path] = Result.read(path)
-        return self._read[path]
 
     @cached_property
-    def _folders(self) -> list[tuple[Task, Path, dict[str, tuple[Path, Result | None]]]]:
-        """Each folder of a task, with the results in it by trial name; None for a broken one."""
-        found = []
+    def files(self) -> dict[str, dict[Path, Result | None]]:
+        """Task name → the results of its trials by path, finished or not; None for a broken one and a log alone."""
+        found: dict[str, dict[Path, Result | None]] = {}
         for folder in visible(self.folder) if self.folder.is_dir() else ():
             if folder.name.lower() in TASKS and folder.is_dir():
-                paths = [path for path in visible(folder, "*.json") if parse_trial_name(path.stem)]
-                results = {path.stem: (path, self.result(path)) for path in paths}
-                found.append((TASKS[folder.name.lower()], folder, results))
+                results = {path: Result.read(path) for path in visible(folder, "*.json") if parse_trial_name(path.stem)}
+                logs = [path for path in visible(folder, "*.log") if parse_trial_name(path.stem)]
+                alone = [path for path in logs if path.with_suffix(".json") not in results]
+                found.setdefault(folder.name.lower(), {}).update(results | dict.fromkeys(alone))
         return found
 
     @cached_property
@@ -93,14 +92,19 @@ class OpenedRun:
 
     @cached_property
     def trials(self) -> dict[str, list[FinishedTrial]]:
-        """Task name → its finished trials; if there is a grid.json, only those of its protocol."""
+        """Task name → its finished trials; if there is a grid.json, only those of its protocol.
+
+        Without a plan for the task: those of the protocol of the last finished one.
+        """
         protocols = self.grid.protocols if self.grid else {}
-        trials: dict[str, list[FinishedTrial]] = {}
-        for task, folder, results in self._folders:
-            done = [(path, result) for path, result in results.values() if result and result.is_finished]
-            found = [trial for path, result in done if (trial := FinishedTrial.of(result, path, task))]
-            found = _of_one_protocol(found + _with_logs_only(task, folder, results), protocols.get(task.name))
-            trials.setdefault(task.name, []).extend(found)
+        trials = {}
+        for name, files in self.files.items():
+            found = [trial for path, result in files.items() if (trial := _finished(path, result, TASKS[name]))]
+            results = [trial.result for trial in found if trial.result]
+            protocol = protocols.get(name)
+            if protocol is None and results:
+                protocol = protocol_hash(max(results, key=lambda result: result.finished or "").configuration)
+            trials[name] = [trial for trial in found if not trial.result or trial.protocol == protocol]
         return trials
 
     @property
@@ -131,14 +135,10 @@ class OpenedRun:
         done = {(trial.task, trial.name) for of_task in self.trials.values() for trial in of_task}
         planned = self.grid.trials if self.grid else ()
         stopped = {(trial.task, trial.name) for trial in planned if trial.state == STOPPED}
-        for task, _, results in self._folders:
-            own = [trial.result.configuration for trial in self.trials[task.name] if trial.result]
-            stopped |= {
-                (task.name, name)
-                for name, (_, result) in results.items()
-                if own and result and result.status == STOPPED
-                and protocol_hash(result.configuration) == protocol_hash(own[0])
-            }  # fmt: skip
+        for task, files in self.files.items():
+            protocols = {trial.protocol for trial in self.trials[task] if trial.result}
+            results = [(path.stem, result) for path, result in files.items() if result and result.status == STOPPED]
+            stopped |= {(task, name) for name, result in results if protocol_hash(result.configuration) in protocols}
         number = len(stopped - done)
         template = "halving: {stopped} of {trials} trials stopped early"
         return Phrase(template, stopped=number, trials=number + len(done)) if number else None
@@ -149,16 +149,15 @@ def finished_trials(folder: Path) -> dict[str, list[FinishedTrial]]:
     return OpenedRun(folder).trials
 
 
-def _with_logs_only(task: Task, folder: Path, results: Collection[str]) -> list[FinishedTrial]:
-    found = []
-    for path, (setting, seed) in find_logs(folder):
-        if path.stem in results:
-            continue
-        facts = read_log(path)
-        score = facts.best_score
-        if score and len(score) == (2 if task.metric == "em_f1" else 1) and max(score) <= 100:
-            found.append(FinishedTrial(task.name, setting, seed, _rounded(score), log=facts))
-    return found
+def _finished(path: Path, result: Result | None, task: Task) -> FinishedTrial | None:
+    """The trial of a result, or of a log if ``path`` is one; None if it is not finished."""
+    if result and result.is_finished:
+        return FinishedTrial.of(result, path, task)
+    facts, named = read_log(path) if path.suffix == ".log" else LogFacts(), parse_trial_name(path.stem)
+    score = facts.best_score
+    if not named or not score or len(score) != (2 if task.metric == "em_f1" else 1) or max(score) > 100:
+        return None
+    return FinishedTrial(task.name, *named, _rounded(score), log=facts)
 
 
 def _rounded(score: Sequence[float]) -> tuple[float, ...]:
@@ -170,14 +169,6 @@ def protocol_hash(configuration: Mapping) -> str:
     return identity.configuration_hash(
         {key: value for key, value in configuration.items() if key not in identity.WITHIN_A_GRID}
     )
-
-
-def _of_one_protocol(trials: list[FinishedTrial], planned: str | None) -> list[FinishedTrial]:
-    """Without a plan for the task: the trials of the protocol of the last finished one."""
-    results = [trial.result for trial in trials if trial.result is not None]
-    if planned is None and results:
-        planned = protocol_hash(max(results, key=lambda result: result.finished or "").configuration)
-    return [trial for trial in trials if trial.result is None or protocol_hash(trial.result.configuration) == planned]
 
 
 def of_whole_grid(trials: Sequence[FinishedTrial]) -> list[FinishedTrial]:

@@ -3,14 +3,12 @@
 import glob
 import re
 import shutil
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from cluebench.benchmark.tasks import DEFAULT_SEED, Setting
 from cluebench.foundation import atomic
-from cluebench.foundation.file_facts import visible
 
 #: In --output_dir while a run trains: "12/5004", so that displays need not wait for the next log line.
 STEP_FILE = "step.txt"
@@ -75,10 +73,3 @@ class TrialPaths:
             shutil.rmtree(self.output_dir / CHECKPOINT, ignore_errors=True)
             with suppress(OSError):  # a kept model is there
                 self.output_dir.rmdir()
-
-
-def find_logs(folder: str | Path) -> Iterator[tuple[Path, tuple[Setting, int]]]:
-    """The trial logs directly in a task's folder, with setting and seed, in the order of their names."""
-    for path in visible(folder, "*.log"):
-        if (trial := parse_trial_name(path.stem)) is not None:
-            yield path, trial

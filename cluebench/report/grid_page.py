@@ -154,7 +154,7 @@ def _unfinished(run: Run, task: Task) -> Iterator[tuple[TrialState, FinishedTria
     """Trials that a search has stopped early, and trials that run: with their scores so far, if any."""
     for planned in run.planned.get(task.name, ()):
         paths = TrialPaths(run.folder / task.name, planned.name)
-        result = run.result(paths.result) if planned.state == STOPPED else None
+        result = run.files.get(task.name, {}).get(paths.result) if planned.state == STOPPED else None
         if result and result.best_score and (trial := FinishedTrial.of(result, paths.result, task)):
             yield planned.state, trial
         elif planned.state == "running" and run.is_running:
