@@ -2,7 +2,22 @@
 
 import re
 
+import numpy as np
+
 QUOTES = {"“": '"', "”": '"', "‘": "'", "’": "'", "—": "-", "―": "-", "…": "..."}
+
+
+def assert_batches(features, expected, pad_id):
+    """``expected``: of each example, the (ids, token types) of each of its sequences, which batches fill up."""
+    assert features.lengths.tolist() == [max(len(ids) for ids, _ in sequences) for sequences in expected]
+    order = np.random.default_rng(0).permutation(len(features))
+    for chosen in np.array_split(order, 5):
+        batch, width = features.batch(chosen), features.lengths[chosen].max()
+        for name, part, filling in (("input_ids", 0, pad_id), ("token_type_ids", 1, 0)):
+            rows = [[one[part] + [filling] * (width - len(one[part])) for one in expected[index]] for index in chosen]
+            assert batch[name].reshape(len(chosen), -1, width).tolist() == rows
+        for name in {"labels", "start_positions", "end_positions"} & set(batch):
+            assert batch[name].tolist() == getattr(features, name)[chosen].tolist()
 
 
 def text_row(tokenizer, texts, length):

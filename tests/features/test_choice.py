@@ -17,34 +17,24 @@ def test_batches_equal_the_plain_way(encoder, length):
     rows = choice_rows(60)
     features = features_of(rows, encoder, length)
     expected = [reference.question(encoder.tokenizer, r.context, r.question, r.options, length) for r in rows]
-    assert features.lengths.tolist() == [max(len(ids) for ids, _ in one) for one in expected]
     assert features.lengths.max() <= length
-    chosen = np.random.default_rng(0).permutation(len(rows))[:17]
-    batch = features.batch(chosen)
-    width = features.lengths[chosen].max()
-    assert batch["input_ids"].shape == batch["token_type_ids"].shape == (17, 4, width)
-    for place, index in enumerate(chosen):
-        for option, (ids, types) in enumerate(expected[index]):
-            assert batch["input_ids"][place, option].tolist() == ids + [encoder.pad_id] * (width - len(ids))
-            assert batch["token_type_ids"][place, option].tolist() == types + [0] * (width - len(ids))
-        real = len(rows[index].options)
-        assert batch["option_mask"][place].tolist() == [True] * real + [False] * (4 - real)
-    assert batch["labels"].tolist() == [rows[i].answer for i in chosen]
+    reference.assert_batches(features, expected, encoder.pad_id)
+    assert features.labels.tolist() == [row.answer for row in rows]
 
 
 def test_up_to_ten_options_are_all_there(encoder):
     rows = choice_rows(40, seed=3, most_options=10)
     features = features_of(rows, encoder, 60)
+    for index, row in enumerate(rows):
+        batch = features.batch([index])
+        expected = reference.question(encoder.tokenizer, row.context, row.question, row.options, 60)
+        assert batch["input_ids"].shape == (1, max(4, len(row.options)), features.lengths[index])
+        pads = [encoder.pad_id] * features.lengths.max()
+        assert batch["input_ids"][0].tolist() == [(ids + pads)[: features.lengths[index]] for ids, _ in expected]
     batch = features.batch(range(40))
     assert batch["input_ids"].shape[:2] == (40, 10) == features.option_mask.shape
-    assert batch["option_mask"].sum(axis=1).tolist() == [len(row.options) for row in rows]
-    for index, row in enumerate(rows):
-        expected = reference.question(encoder.tokenizer, row.context, row.question, row.options, 60)
-        for option, (ids, _) in enumerate(expected):
-            found = batch["input_ids"][index, option].tolist()
-            assert found[: len(ids)] == ids and set(found[len(ids) :]) <= {encoder.pad_id}
-    assert batch["input_ids"].shape[2] == features.lengths.max()
-    assert features.batch([0])["input_ids"].shape[1] == max(4, len(rows[0].options))
+    for mask in (batch["option_mask"], features.option_mask):
+        assert mask.tolist() == [[number < len(row.options) for number in range(10)] for row in rows]
 
 
 def test_options_do_not_see_different_contexts(encoder):

@@ -13,17 +13,10 @@ from tests.features.rows import text_rows
 def test_batches_equal_the_plain_way(encoder, segments, length):
     rows = text_rows(60, segments)
     features = PairFeatures(pair.build(rows, encoder, max_seq_length=length))
-    expected = [reference.text_row(encoder.tokenizer, row.texts, length) for row in rows]
-    assert features.lengths.tolist() == [len(ids) for ids, _ in expected]
-    chosen = np.random.default_rng(0).permutation(len(rows))[:23]
-    batch = features.batch(chosen)
-    width = max(len(expected[i][0]) for i in chosen)
-    assert batch["input_ids"].shape == (23, width)
-    for place, index in enumerate(chosen):
-        ids, types = expected[index]
-        assert batch["input_ids"][place].tolist() == ids + [encoder.pad_id] * (width - len(ids))
-        assert batch["token_type_ids"][place].tolist() == types + [0] * (width - len(ids))
-    assert batch["labels"].tolist() == [rows[i].label for i in chosen]
+    expected = [[reference.text_row(encoder.tokenizer, row.texts, length)] for row in rows]
+    reference.assert_batches(features, expected, encoder.pad_id)
+    assert features.batch([3])["input_ids"].ndim == 2
+    assert features.labels.tolist() == [row.label for row in rows]
 
 
 def test_a_text_is_stored_once_and_no_longer_than_it_is_used(encoder):

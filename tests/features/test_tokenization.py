@@ -10,7 +10,6 @@ import subprocess
 import sys
 import textwrap
 import time
-import unicodedata
 
 import pytest
 
@@ -56,21 +55,16 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
-def test_ids_are_those_of_the_tokenizer(settings):
-    tokenizer = StandIn(SPECIAL + PIECES, **settings)
-    encoder = TextEncoder(tokenizer)
-    texts = TRICKY + ["iPhone IPHONE 中国人 [e1][E1] ##x AB ab"]
-    assert encoder.is_bulk
-    assert ids_of(encoder, texts) == expected(tokenizer, texts)
-
-
-@pytest.mark.parametrize("settings", SETTINGS, ids=str)
-def test_random_strings(settings):
+def test_ids_are_those_of_the_tokenizer_and_spans_lie_in_the_text(settings):
     tokenizer = StandIn(SPECIAL + PIECES, **settings)
     encoder = TextEncoder(tokenizer)
     draw = random.Random(0)
     alphabet = list({char for text in TRICKY for char in text}) + SPECIAL + ["中国", "iPhone", "他们", " ", "\u0301"]
     texts = ["".join(draw.choices(alphabet, k=draw.randrange(12))) for _ in range(400)]
+    texts += TRICKY + ["iPhone IPHONE 中国人 [e1][E1] ##x AB ab"]
+    codes = [*range(0, 0x3400, 7), *range(0x3400, 0x10000, 97), *range(0x10000, sys.maxunicode, 1997)]
+    texts += [f"a{chr(code)}b" for code in codes]
+    assert encoder.is_bulk
     assert ids_of(encoder, texts) == expected(tokenizer, texts)
     ids, starts, ends = encoder.encode_with_offsets(texts)
     assert [one.tolist() for one in ids] == expected(tokenizer, texts)
@@ -78,14 +72,6 @@ def test_random_strings(settings):
         spans = list(zip(starts[ids.offsets[index] :], ends[ids.offsets[index] : ids.offsets[index + 1]]))
         assert all(0 <= start < end <= len(text) for start, end in spans)
         assert spans == sorted(spans)
-
-
-def test_sampled_code_points_between_letters():
-    tokenizer = StandIn(SPECIAL + PIECES)
-    encoder = TextEncoder(tokenizer)
-    codes = [*range(0, 0x3400, 7), *range(0x3400, 0x10000, 97), *range(0x10000, sys.maxunicode, 1997)]
-    texts = [f"a{chr(code)}b" for code in codes]
-    assert ids_of(encoder, texts) == expected(tokenizer, texts)
 
 
 def test_nearly_nothing_is_left_to_the_slow_way():
@@ -182,58 +168,48 @@ def test_a_tokenizer_of_another_kind_is_called_string_by_string():
 
 # Offsets --------------------------------------------------------------------------------------------------------------
 
+LETTERS = [("[", "["), ("m", "M"), ("##a", "A"), ("##s", "S"), ("##k", "K"), ("]", "]")]
 
-def spans_of(tokenizer, text):
-    """(token, the text it was made of) of a string."""
-    ids, starts, ends = TextEncoder(tokenizer).encode_with_offsets([text])
-    names = {index: token for token, index in tokenizer.get_vocab().items()}
-    return [(names[index], text[start:end]) for index, start, end in zip(ids[0].tolist(), starts, ends, strict=True)]
-
-
-@pytest.fixture
-def tokenizer():
-    return StandIn(SPECIAL + PIECES)
-
-
-def test_upper_case_and_pieces(tokenizer):
-    assert spans_of(tokenizer, "他HeLLo 2016") == [("他", "他"), ("hello", "HeLLo"), ("20", "20"), ("##16", "16")]
-
-
-def test_characters_the_vocabulary_lacks_keep_their_span(tokenizer):
-    assert spans_of(tokenizer, "鑫 ωμέγα他") == [("[UNK]", "鑫"), ("[UNK]", "ωμέγα"), ("他", "他")]
-    assert spans_of(tokenizer, "x" * 101 + "中") == [("[UNK]", "x" * 101), ("中", "中")]
-    assert spans_of(tokenizer, "ＡＢ") == [("[UNK]", "ＡＢ")]
-
-
-def test_accents_belong_to_the_letter_they_stand_on(tokenizer):
-    assert spans_of(tokenizer, "hé他") == [("he", "hé"), ("他", "他")]
-    assert spans_of(tokenizer, "he\u0301\u0302 他") == [("he", "he\u0301\u0302"), ("他", "他")]
-    assert spans_of(tokenizer, "h\u0301e") == [("he", "h\u0301e")]
-    assert spans_of(tokenizer, "\u0301他") == [("他", "他")]
-
-
-def test_control_characters_and_spaces_belong_to_nothing(tokenizer):
-    assert spans_of(tokenizer, "\ufeff他\u200b 们\x00") == [("他", "他"), ("们", "们")]
-    assert spans_of(tokenizer, "h\u200be") == [("he", "h\u200be")]
-
-
-def test_a_character_that_falls_into_several_tokens(tokenizer):
-    assert unicodedata.normalize("NFD", "하") == "\u1112\u1161"
-    assert spans_of(tokenizer, "x하") == [("[UNK]", "x하")]
-    assert spans_of(tokenizer, "하中") == [("\u1112", "하"), ("##\u1161", "하"), ("中", "中")]
-
-
-def test_special_tokens_standing_in_the_text(tokenizer):
-    letters = [("[", "["), ("m", "M"), ("##a", "A"), ("##s", "S"), ("##k", "K"), ("]", "]")]
-    assert spans_of(tokenizer, "[MASK]Hello 鑫") == [*letters, ("hello", "Hello"), ("[UNK]", "鑫")]
-    assert spans_of(tokenizer, "ω他 [MASK] [mask]") == [
+#: Text → each token, and the characters it was made of.
+SPANS = {
+    "他HeLLo 2016": [("他", "他"), ("hello", "HeLLo"), ("20", "20"), ("##16", "16")],
+    # Characters that the vocabulary lacks keep their span.
+    "鑫 ωμέγα他": [("[UNK]", "鑫"), ("[UNK]", "ωμέγα"), ("他", "他")],
+    "x" * 101 + "中": [("[UNK]", "x" * 101), ("中", "中")],
+    "ＡＢ": [("[UNK]", "ＡＢ")],
+    # Accents belong to the letter they stand on.
+    "hé他": [("he", "hé"), ("他", "他")],
+    "he\u0301\u0302 他": [("he", "he\u0301\u0302"), ("他", "他")],
+    "h\u0301e": [("he", "h\u0301e")],
+    "\u0301他": [("他", "他")],
+    # Control characters and spaces belong to nothing.
+    "\ufeff他\u200b 们\x00": [("他", "他"), ("们", "们")],
+    "h\u200be": [("he", "h\u200be")],
+    # A character may fall into several tokens.
+    "x하": [("[UNK]", "x하")],
+    "하中": [("\u1112", "하"), ("##\u1161", "하"), ("中", "中")],
+    # Special tokens are cut like other text, unless they stand alone.
+    "[MASK]Hello 鑫": [*LETTERS, ("hello", "Hello"), ("[UNK]", "鑫")],
+    "ω他 [MASK] [mask]": [
         ("[UNK]", "ω"),
         ("他", "他"),
         ("[MASK]", "[MASK]"),
-        *((token, made_of.lower()) for token, made_of in letters),
-    ]
-    added = StandIn(SPECIAL + PIECES, added=("[MASK]",))
-    assert spans_of(added, "他[MASK]Hello") == [("他", "他"), ("[MASK]", "[MASK]"), ("hello", "Hello")]
+        *((one, of.lower()) for one, of in LETTERS),
+    ],
+}
+ADDED_SPANS = {"他[MASK]Hello": [("他", "他"), ("[MASK]", "[MASK]"), ("hello", "Hello")]}
+
+
+@pytest.mark.parametrize("added, spans", [((), SPANS), (("[MASK]",), ADDED_SPANS)])
+def test_characters_of_tokens(added, spans):
+    tokenizer = StandIn(SPECIAL + PIECES, added=added)
+    names = {index: token for token, index in tokenizer.get_vocab().items()}
+    for text, expected_spans in spans.items():
+        ids, starts, ends = TextEncoder(tokenizer).encode_with_offsets([text])
+        found = [
+            (names[index], text[start:end]) for index, start, end in zip(ids[0].tolist(), starts, ends, strict=True)
+        ]
+        assert found == expected_spans, text
 
 
 def test_tokens_that_do_not_end_with_the_text_are_left_to_the_tokenizers_own_search():
@@ -264,7 +240,7 @@ def test_fingerprints_tell_apart_what_gives_other_ids():
     assert fingerprints[0] == TextEncoder(StandIn(SPECIAL + PIECES)).fingerprint
 
 
-def test_a_token_the_vocabulary_lacks_has_the_unknown_id(tokenizer):
-    encoder = TextEncoder(tokenizer)
+def test_a_token_the_vocabulary_lacks_has_the_unknown_id():
+    encoder = TextEncoder(StandIn(SPECIAL + PIECES))
     assert encoder.token_id("[unused1]") == encoder.token_id("[UNK]") == 1
     assert (encoder.pad_id, encoder.mask_id) == (0, 4)
