@@ -45,16 +45,7 @@ from cluebench.scheduler.run.run_directory import RunDirectory
 from cluebench.submission import kept, packing
 from cluebench.training.checkpoint_format import CheckpointState, Generators
 from cluebench.training.configure import refuse_other_settings
-from tests.broken.mutations import (
-    NOWHERE,
-    Outcome,
-    broken_bytes,
-    broken_json,
-    for_all,
-    outcome,
-    paths,
-    replaced,
-)
+from tests.broken.mutations import NOWHERE, Outcome, broken_bytes, broken_json, for_all, outcome, paths, replaced
 
 MODEL = "some-model"
 
@@ -68,9 +59,6 @@ class Broken:
     read: Callable[[], Any]
     undeclared: tuple = ()  # keys that nobody reads
     pack: Callable[[bytes], bytes] = bytes  # from the JSON text to the file
-
-    def write(self, content: bytes) -> None:
-        self.path.write_bytes(self.pack(content))
 
 
 # A run of two tasks, as the scheduler leaves it -----------------------------------------------------------------------
@@ -187,23 +175,14 @@ def of_run(run: RunFolder) -> dict[str, Broken]:
 RUN_FILES = ("result", "result of spans", "grid.json", "predictions", "submit.json")
 
 
-def restoring(broken: Broken):
-    """The file as it was, whatever happens."""
-
-    class Restoring:
-        def __enter__(self):
-            self.content = broken.path.read_bytes()
-
-        def __exit__(self, *_):
-            broken.path.write_bytes(self.content)
-
-    return Restoring()
-
-
 def read_broken(broken: Broken, content: bytes) -> Outcome:
-    with restoring(broken):
-        broken.write(content)
+    """What happens with other content; then the file is as it was."""
+    whole = broken.path.read_bytes()
+    broken.path.write_bytes(broken.pack(content))
+    try:
         return outcome(broken.read)
+    finally:
+        broken.path.write_bytes(whole)
 
 
 @pytest.mark.parametrize("name", RUN_FILES)

@@ -107,6 +107,10 @@ def test_the_key_holds_whatever_decides_the_features(source, encoder, golden_tok
     monkeypatch.setattr(features_module, "_code_version", lambda: "newer")
     keys.append(key())
     assert len(set(keys)) == len(keys)
+    turned = dataclasses.replace(TASKS["ocnli"], labels=TASKS["ocnli"].labels[::-1])
+    assert key(TASKS["ocnli"]) != key(turned)
+    assert key() == key(doc_stride=task.doc_stride)  # a setting that is the task's own
+    assert key(TASKS["tnews"]) == key(TASKS["tnews"], doc_stride=7, max_query_length=9)  # of another kind of task
 
 
 def test_no_entry_of_other_code_is_used(tmp_path, monkeypatch):
@@ -124,25 +128,6 @@ def test_no_entry_of_other_code_is_used(tmp_path, monkeypatch):
         assert len(versions) == number, changed
     (package / "features" / "metrics.py").write_text("")
     assert version() in versions and len(between) > 8
-
-
-def test_settings_equal_to_the_tasks_share_an_entry(source, encoder):
-    task = TASKS["cmrc2018"]
-    given = FeatureRequest(task, "dev", source, encoder, LENGTH, doc_stride=task.doc_stride).key
-    assert given == FeatureRequest(task, "dev", source, encoder, LENGTH).key
-
-
-def test_settings_of_another_kind_of_task_change_nothing(source, encoder):
-    task = TASKS["tnews"]
-    given = FeatureRequest(task, "dev", source, encoder, LENGTH, doc_stride=7, max_query_length=9).key
-    assert given == FeatureRequest(task, "dev", source, encoder, LENGTH).key
-
-
-def test_labels_in_another_order_are_another_entry(source, encoder):
-    task = TASKS["ocnli"]
-    turned = dataclasses.replace(task, labels=task.labels[::-1])
-    keys = [FeatureRequest(one, "dev", source, encoder, LENGTH).key for one in (task, turned)]
-    assert keys[0] != keys[1]
 
 
 def test_limit_takes_the_first_rows(source, encoder, tmp_path):
