@@ -34,9 +34,8 @@ from cluebench.scheduler.plan.jobs import Job, State
 from cluebench.scheduler.plan.trials import build_plan
 from cluebench.scheduler.processes.engine import Engine, Events, Interrupted, StartOrder
 from cluebench.scheduler.run.display import Display
-from cluebench.scheduler.run.planned_grid import PlannedGrid
+from cluebench.scheduler.run.planned_grid import PlannedGrid, RunDirectory
 from cluebench.scheduler.run.recorder import Recorder
-from cluebench.scheduler.run.run_directory import RunDirectory
 from cluebench.scheduler.run.run_grid import GridTrials
 
 CARDS, POLL_SECONDS, LIMIT, SHARE = 4, 15.0, 0.5, 0.2

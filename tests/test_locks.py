@@ -10,7 +10,7 @@ from cluebench.features.cache import FeatureCache
 from cluebench.foundation import time_limit
 from cluebench.foundation.errors import UsageError
 from cluebench.pretrained.model import Model
-from cluebench.scheduler.run.run_directory import RunDirectory
+from cluebench.scheduler.run.planned_grid import RunDirectory
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """grid.json: the plan of a model's grid and its state, as reports read it.
 
-The scheduler writes it (`cluebench.scheduler.run.run_directory`) for people and for --status. It is read for hints
+The scheduler writes it (`cluebench.scheduler.run.planned_grid`) for people and for --status. It is read for hints
 only and never decides what has to run, so a file that a crash leaves behind can do no harm.
 """
 

@@ -39,9 +39,8 @@ from cluebench.scheduler.plan.jobs import Attempt, Job, State, note_failures, re
 from cluebench.scheduler.processes import launch
 from cluebench.scheduler.processes.engine import orphan_of
 from cluebench.scheduler.run.display import print_status
-from cluebench.scheduler.run.planned_grid import PlannedGrid
+from cluebench.scheduler.run.planned_grid import PlannedGrid, RunDirectory
 from cluebench.scheduler.run.recorder import Recorder
-from cluebench.scheduler.run.run_directory import RunDirectory
 from cluebench.submission import kept, packing
 from cluebench.training.checkpoint_format import CheckpointState, Generators
 from cluebench.training.configure import refuse_other_settings

@@ -28,9 +28,8 @@ from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Attempt, Job, LogReader, State
 from cluebench.scheduler.plan.trials import build_plan
 from cluebench.scheduler.run.display import Display, display_for, duration
-from cluebench.scheduler.run.planned_grid import PlannedGrid
+from cluebench.scheduler.run.planned_grid import PlannedGrid, RunDirectory
 from cluebench.scheduler.run.recorder import Recorder
-from cluebench.scheduler.run.run_directory import RunDirectory
 from tests.grid.conftest import until
 from tests.simulated import job_of
 

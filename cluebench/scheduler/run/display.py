@@ -25,7 +25,7 @@ from cluebench.scheduler.plan.estimates import DurationModel, Underway, time_lef
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job, LogReader, State, best_first, by_task, recall_failures
 from cluebench.scheduler.processes.engine import orphan_of
-from cluebench.scheduler.run.run_directory import RunDirectory
+from cluebench.scheduler.run.planned_grid import RunDirectory
 
 #: Seconds between plain status lines, before the first of them, and between updates of the live table.
 _PLAIN_EVERY, _PLAIN_FIRST, _LIVE_EVERY = 60.0, 15.0, 1.0

@@ -24,8 +24,7 @@ from cluebench.records.paths import REMOVED, TrialPaths
 from cluebench.records.result import STOPPED, Result
 from cluebench.report.grid_page import write_report
 from cluebench.scheduler.plan.jobs import Job, State, best_first, by_task
-from cluebench.scheduler.run.planned_grid import PlannedGrid
-from cluebench.scheduler.run.run_directory import RunDirectory, now_utc
+from cluebench.scheduler.run.planned_grid import PlannedGrid, RunDirectory, now_utc
 
 #: Least seconds between two writings of grid.json, and of a report; reports take at most this share of the time.
 _STATE_EVERY, _REPORT_EVERY, _REPORT_SHARE = 0.5, 30.0, 1 / 30

@@ -30,9 +30,8 @@ from cluebench.scheduler.plan.trials import trial_command
 from cluebench.scheduler.processes.engine import Engine, Events, Interrupted, StartOrder
 from cluebench.scheduler.run.display import Display, display_for, print_failures
 from cluebench.scheduler.run.forecast import writing_over
-from cluebench.scheduler.run.planned_grid import PlannedGrid
+from cluebench.scheduler.run.planned_grid import AlreadyRunning, PlannedGrid, end_strays
 from cluebench.scheduler.run.recorder import Recorder
-from cluebench.scheduler.run.run_directory import AlreadyRunning, end_strays
 
 
 def run(grid: PlannedGrid) -> int:
