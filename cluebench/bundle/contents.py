@@ -16,7 +16,7 @@ from cluebench.data import archive
 from cluebench.data.row_facts import RUN_FILE, RowFacts
 from cluebench.foundation import json_files
 from cluebench.foundation.errors import BadFile, DataError
-from cluebench.foundation.json_files import matching
+from cluebench.foundation.json_files import Meta
 from cluebench.records.dev_predictions import SUFFIX
 from cluebench.records.grid_file import GRID_FILE, GridFile
 from cluebench.records.log import PUBLISHED_LINE
@@ -34,7 +34,7 @@ Sums = dict[str, str]  # name → hash
 class BundledModel:
     """The model of the results."""
 
-    name: Annotated[str, matching(r"^[^\W_][\w.+-]{0,99}(/[^\W_][\w.+-]{0,99})?\Z")]
+    name: Annotated[str, Meta(pattern=r"^[^\W_][\w.+-]{0,99}(/[^\W_][\w.+-]{0,99})?\Z")]
     identity: str  # as in every trial's configuration
     weights: Sums = field(default_factory=dict)  # SHA-256 of a published model's files, if they were there
 

@@ -25,14 +25,14 @@ from cluebench.data.rows import hash_of_rows, load_rows
 from cluebench.data.source import DataSource
 from cluebench.foundation import atomic, environment, json_files
 from cluebench.foundation.file_facts import version_of
-from cluebench.foundation.json_files import Count, Positive, matching
+from cluebench.foundation.json_files import Count, Meta, Positive
 from cluebench.foundation.notices import notice
 
 #: In a run directory: task name → its facts, as in a bundle.
 RUN_FILE = "rows.json"
 
 _HASH = re.compile("[0-9a-f]{16}")
-Hash = Annotated[str, matching(f"^{_HASH.pattern}$")]
+Hash = Annotated[str, Meta(pattern=f"^{_HASH.pattern}$")]
 
 #: Rows of train from which the surface baseline learns, evenly spread.
 _LEARNED_FROM = 20_000

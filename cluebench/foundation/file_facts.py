@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 from cluebench.foundation import atomic, environment, json_files
-from cluebench.foundation.json_files import Count, matching
+from cluebench.foundation.json_files import Count, Meta
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class _Remembered:
     """What the files were when they were hashed, see `version_of`."""
 
     version: str
-    hash: Annotated[str, matching("^[0-9a-f]*$")]
+    hash: Annotated[str, Meta(pattern="^[0-9a-f]*$")]
 
 
 def version_of(*files: Path) -> str:

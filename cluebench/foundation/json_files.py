@@ -25,7 +25,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import UNSET as UNSET
-from msgspec import Meta
+from msgspec import Meta as Meta
 from msgspec import Raw as Raw
 from msgspec import UnsetType as UnsetType
 
@@ -44,11 +44,6 @@ def between(least: float, most: float | None = None) -> Meta:
     return Meta(ge=least, le=most)
 
 
-def matching(pattern: str) -> Meta:
-    """The regular expression that a text must contain a match of: ``Annotated[str, matching("^[a-z]+$")]``."""
-    return Meta(pattern=pattern)
-
-
 def list_of(kind: Any) -> Meta:
     """What a `Raw` text holds, for the schema: ``Annotated[Raw, list_of(int)]``."""
     return Meta(extra_json_schema=msgspec.json.schema(list[kind]))
@@ -61,7 +56,7 @@ Pid = Annotated[int, between(0, 1 << 22)]  # Linux's largest
 Seconds = Annotated[float, between(0)]
 Percent = Annotated[float, between(0, 100)]
 #: A file in the same directory.
-FileName = Annotated[str, matching("^[A-Za-z0-9_.-]{1,200}$")]
+FileName = Annotated[str, Meta(pattern="^[A-Za-z0-9_.-]{1,200}$")]
 #: Accuracy, or EM and F1.
 Score = Annotated[tuple[Percent, ...], Meta(min_length=1, max_length=2)]
 

@@ -24,7 +24,6 @@ import math
 import os
 import zlib
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -142,7 +141,7 @@ class DevPredictions:
             found = json_files.parse(_unpacked(path), PredictionsFile)
         except FileNotFoundError:
             raise DataError(f"{path}: there is no such file of dev predictions") from None
-        except (OSError, EOFError, zlib.error, ValueError) as error:
+        except (OSError, zlib.error, ValueError) as error:
             raise DataError(f"{path} is not a whole file of dev predictions: {error}") from None
         columns = found.columns
         about = dict(configuration=found.configuration, step=found.step, clusters=columns.get("clusters"))
@@ -203,15 +202,12 @@ def _numbered(clusters: np.ndarray | None) -> np.ndarray | None:
 
 
 def _unpacked(path: str | os.PathLike) -> bytes:
-    packed, unpacking = Path(path).read_bytes(), zlib.decompressobj(wbits=31)
-    with suppress(zlib.error):  # quicker than gzip, which has the words for a broken file
-        content = unpacking.decompress(packed, _MOST_BYTES)
-        if unpacking.eof and not unpacking.unused_data:
-            return content
-    with gzip.open(path) as stream:
-        content = stream.read(_MOST_BYTES + 1)
-    if len(content) > _MOST_BYTES:
+    unpacking = zlib.decompressobj(wbits=31)  # gzip's format
+    content = unpacking.decompress(Path(path).read_bytes(), _MOST_BYTES)
+    if unpacking.unconsumed_tail:
         raise ValueError(f"it holds more than {_MOST_BYTES >> 20} MiB")
+    if not unpacking.eof or unpacking.unused_data:
+        raise ValueError("it was cut, or something follows its end")
     return content
 
 

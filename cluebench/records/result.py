@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cluebench.foundation import atomic, json_files
-from cluebench.foundation.json_files import Count, Positive, Score, Seconds, matching
+from cluebench.foundation.json_files import Count, Meta, Positive, Score, Seconds
 from cluebench.records import identity
 from cluebench.search.halving import Curve
 
@@ -26,7 +26,7 @@ _BEGAN = time.perf_counter()
 
 #: The settings that decide a score, see `cluebench.records.identity`; PaddleNLP's Trainer adds nested ones. They are
 #: printed, and the file may come from a stranger: control characters are refused.
-_Word = Annotated[str, matching(r"^[^\x00-\x1f\x7f-\x9f]*\Z")]
+_Word = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]
 Settings = dict[_Word, bool | int | float | _Word | None | dict[_Word, bool | int | float | _Word | None]]
 
 
