@@ -156,7 +156,7 @@ def _options(field: dataclasses.Field, hint: Any) -> dict[str, Any]:
     metavar = about.metavar or _METAVARS.get(kind)
     if not metavar and about.choices and not is_list:
         metavar = "{" + ",".join(map(str, about.choices)) + "}"
-    read = _reader(kind, about)
+    read = _reader(kind, _name(field), about)
     options: dict[str, Any] = {"default": default, "type": read}
     if kind is bool:
         options |= {"nargs": "?", "const": True}
@@ -189,7 +189,7 @@ _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "
 _KIND_NAMES = {int: "a whole number", float: "a number", Fraction: "a number or a fraction such as 1/4"}
 
 
-def _reader(kind: type, about: About) -> Callable[[str], Any]:
+def _reader(kind: type, name: str, about: About) -> Callable[[str], Any]:
     """A reader of one value whose errors say in plain words what is wrong."""
 
     def read(text: str) -> Any:
@@ -199,7 +199,10 @@ def _reader(kind: type, about: About) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False") from None
         except (ValueError, ZeroDivisionError):
             raise argparse.ArgumentTypeError(f"{text!r} is not {_KIND_NAMES.get(kind, 'valid')}") from None
-        if wrong := _wrong(value, about):
+        wrong = _wrong(value, about)
+        if wrong and about.writes:
+            raise UsageError(f"{name} {text}: {wrong}; name another place")
+        if wrong:
             raise argparse.ArgumentTypeError(f"{text}: {wrong}")
         return value
 
