@@ -12,15 +12,14 @@ from cluebench.report import evidence
 from cluebench.report.evidence import Evidence
 from cluebench.search.halving import Curve
 from cluebench.search.replay import (
-    RULES,
     SAFE,
     Outcome,
     Recorded,
     RecordedGrid,
-    Replay,
     Summary,
     points,
     recommended,
+    replay,
     scores_of,
     summaries,
 )
@@ -35,7 +34,7 @@ class Replayed:
     """What each rule would have done to the finished grids of a model."""
 
     model: str  # as the user typed it
-    outcomes: dict[str, Sequence[Outcome]]  # task name → an outcome for each of RULES
+    outcomes: dict[str, Sequence[Outcome]]  # task name → an outcome for each rule
     errors: dict[str, float | None]  # task name → one standard error of its best score, in points
     left_out: dict[str, str]  # task name → why it can't be replayed
 
@@ -50,9 +49,7 @@ def replayed(model: str, trials: Mapping[str, Sequence[FinishedTrial]], measured
             found.left_out[name] = reason
             continue
         error = _error(name, measured, trials[name], max(scores_of(grid).values()))
-        replay = Replay(grid, error)
-        found.errors[name] = error
-        found.outcomes[name] = [replay.outcome(rule) for rule in RULES]
+        found.errors[name], found.outcomes[name] = error, replay(grid, error)
     return found
 
 

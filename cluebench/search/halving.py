@@ -106,23 +106,23 @@ def standings(rule: Rule, trials: Mapping[Setting, Sequence[Curve]]) -> dict[Set
     judged: dict[Setting, list[int | None]] = {}
     for rung in rule.rungs:
         counted = {setting: [curve.evaluations_at(rung) for curve in trials[setting]] for setting in left}
+        paused = {setting: Standing(_pauses(trials[setting], numbers)) for setting, numbers in counted.items()}
         if any(None in numbers for numbers in counted.values()):
-            return found | {
-                setting: Standing(_pauses(trials[setting], numbers)) for setting, numbers in counted.items()
-            }
-        if any(numbers != judged.get(setting) for setting, numbers in counted.items()):
-            means = {
-                setting: _mean(tuple(curve.best_of(number or 0) for curve, number in zip(trials[setting], numbers)))
-                for setting, numbers in counted.items()
-            }
-            finite = {setting: score for setting, score in means.items() if math.isfinite(score)}
-            # The best 1/keep, rounded up; all settings if none has a score.
-            passed = set(in_order(finite)[: math.ceil(len(left) / rule.keep)] if finite else left)
-            for setting in left:
-                if setting not in passed:
-                    pauses = _pauses(trials[setting], counted[setting])
-                    found[setting] = Standing(pauses, stopped=any(number is not None for number in pauses))
-            left, judged = [setting for setting in left if setting in passed], counted
+            return found | paused
+        if counted == judged:
+            continue
+        means = {
+            setting: _mean(tuple(curve.best_of(number or 0) for curve, number in zip(trials[setting], numbers)))
+            for setting, numbers in counted.items()
+        }
+        finite = {setting: score for setting, score in means.items() if math.isfinite(score)}
+        # The best 1/keep, rounded up; all settings if none has a score.
+        passed = set(in_order(finite)[: math.ceil(len(left) / rule.keep)] if finite else left)
+        for setting in set(left) - passed:
+            pauses = paused[setting].pauses
+            found[setting] = Standing(pauses, stopped=any(number is not None for number in pauses))
+        left = [setting for setting in left if setting in passed]
+        judged = {setting: counted[setting] for setting in left}
     return found
 
 

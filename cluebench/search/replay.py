@@ -1,7 +1,7 @@
 """What a rule would have cost and lost on the finished trials of a grid."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import combinations
@@ -64,51 +64,46 @@ class Outcome:
     safe: bool  # see SAFE
 
 
-class Replay:
-    """The finished trials of a task, replayed under one rule or several.
+def replay(grid: RecordedGrid, error: float | None, rules: Sequence[Rule] = RULES) -> list[Outcome]:
+    """What each rule would have done to the finished trials of a task.
 
     ``error``: one standard error of the grid's best score, in points; if it is unknown, no rule is safe.
     """
-
-    def __init__(self, grid: RecordedGrid, error: float | None):
-        self._trials = grid
-        self._scores = scores_of(grid)
-        self._order = in_order(self._scores)
-        curves = {setting: [trial.curve for trial in trials] for setting, trials in grid.items()}
-        self._replayed, self._as_good = [curves], set[Setting]()
-        if error is not None:
-            # The second replay rules out a choice that was right by chance.
-            best = self._scores[self._order[0]]
-            self._as_good = {setting for setting, score in self._scores.items() if best - score <= error}
-            lowered = {
-                setting: [_lowered(curve, math.sqrt(2) * error) for curve in curves[setting]]
-                for setting in self._as_good
-            }
-            self._replayed.append(curves | lowered)
-
-    def outcome(self, rule: Rule) -> Outcome:
-        """What the rule would have done."""
-        states = [standings(rule, curves) for curves in self._replayed]
+    scores = scores_of(grid)
+    order = in_order(scores)
+    best = scores[order[0]]
+    as_good = {setting for setting, score in scores.items() if error is not None and best - score <= error}
+    curves = {setting: [trial.curve for trial in trials] for setting, trials in grid.items()}
+    points = math.sqrt(2) * (error or 0.0)
+    # The second replay rules out a choice that was right by chance.
+    lowered = curves | {setting: [_lowered(curve, points) for curve in curves[setting]] for setting in as_good}
+    are_timed = all(trial.train_seconds > 0 for trials in grid.values() for trial in trials)
+    found = []
+    for rule in rules:
+        states = [standings(rule, replayed) for replayed in (curves, lowered)]
         # The best of the settings that are not stopped.
-        chosen, *others = (next(best for best in self._order if not state[best].stopped) for state in states)
-        ends = [pair for setting, trials in self._trials.items() for pair in zip(trials, states[0][setting].pauses)]
-        seconds = None
-        if all(trial.train_seconds > 0 for trial, _ in ends):
-            spent = sum(trial.seconds_until(number) for trial, number in ends)
-            seconds = 1 - spent / sum(trial.seconds_until(None) for trial, _ in ends)
-        steps = sum(trial.steps_until(number) for trial, number in ends)
-        return Outcome(
-            rule=rule,
-            trials=len(ends),
-            stopped=sum(number is not None for _, number in ends),
-            steps_saved=1 - steps / sum(trial.steps_until(None) for trial, _ in ends),
-            seconds_saved=seconds,
-            chosen=chosen,
-            score=self._scores[chosen],
-            lost=round(self._scores[self._order[0]] - self._scores[chosen], 2),
-            rank=self._order.index(chosen) + 1,
-            safe={chosen, *others} <= self._as_good,
+        chosen, again = (next(setting for setting in order if not state[setting].stopped) for state in states)
+        ends = [pair for setting, trials in grid.items() for pair in zip(trials, states[0][setting].pauses)]
+        found.append(
+            Outcome(
+                rule=rule,
+                trials=len(ends),
+                stopped=sum(number is not None for _, number in ends),
+                steps_saved=_saved(Recorded.steps_until, ends),
+                seconds_saved=_saved(Recorded.seconds_until, ends) if are_timed else None,
+                chosen=chosen,
+                score=scores[chosen],
+                lost=round(best - scores[chosen], 2),
+                rank=order.index(chosen) + 1,
+                safe={chosen, again} <= as_good,
+            )
         )
+    return found
+
+
+def _saved(until: Callable[[Recorded, int | None], float], ends: Sequence[tuple[Recorded, int | None]]) -> float:
+    """The share of steps or seconds that trials save which end after so many evaluations; None: at their end."""
+    return 1 - sum(until(trial, number) for trial, number in ends) / sum(until(trial, None) for trial, _ in ends)
 
 
 def scores_of(grid: RecordedGrid) -> dict[Setting, float]:

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from cluebench.benchmark.tasks import Setting
 from cluebench.search.halving import Curve
-from cluebench.search.replay import Replay
+from cluebench.search.replay import replay
 
 A, B, C, D = (Setting(rate, 32, 0.1) for rate in (1e-5, 2e-5, 3e-5, 5e-5))
 
@@ -27,4 +27,5 @@ def tasks(draw):
 
 
 def outcome(rule, grid, error):
-    return Replay(grid, error).outcome(rule)
+    (found,) = replay(grid, error, [rule])
+    return found
