@@ -14,10 +14,8 @@ import pytest
 from cluebench.scheduler.allocation.promises import Promises
 from cluebench.scheduler.processes.launch import start_time
 from tests.conftest import ROOT
+from tests.grid.conftest import TNEWS
 from tests.simulated import Run, trials
-
-TNEWS = ("--tasks", "tnews", "--learning_rates", "1e-5,3e-5", "--batch_sizes", "32,64")
-
 
 # A full disk ----------------------------------------------------------------------------------------------------------
 
@@ -41,11 +39,54 @@ def test_a_full_disk_holds_the_grid_and_costs_nothing(grid):
     assert all(trial["state"] == "done" for trial in grid.state()["trials"])
 
 
-# A driver in trouble --------------------------------------------------------------------------------------------------
+# Cards, and a driver in trouble ---------------------------------------------------------------------------------------
 
 TWO = "card GPU-aaaa Test-24G 24576 24000 ok\ncard GPU-bbbb Test-24G 24576 24000 ok\n"
 HURRY = "from cluebench.scheduler.loop import attempt_ends; attempt_ends._HEALTH_CHECK = 0.3\nattempt_ends._ANSWER_DUE = 0.6\n"
 PAIR = ("--tasks", "tnews", "--learning_rates", "1e-5", "--batch_sizes", "16,32", "--max_attempts", "1")
+
+
+@pytest.mark.slow
+def test_children_get_the_uuid_of_their_card(grid, cards):
+    cards(TWO)
+    grid.behave(trials={"*": {"seconds": 0.3}})
+    result = grid.run(*TNEWS)
+    assert result.returncode == 0, result.stderr
+    assert sorted({words[4] for words in grid.book("start")}) == ["cuda=GPU-aaaa", "cuda=GPU-bbbb"]
+    assert len(grid.book("start")) == 4 and "on gpu 0 (Test-24G), gpu 1 (Test-24G)" in result.stderr
+    assert "set aside" not in result.stderr and "does not answer" not in result.stderr
+
+
+@pytest.mark.slow
+def test_a_card_lost_under_its_trial(grid, cards):
+    grid.prelude = HURRY
+    cards(TWO)
+    grid.behave(trials={"tnews/1e-05_16_0.1": {"seconds": 60.0}, "tnews/1e-05_32_0.1": {"seconds": 0.1}})
+    scheduler = grid.start(*PAIR)
+    grid.wait_for("start", 2)
+    grid.wait_for("done", 1)
+    victim = next(words[4].removeprefix("cuda=") for words in grid.book("start") if "16_0.1" in words[1])
+    grid.behave(trials={"*": {"seconds": 0.1}})
+    cards(TWO.replace(f"{victim} Test-24G 24576 24000 ok", f"{victim} Test-24G 24576 24000 lost"))
+    _, reported = scheduler.communicate(timeout=60)
+    assert scheduler.returncode == 0, reported
+    assert "is set aside for 30 s: GPU is lost" in reported
+    assert [failure["kind"] for failure in grid.trial_state("tnews/1e-05_16_0.1")["failures"]] == ["lost device"]
+    assert grid.book("start")[-1][4] != f"cuda={victim}"
+
+
+@pytest.mark.slow
+def test_reading_tasks_run_on_their_published_cards_through_the_launcher(grid, cards):
+    cards("".join(f"card GPU-{letter} Test-32G 32768 32000 ok\n" for letter in "abcd"))
+    one = ("--tasks", "c3,cmrc2018", "--learning_rates", "2e-5", "--batch_sizes", "24")
+    assert grid.run(*one).returncode == 0
+    cuda = {words[1]: (words[4], words[6]) for words in grid.book("start")}
+    assert cuda["c3/2e-05_24_0.1"] == ("cuda=GPU-a,GPU-b,GPU-c,GPU-d", "accumulation=3")
+    assert len(cuda["cmrc2018/2e-05_24_0.1"][0].split(",")) == 2
+    attempt = grid.trial_state("c3/2e-05_24_0.1")["attempts"][0]
+    assert (attempt["cards"], attempt["accumulation"]) == (4, 3)
+    # on one card it is the same trial: nothing runs again
+    assert "all 2 trials are done" in grid.run(*one, "--mrc_cards", "1").stderr
 
 
 @pytest.mark.slow
@@ -169,31 +210,39 @@ def test_two_schedulers_promise_no_memory_twice(grid, cards):
     assert not list(grid.folder.glob("cluebench-promises-*/*.json"))
 
 
-def test_promises_of_the_dead_count_for_nothing(tmp_path, monkeypatch):
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The directory of this user's promises on a machine of its own."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    one, two = Promises(print), Promises(print)
+    return tmp_path / FOLDER
+
+
+def others_of(promises):
+    with promises.locked() as others:
+        return others
+
+
+def test_promises_of_the_dead_count_for_nothing(folder):
+    one, two, lock = Promises(print), Promises(print), folder.parent / "a.lock"
     sleeper = subprocess.Popen(["sleep", "60"])
     with one.locked() as others:
         assert others == []
-        one.make(tmp_path / "a.lock", sleeper.pid, ["GPU-0"], 5)
-    (tmp_path / FOLDER / "garbage.json").write_text("{")
+        one.make(lock, sleeper.pid, ["GPU-0"], 5)
+    (folder / "garbage.json").write_text("{")
     with two.locked() as others:
         assert [(other.pid, other.bytes, other.settled) for other in others] == [(sleeper.pid, 5, None)]
         for _ in range(2):
             with pytest.raises(BlockingIOError), one.locked():
                 pass
-    one.settle(tmp_path / "a.lock")
-    with two.locked() as others:
-        assert others[0].settled <= time.time()
+    one.settle(lock)
+    assert others_of(two)[0].settled <= time.time()
     sleeper.kill()
     sleeper.wait()
-    with two.locked() as others:
-        assert others == []
+    assert others_of(two) == []
     with one.locked() as others:
-        one.make(tmp_path / "a.lock", os.getpid(), ["GPU-0"], 5)
-        one.drop(tmp_path / "a.lock")
-    with two.locked() as others:
-        assert others == []
+        one.make(lock, os.getpid(), ["GPU-0"], 5)
+        one.drop(lock)
+    assert others_of(two) == []
 
 
 def promised(folder, name="1-abc.json"):
@@ -203,74 +252,58 @@ def promised(folder, name="1-abc.json"):
     (folder / name).write_text(json.dumps(promise))
 
 
-def test_directories_of_other_users_are_read_and_not_trusted(tmp_path, monkeypatch):
+def test_directories_of_other_users_are_read_and_not_trusted(folder):
     """Only what belongs to the user that the name tells; nothing through a link."""
     if os.getuid() != 0:
         pytest.skip("only root can give files away")
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    promised(tmp_path / "cluebench-promises-4321")
-    promises = Promises(pytest.fail)
-    with promises.locked() as others:
-        assert others == []  # root's, under another's name
-    for path in (tmp_path / "cluebench-promises-4321", tmp_path / "cluebench-promises-4321" / "1-abc.json"):
+    theirs, promises = folder.with_name("cluebench-promises-4321"), Promises(pytest.fail)
+    promised(theirs)
+    assert others_of(promises) == []  # root's, under another's name
+    for path in (theirs, theirs / "1-abc.json"):
         os.chown(path, 4321, 4321)
-    with promises.locked() as others:
-        assert [other.bytes for other in others] == [7]
-    promised(tmp_path / "elsewhere")
-    (tmp_path / "cluebench-promises-4321" / "2-abc.json").symlink_to(tmp_path / "elsewhere" / "1-abc.json")
-    os.mkfifo(tmp_path / "cluebench-promises-4321" / "3-abc.json")
-    (tmp_path / "cluebench-promises-4322").symlink_to(tmp_path / "cluebench-promises-4321")
-    with promises.locked() as others:
-        assert [other.bytes for other in others] == [7]
-    (tmp_path / "cluebench-promises-4321").chmod(0o777)  # anyone can write there
-    with promises.locked() as others:
-        assert others == []
-    assert (tmp_path / "cluebench-promises-4321" / "1-abc.json").exists()
+    assert [other.bytes for other in others_of(promises)] == [7]
+    promised(folder.with_name("elsewhere"))
+    (theirs / "2-abc.json").symlink_to(folder.with_name("elsewhere") / "1-abc.json")
+    os.mkfifo(theirs / "3-abc.json")
+    folder.with_name("cluebench-promises-4322").symlink_to(theirs)
+    assert [other.bytes for other in others_of(promises)] == [7]
+    theirs.chmod(0o777)  # anyone can write there
+    assert others_of(promises) == [] and (theirs / "1-abc.json").exists()
 
 
-@pytest.mark.parametrize("trap", ["link", "open to all"])
-def test_a_directory_that_others_have_laid_out_is_not_written(trap, tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    (tmp_path / "theirs").mkdir()
+@pytest.mark.parametrize("trap", ["link", "open to all", "file"])
+def test_a_directory_that_others_have_laid_out_is_reported_once_and_not_written(trap, folder):
+    reported, theirs = [], folder.with_name("theirs")
+    theirs.mkdir()
     if trap == "link":
-        (tmp_path / FOLDER).symlink_to(tmp_path / "theirs")
+        folder.symlink_to(theirs)
+    elif trap == "file":
+        folder.write_text("no directory")
     else:
-        (tmp_path / FOLDER).mkdir()
-        (tmp_path / FOLDER).chmod(0o777)
-    reported = []
+        folder.mkdir()
+        folder.chmod(0o777)
     promises = Promises(reported.append)
-    with promises.locked() as others:
-        promises.make(tmp_path / "a.lock", os.getpid(), ["GPU-0"], 5)
-    assert others == [] and len(reported) == 1 and "not a directory that you alone can write" in reported[0]
-    assert not list((tmp_path / FOLDER).iterdir())
+    for _ in range(2):
+        with promises.locked() as others:
+            promises.make(folder.parent / "a.lock", os.getpid(), ["GPU-0"], 5)
+        assert others == []
+    assert len(reported) == 1 and "other schedulers on these cards can't be seen" in reported[0]
+    assert "not a directory that you alone can write" in reported[0]
+    assert trap == "file" or not list(folder.iterdir())
 
 
-def test_a_lock_that_is_never_free_stops_no_grid(tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+def test_a_lock_that_is_never_free_stops_no_grid(folder, monkeypatch):
     monkeypatch.setattr("cluebench.scheduler.allocation.promises._PATIENCE", 0.01)
     reported = []
     one, two = Promises(print), Promises(reported.append)
     with one.locked():
-        one.make(tmp_path / "a.lock", os.getpid(), ["GPU-0"], 5)
+        one.make(folder.parent / "a.lock", os.getpid(), ["GPU-0"], 5)
         for _ in range(2):
             with pytest.raises(BlockingIOError), two.locked():
                 pass
         for _ in range(2):
-            with two.locked() as others:
-                assert [other.bytes for other in others] == [5]
+            assert [other.bytes for other in others_of(two)] == [5]
     assert len(reported) == 1 and "never frees its lock" in reported[0]
-
-
-def test_a_machine_without_a_place_for_promises_is_reported_once(tmp_path, monkeypatch):
-    (tmp_path / FOLDER).write_text("no directory")
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    reported = []
-    promises = Promises(reported.append)
-    for _ in range(2):
-        with promises.locked() as others:
-            assert others == []
-            promises.make(tmp_path / "a.lock", os.getpid(), ["GPU-0"], 5)
-    assert len(reported) == 1 and "other schedulers on these cards can't be seen" in reported[0]
 
 
 # Whose out-of-memory? -------------------------------------------------------------------------------------------------
