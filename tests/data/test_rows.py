@@ -12,18 +12,13 @@ from cluebench.foundation.errors import DataError
 
 
 def test_single_and_pair_rows(shelf):
-    news = shelf.put(
-        "tnews",
-        "dev.json",
-        [
-            {"label": "103", "label_desc": "news_sports", "sentence": "哈登：和保罗就像一见钟情", "keywords": "哈登"},
-            {"label": 116, "label_desc": "news_game", "sentence": "今晚更新", "keywords": ""},
-        ],
-    )
-    assert load_rows(shelf.source, news, "dev") == [
-        TextRow(("哈登：和保罗就像一见钟情",), 3),
-        TextRow(("今晚更新",), 14),
+    rows = [
+        {"label": "103", "label_desc": "news_sports", "sentence": "哈登：和保罗就像一见钟情", "keywords": "哈登"},
+        {"label": 116, "label_desc": "news_game", "sentence": "今晚更新", "keywords": ""},
     ]
+    news = shelf.put("tnews", "dev.json", rows)
+    expected = [TextRow(("哈登：和保罗就像一见钟情",), 3), TextRow(("今晚更新",), 14)]
+    assert load_rows(shelf.source, news, "dev") == expected
     pairs = shelf.put("afqmc", "dev.json", [{"sentence1": "花呗还款", "sentence2": "借呗还款", "label": "1"}])
     assert load_rows(shelf.source, pairs, "dev") == [TextRow(("花呗还款", "借呗还款"), 1)]
 
@@ -92,18 +87,7 @@ def test_marks_round_noun_and_pronoun(shelf, target, label, expected):
 
 RECORD = {
     "content": ["他#idiom000000#地走了，#idiom000001#。", "没有空。", "真是#idiom000002#！"],
-    "candidates": [
-        "传宗接代",
-        "得过且过",
-        "咄咄逼人",
-        "碌碌无为",
-        "软硬兼施",
-        "无所作为",
-        "苦口婆心",
-        "未雨绸缪",
-        "和衷共济",
-        "人老珠黄",
-    ],
+    "candidates": "传宗接代 得过且过 咄咄逼人 碌碌无为 软硬兼施 无所作为 苦口婆心 未雨绸缪 和衷共济 人老珠黄".split(),
 }
 
 
@@ -128,24 +112,6 @@ def test_an_answer_without_a_blank_is_refused_but_not_behind_a_limit(shelf):
     assert len(load_rows(shelf.source, task, "dev", limit=1)) == 1
 
 
-@pytest.mark.parametrize("damaged", ["idiom000001#", "#idiom000001"])
-def test_a_blank_that_lost_one_of_its_marks_is_refused(shelf, damaged):
-    content = [passage.replace("#idiom000001#", damaged) for passage in RECORD["content"]]
-    task = shelf.put("chid", "test1.1.json", [{**RECORD, "content": content}])
-    _refused(shelf, task, "test1.1", "test1.1.json, line 1", f"has '{damaged}', a blank without one of its #")
-
-
-def test_a_test_file_without_any_blank_is_refused(shelf):
-    task = shelf.put("chid", "test1.1.json", [{**RECORD, "content": ["没有空格的一段话。"]}])
-    _refused(shelf, task, "test1.1", "test1.1.json: has no blank, such as #idiom000000#, in any line")
-
-
-def test_the_same_id_twice_in_a_test_set_is_refused(shelf):
-    question = {"question": "问？", "choice": ["甲", "乙"], "id": 7}
-    task = shelf.put("c3", "test1.1.json", json.dumps([_c3(question, {**question, "id": 8}), _c3(question)]))
-    _refused(shelf, task, "test1.1", "test1.1.json, line 1 ([1][1][0].id)", "'id' is 7 for the second time")
-
-
 def test_a_key_twice_with_different_values_is_refused(shelf):
     line = '{"sentence1": "甲", "sentence2": "乙", "label": "0", "label": "%d"}'
     task = shelf.put("afqmc", "train.json", f"{line % 0}\n{line % 1}")
@@ -154,6 +120,9 @@ def test_a_key_twice_with_different_values_is_refused(shelf):
     task = shelf.put("chid", "dev.json", [RECORD])
     shelf.put("chid", "dev_answer.json", ANSWERS.replace("}", ', "#idiom000002#": 4}'))
     _refused(shelf, task, "dev", "dev_answer.json", 'has the key "#idiom000002#" twice')
+
+
+ASKED = {"question": "问？", "choice": ["甲", "乙"], "id": 7}
 
 
 def _c3(*questions, context=("男：听说了吗?", "女：是呀。")):
@@ -302,11 +271,6 @@ def test_spans_that_do_not_match(shelf, change, needles):
     _refused(shelf, task, "train", "train.json, line 2", *needles)
 
 
-def test_span_target_missing(shelf):
-    task = shelf.put("cluewsc2020", "train.json", [{"idx": 1, "label": "true", "text": "范廷颂，他走了"}])
-    _refused(shelf, task, "train", "line 1", "'target' is missing")
-
-
 @pytest.mark.parametrize(
     ("record", "answers", "needles"),
     [
@@ -328,22 +292,38 @@ def test_broken_idiom_records(shelf, record, answers, needles):
     _refused(shelf, task, "train", "train.json, line 2", *needles)
 
 
-def test_blank_used_in_two_records(shelf):
-    task = shelf.put("chid", "test1.0.json", [RECORD, {**RECORD, "content": ["#idiom000002#"]}])
-    _refused(shelf, task, "test1.0", "line 2", "#idiom000002#", "second time")
-
-
 @pytest.mark.parametrize(("content", "needle"), [('{"#idiom7#": }', "broken JSON"), ("[1]", "not an object")])
 def test_broken_answer_file(shelf, content, needle):
     task = shelf.put("chid", "dev.json", [RECORD])
+    with pytest.raises(DataError, match="dev_answer.json is missing"):
+        load_rows(shelf.source, task, "dev")
     shelf.put("chid", "dev_answer.json", content)
     _refused(shelf, task, "dev", "dev_answer.json, line 1", needle)
 
 
-def test_missing_answer_file(shelf):
-    task = shelf.put("chid", "dev.json", [RECORD])
-    with pytest.raises(DataError, match="dev_answer.json is missing"):
-        load_rows(shelf.source, task, "dev")
+@pytest.mark.parametrize(
+    ("name", "content", "needles"),
+    [
+        (
+            "chid",
+            [{**RECORD, "content": ["真是idiom1#！"]}],
+            ["line 1: field 'content'[0] has 'idiom1#', a blank without"],
+        ),
+        ("chid", [{**RECORD, "content": ["真是#idiom1！"]}], ["line 1", "has '#idiom1', a blank without one of its #"]),
+        ("chid", [{**RECORD, "content": ["一段话。"]}], ["has no blank, such as #idiom000000#, in any line"]),
+        ("chid", [RECORD, {**RECORD, "content": ["#idiom000002#"]}], ["line 2", "#idiom000002#", "second time"]),
+        (
+            "c3",
+            json.dumps([_c3(ASKED, {**ASKED, "id": 8}), _c3(ASKED)]),
+            ["([1][1][0].id)", "is 7 for the second time"],
+        ),
+        ("c3", json.dumps([_c3({"question": "Q", "choice": ["a", "b"]})]), ["[0][1][0]", "'id' is missing"]),
+        ("cluewsc2020", [{"id": 1, "text": "范廷颂，他走了"}], ["line 1", "'target' is missing"]),
+    ],
+)
+def test_broken_test_files(shelf, name, content, needles):
+    file = "test.json" if name == "cluewsc2020" else "test1.1.json"
+    _refused(shelf, shelf.put(name, file, content), "test1.1", file, *needles)
 
 
 C3_FILE = """[
@@ -391,11 +371,6 @@ def test_broken_choice_items(shelf, line, good, bad, needles):
     _refused(shelf, task, "train", f"d-train.json, line {line} ", *needles)
     shelf.put("c3", "d-train.json", C3_FILE)
     assert len(load_rows(shelf.source, task, "train")) == 6
-
-
-def test_test_question_without_id(shelf):
-    task = shelf.put("c3", "test1.0.json", json.dumps([[["文"], [{"question": "Q", "choice": ["a", "b"]}]]]))
-    _refused(shelf, task, "test1.0", "[0][1][0]", "'id' is missing")
 
 
 def test_broken_document_names_line_and_column(shelf):
