@@ -54,9 +54,9 @@ def sound(task: str) -> str:
 
 
 def write_predictions(path: Path, task: Task, rows: Sequence) -> None:
-    """A sound file for a test set: the last label or candidate, or the first characters, for each row."""
+    """A sound file for a test set: the first label, last option or candidate, or first characters, for each row."""
     if task.is_classification:
-        submission.write_labels(path, range(len(rows)), [task.labels[-1]] * len(rows))
+        submission.write_labels(path, range(len(rows)), [task.labels[0]] * len(rows))
     elif task.kind == CHOICE:
         submission.write_labels(path, [row.id for row in rows], [len(row.options) - 1 for row in rows])
     elif task.kind == SPAN:

@@ -54,6 +54,7 @@ def run(tmp_path, data, monkeypatch, run_command):
     for script in {task.script for task in TASKS.values()}:
         (folder / script).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "tests" / "submission" / "stand_in.py", folder / script)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # of the stand-in
     monkeypatch.setattr(repository, "ROOT", folder)
     monkeypatch.setenv("CLUE_DATA_DIR", str(tmp_path / "nowhere"))
 
@@ -62,6 +63,12 @@ def run(tmp_path, data, monkeypatch, run_command):
         return ended.code, ended.out, ended.err
 
     return call
+
+
+@pytest.fixture
+def pack(run, data, tmp_path):
+    """pack(folder, …): the same, from the made-up data into z.zip."""
+    return lambda *arguments: run(*arguments, "--output", tmp_path / "z.zip", "--data_dir", data)
 
 
 def calls(folder: Path) -> list[list[str]]:
@@ -93,10 +100,10 @@ def test_the_same_files_give_the_same_zip(predictions, data, run, tmp_path):
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
 
 
-def test_missing_tasks_are_named(mine, data, run, tmp_path):
+def test_missing_tasks_are_named(mine, data, pack, tmp_path):
     for name in ("cmnli_predict.json", "c311_predict.json"):
         (mine / name).unlink()
-    code, out, err = run(mine, "--output", tmp_path / "z.zip", "--data_dir", data)
+    code, out, err = pack(mine)
     assert (code, err) == (0, "")
     assert f"CMNLI        missing  cmnli_predict.json: no cmnli_predict.json in {mine}\n" in out
     assert "left out: CMNLI, C3; the leaderboard has no score for them" in out
@@ -110,15 +117,15 @@ def test_tasks_can_be_chosen(predictions, data, run, tmp_path):
     assert independent.accept(tmp_path / "z.zip", data) == {"chid11_predict.json", "tnews11_predict.json"}
 
 
-def test_nothing_invalid_is_packed(mine, data, run, tmp_path):
+def test_nothing_invalid_is_packed(mine, pack, tmp_path):
     """Every defect is reported, file by file, and no zip is written."""
     news = (mine / "tnews11_predict.json").read_text(encoding="utf-8")
-    (mine / "tnews11_predict.json").write_text(news.replace('"label": "116"', '"label": 116'), encoding="utf-8")
+    (mine / "tnews11_predict.json").write_text(news.replace('"label": "100"', '"label": 100'), encoding="utf-8")
     (mine / "csl_predict.json").write_bytes(b"\xff")
     (mine / "cmrc2018_predict.json").write_text("{}")
-    code, out, err = run(mine, "--output", tmp_path / "z.zip", "--data_dir", data)
+    code, out, err = pack(mine)
     assert code == 1 and not (tmp_path / "z.zip").exists()
-    problem = 'label is 116 without quotation marks: labels are strings, write "116"'
+    problem = 'label is 100 without quotation marks: labels are strings, write "100"'
     assert out.count(problem) == 5
     assert f"TNEWS        wrong    tnews11_predict.json, line 1: {problem}\n" in out
     assert "TNEWS        wrong    tnews11_predict.json: 2 more problems\n" in out
@@ -131,37 +138,51 @@ def test_nothing_invalid_is_packed(mine, data, run, tmp_path):
     assert out.count(" ok ") == 7
 
 
-def test_an_earlier_zip_is_left_alone(mine, data, run, tmp_path):
+def test_an_earlier_zip_is_left_alone(mine, pack, tmp_path):
     (tmp_path / "z.zip").write_bytes(b"earlier")
     (mine / "csl_predict.json").write_bytes(b"")
-    code, _, err = run(mine, "--output", tmp_path / "z.zip", "--data_dir", data)
+    code, _, err = pack(mine)
     assert code == 1 and "the one there is an earlier one" in err
     assert (tmp_path / "z.zip").read_bytes() == b"earlier"
 
 
-def test_files_of_the_other_version_are_no_use(mine, data, run, tmp_path):
-    """Right in shape, made for another test set: the ids tell."""
-    shutil.copy(mine / "c310_predict.json", mine / "c311_predict.json")
-    shutil.copy(mine / "chid10_predict.json", mine / "chid11_predict.json")
-    code, out, _ = run(mine, "--output", tmp_path / "z.zip", "--data_dir", data)
-    assert code == 1 and "C3           wrong" in out and "CHID         wrong" in out
+def instead(make):
+    """Makes something else in place of a file."""
+
+    def change(mine):
+        (mine / "csl_predict.json").unlink()
+        make(mine / "csl_predict.json")
+
+    return change
 
 
-def test_a_misspelt_name_is_wrong(mine, data, run, tmp_path):
-    (mine / "tnews11_predict.json").rename(mine / "tnews_predict.json")
-    code, out, err = run(mine, "--output", tmp_path / "z.zip", "--data_dir", data)
-    assert code == 1 and not (tmp_path / "z.zip").exists()
-    assert (
-        "tnews_predict.json: this is not the name of a submission file; rename it to tnews11_predict.json or tnews10"
-        in out
-    )
-    assert "because of tnews_predict.json" in err
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        # Right in shape, made for another test set: the ids tell.
+        (lambda mine: shutil.copy(mine / "c310_predict.json", mine / "c311_predict.json"), "C3           wrong"),
+        (lambda mine: shutil.copy(mine / "chid10_predict.json", mine / "chid11_predict.json"), "CHID         wrong"),
+        (
+            lambda mine: (mine / "tnews11_predict.json").rename(mine / "tnews_predict.json"),
+            "tnews_predict.json: this is not the name of a submission file; rename it to tnews11_predict.json or tnews10",
+        ),
+        (instead(Path.mkdir), "csl_predict.json is no ordinary file"),
+        (instead(os.mkfifo), "csl_predict.json is no ordinary file"),
+        (instead(lambda path: path.symlink_to("/dev/zero")), "csl_predict.json is no ordinary file"),
+        (lambda mine: os.truncate(mine / "csl_predict.json", 1 << 40), "csl_predict.json has 1,099,511,627,776 bytes"),
+    ],
+)
+def test_a_file_that_is_no_submission(mine, pack, tmp_path, change, message):
+    """It is neither waited for nor read in whole."""
+    change(mine)
+    code, out, err = pack(mine)
+    assert code == 1 and message in out and "was not written, because of " in err and not (tmp_path / "z.zip").exists()
 
 
-def test_files_beside_predictions_are_let_be(mine, data, run, tmp_path):
+def test_files_beside_predictions_are_let_be(mine, data, pack, tmp_path):
     for name in ("result.json", "config.json", "model_state.pdparams", "dev_predictions.jsonl"):
         (mine / name).write_text("{}")
-    assert run(mine, "--output", tmp_path / "z.zip", "--data_dir", data)[0] == 0
+    assert pack(mine)[0] == 0
     assert independent.accept(tmp_path / "z.zip", data) == independent.VERSIONS["1.1"]
 
 
@@ -173,17 +194,10 @@ def test_predictions_that_cannot_be_checked_are_not_packed(mine, data, run, tmp_
     assert "AFQMC        wrong    afqmc_predict.json can't be checked: afqmc: test.json is missing" in out
 
 
-def test_a_directory_in_place_of_a_file(mine, data, run, tmp_path):
-    (mine / "csl_predict.json").unlink()
-    (mine / "csl_predict.json").mkdir()
-    code, out, _ = run(mine, "--output", tmp_path / "z.zip", "--data_dir", data)
-    assert code == 1 and "csl_predict.json is no ordinary file" in out
-
-
 # Wrong use ------------------------------------------------------------------------------------------------------------
 
 
-def test_wrong_use_is_one_line(predictions, data, run, tmp_path):
+def test_wrong_use_is_one_line(predictions, run, tmp_path):
     (tmp_path / "empty").mkdir()
     for arguments, message in (
         ([tmp_path / "nowhere"], "nowhere: no such directory; give a run directory or a directory of prediction"),
@@ -228,7 +242,7 @@ def test_from_a_grid_to_a_zip(grid, data, run, tmp_path):
     ]  # fmt: skip
 
 
-def test_a_run_root_of_one_model_will_do(grid, data, run, tmp_path):
+def test_a_run_root_of_one_model_will_do(grid, run, tmp_path):
     assert run(grid, "--output", tmp_path / "z.zip", "--tasks", "tnews")[0] == 0
     (grid / "other-model" / "tnews").mkdir(parents=True)
     code, _, err = run(grid, "--output", tmp_path / "y.zip")
@@ -257,9 +271,9 @@ def test_what_is_predicted_is_not_predicted_again(grid, data, run, tmp_path):
     assert run(*arguments, "--data_dir", other)[0] == 0 and len(calls(folder)) == 5
 
 
-def test_settings_of_the_trial_are_used(tmp_path, data, run):
+def test_settings_of_the_trial_are_used(tmp_path, pack):
     folder = kept(tmp_path / "runs", "cmrc2018", "3e-05_32_0.1", (1.0, 2.0), doc_stride=64, do_lower_case=False)
-    assert run(tmp_path / "runs", "--output", tmp_path / "z.zip", "--data_dir", data)[0] == 0
+    assert pack(tmp_path / "runs")[0] == 0
     (call,) = calls(folder)
     assert call[call.index("--doc_stride") + 1] == "64" and call[call.index("--do_lower_case") + 1] == "False"
 
@@ -281,22 +295,22 @@ def test_the_best_kept_model_predicts(tmp_path, data, run):
     assert "TNEWS: the best trial (1e-05, 16, 0.1: 58.26) has no model on disk; taking 1e-05_32_0.1 (58.26)" in out
 
 
-def test_of_several_seeds_the_best_of_the_best_setting_predicts(tmp_path, data, run):
+def test_of_several_seeds_the_best_of_the_best_setting_predicts(tmp_path, pack):
     runs = tmp_path / "runs"
     kept(runs, "csl", "3e-05_32_0.1", 80.0)
     kept(runs, "csl", "3e-05_32_0.1_seed43", 81.0)
     kept(runs, "csl", "5e-05_32_0.1", 79.0)
     kept(runs, "csl", "5e-05_32_0.1_seed43", 81.5)  # its mean is lower
-    code, out, _ = run(runs, "--output", tmp_path / "z.zip", "--data_dir", data)
+    code, out, _ = pack(runs)
     assert code == 0 and "csl_predict.json: by 3e-05_32_0.1_seed43 (81.00)" in out
 
 
-def test_without_a_kept_model_it_says_how_to_keep_one(tmp_path, data, run):
+def test_without_a_kept_model_it_says_how_to_keep_one(tmp_path, pack):
     runs = tmp_path / "runs"
     kept(runs, "csl", "3e-05_32_0.1", 80.0, model=False)
     half = kept(runs, "afqmc", "3e-05_32_0.1", 70.0)
     (half / "model_state.pdparams").unlink()
-    code, out, err = run(runs, "--output", tmp_path / "z.zip", "--data_dir", data)
+    code, out, err = pack(runs)
     assert code == 1 and "there is nothing to pack" in err and not (tmp_path / "z.zip").exists()
     assert "CSL          missing  csl_predict.json: no model was kept\n" in out
     assert "AFQMC        missing  afqmc_predict.json: no model was kept\n" in out
@@ -320,20 +334,20 @@ def test_a_running_trial_does_not_count(tmp_path, data, run):
         ("drop one", "csl_predict.json, line 6: the file ends after 6 of 7 lines of the test set (the next id is 6)"),
     ],
 )
-def test_a_failed_prediction_leaves_no_zip(behaviour, message, tmp_path, data, run):
+def test_a_failed_prediction_leaves_no_zip(behaviour, message, tmp_path, pack):
     runs = tmp_path / "runs"
     folder = kept(runs, "csl", "3e-05_32_0.1", 80.0)
     kept(runs, "afqmc", "3e-05_32_0.1", 80.0)
     (folder / "behaviour").write_text(behaviour)
     (folder / "csl_predict.json").write_text("stale")
-    code, out, err = run(runs, "--output", tmp_path / "z.zip", "--data_dir", data)
+    code, out, err = pack(runs)
     assert code == 1 and f"CSL          wrong    {message}" in out and "AFQMC        ok" in out
     assert "was not written, because of csl_predict.json" in err and not (tmp_path / "z.zip").exists()
 
 
-def test_models_trained_on_other_data_are_reported(tmp_path, data, run):
+def test_models_trained_on_other_data_are_reported(tmp_path, data, pack):
     kept(tmp_path / "runs", "csl", "3e-05_32_0.1", 80.0, data="0123456789abcdef")
-    code, out, _ = run(tmp_path / "runs", "--output", tmp_path / "z.zip", "--data_dir", data)
+    code, out, _ = pack(tmp_path / "runs")
     assert code == 0 and f"CSL: 3e-05_32_0.1 was trained on other files than those in {data}" in out
 
 
@@ -435,16 +449,16 @@ def test_a_name_that_was_used_before_is_warned_about(mine, data, run, tmp_path):
 @pytest.mark.parametrize(
     "given, reason", [("CSL", "give a task and its score"), ("SST2=80", "give a task and"), ("CSL=8o", "give a task")]
 )
-def test_scores_that_mean_nothing_are_refused(mine, data, run, tmp_path, given, reason):
+def test_scores_that_mean_nothing_are_refused(mine, pack, run, tmp_path, given, reason):
     assert "pack the zip first" in run(mine, "--output", tmp_path / "z.zip", "--score", "CSL=80")[2]
-    run(mine, "--output", tmp_path / "z.zip", "--data_dir", data)
+    pack(mine)
     code, out, err = run(mine, "--output", tmp_path / "z.zip", "--score", given)
     assert (code, out, err.count("\n")) == (2, "", 1) and reason in err
 
 
-def test_the_leaderboard_shows_dev_beside_test(data, run, run_command, tmp_path):
+def test_the_leaderboard_shows_dev_beside_test(pack, run, run_command, tmp_path):
     kept(tmp_path / "runs", "csl", "3e-05_32_0.1", 81.0)
-    run(tmp_path / "runs", "--output", tmp_path / "z.zip", "--data_dir", data)
+    pack(tmp_path / "runs")
     run(tmp_path / "runs", "--output", tmp_path / "z.zip", "--score", "CSL=79.50")
     leaderboard = "grid_search_tools/leaderboard.py"
     _, dev, test, *_ = run_command(leaderboard, tmp_path / "runs").lines
@@ -456,24 +470,6 @@ def test_the_leaderboard_shows_dev_beside_test(data, run, run_command, tmp_path)
 
 
 # What must not hang, nor be read as something else --------------------------------------------------------------------
-
-
-def test_a_pipe_and_a_link_to_a_device_are_refused_at_once(mine, data, run, tmp_path):
-    for name, make in (
-        ("csl_predict.json", os.mkfifo),
-        ("afqmc_predict.json", lambda path: path.symlink_to("/dev/zero")),
-    ):
-        (mine / name).unlink()
-        make(mine / name)
-    code, out, _ = run(mine, "--output", tmp_path / "z.zip", "--data_dir", data)
-    assert code == 1 and out.count("is no ordinary file") == 2 and not (tmp_path / "z.zip").exists()
-
-
-def test_a_file_beyond_any_submission_is_not_read(mine, data, run, tmp_path):
-    with open(mine / "csl_predict.json", "wb") as stream:
-        stream.truncate(1 << 40)
-    code, out, _ = run(mine, "--output", tmp_path / "z.zip", "--data_dir", data)
-    assert code == 1 and "csl_predict.json has 1,099,511,627,776 bytes" in out
 
 
 def test_an_output_that_is_a_device_or_a_pipe_is_not_replaced(mine, data, run, tmp_path):
