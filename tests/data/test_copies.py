@@ -53,16 +53,7 @@ def test_rows_of_a_copy_are_the_official_rows(unpacked, writer, form, capsys):
 def test_of_official_rows_a_copy_is_official(unpacked, monkeypatch, capsys):
     """Its fingerprint is exactly the one of the official files, so trials are the same."""
     official = DataSource(unpacked / "official")
-    known = dict(official_files())
-    for task in TASKS.values():
-        for file in task.files:
-            if (one := known.get((task.name, file))) and file != task.label_file:
-                hashed = file not in task.answer_files.values()
-                rows = official.row_hash(task, file) if hashed else None
-                md5 = _md5(official, task, file)
-                known[task.name, file] = replace(one, md5=md5, row_hash=rows, rows=None)
-    monkeypatch.setattr("cluebench.data.official.official_files", lambda: known)
-    monkeypatch.setattr(source_module, "_md5_sums", {})
+    count_as_official(monkeypatch, official, *((task, file) for task in TASKS.values() for file in task.files))
     copy = DataSource(unpacked / WRITERS[0] / "parquet")
     for name in ("afqmc", "tnews", "iflytek", "ocnli", "cmnli", "cluewsc2020", "csl", "cmrc2018"):
         assert copy.fingerprint(TASKS[name]) == official.fingerprint(TASKS[name])
@@ -70,8 +61,16 @@ def test_of_official_rows_a_copy_is_official(unpacked, monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
-def _md5(source, task, file):
-    return hashlib.md5(source._require(task, file).content()).hexdigest()
+def count_as_official(monkeypatch, source, *files):
+    """From now on the (task, file) of this source are the official files."""
+    known = dict(official_files())
+    for task, file in files:
+        if (task.name, file) in known and file != task.label_file:
+            rows = None if file in task.answer_files.values() else source.row_hash(task, file)
+            md5 = hashlib.md5(source._require(task, file).content()).hexdigest()
+            known[task.name, file] = replace(known[task.name, file], md5=md5, row_hash=rows, rows=None)
+    monkeypatch.setattr("cluebench.data.official.official_files", lambda: known)
+    monkeypatch.setattr(source_module, "_md5_sums", {})
 
 
 def test_a_copy_is_read_once_for_its_hash(unpacked, tmp_path, monkeypatch):
@@ -128,13 +127,11 @@ def test_caches_of_datasets_and_converted_branches(unpacked, tmp_path):
 
 def test_the_old_download_cache(unpacked, tmp_path, monkeypatch):
     """``downloads/extracted/<hash>/`` of one task each; which one, the md5 of its dev file says."""
-    known = dict(official_files())
     official = DataSource(unpacked / "official")
     for number, name in enumerate(("tnews", "csl")):
         folder = tmp_path / "downloads" / "extracted" / (f"{number}" * 64)
         shutil.copytree(unpacked / "official" / f"{name}_public", folder)
-        known[name, "dev.json"] = replace(known[name, "dev.json"], md5=_md5(official, TASKS[name], "dev.json"))
-    monkeypatch.setattr("cluebench.data.official.official_files", lambda: known)
+    count_as_official(monkeypatch, official, *((TASKS[name], "dev.json") for name in ("tnews", "csl")))
     for directory in (tmp_path, tmp_path / "downloads", tmp_path / "downloads" / "extracted"):
         source = DataSource(directory)
         assert load_rows(source, TASKS["csl"], "dev") == load_rows(official, TASKS["csl"], "dev")
@@ -162,32 +159,34 @@ def tnews(tmp_path, unpacked):
     return change
 
 
+def changed(table, column, values):
+    return table.set_column(column, table.schema.names[column], pa.array(values, pa.string()))
+
+
 def labels_of(table, labels):
     return table.set_column(table.schema.get_field_index("label"), "label", pa.array(labels))
+
+
+def schema_of(table, schema):
+    text = schema if isinstance(schema, str) else json.dumps(schema)
+    return table.replace_schema_metadata({"huggingface": text} if schema else {})
 
 
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (
-            lambda table: table.drop_columns(["sentence"]),
-            "of another schema: it has the columns label, idx, not sentence",
-        ),
+        (lambda table: table.drop_columns(["sentence"]), "another schema: it has the columns label, idx, not sentence"),
         (lambda table: labels_of(table, [15] * len(table)), "row 1: label 15 is none of the 15 in its schema"),
         (lambda table: labels_of(table, [-1] * len(table)), "line 1: field 'label' is -1, not one of 100"),
-        (lambda table: table.replace_schema_metadata({}), "has integer labels, and nothing says what they mean"),
+        (lambda table: schema_of(table, None), "has integer labels, and nothing says what they mean"),
         (
-            lambda table: table.replace_schema_metadata(
-                {"huggingface": json.dumps({"info": {"features": {"label": {"names": ["news_story"] * 15}}}})}
-            ),
+            lambda table: schema_of(table, {"info": {"features": {"label": {"names": ["news_story"] * 15}}}}),
             "its label 'news_story' is none of the task's",
         ),
-        (lambda table: table.replace_schema_metadata({"huggingface": "{"}), "its schema can't be read"),
-        (
-            lambda table: table.set_column(0, "sentence", pa.array([None] * len(table), pa.string())),
-            "field 'sentence' is None, not a string",
-        ),
-        (lambda table: table.set_column(2, "idx", pa.array(["a", None] * (len(table) // 2))), "of another schema"),
+        (lambda table: schema_of(table, "{"), "its schema can't be read"),
+        (lambda table: schema_of(table, {"info": [1]}), "its schema can't be read"),
+        (lambda table: changed(table, 0, [None] * len(table)), "field 'sentence' is None, not a string"),
+        (lambda table: changed(table, 2, ["a", None] * (len(table) // 2)), "of another schema"),
     ],
 )
 def test_what_is_wrong_with_a_copy(tnews, edit, message):
@@ -212,10 +211,8 @@ def test_parts_and_broken_files(unpacked, tmp_path):
     shutil.copytree(unpacked / WRITERS[0] / "parquet" / "c3", folder)
     whole = folder / "train-00000-of-00001.parquet"
     table = parquet.read_table(whole)
-    for number in range(2):
-        parquet.write_table(
-            table.slice(number * 10, 10 if number == 0 else None), folder / f"train-0000{number}-of-00002.parquet"
-        )
+    for number, part in enumerate((table.slice(0, 10), table.slice(10))):
+        parquet.write_table(part, folder / f"train-0000{number}-of-00002.parquet")
     whole.unlink()
     official = load_rows(DataSource(unpacked / "official"), TASKS["c3"], "train")
     assert load_rows(DataSource(tmp_path), TASKS["c3"], "train") == official
@@ -248,14 +245,7 @@ def test_what_a_copy_lacks_is_named(tmp_path, unpacked):
 def test_the_same_rows_in_other_bytes_are_official(unpacked, tmp_path, monkeypatch, capsys):
     """Written with other spaces and an own key: the rows count. One other letter makes other rows."""
     official, task = DataSource(unpacked / "official"), TASKS["tnews"]
-    known = {
-        ("tnews", file): replace(
-            official_files()["tnews", file], md5=_md5(official, task, file), row_hash=official.row_hash(task, file)
-        )
-        for file in ("train.json", "dev.json")
-    }
-    monkeypatch.setattr("cluebench.data.official.official_files", lambda: known)
-    monkeypatch.setattr(source_module, "_md5_sums", {})
+    count_as_official(monkeypatch, official, (task, "train.json"), (task, "dev.json"))
     folder = tmp_path / "tnews_public"
     folder.mkdir()
     for file in ("train.json", "dev.json"):
