@@ -1,5 +1,6 @@
 """Bundles unpacked, changed and written again."""
 
+import gzip
 import hashlib
 import json
 import zipfile
@@ -26,9 +27,12 @@ def write(bundle, files, seal=True):
 
 
 def edit(files, name, change):
-    value = json.loads(files[name])
+    """``change`` is called with the value of a JSON member, or of predictions."""
+    is_packed = name.endswith("predictions")
+    value = json.loads(gzip.decompress(files[name]) if is_packed else files[name])
     change(value)
-    files[name] = json.dumps(value).encode()
+    content = json.dumps(value).encode()
+    files[name] = gzip.compress(content) if is_packed else content
 
 
 def best_log(files):

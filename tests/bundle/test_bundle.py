@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import pickle
+import re
 import stat
 import zipfile
 from dataclasses import replace
@@ -20,17 +21,13 @@ from tests.bundle.editing import FIRST, SECOND, best_log, edit, members, write
 
 COMMAND = "grid_search_tools/bundle.py"
 GRID_OF = b'{"format": 1, "model": "m", "status": "done", "trials": %s}'
+TRIAL = {"task": "../x", "name": "y", "learning_rate": 1.0, "batch_size": 1, "dropout": 0.1, "seed": 1}
+TRIAL |= {"configuration_hash": "", "state": "done"}
 
 
 @pytest.fixture
 def verify(run_command, data):
     return lambda bundle, *more: run_command(COMMAND, "verify", bundle, "--data_dir", data, *more)
-
-
-def edit_predictions(files, name, change):
-    value = json.loads(gzip.decompress(files[name]))
-    change(value)
-    files[name] = gzip.compress(json.dumps(value).encode())
 
 
 def reconfigure(files, trial, **settings):
@@ -42,7 +39,7 @@ def reconfigure(files, trial, **settings):
 
     edit(files, f"{trial}.json", change)
     digest = json.loads(files[f"{trial}.json"])["configuration_hash"]
-    edit_predictions(files, f"{trial}.predictions", lambda value: value["configuration"].update(settings))
+    edit(files, f"{trial}.predictions", lambda value: value["configuration"].update(settings))
 
     def plan(value):
         for entry in value["trials"]:
@@ -95,10 +92,8 @@ def test_a_setting_with_a_path_is_not_packed(run, data, run_command):
     path = run / f"{FIRST}.json"
     value = json.loads(path.read_text())
     value["configuration"]["lexicon"] = "/home/zhangsan/lexicon.txt"
-    (run / "grid.json").unlink()
-    for other in (run / "afqmc").glob("*"):
-        if other != path:
-            other.unlink()
+    for other in (run / "grid.json", *(run / "afqmc").glob("*")):
+        other.unlink()
     path.write_text(json.dumps(value))
     ended = run_command(COMMAND, "pack", run, "--data_dir", data)
     assert ended.code == 2 and "its setting lexicon names a path of this machine" in ended.err
@@ -149,8 +144,12 @@ def test_a_bundle_that_does_not_fit_is_not_merged(bundle, data, run_command, tmp
 SPANS, BLANKS = "cmrc2018/2e-05_24_0.1", "chid/2e-05_24_0.1"
 
 
+def forged(name, change):
+    return lambda files: edit(files, name, change)
+
+
 def in_result(change, trial=FIRST):
-    return lambda files: edit(files, f"{trial}.json", change)
+    return forged(f"{trial}.json", change)
 
 
 def result(trial=FIRST, **values):
@@ -162,7 +161,7 @@ def settings(trial=FIRST, **values):
 
 
 def predictions(trial=FIRST, **values):
-    return lambda files: edit_predictions(files, f"{trial}.predictions", lambda value: value.update(values))
+    return forged(f"{trial}.predictions", lambda value: value.update(values))
 
 
 def fewer_steps(number, trial=FIRST):
@@ -170,16 +169,25 @@ def fewer_steps(number, trial=FIRST):
 
 
 def data_in_the_manifest(task):
-    return lambda files: edit(files, "manifest.json", lambda value: value["data"][task].update({"dev.json": "0" * 32}))
+    return forged("manifest.json", lambda value: value["data"][task].update({"dev.json": "0" * 32}))
+
+
+def in_log(pattern, replacement):
+    """Another line in the log of the best trial."""
+
+    def forge(files):
+        name = best_log(files)
+        files[name], number = re.subn(pattern, replacement, files[name], count=1)
+        assert number
+
+    return forge
 
 
 def other_point(**values):
     """The first point of the curve that is not the best."""
-
-    def change(value):
-        next(one for one in value["dev_curve"] if one["step"] != value["best_step"]).update(values)
-
-    return in_result(change)
+    return in_result(
+        lambda value: next(one for one in value["dev_curve"] if one["step"] != value["best_step"]).update(values)
+    )
 
 
 @in_result
@@ -190,11 +198,8 @@ def score_and_curve(value):
 
 def predictions_scored_against_other_answers(files):
     score_and_curve(files)
-
-    def change(value):
-        value["gold"] = [*value["predicted"][:-1], 1 - value["predicted"][-1]]
-
-    edit_predictions(files, f"{FIRST}.predictions", change)
+    name = f"{FIRST}.predictions"
+    edit(files, name, lambda v: v.update(gold=[*v["predicted"][:-1], 1 - v["predicted"][-1]]))
 
 
 def dropped_trial(files):
@@ -208,16 +213,9 @@ def swapped_predictions(files):
 
 
 def swapped_predictions_with_their_heads(files):
-    first, second = (json.loads(gzip.decompress(files[f"{one}.predictions"])) for one in (FIRST, SECOND))
-    second["configuration"], second["step"] = first["configuration"], first["step"]
-    files[f"{FIRST}.predictions"] = gzip.compress(json.dumps(second).encode())
-
-
-def another_answer_of_a_span(files):
-    def change(value):
-        value["predicted"] = ["错"] * len(value["predicted"])
-
-    edit_predictions(files, f"{SPANS}.predictions", change)
+    first = json.loads(gzip.decompress(files[f"{FIRST}.predictions"]))
+    swapped_predictions(files)
+    predictions(configuration=first["configuration"], step=first["step"])(files)
 
 
 def cut_later(change):
@@ -234,8 +232,7 @@ def cut_later(change):
 @cut_later
 def cut_above_the_best_before(value, point):
     """A point is cut once it can't be better than the best so far: a higher bound is no reason to stop."""
-    before = [one["score"][0] for one in value["dev_curve"] if one["step"] < point["step"]]
-    point["score"] = [max(before) + 2]
+    point["score"] = [max(one["score"][0] for one in value["dev_curve"] if one["step"] < point["step"]) + 2]
 
 
 @cut_later
@@ -264,36 +261,18 @@ def losses_of_another_trial(files):
     edit(files, "cmrc2018/2e-05_32_0.1.json", change)
 
 
-def another_warm_up_in_the_log(files):
-    name = best_log(files)
-    text = files[name].decode()
-    line = next(line for line in text.splitlines() if line.startswith("global step 10/"))
-    rate = line.split("lr: ")[1].split(",")[0]
-    files[name] = text.replace(line, line.replace(rate, f"{float(rate) * 2:.10f}")).encode()
+def other_twins(value):
+    value["afqmc"]["twins"] = sorted({*range(200)} - {*value["afqmc"]["twins"]})
 
 
-def another_evaluation_in_the_log(files):
-    name = best_log(files)
-    first, rest = files[name].decode().split("eval loss: ", 1)
-    files[name] = f"{first}eval loss: 9{rest}".encode()
-
-
-def log_of_another_score(files):
-    name = best_log(files)
-    files[name] = files[name].split(b"best_result")[0] + b"best_result: 99.00\n"
-
-
-def another_twin_in_train(files):
-    def change(value):
-        value["afqmc"]["twins"] = sorted({*range(200)} - {*value["afqmc"]["twins"]})
-
-    edit(files, "rows.json", change)
+def other_answers(value):
+    value["predicted"] = ["错"] * len(value["predicted"])
 
 
 #: A forgery, and part of what verification reports.
 FORGERIES = {
     "score": (result(best_score=[99.0]), "its best score is (99.0,)"),
-    "twin in train": (another_twin_in_train, "rows.json: its list of dev rows that are also in train is wrong"),
+    "twin in train": (forged("rows.json", other_twins), "rows.json: its list of dev rows that are also in train is wrong"),
     "score and curve": (score_and_curve, "its result 99.5000"),
     "other answers": (predictions_scored_against_other_answers, "of the official dev files, its result says 99.5000"),
     "dropped trial": (dropped_trial, "the plan says that it is done"),
@@ -302,7 +281,7 @@ FORGERIES = {
     "with their heads": (swapped_predictions_with_their_heads, "its dev predictions give"),
     "another step": (predictions(step=1), "its dev predictions are of step 1"),
     "other rows": (predictions(rows="0" * 16), "of other rows than the official dev files"),
-    "another span": (another_answer_of_a_span, "it predicted 0.0000/0.0000 of the official dev files"),
+    "another span": (forged(f"{SPANS}.predictions", other_answers), "it predicted 0.0000/0.0000 of the official dev files"),
     "more epochs": (settings(epochs=10), "another protocol: epochs is 10, as published 3"),
     "fewer rows": (settings(limit=100), "another protocol: limit is 100, as published None"),
     "another flag": (settings(SPANS, doc_stride=64), "another protocol: doc_stride is 64, as published None"),
@@ -328,9 +307,9 @@ FORGERIES = {
     "fewer windows": (fewer_windows_than_its_neighbour, "no number of training examples gives the steps of all its trials"),
     "uneven micro-batches": (result(accumulation_steps=3), "can't be cut into 3 micro-batches"),
     "losses of another trial": (losses_of_another_trial, "to the last digit"),
-    "warm-up in the log": (another_warm_up_in_the_log, "with a warm-up of 0.1"),
-    "evaluation in the log": (another_evaluation_in_the_log, "which is not in its curve"),
-    "score in the log": (log_of_another_score, "its log does not end in its score"),
+    "warm-up in the log": (in_log(rb"(global step 10/.*lr: )0", rb"\g<1>9"), "with a warm-up of 0.1"),
+    "evaluation in the log": (in_log(b"eval loss: ", b"eval loss: 9"), "which is not in its curve"),
+    "score in the log": (in_log(b"best_result.*", b"best_result: 99.00"), "its log does not end in its score"),
     "settings of the wrong kind": (settings(batch_size="many"), "; its name says otherwise"),
     "no seed": (in_result(lambda value: value["configuration"].pop("seed")), "a value of the wrong kind"),
     "values of the wrong kind": (result(total_steps="many", cards=None), "its result is not whole"),
@@ -392,12 +371,7 @@ def pickled_array():
         ("afqmc/1e-05_8_0.1.json", b"[" * 200_000, "nested too deep"),
         ("afqmc/1e-05_8_0.1.json", b'{"best_score": [NaN]}', "NaN as best_score[0], which is no finite number"),
         ("afqmc/1e-05_8_0.1.log", b"loading /home/zhangsan/models\n", "lines that no run writes"),
-        (
-            "grid.json",
-            GRID_OF
-            % b'[{"task": "../x", "name": "y", "learning_rate": 1.0, "batch_size": 1, "dropout": 0.1, "seed": 1, "configuration_hash": "", "state": "done"}], "protocols": {}',
-            "is no trial",
-        ),
+        ("grid.json", GRID_OF % (b"[%s]" % json.dumps(TRIAL).encode()), "is no trial"),
         ("grid.json", GRID_OF % b'[], "protocols": []', "Expected object, got array"),
     ],
 )
@@ -484,22 +458,20 @@ def test_a_manifest_names_one_model(bundle, verify, model, message):
         {"data_dir": "/home/victim"},
         {"status": "\x1b[2J"},
         {"devices": ["gpu-node-17 gpu 0"]},
+        {"trials": {"state": "failed", "failures": [{"kind": "crash", "detail": "\x1b[2J"}]}},
     ],
 )
 def test_a_plan_tells_nothing_but_what_is_packed(bundle, verify, words):
     files = members(bundle)
-    edit(files, "grid.json", lambda value: value.update(words))
+
+    def change(grid):
+        grid["trials"][0].update(words.pop("trials", {}))
+        grid.update(words)
+
+    edit(files, "grid.json", change)
     write(bundle, files)
     ended = verify(bundle)
     assert ended.code == 2 and "grid.json of another model, or with texts that no bundle may hold" in ended.err
-
-
-def test_failures_are_in_no_bundle(bundle, verify):
-    files = members(bundle)
-    failure = {"kind": "crash", "detail": "\x1b[2J"}
-    edit(files, "grid.json", lambda value: value["trials"][0].update(state="failed", failures=[failure]))
-    write(bundle, files)
-    assert verify(bundle).code == 2
 
 
 def test_a_strangers_words_do_not_steer_the_terminal(bundle, verify):
