@@ -1,7 +1,6 @@
 import errno
 import io
 import re
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +11,7 @@ from cluebench.records.grid_file import read_grid
 from cluebench.records.paths import TrialPaths
 from cluebench.records.result import Result
 from cluebench.records.trial import Trial
-from cluebench.scheduler.allocation.job_queue import JobQueue
+from cluebench.scheduler.loop.grid_state import GridState
 from cluebench.scheduler.plan import jobs as jobs_module
 from cluebench.scheduler.plan.estimates import (
     DurationModel,
@@ -31,7 +30,7 @@ from cluebench.scheduler.run.display import Display, display_for, duration
 from cluebench.scheduler.run.planned_grid import PlannedGrid, RunDirectory
 from cluebench.scheduler.run.recorder import Recorder
 from tests.grid.conftest import until
-from tests.simulated import job_of
+from tests.simulated import SimulatedTime, job_of
 
 #: Ends of logs as Paddle, its launcher, the driver and the system write them.
 OUT_OF_MEMORY = """\
@@ -103,21 +102,17 @@ def test_every_task_has_a_workload():
 
 
 def test_model_size_from_published_table_and_configurations(tmp_path):
-    assert (
-        estimated_size(Model.of("ernie-3.0-medium-zh")).layers,
-        estimated_size(Model.of("ernie-3.0-medium-zh")).hidden_size,
-    ) == (6, 768)
-    assert estimated_size(Model.of("nobody/knows")).layers == 12
+    def shape(model):
+        return estimated_size(Model.of(model)).layers, estimated_size(Model.of(model)).hidden_size
+
+    assert shape("ernie-3.0-medium-zh") == (6, 768) and shape("nobody/knows") == (12, 768)
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "config.json").write_text('{"num_hidden_layers": 4, "hidden_size": 312, "vocab_size": 21128}')
     assert estimated_size(Model.of(tmp_path / "a")).parameters == 12 * 4 * 312**2 + 21128 * 312
     (tmp_path / "b").mkdir()  # old PaddleNLP layout
     text = '{"init_args": [{"vocab_size": 100, "hidden_size": 64, "num_hidden_layers": 2}], "init_class": "BertForX"}'
     (tmp_path / "b" / "model_config.json").write_text(text)
-    assert (
-        estimated_size(Model.of(tmp_path / "b")).layers,
-        estimated_size(Model.of(tmp_path / "b")).hidden_size,
-    ) == (2, 64)
+    assert shape(tmp_path / "b") == (2, 64)
 
 
 def test_memory_of_bert_base_worked_out_by_hand():
@@ -191,26 +186,12 @@ class Terminal(io.StringIO):
         return True
 
 
-class Stage:
-    """As much of a scheduler as the displays look at."""
-
-    halving = None
-
-    def __init__(self, jobs):
-        self.logs = LogReader()
-        self.jobs, self.queue = jobs, JobQueue(jobs, lambda job: 1.0, time.monotonic)
-
-    def running(self):
-        return [job for job in self.jobs if job.state is State.RUNNING]
-
-    def seconds_left(self):
-        return 18_600.0
-
-    def elsewhere(self):
-        return 0
-
-    def why_idle(self):
-        return None
+def stage(jobs):
+    """A running grid with five hours and ten minutes left, as the displays look at it."""
+    trials, engine = SimpleNamespace(jobs=jobs, halving=None), SimpleNamespace(devices=[])
+    grid = GridState(trials, engine, [], SimulatedTime(), GridFlags())
+    grid.seconds_left = lambda: 18_600.0
+    return grid
 
 
 def jobs_on_stage(tmp_path):
@@ -233,7 +214,7 @@ def test_plain_lines(tmp_path):
     stream, jobs = io.StringIO(), jobs_on_stage(tmp_path)
     display = display_for(stream)
     assert type(display) is Display
-    display.attach(Stage(jobs))
+    display.attach(stage(jobs))
     display.hear(jobs[0].ending(), jobs[0])
     assert display.tick(0.0) == 15.0 and display.tick(14.0) == 15.0
     assert display.tick(15.0) == 75.0
@@ -270,7 +251,7 @@ def picture(stream):
 def test_live_picture_of_the_grid_its_tasks_and_what_runs(tmp_path, terminal):
     jobs = jobs_on_stage(tmp_path)
     display = display_for(terminal)
-    display.attach(Stage(jobs))
+    display.attach(stage(jobs))
     display.tick(0.0)
     display.note("gpu 1 is set aside")
     display.tick(2.0)
@@ -290,7 +271,7 @@ def test_a_step_is_shown_before_the_first_log_line(tmp_path, terminal):
     jobs[1].paths.output_dir.mkdir()
     (jobs[1].paths.output_dir / "step.txt").write_text("12/1000")
     display = display_for(terminal)
-    display.attach(Stage(jobs))
+    display.attach(stage(jobs))
     display.tick(0.0)
     assert re.split("  +", picture(terminal)[-1])[:4] == ["tnews/2e-05_32_0.1", "gpu 0", "12/1000", "-"]
     for broken in ("", "12/", "x/y", "13/12", "1/0", "9" * 5000):
@@ -314,7 +295,7 @@ def test_long_names_at_80_columns_give_way_to_numbers(tmp_path, terminal):
             )
     jobs = [job for job in jobs if job.trial.row.metric == "em_f1" or job.trial.task == "cluewsc2020"]
     display = display_for(terminal)
-    display.attach(Stage(jobs))
+    display.attach(stage(jobs))
     display.tick(0.0)
     *_, wsc, cmrc, other_wsc, other_cmrc = lines = picture(terminal)
     assert max(map(len, lines)) <= 80

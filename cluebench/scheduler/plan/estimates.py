@@ -97,7 +97,8 @@ class DurationModel:
         self._flags = flags
         self._ratios: dict[tuple[Model, str], list[float]] = defaultdict(list)  # (model, task) → seconds per token
         self._running: dict[Trial, float] = {}
-        self._cached: dict[tuple[Model, str], float | None] = {}  # results of `_ratio` since the last observation
+        # Results of `_ratio` since the last observation.
+        self._cached: dict[tuple[Model, str], tuple[float | None, Model | None]] = {}
 
     def observe(self, trial: Trial, device_seconds: float, flags: GridFlags | None = None) -> None:
         """A finished trial took this long, times its devices. ``flags``: of its grid, if it is another one."""
@@ -112,34 +113,36 @@ class DurationModel:
 
     def relative(self, trial: Trial) -> float:
         """A duration comparable with other trials' of the same grid; larger is longer."""
-        return forward_tokens(trial, self._flags) * (self._ratio(trial) or _size_factor(trial.model))
+        return self.seconds(trial) or forward_tokens(trial, self._flags) * _size_factor(trial.model)
 
     def seconds(self, trial: Trial) -> float | None:
         """Estimated device seconds; None until a trial has finished or been projected."""
-        ratio = self._ratio(trial)
+        ratio, _ = self._ratio(trial.model, trial.task)
         return None if ratio is None else forward_tokens(trial, self._flags) * ratio
 
-    def known(self, trial: Trial) -> tuple[float, Model] | None:
-        """Device seconds by finished trials of the same task, and the model of these; None if there are none.
+    def by_task(self, trial: Trial) -> tuple[float, Model] | None:
+        """Device seconds by finished trials of the same task, and the model of these; None if there are none."""
+        ratio, by = self._ratio(trial.model, trial.task)
+        return None if ratio is None or by is None else (forward_tokens(trial, self._flags) * ratio, by)
 
-        By this model, else by the model nearest in size (up to `_SIMILAR` times as slow or as fast), scaled by size.
+    def _ratio(self, model: Model, task: str) -> tuple[float | None, Model | None]:
+        """Seconds per token of a model on a task, and by which model's trials of this task; None: by other trials.
+
+        By this model, else by the model nearest in size (up to `_SIMILAR` times as slow or as fast), scaled by size. If
+        none has finished the task: by other tasks of this model, else of any model, scaled by size.
         """
-        scales = {model: _scale(trial.model, model) for model, task in self._ratios if task == trial.task}
-        nearest = min(scales, key=lambda model: (model != trial.model, abs(math.log(scales[model]))), default=None)
-        if nearest is None or not 1 / _SIMILAR <= scales[nearest] <= _SIMILAR:
-            return None
-        return forward_tokens(trial, self._flags) * fmean(self._ratios[nearest, trial.task]) * scales[nearest], nearest
-
-    def _ratio(self, trial: Trial) -> float | None:
-        """Seconds per token: of this model on this task, else of this model, else of any model, scaled by size."""
-        key = trial.model, trial.task
+        key = model, task
         if key not in self._cached:
-            ratios = {key: self._ratios[key]} if key in self._ratios else self._ratios
-            means = [(model, fmean(its)) for (model, _), its in ratios.items()]
-            means = means or [(other.model, ratio) for other, ratio in self._running.items()]
-            same_model = [ratio for model, ratio in means if model == trial.model]
-            chosen = same_model or [ratio * _scale(trial.model, model) for model, ratio in means]
-            self._cached[key] = median(chosen) if chosen else None
+            scales = {other: _scale(model, other) for other, its_task in self._ratios if its_task == task}
+            nearest = min(scales, key=lambda other: (other != model, abs(math.log(scales[other]))), default=None)
+            if nearest is not None and 1 / _SIMILAR <= scales[nearest] <= _SIMILAR:
+                self._cached[key] = fmean(self._ratios[nearest, task]) * scales[nearest], nearest
+                return self._cached[key]
+            means = [(other, fmean(ratios)) for (other, _), ratios in self._ratios.items()]
+            means = means or [(running.model, ratio) for running, ratio in self._running.items()]
+            own = [ratio for other, ratio in means if other == model]
+            chosen = own or [ratio * _scale(model, other) for other, ratio in means]
+            self._cached[key] = median(chosen) if chosen else None, None
         return self._cached[key]
 
 

@@ -27,7 +27,13 @@ def build_plan(models: Sequence[Model], flags: GridFlags) -> list[Trial]:
     two models with the same run directory, or best_only for a model without published settings.
     """
     tasks = [task for task in TASKS.values() if task in tasks_named(flags.tasks)]
-    refuse_shared_folders(models)
+    owners: dict[str, Model] = {}
+    for model in models:
+        if owners.setdefault(model.folder, model) != model:
+            raise UsageError(
+                f"models {owners[model.folder]} and {model} would share the run directory {model.folder}/: "
+                "rename one of them, or run them with two --run_root"
+            )
     trials: dict[Trial, None] = {}
     for model, task in product(models, tasks):
         for point, seed in product(_points(model, task, flags), flags.seeds):
@@ -37,17 +43,6 @@ def build_plan(models: Sequence[Model], flags: GridFlags) -> list[Trial]:
                 raise UsageError(f"--batch_sizes: {error}") from None
             trials[Trial(model, task.name, point, seed)] = None
     return list(trials)
-
-
-def refuse_shared_folders(models: Sequence[Model]) -> None:
-    """Raises UsageError if two models would write to one run directory, which has the model directory's name."""
-    owners: dict[str, Model] = {}
-    for model in models:
-        if owners.setdefault(model.folder, model) != model:
-            raise UsageError(
-                f"models {owners[model.folder]} and {model} would share the run directory {model.folder}/: "
-                "rename one of them, or run them with two --run_root"
-            )
 
 
 def _points(model: Model, task: Task, flags: GridFlags) -> list[Setting]:

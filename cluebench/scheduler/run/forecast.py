@@ -135,7 +135,7 @@ class Forecast:
         for job in jobs:
             if not job.is_settled:
                 self._to_run[job.trial.row].append(job)
-        estimates = {job.key: by_device[self.device].known(job.trial) for job in jobs if not job.is_settled}
+        estimates = {job.key: by_device[self.device].by_task(job.trial) for job in jobs if not job.is_settled}
         self._known = {key: estimate for key, estimate in estimates.items() if estimate}  # device seconds, by a model
 
     def _finished(self) -> Iterator[tuple[Trial, Result]]:

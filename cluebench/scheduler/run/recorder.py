@@ -221,14 +221,10 @@ def trial_state(job: Job) -> dict:
     trial = job.trial
     attempts = [
         {
-            "number": attempt.number,
             "devices": attempt.labels,
-            "cards": attempt.cards,
-            "accumulation": attempt.accumulation,
             "started": _iso(attempt.started),
             "finished": _iso(attempt.finished),
-            "outcome": attempt.outcome,
-            "detail": attempt.detail,
+            **{name: getattr(attempt, name) for name in ("number", "cards", "accumulation", "outcome", "detail")},
         }
         for attempt in job.attempts
     ]
