@@ -105,20 +105,11 @@ def fit_longest(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Lengths after the longest of the three gave up one token at a time until they fit into ``room`` together.
 
-    If several are longest, the context gives first, then the question. In closed form: all are cut to one level, and
-    the room that is left then goes back to those that were cut, the option first.
+    If several are longest, the context gives first, then the question.
     """
-    low, middle, high = np.sort(np.stack([context, question, option]), axis=0)
-    level = np.where(
-        low + 2 * middle <= room,
-        room - low - middle,  # only the longest is cut
-        np.where(3 * low <= room, (room - low) // 2, room // 3),
-    )
-    level = np.where(low + middle + high <= room, high, level)
-    spare = room - sum(np.minimum(part, level) for part in (low, middle, high))
-    kept = []
-    for part in (option, question, context):
-        gets_back = (part > level) & (spare > 0)
-        spare = spare - gets_back
-        kept.append(np.minimum(part, level) + gets_back)
-    return kept[2], kept[1], kept[0]
+    kept = np.stack([context, question, option])
+    too_long = np.flatnonzero(kept.sum(axis=0) > room)
+    while len(too_long):
+        kept[kept[:, too_long].argmax(axis=0), too_long] -= 1
+        too_long = too_long[kept[:, too_long].sum(axis=0) > room]
+    return kept[0], kept[1], kept[2]

@@ -35,9 +35,6 @@ class Ragged:
         return len(self.offsets) - 1
 
     def __getitem__(self, index: int) -> np.ndarray:
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"list {index} of {len(self)}")
-        index %= len(self)
         return self.values[self.offsets[index] : self.offsets[index + 1]]
 
     @property
@@ -143,5 +140,4 @@ def unpack_string(packed: Ragged, index: int) -> str:
 
 def unpack_strings(packed: Ragged) -> list[str]:
     """All strings of what pack_strings made."""
-    content, bounds = packed.values.tobytes(), packed.offsets.tolist()
-    return [content[start:end].decode("utf-8", "surrogatepass") for start, end in zip(bounds, bounds[1:])]
+    return [unpack_string(packed, index) for index in range(len(packed))]

@@ -38,9 +38,13 @@ def build(
     question_ids = encoder.encode(questions, num_proc)
     if max_query_length is not None:
         question_ids = question_ids.cut(max_query_length)
-
     reserved = encoder.template.special_tokens(_TEXTS) + question_ids.lengths[question]
-    room = _room_for_contexts(rows, reserved, max_seq_length)
+    room = max_seq_length - reserved
+    if len(rows) and room.min() < 1:
+        raise UsageError(
+            f"--max_seq_length {max_seq_length}: the question {rows[int(room.argmin())].question!r} leaves no room for "
+            "its context; raise it, or cut questions with --max_query_length"
+        )
     of_row, begins = windows(context_ids.lengths[context], room, doc_stride)
     columns = {
         "tokens": context_ids,
@@ -59,17 +63,6 @@ def build(
         behind = first + [len(row.answers[0]) for row in rows]
         arrays["start_positions"], arrays["end_positions"] = SpanFeatures(arrays).label(first, behind)
     return arrays
-
-
-def _room_for_contexts(rows: Sequence[SpanRow], reserved: np.ndarray, max_seq_length: int) -> np.ndarray:
-    """Tokens of a context that fit beside each row's question. int64 [rows]. Raises UsageError if there are none."""
-    room = max_seq_length - reserved
-    if len(rows) and room.min() < 1:
-        raise UsageError(
-            f"--max_seq_length {max_seq_length}: the question {rows[int(room.argmin())].question!r} leaves no room for "
-            "its context; raise it, or cut questions with --max_query_length"
-        )
-    return room
 
 
 def windows(lengths: np.ndarray, room: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray]:
