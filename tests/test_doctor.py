@@ -103,9 +103,7 @@ FAULTS = {
     "another environment": (healthy(python_beside="/repository/.venv/bin/python", installed_versions=NO_PADDLE), "not installed", "source /repository/.venv/bin/activate"),
     "both Paddles": (healthy(installed_versions=PINNED), "overwrite each other's files", "uninstall -y paddlepaddle paddlepaddle-gpu && " + INSTALL),
     "missing package": (healthy(required_packages=["paddlenlp", "psutil"]), "not installed: psutil", INSTALL),
-    "paddlenlp of another version": (healthy(installed_versions={**CPU_SET, "paddlenlp": "2.8.1"}), "paddlenlp 2.8.1 (tested: 3.0.0b4)", INSTALL),
     "paddle of another version": (healthy(installed_versions={**CPU_SET, "paddlepaddle": "2.6.2"}), "paddlepaddle 2.6.2 (tested: 3.3.1)", INSTALL),
-    "numpy 2": (healthy(installed_versions={**CPU_SET, "numpy": "2.1.0"}), "other versions than those tested together: numpy 2.1.0 (tested: 1.26.4)", INSTALL),
     "all others": (healthy(installed_versions=dict.fromkeys(CPU_SET, "0")), "tested together: huggingface-hub 0 (tested: 0.36.2), numpy 0 (tested: 1.26.4), paddlenlp 0 (tested: 3.0.0b4), paddlepaddle 0 (tested: 3.3.1), rich 0 (tested: 15.0.0) and 1 more", INSTALL),
     "Paddle broken": (healthy(run_python=(None, "ImportError: libgomp.so.1: cannot open")), "PaddlePaddle does not import: ImportError: libgomp.so.1", "uninstall -y paddlepaddle"),
     "PaddleNLP broken": (healthy(run_python=(CPU_PADDLE, "ImportError: cannot import name 'x'")), "PaddleNLP does not import: ImportError", INSTALL),
@@ -161,7 +159,7 @@ def test_lines_on_the_machine(machine, monkeypatch):
         "                  gpu 0: NVIDIA A100, 80 GiB",
         "                  gpu 1: NVIDIA A100, 80 GiB",
         "CPU               8 core(s), AMD, 32.0 GiB of memory",
-        "CUDA_VISIBLE_DEVICES0,1",
+        "CUDA_VISIBLE_DEVICES 0,1",
     ]
 
 

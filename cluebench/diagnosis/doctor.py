@@ -45,10 +45,8 @@ class Doctor:
         self.problems: list[tuple[str, str]] = []
         self._repository = repository
         self._driver = probes.ask_driver()
-        self._pinned, self._required = (
-            probes.pinned_versions(repository, sys.version_info[:2]),
-            probes.required_packages(),
-        )
+        self._pinned = probes.pinned_versions(repository, sys.version_info[:2])
+        self._required = probes.required_packages()
         self._installed = probes.installed_versions([*self._pinned, *self._required, *_PADDLES, "nvidia-cudnn-cu12"])
         self._paddle: dict[str, Any] | None = None  # what the probe printed; None: Paddle does not import
         self._loads_models = False  # PaddleNLP imports
@@ -69,7 +67,7 @@ class Doctor:
 
     def report(self) -> str:
         """The lines, then the problems in the order in which they are best repaired."""
-        lines = [f"{name:<18}{value}" for name, value in self.lines]
+        lines = [f"{name:<17} {value}" for name, value in self.lines]
         problems = [f"{n}. {problem}\n   fix: {fix}" for n, (problem, fix) in enumerate(self.problems, start=1)]
         return "\n".join([*lines, "", *(problems or ["nothing is wrong"])])
 

@@ -25,7 +25,7 @@ def read_weights(files: Sequence[Path]) -> dict[str, np.ndarray]:
     Reads .safetensors, .pdparams of ``paddle.save`` and .bin of ``torch.save`` (PyTorch 1.6 or later; PyTorch is not
     needed). Raises UsageError naming a file that is damaged, of another format, or a pickle of more than arrays.
     """
-    readers = {".safetensors": _read_safetensors, ".pdparams": _read_paddle, ".bin": _read_torch}
+    readers = {".safetensors": _read_safetensors, ".pdparams": _read_pickle, ".bin": _read_torch}
     found: dict[str, np.ndarray] = {}
     for file in files:
         try:
@@ -203,33 +203,31 @@ def _reconstructed(kind: Any, *_: Any) -> _Array:
 
 _TYPES = frozenset("b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8".split())
 _NDARRAY = _StandIn(_reconstructed)
-_EVAL = _StandIn(_data_of)
-_SCALAR = _StandIn(lambda dtype, data: dtype.read(data, 1).item())
 
-#: Everything that a pickle of arrays may name, under the module names of Python 2 and 3 and numpy 1 and 2.
+#: Everything that a pickle of arrays may name.
 _ALLOWED = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("builtins", "tuple"): tuple,
-    ("builtins", "eval"): _EVAL,
-    ("__builtin__", "tuple"): tuple,
-    ("__builtin__", "eval"): _EVAL,
-    ("_codecs", "encode"): _StandIn(_encoded),
-    ("paddle.base.libpaddle", "GeneratorState"): _GeneratorState,
-    ("numpy", "ndarray"): _NDARRAY,
-    ("numpy", "dtype"): _StandIn(_Dtype),
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _StandIn(_reconstructed) for core in ("core", "_core")},
-    **{(f"numpy.{core}.multiarray", "scalar"): _SCALAR for core in ("core", "_core")},
+    "collections.OrderedDict": OrderedDict,
+    "builtins.tuple": tuple,
+    "builtins.eval": _StandIn(_data_of),
+    "_codecs.encode": _StandIn(_encoded),
+    "paddle.base.libpaddle.GeneratorState": _GeneratorState,
+    "numpy.ndarray": _NDARRAY,
+    "numpy.dtype": _StandIn(_Dtype),
+    "numpy.core.multiarray._reconstruct": _StandIn(_reconstructed),
+    "numpy.core.multiarray.scalar": _StandIn(lambda dtype, data: dtype.read(data, 1).item()),
 }
+#: Module names of Python 2 and numpy 2.
+_OTHER_NAMES = {"__builtin__": "builtins", "numpy._core.multiarray": "numpy.core.multiarray"}
 
 
 class _ArrayUnpickler(pickle.Unpickler):
     allowed = _ALLOWED
 
     def find_class(self, module: str, name: str) -> Any:
-        try:
-            return self.allowed[module, name]
-        except KeyError:
-            raise _Forbidden(f"{module}.{name}") from None
+        full_name = f"{_OTHER_NAMES.get(module, module)}.{name}"
+        if full_name not in self.allowed:
+            raise _Forbidden(f"{module}.{name}")
+        return self.allowed[full_name]
 
 
 def refuse_programs(checkpoint: Path) -> None:
@@ -244,26 +242,26 @@ def refuse_programs(checkpoint: Path) -> None:
             raise UsageError(f"{file}: {why}, {advice}") from None
 
 
-def _read_paddle(file: Path) -> dict[str, np.ndarray]:
-    """``paddle.save`` pickles a dict of arrays, or of (name, array)."""
+def _read_pickle(file: Path) -> dict[str, np.ndarray]:
     with open(file, "rb") as stream:
-        saved = _ArrayUnpickler(stream, encoding="latin1").load()
-    if not isinstance(saved, dict):
-        raise UsageError(f"{file}: holds a {type(saved).__name__}, not a model's state")
-    if "UnpackBigParamInfor@@" in saved:
-        raise UsageError(f"{file}: an array over 1 GB was cut into parts; save the weights again with protocol=4")
-    return _state_in({name: value[1] if isinstance(value, tuple) else value for name, value in saved.items()})
+        return _state_in(file, _ArrayUnpickler(stream, encoding="latin1").load())
 
 
 #: Keys under which training programs keep the model beside its optimizer; the first one present is read.
 _STATES = ("state_dict", "model_state_dict", "model", "module")
 
 
-def _state_in(saved: Mapping[Any, Any]) -> dict[str, np.ndarray]:
-    """The arrays of a saved dict, or of the dict in it that holds a model's."""
+def _state_in(file: Path, saved: Any) -> dict[str, np.ndarray]:
+    """The arrays of a saved dict, or of the dict in it that is a model's. ``paddle.save`` may write (name, array)."""
+    if not isinstance(saved, dict):
+        raise UsageError(f"{file}: holds a {type(saved).__name__}, not a model's state")
+    if "UnpackBigParamInfor@@" in saved:
+        raise UsageError(f"{file}: an array over 1 GB was cut into parts; save the weights again with protocol=4")
     inner = next((saved[key] for key in _STATES if isinstance(saved.get(key), dict)), saved)
-    arrays = {name: value.array for name, value in inner.items() if isinstance(value, _Array)}
-    return {name: array for name, array in arrays.items() if array is not None}
+    values = {name: value[1] if isinstance(value, tuple) else value for name, value in inner.items()}
+    return {
+        name: value.array for name, value in values.items() if isinstance(value, _Array) and value.array is not None
+    }
 
 
 # PyTorch --------------------------------------------------------------------------------------------------------------
@@ -272,13 +270,6 @@ _TORCH_TYPES = {
     "DoubleStorage": "f8", "FloatStorage": "f4", "HalfStorage": "f2", "BFloat16Storage": "u2", "LongStorage": "i8",
     "IntStorage": "i4", "ShortStorage": "i2", "CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "b1",
 }  # fmt: skip
-
-
-class _StorageType(_Dtype):
-    """Stands for a kind of storage, which a pickle can't change."""
-
-    __slots__ = ()
-    __setstate__ = _StandIn.__setstate__
 
 
 def _rebuild_tensor(stored: _Array, offset: int, size: tuple, stride: tuple, *_: Any) -> _Array:
@@ -297,10 +288,9 @@ def _rebuild_tensor(stored: _Array, offset: int, size: tuple, stride: tuple, *_:
 
 _TORCH_ALLOWED = {
     **_ALLOWED,
-    ("torch._utils", "_rebuild_tensor_v2"): _StandIn(_rebuild_tensor),
-    ("torch._utils", "_rebuild_parameter"): _StandIn(lambda data, *_: data),
-    ("torch", "Size"): tuple,
-    **{("torch", name): _StorageType(dtype) for name, dtype in _TORCH_TYPES.items()},
+    "torch._utils._rebuild_tensor_v2": _StandIn(_rebuild_tensor),
+    "torch._utils._rebuild_parameter": _StandIn(lambda data, *_: data),
+    "torch.Size": tuple,
 }
 
 
@@ -312,6 +302,11 @@ class _TorchUnpickler(_ArrayUnpickler):
     def __init__(self, stream: Any, archive: zipfile.ZipFile, root: str):
         super().__init__(stream, encoding="utf-8")
         self._archive, self._root = archive, root
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "torch" and name in _TORCH_TYPES:
+            return _Dtype(_TORCH_TYPES[name])
+        return super().find_class(module, name)
 
     def persistent_load(self, identity: tuple) -> _Array:
         _, kind, key, _, count = identity
@@ -340,7 +335,4 @@ def _read_torch(file: Path) -> dict[str, np.ndarray]:
         if member is None:
             raise UsageError(f"{file}: a zip archive without data.pkl, so not written by torch.save")
         with archive.open(member) as stream:
-            saved = _TorchUnpickler(stream, archive, member.removesuffix("/data.pkl")).load()
-    if not isinstance(saved, dict):
-        raise UsageError(f"{file}: holds a {type(saved).__name__}, not a model's state")
-    return _state_in(saved)
+            return _state_in(file, _TorchUnpickler(stream, archive, member.removesuffix("/data.pkl")).load())
