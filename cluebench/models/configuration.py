@@ -61,11 +61,14 @@ _ACTIVATIONS = {"gelu_pytorch_tanh": "gelu_new", "gelu_python": "gelu", "swish":
 class Target:
     """What is to be built: the model in these files, with the head of a task.
 
-    ``head_required``: the weights must have that head; otherwise a missing head is drawn.
+    ``tokenizer``: makes the inputs, of at most ``max_seq_length`` tokens; None: not known yet. ``head_required``: the
+    weights must have that head; otherwise a missing head is drawn.
     """
 
     files: ModelFiles
     task: Task
+    tokenizer: Any = None
+    max_seq_length: int | None = None
     head_required: bool = False
 
     @cached_property
@@ -115,7 +118,7 @@ def in_one_line(model: Model, what: str) -> Iterator[None]:
         raise UsageError(f"{model.typed}: the {what} can't be loaded ({reason})") from error
 
 
-def configured(target: Target, tokenizer: Any, hugging_face: bool) -> Any:
+def configured(target: Target, hugging_face: bool) -> Any:
     """PaddleNLP's configuration of the model with the task's head.
 
     ``hugging_face``: whether the weights are named as Hugging Face's Transformers names them.
@@ -137,8 +140,8 @@ def configured(target: Target, tokenizer: Any, hugging_face: bool) -> Any:
     config.finetuning_task = task.name
     if deviations := _deviations(head, config, written, hugging_face):
         setattr(config, DEVIATIONS, deviations)
-    if tokenizer is not None:
-        config.pad_token_id = tokenizer.pad_token_id  # what batches are padded with is what must be masked
+    if target.tokenizer is not None:
+        config.pad_token_id = target.tokenizer.pad_token_id  # what batches are padded with is what must be masked
     return config
 
 
@@ -185,10 +188,10 @@ def warn_of_positions(target: Target, config: Any) -> None:
         )
 
 
-def check_fit(target: Target, config: Any, tokenizer: Any, max_seq_length: int | None) -> None:
+def check_fit(target: Target, config: Any) -> None:
     """Raises UsageError when inputs are longer, or hold other tokens, than the model has embeddings for."""
-    files = target.files
-    files.check_length(max_seq_length, longest_input(config))
+    files, tokenizer = target.files, target.tokenizer
+    files.check_length(target.max_seq_length, longest_input(config))
     if tokenizer is None or files.config is None:
         return
     tokens, rows = max(tokenizer.get_vocab().values()) + 1, config.vocab_size

@@ -53,23 +53,17 @@ def load_model(
     that makes its inputs, which must fit. ``max_seq_length``: tokens of the longest input. ``offline``: the network is
     not touched. Raises UsageError when the architecture can't do the task, or the files are not whole.
     """
-    target = Target(located(model, offline=offline), task, head_required)
-    return built(target, read(target.files), tokenizer, max_seq_length)
+    target = Target(located(model, offline=offline), task, tokenizer, max_seq_length, head_required)
+    return built(target, read(target.files))
 
 
-def built(
-    target: Target,
-    weights: Mapping[str, np.ndarray],
-    tokenizer: Any = None,
-    max_seq_length: int | None = None,
-    layers: int | None = None,
-) -> paddle.nn.Layer:
+def built(target: Target, weights: Mapping[str, np.ndarray], layers: int | None = None) -> paddle.nn.Layer:
     """See `load_model`. ``layers``: only the first ones are built, but the weights are checked to the last."""
     if target.head_required:
         refuse_other_task(target)
     stored, hugging_face = in_paddles_names(target, weights)
-    config = configured(target, tokenizer, hugging_face)
-    check_fit(target, config, tokenizer, max_seq_length)
+    config = configured(target, hugging_face)
+    check_fit(target, config)
     if target.head_required:
         warn_of_positions(target, config)
     check_sizes(target, config, stored)

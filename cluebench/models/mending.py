@@ -27,8 +27,9 @@ def build(target: Target, config: Any) -> paddle.nn.Layer:
                 layer._epsilon = epsilon
     if getattr(config, "type_vocab_size", 2) == 1:
         _before(backbone.embeddings, lambda given: {"token_type_ids": paddle.zeros_like(given["input_ids"])})
-    if target.architecture.published and "first_position" in deviations:
-        _before(backbone.embeddings, partial(_positions, deviations["first_position"]))
+    first_position = deviations.get("first_position")
+    if target.architecture.published and first_position is not None:
+        _before(backbone.embeddings, partial(_positions, first_position))
     return model
 
 

@@ -55,9 +55,9 @@ def _try_head(
     needed = {"[CLS]": tokenizer.cls_token_id, "[SEP]": tokenizer.sep_token_id, "[PAD]": tokenizer.pad_token_id}
     if absent := [name for name, number in needed.items() if number is None]:
         return f"its vocabulary has no {', '.join(absent)}", None
-    target = Target(files, task)
+    target = Target(files, task, tokenizer)
     try:
-        model = built(target, weights, tokenizer, layers=_LAYERS)
+        model = built(target, weights, _LAYERS)
         set_dropout(model, 0.5)
         with in_one_line(files.model, type(model).__name__):
             _try_steps(target, model)
