@@ -11,10 +11,14 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)
-def on_the_cpu():
+def optimization():
+    """The module, on the CPU."""
     import paddle
 
+    from cluebench.training import optimization
+
     paddle.set_device("cpu")
+    return optimization
 
 
 class Scaler:
@@ -51,19 +55,16 @@ class Weight:
         return float(self.value.grad)
 
 
-def test_a_steps_gradient_is_of_the_mean_over_the_micro_batches_it_has():
-    from cluebench.training.optimization import Precision, accumulate
-
+def test_a_steps_gradient_is_of_the_mean_over_the_micro_batches_it_has(optimization):
     for micro_batches, mean in (([3.0], 3.0), ([3.0, 5.0], 4.0), ([3.0, 5.0, 10.0], 6.0)):
         model = Weight()
-        loss = accumulate(model, micro_batches, model.loss_of, Precision())
+        loss = optimization.accumulate(model, micro_batches, model.loss_of, optimization.Precision())
         assert float(loss) == pytest.approx(mean) and loss.stop_gradient
         assert model.gradient == pytest.approx(mean)
 
 
-def test_cards_exchange_gradients_once_a_step():
+def test_cards_exchange_gradients_once_a_step(optimization):
     """With the last micro-batch; before it they must not."""
-    from cluebench.training.optimization import Precision, accumulate
 
     class Parallel(Weight):
         calls = ""
@@ -80,16 +81,14 @@ def test_cards_exchange_gradients_once_a_step():
 
     for micro_batches, calls in (([1.0, 2.0, 3.0], "(1)(2)3"), ([1.0], "1")):
         model = Parallel()
-        accumulate(model, micro_batches, model.loss_of, Precision())
+        optimization.accumulate(model, micro_batches, model.loss_of, optimization.Precision())
         assert model.calls == calls
 
 
-def test_a_scaler_scales_every_loss_and_takes_the_step():
+def test_a_scaler_scales_every_loss_and_takes_the_step(optimization):
     import paddle
 
-    from cluebench.training.optimization import Precision, accumulate
-
-    model, precision, entered = Weight(), Precision(scaler=Scaler()), []
+    model, precision, entered = Weight(), optimization.Precision(scaler=Scaler()), []
 
     @contextmanager
     def computing():
@@ -97,67 +96,58 @@ def test_a_scaler_scales_every_loss_and_takes_the_step():
         yield
 
     precision.context = computing
-    assert float(accumulate(model, [3.0, 5.0], model.loss_of, precision)) == 4.0  # what is logged is not scaled
+    loss = optimization.accumulate(model, [3.0, 5.0], model.loss_of, precision)
+    assert float(loss) == 4.0  # what is logged is not scaled
     assert model.gradient == 4.0 * 1024 and len(entered) == 2
     precision.step(paddle.optimizer.SGD(1.0, parameters=[model.value]))
     assert precision.scaler.calls == ["scale", "scale", "step", "update"]
     assert float(model.value) == 1.0 - 4.0 * 1024
 
 
-def test_without_a_scaler_the_optimizer_takes_the_step():
+def test_without_a_scaler_the_optimizer_takes_the_step(optimization):
     import paddle
 
-    from cluebench.training.optimization import Precision, accumulate
-
-    model, precision = Weight(), Precision.of("off", "cpu")
+    model, precision = Weight(), optimization.Precision.of("off", "cpu")
     assert precision.context is nullcontext and precision.scaler is None
-    accumulate(model, [0.25], model.loss_of, precision)
+    optimization.accumulate(model, [0.25], model.loss_of, precision)
     precision.step(paddle.optimizer.SGD(1.0, parameters=[model.value]))
     assert float(model.value) == 0.75
 
 
 @pytest.mark.parametrize("supported", [True, False])
 @pytest.mark.parametrize("amp, device", [("off", "gpu:0"), ("fp16", "gpu:0"), ("bf16", "gpu:0"), ("bf16", "xpu:1")])
-def test_precision_is_refused_only_where_the_card_has_none(amp, device, supported, monkeypatch):
+def test_precision_is_refused_only_where_the_card_has_none(optimization, amp, device, supported, monkeypatch):
     import paddle
-
-    from cluebench.training.optimization import Precision
 
     cast = []
     monkeypatch.setattr(paddle.amp, "is_bfloat16_supported", lambda: supported)
     monkeypatch.setattr(paddle.amp, "auto_cast", lambda **settings: cast.append(settings) or nullcontext())
     if (amp, device, supported) == ("bf16", "gpu:0", False):
         with pytest.raises(UsageError, match="--amp bf16: gpu:0 does not compute in bfloat16"):
-            Precision.of(amp, device)
+            optimization.Precision.of(amp, device)
         return
-    precision = Precision.of(amp, device)
+    precision = optimization.Precision.of(amp, device)
     with precision.context():
         types = {"fp16": "float16", "bf16": "bfloat16"}
         assert cast == ([] if amp == "off" else [{"level": "O1", "dtype": types[amp]}])
     assert (precision.scaler is not None) == (amp == "fp16")
     if amp == "fp16":
-        assert precision.scaler.get_init_loss_scaling() in (
-            2**15,
-            1,
-        )  # 1 where it finds no card and switches itself off
+        # 1 where it finds no card and switches itself off
+        assert precision.scaler.get_init_loss_scaling() in (2**15, 1)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cpu:0"])
-def test_half_precision_is_refused_on_cpus(device):
-    from cluebench.training.optimization import Precision
-
+def test_half_precision_is_refused_on_cpus(optimization, device):
     for amp in ("fp16", "bf16"):
         with pytest.raises(UsageError, match=f"--amp {amp}: Paddle.* CPUs; use --amp off"):
-            Precision.of(amp, device)
+            optimization.Precision.of(amp, device)
 
 
 # The loss that is logged ----------------------------------------------------------------------------------------------
 
 
-def test_the_loss_logged_is_the_last_steps_and_the_speed_that_since_the_last_line(monkeypatch):
+def test_the_loss_logged_is_the_last_steps_and_the_speed_that_since_the_last_line(optimization, monkeypatch):
     import paddle
-
-    from cluebench.training import optimization
 
     clock = [100.0]
     monkeypatch.setattr(optimization.time, "perf_counter", lambda: clock[0])
@@ -172,12 +162,10 @@ def test_the_loss_logged_is_the_last_steps_and_the_speed_that_since_the_last_lin
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_one_loss_that_is_no_number_is_found_whenever_it_came(bad):
+def test_one_loss_that_is_no_number_is_found_whenever_it_came(optimization, bad):
     import paddle
 
-    from cluebench.training.optimization import LossMeter
-
-    meter = LossMeter()
+    meter = optimization.LossMeter()
     meter.check(0)  # nothing has been added
     for loss in (1.0, bad, 1.0):
         meter.add(paddle.to_tensor(loss))
@@ -188,16 +176,17 @@ def test_one_loss_that_is_no_number_is_found_whenever_it_came(bad):
             look(3)
 
 
-def test_in_fp16_only_steps_in_a_row_without_end_are_a_divergence():
+def test_in_fp16_only_steps_in_a_row_without_end_are_a_divergence(optimization):
     """The optimizer leaves single ones out. The Trainer's steps go by the same rule."""
     import paddle
 
-    from cluebench.training.optimization import MOST_OVERFLOWS, LossMeter
     from cluebench.training.paddlenlp_trainer import ProtocolTrainer
 
-    meter = LossMeter(fp16=True)
-    trainer = types.SimpleNamespace(state=types.SimpleNamespace(global_step=2), losses=LossMeter(fp16=True))
-    for loss in [float("inf")] * MOST_OVERFLOWS + [1.0] + [float("nan")] * MOST_OVERFLOWS:
+    meter = optimization.LossMeter(fp16=True)
+    trainer = types.SimpleNamespace(
+        state=types.SimpleNamespace(global_step=2), losses=optimization.LossMeter(fp16=True)
+    )
+    for loss in [float("inf")] * optimization.MOST_OVERFLOWS + [1.0] + [float("nan")] * optimization.MOST_OVERFLOWS:
         meter.add(paddle.to_tensor(loss))
         meter.check(3)
         ProtocolTrainer._check_loss_valid(trainer, paddle.to_tensor(loss))

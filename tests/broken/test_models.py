@@ -14,6 +14,7 @@ from cluebench.demo import __main__ as demo
 from cluebench.foundation import atomic
 from cluebench.foundation.file_facts import facts_of
 from cluebench.pretrained.model import Model
+from cluebench.pretrained.weights import read_weights
 from cluebench.records.result import DevPoint, Result
 from cluebench.training.checkpoint_format import COMPLETE_FILE, CheckpointOwner
 from tests.broken.mutations import NOWHERE, ODD, broken_bytes, broken_json, for_all, outcome, paths, replaced
@@ -87,8 +88,6 @@ def weights(request, tmp_path, monkeypatch):
 
 
 def test_broken_weights_never_end_in_a_traceback(weights):
-    from cluebench.pretrained.weights import read_weights
-
     whole = weights.read_bytes()
 
     def check(content):
@@ -102,8 +101,6 @@ def test_broken_weights_never_end_in_a_traceback(weights):
 
 
 def test_a_broken_safetensors_header_is_reported(tmp_path):
-    from cluebench.pretrained.weights import read_weights
-
     path = tmp_path / "model.safetensors"
     header = {
         "a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
@@ -113,11 +110,8 @@ def test_a_broken_safetensors_header_is_reported(tmp_path):
     def check(text):
         path.write_bytes(len(text).to_bytes(8, "little") + text + np.ones(5, "<f4").tobytes())
         found = outcome(lambda: read_weights([path]))
-        assert (
-            str(path) in found.refused
-            or {name: array.size for name, array in found.value.items()}.keys() >= {"a"}
-            or (sum(array.nbytes for array in found.value.values()) == 20)
-        )
+        arrays = found.value or {}
+        assert str(path) in found.refused or "a" in arrays or sum(array.nbytes for array in arrays.values()) == 20
 
     for_all(broken_json(header), check)
 
@@ -133,8 +127,6 @@ RANGES = {
 
 @pytest.mark.parametrize("kind", RANGES)
 def test_ranges_that_are_not_end_to_end_are_refused(kind, tmp_path):
-    from cluebench.pretrained.weights import read_weights
-
     (first, last), path = RANGES[kind], tmp_path / "model.safetensors"
     sizes = [abs(end - start) // 4 for start, end in (first, last)]
     entries = zip("ab", sizes, (first, last))
@@ -145,8 +137,6 @@ def test_ranges_that_are_not_end_to_end_are_refused(kind, tmp_path):
 
 
 def test_an_array_in_two_files_of_one_model_is_refused(tmp_path):
-    from cluebench.pretrained.weights import read_weights
-
     for name in ("a.safetensors", "b.safetensors"):
         write_safetensors(tmp_path / name, ARRAYS)
     found = outcome(lambda: read_weights([tmp_path / "a.safetensors", tmp_path / "b.safetensors"]))
@@ -155,8 +145,6 @@ def test_an_array_in_two_files_of_one_model_is_refused(tmp_path):
 
 def test_a_tensor_is_no_larger_than_its_storage(tmp_path, monkeypatch):
     """A step of 0 would make any number of numbers out of one."""
-    from cluebench.pretrained.weights import read_weights
-
     torch = StandInTorch(monkeypatch)
     torch.save(tmp_path / "pytorch_model.bin", {"a": torch.tensor(ARRAYS["bias"], size=(10**6, 10**6), stride=(0, 0))})
     assert "more numbers than its storage" in outcome(lambda: read_weights([tmp_path / "pytorch_model.bin"])).refused

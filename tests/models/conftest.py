@@ -1,5 +1,6 @@
 """A tiny random model of every published architecture, in PaddleNLP's layout, made once a session."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from cluebench.benchmark.tasks import TASKS
 from cluebench.demo import synthetic
 from tests.models.tokenizer_files import write_byte_pairs, write_unigram
-from tests.scripts.conftest import run_script, start_script  # noqa: F401
+from tests.scripts.conftest import run, start_script  # noqa: F401
 
 #: Prefix of PaddleNLP's classes → what the configuration needs beside the common settings.
 ARCHITECTURES = {
@@ -88,12 +89,28 @@ def write_model(folder: Path, prefix: str, head: str = "Model", seed: int = 0, *
     return folder
 
 
+def changed(folder: Path, **settings) -> Path:
+    """The model directory, with other settings; None removes a key."""
+    path = folder / "config.json"
+    written = {**json.loads(path.read_text()), **settings}
+    path.write_text(json.dumps({name: value for name, value in written.items() if value is not None}))
+    return folder
+
+
 @pytest.fixture(scope="session")
-def architectures(tmp_path_factory):
-    """Prefix → model directory."""
+def models():
+    """The package, which imports Paddle."""
     from cluebench.foundation import environment
 
     environment.import_paddle()
+    from cluebench import models
+
+    return models
+
+
+@pytest.fixture(scope="session")
+def architectures(models, tmp_path_factory):
+    """Prefix → model directory."""
     folder = tmp_path_factory.mktemp("architectures")
     return {prefix: str(write_model(folder / prefix, prefix)) for prefix in ARCHITECTURES}
 
@@ -104,3 +121,9 @@ def little_data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("little_data")
     synthetic.write_synthetic(folder, sizes={name: synthetic.Sizes(12, 8, 4) for name in TASKS})
     return str(folder)
+
+
+@pytest.fixture(scope="session")
+def demo(little_data):
+    """For `run`: its tests name a model themselves."""
+    return "", little_data

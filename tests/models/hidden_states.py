@@ -3,11 +3,12 @@
 import numpy as np
 
 
-def inputs():
+def inputs(tokens=200):
+    """Ids below ``tokens`` and token types; two of three rows end in padding."""
     import paddle
 
     rng = np.random.default_rng(0)
-    ids = rng.integers(6, 200, (3, 17))
+    ids = rng.integers(6, tokens, (3, 17))
     ids[0, 12:] = ids[1, 5:] = 0
     types = np.where(np.arange(17) > 4, 1, 0)[None].repeat(3, axis=0)
     return paddle.to_tensor(ids), paddle.to_tensor(types)

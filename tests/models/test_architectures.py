@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cluebench.benchmark.tasks import TASKS
-from cluebench.records.result import ModelSize, Result
+from cluebench.records.result import ModelSize
 from tests.models.conftest import ARCHITECTURES, COMMON, LATER, write_model
 
 pytestmark = pytest.mark.slow
@@ -16,31 +16,21 @@ CASES += [("XLMRoberta", "chid")]
 
 
 @pytest.mark.parametrize("prefix, name", CASES)
-def test_every_architecture_does_each_kind_of_task(prefix, name, architectures, little_data, run_script, tmp_path):
+def test_every_architecture_does_each_kind_of_task(prefix, name, architectures, run, tmp_path):
     import paddle
 
-    task, out = TASKS[name], tmp_path / "out"
     model = architectures.get(prefix) or str(write_model(tmp_path / "model", prefix))
-    common = ["--data_dir", little_data, "--device", "cpu", "--max_seq_length", 48, "--offline"]
-    common += ["--task_name", task.name] if task.is_classification else []
-    trained = run_script(
-        task.script, *common, "--model_name_or_path", model, "--output_dir", out, "--batch_size", 4,
-        "--learning_rate", 1e-3, "--dropout", 0.2, "--max_steps", 2, "--logging_steps", 1, "--do_train", "--do_predict",
-    )  # fmt: skip
-    assert trained.code == 0, trained.err
-    result = Result.read(out / "result.json")
+    flags = ["--batch_size", 4, "--learning_rate", 1e-3, "--dropout", 0.2, "--max_steps", 2, "--logging_steps", 1]
+    common = ["--max_seq_length", 48, "--offline", "--do_predict"]
+    trained = run(name, "out", "--model_name_or_path", model, *common, *flags, "--do_train")
+    result, out, again = trained.result, trained.folder, tmp_path / "again"
     assert result.status == "done" and result.total_steps == 2 and result.dev_curve[-1].step == 2
-    assert all((out / test.submission).stat().st_size > 0 for test in task.test_sets)
-    again = run_script(
-        task.script, *common, "--model_name_or_path", out, "--output_dir", tmp_path / "again", "--do_eval", "--do_predict",
-        "--result_json", tmp_path / "again.json",
-    )  # fmt: skip
-    assert again.code == 0, again.err
-    evaluated = Result.read(tmp_path / "again.json")
+    flags = ["--model_name_or_path", out, "--result_json", again / "result.json"]
+    evaluated = run(name, again, *common, *flags, "--do_eval").result
     assert evaluated.best_score == result.best_score
     assert evaluated.dev_curve[-1].loss == pytest.approx(result.dev_curve[-1].loss, abs=1e-6)
-    for test in task.test_sets:
-        assert (tmp_path / "again" / test.submission).read_bytes() == (out / test.submission).read_bytes()
+    for test in TASKS[name].test_sets:
+        assert (again / test.submission).read_bytes() == (out / test.submission).read_bytes() != b""
     if prefix in ARCHITECTURES:  # written without a head, so every array counts
         arrays = paddle.load(str(Path(model) / "model_state.pdparams")).values()
         layers, width = COMMON["num_hidden_layers"], COMMON["hidden_size"]

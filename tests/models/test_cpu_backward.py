@@ -20,8 +20,7 @@ def passed(model, given):
 
 @pytest.mark.parametrize("task", ["tnews", "c3", "cmrc2018"])
 @pytest.mark.parametrize("prefix", ARCHITECTURES)
-def test_gradients_are_paddles_own(prefix, task, loaded):  # noqa: F811
-    from cluebench import models
+def test_gradients_are_paddles_own(models, prefix, task, loaded):  # noqa: F811
     from cluebench.models import cpu_backward
 
     model = loaded(prefix, task, "float32")

@@ -129,11 +129,10 @@ def test_outputs_and_gradients_with_padding_left_out(file, kind, load):
     assert_as_expected(load(file, kind), file, kind, leave_out=True)
 
 
-def test_rounded_positions_are_reported(load, tmp_path, capfd):
+def test_rounded_positions_are_reported(models, load, tmp_path, capfd):
     """RoFormer's sines and cosines in half precision, which Transformers would compute with."""
     from safetensors.numpy import load_file
 
-    from cluebench import models
     from cluebench.pretrained.model import Model
 
     file = next(file for file in FILES if file.stem == "roformer")

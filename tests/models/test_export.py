@@ -8,37 +8,28 @@ import pytest
 from safetensors.numpy import load_file
 
 from cluebench.benchmark.tasks import TASKS
-from tests.models.conftest import write_model
+from cluebench.pretrained.model import Model
+from tests.models.conftest import changed, write_model
 from tests.models.test_expected import CASES, OF_KIND, write_directory
 
 pytestmark = pytest.mark.slow
 TOOL = "grid_search_tools/export_model.py"
 
 
-def tuned(folder: Path, prefix: str, name: str, **settings) -> Path:
+def tuned(folder: Path, prefix: str, name: str) -> Path:
     """As save_model leaves a model that was fine-tuned for a task."""
-    task, head = TASKS[name], "ForSequenceClassification"
-    head = {"choice": "ForMultipleChoice", "idiom": "ForMultipleChoice", "span": "ForQuestionAnswering"}.get(
-        task.kind, head
-    )
-    write_model(
-        folder, prefix, head, num_labels=len(task.labels or "12"), num_choices=task.num_choices or 2, **settings
-    )
-    config = json.loads((folder / "config.json").read_text())
+    task = TASKS[name]
+    head = {"ocnli": "ForSequenceClassification", "c3": "ForMultipleChoice", "cmrc2018": "ForQuestionAnswering"}[name]
+    write_model(folder, prefix, head, num_labels=len(task.labels or "12"), num_choices=task.num_choices or 2)
     labels = {"id2label": dict(enumerate(task.labels))} if task.labels else {}
-    (folder / "config.json").write_text(json.dumps({**config, "finetuning_task": name, **labels}))
-    return folder
+    return changed(folder, finetuning_task=name, **labels)
 
 
 @pytest.mark.parametrize("file, kind", CASES)
-def test_weights_and_settings_go_back_to_where_they_came_from(file, kind, tmp_path):
+def test_weights_and_settings_go_back_to_where_they_came_from(models, file, kind, tmp_path):
     """From Transformers' directory to a model, and back to the same arrays and settings."""
-    from cluebench.foundation import environment
 
-    environment.import_paddle()
-    from cluebench import models
     from cluebench.models import export
-    from cluebench.pretrained.model import Model
 
     source = write_directory(tmp_path / "source", file, kind)
     model = models.load_model(TASKS[OF_KIND[kind]], Model.of(source))
@@ -58,9 +49,9 @@ def test_weights_and_settings_go_back_to_where_they_came_from(file, kind, tmp_pa
 
 
 @pytest.mark.parametrize("prefix, name", [("Roberta", "ocnli"), ("Ernie", "c3"), ("XLMRoberta", "cmrc2018")])
-def test_huggingface(prefix, name, run_script, tmp_path):
+def test_huggingface(prefix, name, run_command, tmp_path):
     model = tuned(tmp_path / "model", prefix, name)
-    ran = run_script(TOOL, model, "--format", "huggingface", "--output", tmp_path / "out")
+    ran = run_command(TOOL, model, "--format", "huggingface", "--output", tmp_path / "out")
     assert ran.code == 0, ran.err
     assert ran.out.count("\n") == 1 and "read back" in ran.out
     assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"} <= {
@@ -72,17 +63,13 @@ def test_huggingface(prefix, name, run_script, tmp_path):
 
 
 @pytest.mark.parametrize("prefix, name", [("Roberta", "ocnli"), ("DistilBert", "cmrc2018"), ("ModernBert", "c3")])
-def test_onnx(prefix, name, run_script, tmp_path):
+def test_onnx(models, prefix, name, run_command, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
-    from cluebench.foundation import environment
 
-    environment.import_paddle()
-    from cluebench import models
     from cluebench.models.export import largest_difference, made_up_rows, outputs_of
-    from cluebench.pretrained.model import Model
 
     folder = tuned(tmp_path / "model", prefix, name)
-    ran = run_script(TOOL, folder, "--format", "onnx", "--output", tmp_path / "out", "--max_seq_length", 24)
+    ran = run_command(TOOL, folder, "--format", "onnx", "--output", tmp_path / "out", "--max_seq_length", 24)
     assert ran.code == 0, ran.err
     assert "onnxruntime" in ran.out
     session = onnxruntime.InferenceSession(str(tmp_path / "out" / "model.onnx"))
@@ -99,13 +86,13 @@ def test_onnx(prefix, name, run_script, tmp_path):
     "prefix, layout, reason",
     [("ErnieGram", "huggingface", "Transformers has no ErnieGram"), ("DebertaV2", "onnx", "static graph")],
 )
-def test_what_can_not_be_written_is_reported_in_one_line(prefix, layout, reason, run_script, tmp_path):
+def test_what_can_not_be_written_is_reported_in_one_line(prefix, layout, reason, run_command, tmp_path):
     model = tuned(tmp_path / "model", prefix, "ocnli")
-    ran = run_script(TOOL, model, "--format", layout, "--output", tmp_path / "out")
+    ran = run_command(TOOL, model, "--format", layout, "--output", tmp_path / "out")
     assert ran.code == 2 and reason in ran.err and not (tmp_path / "out").exists()
 
 
-def test_a_directory_that_names_no_task_needs_one(run_script, tmp_path):
+def test_a_directory_that_names_no_task_needs_one(run_command, tmp_path):
     model = write_model(tmp_path / "model", "Bert")
-    ran = run_script(TOOL, model, "--format", "onnx", "--output", tmp_path / "out")
+    ran = run_command(TOOL, model, "--format", "onnx", "--output", tmp_path / "out")
     assert ran.code == 2 and "--task" in ran.err

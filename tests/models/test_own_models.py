@@ -13,103 +13,42 @@ from cluebench.benchmark.tasks import TASKS
 from cluebench.demo import synthetic
 from cluebench.foundation.errors import UsageError
 from cluebench.pretrained.model import Model
+from tests.models import conftest
 from tests.models.conftest import ARCHITECTURES, SPECIAL, vocabulary, write_model
 from tests.models.hidden_states import hidden, inputs
-from tests.models.weight_files import write_safetensors
+from tests.models.test_written_by import WRITTEN_BY
 
 pytestmark = pytest.mark.slow
 
-TNEWS, CMRC, C3, CHID = (TASKS[name] for name in ("tnews", "cmrc2018", "c3", "chid"))
-
-#: Written apart from the product's own table: a layer's parts by PaddleNLP's names and by Hugging Face's.
-LAYER = {
-    "self_attn.q_proj": "attention.self.query",
-    "self_attn.k_proj": "attention.self.key",
-    "self_attn.v_proj": "attention.self.value",
-    "self_attn.out_proj": "attention.output.dense",
-    "linear1": "intermediate.dense",
-    "linear2": "output.dense",
-    "norm1": "attention.output.LayerNorm",
-    "norm2": "output.LayerNorm",
-}
-LINEAR = ("q_proj", "k_proj", "v_proj", "out_proj", "linear1", "linear2", "dense", "classifier", "qa_outputs")
+TNEWS, CHID = TASKS["tnews"], TASKS["chid"]
 
 
-def hugging_face_weights(model) -> dict[str, np.ndarray]:
-    """A PaddleNLP model's weights as Transformers would have saved them."""
-    found = {}
-    for name, tensor in model.state_dict().items():
-        array = tensor.numpy()
-        owner, leaf = name.rsplit(".", 1)
-        if owner.split(".")[-1] in LINEAR and leaf == "weight":
-            array = array.T
-        for paddle, transformers in LAYER.items():
-            if owner.endswith(f".{paddle}"):
-                name = f"{owner.removesuffix(paddle)}{transformers}.{leaf}".replace(".layers.", ".layer.")
-        found[name.replace("embeddings.layer_norm", "embeddings.LayerNorm")] = np.ascontiguousarray(array)
-    return found
-
-
-def write_hugging_face(folder: Path, source: str, prefix: str, head: str, **config):
-    """A directory as Transformers writes it, of the model in ``source``; returns that model."""
-    import paddlenlp.transformers as transformers
-
-    model = getattr(transformers, prefix + head).from_pretrained(source)
-    model.eval()
-    arrays = hugging_face_weights(model)
-    if head == "Model":
-        arrays = {f"{model.base_model_prefix}.{name}": array for name, array in arrays.items()}
-    arrays[f"{model.base_model_prefix}.embeddings.position_ids"] = np.arange(64)[None]
-    arrays["cls.predictions.bias"] = np.zeros(3, np.float32)
-    folder.mkdir(parents=True, exist_ok=True)
-    kept = {name: array for name, array in arrays.items() if array.dtype == np.float32}
-    write_safetensors(folder / "model.safetensors", kept, metadata={"format": "pt"})
-    names = "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size type_vocab_size".split()
-    written = {name: getattr(model.config, name) for name in names}
-    written.update(
-        {name: getattr(model.config, name) for name in ("use_task_id", "task_type_vocab_size") if prefix == "Ernie"}
-    )
-    written.update(
-        architectures=[prefix + ("ForMaskedLM" if head == "Model" else head)], model_type=prefix.lower(), dtype="float16",
-        max_position_embeddings=64, hidden_act="gelu", pad_token_id=0, transformers_version="4.57.3",
-    )  # fmt: skip
-    (folder / "config.json").write_text(json.dumps({**written, **config}))
-    shutil.copy(Path(source) / "vocab.txt", folder)
-    return model
-
-
-def changed(source, folder: Path, **config) -> str:
-    """A copy of a model directory with other settings."""
+def changed(source, folder: Path, **settings) -> str:
+    """A copy of a model directory with other settings; None removes a key."""
     shutil.copytree(source, folder)
-    path = folder / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **config}))
-    return str(folder)
+    return str(conftest.changed(folder, **settings))
 
 
 # Layouts --------------------------------------------------------------------------------------------------------------
 
 
-def test_layer_norm_epsilon_of_hugging_face_counts_and_is_saved(architectures, tmp_path):
+def test_layer_norm_epsilon_of_hugging_face_counts_and_is_saved(models, tmp_path):
     """PaddleNLP's ERNIE has 1e-12 whatever the configuration says."""
-    from cluebench import models
-
-    write_hugging_face(tmp_path / "hf", architectures["Ernie"], "Ernie", "Model", layer_norm_eps=1e-3)
-    loaded = models.load_model(TNEWS, Model.of(tmp_path / "hf"))
-    tokenizer = models.load_tokenizer(Model.of(tmp_path / "hf"))
-    models.save_model(loaded, tokenizer, tmp_path / "saved")
+    source = WRITTEN_BY / "tf5_ernie_backbone"
+    folder = changed(source, tmp_path / "hf", layer_norm_eps=1e-3)
+    loaded = models.load_model(TNEWS, Model.of(folder))
+    models.save_model(loaded, models.load_tokenizer(Model.of(folder)), tmp_path / "saved")
     again = models.load_model(TNEWS, Model.of(tmp_path / "saved"), head_required=True)
-    plain = models.load_model(TNEWS, Model.of(architectures["Ernie"]))
-    first, second, third = (hidden(model, *inputs()) for model in (loaded, again, plain))
+    plain = models.load_model(TNEWS, Model.of(source))
+    first, second, third = (hidden(model, *inputs(tokens=50)) for model in (loaded, again, plain))
     np.testing.assert_array_equal(first, second)
     assert abs(first - third).max() > 1e-4
 
 
 @pytest.mark.parametrize("prefix", ARCHITECTURES)
-def test_paddlenlp_directory_computes_what_paddlenlp_does(prefix, architectures, tmp_path):
+def test_paddlenlp_directory_computes_what_paddlenlp_does(models, prefix, architectures, tmp_path):
     """Its own format and safetensors of it, with and without tokenizer_config.json, and its layout before config.json."""
     import paddlenlp.transformers as transformers
-
-    from cluebench import models
 
     original = getattr(transformers, f"{prefix}Model").from_pretrained(architectures[prefix])
     safe = tmp_path / "safe"
@@ -139,10 +78,8 @@ def test_paddlenlp_directory_computes_what_paddlenlp_does(prefix, architectures,
         )
 
 
-def test_safetensors_go_before_pickles(architectures, tmp_path):
+def test_safetensors_go_before_pickles(models, architectures, tmp_path):
     """Also before PaddleNLP's own: nothing is unpickled where nothing has to be."""
-    from cluebench import models
-
     folder = tmp_path / "model"
     shutil.copytree(architectures["Bert"], folder)
     original = models.load_model(TNEWS, Model.of(folder))
@@ -156,10 +93,8 @@ def test_safetensors_go_before_pickles(architectures, tmp_path):
         models.load_model(TNEWS, Model.of(folder))
 
 
-def test_half_precision_weights_train_in_float32(architectures, tmp_path):
+def test_half_precision_weights_train_in_float32(models, architectures, tmp_path):
     import paddlenlp.transformers as transformers
-
-    from cluebench import models
 
     folder = tmp_path / "half"
     transformers.BertModel.from_pretrained(architectures["Bert"]).to(dtype="float16").save_pretrained(str(folder))
@@ -173,12 +108,10 @@ def test_half_precision_weights_train_in_float32(architectures, tmp_path):
 # What PaddleNLP does otherwise ----------------------------------------------------------------------------------------
 
 
-def test_chinese_roberta_counts_positions_from_zero(architectures, tmp_path):
+def test_chinese_roberta_counts_positions_from_zero(models, architectures, tmp_path):
     """As it was pretrained; so an input may be as long as there are positions. Saved models remember it."""
     import paddle
     import paddlenlp.transformers as transformers
-
-    from cluebench import models
 
     original = transformers.RobertaModel.from_pretrained(architectures["Roberta"])
     original.eval()
@@ -196,72 +129,55 @@ def test_chinese_roberta_counts_positions_from_zero(architectures, tmp_path):
     np.testing.assert_array_equal(hidden(again, ids, types), hidden(loaded, ids, types))
 
 
-def test_english_roberta_counts_positions_from_the_padding_token(architectures, tmp_path):
-    """By cls_token_id in PaddleNLP's layout, always in Hugging Face's; one position fewer is left for inputs."""
+def test_english_roberta_counts_positions_from_the_padding_token(models, architectures, tmp_path):
+    """By cls_token_id in PaddleNLP's layout, always in Hugging Face's; fewer positions are left for inputs."""
     import paddlenlp.transformers as transformers
 
-    from cluebench import models
-
     original = transformers.RobertaModel.from_pretrained(architectures["Roberta"])
-    write_hugging_face(tmp_path / "hf", architectures["Roberta"], "Roberta", "Model")
-    ids, types = inputs()
-    expected = hidden(original, ids, types)
-    for folder in (changed(architectures["Roberta"], tmp_path / "english", cls_token_id=0), tmp_path / "hf"):
+    english = changed(architectures["Roberta"], tmp_path / "english", cls_token_id=0)
+    for folder, longest in ((english, 63), (WRITTEN_BY / "tf5_roberta_backbone", 62)):
         before = set(Path(folder).iterdir())
-        loaded = models.load_model(TNEWS, Model.of(folder), max_seq_length=63)
+        loaded = models.load_model(TNEWS, Model.of(folder), max_seq_length=longest)
         assert set(Path(folder).iterdir()) == before
-        np.testing.assert_allclose(hidden(loaded, ids, types), expected, atol=1e-5)
-        with pytest.raises(UsageError, match="--max_seq_length 64: .* positions for 63 tokens"):
-            models.load_model(TNEWS, Model.of(folder), max_seq_length=64)
-        models.save_model(loaded, models.load_tokenizer(Model.of(folder)), tmp_path / "saved")
-        again = models.load_model(TNEWS, Model.of(tmp_path / "saved"))
-        np.testing.assert_array_equal(hidden(again, ids, types), hidden(loaded, ids, types))
+        with pytest.raises(UsageError, match=f"--max_seq_length {longest + 1}: .* positions for {longest} tokens"):
+            models.load_model(TNEWS, Model.of(folder), max_seq_length=longest + 1)
+        if folder == english:  # test_written_by compares the other
+            np.testing.assert_allclose(hidden(loaded, *inputs()), hidden(original, *inputs()), atol=1e-5)
+        models.save_model(loaded, models.load_tokenizer(Model.of(folder)), tmp_path / str(longest))
+        again = models.load_model(TNEWS, Model.of(tmp_path / str(longest)))
+        np.testing.assert_array_equal(hidden(again, *inputs()), hidden(loaded, *inputs()))
 
 
-def test_hugging_face_roberta_whose_padding_token_is_not_the_tokenizers(architectures, tmp_path):
+@pytest.mark.parametrize("pad", [1, None])
+def test_hugging_face_roberta_whose_padding_token_is_not_the_tokenizers(pad, models, tmp_path):
     """Positions follow the configuration (by default from 2), the attention mask the token that is padded with."""
     import paddle
 
-    from cluebench import models
-
-    for number, more in enumerate(({"pad_token_id": 1}, {})):
-        folder = tmp_path / str(number)
-        original = write_hugging_face(folder, architectures["Roberta"], "Roberta", "Model", **more)
-        written = json.loads((folder / "config.json").read_text())
-        written.pop("pad_token_id") if not more else None
-        (folder / "config.json").write_text(json.dumps(written))
-        tokenizer = models.load_tokenizer(Model.of(folder))
-        assert tokenizer.pad_token_id == 0
-        loaded = models.load_model(TNEWS, Model.of(folder), tokenizer=tokenizer, max_seq_length=62)
-        ids, types = inputs()
-        positions = (paddle.arange(ids.shape[1]) + 2).unsqueeze(0).expand_as(ids)
-        expected = original(ids, types, position_ids=positions)[0].numpy()[ids.numpy() != 0]
-        np.testing.assert_allclose(hidden(loaded, ids, types), expected, atol=1e-5)
+    source = WRITTEN_BY / "tf5_roberta_classification"
+    folder = changed(source, tmp_path / "model", pad_token_id=pad)
+    tokenizer = models.load_tokenizer(Model.of(folder))
+    assert tokenizer.pad_token_id == 0
+    loaded = models.load_model(TNEWS, Model.of(folder), tokenizer=tokenizer, max_seq_length=30)
+    plain = models.load_model(TNEWS, Model.of(source), tokenizer=tokenizer)
+    plain.eval()
+    ids, types = inputs(tokens=50)
+    positions = (paddle.arange(ids.shape[1]) + 2).unsqueeze(0).expand_as(ids)
+    expected = plain.base_model(ids, types, position_ids=positions)[0].numpy()[ids.numpy() != 0]
+    np.testing.assert_allclose(hidden(loaded, ids, types), expected, atol=1e-5)
 
 
-def test_one_token_type(tmp_path):
-    """Pairs through a model with a single one: it is used for both segments."""
-    from cluebench import models
-
-    for prefix, count in (
-        ("Bert", 1),
-        ("Roberta", 1),
-        ("TinyBert", 1),
-        ("RoFormerv2", 1),
-        ("ErnieGram", 1),
-        ("Ernie", 0),
-    ):
-        folder = write_model(tmp_path / prefix, prefix, type_vocab_size=count)
-        model = models.load_model(TNEWS, Model.of(folder))
-        ids, types = inputs()
-        np.testing.assert_array_equal(hidden(model, ids, types), hidden(model, ids, types * 0))
+@pytest.mark.parametrize("prefix", ARCHITECTURES)
+def test_one_token_type(prefix, models, tmp_path):
+    """Pairs through a model with a single one, or none: it is used for both segments."""
+    folder = write_model(tmp_path, prefix, type_vocab_size=0 if prefix == "Ernie" else 1)
+    model = models.load_model(TNEWS, Model.of(folder))
+    ids, types = inputs()
+    np.testing.assert_array_equal(hidden(model, ids, types), hidden(model, ids, types * 0))
 
 
-def test_the_padding_token_is_the_tokenizers(tmp_path):
+def test_the_padding_token_is_the_tokenizers(models, tmp_path):
     """ERNIE-like vocabularies may have [PAD] elsewhere; what is padded with must not be attended to."""
     import paddle
-
-    from cluebench import models
 
     tokens = vocabulary(synthetic.characters())
     tokens[0], tokens[20] = tokens[20], tokens[0]
@@ -280,10 +196,8 @@ def test_the_padding_token_is_the_tokenizers(tmp_path):
 
 
 @pytest.mark.parametrize("prefix", ARCHITECTURES)
-def test_dropout_rule(prefix, architectures):
+def test_dropout_rule(models, prefix, architectures):
     """After the embeddings and in every layer's residual and feed-forward branches; not in attention, not in the head."""
-    from cluebench import models
-
     model = models.load_model(TNEWS, Model.of(architectures[prefix]))
     models.set_dropout(model, 0.37)
     backbone = model.base_model
@@ -301,9 +215,7 @@ def test_dropout_rule(prefix, architectures):
     assert all(dropout.p == 0.1 for dropout in head)
 
 
-def test_a_heads_dropout_of_zero_stays_zero(architectures, tmp_path):
-    from cluebench import models
-
+def test_a_heads_dropout_of_zero_stays_zero(models, architectures, tmp_path):
     folder = changed(architectures["Bert"], tmp_path / "model", classifier_dropout=0.0)
     for directory, expected in ((folder, 0.0), (architectures["Bert"], 0.1)):
         model = models.load_model(TNEWS, Model.of(directory))
@@ -319,12 +231,7 @@ def without(*names):
 
 
 def config_with(**settings):
-    def change(folder):
-        path = folder / "config.json"
-        written = {**json.loads(path.read_text()), **settings}
-        path.write_text(json.dumps({name: value for name, value in written.items() if value is not None}))
-
-    return change
+    return lambda folder: conftest.changed(folder, **settings)
 
 
 def broken(name, content):
@@ -413,9 +320,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_a_wrong_directory_gets_one_line(wrong, architectures, tmp_path):
-    from cluebench import models
-
+def test_a_wrong_directory_gets_one_line(models, wrong, architectures, tmp_path):
     spoil, message = WRONG[wrong]
     folder = tmp_path / "model"
     shutil.copytree(architectures["Bert"], folder)
@@ -429,9 +334,7 @@ def test_a_wrong_directory_gets_one_line(wrong, architectures, tmp_path):
         raise UsageError(str(reasons)) if all(reasons.values()) else AssertionError(reasons)
 
 
-def test_a_longer_input_than_the_model_has_positions_for(architectures):
-    from cluebench import models
-
+def test_a_longer_input_than_the_model_has_positions_for(models, architectures):
     for prefix, folder in architectures.items():
         with pytest.raises(UsageError, match="--max_seq_length 65: .* positions for 64 tokens only") as refused:
             models.load_model(TNEWS, Model.of(folder), max_seq_length=65)
@@ -441,9 +344,7 @@ def test_a_longer_input_than_the_model_has_positions_for(architectures):
 # Heads ----------------------------------------------------------------------------------------------------------------
 
 
-def test_evaluating_needs_a_head_that_was_trained_for_this(architectures, tmp_path):
-    from cluebench import models
-
+def test_evaluating_needs_a_head_that_was_trained_for_this(models, architectures, tmp_path):
     bert = architectures["Bert"]
     with pytest.raises(UsageError, match="is a BertModel, not a BertForSequenceClassification"):
         models.load_model(TNEWS, Model.of(bert), head_required=True)
@@ -464,49 +365,31 @@ def test_evaluating_needs_a_head_that_was_trained_for_this(architectures, tmp_pa
         models.load_model(TNEWS, Model.of(headless), head_required=True)
 
 
-def test_what_is_newly_drawn_is_reported(architectures, tmp_path, capsys):
-    from cluebench import models
-
-    models.load_model(TNEWS, Model.of(architectures["Bert"]))
-    assert capsys.readouterr().err == ""
-    write_hugging_face(tmp_path / "hf", architectures["Bert"], "Bert", "ForQuestionAnswering")
-    capsys.readouterr()
-    arrays = {
-        k: v
-        for k, v in hugging_face_weights(models.load_model(TNEWS, Model.of(architectures["Bert"]))).items()
-        if "pooler" not in k
-    }
-    write_safetensors(tmp_path / "hf" / "model.safetensors", {k: v for k, v in arrays.items() if v.dtype == np.float32})
-    models.load_model(CMRC, Model.of(tmp_path / "hf"))
-    printed = capsys.readouterr().err
-    assert "not in the weights, so newly drawn: pooler" in printed and "head of another size" in printed
+def test_what_is_newly_drawn_is_reported(models, architectures, capsys):
+    for folder, reported in (
+        (architectures["Bert"], ""),
+        (WRITTEN_BY / "tf5_bert_mlm", "not in the weights, so newly drawn: pooler\n"),
+        (WRITTEN_BY / "tf5_bert_two_labels", "the weights have a head of another size; a new one is drawn\n"),
+    ):
+        models.load_model(TNEWS, Model.of(folder))
+        assert capsys.readouterr().err == (f"{folder}: {reported}" if reported else "")
 
 
-def test_a_scripts_saved_model_is_not_shadowed(architectures, tmp_path):
-    from cluebench import models
-
+def test_a_scripts_saved_model_is_not_shadowed(models, architectures, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"")
     with pytest.raises(UsageError, match="--output_dir .*: holds model.safetensors, another model's weights"):
         models.check_output(tmp_path)
     models.check_output(architectures["Bert"])
 
 
-def test_hugging_face_weights_of_an_unknown_architecture(tmp_path):
-    from cluebench import models
-
-    source = write_model(tmp_path / "source", "RoFormerv2")
-    import paddlenlp.transformers as transformers
-
-    arrays = hugging_face_weights(transformers.RoFormerv2Model.from_pretrained(str(source)))
-    write_safetensors(source / "model.safetensors", arrays)
+def test_hugging_face_weights_of_an_unknown_architecture(models, tmp_path):
+    folder = changed(WRITTEN_BY / "tf5_bert_backbone", tmp_path / "model", architectures=["RoFormerv2Model"])
     with pytest.raises(UsageError, match="Hugging Face weights can't be converted for RoFormerv2"):
-        models.load_model(TNEWS, Model.of(source))
+        models.load_model(TNEWS, Model.of(folder))
 
 
-def test_a_saved_model_names_its_labels_and_is_used_for_another_task(tmp_path):
+def test_a_saved_model_names_its_labels_and_is_used_for_another_task(models, tmp_path):
     """``id2label`` says what an index means; a model that was saved for one task still starts another."""
-    from cluebench import models
-
     folder = write_model(tmp_path / "model", "Bert")
     tokenizer = models.load_tokenizer(Model.of(folder))
     models.save_model(models.load_model(TNEWS, Model.of(folder)), tokenizer, tmp_path / "saved")

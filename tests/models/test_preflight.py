@@ -18,16 +18,12 @@ WARM_UP = "grid_search_tools/warmup_dataset_and_model.py"
 
 
 @pytest.mark.parametrize("prefix", ARCHITECTURES)
-def test_every_architecture_can_do_everything(prefix, tmp_path):
-    from cluebench import models
-
+def test_every_architecture_can_do_everything(models, prefix, tmp_path):
     folder = write_model(tmp_path, prefix, max_position_embeddings=512)
     assert models.preflight(Model.of(folder), TASKS.values()) == dict.fromkeys(TASKS)
 
 
-def test_too_few_positions(architectures):
-    from cluebench import models
-
+def test_too_few_positions(models, architectures):
     found = models.preflight(Model.of(architectures["Bert"]), TASKS.values())
     assert found.pop("chid") is None
     for name, reason in found.items():
@@ -35,17 +31,13 @@ def test_too_few_positions(architectures):
         assert reason == f"its inputs have up to {length} tokens, the model has positions for 64"
 
 
-def test_only_the_tasks_asked_for_are_tried(architectures):
-    from cluebench import models
-
+def test_only_the_tasks_asked_for_are_tried(models, architectures):
     assert models.preflight(Model.of(architectures["Bert"]), [TASKS["chid"]]) == {"chid": None}
 
 
-def test_a_head_paddlenlp_lacks(tmp_path):
+def test_a_head_paddlenlp_lacks(models, tmp_path):
     """SKEP is an ERNIE inside, but has no span head in PaddleNLP; the multiple-choice head is the generic one."""
     import paddlenlp.transformers as transformers
-
-    from cluebench import models
 
     tokens = vocabulary("中文")
     config = transformers.SkepConfig(**{**COMMON, "vocab_size": len(tokens), "max_position_embeddings": 512})
@@ -59,19 +51,15 @@ def test_a_head_paddlenlp_lacks(tmp_path):
     assert found["cmrc2018"] == "PaddleNLP has no SkepForQuestionAnswering, so it can't do CMRC2018"
 
 
-def test_embeddings_of_another_width_than_the_layers(tmp_path):
+def test_embeddings_of_another_width_than_the_layers(models, tmp_path):
     """ERNIE-Gram's configuration allows it, its model does not."""
-    from cluebench import models
-
     folder = write_model(tmp_path, "ErnieGram", max_position_embeddings=512, embedding_size=48)
     found = models.preflight(Model.of(folder), TASKS.values())
     assert all("ErnieGram" in reason and "48" in reason for reason in found.values())
 
 
-def test_weights_are_checked_to_the_last_layer(tmp_path):
+def test_weights_are_checked_to_the_last_layer(models, tmp_path):
     import paddle
-
-    from cluebench import models
 
     folder = write_model(tmp_path, "Ernie", max_position_embeddings=512, num_hidden_layers=3)
     state = paddle.load(str(folder / "model_state.pdparams"))
@@ -83,16 +71,14 @@ def test_weights_are_checked_to_the_last_layer(tmp_path):
     )
 
 
-def test_a_model_that_can_not_be_loaded_at_all(tmp_path):
-    from cluebench import models
-
+def test_a_model_that_can_not_be_loaded_at_all(models, tmp_path):
     with pytest.raises(UsageError, match="no such directory"):
         models.preflight(Model.of(tmp_path / "nowhere"), TASKS.values())
 
 
-def test_warm_up_stops_and_says_which_task_and_why(architectures, little_data, run_script, tmp_path):
+def test_warm_up_stops_and_says_which_task_and_why(architectures, little_data, run_command, tmp_path):
     common = ["--data_dir", little_data, "--cache_dir", tmp_path]
-    ended = run_script(WARM_UP, architectures["Roberta"], *common, "--tasks", "chid", "c3", "tnews")
+    ended = run_command(WARM_UP, architectures["Roberta"], *common, "--tasks", "chid", "c3", "tnews")
     lines = ended.err.strip().splitlines()
     model = architectures["Roberta"]
     assert ended.code == 2
@@ -102,43 +88,41 @@ def test_warm_up_stops_and_says_which_task_and_why(architectures, little_data, r
         f"error: {model} can't do C3, TNEWS: --tasks CHID runs the others",
     ]
     assert not list(tmp_path.iterdir())
-    assert run_script(WARM_UP, architectures["Roberta"], *common, "--tasks", "chid").code == 0
+    assert run_command(WARM_UP, architectures["Roberta"], *common, "--tasks", "chid").code == 0
 
 
-def test_warm_up_refuses_a_model_before_it_looks_for_data(run_script, tmp_path):
-    ended = run_script(WARM_UP, tmp_path / "nowhere", "--data_dir", tmp_path)
+def test_warm_up_refuses_a_model_before_it_looks_for_data(run_command, tmp_path):
+    ended = run_command(WARM_UP, tmp_path / "nowhere", "--data_dir", tmp_path)
     assert ended.code == 2 and ended.err.count("\n") == 1 and "nowhere: no such directory" in ended.err
 
 
 def test_warm_up_names_every_task_without_data_and_goes_on_with_the_others(
-    architectures, little_data, run_script, tmp_path
+    architectures, little_data, run_command, tmp_path
 ):
     model, data = architectures["Roberta"], tmp_path / "data"
     shutil.copytree(little_data, data)
     shutil.rmtree(data / "tnews_public")
     (data / "c3_public" / "m-dev.json").unlink()
-    ended = run_script(WARM_UP, model, "--data_dir", data, "--tasks", "tnews", "chid", "c3")
+    ended = run_command(WARM_UP, model, "--data_dir", data, "--tasks", "tnews", "chid", "c3")
     tnews, c3, error = ended.err.splitlines()
     assert ended.code == 2 and "tnews: train.json is missing" in tnews and "c3: m-dev.json is missing" in c3
     assert error == "error: no whole data of TNEWS, C3: --tasks CHID runs the others"
-    ended = run_script(WARM_UP, model, "--data_dir", data, "--tasks", "tnews")
+    ended = run_command(WARM_UP, model, "--data_dir", data, "--tasks", "tnews")
     assert ended.err.splitlines()[-1] == "error: no whole data of TNEWS: name another place by --data_dir"
 
 
-def test_warm_up_refuses_cards_that_paddle_was_not_built_for(architectures, little_data, run_script, monkeypatch):
+def test_warm_up_refuses_cards_that_paddle_was_not_built_for(architectures, little_data, run_command, monkeypatch):
     import paddle
 
     monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: False)
-    ended = run_script(
+    ended = run_command(
         WARM_UP, architectures["Roberta"], "--data_dir", little_data, "--tasks", "chid", "--device", "gpu"
     )
     assert ended.code == 2 and "--device gpu: this PaddlePaddle was built for CPUs" in ended.err
 
 
-def test_only_chid_needs_a_mask(tmp_path):
+def test_only_chid_needs_a_mask(models, tmp_path):
     """PaddleNLP puts a [MASK] that the vocabulary lacks behind its end, for which there is no embedding."""
-    from cluebench import models
-
     tokens = [token for token in vocabulary("中文") if token != "[MASK]"]
     folder = write_model(tmp_path, "Bert", tokens=tokens, max_position_embeddings=512)
     found = models.preflight(Model.of(folder), TASKS.values())
@@ -146,9 +130,8 @@ def test_only_chid_needs_a_mask(tmp_path):
     assert not any(found.values())
 
 
-def test_a_model_that_takes_padding_for_text(monkeypatch):
+def test_a_model_that_takes_padding_for_text(models, monkeypatch):
     """PaddleNLP's ALBERT makes no mask from padding; without ours every score would depend on the batch."""
-    from cluebench import models
     from cluebench.models import mending
 
     folder = WRITTEN_BY / "tf5_albert_backbone"
@@ -159,9 +142,8 @@ def test_a_model_that_takes_padding_for_text(monkeypatch):
     assert found["tnews"] == "its outputs depend on the padding beside a text, or are no numbers"
 
 
-def test_a_model_that_can_not_be_trained(monkeypatch):
+def test_a_model_that_can_not_be_trained(models, monkeypatch):
     """Paddle 3.3 refuses the backward pass of PaddleNLP's DeBERTa dropout, which ours replaces."""
-    from cluebench import models
     from cluebench.models import mending
 
     monkeypatch.setattr(mending.deberta_v2, "StableDropout", type("NoDropout", (), {}))

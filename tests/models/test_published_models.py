@@ -90,15 +90,13 @@ def test_every_published_model_has_its_classes_and_room_for_every_task():
         assert tokenizer == ("RobertaChineseTokenizer" if prefix == "Roberta" else f"{prefix}Tokenizer")
         files = model_files.ModelFiles(Model.of(name), Path(), None, (), None)
         for task in TASKS.values():
-            config = configuration.configured(configuration.Target(files, task), None, hugging_face=False)
+            config = configuration.configured(configuration.Target(files, task), hugging_face=False)
             assert configuration.longest_input(config) >= task.max_seq_length
     assert found == {"Ernie": 9, "Bert": 7, "Roberta": 6, "ErnieGram": 1, "TinyBert": 2, "RoFormerv2": 1, None: 1}
 
 
 @pytest.mark.slow
-def test_fetched_once_then_found_offline(published, server, architectures):
-    from cluebench import models
-
+def test_fetched_once_then_found_offline(models, published, server, architectures):
     task = TASKS["tnews"]
     tokenizer = models.load_tokenizer(Model.of(NAME))
     assert not any("pdparams" in path for path in Quiet.asked)  # the tokenizer alone was wanted
@@ -117,10 +115,8 @@ def test_fetched_once_then_found_offline(published, server, architectures):
 
 
 @pytest.mark.slow
-def test_the_tokenizer_is_paddlenlps(published, server):
+def test_the_tokenizer_is_paddlenlps(models, published, server):
     from paddlenlp.transformers import AutoTokenizer
-
-    from cluebench import models
 
     ours = models.load_tokenizer(Model.of(NAME))
     theirs = AutoTokenizer.from_pretrained(NAME, cache_dir=str(model_files.model_home()))
@@ -132,9 +128,7 @@ def test_the_tokenizer_is_paddlenlps(published, server):
 
 
 @pytest.mark.slow
-def test_a_community_model(server, architectures, monkeypatch):
-    from cluebench import models
-
+def test_a_community_model(models, server, architectures, monkeypatch):
     folder, address = server
     there = folder / "models" / "community" / COMMUNITY
     shutil.copytree(architectures["Roberta"], there)
@@ -155,9 +149,7 @@ def test_a_community_model(server, architectures, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_download_that_breaks_off_is_no_model(published, server):
-    from cluebench import models
-
+def test_a_download_that_breaks_off_is_no_model(models, published, server):
     (server[0] / "nano.pdparams").unlink()
     with pytest.raises(NetworkError, match=f"{NAME}: could not be fetched from .*try again") as failed:
         models.load_model(TASKS["tnews"], Model.of(NAME))
@@ -166,9 +158,7 @@ def test_a_download_that_breaks_off_is_no_model(published, server):
 
 
 @pytest.mark.slow
-def test_a_damaged_file_in_paddlenlps_home_is_named(published, server):
-    from cluebench import models
-
+def test_a_damaged_file_in_paddlenlps_home_is_named(models, published, server):
     models.load_model(TASKS["tnews"], Model.of(NAME))
     path = model_files.model_home() / NAME / "model_state.pdparams"
     path.write_bytes(path.read_bytes()[:1000])

@@ -1,12 +1,15 @@
 """Every key of PaddleNLP's configurations is decided: set here, refused, a size, followed, or without effect."""
 
-import json
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from cluebench.benchmark.tasks import TASKS
 from cluebench.foundation.errors import UsageError
-from tests.models.conftest import ARCHITECTURES, LATER, write_model
+from cluebench.pretrained.model import Model
+from tests.models.conftest import ARCHITECTURES, LATER, changed, write_model
 
 pytestmark = pytest.mark.slow
 
@@ -52,19 +55,14 @@ def test_every_key_is_decided(prefix):
     assert not keys - FOLLOWED - WITHOUT_EFFECT - SET_HERE.keys() - ONLY.keys()
 
 
-def changed(folder: Path, **settings) -> Path:
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | settings))
-    return folder
+@pytest.fixture
+def outputs(models):
+    return partial(outputs_of, models)
 
 
-def outputs(folder: Path) -> list:
+def outputs_of(models, folder: Path) -> list:
     """Of each kind of head, for a batch with padding."""
     import paddle
-
-    from cluebench import models
-    from cluebench.benchmark.tasks import TASKS
-    from cluebench.pretrained.model import Model
 
     found = []
     for name in ("ocnli", "c3", "cmrc2018"):
@@ -72,20 +70,14 @@ def outputs(folder: Path) -> list:
         model = models.load_model(TASKS[name], Model.of(folder))
         model.eval()
         ids = paddle.to_tensor([[2, 40, 41, 42, 3], [2, 43, 3, 0, 0]])
-        types = paddle.zeros_like(ids)
-        if name == "c3":
-            ids, types = ids.unsqueeze(0), types.unsqueeze(0)
-            found += models.forward(model, {"input_ids": ids, "token_type_ids": types})
-        else:
-            found.append(model(ids, types))
+        ids = ids.unsqueeze(0) if name == "c3" else ids
+        batch = {"input_ids": ids, "token_type_ids": paddle.zeros_like(ids)}
+        found += [output.numpy() for output in models.forward(model, batch)]
     return found
 
 
 @pytest.mark.parametrize("prefix", ["Bert", "Ernie", "RoFormerv2"])
-def test_what_only_adds_outputs_is_switched_off(prefix, tmp_path):
-    import numpy as np
-    import paddle
-
+def test_what_only_adds_outputs_is_switched_off(prefix, outputs, tmp_path):
     folder = write_model(tmp_path, prefix)
     plain = outputs(folder)
     other = dict(
@@ -93,10 +85,7 @@ def test_what_only_adds_outputs_is_switched_off(prefix, tmp_path):
         torch_dtype="float16", problem_type="multi_label_classification", sequence_parallel=True, recompute=True,
         tensor_parallel_degree=2, chunk_size_feed_forward=2, gradient_checkpointing=True, torchscript=True,
     )  # fmt: skip
-    for before, after in zip(plain, outputs(changed(folder, **other))):
-        before, after = ([one] if isinstance(one, paddle.Tensor) else list(one) for one in (before, after))
-        assert len(before) == len(after)
-        assert all(np.array_equal(first.numpy(), second.numpy()) for first, second in zip(before, after))
+    assert all(np.array_equal(*pair) for pair in zip(plain, outputs(changed(folder, **other)), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -110,17 +99,14 @@ def test_what_only_adds_outputs_is_switched_off(prefix, tmp_path):
         ("quantization_config", {"weight_quantize_algo": "weight_only_int8"}),
     ],
 )
-def test_what_changes_the_numbers_is_refused(key, value, tmp_path):
+def test_what_changes_the_numbers_is_refused(key, value, outputs, tmp_path):
     folder = changed(write_model(tmp_path, "Bert"), **{key: value})
     with pytest.raises(UsageError, match=rf'config.json: "{key}" is .*do not compute$'):
         outputs(folder)
 
 
-def test_other_names_of_activations(tmp_path):
+def test_other_names_of_activations(outputs, tmp_path):
     """`gelu_pytorch_tanh` of Transformers is PaddleNLP's `gelu_new`."""
-    import numpy as np
-
-    folder = write_model(tmp_path, "Bert")
-    one, other = (outputs(changed(folder, hidden_act=name))[0] for name in ("gelu_new", "gelu_pytorch_tanh"))
-    assert np.array_equal(one.numpy(), other.numpy())
-    assert not np.array_equal(one.numpy(), outputs(changed(folder, hidden_act="gelu"))[0].numpy())
+    folder, names = write_model(tmp_path, "Bert"), ("gelu_new", "gelu_pytorch_tanh", "gelu")
+    ours, theirs, other = (outputs(changed(folder, hidden_act=name))[0] for name in names)
+    assert np.array_equal(ours, theirs) and not np.array_equal(ours, other)

@@ -129,8 +129,7 @@ def test_a_text_may_hold_what_padding_is_made_of(prefix, loaded, dtype):
     assert_equal(loaded(prefix, "ocnli", dtype), given)
 
 
-def test_only_a_head_that_reads_every_place_gets_every_place(architectures):
-    from cluebench import models
+def test_only_a_head_that_reads_every_place_gets_every_place(models, architectures):
     from cluebench.pretrained.model import Model
 
     found = {}

@@ -248,11 +248,8 @@ def test_sizes_types_and_bytes_that_contradict_each_other_are_refused(what, tmp_
 def test_no_constructor_of_a_library_is_handed_out():
     """What a pickle gets is of this module, but for two containers of Python's own that can't be changed."""
     for name, given in {**weights._ALLOWED, **weights._TORCH_ALLOWED}.items():
-        assert (
-            given in (tuple, OrderedDict)
-            or type(given).__module__ == weights.__name__
-            or given.__module__ == (weights.__name__)
-        ), name
+        modules = {type(given).__module__, given.__module__}
+        assert given in (tuple, OrderedDict) or weights.__name__ in modules, name
 
 
 @pytest.mark.parametrize(
@@ -304,27 +301,25 @@ def test_damaged_files_get_one_line(tmp_path, torch_file):
 # Names ----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow  # PaddleNLP is imported
-def test_gamma_and_beta_of_old_files_are_weight_and_bias():
-    from cluebench.models.architectures import ARCHITECTURES, in_paddle, is_hugging_face
+@pytest.fixture
+def architectures(models):
+    from cluebench.models import architectures
 
-    old = dict.fromkeys(
-        ("bert.embeddings.LayerNorm.gamma", "bert.encoder.layer.11.output.LayerNorm.beta"), np.arange(3.0)
-    )
-    assert is_hugging_face(old, ARCHITECTURES["Bert"])
-    assert list(in_paddle(old, ARCHITECTURES["Bert"])) == [
-        "embeddings.layer_norm.weight",
-        "encoder.layers.11.norm2.bias",
-    ]
+    return architectures
+
+
+@pytest.mark.slow  # PaddleNLP is imported
+def test_gamma_and_beta_of_old_files_are_weight_and_bias(architectures):
+    bert = architectures.ARCHITECTURES["Bert"]
+    names = ("bert.embeddings.LayerNorm.gamma", "bert.encoder.layer.11.output.LayerNorm.beta")
+    old = dict.fromkeys(names, np.arange(3.0))
+    assert architectures.is_hugging_face(old, bert)
+    assert list(architectures.in_paddle(old, bert)) == ["embeddings.layer_norm.weight", "encoder.layers.11.norm2.bias"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "weights", [{"encoder.layer.0.intermediate.dense": (8, 12)}, {"encoder.layer.0.intermediate.dense": (12, 8)}]
-)
-def test_where_both_libraries_have_the_same_names_the_matrices_tell(weights):
-    from cluebench.models.architectures import ARCHITECTURES, is_hugging_face
-
-    ((name, shape),) = weights.items()
-    given = {f"{name}.weight": np.zeros(shape), f"{name}.bias": np.zeros(12)}
-    assert is_hugging_face(given, ARCHITECTURES["XLMRoberta"]) == (shape == (12, 8))
+@pytest.mark.parametrize("shape, expected", [((8, 12), False), ((12, 8), True)])
+def test_where_both_libraries_have_the_same_names_the_matrices_tell(shape, expected, architectures):
+    name = "encoder.layer.0.intermediate.dense"
+    weights = {f"{name}.weight": np.zeros(shape), f"{name}.bias": np.zeros(12)}
+    assert architectures.is_hugging_face(weights, architectures.ARCHITECTURES["XLMRoberta"]) is expected

@@ -81,10 +81,8 @@ def test_preflight(name):
 
 
 @pytest.mark.parametrize("name", [name for name in DIRECTORIES if name not in REFUSED])
-def test_token_ids(name):
+def test_token_ids(models, name):
     """The library's, special tokens and padding left out."""
-    from cluebench import models
-
     expected = expectation(name)
     tokenizer = models.load_tokenizer(Model.of(WRITTEN_BY / name))
     special = [tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id]

@@ -1,15 +1,18 @@
-"""The embedded model and data, made once a session, and a way to run a script's main() in this process."""
+"""The embedded model and data, made once a session, and scripts on them, in this process or in another."""
 
 import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
 from cluebench.benchmark.tasks import TASKS
 from cluebench.demo import synthetic
 from tests.conftest import ROOT
+from tests.scripts.running import Run, command
 
 #: Small enough for seconds, large enough for several steps an epoch.
 SIZES = {name: synthetic.Sizes(96, 48, 24) for name in TASKS} | {
@@ -29,9 +32,24 @@ def demo(tmp_path_factory):
 
 
 @pytest.fixture
-def run_script(run_command):
-    """run_script("mrc/run_c3.py", "--do_train", …) → Ended: a script as the program would run, in this process."""
-    return run_command
+def run(demo, run_command, tmp_path):
+    """run("tnews", "out", "--do_train", …) → Run, in this process: see `command`. It ends with ``code``."""
+
+    def ended(task: str, folder: str | Path, *flags: object, code: int = 0) -> Run:
+        out = tmp_path / folder
+        with trainers_names() if task == "trainer" else nullcontext():
+            found = run_command(*command(demo, task, out, *flags))
+        assert found.code == code, found.err
+        return Run(found.code, found.out, found.err, out)
+
+    return ended
+
+
+def trainers_names():
+    """Parameters named as in a process of its own: the Trainer's checkpoints of the optimizer go by these names."""
+    from paddle.utils import unique_name
+
+    return unique_name.guard()
 
 
 def start(script: str, *argv: object, launcher: tuple[str, ...] = (), **environment: str) -> subprocess.Popen:

@@ -1,18 +1,41 @@
-"""Flags that runs share, and what their logs say."""
+"""Runs of the scripts on the embedded model, and what their logs say."""
 
 import json
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from cluebench.benchmark.tasks import TASKS
 from cluebench.records.result import Result
+from tests.conftest import Ended
 
 LOSS = re.compile(
     r"global step (\d+)/(\d+), epoch: (\d+), batch: (\d+), rank_id: 0, loss: (\S+), lr: (\S+), speed: \S+ step/s"
 )
+TRAINER = "classification/run_clue_classifier_trainer.py"
+
+
+@dataclass
+class Run(Ended):
+    """A script that has ended; ``folder``: its --output_dir."""
+
+    folder: Path
+
+    @property
+    def training(self) -> list[tuple[str, ...]]:
+        return training(self.lines)
+
+    @property
+    def losses(self) -> list[float]:
+        return losses(self.lines)
+
+    @property
+    def result(self) -> Result:
+        return Result.read(self.folder / "result.json")
 
 
 def training(lines):
@@ -24,9 +47,13 @@ def losses(lines):
     return [float(line[4]) for line in training(lines)]
 
 
-def common(demo, out, *more):
+def command(demo, task: str, out: Path, *flags) -> list:
+    """The script of a task, or the Trainer's for "trainer", and its flags; the last of equal flags counts."""
     model, data = demo
-    return ["--model_name_or_path", model, "--data_dir", data, "--output_dir", out, "--device", "cpu", *more]
+    named = ["--task_name", task] if task in TASKS and TASKS[task].is_classification else []
+    script = TASKS[task].script if task in TASKS else TRAINER
+    places = ["--model_name_or_path", model, "--data_dir", data, "--output_dir", out]
+    return [script, *places, "--device", "cpu", *named, *flags]
 
 
 def without_dropout(model: str, folder: Path) -> str:
@@ -45,6 +72,10 @@ def kill_after(process, step: int) -> None:
             process.kill()
             break
     assert process.wait() == -9, process.stderr.read()
+
+
+def assert_same_curve(a: Result, b: Result) -> None:
+    assert (a.dev_curve, a.best_score, a.best_step) == (b.dev_curve, b.best_score, b.best_step)
 
 
 def assert_same_weights(*folders) -> None:

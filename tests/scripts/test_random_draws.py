@@ -13,7 +13,6 @@ import pytest
 from cluebench.benchmark.tasks import CHOICE, PAIR, SPAN, TASKS
 from cluebench.data.source import open_source
 from cluebench.features import FeatureRequest, TextEncoder, load_features
-from tests.scripts.running import common, losses
 
 pytestmark = pytest.mark.slow
 
@@ -46,13 +45,9 @@ def plain_losses(task, model_dir, data_dir, batch_size: int, accumulation: int, 
         batch = {name: paddle.to_tensor(values) for name, values in examples.batch(rows).items()}
         logits = model(batch["input_ids"], batch["token_type_ids"])
         if task.kind == SPAN:
-            return (
-                sum(
-                    F.cross_entropy(logits[end], batch[f"{name}_positions"])
-                    for end, name in enumerate(("start", "end"))
-                )
-                / 2
-            )
+            starts, ends = logits
+            of_starts = F.cross_entropy(starts, batch["start_positions"])
+            return (of_starts + F.cross_entropy(ends, batch["end_positions"])) / 2
         return F.cross_entropy(logits, batch["labels"])
 
     sampler = paddle.io.DistributedBatchSampler(range(len(examples)), batch_size // accumulation, shuffle=True)
@@ -85,26 +80,17 @@ def plain_losses(task, model_dir, data_dir, batch_size: int, accumulation: int, 
 
 
 @pytest.mark.parametrize("name", ["ocnli", "c3", "cmrc2018"])
-def test_losses_are_those_of_a_plain_loop_dropout_and_all(name, demo, run_script, tmp_path):
+def test_losses_are_those_of_a_plain_loop_dropout_and_all(name, demo, run):
     """Steps, an incomplete accumulation, schedule, clipping (none in CMRC2018), decay; dev is evaluated in between."""
-    task = TASKS[name]
-    arguments = ["--batch_size", 8, "--gradient_accumulation_steps", 4, "--num_train_epochs", 2]
-    arguments += ["--learning_rate", RATE, "--max_seq_length", LENGTH, "--logging_steps", 1, "--save_steps", 3]
-    arguments += ["--limit", LIMIT, "--seed", SEED, "--do_train", "--padding"]
-    arguments += ["--task_name", name] if task.is_classification else []
-    ended = run_script(task.script, *common(demo, tmp_path / "out"), *arguments)
-    assert ended.code == 0, ended.err
-    seen = losses(ended.lines)
-    expected = plain_losses(task, *demo, batch_size=8, accumulation=4, epochs=2)
-    assert len(seen) == len(expected) > 5 and "eval loss" in ended.out
-    np.testing.assert_allclose(seen, expected, rtol=0, atol=1e-6)  # all digits of a log line
+    flags = ["--batch_size", 8, "--gradient_accumulation_steps", 4, "--num_train_epochs", 2]
+    flags += ["--learning_rate", RATE, "--max_seq_length", LENGTH, "--logging_steps", 1, "--save_steps", 3]
+    ended = run(name, "out", *flags, "--limit", LIMIT, "--seed", SEED, "--do_train", "--padding")
+    expected = plain_losses(TASKS[name], *demo, batch_size=8, accumulation=4, epochs=2)
+    assert len(ended.losses) == len(expected) > 5 and "eval loss" in ended.out
+    np.testing.assert_allclose(ended.losses, expected, rtol=0, atol=1e-6)  # all digits of a log line
 
 
-def test_all_three_generators_are_seeded_and_only_paddles_is_drawn_from(demo, run_script, tmp_path):
-    arguments = f"--task_name tnews --max_steps 3 --save_steps 2 --seed {SEED} --do_train --do_predict".split()
-    ended = run_script(TASKS["tnews"].script, *common(demo, tmp_path / "out"), *arguments)
-    assert ended.code == 0, ended.err
+def test_all_three_generators_are_seeded_and_only_paddles_is_drawn_from(run):
+    run("tnews", "out", "--max_steps", 3, "--save_steps", 2, "--seed", SEED, "--do_train", "--do_predict")
     assert random.getstate() == random.Random(SEED).getstate()
-    assert [str(part) for part in np.random.get_state()] == [
-        str(part) for part in np.random.RandomState(SEED).get_state()
-    ]
+    assert list(map(str, np.random.get_state())) == list(map(str, np.random.RandomState(SEED).get_state()))

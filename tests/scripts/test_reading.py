@@ -12,25 +12,17 @@ from cluebench.data.source import open_source
 from cluebench.records import dev_predictions
 from cluebench.records.result import Result
 from cluebench.report.examples import examples_of
-from tests.scripts.running import common, losses
 
 pytestmark = pytest.mark.slow
 
-READING = [task for task in TASKS.values() if not task.is_classification]
 
-
-@pytest.mark.parametrize("task", READING, ids=lambda task: task.name)
-def test_trains_evaluates_predicts(task, demo, run_script, tmp_path):
+@pytest.mark.parametrize("task", [task for task in TASKS.values() if not task.is_classification], ids=lambda t: t.name)
+def test_trains_evaluates_predicts(task, demo, run, tmp_path):
     """The loss falls, the saved model evaluates to the very same number, every test question is answered once."""
-    out = tmp_path / "out"
-    ended = run_script(
-        task.script, *common(demo, out), "--batch_size", 8, "--learning_rate", 2e-3, "--num_train_epochs", 2,
-        "--logging_steps", 2, "--max_seq_length", 64, "--do_train", "--do_predict",
-    )  # fmt: skip
-    assert ended.code == 0, ended.err
-    seen = losses(ended.lines)
-    assert np.mean(seen[-3:]) < np.mean(seen[:3])
-    result = Result.read(out / "result.json")
+    flags = ["--batch_size", 8, "--learning_rate", 2e-3, "--num_train_epochs", 2, "--logging_steps", 2]
+    ended = run(task.name, "out", *flags, "--max_seq_length", 64, "--do_train", "--do_predict")
+    assert np.mean(ended.losses[-3:]) < np.mean(ended.losses[:3])
+    result, out = ended.result, ended.folder
     assert result.status == "done" and [point.epoch for point in result.dev_curve] == [0, 1]
     assert f"best_result: {task.format_score(result.best_score)}" in ended.lines
     source = open_source(demo[1])
@@ -39,24 +31,18 @@ def test_trains_evaluates_predicts(task, demo, run_script, tmp_path):
     assert examples_of(task, load_rows(source, task, "dev"), kept)
     for test in task.test_sets:
         check_submission(task, out / test.submission, load_rows(source, task, test.split))
-    again = run_script(
-        task.script, *common((str(out), demo[1]), tmp_path / "eval"), "--max_seq_length", 64, "--do_eval",
-        "--result_json", tmp_path / "eval.json",
-    )  # fmt: skip
-    assert again.code == 0, again.err
+    again = ["--model_name_or_path", out, "--max_seq_length", 64, "--do_eval", "--result_json", tmp_path / "eval.json"]
+    run(task.name, "eval", *again)
     assert Result.read(tmp_path / "eval.json").best_score == result.best_score
 
 
-def test_rows_that_answers_are_compared_with_are_read_once_a_run(demo, run_script, tmp_path, monkeypatch):
-    from cluebench.training import run
+def test_rows_that_answers_are_compared_with_are_read_once_a_run(run, monkeypatch):
+    from cluebench.training import run as training_run
 
-    read, load = [], run.load_rows
-    monkeypatch.setattr(run, "load_rows", lambda *arguments: read.append(arguments[2]) or load(*arguments))
-    ended = run_script(
-        "mrc/run_cmrc2018.py", *common(demo, tmp_path / "out"), "--max_seq_length", 64, "--max_steps", 3,
-        "--save_steps", 1, "--do_train", "--do_eval",
-    )  # fmt: skip
-    assert ended.out.count("eval loss") == 4 and read == ["dev"]
+    read, load = [], training_run.load_rows
+    monkeypatch.setattr(training_run, "load_rows", lambda *asked: read.append(asked[2]) or load(*asked))
+    flags = ["--max_seq_length", 64, "--max_steps", 3, "--save_steps", 1, "--do_train", "--do_eval"]
+    assert run("cmrc2018", "out", *flags).out.count("eval loss") == 4 and read == ["dev"]
 
 
 def check_submission(task, path, rows):
@@ -79,20 +65,14 @@ def check_submission(task, path, rows):
         assert all(answers[row.id] in row.context for row in rows)
 
 
-def test_every_flag_of_cmrc2018_takes_effect(demo, run_script, tmp_path):
+def test_every_flag_of_cmrc2018_takes_effect(run):
     """Stride and lengths change what the model sees, the answer length what is decoded."""
-    out, script = tmp_path / "out", TASKS["cmrc2018"].script
-    first = run_script(script, *common(demo, out), "--max_steps", 2, "--batch_size", 8, "--max_seq_length", 64, "--do_train",
-                       "--do_predict", "--max_answer_length", 3)  # fmt: skip
-    assert first.code == 0, first.err
-    answers = json.loads((out / "cmrc2018_predict.json").read_text(encoding="utf-8"))
+    flags = ["--batch_size", 8, "--max_seq_length", 64, "--do_train"]
+    first = run("cmrc2018", "out", *flags, "--max_steps", 2, "--do_predict", "--max_answer_length", 3)
+    answers = json.loads((first.folder / "cmrc2018_predict.json").read_text(encoding="utf-8"))
     assert all(len(answer) <= 3 for answer in answers.values())
-    steps = {}
-    for name, more in {
-        "plain": [], "stride": ["--doc_stride", 16], "query": ["--max_query_length", 4], "length": ["--max_seq_length", 48],
-    }.items():  # fmt: skip
-        arguments = "--batch_size 8 --max_seq_length 64 --num_train_epochs 1 --limit 24 --do_train".split()
-        ended = run_script(script, *common(demo, tmp_path / name), *arguments, *more)
-        assert ended.code == 0, ended.err
-        steps[name] = Result.read(tmp_path / name / "result.json").total_steps
+    flags += ["--num_train_epochs", 1, "--limit", 24]
+    changes = {"plain": [], "stride": ["--doc_stride", 16], "query": ["--max_query_length", 4]}
+    changes["length"] = ["--max_seq_length", 48]
+    steps = {name: run("cmrc2018", name, *flags, *more).result.total_steps for name, more in changes.items()}
     assert steps["stride"] > steps["plain"] and steps["length"] > steps["plain"] >= steps["query"]

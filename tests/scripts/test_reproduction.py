@@ -11,17 +11,14 @@ from cluebench.records import dev_predictions
 from cluebench.records.result import Result
 from cluebench.report.advice import rerun
 from tests.conftest import ROOT
-from tests.scripts.running import common
 
 pytestmark = pytest.mark.slow
 
 
-def test_a_command_gives_the_score_again(demo, run_script, tmp_path):
-    task, (model, data) = TASKS["tnews"], demo
-    arguments = ["--task_name", "TNEWS", "--do_train", "--batch_size", 16, "--learning_rate", 1e-3, "--dropout", 0.1]
-    run_script(task.script, *common(demo, tmp_path), *arguments, "--num_train_epochs", 2, "--save_steps", 5)
-    trial = Result.read(tmp_path / "result.json")
-    command = rerun(task, trial, model, data)
+def test_a_command_gives_the_score_again(demo, run, tmp_path):
+    flags = ["--do_train", "--batch_size", 16, "--learning_rate", 1e-3, "--dropout", 0.1, "--num_train_epochs", 2]
+    trial = run("tnews", "out", *flags, "--save_steps", 5).result
+    command = rerun(TASKS["tnews"], trial, *demo)
     typed = command.replace("python classification", f"{shlex.quote(sys.executable)} {ROOT}/classification", 1)
     subprocess.run(typed, shell=True, cwd=tmp_path, check=True, capture_output=True)
     again = Result.read(tmp_path / "reproduced" / "tnews" / "result.json")

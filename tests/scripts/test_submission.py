@@ -16,18 +16,18 @@ pytestmark = pytest.mark.slow
 COMMAND = "grid_search_tools/make_submission.py"
 
 
-def in_this_process(run_script):
+def in_this_process(run_command):
     """Runs what make_submission would start as a process."""
 
     def predict(model, flags, output):
         command = kept_models.prediction_command(model, flags, output)
-        ended = run_script(Path(command[2]).relative_to(repository.ROOT), *command[3:])
+        ended = run_command(Path(command[2]).relative_to(repository.ROOT), *command[3:])
         return "" if ended.code == 0 else ended.err
 
     return predict
 
 
-def test_from_kept_models_of_all_ten_tasks_to_a_zip(demo, run_script, monkeypatch, tmp_path):
+def test_from_kept_models_of_all_ten_tasks_to_a_zip(demo, run_command, monkeypatch, tmp_path):
     """Each script's --do_predict on a model in a run directory, in this process; the zip passes the protocol's check."""
     from cluebench import models
 
@@ -37,14 +37,14 @@ def test_from_kept_models_of_all_ten_tasks_to_a_zip(demo, run_script, monkeypatc
         tokenizer = models.load_tokenizer(Model.of(demo[0]))
         models.save_model(models.load_model(task, Model.of(demo[0])), tokenizer, folder)
 
-    monkeypatch.setattr(kept_models, "predict", in_this_process(run_script))
+    monkeypatch.setattr(kept_models, "predict", in_this_process(run_command))
     arguments = [runs, "--output", tmp_path / "z.zip", "--data_dir", data, "--device", "cpu", "--version", "all"]
-    ended = run_script(COMMAND, *arguments)
+    ended = run_command(COMMAND, *arguments)
     assert ended.code == 0, ended.out + ended.err
     assert independent.accept(tmp_path / "z.zip", data) == set(submission.FILES)
 
 
-def test_a_real_prediction_process(demo, run_script, tmp_path):
+def test_a_real_prediction_process(demo, run_command, tmp_path):
     from cluebench import models
 
     folder = kept(tmp_path / "runs", "afqmc", "3e-05_32_0.1", 50.0, model=False)
@@ -61,6 +61,6 @@ def test_a_real_prediction_process(demo, run_script, tmp_path):
         "cpu",
         "--offline",
     ]
-    assert run_script(COMMAND, *arguments).code == 0
+    assert run_command(COMMAND, *arguments).code == 0
     assert independent.accept(tmp_path / "z.zip", Path(demo[1])) == {"afqmc_predict.json"}
     assert "afqmc_predict.json" in (folder / "predict.log").read_text()

@@ -12,24 +12,19 @@ import time
 import pytest
 
 from tests.conftest import ROOT
+from tests.scripts.running import command
 
 pytestmark = pytest.mark.slow
-SCRIPT, TRAINER = "classification/run_clue_classifier.py", "classification/run_clue_classifier_trainer.py"
 PUBLISHED = r"global step \d+/\d+, epoch: \d+, batch: \d+, rank_id: 0, loss: [\d.]+, lr: [\d.]+, speed: [\d.]+ step/s|eval loss: .*|best_result: .*"
 
 
-def arguments(demo, folder, *more):
-    return ["--model_name_or_path", demo[0], "--data_dir", demo[1], "--output_dir", str(folder), "--offline", *more]
-
-
-def at_a_terminal(*command, columns=80):
-    """Everything a command writes to a terminal of 80 columns, and the longest silence in seconds."""
+def at_a_terminal(*program):
+    """Everything a program writes to a terminal of 80 columns, and the longest silence in seconds."""
     leader, follower = pty.openpty()
-    os.environ["COLUMNS"], os.environ["LINES"] = str(columns), "24"
-    subprocess.run(["stty", "rows", "24", "cols", str(columns)], stdin=follower, check=True)
-    process = subprocess.Popen(
-        [sys.executable, *map(str, command)], cwd=ROOT, stdin=follower, stdout=follower, stderr=follower
-    )
+    subprocess.run(["stty", "rows", "24", "cols", "80"], stdin=follower, check=True)
+    started = [sys.executable, *map(str, program)]
+    size = {**os.environ, "COLUMNS": "80", "LINES": "24"}
+    process = subprocess.Popen(started, cwd=ROOT, env=size, stdin=follower, stdout=follower, stderr=follower)
     os.close(follower)
     shown, silence, last = b"", 0.0, time.monotonic()
     while True:
@@ -45,12 +40,10 @@ def at_a_terminal(*command, columns=80):
     return shown.decode(errors="replace"), silence
 
 
-def test_begin_and_end_are_printed_in_one_line_each(demo, run_script, tmp_path):
-    out = tmp_path / "out"
-    ended = run_script(
-        SCRIPT, *arguments(demo, out, "--task_name", "tnews", "--max_steps", "4", "--save_steps", "2", "--logging_steps", "2"),
-        "--do_train", "--do_predict", "--device", "cpu",
-    )  # fmt: skip
+def test_begin_and_end_are_printed_in_one_line_each(demo, run):
+    flags = ["--max_steps", 4, "--save_steps", 2, "--logging_steps", 2]
+    ended = run("tnews", "out", *flags, "--do_train", "--do_predict")
+    out = ended.folder
     begin, *_, end = ended.err.splitlines()
     assert begin == f"{demo[0]} on TNEWS, cpu: 96 examples, 4 steps, writing to {out}"
     names = "dev_predictions.jsonl, result.predictions, tnews11_predict.json, tnews10_predict.json, result.json"
@@ -63,14 +56,13 @@ def test_begin_and_end_are_printed_in_one_line_each(demo, run_script, tmp_path):
     assert not (out / "step.txt").exists()
 
 
-@pytest.mark.parametrize("script, task", [(SCRIPT, ["--task_name", "tnews"]), (TRAINER, ["--dataset", "tnews"])])
-def test_evaluation_alone_writes_its_own_dev_predictions(script, task, demo, run_script, tmp_path):
+@pytest.mark.parametrize("script, task", [("tnews", []), ("trainer", ["--dataset", "tnews"])])
+def test_evaluation_alone_writes_its_own_dev_predictions(script, task, run, tmp_path):
     """Not those that another run has left there."""
-    trained, out = tmp_path / "trained", tmp_path / "out"
-    run_script(SCRIPT, *arguments(demo, trained, "--task_name", "tnews", "--max_steps", "2", "--do_train"))
+    trained, out = run("tnews", "trained", "--max_steps", 2, "--do_train").folder, tmp_path / "out"
     out.mkdir()
     (out / "dev_predictions.jsonl").write_text("of another run\n")
-    ended = run_script(script, *arguments((str(trained), demo[1]), out, *task, "--do_eval"))
+    ended = run(script, "out", "--model_name_or_path", trained, *task, "--do_eval")
     rows = [json.loads(line) for line in (out / "dev_predictions.jsonl").read_text().splitlines()]
     assert len(rows) == 48 and rows[0].keys() == {"id", "gold", "predicted", "score"}
     assert ended.err.splitlines()[-1] == f"written to {out}: dev_predictions.jsonl"
@@ -78,10 +70,8 @@ def test_evaluation_alone_writes_its_own_dev_predictions(script, task, demo, run
 
 
 def test_bars_with_time_left_at_a_terminal_that_leave_log_lines_alone(demo, tmp_path):
-    shown, silence = at_a_terminal(
-        SCRIPT, *arguments(demo, tmp_path / "out", "--task_name", "tnews", "--num_train_epochs", "12", "--do_train"),
-        "--logging_steps", "10", "--save_steps", "20", "--learning_rate", "1e-3",
-    )  # fmt: skip
+    flags = ["--num_train_epochs", 12, "--do_train", "--logging_steps", 10, "--save_steps", 20, "--learning_rate", 1e-3]
+    shown, silence = at_a_terminal(*command(demo, "tnews", tmp_path / "out", *flags))
     lines = [line.split("\r")[-1] for line in re.sub(r"\x1b\[[A-Z]", "", shown).split("\r\n")]
     published = [line for line in lines if re.fullmatch(PUBLISHED, line)]
     assert [line.split(" ")[0] for line in published] == ["global", "global", "eval", "global", "eval", "best_result:"]

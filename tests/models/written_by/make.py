@@ -148,15 +148,15 @@ def only_tokenizer_json(folder: Path, model: Any) -> None:
     (folder / "tokenizer_config.json").unlink()
 
 
-def saved_state(make: Callable[[Any], Any], safe: bool = False) -> Callable[[Path, Any], None]:
-    """Weights as ``torch.save`` of what ``make`` makes of the model."""
+def saved_state(make: Callable[[Any, Any], Any], safe: bool = False) -> Callable[[Path, Any], None]:
+    """Weights as ``torch.save`` of what ``make`` makes of torch and the model."""
 
     def save(folder: Path, model: Any) -> None:
         import torch
         from safetensors.torch import save_file
 
         (folder / "model.safetensors").unlink()
-        state = make(model)
+        state = make(torch, model)
         if safe:
             save_file({name: array.clone() for name, array in state.items()}, folder / "model.safetensors")
         else:
@@ -165,25 +165,7 @@ def saved_state(make: Callable[[Any], Any], safe: bool = False) -> Callable[[Pat
     return save
 
 
-def parallel(model: Any) -> Any:
-    import torch
-
-    return torch.nn.DataParallel(model).state_dict()
-
-
-def compiled(model: Any) -> Any:
-    import torch
-
-    return torch.compile(model).state_dict()
-
-
-def parallel_compiled(model: Any) -> Any:
-    import torch
-
-    return torch.nn.DataParallel(torch.compile(model)).state_dict()
-
-
-def lightning(model: Any) -> Any:
+def lightning(torch: Any, model: Any) -> Any:
     state = {f"model.{name}": array for name, array in model.state_dict().items()}
     return {"epoch": 2, "global_step": 30, "pytorch-lightning_version": "2.5.0", "state_dict": state}
 
@@ -236,6 +218,10 @@ TRANSFORMERS_5 = [
     Row("bart_refused", "BartForConditionalGeneration"),
     Row("t5_refused", "T5ForConditionalGeneration", tokenizer="unigram"),
 ]  # fmt: skip
+SENTENCE_TRANSFORMERS = [
+    Row("sentence_encoder", "BertModel", SMALL),
+    Row("cross_encoder", CLASSIFIER, SMALL, labels=OCNLI),
+]
 
 TRANSFORMERS_4 = [
     Row("bert_backbone", "BertModel", SMALL),
@@ -249,11 +235,14 @@ TRANSFORMERS_4 = [
     Row("bert_bin", CLASSIFIER, SMALL, labels=OCNLI, half=False, save={"safe_serialization": False}),
     Row("bert_bin_sharded", CLASSIFIER, SMALL, labels=OCNLI, save=dict(safe_serialization=False, max_shard_size="10KB")),
     Row("bert_bin_half", CLASSIFIER, SMALL, labels=OCNLI, save={"safe_serialization": False}),
-    Row("bert_data_parallel", CLASSIFIER, SMALL, labels=OCNLI, after=saved_state(parallel)),
-    Row("bert_compiled_safetensors", CLASSIFIER, SMALL, labels=OCNLI, after=saved_state(compiled, safe=True)),
-    Row("bert_parallel_compiled", "BertModel", SMALL, after=saved_state(parallel_compiled)),
+    Row("bert_data_parallel", CLASSIFIER, SMALL, labels=OCNLI,
+        after=saved_state(lambda torch, model: torch.nn.DataParallel(model).state_dict())),
+    Row("bert_compiled_safetensors", CLASSIFIER, SMALL, labels=OCNLI,
+        after=saved_state(lambda torch, model: torch.compile(model).state_dict(), safe=True)),
+    Row("bert_parallel_compiled", "BertModel", SMALL,
+        after=saved_state(lambda torch, model: torch.nn.DataParallel(torch.compile(model)).state_dict())),
     Row("bert_state_in_dict", CLASSIFIER, SMALL, labels=OCNLI,
-        after=saved_state(lambda model: {"model": model.state_dict(), "epoch": 3, "best": 0.83})),
+        after=saved_state(lambda torch, model: {"model": model.state_dict(), "epoch": 3, "best": 0.83})),
     Row("bert_lightning", CLASSIFIER, SMALL, labels=OCNLI, after=saved_state(lightning)),
     Row("bert_special_tokens_as_objects", "BertModel", SMALL, tokenizer="objects"),
     Row("bert_special_tokens_with_type", "BertModel", SMALL, after=special_tokens_with_type),
@@ -391,30 +380,21 @@ def tokenized(row: Row, tokenize: Callable[[list[str], list[str]], Any]) -> dict
     return {"texts": texts} | {name: np.array(made[name]).reshape(shape) for name in names}
 
 
-def with_sentence_transformers(folder: Path) -> dict[str, Any]:
-    """The backbone of a sentence encoder, as it stands at the root of its directory."""
-    from sentence_transformers import SentenceTransformer
+def with_sentence_transformers(row: Row, folder: Path) -> dict[str, Any]:
+    """A cross encoder, or the backbone of a sentence encoder, as it stands at the root of its directory."""
+    from sentence_transformers import CrossEncoder, SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
     inner = folder / "inner"
     inner.mkdir()
-    expected = with_transformers(Row("sentence_encoder", "BertModel", SMALL), inner)
-    encoder = Transformer(str(inner))
-    SentenceTransformer(modules=[encoder, Pooling(SMALL["hidden_size"])]).save(str(folder))
-    shutil.rmtree(inner)
-    return {"task": "", "labels": []} | expected | {"writer": "sentence-transformers 6.2.0"}
-
-
-def with_cross_encoder(folder: Path) -> dict[str, Any]:
-    from sentence_transformers import CrossEncoder
-
-    inner = folder / "inner"
-    inner.mkdir()
-    row = Row("cross_encoder", CLASSIFIER, SMALL, labels=OCNLI)
     expected = with_transformers(row, inner)
-    CrossEncoder(str(inner), num_labels=3).save(str(folder))
+    if row.task:
+        encoder = CrossEncoder(str(inner), num_labels=3)
+    else:
+        encoder = SentenceTransformer(modules=[Transformer(str(inner)), Pooling(SMALL["hidden_size"])])
+    encoder.save(str(folder))
     shutil.rmtree(inner)
-    return expected | {"writer": "sentence-transformers 6.2.0", "labels": row.labels, "task": row.task}
+    return expected | {"writer": "sentence-transformers 6.2.0"}
 
 
 # PaddleNLP ------------------------------------------------------------------------------------------------------------
@@ -459,7 +439,7 @@ def with_paddlenlp(row: Row, folder: Path) -> dict[str, Any]:
     else:
         name = "logits" if row.task else "hidden"
         found[name] = (outputs[0] if isinstance(outputs, (list, tuple)) else outputs).numpy()
-    return found | {"writer": f"paddlenlp {importlib.metadata.version('paddlenlp')}"}
+    return found | {"writer": f"paddlenlp {version_of('paddlenlp')}"}
 
 
 # All of them ----------------------------------------------------------------------------------------------------------
@@ -474,37 +454,28 @@ def version_of(package: str) -> str | None:
     return found
 
 
-def write(name: str, make: Callable[[Path], dict[str, Any]]) -> None:
-    if sys.argv[1:] and name not in sys.argv[1:]:
-        return
-    folder = HERE / name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    np.savez_compressed(folder / "expected.npz", **make(folder))
-    for useless in ("README.md", "1_Pooling/README.md"):
-        (folder / useless).unlink(missing_ok=True)
-    print(name, sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()))
-
-
-def write_rows(writer: str, rows: list[Row], make: Callable[[Row, Path], dict[str, Any]]) -> None:
+def write(writer: str, rows: list[Row], make: Callable[[Row, Path], dict[str, Any]]) -> None:
     for row in rows:
-
-        def made(folder: Path, row: Row = row) -> dict[str, Any]:
-            return {"task": row.task, "labels": list(row.labels)} | make(row, folder)
-
-        write(f"{writer}_{row.name}", made)
+        name = f"{writer}_{row.name}"
+        if sys.argv[1:] and name not in sys.argv[1:]:
+            continue
+        folder = HERE / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        np.savez_compressed(folder / "expected.npz", task=row.task, labels=list(row.labels), **make(row, folder))
+        for useless in ("README.md", "1_Pooling/README.md"):
+            (folder / useless).unlink(missing_ok=True)
+        print(name, sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()))
 
 
 def main() -> None:
-    if version_of("paddlenlp"):  # the project's environment has transformers too, without PyTorch
-        major = importlib.metadata.version("paddlenlp")[0]
-        write_rows(f"pn{major}", PADDLENLP if major == "2" else PADDLENLP_3, with_paddlenlp)
+    if paddlenlp := version_of("paddlenlp"):  # the project's environment has transformers too, without PyTorch
+        write(f"pn{paddlenlp[0]}", PADDLENLP if paddlenlp < "3" else PADDLENLP_3, with_paddlenlp)
         return
     major = str(version_of("transformers"))[0]
-    write_rows(f"tf{major}", TRANSFORMERS_5 if major == "5" else TRANSFORMERS_4, with_transformers)
+    write(f"tf{major}", TRANSFORMERS_5 if major == "5" else TRANSFORMERS_4, with_transformers)
     if version_of("sentence-transformers"):
-        write("st6_sentence_encoder", with_sentence_transformers)
-        write("st6_cross_encoder", with_cross_encoder)
+        write("st6", SENTENCE_TRANSFORMERS, with_sentence_transformers)
 
 
 if __name__ == "__main__":
