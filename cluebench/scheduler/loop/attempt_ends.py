@@ -92,7 +92,8 @@ def exited(grid: GridState, event: Exited) -> None:
         attempt.outcome = "interrupted"
         after_attempt(grid, job)
     else:
-        case = Case(job, failure_of(grid, job, event), _accounted(grid, job))
+        answering = {device_id for device_id in attempt.devices if grid.ledger.slots[device_id].accounted}
+        case = Case(job, failure_of(grid, job, event), answering)
         if case.failure.kind in _ASK_THE_CARD and case.ask:
             grid.cases[job.key] = case
             return
@@ -106,8 +107,7 @@ def ended_well(grid: GridState, job: Job, result: Result) -> None:
     grid.crashed.clear()
     job.attempt.outcome = result.status
     grid.learn(job, result)
-    if grid.hold is not None:  # other trials may succeed too
-        _reconsider_hold(grid)
+    _reconsider_hold(grid)  # other trials may succeed too
     if result.status == PAUSED:
         job.curve = result.curve if job.curve is not None else None
         grid.queue.move(job, State.WAITING if job.curve is None else State.PAUSED)
@@ -203,7 +203,7 @@ def _give_up_undying(grid: GridState, job: Job) -> None:
     grid.stuck.add(job.key)
     attempt, labels = job.attempt, ", ".join(job.attempt.labels)
     failure = Failure(FailureKind.UNKILLABLE, f"process {attempt.pid} on {labels} does not die of SIGKILL")
-    for device_id in _accounted(grid, job):
+    for device_id in attempt.devices:
         grid.ledger.slots[device_id].set_aside_until = float("inf")
     grid.note(f"{job.key}: {failure.detail}; {labels} is not used, and the trial not tried again, until it does")
     attempt.outcome, attempt.detail = failure.kind.value, failure.detail
@@ -223,31 +223,24 @@ def _hold(grid: GridState, failure: Failure) -> bool:
     """Nothing starts for a while after a failure; True if no trial could have run, so that this one is not to blame."""
     cause = grid.trials.unwritable()
     if grid.hold is None:
-        _hold_for(grid, cause or f"{failure.kind.value}: {failure.detail}")
+        grid.hold = cause or f"{failure.kind.value}: {failure.detail}"
         grid.note(f"nothing is started for now: {grid.hold}; checked again every {_HOLD_RECHECK:.0f} s")
+        grid.timers.set(("end", "hold"), grid.clock() + _HOLD_RECHECK, _reconsider_hold, grid)
     return cause is not None
 
 
-def _hold_for(grid: GridState, cause: str | None) -> None:
-    grid.hold = cause
-    due = grid.clock() + _HOLD_RECHECK if cause else float("inf")
-    grid.timers.set(("end", "hold"), due, _reconsider_hold, grid)
-
-
 def _reconsider_hold(grid: GridState) -> None:
-    """Ends the hold if trials can write."""
-    cause = grid.trials.unwritable()
-    if cause is None:
-        grid.note(f"going on: {grid.hold} may have passed")
-    _hold_for(grid, cause)
+    """Ends a hold if trials can write."""
+    if (reason := grid.hold) is None:
+        return
+    grid.hold = grid.trials.unwritable()
+    if grid.hold is None:
+        grid.note(f"going on: {reason} may have passed")
+    else:
+        grid.timers.set(("end", "hold"), grid.clock() + _HOLD_RECHECK, _reconsider_hold, grid)
 
 
 # What the driver reports about cards ----------------------------------------------------------------------------------
-
-
-def _accounted(grid: GridState, job: Job) -> set[str]:
-    """The devices of a job's last attempt about which the driver can answer: not cores."""
-    return {device_id for device_id in job.attempt.devices if grid.ledger.slots[device_id].accounted}
 
 
 def ask(grid: GridState, device_id: str) -> None:

@@ -198,7 +198,7 @@ class Engine:
         attempt = self._running.get(key)
         if not reading.processes or attempt is None:
             return 0
-        pids = {process.pid for process in processes_of(attempt.mark)}
+        pids = set(launch.marked(attempt.mark))
         return sum(used for pid, used in reading.processes.items() if pid in pids)
 
     def silence(self, job: Job) -> float:
@@ -272,12 +272,11 @@ def is_ours(orphan: Attempt) -> bool:
 
 def processes_of(mark: str) -> list[psutil.Process]:
     """All living processes that the attempt with this mark started, directly or not."""
-    marked = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):  # another user's, or ended
-            if process.environ().get(launch.TRIAL_VARIABLE) == mark and process.status() != psutil.STATUS_ZOMBIE:
-                marked.append(process)
-    return marked
+    processes = []
+    for pid in launch.marked(mark):
+        with suppress(psutil.NoSuchProcess):
+            processes.append(psutil.Process(pid))
+    return processes
 
 
 def signal_group(leader: int, number: int) -> None:

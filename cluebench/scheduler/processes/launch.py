@@ -5,6 +5,7 @@ exec. The lock belongs to the process and its children. So a trial never runs tw
 and the next scheduler sees by the lock what still runs. Standard library only: it starts in about 20 ms.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -57,22 +58,28 @@ def end_with_parent() -> None:
         sys.exit(128 + signal.SIGTERM)
 
 
+def marked(start: str) -> list:
+    """The ids of other living processes whose mark starts like this. A process that is dead has no environment."""
+    found, variable = [], f"{TRIAL_VARIABLE}={start}".encode()
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/environ", "rb") as stream:
+                entries = stream.read().split(b"\0")
+        except OSError:
+            continue  # another user's, or ended
+        if int(name) != os.getpid() and any(entry.startswith(variable) for entry in entries):
+            found.append(int(name))
+    return found
+
+
 def end_leftovers(lock: str) -> None:
     """Kills processes of earlier attempts: workers in sessions of their own that outlived their launcher.
 
     Only the process with the lock may do that.
     """
-    mark = f"{TRIAL_VARIABLE}={lock}#".encode()
-    for name in os.listdir("/proc"):
-        if not name.isdigit() or int(name) == os.getpid():
-            continue
-        try:
-            with open(f"/proc/{name}/environ", "rb") as stream:
-                marked = any(variable.startswith(mark) for variable in stream.read().split(b"\0"))
-            if marked:
-                os.kill(int(name), signal.SIGKILL)
-        except OSError:
-            continue  # another user's, or ended
+    for pid in marked(f"{lock}#"):
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def main(specification: dict) -> None:
