@@ -31,7 +31,7 @@ class FinishedTrial:
     seed: int
     score: tuple[float, ...]  # percent, two decimals as published
     result: Result | None = None  # None if there is only a log
-    path: Path | None = None  # of the result
+    path: Path | None = None  # of the result, else of the log
     log: LogFacts | None = None  # if there is no result
 
     @property
@@ -157,7 +157,7 @@ def _finished(path: Path, result: Result | None, task: Task) -> FinishedTrial | 
     score = facts.best_score
     if not named or not score or len(score) != (2 if task.metric == "em_f1" else 1) or max(score) > 100:
         return None
-    return FinishedTrial(task.name, *named, _rounded(score), log=facts)
+    return FinishedTrial(task.name, *named, _rounded(score), None, path, facts)
 
 
 def _rounded(score: Sequence[float]) -> tuple[float, ...]:

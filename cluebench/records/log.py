@@ -65,8 +65,8 @@ class RunLog:
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _TRAIN = re.compile(
-    r"global step (?P<step>\d{1,12})/(?P<total>\d{1,12}(?:\.\d+)?), epoch: (?P<epoch>\d+), batch: (?P<batch>\d+).*?"
-    r"loss: (?P<loss>[-+.\deE]+|nan|inf|-inf), lr: (?P<lr>[.\deE+-]+), speed: (?P<speed>[.\deE+-]+) step/s"
+    r"global step (?P<step>\d{1,12})/(?P<total>\d{1,12}(?:\.\d+)?), epoch: (?P<epoch>\d+), batch: \d+.*?"
+    r"loss: (?P<loss>[-+.\deE]+|nan|inf|-inf), lr: [.\deE+-]+, speed: (?P<speed>[.\deE+-]+) step/s"
 )
 _EVALUATED = re.compile(r"\bacc: (?P<acc>[.\deE+-]+)|\bexact: (?P<em>[.\deE+-]+), f1: (?P<f1>[.\deE+-]+)")
 _EVALUATED_IN = re.compile(r"\beval done total : (?P<seconds>\d{1,9}(?:\.\d+)?) s")
@@ -107,7 +107,6 @@ class LogFacts:
     dev_curve: list[DevPoint] = field(default_factory=list)  # a step is the one of the last training line before
     train_seconds: float = 0.0  # by the speeds logged
     eval_seconds: float = 0.0
-    losses: list[tuple[int, float]] = field(default_factory=list)  # (step, training loss), finite ones
     _epoch: int = 0
     _counted: int = 0  # steps whose seconds are in train_seconds
 
@@ -133,14 +132,10 @@ class LogFacts:
             return
 
     def _train(self, match: re.Match[str]) -> None:
-        step, loss = int(match["step"]), float(match["loss"])
-        total, epoch, speed = int(float(match["total"])), int(match["epoch"]), float(match["speed"])
+        step, total, epoch = int(match["step"]), int(float(match["total"])), int(match["epoch"])
         if step < (self.step or 0):  # resumed from a checkpoint: the steps after it are logged again
             self.dev_curve = [point for point in self.dev_curve if point.step < step]
-            self.losses = [point for point in self.losses if point[0] < step]
-        if math.isfinite(loss):
-            self.losses.append((step, loss))
-        self.step, self.total_steps, self.steps_per_second, self._epoch = step, total, speed, epoch
+        self.step, self.total_steps, self.steps_per_second, self._epoch = step, total, float(match["speed"]), epoch
         self._count(step)
 
     def _evaluate(self, score: tuple[float, ...], cut_after: int | None = None) -> None:
@@ -170,12 +165,12 @@ def read_log(path: str | Path) -> LogFacts:
 
 
 def read_losses(path: str | Path) -> list[tuple[int, float]]:
-    """The `LogFacts.losses` of a whole log and nothing else, which is quicker. Raises OSError."""
+    """(step, training loss) of a whole log, finite ones. Raises OSError."""
     losses: list[tuple[int, float]] = []
     text = Path(path).read_text(encoding="utf-8", errors="replace")  # each kind of line end becomes a line feed
-    for shown_step, _, _, _, shown_loss, _, _ in _TRAIN.findall(_ANSI.sub("", text) if "\x1b" in text else text):
+    for match in _TRAIN.finditer(_ANSI.sub("", text) if "\x1b" in text else text):
         with suppress(ValueError):
-            step, loss = int(shown_step), float(shown_loss)
+            step, loss = int(match["step"]), float(match["loss"])
             if losses and step < losses[-1][0]:  # resumed from a checkpoint: the steps after it are logged again
                 losses = [point for point in losses if point[0] < step]
             if math.isfinite(loss):
@@ -208,7 +203,7 @@ class GrowingLog:
                 self._rest = rest[-_LONGEST_LINE:]
                 for line in lines:
                     self._facts.add(line)
-        facts = replace(self._facts, dev_curve=[*self._facts.dev_curve], losses=[*self._facts.losses])
+        facts = replace(self._facts, dev_curve=[*self._facts.dev_curve])
         if self._rest:  # a line that is being written, or whose writer was killed
             facts.add(self._rest)
         return facts

@@ -78,8 +78,8 @@ def figures(drawn: Mapping[str, Any]) -> set[str]:
 
 def _trial(task: Task, trial: FinishedTrial, state: str) -> dict[str, Any]:
     """Setting, score and curves of a trial; ``pace``: seconds a step, ``epoch``: epochs a step, None if unknown."""
-    source, losses = trial.result or trial.log, trial.log.losses if trial.log else []
-    if trial.path is not None and trial.log is None:
+    source, losses = trial.result or trial.log, []
+    if trial.path is not None:
         with suppress(OSError):
             losses = read_losses(trial.path.with_suffix(".log"))
     points = source.dev_curve if source else []
