@@ -38,14 +38,17 @@ def no_earlier_notices():
 REFUSED = {
     b"\xff": "is not UTF-8 text (byte 1)",
     b'{"a": ': "is broken JSON: Expecting value at column 7",
-    b"NaN": "holds NaN, which is no finite number",
-    b"[-Infinity]": "holds -Infinity",
-    b"[1e999]": "holds 1e999 as [0], which is no finite number",
+    b"Infinity": "holds Infinity, which is no finite number",
+    b"[-Infinity]": "holds -Infinity as [0], which is no finite number",
+    b'{"a": {"b": [1, NaN]}}': "holds NaN as a.b[1], which is no finite number",
+    b'[{"loss": 0.5}, {"loss": 1e999}]': "holds 1e999 as [1].loss, which is no finite number",
+    b'{"id": 9223372036854775808}': "holds 9223372036854775808 as id, which is beyond 64 bits",
+    b'{"id": -1' + b"0" * 5000 + b"}": f"holds -1{'0' * 28}… as id, which is beyond 64 bits",
+    b'{"a": NaN, "b": [1': "is broken JSON: Expecting ',' delimiter at column 19",
     b'{"a": {"b": 1, "b": 2}}': 'has the key "b" twice in one object, with different values',
     b"[" * 100_000: "is broken JSON: nested too deep",
     b'{"a":' * 100_000 + b"1" + b"}" * 100_000: "is broken JSON: nested too deep",
     b'{"a": "\\ud83d"}': "holds half a character",
-    b"9" * 5000: "beyond 64 bits",
 }
 
 
@@ -59,6 +62,9 @@ def test_what_json_is_not(content):
 def test_what_is_sound_json():
     assert parse(b'{"a": 1, "a": 1, "b": [1.5e3, "\\ud83d\\ude00"]}') == {"a": 1, "b": [1500.0, "😀"]}
     assert parse(b"[" * 64 + b"]" * 64)
+    assert parse(b"[9223372036854775807, -9223372036854775808]") == [2**63 - 1, -(2**63)]
+    no_limit = parse(b'{"model_max_length": 1000000000000000019884624838656}')  # Transformers' word for it
+    assert no_limit == {"model_max_length": int(1e30)}
     with pytest.raises(NotJson) as refused:
         parse(b"[1,\n2,\n x]")
     assert refused.value.line == 3
@@ -89,6 +95,7 @@ def test_files_become_what_they_are_declared_to_be(tmp_path):
         ),
         ({"name": "c", "points": [{"step": True, "score": [1]}]}, "points[0].step: Expected int, got bool"),
         ('{"name":\n"c"', "curve.json, line 2: is broken JSON"),
+        ('{"points": [{"step": NaN}]}', "curve.json: holds NaN as points[0].step, which is no finite number"),
     ],
 )
 def test_a_bad_file_is_named_with_its_key(tmp_path, value, reason):
@@ -191,11 +198,6 @@ def test_what_is_declared_is_left_alone_when_a_process_ends():
     program = "import atexit, gc\natexit.register(lambda: print(gc.get_freeze_count()))\nimport cluebench.foundation.json_files"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
     assert ended.returncode == 0 and int(ended.stdout) > 1000
-
-
-def test_transformers_word_for_no_limit_is_read():
-    text = '{"model_max_length": 1000000000000000019884624838656}'
-    assert parse(text.encode()) == {"model_max_length": int(1e30)}
 
 
 JSON_VALUES = st.recursive(

@@ -12,9 +12,8 @@ from cluebench.benchmark.tasks import TASKS
 from cluebench.data import archive
 from cluebench.data.rows import load_rows
 from cluebench.data.source import open_source
-from cluebench.foundation import flags, json_files
-from cluebench.foundation.errors import BadFile, DataError, UsageError
-from cluebench.foundation.json_files import NotJson
+from cluebench.foundation import flags
+from cluebench.foundation.errors import DataError, UsageError
 from cluebench.pretrained.weights import read_weights
 from cluebench.submission.packing import report, wanted_entries
 from tests.conftest import ROOT
@@ -27,42 +26,6 @@ def refused(error, action, *arguments):
     with pytest.raises(error) as raised:
         action(*arguments)
     return str(raised.value)
-
-
-# JSON -----------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "text, message",
-    [
-        ('{"a": {"b": [1, NaN]}}', "holds NaN as a.b[1], which is no finite number"),
-        ('[{"loss": 0.5}, {"loss": 1e999}]', "holds 1e999 as [1].loss, which is no finite number"),
-        ('{"id": 9223372036854775808}', "holds 9223372036854775808 as id, which is beyond 64 bits"),
-        (f'{{"id": -1{"0" * 5000}}}', f"holds -1{'0' * 28}… as id, which is beyond 64 bits"),
-        ("Infinity", "holds Infinity, which is no finite number"),
-        ('{"a": NaN, "b": [1', "is broken JSON: Expecting ',' delimiter at column 19"),
-    ],
-)
-def test_a_number_that_is_none_is_named_with_its_place(text, message):
-    assert refused(NotJson, json_files.parse, text.encode()) == message
-
-
-def test_the_largest_numbers_of_64_bits_are_numbers():
-    assert json_files.parse(b"[9223372036854775807, -9223372036854775808]") == [2**63 - 1, -(2**63)]
-
-
-def test_in_a_file_of_one_object_the_place_is_named(tmp_path):
-    (tmp_path / "r.json").write_text('{"dev_curve": [{"loss": NaN}]}')
-    assert "r.json: holds NaN as dev_curve[0].loss" in refused(BadFile, json_files.read, tmp_path / "r.json", dict)
-
-
-def test_an_id_beyond_64_bits_is_named_with_its_line(tmp_path):
-    folder = tmp_path / "tnews_public"
-    folder.mkdir()
-    row = {"sentence": "甲", "label": "100", "keywords": ""}
-    (folder / "dev.json").write_text(f"{json.dumps(row)}\n{json.dumps({**row, 'id': 10**30})}\n")
-    message = refused(DataError, load_rows, open_source(tmp_path), TASKS["tnews"], "dev")
-    assert "dev.json, line 2: holds " in message and "as id, which is beyond 64 bits" in message
 
 
 # Flags ----------------------------------------------------------------------------------------------------------------
@@ -92,6 +55,18 @@ def test_a_line_break_in_a_name_makes_no_second_line(run_command, tmp_path):
     for name in ("a\nb", "a\x1b[2J"):
         ended = run_command("grid_search_tools/leaderboard.py", str(tmp_path / name))
         assert ended.code == 2 and ended.err.count("\n") == 1 and "\x1b" not in ended.err
+
+
+# Data -----------------------------------------------------------------------------------------------------------------
+
+
+def test_an_id_beyond_64_bits_is_named_with_its_line(tmp_path):
+    folder = tmp_path / "tnews_public"
+    folder.mkdir()
+    row = {"sentence": "甲", "label": "100", "keywords": ""}
+    (folder / "dev.json").write_text(f"{json.dumps(row)}\n{json.dumps({**row, 'id': 10**30})}\n")
+    message = refused(DataError, load_rows, open_source(tmp_path), TASKS["tnews"], "dev")
+    assert "dev.json, line 2: holds " in message and "as id, which is beyond 64 bits" in message
 
 
 # Archives -------------------------------------------------------------------------------------------------------------
