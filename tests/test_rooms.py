@@ -116,23 +116,25 @@ class Import:
 
 
 @cache
-def imports(place: str) -> tuple[Import, ...]:
-    return tuple(_imports(sources()[place], inside=False))
+def imports(place: str, types: bool = False) -> tuple[Import, ...]:
+    """``types``: also those under TYPE_CHECKING, which do not run."""
+    return tuple(_imports(sources()[place], False, types))
 
 
 def all_imports() -> Iterator[tuple[str, Import]]:
     return ((place, one) for place in sources() for one in imports(place))
 
 
-def _imports(node: ast.AST, inside: bool) -> Iterator[Import]:
+def _imports(node: ast.AST, inside: bool, types: bool) -> Iterator[Import]:
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test) and not types:
             continue
         if isinstance(child, ast.Import):
             yield from (Import(alias.name, inside) for alias in child.names)
         elif isinstance(child, ast.ImportFrom):
             yield from (Import(name, inside) for name in _names(child))
-        yield from _imports(child, inside or isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)))
+        within = inside or isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        yield from _imports(child, within, types)
 
 
 def _names(node: ast.ImportFrom) -> set[str]:
@@ -252,20 +254,12 @@ def test_no_task_is_treated_by_its_name():
 
 def test_no_modules_import_each_other_in_a_circle():
     """Imports under TYPE_CHECKING and inside functions count, too."""
-    imported = {place: {place_of(one.name) for one in every_import(place)} & sources().keys() for place in sources()}
+    every = {place: imports(place, types=True) for place in sources()}
+    imported = {place: {place_of(one.name) for one in found} & sources().keys() for place, found in every.items()}
     rest = {place: names - {place} for place, names in imported.items()}
     while free := {place for place, names in rest.items() if not names & rest.keys()}:
         rest = {place: names for place, names in rest.items() if place not in free}
     assert not rest, "; ".join(f"{place} imports {sorted(names & rest.keys())}" for place, names in rest.items())
-
-
-def every_import(place: str) -> Iterator[Import]:
-    """Those under TYPE_CHECKING, too. A package's names that are no modules are the package's."""
-    for node in ast.walk(sources()[place]):
-        if isinstance(node, ast.Import):
-            yield from (Import(alias.name, inside=False) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield from (Import(name, inside=False) for name in _names(node))
 
 
 def test_what_runs_before_paddle_imports_none_of_it():
