@@ -19,6 +19,8 @@ def test_an_error_leaves_what_was_there(tmp_path):
         with atomic.replacing(path) as temporary:
             temporary.write_text("half")
             raise RuntimeError
+    with pytest.raises(ValueError):
+        atomic.write_json(path, {"train_seconds": float("nan")})
     assert path.read_text() == "old\n"
     assert [entry.name for entry in path.parent.iterdir()] == ["file"]
 

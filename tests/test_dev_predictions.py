@@ -96,6 +96,9 @@ def test_a_whole_grid_takes_less_than_two_megabytes(tmp_path):
 @pytest.mark.parametrize(
     "columns, reason",
     [
+        (dict(f1=[0.5, 1.5]), r"f1\[1\]: Expected float <= 1"),
+        (dict(f1=[0.5, float("nan")]), r"holds NaN as f1\[1\], which is no finite number"),
+        (dict(exact=None, f1=[0.5, 0.5]), "'exact' is not a list of 2 numbers"),
         (dict(format=2), "format: Invalid enum value 2"),
         (dict(configuration={}), "'configuration' is not a trial's"),
         (dict(configuration=CONFIGURATION | {"amp": "\x1b[2J"}), "configuration.*Expected str matching"),
@@ -115,22 +118,12 @@ def test_a_whole_grid_takes_less_than_two_megabytes(tmp_path):
     ],
 )  # fmt: skip
 def test_a_column_that_is_wrong_is_named(tmp_path, columns, reason):
-    path = tmp_path / "x.predictions"
-    choices().write(path, CONFIGURATION, 300)
+    path, made = tmp_path / "x.predictions", spans() if "f1" in columns else choices()
+    made.write(path, CONFIGURATION, 300)
     changed(path, **columns)
     with pytest.raises(DataError, match=reason) as raised:
         DevPredictions.read(path)
     assert str(path) in str(raised.value) and "\n" not in str(raised.value)
-
-
-@pytest.mark.parametrize("columns", [dict(f1=[0.5, 1.5]), dict(f1=[0.5, float("nan")]), dict(exact=None)])
-def test_wrong_scores_of_spans_are_refused(tmp_path, columns):
-    spans().write(tmp_path / "x", {"task": "cmrc2018"}, 1)
-    changed(tmp_path / "x", **columns)
-    with pytest.raises(
-        DataError, match=r"f1\[\d\]: Expected float <= 1|'exact' is not|holds NaN as f1.*, which is no finite"
-    ):
-        DevPredictions.read(tmp_path / "x")
 
 
 def test_what_is_no_such_file_is_one_line(tmp_path):

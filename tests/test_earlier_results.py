@@ -38,11 +38,16 @@ HASHES = {
 
 
 @pytest.fixture
-def grid(tmp_path, monkeypatch):
-    """The grid as it was planned, its results under a run root."""
-    shutil.copytree(EARLIER / "model", tmp_path / "runs" / "model")
+def runs(tmp_path):
+    """The run directory of the model, which is in ``tmp_path``."""
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
+    return shutil.copytree(EARLIER / "model", tmp_path / "runs" / "model")
+
+
+@pytest.fixture
+def grid(runs, tmp_path, monkeypatch):
+    """The grid as it was planned, its results under a run root."""
     monkeypatch.setattr(Model, "identity", "directory:f859e805cb290fde")
     return PlannedGrid.of(completed(flags_of(tmp_path)))
 
@@ -132,14 +137,11 @@ def test_their_predictions_are_read_and_compared(task):
 
 
 @pytest.fixture
-def by_samples(tmp_path):
+def by_samples(runs, tmp_path):
     """The plan of a grid whose results know the model's large weights by samples, as results once did."""
-    shutil.copytree(EARLIER / "model", tmp_path / "runs" / "model")
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "config.json").write_text("{}")
     (tmp_path / "model" / "model.safetensors").write_bytes(bytes(5 << 20))
     sampled = Model.of(tmp_path / "model").sampled_identity
-    for path in (tmp_path / "runs" / "model").glob("*/*.json"):
+    for path in runs.glob("*/*.json"):
         result = Result.read_finished(path)
         predictions = dev_predictions.of_result(result, path)
         result.know_as(result.configuration | {"model": sampled})

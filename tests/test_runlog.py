@@ -14,21 +14,15 @@ from cluebench.records.result import DevPoint, Result
 
 def test_lines_to_the_letter():
     stream = io.StringIO()
-    log = RunLog(stream)
-    log.train(TrainingLine(100, 20010, 0, 99, 2.73434, 1.49925e-6, 8.79694))
-    log.evaluated(2.720359, (8.27,), 25.706)
-    log.best("57.00")
+    for log in (RunLog(stream), RunLog(stream, rank=1)):  # the second is silent
+        log.train(TrainingLine(100, 20010, 0, 99, 2.73434, 1.49925e-6, 8.79694))
+        log.evaluated(2.720359, (8.27,), 25.706)
+        log.best("57.00")
     assert stream.getvalue().splitlines() == [
         "global step 100/20010, epoch: 0, batch: 99, rank_id: 0, loss: 2.734340, lr: 0.0000014993, speed: 8.7969 step/s",
         "eval loss: 2.720359, acc: 0.0827, eval done total : 25.71 s",
         "best_result: 57.00",
     ]
-
-
-def test_other_ranks_are_silent():
-    stream = io.StringIO()
-    RunLog(stream, rank=1).best("57.00")
-    assert stream.getvalue() == ""
 
 
 def test_reads_what_it_writes(tmp_path):
@@ -55,12 +49,6 @@ def test_reads_published_logs_with_prefixes_colours_and_bad_bytes(tmp_path):
     assert facts.step == 100 and facts.total_steps == 20010
     assert facts.last_score == pytest.approx((8.27,)) and facts.best_score == (100.0,)
     assert facts.last_lines[-1] == "best_result: 100.00"
-
-
-def test_a_log_that_has_not_ended_has_no_best(tmp_path):
-    path = tmp_path / "a.log"
-    path.write_text("eval loss: 1.0, acc: 0.5000, eval done total : 1.00 s\n")
-    assert read_log(path).best_score is None and read_log(path).last_score == (50.0,)
 
 
 def training(step, total="500", epoch=0, speed="10.0"):
@@ -108,15 +96,12 @@ def test_what_is_done_again_after_a_checkpoint_counts_once_in_the_curve(tmp_path
     assert facts.train_seconds == 10 * 4 and facts.eval_seconds == 5
 
 
-def test_names_of_trials():
+def test_names_and_paths_of_trials():
     assert trial_name(Setting(3e-5, 32, 0.1)) == "3e-05_32_0.1"
     assert trial_name(Setting(1e-5, 8, 0), 43) == "1e-05_8_0.0_seed43"
     assert parse_trial_name("3e-05_32_0.1") == (Setting(3e-5, 32, 0.1), 42)
     assert parse_trial_name("1e-05_8_0.0_seed43") == (Setting(1e-5, 8, 0.0), 43)
     assert parse_trial_name("3e-05_32_0.1.attempt1") is None and parse_trial_name("grid") is None
-
-
-def test_paths():
     paths = TrialPaths(Path("runs/hfl--rbt3/tnews"), "3e-05_32_0.1")
     assert str(paths.log) == "runs/hfl--rbt3/tnews/3e-05_32_0.1.log"
     assert str(paths.result) == "runs/hfl--rbt3/tnews/3e-05_32_0.1.json"
@@ -146,17 +131,6 @@ def test_result_is_read_as_written_and_nothing_else_is(tmp_path):
     for broken in (whole[:50], "[]", "{}", whole.replace('"format": 1', '"format": 99')):
         path.write_text(broken)
         assert Result.read(path) is None, broken[:30]
-
-
-def test_a_failed_write_leaves_the_old_result(tmp_path):
-    path = tmp_path / "r.json"
-    result().write(path)
-    bad = result()
-    bad.train_seconds = float("nan")
-    with pytest.raises(ValueError):
-        bad.write(path)
-    assert json.loads(path.read_text())["train_seconds"] == 0.0
-    assert [p.name for p in tmp_path.iterdir()] == ["r.json"]
 
 
 # Logs that go on, and lines that are not ours -------------------------------------------------------------------------
@@ -234,14 +208,9 @@ def test_done_means_one_thing(tmp_path):
 
 
 def test_a_bad_point_of_the_curve_is_left_out(tmp_path, capsys):
-    path = tmp_path / "r.json"
-    made = result()
-    for step in (100, 200):
-        made.add(DevPoint(step, 0, (50.0 + step,) if step < 200 else (60.0,)))
-    made.dev_curve[0].score = (50.0,)
-    made.best_score = (60.0,)
+    path, made = tmp_path / "r.json", result()
+    made.dev_curve = [DevPoint(-1, 0, (50.0,)), DevPoint(200, 0, (60.0,))]
     made.write(path)
-    path.write_text(path.read_text().replace('"step": 100', '"step": -1'))
     assert [point.step for point in Result.read(path).dev_curve] == [200]
     assert "dev_curve[0].step" in capsys.readouterr().err
 
