@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluebench.foundation import atomic, json_files
-from cluebench.foundation.errors import BadFile, UsageError, one_line
+from cluebench.foundation.errors import BadFile, UsageError
 from cluebench.foundation.json_files import Count, NotJson, Score, parse
-from cluebench.foundation.notices import notice, notice_once
+from cluebench.foundation.notices import notice_once
 from tests.sources import ROOT, sources
 
 
@@ -137,15 +137,7 @@ def test_only_ordinary_files_of_a_sane_size_are_read(tmp_path):
         json_files.content_of(tmp_path / "large")
 
 
-# Lines, pages, places -------------------------------------------------------------------------------------------------
-
-
-def test_a_line_about_an_error_has_at_most_500_characters(capsys):
-    assert one_line(" a\n b ") == "a b"
-    long = one_line("start " + "x" * 10_000 + " end")
-    assert len(long) <= 500 and long.startswith("start ") and long.endswith(" end") and " … " in long
-    notice("x" * 10_000)
-    assert len(capsys.readouterr().err) <= 501
+# Pages, places -------------------------------------------------------------------------------------------------------
 
 
 def test_pages_are_written_by_templates_alone():

@@ -3,6 +3,7 @@
 import pytest
 
 from cluebench.foundation.errors import one_line
+from cluebench.foundation.notices import notice
 from cluebench.foundation.text import shown
 
 
@@ -22,5 +23,14 @@ def test_no_cell_is_a_formula():
     ]  # fmt: skip
 
 
-def test_errors_and_notices_go_the_same_way():
-    assert one_line("bad\x1b[31m\nname") == "bad?[31m name"
+def test_a_line_about_an_error_has_at_most_500_characters():
+    assert one_line("bad\x1b[31m\nname ") == "bad?[31m name"
+    long = one_line("start " + "x" * 10_000 + " end")
+    assert len(long) <= 500 and long.startswith("start ") and long.endswith(" end") and " … " in long
+
+
+def test_a_notice_is_one_line_on_stderr_for_all_cards(monkeypatch, capsys):
+    notice("the disk\nis full")
+    monkeypatch.setenv("PADDLE_TRAINER_ID", "1")
+    notice("the disk is full")
+    assert capsys.readouterr() == ("", "the disk is full\n")
