@@ -19,9 +19,10 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from fractions import Fraction
+from functools import partial
 from typing import Any, Literal, NoReturn, TypeVar
 
 from cluebench.foundation import atomic
@@ -156,7 +157,7 @@ def _options(field: dataclasses.Field, hint: Any) -> dict[str, Any]:
     metavar = about.metavar or _METAVARS.get(kind)
     if not metavar and about.choices and not is_list:
         metavar = "{" + ",".join(map(str, about.choices)) + "}"
-    read = _reader(kind, _name(field), about)
+    read = partial(_value, kind=kind, name=_name(field), about=about)
     options: dict[str, Any] = {"default": default, "type": read}
     if kind is bool:
         options |= {"nargs": "?", "const": True}
@@ -189,24 +190,32 @@ _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "
 _KIND_NAMES = {int: "a whole number", float: "a number", Fraction: "a number or a fraction such as 1/4"}
 
 
-def _reader(kind: type, name: str, about: About) -> Callable[[str], Any]:
-    """A reader of one value whose errors say in plain words what is wrong."""
-
-    def read(text: str) -> Any:
-        try:
-            value = _BOOLEANS[text.lower()] if kind is bool else kind(text)
-        except KeyError:
-            raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False") from None
-        except (ValueError, ZeroDivisionError):
-            raise argparse.ArgumentTypeError(f"{text!r} is not {_KIND_NAMES.get(kind, 'valid')}") from None
-        wrong = _wrong(value, about)
-        if wrong and about.writes:
-            raise UsageError(f"{name} {text}: {wrong}; name another place")
-        if wrong:
-            raise argparse.ArgumentTypeError(f"{text}: {wrong}")
-        return value
-
-    return read
+def _value(text: str, kind: type, name: str, about: About) -> Any:
+    """The value of a flag. Raises ArgumentTypeError, and UsageError for a place, with what is wrong in plain words."""
+    try:
+        value: Any = _BOOLEANS[text.lower()] if kind is bool else kind(text)
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False") from None
+    except (ValueError, ZeroDivisionError):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {_KIND_NAMES.get(kind, 'valid')}") from None
+    wrong = None
+    if about.choices and value not in about.choices:
+        wrong = f"choose from {', '.join(map(str, about.choices))}"
+    elif kind is str:
+        wrong = why_no_text(value)
+    elif kind is float and not math.isfinite(value):
+        wrong = "must be finite"
+    elif about.minimum is not None and value < about.minimum:
+        wrong = f"must be at least {about.minimum}"
+    elif about.maximum is not None and value > about.maximum:
+        wrong = f"must be at most {about.maximum}"
+    elif about.above is not None and value <= about.above:
+        wrong = f"must be more than {about.above}"
+    if wrong and about.writes:
+        raise UsageError(f"{name} {text}: {wrong}; name another place")
+    if wrong:
+        raise argparse.ArgumentTypeError(f"{text}: {wrong}")
+    return value
 
 
 def why_no_text(text: str) -> str | None:
@@ -219,25 +228,6 @@ def why_no_text(text: str) -> str | None:
         return f"a name of more than {_LONGEST_NAME} bytes"
     home = os.path.expanduser(parts[0].decode())
     return f"there is no user {parts[0].decode()[1:]!r}" if home.startswith("~") else None
-
-
-def _wrong(item: Any, about: About) -> str | None:
-    """Why a flag can't have this value; None if it can."""
-    if about.choices and item not in about.choices:
-        return f"choose from {', '.join(map(str, about.choices))}"
-    if isinstance(item, str):
-        return why_no_text(item)
-    if isinstance(item, bool) or not isinstance(item, (int, float, Fraction)):
-        return None
-    if not math.isfinite(item):
-        return "must be finite"
-    if about.minimum is not None and item < about.minimum:
-        return f"must be at least {about.minimum}"
-    if about.maximum is not None and item > about.maximum:
-        return f"must be at most {about.maximum}"
-    if about.above is not None and item <= about.above:
-        return f"must be more than {about.above}"
-    return None
 
 
 # Flags that many commands share ---------------------------------------------------------------------------------------
