@@ -178,7 +178,7 @@ def _is_others(grid: GridState, job: Job) -> bool:
 def _look_elsewhere(grid: GridState) -> None:
     """Learns what other processes have done with the waiting trials, again and again."""
     grid.timers.set(("look", "elsewhere"), grid.clock() + _ELSEWHERE_PAUSE, _look_elsewhere, grid)
-    grid.apply(grid.halving.look_again() if grid.halving else [])
+    grid.apply(grid.halving.all_verdicts() if grid.halving else [])
     for job in grid.waiting():
         if not _has_ended_elsewhere(grid, job):
             job.elsewhere = grid.engine.orphan(job)

@@ -159,15 +159,12 @@ class Job:
     def attempt(self) -> Attempt:
         return self.attempts[-1]
 
-    @property
-    def counted_failures(self) -> int:
-        return sum(failure.policy.counts for failure in self.failures)
-
     def pause_after_failure(self, max_attempts: int) -> float | None:
         """Seconds from the last failure to the next attempt; None: the trial is given up."""
         last = self.failures[-1]
         same = sum(past.kind is last.kind for past in self.failures)
-        if not last.policy.retry or self.counted_failures >= max_attempts or same == last.policy.limit:
+        counted = sum(past.policy.counts for past in self.failures)
+        if not last.policy.retry or counted >= max_attempts or same == last.policy.limit:
             return None
         return min(_LONGEST_PAUSE, last.policy.pause * 2 ** (same - 1))
 

@@ -6,6 +6,7 @@ A crash loses nothing: the evaluations in the result files decide, by the same r
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from fractions import Fraction
+from itertools import chain
 
 from cluebench.benchmark.tasks import Setting
 from cluebench.records.result import Result
@@ -23,12 +24,9 @@ class HalvingSearch:
     def __init__(self, rule: Rule, jobs: Iterable[Job], result_on_disk: Callable[[Job], Result | None]):
         self.rule, self._result_on_disk = rule, result_on_disk
         self._contests = by_task(jobs)
-        for job in self._all():
+        for job in chain(*self._contests.values()):
             job.curve = Curve((), (), 0, ended=False)
             self._look_at(job)
-
-    def _all(self) -> list[Job]:
-        return [job for contest in self._contests.values() for job in contest]
 
     def _look_at(self, job: Job) -> None:
         """Reads a job's evaluations. A process that goes on from an older checkpoint has fewer of them for a while."""
@@ -36,23 +34,21 @@ class HalvingSearch:
         if result is not None and job.curve is not None and len(result.curve.steps) >= len(job.curve.steps):
             job.curve = result.curve
 
-    def verdicts(self, job: Job | None = None) -> list[tuple[Job, State]]:
-        """New states of jobs that neither run nor have ended, after an attempt at ``job``; None: in all contests.
+    def verdicts(self, job: Job) -> list[tuple[Job, State]]:
+        """New states of jobs that neither run nor have ended, after an attempt at ``job``.
 
         A setting with a failed seed is judged by its other seeds.
         """
-        if job is None:
-            return [change for contest in self._contests.values() for change in self._changes(contest)]
         if job.curve is None:  # in no contest
             return []
         self._look_at(job)
         return self._changes(self._contests[job.group])
 
-    def look_again(self) -> list[tuple[Job, State]]:
-        """New states in all contests after reading what other processes have written."""
-        for job in self._all():
+    def all_verdicts(self) -> list[tuple[Job, State]]:
+        """New states in all contests, by what is on the disk now."""
+        for job in chain(*self._contests.values()):
             self._look_at(job)
-        return self.verdicts()
+        return [change for contest in self._contests.values() for change in self._changes(contest)]
 
     def _changes(self, contest: Iterable[Job]) -> list[tuple[Job, State]]:
         by_setting: dict[Setting, list[Job]] = defaultdict(list)

@@ -234,7 +234,7 @@ class PlannedGrid:
             configuration = trial.configuration(shared, data[trial.task]) if trial.task in data else {}
             jobs.append(self._job(trial, configuration, number))
         if halving := self.halving(jobs):
-            for job, state in halving.verdicts():
+            for job, state in halving.all_verdicts():
                 job.state = state
         jobs += self.confirmations(jobs)
         for group in by_task(jobs).values() if self.flags.save_best_model else ():
