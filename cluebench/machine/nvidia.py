@@ -117,12 +117,12 @@ class NvidiaDriver:
         nvml, label = self._nvml, f"gpu {index}"
         try:
             handle, instances = nvml.nvmlDeviceGetHandleByIndex(index), []
-            mode = self._or_none(nvml.nvmlDeviceGetMigMode, handle)
-            is_split = mode is not None and mode[0] == nvml.NVML_DEVICE_MIG_ENABLE
-            for number in range(nvml.nvmlDeviceGetMaxMigDeviceCount(handle) if is_split else 0):  # numbers have gaps
-                instance = self._or_none(nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, number)
-                if instance is not None:
-                    old_name = self._old_name(nvml.nvmlDeviceGetUUID(handle), instance)
+            most = self._or_none(nvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0  # 0 if the card is not split
+            for number in range(most):  # numbers have gaps
+                if (instance := self._or_none(nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, number)) is not None:
+                    gpu = self._or_none(nvml.nvmlDeviceGetGpuInstanceId, instance)
+                    compute = self._or_none(nvml.nvmlDeviceGetComputeInstanceId, instance)
+                    old_name = f"MIG-{nvml.nvmlDeviceGetUUID(handle)}/{gpu}/{compute}"
                     instances.append(replace(self._device(instance, f"{label} mig {number}"), old_name=old_name))
             return instances or [replace(self._device(handle, label), joinable=True)]
         except nvml.NVMLError as error:
@@ -142,11 +142,6 @@ class NvidiaDriver:
             if error.value != nvml.NVML_ERROR_NOT_SUPPORTED:  # as for the GB10, which shares the machine's memory
                 raise
         return Device(nvml.nvmlDeviceGetUUID(handle), label, "gpu", nvml.nvmlDeviceGetName(handle), total)
-
-    def _old_name(self, card: str, instance: Any) -> str:
-        gpu = self._or_none(self._nvml.nvmlDeviceGetGpuInstanceId, instance)
-        compute = self._or_none(self._nvml.nvmlDeviceGetComputeInstanceId, instance)
-        return "" if gpu is None or compute is None else f"MIG-{card}/{gpu}/{compute}"
 
     def read(self, device_id: str) -> Reading:
         """The card's memory now. Several threads may call it."""

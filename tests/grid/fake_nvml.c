@@ -99,20 +99,6 @@ ret nvmlDeviceGetMemoryInfo(void *handle, struct memory *memory) {
     return status;
 }
 
-static int instances(void *handle) {
-    int found = 0;
-    for (int i = 0; i < count; i++) found += entries[i].is_mig && entries[i].parent == (long)handle - 1;
-    return found;
-}
-
-ret nvmlDeviceGetMigMode(void *handle, unsigned *current, unsigned *pending) {
-    struct entry *e; ret status = at(handle, &e);
-    if (status) return status;
-    if (strstr(e->name, "Old")) return NOT_SUPPORTED;
-    *current = *pending = instances(handle) > 0;
-    return OK;
-}
-
 ret nvmlDeviceGetGpuInstanceId(void *handle, unsigned *number) {
     *number = (long)handle - 2 - entries[(long)handle - 1].parent + 6; return OK;
 }

@@ -21,105 +21,73 @@ def stopped_after(rule, curves):
 
 # By hand --------------------------------------------------------------------------------------------------------------
 
-
-def test_the_best_half_goes_on_at_each_rung():
-    # Of 8 evaluations the rung at 1/4 sees two, the rung at 1/2 four: A and D lead first, then D alone.
-    curves = {
-        A: curve(50, 60, 61, 61, 75, 76, 77, 78),
-        B: curve(40, 41, 99, 99, 99, 99, 99, 99),
-        C: curve(59, 30, 60, 60, 60, 60, 60, 60),
-        D: curve(50, 62, 63, 64, 64, 64, 64, 64),
-    }
-    assert stopped_after(Rule(2, (QUARTER, HALF)), curves) == {B: 2, C: 2, A: 4}
-    assert stopped_after(Rule(2, (QUARTER,)), curves) == {B: 2, C: 2}
-    # A third of four, rounded up, is two.
-    assert stopped_after(Rule(3, (HALF,)), curves) == {A: 4, C: 4}
-
-
-def test_it_is_the_best_so_far_that_counts():
-    curves = {A: curve(70, 50, 50, 50), B: curve(60, 65, 65, 65)}
-    assert stopped_after(Rule(2, (HALF,)), curves) == {B: 2}
+LARGE_BATCH, MORE_DROPOUT = Setting(1e-5, 64, 0.1), Setting(1e-5, 32, 0.2)
+AT_HALF = Rule(2, (HALF,))
+#: Of 8 evaluations the rung at 1/4 sees two, the rung at 1/2 four: A and D lead first, then D alone.
+FOUR = {
+    A: curve(50, 60, 61, 61, 75, 76, 77, 78),
+    B: curve(40, 41, 99, 99, 99, 99, 99, 99),
+    C: curve(59, 30, 60, 60, 60, 60, 60, 60),
+    D: curve(50, 62, 63, 64, 64, 64, 64, 64),
+}
+GOING_DOWN = {setting: curve(*[60 - place] * 4) for place, setting in enumerate((A, B, C, D))}
+EQUAL, EQUAL_IN_TWO_DECIMALS = curve(50.004, 50.001, 50, 50), curve(50, 49, 50, 50)
+LATE, EARLY, NEVER = curve(NAN, NAN, 90, 90), curve(NAN, 20, 20, 20), curve(NAN, NAN, NAN, NAN)
 
 
-def test_no_verdict_before_two_evaluations():
-    curves = {A: curve(10, 30, 30, 30), B: curve(20, 21, 21, 21)}
-    assert curves[A].evaluations_at(EIGHTH) == curves[A].evaluations_at(HALF) == 2
-    assert stopped_after(Rule(2, (EIGHTH,)), curves) == {B: 2}
-
-
-def test_rungs_of_a_task_evaluated_once_an_epoch_are_epochs():
-    of_eight = Curve(tuple(range(137, 137 * 8 + 1, 137)), (1.0,) * 8, 137 * 8)
-    assert [of_eight.evaluations_at(rung) for rung in (EIGHTH, QUARTER, HALF)] == [2, 2, 4]
-    of_three = Curve((90, 180, 270), (1.0,) * 3, 270)
-    assert [of_three.evaluations_at(rung) for rung in (EIGHTH, QUARTER, HALF)] == [2, 2, 2]
-
-
-def test_rungs_that_see_the_same_evaluations_are_one():
-    curves = {setting: curve(place, place, place, place) for place, setting in enumerate((A, B, C, D))}
-    assert stopped_after(Rule(2, (EIGHTH, QUARTER, HALF)), curves) == {A: 2, B: 2}
-
-
-def test_a_batch_twice_as_large_has_half_the_steps():
-    large = Setting(1e-5, 64, 0.1)
-    assert stopped_after(Rule(2, (HALF,)), {A: curve(1, 1, 1, 50, 1, 1, 1, 1), large: curve(49, 49, 99, 99)}) == {
-        large: 2
-    }
-
-
-def test_ties_go_as_in_the_table():
-    larger_batch, more_dropout = Setting(1e-5, 64, 0.1), Setting(1e-5, 32, 0.2)
-    equal = curve(50.004, 50.001, 50, 50)
-    other = curve(50, 49, 50, 50)  # equal in two decimals
-    for rival in (B, larger_batch, more_dropout):
-        assert stopped_after(Rule(2, (HALF,)), {rival: equal, A: other}) == {rival: 2}
-
-
-def test_the_mean_over_seeds_decides_for_all_of_them():
-    two = {A: [curve(60, 60, 60, 60), curve(50, 50, 50, 50)], B: [curve(54, 54, 54, 54)] * 2}
-    found = standings(Rule(2, (HALF,)), two)
-    assert found == {A: Standing((None, None)), B: Standing((2, 2), stopped=True)}
-
-
-def test_scores_are_rounded_before_their_mean_as_in_the_table():
-    """Unrounded, B's mean would be 50.0053 and shown as 50.01."""
-    three = {
-        A: [curve(50, 50, 50, 50)] * 3,
-        B: [curve(score, score, score, score) for score in (50.004, 50.004, 50.008)],
-    }
-    assert standings(Rule(2, (HALF,)), three)[B].stopped
-
-
-# Odd cases ------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "rule, curves, stopped",
+    [
+        (Rule(2, (QUARTER, HALF)), FOUR, {B: 2, C: 2, A: 4}),  # the best half goes on at each rung
+        (Rule(2, (QUARTER,)), FOUR, {B: 2, C: 2}),
+        (Rule(3, (HALF,)), FOUR, {A: 4, C: 4}),  # a third of four, rounded up, is two
+        # the best score so far counts
+        (AT_HALF, {A: curve(70, 50, 50, 50), B: curve(60, 65, 65, 65)}, {B: 2}),
+        # no verdict before two evaluations
+        (Rule(2, (EIGHTH,)), {A: curve(10, 30, 30, 30), B: curve(20, 21, 21, 21)}, {B: 2}),
+        # rungs that see the same evaluations are one
+        (Rule(2, (EIGHTH, QUARTER, HALF)), GOING_DOWN, {C: 2, D: 2}),
+        # a batch twice as large has half the steps
+        (AT_HALF, {A: curve(1, 1, 1, 50, 1, 1, 1, 1), LARGE_BATCH: curve(49, 49, 99, 99)}, {LARGE_BATCH: 2}),
+        # ties go as in the table
+        *((AT_HALF, {rival: EQUAL, A: EQUAL_IN_TWO_DECIMALS}, {rival: 2}) for rival in (B, LARGE_BATCH, MORE_DROPOUT)),
+        # a short trial among long ones takes a place and is not stopped
+        (AT_HALF, {A: curve(50), B: curve(10, 40, 60, 60)}, {B: 2}),
+        (AT_HALF, {A: curve(30), B: curve(10, 40, 60, 60)}, {}),
+        # a trial without a score passes no rung, unless none has one
+        (AT_HALF, {A: LATE, B: EARLY, C: NEVER}, {A: 2, C: 2}),
+        (AT_HALF, {A: LATE, C: NEVER}, {}),
+        # the place of a failed trial goes to the next best
+        (AT_HALF, GOING_DOWN, {C: 2, D: 2}),
+        (AT_HALF, {setting: GOING_DOWN[setting] for setting in (A, C, D)}, {D: 2}),
+    ],
+)
+def test_verdicts_worked_out_by_hand(rule, curves, stopped):
+    assert stopped_after(rule, curves) == stopped
 
 
 @pytest.mark.parametrize("rule", RULES, ids=str)
-def test_one_setting_only_goes_on(rule):
-    assert stopped_after(rule, {A: curve(*range(16))}) == {}
-    assert standings(rule, {}) == {}
-
-
-@pytest.mark.parametrize("rule", RULES, ids=str)
-def test_a_trial_that_ends_before_the_first_rung_is_never_stopped(rule):
+def test_a_setting_alone_and_a_trial_that_ends_before_the_first_rung_go_on(rule):
+    assert standings(rule, {}) == {} == stopped_after(rule, {A: curve(*range(16))})
     assert stopped_after(rule, {A: curve(50), B: curve(40)}) == {}
     assert stopped_after(rule, {A: curve(50, 51), B: curve(40, 41)}) == {}
 
 
-def test_a_short_trial_among_long_ones_takes_a_place_and_is_not_stopped():
-    assert stopped_after(Rule(2, (HALF,)), {A: curve(50), B: curve(10, 40, 60, 60)}) == {B: 2}
-    assert stopped_after(Rule(2, (HALF,)), {A: curve(30), B: curve(10, 40, 60, 60)}) == {}
+@pytest.mark.parametrize("evaluations, at", [(8, [2, 2, 4]), (4, [2, 2, 2]), (3, [2, 2, 2])])
+def test_rungs_of_a_task_evaluated_once_an_epoch_are_epochs(evaluations, at):
+    epochs = Curve(tuple(range(137, 137 * evaluations + 1, 137)), (1.0,) * evaluations, 137 * evaluations)
+    assert [epochs.evaluations_at(rung) for rung in (EIGHTH, QUARTER, HALF)] == at
 
 
-def test_what_has_no_score_passes_no_rung_unless_nothing_has():
-    curves = {A: curve(NAN, NAN, 90, 90), B: curve(NAN, 20, 20, 20), C: curve(NAN, NAN, NAN, NAN)}
-    assert stopped_after(Rule(2, (HALF,)), curves) == {A: 2, C: 2}
-    assert stopped_after(Rule(2, (HALF,)), {A: curves[A], C: curves[C]}) == {}
+def test_the_mean_over_seeds_decides_for_all_of_them():
+    two = {A: [curve(60, 60, 60, 60), curve(50, 50, 50, 50)], B: [curve(54, 54, 54, 54)] * 2}
+    assert standings(AT_HALF, two) == {A: Standing((None, None)), B: Standing((2, 2), stopped=True)}
 
 
-def test_the_place_of_a_failed_trial_goes_to_the_next_best():
-    curves = {setting: curve(*[60 - place] * 4) for place, setting in enumerate((A, B, C, D))}
-    rule = Rule(2, (HALF,))
-    assert stopped_after(rule, curves) == {C: 2, D: 2}
-    assert stopped_after(rule, {setting: curves[setting] for setting in (A, C, D)}) == {D: 2}
+def test_scores_are_rounded_before_their_mean_as_in_the_table():
+    """Unrounded, B's mean would be 50.0053 and shown as 50.01."""
+    three = {A: [curve(*[50] * 4)] * 3, B: [curve(*[score] * 4) for score in (50.004, 50.004, 50.008)]}
+    assert standings(AT_HALF, three)[B].stopped
 
 
 @pytest.mark.parametrize("keep, rungs", [(1, (HALF,)), (2, ()), (2, (HALF, QUARTER)), (2, (Fraction(1),)), (2, (0,))])
@@ -137,7 +105,7 @@ def test_names_of_rules():
 
 def test_trials_at_a_rung_wait_for_those_on_the_way():
     curves = {A: [curve(50, 60, ended=False, total=400)], B: [curve(70, ended=False, total=400)], C: [curve(10, 20)]}
-    assert standings(Rule(2, (HALF,)), curves) == {A: Standing((2,)), B: ON, C: ON}
+    assert standings(AT_HALF, curves) == {A: Standing((2,)), B: ON, C: ON}
 
 
 def so_far(curves, evaluations):

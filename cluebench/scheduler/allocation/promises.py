@@ -99,17 +99,14 @@ class Promises:
         """The living promises of a directory, except for our own; files of dead processes are removed from our own."""
         ours = path == self._directory
         for name in os.listdir(folder)[:_MOST_FILES]:
-            if ours and name in self._own:
+            if not name.endswith(".json") or (ours and name in self._own):
                 continue
-            if name.endswith(".json"):
-                with suppress(OSError, NotJson, BadFile):  # written by another version, or on a full disk
-                    promise = declared(parse(_content(name, folder)), Promise, path / name)
-                    if launch.start_time(promise.pid) == promise.start_time is not None:
-                        yield promise
-                        continue
-            else:
-                continue
-            if ours:
+            promise = None
+            with suppress(OSError, NotJson, BadFile):  # written by another version, or on a full disk
+                promise = declared(parse(_content(name, folder)), Promise, path / name)
+            if promise and launch.start_time(promise.pid) == promise.start_time is not None:
+                yield promise
+            elif ours:
                 with suppress(OSError):
                     os.unlink(name, dir_fd=folder)
 
