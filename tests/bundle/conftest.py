@@ -40,10 +40,10 @@ def _data(tmp_path_factory):
     source = DataSource(folder)
     for task in (TASKS[name] for name in SIZES):
         for file in (*task.train_files, *task.dev_files):
-            known = task.answer_files.get(file) is None and task.kind != IDIOM  # those of CHID were never published
-            size = "" if not known else source.md5(task, file)
+            is_published = file not in task.answer_files and task.kind != IDIOM  # those of CHID never were
             number = len(load_rows(source, task, "train")) if file in task.train_files[:1] else 0
-            rows.append([task.name, file, number, number, size, "https://example.org", ""])
+            md5 = source.md5(task, file) if is_published else ""
+            rows.append([task.name, file, number, number, md5, "https://example.org", ""])
     return folder, rows
 
 
@@ -53,7 +53,7 @@ def data(_data, tmp_path, monkeypatch):
     folder, rows = _data
     stream = io.StringIO()
     header = ["task", "file", "rows", "usable_rows", "md5", "archive_url", "archive_md5"]
-    csv.writer(stream).writerows([header, *[[*row[:3], row[3] or 0, *row[4:]] for row in rows]])
+    csv.writer(stream).writerows([header, *rows])
     (tmp_path / "facts.csv").write_text(stream.getvalue())
     monkeypatch.setattr(official, "FACTS_FILE", tmp_path / "facts.csv")
     official.official_files.cache_clear()
@@ -91,14 +91,7 @@ def write_grid(folder, results):
         "model": "hfl/rbt3",
         "status": "done",
         "scheduler": {"pid": 1, "host": "gpu-node-17"},
-        "command": [
-            "/home/zhangsan/grid_search.py",
-            "hfl/rbt3",
-            "--data_dir",
-            "/home/zhangsan/data",
-            "--tasks",
-            "afqmc",
-        ],
+        "command": "/home/zhangsan/grid_search.py hfl/rbt3 --data_dir /home/zhangsan/data --tasks afqmc".split(),
         "data_dir": "/home/zhangsan/data",
         "devices": ["gpu-node-17 gpu 0 Test-80G"],  # as Ray's nodes are called
         "protocols": {one.task: protocol_hash(one.configuration) for one in results},
@@ -116,10 +109,8 @@ def write_trial(folder, task, source, setting):
     result.versions = {"python": "3.11", "numpy": "1.26.4", "home": "/home/zhangsan"}
     result.started = result.finished = "2026-11-20T08:00:00+00:00"
     result.accumulation_steps = task.accumulation_steps(setting.batch_size)
-    examples, rng = (
-        examples_of(task, source),
-        np.random.default_rng(int(setting.learning_rate * 1e6) + setting.batch_size),
-    )
+    examples = examples_of(task, source)
+    rng = np.random.default_rng(int(setting.learning_rate * 1e6) + setting.batch_size)
     steps = [(epoch, first) for epoch in range(task.epochs) for first in range(0, examples, setting.batch_size)]
     result.total_steps = len(steps)
     answers = gold_of(task, source)

@@ -455,19 +455,15 @@ def test_parallel_processes_download_once(mirrors, tmp_path):
         "download.fetch_archive(TASKS['afqmc'], pathlib.Path(sys.argv[1]), addresses=[sys.argv[2]])\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path), address]
-    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
-    lines: list[str] = []
-    readers = [threading.Thread(target=lines.extend, args=(process.stderr,)) for process in running]
-    for reader in readers:
-        reader.start()
+    log = tmp_path / "log"
+    with open(log, "w") as stream:
+        running = [subprocess.Popen(command, stderr=stream) for _ in range(4)]
     deadline = time.monotonic() + 60
-    while sum("waiting for another process that downloads afqmc_public.zip" in line for line in lines) < 3:
-        assert time.monotonic() < deadline, lines
+    while log.read_text().count("waiting for another process that downloads afqmc_public.zip") < 3:
+        assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.02)
     others_wait.set()
-    assert [process.wait(60) for process in running] == [0] * 4, lines
-    for reader in readers:
-        reader.join()
+    assert [process.wait(60) for process in running] == [0] * 4, log.read_text()
     assert len(mirrors.requests) == 1
     assert (tmp_path / "afqmc_public.zip").read_bytes() == GOOD
 

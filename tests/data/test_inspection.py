@@ -90,23 +90,11 @@ def test_a_surface_alone_can_win():
 
 
 def test_a_whole_task(shelf):
-    task = shelf.put(
-        "ocnli",
-        "train.50k.json",
-        [
-            {"sentence1": "甲", "sentence2": "乙", "label": "neutral"},
-            {"sentence1": "甲", "sentence2": "丙", "label": "entailment"},
-            {"sentence1": "甲", "sentence2": "丁", "label": "-"},
-        ],
-    )
-    shelf.put(
-        "ocnli",
-        "dev.json",
-        [
-            {"sentence1": "甲", "sentence2": "乙！", "label": "neutral"},
-            {"sentence1": "甲", "sentence2": "", "label": "neutral"},
-        ],
-    )
+    def rows(*pairs):
+        return [{"sentence1": "甲", "sentence2": text, "label": label} for text, label in pairs]
+
+    task = shelf.put("ocnli", "train.50k.json", rows(("乙", "neutral"), ("丙", "entailment"), ("丁", "-")))
+    shelf.put("ocnli", "dev.json", rows(("乙！", "neutral"), ("", "neutral")))
     train, dev = inspect(shelf.source, task).splits
     assert (train.rows, train.unlabelled, train.labels) == (2, 1, {"entailment": 1, "neutral": 1})
     assert train.groups == Repeated(1, 2, 2, 1, 2)
@@ -117,10 +105,9 @@ def test_a_whole_task(shelf):
 
 
 def test_the_command(shelf, run_command):
+    rows = [{"sentence": "甲", "label": "100", "id": 0}, {"sentence": "乙", "label": "101", "id": 1}]
     for file in ("train.json", "dev.json", "test.json"):
-        shelf.put(
-            "tnews", file, [{"sentence": "甲", "label": "100", "id": 0}, {"sentence": "乙", "label": "101", "id": 1}]
-        )
+        shelf.put("tnews", file, rows)
     shown = run_command("grid_search_tools/inspect_data.py", "--data_dir", shelf.folder)
     assert shown.code == 0 and "TNEWS dev\n" in shown.out and "in train:          2, label right 100.00 %" in shown.out
     assert "AFQMC is left out" in shown.err
