@@ -28,15 +28,17 @@ def write_log(folder, task, name, score, prefix=""):
     (folder / task / f"{name}.log").write_text("".join(f"{prefix}{line}\n" for line in lines))
 
 
-def write_result(folder, task, name, score, seed=42, status="done", **more):
+def write_result(folder, task, name, score, seed=42, status="done", curve=None, **more):
+    """``curve``: dev scores after every 100 steps; without it, the score twice."""
     learning_rate, batch, dropout = name.split("_")[:3]
     configuration = {
         "task": task, "learning_rate": float(learning_rate), "batch_size": int(batch), "dropout": float(dropout),
-        "seed": seed, "epochs": more.pop("epochs", 3),
+        "seed": seed, "epochs": more.pop("epochs", 3), **more.pop("settings", {}),
     }  # fmt: skip
     (folder / task).mkdir(parents=True, exist_ok=True)
-    curve = [DevPoint(100, 0, tuple(score)), DevPoint(200, 1, tuple(score))] if score else []
+    scores = curve or ([tuple(score)] * 2 if score else [])
+    points = [DevPoint(100 * number, number - 1, point) for number, point in enumerate(scores, 1)]
     Result(
         task=task, model="m", metric=TASKS[task].metric, configuration=configuration, configuration_hash="0" * 16, status=status,
-        best_score=tuple(score) if score else None, dev_curve=curve, total_steps=200, best_step=200, **more,
+        best_score=tuple(score) if score else None, dev_curve=points, best_step=200, **{"total_steps": 200, **more},
     ).write(folder / task / (name + (f"_seed{seed}" if seed != 42 else "") + ".json"))  # fmt: skip

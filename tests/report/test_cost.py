@@ -6,7 +6,7 @@ import pytest
 
 from cluebench.records.cost import Cost, cost_by_task, shown
 from cluebench.records.finished_trials import OpenedRun
-from cluebench.records.result import DevPoint, Result
+from tests import run_directories
 
 HOUR = 3600.0
 
@@ -16,12 +16,7 @@ def total(folder):
 
 
 def write_result(folder, task, name="3e-05_32_0.1", **more):
-    rate, batch, dropout = name.split("_")
-    settings = {"task": task, "learning_rate": float(rate), "batch_size": int(batch), "dropout": float(dropout)}
-    result = Result(task, "m", settings, "0" * 16, status="done", total_steps=200, **more)
-    result.add(DevPoint(100, 0, (57.0,)))
-    (folder / task).mkdir(parents=True, exist_ok=True)
-    result.write(folder / task / f"{name}.json")
+    run_directories.write_result(folder, task, name, (57.0,), **more)
 
 
 def write_grid(folder, *entries):

@@ -1,41 +1,31 @@
 import json
-import subprocess
-import sys
 
 import pytest
 
-from cluebench.records.result import DevPoint, Result
 from cluebench.report import replayed
 from cluebench.report.run import Run
 from cluebench.search.replay import RULES
-from tests.conftest import ROOT
+from tests import run_directories
 
 #: (learning rate, dev scores after 100, 200, 300 and 400 steps); 3e-05 leads at half and ends second.
 CURVES = [("1e-05", (50, 70, 71, 75.93)), ("2e-05", (50, 60, 61, 62)), ("3e-05", (50, 72, 73, 75.8))]
 
 
-def write_result(folder, rate, curve, seed=42, task="tnews", limit=None, seconds=80.0):
-    configuration = {"task": task, "learning_rate": float(rate), "batch_size": 32, "dropout": 0.1, "seed": seed}
-    points = [DevPoint(100 * number, 0, (float(score),)) for number, score in enumerate(curve, 1)]
-    (folder / task).mkdir(parents=True, exist_ok=True)
-    Result(
-        task=task, model="m", configuration={**configuration, "limit": limit}, configuration_hash="0" * 16,
-        status="done", best_score=(float(max(curve)),), best_step=400, dev_curve=points, total_steps=400,
-        train_seconds=seconds, eval_seconds=20.0,
-    ).write(folder / task / f"{rate}_32_0.1{'' if seed == 42 else f'_seed{seed}'}.json")  # fmt: skip
+def write_result(folder, rate, curve, seed=42, limit=None):
+    points = [(float(score),) for score in curve]
+    more = {"total_steps": 400, "train_seconds": 80.0, "eval_seconds": 20.0, "settings": {"limit": limit}}
+    run_directories.write_result(folder, "tnews", f"{rate}_32_0.1", max(points), seed, curve=points, **more)
 
 
-def write_log(folder, rate, curve, task="tnews"):
+def write_log(folder, rate, curve):
     """As the published tool leaves it, with a logger's prefix."""
+    step = "global step {0}/400.0, epoch: 0, batch: 99, rank_id: 0, loss: 2.7, lr: 0.0000014993, speed: 5.0 step/s"
     lines = []
     for number, score in enumerate(curve, 1):
-        lines += [
-            f"global step {100 * number}/400.0, epoch: 0, batch: 99, rank_id: 0, loss: 2.7, lr: 0.0000014993, speed: 5.0 step/s"
-        ]
-        lines += [f"eval loss: 2.720359, acc: {score / 100:.5f}, eval done total : 5.0 s"]
-    lines += [f"best_result: {max(curve):.2f}"]
-    (folder / task).mkdir(parents=True, exist_ok=True)
-    (folder / task / f"{rate}_32_0.1.log").write_text("".join(f"[    INFO] - {line}\n" for line in lines))
+        lines += [step.format(100 * number), f"eval loss: 2.720359, acc: {score / 100:.5f}, eval done total : 5.0 s"]
+    (folder / "tnews").mkdir(parents=True, exist_ok=True)
+    text = "".join(f"[    INFO] - {line}\n" for line in [*lines, f"best_result: {max(curve):.2f}"])
+    (folder / "tnews" / f"{rate}_32_0.1.log").write_text(text)
 
 
 @pytest.fixture
@@ -56,8 +46,8 @@ def replay(folder):
     return replayed.replayed("m", (run := Run(folder)).trials, run.evidence)
 
 
-def named(model, rule, task="tnews"):
-    return next(one for one in model.outcomes[task] if str(one.rule) == rule)
+def named(model, rule):
+    return next(one for one in model.outcomes["tnews"] if str(one.rule) == rule)
 
 
 def test_results_by_hand(of_results):
@@ -81,27 +71,23 @@ def test_the_error_is_of_the_official_dev_split_or_not_known(of_results, tmp_pat
     assert limited.errors["tnews"] is None and not any(one.safe for one in limited.outcomes["tnews"])
 
 
-def test_further_seeds_of_the_best_settings_are_left_out(of_results):
+def test_further_seeds_of_the_best_settings_and_settings_that_lack_a_seed_are_left_out(of_results):
     before = replay(of_results).outcomes
     write_result(of_results, "1e-05", (50, 70, 71, 80), seed=43)
     assert replay(of_results).outcomes == before
-
-
-def test_settings_that_lack_a_seed_are_left_out(of_results):
     for rate, curve in CURVES[:2]:
         write_result(of_results, rate, curve, seed=43)
     assert named(replay(of_results), "half at 1/2").trials == 4
 
 
-def test_a_task_with_a_trial_that_has_no_curve_is_left_out(of_results):
-    (of_results / "tnews" / "5e-05_32_0.1.log").write_text("best_result: 57.00\n")
+@pytest.mark.parametrize("has_result", [True, False], ids=["a curve of more steps than there are", "no curve"])
+def test_a_task_with_a_trial_without_a_whole_curve_is_left_out(of_results, has_result):
+    if has_result:
+        write_result(of_results, "5e-05", (50, 60, 61, 62, 63))
+    else:
+        (of_results / "tnews" / "5e-05_32_0.1.log").write_text("best_result: 57.00\n")
     found = replay(of_results)
     assert not found.outcomes and found.left_out["tnews"].startswith("1 of 4 finished trials")
-
-
-def test_a_curve_of_more_steps_than_there_are_is_none(of_results):
-    write_result(of_results, "5e-05", (50, 60, 61, 62, 63))
-    assert replay(of_results).left_out["tnews"].startswith("1 of 4 finished trials")
 
 
 def test_text_says_what_is_recommended_and_what_safe_means(of_results):
@@ -127,15 +113,15 @@ def test_several_models_are_one_recommendation_a_task(of_results, of_logs):
 # The command ----------------------------------------------------------------------------------------------------------
 
 
-def command(*arguments):
-    program = [sys.executable, str(ROOT / "grid_search_tools" / "replay_search.py"), *map(str, arguments)]
-    return subprocess.run(program, capture_output=True, text=True, timeout=60)
+@pytest.fixture
+def command(run_command):
+    return lambda *arguments: run_command("grid_search_tools/replay_search.py", *arguments)
 
 
-def test_the_command_prints_json_of_every_number(of_results, of_logs):
+def test_the_command_prints_json_of_every_number(of_results, of_logs, command):
     ended = command(of_results, of_logs, "--format", "json")
-    assert ended.returncode == 0, ended.stderr
-    found = json.loads(ended.stdout)
+    assert ended.code == 0, ended.err
+    found = json.loads(ended.out)
     assert [one["model"] for one in found["models"]] == [str(of_results), str(of_logs)]
     of_task = found["models"][0]["tasks"]["tnews"]
     assert len(of_task["outcomes"]) == len(found["rules"]) == len(RULES) and len(found["points"]) == len(RULES) + 1
@@ -143,7 +129,7 @@ def test_the_command_prints_json_of_every_number(of_results, of_logs):
     assert found["recommended"]["tnews"]["rule"] == "third at 1/8"
 
 
-def test_the_command_needs_finished_trials(of_results, tmp_path):
+def test_the_command_needs_finished_trials(of_results, tmp_path, command):
     (tmp_path / "empty" / "tnews").mkdir(parents=True)
     for arguments, reported in (
         ([], "arguments are required: models"),
@@ -151,4 +137,4 @@ def test_the_command_needs_finished_trials(of_results, tmp_path):
         ([of_results, "--tasks", "c3"], "no finished trial"),
     ):
         ended = command(*arguments)
-        assert ended.returncode == 2 and reported in ended.stderr and ended.stderr.count("\n") == 1
+        assert ended.code == 2 and reported in ended.err and ended.err.count("\n") == 1
