@@ -38,19 +38,20 @@ def marks(trials: Mapping[str, Sequence[FinishedTrial]]) -> tuple[Mark, ...]:
     """
     whole = {name: of_whole_grid(trials.get(name, ())) for name in TASKS if name in averaged_tasks()}
     official = {name: is_official(TASKS[name], own[0].result) for name, own in whole.items() if own and own[0].result}
-    found: dict[Phrase, list[str]] = {}
+    found = []
     if False in official.values():  # then files without published sums came with other files
-        found[Phrase("not on the official files")] = [name for name, is_known in official.items() if not is_known]
-    found |= {mark.reason: [*mark.tasks] for mark in protocol_marks(whole)}
+        others = tuple(name for name, is_known in official.items() if not is_known)
+        found.append(Mark(Phrase("not on the official files"), others))
+    found += protocol_marks(whole)
     points = {name: set(TASKS[name].grid.points()) for name in whole}
     lacking = {name: len(points[name] - {trial.setting for trial in own}) for name, own in whole.items()}
-    if missing := sum(lacking.values()):
-        planned = sum(map(len, points.values()))
+    missing, planned = sum(lacking.values()), sum(map(len, points.values()))
+    if missing:
         reason = Phrase("{missing} of the {planned} trials missing", missing=missing, planned=planned)
         if missing == planned:
             reason = Phrase("none of the published settings was run")
-        found[reason] = [name for name, number in lacking.items() if number]
-    return tuple(Mark(reason, tuple(names)) for reason, names in found.items())
+        found.append(Mark(reason, tuple(name for name, number in lacking.items() if number)))
+    return tuple(found)
 
 
 def protocol_marks(trials: Mapping[str, Sequence[FinishedTrial]]) -> tuple[Mark, ...]:

@@ -169,9 +169,8 @@ def _on_task(title: str, pair: Pair, draws: np.ndarray | None) -> Difference:
 
 def _average(pairs: Sequence[Pair], draws: Sequence[np.ndarray | None]) -> Difference:
     """Of the plain mean over tasks, whose errors are independent."""
-    first, second = (
-        float(np.mean([side.score[0] for side in of])) for of in zip(*((p.first, p.second) for p in pairs))
-    )
+    first = float(np.mean([pair.first.score[0] for pair in pairs]))
+    second = float(np.mean([pair.second.score[0] for pair in pairs]))
     drawn = [means for means in draws if means is not None]
     if len(drawn) == len(draws):
         return Difference("AVG", first, second, *paired.by_draws(np.mean(drawn, axis=0)), BOOTSTRAP)
@@ -187,12 +186,10 @@ _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight"
 def sentence(comparison: Comparison) -> str:
     """``B is better on OCNLI and C3; no clear difference on the other eight; over the mean of …``"""
     first, second, tasks = comparison.first.name, comparison.second.name, comparison.tasks
-    first_wins = [task.task for task in tasks if task.is_significant and task.difference > 0]
-    second_wins = [task.task for task in tasks if task.is_significant and task.difference < 0]
-    rest = [task.task for task in tasks if not task.is_significant]
-    parts = [
-        f"{name} is better on {_listed(wins)}" for name, wins in ((second, second_wins), (first, first_wins)) if wins
-    ]
+    rest, parts = [task.task for task in tasks if not task.is_significant], []
+    for name, sign in ((second, -1), (first, 1)):
+        wins = [task.task for task in tasks if task.is_significant and sign * task.difference > 0]
+        parts += [f"{name} is better on {_listed(wins)}"] if wins else []
     if not parts:
         where = f"on {rest[0]}" if len(rest) == 1 else f"on any of the {_number(len(rest))} tasks"
         parts.append(f"{first} and {second} do not differ clearly {where}")
@@ -261,9 +258,8 @@ def notes(comparison: Comparison) -> list[str]:
     if UNPAIRED in tests:
         found += _not_as_published(models)
     if len(comparison.tasks) > 1:
-        found.append(
-            f"better: p (Holm) is at most {LEVEL}; it is p corrected for testing {len(comparison.tasks)} tasks"
-        )
+        corrected = f"it is p corrected for testing {len(comparison.tasks)} tasks"
+        found.append(f"better: p (Holm) is at most {LEVEL}; {corrected}")
     for model in models:
         found += [f"left out: {TASKS[name].title} of {model.name}: {why}" for name, why in model.left_out.items()]
     return found
@@ -286,9 +282,9 @@ def rendered(comparisons: Sequence[Comparison], style: str) -> str:
     bullet = "- " if style == "markdown" else ""
     blocks = []
     for comparison in comparisons:
-        models = {"first": comparison.first.name, "second": comparison.second.name}
+        names = [shown(model.name, style) for model in (comparison.first, comparison.second)]
         blocks += [
-            [f"{bullet}{side}: {shown(name, style)}" for side, name in models.items()],
+            [f"{bullet}first: {names[0]}", f"{bullet}second: {names[1]}"],
             Table(_COLUMNS, [*map(_row, comparison.differences)], {"task"}).lines(style),
             [shown(sentence(comparison), style)],
             [bullet + shown(note, style) for note in notes(comparison)],

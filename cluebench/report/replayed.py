@@ -10,19 +10,9 @@ from cluebench.foundation.text import Table, as_json
 from cluebench.records.finished_trials import FinishedTrial
 from cluebench.report import evidence
 from cluebench.report.evidence import Evidence
+from cluebench.search import replay
 from cluebench.search.halving import Curve
-from cluebench.search.replay import (
-    SAFE,
-    Outcome,
-    Recorded,
-    RecordedGrid,
-    Summary,
-    points,
-    recommended,
-    replay,
-    scores_of,
-    summaries,
-)
+from cluebench.search.replay import SAFE, Outcome, Recorded, RecordedGrid, Summary
 
 FORMATS = ("text", "json")
 
@@ -48,8 +38,8 @@ def replayed(model: str, trials: Mapping[str, Sequence[FinishedTrial]], measured
             reason = f"{missing} of {len(trials[name])} finished trials have no evaluations with steps on record"
             found.left_out[name] = reason
             continue
-        error = _error(name, measured, trials[name], max(scores_of(grid).values()))
-        found.errors[name], found.outcomes[name] = error, replay(grid, error)
+        error = _error(name, measured, trials[name], max(replay.scores_of(grid).values()))
+        found.errors[name], found.outcomes[name] = error, replay.replay(grid, error)
     return found
 
 
@@ -103,7 +93,7 @@ def _recorded(trial: FinishedTrial) -> Recorded | None:
 def recommendations(models: Sequence[Replayed]) -> dict[str, Summary | None]:
     """Task name → the rule that is safe in the grids of all models and saves most; None without a safe rule."""
     by_task = {name: [model.outcomes[name] for model in models if name in model.outcomes] for name in TASKS}
-    return {name: recommended(grids) for name, grids in by_task.items() if grids}
+    return {name: replay.recommended(grids) for name, grids in by_task.items() if grids}
 
 
 # Text and JSON --------------------------------------------------------------------------------------------------------
@@ -115,9 +105,9 @@ def rendered(models: Sequence[Replayed], style: str) -> str:
     if style == "json":
         return as_json({
             "models": [_values(model) for model in models],
-            "rules": [_named(summary) for summary in summaries(grids)],
+            "rules": [_named(summary) for summary in replay.summaries(grids)],
             "recommended": {name: best and _named(best) for name, best in recommendations(models).items()},
-            "points": [point._asdict() for point in points(grids)],
+            "points": [point._asdict() for point in replay.points(grids)],
             "safe": SAFE,
         })  # fmt: skip
     by_task = [
@@ -128,7 +118,7 @@ def rendered(models: Sequence[Replayed], style: str) -> str:
     columns = ["task", "rule", "steps saved", "seconds saved", "lost", "worst rank"]
     blocks = [
         *(block for model in models for block in _model_blocks(model)),
-        [f"over {len(grids)} grids", *Table(overall, [*map(_over_grids, summaries(grids))], _WORDS).text()],
+        [f"over {len(grids)} grids", *Table(overall, [*map(_over_grids, replay.summaries(grids))], _WORDS).text()],
         ["recommended", *Table(columns, by_task, _WORDS).text()],
         [f"safe: {SAFE}. Saved: share of the whole grid's. Lost: points; the most of any grid, if recommended."],
     ]

@@ -57,7 +57,15 @@ def remember(output: Path, run: Path | None, model: str, files: Sequence[str]) -
         found[run / RECORD] = record
     same = [record for record in found.values() if record.sha256 == digest and record.model == model]
     others = {record.sha256: record for record in found.values() if record.model == model and record.sha256 != digest}
-    dev, versions = _on_dev(Run(run)) if run else ({}, {})
+    dev: dict[str, dict[str, Any]] = {}
+    versions = {"cluebench": cluebench.__version__}
+    if run:
+        opened = Run(run)
+        for result in opened.results:
+            versions |= result.versions
+        for name, best in opened.bests.items():
+            errors = opened.evidence[name].error if name in opened.evidence else None
+            dev[name] = {"score": list(best.score), "error": errors and list(errors)}
     made = Submitted(
         model=model,
         zip=output.name,
@@ -65,7 +73,7 @@ def remember(output: Path, run: Path | None, model: str, files: Sequence[str]) -
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         files=list(files),
         dev=dev,
-        versions={"cluebench": cluebench.__version__, **versions},
+        versions=versions,
         test=same[0].test if same else {},
     )
     for path in _places(output, run):
@@ -104,15 +112,3 @@ def beside(output: Path) -> Path:
 
 def _places(output: Path, run: Path | None) -> list[Path]:
     return [beside(output), *([run / RECORD] if run else [])]
-
-
-def _on_dev(run: Run) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """(score and error of each task, versions that they were reached with)"""
-    versions: dict[str, str] = {}
-    for result in run.results:
-        versions.update(result.versions)
-    dev = {
-        name: {"score": list(best.score), "error": list(run.evidence[name].error) if name in run.evidence else None}
-        for name, best in run.bests.items()
-    }
-    return dev, versions

@@ -7,14 +7,12 @@ import pytest
 from jinja2 import ChoiceLoader, DictLoader, UndefinedError
 
 from cluebench.report import page
-from tests.pages.conftest import LIGHT_AND_DARK
 
 pytestmark = pytest.mark.slow
 
 TABLE = """{% extends "base.html" %}
 {% block title %}{{ name }}{% endblock %}
 {% block body %}<main><h1>{{ name }}</h1>
-<label><input type="checkbox" data-table="trials" value="state=failed"> failed only</label>
 <div class="scroll" tabindex="0" role="region" aria-label="trials"><table id="trials" data-sortable><thead><tr>
 <th>task</th><th class="number" data-key="lr">learning rate</th><th class="number">score</th><th>state</th><th data-key="">files</th></tr></thead>
 <tbody>{% for row in data %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}<td>log</td></tr>{% endfor %}</tbody></table></div>
@@ -73,14 +71,6 @@ def test_rows_are_filtered_by_words_and_numbers(shown, asked, scores):
     assert table.texts("[aria-live]") == [f"{len(scores)} of 4 shown"]
 
 
-def test_a_checkbox_adds_its_condition(shown):
-    table = shown()
-    table.page.get_by_role("checkbox").check()
-    assert column(table, 1) == ['C3, "x"']
-    table.page.get_by_role("checkbox").uncheck()
-    assert len(column(table, 1)) == 4
-
-
 def test_what_is_shown_can_be_saved(shown):
     table = shown()
     table.page.get_by_role("searchbox").fill("lr<=2e-5")
@@ -101,13 +91,6 @@ def test_a_name_with_html_in_it_stays_text(shown):
     assert table.page.locator("img, main b").count() == 0
     (data,) = re.findall('id="data">(.*?)</script>', table.page.content())
     assert json.loads(data) == ROWS and (table.complaints, table.requests) == ([], [])
-
-
-@pytest.mark.parametrize("scheme", LIGHT_AND_DARK)
-@pytest.mark.parametrize("width", [390, 1400])
-def test_it_can_be_read_by_all(shown, width, scheme):
-    table = shown(width=width, scheme=scheme)
-    assert table.accessibility() == [] and not table.overflows
 
 
 def test_a_page_is_given_every_name_it_uses():
