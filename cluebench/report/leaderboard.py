@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from cluebench.benchmark.published import ATTRIBUTION, PublishedModel, averaged_tasks, published_models
-from cluebench.benchmark.tasks import TASKS, Setting
+from cluebench.benchmark.tasks import TASKS
 from cluebench.data.row_facts import RowFacts
 from cluebench.foundation.environment import uncollected
 from cluebench.foundation.errors import UsageError
@@ -28,6 +28,7 @@ from cluebench.report.comparability import Mark
 from cluebench.report.evidence import Evidence, facts_of, floors_text, unseen
 from cluebench.report.grid_page import REPORT_FILE
 from cluebench.report.run import Run
+from cluebench.report.scores import Best
 from cluebench.report.submitted import RECORD, Submitted
 from cluebench.statistics.paired import shared_ranks
 
@@ -37,12 +38,11 @@ ORDERS = ("average", "score_per_hour")
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """A model's line. Scores are in percent, by task name; EM and F1 for spans."""
+    """A model's line; what it has of tasks is by their names. Scores are in percent; EM and F1 for spans."""
 
     model: str
     average: float | None  # None unless all ten tasks are finished
-    scores: Mapping[str, tuple[float, ...]]
-    settings: Mapping[str, Setting]  # of these scores
+    bests: Mapping[str, Best]
     evidence: Mapping[str, Evidence]
     marks: tuple[Mark, ...] = ()  # why it is not in the ranking
     run: Path | None = None  # its folder; None for published scores
@@ -76,7 +76,7 @@ class Row:
     @property
     def reasons(self) -> list[Phrase]:
         """Its marks in words."""
-        return [mark.text(len(self.scores.keys() & averaged_tasks())) for mark in self.marks]
+        return [mark.text(len(self.bests.keys() & averaged_tasks())) for mark in self.marks]
 
     @property
     def why_marked(self) -> str:
@@ -85,7 +85,7 @@ class Row:
     @property
     def missing(self) -> list[str]:
         """Titles of the tasks that AVG lacks."""
-        return scores.missing_from_average(self.scores)
+        return scores.missing_from_average(self.bests)
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,9 @@ class Leaderboard:
         base = self.baseline
         if base is None or row is base:
             return None
-        both = {name: (row.scores[name][0], base.scores[name][0]) for name in row.scores if name in base.scores}
+        both = {
+            name: (best.score[0], base.bests[name].score[0]) for name, best in row.bests.items() if name in base.bests
+        }
         tasks = {name: round(round(mine, 2) - round(theirs, 2), 2) for name, (mine, theirs) in both.items()}
         if row.average is None or base.average is None:
             return FromBaseline(None, None, tasks)
@@ -162,8 +164,7 @@ def _row(run: Run, without_twins: bool) -> Row:
     return Row(
         run.name,
         scores.average(bests),
-        {name: best.score for name, best in bests.items()},
-        {name: best.setting for name, best in bests.items()},
+        bests,
         found,
         tuple(marks),
         run=run.folder,
@@ -190,8 +191,7 @@ def published_rows() -> list[Row]:
         Row(
             row.name,
             float(row.average),
-            {name: score for name, task in TASKS.items() if (score := row.score(task))},
-            row.best_settings,
+            {name: Best(row.best_settings[name], score) for name, task in TASKS.items() if (score := row.score(task))},
             evidence.of_published(row),
             size=_published_size(row),
         )
@@ -227,7 +227,7 @@ def _distinct_end(folder: Path, among: Sequence[Path]) -> str:
 
 def _ordered(rows: Sequence[Row], all_runs: bool, key: Callable[[Row], float | None]) -> list[Row]:
     """The ranking, then the rows without a rank; both by ``key``, highest first. Models that tie share a rank."""
-    rows = sorted(rows, key=lambda row: (row.average is None, -(row.average or 0), -len(row.scores), row.model))
+    rows = sorted(rows, key=lambda row: (row.average is None, -(row.average or 0), -len(row.bests), row.model))
     ranked = [row for row in rows if row.error is not None and (all_runs or not row.marks)]
     ranks = shared_ranks(
         [row.average or 0 for row in ranked],
@@ -258,7 +258,9 @@ def rendered(board: Leaderboard, style: str, folder: Path = Path()) -> str:
     """In one of FORMATS. folder: the page's, for its links to the reports of the runs."""
     if style == "json":
         return as_json(contents(board), indent=1)
-    return {"text": _text, "markdown": _markdown, "csv": _csv, "html": _page}[style](board, folder)
+    if style == "html":
+        return _page(board, folder)
+    return {"text": _text, "markdown": _markdown, "csv": _csv}[style](board)
 
 
 def _lines_below(board: Leaderboard, style: str) -> list[str]:
@@ -288,11 +290,10 @@ def contents(board: Leaderboard) -> dict[str, Any]:
 
 def _record(board: Leaderboard, row: Row) -> dict[str, Any]:
     difference, cost = board.difference(row), row.cost
-    errors = {name: found.error for name, found in row.evidence.items()}
-    tasks = {
-        name: {"score": score, "error": errors.get(name), "test": row.test.get(name), **row.settings[name]._asdict()}
-        for name, score in row.scores.items()
-    }
+    tasks = {}
+    for name, best in row.bests.items():
+        error = row.evidence[name].error if name in row.evidence else None
+        tasks[name] = {"score": best.score, "error": error, "test": row.test.get(name), **best.setting._asdict()}
     return {
         "rank": row.rank,
         "model": row.model,
@@ -320,10 +321,10 @@ def _with_error(row: Row) -> str:
 
 
 def _score(row: Row, name: str) -> str:
-    return TASKS[name].format_score(row.scores[name]) if name in row.scores else "-"
+    return TASKS[name].format_score(row.bests[name].score) if name in row.bests else "-"
 
 
-def _markdown(board: Leaderboard, folder: Path) -> str:
+def _markdown(board: Leaderboard) -> str:
     """Scores with their errors; in brackets the differences and the scores on the test set."""
     rows = [_cells(row, board.difference(row)) for row in board.rows]
     table = Table([*_ALWAYS, "size", "hours", "AVG/hour"], rows, {"model"}).without_empty(keep=_ALWAYS)
@@ -335,7 +336,7 @@ def _cells(row: Row, difference: FromBaseline | None) -> list[str]:
     average = _with_error(row) + (f" ({lead:+.2f})" if lead is not None else "")
     cells = [str(row.rank or "-"), row.model + _MARK * row.published, average]
     for name in TASKS:
-        errors = row.evidence[name].error if name in row.evidence and name in row.scores else ()
+        errors = row.evidence[name].error if name in row.evidence and name in row.bests else ()
         score = "/".join(f"{text}±{error:.2f}" for text, error in zip(_score(row, name).split("/"), errors))
         more = [f"{difference.scores[name]:+.2f}"] if difference and name in difference.scores else []
         more += [f"test {row.test[name]:.2f}"] if name in row.test else []
@@ -345,7 +346,7 @@ def _cells(row: Row, difference: FromBaseline | None) -> list[str]:
     return [*cells, "-" if row.cost.unknown else shown_amount(row.cost.hours), per_hour]
 
 
-def _text(board: Leaderboard, folder: Path) -> str:
+def _text(board: Leaderboard) -> str:
     """For a terminal of 120 columns: a line a model, below it its differences and scores on the test set."""
     lines = list(_lines(board))
     titles = [title.removesuffix("2020") for title in _ALWAYS]
@@ -370,7 +371,7 @@ def _lines(board: Leaderboard) -> Iterator[tuple[Row, list[str]]]:
             yield row, ["", "  on the test set", "", *tests]
 
 
-def _csv(board: Leaderboard, folder: Path) -> str:
+def _csv(board: Leaderboard) -> str:
     """The scores first, then everything else."""
     rows = [_csv_row(board, row) for row in board.rows]
     return Table([*rows[0]], [[*map(str, row.values())] for row in rows]).csv()

@@ -91,7 +91,7 @@ def test_seeds_that_confirm_the_best_settings_change_nothing(tmp_path):
         shutil.copy(path, tmp_path / "m" / path.parent.name)
     shutil.rmtree(tmp_path / "more")
     (after,) = measured_rows(tmp_path)
-    assert (after.scores, after.marks, after.trials) == (before.scores, before.marks, 24)
+    assert (after.bests, after.marks, after.trials) == (before.bests, before.marks, 24)
 
 
 def test_json_has_everything(runs):
