@@ -21,28 +21,16 @@ def choices(ids, predicted, gold):
 def test_rows_of_every_kind_in_words():
     rows = [TextRow(("今天股市大涨",), 3, 7), TextRow(("他赢了比赛",), 2, 8)]
     first, _ = examples_of(TASKS["tnews"], rows, choices([7, 8], [3, 3], [3, 2]))
-    assert (first.id, first.texts, first.gold, first.name(np.int64(2))) == (
-        7,
-        {"sentence": "今天股市大涨"},
-        "103",
-        "102",
-    )
+    assert first[:3] == (7, {"sentence": "今天股市大涨"}, "103") and first.name(np.int64(2)) == "102"
 
     rows = [ChoiceRow("甲:你好\n乙:你好", "他们是谁?", ("朋友", "师生", "夫妻"), 1, 0)]
     (choice,) = examples_of(TASKS["c3"], rows, choices([0], [0], [1]))
-    assert (
-        choice.gold == "师生"
-        and choice.name(0) == "朋友"
-        and choice.name(3) == "3"
-        and choice.texts["options"] == "朋友 | 师生 | 夫妻"
-    )
+    assert (choice.gold, choice.name(0), choice.name(3)) == ("师生", "朋友", "3")
+    assert choice.texts["options"] == "朋友 | 师生 | 夫妻"
 
-    rows = [
-        IdiomRecord(
-            ("前" * 200 + "#idiom000001#后", "又#idiom000002#"), IDIOMS, {"#idiom000001#": 4, "#idiom000002#": 0}
-        )
-    ]
-    one, two = examples_of(TASKS["chid"], rows, choices(["#idiom000001#", "#idiom000002#"], [0, 0], [4, 0]))
+    answers = {"#idiom000001#": 4, "#idiom000002#": 0}
+    rows = [IdiomRecord(("前" * 200 + "#idiom000001#后", "又#idiom000002#"), IDIOMS, answers)]
+    one, two = examples_of(TASKS["chid"], rows, choices(list(answers), [0, 0], [4, 0]))
     assert one.texts["passage"] == "前" * 80 + "#idiom000001#后" and one.gold == "百发百中" and two.gold == "一心一意"
 
     rows = [SpanRow("q1", "光荣和他们", "谁?", ("光荣", "光荣和他们"), (0, 0))]
@@ -67,10 +55,8 @@ def test_rows_that_exactly_one_has_right():
     one, other = choices(range(4), [0, 0, 5, 3], gold), choices(range(4), [1, 1, 6, 3], gold)
     pair = Contender("a", {"tnews": measured([one])}), Contender("b", {"tnews": measured([other])})
     found = disagreements(*(one.evidence["tnews"] for one in pair), examples_of(TASKS["tnews"], rows, one))
-    assert [(row["id"], row["first"], row["second"], row["right"]) for row in found] == [
-        (0, "100", "101", "first"),
-        (1, "100", "101", "second"),
-    ]
+    brief = [(row["id"], row["first"], row["second"], row["right"]) for row in found]
+    assert brief == [(0, "100", "101", "first"), (1, "100", "101", "second")]
     text = rendered_disagreements("TNEWS", compare(*pair), found, "text").splitlines()
     assert text[0] == "TNEWS: exactly one is right on 2 dev rows: a on 1, b on 1"
     assert "    sentence: " + "甲" * 160 + "…" in text

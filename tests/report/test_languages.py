@@ -9,11 +9,8 @@ from cluebench.foundation.text import Phrase
 from cluebench.report import page
 from tests.conftest import ROOT
 
-TEMPLATES = {
-    path.name: path.read_text(encoding="utf-8")
-    for path in page._TEMPLATES.glob("*.[hj][ts]*")
-    if path.suffix != ".json"
-}
+PATHS = [*page._TEMPLATES.glob("*.html"), *page._TEMPLATES.glob("*.js")]
+TEMPLATES = [path.read_text(encoding="utf-8") for path in PATHS]
 ROOMS = [ROOT / "cluebench" / name for name in ("report", "records", "foundation")]
 SOURCES = [ast.parse(path.read_text(encoding="utf-8")) for room in ROOMS for path in room.glob("*.py")]
 
@@ -33,12 +30,12 @@ def phrases_of_python():
 
 
 def phrases_of_templates():
-    for text in TEMPLATES.values():
+    for text in TEMPLATES:
         text = re.sub(r"\{#.*?#\}", "", text, flags=re.DOTALL)
         yield from re.findall(r"<[^<>]*?\sdata-t[^<>]*>([^<>{}]+)<", text)
         yield from re.findall(r'"([^"]+)"\|t(?:_attr)?\b', text)
-        for first, second in re.findall(r'\("([^"]+)" if [^()]+ else "([^"]+)"\)\|t\b', text):
-            yield from (first, second)
+        for pair in re.findall(r'\("([^"]+)" if [^()]+ else "([^"]+)"\)\|t\b', text):
+            yield from pair
         yield from re.findall(r'\s(?:title|aria-label|placeholder|data-hint)="([^"{}]+)"', text)
         yield from re.findall(r'\bt\("([^"]+)"', text)
         yield from re.findall(r'\bmade\([^)]*\}, "([^"]+)"', text)
@@ -57,13 +54,9 @@ def test_every_phrase_has_its_chinese():
 
 def test_a_translation_is_used_and_has_the_places_of_its_phrase():
     known = {node.value for tree in SOURCES for node in ast.walk(tree) if isinstance(node, ast.Constant)}
-    written = "".join(TEMPLATES.values())
-    unused = [
-        text
-        for text in page.chinese()
-        if text not in known and html.escape(text, False) not in written and text not in written
-    ]
-    assert unused == []
+    written = "".join(TEMPLATES)
+    unused = [text for text in page.chinese() if text not in known and html.escape(text, False) not in written]
+    assert [text for text in unused if text not in written] == []
     for pair in page.chinese().items():
         first, second = ({field for _, field, _, _ in Formatter().parse(one)} - {None} for one in pair)
         assert first == second, pair
@@ -72,8 +65,6 @@ def test_a_translation_is_used_and_has_the_places_of_its_phrase():
 def test_a_phrase_is_its_english_text_and_knows_what_was_filled_in():
     inner = Phrase("{n} of {all}", n=1, all=2)
     outer = Phrase("{what} (C3)", what=inner)
-    assert outer == "1 of 2 (C3)" and outer.parts() == [
-        "{what} (C3)",
-        {"what": ["{n} of {all}", {"n": "1", "all": "2"}]},
-    ]
+    assert outer == "1 of 2 (C3)"
+    assert outer.parts() == ["{what} (C3)", {"what": ["{n} of {all}", {"n": "1", "all": "2"}]}]
     assert Phrase("a {brace}") == "a {brace}"

@@ -14,9 +14,7 @@ from cluebench.demo.synthetic import Sizes, write_synthetic
 from cluebench.report import grid_page
 from cluebench.report.run import Run
 
-COMPARE, EXTRACT, LEADERBOARD = (
-    f"grid_search_tools/{name}.py" for name in ("compare", "extract_result", "leaderboard")
-)
+COMPARE, EXTRACT, LEADERBOARD = (f"grid_search_tools/{n}.py" for n in ("compare", "extract_result", "leaderboard"))
 CLUSTERS = np.arange(1000) // 4
 
 
@@ -31,13 +29,8 @@ def runs(tmp_path, finished):
     """A run root with two models that are alike and a better one, on all ten tasks, and an old run."""
     for model, share, seed in (("alike", 0.60, 1), ("equal", 0.60, 2), ("better", 0.75, 3)):
         for name, task in TASKS.items():
-            finished(
-                tmp_path / "runs" / model,
-                name,
-                answers(share, seed),
-                None if task.is_classification else CLUSTERS,
-                model=model,
-            )
+            clusters = None if task.is_classification else CLUSTERS
+            finished(tmp_path / "runs" / model, name, answers(share, seed), clusters, model=model)
     finished(tmp_path / "runs" / "old", "tnews", answers(0.6, 4), keeps=False, model="old")
     return tmp_path / "runs"
 
@@ -45,12 +38,10 @@ def runs(tmp_path, finished):
 def test_compare_tells_apart_what_differs(runs, run_command):
     ended = run_command(COMPARE, "alike", "equal", "better", "--run_root", runs)
     assert (ended.code, ended.err) == (0, "")
-    sentences = [line for line in ended.lines if line.startswith(("alike and", "better is"))]
-    assert sentences[0].startswith("alike and equal do not differ clearly on any of the ten tasks; over the mean")
-    assert (
-        sentences[1].startswith("better is better on AFQMC, TNEWS, ")
-        and "over the mean of the ten tasks better is" in sentences[1]
-    )
+    first, second = [line for line in ended.lines if line.startswith(("alike and", "better is"))]
+    assert first.startswith("alike and equal do not differ clearly on any of the ten tasks; over the mean")
+    assert second.startswith("better is better on AFQMC, TNEWS, ")
+    assert "over the mean of the ten tasks better is" in second
     assert any(line.startswith("C3 ") and line.endswith("1000 in 250") for line in ended.lines)
 
 
@@ -69,9 +60,8 @@ def test_published_scores_are_compared_with_runs_on_the_official_files_only(runs
     (found,) = json.loads(run_command(COMPARE, "official", *published, "--format", "json").out)
     assert [(one["task"], one["test"]) for one in found["tasks"]] == [("TNEWS", "unpaired"), ("C3", "unpaired")]
     assert found["second"] == "ernie-3.0-base-zh (published)" and found["tasks"][0]["second"] == 58.26
-    assert (
-        "not as published: max_steps 9 (TNEWS and C3 of official)" in run_command(COMPARE, "official", *published).out
-    )
+    text = run_command(COMPARE, "official", *published).out
+    assert "not as published: max_steps 9 (TNEWS and C3 of official)" in text
     ended = run_command(COMPARE, "official", *published, "--differences", "tnews")
     assert ended.code == 2 and "published scores have no rows" in ended.err
     ended = run_command(COMPARE, "alike", *published)
@@ -144,8 +134,7 @@ def test_a_report_is_written_on_request(runs, run_command):
 
 
 def test_errors_of_published_scores_are_marked(runs, run_command):
-    finished_model = runs / "ernie-3.0-base-zh"
-    (runs / "alike").rename(finished_model)
+    (runs / "alike").rename(runs / "ernie-3.0-base-zh")
     ended = run_command(EXTRACT, "ernie-3.0-base-zh", "--run_root", runs, "--published", "--stderr")
     place = ended.lines.index("one standard error of the published scores, by the binomial approximation:")
     assert ended.lines[place + 1].split("\t")[5] == "±1.98"
@@ -180,9 +169,8 @@ def test_report_shows_errors_selection_and_budgets(tmp_path, finished):
         finished(tmp_path, "tnews", answers(0.6, number), learning_rate=rate)
     page = grid_page.report(Run(tmp_path))
     assert "±1.5" in page
-    lead, by_selection = re.search(
-        r">The best trial scores (\S+) points more than the average trial. (\S+) of these", page
-    ).groups()
+    sentence = r">The best trial scores (\S+) points more than the average trial. (\S+) of these"
+    lead, by_selection = re.search(sentence, page).groups()
     assert 0 < float(by_selection) <= float(lead)
     (drawn,) = json.loads(re.search('id="data">(.*?)</script>', page)[1]).values()
     assert len(drawn["expected"]) == 4 and drawn["expected"] == sorted(set(drawn["expected"]))
