@@ -169,13 +169,9 @@ def test_scores_of_test_sets_stand_beside_dev_and_a_model_links_to_its_report(sh
 @pytest.mark.parametrize("width", [390, 1400])
 def test_head_and_names_stay_in_sight(shown, width):
     page = shown(width=width)
-    where = (
-        "() => [...document.querySelectorAll('#models thead th.first, #models tbody tr:first-child th')].map(one => {"
-    )
-    where += (
-        "const box = one.getBoundingClientRect(), list = document.querySelector('.scroll').getBoundingClientRect(); "
-    )
-    where += "return [box.left - list.left, box.top - list.top]; })"
+    where = """() => [...document.querySelectorAll('#models thead th.first, #models tbody tr:first-child th')].map(one => {
+        const box = one.getBoundingClientRect(), list = document.querySelector('.scroll').getBoundingClientRect();
+        return [box.left - list.left, box.top - list.top]; })"""
     (corner, name) = page.page.evaluate(where)
     page.page.evaluate("document.querySelector('.scroll').scrollBy(500, 300)")
     (corner_after, name_after) = page.page.evaluate(where)

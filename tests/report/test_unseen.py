@@ -66,10 +66,7 @@ def test_broken_facts_count_for_nothing(tmp_path, twins, capsys):
     path.write_text(path.read_text().replace("[\n    1\n  ]", twins))
     assert row_facts.found(TNEWS, PROTOCOL["data"]) is None
     assert str(path) in capsys.readouterr().err
-
-
-def test_a_strangers_data_hash_names_no_path():
-    assert row_facts.found(TNEWS, "../../etc/passwd") is None
+    assert row_facts.found(TNEWS, "../../etc/passwd") is None, "a stranger's hash names no path"
 
 
 def test_runs_on_the_same_rows_are_compared_whatever_the_files(evidence):
@@ -85,12 +82,10 @@ def runs(tmp_path):
     """Two runs of TNEWS on made-up data of which every second dev row stands in train."""
     folder = tmp_path / "data" / "tnews_public"
     folder.mkdir(parents=True)
-    for file, count in (("train.json", 40), ("dev.json", 60)):
-        rows = [
-            f'{{"label": "{TNEWS.labels[n % 15]}", "sentence": "第{2 * n if count == 40 else n}条！"}}'
-            for n in range(count)
-        ]
-        (folder / file).write_text("\n".join(rows), encoding="utf-8")
+    row = '{{"label": "{}", "sentence": "第{}条！"}}\n'
+    for file, numbers in (("train.json", range(0, 80, 2)), ("dev.json", range(60))):
+        rows = (row.format(TNEWS.labels[place % 15], number) for place, number in enumerate(numbers))
+        (folder / file).write_text("".join(rows), encoding="utf-8")
     for name, quality in (("one", 0), ("two", 20)):
         write_run(tmp_path / "runs" / name, name, tasks=[TNEWS], settings=2, data=tmp_path / "data", quality=quality)
     return tmp_path / "runs"
@@ -141,10 +136,8 @@ def test_status_names_one_label_for_all_rows(runs, run_command):
     says_the_same(lower, share=0.1)
     assert "one label" not in run_command(*status).out
     says_the_same(best, share=0.9)
-    assert (
-        f"tnews/{best.stem}: the best trial of the task predicts one label (100) for all 60 rows"
-        in run_command(*status).out
-    )
+    message = f"tnews/{best.stem}: the best trial of the task predicts one label (100) for all 60 rows"
+    assert message in run_command(*status).out
 
 
 def says_the_same(path, share):
