@@ -7,6 +7,8 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
@@ -238,6 +240,34 @@ def test_orphans_that_are_not_wanted_any_more_are_ended(grid):
     assert not any(alive(int(words[2])) for words in grid.book("start"))
     assert [words[1] for words in grid.book("done")] == ["tnews/3e-05_32_0.1"]
     assert not grid.book("overlap")
+
+
+# Events ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_look_for_events_never_waits_longer_than_it_may():
+    """On Python 3.10 a grid could hang when its loop looked for another event, as SimpleQueue ignored the limit."""
+    events, begin = Events(), time.monotonic()
+    for number in range(20_000):
+        events.put(number)
+        assert [events.get(0.0), events.get(0.0), events.get(-1.0)] == [number, None, None]
+    assert events.get(0.05) is None and time.monotonic() - begin < 30
+
+
+def test_events_of_threads_and_signal_handlers_are_all_heard():
+    events, sent = Events(), 2_000
+    before = signal.signal(signal.SIGALRM, lambda *_: events.put("signal"))
+    threads = [threading.Thread(target=lambda: [events.put("thread") for _ in range(sent)]) for _ in range(2)]
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        for thread in threads:
+            thread.start()
+        heard = [events.get(float("inf")) for _ in range(2 * sent + 20)]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    heard += iter(lambda: events.get(0.0), None)
+    assert heard.count("thread") == 2 * sent and heard.count("signal") >= 20
 
 
 # The launch -----------------------------------------------------------------------------------------------------------

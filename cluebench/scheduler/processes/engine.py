@@ -6,13 +6,14 @@ launch.py). So the next scheduler finds the processes that outlived this one: or
 
 import fcntl
 import os
-import queue
+import select
 import signal
 import socket
 import subprocess
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -74,18 +75,22 @@ class Events:
     clock = staticmethod(time.monotonic)
 
     def __init__(self) -> None:
-        # SimpleQueue.put may be called in a signal handler.
-        self._queue: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._waiting: deque[Event] = deque()
+        # Counts them, and may be written in a signal handler. On Python 3.10 queue.SimpleQueue can wait for ever.
+        self._count = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK | os.EFD_SEMAPHORE)
+        self._poll = select.poll()
+        self._poll.register(self._count, select.POLLIN)
 
     def put(self, event: Event) -> None:
-        self._queue.put(event)
+        self._waiting.append(event)
+        os.eventfd_write(self._count, 1)
 
     def get(self, timeout: float) -> Event | None:
-        """The next event, or None after ``timeout`` seconds."""
-        try:
-            return self._queue.get(timeout=max(0.0, timeout)) if timeout != float("inf") else self._queue.get()
-        except queue.Empty:
+        """The next event, or None after ``timeout`` seconds, a day at most."""
+        if not self._poll.poll(1000 * min(max(0.0, timeout), 86400.0)):
             return None
+        os.eventfd_read(self._count)
+        return self._waiting.popleft()
 
 
 class Engine:
