@@ -90,9 +90,9 @@ def _surprises(grid: PlannedGrid, jobs: Sequence[Job]) -> Iterator[str]:
     if without := dict.fromkeys(job.trial.row.title for job in jobs if not job.configuration_hash):
         where = f"not in {grid.flags.data_dir}" if grid.flags.data_dir else "not on this machine yet"
         yield f"the data of {', '.join(without)} is {where}: whether their trials are done is unknown"
+    have_run = {job.trial.model for job in jobs if job.result}
     for model in grid.directories:
-        is_known = model.directory is not None or model.name in published_models()
-        if not is_known and not any(job.result for job in jobs if job.trial.model == model):
+        if model not in have_run and model.directory is None and model.name not in published_models():
             near = near_published(model.name)
             meant = f": did you mean {', '.join(near)}?" if near else ", nor a directory; the warm-up will look for it"
             yield f"{model} is none of the published models{meant}"
@@ -140,8 +140,8 @@ class Forecast:
 
     def _finished(self) -> Iterator[tuple[Trial, Result]]:
         """The finished trials of all grids under the run root."""
-        for folder in sorted({path.parent for path in self._run_root.glob("*/grid.json")}):
-            run = OpenedRun(folder)
+        for path in sorted(self._run_root.glob("*/grid.json")):
+            run = OpenedRun(path.parent)
             try:
                 model = Model.of(run.grid.model if run.grid else "")
             except UsageError:  # its directory is gone, so its size is unknown

@@ -221,7 +221,7 @@ class PlannedGrid:
         models = [_model(typed) for typed in flags.models]
         trials = build_plan(models, flags)
         run_root = flags.run_root or repository.RUN_ROOT
-        return cls(flags, trials, {trial.model: RunDirectory(run_root, trial.model) for trial in trials})
+        return cls(flags, trials, {model: RunDirectory(run_root, model) for model in models})
 
     def jobs(self, require_data: bool = False) -> list[Job]:
         """A job for each trial, done if its result is on disk; then those of `confirmations`.
