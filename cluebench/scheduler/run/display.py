@@ -4,6 +4,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TextIO
 
 from rich.console import Console, Group
@@ -199,7 +200,7 @@ def _status_lines(directory: RunDirectory, flags: GridFlags) -> list[str]:
     grid = run.grid
     if grid is None:
         return [f"{directory.path}: no grid has been started here"]
-    jobs, logs = [_job(directory, entry, flags) for entry in grid.trials], LogReader()
+    jobs, logs = [_job(directory, entry, run.files.get(entry.task, {}), flags) for entry in grid.trials], LogReader()
     running = {job.key: logs.underway(job, job.elsewhere) for job in jobs if job.elsewhere}
     workers = sorted({job.elsewhere.who for job in jobs if job.elsewhere and job.elsewhere.ends_with_starter})
     if holder is not None:
@@ -227,22 +228,24 @@ def _status_lines(directory: RunDirectory, flags: GridFlags) -> list[str]:
     return lines + _one_label_lines(jobs)
 
 
-def _job(directory: RunDirectory, entry: PlannedTrial, flags: GridFlags) -> Job:
+def _job(directory: RunDirectory, entry: PlannedTrial, results: Mapping[Path, Result | None], flags: GridFlags) -> Job:
     """A trial as its result, its lock and its notes show it now: a grid.json may be old, as not all processes write it.
 
-    If a process runs it, ``elsewhere`` is the attempt.
+    ``results``: of its task. If a process runs it, ``elsewhere`` is the attempt.
     """
     trial = Trial(directory.model, entry.task, entry.setting, entry.seed)
     job = Job(trial, 0, trial.paths(directory.path), directory.trial_lock(trial), entry.configuration_hash)
-    recall_failures(job)
-    if result := Result.read_finished(job.paths.result, entry.configuration_hash):
+    result = results.get(job.paths.result)
+    if result and result.is_finished and result.configuration_hash == job.configuration_hash:
         job.result, job.state = result, State.DONE
     elif attempt := orphan_of(job.lock):
         job.elsewhere, job.state = attempt, State.RUNNING
-    elif job.is_given_up(flags.max_attempts):
-        job.state = State.FAILED
-    elif entry.state in ("failed", State.PAUSED, "stopped"):
-        job.state = State(entry.state)
+    else:
+        recall_failures(job)
+        if job.is_given_up(flags.max_attempts):
+            job.state = State.FAILED
+        elif entry.state in ("failed", State.PAUSED, "stopped"):
+            job.state = State(entry.state)
     return job
 
 
