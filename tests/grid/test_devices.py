@@ -207,6 +207,12 @@ def test_memory_over_time_and_a_card_that_is_lost_and_comes_back(have, change):
         except DeviceLost as error:
             free.append(str(error))
     assert free == [16384, 1000, "GPU is lost", 9000] and driver.read("GPU-aaaa1111").free >> 20 == 24000
+    for status, certain in (("lost", True), ("trouble", False)):
+        change("24000 ok", f"24000 {status}")
+        with pytest.raises(DeviceLost) as lost:
+            driver.read("GPU-aaaa1111")
+        assert lost.value.certain is certain
+        change(f"24000 {status}", "24000 ok")
 
 
 def test_driver_that_hangs_holds_only_the_monitor(have, change):
