@@ -2,19 +2,17 @@
 
 import random
 from collections import Counter
-from pathlib import Path
 
 from cluebench.benchmark.tasks import Setting
 from cluebench.pretrained.model import Model
-from cluebench.records.paths import TrialPaths
 from cluebench.records.trial import Trial
 from cluebench.scheduler.allocation.job_queue import JobQueue, Sparingly
-from cluebench.scheduler.plan.jobs import Job, State
+from cluebench.scheduler.plan.jobs import State
+from tests.simulated import job_of
 
 
 def jobs_of(count):
-    trials = [Trial(Model.of("m"), "tnews", Setting(1e-5, 32, 0.1), seed) for seed in range(count)]
-    return [Job(t, n, TrialPaths(Path("/no"), t.name), Path("/no"), "h") for n, t in enumerate(trials)]
+    return [job_of(Trial(Model.of("m"), "tnews", Setting(1e-5, 32, 0.1), seed), seed) for seed in range(count)]
 
 
 def test_turns_are_those_of_a_sorted_list_whatever_happens():

@@ -29,10 +29,6 @@ def place(ledger, cards, size, now, avoid=(), closed=()):
     return ledger.place(Need(cards, size, avoid), now, closed)
 
 
-def worth_reading(ledger):
-    return [slot.device.id for slot in ledger.open(now=0) if slot.accounted]
-
-
 def read(ledger, name, free, **allocated):
     ledger.read(name, Reading(100, free, {}), lambda key: allocated.get(key, 0))
 
@@ -57,7 +53,7 @@ def test_a_slot_without_accounted_memory_needs_no_reading():
     ledger.reserve("one", [slot.device.id], 10**12)
     assert place(ledger, 1, 0, now=0) is None  # one trial a device, unless the test says otherwise
     ledger.release("one")
-    assert place(ledger, 1, 10**12, now=0) == [slot.device.id] and not worth_reading(ledger)
+    assert place(ledger, 1, 10**12, now=0) == [slot.device.id]
 
 
 def test_what_is_promised_but_not_allocated_is_not_free():
@@ -188,9 +184,9 @@ def test_when_every_card_is_suspect_none_is():
 def test_room_is_counted_in_trials(jobs_per_device):
     ledger = ledger_of("a", jobs_per_device=jobs_per_device)
     for number in range(jobs_per_device):
-        assert ledger.open(now=0) and worth_reading(ledger) == ["a"]
+        assert ledger.open(now=0)
         ledger.reserve(f"trial {number}", ["a"], 1)
-    assert not ledger.open(now=0) and not worth_reading(ledger) and place(ledger, 1, 1, now=0) is None
+    assert not ledger.open(now=0) and place(ledger, 1, 1, now=0) is None
 
 
 # Questions to the driver ----------------------------------------------------------------------------------------------
@@ -223,12 +219,12 @@ def test_what_was_read_of_a_card_before_its_driver_fell_silent_counts_no_more():
     assert slot.fresh
     run.time.now = run.grid.timers.next()
     run.grid.timers.act()
-    assert slot.is_coming and slot.fresh and asked[1:] == ["GPU-0"]
+    assert slot.asked and slot.fresh and asked[1:] == ["GPU-0"]
     run.time.now = run.grid.timers.next()
     run.grid.timers.act()
     run.grid.tell()
     assert run.witness.notes == ["gpu 0: the driver does not answer; nothing is started there until it does"]
-    assert not slot.fresh and not slot.is_coming and run.grid.timers.next() == float("inf")
+    assert not slot.fresh and slot.late and run.grid.timers.next() == float("inf")
 
 
 def test_a_card_that_fails_is_set_aside_for_longer_each_time():

@@ -57,11 +57,6 @@ class Slot:
     def accounted(self) -> bool:
         return self.device.total_bytes is not None
 
-    @property
-    def is_coming(self) -> bool:
-        """Whether the driver's answer about it is open, and not overdue."""
-        return self.asked and not self.late
-
     def free_bytes(self) -> int | None:
         """For another trial; None if memory is not accounted for, 0 while the last reading is outdated."""
         if not self.accounted:
@@ -188,7 +183,7 @@ class Ledger:
             if slot.device.id not in closed
             and self._has_place(slot)
             and (need.cards == 1 or (slot.device.joinable and not slot.promised))
-            and (slot.fits(need.bytes) or (expecting and not slot.fresh and slot.is_coming))
+            and (slot.fits(need.bytes) or (expecting and slot.asked and not slot.late and not slot.fresh))
         ]
         fitting.sort(key=lambda slot: (slot.device.id in need.avoid, len(slot.promised), -(slot.free_bytes() or 0)))
         return [slot.device.id for slot in fitting[: need.cards]] if len(fitting) >= need.cards else None
