@@ -123,7 +123,8 @@ def _parsed_with_care(content: bytes) -> Any:
             parse_constant=_number, parse_float=_number, parse_int=_number,
         )  # fmt: skip
         _refuse_bad_numbers(value)
-        json.dumps(value, ensure_ascii=False).encode()
+        if b"\\ud" in content.lower():  # of pairs, and of halves
+            json.dumps(value, ensure_ascii=False).encode()
         return value
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
