@@ -60,11 +60,14 @@ class RunFlags:
         None, "dropout after the embeddings and in every layer's residual and feed-forward branches",
         minimum=0, maximum=0.99, default_text="as in the model's configuration",
     )  # fmt: skip
-    seed: int = flag(DEFAULT_SEED, "seed of initial weights, row order and dropout", minimum=0, maximum=2**32 - 1)
+    seed: int = flag(
+        DEFAULT_SEED, "seed of new weights and dropout; every seed has the published row order",
+        minimum=0, maximum=2**32 - 1,
+    )  # fmt: skip
     device: str | None = flag(None, "gpu, cpu, xpu or npu, also gpu:0", default_text="gpu if Paddle has one, else cpu")
     amp: str = flag("off", "mixed precision", choices=("off", "fp16", "bf16"))
     padding: bool = flag(
-        False, "compute padding, too, as the published tool does: with other random numbers of dropout"
+        False, "compute padding, too, as the published tool does; dropout then draws other random numbers"
     )
     logging_steps: int = flag(100, "optimizer steps between training log lines", minimum=1)
     save_steps: int | None = flag(
