@@ -34,7 +34,7 @@ class Flags:
 def main() -> None:
     flags = parse(Flags)
     if len(flags.models) < 2:
-        raise UsageError("name two different models or more: the others are compared with the first")
+        raise UsageError("name at least two different models; the others are compared with the first")
     tasks = tasks_named([flags.differences] if flags.differences else flags.tasks)
     first, *others = [contender(model, flags.run_root).on(tasks) for model in flags.models]
     compared = [compare(first, other) for other in others]

@@ -36,7 +36,7 @@ def main() -> None:
         with waiting(f"reading {task.title}"):
             found.append(inspection.inspect(source, task))
     if not found:
-        raise DataError(f"{source.directory} holds train and dev of no task: name another place by --data_dir")
+        raise DataError(f"{source.directory} has no task's train and dev files; name another directory with --data_dir")
     sys.stdout.write(inspection.rendered(found, {task.name: task.title for task in tasks}, flags.format))
 
 

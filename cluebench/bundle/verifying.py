@@ -222,7 +222,7 @@ def _unlike_protocol(task: Task, name: str, result: Result) -> Iterator[str]:
     if (setting, settings["seed"]) != parse_trial_name(name):
         yield f"its settings are {(*setting, settings['seed'])}; its name says otherwise"
     for key, (value, published) in unlike_published(task, settings).items():
-        yield f"another protocol: {key} is {value!r}, as published {published!r}"
+        yield f"another protocol: {key} is {value!r} (published: {published!r})"
 
 
 def _impossible_steps(task: Task, result: Result, examples: int | None) -> Iterator[str]:

@@ -34,7 +34,7 @@ class Twins:
 
     exact: int
     normalised: int
-    label_right: float | None = None  # percent of the exact ones of which the most frequent label in train is right
+    label_right: float | None = None  # percent of the exact ones for which train's most frequent label is right
 
 
 @dataclass

@@ -210,7 +210,7 @@ def _coreference(rng: Random, number: int, sentences: int) -> dict:
 
 
 def _abstract(rng: Random, number: int, sentences: int) -> dict:
-    """CSL: keywords that all name the subject, or some of which are words of any abstract."""
+    """CSL: either all keywords name the subject, or some are words of any abstract."""
     terms = rng.sample(_WORDS["TERMS"], 4)
     method = "本文研究{}中的{}，提出一种基于{}的方法，对{}的{{GENERAL_WORDS}}作了说明。".format(*terms)
     text = f"{_fill(rng, method)}{_filling(rng, sentences)}结果表明该方法有效。"
@@ -314,7 +314,7 @@ _WRONG_IDIOMS = [idiom for theme in _IDIOM_THEMES for idiom in theme[2]]
 
 
 def _record(rng: Random, sizes: Sizes, num_candidates: int, tags: Iterator[str], answers: dict[str, int]) -> dict:
-    """Passages with blanks, each of which an idiom on its theme fills; the right ones are added to ``answers``."""
+    """Passages with blanks; an idiom on its theme fills each. The right idioms are added to ``answers``."""
     blanks = min(max(1, round(rng.gauss(sizes.blanks, 1))), num_candidates - 1)
     themes = (rng.sample(_IDIOM_THEMES, len(_IDIOM_THEMES)) * 2)[:blanks]
     chosen: list[str] = []

@@ -54,7 +54,7 @@ def pinned_versions(repository: Path, python: tuple[int, int]) -> dict[str, str]
 
 
 def installed_versions(names: Iterable[str]) -> dict[str, str]:
-    """Package → version, of those that are installed."""
+    """Package → version, for installed packages."""
     found = {}
     for name in names:
         with suppress(metadata.PackageNotFoundError):

@@ -57,10 +57,10 @@ _RECIPES = {
 
 @dataclass(frozen=True)
 class FeatureRequest:
-    """Which features: the model inputs of a split's rows for a tokenizer. What is None is as in the task.
+    """Which features: the model inputs of a split's rows for a tokenizer. None means the task's own value.
 
-    ``split``: "train", "dev", or "test" and a version ("test1.1"). ``limit``: only the first rows. Of windows:
-    ``doc_stride``, tokens that a window advances by; ``max_query_length``, tokens of a question that are kept.
+    ``split``: "train", "dev", or "test" and a version ("test1.1"). ``limit``: only the first rows. For windows:
+    ``doc_stride``, tokens between the starts of two windows; ``max_query_length``, the longest question in tokens.
     """
 
     task: Task

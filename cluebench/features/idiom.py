@@ -173,7 +173,7 @@ class IdiomFeatures(Features):
 
     @property
     def tags(self) -> list[str]:
-        """Of each blank."""
+        """The tag of each blank."""
         return unpack_strings(self._tags)
 
     def _inputs(self, examples: np.ndarray) -> Arrays:

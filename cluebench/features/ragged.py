@@ -60,13 +60,13 @@ class Ragged:
 
     @classmethod
     def of(cls, lists: Sequence[Sequence[int]]) -> "Ragged":
-        """From lists of integers, as int32."""
+        """These lists of integers, as int32."""
         offsets = offsets_of([len(values) for values in lists])
         return cls(np.fromiter(chain.from_iterable(lists), np.int32, offsets[-1]), offsets)
 
     @classmethod
     def concatenate(cls, parts: "Sequence[Ragged]") -> "Ragged":
-        """The lists of all parts, of which there must be one, in order."""
+        """The lists of all parts, in order; at least one part."""
         return cls(
             np.concatenate([part.values for part in parts]),
             offsets_of(np.concatenate([part.lengths for part in parts])),

@@ -107,7 +107,7 @@ _LATER = frozenset(
     )
 )  # fmt: skip
 
-#: Modules of which others take only functions: each function imports its module when it is called. jieba and
+#: Other modules import only functions from these; each function imports its module when it is called. jieba and
 #: cpp_extension import setuptools, httpx._main imports rich.
 _WHEN_CALLED = (
     "httpx._main",

@@ -1,6 +1,6 @@
 """Lines, warnings and progress bars: the one place that prints them.
 
-Bars are for people at a terminal, on stderr: logs get lines only. Of processes that run together on several cards, only
+Bars are for people at a terminal, on stderr: logs get lines only. If processes run together on several cards, only
 rank 0 prints.
 """
 

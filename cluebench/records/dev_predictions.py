@@ -107,7 +107,7 @@ class DevPredictions:
 
     @property
     def score(self) -> tuple[float, ...]:
-        """In percent, as in a result."""
+        """The score in percent, as in a result."""
         return tuple(100 * self.scores.mean(axis=0))
 
     def are_of(self, ids: Sequence[int | str]) -> bool:

@@ -106,7 +106,7 @@ class Result:
                 raise ValueError(f"{len(score)} number(s) are no score of metric {self.metric}")
 
     def add(self, point: DevPoint) -> bool:
-        """Adds an evaluation to the curve; True if it is the best so far. Of equal scores the earliest is the best.
+        """Adds an evaluation to the curve; True if it is the best so far. If scores tie, the earliest is the best.
 
         It replaces an evaluation after the same step that `adopt_newer_best` has added, unless that is the best and
         this one is not better: on a card the same step may give different numbers.

@@ -55,7 +55,7 @@ def marks(trials: Mapping[str, Sequence[FinishedTrial]]) -> tuple[Mark, ...]:
 
 
 def protocol_marks(trials: Mapping[str, Sequence[FinishedTrial]]) -> tuple[Mark, ...]:
-    """The settings of each task's trials that differ from the published ones, whether or not trials are missing."""
+    """The settings of each task's trials that differ from the published ones; missing trials do not matter."""
     found: dict[Phrase, list[str]] = defaultdict(list)
     for name, own in trials.items():
         for reason in _reasons(TASKS[name], own):

@@ -109,7 +109,7 @@ class Comparison:
 
     @property
     def differences(self) -> list[Difference]:
-        """Of the tasks and, if there are several, of their mean."""
+        """The differences on the tasks and, if there are several, on their mean."""
         return [*self.tasks, *filter(None, [self.average])]
 
 
@@ -139,7 +139,7 @@ def _why_incomparable(task: Task, pair: Pair) -> str:
         differing = incomparable(first[0], second[0])
         return differing and f"they differ in {differing}"
     if any(has_official_sums(task, predictions.configuration) is False for predictions in first + second):
-        return "published scores are of the official files, and the run is of others"
+        return "published scores belong to the official files, and the run used other files"
     return ""
 
 
@@ -168,7 +168,7 @@ def _on_task(title: str, pair: Pair, draws: np.ndarray | None) -> Difference:
 
 
 def _average(pairs: Sequence[Pair], draws: Sequence[np.ndarray | None]) -> Difference:
-    """Of the plain mean over tasks, whose errors are independent."""
+    """The difference of the plain means over tasks, whose errors are independent."""
     first = float(np.mean([pair.first.score[0] for pair in pairs]))
     second = float(np.mean([pair.second.score[0] for pair in pairs]))
     drawn = [means for means in draws if means is not None]

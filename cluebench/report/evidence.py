@@ -48,7 +48,7 @@ class Evidence:
 
 
 def measured(predictions: Sequence[DevPredictions]) -> Evidence:
-    """Of one setting's trials, a seed each. Raises ValueError if they were not evaluated on the same rows."""
+    """The evidence of one setting's trials, a seed each. Raises ValueError if their evaluated rows differ."""
     first = predictions[0]
     for other in predictions[1:]:
         if differing := incomparable(first, other):
@@ -60,7 +60,7 @@ def measured(predictions: Sequence[DevPredictions]) -> Evidence:
 
 
 def published(task: Task, score: Sequence[float]) -> Evidence | None:
-    """Of a score in percent on the official dev split, without its rows: the binomial approximation.
+    """The evidence of a score in percent on the official dev split, without its rows: the binomial approximation.
 
     A record of several rows counts as one. None for a task whose official files are unknown.
     """
@@ -71,7 +71,7 @@ def published(task: Task, score: Sequence[float]) -> Evidence | None:
 
 
 def of_setting(trials: Sequence[FinishedTrial]) -> Evidence | Phrase:
-    """Of a setting's trials, a seed each; or why there is no evidence."""
+    """The evidence of a setting's trials, a seed each; or why there is none."""
     kept = [trial.predictions for trial in trials if trial.predictions is not None]
     if len(kept) < len(trials):
         return Phrase("its trial kept no dev predictions")
@@ -93,7 +93,7 @@ class Choice:
 
 
 def choice(trials: Sequence[FinishedTrial]) -> Choice | None:
-    """Among a task's trials that kept their predictions. None with fewer than two, or if there are no two clusters."""
+    """The choice among a task's trials with predictions. None with fewer than two, or if there are no two clusters."""
     kept = [trial.predictions for trial in trials if trial.predictions is not None]
     kept = [predictions for predictions in kept if not incomparable(predictions, kept[0])]
     clusters = _clusters(kept)
@@ -142,7 +142,7 @@ def _same_rows(first: DevPredictions, second: DevPredictions) -> bool:
 
 
 def _clusters(predictions: Sequence[DevPredictions]) -> np.ndarray | None:
-    """Of predictions on the same rows, if one of the files has them."""
+    """The clusters of predictions on the same rows, if one of the files has them."""
     return next((seed.clusters for seed in predictions if seed.clusters is not None), None)
 
 
@@ -176,7 +176,7 @@ class Pair:
 
     @property
     def spread(self) -> Spread:
-        """Of the difference: by the rows if the two are paired; by the seeds as well, if both have several."""
+        """The spread of the difference: by the rows if the two are paired, and by the seeds if both have several."""
         if not self.is_paired:
             return Spread(float(np.hypot(self.first.error[0], self.second.error[0])))
         of_rows = float(uncertainty.standard_error(self.by_row, self.clusters))

@@ -126,7 +126,7 @@ class Leaderboard:
         return cls(rows, base, without_twins)
 
     def difference(self, row: Row) -> FromBaseline | None:
-        """From the baseline; None without a baseline, and for the baseline itself."""
+        """The difference from the baseline; None without a baseline, and for the baseline itself."""
         base = self.baseline
         if base is None or row is base:
             return None

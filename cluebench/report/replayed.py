@@ -120,7 +120,7 @@ def rendered(models: Sequence[Replayed], style: str) -> str:
         *(block for model in models for block in _model_blocks(model)),
         [f"over {len(grids)} grids", *Table(overall, [*map(_over_grids, replay.summaries(grids))], _WORDS).text()],
         ["recommended", *Table(columns, by_task, _WORDS).text()],
-        [f"safe: {SAFE}. Saved: share of the whole grid's. Lost: points; the most of any grid, if recommended."],
+        [f"safe: {SAFE}. Saved: share of the whole grid. Lost: points; the worst grid, if recommended."],
     ]
     return "\n\n".join("\n".join(lines) for lines in blocks) + "\n"
 

@@ -30,7 +30,7 @@ def expected_best(scores: Sequence[float]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Effect:
-    """Of one hyper-parameter; levels rise, and scores keep their unit."""
+    """The effect of one hyper-parameter; levels rise, and scores keep their unit."""
 
     levels: tuple[float, ...]
     means: tuple[float, ...]  # over all settings with a level
@@ -83,7 +83,7 @@ class Selection:
 def selection(
     scores: np.ndarray, clusters: np.ndarray | None = None, *, seed: int = 0, splits: int = SPLITS
 ) -> Selection:
-    """Of scores [trials, rows]: chooses on a random half of the clusters, scores on the other, swaps; ``splits`` times.
+    """Chooses by scores [trials, rows] on a random half of the clusters, scores on the other; ``splits`` times.
 
     If trials tie, the first is chosen. A choice on half of the rows is worse than on all rows, so ``held_out`` is a
     little low. Earlier choices on the same rows, such as each trial's best checkpoint, are not included. Raises

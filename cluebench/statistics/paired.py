@@ -76,7 +76,7 @@ def by_draws(means: np.ndarray) -> Significance:
 
 
 def by_error(difference: float, error: float, freedom: float = np.inf) -> Significance:
-    """Of a difference with this standard error, by the normal distribution; p is NaN for an error of NaN.
+    """The significance of a difference with this standard error (normal distribution); NaN errors give p NaN.
 
     With finite degrees of ``freedom`` of the error, by Student's distribution. If only two shares are known, ``error``
     is √(e₁² + e₂²): the two-sample binomial test. If both were measured on the same rows, this error is too large: the

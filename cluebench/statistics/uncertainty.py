@@ -52,7 +52,7 @@ class Spread(NamedTuple):
 
 
 def of_mean(spreads: Sequence[Spread]) -> Spread:
-    """Of the plain mean of numbers with independent errors, such as scores on different tasks.
+    """The spread of the plain mean of numbers with independent errors, such as scores on different tasks.
 
     The degrees of freedom are by Welch 1947 and Satterthwaite 1946.
     """
@@ -63,7 +63,7 @@ def of_mean(spreads: Sequence[Spread]) -> Spread:
 
 
 def with_seeds(of_rows: float, first: np.ndarray, second: np.ndarray) -> Spread:
-    """Of the difference of the means of scores [seeds] and [other seeds] of two settings, together three or more.
+    """The spread of the difference between two settings' mean scores [seeds] and [other seeds], together three or more.
 
     ``of_rows``: its standard error by the rows alone. Both settings count as equally variable, as in Student's test.
     The degrees of freedom come from the seeds: with more, a few seeds that are close by chance would count as certain.

@@ -51,7 +51,7 @@ def run_directory(folder: Path) -> Path | None:
     Raises UsageError if it is neither, or holds the runs of several models.
     """
     if not folder.is_dir():
-        raise UsageError(f"{folder}: no such directory; give a run directory or a directory of prediction files")
+        raise UsageError(f"{folder}: no such directory")
     if any(path.name in submission.NAMES for path in visible(folder)):
         return None
     if holds_tasks(folder):

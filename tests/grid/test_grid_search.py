@@ -369,7 +369,7 @@ def test_dry_run_prints_the_plan_and_touches_nothing(grid):
     assert listed[:14] == lines[:14] and listed[14] == "some-model/afqmc/1e-05_16_0.1\tto run\t-" and len(listed) == 148
     assert not grid.runs.exists() and not (grid.data / "warmup.txt").exists()
     mistyped = grid.run("--dry_run", model="ernie-3.0-bas-zh").stderr
-    assert "ernie-3.0-bas-zh is none of the published models: did you mean ernie-3.0-base-zh" in mistyped
+    assert "ernie-3.0-bas-zh is not a published model: did you mean ernie-3.0-base-zh" in mistyped
     finished = grid.run(*TNEWS)
     place = grid.runs / "some-model"
     assert f"report: {place / 'report.html'}, log: {place / 'grid.log'}\n" in finished.stderr

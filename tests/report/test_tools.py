@@ -71,8 +71,8 @@ def test_published_scores_are_compared_with_runs_on_the_official_files_only(runs
 @pytest.mark.parametrize(
     "arguments, reason",
     [
-        (["alike"], "name two different models"),
-        (["alike", "alike"], "name two different models"),
+        (["alike"], "at least two different models"),
+        (["alike", "alike"], "at least two different models"),
         (["alike", "nothing"], "nothing: no trials in"),
         (["alike", "published:nothing"], "published:nothing: no such scores were published"),
         (["alike", "old"], r"no task in common to compare them on \(old: its trial kept no dev predictions\)"),

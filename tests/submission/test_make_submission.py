@@ -188,7 +188,7 @@ def test_predictions_that_cannot_be_checked_are_not_packed(mine, data, run, tmp_
 def test_wrong_use_is_one_line(predictions, run, tmp_path):
     (tmp_path / "empty").mkdir()
     for arguments, message in (
-        ([tmp_path / "nowhere"], "nowhere: no such directory; give a run directory or a directory of prediction"),
+        ([tmp_path / "nowhere"], "nowhere: no such directory"),
         ([tmp_path / "empty"], "empty holds neither runs of a model nor prediction files such as afqmc_predict.json"),
         ([predictions, "--output", tmp_path / "empty"], "empty: a directory; name another place"),
         ([predictions, "--tasks", "glue"], "--tasks: unknown task 'glue'"),

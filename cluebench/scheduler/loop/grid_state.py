@@ -78,7 +78,7 @@ class Case:
     job: Job
     failure: Failure
     ask: set[str]  # ids of devices that have not answered
-    free: int | None = None  # bytes on the fullest of those that have
+    free: int | None = None  # bytes on the fullest device that has answered
 
 
 class GridState:

@@ -166,7 +166,7 @@ _USUAL_SIZE = EstimatedSize(layers=12, hidden_size=768, vocabulary=40_000)
 
 @cache
 def estimated_size(model: Model) -> EstimatedSize:
-    """From the published table, else from a directory's configuration, else the usual 12 layers of 768."""
+    """The size in the published table, else from a directory's configuration, else the usual 12 layers of 768."""
     if row := published_model(model.name):
         return EstimatedSize(row.layers, row.hidden_size, _USUAL_SIZE.vocabulary)
     path = model_files.first_of(model.directory, model_files.CONFIG_FILES) if model.directory else None

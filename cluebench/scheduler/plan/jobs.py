@@ -75,7 +75,7 @@ class Attempt:
 
     @property
     def seconds(self) -> float:
-        """From its start to its end, or to now."""
+        """The time from its start to its end, or to now."""
         return (self.finished or time.time()) - self.started
 
 

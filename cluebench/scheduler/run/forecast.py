@@ -68,9 +68,10 @@ def print_plan(grid: PlannedGrid) -> None:
     for line in forecast.in_all():
         print(line)
     work, most = (sum(of(job.trial, flags) for job in jobs) for of in (forward_tokens, evaluation_tokens))
-    cut = "on" if flags.evaluation == "bounded" else "off: --evaluation bounded"
-    share = f"{most / work:.0%} of the work if each computes all of dev"
-    print(f"evaluations: {share}; cutting those that can't win is {cut}")
+    if flags.evaluation == "bounded":
+        print(f"evaluations: at most {most / work:.0%} of the work; one that cannot be the best ends early")
+    else:
+        print(f"evaluations: {most / work:.0%} of the work; less with --evaluation bounded")
     for job in jobs if flags.list_trials else ():
         state = "stopped" if job.state is State.STOPPED else "to run"
         print(f"{job.key}\t" + (f"done\t{job.trial.row.format_score(job.score)}" if job.result else f"{state}\t-"))
@@ -95,7 +96,7 @@ def _surprises(grid: PlannedGrid, jobs: Sequence[Job]) -> Iterator[str]:
         if model not in have_run and model.directory is None and model.name not in published_models():
             near = near_published(model.name)
             meant = f": did you mean {', '.join(near)}?" if near else ", nor a directory; the warm-up will look for it"
-            yield f"{model} is none of the published models{meant}"
+            yield f"{model} is not a published model{meant}"
 
 
 def writing_over(jobs: Sequence[Job]) -> str | None:
