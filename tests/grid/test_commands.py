@@ -91,10 +91,8 @@ def flags_of(words):
 def test_run_cls_starts_what_the_scheduler_starts(by_hand, tmp_path):
     result = by_hand("run_cls.sh", "m", "TNEWS", "3e-5", "32", "0.1", "--seed", "43")
     assert result.returncode == 0, result.stderr
-    shell, scheduler = (
-        flags_of(result.stdout.split()),
-        flags_of(command(Trial(Model.of("m"), "tnews", Setting(3e-5, 32, 0.1), 43), cpu_slots(1))),
-    )
+    shell = flags_of(result.stdout.split())
+    scheduler = flags_of(command(Trial(Model.of("m"), "tnews", Setting(3e-5, 32, 0.1), 43), cpu_slots(1)))
     place = str(tmp_path / "runs" / "m" / "tnews" / "3e-05_32_0.1_seed43")
     assert (shell.pop("--output_dir"), shell.pop("--result_json")) == (place, place + ".json")
     assert Path(place + ".log").read_text() == result.stdout
@@ -112,11 +110,7 @@ def test_several_cards_share_the_batch_of_a_trial_by_hand(by_hand):
     assert four[1:5] == ["-m", "paddle.distributed.launch", "--gpus", "0,1,2,3"]
     assert four[7].endswith("/mrc/run_c3.py") and flags_of(four)["--batch_size"] == "6"
     two = by_hand("run_cls.sh", "m", "TNEWS", "3e-5", "32", "0.1", CARDS="0,1").stdout.split()
-    assert (flags_of(two)["--gpus"], flags_of(two)["--batch_size"], flags_of(two)["--task_name"]) == (
-        "0,1",
-        "16",
-        "TNEWS",
-    )
+    assert [flags_of(two)[name] for name in ("--gpus", "--batch_size", "--task_name")] == ["0,1", "16", "TNEWS"]
     uneven = by_hand("run_mrc.sh", "m", "C3", "2e-5", "24", "0.1", CARDS="0,1,2,3,4")
     assert (uneven.returncode, uneven.stdout) == (2, "") and "run_mrc.sh: error: batch size 24" in uneven.stderr
 

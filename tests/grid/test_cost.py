@@ -280,10 +280,8 @@ def test_dry_run_says_what_is_to_run_and_its_cost_and_lists_the_trials_when_aske
     reported = grid.run(*TNEWS, "1e-5,3e-5", "--devices", "cpu:1", "--dry_run", "--list")
     assert reported.stdout.splitlines()[0] == "2 trials of 1 model: 1 done, 1 to run"
     done, to_run = reported.stdout.splitlines()[-2:]
-    assert (
-        done.startswith("some-model/tnews/1e-05_16_0.1\tdone\t")
-        and to_run == "some-model/tnews/3e-05_16_0.1\tto run\t-"
-    )
+    assert done.startswith("some-model/tnews/1e-05_16_0.1\tdone\t")
+    assert to_run == "some-model/tnews/3e-05_16_0.1\tto run\t-"
     own = grid.result("tnews/1e-05_16_0.1")["device_seconds"]  # two settings of the same size
     assert f"about {shown(own / 3600)} device hours (cpu)" in reported.stdout
     nothing_left = grid.run(*TNEWS, "1e-5", "--devices", "cpu:1", "--dry_run").stdout

@@ -124,10 +124,7 @@ def test_memory_of_bert_base_worked_out_by_hand():
 
 
 def test_durations_are_learnt_by_task_then_model_then_size():
-    known, other_task = (
-        Trial(Model.of("m"), "tnews", Setting(3e-5, 32, 0.1)),
-        Trial(Model.of("m"), "afqmc", Setting(3e-5, 32, 0.1)),
-    )
+    known, other_task = (Trial(Model.of("m"), task, Setting(3e-5, 32, 0.1)) for task in ("tnews", "afqmc"))
     other_model = Trial(Model.of("ernie-3.0-xbase-zh"), "tnews", Setting(3e-5, 32, 0.1))
     model = DurationModel(GridFlags())
     assert model.seconds(known) is None

@@ -84,10 +84,8 @@ def test_changed_settings_and_data_are_other_trials(grid):
 def test_best_settings_are_confirmed_with_more_seeds(grid):
     confirmed = (*TNEWS, "--devices", "cpu:2", "--confirm_seeds", "3", "--top_k", "2")
     plan = grid.run(*confirmed, "--dry_run").stdout.splitlines()
-    assert plan[:2] == [
-        "4 trials of 1 model: 0 done, 4 to run",
-        "4 more with further seeds, of the best settings of each task once its grid is done",
-    ]
+    assert plan[0] == "4 trials of 1 model: 0 done, 4 to run"
+    assert plan[1] == "4 more with further seeds, of the best settings of each task once its grid is done"
     result = grid.run(*confirmed)
     assert result.returncode == 0, result.stderr
     # by the stand-in's rule the larger learning rate is better, and a seed adds 0.01
@@ -101,26 +99,14 @@ def test_best_settings_are_confirmed_with_more_seeds(grid):
 
 def test_failures_are_retried_listed_and_do_not_stop_the_grid(grid):
     crash = {"log": "Traceback (most recent call last):\nValueError: the middle of nowhere", "exit": 1}
-    grid.behave(
-        trials={
-            "tnews/1e-05_16_0.1": {"attempts": [crash, crash, crash]},
-            "tnews/1e-05_32_0.1": {"attempts": [{"signal": 9}]},
-            "tnews/3e-05_16_0.1": {
-                "attempts": [{"log": "ResourceExhaustedError: Out of memory error on GPU 0", "exit": 1}]
-            },
-            "tnews/3e-05_32_0.1": {"attempts": [{"log": "error: no label 199", "exit": 2}]},
-        }
-    )
+    memory = {"log": "ResourceExhaustedError: Out of memory error on GPU 0", "exit": 1}
+    attempts = [[crash] * 3, [{"signal": 9}], [memory], [{"log": "error: no label 199", "exit": 2}]]
+    grid.behave(trials={key: {"attempts": its} for key, its in zip(KEYS, attempts)})
     result = grid.run(*TNEWS, "--devices", "cpu:2")
     assert result.returncode == 1
     state = {f"tnews/{trial['name']}": trial for trial in grid.state()["trials"]}
     kinds = {key: [failure["kind"] for failure in trial["failures"]] for key, trial in state.items()}
-    assert kinds == {
-        KEYS[0]: ["crashed"] * 3,
-        KEYS[1]: ["killed"],
-        KEYS[2]: ["out of memory"],
-        KEYS[3]: ["bad setting"],
-    }
+    assert [kinds[key] for key in KEYS] == [["crashed"] * 3, ["killed"], ["out of memory"], ["bad setting"]]
     assert [state[key]["state"] for key in KEYS] == ["failed", "done", "done", "failed"]
     # the table of failures, and the end of the logs
     assert "some-model/tnews/1e-05_16_0.1\t3\tcrashed\tValueError: the middle of nowhere" in result.stdout
@@ -179,10 +165,8 @@ def test_interruption_ends_the_children_and_the_next_start_goes_on(grid, number)
     grid.behave(trials={"*": {"seconds": 0.1, "steps": 30}})
     result = grid.run(*TNEWS, "--devices", "cpu:2")
     assert (result.returncode, result.stdout.splitlines()[1]) == (0, TABLE_ROW)
-    begun = [
-        int(re.search(r"from step (\d+)", path.read_text())[1])
-        for path in (grid.runs / "some-model" / "tnews").glob("?e-05_??_0.1.log")
-    ]
+    logs = (grid.runs / "some-model" / "tnews").glob("?e-05_??_0.1.log")
+    begun = [int(re.search(r"from step (\d+)", path.read_text())[1]) for path in logs]
     assert sum(step > 0 for step in begun) == 2  # the two that had been interrupted went on where they were
     assert not grid.book("overlap")
 
@@ -227,9 +211,7 @@ def test_orphans_are_adopted_not_run_again(grid):
 
 def test_orphans_that_are_not_wanted_any_more_are_ended(grid):
     grid.behave(trials={"*": {"gate": "never"}})
-    scheduler = grid.start(
-        "--tasks", "tnews,afqmc", "--learning_rates", "3e-5", "--batch_sizes", "32", "--devices", "cpu:2"
-    )
+    scheduler = grid.start("--tasks", "tnews,afqmc", *ONE[2:], "--devices", "cpu:2")
     grid.wait_for("start", 2)
     scheduler.kill()
     scheduler.communicate()
@@ -362,9 +344,8 @@ def test_dry_run_prints_the_plan_and_touches_nothing(grid):
     lines = grid.run("--dry_run").stdout.splitlines()
     assert lines[0] == "134 trials of 1 model: 0 done, 134 to run" and len(lines) == 15
     assert lines[6] == "CLUEWSC2020    32 trials    0 done   32 to run, device hours unknown until its first trial ends"
-    assert [line.split(":")[0] for line in lines[11:14]] == ["time", "disk", "evaluations"] and lines[14].startswith(
-        "--list"
-    )
+    assert [line.split(":")[0] for line in lines[11:14]] == ["time", "disk", "evaluations"]
+    assert lines[14].startswith("--list")
     listed = grid.run("--dry_run", "--list").stdout.splitlines()
     assert listed[:14] == lines[:14] and listed[14] == "some-model/afqmc/1e-05_16_0.1\tto run\t-" and len(listed) == 148
     assert not grid.runs.exists() and not (grid.data / "warmup.txt").exists()

@@ -107,9 +107,8 @@ def test_hashes_are_those_the_scripts_compute():
         model_name_or_path=trial.model, do_train=True, learning_rate=3e-5, batch_size=32, dropout=0.1, seed=43,
         max_seq_length=128, warmup_proportion=0.1, save_steps=100, max_grad_norm=1.0, output_dir="elsewhere", **counting,
     )  # fmt: skip
-    script = identity.configuration(
-        TASKS["tnews"], resolved(typed, TASKS["tnews"]), "ernie-3.0-base-zh", "0123456789abcdef"
-    )
+    flags = resolved(typed, TASKS["tnews"])
+    script = identity.configuration(TASKS["tnews"], flags, "ernie-3.0-base-zh", "0123456789abcdef")
     assert identity.configuration_hash(planned) == identity.configuration_hash(script)
 
 

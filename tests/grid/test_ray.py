@@ -130,9 +130,8 @@ def test_interruption_ends_the_trials_on_the_cluster_and_cores_of_others_are_wai
     other.prelude = "from cluebench.scheduler.run import ray_workers; ray_workers._PATIENCE = 2.0\n"
     waiting = other.start(*TNEWS, *grid.on_ray)
     line = next(line for line in waiting.stderr if "waiting until" in line)
-    assert line == "waiting until the Ray cluster has a card or core to spare for the grid\n" and not other.book(
-        "start"
-    )
+    assert line == "waiting until the Ray cluster has a card or core to spare for the grid\n"
+    assert not other.book("start")
     driver.send_signal(signal.SIGINT)
     reported = driver.communicate(timeout=60)[1]
     assert driver.returncode == 130, reported
