@@ -45,11 +45,11 @@ def summary(counts: Mapping[State, int], where: str, seconds_left: float | None,
 class Display:
     """An observer that prints a line for everything that happens. `LiveDisplay` adds the table."""
 
-    interval = _PLAIN_EVERY
+    first, interval = _PLAIN_FIRST, _PLAIN_EVERY
 
     def __init__(self, stream: TextIO | None = None):
         self._stream = stream or sys.stderr
-        self._next = 0.0
+        self._next: float | None = None
 
     def attach(self, grid: GridState) -> None:
         """Call it before anything happens."""
@@ -68,12 +68,15 @@ class Display:
         self.note(text)
 
     def tick(self, now: float) -> float:
+        self._next = now + self.first if self._next is None else self._next
         if now >= self._next:
-            if self._next:
-                running = [f"{job.key} {underway}" for job, underway in self._running()]
-                self.note(": ".join(filter(None, (self._summary(), ", ".join(running)))))
-            self._next = now + (self.interval if self._next else _PLAIN_FIRST)
+            self._show()
+            self._next = now + self.interval
         return self._next
+
+    def _show(self) -> None:
+        running = [f"{job.key} {underway}" for job, underway in self._running()]
+        self.note(": ".join(filter(None, (self._summary(), ", ".join(running)))))
 
     def _summary(self) -> str:
         grid, elsewhere = self._grid, self._grid.elsewhere()
@@ -94,7 +97,7 @@ class LiveDisplay(Display):
     It fits 80 columns: long names are cut, nothing else is.
     """
 
-    interval = _LIVE_EVERY
+    first, interval = 0.0, _LIVE_EVERY
 
     def __init__(self, stream: TextIO | None = None):
         super().__init__(stream)
@@ -114,11 +117,8 @@ class LiveDisplay(Display):
     def note(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def tick(self, now: float) -> float:
-        if now >= self._next:
-            self._live.update(self._picture(), refresh=True)
-            self._next = now + self.interval
-        return self._next
+    def _show(self) -> None:
+        self._live.update(self._picture(), refresh=True)
 
     def _picture(self) -> Group:
         jobs = self._grid.jobs
@@ -177,9 +177,8 @@ def print_failures(failed: Sequence[Job]) -> None:
         return
     print(f"\n{len(failed)} trial{'s' if len(failed) > 1 else ''} failed:\ntrial\tattempts\twhy\tmessage")
     for job in failed:
-        failure = job.failures[-1] if job.failures else None
-        why = f"{failure.kind.value}\t{failure.detail}" if failure else "-\t-"
-        print(f"{job.key}\t{max(len(job.attempts), len(job.failures))}\t{why}")  # failures in other processes too
+        failure, attempts = job.failures[-1], max(len(job.attempts), len(job.failures))  # in other processes, too
+        print(f"{job.key}\t{attempts}\t{failure.kind.value}\t{failure.detail}")
     for job in failed:
         if lines := LogReader().facts(job).last_lines[-10:]:
             print(f"\nthe last lines of {job.paths.log}:")
