@@ -83,7 +83,7 @@ class SimulatedEngine:
         devices = tuple(job.attempt.devices)
         assert job.key not in self.running, f"{job.key} runs twice at once"
         self.starts.append((self.time.now, job.key, devices))
-        self._run(job.key, self.outcome(job, devices))
+        self._run(job, self.outcome(job, devices))
 
     def take(self, job: Job) -> bool:
         """Nobody else has its lock, unless a test says so."""
@@ -92,18 +92,19 @@ class SimulatedEngine:
     def release(self, job: Job) -> None:
         """Locks are the test's."""
 
-    def _run(self, key: str, outcome: Outcome) -> None:
-        self.running[key] = outcome
+    def _run(self, job: Job, outcome: Outcome) -> None:
+        self.running[job.key] = outcome
         if outcome.seconds is not None:
-            self.time.put(Exited(key, outcome.code), outcome.seconds)
+            self.time.put(Exited(job, outcome.code), outcome.seconds)
 
-    def stop(self, key: str, *, now: bool = False) -> None:
+    def stop(self, job: Job, *, now: bool = False) -> None:
+        key = job.key
         self.stopped.append((self.time.now, key, now))
         if key in self.running and key not in self.undying and (now or key not in self.deaf):
             self.running[key] = Outcome(code=-9 if now else 130, score=None)
-            self.time.put(Exited(key, self.running[key].code), 0.01)
+            self.time.put(Exited(job, self.running[key].code), 0.01)
 
-    def allocated(self, key: str, reading: Reading) -> int:
+    def allocated(self, job: Job, reading: Reading) -> int:
         return 0
 
     def silence(self, job: Job) -> float:
@@ -113,7 +114,7 @@ class SimulatedEngine:
         return self.orphans.get(job.key)
 
     def adopt(self, job: Job) -> None:
-        self._run(job.key, Outcome(5.0))
+        self._run(job, Outcome(5.0))
 
     def result_of(self, job: Job) -> Result | None:
         """Called by the loop when the job's processes have ended, or were someone else's."""

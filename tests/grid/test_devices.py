@@ -17,7 +17,9 @@ from cluebench.machine.nvidia import Device, DeviceLost, NvidiaDriver, Reading
 from cluebench.scheduler.allocation.ledger import Ledger, Need
 from cluebench.scheduler.allocation.promises import Promise
 from cluebench.scheduler.plan.grid_flags import GridFlags
+from cluebench.scheduler.plan.jobs import Attempt
 from cluebench.scheduler.processes.engine import Engine, Events
+from tests.simulated import job_of, trials
 
 GIB = 1 << 30
 TWO_CARDS = """\
@@ -121,9 +123,11 @@ def test_cards_that_do_not_report_memory_are_used_one_trial_each(have, capsys):
     assert "gpu 0 (Test-24G) does not report its memory size" in capsys.readouterr().err
     ledger = Ledger(devices[:1], GridFlags(jobs_per_device=4))
     assert ledger.place(Need(1, 1 << 40), 0.0) == ["GPU-aaaa1111"]
-    ledger.reserve("a", ["GPU-aaaa1111"], 0)
+    job = job_of(*trials("tnews"))
+    job.attempts.append(Attempt(devices=["GPU-aaaa1111"]))
+    ledger.reserve(job)
     assert ledger.place(Need(1, 0), 0.0) is None
-    ledger.release("a")
+    ledger.release(job)
     ledger.see([Promise(1, "", ["GPU-aaaa1111"], 0)])
     assert ledger.place(Need(1, 0), 0.0) is None
 

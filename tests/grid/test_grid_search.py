@@ -323,7 +323,7 @@ def test_orphan_is_known_by_its_lock_and_start(tmp_path):
     other = Engine([], None, events)
     job.attempts = [orphan]
     other.adopt(job)
-    other.stop(job.key)
+    other.stop(job)
     assert events.get(timeout=20).code is None and not alive(orphan.pid)
     assert orphan_of(job.lock) is None
 

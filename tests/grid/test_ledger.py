@@ -2,13 +2,17 @@
 
 import pytest
 
+from cluebench.benchmark.tasks import Setting
 from cluebench.machine.devices import cpu_slots
 from cluebench.machine.nvidia import Device, Reading
+from cluebench.pretrained.model import Model
+from cluebench.records.trial import Trial
 from cluebench.scheduler.allocation.ledger import SUSPICIOUS, Ledger, Need
 from cluebench.scheduler.allocation.promises import Promise
 from cluebench.scheduler.loop.attempt_ends import ask, measured, set_aside
 from cluebench.scheduler.plan.estimates import GIB
 from cluebench.scheduler.plan.grid_flags import GridFlags
+from cluebench.scheduler.plan.jobs import Attempt
 from cluebench.scheduler.processes.engine import Measured
 from tests.simulated import Run, empty, gpu, job_of, trials
 
@@ -30,7 +34,16 @@ def place(ledger, cards, size, now, avoid=(), closed=()):
 
 
 def read(ledger, name, free, **allocated):
-    ledger.read(name, Reading(100, free, {}), lambda key: allocated.get(key, 0))
+    """``allocated``: bytes by the name of a job."""
+    ledger.read(name, Reading(100, free, {}), lambda job: allocated.get(job.trial.model.name, 0))
+
+
+def reserve(ledger, name, device_ids, promised_bytes):
+    """A job of this name gets devices."""
+    job = job_of(Trial(Model.of(name), "tnews", Setting(1e-5, 32, 0.1)))
+    job.attempts.append(Attempt(devices=device_ids, promised_bytes=promised_bytes))
+    ledger.reserve(job)
+    return job
 
 
 def test_nothing_is_placed_by_an_outdated_reading():
@@ -38,11 +51,11 @@ def test_nothing_is_placed_by_an_outdated_reading():
     assert ledger.slots["a"].free_bytes() == 0 and place(ledger, 1, 0, now=0) is None
     read(ledger, "a", free=100)
     assert ledger.slots["a"].free_bytes() == 100 and place(ledger, 1, 100, now=0) == ["a"]
-    ledger.reserve("one", ["a"], 60)
-    assert ledger.slots["a"].promised == {"one": 60}
+    job = reserve(ledger, "one", ["a"], 60)
+    assert list(ledger.slots["a"].jobs) == [job.key]
     for _ in range(2):
-        ledger.release("one")
-        assert ledger.slots["a"].promised == {}
+        ledger.release(job)
+        assert ledger.slots["a"].jobs == {}
     assert ledger.slots["a"].free_bytes() == 0 and place(ledger, 1, 0, now=0) is None
 
 
@@ -50,16 +63,16 @@ def test_a_slot_without_accounted_memory_needs_no_reading():
     ledger = Ledger(cpu_slots(1), GridFlags())
     (slot,) = ledger.slots.values()
     assert slot.free_bytes() is None and place(ledger, 1, 10**12, now=0) == [slot.device.id]
-    ledger.reserve("one", [slot.device.id], 10**12)
+    job = reserve(ledger, "one", [slot.device.id], 10**12)
     assert place(ledger, 1, 0, now=0) is None  # one trial a device, unless the test says otherwise
-    ledger.release("one")
+    ledger.release(job)
     assert place(ledger, 1, 10**12, now=0) == [slot.device.id]
 
 
 def test_what_is_promised_but_not_allocated_is_not_free():
     ledger = ledger_of("a", jobs_per_device=3)
-    ledger.reserve("one", ["a"], 30)
-    ledger.reserve("two", ["a"], 20)
+    reserve(ledger, "one", ["a"], 30)
+    reserve(ledger, "two", ["a"], 20)
     assert ledger.slots["a"].free_bytes() == 100 - 50
     read(ledger, "a", free=86, one=14)  # 16 of the first and all of the second are still to come
     assert ledger.slots["a"].free_bytes() == 86 - 16 - 20
@@ -70,7 +83,7 @@ def test_what_is_promised_but_not_allocated_is_not_free():
 def test_growth_is_not_mistaken_for_ours_before_our_trial_shows_that_it_is():
     ledger = Ledger([card("a")], GridFlags(jobs_per_device=2))
     read(ledger, "a", free=90)  # someone else has 10
-    ledger.reserve("one", ["a"], 50)
+    reserve(ledger, "one", ["a"], 50)
     assert ledger.slots["a"].free_bytes() == 40
     read(ledger, "a", free=70)  # a neighbour's, for all we know
     assert ledger.slots["a"].free_bytes() == 70 - 50
@@ -80,14 +93,14 @@ def test_growth_is_not_mistaken_for_ours_before_our_trial_shows_that_it_is():
 
 def test_what_another_scheduler_has_promised_is_not_free_until_a_reading_shows_it():
     ledger = ledger_of("a", "b")
-    ledger.read("a", Reading(100, 90, {}, time=1000.0), lambda key: 0)
+    ledger.read("a", Reading(100, 90, {}, time=1000.0), lambda job: 0)
     theirs = [Promise(1, "boot:1", ["a"], 60)]
     ledger.see(theirs)
     assert ledger.slots["a"].free_bytes() == 30 and ledger.slots["b"].free_bytes() == 100
     assert place(ledger, 1, 40, now=0) == ["b"] and place(ledger, 2, 40, now=0) is None
     ledger.see([Promise(1, "boot:1", ["a"], 60, settled=1001.0)])
     assert ledger.slots["a"].free_bytes() == 30
-    ledger.read("a", Reading(100, 35, {}, time=1002.0), lambda key: 0)
+    ledger.read("a", Reading(100, 35, {}, time=1002.0), lambda job: 0)
     assert ledger.slots["a"].free_bytes() == 35
 
 
@@ -102,7 +115,7 @@ def test_the_emptiest_card_comes_first():
     read(ledger, "b", free=80)
     read(ledger, "c", free=95)
     assert place(ledger, 1, 10, now=0) == ["c"]
-    ledger.reserve("one", ["c"], 1)  # fewer trials count before free memory
+    reserve(ledger, "one", ["c"], 1)  # fewer trials count before free memory
     assert place(ledger, 1, 10, now=0) == ["b"]
     assert place(ledger, 1, 10, now=0, closed=["b"]) == ["a"]
     assert place(ledger, 1, 60, now=0, closed=["b"]) == ["c"]
@@ -112,7 +125,7 @@ def test_cards_to_avoid_are_used_only_when_there_are_no_others():
     ledger = ledger_of("a", "b", "c")
     assert place(ledger, 1, 10, now=0, avoid=["a", "b"]) == ["c"]
     assert place(ledger, 2, 10, now=0, avoid=["a", "b"]) == ["c", "a"]
-    ledger.reserve("one", ["c"], 10)
+    reserve(ledger, "one", ["c"], 10)
     assert place(ledger, 1, 10, now=0, avoid=["a", "b"]) is None  # waits for the card that is left
     assert place(ledger, 1, 10, now=0, avoid=["a", "b", "c"]) == ["a"]
 
@@ -120,7 +133,7 @@ def test_cards_to_avoid_are_used_only_when_there_are_no_others():
 def test_several_cards_are_whole_cards():
     ledger = ledger_of("a", "b", jobs_per_device=2)
     assert place(ledger, 2, 10, now=0) == ["a", "b"] and place(ledger, 3, 10, now=0) is None
-    ledger.reserve("one", ["a"], 10)
+    reserve(ledger, "one", ["a"], 10)
     assert place(ledger, 2, 10, now=0) is None and place(ledger, 1, 10, now=0) == ["b"]
     parts = ledger_of("a", "b", joinable=False)
     assert place(parts, 2, 10, now=0) is None and place(parts, 1, 10, now=0) == ["a"]
@@ -128,7 +141,7 @@ def test_several_cards_are_whole_cards():
 
 def test_cards_are_kept_back_only_where_our_own_trials_stand_in_the_way():
     ledger = ledger_of("a", "b", "c")
-    ledger.reserve("one", ["a"], 100)
+    reserve(ledger, "one", ["a"], 100)
     assert ledger.reserved_for(Need(2, 100), now=0) == ["b", "c"]
     read(ledger, "b", free=70)  # 30 of somebody else's
     assert ledger.reserved_for(Need(2, 100), now=0) == ["c", "a"]
@@ -185,7 +198,7 @@ def test_room_is_counted_in_trials(jobs_per_device):
     ledger = ledger_of("a", jobs_per_device=jobs_per_device)
     for number in range(jobs_per_device):
         assert ledger.open(now=0)
-        ledger.reserve(f"trial {number}", ["a"], 1)
+        reserve(ledger, f"trial {number}", ["a"], 1)
     assert not ledger.open(now=0) and place(ledger, 1, 1, now=0) is None
 
 

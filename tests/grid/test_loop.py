@@ -167,7 +167,7 @@ def test_a_process_that_cannot_be_killed_is_named_and_the_rest_goes_on(ends):
     run.engine.outcome = lambda job, ids: Outcome(hangs.pop() if job.key == stuck and hangs else 90.0)
     run.engine.undying.add(stuck)
     if ends:
-        run.time.put(Exited(stuck, -9), 220.0)
+        run.time.put(Exited(run.jobs[0], -9), 220.0)
     run.run()
     assert run.states() == [State.DONE if ends else State.FAILED] + [State.DONE] * 3
     note = "does not die of SIGKILL; gpu 0 is not used, and the trial not tried again, until it does"
@@ -373,13 +373,15 @@ def test_a_reading_that_is_on_its_way_is_waited_for_before_one_card_is_used(answ
 def test_mrc_cards_waits_for_them_and_nothing_slips_in(monkeypatch):
     plan = trials("c3") + trials("tnews", learning_rates=[1e-5, 2e-5, 3e-5, 5e-5])
     run = Run(plan, [gpu(0), gpu(1)], lambda job, ids: Outcome(50.0), empty, mrc_cards=2)
-    run.ledger.reserve("someone", ["GPU-1"], 20 * GIB)  # one card is used by a trial of ours for a while
-    run.time.put(Exited("nobody", 0), 30.0)
+    someone = job_of(plan[0], -1)  # uses one card for a while
+    someone.attempts.append(Attempt(devices=["GPU-1"], promised_bytes=20 * GIB))
+    run.ledger.reserve(someone)
+    run.time.put(Exited(someone, 0), 30.0)
     original = attempt_ends.exited
 
     def exited(grid, event):
-        if event.key == "nobody":
-            run.ledger.release("someone")
+        if event.job is someone:
+            run.ledger.release(someone)
             attempt_ends.ask(grid, "GPU-1")
         else:
             original(grid, event)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 from cluebench.foundation.errors import UsageError
 from cluebench.machine.nvidia import Device, Reading
-from cluebench.records.grid_file import Spent
 from cluebench.records.result import Result
 from cluebench.scheduler.allocation.job_queue import JobQueue
 from cluebench.scheduler.allocation.promises import Promise
@@ -37,8 +36,8 @@ class Slot:
     """A device and what runs on it."""
 
     device: Device
-    promised: dict[str, int] = field(default_factory=dict)  # trial key → bytes
-    allocated: dict[str, int] = field(default_factory=dict)  # trial key → bytes of these that the last reading shows
+    jobs: dict[str, Job] = field(default_factory=dict)  # by trial key
+    allocated: dict[str, int] = field(default_factory=dict)  # trial key → promised bytes that the last reading shows
     others: list[Promise] = field(default_factory=list)  # of other schedulers on this machine
     reading: Reading | None = None
     fresh: bool = False  # read since the last trial here started or ended
@@ -64,7 +63,7 @@ class Slot:
         if self.reading is None or not self.fresh:
             return 0
         # Some of what we or other schedulers have promised is not allocated yet.
-        ours = sum(max(0, promised - self.allocated.get(key, 0)) for key, promised in self.promised.items())
+        ours = sum(max(0, job.attempt.promised_bytes - self.allocated.get(key, 0)) for key, job in self.jobs.items())
         unsettled = (promise for promise in self.others if (promise.settled or float("inf")) > self.reading.time)
         return max(0, self.reading.free - ours - sum(promise.bytes for promise in unsettled))
 
@@ -80,7 +79,6 @@ class Ledger:
     def __init__(self, devices: Sequence[Device], flags: GridFlags):
         self.slots = {device.id: Slot(device, fresh=device.total_bytes is None) for device in devices}
         self._flags, self.memory = flags, MemoryModel(flags.amp)
-        self.spent: dict[str, Spent] = {}  # trial key → the sum of its cost
         self._settled = 0.0
 
     # Cost -------------------------------------------------------------------------------------------------------------
@@ -89,31 +87,30 @@ class Ledger:
         """Charges each trial on a device for its share of the seconds since the last call."""
         seconds, self._settled = now - self._settled, now
         for slot in self.slots.values():
-            share = seconds / max(1, len(slot.promised))
-            for key in slot.promised:
-                if spent := self.spent.get(key):
-                    spent.device_seconds += share
-                    spent.held_seconds += seconds  # codespell:ignore
+            share = seconds / max(1, len(slot.jobs))
+            for job in slot.jobs.values():
+                job.spent.device_seconds += share
+                job.spent.held_seconds += seconds  # codespell:ignore
 
     # Memory -----------------------------------------------------------------------------------------------------------
 
-    def reserve(self, key: str, device_ids: Collection[str], promised_bytes: int) -> None:
-        """Gives devices to a trial, before its process starts."""
-        for device_id in device_ids:
-            self.slots[device_id].promised[key] = promised_bytes
+    def reserve(self, job: Job) -> None:
+        """Gives a job the devices of its last attempt, before its process starts."""
+        for device_id in job.attempt.devices:
+            self.slots[device_id].jobs[job.key] = job
 
-    def release(self, key: str) -> None:
-        """Frees the devices of a trial. Their memory has to be read again."""
-        for slot in self.slots.values():
-            if slot.promised.pop(key, None) is not None:
-                slot.allocated.pop(key, None)
-                slot.fresh = not slot.accounted
+    def release(self, job: Job) -> None:
+        """Frees the devices of a job's last attempt. Their memory has to be read again."""
+        for slot in map(self.slots.__getitem__, job.attempt.devices):
+            slot.jobs.pop(job.key, None)
+            slot.allocated.pop(job.key, None)
+            slot.fresh = not slot.accounted
 
-    def read(self, device_id: str, reading: Reading, allocated: Callable[[str], int]) -> None:
+    def read(self, device_id: str, reading: Reading, allocated: Callable[[Job], int]) -> None:
         """Records the driver's answer; ``allocated`` gives the bytes of it that certainly belong to a trial."""
         slot = self.slots[device_id]
         slot.reading, slot.fresh, slot.failed_readings = reading, True, 0
-        slot.allocated = {key: allocated(key) for key in slot.promised}
+        slot.allocated = {key: allocated(job) for key, job in slot.jobs.items()}
         if all(slot.allocated.values()):
             slot.used_by_others = max(0, reading.total - reading.free - sum(slot.allocated.values()))
 
@@ -166,8 +163,8 @@ class Ledger:
 
     def _has_place(self, slot: Slot) -> bool:
         if slot.device.takes_one:
-            return not slot.promised and not slot.others
-        return len(slot.promised) < self._flags.jobs_per_device
+            return not slot.jobs and not slot.others
+        return len(slot.jobs) < self._flags.jobs_per_device
 
     def place(self, need: Need, now: float, closed: Collection[str] = (), expecting: bool = False) -> list[str] | None:
         """Devices for a trial, the emptiest first; None while there are too few.
@@ -182,10 +179,10 @@ class Ledger:
             for slot in (elsewhere if len(elsewhere) >= need.cards else usable)
             if slot.device.id not in closed
             and self._has_place(slot)
-            and (need.cards == 1 or (slot.device.joinable and not slot.promised))
+            and (need.cards == 1 or (slot.device.joinable and not slot.jobs))
             and (slot.fits(need.bytes) or (expecting and slot.asked and not slot.late and not slot.fresh))
         ]
-        fitting.sort(key=lambda slot: (slot.device.id in need.avoid, len(slot.promised), -(slot.free_bytes() or 0)))
+        fitting.sort(key=lambda slot: (slot.device.id in need.avoid, len(slot.jobs), -(slot.free_bytes() or 0)))
         return [slot.device.id for slot in fitting[: need.cards]] if len(fitting) >= need.cards else None
 
     def reserved_for(self, need: Need, now: float) -> list[str]:
@@ -195,7 +192,7 @@ class Ledger:
         """
         candidates = [
             slot
-            for slot in sorted(self.usable(now), key=lambda slot: len(slot.promised))
+            for slot in sorted(self.usable(now), key=lambda slot: len(slot.jobs))
             if (need.cards == 1 or slot.device.joinable)
             and (not slot.accounted or (slot.device.total_bytes or 0) - slot.used_by_others >= need.bytes)
         ]
@@ -272,7 +269,7 @@ class Ledger:
         Raises UsageError with the figures if no device is left.
         """
         messages, smallest = [], min((self.memory.needed_bytes(job.trial, 1) for job in waiting), default=0)
-        for device in [slot.device for slot in self.slots.values() if not slot.promised]:
+        for device in [slot.device for slot in self.slots.values() if not slot.jobs]:
             total = device.total_bytes
             if total and total < smallest:
                 del self.slots[device.id]

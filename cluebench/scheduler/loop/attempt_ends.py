@@ -46,19 +46,19 @@ def end(grid: GridState, job: Job, why: FailureKind, grace: float = GRACE) -> No
     """Asks a running trial to end; kills it after the grace period. The first reason counts."""
     job.ended_for = job.ended_for or why
     grid.timers.set(("end", job.key), grid.clock() + grace, _kill, grid, job)
-    grid.engine.stop(job.key)
+    grid.engine.stop(job)
 
 
 def _kill(grid: GridState, job: Job) -> None:
     grid.timers.set(("end", job.key), grid.clock() + _DEATH_DUE, _give_up_undying, grid, job)
-    grid.engine.stop(job.key, now=True)
+    grid.engine.stop(job, now=True)
 
 
 def release(grid: GridState, job: Job) -> None:
     """Frees the devices of a job whose attempt has ended."""
     grid.timers.drop(("end", job.key))
     grid.ledger.settle(grid.clock())
-    grid.ledger.release(job.key)
+    grid.ledger.release(job)
     grid.uncharged[job.key] = job
     if grid.promises is not None:
         grid.promises.drop(job.lock)
@@ -69,7 +69,7 @@ def release(grid: GridState, job: Job) -> None:
 
 def exited(grid: GridState, event: Exited) -> None:
     """The processes of a trial are gone."""
-    job = grid.by_key[event.key]
+    job = event.job
     if job.key in grid.stuck:
         died_late(grid, job)
     elif job.state is not State.RUNNING or job.key in grid.cases:
@@ -129,7 +129,6 @@ def after_attempt(grid: GridState, job: Job) -> None:
     grid.apply(grid.halving.verdicts(job) if grid.halving else [])
     for added in grid.trials.more():
         grid.jobs.append(added)
-        grid.by_key[added.key] = added
         grid.queue.move(added, added.state)
         grid.note("is planned: its setting is among the best of its task", added)
 
@@ -301,10 +300,10 @@ def set_aside(grid: GridState, device_id: str, reason: str) -> None:
     grid.timers.set(("ask", device_id), slot.set_aside_until, ask, grid, device_id)
 
 
-def allocated(grid: GridState, reading: Reading, key: str) -> int:
+def allocated(grid: GridState, reading: Reading, job: Job) -> int:
     """Bytes of a trial on a card: what the driver reports for its processes; once it logs steps, its promise."""
-    reported, job = grid.engine.allocated(key, reading), grid.by_key.get(key)
-    if job is None or grid.logs.facts(job).step is None:
+    reported = grid.engine.allocated(job, reading)
+    if grid.logs.facts(job).step is None:
         return reported
     if grid.promises is not None:
         grid.promises.settle(job.lock)
@@ -314,8 +313,8 @@ def allocated(grid: GridState, reading: Reading, key: str) -> int:
 def end_trials_on(grid: GridState, device_id: str, lost: DeviceLost) -> None:
     """Ends the trials on a card that is gone, or that fails again and again while their logs are silent."""
     slot = grid.ledger.slots[device_id]
-    for job in grid.running():
-        if job.key not in slot.promised or job.ended_for is not None:
+    for job in slot.jobs.values():
+        if job.ended_for is not None:
             continue
         silent = grid.engine.silence(job) >= grid.clock() - slot.failing_since
         if lost.certain or (slot.failed_readings >= _FAILED_READINGS and silent):

@@ -108,7 +108,6 @@ class GridState:
         self.interrupted: str | None = None
         self.give_up_at = float("inf")  # clock time, after an interruption
         self.broken: str | None = None  # why a worker leaves trials to others
-        self.by_key = {job.key: job for job in self.jobs}
         self.crashed: set[str] = set()  # keys of a worker's trials, since one ended well
         self.stuck: set[str] = set()  # keys of trials whose processes can't be killed
         self.uncharged: dict[str, Job] = {}  # trial key → job whose attempt has ended

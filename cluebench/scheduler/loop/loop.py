@@ -67,7 +67,7 @@ def _unfinished(grid: GridState) -> bool:
         return running > 0 and grid.clock() < grid.give_up_at
     if grid.flags.worker and not running and all(_is_others(grid, job) for job in grid.waiting()):
         return False
-    stuck = all(slot.promised.keys() & grid.stuck for slot in grid.ledger.slots.values())
+    stuck = all(slot.jobs.keys() & grid.stuck for slot in grid.ledger.slots.values())
     return running > 0 or (waiting > 0 and not stuck)
 
 
@@ -134,8 +134,7 @@ def _begin(grid: GridState, job: Job, attempt: Attempt, pid: int) -> None:
     grid.timers.set(("end", job.key), due, attempt_ends.end_if_silent, grid, job)
     grid.queue.move(job, State.RUNNING)
     grid.ledger.settle(grid.clock())
-    grid.ledger.spent[job.key] = job.spent
-    grid.ledger.reserve(job.key, attempt.devices, attempt.promised_bytes)
+    grid.ledger.reserve(job)
     _promise(grid, job, pid)
 
 
@@ -216,7 +215,7 @@ def _interrupt(grid: GridState, event: Interrupted) -> None:
     grid.give_up_at = grid.clock() + (0.0 if second else GRACE) + 10.0
     for job in grid.running():
         if second:
-            grid.engine.stop(job.key, now=True)
+            grid.engine.stop(job, now=True)
         elif job.key not in grid.cases:
             attempt_ends.end(grid, job, FailureKind.INTERRUPTED)
     if not second:

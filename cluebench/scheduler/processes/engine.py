@@ -47,7 +47,7 @@ class StartOrder:
 class Exited:
     """All processes of a trial are gone."""
 
-    key: str
+    job: Job
     code: int | None  # negative: ended by that signal; None: unknown
 
 
@@ -176,21 +176,21 @@ class Engine:
         self._watch(job, wait)
 
     def _watch(self, job: Job, wait: Callable[[], int | None]) -> None:
-        key, attempt = job.key, job.attempt
+        attempt = job.attempt
 
         def watch() -> None:
             code = wait()
             # Workers of a distributed run live in sessions of their own and may outlive their launcher.
             end_all(attempt.mark)
-            self._running.pop(key, None)
-            self._events.put(Exited(key, code))
+            self._running.pop(job.key, None)
+            self._events.put(Exited(job, code))
 
-        self._running[key] = attempt
-        threading.Thread(target=watch, name=f"wait-{key}", daemon=True).start()
+        self._running[job.key] = attempt
+        threading.Thread(target=watch, name=f"wait-{job.key}", daemon=True).start()
 
-    def stop(self, key: str, *, now: bool = False) -> None:
+    def stop(self, job: Job, *, now: bool = False) -> None:
         """Asks a trial's process group to end (SIGTERM), or kills all its processes ``now`` (SIGKILL)."""
-        attempt = self._running.get(key)  # once: the thread that watches may remove it at any time
+        attempt = self._running.get(job.key)  # once: the thread that watches may remove it at any time
         if attempt is None:
             return
         if launch.start_time(attempt.pid) == attempt.start_time:
@@ -198,9 +198,9 @@ class Engine:
         if now:
             kill_all(attempt.mark)
 
-    def allocated(self, key: str, reading: Reading) -> int:
+    def allocated(self, job: Job, reading: Reading) -> int:
         """Bytes of a card that the driver reports for a trial's processes; 0 if it reports none."""
-        attempt = self._running.get(key)
+        attempt = self._running.get(job.key)
         if not reading.processes or attempt is None:
             return 0
         pids = set(launch.marked(attempt.mark))
