@@ -74,13 +74,10 @@ class Template(NamedTuple):
     def read_off(cls, tokenizer: Any) -> "Template":
         """From what a slow tokenizer makes of a pair."""
         first, second = -1, -2  # no token's ids
-        try:
-            ids = tokenizer.build_inputs_with_special_tokens([first], [second])
-            types = tokenizer.create_token_type_ids_from_sequences([first], [second])
-            begin, end = ids.index(first), ids.index(second)
-            return cls(tuple(ids[:begin]), tuple(ids[begin + 1 : end]), tuple(ids[end + 1 :]), int(types[end]))
-        except (AttributeError, ValueError, IndexError, NotImplementedError):
-            return cls((tokenizer.cls_token_id,), (tokenizer.sep_token_id,), (tokenizer.sep_token_id,))
+        ids = tokenizer.build_inputs_with_special_tokens([first], [second])
+        types = tokenizer.create_token_type_ids_from_sequences([first], [second])
+        begin, end = ids.index(first), ids.index(second)
+        return cls(tuple(ids[:begin]), tuple(ids[begin + 1 : end]), tuple(ids[end + 1 :]), int(types[end]))
 
 
 class TextEncoder:
@@ -101,7 +98,7 @@ class TextEncoder:
         self._lower = bool(getattr(tokenizer, "do_lower_case", False))
         self._id = lru_cache(maxsize=None)(tokenizer.convert_tokens_to_ids)
         self._kinds = np.zeros(0x110000, np.uint8)  # by code point; 0: not met yet
-        self._odd = np.zeros(0x110000, bool)  # by code point: written otherwise than it reads, but for case
+        self._odd = np.zeros(0x110000, bool)  # by code point: its text may have to stay whole, see `_is_uncut`
         self._written: dict[int, str] = {}  # by code point
         self._contextual: set[str] = set()  # characters whose form depends on their neighbours
         self._pieces: dict[str, _Pieces] = {}  # of words
@@ -110,6 +107,7 @@ class TextEncoder:
         literals = [*(getattr(tokenizer, name, ()) for name in names), getattr(self._basic, "never_split", None) or ()]
         self._literals = frozenset(map(str, chain(*literals))) - {""}
         self._folded = [token.casefold() for token in self._literals]
+        self._beginnings = {token[0] for token in self._folded}
         cuts_words = hasattr(self._basic, "vocab")  # RoFormer's, by jieba: no table of characters says where
         self.is_bulk = self._basic is not None and self._wordpiece is not None and not cuts_words
         if self.is_bulk:
@@ -175,10 +173,8 @@ class TextEncoder:
         bounds = offsets_of([len(text) + 1 for text in texts])
         codes = np.frombuffer(together.encode("utf-32-le", "surrogatepass"), "<u4")
         kinds = self._kinds_of(codes)
-        folded, suspects = together.casefold(), range(len(texts))
-        if not any(token in folded for token in self._folded):
-            suspects = np.unique(np.searchsorted(bounds, np.flatnonzero(self._odd[codes]), "right") - 1).tolist()
-        uncut = [number for number in suspects if self._is_uncut(texts[number])]
+        suspects = np.unique(np.searchsorted(bounds, np.flatnonzero(self._odd[codes]), "right") - 1)
+        uncut = [number for number in suspects.tolist() if self._is_uncut(texts[number])]
         for number in uncut:
             kinds[bounds[number] : bounds[number + 1] - 1] = _PART
         starts, ends = _words(kinds)
@@ -202,10 +198,9 @@ class TextEncoder:
             return kinds
         for code in np.unique(codes[kinds == 0]).tolist():
             character = chr(code)
-            self._kinds[code], written = self._kind(character)
-            is_other = self._kinds[code] != _GAP and written.casefold() != character.casefold()
-            self._odd[code] = is_other or character in self._contextual
-            self._written[code] = written
+            self._kinds[code], self._written[code] = self._kind(character)
+            begins_token = not self._beginnings.isdisjoint(f"{character}{self._written[code]}".casefold())
+            self._odd[code] = begins_token or character in self._contextual
         return self._kinds[codes]
 
     def _kind(self, character: str) -> tuple[int, str]:

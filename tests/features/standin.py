@@ -7,6 +7,8 @@ own, special and added tokens stay whole where they stand in a text.
 import re
 import unicodedata
 
+from cluebench.features.tokenization import Template
+
 _CHINESE = (
     (0x4E00, 0x9FFF),
     (0x3400, 0x4DBF),
@@ -97,6 +99,7 @@ class StandIn:
         self.wordpiece_tokenizer = WordPiece(self.vocab)
         self.calls = 0  # of tokenize: what the bulk way is there to avoid
 
+    template = property(lambda self: Template((self.cls_token_id,), (self.sep_token_id,), (self.sep_token_id,)))
     cls_token_id = property(lambda self: self.vocab["[CLS]"])
     sep_token_id = property(lambda self: self.vocab["[SEP]"])
     pad_token_id = property(lambda self: self.vocab["[PAD]"])
