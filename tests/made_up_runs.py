@@ -75,9 +75,8 @@ def write_run(
                     if entry["state"] == "stopped":
                         stop(result, paths)
                 elif entry["state"] in ("running", "failed"):
-                    write_log(
-                        paths.log, task, _curve(task, configuration, (50.0,) * (1 + (task.kind == "span")))[:5], 9000
-                    )
+                    score = (50.0, 50.0) if task.metric == "em_f1" else (50.0,)
+                    write_log(paths.log, task, _curve(task, configuration, score)[:5], 9000)
     counts = {one: sum(trial["state"] == one for trial in trials) for one in ("done", "running", "waiting", "failed")}
     status = "running" if counts["running"] else "failed" if counts["failed"] else "done"
     grid = {
@@ -121,9 +120,8 @@ def write_trial(paths: TrialPaths, task: Task, configuration: dict, right: np.nd
         other = np.where(far, gold * 7 + 3, gold + 1) % options
         other = np.where(other == gold, (gold + 1) % options, other)
         predictions = DevPredictions.of_choices(range(len(right)), np.where(right, gold, other), gold, clusters)
-    result = Result(
-        task.name, configuration["model"], configuration, identity.configuration_hash(configuration), "done"
-    )
+    hashed = identity.configuration_hash(configuration)
+    result = Result(task.name, configuration["model"], configuration, hashed, "done")
     result.metric, result.total_steps = task.metric, _steps(task, configuration)
     for point in _curve(task, configuration, predictions.score):
         result.add(point)
@@ -154,10 +152,8 @@ def stop(result: Result, paths: TrialPaths) -> None:
 def write_log(path: Path, task: Task, curve: Sequence[DevPoint], total: int, best: tuple | None = None) -> None:
     """The published lines of a run, as far as ``curve`` goes; ``best``: its score, where it has ended."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    generator, start = (
-        np.random.default_rng([total, int(100 * curve[-1].score[0])]),
-        math.log(max(2, len(task.labels) or task.num_choices or 300)),
-    )
+    generator = np.random.default_rng([total, int(100 * curve[-1].score[0])])
+    start = math.log(max(2, len(task.labels) or task.num_choices or 300))
     with open(path, "w", encoding="utf-8") as stream:
         log = RunLog(stream)
         for before, point in zip([DevPoint(0, 0, ()), *curve], curve):
@@ -171,12 +167,11 @@ def write_log(path: Path, task: Task, curve: Sequence[DevPoint], total: int, bes
 
 def _right(task: Task, setting: Setting, seed: int, quality: float, gold: np.ndarray) -> np.ndarray:
     """bool [rows]: the share of right rows follows from the setting, with luck."""
-    generator = np.random.default_rng(
-        [seed, int(setting.learning_rate * 1e6), setting.batch_size, int(10 * setting.dropout)]
-    )
+    rate, batch, dropout = setting
+    generator = np.random.default_rng([seed, int(rate * 1e6), batch, int(10 * dropout)])
     score = published_models()["ernie-3.0-base-zh"].score(task)[0] + quality
-    score -= 1.2 * math.log2(setting.learning_rate / 2.5e-5) ** 2 + 0.3 * abs(math.log2(setting.batch_size / 32))
-    score += 4 * (setting.dropout - 0.1) + 0.35 * generator.normal()
+    score -= 1.2 * math.log2(rate / 2.5e-5) ** 2 + 0.3 * abs(math.log2(batch / 32))
+    score += 4 * (dropout - 0.1) + 0.35 * generator.normal()
     hard = np.random.default_rng(0).random(len(gold)) + 0.15 * generator.normal(size=len(gold))
     return hard <= np.quantile(hard, min(max(score / 100, 0.05), 0.99))
 
@@ -198,10 +193,8 @@ def _curve(task: Task, configuration: dict, score: Sequence[float]) -> list[DevP
 
 
 def _steps(task: Task, configuration: dict) -> int:
-    examples = configuration["limit"] or sum(
-        official_files()[task.name, file].usable_rows or 1000 for file in task.train_files
-    )
-    return task.epochs * math.ceil(examples / configuration["batch_size"])
+    rows = sum(official_files()[task.name, file].usable_rows or 1000 for file in task.train_files)
+    return task.epochs * math.ceil((configuration["limit"] or rows) / configuration["batch_size"])
 
 
 @cache
@@ -237,14 +230,8 @@ def main() -> None:
         if flags.state == "small":
             write_small(folder)
         else:
-            write_run(
-                folder,
-                f"made-up/model-{number}",
-                quality=6 * number / flags.models - 3,
-                seeds=seeds,
-                rows=flags.rows,
-                state=flags.state,
-            )
+            more = {"seeds": seeds, "rows": flags.rows, "state": flags.state}
+            write_run(folder, f"made-up/model-{number}", quality=6 * number / flags.models - 3, **more)
 
 
 if __name__ == "__main__":

@@ -42,9 +42,9 @@ class Contender:
     def on(self, tasks: Sequence[Task]) -> "Contender":
         """The same with these tasks only."""
         names = {task.name for task in tasks}
-        known = {name: evidence for name, evidence in self.evidence.items() if name in names}
+        kept = {name: score for name, score in self.evidence.items() if name in names}
         left_out = {name: why for name, why in self.left_out.items() if name in names}
-        return replace(self, evidence=known, left_out=left_out)
+        return replace(self, evidence=kept, left_out=left_out)
 
 
 def contender(typed: str, run_root: str) -> Contender:
@@ -228,12 +228,12 @@ def _on_unseen_rows(models: Sequence[Contender]) -> Iterator[str]:
     """For each task with dev rows in train, if both models' rows are known: the scores on the other dev rows."""
     facts = [facts_of(model.evidence, model.run, look=True) for model in models]
     for name, task in TASKS.items():
-        if all(name in known and known[name].twins for known in facts):
-            texts = [
-                f"{model.name} has {task.format_score(model.evidence[name].score)}; "
-                f"{unseen_text(task, model.evidence[name], known[name])}"
-                for model, known in zip(models, facts)
-            ]
+        if all(name in of_model and of_model[name].twins for of_model in facts):
+            texts = []
+            for model, of_model in zip(models, facts):
+                measured = model.evidence[name]
+                text = unseen_text(task, measured, of_model[name])
+                texts.append(f"{model.name} has {task.format_score(measured.score)}; {text}")
             yield f"{task.title}: {', '.join(texts)}"
 
 
@@ -357,11 +357,7 @@ def rendered_disagreements(title: str, comparison: Comparison, rows: Sequence[di
         lines += ["", f"**{name}**", ""] if is_markdown else ["", name]
         for key in (key for key in row if key not in ("id", "right")):
             verdict = f" ({'right' if row['right'] == key else 'wrong'})" if key in names else ""
-            text = _shortened(row[key], style)
+            text = " ".join(row[key].split())
+            text = shown(text if len(text) <= _SHOWN else text[:_SHOWN] + "…", style)
             lines.append(f"{'- ' if is_markdown else '    '}{names.get(key, key)}: {text}{verdict}")
     return "\n".join(lines) + "\n"
-
-
-def _shortened(text: str, style: str) -> str:
-    text = " ".join(text.split())
-    return shown(text if len(text) <= _SHOWN else text[:_SHOWN] + "…", style)

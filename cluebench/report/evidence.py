@@ -211,7 +211,7 @@ def facts_of(found: Mapping[str, Evidence], run: OpenedRun | None, *, look: bool
     downloaded ones, which takes seconds a task.
     """
     facts = {name: _facts(TASKS[name], evidence, run, look) for name, evidence in found.items()}
-    return {name: known for name, known in facts.items() if known is not None}
+    return {name: of_task for name, of_task in facts.items() if of_task is not None}
 
 
 def _facts(task: Task, evidence: Evidence, run: OpenedRun | None, look: bool) -> RowFacts | None:

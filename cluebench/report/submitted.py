@@ -33,10 +33,6 @@ class Submitted:
     test: dict[str, Percent] = field(default_factory=dict)  # task → the leaderboard's score
     format: Literal[1] = 1
 
-    def write(self, path: Path) -> None:
-        """Whole or not at all. Raises OSError."""
-        atomic.write_json(path, asdict(self))
-
     @classmethod
     def read(cls, path: Path) -> "Submitted | None":
         """None if there is no such record, or if it is broken, which is reported."""
@@ -76,8 +72,7 @@ def remember(output: Path, run: Path | None, model: str, files: Sequence[str]) -
         versions=versions,
         test=same[0].test if same else {},
     )
-    for path in _places(output, run):
-        made.write(path)
+    _write(made, output, run)
     return [
         f"warning: {record.zip} was packed for {model} on {record.date[:10]}: the leaderboard overwrites what it has "
         "under that name, and a task that is missing now loses its score there; --name gives another name"
@@ -100,8 +95,7 @@ def enter(output: Path, run: Path | None, given: Sequence[str]) -> Submitted:
         except (ValueError, UsageError):
             raise UsageError(f"--score {text}: give a task and its score, such as TNEWS=58.12") from None
     record = replace(record, test=test)
-    for path in _places(output, run):
-        record.write(path)
+    _write(record, output, run)
     return record
 
 
@@ -110,5 +104,7 @@ def beside(output: Path) -> Path:
     return output.with_suffix(".json")
 
 
-def _places(output: Path, run: Path | None) -> list[Path]:
-    return [beside(output), *([run / RECORD] if run else [])]
+def _write(record: Submitted, output: Path, run: Path | None) -> None:
+    """Whole or not at all. Raises OSError."""
+    for path in (beside(output), *([run / RECORD] if run else [])):
+        atomic.write_json(path, asdict(record))

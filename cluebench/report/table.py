@@ -43,7 +43,7 @@ def print_table(run: Run, model: str, more: Additions | None = None, *, among_ot
         value, other = getattr(bests[name].setting, axis), "smaller" if edge == "smallest" else "larger"
         best = f"{TASKS[name].title}: the best {axis.replace('_', ' ')}, {value}"
         notes.append(f"{best}, is the {edge} tried; a {other} one may do better")
-    one_label = {name: known.predictions[0].one_label for name, known in found.items()}
+    one_label = {name: of_task.predictions[0].one_label for name, of_task in found.items()}
     notes += [f"{TASKS[name].title}: the best trial predicts {text}" for name, text in one_label.items() if text]
     if more.stderr:
         lines += ["one standard error, in points:", *error_lines(found)]
@@ -98,7 +98,7 @@ def published_comparison(bests: Mapping[str, Best], published: PublishedModel) -
 
 def error_lines(found: Mapping[str, Evidence]) -> list[str]:
     """A line of the tasks' errors, and a line for AVG if all ten are known."""
-    errors = {name: "/".join(f"±{error:.2f}" for error in known.error) for name, known in found.items()}
+    errors = {name: "/".join(f"±{error:.2f}" for error in of_task.error) for name, of_task in found.items()}
     average = evidence.error_of_avg(found)
     return [_line(lambda task: errors.get(task.name, ""))] + ([] if average is None else [f"AVG\t±{average:.2f}"])
 
