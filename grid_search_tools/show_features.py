@@ -10,7 +10,7 @@ import os
 import sys
 from dataclasses import dataclass, replace
 
-from cluebench.benchmark.tasks import TASKS, Task, task_named
+from cluebench.benchmark.tasks import TASKS, task_named
 from cluebench.data.official import split_files
 from cluebench.data.source import open_source
 from cluebench.features import TextEncoder
@@ -46,7 +46,11 @@ def main() -> None:
     task = task_named(flags.task)
     if flags.doc_stride and task.doc_stride is None:
         raise UsageError(f"--doc_stride {flags.doc_stride}: {task.title} has no windows")
-    split = chosen_split(task, flags.split)
+    split = task.test_sets[0].split if flags.split == "test" else flags.split
+    try:
+        split_files(task, split)
+    except ValueError as error:
+        raise UsageError(f"--split: {error}") from None
     source = open_source(flags.data_dir, offline=flags.offline)
     environment.import_paddle()  # only now: wrong flags are reported within a second
     from cluebench import models
@@ -65,16 +69,6 @@ def main() -> None:
         sys.stdout.flush()
     except BrokenPipeError:  # as in "… | head"
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def chosen_split(task: Task, name: str) -> str:
-    """The name that load_rows uses. Raises UsageError with a list of the task's splits."""
-    name = task.test_sets[0].split if name == "test" else name
-    try:
-        split_files(task, name)
-    except ValueError as error:
-        raise UsageError(f"--split: {error}") from None
-    return name
 
 
 if __name__ == "__main__":
