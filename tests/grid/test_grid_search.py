@@ -20,7 +20,7 @@ from cluebench.records.result import Result
 from cluebench.records.trial import Trial
 from cluebench.scheduler.plan.jobs import Attempt, Job
 from cluebench.scheduler.processes.engine import Engine, Events, StartOrder, is_ours, orphan_of
-from cluebench.scheduler.processes.launch import TRIAL_VARIABLE, start_time
+from cluebench.scheduler.processes.launch import TRIAL_VARIABLE, marked, start_time
 from tests.grid.conftest import KEYS, TABLE_ROW, TNEWS, alive, until
 
 pytestmark = pytest.mark.slow
@@ -296,6 +296,7 @@ def test_workers_that_outlived_a_dead_scheduler_are_ended_before_the_trial_start
     stranger = subprocess.Popen(sleeper, env={**environment, TRIAL_VARIABLE: f"{launch[0].lock}x#another-trial"})
     assert run_launch(launch) == [0]
     assert worker.wait(timeout=5) == -signal.SIGKILL and stranger.poll() is None
+    assert marked("") == [] and stranger.pid in marked(f"{launch[0].lock}x#")
     stranger.kill()
     stranger.wait()
 

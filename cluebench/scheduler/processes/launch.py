@@ -59,7 +59,10 @@ def end_with_parent() -> None:
 
 
 def marked(start: str) -> list:
-    """The ids of other living processes whose mark starts like this. A process that is dead has no environment."""
+    """The ids of other living processes whose mark starts like this; none for "", as of a trial that was run by hand.
+
+    A process that is dead has no environment.
+    """
     found, variable = [], f"{TRIAL_VARIABLE}={start}".encode()
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -67,7 +70,7 @@ def marked(start: str) -> list:
                 entries = stream.read().split(b"\0")
         except OSError:
             continue  # another user's, or ended
-        if int(name) != os.getpid() and any(entry.startswith(variable) for entry in entries):
+        if start and int(name) != os.getpid() and any(entry.startswith(variable) for entry in entries):
             found.append(int(name))
     return found
 
