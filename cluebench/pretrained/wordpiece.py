@@ -5,7 +5,7 @@ tokenizer_config.json, special_tokens_map.json, added_tokens.json.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,11 @@ from cluebench.pretrained.model_files import (
     VOCABULARY,
     WHOLE_TOKENIZER,
     ModelFiles,
+    TokenizerConfiguration,
 )
 
 #: Special tokens of the scheme, by the keys that files give them under.
-_SPECIAL = {
-    "unk_token": "[UNK]",
-    "sep_token": "[SEP]",
-    "pad_token": "[PAD]",
-    "cls_token": "[CLS]",
-    "mask_token": "[MASK]",
-}
+_SPECIAL = {key.name: key.default for key in fields(TokenizerConfiguration) if key.name.endswith("_token")}
 #: tokenizer.json's name of a setting of its normalizer, and tokenizer_config.json's.
 _NORMALIZER = {
     "lowercase": "do_lower_case",
@@ -148,19 +143,15 @@ def _added(files: ModelFiles, saved: TokenizerJson | None, vocabulary: list[str]
     rows = {token: number for number, token in enumerate(vocabulary)}
     added: dict[str, int] = {}
     for file, token, number in sorted(_tokens_with_ids(files, saved), key=lambda entry: entry[2]):
-        row = rows.get(token, added.get(token))
-        if row == number:
-            continue
         following = len(vocabulary) + len(added)
-        if row is None and number == following:
-            added[token] = number
-            continue
-        where = f"{files.folder / file}: {token} has the id {number}"
-        if row is not None:
-            raise BadFile(f"{where}, but is row {row} of {name}")
-        if number < len(vocabulary):
-            raise BadFile(f"{where}, which is the row of {vocabulary[number]} in {name}")
-        raise BadFile(f"{where}, but the next row behind {name} is {following}")
+        if token not in rows and number == following:
+            added[token] = rows[token] = number
+        elif token not in rows:
+            raise BadFile(
+                f"{files.folder / file}: {token} has the id {number}, but the row behind {name} is {following}"
+            )
+        elif rows[token] != number:
+            raise BadFile(f"{files.folder / file}: {token} has the id {number}, but is row {rows[token]} of {name}")
     return added
 
 
