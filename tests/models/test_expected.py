@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from cluebench.benchmark.tasks import TASKS
+from cluebench.pretrained.model import Model
 
 FILES = sorted((Path(__file__).parent / "expected").glob("*.npz"))
 #: Kind of head → a task that has it, with as many labels.
@@ -38,46 +39,29 @@ def write_directory(folder: Path, file: Path, kind: str) -> Path:
     return folder
 
 
-def passed(model, file: Path, kind: str, leave_out: bool = False) -> tuple[list, dict]:
+def assert_as_expected(models, model, file: Path, kind: str, leave_out: bool = False) -> None:
     """Outputs, and each parameter's gradient of the sum of factors times outputs."""
     import paddle
 
-    from cluebench.models import Places, padding_of
-    from cluebench.models.forward_pass import forward
-
-    arrays = np.load(file)
-    ids, types = arrays["input_ids"], arrays["token_type_ids"]
-    if kind == "choice":
-        ids, types = ids.reshape(2, 2, -1), types.reshape(2, 2, -1)
-    batch = {"input_ids": paddle.to_tensor(ids), "token_type_ids": paddle.to_tensor(types)}
-    if leave_out:
-        assert padding_of(model) is not None
-        batch["places"] = Places(ids, padding_of(model))
-    outputs = forward(model, batch)
-    factors = [paddle.to_tensor(arrays[f"{kind}/factors/{number}"]) for number in range(len(outputs))]
-    sum((output * factor).sum() for output, factor in zip(outputs, factors)).backward()
-    return [output.numpy() for output in outputs], {
-        name: parameter.grad.numpy() for name, parameter in model.named_parameters() if parameter.grad is not None
-    }
-
-
-def assert_as_expected(model, file: Path, kind: str, leave_out: bool = False) -> None:
     from cluebench.models.architectures import architecture_of, in_paddle, plain_name
 
-    arrays = np.load(file)
-    outputs, gradients = passed(model, file, kind, leave_out)
-    for number, output in enumerate(outputs):
+    arrays, padding = np.load(file), models.padding_of(model) if leave_out else None
+    assert (padding is not None) is leave_out
+    batch = {name: arrays[name] for name in ("input_ids", "token_type_ids")}
+    if kind == "choice":
+        batch = {name: ids.reshape(2, 2, -1) for name, ids in batch.items()}
+    outputs = models.forward(model, models.on_device(batch, padding))
+    factors = [arrays[f"{kind}/factors/{number}"] for number in range(len(outputs))]
+    sum((output * paddle.to_tensor(factor)).sum() for output, factor in zip(outputs, factors)).backward()
+    for number, (output, factor) in enumerate(zip(outputs, factors)):
         expected = arrays[f"{kind}/outputs/{number}"]
-        real = arrays[f"{kind}/factors/{number}"] != 0
-        assert np.abs(output - expected)[real].max() < 1e-5 * np.abs(expected).max()
-    architecture = architecture_of(type(model))
-    named = {
-        name.removeprefix(f"{kind}/gradients/"): arrays[name]
-        for name in arrays
-        if name.startswith(f"{kind}/gradients/")
-    }
-    expected = in_paddle(named, architecture)
-    found = {plain_name(name, architecture): gradient for name, gradient in gradients.items()}
+        assert np.abs(output.numpy() - expected)[factor != 0].max() < 1e-5 * np.abs(expected).max()
+    architecture, start = architecture_of(type(model)), f"{kind}/gradients/"
+    expected = in_paddle(
+        {name.removeprefix(start): arrays[name] for name in arrays if name.startswith(start)}, architecture
+    )
+    found = {plain_name(name, architecture): parameter.grad for name, parameter in model.named_parameters()}
+    found = {name: gradient.numpy() for name, gradient in found.items() if gradient is not None}
     largest = max(np.abs(gradient).max() for gradient in expected.values())
     compared = 0
     for name, gradient in expected.items():
@@ -92,13 +76,7 @@ def assert_as_expected(model, file: Path, kind: str, leave_out: bool = False) ->
 
 
 @pytest.fixture(scope="module")
-def load(tmp_path_factory):
-    from cluebench.foundation import environment
-
-    environment.import_paddle()
-    from cluebench import models
-    from cluebench.pretrained.model import Model
-
+def load(models, tmp_path_factory):
     def of(file: Path, kind: str):
         folder = write_directory(tmp_path_factory.mktemp(file.stem), file, kind)
         model = models.load_model(TASKS[OF_KIND[kind]], Model.of(folder))
@@ -113,8 +91,8 @@ def load(tmp_path_factory):
 
 
 @pytest.mark.parametrize("file, kind", CASES)
-def test_outputs_and_gradients(file, kind, load):
-    assert_as_expected(load(file, kind), file, kind)
+def test_outputs_and_gradients(models, file, kind, load):
+    assert_as_expected(models, load(file, kind), file, kind)
 
 
 LEFT_OUT = [
@@ -125,18 +103,13 @@ LEFT_OUT = [
 
 
 @pytest.mark.parametrize("file, kind", LEFT_OUT)
-def test_outputs_and_gradients_with_padding_left_out(file, kind, load):
-    assert_as_expected(load(file, kind), file, kind, leave_out=True)
+def test_outputs_and_gradients_with_padding_left_out(models, file, kind, load):
+    assert_as_expected(models, load(file, kind), file, kind, leave_out=True)
 
 
-def test_rounded_positions_are_reported(models, load, tmp_path, capfd):
+def test_rounded_positions_are_reported(models, tmp_path, capfd):
     """RoFormer's sines and cosines in half precision, which Transformers would compute with."""
-    from safetensors.numpy import load_file
-
-    from cluebench.pretrained.model import Model
-
-    file = next(file for file in FILES if file.stem == "roformer")
-    folder = write_directory(tmp_path / "model", file, "pair")
+    folder = write_directory(tmp_path / "model", Path(__file__).parent / "expected" / "roformer.npz", "pair")
     models.load_model(TASKS["ocnli"], Model.of(folder))
     assert "is rounded" not in capfd.readouterr().err
     weights = load_file(folder / "model.safetensors")

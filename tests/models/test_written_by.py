@@ -60,19 +60,13 @@ def expectation(name: str) -> dict[str, Any]:
         return dict(arrays)
 
 
-def reasons(folder: Path) -> dict[str, str | None]:
-    """Task name → why not, as warm-up and doctor.py find it."""
-    from cluebench import models
-
-    try:
-        return models.preflight(Model.of(folder), SHORT.values(), offline=True)
-    except UsageError as error:
-        return dict.fromkeys(SHORT, str(error))
-
-
 @pytest.mark.parametrize("name", DIRECTORIES)
-def test_preflight(name):
-    found = reasons(WRITTEN_BY / name)
+def test_preflight(models, name):
+    """As warm-up and doctor.py find it."""
+    try:
+        found = models.preflight(Model.of(WRITTEN_BY / name), SHORT.values(), offline=True)
+    except UsageError as error:
+        found = {"every task": str(error)}
     for task, reason in found.items():
         if name in REFUSED:
             assert reason and "\n" not in reason and re.search(REFUSED[name], reason), f"{task}: {reason}"
@@ -94,14 +88,14 @@ def test_token_ids(models, name):
 
 
 @pytest.mark.parametrize("name", [name for name in DIRECTORIES if name not in REFUSED])
-def test_outputs(name, capfd):
+def test_outputs(models, name, capfd):
     expected = expectation(name)
     if name in ONLY_TO_FINE_TUNE:
         with pytest.raises(UsageError, match=ONLY_TO_FINE_TUNE[name]) as raised:
-            outputs_of(name, expected)
+            outputs_of(models, name, expected)
         assert "\n" not in str(raised.value)
         return
-    made = outputs_of(name, expected)
+    made = outputs_of(models, name, expected)
     printed = capfd.readouterr().err
     if name in DIFFERENT:
         assert DIFFERENT[name] in printed
@@ -128,38 +122,25 @@ def columns(task: Task, labels: list[str]) -> list[int]:
     return list(range(len(names))) if names[0].startswith("label_") else [task.labels.index(label) for label in names]
 
 
-def outputs_of(name: str, expected: dict[str, Any]) -> list[dict[str, np.ndarray]]:
+def outputs_of(models, name: str, expected: dict[str, Any]) -> list[dict[str, np.ndarray]]:
     """As this project computes them: with padding, and without it where it is left out."""
     import paddle
-
-    from cluebench import models
-    from cluebench.models import forward_pass
 
     task, model = SHORT[str(expected["task"]) or "ocnli"], Model.of(WRITTEN_BY / name)
     trained = "hidden" not in expected
     loaded = models.load_model(task, model, tokenizer=models.load_tokenizer(model), head_required=trained)
     loaded.eval()
-    ids, types = (paddle.to_tensor(expected[key]) for key in ("input_ids", "token_type_ids"))
-
-    def computed() -> dict[str, np.ndarray]:
+    batch = {key: expected[key] for key in ("input_ids", "token_type_ids")}
+    if not trained:
+        parameters = inspect.signature(loaded.base_model.forward).parameters
         with paddle.no_grad():
-            if not trained:
-                takes_types = "token_type_ids" in inspect.signature(loaded.base_model.forward).parameters
-                hidden = loaded.base_model(input_ids=ids, **({"token_type_ids": types} if takes_types else {}))
-                return {"hidden": (hidden if isinstance(hidden, paddle.Tensor) else hidden[0]).numpy()}
-            if task.num_choices:
-                (scores,) = models.forward(loaded, {"input_ids": ids, "token_type_ids": types})
-                return {"logits": scores.numpy()}
-            outputs = loaded(ids, types)
-        return (
-            dict(zip(("start", "end"), map(np.asarray, outputs)))
-            if "start" in expected
-            else {"logits": outputs.numpy()}
-        )
-
-    made = [computed()]
-    pad = models.padding_of(loaded)
-    if trained and pad is not None:
-        with forward_pass.leaving_out(loaded, models.Places(expected["input_ids"], pad)):
-            made.append(computed())
+            hidden = loaded.base_model(
+                **{key: paddle.to_tensor(ids) for key, ids in batch.items() if key in parameters}
+            )
+        return [{"hidden": (hidden if isinstance(hidden, paddle.Tensor) else hidden[0]).numpy()}]
+    names, made = ("start", "end") if "start" in expected else ("logits",), []
+    for padding in {None, models.padding_of(loaded)}:
+        with paddle.no_grad():
+            outputs = models.forward(loaded, models.on_device(batch, padding))
+        made.append({key: output.numpy() for key, output in zip(names, outputs, strict=True)})
     return made
