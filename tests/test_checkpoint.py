@@ -62,11 +62,11 @@ class Optimizer:
         self.state = state
 
 
-def checkpoint(folder, first, start, scaler=None, configuration_hash="same"):
+def checkpoint(folder, first, start, scaler=None):
     from cluebench.training.checkpoint import Checkpoint
     from cluebench.training.optimization import Precision
 
-    model, result = Parameters(first), Result("tnews", "m", {}, configuration_hash)
+    model, result = Parameters(first), Result("tnews", "m", {}, "0" * 16)
     return Checkpoint(folder, model, Optimizer(model, start), Precision(scaler=scaler), result)
 
 
@@ -76,6 +76,7 @@ def test_everything_comes_back(tmp_path):
     saved.result.train_seconds = 12.5
     saved.save(8)
     drawn = draws()
+    assert {path.suffix for path in saved.folder.iterdir()} == {".json", ".safetensors"}  # which hold no code
     other = checkpoint(tmp_path / "checkpoint", first=200, start=0.0, scaler=Scaler(1.0))
     assert other.restore() == 8
     assert draws() == drawn
@@ -106,21 +107,9 @@ def test_the_odd_number_of_a_pair_of_gaussians_is_not_forgotten(tmp_path):
     assert [random.gauss(0, 1), float(np.random.standard_normal())] == expected
 
 
-def test_nothing_is_touched_by_one_of_other_settings(tmp_path):
-    checkpoint(tmp_path / "checkpoint", 1, 3.0, Scaler(512.0)).save(8)
-    other = checkpoint(tmp_path / "checkpoint", 1, 0.0, Scaler(1.0), configuration_hash="other")
-    before = other.optimizer.state
-    assert other.restore() == 0 and other.optimizer.state is before and other.precision.scaler.scale == 1.0
-
-
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_one_rank_writes(rank, tmp_path, monkeypatch):
     monkeypatch.setenv("PADDLE_TRAINER_ID", rank)
     mine = checkpoint(tmp_path / "checkpoint", 1, 3.0)
     mine.save(8)
     assert (tmp_path / "checkpoint").exists() == (rank == "0")
-
-
-def test_a_checkpoint_holds_no_code(tmp_path):
-    checkpoint(tmp_path / "checkpoint", 1, 3.0).save(8)
-    assert {path.suffix for path in (tmp_path / "checkpoint").iterdir()} == {".json", ".safetensors"}
