@@ -1,7 +1,7 @@
 """The encoders that can be fine-tuned: how each differs from the others, as data, and the names of its weights.
 
 Pairs of names have Hugging Face's Transformers 4.57 and 5.24 on the left, PaddleNLP 3.0.0b4 on the right.
-`tests/models/test_expected.py` compares outputs and gradients.
+`tests/models/test_written_by.py` compares outputs and gradients.
 """
 
 import re

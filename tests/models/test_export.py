@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 from cluebench.benchmark.tasks import TASKS
 from cluebench.pretrained.model import Model
 from tests.models.conftest import changed, write_model
-from tests.models.test_expected import CASES, OF_KIND, write_directory
+from tests.models.test_written_by import SAME_HEADS, WRITTEN_BY, expectation
 
 pytestmark = pytest.mark.slow
 TOOL = "grid_search_tools/export_model.py"
@@ -25,25 +25,24 @@ def tuned(folder: Path, prefix: str, name: str) -> Path:
     return changed(folder, finetuning_task=name, **labels)
 
 
-@pytest.mark.parametrize("file, kind", CASES)
-def test_weights_and_settings_go_back_to_where_they_came_from(models, file, kind, tmp_path):
+@pytest.mark.parametrize("name", SAME_HEADS)
+def test_weights_and_settings_go_back_to_where_they_came_from(models, name):
     """From Transformers' directory to a model, and back to the same arrays and settings."""
-
     from cluebench.models import export
 
-    source = write_directory(tmp_path / "source", file, kind)
-    model = models.load_model(TASKS[OF_KIND[kind]], Model.of(source))
+    source, task = WRITTEN_BY / name, TASKS[str(expectation(name)["task"])]
+    model, original = models.load_model(task, Model.of(source)), load_file(source / "model.safetensors")
     weights = export.in_hugging_face(model)
-    for name, array in load_file(source / "model.safetensors").items():
-        unused = "embed_positions" in name or "pooler" in name and name not in weights
+    for key, array in original.items():
+        unused = "embed_positions" in key or "pooler" in key and key not in weights
         if not unused:  # by this head
-            np.testing.assert_array_equal(weights[name], array)
-    assert all("pooler" in name for name in weights.keys() - load_file(source / "model.safetensors").keys())
+            np.testing.assert_array_equal(weights[key], array)
+    assert all("pooler" in key for key in weights.keys() - original.keys())
     written = json.loads((source / "config.json").read_text())
-    config = export._configuration(model, TASKS[OF_KIND[kind]])
+    config = export._configuration(model, task)
     assert config["model_type"] == written["model_type"] and config["architectures"] == written["architectures"]
     general = {"id2label", "label2id", "transformers_version", "use_cache", "is_decoder", "add_cross_attention"}
-    general |= {"tie_word_embeddings", "embedding_size", "pad_token_id", "bos_token_id", "eos_token_id"}
+    general |= {"tie_word_embeddings", "embedding_size", "pad_token_id", "bos_token_id", "eos_token_id", "dtype"}
     for key in written.keys() - general:
         assert config.get(key, written[key]) == written[key], key
 

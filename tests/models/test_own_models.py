@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from cluebench.benchmark.tasks import TASKS
 from cluebench.demo import synthetic
@@ -373,6 +374,20 @@ def test_what_is_newly_drawn_is_reported(models, architectures, capsys):
     ):
         models.load_model(TNEWS, Model.of(folder))
         assert capsys.readouterr().err == (f"{folder}: {reported}" if reported else "")
+
+
+def test_rounded_positions_are_reported(models, tmp_path, capsys):
+    """RoFormer's sines and cosines in half precision, which Transformers would compute with."""
+    source, reported = WRITTEN_BY / "tf5_roformer_classification", "its table of positions is rounded"
+    models.load_model(TNEWS, Model.of(source))
+    assert reported in capsys.readouterr().err
+    file = shutil.copytree(source, tmp_path / "model") / "model.safetensors"
+    weights, name = load_file(file), "roformer.encoder.embed_positions.weight"
+    angles = np.arange(32)[:, None] / 10000 ** (np.arange(4) / 4)
+    save_file(weights | {name: np.concatenate([np.sin(angles), np.cos(angles)], 1).astype(np.float32)}, file)
+    assert weights[name].shape == (32, 8)
+    models.load_model(TNEWS, Model.of(file.parent))
+    assert reported not in capsys.readouterr().err
 
 
 def test_a_scripts_saved_model_is_not_shadowed(models, architectures, tmp_path):

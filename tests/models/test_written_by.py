@@ -4,6 +4,7 @@ See written_by/make.py for how they were made and what ``expected.npz`` holds.
 """
 
 import inspect
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -48,6 +49,13 @@ ONLY_TO_FINE_TUNE = {
     "tf5_bert_two_labels": r"another head \(classifier.weight of shape \[16, 2\]\)",
     "tf5_roformer_choice": "reads the last token, PaddleNLP's the first",
 }
+
+#: Directories with a head that Transformers computes alike.
+SAME_HEADS = [
+    name
+    for name in DIRECTORIES
+    if re.fullmatch(r"tf\d_.*_(classification|choice|span)", name) and name not in ONLY_TO_FINE_TUNE
+]
 
 #: Directory whose outputs differ → what a notice says of it.
 DIFFERENT = dict.fromkeys(
@@ -140,7 +148,33 @@ def outputs_of(models, name: str, expected: dict[str, Any]) -> list[dict[str, np
         return [{"hidden": (hidden if isinstance(hidden, paddle.Tensor) else hidden[0]).numpy()}]
     names, made = ("start", "end") if "start" in expected else ("logits",), []
     for padding in {None, models.padding_of(loaded)}:
-        with paddle.no_grad():
-            outputs = models.forward(loaded, models.on_device(batch, padding))
+        outputs = models.forward(loaded, models.on_device(batch, padding))
+        if "factors" in expected:
+            assert_gradients(loaded, outputs, WRITTEN_BY / name, expected)
         made.append({key: output.numpy() for key, output in zip(names, outputs, strict=True)})
     return made
+
+
+def assert_gradients(model, outputs, folder: Path, expected: dict[str, Any]) -> None:
+    """Of the sum of factors times outputs, under the library's names."""
+    import paddle
+
+    from cluebench.models.architectures import in_hugging_face
+    from tests.models.written_by.make import sums
+
+    model.clear_gradients()
+    (paddle.stack(outputs) * paddle.to_tensor(expected["factors"])).sum().backward()
+    tokens = model.base_model.embeddings.word_embeddings.weight
+    pad = json.loads((folder / "config.json").read_text())["pad_token_id"]
+    weights = [(parameter, parameter.numpy()) for parameter in model.parameters()]
+    for parameter, weight in weights:
+        gradient = np.zeros_like(weight) if parameter.grad is None else parameter.grad.numpy()
+        if parameter is tokens:
+            gradient[pad] = 0  # PyTorch gives this row no gradient
+        parameter.set_value(gradient)
+    found = in_hugging_face(model)
+    for parameter, weight in weights:
+        parameter.set_value(weight)
+    gradients = np.concatenate([sums(found[name]) for name in expected["parameters"]])
+    assert len(expected["parameters"]) > 10
+    assert np.abs(gradients - expected["gradients"]).max() <= 1e-5 * np.abs(expected["gradients"]).max()

@@ -14,6 +14,8 @@ A directory is what ``save_pretrained`` of model and tokenizer leave there, and 
     input_ids, token_type_ids, attention_mask     [rows, width] or [questions, options, width], by its tokenizer
     hidden | logits | start, end                  what its model computes of them in float32, without dropout
     labels          of classification: what each column of the logits means, as the configuration says it
+    factors         [outputs, …]: numbers, 0 at padding
+    parameters, gradients      names, and one after another the `sums` of each gradient of the sum of factors times outputs
 
 All weights are newly drawn and moved by N(0, 0.08), so that no norm, bias or padding row is 0 or 1.
 """
@@ -72,7 +74,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "T5": dict(hidden_size=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2),
     "XLMRoberta": dict(type_vocab_size=1, pad_token_id=1, bos_token_id=0, eos_token_id=2),
 }  # fmt: skip
-#: Whose backbones are of the sizes above; all others are half as wide, since 3 MB are enough for all directories.
+#: Whose backbones are of the sizes above; all others are half as wide, since 5 MB are enough for all directories.
 WIDE = ("Bert", "DebertaV2", "ModernBert")
 KINDS = {"ForSequenceClassification": "ocnli", "ForMultipleChoice": "c3", "ForQuestionAnswering": "cmrc2018"}
 
@@ -100,20 +102,20 @@ class Row(NamedTuple):
         return next((task for end, task in KINDS.items() if self.model.endswith(end)), "")
 
 
-def architecture(name: str, heads: str, tokenizer: str = "wordpiece", **config: Any) -> list[Row]:
+def architecture(name: str, kinds: str, tokenizer: str = "wordpiece", variant: str = "", **config: Any) -> list[Row]:
     """The rows of an architecture: B backbone, M masked language model, C classification, O options, Q spans."""
     ends = {"B": "Model", "M": "ForMaskedLM", "C": "ForSequenceClassification", "O": "ForMultipleChoice",
             "Q": "ForQuestionAnswering"}  # fmt: skip
     heads = {"B": "backbone", "M": "mlm", "C": "classification", "O": "choice", "Q": "span"}
     return [
         Row(
-            f"{name.lower()}_{heads[head]}",
+            "_".join(filter(None, [name.lower(), variant, heads[head]])),
             name + ends[head],
             config if head == "B" and name in WIDE else {**SMALL, **config},
             tokenizer,
             OCNLI if head == "C" else (),
         )
-        for head in heads
+        for head in kinds
     ]
 
 
@@ -213,6 +215,19 @@ TRANSFORMERS_5 = [
     Row("bert_vocab_txt_of_other_case", "BertModel", SMALL, after=vocab_txt_of_other_case),
     Row("bert_added_words", "BertModel", SMALL, tokenizer="added"),
     Row("bert_regression", CLASSIFIER, SMALL, labels=("LABEL_0",)),
+    *architecture("Bert", "COQ", variant="gelu_new", hidden_act="gelu_new", layer_norm_eps=1e-5),
+    *architecture("Ernie", "COQ", variant="eps", layer_norm_eps=1e-5),
+    *architecture("Electra", "COQ", variant="relu", hidden_act="relu"),
+    *architecture("Albert", "COQ", variant="groups", num_hidden_groups=2, inner_group_num=2),
+    *architecture("MegatronBert", "CQ", variant="eps", layer_norm_eps=1e-5),
+    *architecture("RoFormer", "C", variant="plain", embedding_size=None),
+    *architecture("RoFormer", "C", variant="value", rotary_value=True, hidden_act="relu"),
+    *architecture("DebertaV2", "CQ", variant="convolution", position_buckets=4, pos_att_type="c2p|p2c",
+                  conv_kernel_size=3, conv_act="tanh", hidden_act="gelu_new", pooler_hidden_act="relu",
+                  share_att_key=False, layer_norm_eps=1e-5, type_vocab_size=2),
+    *architecture("XLMRoberta", "C", "unigram", variant="eps", layer_norm_eps=1e-5),
+    *architecture("ModernBert", "COQ", variant="biased", num_hidden_layers=4, norm_bias=True, attention_bias=True,
+                  mlp_bias=True, classifier_bias=True, classifier_pooling="mean", local_attention=10),
     Row("gpt2_refused", "GPT2LMHeadModel"),
     Row("qwen2_refused", "Qwen2ForCausalLM", tokenizer="bpe"),
     Row("bart_refused", "BartForConditionalGeneration"),
@@ -229,6 +244,7 @@ TRANSFORMERS_4 = [
     Row("bert_choice", "BertForMultipleChoice", SMALL),
     Row("bert_span", "BertForQuestionAnswering", SMALL, tokenizer="fast"),
     *architecture("Nezha", "BCOQ"),
+    *architecture("Nezha", "COQ", variant="near", max_relative_position=8, layer_norm_eps=1e-5),
     Row("albert_backbone", "AlbertModel", SMALL, tokenizer="fast", half=False),
     Row("debertav2_backbone", "DebertaV2Model", SMALL),
     Row("xlmroberta_classification", "XLMRobertaForSequenceClassification", SMALL, "unigram", OCNLI),
@@ -365,10 +381,25 @@ def torch_expected(row: Row, model: Any, tokenizer: Any) -> dict[str, Any]:
     if row.prefix in ("DistilBert", "ModernBert", "MPNet") or getattr(model.config, "type_vocab_size", 2) == 1:
         del fed["token_type_ids"]
     called = model if row.task else getattr(model, model.base_model_prefix, model)
-    with torch.no_grad():
-        outputs = called(**fed, return_dict=True)
+    outputs = called(**fed, return_dict=True)
     names = {"hidden": "last_hidden_state", "logits": "logits", "start": "start_logits", "end": "end_logits"}
-    return found | {name: outputs[key].numpy() for name, key in names.items() if key in outputs}
+    made = {name: outputs[key] for name, key in names.items() if key in outputs}
+    found |= {name: output.detach().numpy() for name, output in made.items()}
+    if row.task and row.labels in ((), OCNLI):
+        stacked = torch.stack(list(made.values()))
+        random = np.random.default_rng(0)
+        factors = random.normal(size=stacked.shape) * (found["attention_mask"] if "start" in found else 1)
+        (stacked * torch.tensor(factors, dtype=torch.float32)).sum().backward()
+        gradients = {name: array.grad.numpy() for name, array in model.named_parameters() if array.grad is not None}
+        found |= {"factors": factors.astype(np.float32), "parameters": list(gradients)}
+        found["gradients"] = np.concatenate([sums(gradient) for gradient in gradients.values()])
+    return found
+
+
+def sums(gradient: np.ndarray) -> np.ndarray:
+    """A vector; of an array with more axes, the sums over all axes but one, for each axis."""
+    axes = range(gradient.ndim)
+    return np.concatenate([gradient.sum(axis=tuple(axis for axis in axes if axis != kept)) for kept in axes])
 
 
 def tokenized(row: Row, tokenize: Callable[[list[str], list[str]], Any]) -> dict[str, Any]:
