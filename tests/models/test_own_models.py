@@ -47,36 +47,22 @@ def test_layer_norm_epsilon_of_hugging_face_counts_and_is_saved(models, tmp_path
 
 
 @pytest.mark.parametrize("prefix", ARCHITECTURES)
-def test_paddlenlp_directory_computes_what_paddlenlp_does(models, prefix, architectures, tmp_path):
-    """Its own format and safetensors of it, with and without tokenizer_config.json, and its layout before config.json."""
-    import paddlenlp.transformers as transformers
-
-    original = getattr(transformers, f"{prefix}Model").from_pretrained(architectures[prefix])
-    safe = tmp_path / "safe"
-    original.save_pretrained(str(safe), safe_serialization=True)
-    shutil.copy(Path(architectures[prefix]) / "vocab.txt", safe)
-    legacy = tmp_path / "legacy"
-    shutil.copytree(architectures[prefix], legacy)
+def test_the_layout_before_config_json(models, prefix, architectures, tmp_path):
+    """PaddleNLP's model_config.json; without tokenizer_config.json, too."""
+    legacy = Path(shutil.copytree(architectures[prefix], tmp_path / "legacy"))
     config = json.loads((legacy / "config.json").read_text())
+    for name in ("architectures", "model_type", "paddlenlp_version"):
+        config.pop(name, None)
     (legacy / "config.json").unlink()
-    config = {
-        name: value
-        for name, value in config.items()
-        if name not in ("architectures", "model_type", "paddlenlp_version")
-    }
-    (legacy / "model_config.json").write_text(
-        json.dumps({"init_args": [{**config, "init_class": f"{prefix}Model"}], "init_class": f"{prefix}ForMaskedLM"})
-    )
-    ids, types = inputs()
-    expected = hidden(original, ids, types)
-    for folder in (architectures[prefix], safe, legacy):
-        loaded = models.load_model(TNEWS, Model.of(folder))
-        if prefix != "Roberta":  # see the test of its positions
-            np.testing.assert_array_equal(hidden(loaded, ids, types), expected)
-        assert (
-            type(models.load_tokenizer(Model.of(folder))).__name__
-            == f"{prefix}{'Chinese' * (prefix == 'Roberta')}Tokenizer"
-        )
+    written = {"init_args": [{**config, "init_class": f"{prefix}Model"}], "init_class": f"{prefix}ForMaskedLM"}
+    (legacy / "model_config.json").write_text(json.dumps(written))
+    loaded, expected = (models.load_model(TNEWS, Model.of(folder)) for folder in (legacy, architectures[prefix]))
+    np.testing.assert_array_equal(hidden(loaded, *inputs()), hidden(expected, *inputs()))
+    kind = f"{prefix}{'Chinese' * (prefix == 'Roberta')}Tokenizer"
+    for folder in (architectures[prefix], legacy):
+        assert type(models.load_tokenizer(Model.of(folder))).__name__ == kind
+    (legacy / "tokenizer_config.json").unlink()
+    assert type(models.load_tokenizer(Model.of(legacy))).__name__ == kind
 
 
 def test_safetensors_go_before_pickles(models, architectures, tmp_path):

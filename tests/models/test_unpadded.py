@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from cluebench.benchmark.tasks import TASKS
+from cluebench.pretrained.model import Model
 from tests.models.conftest import ARCHITECTURES, write_model
 
 WIDTH, PAD, CLS = 20, 0, 2
@@ -17,12 +18,9 @@ BATCHES = {
 
 
 @pytest.fixture(scope="module")
-def loaded(architectures):
+def loaded(models, architectures):
     """(prefix, task name) → the model with the task's head, in training mode, without dropout."""
     import paddle
-
-    from cluebench import models
-    from cluebench.pretrained.model import Model
 
     def load(prefix, task, dtype, folder=None):
         paddle.seed(3)  # the head's weights: rounding is not the same for all draws
@@ -62,15 +60,14 @@ def batch(lengths: list[int], options: int = 0) -> dict[str, np.ndarray]:
     return {"input_ids": ids.reshape(shape), "token_type_ids": types.reshape(shape)}
 
 
-def passed(model, given: dict[str, np.ndarray], unpadded: bool) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Logits, and the gradient of a loss on them of every parameter that has one."""
+def passed(model, given: dict[str, np.ndarray], padding: int | None = None) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Logits, of spans starts plus ends, and the gradient of a loss on them of every parameter that has one."""
     import paddle
 
-    from cluebench.models import padding_of
-    from cluebench.models.forward_pass import forward, on_device
+    from cluebench import models
 
     model.clear_gradients()
-    (logits,) = forward(model, on_device(given, padding_of(model) if unpadded else None))
+    logits = sum(models.forward(model, models.on_device(given, padding)))
     labels = paddle.arange(logits.shape[0]) % logits.shape[1]
     paddle.nn.functional.cross_entropy(logits, labels).backward()
     gradients = {name: p.grad.numpy() for name, p in model.named_parameters() if p.grad is not None}
@@ -79,9 +76,9 @@ def passed(model, given: dict[str, np.ndarray], unpadded: bool) -> tuple[np.ndar
 
 def assert_equal(model, given: dict[str, np.ndarray]) -> None:
     """Logits, and each gradient next to the largest, are those of a padded pass within a few roundings."""
-    logits, gradients = passed(model, given, unpadded=True)
+    logits, gradients = passed(model, given, PAD)
     rounding = 100 * np.finfo(logits.dtype).eps
-    expected_logits, expected = passed(model, given, unpadded=False)
+    expected_logits, expected = passed(model, given)
     np.testing.assert_allclose(logits, expected_logits, rtol=rounding, atol=rounding)
     assert gradients.keys() == expected.keys()
     largest = max(np.abs(gradient).max() for gradient in expected.values())
@@ -130,8 +127,6 @@ def test_a_text_may_hold_what_padding_is_made_of(prefix, loaded, dtype):
 
 
 def test_only_a_head_that_reads_every_place_gets_every_place(models, architectures):
-    from cluebench.pretrained.model import Model
-
     found = {}
     for prefix, folder in architectures.items():
         of_tasks = {name: models.padding_of(models.load_model(task, Model.of(folder))) for name, task in TASKS.items()}
@@ -144,9 +139,9 @@ def test_afterwards_the_model_is_as_it_was(loaded, architectures):
     from cluebench.models.forward_pass import Places, leaving_out
 
     model, given = loaded("Ernie", "ocnli", "float32"), batch(BATCHES["longest first"])
-    before = passed(model, given, unpadded=False)[0]
+    before = passed(model, given)[0]
     with pytest.raises(ZeroDivisionError), leaving_out(model, Places(given["input_ids"], PAD)):
         raise ZeroDivisionError
-    passed(model, given, unpadded=True)
+    passed(model, given, PAD)
     assert not any(layer._forward_pre_hooks or layer._forward_post_hooks for layer in model.sublayers(True))
-    np.testing.assert_array_equal(passed(model, given, unpadded=False)[0], before)
+    np.testing.assert_array_equal(passed(model, given)[0], before)
