@@ -292,7 +292,7 @@ WRONG = {
     "a dropout of x": (config_with(attention_probs_dropout_prob="x"), "attention_probs_dropout_prob: Expected float"),
     "epsilon NaN": (broken("config.json", '{"layer_norm_eps": NaN}'), "holds NaN as layer_norm_eps, which is no finite number"),
     "a key twice": (broken("config.json", '{"vocab_size": 1, "vocab_size": 2}'), '"vocab_size" twice in one object'),
-    "nested deep": (broken("config.json", "[" * 100_000), "config.json: is broken JSON: nested more than 64"),
+    "nested deep": (broken("config.json", "[" * 100_000), "config.json: is broken JSON: nested too deep"),
     "no unknown token": (broken("tokenizer_config.json", '{"unk_token": null}'), "unk_token: Expected str"),
     "half a vocabulary": (half_a_vocabulary, "the vocabulary was cut off"),
     "a vocabulary without [CLS]": (vocabulary_without("[CLS]"), r"its vocabulary has no \[CLS\]"),
