@@ -16,6 +16,7 @@ import pytest
 from cluebench.benchmark.tasks import TASKS, Setting
 from cluebench.data import archive
 from cluebench.features.cache import FeatureCache
+from cluebench.foundation import atomic
 from cluebench.foundation.file_facts import FileFacts
 from cluebench.pretrained import model_files
 from cluebench.pretrained.model import Model
@@ -151,7 +152,7 @@ def of_run(run: RunFolder) -> dict[str, Broken]:
     record = submitted.Submitted(
         MODEL, "z.zip", "0" * 64, "2026", ["a"], {"tnews": {"score": [5.0], "error": None}}, {}
     )
-    record.write(run.directory.path / submitted.RECORD)
+    atomic.write_json(run.directory.path / submitted.RECORD, asdict(record))
     (run.directory.path / "z.json").unlink(missing_ok=True)
     return {
         "result": Broken(paths_of.result, json.loads(paths_of.result.read_text()), run.everything),
