@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cluebench
@@ -60,6 +60,7 @@ class _Place:
             raise DataError(f"{self.path} can't be read: {error.strerror or error}") from error
 
 
+@dataclass(eq=False)
 class DataSource:
     """The official files of the tasks in one directory.
 
@@ -70,21 +71,16 @@ class DataSource:
     into the directory. ``also``: a directory that is searched after it.
     """
 
-    def __init__(
-        self,
-        directory: str | Path,
-        *,
-        fetch: Callable[[Task], object] | None = None,
-        advice: str = "",
-        also: Path | None = None,
-    ):
-        self.directory = Path(directory)
-        self._fetch = fetch
-        self._advice = advice
-        self._directories = [self.directory, *([also] if also else [])]
+    directory: Path
+    fetch: Callable[[Task], object] | None = None
+    advice: str = ""
+    also: Path | None = None
+    _elsewhere: dict[Task, list[Path]] = field(default_factory=dict, init=False)
+    _expected: dict[tuple[str, str], str] = field(default_factory=dict, init=False)  # what `md5` found last
+
+    def __post_init__(self) -> None:
+        self.directory = Path(self.directory)  # a text will do
         self.is_synthetic = (self.directory / SYNTHETIC_MARK).is_file()
-        self._elsewhere: dict[Task, list[Path]] = {}
-        self._expected: dict[tuple[str, str], str] = {}  # (task name, file) → what `md5` found last
 
     def read(self, task: Task, file: str) -> bytes:
         """A file's bytes. Raises DataError when it is missing or unreadable, NetworkError when fetching fails.
@@ -163,8 +159,9 @@ class DataSource:
     def _find_elsewhere(self, task: Task, file: str) -> _Place | Copy | None:
         """The official file, also under PaddleNLP's names, or a copy, in folders named as the task."""
         if task not in self._elsewhere:
+            directories = [self.directory, *([self.also] if self.also else [])]
             find = (task_folders, _hash_folders)
-            self._elsewhere[task] = [path for search in find for top in self._directories for path in search(top, task)]
+            self._elsewhere[task] = [path for search in find for top in directories for path in search(top, task)]
         for folder in self._elsewhere[task]:
             for name in (file, f"{task.name}-{file}", f"{task.name}_{file}"):
                 for path in (folder / name, *visible(folder, f"*/{name}")):
@@ -174,8 +171,8 @@ class DataSource:
 
     def _require(self, task: Task, file: str) -> _Place | Copy:
         place = self._find(task, file)
-        if place is None and self._fetch is not None:
-            self._fetch(task)
+        if place is None and self.fetch is not None:
+            self.fetch(task)
             place = self._find(task, file)
         if place is None:
             raise DataError(self._missing(task, file))
@@ -186,7 +183,7 @@ class DataSource:
         archive = folder.with_suffix(".zip")
         official = official_file(task, file)
         address = f" ({official.archive_url})" if official else ""
-        advice = f"put the official archive{address} there as it is, or unpacked{self._advice}"
+        advice = f"put the official archive{address} there as it is, or unpacked{self.advice}"
         if self.lacks(task, file):
             copy = self.describe(task, task.dev_files[0])
             return f"{task.name}: {file} is not in this copy ({copy}): copies have no {LOST}; {advice}"

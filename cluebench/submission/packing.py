@@ -52,21 +52,19 @@ def run_directory(folder: Path) -> Path | None:
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such directory")
-    if any(path.name in submission.NAMES for path in visible(folder)):
+    names = [path.name for path in visible(folder)]
+    if any(name in submission.NAMES for name in names):
         return None
-    if holds_tasks(folder):
-        return folder
-    models = [path for path in visible(folder) if holds_tasks(path)]
+    models = [folder] if holds_tasks(folder) else [path for path in visible(folder) if holds_tasks(path)]
     if len(models) > 1:
-        names = ", ".join(path.name for path in models)
-        raise UsageError(f"{folder} holds runs of several models ({names}): name one, such as {models[0]}")
+        found = ", ".join(path.name for path in models)
+        raise UsageError(f"{folder} holds runs of several models ({found}): name one, such as {models[0]}")
     if models:
         return models[0]
-    if any(submission.wrong_name(path.name) for path in visible(folder)):
+    if any(map(submission.wrong_name, names)):
         return None
-    raise UsageError(
-        f"{folder} holds neither runs of a model nor prediction files such as {next(iter(submission.FILES))}"
-    )
+    example = next(iter(submission.FILES))
+    raise UsageError(f"{folder} holds neither runs of a model nor prediction files such as {example}")
 
 
 def take_predictions(folder: Path, wanted: Iterable[Entry]) -> list[str]:
@@ -90,12 +88,11 @@ def check(entry: Entry, source: DataSource) -> None:
         return
     try:
         entry.content = content_of(entry.path)
+        rows = load_rows(source, entry.task, entry.test.split)
+        entry.is_official = source.is_official(entry.task, entry.test.file)
     except (BadFile, FileNotFoundError) as error:
         entry.problems.append(str(error))
         return
-    try:
-        rows = load_rows(source, entry.task, entry.test.split)
-        entry.is_official = source.is_official(entry.task, entry.test.file)
     except ClueError as error:
         entry.problems.append(f"{entry.test.submission} can't be checked: {error}")
         return
