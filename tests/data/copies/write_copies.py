@@ -11,6 +11,7 @@ and features are made as the data set's last loading script made them. official.
 
 import json
 import re
+import shutil
 import tempfile
 import zipfile
 from pathlib import Path
@@ -69,16 +70,10 @@ def span_rows(config, folder, split):
     for article in json.loads((folder / FILES[split]).read_text(encoding="utf-8"))["data"]:
         for paragraph in article["paragraphs"]:
             for asked in paragraph["qas"]:
-                answers = {
-                    "text": [answer["text"].strip() for answer in asked["answers"]],
-                    "answer_start": [answer["answer_start"] for answer in asked["answers"]],
-                }
-                yield {
-                    "id": asked["id"],
-                    "context": paragraph["context"].strip(),
-                    "question": asked["question"].strip(),
-                    "answers": answers,
-                }
+                texts = {"context": paragraph["context"].strip(), "question": asked["question"].strip()}
+                starts = [answer["answer_start"] for answer in asked["answers"]]
+                answers = {"text": [answer["text"].strip() for answer in asked["answers"]], "answer_start": starts}
+                yield {"id": asked["id"], **texts, "answers": answers}
 
 
 def idiom_rows(config, folder, split):
@@ -93,21 +88,13 @@ def idiom_rows(config, folder, split):
 
 
 def choice_rows(config, folder, split):
-    names = {
-        "train": ["d-train.json", "m-train.json"],
-        "validation": ["d-dev.json", "m-dev.json"],
-        "test": ["test1.1.json"],
-    }
-    items = [item for name in names[split] for item in json.loads((folder / name).read_text(encoding="utf-8"))]
+    names = {"train": ["d-train.json", "m-train.json"], "validation": ["d-dev.json", "m-dev.json"]}
+    files = names.get(split, ["test1.1.json"])
+    items = [item for name in files for item in json.loads((folder / name).read_text(encoding="utf-8"))]
     for number, (context, questions, *_) in enumerate(items):
         for asked in questions:
-            yield {
-                "id": asked.get("id", number),
-                "context": context,
-                "question": asked["question"],
-                "choice": asked["choice"],
-                "answer": asked.get("answer", ""),
-            }
+            texts = {"question": asked["question"], "choice": asked["choice"], "answer": asked.get("answer", "")}
+            yield {"id": asked.get("id", number), "context": context, **texts}
 
 
 ROWS = {"cmrc2018": span_rows, "chid": idiom_rows, "c3": choice_rows}
@@ -119,17 +106,12 @@ def write(official, output):
         for split in FILES:
             rows = list(ROWS.get(config, text_rows)(config, official / f"{config}_public", split))
             splits[split] = Dataset.from_list(rows, features=features)
-            for folder, end in (("parquet", "parquet"), ("lines", "json")):
+            for folder in ("parquet", "lines"):
                 (output / folder / config).mkdir(parents=True, exist_ok=True)
-                name = f"{split}-00000-of-00001.parquet" if end == "parquet" else f"{split}.json"
-                if end == "parquet":
-                    splits[split].to_parquet(output / folder / config / name)
-                else:
-                    splits[split].to_json(output / folder / config / name, force_ascii=False)
+            splits[split].to_parquet(output / "parquet" / config / f"{split}-00000-of-00001.parquet")
+            splits[split].to_json(output / "lines" / config / f"{split}.json", force_ascii=False)
         splits.save_to_disk(output / "saved" / config)
-        (output / "lines" / config / "dataset_info.json").write_bytes(
-            (output / "saved" / config / "train" / "dataset_info.json").read_bytes()
-        )
+        shutil.copy(output / "saved" / config / "train" / "dataset_info.json", output / "lines" / config)
 
 
 def main():
