@@ -234,16 +234,16 @@ def _check(task: Task, part: Path, address: str) -> None:
     with open(part, "rb") as stream:
         if files and md5_of(stream) == files[0].archive_md5:
             return
-    known = {file.file: file.md5 for file in files if file.md5}
+    published = {file.file: file.md5 for file in files if file.md5}
     for name in task.files:
         member = find_member(part, name)
         if member is None:
             raise DataError(f"{part} has no {name}")
         with open_member(part, member) as stream:
             md5 = md5_of(stream)
-        if md5 != known.get(name, md5):
-            raise DataError(f"{part} is not the official archive: the md5 of {name} is {md5}, not {known[name]}")
-    if not known:
+        if md5 != published.get(name, md5):
+            raise DataError(f"{part} is not the official archive: the md5 of {name} is {md5}, not {published[name]}")
+    if not published:
         notice(f"no md5 is published for {task.title}: its files are used as they came from {address}")
 
 

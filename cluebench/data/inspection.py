@@ -132,7 +132,7 @@ def _twins(train: Units, units: Units) -> dict[str, Twins]:
     found = {WHOLE: Twins(int(exact.sum()), int(overlap.are_in(train.normal, units.normal).sum()), right)}
     for name in units.parts if len(units.parts) > 1 else ():
         pairs = ((train.parts, units.parts), (train.normal_parts, units.normal_parts))
-        found[name] = Twins(*(int(overlap.are_in(known[name], own[name]).sum()) for known, own in pairs))
+        found[name] = Twins(*(int(overlap.are_in(of_train[name], own[name]).sum()) for of_train, own in pairs))
     return found
 
 

@@ -18,10 +18,8 @@ from cluebench.foundation import atomic
 
 def write_labels(path: str | os.PathLike, ids: Sequence[int], labels: Sequence[str | int]) -> None:
     """One ``{"id": 0, "label": "102"}`` a line, in the given order. Whole or not at all."""
-    if len(ids) != len(labels):
-        raise ValueError(f"{len(ids)} ids for {len(labels)} labels")
-    lines = (json.dumps({"id": number, "label": label}, ensure_ascii=False) for number, label in zip(ids, labels))
-    atomic.write_text(path, "".join(line + "\n" for line in lines))
+    rows = ({"id": number, "label": label} for number, label in zip(ids, labels, strict=True))
+    atomic.write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def write_answers(path: str | os.PathLike, answers: Mapping[str, str | int]) -> None:
