@@ -68,8 +68,10 @@ _TRAIN = re.compile(
     r"global step (?P<step>\d{1,12})/(?P<total>\d{1,12}(?:\.\d+)?), epoch: (?P<epoch>\d+), batch: \d+.*?"
     r"loss: (?P<loss>[-+.\deE]+|nan|inf|-inf), lr: [.\deE+-]+, speed: (?P<speed>[.\deE+-]+) step/s"
 )
-_EVALUATED = re.compile(r"\bacc: (?P<acc>[.\deE+-]+)|\bexact: (?P<em>[.\deE+-]+), f1: (?P<f1>[.\deE+-]+)")
-_EVALUATED_IN = re.compile(r"\beval done total : (?P<seconds>\d{1,9}(?:\.\d+)?) s")
+_EVALUATED = re.compile(
+    r"(?:\bacc: (?P<acc>[.\deE+-]+)|\bexact: (?P<em>[.\deE+-]+), f1: (?P<f1>[.\deE+-]+))"
+    r"(?:.*?\beval done total : (?P<seconds>\d{1,9}(?:\.\d+)?) s)?"
+)
 _CUT = re.compile(
     r"\bdev cut after (?P<computed>\d{1,12})/\d{1,12} rows, at most (?P<bound>[.\d]+) % right, (?P<seconds>[.\d]+) s"
 )
@@ -116,8 +118,6 @@ class LogFacts:
         line = _ANSI.sub("", line) if "\x1b" in line else line
         self.last_lines = [*self.last_lines[1 - _LAST_LINES :], line]
         try:
-            if "eval done" in line and (match := _EVALUATED_IN.search(line)):
-                self.eval_seconds += float(match["seconds"])
             if "global step" in line and (match := _TRAIN.search(line)):
                 self._train(match)
             elif match := _CUT.search(line):
@@ -126,6 +126,7 @@ class LogFacts:
             elif match := _BEST.search(line):
                 self._end(tuple(float(part) for part in match["score"].split("/")))
             elif match := _EVALUATED.search(line):
+                self.eval_seconds += float(match["seconds"] or 0)
                 spans = match["acc"] is None
                 self._evaluate((float(match["em"]), float(match["f1"])) if spans else (100 * float(match["acc"]),))
         except ValueError:  # such as "acc: -", or two writers in one line
@@ -211,10 +212,8 @@ class GrowingLog:
 
 def furthest_step(facts: LogFacts, output_dir: Path) -> tuple[int, int] | None:
     """(step, total) of a run, by its log or the file between two log lines; None before the first step."""
-    steps = [(facts.step, facts.total_steps)] if facts.step and facts.total_steps else []
-    try:
+    steps = [(facts.step or 0, facts.total_steps or 0)]
+    with suppress(OSError, ValueError):  # no file, or one that is being written
         step, total = map(int, (output_dir / STEP_FILE).read_text(encoding="utf-8").split("/"))
-        steps += [(step, total)] if 0 < step <= total else []
-    except (OSError, ValueError):  # no file, or one that is being written
-        pass
-    return max(steps, default=None)
+        steps.append((step, total))
+    return max(((step, total) for step, total in steps if 0 < step <= total), default=None)
