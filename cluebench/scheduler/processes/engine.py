@@ -98,7 +98,6 @@ class Engine:
 
     def __init__(self, devices: Sequence[Device], driver: NvidiaDriver | None, events: Events):
         self.devices, self._driver, self._events = list(devices), driver, events
-        self._running: dict[str, Attempt] = {}  # by trial key
         self._locks: dict[str, int] = {}  # trial key → descriptor of its lock
 
     def measure(self, device_id: str) -> None:
@@ -176,23 +175,18 @@ class Engine:
         self._watch(job, wait)
 
     def _watch(self, job: Job, wait: Callable[[], int | None]) -> None:
-        attempt = job.attempt
+        mark = job.attempt.mark
 
         def watch() -> None:
             code = wait()
-            # Workers of a distributed run live in sessions of their own and may outlive their launcher.
-            end_all(attempt.mark)
-            self._running.pop(job.key, None)
+            end_all(mark)  # workers of a distributed run live in sessions of their own and may outlive their launcher
             self._events.put(Exited(job, code))
 
-        self._running[job.key] = attempt
         threading.Thread(target=watch, name=f"wait-{job.key}", daemon=True).start()
 
     def stop(self, job: Job, *, now: bool = False) -> None:
         """Asks a trial's process group to end (SIGTERM), or kills all its processes ``now`` (SIGKILL)."""
-        attempt = self._running.get(job.key)  # once: the thread that watches may remove it at any time
-        if attempt is None:
-            return
+        attempt = job.attempt
         if launch.start_time(attempt.pid) == attempt.start_time:
             signal_group(attempt.pid, signal.SIGKILL if now else signal.SIGTERM)
         if now:
@@ -200,10 +194,7 @@ class Engine:
 
     def allocated(self, job: Job, reading: Reading) -> int:
         """Bytes of a card that the driver reports for a trial's processes; 0 if it reports none."""
-        attempt = self._running.get(job.key)
-        if not reading.processes or attempt is None:
-            return 0
-        pids = set(launch.marked(attempt.mark))
+        pids = set(launch.marked(job.attempt.mark)) if reading.processes else ()
         return sum(used for pid, used in reading.processes.items() if pid in pids)
 
     def silence(self, job: Job) -> float:
