@@ -245,14 +245,6 @@ class PlannedGrid:
         self._recall_costs(jobs)
         return jobs
 
-    def shared_settings(self, model: Model, jobs: Iterable[Job]) -> dict[str, dict]:
-        """By task with data on this machine, the settings that all trials of a model share."""
-        return {
-            job.trial.task: {key: value for key, value in job.configuration.items() if key not in identity.VARIED}
-            for job in jobs
-            if job.trial.model == model and job.configuration
-        }
-
     def halving(self, jobs: Iterable[Job]) -> HalvingSearch | None:
         """The search that pauses and stops the grid's own jobs; None if every trial runs to its end."""
         return HalvingSearch(self.flags.rule, self._own(jobs), self.on_disk) if self.flags.rule else None

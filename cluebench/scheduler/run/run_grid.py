@@ -13,10 +13,12 @@ from cluebench.foundation.command import INTERRUPTED
 from cluebench.foundation.errors import ClueError, LeftToOthers, UsageError
 from cluebench.machine import devices, nvidia
 from cluebench.machine.nvidia import Device
+from cluebench.pretrained.model import Model
 from cluebench.pretrained.model_files import kept_weights
+from cluebench.records import identity
 from cluebench.records.cost import cost_lines
 from cluebench.records.grid_file import read_grid
-from cluebench.records.result import Result
+from cluebench.records.result import Result, Settings
 from cluebench.records.run_flags import refuse_amp
 from cluebench.report.grid_page import REPORT_FILE
 from cluebench.report.run import Run
@@ -25,7 +27,7 @@ from cluebench.scheduler.allocation.promises import Promises
 from cluebench.scheduler.loop import loop
 from cluebench.scheduler.loop.grid_state import GridState
 from cluebench.scheduler.plan.grid_flags import GridFlags
-from cluebench.scheduler.plan.jobs import Job, State, note_failures, recall_failures
+from cluebench.scheduler.plan.jobs import Job, State, by_task, note_failures, recall_failures
 from cluebench.scheduler.plan.trials import trial_command
 from cluebench.scheduler.processes.engine import Engine, Events, Interrupted, StartOrder
 from cluebench.scheduler.run.display import Display, display_for, print_failures
@@ -89,7 +91,11 @@ def _joined(grid: PlannedGrid, require_data: bool = False) -> list[Job]:
         for directory in grid.directories.values():
             directory.adopt_results()
     jobs = grid.jobs(require_data)
-    alone = [directory.join(grid.shared_settings(model, jobs)) for model, directory in grid.directories.items()]
+    settings: dict[Model, dict[str, Settings]] = {model: {} for model in grid.directories}
+    for (model, task), group in by_task(jobs).items():
+        if configuration := group[0].configuration:  # its data is on this machine
+            settings[model][task] = {key: value for key, value in configuration.items() if key not in identity.VARIED}
+    alone = [directory.join(settings[model]) for model, directory in grid.directories.items()]
     if grid.flags.worker and all(alone):
         Recorder(grid, jobs).write_plan()
     return jobs
