@@ -24,7 +24,7 @@ from cluebench.records.paths import REMOVED, TrialPaths
 from cluebench.records.result import STOPPED, Result
 from cluebench.report.grid_page import write_report
 from cluebench.scheduler.plan.jobs import Job, State, best_first, by_task
-from cluebench.scheduler.run.planned_grid import PlannedGrid, RunDirectory, now_utc
+from cluebench.scheduler.run.planned_grid import PlannedGrid, now_utc
 
 #: Least seconds between two writings of grid.json, and of a report; reports take at most this share of the time.
 _STATE_EVERY, _REPORT_EVERY, _REPORT_SHARE = 0.5, 30.0, 1 / 30
@@ -71,11 +71,11 @@ class Recorder:
     def hear(self, text: str, job: Job | None) -> None:
         """Writes a line into grid.log, of all models if it is about the whole grid."""
         about, now = f"{job.key} " if job else "", datetime.now().astimezone().isoformat(timespec="milliseconds")
-        for directory in [self._directories[job.trial.model]] if job else self._directories.values():
-            self._try(directory, "grid.log", _append, directory.grid_log, f"{now} {about}{text}\n")
+        for model in [job.trial.model] if job else self._directories:
+            self._try(model, "grid.log", _append, self._directories[model].grid_log, f"{now} {about}{text}\n")
         if job is not None:
             self.charged(job)
-            self._record_stopped(job)
+            self._try(job.trial.model, "results of stopped trials", self._record_stopped, job)
             if job.state is State.DONE:
                 self._drop_lower_models(other for other in self._jobs if other.group == job.group)
 
@@ -89,12 +89,8 @@ class Recorder:
         return float("inf")
 
     def _record_stopped(self, job: Job) -> None:
-        if job.state is State.STOPPED:
-            self._try(self._directories[job.trial.model], "results of stopped trials", self._write_stopped, job)
-
-    def _write_stopped(self, job: Job) -> None:
-        """Writes into a trial's result that the search has stopped it. Raises OSError."""
-        result = self._on_disk(job)
+        """If the search has stopped a trial, its result states this. Raises OSError."""
+        result = self._on_disk(job) if job.state is State.STOPPED else None
         if result is not None and result.status not in ("done", STOPPED):
             replace(result, status=STOPPED).write(job.paths.result)
 
@@ -104,7 +100,7 @@ class Recorder:
         if done and kept_weights(done[0].paths.output_dir):
             for job in done[1:]:
                 if job.paths.output_dir.is_dir():
-                    self._try(self._directories[job.trial.model], "kept models", drop_model, job.paths, job.result)
+                    self._try(job.trial.model, "kept models", drop_model, job.paths, job.result)
 
     # What is written --------------------------------------------------------------------------------------------------
 
@@ -129,14 +125,14 @@ class Recorder:
         Other processes may have run trials: so it also keeps only the best models, and marks stopped trials.
         """
         for job in self._jobs:
-            self._record_stopped(job)
+            self._try(job.trial.model, "results of stopped trials", self._record_stopped, job)
             self.charged(job)
         for jobs in by_task(self._jobs).values():
             self._drop_lower_models(jobs)
         for model in self._directories:
             left = self._states(model).keys() - {State.DONE, State.STOPPED}
             self._write_grid(model, "done" if not left else "failed" if left == {State.FAILED} else "stopped")
-            self._write_report(self._directories[model])
+            self._write_report(model)
 
     def _write_until_ended(self) -> None:
         while not self._ended.is_set():
@@ -156,7 +152,7 @@ class Recorder:
             stale = self._stale | {model for model in self._entries if self._states(model)[State.RUNNING]}
             if stale:
                 oldest, begin = min(stale, key=self._reported.__getitem__), time.monotonic()
-                self._write_report(self._directories[oldest])
+                self._write_report(oldest)
                 self._stale.discard(oldest)
                 self._reported[oldest] = now
                 self._report_due = now + max(_REPORT_EVERY / len(stale), (time.monotonic() - begin) / _REPORT_SHARE)
@@ -165,7 +161,7 @@ class Recorder:
         return Counter(state for state, _ in list(self._entries[model].values()))
 
     def _write_grid(self, model: Model, status: str) -> None:
-        counts, directory = self._states(model), self._directories[model]
+        counts = self._states(model)
         grid = {
             "format": GRID_FORMAT,
             "model": model.name,
@@ -181,14 +177,14 @@ class Recorder:
         # A line each: thousands of trials are written twice a second.
         trials = ",\n    ".join(text for _, text in list(self._entries[model].values()))
         text = f'{head},\n  "trials": [\n    {trials}\n  ]\n}}\n'
-        self._try(directory, "grid.json", atomic.write_text, directory.grid_json, text)
+        self._try(model, "grid.json", atomic.write_text, self._directories[model].grid_json, text)
 
-    def _write_report(self, directory: RunDirectory) -> None:
-        self._try(directory, "report.html", write_report, directory.path)
+    def _write_report(self, model: Model) -> None:
+        self._try(model, "report.html", write_report, self._directories[model].path)
 
-    def _try(self, directory: RunDirectory, what: str, action: Callable, *arguments: object) -> None:
+    def _try(self, model: Model, what: str, action: Callable, *arguments: object) -> None:
         """An error of any kind in writing ends neither trials nor the tables at the end."""
-        key = f"{directory.path}: {what}"
+        key = f"{self._directories[model].path}: {what}"
         try:
             action(*arguments)
             self._complained.discard(key)
