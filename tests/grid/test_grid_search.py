@@ -342,12 +342,15 @@ def test_full_disk_at_the_start_is_reported(tmp_path):
 
 
 def test_dry_run_prints_the_plan_and_touches_nothing(grid):
-    lines = grid.run("--dry_run").stdout.splitlines()
+    def plan(*arguments):  # others write to the disk meanwhile
+        return re.sub("; .* are free", "", grid.run("--dry_run", *arguments).stdout).splitlines()
+
+    lines = plan()
     assert lines[0] == "134 trials of 1 model: 0 done, 134 to run" and len(lines) == 15
     assert lines[6] == "CLUEWSC2020    32 trials    0 done   32 to run, device hours unknown until its first trial ends"
     assert [line.split(":")[0] for line in lines[11:14]] == ["time", "disk", "evaluations"]
     assert lines[14].startswith("--list")
-    listed = grid.run("--dry_run", "--list").stdout.splitlines()
+    listed = plan("--list")
     assert listed[:14] == lines[:14] and listed[14] == "some-model/afqmc/1e-05_16_0.1\tto run\t-" and len(listed) == 148
     assert not grid.runs.exists() and not (grid.data / "warmup.txt").exists()
     mistyped = grid.run("--dry_run", model="ernie-3.0-bas-zh").stderr
