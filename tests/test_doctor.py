@@ -99,7 +99,7 @@ INSTALL = "cd /repository && /venv/bin/python -m pip install -r "
 
 #: Answers of the probes → words of the problem, words of the fix.
 FAULTS = {
-    "no Paddle": (healthy(installed_versions=NO_PADDLE), "PaddlePaddle is not installed", INSTALL + "requirements-cpu.txt"),
+    "no Paddle": (healthy(installed_versions=NO_PADDLE, run_python=(None, "No module named 'paddle'")), "PaddlePaddle is not installed", INSTALL + "requirements-cpu.txt"),
     "another environment": (healthy(python_beside="/repository/.venv/bin/python", installed_versions=NO_PADDLE), "not installed", "source /repository/.venv/bin/activate"),
     "both Paddles": (healthy(installed_versions=PINNED), "overwrite each other's files", "uninstall -y paddlepaddle paddlepaddle-gpu && " + INSTALL),
     "missing package": (healthy(required_packages=["paddlenlp", "psutil"]), "not installed: psutil", INSTALL),
@@ -230,8 +230,9 @@ def test_data(data, tmp_path, capsys):
     assert "train.json" in problem and problem.endswith("differ from the official files, so scores can't be compared")
     assert fix.endswith("tnews_public.zip in their place, unless these are meant")
     (tmp_path / "csl_public.zip").write_bytes(b"PK\x03\x04 cut off")
-    _, [(problem, fix)] = data("CSL")
+    doctor, [(problem, fix)] = data("CSL")
     assert "csl_public.zip" in problem and fix.endswith("csl_public.zip there again")
+    assert "CSL" not in doctor.lines[0][1]
     assert capsys.readouterr().err == ""
 
 
