@@ -68,20 +68,20 @@ def _without_wrappers(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _finite_floats(file: Path, name: str, array: np.ndarray) -> np.ndarray:
-    """`_plain_floats`. Raises UsageError for NaN and infinity, which only a broken training leaves."""
-    plain = _plain_floats(array)
-    with np.errstate(all="ignore"):  # the sum takes one pass; it is not finite either where numbers are very large
-        sound = plain.dtype.kind != "f" or np.isfinite(plain.sum()) or np.isfinite(plain).all()
-    if not sound:
-        raise UsageError(f"{file}: {name} holds NaN or infinite numbers: the file is damaged, or its training diverged")
-    return plain
+    """float32 for every floating-point type; numpy has no bfloat16, whose 16 bits are the upper half of a float32.
 
-
-def _plain_floats(array: np.ndarray) -> np.ndarray:
-    """float32 for every floating-point type; numpy has no bfloat16, whose 16 bits are the upper half of a float32."""
+    Raises UsageError for NaN and infinity, which only a broken training leaves.
+    """
     if array.dtype == np.uint16:
-        return np.asarray(np.left_shift(array, 16, dtype=np.uint32)).view(np.float32)
-    return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
+        array = np.asarray(np.left_shift(array, 16, dtype=np.uint32)).view(np.float32)
+    if array.dtype.kind != "f":
+        return array
+    plain = array.astype(np.float32, copy=False)
+    with np.errstate(all="ignore"):  # the sum takes one pass; it is not finite either where numbers are very large
+        if not np.isfinite(plain.sum()) and not np.isfinite(plain).all():
+            problem = "holds NaN or infinite numbers: the file is damaged, or its training diverged"
+            raise UsageError(f"{file}: {name} {problem}")
+    return plain
 
 
 _SAFETENSORS_TYPES = {
