@@ -4,6 +4,7 @@ import os
 import time
 import zlib
 from contextlib import nullcontext
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -21,18 +22,9 @@ ARRAYS = {
 }
 
 
-class Builder:
-    def __init__(self):
-        self.calls = 0
-
-    def __call__(self):
-        self.calls += 1
-        return ARRAYS
-
-
 @pytest.fixture
 def build():
-    return Builder()
+    return Mock(return_value=ARRAYS)
 
 
 def assert_same(arrays):
@@ -49,7 +41,7 @@ def test_built_once_then_read(tmp_path, build):
     assert_same(first.get(KEY, build))
     again = second.get(KEY, build)
     assert_same(again)
-    assert (build.calls, first.built, second.built) == (1, 1, 0)
+    assert (build.call_count, first.built, second.built) == (1, 1, 0)
     assert isinstance(again["tokens"], np.memmap) and not again["tokens"].flags.writeable
     assert FeatureCache(folder).path(KEY).name.startswith("tnews-dev-")
 
@@ -61,21 +53,21 @@ def test_another_key_is_another_entry(tmp_path, build, change):
     cache = FeatureCache(tmp_path)
     cache.get(KEY, build)
     cache.get({**KEY, **change}, build)
-    assert build.calls == 2
+    assert build.call_count == 2
 
 
 def test_the_order_of_a_key_does_not_matter(tmp_path, build):
     cache = FeatureCache(tmp_path)
     cache.get(KEY, build)
     cache.get(dict(reversed(KEY.items())), build)
-    assert build.calls == 1
+    assert build.call_count == 1
 
 
 def test_overwrite_builds_again(tmp_path, build):
     cache = FeatureCache(tmp_path)
     before = cache.get(KEY, build)
     assert_same(cache.get(KEY, build, overwrite=True))
-    assert build.calls == 2
+    assert build.call_count == 2
     assert_same(before)  # what others have mapped stays readable
 
 
@@ -103,11 +95,11 @@ def test_a_damaged_entry_is_built_again(tmp_path, build, damage, capsys):
     entry, change = cache.path(KEY), DAMAGES[damage]
     entry.write_bytes(change(entry.read_bytes())) if change else entry.unlink()
     assert_same(cache.get(KEY, build))
-    assert build.calls == cache.built == 2
+    assert build.call_count == cache.built == 2
     reported = capsys.readouterr().err
     assert (f"{entry} is damaged" in reported and "making it again" in reported) == bool(change)
     assert_same(cache.get(KEY, build))
-    assert build.calls == 2
+    assert build.call_count == 2
 
 
 def test_a_build_that_fails_leaves_nothing(tmp_path, build):
@@ -188,7 +180,7 @@ def test_a_killed_writer_is_no_obstacle(tmp_path, build):
     temporary.write_bytes(b"half")
     (tmp_path / f".{cache.path(KEY).name}.lock").write_text("")
     assert_same(cache.get(KEY, build))
-    assert build.calls == 1
+    assert build.call_count == 1
     writing.__exit__(KeyError, KeyError(), None)
 
 
@@ -202,5 +194,5 @@ def test_waiting_for_another_process_is_reported(tmp_path, build, monkeypatch):
         time.sleep(0.005)
     assert_same(FeatureCache(tmp_path).get(KEY, build))
     process.join()
-    assert build.calls == 0
+    assert build.call_count == 0
     assert len(reported) == 1 and "waiting for another process" in reported[0]
