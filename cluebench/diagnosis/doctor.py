@@ -126,10 +126,10 @@ class Doctor:
         modules = ["paddlenlp.transformers"] if "paddlenlp" in self._installed else []
         self._paddle, error = probes.run_python(probes.PADDLE, *modules)
         self._loads_models = error is None
-        if error and not self._paddle and any(name in self._installed for name in _PADDLES):
-            self._problem(f"PaddlePaddle does not import: {error}", self._reinstall)
-        elif error and self._paddle:
+        if error and self._paddle:
             self._problem(f"PaddleNLP does not import: {error}", self._install)
+        elif error and any(name in self._installed for name in _PADDLES):
+            self._problem(f"PaddlePaddle does not import: {error}", self._reinstall)
         if self._paddle and self._paddle["cuda"]:
             self._line("CUDA build", f"CUDA {self._paddle['cuda']}, cuDNN {self._paddle['cudnn']}")
 
@@ -161,26 +161,22 @@ class Doctor:
         if not driver.version and not driver.error:
             library = "" if probes.loads("libcuda.so.1") else " and libcuda.so.1 is not there"
             pip = f"{sys.executable} -m pip"
-            self._problem(
+            cpu = (
+                f"{pip} uninstall -y paddlepaddle-gpu && cd {self._repository} && {pip} install -r requirements-cpu.txt"
+            )
+            return self._problem(
                 f"a GPU build of PaddlePaddle, but no NVIDIA driver answers{library}",
                 "nvidia-smi shows whether there is a driver; containers need --gpus all. On a machine without cards: "
-                f"{pip} uninstall -y paddlepaddle-gpu && cd {self._repository} && {pip} install -r "
-                "requirements-cpu.txt",
+                + cpu,
             )
-            return
-        runs = _major(driver.cuda)
-        if driver.version and runs < _major(
-            paddle["cuda"]
-        ):  # within a major version any driver runs what later versions built
+        runs, built = _major(driver.cuda), _major(paddle["cuda"])
+        if driver.version and runs < built:  # within a major version any driver runs what is built for later versions
             self._problem(
                 f"driver {driver.version} runs CUDA {driver.cuda}, PaddlePaddle was built for {paddle['cuda']}",
                 f"install a newer driver, or take a build for CUDA {runs} by changing cu126 in "
                 f"{self._repository / 'requirements.txt'}, and {self._install}",
             )
-        has_cudnn = (
-            "nvidia-cudnn-cu12" in self._installed or probes.loads("libcudnn.so.9") or probes.loads("libcudnn.so.8")
-        )
-        if not has_cudnn:
+        if "nvidia-cudnn-cu12" not in self._installed and not probes.loads("libcudnn.so.9", "libcudnn.so.8"):
             self._problem("no libcudnn for this GPU build of PaddlePaddle", self._install)
         seen = os.environ.get("CUDA_VISIBLE_DEVICES")
         if error := paddle["card_error"]:

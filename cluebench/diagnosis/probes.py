@@ -146,11 +146,12 @@ def _describe(card: Device) -> str:
     return f"{card.label}: {card.name}, {memory}"
 
 
-def loads(library: str) -> bool:
-    """Whether the system's loader finds a shared library."""
-    with suppress(OSError):
-        ctypes.CDLL(library)
-        return True
+def loads(*libraries: str) -> bool:
+    """Whether the system's loader finds one of these shared libraries."""
+    for library in libraries:
+        with suppress(OSError):
+            ctypes.CDLL(library)
+            return True
     return False
 
 
