@@ -34,7 +34,7 @@ from cluebench.scheduler.plan.estimates import (
     schedule,
 )
 from cluebench.scheduler.plan.grid_flags import GridFlags
-from cluebench.scheduler.plan.jobs import Job, State
+from cluebench.scheduler.plan.jobs import Job, State, by_task
 from cluebench.scheduler.plan.trials import trial_command
 from cluebench.scheduler.run.planned_grid import PlannedGrid
 from cluebench.search.halving import Curve, Rule, standings
@@ -133,11 +133,12 @@ class Forecast:
         asked = grid.flags.devices.partition(":")[0]
         self.device = asked if asked != "auto" else "gpu" if "gpu" in by_device else "cpu"
         self._to_run: dict[Task, list[Job]] = defaultdict(list)
+        self._known: dict[str, tuple[float, Model]] = {}  # trial key → device seconds, by trials of this model
         for job in jobs:
             if not job.is_settled:
                 self._to_run[job.trial.row].append(job)
-        estimates = {job.key: by_device[self.device].by_task(job.trial) for job in jobs if not job.is_settled}
-        self._known = {key: estimate for key, estimate in estimates.items() if estimate}  # device seconds, by a model
+                if estimate := by_device[self.device].by_task(job.trial):
+                    self._known[job.key] = estimate
 
     def _finished(self) -> Iterator[tuple[Trial, Result]]:
         """The finished trials of all grids under the run root."""
@@ -174,9 +175,8 @@ class Forecast:
     def _first_ends(self, rule: Rule, task: Task, left: Mapping[str, float]) -> dict[str, float]:
         """Trial key → the share of its steps at its first possible stop, if the longest trials are the worst."""
         found: dict[str, float] = {}
-        for model in self._grid.directories:
+        for jobs in by_task(job for job in self._jobs if job.trial.row is task).values():
             contest: dict[Setting, list[Job]] = defaultdict(list)
-            jobs = [job for job in self._jobs if (job.trial.model, job.trial.row) == (model, task)]
             for job in sorted(jobs, key=lambda job: 0.0 if job.result else left.get(job.key, math.inf)):
                 contest[job.trial.setting].append(job)
             curves: dict[Setting, list[Curve]] = {}
