@@ -31,7 +31,7 @@ def runs(tmp_path_factory):
     return root
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def board(runs):
     return Leaderboard.of(measured_rows(runs) + published_rows())
 

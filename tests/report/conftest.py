@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -34,20 +36,20 @@ def evidence(predictions):
     return lambda task, right, *args, **settings: measured([predictions(task, right, *args, **settings)])
 
 
+def write_finished(tmp_path, folder, task, right, clusters=None, learning_rate=3e-05, seed=42, keeps=True, **settings):
+    predicted = predictions_of(tmp_path, task, right, clusters, learning_rate=learning_rate, seed=seed, **settings)
+    result = Result(task, "m", dict(predicted.configuration), "0" * 16, status="done", total_steps=200)
+    result.metric = TASKS[task].metric
+    result.add(DevPoint(100, 0, predicted.score))
+    path = folder / task / f"{trial_name(Setting(learning_rate, 32, 0.1), seed)}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    result.write(path)
+    if keeps:
+        predicted.write(dev_predictions.beside(path), predicted.configuration, 100)
+    return path
+
+
 @pytest.fixture
 def finished(tmp_path):
-    """finished(folder, task, right, …): a finished trial as a run leaves it, its result and its dev predictions."""
-
-    def write(folder, task, right, clusters=None, learning_rate=3e-05, seed=42, keeps=True, **settings):
-        predicted = predictions_of(tmp_path, task, right, clusters, learning_rate=learning_rate, seed=seed, **settings)
-        result = Result(task, "m", dict(predicted.configuration), "0" * 16, status="done", total_steps=200)
-        result.metric = TASKS[task].metric
-        result.add(DevPoint(100, 0, predicted.score))
-        path = folder / task / f"{trial_name(Setting(learning_rate, 32, 0.1), seed)}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        result.write(path)
-        if keeps:
-            predicted.write(dev_predictions.beside(path), predicted.configuration, 100)
-        return path
-
-    return write
+    """finished(folder, task, right [rows], …) → the path of a finished trial's result."""
+    return partial(write_finished, tmp_path)

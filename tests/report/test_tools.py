@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from cluebench.data.source import DataSource
 from cluebench.demo.synthetic import Sizes, write_synthetic
 from cluebench.report import grid_page
 from cluebench.report.run import Run
+from tests.report.conftest import write_finished
 
 COMPARE, EXTRACT, LEADERBOARD = (f"grid_search_tools/{n}.py" for n in ("compare", "extract_result", "leaderboard"))
 CLUSTERS = np.arange(1000) // 4
@@ -24,15 +27,21 @@ def answers(share, seed):
     return hard + 0.2 * np.random.default_rng(seed).normal(size=1000) < share
 
 
-@pytest.fixture
-def runs(tmp_path, finished):
-    """A run root with two models that are alike and a better one, on all ten tasks, and an old run."""
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
     for model, share, seed in (("alike", 0.60, 1), ("equal", 0.60, 2), ("better", 0.75, 3)):
         for name, task in TASKS.items():
             clusters = None if task.is_classification else CLUSTERS
-            finished(tmp_path / "runs" / model, name, answers(share, seed), clusters, model=model)
-    finished(tmp_path / "runs" / "old", "tnews", answers(0.6, 4), keeps=False, model="old")
-    return tmp_path / "runs"
+            write_finished(folder, folder / "runs" / model, name, answers(share, seed), clusters, model=model)
+    write_finished(folder, folder / "runs" / "old", "tnews", answers(0.6, 4), keeps=False, model="old")
+    return folder / "runs"
+
+
+@pytest.fixture
+def runs(made_once, tmp_path):
+    """A run root with two models that are alike and a better one, on all ten tasks, and an old run."""
+    return Path(shutil.copytree(made_once, tmp_path / "runs"))
 
 
 def test_compare_tells_apart_what_differs(runs, run_command):
@@ -65,7 +74,7 @@ def test_published_scores_are_compared_with_runs_on_the_official_files_only(runs
     ended = run_command(COMPARE, "official", *published, "--differences", "tnews")
     assert ended.code == 2 and "published scores have no rows" in ended.err
     ended = run_command(COMPARE, "alike", *published)
-    assert ended.code == 2 and "published scores are of the official files" in ended.err
+    assert ended.code == 2 and "published scores belong to the official files" in ended.err
 
 
 @pytest.mark.parametrize(
