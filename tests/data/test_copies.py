@@ -32,6 +32,10 @@ def unpacked(tmp_path_factory):
     return folder
 
 
+def rows_in(folder, name, split):
+    return load_rows(DataSource(folder), TASKS[name], split)
+
+
 def without_lost_ids(task, split, rows):
     """Ids of train and dev of CLUEWSC2020 are in no copy."""
     return [replace(row, id=None) for row in rows] if task.marked_spans and split != "test1.1" else rows
@@ -90,39 +94,37 @@ def test_a_copy_is_read_once_for_its_hash(unpacked, tmp_path, monkeypatch):
 
 def test_where_copies_lie(unpacked, tmp_path):
     """A task's own folder, the folder above, names in any case, and PaddleNLP's own names of official files."""
-    task = TASKS["tnews"]
-    rows = load_rows(DataSource(unpacked / "official"), task, "dev")
+    rows = rows_in(unpacked / "official", "tnews", "dev")
     parquet_folder = unpacked / WRITERS[0] / "parquet"
     for place in ("a/TNEWS", "b/CLUEdataset/tnews", "c/hub/clue/tnews/data"):
         shutil.copytree(parquet_folder / "tnews", tmp_path / place)
     for directory in ("a", "a/TNEWS", "b", "b/CLUEdataset", "c", "c/hub/clue/tnews"):
-        assert load_rows(DataSource(tmp_path / directory), task, "dev") == rows
+        assert rows_in(tmp_path / directory, "tnews", "dev") == rows
     shutil.copytree(unpacked / "official" / "tnews_public", tmp_path / "d" / "CLUEdataset" / "tnews")
     shutil.copytree(unpacked / "official" / "c3_public", tmp_path / "e" / "C3" / "train")
     for path in (tmp_path / "e" / "C3" / "train").iterdir():
         path.rename(path.with_name(f"c3-{path.name}"))
-    assert load_rows(DataSource(tmp_path / "d"), task, "dev") == rows
-    own = DataSource(unpacked / "official")
-    assert load_rows(DataSource(tmp_path / "e"), TASKS["c3"], "dev") == load_rows(own, TASKS["c3"], "dev")
+    assert rows_in(tmp_path / "d", "tnews", "dev") == rows
+    assert rows_in(tmp_path / "e", "c3", "dev") == rows_in(unpacked / "official", "c3", "dev")
 
 
 def test_caches_of_datasets_and_converted_branches(unpacked, tmp_path):
     """``tnews/1.0.0/<hash>/clue-train.arrow``, and ``tnews/train/0000.parquet`` and on."""
-    rows = load_rows(DataSource(unpacked / "official"), TASKS["tnews"], "train")
+    rows = rows_in(unpacked / "official", "tnews", "train")
     saved = unpacked / WRITERS[0] / "saved" / "tnews" / "train"
     cache = tmp_path / "cache" / "clue" / "tnews" / "1.0.0" / "0123abcd"
     shutil.copytree(saved, cache)
     (cache / "data-00000-of-00001.arrow").rename(cache / "clue-train.arrow")
-    assert load_rows(DataSource(tmp_path / "cache"), TASKS["tnews"], "train") == rows
+    assert rows_in(tmp_path / "cache", "tnews", "train") == rows
     table = parquet.read_table(unpacked / WRITERS[0] / "parquet" / "tnews" / "train-00000-of-00001.parquet")
     branch = tmp_path / "branch" / "tnews" / "train"
     branch.mkdir(parents=True)
     for number in range(3):
         parquet.write_table(table.slice(number * 8, 8), branch / f"000{number}.parquet")
-    assert load_rows(DataSource(tmp_path / "branch"), TASKS["tnews"], "train") == rows
+    assert rows_in(tmp_path / "branch", "tnews", "train") == rows
     parquet.write_table(table, branch / "all.parquet")
     with pytest.raises(DataError, match="0000.parquet and 0001.parquet are of one split: leave only the right one"):
-        load_rows(DataSource(tmp_path / "branch"), TASKS["tnews"], "train")
+        rows_in(tmp_path / "branch", "tnews", "train")
 
 
 def test_the_old_download_cache(unpacked, tmp_path, monkeypatch):
@@ -142,7 +144,7 @@ def test_paddlenlps_cache_is_found_without_data_dir(unpacked, tmp_path, monkeypa
     monkeypatch.setenv("PPNLP_HOME", str(tmp_path))
     shutil.copytree(unpacked / "official" / "afqmc_public", tmp_path / "datasets" / "Clue" / "afqmc_public")
     rows = load_rows(open_source(None), TASKS["afqmc"], "train")
-    assert rows == load_rows(DataSource(unpacked / "official"), TASKS["afqmc"], "train")
+    assert rows == rows_in(unpacked / "official", "afqmc", "train")
 
 
 @pytest.fixture
@@ -198,12 +200,11 @@ def test_what_is_wrong_with_a_copy(tnews, edit, message):
 def test_labels_are_never_guessed(unpacked, tmp_path):
     """NLI's labels stand in another order in copies than in the task; lines without a schema are refused."""
     shutil.copytree(unpacked / WRITERS[0] / "lines" / "ocnli", tmp_path / "ocnli")
-    official = DataSource(unpacked / "official")
-    assert load_rows(DataSource(tmp_path), TASKS["ocnli"], "train") == load_rows(official, TASKS["ocnli"], "train")
+    assert rows_in(tmp_path, "ocnli", "train") == rows_in(unpacked / "official", "ocnli", "train")
     (tmp_path / "ocnli" / "dataset_info.json").unlink()
     with pytest.raises(DataError, match="integer labels, and nothing says what they mean"):
-        load_rows(DataSource(tmp_path), TASKS["ocnli"], "train")
-    assert load_rows(DataSource(tmp_path), TASKS["ocnli"], "test1.1")  # has no labels to mistake
+        rows_in(tmp_path, "ocnli", "train")
+    assert rows_in(tmp_path, "ocnli", "test1.1")  # has no labels to mistake
 
 
 def test_parts_and_broken_files(unpacked, tmp_path):
@@ -214,19 +215,19 @@ def test_parts_and_broken_files(unpacked, tmp_path):
     for number, part in enumerate((table.slice(0, 10), table.slice(10))):
         parquet.write_table(part, folder / f"train-0000{number}-of-00002.parquet")
     whole.unlink()
-    official = load_rows(DataSource(unpacked / "official"), TASKS["c3"], "train")
-    assert load_rows(DataSource(tmp_path), TASKS["c3"], "train") == official
+    official = rows_in(unpacked / "official", "c3", "train")
+    assert rows_in(tmp_path, "c3", "train") == official
     (folder / "train-00000-of-00002.parquet").unlink()
     with pytest.raises(DataError, match="holds 1 parts such as train-00001-of-00002.parquet, not the 2 of one copy"):
-        load_rows(DataSource(tmp_path), TASKS["c3"], "train")
+        rows_in(tmp_path, "c3", "train")
     dev = folder / "validation-00000-of-00001.parquet"
     dev.write_bytes(dev.read_bytes()[:-100])
     with pytest.raises(DataError, match="validation-00000-of-00001.parquet can't be read"):
-        load_rows(DataSource(tmp_path), TASKS["c3"], "dev")
+        rows_in(tmp_path, "c3", "dev")
 
 
 def test_rows_stand_in_the_official_order(tnews, tmp_path):
-    before = load_rows(DataSource(tmp_path), TASKS["tnews"], "train")
+    before = rows_in(tmp_path, "tnews", "train")
     assert load_rows(tnews(lambda table: table.take(list(range(len(table)))[::-1])), TASKS["tnews"], "train") == before
 
 
@@ -239,7 +240,7 @@ def test_what_a_copy_lacks_is_named(tmp_path, unpacked):
         load_rows(source, TASKS["tnews"], "test1.0")
     (tmp_path / "tnews.csv").touch()
     with pytest.raises(DataError, match=r"train.json is missing: .* holds tnews.csv\)"):
-        load_rows(DataSource(tmp_path), TASKS["tnews"], "train")
+        rows_in(tmp_path, "tnews", "train")
 
 
 def test_the_same_rows_in_other_bytes_are_official(unpacked, tmp_path, monkeypatch, capsys):
