@@ -35,5 +35,12 @@ def edit(files, name, change):
     files[name] = gzip.compress(content) if is_packed else content
 
 
+def rewrite(bundle, forge, to=None, seal=True):
+    """The bundle, changed by ``forge``, which is called with its files; written to another path if ``to`` is given."""
+    files = members(bundle)
+    forge(files)
+    write(to or bundle, files, seal)
+
+
 def best_log(files):
     return next(name for name in files if name.startswith("afqmc/") and name.endswith(".log"))

@@ -17,7 +17,7 @@ from cluebench.records.finished_trials import OpenedRun
 from cluebench.records.identity import configuration_hash
 from cluebench.records.result import Result
 from tests.bundle.conftest import SECRETS
-from tests.bundle.editing import FIRST, SECOND, best_log, edit, members, write
+from tests.bundle.editing import FIRST, SECOND, best_log, edit, members, rewrite, write
 
 COMMAND = "grid_search_tools/bundle.py"
 GRID_OF = b'{"format": 1, "model": "m", "status": "done", "trials": %s}'
@@ -69,9 +69,7 @@ def test_without_data_nothing_is_verified_and_forgeries_of_the_protocol_are_stil
     ended = run_command(COMMAND, "verify", bundle, "--data_dir", tmp_path / "none")
     assert ended.code == 0
     assert all("not verifiable here" in line and "not here: see --data_dir" in line for line in ended.lines[1:])
-    files = members(bundle)
-    reconfigure(files, FIRST, epochs=10)
-    write(bundle, files)
+    rewrite(bundle, settings(epochs=10))
     assert run_command(COMMAND, "verify", bundle, "--data_dir", tmp_path / "none").code == 1
 
 
@@ -116,9 +114,7 @@ def test_weights_that_were_kept_are_hashed(run, data, run_command, tmp_path):
 
 def test_merged_bundles_stand_on_one_leaderboard(bundle, data, run_command, tmp_path):
     root, other = tmp_path / "merged", tmp_path / "other.zip"
-    files = members(bundle)
-    edit(files, "manifest.json", lambda value: value.update(packed_by="0.3.0"))
-    write(other, files)
+    rewrite(bundle, forged("manifest.json", lambda value: value.update(packed_by="0.3.0")), to=other)
     for message in (str(root), "already"):
         ended = run_command(COMMAND, "merge", bundle, other, "--data_dir", data, "--run_root", root)
         assert ended.code == 0 and message in ended.lines[-1], ended.err
@@ -131,9 +127,7 @@ def test_merged_bundles_stand_on_one_leaderboard(bundle, data, run_command, tmp_
 
 
 def test_a_bundle_that_does_not_fit_is_not_merged(bundle, data, run_command, tmp_path):
-    files = members(bundle)
-    edit(files, f"{FIRST}.json", lambda value: value.update(best_score=[99.0]))
-    write(bundle, files)
+    rewrite(bundle, result(best_score=[99.0]))
     ended = run_command(COMMAND, "merge", bundle, "--data_dir", data, "--run_root", tmp_path / "merged")
     assert ended.code == 1 and not (tmp_path / "merged").exists()
 
@@ -319,9 +313,8 @@ FORGERIES = {
 
 @pytest.mark.parametrize("name", FORGERIES)
 def test_a_sealed_forgery_is_found(bundle, verify, name):
-    (forge, message), files = FORGERIES[name], members(bundle)
-    forge(files)
-    write(bundle, files)
+    forge, message = FORGERIES[name]
+    rewrite(bundle, forge)
     ended = verify(bundle)
     assert (ended.code, ended.err) == (1, ""), ended.out
     assert "does not fit" in ended.out and message in ended.out
@@ -334,10 +327,8 @@ def test_what_is_left_out_is_reported(bundle, verify):
     write(bundle, files)
     ended = verify(bundle)
     assert ended.code == 0 and "AFQMC        not verifiable here: 12 trials" in ended.out
-    files = members(bundle)
-    dropped_trial(files)
-    edit(files, "grid.json", lambda value: value.update(trials=[one for one in value["trials"] if f"{one['task']}/{one['name']}" != FIRST]))  # fmt: skip
-    write(bundle, files)
+    rewrite(bundle, dropped_trial)
+    rewrite(bundle, forged("grid.json", lambda value: value["trials"].pop(0)))
     assert "11 of the 12 settings of the published grid" in verify(bundle).out
 
 
@@ -424,9 +415,7 @@ def test_a_broken_archive_is_refused_in_one_line(bundle, verify, change):
 
 
 def test_an_edit_that_is_not_sealed_is_refused(bundle, verify):
-    files = members(bundle)
-    edit(files, f"{FIRST}.json", lambda value: value.update(train_seconds=1.0))
-    write(bundle, files, seal=False)
+    rewrite(bundle, result(train_seconds=1.0), seal=False)
     ended = verify(bundle)
     assert ended.code == 2 and f"other files than its manifest lists: '{FIRST}.json'" in ended.err
 
@@ -442,9 +431,7 @@ def test_an_edit_that_is_not_sealed_is_refused(bundle, verify):
     ],
 )
 def test_a_manifest_names_one_model(bundle, verify, model, message):
-    files = members(bundle)
-    edit(files, "manifest.json", lambda value: value.update(model={**model, "weights": {}}))
-    write(bundle, files)
+    rewrite(bundle, forged("manifest.json", lambda value: value.update(model={**model, "weights": {}})))
     ended = verify(bundle)
     assert ended.code == 2 and message in ended.err
 
@@ -462,22 +449,17 @@ def test_a_manifest_names_one_model(bundle, verify, model, message):
     ],
 )
 def test_a_plan_tells_nothing_but_what_is_packed(bundle, verify, words):
-    files = members(bundle)
-
     def change(grid):
         grid["trials"][0].update(words.pop("trials", {}))
         grid.update(words)
 
-    edit(files, "grid.json", change)
-    write(bundle, files)
+    rewrite(bundle, forged("grid.json", change))
     ended = verify(bundle)
     assert ended.code == 2 and "grid.json of another model, or with texts that no bundle may hold" in ended.err
 
 
 def test_a_strangers_words_do_not_steer_the_terminal(bundle, verify):
-    files = members(bundle)
-    reconfigure(files, FIRST, **{"\x1b[2J": "\x1b]0;x\x07"})
-    write(bundle, files)
+    rewrite(bundle, settings(**{"\x1b[2J": "\x1b]0;x\x07"}))
     assert "\x1b" not in verify(bundle).out
 
 
