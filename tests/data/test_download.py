@@ -26,6 +26,7 @@ from cluebench.data.source import open_source
 from cluebench.foundation.errors import DataError, DiskFull, NetworkError
 
 AFQMC = TASKS["afqmc"]
+PATIENT = Patience()
 QUICK = Patience(reach=5.0, connect=5.0, read=5.0, pauses=(0.01, 0.02, 0.03))
 #: For mirrors that stall.
 IMPATIENT = Patience(reach=5.0, connect=5.0, read=0.5, pauses=(0.01, 0.02, 0.03), window=0.2)
@@ -185,6 +186,14 @@ def _fetched(tmp_path, *addresses, patience=QUICK):
     return path
 
 
+def _fails(folder, *addresses, error=NetworkError, patience=QUICK):
+    """The one line of the error. Nothing that arrived counts as an archive."""
+    with pytest.raises(error) as caught:
+        fetch_archive(AFQMC, folder, addresses=addresses, patience=patience)
+    assert not (folder / "afqmc_public.zip").exists() and "\n" not in str(caught.value)
+    return str(caught.value)
+
+
 def test_the_first_mirror_is_enough(mirrors, tmp_path):
     _fetched(tmp_path, mirrors.add("a", good), mirrors.add("b", good))
     assert len(mirrors.asked("a")) == 1 and not mirrors.asked("b")
@@ -249,13 +258,9 @@ REASONS = {
 @pytest.mark.parametrize("name", BAD_MIRRORS)
 def test_nothing_corrupt_is_used(mirrors, tmp_path, name):
     address = mirrors.add("bad", *BAD_MIRRORS[name])
-    with pytest.raises(NetworkError) as caught:
-        fetch_archive(AFQMC, tmp_path, addresses=[address], patience=patience_with(name))
-    assert not (tmp_path / "afqmc_public.zip").exists()
-    message, asked = str(caught.value), len(mirrors.asked("bad"))
+    message, asked = _fails(tmp_path, address, patience=patience_with(name)), len(mirrors.asked("bad"))
     reason, times = REASONS.get(name, ("", asked))
     assert reason in message and asked == times
-    assert "\n" not in message
     assert message.startswith("afqmc: afqmc_public.zip could not be downloaded") and address in message
     assert f"put it at {tmp_path / 'afqmc_public.zip'}" in message and "CLUE_DATA_DIR" in message
 
@@ -271,16 +276,13 @@ def test_an_odd_length_is_no_length(mirrors, tmp_path, length):
 
 def test_all_mirrors_are_named_with_their_reasons(mirrors, tmp_path):
     first, second = mirrors.add("a", status(403)), mirrors.add("b", status(404))
-    with pytest.raises(NetworkError) as caught:
-        fetch_archive(AFQMC, tmp_path, addresses=[first, second], patience=QUICK)
-    assert f"{first}: 403 Forbidden; {second}: 404 Not Found" in str(caught.value)
+    assert f"{first}: 403 Forbidden; {second}: 404 Not Found" in _fails(tmp_path, first, second)
 
 
 def test_pauses_grow_with_every_round(mirrors, tmp_path, monkeypatch):
     slept = []
     monkeypatch.setattr(download.time, "sleep", slept.append)
-    with pytest.raises(NetworkError):
-        fetch_archive(AFQMC, tmp_path, addresses=[mirrors.add("a", status(500)), mirrors.add("b", status(500))])
+    _fails(tmp_path, mirrors.add("a", status(500)), mirrors.add("b", status(500)), patience=Patience())
     pauses = [pause for pause in slept if pause]
     assert pauses == list(Patience().pauses) and pauses == sorted(pauses) and len(set(pauses)) == len(pauses)
 
@@ -313,8 +315,7 @@ def test_a_download_goes_on_where_it_stopped(mirrors, tmp_path, name):
 
 def test_a_killed_download_goes_on_in_the_next_process(mirrors, tmp_path):
     address = mirrors.add("a", truncated(GOOD, 30_000), status(404))
-    with pytest.raises(NetworkError):
-        fetch_archive(AFQMC, tmp_path, addresses=[address], patience=QUICK)
+    _fails(tmp_path, address)
     mirrors.scripts["/a/afqmc_public.zip"] = [good]
     _fetched(tmp_path, address)
     assert mirrors.asked("a")[-1] == "bytes=30000-"
@@ -353,8 +354,7 @@ def test_endless_and_oversized_bodies(mirrors, tmp_path, monkeypatch):
             handler.wfile.write(b"x" * 10_000)
 
     for name, answer, needle in (("a", good, "offers"), ("b", endless, "sends without end")):
-        with pytest.raises(NetworkError, match=needle):
-            fetch_archive(AFQMC, tmp_path, addresses=[mirrors.add(name, answer)], patience=QUICK)
+        assert needle in _fails(tmp_path, mirrors.add(name, answer))
 
 
 def test_files_without_published_md5_are_used_with_a_notice(mirrors, tmp_path, monkeypatch, official, capsys):
@@ -374,11 +374,10 @@ def _closed_port():
         return probe.getsockname()[1]
 
 
-def _unreachable(tmp_path, reason, *addresses, **more):
+def _unreachable(folder, reason, *addresses, patience=PATIENT):
     """The error comes at once."""
     start = time.monotonic()
-    with pytest.raises(NetworkError, match=reason):
-        fetch_archive(AFQMC, tmp_path, addresses=addresses, **more)
+    assert reason in _fails(folder, *addresses, patience=patience)
     assert time.monotonic() - start < 6
 
 
@@ -418,8 +417,7 @@ def test_the_proxy_is_the_one_to_reach(mirrors, tmp_path, monkeypatch):
     _fetched(tmp_path, address)
     (tmp_path / "afqmc_public.zip").unlink()
     monkeypatch.setenv("http_proxy", f"127.0.0.1:{_closed_port()}")
-    with pytest.raises(NetworkError, match="Connection refused"):
-        fetch_archive(AFQMC, tmp_path, addresses=[address], patience=QUICK)
+    assert "Connection refused" in _fails(tmp_path, address)
 
 
 def test_a_proxy_that_refuses_is_asked_once(mirrors, tmp_path, monkeypatch):
@@ -473,15 +471,13 @@ def test_a_full_disk_is_named(mirrors, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(download.os, "fsync", full)
-    with pytest.raises(DiskFull, match=f"no space left for data sets in {tmp_path}"):
-        fetch_archive(AFQMC, tmp_path, addresses=[mirrors.add("a", good)], patience=QUICK)
-    assert not (tmp_path / "afqmc_public.zip").exists()
+    assert f"no space left for data sets in {tmp_path}" in _fails(tmp_path, mirrors.add("a", good), error=DiskFull)
 
 
 def test_a_data_home_that_can_not_be_made(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="can't be written .* set PPNLP_HOME"):
-        fetch_archive(AFQMC, tmp_path / "file" / "clue", addresses=["http://127.0.0.1:1/x"])
+    message = _fails(tmp_path / "file" / "clue", "http://127.0.0.1:1/x", error=DataError)
+    assert "can't be written" in message and "set PPNLP_HOME" in message
 
 
 # Mirrors and the source -----------------------------------------------------------------------------------------------
