@@ -72,8 +72,8 @@ class SimulatedEngine:
     running: dict[str, Outcome] = field(default_factory=dict)
     stopped: list[tuple[float, str, bool]] = field(default_factory=list)
     locked: set[str] = field(default_factory=set)  # keys of trials whose locks others have
-    deaf: set[str] = field(default_factory=set)  # keys of trials that pay no heed to SIGTERM
-    undying: set[str] = field(default_factory=set)  # keys of trials that pay no heed to SIGKILL either
+    deaf: set[str] = field(default_factory=set)  # keys of trials that ignore SIGTERM
+    undying: set[str] = field(default_factory=set)  # keys of trials that SIGKILL does not end
 
     def measure(self, device_id: str) -> None:
         if self.memory is not None:

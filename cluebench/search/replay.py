@@ -102,7 +102,7 @@ def replay(grid: RecordedGrid, error: float | None, rules: Sequence[Rule] = RULE
 
 
 def _saved(until: Callable[[Recorded, int | None], float], ends: Sequence[tuple[Recorded, int | None]]) -> float:
-    """The share of steps or seconds that trials save which end after so many evaluations; None: at their end."""
+    """The share of steps or seconds that is saved if each trial ends after its number of evaluations; None: its end."""
     return 1 - sum(until(trial, number) for trial, number in ends) / sum(until(trial, None) for trial, _ in ends)
 
 

@@ -80,7 +80,7 @@ def test_four_minutes_without_disk_or_network_cost_no_trial_an_attempt(code, see
     run.run()
     assert set(run.states()) == {State.DONE} and run.time.now < 480
     assert not any(failure.policy.counts for job in run.jobs for failure in job.failures)
-    if seen:  # nothing is even tried, and what had been is no failure
+    if seen:  # nothing starts, and the attempts before do not count as failures
         assert len(run.engine.starts) == 4 + 6 and not any(job.failures for job in run.jobs)
         assert "nothing is started for now: /runs: No space left on device; checked again every 30 s" in (
             run.witness.notes

@@ -109,7 +109,7 @@ def test_trials_at_a_rung_wait_for_those_on_the_way():
 
 
 def so_far(curves, evaluations):
-    """What is known once every trial has done at most so many."""
+    """The curves when every trial has done at most this number of evaluations."""
     return {
         setting: [
             one if len(one.steps) <= evaluations

@@ -51,8 +51,8 @@ def test_on_real_curves_it_stops_and_chooses_as_the_replay_does(rule, devices):
 def test_no_rung_idles_a_card_for_long(devices, draw):
     """Within a tenth of what the work that was done takes at least: the whole work on all cards, or the longest trial.
 
-    With durations as in the published grid, which the scheduler knows but for an error. Of rules that leave few trials
-    in a contest, a verdict at a time is the bound: its slowest contest with all cards to itself.
+    Durations are those of the published grid; the scheduler's estimates of them have an error. If a rule leaves few
+    trials in a contest, the slowest contest with all cards to itself is the bound.
     """
     grids = with_durations(real_runs(), draw)
     for rule in (USUAL, RULES[6], RULES[-1]):

@@ -188,7 +188,7 @@ class Ledger:
     def reserved_for(self, need: Need, now: float) -> list[str]:
         """Devices that start nothing else, so that a trial which waits only for our own trials gets its turn.
 
-        Empty if other people's processes are in its way, as nobody knows for how long.
+        Empty if other people's processes are in its way: nobody can say when they end.
         """
         candidates = [
             slot
@@ -241,7 +241,7 @@ class Ledger:
         return self.need_on(job, 1)
 
     def need_on(self, job: Job, cards: int) -> Need:
-        """On so many cards. Never more memory than the largest card has: a wrong estimate must not block a trial."""
+        """What it needs on this number of cards. Never more memory than the largest card has: a wrong estimate must not block a trial."""
         needed, largest = self.memory.needed_bytes(job.trial, job.micro_batch(cards) or 1), self._largest()
         size = min(needed, int(largest * 0.97)) if largest else needed
         return Need(cards, size, job.avoid)

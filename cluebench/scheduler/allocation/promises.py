@@ -28,7 +28,7 @@ from cluebench.scheduler.processes import launch
 _PREFIX = "cluebench-promises-"
 #: Most files to read in a directory, and bytes in a file: another user may have written them.
 _MOST_FILES, _MOST_BYTES = 1000, 1 << 16
-#: A lock that is not free so many times in a row is ignored.
+#: Times in a row that a lock is not free, before it is ignored.
 _REFUSALS = 3
 #: Seconds to wait for a lock. Schedulers need it for milliseconds only.
 _PATIENCE = 1.0

@@ -1,4 +1,4 @@
-"""What the loop knows of a grid: its jobs, devices and estimates, and who hears of it."""
+"""The state of a running grid: its jobs, devices, estimates and timers, and the observers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

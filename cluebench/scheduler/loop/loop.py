@@ -19,7 +19,7 @@ from cluebench.scheduler.processes.engine import GRACE, Exited, Interrupted, Mea
 _ELSEWHERE_PAUSE, _LOCK_PAUSE = 10.0, 0.3
 #: Seconds between questions to the driver about a card that trials wait for.
 _MEMORY_RECHECK = 2.0
-#: If a wait takes so many seconds too long, this process was suspended.
+#: If a wait ends this many seconds late, this process was suspended.
 _SUSPENDED = 10.0
 
 

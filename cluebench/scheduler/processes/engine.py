@@ -1,6 +1,6 @@
 """Trials as processes of this machine, on its cards or its cores, and the events that report to the loop what happens.
 
-Each trial is a process group of its own. Its process inherits the trial's lock and writes into it who it is (see
+Each trial is a process group of its own. Its process inherits the trial's lock and writes its own id into it (see
 launch.py). So the next scheduler finds the processes that outlived this one: orphans.
 """
 

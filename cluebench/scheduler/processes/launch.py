@@ -1,6 +1,6 @@
 """Becomes one attempt of a trial:  python -I -S launch.py '{"lock": …, "command": […], …}'
 
-The scheduler starts this program, which inherits the trial's lock, writes into it who it is, and becomes the trial by
+The scheduler starts this program, which inherits the trial's lock, writes its id into it, and becomes the trial by
 exec. The lock belongs to the process and its children. So a trial never runs twice at once, however a scheduler dies,
 and the next scheduler sees by the lock what still runs. Standard library only: it starts in about 20 ms.
 """
