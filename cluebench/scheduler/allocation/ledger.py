@@ -241,7 +241,7 @@ class Ledger:
         return self.need_on(job, 1)
 
     def need_on(self, job: Job, cards: int) -> Need:
-        """A trial's need on a number of cards: never more memory than the largest has, as a wrong estimate must not block it."""
+        """What a trial needs on this number of cards: at most what the largest has, as estimates may be wrong."""
         needed, largest = self.memory.needed_bytes(job.trial, job.micro_batch(cards) or 1), self._largest()
         size = min(needed, int(largest * 0.97)) if largest else needed
         return Need(cards, size, job.avoid)

@@ -94,6 +94,7 @@ def _start(grid: GridState, job: Job, device_ids: list[str], promised_bytes: int
     """Starts a trial, unless another process runs it or has ended it meanwhile."""
     cards = len(device_ids)
     attempt = Attempt(
+        pid=os.getpid(),  # until the trial has a process
         devices=device_ids,
         labels=[grid.ledger.slots[device_id].device.label for device_id in device_ids],
         cards=cards,
@@ -109,10 +110,10 @@ def _start(grid: GridState, job: Job, device_ids: list[str], promised_bytes: int
         if _has_ended_elsewhere(grid, job):
             grid.engine.release(job)
             return
-        _begin(grid, job, attempt, os.getpid())
+        _begin(grid, job, attempt)
         job.spent.attempts += 1
         grid.engine.start(job, grid.trials.order(job))
-        _promise(grid, job, attempt.pid)
+        _promise(grid, job)
     except OSError as error:
         if job.state is State.RUNNING:
             attempt_ends.release(grid, job)
@@ -125,8 +126,8 @@ def _start(grid: GridState, job: Job, device_ids: list[str], promised_bytes: int
     grid.note(job.beginning(), job)
 
 
-def _begin(grid: GridState, job: Job, attempt: Attempt, pid: int) -> None:
-    """From now on the attempt has its devices, whose memory is promised to the process ``pid``."""
+def _begin(grid: GridState, job: Job, attempt: Attempt) -> None:
+    """From now on the attempt has its devices, whose memory is promised to its process."""
     job.began = grid.clock()
     job.attempts.append(attempt)
     job.ended_for = None
@@ -135,12 +136,13 @@ def _begin(grid: GridState, job: Job, attempt: Attempt, pid: int) -> None:
     grid.queue.move(job, State.RUNNING)
     grid.ledger.settle(grid.clock())
     grid.ledger.reserve(job)
-    _promise(grid, job, pid)
+    _promise(grid, job)
 
 
-def _promise(grid: GridState, job: Job, pid: int) -> None:
-    if grid.promises is not None and any(map(grid.ledger.is_card, job.attempt.devices)):
-        grid.promises.make(job.lock, pid, job.attempt.devices, job.attempt.promised_bytes)
+def _promise(grid: GridState, job: Job) -> None:
+    attempt = job.attempt
+    if grid.promises is not None and any(map(grid.ledger.is_card, attempt.devices)):
+        grid.promises.make(job.lock, attempt.pid, attempt.devices, attempt.promised_bytes)
 
 
 # Other processes ------------------------------------------------------------------------------------------------------
@@ -158,7 +160,7 @@ def _look_at_orphan(grid: GridState, job: Job) -> None:
         job.not_before = grid.clock() + (_ELSEWHERE_PAUSE if orphan.pid else _LOCK_PAUSE)
         return
     devices = [device for device in orphan.devices if device in grid.ledger.slots]
-    _begin(grid, job, replace(orphan, devices=devices, number=len(job.attempts) + 1), orphan.pid)
+    _begin(grid, job, replace(orphan, devices=devices, number=len(job.attempts) + 1))
     grid.engine.adopt(job)
     if orphan.configuration_hash != job.configuration_hash:
         grid.note(f"{job.key}: process {orphan.pid} of an earlier grid runs it with other settings: ended")
