@@ -37,7 +37,7 @@ def main() -> None:
             found.append(inspection.inspect(source, task))
     if not found:
         raise DataError(f"{source.directory} has no task's train and dev files; name another directory with --data_dir")
-    sys.stdout.write(inspection.rendered(found, {task.name: task.title for task in tasks}, flags.format))
+    sys.stdout.write(inspection.rendered(found, flags.format))
 
 
 if __name__ == "__main__":

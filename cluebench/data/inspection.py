@@ -3,14 +3,14 @@
 import io
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, field
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from cluebench.benchmark.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, Task
+from cluebench.benchmark.tasks import CHOICE, IDIOM, PAIR, SINGLE, SPAN, TASKS, Task
 from cluebench.data import overlap, row_facts
 from cluebench.data.official import official_file, split_files
 from cluebench.data.overlap import Repeated, Units
@@ -157,11 +157,12 @@ def _least_tokens(text: str) -> int:
 # Formats --------------------------------------------------------------------------------------------------------------
 
 
-def rendered(found: Sequence[TaskFacts], titles: Mapping[str, str], style: str) -> str:
-    """The facts in one of FORMATS. titles: task name → title."""
+def rendered(found: Sequence[TaskFacts], style: str) -> str:
+    """The facts in one of FORMATS."""
     if style == "json":
         return as_json([asdict(facts) for facts in found], indent=1)
-    rows = [(f"{titles[facts.task]} {split.split}", _cells(facts, split)) for facts in found for split in facts.splits]
+    pairs = [(facts, split) for facts in found for split in facts.splits]
+    rows = [(f"{TASKS[facts.task].title} {split.split}", _cells(facts, split)) for facts, split in pairs]
     if style == "markdown":
         head = ["task, split", "rows", "in train, whole row", "in train, by part", "groups", "floors", "odd, cut"]
         return "\n".join(Table(head, [[name, *cells] for name, cells in rows], words=head).markdown()) + "\n"
