@@ -62,12 +62,12 @@ class Table:
     rows: Sequence[Sequence[str]]
     words: Collection[str] = ()
 
-    def without_empty(self, empty: str = "-", keep: Collection[str] = ()) -> "Table":
-        """The table without columns in which all cells are ``empty``; those to ``keep`` stay."""
+    def without_empty(self, keep: Collection[str]) -> "Table":
+        """The table without columns in which all cells are ``-``; those to ``keep`` stay."""
         columns = [
             (title, cells)
             for title, *cells in zip(self.columns, *self.rows)
-            if title in keep or any(cell != empty for cell in cells)
+            if title in keep or any(cell != "-" for cell in cells)
         ]
         return Table([title for title, _ in columns], [*zip(*(cells for _, cells in columns))], self.words)
 

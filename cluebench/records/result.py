@@ -14,8 +14,6 @@ from cluebench.foundation.json_files import Count, Meta, Positive, Score, Second
 from cluebench.records import identity
 from cluebench.search.halving import Curve
 
-RESULT_FORMAT: Literal[1] = 1
-
 #: Status of a result that is not done: of a run that has paused at --pause_at, and of a trial that a search has stopped
 #: at such a point. --resume continues either from its checkpoint.
 PAUSED: Literal["paused"] = "paused"
@@ -95,7 +93,7 @@ class Result:
     versions: dict[str, str] = field(default_factory=dict)
     started: str | None = None  # ISO 8601, UTC
     finished: str | None = None
-    format: Literal[1] = RESULT_FORMAT
+    format: Literal[1] = 1
 
     def __post_init__(self) -> None:
         numbers = {"accuracy": 1, "em_f1": 2}.get(self.metric)

@@ -19,7 +19,6 @@ from cluebench.machine.nvidia import Device
 from cluebench.pretrained.model import Model
 from cluebench.pretrained.model_files import kept_weights
 from cluebench.records.finished_trials import protocol_hash
-from cluebench.records.grid_file import GRID_FORMAT
 from cluebench.records.paths import REMOVED, TrialPaths
 from cluebench.records.result import STOPPED, Result
 from cluebench.report.grid_page import write_report
@@ -163,7 +162,7 @@ class Recorder:
     def _write_grid(self, model: Model, status: str) -> None:
         counts = self._states(model)
         grid = {
-            "format": GRID_FORMAT,
+            "format": 1,
             "model": model.name,
             "model_identity": model.identity,
             "status": status,
