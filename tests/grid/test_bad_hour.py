@@ -126,16 +126,6 @@ nvidia.NvidiaDriver.open = lambda: (Path({str(asked)!r}).touch(), ask())[1]
     assert grid.book("start") == []
 
 
-@pytest.mark.slow
-def test_lost_cards_are_no_reason_to_run_on_the_cpu(grid, cards):
-    cards(TWO.replace("ok", "lost"))
-    result = grid.run(*PAIR)
-    assert result.returncode == 2 and grid.book("start") == []
-    assert "--devices auto: 2 NVIDIA card(s) of this machine do not answer" in result.stderr
-    grid.environment["CUDA_VISIBLE_DEVICES"] = ""  # who hides them means the CPU
-    assert grid.run(*PAIR).returncode == 0
-
-
 # A terminal that goes away --------------------------------------------------------------------------------------------
 
 

@@ -191,6 +191,12 @@ def test_card_that_fails_keeps_the_numbers_of_the_others(have, capsys):
     assert "gpu 0 does not answer (GPU is lost) and is left out" in capsys.readouterr().err
 
 
+def test_lost_cards_are_no_reason_to_run_on_the_cpu(have):
+    driver = have(TWO_CARDS.replace("ok", "lost"))
+    assert found("auto", driver).startswith("--devices auto: 2 NVIDIA card(s) of this machine do not answer")
+    assert found("auto", driver, "")[0] == "cpu:0"  # who hides them means the CPU
+
+
 @pytest.mark.parametrize("text", ["no driver\n", ""])
 def test_no_driver_or_no_card_means_cpu(have, text):
     driver = have(text)
