@@ -52,13 +52,13 @@ def main() -> None:
         temporary.mkdir()
         if flags.format == "huggingface":
             models.write_hugging_face(loaded, tokenizer, task, temporary)
-            report = "read back from there, its outputs are the model's on made-up rows"
+            report = "read back, its outputs on made-up rows equal the model's"
         else:
             length = flags.max_seq_length or task.max_seq_length
             by, shape = models.write_onnx(loaded, task, temporary, length)
             sizes = ", ".join("any" if size == -1 else str(size) for size in shape)
             tokenizer.save_pretrained(str(temporary))
-            report = f"inputs of shape [{sizes}]; its outputs by {by} are the model's on made-up rows"
+            report = f"inputs of shape [{sizes}]; its outputs by {by} on made-up rows equal the model's"
     print(f"{output}: {task.title}, {model.typed}; {report}, to {models.TOLERANCE:g} of their size")
 
 
