@@ -17,7 +17,8 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as every command does
 
 from cluebench.foundation import repository  # noqa: E402
-from cluebench.report.grid_page import REPORT_FILE, write_report  # noqa: E402
+from cluebench.records.grid_file import REPORT_FILE  # noqa: E402
+from cluebench.report.grid_page import write_report  # noqa: E402
 
 MOST_MB, MOST_SECONDS = {1: 6, 8: 15}, 1.0
 

@@ -25,7 +25,8 @@ def main() -> None:
         board = [sys.executable, str(ROOT / "grid_search_tools" / "leaderboard.py"), str(runs), "--published"]
         board += ["--baseline", "ernie-3.0-base-zh"]
         subprocess.run([*board, "--format", "html"], check=True, stdout=subprocess.DEVNULL)
-        from cluebench.report.grid_page import REPORT_FILE, write_report
+        from cluebench.records.grid_file import REPORT_FILE
+        from cluebench.report.grid_page import write_report
 
         report = runs / "model-0"
         write_report(report)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from cluebench.foundation import command
 from cluebench.foundation.flags import flag, parse, run_root_flag
-from cluebench.report.grid_page import REPORT_FILE, write_report
+from cluebench.records.grid_file import REPORT_FILE
+from cluebench.report.grid_page import write_report
 from cluebench.report.run import Run, run_directory
 from cluebench.report.table import Additions, print_table
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from cluebench.foundation import command
 from cluebench.foundation.flags import parse, refuse_unwritable
 from cluebench.scheduler.plan.grid_flags import GROUPS, GridFlags, completed
-from cluebench.scheduler.run import run_grid
 from cluebench.scheduler.run.display import print_status
 from cluebench.scheduler.run.forecast import print_plan
 from cluebench.scheduler.run.planned_grid import PlannedGrid
@@ -33,12 +32,12 @@ def main() -> int:
         return 0
     for directory in grid.directories.values():
         directory.refuse_other_model()
-    if flags.conclude:
-        return run_grid.conclude(grid)
-    if flags.dry_run:
+    if flags.dry_run and not flags.conclude:
         print_plan(grid)
         return 0
-    return run_grid.run(grid)
+    from cluebench.scheduler.run import run_grid
+
+    return run_grid.conclude(grid) if flags.conclude else run_grid.run(grid)
 
 
 if __name__ == "__main__":

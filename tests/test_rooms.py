@@ -98,6 +98,10 @@ INSIDE = {
     "training/progress": ({"visualdl"}, "slow to import and rarely needed"),
     "classification/run_clue_classifier_trainer": ({"cluebench.models", "cluebench.training"}, _FLAGS_FIRST),
     "grid_search_tools/export_model": ({"cluebench.models"}, _FLAGS_FIRST),
+    "grid_search_tools/grid_search": (
+        {"cluebench.scheduler.run.run_grid"},
+        "slow to import, and a plan needs none of it",
+    ),
     "grid_search_tools/show_features": ({"cluebench.models"}, _FLAGS_FIRST),
     "grid_search_tools/warmup_dataset_and_model": ({"cluebench.models", "cluebench.training", "paddle"}, _FLAGS_FIRST),
 }

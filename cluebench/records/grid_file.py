@@ -13,7 +13,7 @@ from cluebench.foundation import json_files
 from cluebench.foundation.json_files import Count, Seconds, between
 from cluebench.records.paths import trial_name
 
-GRID_FILE = "grid.json"
+GRID_FILE, REPORT_FILE = "grid.json", "report.html"
 
 #: "held" (the name in the file): paused at a rung until the other trials of its task are there. "stopped": ended there.
 TrialState = Literal["done", "running", "waiting", "failed", "held", "stopped"]

@@ -17,7 +17,7 @@ from cluebench.foundation.environment import uncollected
 from cluebench.foundation.text import Phrase, duration, unit_of
 from cluebench.records import cost, finished_trials
 from cluebench.records.finished_trials import FinishedTrial
-from cluebench.records.grid_file import GridFile, TrialState
+from cluebench.records.grid_file import REPORT_FILE, GridFile, TrialState
 from cluebench.records.log import LogFacts, furthest_step, read_log
 from cluebench.records.paths import TrialPaths, trial_name
 from cluebench.records.result import STOPPED
@@ -26,9 +26,6 @@ from cluebench.report.advice import advice, rerun
 from cluebench.report.replayed import replayed
 from cluebench.report.run import Run
 from cluebench.search.replay import Outcome
-
-#: In a run directory.
-REPORT_FILE = "report.html"
 
 
 def write_report(folder: Path, run: Run | None = None) -> None:

@@ -22,11 +22,11 @@ from cluebench.foundation.file_facts import visible
 from cluebench.foundation.text import Phrase, Table, as_json, shown, unit_of
 from cluebench.records.cost import Cost
 from cluebench.records.cost import shown as shown_amount
+from cluebench.records.grid_file import REPORT_FILE
 from cluebench.records.result import ModelSize, Result
 from cluebench.report import comparability, evidence, page, scores
 from cluebench.report.comparability import Mark
 from cluebench.report.evidence import Evidence, facts_of, floors_text, unseen
-from cluebench.report.grid_page import REPORT_FILE
 from cluebench.report.run import Run
 from cluebench.report.scores import Best
 from cluebench.report.submitted import RECORD, Submitted

@@ -25,11 +25,10 @@ from cluebench.foundation.file_facts import version_of
 from cluebench.pretrained.model import Model
 from cluebench.pretrained.model_files import CONFIG_FILES, first_of, kept_weights
 from cluebench.records import dev_predictions, identity
-from cluebench.records.grid_file import GRID_FILE, PlannedTrial, read_grid
+from cluebench.records.grid_file import GRID_FILE, REPORT_FILE, PlannedTrial, read_grid
 from cluebench.records.paths import parse_trial_name
 from cluebench.records.result import Result, Settings
 from cluebench.records.trial import Trial
-from cluebench.report.grid_page import REPORT_FILE
 from cluebench.scheduler.plan.grid_flags import GridFlags
 from cluebench.scheduler.plan.jobs import Job, State, best_first, by_task, recall_failures
 from cluebench.scheduler.plan.live_halving import HalvingSearch

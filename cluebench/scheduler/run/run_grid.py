@@ -17,10 +17,9 @@ from cluebench.pretrained.model import Model
 from cluebench.pretrained.model_files import kept_weights
 from cluebench.records import identity
 from cluebench.records.cost import cost_lines
-from cluebench.records.grid_file import read_grid
+from cluebench.records.grid_file import REPORT_FILE, read_grid
 from cluebench.records.result import Result, Settings
 from cluebench.records.run_flags import refuse_amp
-from cluebench.report.grid_page import REPORT_FILE
 from cluebench.report.run import Run
 from cluebench.report.table import print_table
 from cluebench.scheduler.allocation.promises import Promises
