@@ -39,9 +39,7 @@ def test_misplaced_answers_of_cmrc2018(clue_data_dir, capsys):
     known = official_files()["cmrc2018", "train.json"].md5
     if not source.has(task, "train.json") or source.md5(task, "train.json") != known:
         pytest.skip(f"{clue_data_dir} lacks the official cmrc2018 train.json")
-    for split in ("dev", "train", "train", "dev"):
-        load_rows(source, task, split)
-    rows = load_rows(source, task, "train")
+    _, _, rows = (load_rows(source, task, split) for split in ("dev", "train", "train"))
     line = "cmrc2018: 21 first answer(s) don't stand at their answer_start in the official train.json, as published\n"
     assert capsys.readouterr().err == line
     stands = [row.context.startswith(row.answers[0], row.answer_starts[0]) for row in rows]
