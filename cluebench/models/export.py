@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ from cluebench.benchmark.tasks import Task
 from cluebench.foundation.errors import UsageError
 from cluebench.models.architectures import SPELLINGS, architecture_of, in_hugging_face, prefix_of
 from cluebench.models.configuration import first_position, longest_input
-from cluebench.models.forward_pass import made_up_rows, outputs_of, unwrapped
+from cluebench.models.forward_pass import made_up_batch, outputs_of, unwrapped
 from cluebench.models.loading import load_model
 from cluebench.models.tokenizer import TokenizerFile
 from cluebench.pretrained.model import Model
@@ -47,9 +48,9 @@ def largest_difference(found: Sequence[np.ndarray], expected: Sequence[np.ndarra
 
 
 def _compare(written: str, outputs: Callable[..., Sequence[np.ndarray]], model: paddle.nn.Layer, shape: Any) -> None:
-    """Raises UsageError where ``outputs`` of ids and token types, of this shape, are others than the model's."""
-    rows = made_up_rows(model, shape)
-    difference = largest_difference(outputs(*rows), outputs_of(model, *rows))
+    """Raises UsageError where ``outputs`` of a made-up batch, of this shape, are others than the model's."""
+    batch = made_up_batch(model, shape)
+    difference = largest_difference(outputs(batch), outputs_of(model, batch))
     if difference > TOLERANCE:
         raise UsageError(f"{written}: its outputs differ by {difference:.1e} of their size from the model's")
 
@@ -82,7 +83,7 @@ def write_hugging_face(model: paddle.nn.Layer, tokenizer: Any, task: Task, folde
     again = load_model(task, Model.of(folder, "--output"), tokenizer=tokenizer, head_required=True)
     again.eval()
     options = [task.num_choices] if task.num_choices else []
-    _compare(f"--output {folder}", lambda *rows: outputs_of(again, *rows), model, [4, *options, 24])
+    _compare(f"--output {folder}", partial(outputs_of, again), model, [4, *options, 24])
 
 
 def _configuration(model: paddle.nn.Layer, task: Task) -> dict[str, Any]:
@@ -236,9 +237,10 @@ def _compare_graph(model: paddle.nn.Layer, file: Path, shape: Sequence[int], lon
         by = "the reference evaluator of onnx"
     with _quiet():  # onnxruntime warns about initializers that the graph does not need
         runner = Runner(str(file))
+    names = input_names(model)
     for width in {longest, min(longest, 9)} if shape[-1] == -1 else {shape[-1]}:
         rows = [2 if shape[0] == -1 else 1, *shape[1:-1], width]
-        _compare(file.name, lambda *inputs: runner.run(None, dict(zip(input_names(model), inputs))), model, rows)
+        _compare(file.name, lambda batch: runner.run(None, {name: batch[name] for name in names}), model, rows)
     return by
 
 

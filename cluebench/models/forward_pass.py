@@ -49,7 +49,7 @@ def on_device(batch: Mapping[str, np.ndarray], padding: int | None = None) -> di
     return tensors if padding is None else tensors | {"places": Places(batch["input_ids"], padding)}
 
 
-def made_up_rows(model: paddle.nn.Layer, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+def made_up_batch(model: paddle.nn.Layer, shape: Sequence[int]) -> dict[str, np.ndarray]:
     """Random ids and token types, the second half of each last row padding."""
     random, pad = np.random.default_rng(0), model.config.pad_token_id
     ids = random.integers(0, model.config.vocab_size, shape)
@@ -57,13 +57,13 @@ def made_up_rows(model: paddle.nn.Layer, shape: Sequence[int]) -> tuple[np.ndarr
     types = (np.arange(shape[-1]) > shape[-1] // 4) * np.ones(shape, np.int64)
     ids[-1, ..., shape[-1] // 2 :] = pad
     types[-1, ..., shape[-1] // 2 :] = 0
-    return ids, types.astype(np.int64)
+    return {"input_ids": ids, "token_type_ids": types.astype(np.int64)}
 
 
-def outputs_of(model: paddle.nn.Layer, ids: np.ndarray, types: np.ndarray) -> list[np.ndarray]:
-    """The outputs of the model's head."""
+def outputs_of(model: paddle.nn.Layer, batch: Mapping[str, np.ndarray], padding: int | None = None) -> list[np.ndarray]:
+    """The outputs of the model's head. ``padding``: see `on_device`."""
     with paddle.no_grad():
-        return [output.numpy() for output in forward(model, on_device({"input_ids": ids, "token_type_ids": types}))]
+        return [output.numpy() for output in forward(model, on_device(batch, padding))]
 
 
 def unwrapped(model: paddle.nn.Layer) -> paddle.nn.Layer:

@@ -11,7 +11,7 @@ from cluebench.foundation.errors import UsageError
 from cluebench.models.classes import HEADS
 from cluebench.models.configuration import Target, in_one_line, longest_input
 from cluebench.models.filling import read
-from cluebench.models.forward_pass import Places, forward, made_up_rows, padding_of
+from cluebench.models.forward_pass import forward, made_up_batch, on_device, outputs_of, padding_of
 from cluebench.models.loading import built, located, set_dropout
 from cluebench.models.tokenizer import load_tokenizer
 from cluebench.pretrained.model import Model
@@ -69,22 +69,19 @@ def _try_head(
 def _try_steps(target: Target, model: paddle.nn.Layer) -> None:
     """Evaluates with and without padding, and takes the gradient of the loss. Raises UsageError."""
     options = [target.task.num_choices] if target.task.num_choices else []
-    batch = dict(zip(("input_ids", "token_type_ids"), made_up_rows(model, [3, *options, _WIDTH])))
-    tensors = {name: paddle.to_tensor(ids) for name, ids in batch.items()}
+    batch = made_up_batch(model, [3, *options, _WIDTH])
     model.eval()
-    with paddle.no_grad():
-        outputs = forward(model, tensors)
-        alone = forward(model, {name: ids[-1:, ..., : _WIDTH // 2] for name, ids in tensors.items()})
-        pairs = [(padded[-1:, : row.shape[1]], row) for padded, row in zip(outputs, alone, strict=True)]
-        if (pad := padding_of(model)) is not None:
-            unpadded = forward(model, tensors | {"places": Places(batch["input_ids"], pad)})
-            pairs += list(zip(outputs, unpadded, strict=True))
+    outputs = outputs_of(model, batch)
+    alone = outputs_of(model, {name: ids[-1:, ..., : _WIDTH // 2] for name, ids in batch.items()})
+    pairs = [(padded[-1:, : row.shape[1]], row) for padded, row in zip(outputs, alone, strict=True)]
+    if (pad := padding_of(model)) is not None:
+        pairs += list(zip(outputs, outputs_of(model, batch, pad), strict=True))
     for output, other in pairs:
-        if not float((output - other).abs().max()) <= _TOLERANCE * float(other.abs().max()):
+        if not np.abs(output - other).max() <= _TOLERANCE * np.abs(other).max():
             raise target.error("its outputs depend on the padding beside a text, or are no numbers")
     model.train()
     labels = paddle.zeros([len(batch["input_ids"])], "int64")
-    loss = sum(paddle.nn.functional.cross_entropy(output, labels) for output in forward(model, tensors))
+    loss = sum(paddle.nn.functional.cross_entropy(output, labels) for output in forward(model, on_device(batch)))
     loss.backward()
     gradients = [float(parameter.grad.abs().sum()) for parameter in model.parameters() if parameter.grad is not None]
     if not gradients or not np.isfinite([float(loss), *gradients]).all():

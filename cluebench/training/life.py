@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -95,10 +95,8 @@ def _versions() -> dict[str, str]:
     """Versions that a score depends on."""
     found = {"python": platform.python_version(), "cluebench": cluebench.__version__}
     for package in ("paddlepaddle", "paddlepaddle-gpu", "paddlenlp", "numpy"):
-        try:
+        with suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     return found
 
 

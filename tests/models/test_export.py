@@ -65,7 +65,7 @@ def test_huggingface(prefix, name, run_command, tmp_path):
 def test_onnx(models, prefix, name, run_command, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
 
-    from cluebench.models.export import largest_difference, made_up_rows, outputs_of
+    from cluebench.models.export import largest_difference, made_up_batch, outputs_of
 
     folder = tuned(tmp_path / "model", prefix, name)
     ran = run_command(TOOL, folder, "--format", "onnx", "--output", tmp_path / "out", "--max_seq_length", 24)
@@ -75,10 +75,9 @@ def test_onnx(models, prefix, name, run_command, tmp_path):
     model = models.load_model(TASKS[name], Model.of(folder), head_required=True)
     model.eval()
     options = [TASKS[name].num_choices] if TASKS[name].num_choices else []
-    ids, types = made_up_rows(model, [3, *options, 24])
-    feeds = {"input_ids": ids, "token_type_ids": types}
-    found = session.run(None, {one.name: feeds[one.name] for one in session.get_inputs()})
-    assert largest_difference(found, outputs_of(model, ids, types)) < 1e-5
+    batch = made_up_batch(model, [3, *options, 24])
+    found = session.run(None, {asked.name: batch[asked.name] for asked in session.get_inputs()})
+    assert largest_difference(found, outputs_of(model, batch)) < 1e-5
 
 
 @pytest.mark.parametrize(

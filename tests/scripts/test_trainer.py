@@ -216,7 +216,7 @@ def test_no_code_in_a_checkpoint_is_run(run, tmp_path, monkeypatch):
 
 
 def test_a_finished_run_started_again(run):
-    """It trains nothing, except without --resume; other settings are refused, or all begins anew."""
+    """It trains nothing, except without --resume; other settings are refused, or all begins again."""
     flags = [*FLAGS, "--max_steps", 4, "--save_steps", 2, "--do_eval"]
     first, second = run("trainer", "out", *flags), run("trainer", "out", *flags)
     assert second.training == [] and second.lines[-1] == first.lines[-1]
