@@ -111,21 +111,12 @@ class _Parser(OneLineParser, PdArgumentParser):
     """Reports a wrong flag in one line, as in the other scripts."""
 
 
-class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Adds each flag's default where its text has none."""
-
-    def _get_help_string(self, action: argparse.Action) -> str:
-        text = action.help or ""
-        complete = "(default:" in text or action.required or action.default is None
-        return text if complete else super()._get_help_string(action) or text
-
-
 def _flag_parser(description: str) -> argparse.ArgumentParser:
     """A parser of this script's flags and all TrainingArguments."""
     parser = _Parser(
         (),  # type: ignore[arg-type]  # PdArgumentParser takes classes first
         description=description,
-        formatter_class=_HelpFormatter,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     add_flags(parser, TaskFlags)
@@ -134,10 +125,13 @@ def _flag_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--help_all", action="help", help="show all of PaddleNLP's TrainingArguments, too, and exit")
     shown = {own.name for own in fields(TaskFlags)} | {"help", "help_all", *DEFAULTS, *DEPENDENT, *_USUAL}
     for action in parser._actions:  # argparse has no public way to change a help text
+        text, has_default = action.help or "", action.default not in (None, argparse.SUPPRESS)
         if action.dest in DEPENDENT:
-            action.help = f"{action.help} (default: {DEPENDENT[action.dest]})"
-        if action.dest not in shown and "--help_all" not in sys.argv:
-            action.help = argparse.SUPPRESS
+            text += f" (default: {DEPENDENT[action.dest]})"
+        elif has_default and not action.required and "(default:" not in text:
+            text += " (default: %(default)s)"
+        hidden = action.dest not in shown and "--help_all" not in sys.argv
+        action.help = argparse.SUPPRESS if hidden else text
     return parser
 
 
