@@ -15,8 +15,7 @@ from cluebench.demo import synthetic
 from cluebench.foundation.errors import UsageError
 from cluebench.pretrained.model import Model
 from tests.models import conftest
-from tests.models.conftest import ARCHITECTURES, SPECIAL, vocabulary, write_model
-from tests.models.hidden_states import hidden, inputs
+from tests.models.conftest import ARCHITECTURES, SPECIAL, hidden, inputs, vocabulary, write_model
 from tests.models.test_written_by import WRITTEN_BY
 
 pytestmark = pytest.mark.slow

@@ -19,8 +19,7 @@ from cluebench.foundation.errors import NetworkError, UsageError
 from cluebench.pretrained import model_files
 from cluebench.pretrained.model import Model
 from cluebench.pretrained.model_files import REACH
-from tests.models.conftest import ARCHITECTURES, COMMON
-from tests.models.hidden_states import hidden, inputs
+from tests.models.conftest import ARCHITECTURES, COMMON, hidden, inputs
 
 NAME, COMMUNITY = "ernie-3.0-nano-zh", "somebody/tiny-roberta"
 #: Nothing listens there.

@@ -100,20 +100,11 @@ def dev_accuracy(task, model, tokenizer, rows: list[dict], batch_size: int = 32)
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("task", choices=list(TASKS))
-    parser.add_argument("model")
+    parser.add_argument("model_dir")
     parser.add_argument("data_dir")
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--learning_rate", type=float, default=3e-5)
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--limit", type=int)
-    given = parser.parse_args()
-    published_losses(
-        TASKS[given.task],
-        given.model,
-        given.data_dir,
-        given.batch_size,
-        given.learning_rate,
-        given.epochs,
-        given.limit,
-        evaluate=True,
-    )
+    given = vars(parser.parse_args())
+    published_losses(TASKS[given.pop("task")], **given, evaluate=True)
