@@ -60,7 +60,7 @@ class Row:
     @property
     def error(self) -> float | None:
         """One standard error of the average; None unless the errors of all ten tasks are known."""
-        return None if self.average is None else evidence.error_of_avg(self.evidence)
+        return evidence.error_of_avg(self.evidence)
 
     @property
     def score_per_hour(self) -> float | None:
@@ -336,7 +336,7 @@ def _cells(row: Row, difference: FromBaseline | None) -> list[str]:
     average = _with_error(row) + (f" ({lead:+.2f})" if lead is not None else "")
     cells = [str(row.rank or "-"), row.model + _MARK * row.published, average]
     for name in TASKS:
-        errors = row.evidence[name].error if name in row.evidence and name in row.bests else ()
+        errors = row.evidence[name].error if name in row.evidence else ()
         score = "/".join(f"{text}±{error:.2f}" for text, error in zip(_score(row, name).split("/"), errors))
         more = [f"{difference.scores[name]:+.2f}"] if difference and name in difference.scores else []
         more += [f"test {row.test[name]:.2f}"] if name in row.test else []
