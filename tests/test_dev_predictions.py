@@ -133,7 +133,8 @@ def test_what_is_no_such_file_is_one_line(tmp_path):
     choices().write(path, CONFIGURATION, 300)
     whole = path.read_bytes()
     packed_list, packed_deep = gzip.compress(b"[1]"), gzip.compress(b"[" * 100_000)
-    for content in (b"", b"{}", whole[:-20], whole[:20] + b"x" + whole[21:], packed_list, packed_deep):
+    damaged = whole[:-20], whole[:-4], whole + b"x", whole[:20] + b"x" + whole[21:]
+    for content in (b"", b"{}", *damaged, packed_list, packed_deep):
         path.write_bytes(content)
         with pytest.raises(DataError, match="is not a whole file of dev predictions"):
             DevPredictions.read(path)
