@@ -170,12 +170,7 @@ def test_lines_on_the_machine(machine, monkeypatch):
     "variable, status, problem, fix",
     [
         ("--cache_dir", {}, "", ""),
-        (
-            "--cache_dir",
-            {"f_bavail": 200},
-            "200.0 MiB free",
-            "rm -r {} (it is made again when needed), or name another",
-        ),
+        ("--cache_dir", {"f_bavail": 200}, "200.0 MiB free", "rm -r {} (it is made again when needed), or name"),
         ("--run_root", {"f_bavail": 0}, "0 B free", "free some space, or name another place by --run_root"),
         ("--cache_dir", {"f_favail": 0}, "no more files can be made on that disk", "rm -r {}"),
         ("--cache_dir", {"f_favail": 0, "f_files": 0}, "", ""),  # a file system without inodes
@@ -388,18 +383,10 @@ def run_doctor(*arguments, before=""):
     )
 
 
-@pytest.fixture
-def broken_paddle(tmp_path):
-    (tmp_path / "paddle").mkdir()
-    (tmp_path / "paddle" / "__init__.py").write_text(
-        "raise ImportError('libcudart.so.12: cannot open shared object file')\n"
-    )
-    return tmp_path
-
-
 @pytest.mark.slow
-def test_it_works_where_paddle_does_not(broken_paddle, tmp_path):
-    ended = run_doctor("--data_dir", tmp_path, "--run_root", tmp_path, before=broken_paddle)
+def test_it_works_where_paddle_does_not(tmp_path):
+    (tmp_path / "paddle.py").write_text("raise ImportError('libcudart.so.12: cannot open shared object file')\n")
+    ended = run_doctor("--data_dir", tmp_path, "--run_root", tmp_path, before=tmp_path)
     assert ended.returncode == 1 and ended.stderr == ""
     assert "PaddlePaddle does not import: ImportError: libcudart.so.12" in ended.stdout
     assert "AFQMC: train.json, dev.json, test.json missing" in ended.stdout
@@ -417,16 +404,8 @@ def test_a_real_model_and_real_data(tmp_path):
     synthetic.write_synthetic(tmp_path / "data", sizes={name: synthetic.Sizes(4, 4, 4) for name in TASKS})
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "config.json").write_text("{}")
-    ended = run_doctor(
-        tmp_path / "model",
-        tmp_path / "broken",
-        "--data_dir",
-        tmp_path / "data",
-        "--cache_dir",
-        tmp_path,
-        "--run_root",
-        tmp_path,
-    )
+    places = ["--data_dir", tmp_path / "data", "--cache_dir", tmp_path, "--run_root", tmp_path]
+    ended = run_doctor(tmp_path / "model", tmp_path / "broken", *places)
     assert ended.stderr == ""
     lines = ended.stdout.splitlines()
     assert f"model             {tmp_path / 'model'}: in {tmp_path / 'model'}, can do all tasks" in lines
