@@ -28,7 +28,7 @@ from cluebench.foundation.errors import DataError, DiskFull, NetworkError
 from cluebench.foundation.notices import notice, progress
 from cluebench.foundation.time_limit import answers
 
-#: Where the archives are, in the order in which they are tried: PaddleNLP's own mirror, CLUE's, the hub.
+#: Where the archives are, the first to try first: PaddleNLP's own mirror, CLUE's, the hub.
 MIRRORS = (
     "{archive_url}",
     "https://storage.googleapis.com/cluebenchmark/tasks/{task}_public.zip",
@@ -45,7 +45,7 @@ class Patience:
     connect: float = 10.0
     read: float = 30.0  # without a single byte arriving
     pauses: tuple[float, ...] = (1.0, 4.0, 15.0)  # before each further try after temporary errors
-    window: float = 30.0  # in which at least LEAST_RATE bytes a second must come, else the next mirror is tried
+    window: float = 30.0  # seconds; if fewer than LEAST_RATE bytes a second come in it, the next mirror is tried
 
 
 #: Larger than any CLUE archive; what is longer is something else.

@@ -1,1 +1,1 @@
-"""The embedded model and synthetic data, with which the whole tool runs anywhere in minutes."""
+"""The embedded model and synthetic data: with them the whole tool runs anywhere in minutes."""

@@ -1,9 +1,9 @@
-"""Writes the embedded model and data, with which the whole tool runs anywhere in minutes.
+"""Writes the embedded model and data; with them the whole tool runs anywhere in minutes.
 
     python -m cluebench.demo demo
 
 makes demo/model, a randomly initialised 2-layer ERNIE, and demo/data, synthetic data sets in the official formats.
-Their scores say nothing about any pretrained model. What is there already and whole is kept.
+Their scores say nothing about any pretrained model. Complete parts that are there already are kept.
 """
 
 import hashlib

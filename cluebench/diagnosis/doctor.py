@@ -66,7 +66,7 @@ class Doctor:
                 self.look_at_model(name)
 
     def report(self) -> str:
-        """The lines, then the problems in the order in which they are best repaired."""
+        """The lines, then the problems; repair the first one first."""
         lines = [f"{name:<17} {value}" for name, value in self.lines]
         problems = [f"{n}. {problem}\n   fix: {fix}" for n, (problem, fix) in enumerate(self.problems, start=1)]
         return "\n".join([*lines, "", *(problems or ["nothing is wrong"])])
@@ -151,7 +151,7 @@ class Doctor:
         shared = probes.shared_memory()
         if number > 1 and shared < ENOUGH_SHARED_MEMORY:
             self._problem(
-                f"/dev/shm holds {size(shared)}, through which cards exchange gradients",
+                f"/dev/shm holds only {size(shared)}; cards exchange gradients through it",
                 "mount -o remount,size=8G /dev/shm, or start the container with --shm-size=8g",
             )
 
@@ -199,13 +199,13 @@ class Doctor:
             problem = f"OMP_NUM_THREADS is {threads!r} on {cores} core(s): threads that wait for each other"
             self._problem(problem, "unset OMP_NUM_THREADS; the scripts choose a number")
         if is_amd and switch != "5":
-            problem = f"MKL_DEBUG_CPU_TYPE is {switch!r}, with which Paddle's MKL is slow on AMD processors"
+            problem = f"MKL_DEBUG_CPU_TYPE is {switch!r}: Paddle's MKL is slow with it on AMD processors"
             self._problem(problem, "unset MKL_DEBUG_CPU_TYPE; the scripts set it to 5")
 
     # Disks, data, models ----------------------------------------------------------------------------------------------
 
     def look_at_disk(self, use: str, path: Path, variable: str) -> None:
-        """A directory that is written to, or the existing directory in which it would be made."""
+        """A directory that is written to, or its nearest existing parent."""
         nearest = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
         is_writable = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
         status, used = os.statvfs(nearest), 0 if use == "temporary files" else probes.bytes_in(path)

@@ -10,7 +10,7 @@ import numpy as np
 from cluebench.data.rows import SpanRow
 from cluebench.features.span import SpanFeatures
 
-#: The answer to a question for which no pair of start and end qualifies: the published runs' own.
+#: The answer if no pair of start and end qualifies, as in the published runs.
 NO_ANSWER = "empty"
 
 _WINDOWS_AT_ONCE = 1024

@@ -176,7 +176,7 @@ def of_result(result: Result, path: str | os.PathLike) -> DevPredictions | None:
     try:
         found = DevPredictions.read(beside(path))
     except DataError as error:
-        notice_once(f"warning: {error}; they count for nothing")
+        notice_once(f"warning: {error}; they are ignored")
         return None
     score, own = result.best_score or (), found.score
     same = found.configuration == result.configuration and found.step == result.best_step

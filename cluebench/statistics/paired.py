@@ -29,9 +29,9 @@ class Significance(NamedTuple):
 def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, Significance]:
     """(rows only the first has right, rows only the second has, the test) of two boolean arrays [rows].
 
-    Exact: of the rows on which two equal models disagree, the number that the first has right is binomial with share ½
-    (McNemar 1947; Dietterich 1998 for classifiers). So is the interval, of the difference of the two shares of rows
-    (Clopper & Pearson 1934). Rows must be independent.
+    Exact: if two equal models disagree on some rows, the first is right on a binomial number of them, with share ½
+    (McNemar 1947; Dietterich 1998 for classifiers). The interval of the difference of the two shares of rows is exact,
+    too (Clopper & Pearson 1934). Rows must be independent.
     """
     first, second = np.asarray(first, bool), np.asarray(second, bool)
     only_first, only_second = int(np.sum(first & ~second)), int(np.sum(second & ~first))

@@ -126,7 +126,7 @@ class DurationModel:
         return None if ratio is None or by is None else (forward_tokens(trial, self._flags) * ratio, by)
 
     def _ratio(self, model: Model, task: str) -> tuple[float | None, Model | None]:
-        """Seconds per token of a model on a task, and by which model's trials of this task; None: by other trials.
+        """Seconds per token of a model on a task, and the model that gave them on this task; None: no model did.
 
         By this model, else by the model nearest in size (up to `_SIMILAR` times as slow or as fast), scaled by size. If
         none has finished the task: by other tasks of this model, else of any model, scaled by size.

@@ -31,7 +31,7 @@ _LONGEST_PAUSE = 1800.0
 
 
 class State(str, Enum):
-    """The words of grid.json, in the order in which they are shown."""
+    """The words of grid.json, in their order in displays."""
 
     DONE = "done"
     RUNNING = "running"

@@ -119,7 +119,7 @@ class RunDirectory:
         if reason := time_limit.why_no_locks(self.private):
             os.close(descriptor)
             raise UsageError(
-                f"{self.path}: its file system has no locks ({reason}), without which trials might run twice: "
+                f"{self.path}: its file system has no locks ({reason}), so trials might run twice: "
                 "give another --run_root"
             )
         return descriptor
