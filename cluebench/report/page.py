@@ -52,25 +52,24 @@ def chinese() -> dict[str, str]:
     return translations
 
 
+def _phrase(text: str, values: dict[str, Any]) -> tuple[Phrase, str]:
+    phrase = text if isinstance(text, Phrase) else Phrase(text, **values)
+    return phrase, json.dumps(phrase.parts(), ensure_ascii=False) if phrase.values else ""
+
+
 def _text(text: str, **values: Any) -> Any:
     """Filter ``t``: an element with a text that the page can translate."""
-    from markupsafe import Markup
-
-    phrase, parts = _phrase(text, values)
-    return Markup('<span data-t="{1}">{0}</span>' if parts else "<span data-t>{0}</span>").format(phrase, parts)
+    return _macros().element(*_phrase(text, values))
 
 
 def _attribute(text: str, name: str, **values: Any) -> Any:
     """Filter ``t_attr``: an attribute with a text that the page can translate."""
-    from markupsafe import Markup
-
-    return Markup('{0}="{1}" data-t-{0}="{2}"').format(name, *_phrase(text, values))
+    return _macros().attribute(name, *_phrase(text, values))
 
 
-def _phrase(text: str, values: dict[str, Any]) -> tuple[Phrase, str]:
-    """The phrase and, if it has values, its parts as JSON, for the page's script."""
-    phrase = text if isinstance(text, Phrase) else Phrase(text, **values)
-    return phrase, json.dumps(phrase.parts(), ensure_ascii=False) if phrase.values else ""
+@cache
+def _macros() -> Any:
+    return _templates().get_template("phrase.html").module
 
 
 def rendered(template: str, data: Any, **values: Any) -> str:
