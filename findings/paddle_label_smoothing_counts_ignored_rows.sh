@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # With label_smoothing, Paddle's cross_entropy counts the rows that ignore_index excludes, and divides by the classes.
 #
-# Expected: a row whose label is ignore_index has no part in the loss, with or without label_smoothing. The mean is used
-#   over the other rows, as in torch.
+# Expected: a row whose label is ignore_index has no part in the loss, with or without label_smoothing. The mean covers the
+#   other rows, as in torch.
 # Happens: paddlepaddle 3.3.1 first makes smoothed distributions of all labels. Then it compares ignore_index with the
 #   distributions: ignored rows are counted, and the mean divides by rows x classes. -100, the value that PaddleNLP pads
 #   labels with, is refused as an index below 0.
