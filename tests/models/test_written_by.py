@@ -111,6 +111,23 @@ def test_outputs(models, name, capfd):
     assert_equal(made, expected)
 
 
+def test_padding_has_its_own_embedding(models):
+    """As in Transformers, for a text itself may contain [PAD]. It is 0 in PaddleNLP and in the published scores."""
+    import paddle
+
+    from cluebench.models.architectures import architecture_of
+
+    for name in sorted(name for name in SAME_HEADS if name.endswith("_classification")):
+        model = Model.of(WRITTEN_BY / name)
+        loaded = models.load_model(SHORT["ocnli"], model, tokenizer=models.load_tokenizer(model))
+        if architecture_of(type(loaded)).published:
+            continue
+        words = loaded.base_model.embeddings.word_embeddings
+        words.weight.set_value(paddle.ones_like(words.weight))
+        pad = json.loads((WRITTEN_BY / name / "config.json").read_text())["pad_token_id"]
+        assert words(paddle.to_tensor([pad])).min() == 1, name
+
+
 def assert_equal(every: list[dict[str, np.ndarray]], expected: dict[str, Any]) -> None:
     for made in every:
         assert made.keys() & expected.keys()
