@@ -6,8 +6,6 @@ Prints every option of a question, every blank of a record and every window of a
 """
 
 import json
-import os
-import sys
 from dataclasses import dataclass, replace
 
 from cluebench.benchmark.tasks import TASKS, task_named
@@ -59,16 +57,11 @@ def main() -> None:
     length, stride = flags.max_seq_length or task.max_seq_length, flags.doc_stride or task.doc_stride
     task = replace(task, max_seq_length=length, doc_stride=stride)
     shown = shown_examples(task, split, source, encoder, flags.limit)
-    try:
-        for example in shown:
-            if flags.json:
-                text = json.dumps(example, ensure_ascii=False)
-            else:
-                text = "\n".join(map(printable, described(task, example))) + "\n"
-            print(text)
-        sys.stdout.flush()
-    except BrokenPipeError:  # as in "… | head"
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for example in shown:
+        if flags.json:
+            print(json.dumps(example, ensure_ascii=False))
+        else:
+            print("\n".join(map(printable, described(task, example))) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 """Places that can't be written are reported in one line by every command, before anything is computed."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
 from cluebench.foundation import atomic
+from cluebench.foundation.repository import ROOT
 
 CLASSIFIER, GRID = "classification/run_clue_classifier.py", "grid_search_tools/grid_search.py"
 RUN = ("--model_name_or_path", "some-model", "--do_train")
@@ -79,3 +82,21 @@ def test_so_does_the_trainer_script(flag, places, run_command):
     other = () if flag == "--output_dir" else ("--output_dir", places["directory"])
     ended = run_command(*TRAINER, *other, flag, places["below a file"])
     assert ended.code == 2 and f"{flag} {places['below a file']}: " in ended.err.splitlines()[-1]
+
+
+def test_a_reader_that_has_gone_is_no_error():
+    """As in ``grid_search.py … | head``."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, ROOT / GRID, "some-model", "--dry_run"]
+    ended = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (141, "")
+
+
+def test_another_broken_pipe_is_an_error():
+    code = (
+        "from cluebench.foundation import command\ndef main(): raise BrokenPipeError('of a worker')\ncommand.run(main)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 1 and ended.stderr.endswith("BrokenPipeError: of a worker\n")

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable
@@ -25,20 +26,26 @@ def run(main: Callable[[], int | None], name: str = "") -> NoReturn:
     """Runs ``main`` and exits with its code, with a ClueError's code and its line on stderr, or with 130 after Ctrl-C.
 
     ``name``: the command's, in front of that line. SIGTERM has the effect of Ctrl-C, so that temporary files are
-    removed. Other errors keep their traceback.
+    removed. If the reader of the output ends first (``… | head``), the exit code is 141, as of other programs. Other
+    errors keep their traceback.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         code = main() or 0
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = INTERRUPTED
     except Exception as error:
         clue_error = as_clue_error(error)
-        if clue_error is None:
+        if isinstance(error, BrokenPipeError) and _has_no_reader(sys.stdout.fileno()):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 128 + signal.SIGPIPE
+        elif clue_error is None:
             raise
-        print(one_line(f"{name}: error: {clue_error}" if name else f"error: {clue_error}"), file=sys.stderr)
-        code = clue_error.exit_code
+        else:
+            print(one_line(f"{name}: error: {clue_error}" if name else f"error: {clue_error}"), file=sys.stderr)
+            code = clue_error.exit_code
     sys.stdout.flush()
     sys.stderr.flush()
     if environment.world_size() > 1:
@@ -46,6 +53,13 @@ def run(main: Callable[[], int | None], name: str = "") -> NoReturn:
         # closes its communication after another has left is killed (SIGABRT).
         os._exit(code)
     sys.exit(code)
+
+
+def _has_no_reader(pipe: int) -> bool:
+    """Whether the other end of this file descriptor, if it is a pipe, is closed."""
+    poll = select.poll()
+    poll.register(pipe, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _interrupt(signum: int, frame: Any) -> NoReturn:
