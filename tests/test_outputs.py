@@ -84,11 +84,11 @@ def test_so_does_the_trainer_script(flag, places, run_command):
     assert ended.code == 2 and f"{flag} {places['below a file']}: " in ended.err.splitlines()[-1]
 
 
-def test_a_reader_that_has_gone_is_no_error():
+def test_a_reader_that_has_gone_is_no_error(tmp_path):
     """As in ``grid_search.py … | head``."""
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, ROOT / GRID, "some-model", "--dry_run"]
+    command = [sys.executable, ROOT / GRID, "some-model", "--dry_run", "--data_dir", tmp_path]
     ended = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
     assert (ended.returncode, ended.stderr) == (141, "")
