@@ -81,10 +81,8 @@ class RowFacts:
     @classmethod
     def of(cls, data: str, hashes: tuple[str, str], train: Units, dev: Units) -> "RowFacts":
         """``hashes``: of the rows of train and dev."""
-        twins, groups = (
-            np.flatnonzero(overlap.are_in(train.normal, dev.normal)).tolist(),
-            overlap.numbered(dev.groups).tolist(),
-        )
+        twins = np.flatnonzero(overlap.are_in(train.normal, dev.normal)).tolist()
+        groups = overlap.numbered(dev.groups).tolist()
         return cls(1, train.task.name, data, *hashes, len(dev), twins, groups, floors(train, dev))
 
     def is_twin(self) -> np.ndarray:
